@@ -1,0 +1,1 @@
+"""RabbitMQ: how to connect, what must be there, and how to publish so that it counts."""

@@ -1,0 +1,109 @@
+"""One plain AMQP connection and its channels, with every wait bounded and no password in any error.
+
+The connections are not aio-pika's robust ones: those restore themselves unseen, and an order needs to know on which
+channel it came (an acknowledgement belongs to the channel that delivered). Who holds a connection opens the next one.
+The channels are those of aiormq, the layer below aio-pika: they pass a message's properties on as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from typing import Any
+
+import aio_pika
+import aiormq
+from aio_pika.abc import AbstractConnection
+from aiormq.abc import AbstractChannel
+from pamqp import decode
+from pamqp.exceptions import PAMQPException
+from yarl import URL
+
+from signalq.errors import BrokerUnreachable
+from signalq.names import UNREADABLE_HEADERS
+
+CONNECT_TIMEOUT_S = 10.0
+HEARTBEAT_S = 10
+
+# What a broken, refused or misunderstood connection raises.
+CONNECTION_ERRORS = (aiormq.AMQPError, ConnectionError, OSError, asyncio.TimeoutError, PAMQPException, RuntimeError)
+
+
+def masked(url: str) -> str:
+    """The URL as it may be shown: without its password, and without its query."""
+    try:
+        parsed = URL(url)
+        return str(parsed.with_password("***" if parsed.password else None).with_query(None))
+    except ValueError:
+        return "a malformed URL"
+
+
+async def connect(
+    url: str, *, name: str, heartbeat_s: int = HEARTBEAT_S, timeout_s: float = CONNECT_TIMEOUT_S
+) -> AbstractConnection:
+    """Open a connection that shows up as `name` in RabbitMQ's lists. Raises BrokerUnreachable."""
+    read_foreign_properties_leniently()
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await aio_pika.connect(url, heartbeat=heartbeat_s, client_properties={"connection_name": name})
+    except TimeoutError:
+        raise BrokerUnreachable(f"no answer from RabbitMQ at {masked(url)} within {timeout_s:g} s") from None
+    except aiormq.exceptions.ProbableAuthenticationError:
+        raise BrokerUnreachable(
+            f"RabbitMQ at {masked(url)} refused the user name or the password: check broker.url"
+        ) from None
+    except (*CONNECTION_ERRORS, ValueError) as error:
+        raise BrokerUnreachable(f"no connection to RabbitMQ at {masked(url)} ({type(error).__name__})") from None
+
+
+async def open_channel(
+    connection: AbstractConnection, *, confirms: bool = False, prefetch: int | None = None
+) -> AbstractChannel:
+    """Open a channel; with `confirms`, publishes on it wait for the broker and unroutable ones raise.
+
+    Raises BrokerUnreachable where the connection is gone or doesn't answer within CONNECT_TIMEOUT_S.
+    """
+    transport = connection.transport
+    if transport is None:
+        raise BrokerUnreachable("the connection to RabbitMQ is closed")
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            channel = await transport.connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+            if prefetch is not None:
+                await channel.basic_qos(prefetch_count=prefetch)
+            return channel
+    except CONNECTION_ERRORS as error:
+        raise BrokerUnreachable(f"RabbitMQ opened no channel ({type(error).__name__})") from error
+
+
+def read_foreign_properties_leniently() -> None:
+    """Let no message's properties end our connection.
+
+    pamqp raises on a `timestamp` outside its calendar (a producer that sends microseconds is enough), on short
+    strings that are not UTF-8 and on header tables it can't read. The error ends the connection, the message is
+    delivered again, and nothing behind it is ever read. With these decoders it is read, and can be refused by name.
+    Calling this twice changes nothing.
+    """
+    decode.METHODS["timestamp"] = decode.TABLE_MAPPING[b"T"] = _timestamp
+    decode.METHODS["shortstr"] = _short_string
+    decode.METHODS["table"] = _header_table
+
+
+def _timestamp(value: bytes) -> tuple[int, dt.datetime | None]:
+    """Whole seconds since the epoch; None beyond the year 9999 (an unreadable date is no date)."""
+    try:
+        return 8, dt.datetime.fromtimestamp(int.from_bytes(value[:8], "big"), tz=dt.UTC)
+    except (ValueError, OverflowError, OSError):
+        return 8, None
+
+
+def _short_string(value: bytes) -> tuple[int, str]:
+    length = value[0]
+    return length + 1, value[1 : length + 1].decode("utf-8", "backslashreplace")
+
+
+def _header_table(value: bytes) -> tuple[int, dict[str, Any]]:
+    try:
+        return decode.field_table(value)
+    except (ValueError, ArithmeticError):
+        return 4 + int.from_bytes(value[:4], "big"), {UNREADABLE_HEADERS: True}

@@ -1,0 +1,112 @@
+"""Publishing so that it counts: persistent, mandatory, confirmed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiormq
+from aio_pika.abc import AbstractConnection
+from aiormq.abc import AbstractChannel
+from pamqp.commands import Basic
+
+from signalq.amqp.connection import CONNECTION_ERRORS, HEARTBEAT_S, connect, open_channel
+from signalq.errors import Unconfirmed, Unroutable
+
+CLOSE_TIMEOUT_S = 5.0
+
+
+class ConfirmedPublisher:
+    """A connection of its own and one confirming channel; both are opened when needed, and again after a loss.
+
+    Publishers get a connection apart from consumers: a broker in need (memory, disk) stops reading from connections
+    that publish, and would stop their acknowledgements with them. Messages leave in the order of the calls.
+    """
+
+    def __init__(self, url: str, *, name: str, heartbeat_s: int = HEARTBEAT_S) -> None:
+        self._url = url
+        self._name = name
+        self._heartbeat_s = heartbeat_s
+        self._connection: AbstractConnection | None = None
+        self._channel: AbstractChannel | None = None
+        self._opening = asyncio.Lock()
+        self._same_id: dict[str, _Turn] = {}
+
+    async def publish(self, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties) -> None:
+        """Return once the broker has the message in every queue it belongs to.
+
+        It waits as long as the connection lives, also while a broker in need blocks it: giving up sooner would leave
+        a message that may still arrive. Bound it with asyncio.timeout where that is wanted.
+
+        Raises BrokerUnreachable (nothing was sent), Unroutable (it is in no queue), Unconfirmed (it may be).
+        """
+        channel = await self.channel()
+        message_id = properties.message_id
+        async with self._alone(message_id):
+            try:
+                await channel.basic_publish(
+                    body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=True
+                )
+            except aiormq.exceptions.PublishError as error:
+                raise Unroutable(f"no queue takes messages for {exchange or routing_key}", message_id) from error
+            except aiormq.exceptions.DeliveryError as error:
+                raise Unconfirmed(f"RabbitMQ refused the message for {exchange or routing_key}", message_id) from error
+            except aiormq.exceptions.ChannelNotFoundEntity as error:
+                raise Unroutable(
+                    f"there is no exchange {exchange}: start the consumer once, or run `signalq topology apply`",
+                    message_id,
+                ) from error
+            except aiormq.exceptions.ChannelAccessRefused as error:
+                raise Unroutable(
+                    f"this user may not publish to {exchange or routing_key}: ask for the write permission", message_id
+                ) from error
+            except CONNECTION_ERRORS as error:
+                raise Unconfirmed("the connection broke before RabbitMQ confirmed the message", message_id) from error
+
+    async def channel(self) -> AbstractChannel:
+        """The open channel, opened now if there is none. Raises BrokerUnreachable."""
+        async with self._opening:
+            if self._channel is None or self._channel.is_closed:
+                if self._connection is None or self._connection.is_closed or not self._connection.connected.is_set():
+                    await self._disconnect()
+                    self._connection = await connect(self._url, name=self._name, heartbeat_s=self._heartbeat_s)
+                self._channel = await open_channel(self._connection, confirms=True)
+            return self._channel
+
+    async def close(self) -> None:
+        """Close the connection; publishes in flight raise Unconfirmed."""
+        async with self._opening:
+            await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection is not None and not connection.is_closed:
+            try:
+                await asyncio.wait_for(connection.close(), CLOSE_TIMEOUT_S)
+            except CONNECTION_ERRORS:
+                return
+
+    @asynccontextmanager
+    async def _alone(self, message_id: str | None) -> AsyncIterator[None]:
+        """One publish at a time per message_id: the broker's returns are told apart by it alone."""
+        if message_id is None:
+            yield
+            return
+        turn = self._same_id.setdefault(message_id, _Turn())
+        turn.users += 1
+        try:
+            async with turn.lock:
+                yield
+        finally:
+            turn.users -= 1
+            if not turn.users:
+                del self._same_id[message_id]
+
+
+class _Turn:
+    """The lock of one message_id, kept while somebody holds it or waits for it."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.users = 0

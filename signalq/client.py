@@ -1,0 +1,176 @@
+"""The SDK: publish an order intent and know that the broker has it.
+
+async with OrderPublisher("amqp://…", strategy="momentum") as orders:
+    receipt = await orders.publish(OrderIntent(connector_name="main", action="openLong", percent="50"))
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from pamqp.commands import Basic
+
+from signalq.amqp.connection import HEARTBEAT_S
+from signalq.amqp.publisher import ConfirmedPublisher
+from signalq.envelope import SHORT_STRING_BYTES_MAX, new_message_id, publish_properties
+from signalq.errors import BrokerUnreachable, InvalidIntent, Problem, Unconfirmed
+from signalq.intent import OrderIntent, intent_from_body
+from signalq.names import Names
+
+PUBLISH_TIMEOUT_S = 30.0
+RECONNECT_PAUSE_S = 0.5
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Proof that the broker confirmed an intent; `message_id` is its identity within its strategy."""
+
+    message_id: str
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An intent as it is published: checked, with its identity and its creation time."""
+
+    receipt: Receipt
+    routing_key: str
+    body: bytes
+    properties: Basic.Properties
+
+
+def outgoing(intent: OrderIntent, *, strategy: str | None, message_id: str | None, now_ms: int) -> Outgoing:
+    """Check an intent as the consumer will, and give it an identity. Raises InvalidIntent."""
+    body = intent.to_message()
+    intent_from_body(body)
+    identity = message_id if message_id is not None else new_message_id()
+    for name, text in (("message_id", identity), ("strategy", strategy)):
+        if text is not None and not 1 <= len(text.encode()) <= SHORT_STRING_BYTES_MAX:
+            raise InvalidIntent([Problem(name, f"must have 1 to {SHORT_STRING_BYTES_MAX} bytes")])
+    properties = publish_properties(message_id=identity, strategy_name=strategy, created_ms=now_ms)
+    return Outgoing(Receipt(identity, now_ms), intent.connector_name, body, properties)
+
+
+class OrderPublisher:
+    """Publishes order intents to RabbitMQ and waits for its confirm. One per process is enough; calls may overlap.
+
+    `url` is an AMQP URL (`amqps://` for TLS), `strategy` the name the orders go by, `prefix` the broker prefix,
+    `publish_timeout_s` the time in which one publish is sent and confirmed, reconnecting included.
+    Use it as an async context manager; entering connects and raises BrokerUnreachable where that fails.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        strategy: str | None = None,
+        prefix: str = "signalq",
+        publish_timeout_s: float = PUBLISH_TIMEOUT_S,
+        heartbeat_s: int = HEARTBEAT_S,
+    ) -> None:
+        self._strategy = strategy
+        self._names = Names(prefix)
+        self._publish_timeout_s = publish_timeout_s
+        self._publisher = ConfirmedPublisher(url, name=f"signalq publisher {strategy or '-'}", heartbeat_s=heartbeat_s)
+
+    async def publish(self, intent: OrderIntent, *, message_id: str | None = None) -> Receipt:
+        """Return once the broker has confirmed the intent.
+
+        Repeating with the `message_id` of an earlier call, or of an error, is safe: the same bytes are not ordered
+        twice.
+
+        Raises InvalidIntent before anything is sent; Unroutable where no queue takes it; Unconfirmed where it may or
+        may not have arrived. Both of these carry the `message_id`.
+        """
+        order = outgoing(intent, strategy=self._strategy, message_id=message_id, now_ms=time.time_ns() // 1_000_000)
+        try:
+            async with asyncio.timeout(self._publish_timeout_s):
+                await self._send(order)
+        except TimeoutError:
+            raise Unconfirmed(
+                f"RabbitMQ did not confirm within {self._publish_timeout_s:g} s: repeat with the same message_id",
+                order.receipt.message_id,
+            ) from None
+        return order.receipt
+
+    async def _send(self, order: Outgoing) -> None:
+        """Send once connected; a connection that can't be made is tried again until the caller's time is up."""
+        while True:
+            try:
+                return await self._publisher.publish(
+                    self._names.orders, order.routing_key, order.body, order.properties
+                )
+            except BrokerUnreachable:
+                await asyncio.sleep(RECONNECT_PAUSE_S)
+
+    async def __aenter__(self) -> Self:
+        await self._publisher.channel()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection; publishes in flight raise Unconfirmed."""
+        await self._publisher.close()
+
+
+class SyncOrderPublisher:
+    """OrderPublisher for code without asyncio: the same calls, blocking; safe to use from several threads.
+
+    Its connection lives in a thread of its own, so heartbeats go on between calls.
+    """
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self._make: Callable[[], OrderPublisher] = lambda: OrderPublisher(url, **options)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._publisher: OrderPublisher | None = None
+
+    def publish(self, intent: OrderIntent, *, message_id: str | None = None) -> Receipt:
+        """See OrderPublisher.publish."""
+        if self._publisher is None:
+            raise RuntimeError("use SyncOrderPublisher in a with block")
+        return self._run(self._publisher.publish(intent, message_id=message_id))
+
+    def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="signalq-publisher", daemon=True)
+        self._thread.start()
+        self._publisher = self._make()
+        try:
+            self._run(self._publisher.__aenter__())
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection and end the thread; publishes in flight raise Unconfirmed."""
+        if self._loop is None or self._thread is None or self._publisher is None:
+            return
+        self._run(self._publisher.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._loop = self._thread = self._publisher = None
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._loop is None:
+            raise RuntimeError("use SyncOrderPublisher in a with block")
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()

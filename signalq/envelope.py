@@ -1,0 +1,135 @@
+"""Bytes and AMQP properties on one side, an intent and the facts of its delivery on the other."""
+
+from __future__ import annotations
+
+import struct
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from aiormq.abc import FieldTable
+from pamqp import encode
+from pamqp.commands import Basic
+
+from signalq import names
+
+# RabbitMQ (before 4.0.1) takes a republished message that still carries these for a cycle, and drops it; CC and BCC
+# would send copies elsewhere.
+BROKER_HEADERS = frozenset({"x-delivery-count", "x-acquired-count", "CC", "BCC"})
+BROKER_HEADER_PREFIXES = ("x-death", "x-first-death-", "x-last-death-")
+# Properties travel in one AMQP frame (131,072 bytes by default); headers beyond this are not carried along.
+HEADERS_BYTES_MAX = 65_536
+SHORT_STRING_BYTES_MAX = 255
+# Above this, a whole number in `signalq-created-ms` is no date any more (the year 9999).
+CREATED_MS_MAX = 253_402_300_799_000
+
+CreatedFrom = Literal["signalq-created-ms", "timestamp_in_ms", "timestamp", "first receipt"]
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """When an intent was created, in ms since the epoch, and who says so.
+
+    `age_ms` is where its age begins, `delay_ms` where its delay begins; they differ for a `timestamp` in whole
+    seconds, whose start counts for the age and whose end for the delay: never too young, never too early.
+    `pinned` says that the message itself does not carry this time (none was given, or one in the future): whoever
+    passes the message on has to write it down.
+    """
+
+    age_ms: int
+    delay_ms: int
+    source: CreatedFrom
+    pinned: bool = False
+
+
+def creation(properties: Basic.Properties, received_ms: int) -> Creation:
+    """The creation time; one that lies in the future counts as now (`received_ms`)."""
+    headers = properties.headers or {}
+    for header, source in _STAMPS.items():
+        stamped_ms = headers.get(header)
+        if isinstance(stamped_ms, int) and not isinstance(stamped_ms, bool) and 0 <= stamped_ms <= CREATED_MS_MAX:
+            at_ms = min(stamped_ms, received_ms)
+            return Creation(at_ms, at_ms, source, pinned=stamped_ms > received_ms)
+    if isinstance(properties.timestamp, datetime):
+        start_ms = int(properties.timestamp.timestamp()) * 1000
+        return Creation(
+            min(start_ms, received_ms), min(start_ms + 1000, received_ms), "timestamp", pinned=start_ms > received_ms
+        )
+    return Creation(received_ms, received_ms, "first receipt", pinned=True)
+
+
+_STAMPS: dict[str, CreatedFrom] = {
+    names.CREATED_MS: "signalq-created-ms",
+    names.BROKER_TIMESTAMP_MS: "timestamp_in_ms",
+}
+
+
+def strategy(properties: Basic.Properties) -> str:
+    """The strategy's name as the message gives it: a label, not an authorisation."""
+    header = (properties.headers or {}).get(names.STRATEGY)
+    label = header if isinstance(header, str) else None
+    return label or properties.app_id or properties.user_id or "-"
+
+
+def new_message_id() -> str:
+    """An identity for an intent that has none."""
+    return uuid.uuid4().hex
+
+
+def publish_properties(
+    *, message_id: str, strategy_name: str | None, created_ms: int, traceparent: str | None = None
+) -> Basic.Properties:
+    """The properties with which our own producers publish an intent."""
+    headers: FieldTable = {names.CREATED_MS: created_ms}
+    if traceparent:
+        headers[names.TRACEPARENT] = traceparent
+    return Basic.Properties(
+        content_type="application/json",
+        delivery_mode=2,
+        message_id=message_id,
+        timestamp=datetime.fromtimestamp(created_ms // 1000, tz=UTC),
+        app_id=strategy_name,
+        headers=headers,
+    )
+
+
+def republish_properties(original: Basic.Properties, added: dict[str, Any], intent_id: str) -> Basic.Properties:
+    """The properties of a message that we pass on: parked, handed to its lane, or dead.
+
+    The producer's properties and headers stay, `added` joins them. Taken off: the broker's own headers,
+    the expiration (a dead letter or a parked order must not vanish), and `user_id`, which the broker would compare
+    with our user (the caller keeps it as a header). Headers too large to travel on are left behind.
+    """
+    headers = {name: value for name, value in (original.headers or {}).items() if not _is_internal(name)}
+    if _encoded_bytes(headers) > HEADERS_BYTES_MAX:
+        headers = {}
+    return Basic.Properties(
+        content_type=_short(original.content_type),
+        content_encoding=_short(original.content_encoding),
+        headers=headers | {name: value for name, value in added.items() if value is not None},
+        delivery_mode=2,
+        priority=original.priority,
+        correlation_id=_short(original.correlation_id),
+        reply_to=_short(original.reply_to),
+        message_id=_short(original.message_id or intent_id),
+        timestamp=original.timestamp,
+        message_type=_short(original.message_type),
+        app_id=_short(original.app_id),
+    )
+
+
+def _short(text: str | None) -> str | None:
+    """At most the 255 bytes of an AMQP short string (reading foreign bytes leniently may have made it longer)."""
+    return text.encode()[:SHORT_STRING_BYTES_MAX].decode("utf-8", "ignore") if text is not None else None
+
+
+def _is_internal(name: str) -> bool:
+    return name in BROKER_HEADERS or name in names.OWN_HEADERS or name.startswith(BROKER_HEADER_PREFIXES)
+
+
+def _encoded_bytes(headers: FieldTable) -> int:
+    try:
+        return len(encode.field_table(headers))
+    except (ValueError, TypeError, struct.error):
+        return HEADERS_BYTES_MAX + 1  # a type we can read but not write

@@ -1,0 +1,63 @@
+"""Every error signalq raises on purpose: one root, its families, their members.
+
+The text of each is one sentence that says what to do. None quotes a value of an order, and none shows a password.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class SignalQError(Exception):
+    """The root: catch this to catch everything signalq raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with an intent: the JSON field (None: the body as a whole) and what is wrong."""
+
+    field: str | None
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}" if self.field is not None else self.message
+
+
+class InvalidIntent(SignalQError):
+    """The intent breaks a rule of its fields; `problems` names each bad field, no value is quoted."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("; ".join(map(str, problems)))
+
+
+class BrokerError(SignalQError):
+    """Something between us and RabbitMQ went wrong."""
+
+
+class BrokerUnreachable(BrokerError):
+    """No connection could be made, or not in time."""
+
+
+class TopologyError(BrokerError):
+    """An exchange or a queue is missing, or is there with other arguments; nothing was forced."""
+
+
+class PublishError(BrokerError):
+    """A message was not confirmed by the broker; `message_id` is the identity to repeat it with."""
+
+    def __init__(self, sentence: str, message_id: str | None) -> None:
+        self.message_id = message_id
+        super().__init__(sentence)
+
+
+class Unroutable(PublishError):
+    """The broker returned the message: no queue takes it. It is in no queue."""
+
+
+class Unconfirmed(PublishError):
+    """No confirm came: the message may or may not be in the queue. Repeat it with the same `message_id`."""
+
+
+class SettingsError(SignalQError):
+    """A setting is unknown, malformed, out of bounds, or contradicts another."""

@@ -1,0 +1,331 @@
+"""The order intent: its fields, the rules of each, and what of it is POSTed.
+
+The fields are those of Crypto-Arsenal's "API Trading" webhook. Rules and wording follow docs/intent.md.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Collection, Mapping
+from decimal import ROUND_CEILING, Decimal, InvalidOperation
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from signalq.errors import InvalidIntent, Problem
+from signalq.names import LADDER_MAX_S
+from signalq.strict_json import JsonNumber, parse_object, printable_name, render
+
+CONNECTOR_NAME_BYTES_MAX = 128
+CLIENT_ORDER_ID_BYTES_MAX = 128
+# A JSON number such as 1e400 is short to write and long to send; longer than this it is refused.
+DECIMAL_CHARACTERS_MAX = 128
+
+CANCEL_ALL_SPELLINGS = ("cancelAll", "cancellAll", "cancel_all")
+FUTURES_ACTIONS = ("openLong", "closeLong", "openShort", "closeShort")
+EXIT_ACTIONS = ("closeLong", "closeShort", "cancel", *CANCEL_ALL_SPELLINGS)
+Action = Literal[
+    "buy",
+    "sell",
+    "openLong",
+    "closeLong",
+    "openShort",
+    "closeShort",
+    "cancel",
+    "cancelAll",
+    "cancellAll",
+    "cancel_all",
+]
+
+# Fields that speak to signalq, not to the platform: forwarded, the platform would delay a second time.
+_NOT_POSTED = frozenset({"delaySeconds", "delaySecondsFilter"})
+
+_PLAIN_DECIMAL = re.compile(r"(?:\d+(?:\.\d+)?|\.\d+)", re.ASCII)
+_NUMERIC = re.compile(r"-?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d{1,9})?", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def _as_decimal_text(value: object) -> object:
+    """The text that goes out: a string as it is, a number in plain notation with exactly its own digits."""
+    if isinstance(value, str):
+        if not _PLAIN_DECIMAL.fullmatch(value):
+            raise ValueError("must be a decimal number such as 12.5, with digits and at most one point")
+        return value
+    if isinstance(value, JsonNumber):
+        return _plain(value.text)
+    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
+        return _plain(str(value))
+    raise ValueError("must be a decimal number, as a string or as a JSON number")
+
+
+def _plain(text: str) -> str:
+    """`1.50` stays, `1e3` becomes 1000; digits are moved, never rounded."""
+    if _PLAIN_DECIMAL.fullmatch(text):
+        return text
+    number = _parse_number(text)
+    digits = len(number.as_tuple().digits) + abs(number.adjusted())
+    if digits > DECIMAL_CHARACTERS_MAX:
+        raise ValueError(f"has more than {DECIMAL_CHARACTERS_MAX} digits written out")
+    return format(number, "f")
+
+
+def _parse_number(text: str) -> Decimal:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        raise ValueError("must be a decimal number") from None
+    if not number.is_finite():
+        raise ValueError("must be a finite number")
+    return number
+
+
+def _above_zero(value: str) -> str:
+    if not Decimal(value) > 0:
+        raise ValueError("must be greater than 0")
+    return value
+
+
+def _at_most_100(value: str) -> str:
+    if Decimal(value) > 100:
+        raise ValueError("must be at most 100")
+    return value
+
+
+def _as_seconds(value: object) -> object:
+    """Seconds from a JSON number, a Python number, or a numeric string."""
+    if isinstance(value, JsonNumber):
+        return _parse_number(value.text)
+    if isinstance(value, str):
+        if not _NUMERIC.fullmatch(value):
+            raise ValueError("must be a number of seconds")
+        return _parse_number(value)
+    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
+        return _parse_number(str(value))
+    raise ValueError("must be a number of seconds")
+
+
+def _bytes_between(value: str, low: int, high: int) -> str:
+    if not low <= len(value.encode()) <= high:
+        raise ValueError(f"must have {low} to {high} bytes")
+    return value
+
+
+def _connector_name(value: str) -> str:
+    if _CONTROL.search(value):
+        raise ValueError("must not hold control characters")
+    return _bytes_between(value, 1, CONNECTOR_NAME_BYTES_MAX)
+
+
+def _encodable(value: str) -> str:
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError("holds a lone surrogate")
+    return value
+
+
+Text = Annotated[str, Field(strict=True), AfterValidator(_encodable)]
+DecimalText = Annotated[str, BeforeValidator(_as_decimal_text), AfterValidator(_above_zero)]
+PercentText = Annotated[DecimalText, AfterValidator(_at_most_100)]
+
+
+class OrderIntent(BaseModel):
+    """An order that somebody wants placed: frozen, valid from the moment it exists.
+
+    Prices and amounts are decimal strings, kept digit by digit; `delay_seconds` is a Decimal in seconds.
+    Raises pydantic.ValidationError (a ValueError) that names each bad field and shows no value.
+    """
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    connector_name: Annotated[Text, AfterValidator(_connector_name)]
+    action: Action
+    connector_token: Annotated[Text | None, Field(repr=False)] = None
+    fixed: DecimalText | None = None
+    percent: PercentText | None = None
+    limit: DecimalText | None = None
+    profit: DecimalText | None = None
+    loss: DecimalText | None = None
+    log: Text | None = None
+    client_order_id: Annotated[Text | None, Field(validate_default=True)] = None
+    delay_seconds: Annotated[Decimal, BeforeValidator(_as_seconds)] | None = None
+    delay_seconds_filter: Text | None = None
+
+    # Fields that a connector lets through untouched, and the order in which all fields came in.
+    _extra: dict[str, object] = PrivateAttr(default_factory=dict)
+    _order: tuple[str, ...] = PrivateAttr(default=())
+
+    @field_validator("connector_token", mode="after")
+    @classmethod
+    def _token_not_empty(cls, value: str | None) -> str | None:
+        if value is not None and not value:
+            raise ValueError("must not be empty")
+        return value
+
+    @field_validator("client_order_id", mode="after")
+    @classmethod
+    def _client_order_id_bytes(cls, value: str | None) -> str | None:
+        if value is not None:
+            return _bytes_between(value, 1, CLIENT_ORDER_ID_BYTES_MAX)
+        return value
+
+    @field_validator("profit", "loss", mode="after")
+    @classmethod
+    def _only_for_futures(cls, value: str | None, info: ValidationInfo) -> str | None:
+        action = info.data.get("action")
+        if value is not None and action is not None and action not in FUTURES_ACTIONS:
+            raise ValueError("is only for " + ", ".join(FUTURES_ACTIONS))
+        return value
+
+    @field_validator("delay_seconds", mode="after")
+    @classmethod
+    def _delay_in_bounds(cls, value: Decimal | None, info: ValidationInfo) -> Decimal | None:
+        delay_max_s = (info.context or {}).get("delay_max_s", LADDER_MAX_S)
+        if value is not None and not 0 <= value <= delay_max_s:
+            raise ValueError(f"must be between 0 and {delay_max_s} seconds")
+        return value
+
+    @field_validator("client_order_id", mode="before")
+    @classmethod
+    def _cancel_names_an_order(cls, value: object, info: ValidationInfo) -> object:
+        if value is None and info.data.get("action") == "cancel":
+            raise ValueError("is needed with the action cancel")
+        return value
+
+    @property
+    def kind(self) -> str:
+        """The action, with one spelling for `cancelAll`."""
+        return "cancelAll" if self.action in CANCEL_ALL_SPELLINGS else self.action
+
+    def is_exit(self, *, spot_sell_is_exit: bool = False) -> bool:
+        """Whether it ends a position or an order; the rest are opens."""
+        return self.action in EXIT_ACTIONS or (spot_sell_is_exit and self.action == "sell")
+
+    @property
+    def delay_ms(self) -> int:
+        """How long to wait from the creation, in whole ms rounded up; 0 where the filter is not met."""
+        if not self.delay_seconds or (self.delay_seconds_filter and self.delay_seconds_filter not in (self.log or "")):
+            return 0
+        return int(self.delay_seconds.scaleb(3).to_integral_value(ROUND_CEILING))
+
+    def to_message(self) -> bytes:
+        """The body to publish: every field that is there, in the order it came in."""
+        return _rendered(self._fields())
+
+    def to_webhook(self, *, token: str | None = None, cancel_all_spelling: str | None = None) -> bytes:
+        """The body to POST: the same object without the delay, the token filled in where there was none."""
+        fields = {name: value for name, value in self._fields().items() if name not in _NOT_POSTED}
+        if cancel_all_spelling and self.kind == "cancelAll":
+            fields["action"] = cancel_all_spelling
+        if token is not None:
+            fields.setdefault("connectorToken", token)
+        return _rendered(fields)
+
+    def _fields(self) -> dict[str, object]:
+        values = self.__dict__
+        present = {alias: values[name] for name, alias in _ALIASES.items() if values[name] is not None}
+        present |= self._extra
+        return {name: present[name] for name in self._order} if self._order else present
+
+
+def _rendered(fields: Mapping[str, object]) -> bytes:
+    if all(type(value) is str for value in fields.values()):
+        return _encode_strings(fields).encode()
+    seconds = fields.get("delaySeconds")
+    if isinstance(seconds, Decimal):
+        fields = {**fields, "delaySeconds": JsonNumber(format(seconds, "f"))}
+    return render(fields).encode()
+
+
+_encode_strings = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_ALIASES = {name: to_camel(name) for name in OrderIntent.model_fields}
+FIELD_NAMES = tuple(_ALIASES.values())
+
+
+def intent_from_fields(
+    fields: Mapping[str, object],
+    *,
+    extra_fields: Collection[str] = (),
+    token_needed: bool = False,
+    delay_max_s: int = LADDER_MAX_S,
+) -> OrderIntent:
+    """The intent in an object of JSON fields; an explicit null is as if absent.
+
+    `extra_fields` are let through untouched; `token_needed` says that no token is configured for the connector.
+    Raises InvalidIntent with a problem for every bad field.
+    """
+    present = {name: value for name, value in fields.items() if value is not None}
+    extra = {name: present[name] for name in extra_fields if name in present and name not in FIELD_NAMES}
+    problems: list[Problem] = []
+    if token_needed and "connectorToken" not in present:
+        problems.append(Problem("connectorToken", "is missing, and none is configured for the connector"))
+    try:
+        # By alias alone: a body that says connector_name is misspelt, not understood.
+        intent = OrderIntent.model_validate(
+            {name: value for name, value in present.items() if name not in extra},
+            context={"delay_max_s": delay_max_s},
+            by_alias=True,
+            by_name=False,
+        )
+    except ValidationError as error:
+        raise InvalidIntent(problems + problems_of(error)) from None
+    if problems:
+        raise InvalidIntent(problems)
+    intent._extra = extra
+    intent._order = tuple(present)
+    return intent
+
+
+def intent_from_body(body: bytes) -> OrderIntent:
+    """The intent in a message body, by the rules alone (no connector's settings). Raises InvalidIntent."""
+    return intent_from_fields(parse_object(body))
+
+
+def problems_of(error: ValidationError) -> list[Problem]:
+    """What pydantic found, as our problems: JSON field names, our words, no values."""
+    return [_problem(details) for details in error.errors(include_url=False, include_input=False)]
+
+
+def _problem(details: Any) -> Problem:
+    name = str(details["loc"][0]) if details["loc"] else None
+    if name is not None and details["type"] != "extra_forbidden":
+        name = _ALIASES.get(name, name)
+    match details["type"]:
+        case "missing":
+            return Problem(name, "is missing")
+        case "extra_forbidden":
+            nearest = nearest_name(name or "", FIELD_NAMES)
+            return Problem(printable_name(name or ""), f"is not a field of an intent, the nearest is {nearest}")
+        case "literal_error":
+            return Problem(name, "must be one of " + ", ".join(get_args(Action)))
+        case "string_type":
+            return Problem(name, "must be a string")
+        case _:
+            return Problem(name, details["msg"].removeprefix("Value error, "))
+
+
+def nearest_name(name: str, known: Collection[str]) -> str:
+    """The known name that looks most like `name`, in whatever case."""
+    folded = {candidate.casefold(): candidate for candidate in known}
+    best = difflib.get_close_matches(name[:NEAREST_CHARACTERS_MAX].casefold(), folded, n=1, cutoff=0.0)
+    return folded[best[0]]
+
+
+NEAREST_CHARACTERS_MAX = 64

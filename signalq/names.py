@@ -1,0 +1,72 @@
+"""Every exchange, queue, routing key and header, once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Headers a producer may set.
+CREATED_MS = "signalq-created-ms"
+STRATEGY = "signalq-strategy"
+TRACEPARENT = "traceparent"
+
+# Headers that signalq sets, on dead letters and on what it parks.
+REASON = "signalq-reason"
+DETAIL = "signalq-detail"
+ATTEMPTS = "signalq-attempts"
+HTTP_STATUS = "signalq-http-status"
+DEAD_AT = "signalq-dead-at"
+INTENT_ID = "signalq-intent-id"
+GENERATION = "signalq-generation"
+CONNECTOR = "signalq-connector"
+ORIGIN_USER = "signalq-origin-user"
+
+# Stands in place of a header table that could not be read.
+UNREADABLE_HEADERS = "signalq-unreadable-headers"
+
+OWN_HEADERS = frozenset(
+    {REASON, DETAIL, ATTEMPTS, HTTP_STATUS, DEAD_AT, INTENT_ID, GENERATION, CONNECTOR, ORIGIN_USER, UNREADABLE_HEADERS}
+)
+
+# The header with which a broker that stamps messages says when it took one, in ms since the epoch
+# (RabbitMQ's message interceptor set_header_timestamp).
+BROKER_TIMESTAMP_MS = "timestamp_in_ms"
+
+# Level k of the ladder holds a message for 2^k seconds; 20 levels reach 1,048,575 s, above twelve days.
+LADDER_LEVELS = 20
+LADDER_MAX_S = 2**LADDER_LEVELS - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The broker's objects under one prefix."""
+
+    prefix: str = "signalq"
+
+    @property
+    def orders(self) -> str:
+        """Exchange where producers publish, and the queue of the shared lane."""
+        return f"{self.prefix}.orders"
+
+    @property
+    def unrouted(self) -> str:
+        """Alternate exchange of `orders`: feeds the shared lane."""
+        return f"{self.prefix}.unrouted"
+
+    @property
+    def due(self) -> str:
+        """Queue of what the ladder hands back."""
+        return f"{self.prefix}.due"
+
+    @property
+    def dead(self) -> str:
+        """The dead-letter queue."""
+        return f"{self.prefix}.dead"
+
+    @property
+    def outcomes(self) -> str:
+        """Topic exchange of outcome events."""
+        return f"{self.prefix}.outcomes"
+
+    def delay(self, level: int) -> str:
+        """Exchange and queue of one level of the delay ladder, 0 to LADDER_LEVELS - 1."""
+        return f"{self.prefix}.delay.{level}"
