@@ -1,0 +1,316 @@
+"""Every tunable, once: its unit in its name, its bounds and its default here. docs/settings.md tells the same.
+
+A TOML file, the environment on top (`SIGNALQ_BROKER__URL` sets `broker.url`), and for secrets a `_file` or `_env`
+twin that names where to read the value. An unknown key is an error that names the nearest known one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from signalq.errors import SettingsError
+from signalq.intent import nearest_name
+from signalq.names import LADDER_MAX_S
+
+ENV_PREFIX = "SIGNALQ_"
+CONFIG_ENV = "SIGNALQ_CONFIG"
+# Kubernetes sets these in every pod for a service whose name begins with signalq; they are no settings of ours.
+KUBERNETES_SERVICE_LINK = re.compile(
+    r"SIGNALQ(?:_[A-Z0-9]+)*?_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_[A-Z]+)?)?)"
+)
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+HttpStatus = Annotated[int, Field(ge=300, le=599)]
+
+
+class Section(BaseModel):
+    """A table of the settings file: frozen, nothing unknown, values never shown in errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_secret_twins(cls, values: Any) -> Any:
+        """Fill `token` from `token_file` or `token_env`, where the section has such a field; at most one may be set."""
+        if not isinstance(values, Mapping):
+            return values
+        filled = dict(values)
+        for secret in cls.secrets():
+            given = [name for name in (secret, f"{secret}_file", f"{secret}_env") if filled.get(name) is not None]
+            if len(given) > 1:
+                raise ValueError(f"{' and '.join(given)} are both set: keep one")
+            if given and given[0] != secret:
+                filled[secret] = _read_twin(given[0], str(filled.pop(given[0])))
+        return filled
+
+    @classmethod
+    def secrets(cls) -> list[str]:
+        """The fields that have `_file` and `_env` twins."""
+        return [name for name, field in cls.model_fields.items() if "SecretStr" in str(field.annotation)]
+
+
+def _read_twin(name: str, source: str) -> str:
+    if name.endswith("_env"):
+        value = os.environ.get(source)
+        if not value:
+            raise ValueError(f"{name} names the environment variable {source}, which is not set")
+        return value
+    try:
+        value = Path(source).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{name} names {source}, which can't be read ({type(error).__name__})") from None
+    if not value:
+        raise ValueError(f"{name} names {source}, which is empty")
+    return value
+
+
+class Broker(Section):
+    """The RabbitMQ that intents come from."""
+
+    url: SecretStr = SecretStr("amqp://guest:guest@127.0.0.1:5672/")
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")] = "signalq"
+    heartbeat_s: Annotated[int, Field(ge=1, le=600)] = 10
+    topology: Literal["declare", "passive"] = "declare"
+
+    @field_validator("url")
+    @classmethod
+    def _is_amqp(cls, value: SecretStr) -> SecretStr:
+        parts = urlsplit(value.get_secret_value())
+        if parts.scheme not in {"amqp", "amqps"} or not parts.hostname:
+            raise ValueError("must be an amqp:// or amqps:// URL with a host")
+        return value
+
+
+class Webhook(Section):
+    """Where orders are POSTed."""
+
+    url: str = "https://api.crypto-arsenal.io/trading-signal/webhook"
+    allow_plain_http: bool = False
+    connect_timeout_s: Seconds = 3.0
+    timeout_s: Seconds = 10.0
+    success_body: Annotated[str, Field(max_length=1024)] = "ok"
+    cancel_all_spelling: Literal["cancelAll", "cancellAll", "cancel_all"] | None = None
+
+    @model_validator(mode="after")
+    def _check_url(self) -> Self:
+        check_webhook_url(self.url, allow_plain_http=self.allow_plain_http)
+        return self
+
+
+def check_webhook_url(url: str, *, allow_plain_http: bool) -> None:
+    """Orders carry tokens: plain http only to this machine, unless it is allowed. Raises ValueError."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("url must be an https:// URL with a host")
+    if parts.username or parts.password:
+        raise ValueError("url must not hold a user name or a password")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS and not allow_plain_http:
+        raise ValueError("url is plain http to another machine: use https, or set webhook.allow_plain_http")
+
+
+class Delivery(Section):
+    """How an intent is tried, held and given up."""
+
+    attempts_max: Annotated[int, Field(ge=1, le=1000)] = 8
+    backoff_base_s: Seconds = 0.5
+    backoff_max_s: Seconds = 30.0
+    retry_after_max_s: Seconds = 300.0
+    open_max_age_s: Seconds = 60.0
+    exit_max_age_s: Seconds = 3600.0
+    repeat_window_s: Seconds = 60.0
+    delay_max_s: Annotated[int, Field(ge=0, le=LADDER_MAX_S)] = 604_800
+    undated: Literal["accept", "refuse"] = "accept"
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 64
+    shared_window: Annotated[int, Field(ge=1, le=60_000)] = 1000
+    drain_timeout_s: Seconds = 20.0
+
+    @model_validator(mode="after")
+    def _relations(self) -> Self:
+        if self.backoff_base_s > self.backoff_max_s:
+            raise ValueError("backoff_base_s must not be above backoff_max_s")
+        return self
+
+
+class LedgerSettings(Section):
+    """The memory behind the promises. Not durable in this version: `url` says where it will be."""
+
+    url: SecretStr | None = None
+    retention_days: Annotated[float, Field(gt=0, le=3650)] = 7.0
+
+
+class Ops(Section):
+    """The consumer's own HTTP: health, readiness, metrics."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    token: SecretStr | None = None
+
+    @model_validator(mode="after")
+    def _token_off_loopback(self) -> Self:
+        if self.host not in LOOPBACK_HOSTS and self.token is None:
+            raise ValueError("token is needed to bind anywhere but loopback")
+        return self
+
+
+class Log(Section):
+    """What is logged, and in which form; the default form is console on a terminal, else json."""
+
+    format: Literal["json", "console"] | None = None
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Connector(Section):
+    """What one connector does otherwise; None means as everywhere."""
+
+    token: SecretStr | None = None
+    url: str | None = None
+    lane: Literal["shared"] = "shared"
+    resend_when_unknown: Literal["never", "with-client-order-id", "always"] = "never"
+    not_taken_statuses: frozenset[HttpStatus] = frozenset()
+    extra_fields: tuple[str, ...] = ()
+    spot_sell_is_exit: bool = False
+    success_body: Annotated[str, Field(max_length=1024)] | None = None
+    open_max_age_s: Seconds | None = None
+    exit_max_age_s: Seconds | None = None
+
+
+DEFAULT_CONNECTOR = Connector()
+SECTIONS: dict[str, type[Section]] = {
+    "broker": Broker,
+    "webhook": Webhook,
+    "delivery": Delivery,
+    "ledger": LedgerSettings,
+    "ops": Ops,
+    "log": Log,
+    "connectors": Connector,
+}
+
+
+class Settings(BaseSettings):
+    """All settings, frozen; build them with load_settings."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        case_sensitive=False,
+    )
+
+    broker: Broker = Broker()
+    webhook: Webhook = Webhook()
+    delivery: Delivery = Delivery()
+    ledger: LedgerSettings = LedgerSettings()
+    ops: Ops = Ops()
+    log: Log = Log()
+    connectors: dict[str, Connector] = Field(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment above the file; no .env file and no secrets folder are read unasked."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+    @model_validator(mode="after")
+    def _relations(self) -> Self:
+        slowest_post_s = self.webhook.connect_timeout_s + self.webhook.timeout_s
+        if self.delivery.drain_timeout_s <= slowest_post_s:
+            raise ValueError(
+                f"delivery.drain_timeout_s must be above webhook.connect_timeout_s + webhook.timeout_s "
+                f"({slowest_post_s:g})"
+            )
+        for name, connector in self.connectors.items():
+            if connector.url is not None:
+                try:
+                    check_webhook_url(connector.url, allow_plain_http=self.webhook.allow_plain_http)
+                except ValueError as error:
+                    raise ValueError(f"connectors.{name}.{error}") from None
+        return self
+
+    def connector(self, name: str) -> Connector:
+        """The settings of a connector, named in the file or not."""
+        return self.connectors.get(name, DEFAULT_CONNECTOR)
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """The settings from `path` (else the file that SIGNALQ_CONFIG names, else none) and the environment.
+
+    Raises SettingsError: one sentence that names the key and, for an unknown one, the nearest known.
+    """
+    named = path or (Path(os.environ[CONFIG_ENV]) if os.environ.get(CONFIG_ENV) else None)
+    _refuse_unknown_variables(os.environ)
+    try:
+        return Settings(**(_read_file(named) if named else {}))
+    except ValidationError as error:
+        raise SettingsError(_sentence(error)) from None
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"the settings file {path} can't be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the settings file {path} is not TOML: {error}") from None
+
+
+def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
+    """A misspelt variable would be ignored in silence; the sections below check their own keys."""
+    sections = {name.upper() for name in SECTIONS}
+    for variable in environ:
+        upper = variable.upper()
+        if not upper.startswith(ENV_PREFIX) or upper == CONFIG_ENV or KUBERNETES_SERVICE_LINK.fullmatch(upper):
+            continue
+        section, _, key = upper.removeprefix(ENV_PREFIX).partition("__")
+        if section not in sections or not key:
+            known = [f"{ENV_PREFIX}{path.upper().replace('.', '__')}" for path in known_keys()]
+            raise SettingsError(f"{variable} is not a setting, the nearest is {nearest_name(variable, known)}")
+
+
+def known_keys() -> list[str]:
+    """Every key as `section.key`, secret twins included; connectors as `connectors.<name>.key`."""
+    keys = []
+    for section, model in SECTIONS.items():
+        path = "connectors.<name>" if section == "connectors" else section
+        keys += [f"{path}.{name}" for name in model.model_fields]
+        keys += [f"{path}.{name}_{twin}" for name in model.secrets() for twin in ("file", "env")]
+    return keys
+
+
+def _sentence(error: ValidationError) -> str:
+    return "; ".join(_problem(details) for details in error.errors(include_url=False, include_input=False))
+
+
+def _problem(details: Any) -> str:
+    location = [str(part) for part in details["loc"]]
+    key = ".".join(location)
+    if details["type"] == "extra_forbidden":
+        return f"{key} is not a setting, the nearest is {_nearest_key(location)}"
+    message = details["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}" if key else message
+
+
+def _nearest_key(location: list[str]) -> str:
+    if location[0] == "connectors" and len(location) > 2:
+        known = [path.rsplit(".", 1)[1] for path in known_keys() if path.startswith("connectors.")]
+        return f"connectors.{location[1]}.{nearest_name(location[-1], known)}"
+    return nearest_name(".".join(location), [*known_keys(), *SECTIONS])
