@@ -123,6 +123,7 @@ class Delivery(Section):
     """How an intent is tried, held and given up."""
 
     attempts_max: Annotated[int, Field(ge=1, le=1000)] = 8
+    crashes_max: Annotated[int, Field(ge=1, le=100)] = 3
     backoff_base_s: Seconds = 0.5
     backoff_max_s: Seconds = 30.0
     retry_after_max_s: Seconds = 300.0
@@ -249,6 +250,14 @@ class Settings(BaseSettings):
     def connector(self, name: str) -> Connector:
         """The settings of a connector, named in the file or not."""
         return self.connectors.get(name, DEFAULT_CONNECTOR)
+
+    def secret_values(self) -> list[str]:
+        """Every secret that is configured, so that logs can blank them."""
+        password = urlsplit(self.broker.url.get_secret_value()).password
+        tokens = [connector.token for connector in self.connectors.values()]
+        found = [password, *(secret.get_secret_value() for secret in [self.ops.token, *tokens] if secret)]
+        # RabbitMQ's well-known default is no secret, and "guest" is a word that logs need.
+        return [value for value in found if value and value != "guest"]
 
 
 def load_settings(path: Path | None = None) -> Settings:

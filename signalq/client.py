@@ -53,10 +53,17 @@ def outgoing(intent: OrderIntent, *, strategy: str | None, message_id: str | Non
     intent_from_body(body)
     identity = message_id if message_id is not None else new_message_id()
     for name, text in (("message_id", identity), ("strategy", strategy)):
-        if text is not None and not 1 <= len(text.encode()) <= SHORT_STRING_BYTES_MAX:
-            raise InvalidIntent([Problem(name, f"must have 1 to {SHORT_STRING_BYTES_MAX} bytes")])
+        if text is not None and not _fits_short_string(text):
+            raise InvalidIntent([Problem(name, f"must have 1 to {SHORT_STRING_BYTES_MAX} bytes of UTF-8")])
     properties = publish_properties(message_id=identity, strategy_name=strategy, created_ms=now_ms)
     return Outgoing(Receipt(identity, now_ms), intent.connector_name, body, properties)
+
+
+def _fits_short_string(text: str) -> bool:
+    try:
+        return 1 <= len(text.encode()) <= SHORT_STRING_BYTES_MAX
+    except UnicodeEncodeError:
+        return False
 
 
 class OrderPublisher:
@@ -109,6 +116,8 @@ class OrderPublisher:
                     self._names.orders, order.routing_key, order.body, order.properties
                 )
             except BrokerUnreachable:
+                if self._publisher.is_closed:
+                    raise Unconfirmed("the publisher is closed", order.receipt.message_id) from None
                 await asyncio.sleep(RECONNECT_PAUSE_S)
 
     async def __aenter__(self) -> Self:

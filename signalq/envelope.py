@@ -69,7 +69,7 @@ def strategy(properties: Basic.Properties) -> str:
     """The strategy's name as the message gives it: a label, not an authorisation."""
     header = (properties.headers or {}).get(names.STRATEGY)
     label = header if isinstance(header, str) else None
-    return label or properties.app_id or properties.user_id or "-"
+    return (label or properties.app_id or properties.user_id or "-")[:SHORT_STRING_BYTES_MAX]
 
 
 def new_message_id() -> str:
@@ -131,5 +131,5 @@ def _is_internal(name: str) -> bool:
 def _encoded_bytes(headers: FieldTable) -> int:
     try:
         return len(encode.field_table(headers))
-    except (ValueError, TypeError, struct.error):
+    except (ValueError, TypeError, ArithmeticError, RecursionError, struct.error):
         return HEADERS_BYTES_MAX + 1  # a type we can read but not write

@@ -33,7 +33,7 @@ BROKER_TIMESTAMP_MS = "timestamp_in_ms"
 
 # Level k of the ladder holds a message for 2^k seconds; 20 levels reach 1,048,575 s, above twelve days.
 LADDER_LEVELS = 20
-LADDER_MAX_S = 2**LADDER_LEVELS - 1
+LADDER_MAX_S = (1 << LADDER_LEVELS) - 1
 
 
 @dataclass(frozen=True, slots=True)

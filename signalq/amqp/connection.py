@@ -15,7 +15,7 @@ import aio_pika
 import aiormq
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
-from pamqp import decode
+from pamqp import decode, encode
 from pamqp.exceptions import PAMQPException
 from yarl import URL
 
@@ -43,6 +43,7 @@ async def connect(
 ) -> AbstractConnection:
     """Open a connection that shows up as `name` in RabbitMQ's lists. Raises BrokerUnreachable."""
     read_foreign_properties_leniently()
+    write_floats_in_full()
     try:
         async with asyncio.timeout(timeout_s):
             return await aio_pika.connect(url, heartbeat=heartbeat_s, client_properties={"connection_name": name})
@@ -89,6 +90,23 @@ def read_foreign_properties_leniently() -> None:
     decode.METHODS["table"] = _header_table
 
 
+def write_floats_in_full() -> None:
+    """Pass on a producer's 64-bit float header as it came: pamqp writes every float with 32 bits, or not at all.
+
+    Calling this twice changes nothing.
+    """
+    encode.encode_table_value = _table_value
+
+
+_table_value_of_pamqp = encode.encode_table_value
+
+
+def _table_value(value: Any) -> bytes:
+    if isinstance(value, float):
+        return b"d" + encode.double(value)
+    return _table_value_of_pamqp(value)
+
+
 def _timestamp(value: bytes) -> tuple[int, dt.datetime | None]:
     """Whole seconds since the epoch; None beyond the year 9999 (an unreadable date is no date)."""
     try:
@@ -105,5 +123,5 @@ def _short_string(value: bytes) -> tuple[int, str]:
 def _header_table(value: bytes) -> tuple[int, dict[str, Any]]:
     try:
         return decode.field_table(value)
-    except (ValueError, ArithmeticError):
+    except (ValueError, ArithmeticError, RecursionError):
         return 4 + int.from_bytes(value[:4], "big"), {UNREADABLE_HEADERS: True}

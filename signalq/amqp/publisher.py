@@ -12,7 +12,7 @@ from aiormq.abc import AbstractChannel
 from pamqp.commands import Basic
 
 from signalq.amqp.connection import CONNECTION_ERRORS, HEARTBEAT_S, connect, open_channel
-from signalq.errors import Unconfirmed, Unroutable
+from signalq.errors import BrokerUnreachable, PublishError, Unconfirmed, Unroutable
 
 CLOSE_TIMEOUT_S = 5.0
 
@@ -31,6 +31,7 @@ class ConfirmedPublisher:
         self._connection: AbstractConnection | None = None
         self._channel: AbstractChannel | None = None
         self._opening = asyncio.Lock()
+        self._is_closed = False
         self._same_id: dict[str, _Turn] = {}
 
     async def publish(self, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties) -> None:
@@ -52,21 +53,16 @@ class ConfirmedPublisher:
                 raise Unroutable(f"no queue takes messages for {exchange or routing_key}", message_id) from error
             except aiormq.exceptions.DeliveryError as error:
                 raise Unconfirmed(f"RabbitMQ refused the message for {exchange or routing_key}", message_id) from error
-            except aiormq.exceptions.ChannelNotFoundEntity as error:
-                raise Unroutable(
-                    f"there is no exchange {exchange}: start the consumer once, or run `signalq topology apply`",
-                    message_id,
-                ) from error
-            except aiormq.exceptions.ChannelAccessRefused as error:
-                raise Unroutable(
-                    f"this user may not publish to {exchange or routing_key}: ask for the write permission", message_id
-                ) from error
+            except (aiormq.exceptions.ChannelNotFoundEntity, aiormq.exceptions.ChannelAccessRefused) as error:
+                raise _refusal(error, exchange, message_id) from error
             except CONNECTION_ERRORS as error:
                 raise Unconfirmed("the connection broke before RabbitMQ confirmed the message", message_id) from error
 
     async def channel(self) -> AbstractChannel:
-        """The open channel, opened now if there is none. Raises BrokerUnreachable."""
+        """The open channel, opened now if there is none. Raises BrokerUnreachable, also once this is closed."""
         async with self._opening:
+            if self._is_closed:
+                raise BrokerUnreachable("the publisher is closed")
             if self._channel is None or self._channel.is_closed:
                 if self._connection is None or self._connection.is_closed or not self._connection.connected.is_set():
                     await self._disconnect()
@@ -74,8 +70,14 @@ class ConfirmedPublisher:
                 self._channel = await open_channel(self._connection, confirms=True)
             return self._channel
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called: it will open no connection any more."""
+        return self._is_closed
+
     async def close(self) -> None:
-        """Close the connection; publishes in flight raise Unconfirmed."""
+        """Close the connection for good; publishes in flight raise Unconfirmed."""
+        self._is_closed = True
         async with self._opening:
             await self._disconnect()
 
@@ -102,6 +104,21 @@ class ConfirmedPublisher:
             turn.users -= 1
             if not turn.users:
                 del self._same_id[message_id]
+
+
+def _refusal(error: aiormq.exceptions.AMQPChannelError, exchange: str, message_id: str | None) -> PublishError:
+    """What a refusal means for one of the messages in flight: it closes the channel for all of them.
+
+    Only those for the exchange that it names are refused; the others may have arrived before it.
+    """
+    if f"exchange '{exchange or 'amq.default'}'" not in str(error):
+        return Unconfirmed("the channel was closed over another message before RabbitMQ confirmed this one", message_id)
+    if isinstance(error, aiormq.exceptions.ChannelAccessRefused):
+        where = f"exchange {exchange}" if exchange else "queues directly"
+        return Unroutable(f"this user may not publish to {where}: ask for the write permission", message_id)
+    return Unroutable(
+        f"there is no exchange {exchange}: start the consumer once, or run `signalq topology apply`", message_id
+    )
 
 
 class _Turn:

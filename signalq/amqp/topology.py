@@ -109,7 +109,7 @@ class Topology:
 
     def _ladder_arguments(self, level: int) -> Arguments:
         """At-least-once dead-lettering needs the strategy and the overflow together, or it is at-most-once."""
-        arguments = quorum(message_ttl=1000 * 2**level, dead_letter_strategy="at-least-once", overflow="reject-publish")
+        arguments = quorum(message_ttl=1000 << level, dead_letter_strategy="at-least-once", overflow="reject-publish")
         if level > 0:
             return arguments | {"x-dead-letter-exchange": self.names.delay(level - 1)}
         return arguments | {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": self.names.due}

@@ -1,0 +1,70 @@
+"""Settings, telemetry, build the objects, run; nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+
+import structlog
+
+from consumer.broker import Dispositions, Link
+from consumer.clock import Clock
+from consumer.due import DueTimes
+from consumer.ledger.memory import MemoryLedger
+from consumer.pipeline import Pipeline
+from consumer.service import Service
+from consumer.settings import Settings, load_settings
+from consumer.telemetry import Metrics, configure_logging
+from consumer.webhook import Timeouts, Webhook
+from signalq.amqp.topology import Topology
+from signalq.errors import SettingsError, SignalQError
+from signalq.names import Names
+
+
+def run(settings: Settings) -> int:
+    """Run the consumer until SIGTERM or SIGINT; returns the exit status (0 drained, 1 failed, 2 settings)."""
+    configure_logging(form=settings.log.format, level=settings.log.level, secrets=settings.secret_values())
+    try:
+        asyncio.run(_run(settings))
+    except SignalQError as error:
+        structlog.get_logger().error("service.failed", why=str(error))
+        return 2 if isinstance(error, SettingsError) else 1
+    return 0
+
+
+async def _run(settings: Settings) -> None:
+    names = Names(settings.broker.prefix)
+    clock = Clock()
+    jitter = random.SystemRandom().random
+    metrics = Metrics(settings.connectors)
+    ledger = MemoryLedger()
+    link = Link(settings, Topology(names))
+    dispositions = Dispositions(settings, names, jitter)
+    due_times = DueTimes(clock)
+    timeouts = Timeouts(connect_s=settings.webhook.connect_timeout_s, total_s=settings.webhook.timeout_s)
+    async with Webhook(timeouts, connections_max=settings.delivery.concurrency) as webhook:
+        pipeline = Pipeline(
+            settings,
+            ledger=ledger,
+            webhook=webhook,
+            dispositions=dispositions,
+            due_times=due_times,
+            metrics=metrics,
+            clock=clock,
+            jitter=jitter,
+        )
+        await Service(
+            settings,
+            link=link,
+            dispositions=dispositions,
+            pipeline=pipeline,
+            due_times=due_times,
+            ledger=ledger,
+            metrics=metrics,
+            jitter=jitter,
+        ).run()
+
+
+if __name__ == "__main__":
+    sys.exit(run(load_settings()))

@@ -1,0 +1,315 @@
+"""Lanes in, dispositions out: the only aio-pika in the consumer, and the only place that acknowledges.
+
+A Link is one connection that is opened again after each loss; a Lane is one queue consumed over it. Deliveries are
+handed over synchronously, in queue order; a delivery belongs to its session (one channel), and dies with it: after a
+loss the broker delivers it again, in order, and an acknowledgement of the old one is refused, which is harmless.
+
+A lane is never left by basic.cancel, nack or requeue: each of these lets newer intents overtake. It is left by closing
+its channel (https://www.rabbitmq.com/docs/consumers#single-active-consumer).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from aio_pika.abc import AbstractConnection
+from aiormq.abc import AbstractChannel, DeliveredMessage
+from pamqp.commands import Basic
+
+from consumer.delays import backoff_s, park_seconds
+from consumer.order import Message
+from consumer.settings import Settings
+from signalq.amqp.connection import CONNECTION_ERRORS, connect, masked, open_channel
+from signalq.amqp.publisher import CLOSE_TIMEOUT_S, ConfirmedPublisher
+from signalq.amqp.topology import Topology, ladder_entry, queue_depth
+from signalq.errors import BrokerError, BrokerUnreachable, PublishError, TopologyError
+from signalq.names import Names
+
+RECONNECT_BASE_S = 0.5
+RECONNECT_MAX_S = 15.0
+WATCHDOG_PERIOD_S = 10.0
+WATCHDOG_ANSWER_S = 10.0
+# Messages are ready, we hold none and none has come for this long: the channel only looks alive.
+SILENT_MAX_S = 30.0
+
+log = structlog.get_logger()
+
+
+class Session:
+    """One channel consuming one queue, from its opening to its loss."""
+
+    def __init__(self, channel: AbstractChannel) -> None:
+        self._channel = channel
+        self.lost = asyncio.Event()
+        self.unacked = 0
+        self.last_delivery_s = time.monotonic()
+
+    async def ack(self, tag: int) -> bool:
+        """Acknowledge; False where the channel is gone and the broker will deliver the message again."""
+        self.unacked -= 1
+        if self.lost.is_set():
+            return False
+        try:
+            await self._channel.basic_ack(tag, wait=False)
+        except CONNECTION_ERRORS:
+            return False
+        return True
+
+    def note_closed(self, closing: asyncio.Future[Any]) -> None:
+        """The channel has closed, for whatever reason."""
+        if not closing.cancelled():
+            closing.exception()  # seen: the loss itself is all we act on
+        self.lost.set()
+
+    async def close(self) -> None:
+        """Close the channel: what is unacknowledged goes back to its place in the queue."""
+        self.lost.set()
+        with suppress(*CONNECTION_ERRORS):
+            await asyncio.wait_for(self._channel.close(), CLOSE_TIMEOUT_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message and the session that it must be acknowledged on."""
+
+    message: Message
+    tag: int
+    session: Session
+
+
+class Link:
+    """The consuming connection: opened when a lane asks, topology seen to first."""
+
+    def __init__(self, settings: Settings, topology: Topology) -> None:
+        self._settings = settings
+        self._topology = topology
+        self._connection: AbstractConnection | None = None
+        self._opening = asyncio.Lock()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the connection is there, as far as we know."""
+        return self._connection is not None and self._connection.connected.is_set()
+
+    async def connection(self) -> AbstractConnection:
+        """The open connection. Raises BrokerUnreachable or TopologyError."""
+        async with self._opening:
+            if self._connection is None or not self.is_up:
+                await self._close()
+                self._connection = await self._open()
+            return self._connection
+
+    async def close(self) -> None:
+        """Close the connection, at most CLOSE_TIMEOUT_S long."""
+        async with self._opening:
+            await self._close()
+
+    async def _open(self) -> AbstractConnection:
+        broker = self._settings.broker
+        url = broker.url.get_secret_value()
+        connection = await connect(url, name="signalq consumer", heartbeat_s=broker.heartbeat_s)
+        try:
+            await self._see_to_topology(connection)
+        except BrokerError:
+            await _abandon(connection)
+            raise
+        log.info("broker.connected", url=masked(url))
+        return connection
+
+    async def _see_to_topology(self, connection: AbstractConnection) -> None:
+        if self._settings.broker.topology == "declare":
+            await self._topology.declare(connection)
+            return
+        missing = await self._topology.missing(connection)
+        if missing:
+            raise TopologyError(f"missing on the broker: {', '.join(missing)}; run `signalq topology apply`")
+
+    async def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await _abandon(connection)
+
+
+async def _abandon(connection: AbstractConnection) -> None:
+    with suppress(*CONNECTION_ERRORS):
+        await asyncio.wait_for(connection.close(), CLOSE_TIMEOUT_S)
+
+
+class Lane:
+    """One queue, consumed for as long as the service runs; `prefetch` is a constant (changing it reorders)."""
+
+    def __init__(
+        self,
+        link: Link,
+        queue: str,
+        *,
+        prefetch: int,
+        on_delivery: Callable[[Delivery], None],
+        on_lost: Callable[[Session], None],
+        jitter: Callable[[], float],
+    ) -> None:
+        self.queue = queue
+        self.consuming = asyncio.Event()
+        self._link = link
+        self._prefetch = prefetch
+        self._on_delivery = on_delivery
+        self._on_lost = on_lost
+        self._jitter = jitter
+        self._session: Session | None = None
+        self._draining = False
+
+    async def run(self) -> None:
+        """Consume, and after each loss consume again with backoff.
+
+        Ends only by cancellation, or by a TopologyError before it ever consumed: that is a mistake to tell at once.
+        """
+        failures = 0
+        consumed = False
+        while True:
+            try:
+                session = await self._open()
+            except BrokerError as error:
+                if isinstance(error, TopologyError) and not consumed:
+                    raise
+                failures += 1
+                await self._back_off(failures, str(error))
+                continue
+            failures, consumed = 0, True
+            await self._watch(session)
+            self.consuming.clear()
+            self._on_lost(session)
+            log.warning("broker.lane_lost", queue=self.queue)
+            await session.close()
+
+    def drain(self) -> None:
+        """Take in nothing more; what was not begun stays with the broker."""
+        self._draining = True
+
+    async def close(self) -> None:
+        """Close the channel; what is unacknowledged goes back in order."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _open(self) -> Session:
+        connection = await self._link.connection()
+        channel = await open_channel(connection, prefetch=self._prefetch)
+        session = Session(channel)
+        channel.closing.add_done_callback(session.note_closed)
+        channel.on_consumer_cancel_callbacks.add(lambda _frame: session.lost.set())
+        self._session = session
+
+        async def hand_over(message: DeliveredMessage) -> None:
+            self._take(session, message)
+
+        try:
+            async with asyncio.timeout(WATCHDOG_ANSWER_S):
+                await channel.basic_consume(self.queue, hand_over)
+        except CONNECTION_ERRORS as error:
+            await session.close()
+            raise BrokerUnreachable(f"{self.queue} can't be consumed ({type(error).__name__}: {error})") from error
+        self.consuming.set()
+        return session
+
+    def _take(self, session: Session, message: DeliveredMessage) -> None:
+        """Synchronous from the frame to the slot: this is what keeps queue order."""
+        if self._draining or session.lost.is_set():
+            return
+        session.unacked += 1
+        session.last_delivery_s = time.monotonic()
+        deliver = message.delivery
+        if not isinstance(deliver, Basic.Deliver) or deliver.delivery_tag is None:
+            return
+        self._on_delivery(
+            Delivery(
+                Message(
+                    body=message.body,
+                    properties=message.header.properties,
+                    routing_key=deliver.routing_key or "",
+                    redelivered=bool(deliver.redelivered),
+                ),
+                deliver.delivery_tag,
+                session,
+            )
+        )
+
+    async def _watch(self, session: Session) -> None:
+        """Return when the session is lost, or only looks alive."""
+        while not session.lost.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(session.lost.wait(), WATCHDOG_PERIOD_S)
+                return
+            if not await self._alive(session):
+                log.warning("broker.zombie_channel", queue=self.queue)
+                await self._link.close()
+                return
+
+    async def _alive(self, session: Session) -> bool:
+        """Ask the broker whether it still knows us: a channel can be dead without being closed."""
+        try:
+            async with asyncio.timeout(WATCHDOG_ANSWER_S):
+                depth = await queue_depth(await self._link.connection(), self.queue)
+        except (BrokerError, TimeoutError):
+            return False
+        if depth is None or depth.consumers == 0:
+            return False
+        silent_s = time.monotonic() - session.last_delivery_s
+        # With several consumers we may be standing by, and silence is as it should be.
+        starved = depth.ready > 0 and depth.consumers == 1 and session.unacked == 0
+        return not (starved and silent_s > SILENT_MAX_S)
+
+    async def _back_off(self, failures: int, why: str) -> None:
+        wait_s = backoff_s(failures, base_s=RECONNECT_BASE_S, max_s=RECONNECT_MAX_S, fraction=self._jitter())
+        log.warning("broker.unreachable", queue=self.queue, why=why, retry_in_s=round(wait_s, 2))
+        await asyncio.sleep(wait_s)
+
+
+class Dispositions:
+    """Where messages go from here: onto the ladder, back to their lane, into the dead letters."""
+
+    def __init__(self, settings: Settings, names: Names, jitter: Callable[[], float]) -> None:
+        broker = settings.broker
+        self._names = names
+        self._jitter = jitter
+        self._publisher = ConfirmedPublisher(
+            broker.url.get_secret_value(), name="signalq consumer publishing", heartbeat_s=broker.heartbeat_s
+        )
+
+    async def park(self, due_ms: int, now_ms: int, body: bytes, properties: Basic.Properties) -> None:
+        """Onto the ladder for the whole seconds that remain; return once the broker has it."""
+        exchange, routing_key = ladder_entry(park_seconds(due_ms, now_ms), self._names)
+        await self._confirmed(exchange, routing_key, body, properties)
+
+    async def hand_to_lane(self, connector: str, body: bytes, properties: Basic.Properties) -> None:
+        """Into the connector's lane; return once the broker has it."""
+        await self._confirmed(self._names.orders, connector, body, properties)
+
+    async def bury(self, body: bytes, properties: Basic.Properties) -> None:
+        """Into the dead-letter queue; return once the broker has it."""
+        await self._confirmed("", self._names.dead, body, properties)
+
+    async def ack(self, delivery: Delivery) -> None:
+        """The one place that acknowledges; call it when what is due has happened and is recorded."""
+        if not await delivery.session.ack(delivery.tag):
+            log.info("broker.ack_too_late", tag=delivery.tag)
+
+    async def close(self) -> None:
+        """Close the publishing connection."""
+        await self._publisher.close()
+
+    async def _confirmed(self, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties) -> None:
+        """Publish until confirmed: the message stays unacknowledged meanwhile, so it can't be lost, only repeated."""
+        failures = 0
+        while True:
+            try:
+                return await self._publisher.publish(exchange, routing_key, body, properties)
+            except (BrokerUnreachable, PublishError) as error:
+                failures += 1
+                wait_s = backoff_s(failures, base_s=RECONNECT_BASE_S, max_s=RECONNECT_MAX_S, fraction=self._jitter())
+                log.warning("broker.publish_failed", to=exchange or routing_key, why=str(error))
+                await asyncio.sleep(wait_s)

@@ -1,0 +1,104 @@
+"""What the ledger knows of an intent: a value, and the pure steps from one to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+Status = Literal["received", "scheduled", "sending", "retrying", "dying", "delivered", "dead", "canceled"]
+Certainty = Literal["accepted", "not taken", "refused", "unknown"]
+Reason = Literal[
+    "invalid",
+    "unauthorized",
+    "forbidden",
+    "expired",
+    "superseded",
+    "rejected",
+    "exhausted",
+    "outcome-unknown",
+    "undeliverable",
+]
+ENDINGS = frozenset({"delivered", "dead", "canceled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One POST, begun or tried, and how certain we are of what became of it.
+
+    `sent`: bytes of the request may have gone out. `why` is half a sentence for people, without any foreign text.
+    """
+
+    certainty: Certainty
+    sent: bool
+    why: str
+    status: int | None = None
+    retry_after_s: float | None = None
+    duration_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What is known of one intent, by identity.
+
+    `attempts` counts POSTs begun or tried; `attempts_counted` those that were answered or may have gone out.
+    `in_doubt`: an attempt may have been taken. `maybe_second_delivery`: no message_id, redelivered, and an equal
+    body was POSTed before.
+    """
+
+    intent_id: str
+    digest: bytes
+    generation: int = 1
+    status: Status = "received"
+    reason: Reason | None = None
+    detail: str | None = None
+    attempts: int = 0
+    attempts_counted: int = 0
+    first_post_ms: int | None = None
+    next_attempt_ms: int = 0
+    in_doubt: bool = False
+    why: str | None = None
+    http_status: int | None = None
+    maybe_second_delivery: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has its one ending."""
+        return self.status in ENDINGS
+
+    def scheduled(self) -> Self:
+        """Parked on the broker until it is due."""
+        return replace(self, status="scheduled")
+
+    def claimed(self, now_ms: int) -> Self:
+        """About to be POSTed. A claim that is never concluded leaves the intent in doubt, and says so from here on."""
+        return replace(
+            self,
+            status="sending",
+            attempts=self.attempts + 1,
+            first_post_ms=self.first_post_ms if self.first_post_ms is not None else now_ms,
+            in_doubt=True,
+            why=None,
+        )
+
+    def concluded(self, attempt: Attempt, *, was_in_doubt: bool) -> Self:
+        """The attempt of the last claim ended; `was_in_doubt` is how it stood before that claim."""
+        return replace(
+            self,
+            status="delivered" if attempt.certainty == "accepted" else "retrying",
+            attempts_counted=self.attempts_counted + (1 if attempt.sent else 0),
+            in_doubt=was_in_doubt or attempt.certainty == "unknown",
+            why=attempt.why,
+            http_status=attempt.status,
+        )
+
+    def retrying(self, at_ms: int) -> Self:
+        """To be tried again, not before `at_ms`."""
+        return replace(self, status="retrying", next_attempt_ms=at_ms)
+
+    def dying(self, reason: Reason, detail: str) -> Self:
+        """About to be dead-lettered: the letter may or may not be in the queue."""
+        return replace(self, status="dying", reason=reason, detail=detail)
+
+    def dead(self) -> Self:
+        """The broker has confirmed the dead letter."""
+        return replace(self, status="dead")

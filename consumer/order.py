@@ -1,0 +1,193 @@
+"""A delivered message, read: an Order with all that the rules ask for, or the reason why it is none."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+from aiormq.abc import FieldTable
+from pamqp.commands import Basic
+
+from consumer.settings import Connector, Settings
+from signalq import names
+from signalq.envelope import Creation, creation, new_message_id, strategy
+from signalq.errors import InvalidIntent, Problem
+from signalq.intent import OrderIntent, intent_from_fields
+from signalq.strict_json import parse_object, printable_name
+
+DETAIL_CHARACTERS_MAX = 8_000
+DIGEST_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What the broker delivered."""
+
+    body: bytes = field(repr=False)
+    properties: Basic.Properties = field(repr=False)
+    routing_key: str
+    redelivered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The settings that hold for one intent: those of its connector over the general ones."""
+
+    url: str
+    token: str | None = field(repr=False)
+    success_body: str
+    cancel_all_spelling: str | None
+    not_taken_statuses: frozenset[int]
+    resend_when_unknown: str
+    attempts_max: int
+    retry_after_max_s: float
+    repeat_window_s: float
+    max_age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An intent that was delivered: what to POST, where, and until when."""
+
+    intent: OrderIntent
+    policy: Policy
+    intent_id: str
+    message_id: str | None
+    strategy: str
+    origin_user: str | None
+    creation: Creation
+    due_ms: int | None
+    received_ms: int
+    digest: bytes
+    is_exit: bool
+    redelivered: bool
+    handed_back: bool
+
+    @property
+    def connector(self) -> str:
+        """The connector's name."""
+        return self.intent.connector_name
+
+    @property
+    def is_due(self) -> bool:
+        """Whether its delay, if it has one, was over when it came in. Judged once: it decides about its turn too."""
+        return self.due_ms is None or self.due_ms <= self.received_ms
+
+    @property
+    def age_from_ms(self) -> int:
+        """Where its age begins: its creation, or its due time if it is delayed."""
+        return self.due_ms if self.due_ms is not None else self.creation.age_ms
+
+    @property
+    def expires_ms(self) -> int:
+        """After this it is not POSTed any more."""
+        return self.age_from_ms + round(self.policy.max_age_s * 1000)
+
+    def body_to_post(self) -> bytes:
+        """What goes out, token and all."""
+        return self.intent.to_webhook(token=self.policy.token, cancel_all_spelling=self.policy.cancel_all_spelling)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A message that is no valid intent: what is wrong, and what is known of it all the same."""
+
+    detail: str
+    connector: str
+    intent_id: str
+    strategy: str
+    origin_user: str | None
+
+
+def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadable:
+    """Read any message whatsoever; never raises."""
+    properties = message.properties
+    headers = properties.headers or {}
+    intent_id = properties.message_id or new_message_id()
+    origin_user = properties.user_id or _text(headers.get(names.ORIGIN_USER))
+    fields: dict[str, object] = {}
+    try:
+        _check_headers(headers)
+        fields = parse_object(message.body)
+        connector = settings.connector(str(fields.get("connectorName")))
+        intent = intent_from_fields(
+            fields,
+            extra_fields=connector.extra_fields,
+            token_needed=connector.token is None,
+            delay_max_s=settings.delivery.delay_max_s,
+        )
+        created = creation(properties, now_ms)
+        is_exit = intent.is_exit(spot_sell_is_exit=connector.spot_sell_is_exit)
+        _check_dated(created, settings, is_exit=is_exit)
+    except InvalidIntent as invalid:
+        return Unreadable(
+            _shortened(invalid), _connector_of(fields, message), intent_id, strategy(properties), origin_user
+        )
+    return Order(
+        intent=intent,
+        policy=_policy(connector, settings, is_exit=is_exit),
+        intent_id=intent_id,
+        message_id=properties.message_id,
+        strategy=strategy(properties),
+        origin_user=origin_user,
+        creation=created,
+        due_ms=created.delay_ms + intent.delay_ms if intent.delay_ms else None,
+        received_ms=now_ms,
+        digest=hashlib.blake2b(message.body, digest_size=DIGEST_BYTES).digest(),
+        is_exit=is_exit,
+        redelivered=message.redelivered,
+        handed_back=names.INTENT_ID in headers,
+    )
+
+
+def _check_headers(headers: FieldTable) -> None:
+    if names.UNREADABLE_HEADERS in headers:
+        raise InvalidIntent([Problem(None, "the headers of the message can't be read")])
+
+
+def _check_dated(created: Creation, settings: Settings, *, is_exit: bool) -> None:
+    if created.source == "first receipt" and settings.delivery.undated == "refuse" and not is_exit:
+        raise InvalidIntent([Problem(None, "it has no creation time (signalq-created-ms or timestamp)")])
+
+
+def _policy(connector: Connector, settings: Settings, *, is_exit: bool) -> Policy:
+    webhook, delivery = settings.webhook, settings.delivery
+    own_age_s = connector.exit_max_age_s if is_exit else connector.open_max_age_s
+    return Policy(
+        url=connector.url or webhook.url,
+        token=connector.token.get_secret_value() if connector.token else None,
+        success_body=webhook.success_body if connector.success_body is None else connector.success_body,
+        cancel_all_spelling=webhook.cancel_all_spelling,
+        not_taken_statuses=connector.not_taken_statuses,
+        resend_when_unknown=connector.resend_when_unknown,
+        attempts_max=delivery.attempts_max,
+        retry_after_max_s=delivery.retry_after_max_s,
+        repeat_window_s=delivery.repeat_window_s,
+        max_age_s=own_age_s or (delivery.exit_max_age_s if is_exit else delivery.open_max_age_s),
+    )
+
+
+def _connector_of(fields: dict[str, object], message: Message) -> str:
+    """The connector that the body names, where it names one that could be; else the routing key."""
+    name = fields.get("connectorName")
+    if isinstance(name, str) and name and len(name.encode("utf-8", "replace")) <= 128 and name.isprintable():
+        return name
+    return message.routing_key
+
+
+def _shortened(invalid: InvalidIntent) -> str:
+    """All problems in one sentence; a body of a thousand unknown fields is told up to DETAIL_CHARACTERS_MAX."""
+    text = str(invalid)
+    if len(text) <= DETAIL_CHARACTERS_MAX:
+        return text
+    told, length = 0, 0
+    for problem in invalid.problems:
+        length += len(str(problem)) + 2
+        if length > DETAIL_CHARACTERS_MAX:
+            break
+        told += 1
+    return "; ".join(map(str, invalid.problems[:told])) + f"; and {len(invalid.problems) - told} more"
+
+
+def _text(value: object) -> str | None:
+    return printable_name(value) if isinstance(value, str) else None

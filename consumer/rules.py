@@ -1,0 +1,176 @@
+"""What to do with an intent: pure, told the time, no effects. Read pipeline.py first; this is what it asks.
+
+before a POST   -> Deliver | Wait | Park | DeadLetter | Drop
+after a POST    -> Done | Retry | DeadLetter
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from consumer.history import Attempt, History, Reason
+from consumer.order import Order
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """POST it now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Keep the lane's turn and ask again at `until_ms`."""
+
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """Not due yet: onto the ladder until `due_ms`."""
+
+    due_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """It ends in the dead-letter queue; `detail` is one sentence that quotes nothing of the body.
+
+    `under_own_id`: the message claims an identity that belongs to another intent, so it gets one of its own.
+    """
+
+    reason: Reason
+    detail: str
+    under_own_id: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Known already: acknowledged, not POSTed. `duplicate`: a producer's second publish, not our own copy."""
+
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The webhook took it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Tried again in its lane, not before `at_ms`."""
+
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Left unacknowledged: the broker gives it to whoever consumes next."""
+
+
+Before = Deliver | Wait | Park | DeadLetter | Drop
+After = Done | Retry | DeadLetter
+Disposition = Done | Park | DeadLetter | Drop | Release
+
+
+def before(order: Order, history: History, lane_opens_ms: int, now_ms: int) -> Before:
+    """What to do with an intent whose turn it is (or which is not due yet).
+
+    `lane_opens_ms` is when the lane's backoff ends: the next intent doesn't start from zero against a webhook that
+    is down.
+    """
+    known = _known_already(order, history)
+    if known is not None:
+        return known
+    if order.due_ms is not None and not order.is_due:
+        return Park(order.due_ms)
+    start_ms = max(now_ms, lane_opens_ms, history.next_attempt_ms)
+    if history.in_doubt and not _repeating_is_safe(order, history, start_ms):
+        return DeadLetter("outcome-unknown", _doubt(history))
+    if start_ms > order.expires_ms:
+        return DeadLetter("expired", _expired(order, now_ms, start_ms))
+    return Wait(start_ms) if start_ms > now_ms else Deliver()
+
+
+def _known_already(order: Order, history: History) -> Drop | DeadLetter | None:
+    """A message whose identity the ledger has met before: the same intent again, or another one under its name."""
+    if history.digest != order.digest:
+        return DeadLetter("invalid", "message_id: belongs to an earlier intent with another body", under_own_id=True)
+    copy = order.redelivered or order.handed_back
+    if history.ended:
+        return Drop(duplicate=not copy)
+    if history.status == "dying" and history.reason is not None:
+        return DeadLetter(history.reason, history.detail or "")
+    if history.status == "scheduled" and not order.is_due and not order.handed_back:
+        return Drop(duplicate=not copy)
+    if history.maybe_second_delivery and not order.is_exit:
+        return DeadLetter(
+            "outcome-unknown",
+            "it has no message_id, came redelivered, and an equal intent was POSTed before: it may be that one",
+        )
+    return None
+
+
+def after(order: Order, history: History, attempt: Attempt, backoff_s: float, now_ms: int) -> After:
+    """What to do after an attempt; `history` has it counted already, `backoff_s` is what the lane waits at least."""
+    match attempt.certainty:
+        case "accepted":
+            return Done()
+        case "refused":
+            return DeadLetter("rejected", f"the webhook refused it: {attempt.why}")
+        case "not taken" | "unknown":
+            return _again(order, history, attempt, backoff_s, now_ms)
+
+
+def _again(order: Order, history: History, attempt: Attempt, backoff_s: float, now_ms: int) -> Retry | DeadLetter:
+    wait_s = max(backoff_s, min(attempt.retry_after_s or 0.0, order.policy.retry_after_max_s))
+    at_ms = now_ms + round(wait_s * 1000)
+    if history.in_doubt and not _repeating_is_safe(order, history, at_ms):
+        return DeadLetter("outcome-unknown", _doubt(history))
+    if not order.is_exit and history.attempts_counted >= order.policy.attempts_max:
+        return DeadLetter("exhausted", f"{history.attempts_counted} attempts failed, the last: {attempt.why}")
+    if at_ms > order.expires_ms:
+        return DeadLetter("expired", _expired(order, now_ms, at_ms) + f"; the last attempt: {attempt.why}")
+    return Retry(at_ms)
+
+
+def _repeating_is_safe(order: Order, history: History, at_ms: int) -> bool:
+    """Whether a second POST at `at_ms` can do no harm although the first may have been taken."""
+    if order.policy.resend_when_unknown == "always":
+        return True
+    if order.policy.resend_when_unknown == "with-client-order-id" and order.intent.client_order_id is not None:
+        return True
+    if order.intent.kind == "cancel":
+        return True
+    first_ms = history.first_post_ms if history.first_post_ms is not None else at_ms
+    in_window = at_ms - first_ms <= order.policy.repeat_window_s * 1000
+    return in_window and (order.intent.kind == "cancelAll" or _closes_all(order))
+
+
+def _closes_all(order: Order) -> bool:
+    intent = order.intent
+    return (
+        intent.action in {"closeLong", "closeShort"}
+        and intent.percent is not None
+        and Decimal(intent.percent) == 100
+        and intent.fixed is None
+        and intent.limit is None
+    )
+
+
+def _doubt(history: History) -> str:
+    return f"whether the webhook took it can't be known: {history.why or 'the consumer ended while it was sending'}"
+
+
+def _expired(order: Order, now_ms: int, start_ms: int) -> str:
+    base = "its due time" if order.due_ms is not None else f"its creation ({order.creation.source})"
+    limit_s = (order.expires_ms - order.age_from_ms) / 1000
+    if now_ms <= order.expires_ms:
+        wait_s = (start_ms - now_ms) / 1000
+        return f"the next attempt is {wait_s:.1f} s away, past the {limit_s:g} s allowed from {base}"
+    text = f"{(now_ms - order.age_from_ms) / 1000:.1f} s old, {limit_s:g} s are allowed from {base}"
+    age_at_receipt_ms = order.received_ms - order.age_from_ms
+    if order.due_ms is None and not order.redelivered and age_at_receipt_ms > order.expires_ms - order.age_from_ms:
+        text += f"; it was {age_at_receipt_ms / 1000:.1f} s old when it came: it waited on the broker, or the clock"
+        text += " of its producer is behind"
+    return text

@@ -1,0 +1,185 @@
+"""The life of the consumer: start, serve, drain.
+
+Three steps out: take in nothing more, finish what is on the wire, close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+
+from consumer.broker import Delivery, Dispositions, Lane, Link, Session
+from consumer.delays import backoff_s
+from consumer.due import DueTimes
+from consumer.health import OpsServer
+from consumer.ledger import Ledger
+from consumer.pipeline import Pipeline
+from consumer.settings import Settings
+from consumer.slots import Slot, Slots
+from consumer.telemetry import Metrics
+from signalq.names import Names
+from signalq.version import __version__
+
+# Intents that fall due within the same second and wait here for their moment; more wait on the broker.
+DUE_WINDOW = 5_000
+CRASH_PAUSE_S = 0.2
+
+Handler = Callable[[Delivery, Slot], Coroutine[Any, Any, None]]
+
+log = structlog.get_logger()
+
+
+class Service:
+    """Owns every task; `run` returns when the service was asked to stop and has drained."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        link: Link,
+        dispositions: Dispositions,
+        pipeline: Pipeline,
+        due_times: DueTimes,
+        ledger: Ledger,
+        metrics: Metrics,
+        jitter: Callable[[], float],
+    ) -> None:
+        names = Names(settings.broker.prefix)
+        self._settings = settings
+        self._link = link
+        self._dispositions = dispositions
+        self._pipeline = pipeline
+        self._due_times = due_times
+        self._ledger = ledger
+        self._slots = Slots()
+        self._stop = asyncio.Event()
+        self._cut_off = asyncio.Event()
+        self._ops = OpsServer(settings.ops, why_not_ready=self._why_not_ready, registry=metrics.registry)
+        self._lanes = [
+            self._lane(names.orders, pipeline.handle, settings.delivery.shared_window, jitter),
+            self._lane(names.due, pipeline.handle_due, DUE_WINDOW, jitter),
+        ]
+        metrics.in_flight.set_function(lambda: len(self._slots))
+        metrics.broker_connected.set_function(lambda: float(all(lane.consuming.is_set() for lane in self._lanes)))
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then drain. Raises what ended it otherwise: SettingsError, BrokerError."""
+        with self._signals():
+            ops_port = await self._ops.start()
+            try:
+                await self._serve(ops_port)
+            finally:
+                await self._ops.stop()
+
+    async def _serve(self, ops_port: int) -> None:
+        tasks = [asyncio.create_task(lane.run(), name=f"lane {lane.queue}") for lane in self._lanes]
+        tasks.append(asyncio.create_task(self._due_times.run(), name="due times"))
+        tasks.append(asyncio.create_task(self._announce(ops_port), name="announce"))
+        stop = asyncio.create_task(self._stop.wait(), name="stop")
+        try:
+            running = {*tasks[:-1], stop}
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            await self._drain()
+            for task in running - {stop}:
+                if task.done():
+                    task.result()
+        finally:
+            for task in (*tasks, stop):
+                task.cancel()
+            await asyncio.gather(*tasks, stop, return_exceptions=True)
+            await self._close()
+
+    async def _announce(self, ops_port: int) -> None:
+        for lane in self._lanes:
+            await lane.consuming.wait()
+        log.info(
+            "service.started",
+            ops_port=ops_port,
+            ledger=self._ledger.name,
+            lanes=len(self._lanes) - 1,
+            version=__version__,
+        )
+
+    async def _drain(self) -> None:
+        """No new POST; those on the wire finish and are settled; the rest goes back to the broker in order."""
+        log.info("service.draining", in_flight=len(self._slots))
+        for lane in self._lanes:
+            lane.drain()
+        self._slots.withdraw()
+        finished = asyncio.create_task(self._slots.finished(), name="drain")
+        cut_off = asyncio.create_task(self._cut_off.wait(), name="cut off")
+        await asyncio.wait(
+            {finished, cut_off},
+            timeout=self._settings.delivery.drain_timeout_s,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        if not finished.done():
+            log.error("service.cut_off", in_flight=len(self._slots))
+            await self._slots.cut_off()
+        for task in (finished, cut_off):
+            task.cancel()
+        await asyncio.gather(finished, cut_off, return_exceptions=True)
+
+    async def _close(self) -> None:
+        for lane in self._lanes:
+            await lane.close()
+        await self._link.close()
+        await self._dispositions.close()
+        log.info("service.stopped")
+
+    def _lane(self, queue: str, handler: Handler, prefetch: int, jitter: Callable[[], float]) -> Lane:
+        return Lane(
+            self._link,
+            queue,
+            prefetch=prefetch,
+            on_delivery=lambda delivery: self._start(handler, delivery),
+            on_lost=self._lost,
+            jitter=jitter,
+        )
+
+    def _start(self, handler: Handler, delivery: Delivery) -> None:
+        self._slots.start(delivery.session, lambda slot: self._guarded(handler, delivery, slot), "message")
+
+    async def _guarded(self, handler: Handler, delivery: Delivery, slot: Slot) -> None:
+        """The one place that catches whatever a handler did not foresee; it never acknowledges."""
+        for crashes in range(1, self._settings.delivery.crashes_max + 1):
+            try:
+                await handler(delivery, slot)
+            except Exception:
+                log.exception("intent.handling_failed", crashes=crashes)
+                await asyncio.sleep(backoff_s(crashes, base_s=CRASH_PAUSE_S, max_s=1.0, fraction=1.0))
+            else:
+                return
+        await self._pipeline.give_up(delivery, slot)
+
+    def _lost(self, session: Session) -> None:
+        """Its messages will be delivered again: let go of those that only wait, finish the others."""
+        self._slots.withdraw(session)
+
+    def _why_not_ready(self) -> str | None:
+        if self._stop.is_set():
+            return "draining"
+        silent = [lane.queue for lane in self._lanes if not lane.consuming.is_set()]
+        return f"not consuming {', '.join(silent)}" if silent else None
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM or SIGINT drains; a second one cuts off."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._asked_to_stop)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    def _asked_to_stop(self) -> None:
+        if self._stop.is_set():
+            self._cut_off.set()
+        self._stop.set()

@@ -1,0 +1,75 @@
+"""One task per delivered message, and when it may be interrupted.
+
+A POST that has begun is never aborted by us: not by a channel that closes, not by a drain. What waits is let go at
+once; the broker gives it to whoever consumes next, in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Slot:
+    """The place of one message in the consumer."""
+
+    def __init__(self) -> None:
+        self.withdrawn = False
+        self._busy = False
+        self._task: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def busy(self) -> Iterator[None]:
+        """From here to the end of the block the work is finished, whatever happens around it."""
+        self._busy = True
+        try:
+            yield
+        finally:
+            self._busy = False
+
+    def withdraw(self) -> None:
+        """Begin nothing new for this message; end now what only waits."""
+        self.withdrawn = True
+        if not self._busy and self._task is not None:
+            self._task.cancel()
+
+    def run(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Start the message's task."""
+        self._task = asyncio.create_task(work, name=name)
+        return self._task
+
+
+class Slots:
+    """All messages in the consumer; the owner of their tasks."""
+
+    def __init__(self) -> None:
+        self._slots: dict[asyncio.Task[None], tuple[Slot, object]] = {}
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def start(self, group: object, work: Callable[[Slot], Coroutine[Any, Any, None]], name: str) -> None:
+        """Run `work` in a slot of its own; tasks begin in the order of these calls."""
+        slot = Slot()
+        task = slot.run(work(slot), name)
+        self._slots[task] = (slot, group)
+        task.add_done_callback(self._slots.pop)
+
+    def withdraw(self, group: object | None = None) -> None:
+        """Withdraw the messages of one group (of one channel), or all."""
+        for slot, its_group in list(self._slots.values()):
+            if group is None or its_group is group:
+                slot.withdraw()
+
+    async def finished(self) -> None:
+        """Wait until no message is in the consumer."""
+        while self._slots:
+            await asyncio.wait(list(self._slots))
+
+    async def cut_off(self) -> None:
+        """Cancel whatever is left and wait for its end."""
+        for task in list(self._slots):
+            task.cancel()
+        await self.finished()

@@ -1,0 +1,135 @@
+"""The JSON Schema (draft 2020-12) of an order intent, as the body of a message.
+
+Names, actions and what is mandatory come from OrderIntent; the rules of each field are written out here, since the
+model checks them in code. tests/unit/test_schema.py holds both to the same table of bodies.
+
+What a schema can't say stands in its descriptions: lengths in bytes (a schema counts characters), and bounds of a
+number that is written as a string.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from signalq.intent import CLIENT_ORDER_ID_BYTES_MAX, CONNECTOR_NAME_BYTES_MAX, FUTURES_ACTIONS, OrderIntent
+from signalq.names import LADDER_MAX_S
+from signalq.strict_json import BODY_BYTES_MAX
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+# Digits with at most one point; `(?=.*[1-9])` says: greater than 0.
+_ABOVE_ZERO = r"^(?=.*[1-9])(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)$"
+_PERCENT = r"^(?=.*[1-9])0*(?:100(?:\.0+)?|[0-9]{1,2}(?:\.[0-9]+)?|\.[0-9]+)$"
+_SECONDS = r"^(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?$"
+_NO_CONTROLS = r"^[^\u0000-\u001f\u007f-\u009f]*$"
+
+
+def intent_schema(*, delay_max_s: int = LADDER_MAX_S) -> dict[str, Any]:
+    """The schema of a body by the rules alone: a connector's token may be configured, so none is asked for here.
+
+    `delay_max_s` is the longest `delaySeconds`, in seconds.
+    """
+    model = OrderIntent.model_json_schema(by_alias=True)
+    rules = _rules(delay_max_s)
+    properties = {name: {**_enumerated(found), **rules[name]} for name, found in model["properties"].items()}
+    for name in model["properties"]:
+        if name not in model["required"]:
+            properties[name] = _or_null(properties[name])
+    return {
+        "$schema": DIALECT,
+        "title": "Order intent",
+        "description": (
+            f"A UTF-8 JSON object of at most {BODY_BYTES_MAX} bytes, without duplicate keys. "
+            "An explicit null for an optional field means that it is absent."
+        ),
+        "type": "object",
+        "required": model["required"],
+        "properties": properties,
+        "additionalProperties": model["additionalProperties"],
+        "allOf": [_cancel_names_an_order(), _only_for_futures()],
+        "examples": [
+            {"connectorName": "main", "action": "openLong", "percent": "50", "clientOrderId": "entry-1"},
+            {"connectorName": "main", "action": "closeLong", "percent": "100"},
+        ],
+    }
+
+
+def _rules(delay_max_s: int) -> dict[str, dict[str, Any]]:
+    return {
+        "connectorName": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": CONNECTOR_NAME_BYTES_MAX,
+            "pattern": _NO_CONTROLS,
+            "description": f"The connector; 1 to {CONNECTOR_NAME_BYTES_MAX} bytes of UTF-8, no control characters.",
+        },
+        "action": {"type": "string", "description": "What to do; cancelAll has three spellings that mean the same."},
+        "connectorToken": {
+            "type": "string",
+            "minLength": 1,
+            "writeOnly": True,
+            "description": "The connector's secret; may be left out where it is configured.",
+        },
+        "fixed": _decimal("The amount; wins over percent where both are there."),
+        "percent": _percent(),
+        "limit": _decimal("The limit price; absent means a market order."),
+        "profit": _decimal("The take-profit price; futures only."),
+        "loss": _decimal("The stop-loss price; futures only."),
+        "log": {"type": "string", "description": "A message to print in the log."},
+        "clientOrderId": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": CLIENT_ORDER_ID_BYTES_MAX,
+            "description": f"The order's id, needed to cancel it; 1 to {CLIENT_ORDER_ID_BYTES_MAX} bytes of UTF-8.",
+        },
+        "delaySeconds": {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": delay_max_s},
+                {"type": "string", "pattern": _SECONDS},
+            ],
+            "description": f"Seconds to wait, 0 to {delay_max_s}; fractions allowed, a numeric string is accepted.",
+        },
+        "delaySecondsFilter": {"type": "string", "description": "Wait only if log contains this text."},
+    }
+
+
+def _decimal(description: str) -> dict[str, Any]:
+    return {
+        "anyOf": [{"type": "string", "pattern": _ABOVE_ZERO}, {"type": "number", "exclusiveMinimum": 0}],
+        "description": f"{description} A decimal above 0, as a string or as a number; goes out digit by digit.",
+    }
+
+
+def _percent() -> dict[str, Any]:
+    return {
+        "anyOf": [
+            {"type": "string", "pattern": _PERCENT},
+            {"type": "number", "exclusiveMinimum": 0, "maximum": 100},
+        ],
+        "description": "A share in percent, above 0 and at most 100, as a string or as a number.",
+    }
+
+
+def _enumerated(found: dict[str, Any]) -> dict[str, Any]:
+    """Of what the model says about a field, only the list of its values is as the contract has it."""
+    return {"enum": found["enum"]} if "enum" in found else {}
+
+
+def _or_null(rule: dict[str, Any]) -> dict[str, Any]:
+    if "anyOf" in rule:
+        return {**rule, "anyOf": [*rule["anyOf"], {"type": "null"}]}
+    return {**rule, "type": [rule["type"], "null"]}
+
+
+def _cancel_names_an_order() -> dict[str, Any]:
+    return {
+        "if": {"required": ["action"], "properties": {"action": {"const": "cancel"}}},
+        "then": {"required": ["clientOrderId"], "properties": {"clientOrderId": {"type": "string"}}},
+    }
+
+
+def _only_for_futures() -> dict[str, Any]:
+    return {
+        "if": {"required": ["action"], "properties": {"action": {"enum": list(FUTURES_ACTIONS)}}},
+        "else": {"properties": {"profit": {"type": "null"}, "loss": {"type": "null"}}},
+    }
