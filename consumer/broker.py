@@ -47,6 +47,7 @@ class Session:
     def __init__(self, channel: AbstractChannel) -> None:
         self._channel = channel
         self.lost = asyncio.Event()
+        self.why_lost = "closed by us"
         self.unacked = 0
         self.last_delivery_s = time.monotonic()
 
@@ -63,8 +64,13 @@ class Session:
 
     def note_closed(self, closing: asyncio.Future[Any]) -> None:
         """The channel has closed, for whatever reason."""
-        if not closing.cancelled():
-            closing.exception()  # seen: the loss itself is all we act on
+        error = None if closing.cancelled() else closing.exception()
+        self.lose(f"{type(error).__name__}: {error}" if error else "the channel was closed")
+
+    def lose(self, why: str) -> None:
+        """What came on this session will come again on another."""
+        if not self.lost.is_set():
+            self.why_lost = why
         self.lost.set()
 
     async def close(self) -> None:
@@ -91,6 +97,7 @@ class Link:
         self._topology = topology
         self._connection: AbstractConnection | None = None
         self._opening = asyncio.Lock()
+        self._opened_before = False
 
     @property
     def is_up(self) -> bool:
@@ -119,7 +126,8 @@ class Link:
         except BrokerError:
             await _abandon(connection)
             raise
-        log.info("broker.connected", url=masked(url))
+        log.info("broker.reconnected" if self._opened_before else "broker.connected", url=masked(url))
+        self._opened_before = True
         return connection
 
     async def _see_to_topology(self, connection: AbstractConnection) -> None:
@@ -184,7 +192,7 @@ class Lane:
             await self._watch(session)
             self.consuming.clear()
             self._on_lost(session)
-            log.warning("broker.lane_lost", queue=self.queue)
+            log.warning("broker.lane_lost", queue=self.queue, why=session.why_lost, unacked=session.unacked)
             await session.close()
 
     def drain(self) -> None:
@@ -201,7 +209,7 @@ class Lane:
         channel = await open_channel(connection, prefetch=self._prefetch)
         session = Session(channel)
         channel.closing.add_done_callback(session.note_closed)
-        channel.on_consumer_cancel_callbacks.add(lambda _frame: session.lost.set())
+        channel.on_consumer_cancel_callbacks.add(lambda _frame: session.lose("the broker canceled the consumer"))
         self._session = session
 
         async def hand_over(message: DeliveredMessage) -> None:
@@ -245,9 +253,8 @@ class Lane:
                 await asyncio.wait_for(session.lost.wait(), WATCHDOG_PERIOD_S)
                 return
             if not await self._alive(session):
-                log.warning("broker.zombie_channel", queue=self.queue)
+                session.lose("the broker does not know this consumer any more, or does not answer")
                 await self._link.close()
-                return
 
     async def _alive(self, session: Session) -> bool:
         """Ask the broker whether it still knows us: a channel can be dead without being closed."""

@@ -20,6 +20,8 @@ LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 
 AGE_BUCKETS_S = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600)
 # Libraries log whole AMQP frames, bodies and all, at debug; theirs are kept above that whatever our level is.
 LIBRARY_LEVEL = logging.WARNING
+# These report every lost connection as an error, with a traceback; broker.lane_lost tells it in one line.
+TOLD_BY_US = ("aio_pika", "aiormq")
 
 
 def configure_logging(*, form: str | None, level: str, secrets: Collection[str]) -> None:
@@ -54,6 +56,8 @@ def configure_logging(*, form: str | None, level: str, secrets: Collection[str])
         )
     )
     logging.basicConfig(handlers=[handler], level=LIBRARY_LEVEL, force=True)
+    for library in TOLD_BY_US:
+        logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
 class _Masker:
