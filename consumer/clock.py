@@ -16,8 +16,11 @@ class Clock:
         """Whole ms since the epoch, rounded down: a moment has come only when it has come fully."""
         return time.time_ns() // 1_000_000
 
+    def slice_until(self, at_ms: int) -> float:
+        """Seconds to wait before looking at the clock again; 0 once `at_ms` has come."""
+        return min(max(at_ms * 1_000_000 - time.time_ns(), 0) / 1e9, SLICE_S)
+
     async def sleep_until(self, at_ms: int) -> None:
         """Return at `at_ms` or right after, never before."""
-        at_ns = at_ms * 1_000_000
-        while (remaining_ns := at_ns - time.time_ns()) > 0:  # noqa: ASYNC110 - no event tells the wall clock's time
-            await asyncio.sleep(min(remaining_ns / 1e9, SLICE_S))
+        while wait_s := self.slice_until(at_ms):  # noqa: ASYNC110 - no event tells the time
+            await asyncio.sleep(wait_s)

@@ -32,17 +32,9 @@ class DueTimes:
         while True:
             self._sooner.clear()
             self._wake_due()
-            if not self._heap:
-                await self._sooner.wait()
-                continue
+            wait_s = self._clock.slice_until(self._heap[0][0]) if self._heap else None
             with suppress(TimeoutError):
-                nearest = asyncio.ensure_future(self._clock.sleep_until(self._heap[0][0]))
-                sooner = asyncio.ensure_future(self._sooner.wait())
-                try:
-                    await asyncio.wait({nearest, sooner}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    nearest.cancel()
-                    sooner.cancel()
+                await asyncio.wait_for(self._sooner.wait(), wait_s)
 
     def _wake_due(self) -> None:
         now_ms = self._clock.now_ms()

@@ -106,6 +106,7 @@ class Pipeline:
         if isinstance(order, Order):
             age_s = (order.received_ms - order.creation.age_ms) / 1000
             self._metrics.receipt_age_seconds.observe(age_s)
+            log.debug("intent.received", **_facts(order), redelivered=order.redelivered)
         return order
 
     @asynccontextmanager
