@@ -42,7 +42,8 @@ class History:
 
     `attempts` counts POSTs begun or tried; `attempts_counted` those that were answered or may have gone out.
     `in_doubt`: an attempt may have been taken. `maybe_second_delivery`: no message_id, redelivered, and an equal
-    body was POSTed before.
+    body was met before whose acknowledgement may have been lost. `version` counts the saves: a save on top of another
+    version than the ledger's is refused. `leased_for_ms`: another consumer is POSTing it, and lives for so long yet.
     """
 
     intent_id: str
@@ -59,6 +60,8 @@ class History:
     why: str | None = None
     http_status: int | None = None
     maybe_second_delivery: bool = False
+    version: int = 0
+    leased_for_ms: int = 0
 
     @property
     def ended(self) -> bool:

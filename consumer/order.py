@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+import uuid
+from dataclasses import dataclass, field, replace
 
 from aiormq.abc import FieldTable
 from pamqp.commands import Basic
@@ -27,6 +28,7 @@ class Message:
     properties: Basic.Properties = field(repr=False)
     routing_key: str
     redelivered: bool
+    nobody_since_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,10 @@ class Order:
     is_exit: bool
     redelivered: bool
     handed_back: bool
+    # Which message this is, in this consumer: tells two deliveries of one intent apart.
+    receipt: str
+    # Nobody consumed since then, and the message had waited when we began; None where that is not so.
+    nobody_since_ms: int | None
 
     @property
     def connector(self) -> str:
@@ -82,6 +88,11 @@ class Order:
     def expires_ms(self) -> int:
         """After this it is not POSTed any more."""
         return self.age_from_ms + round(self.policy.max_age_s * 1000)
+
+    def known_as(self, intent_id: str, created: Creation) -> Order:
+        """The same order under the identity and the creation time that the ledger keeps for it."""
+        due_ms = created.delay_ms + self.intent.delay_ms if self.intent.delay_ms else None
+        return replace(self, intent_id=intent_id, creation=created, due_ms=due_ms)
 
     def body_to_post(self) -> bytes:
         """What goes out, token and all."""
@@ -137,6 +148,8 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
         is_exit=is_exit,
         redelivered=message.redelivered,
         handed_back=names.INTENT_ID in headers,
+        receipt=uuid.uuid4().hex,
+        nobody_since_ms=message.nobody_since_ms,
     )
 
 

@@ -79,11 +79,15 @@ def before(order: Order, history: History, lane_opens_ms: int, now_ms: int) -> B
     `lane_opens_ms` is when the lane's backoff ends: the next intent doesn't start from zero against a webhook that
     is down.
     """
+    if history.leased_for_ms > 0:
+        return Wait(now_ms + history.leased_for_ms)
     known = _known_already(order, history)
     if known is not None:
         return known
     if order.due_ms is not None and not order.is_due:
         return Park(order.due_ms)
+    if _waited_undated(order, history, now_ms):
+        return DeadLetter("expired", "nobody dated it, and it waited while no consumer was active for too long")
     start_ms = max(now_ms, lane_opens_ms, history.next_attempt_ms)
     if history.in_doubt and not _repeating_is_safe(order, history, start_ms):
         return DeadLetter("outcome-unknown", _doubt(history))
@@ -106,9 +110,21 @@ def _known_already(order: Order, history: History) -> Drop | DeadLetter | None:
     if history.maybe_second_delivery and not order.is_exit:
         return DeadLetter(
             "outcome-unknown",
-            "it has no message_id, came redelivered, and an equal intent was POSTed before: it may be that one",
+            "it has no message_id, came redelivered, and an equal intent came before: it may be that one",
         )
     return None
+
+
+def _waited_undated(order: Order, history: History, now_ms: int) -> bool:
+    """An open without a creation time that had waited when we came, after nobody was there for its whole life."""
+    return (
+        order.nobody_since_ms is not None
+        and not order.is_exit
+        and order.creation.source == "first receipt"
+        and history.version <= 1
+        and not order.handed_back
+        and now_ms - order.nobody_since_ms > order.policy.max_age_s * 1000
+    )
 
 
 def after(order: Order, history: History, attempt: Attempt, backoff_s: float, now_ms: int) -> After:

@@ -1,26 +1,66 @@
 """The memory behind "never twice": what is known of each intent, by identity.
 
-The pipeline reads a History, steps it on, and saves it before the effect that depends on it. This package holds the
-interface and a form in memory; a restart forgets that one.
+The pipeline recalls a History, steps it on, and saves it before the effect that depends on it: the claim before the
+first byte of a POST, the outcome before the acknowledgement. This package holds the interface, a form in memory for
+tests, and the durable one (SQLite or PostgreSQL).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from consumer.history import History
 from consumer.order import Order
 
 
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """One consumer's time as the active one of a lane: `number` is the fencing token, raised by each new one.
+
+    `alive_before_ms` is when the consumer before it was last known to live; None on a lane that never had one.
+    """
+
+    lane: str
+    number: int
+    alive_before_ms: int | None
+
+
+class Conflict(Exception):  # noqa: N818 - it is an answer, not an error
+    """The ledger has moved on: another version is saved, or another consumer has taken the lane. Recall again."""
+
+
+class Fenced(Conflict):
+    """Another consumer has become the active one of this lane: what this one holds is no longer its business."""
+
+
 class Ledger(Protocol):
-    """Recall and save. Whatever `save` returned from must be found by every later `recall`."""
+    """Recall and save. Whatever `save` returned from is found by every later `recall`, also after a crash."""
 
     name: str
+    ledger_id: str
 
-    async def recall(self, order: Order) -> History:
-        """What is known of the intent; one never saved is `received`."""
+    @property
+    def why_not_writable(self) -> str | None:
+        """None while saves succeed; else why they wait."""
         ...
 
-    async def save(self, order: Order, history: History) -> None:
-        """Return once this is what is known."""
+    async def open_lane(self, lane: str) -> Epoch:
+        """Become the active consumer of a lane: from now on nobody before can claim on it."""
+        ...
+
+    async def recall(self, order: Order, epoch: Epoch) -> tuple[Order, History]:
+        """What is known of the intent, and the order under the identity and creation time that are known for it."""
+        ...
+
+    async def save(self, order: Order, history: History, epoch: Epoch | None = None) -> History:
+        """Return once this is durably what is known, with its new version.
+
+        With an epoch (a claim) also only if that is still the lane's. It waits while the ledger can't be written.
+        Raises Conflict or Fenced.
+        """
+        ...
+
+    def release(self, order: Order) -> None:
+        """The message is out of the consumer's hands."""
         ...

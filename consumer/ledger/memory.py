@@ -1,11 +1,14 @@
-"""A ledger that forgets at a restart: for tests, and until a durable one is configured."""
+"""A ledger that forgets at a restart: for tests and for measuring what the durable one costs."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 
 from consumer.history import History
+from consumer.ledger import Conflict, Epoch, Fenced
 from consumer.order import Order
+from signalq.envelope import Creation
 
 Key = tuple[str, str]
 
@@ -13,39 +16,61 @@ ENDED_MAX = 100_000
 
 
 class MemoryLedger:
-    """Keeps what was scheduled or POSTed and has not ended, and the last ENDED_MAX endings."""
+    """Keeps what has not ended, and the last ENDED_MAX endings."""
 
     name = "memory"
+    ledger_id = ""
+    why_not_writable: str | None = None
 
     def __init__(self, ended_max: int = ENDED_MAX) -> None:
         self._ended_max = ended_max
-        self._open: dict[Key, History] = {}
-        self._ended: OrderedDict[Key, History] = OrderedDict()
-        # Digests of bodies that were POSTed, for the intents that have no message_id to be known by.
-        self._posted: OrderedDict[tuple[str, bytes], None] = OrderedDict()
+        self._open: dict[Key, tuple[History, Creation]] = {}
+        self._ended: OrderedDict[Key, tuple[History, Creation]] = OrderedDict()
+        # Digests of bodies that were met, for the intents that have no message_id to be known by.
+        self._met: OrderedDict[tuple[str, bytes], None] = OrderedDict()
+        self._epochs: dict[str, int] = {}
 
-    async def recall(self, order: Order) -> History:
+    async def open_lane(self, lane: str) -> Epoch:
         """See Ledger."""
+        self._epochs[lane] = self._epochs.get(lane, 0) + 1
+        return Epoch(lane, self._epochs[lane], None)
+
+    async def recall(self, order: Order, epoch: Epoch) -> tuple[Order, History]:
+        """See Ledger."""
+        del epoch
         key = (order.strategy, order.intent_id)
         known = self._open.get(key) or self._ended.get(key)
         if known is not None:
-            return known
-        again = order.message_id is None and order.redelivered and (order.strategy, order.digest) in self._posted
-        return History(order.intent_id, order.digest, maybe_second_delivery=again)
+            history, created = known
+            return order.known_as(order.intent_id, created), history
+        again = order.message_id is None and order.redelivered and (order.strategy, order.digest) in self._met
+        return order, History(order.intent_id, order.digest, maybe_second_delivery=again)
 
-    async def save(self, order: Order, history: History) -> None:
+    async def save(self, order: Order, history: History, epoch: Epoch | None = None) -> History:
         """See Ledger."""
+        if epoch is not None and self._epochs.get(epoch.lane) != epoch.number:
+            raise Fenced
         key = (order.strategy, order.intent_id)
-        if history.status == "sending":
-            self._posted[order.strategy, order.digest] = None
-            self._shrink(self._posted)
-        if not history.ended:
-            self._open[key] = history
-            return
-        self._open.pop(key, None)
-        self._ended[key] = history
-        self._shrink(self._ended)
+        known = self._open.get(key) or self._ended.get(key)
+        if (known[0].version if known else 0) != history.version:
+            raise Conflict
+        saved = replace(history, version=history.version + 1)
+        if order.message_id is None:
+            self._met[order.strategy, order.digest] = None
+            self._shrink(self._met)
+        if saved.ended:
+            self._open.pop(key, None)
+            self._ended[key] = saved, order.creation
+            self._shrink(self._ended)
+        else:
+            self._open[key] = saved, order.creation
+        return saved
 
-    def _shrink(self, entries: OrderedDict[Key, History] | OrderedDict[tuple[str, bytes], None]) -> None:
+    def release(self, order: Order) -> None:
+        """See Ledger."""
+
+    def _shrink(
+        self, entries: OrderedDict[Key, tuple[History, Creation]] | OrderedDict[tuple[str, bytes], None]
+    ) -> None:
         while len(entries) > self._ended_max:
             entries.popitem(last=False)

@@ -1,0 +1,73 @@
+"""Create or upgrade the tables, under a lock, before anything is read."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from pathlib import Path
+
+import structlog
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, insert, select, text
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from consumer.ledger.schema import identity
+from signalq.errors import SettingsError
+
+# Any number will do, as long as all consumers on one PostgreSQL use the same.
+ADVISORY_LOCK = 7_305_531
+
+log = structlog.get_logger()
+
+
+async def migrate(engine: AsyncEngine) -> str:
+    """Bring the ledger to this version's schema; return its id. Raises SettingsError.
+
+    One transaction: on SQLite it holds the write lock, on PostgreSQL an advisory lock, so two consumers that start
+    together do it one after the other.
+    """
+    if engine.dialect.name == "sqlite" and engine.url.database:
+        _make_folder(Path(engine.url.database).parent)
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(_upgrade)
+    except (SQLAlchemyError, OSError) as error:
+        cause = getattr(error, "orig", None) or error
+        shown = engine.url.render_as_string(hide_password=True)
+        raise SettingsError(f"the ledger at {shown} can't be opened ({type(cause).__name__}: {cause})") from error
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise SettingsError(f"the ledger's folder {folder} can't be made: {error.strerror}") from None
+
+
+def _upgrade(connection: Connection) -> str:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": ADVISORY_LOCK})
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    found = MigrationContext.configure(connection).get_current_revision()
+    script = ScriptDirectory.from_config(config)
+    if found is not None and found not in {revision.revision for revision in script.walk_revisions()}:
+        raise SettingsError(f"the ledger has schema {found}, which a newer signalq made: use that version or newer")
+    if found != script.get_current_head():
+        command.upgrade(config, "head")
+        log.info("ledger.upgraded", from_schema=found, to_schema=script.get_current_head())
+    return _identity(connection)
+
+
+def _identity(connection: Connection) -> str:
+    known = connection.execute(select(identity.c.ledger_id)).scalar()
+    if known is not None:
+        return str(known)
+    ledger_id = str(uuid.uuid4())
+    connection.execute(insert(identity).values(ledger_id=ledger_id, created_ms=time.time_ns() // 1_000_000))
+    return ledger_id

@@ -1,0 +1,1 @@
+"""One file a version; each is applied once, in order."""

@@ -1,0 +1,103 @@
+"""The ledger's tables. Times are ms since the epoch, on the ledger's clock or as the message says.
+
+A change here needs a migration beside it (migrations/versions), and a test holds the two against each other.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only in a column of exactly this type.
+RowNumber = BigInteger().with_variant(Integer, "sqlite")
+
+# One row: who this ledger is. The broker remembers it, so that no consumer comes with another.
+identity = Table(
+    "ledger",
+    metadata,
+    Column("ledger_id", String(36), primary_key=True),
+    Column("created_ms", BigInteger, nullable=False),
+)
+
+# One row a lane: its fencing token, and when an active consumer was last known to live.
+lanes = Table(
+    "lanes",
+    metadata,
+    Column("lane", String(255), primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("owner", String(64), nullable=False),
+    Column("alive_ms", BigInteger, nullable=False),
+)
+
+# One row an intent, by identity: `strategy` and `intent_id`.
+intents = Table(
+    "intents",
+    metadata,
+    Column("number", RowNumber, primary_key=True, autoincrement=True),
+    Column("strategy", String(255), nullable=False),
+    Column("intent_id", String(255), nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("has_message_id", Boolean, nullable=False),
+    Column("digest", LargeBinary(16), nullable=False),
+    Column("connector", String(255), nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("client_order_id", String(255)),
+    Column("origin_user", String(255)),
+    Column("status", String(16), nullable=False),
+    Column("reason", String(32)),
+    Column("detail", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("attempts_counted", Integer, nullable=False),
+    Column("first_post_ms", BigInteger),
+    Column("next_attempt_ms", BigInteger, nullable=False),
+    Column("in_doubt", Boolean, nullable=False),
+    Column("why", Text),
+    Column("http_status", Integer),
+    Column("age_from_ms", BigInteger, nullable=False),
+    Column("delay_from_ms", BigInteger, nullable=False),
+    Column("created_from", String(32), nullable=False),
+    Column("due_ms", BigInteger),
+    Column("received_ms", BigInteger, nullable=False),
+    Column("updated_ms", BigInteger, nullable=False),
+    Column("ended_ms", BigInteger),
+    Column("owner", String(64)),
+    Column("lease_until_ms", BigInteger),
+    UniqueConstraint("strategy", "intent_id"),
+    # Intents without a message_id are told by their bytes.
+    Index(
+        "ix_intents_digest",
+        "digest",
+        sqlite_where=text("NOT has_message_id"),
+        postgresql_where=text("NOT has_message_id"),
+    ),
+    # What pruning walks along.
+    Index("ix_intents_ended_ms", "ended_ms"),
+    # What is being POSTed: leases are renewed here.
+    Index(
+        "ix_intents_owner",
+        "owner",
+        sqlite_where=text("status = 'sending'"),
+        postgresql_where=text("status = 'sending'"),
+    ),
+)

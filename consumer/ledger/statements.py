@@ -1,0 +1,233 @@
+"""What is asked of the tables, inside one transaction: synchronous, by SQLAlchemy Core, alike on SQLite and PostgreSQL.
+
+Every function takes the open connection and the ledger's clock (`now_ms`). None raises on a lost race: it says so, so
+that the other saves in the same transaction are not undone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from consumer.history import ENDINGS, History
+from consumer.ledger import Epoch
+from consumer.ledger.schema import intents, lanes
+from consumer.order import Order
+from signalq.envelope import Creation
+
+# How long the lane's consumer may have been dead before its last sign of life was noted, and acknowledgements it sent
+# just before that may have been lost with it.
+LAST_ACKS_MS = 60_000
+# Statuses in which the message can't have been acknowledged: it will surely be delivered again.
+SURELY_UNACKED = ("received", "sending", "retrying", "dying")
+
+_by_identity = select(intents).where(
+    intents.c.strategy == bindparam("strategy"), intents.c.intent_id == bindparam("intent_id")
+)
+_by_digest = (
+    select(intents)
+    .where(
+        intents.c.digest == bindparam("digest"),
+        ~intents.c.has_message_id,
+        intents.c.strategy == bindparam("strategy"),
+    )
+    .order_by(intents.c.number)
+)
+_step = (
+    update(intents)
+    .where(
+        intents.c.strategy == bindparam("by_strategy"),
+        intents.c.intent_id == bindparam("by_intent_id"),
+        intents.c.version == bindparam("by_version"),
+    )
+    .values(
+        {
+            column: bindparam(f"new_{column}")
+            for column in (
+                "version",
+                "status",
+                "reason",
+                "detail",
+                "attempts",
+                "attempts_counted",
+                "first_post_ms",
+                "next_attempt_ms",
+                "in_doubt",
+                "why",
+                "http_status",
+                "generation",
+                "updated_ms",
+                "ended_ms",
+                "owner",
+                "lease_until_ms",
+            )
+        }
+    )
+)
+
+
+def recall(
+    connection: Connection, now_ms: int, order: Order, epoch: Epoch, owner: str, others: Collection[str]
+) -> tuple[Order, History]:
+    """What is known of the order's intent; for one without a message_id, by its bytes where it came redelivered.
+
+    `others` are the intents that other messages in this consumer stand for. An intent whose creation nobody dated
+    has its first receipt kept.
+    """
+    row = connection.execute(_by_identity, {"strategy": order.strategy, "intent_id": order.intent_id}).first()
+    if row is not None:
+        return _known(order, row, owner, now_ms)
+    if order.message_id is None and order.redelivered:
+        return _recall_by_bytes(connection, now_ms, order, epoch, owner, others)
+    history = History(order.intent_id, order.digest)
+    if order.message_id is not None and order.creation.pinned and save(connection, now_ms, order, history, owner, 0):
+        history = replace(history, version=1)
+    return order, history
+
+
+def _recall_by_bytes(
+    connection: Connection, now_ms: int, order: Order, epoch: Epoch, owner: str, others: Collection[str]
+) -> tuple[Order, History]:
+    """Equal bodies without an identity can be exchanged for each other. One that can't have been acknowledged is
+    surely among what comes redelivered: this message may be taken for it. One that may have been acknowledged, or
+    not, makes this message a possible second delivery.
+    """
+    again = False
+    since_ms = (epoch.alive_before_ms or 0) - LAST_ACKS_MS
+    for row in connection.execute(_by_digest, {"strategy": order.strategy, "digest": order.digest}):
+        if row.intent_id in others:
+            continue
+        if row.status in SURELY_UNACKED:
+            return _known(order, row, owner, now_ms)
+        again = again or row.updated_ms >= since_ms
+    return order, History(order.intent_id, order.digest, maybe_second_delivery=again)
+
+
+def _known(order: Order, row: Row[Any], owner: str, now_ms: int) -> tuple[Order, History]:
+    known = order.known_as(row.intent_id, Creation(row.age_from_ms, row.delay_from_ms, row.created_from))
+    theirs = row.status == "sending" and row.owner != owner
+    return known, History(
+        intent_id=row.intent_id,
+        digest=bytes(row.digest),
+        generation=row.generation,
+        status=row.status,
+        reason=row.reason,
+        detail=row.detail,
+        attempts=row.attempts,
+        attempts_counted=row.attempts_counted,
+        first_post_ms=row.first_post_ms,
+        next_attempt_ms=row.next_attempt_ms,
+        in_doubt=row.in_doubt,
+        why=row.why,
+        http_status=row.http_status,
+        version=row.version,
+        leased_for_ms=max(0, (row.lease_until_ms or 0) - now_ms) if theirs else 0,
+    )
+
+
+def save(connection: Connection, now_ms: int, order: Order, history: History, owner: str, lease_ms: int) -> bool:
+    """Insert the first version, or step the saved one on; False where the ledger has another version."""
+    changing = {
+        "version": history.version + 1,
+        "status": history.status,
+        "reason": history.reason,
+        "detail": history.detail,
+        "attempts": history.attempts,
+        "attempts_counted": history.attempts_counted,
+        "first_post_ms": history.first_post_ms,
+        "next_attempt_ms": history.next_attempt_ms,
+        "in_doubt": history.in_doubt,
+        "why": history.why,
+        "http_status": history.http_status,
+        "generation": history.generation,
+        "updated_ms": now_ms,
+        "ended_ms": now_ms if history.status in ENDINGS else None,
+        "owner": owner if history.status == "sending" else None,
+        "lease_until_ms": now_ms + lease_ms if history.status == "sending" else None,
+    }
+    if history.version:
+        keys = {"by_strategy": order.strategy, "by_intent_id": order.intent_id, "by_version": history.version}
+        result = connection.execute(_step, keys | {f"new_{column}": value for column, value in changing.items()})
+    else:
+        result = connection.execute(_first_save(connection), _first_values(order, history) | changing)
+    return result.rowcount == 1
+
+
+def _first_values(order: Order, history: History) -> Mapping[str, Any]:
+    return {
+        "strategy": order.strategy,
+        "intent_id": order.intent_id,
+        "has_message_id": order.message_id is not None,
+        "digest": history.digest,
+        "connector": order.connector,
+        "action": order.intent.action,
+        "client_order_id": order.intent.client_order_id,
+        "origin_user": order.origin_user,
+        "age_from_ms": order.creation.age_ms,
+        "delay_from_ms": order.creation.delay_ms,
+        "created_from": order.creation.source,
+        "due_ms": order.due_ms,
+        "received_ms": order.received_ms,
+    }
+
+
+def _first_save(connection: Connection) -> Any:
+    """INSERT ... ON CONFLICT DO NOTHING: a lost race is no error that would undo the whole transaction."""
+    return _FIRST_SAVE[connection.dialect.name]
+
+
+_FIRST_SAVE = {
+    "sqlite": sqlite.insert(intents).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(intents).on_conflict_do_nothing(),
+}
+
+
+def raise_epoch(connection: Connection, now_ms: int, lane: str, owner: str) -> Epoch:
+    """Make `owner` the lane's consumer, and everyone before it a stranger."""
+    before = connection.execute(select(lanes).where(lanes.c.lane == lane).with_for_update()).first()
+    if before is None:
+        connection.execute(insert(lanes).values(lane=lane, epoch=1, owner=owner, alive_ms=now_ms))
+        return Epoch(lane, 1, None)
+    number = before.epoch + 1
+    connection.execute(update(lanes).where(lanes.c.lane == lane).values(epoch=number, owner=owner, alive_ms=now_ms))
+    return Epoch(lane, number, before.alive_ms)
+
+
+def current_epoch(connection: Connection, lane: str) -> int | None:
+    """The lane's epoch, held still until this transaction ends."""
+    number: int | None = connection.execute(
+        select(lanes.c.epoch).where(lanes.c.lane == lane).with_for_update(read=True)
+    ).scalar()
+    return number
+
+
+def keep_alive(connection: Connection, now_ms: int, owner: str, lease_ms: int) -> None:
+    """Note that this consumer lives, on its lanes and on what it is POSTing."""
+    connection.execute(update(lanes).where(lanes.c.owner == owner).values(alive_ms=now_ms))
+    connection.execute(
+        update(intents)
+        .where(intents.c.owner == owner, intents.c.status == "sending")
+        .values(lease_until_ms=now_ms + lease_ms)
+    )
+
+
+def prune(connection: Connection, now_ms: int, retention_ms: int, rows_max: int) -> int:
+    """Forget at most `rows_max` of what ended before the retention; never what has not ended."""
+    old = (
+        select(intents.c.number)
+        .where(intents.c.ended_ms < now_ms - retention_ms)
+        .order_by(intents.c.ended_ms)
+        .limit(rows_max)
+        .scalar_subquery()
+    )
+    return connection.execute(intents.delete().where(intents.c.number.in_(old))).rowcount
+
+
+def counts(connection: Connection) -> dict[str, int]:
+    """How many intents there are, by status."""
+    found = connection.execute(select(intents.c.status, func.count()).group_by(intents.c.status))
+    return {status: count for status, count in found}
