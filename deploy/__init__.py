@@ -1,0 +1,1 @@
+"""What it takes to run signalq somewhere: a private broker, containers, dashboards."""

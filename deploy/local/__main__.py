@@ -1,0 +1,74 @@
+"""`python -m deploy.local`: run a private RabbitMQ in the foreground, or only fetch the server."""
+
+import argparse
+import json
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from deploy.local.errors import BrokerFailed, PrivateBrokerError
+from deploy.local.install import ensure_installed
+from deploy.local.rabbitmq import PrivateRabbitMQ
+
+_WATCH_INTERVAL_S = 1.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line asks; 0, or 1 with one sentence on standard error."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "install":
+            installation = ensure_installed(_say)
+            sys.stdout.write(f"{installation.scripts}\n")
+        else:
+            _run(options.folder, options.config, as_json=options.json)
+    except PrivateBrokerError as error:
+        _say(str(error))
+        return 1
+    return 0
+
+
+def _run(folder: Path | None, configuration: Sequence[str], *, as_json: bool) -> None:
+    asked_to_stop = threading.Event()
+    # Before the start, which takes seconds: a signal in those is obeyed right after them.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: asked_to_stop.set())
+    installation = ensure_installed(_say)
+    with PrivateRabbitMQ(installation, folder=folder, configuration=configuration) as broker:
+        facts = {"url": broker.url, "port": broker.port, "pid": broker.pid, "log": str(broker.log_path)}
+        sys.stdout.write(f"{json.dumps(facts) if as_json else broker.url}\n")
+        sys.stdout.flush()
+        while not asked_to_stop.wait(_WATCH_INTERVAL_S):
+            if not broker.is_running:
+                raise BrokerFailed("the private RabbitMQ node died")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.local",
+        description="A private RabbitMQ node on this machine: its own ports, folders and name, on 127.0.0.1 only.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    commands.add_parser("install", help="fetch a RabbitMQ server if there is none, and print where it is")
+    run = commands.add_parser("run", help="run a node and print its URL; SIGTERM or Ctrl-C stops it")
+    run.add_argument("--json", action="store_true", help="print one JSON object: url, port, pid, log")
+    run.add_argument("--folder", type=Path, help="keep its messages here (default: a temporary folder)")
+    run.add_argument(
+        "--config",
+        action="append",
+        default=[],
+        metavar="LINE",
+        help="a further line for rabbitmq.conf, may be repeated",
+    )
+    return parser
+
+
+def _say(words: str) -> None:
+    sys.stderr.write(f"{words}\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""What one private node reads: its folder, its configuration, its environment. Nothing here starts anything.
+
+Every name and port is the node's own, and every listener is on 127.0.0.1, so it runs beside any other broker.
+https://www.rabbitmq.com/docs/configure#supported-environment-variables lists the variables.
+"""
+
+import random
+import secrets
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local.install import Installation
+
+LOOPBACK = "127.0.0.1"
+
+# Below the range from which Linux takes the ports of outgoing connections (32768 and up): while a killed node is
+# down, a client that keeps trying to connect could otherwise be given the node's own port, and talk to itself.
+PORT_MIN, PORT_MAX = 20_000, 32_767
+
+# A test's node should cost little memory, and no CPU while idle: two schedulers that never spin, and not bound to
+# the first two cores, where all nodes of the machine would meet. Most of a start is the loading of all modules.
+_ERLANG_ARGUMENTS = (
+    "+S 2:2 +SDcpu 1:1 +A 2 +stbt u +sbwt none +sbwtdcpu none +sbwtdio none -kernel inet_dist_use_interface {127,0,0,1}"
+)
+
+_CONFIGURATION = """\
+listeners.tcp.default = 127.0.0.1:{port}
+log.console = true
+log.console.level = info
+# The default of 512 MB is for a server; before it rolls over, the log is held in memory as well.
+raft.wal_max_size_bytes = 67108864
+# A test's folder may lie on a small disk; RabbitMQ warns about less than this.
+disk_free_limit.absolute = 50MB
+"""
+
+# Erlang looks up no name but this one, and needs neither DNS nor a line in /etc/hosts for it.
+_RESOLVER = '{lookup, [file]}.\n{host, {127,0,0,1}, ["localhost"]}.\n'
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The three ports of one node, all on loopback."""
+
+    amqp: int
+    distribution: int
+    epmd: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFiles:
+    """The folder of one node and what lies in it."""
+
+    folder: Path
+    name: str
+
+    @property
+    def log(self) -> Path:
+        """What the server says, from its first word on."""
+        return self.folder / "rabbitmq.log"
+
+    @property
+    def configuration(self) -> Path:
+        """Its rabbitmq.conf."""
+        return self.folder / "rabbitmq.conf"
+
+
+def choose_ports() -> Ports:
+    """Three free ports; other programs may still take one before the node does, which its start would report."""
+    chosen: list[int] = []
+    candidates = random.sample(range(PORT_MIN, PORT_MAX + 1), k=200)
+    for port in candidates:
+        if len(chosen) < 3 and _is_free(port):
+            chosen.append(port)
+    return Ports(*chosen)
+
+
+def prepare(folder: Path, ports: Ports, configuration: Sequence[str]) -> NodeFiles:
+    """Write what the node reads; a folder that held a node before keeps its messages, name and cookie.
+
+    `configuration` are further lines for rabbitmq.conf, which win over ours.
+    """
+    home = folder / "home"
+    home.mkdir(parents=True, exist_ok=True)
+    # Messages are stored under the node's name, so the name stays with the folder.
+    name = _kept(folder / "node-name", f"signalq-{secrets.token_hex(4)}@localhost")
+    cookie = home / ".erlang.cookie"
+    _kept(cookie, secrets.token_hex(16))
+    cookie.chmod(0o400)
+    files = NodeFiles(folder, name)
+    (home / "resolver").write_text(_RESOLVER, "utf-8")
+    (folder / "enabled_plugins").write_text("[].\n", "utf-8")
+    lines = [_CONFIGURATION.format(port=ports.amqp), *(f"{line}\n" for line in configuration)]
+    files.configuration.write_text("".join(lines), "utf-8")
+    files.log.touch()
+    return files
+
+
+def environment(installation: Installation, files: NodeFiles, ports: Ports) -> dict[str, str]:
+    """The whole environment of the node and of `rabbitmqctl` towards it."""
+    folder = files.folder
+    home = folder / "home"
+    return installation.environment() | {
+        "HOME": str(home),
+        "TMPDIR": str(home),
+        "ERL_EPMD_PORT": str(ports.epmd),
+        "ERL_EPMD_ADDRESS": LOOPBACK,
+        "ERL_INETRC": str(home / "resolver"),
+        # For every Erlang there is: rabbitmqctl, and the one RabbitMQ starts only to have an epmd, listen too.
+        "ERL_FLAGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+        "ERL_CRASH_DUMP_SECONDS": "0",
+        "RABBITMQ_NODENAME": files.name,
+        "RABBITMQ_DIST_PORT": str(ports.distribution),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": _ERLANG_ARGUMENTS,
+        "RABBITMQ_CTL_ERL_ARGS": "+S 1:1 +sbwt none",
+        "RABBITMQ_MNESIA_BASE": str(folder / "data"),
+        "RABBITMQ_LOG_BASE": str(folder / "log"),
+        "RABBITMQ_LOGS": "-",
+        "RABBITMQ_PID_FILE": str(folder / "pid"),
+        "RABBITMQ_CONFIG_FILE": str(files.configuration),
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "none.config"),
+        "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+        "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "generated"),
+        "RABBITMQ_FEATURE_FLAGS_FILE": str(folder / "feature_flags"),
+        # The script then becomes the server itself instead of waiting for it: one process, one pid, SIGTERM to it.
+        "RABBITMQ_ALLOW_INPUT": "1",
+    }
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def _kept(path: Path, value: str) -> str:
+    if not path.exists():
+        path.write_text(value, "utf-8")
+    return path.read_text("utf-8")
