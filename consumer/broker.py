@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -23,6 +23,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
 
 from consumer.delays import backoff_s, park_seconds
+from consumer.ledger import Epoch
 from consumer.order import Message
 from consumer.settings import Settings
 from signalq.amqp.connection import CONNECTION_ERRORS, connect, masked, open_channel
@@ -46,6 +47,9 @@ class Session:
 
     def __init__(self, channel: AbstractChannel) -> None:
         self._channel = channel
+        self.epoch: Epoch | None = None
+        self.held_back: list[Delivery] = []
+        self.waited_before = 0
         self.lost = asyncio.Event()
         self.why_lost = "closed by us"
         self.unacked = 0
@@ -158,6 +162,7 @@ class Lane:
         queue: str,
         *,
         prefetch: int,
+        on_active: Callable[[str], Awaitable[Epoch]],
         on_delivery: Callable[[Delivery], None],
         on_lost: Callable[[Session], None],
         jitter: Callable[[], float],
@@ -166,10 +171,12 @@ class Lane:
         self.consuming = asyncio.Event()
         self._link = link
         self._prefetch = prefetch
+        self._on_active = on_active
         self._on_delivery = on_delivery
         self._on_lost = on_lost
         self._jitter = jitter
         self._session: Session | None = None
+        self._activation: asyncio.Task[None] | None = None
         self._draining = False
 
     async def run(self) -> None:
@@ -191,6 +198,8 @@ class Lane:
             failures, consumed = 0, True
             await self._watch(session)
             self.consuming.clear()
+            if self._activation is not None:
+                self._activation.cancel()
             self._on_lost(session)
             log.warning("broker.lane_lost", queue=self.queue, why=session.why_lost, unacked=session.unacked)
             await session.close()
@@ -198,6 +207,8 @@ class Lane:
     def drain(self) -> None:
         """Take in nothing more; what was not begun stays with the broker."""
         self._draining = True
+        if self._activation is not None:
+            self._activation.cancel()
 
     async def close(self) -> None:
         """Close the channel; what is unacknowledged goes back in order."""
@@ -233,18 +244,43 @@ class Lane:
         deliver = message.delivery
         if not isinstance(deliver, Basic.Deliver) or deliver.delivery_tag is None:
             return
-        self._on_delivery(
-            Delivery(
-                Message(
-                    body=message.body,
-                    properties=message.header.properties,
-                    routing_key=deliver.routing_key or "",
-                    redelivered=bool(deliver.redelivered),
-                ),
-                deliver.delivery_tag,
-                session,
-            )
+        delivery = Delivery(
+            Message(
+                body=message.body,
+                properties=message.header.properties,
+                routing_key=deliver.routing_key or "",
+                redelivered=bool(deliver.redelivered),
+            ),
+            deliver.delivery_tag,
+            session,
         )
+        if session.epoch is not None:
+            self._on_delivery(self._aged(delivery))
+            return
+        session.held_back.append(delivery)
+        if len(session.held_back) == 1:
+            self._activation = asyncio.create_task(self._activate(session), name=f"activate {self.queue}")
+
+    async def _activate(self, session: Session) -> None:
+        """The first delivery says that we are the lane's active consumer: take its epoch, then go on in order."""
+        epoch = await self._on_active(self.queue)
+        if epoch.alive_before_ms is not None:
+            with suppress(BrokerError):
+                depth = await queue_depth(await self._link.connection(), self.queue)
+                session.waited_before = len(session.held_back) + (depth.ready if depth else 0)
+        session.epoch = epoch
+        if self._draining or session.lost.is_set():
+            return
+        for delivery in session.held_back:
+            self._on_delivery(self._aged(delivery))
+
+    def _aged(self, delivery: Delivery) -> Delivery:
+        """Note on what had waited when we became active how long nobody had been there."""
+        session = delivery.session
+        if session.waited_before <= 0 or session.epoch is None:
+            return delivery
+        session.waited_before -= 1
+        return replace(delivery, message=replace(delivery.message, nobody_since_ms=session.epoch.alive_before_ms))
 
     async def _watch(self, session: Session) -> None:
         """Return when the session is lost, or only looks alive."""

@@ -79,9 +79,7 @@ def before(order: Order, history: History, lane_opens_ms: int, now_ms: int) -> B
     `lane_opens_ms` is when the lane's backoff ends: the next intent doesn't start from zero against a webhook that
     is down.
     """
-    if history.leased_for_ms > 0:
-        return Wait(now_ms + history.leased_for_ms)
-    known = _known_already(order, history)
+    known = _known_already(order, history, now_ms)
     if known is not None:
         return known
     if order.due_ms is not None and not order.is_due:
@@ -96,8 +94,10 @@ def before(order: Order, history: History, lane_opens_ms: int, now_ms: int) -> B
     return Wait(start_ms) if start_ms > now_ms else Deliver()
 
 
-def _known_already(order: Order, history: History) -> Drop | DeadLetter | None:
+def _known_already(order: Order, history: History, now_ms: int) -> Wait | Drop | DeadLetter | None:
     """A message whose identity the ledger has met before: the same intent again, or another one under its name."""
+    if history.leased_for_ms > 0:
+        return Wait(now_ms + history.leased_for_ms)
     if history.digest != order.digest:
         return DeadLetter("invalid", "message_id: belongs to an earlier intent with another body", under_own_id=True)
     copy = order.redelivered or order.handed_back
@@ -107,6 +107,11 @@ def _known_already(order: Order, history: History) -> Drop | DeadLetter | None:
         return DeadLetter(history.reason, history.detail or "")
     if history.status == "scheduled" and not order.is_due and not order.handed_back:
         return Drop(duplicate=not copy)
+    return _second_delivery(order, history)
+
+
+def _second_delivery(order: Order, history: History) -> DeadLetter | None:
+    """Without a message_id nobody can tell a second delivery from a second order: then an open is not risked."""
     if history.maybe_second_delivery and not order.is_exit:
         return DeadLetter(
             "outcome-unknown",

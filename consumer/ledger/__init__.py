@@ -26,7 +26,7 @@ class Epoch:
     alive_before_ms: int | None
 
 
-class Conflict(Exception):  # noqa: N818 - it is an answer, not an error
+class Conflict(Exception):
     """The ledger has moved on: another version is saved, or another consumer has taken the lane. Recall again."""
 
 

@@ -6,11 +6,11 @@ that the other saves in the same transaction are not undone.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from consumer.history import ENDINGS, History
@@ -131,7 +131,7 @@ def _known(order: Order, row: Row[Any], owner: str, now_ms: int) -> tuple[Order,
 
 def save(connection: Connection, now_ms: int, order: Order, history: History, owner: str, lease_ms: int) -> bool:
     """Insert the first version, or step the saved one on; False where the ledger has another version."""
-    changing = {
+    changing: dict[str, Any] = {
         "version": history.version + 1,
         "status": history.status,
         "reason": history.reason,
@@ -150,14 +150,18 @@ def save(connection: Connection, now_ms: int, order: Order, history: History, ow
         "lease_until_ms": now_ms + lease_ms if history.status == "sending" else None,
     }
     if history.version:
-        keys = {"by_strategy": order.strategy, "by_intent_id": order.intent_id, "by_version": history.version}
+        keys: dict[str, Any] = {
+            "by_strategy": order.strategy,
+            "by_intent_id": order.intent_id,
+            "by_version": history.version,
+        }
         result = connection.execute(_step, keys | {f"new_{column}": value for column, value in changing.items()})
     else:
         result = connection.execute(_first_save(connection), _first_values(order, history) | changing)
     return result.rowcount == 1
 
 
-def _first_values(order: Order, history: History) -> Mapping[str, Any]:
+def _first_values(order: Order, history: History) -> dict[str, Any]:
     return {
         "strategy": order.strategy,
         "intent_id": order.intent_id,
@@ -225,9 +229,3 @@ def prune(connection: Connection, now_ms: int, retention_ms: int, rows_max: int)
         .scalar_subquery()
     )
     return connection.execute(intents.delete().where(intents.c.number.in_(old))).rowcount
-
-
-def counts(connection: Connection) -> dict[str, int]:
-    """How many intents there are, by status."""
-    found = connection.execute(select(intents.c.status, func.count()).group_by(intents.c.status))
-    return {status: count for status, count in found}
