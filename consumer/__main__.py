@@ -11,7 +11,7 @@ import structlog
 from consumer.broker import Dispositions, Link
 from consumer.clock import Clock
 from consumer.due import DueTimes
-from consumer.ledger.memory import MemoryLedger
+from consumer.ledger.sql import SqlLedger
 from consumer.pipeline import Pipeline
 from consumer.service import Service
 from consumer.settings import Settings, load_settings
@@ -38,12 +38,16 @@ async def _run(settings: Settings) -> None:
     clock = Clock()
     jitter = random.SystemRandom().random
     metrics = Metrics(settings.connectors)
-    ledger = MemoryLedger()
+    ledger = SqlLedger(
+        settings.ledger.url.get_secret_value(),
+        retention_days=settings.ledger.retention_days,
+        observe_commit_s=metrics.ledger_commit_seconds.observe,
+    )
     link = Link(settings, Topology(names))
     dispositions = Dispositions(settings, names, jitter)
     due_times = DueTimes(clock)
     timeouts = Timeouts(connect_s=settings.webhook.connect_timeout_s, total_s=settings.webhook.timeout_s)
-    async with Webhook(timeouts, connections_max=settings.delivery.concurrency) as webhook:
+    async with ledger, Webhook(timeouts, connections_max=settings.delivery.concurrency) as webhook:
         pipeline = Pipeline(
             settings,
             ledger=ledger,

@@ -162,7 +162,7 @@ class Lane:
         queue: str,
         *,
         prefetch: int,
-        on_active: Callable[[str], Awaitable[Epoch]],
+        on_active: Callable[[str], Awaitable[Epoch]] | None,
         on_delivery: Callable[[Delivery], None],
         on_lost: Callable[[Session], None],
         jitter: Callable[[], float],
@@ -254,16 +254,17 @@ class Lane:
             deliver.delivery_tag,
             session,
         )
-        if session.epoch is not None:
+        if session.epoch is not None or self._on_active is None:
             self._on_delivery(self._aged(delivery))
             return
         session.held_back.append(delivery)
         if len(session.held_back) == 1:
-            self._activation = asyncio.create_task(self._activate(session), name=f"activate {self.queue}")
+            work = self._activate(session, self._on_active)
+            self._activation = asyncio.create_task(work, name=f"activate {self.queue}")
 
-    async def _activate(self, session: Session) -> None:
+    async def _activate(self, session: Session, on_active: Callable[[str], Awaitable[Epoch]]) -> None:
         """The first delivery says that we are the lane's active consumer: take its epoch, then go on in order."""
-        epoch = await self._on_active(self.queue)
+        epoch = await on_active(self.queue)
         if epoch.alive_before_ms is not None:
             with suppress(BrokerError):
                 depth = await queue_depth(await self._link.connection(), self.queue)

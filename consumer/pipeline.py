@@ -25,9 +25,9 @@ from consumer.clock import Clock
 from consumer.delays import backoff_s, park_seconds
 from consumer.due import DueTimes
 from consumer.history import Attempt, History
-from consumer.ledger import Ledger
+from consumer.ledger import Conflict, Epoch, Fenced, Known, Ledger
 from consumer.order import Order, Unreadable, read
-from consumer.rules import DeadLetter, Deliver, Disposition, Done, Drop, Park, Release, Retry, Wait
+from consumer.rules import DeadLetter, Deliver, Disposition, Done, Drop, Park, Retry, Wait
 from consumer.settings import Settings
 from consumer.slots import Slot
 from consumer.telemetry import Metrics
@@ -68,37 +68,47 @@ class Pipeline:
     async def handle(self, delivery: Delivery, slot: Slot) -> None:
         """A message of a lane: read it, wait for its connector's turn, POST it, settle it."""
         order = self._read(delivery)
+        if isinstance(order, Unreadable):
+            with slot.busy():
+                await self._bury_unreadable(delivery, order)
+            return
         async with self._turn(order) as turn:
-            if isinstance(order, Unreadable):
-                disposition: Disposition = DeadLetter("invalid", order.detail)
-            else:
-                disposition = await self._deliver(order, turn, slot)
-            if not isinstance(disposition, Release):
-                with slot.busy():
-                    await self._settle(delivery, order, disposition)
+            try:
+                await self._deliver(delivery, order, turn, slot)
+            except Fenced:
+                delivery.session.lose("another consumer has become the active one")
+            finally:
+                self._ledger.release(order)
 
     async def give_up(self, delivery: Delivery, slot: Slot) -> None:
         """A message whose handling failed unexpectedly `delivery.crashes_max` times: nobody can deliver it."""
         detail = f"handling it failed unexpectedly {self._settings.delivery.crashes_max} times, see the log"
+        order = self._read(delivery)
         with slot.busy():
-            await self._settle(delivery, self._read(delivery), DeadLetter("undeliverable", detail))
+            if isinstance(order, Unreadable):
+                await self._bury_unreadable(delivery, order)
+            else:
+                known = await self._ledger.recall(order, _epoch(delivery))
+                await self._settle(delivery, known, DeadLetter("undeliverable", detail))
 
     async def handle_due(self, delivery: Delivery, slot: Slot) -> None:
         """A message that the ladder handed back: hold it for its last second, then give it to its lane."""
         order = self._read(delivery)
         if isinstance(order, Unreadable):
             with slot.busy():
-                await self._settle(delivery, order, DeadLetter("invalid", order.detail))
+                await self._bury_unreadable(delivery, order)
             return
         due_ms = order.due_ms or 0
+        message = delivery.message
+        properties = republish_properties(message.properties, _marks(order), order.intent_id)
         if park_seconds(due_ms, self._clock.now_ms()) > 0:  # a clock was set back: not yet
             with slot.busy():
-                await self._settle(delivery, order, Park(due_ms))
+                await self._dispositions.park(due_ms, self._clock.now_ms(), message.body, properties)
+                await self._dispositions.ack(delivery)
             return
         await self._due_times.wait_until(due_ms)
         with slot.busy():
-            properties = republish_properties(delivery.message.properties, _marks(order), order.intent_id)
-            await self._dispositions.hand_to_lane(order.connector, delivery.message.body, properties)
+            await self._dispositions.hand_to_lane(order.connector, message.body, properties)
             await self._dispositions.ack(delivery)
 
     def _read(self, delivery: Delivery) -> Order | Unreadable:
@@ -110,52 +120,65 @@ class Pipeline:
         return order
 
     @asynccontextmanager
-    async def _turn(self, order: Order | Unreadable) -> AsyncIterator[Turn]:
-        """The connector's turn; what can't be read or is not due yet waits for none and holds up none."""
-        if isinstance(order, Unreadable) or not order.is_due:
+    async def _turn(self, order: Order) -> AsyncIterator[Turn]:
+        """The connector's turn; what is not due yet waits for none and holds up none."""
+        if not order.is_due:
             yield Turn()
             return
         async with self._turns.take(order.connector) as turn:
             yield turn
 
-    async def _deliver(self, order: Order, turn: Turn, slot: Slot) -> Disposition:
-        """Ask the rules and do as they say, until the intent has a disposition."""
+    async def _deliver(self, delivery: Delivery, order: Order, turn: Turn, slot: Slot) -> None:
+        """Ask the rules and do as they say, until the intent is settled or the message is no longer ours."""
         while not slot.withdrawn:
-            history = await self._ledger.recall(order)
-            match rules.before(order, history, turn.opens_ms, self._clock.now_ms()):
-                case Wait(until_ms):
-                    await self._clock.sleep_until(until_ms)
-                case Deliver():
-                    result = await self._attempt_in_time(order, history, turn, slot)
-                    if not isinstance(result, Retry):
-                        return result
-                case disposition:
-                    return disposition
-        return Release()
+            known = await self._ledger.recall(order, _epoch(delivery))
+            decision = rules.before(known.order, known.history, turn.opens_ms, self._clock.now_ms())
+            try:
+                match decision:
+                    case Wait(until_ms):
+                        await self._clock.sleep_until(until_ms)
+                    case Deliver():
+                        if await self._attempt_in_time(delivery, known, turn, slot):
+                            return
+                    case disposition:
+                        with slot.busy():
+                            await self._settle(delivery, known, disposition)
+                        return
+            except Fenced:
+                raise
+            except Conflict:
+                log.info("ledger.moved_on", **_facts(known.order))
 
-    async def _attempt_in_time(self, order: Order, history: History, turn: Turn, slot: Slot) -> rules.After:
-        """One attempt, once one of the `delivery.concurrency` places is free and if there is still time then."""
+    async def _attempt_in_time(self, delivery: Delivery, known: Known, turn: Turn, slot: Slot) -> bool:
+        """One attempt, once one of the `delivery.concurrency` places is free, and what follows from it.
+
+        Returns whether the intent is settled.
+        """
         async with self._posts:
-            now_ms = self._clock.now_ms()
-            if now_ms > order.expires_ms:
-                return Retry(now_ms)  # the rules are asked again, and see that it has expired
+            if self._clock.now_ms() > known.order.expires_ms:
+                return False  # the rules are asked again, and see that it has expired
             with slot.busy():
-                return await self._attempt(order, history, turn)
+                known, after = await self._attempt(delivery, known, turn)
+                if not isinstance(after, Retry):
+                    await self._settle(delivery, known, after)
+        return not isinstance(after, Retry)
 
-    async def _attempt(self, order: Order, history: History, turn: Turn) -> rules.After:
+    async def _attempt(self, delivery: Delivery, known: Known, turn: Turn) -> tuple[Known, rules.After]:
         """Claim, POST, record: the claim is known before the first byte goes out, the outcome before anything else."""
-        claim = history.claimed(self._clock.now_ms())
-        await self._ledger.save(order, claim)
-        self._observe_start(order, claim)
+        order, was_in_doubt = known.order, known.history.in_doubt
+        known = await self._ledger.save(order, known.history.claimed(self._clock.now_ms()), _epoch(delivery))
+        self._observe_start(order, known.history)
         attempt = await self._webhook.post(order)
-        concluded = claim.concluded(attempt, was_in_doubt=history.in_doubt)
+        concluded = known.history.concluded(attempt, was_in_doubt=was_in_doubt)
         wait_s = self._note_answer(turn, attempt)
         after = rules.after(order, concluded, attempt, wait_s, self._clock.now_ms())
         if isinstance(after, Retry):
             concluded = concluded.retrying(after.at_ms)
-        await self._ledger.save(order, concluded)
+        elif isinstance(after, DeadLetter):
+            concluded = concluded.dying(after.reason, after.detail)
+        known = await self._ledger.save(order, concluded)
         self._log_attempt(order, concluded, attempt, after)
-        return after
+        return known, after
 
     def _note_answer(self, turn: Turn, attempt: Attempt) -> float:
         """Keep the lane's backoff; return how long it waits at least, in seconds."""
@@ -171,50 +194,54 @@ class Pipeline:
         turn.closed_until(self._clock.now_ms() + round(max(wait_s, asked_s) * 1000))
         return wait_s
 
-    async def _settle(self, delivery: Delivery, order: Order | Unreadable, disposition: Disposition) -> None:
+    async def _settle(self, delivery: Delivery, known: Known, disposition: Disposition) -> None:
         """Publish and confirm, then record, then acknowledge: a crash between can repeat, and can't lose."""
         match disposition:
             case Done():
-                self._metrics.note_accepted(order.connector)
-                self._log_settled(order, "delivered")
+                self._metrics.note_accepted(known.order.connector)
+                self._log_settled(known.order, "delivered")
             case Park(due_ms):
-                await self._park(delivery, order, due_ms)
+                await self._park(delivery, known, due_ms)
             case DeadLetter():
-                await self._bury(delivery, order, disposition)
-                self._log_settled(order, "dead", disposition.reason)
+                await self._bury(delivery, known, disposition)
             case Drop(duplicate):
                 if duplicate:
-                    self._log_settled(order, "duplicate")
-            case Release():
-                return
+                    self._log_settled(known.order, "duplicate")
             case _:
                 assert_never(disposition)
         await self._dispositions.ack(delivery)
 
-    async def _park(self, delivery: Delivery, order: Order | Unreadable, due_ms: int) -> None:
-        message = delivery.message
+    async def _park(self, delivery: Delivery, known: Known, due_ms: int) -> None:
+        """Onto the ladder, confirmed, then recorded. An intent without a message_id is recorded before that too: when
+        its message comes again, its bytes are all it is known by.
+        """
+        order, message = known.order, delivery.message
+        if order.message_id is None and not known.history.version:
+            known = await self._ledger.save(order, known.history)
         properties = republish_properties(message.properties, _marks(order), order.intent_id)
         await self._dispositions.park(due_ms, self._clock.now_ms(), message.body, properties)
-        if isinstance(order, Order):
-            history = await self._ledger.recall(order)
-            await self._ledger.save(order, history.scheduled())
+        await self._ledger.save(order, known.history.scheduled())
         self._metrics.intents.labels(self._metrics.connector_label(order.connector), "scheduled", "").inc()
         log.info("intent.scheduled", **_facts(order), due_at=_iso(due_ms))
 
-    async def _bury(self, delivery: Delivery, order: Order | Unreadable, letter: DeadLetter) -> None:
+    async def _bury(self, delivery: Delivery, known: Known, letter: DeadLetter) -> None:
         """Ledger `dying`, letter confirmed, ledger `dead`: a letter may be there twice, never be missing."""
-        if isinstance(order, Unreadable):
-            await self._publish_letter(delivery, order, letter, None)
-            return
         if letter.under_own_id:
-            order = replace(order, intent_id=f"{order.intent_id[:200]}~{order.digest.hex()[:16]}")
-        history = await self._ledger.recall(order)
-        if history.ended:
-            return  # a redelivery of what is in the dead letters already
-        history = history.dying(letter.reason, letter.detail)
-        await self._ledger.save(order, history)
-        await self._publish_letter(delivery, order, letter, history)
-        await self._ledger.save(order, history.dead())
+            own_id = f"{known.order.intent_id[:200]}~{known.order.digest.hex()[:16]}"
+            known = await self._ledger.recall(replace(known.order, intent_id=own_id), _epoch(delivery))
+            if known.history.ended:
+                return  # a redelivery of what is in the dead letters already
+        if known.history.status != "dying":
+            known = await self._ledger.save(known.order, known.history.dying(letter.reason, letter.detail))
+        await self._publish_letter(delivery, known.order, letter, known.history)
+        await self._ledger.save(known.order, known.history.dead())
+        self._log_settled(known.order, "dead", letter.reason)
+
+    async def _bury_unreadable(self, delivery: Delivery, unreadable: Unreadable) -> None:
+        """What is no intent has no history either."""
+        await self._publish_letter(delivery, unreadable, DeadLetter("invalid", unreadable.detail), None)
+        self._log_settled(unreadable, "dead", "invalid")
+        await self._dispositions.ack(delivery)
 
     async def _publish_letter(
         self, delivery: Delivery, order: Order | Unreadable, letter: DeadLetter, history: History | None
@@ -260,6 +287,12 @@ class Pipeline:
     def _log_settled(self, order: Order | Unreadable, status: str, reason: str = "") -> None:
         self._metrics.intents.labels(self._metrics.connector_label(order.connector), status, reason).inc()
         log.info("intent.settled", **_facts(order), status=status, reason=reason or None)
+
+
+def _epoch(delivery: Delivery) -> Epoch:
+    if delivery.session.epoch is None:
+        raise RuntimeError("a lane hands nothing over before it has its epoch")
+    return delivery.session.epoch
 
 
 def _facts(order: Order | Unreadable) -> dict[str, Any]:

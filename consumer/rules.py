@@ -63,14 +63,9 @@ class Retry:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
-    """Left unacknowledged: the broker gives it to whoever consumes next."""
-
-
 Before = Deliver | Wait | Park | DeadLetter | Drop
 After = Done | Retry | DeadLetter
-Disposition = Done | Park | DeadLetter | Drop | Release
+Disposition = Done | Park | DeadLetter | Drop
 
 
 def before(order: Order, history: History, lane_opens_ms: int, now_ms: int) -> Before:

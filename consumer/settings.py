@@ -27,6 +27,8 @@ CONFIG_ENV = "SIGNALQ_CONFIG"
 KUBERNETES_SERVICE_LINK = re.compile(
     r"SIGNALQ(?:_[A-Z0-9]+)*?_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_[A-Z]+)?)?)"
 )
+SQLITE_SCHEME = "sqlite+aiosqlite"
+POSTGRESQL_SCHEME = "postgresql+asyncpg"
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -144,10 +146,38 @@ class Delivery(Section):
 
 
 class LedgerSettings(Section):
-    """The memory behind the promises. Not durable in this version: `url` says where it will be."""
+    """The memory behind "never twice": a SQLite file for consumers on one machine, PostgreSQL for replicas."""
 
-    url: SecretStr | None = None
+    url: SecretStr = Field(default_factory=lambda: SecretStr(default_ledger_url()))
     retention_days: Annotated[float, Field(gt=0, le=3650)] = 7.0
+
+    @field_validator("url")
+    @classmethod
+    def _is_durable(cls, value: SecretStr) -> SecretStr:
+        check_ledger_url(value.get_secret_value())
+        return value
+
+
+def default_ledger_url() -> str:
+    """The file signalq/signalq.db below $STATE_DIRECTORY, $XDG_STATE_HOME or ~/.local/state."""
+    # systemd gives several folders separated by colons; ours is the first.
+    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0] or os.environ.get("XDG_STATE_HOME")
+    state = Path(given) if given else Path.home() / ".local" / "state"
+    return f"{SQLITE_SCHEME}:///{(state / 'signalq' / 'signalq.db').absolute()}"
+
+
+def check_ledger_url(url: str) -> None:
+    """A file by its absolute path, or PostgreSQL. Raises ValueError."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in {SQLITE_SCHEME, POSTGRESQL_SCHEME}:
+        raise ValueError(f"must begin with {SQLITE_SCHEME}:/// or {POSTGRESQL_SCHEME}://")
+    if scheme == POSTGRESQL_SCHEME:
+        if not urlsplit(url).hostname and "host=" not in rest:
+            raise ValueError("must name a host")
+        return
+    path = rest.removeprefix("/").partition("?")[0]
+    if not path.startswith("/") or path.endswith("/"):
+        raise ValueError(f"must be a file by its absolute path, such as {SQLITE_SCHEME}:////var/lib/signalq/signalq.db")
 
 
 class Ops(Section):
@@ -213,7 +243,7 @@ class Settings(BaseSettings):
     broker: Broker = Broker()
     webhook: Webhook = Webhook()
     delivery: Delivery = Delivery()
-    ledger: LedgerSettings = LedgerSettings()
+    ledger: LedgerSettings = Field(default_factory=LedgerSettings)
     ops: Ops = Ops()
     log: Log = Log()
     connectors: dict[str, Connector] = Field(default_factory=dict)
@@ -253,9 +283,10 @@ class Settings(BaseSettings):
 
     def secret_values(self) -> list[str]:
         """Every secret that is configured, so that logs can blank them."""
-        password = urlsplit(self.broker.url.get_secret_value()).password
+        urls = (self.broker.url, self.ledger.url)
+        passwords = [urlsplit(url.get_secret_value()).password for url in urls]
         tokens = [connector.token for connector in self.connectors.values()]
-        found = [password, *(secret.get_secret_value() for secret in [self.ops.token, *tokens] if secret)]
+        found = [*passwords, *(secret.get_secret_value() for secret in [self.ops.token, *tokens] if secret)]
         # RabbitMQ's well-known default is no secret, and "guest" is a word that logs need.
         return [value for value in found if value and value != "guest"]
 

@@ -108,6 +108,9 @@ class Metrics:
         self.receipt_age_seconds = self._make(
             Histogram, "signalq_receipt_age_seconds", "Age of an intent when it came in", buckets=AGE_BUCKETS_S
         )
+        self.ledger_commit_seconds = self._make(
+            Histogram, "signalq_ledger_commit_seconds", "One commit of the ledger", buckets=LATENCY_BUCKETS_S
+        )
         self.in_flight = self._make(Gauge, "signalq_in_flight", "Intents in the consumer")
         self.broker_connected = self._make(Gauge, "signalq_broker_connected", "1 while consuming or standing by")
 

@@ -26,6 +26,14 @@ class Epoch:
     alive_before_ms: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An order, under the identity and creation time that the ledger keeps for it, and its history."""
+
+    order: Order
+    history: History
+
+
 class Conflict(Exception):
     """The ledger has moved on: another version is saved, or another consumer has taken the lane. Recall again."""
 
@@ -49,11 +57,11 @@ class Ledger(Protocol):
         """Become the active consumer of a lane: from now on nobody before can claim on it."""
         ...
 
-    async def recall(self, order: Order, epoch: Epoch) -> tuple[Order, History]:
-        """What is known of the intent, and the order under the identity and creation time that are known for it."""
+    async def recall(self, order: Order, epoch: Epoch) -> Known:
+        """What is known of the intent."""
         ...
 
-    async def save(self, order: Order, history: History, epoch: Epoch | None = None) -> History:
+    async def save(self, order: Order, history: History, epoch: Epoch | None = None) -> Known:
         """Return once this is durably what is known, with its new version.
 
         With an epoch (a claim) also only if that is still the lane's. It waits while the ledger can't be written.

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from dataclasses import replace
 
 from consumer.history import History
-from consumer.ledger import Conflict, Epoch, Fenced
+from consumer.ledger import Conflict, Epoch, Fenced, Known
 from consumer.order import Order
 from signalq.envelope import Creation
 
@@ -35,18 +35,18 @@ class MemoryLedger:
         self._epochs[lane] = self._epochs.get(lane, 0) + 1
         return Epoch(lane, self._epochs[lane], None)
 
-    async def recall(self, order: Order, epoch: Epoch) -> tuple[Order, History]:
+    async def recall(self, order: Order, epoch: Epoch) -> Known:
         """See Ledger."""
         del epoch
         key = (order.strategy, order.intent_id)
         known = self._open.get(key) or self._ended.get(key)
         if known is not None:
             history, created = known
-            return order.known_as(order.intent_id, created), history
+            return Known(order.known_as(order.intent_id, created), history)
         again = order.message_id is None and order.redelivered and (order.strategy, order.digest) in self._met
-        return order, History(order.intent_id, order.digest, maybe_second_delivery=again)
+        return Known(order, History(order.intent_id, order.digest, maybe_second_delivery=again))
 
-    async def save(self, order: Order, history: History, epoch: Epoch | None = None) -> History:
+    async def save(self, order: Order, history: History, epoch: Epoch | None = None) -> Known:
         """See Ledger."""
         if epoch is not None and self._epochs.get(epoch.lane) != epoch.number:
             raise Fenced
@@ -64,7 +64,7 @@ class MemoryLedger:
             self._shrink(self._ended)
         else:
             self._open[key] = saved, order.creation
-        return saved
+        return Known(order, saved)
 
     def release(self, order: Order) -> None:
         """See Ledger."""

@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import structlog
 from sqlalchemy import Connection, event, text
@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from consumer.delays import backoff_s
 from consumer.history import History
-from consumer.ledger import Conflict, Epoch, Fenced, statements
+from consumer.ledger import Conflict, Epoch, Fenced, Known, statements
 from consumer.ledger.migrate import migrate
 from consumer.order import Order
 
@@ -45,7 +45,7 @@ log = structlog.get_logger()
 
 
 class SqlLedger:
-    """SQLite or PostgreSQL by one URL; use `start` before and `close` after."""
+    """SQLite or PostgreSQL by one URL; use it as an async context manager."""
 
     def __init__(self, url: str, *, retention_days: float, observe_commit_s: Callable[[float], None]) -> None:
         self.name = make_url(url).render_as_string(hide_password=True)
@@ -62,7 +62,7 @@ class SqlLedger:
         self._engine: AsyncEngine | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self) -> None:
+    async def __aenter__(self) -> Self:
         """Open, or create, and upgrade the ledger. Raises SettingsError where that can't be done."""
         self._engine = _engine(self._url)
         self.ledger_id = await migrate(self._engine)
@@ -71,8 +71,9 @@ class SqlLedger:
             asyncio.create_task(self._keep_alive(), name="ledger alive"),
             asyncio.create_task(self._prune(), name="ledger pruning"),
         ]
+        return self
 
-    async def close(self) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
         """Close it; what waits for a commit is canceled."""
         for task in self._tasks:
             task.cancel()
@@ -86,14 +87,14 @@ class SqlLedger:
         """See Ledger."""
         return await self._ask(lambda connection, now_ms: statements.raise_epoch(connection, now_ms, lane, self._owner))
 
-    async def recall(self, order: Order, epoch: Epoch) -> tuple[Order, History]:
+    async def recall(self, order: Order, epoch: Epoch) -> Known:
         """See Ledger."""
 
-        def work(connection: Connection, now_ms: int) -> tuple[Order, History]:
+        def work(connection: Connection, now_ms: int) -> Known:
             others = {intent_id for intent_id, holder in self._holders.items() if holder != order.receipt}
             found = statements.recall(connection, now_ms, order, epoch, self._owner, others)
             if order.message_id is None:
-                self._holders[found[0].intent_id] = order.receipt
+                self._holders[found.order.intent_id] = order.receipt
             return found
 
         return await self._ask(work)
@@ -103,7 +104,7 @@ class SqlLedger:
         if self._holders.get(order.intent_id) == order.receipt:
             del self._holders[order.intent_id]
 
-    async def save(self, order: Order, history: History, epoch: Epoch | None = None) -> History:
+    async def save(self, order: Order, history: History, epoch: Epoch | None = None) -> Known:
         """See Ledger."""
 
         def work(connection: Connection, now_ms: int) -> str:
@@ -117,7 +118,7 @@ class SqlLedger:
                 raise Fenced
             case "conflict":
                 raise Conflict
-        return replace(history, version=history.version + 1)
+        return Known(order, replace(history, version=history.version + 1))
 
     async def _ask(self, work: Callable[[Connection, int], T]) -> T:
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -177,7 +178,7 @@ class SqlLedger:
 
     def _connected(self) -> AsyncEngine:
         if self._engine is None:
-            raise RuntimeError("start the ledger first")
+            raise RuntimeError("use SqlLedger in an async with block")
         return self._engine
 
 

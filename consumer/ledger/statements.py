@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from consumer.history import ENDINGS, History
-from consumer.ledger import Epoch
+from consumer.ledger import Epoch, Known
 from consumer.ledger.schema import intents, lanes
 from consumer.order import Order
 from signalq.envelope import Creation
@@ -72,7 +72,7 @@ _step = (
 
 def recall(
     connection: Connection, now_ms: int, order: Order, epoch: Epoch, owner: str, others: Collection[str]
-) -> tuple[Order, History]:
+) -> Known:
     """What is known of the order's intent; for one without a message_id, by its bytes where it came redelivered.
 
     `others` are the intents that other messages in this consumer stand for. An intent whose creation nobody dated
@@ -86,12 +86,12 @@ def recall(
     history = History(order.intent_id, order.digest)
     if order.message_id is not None and order.creation.pinned and save(connection, now_ms, order, history, owner, 0):
         history = replace(history, version=1)
-    return order, history
+    return Known(order, history)
 
 
 def _recall_by_bytes(
     connection: Connection, now_ms: int, order: Order, epoch: Epoch, owner: str, others: Collection[str]
-) -> tuple[Order, History]:
+) -> Known:
     """Equal bodies without an identity can be exchanged for each other. One that can't have been acknowledged is
     surely among what comes redelivered: this message may be taken for it. One that may have been acknowledged, or
     not, makes this message a possible second delivery.
@@ -104,13 +104,13 @@ def _recall_by_bytes(
         if row.status in SURELY_UNACKED:
             return _known(order, row, owner, now_ms)
         again = again or row.updated_ms >= since_ms
-    return order, History(order.intent_id, order.digest, maybe_second_delivery=again)
+    return Known(order, History(order.intent_id, order.digest, maybe_second_delivery=again))
 
 
-def _known(order: Order, row: Row[Any], owner: str, now_ms: int) -> tuple[Order, History]:
-    known = order.known_as(row.intent_id, Creation(row.age_from_ms, row.delay_from_ms, row.created_from))
+def _known(order: Order, row: Row[Any], owner: str, now_ms: int) -> Known:
+    known_order = order.known_as(row.intent_id, Creation(row.age_from_ms, row.delay_from_ms, row.created_from))
     theirs = row.status == "sending" and row.owner != owner
-    return known, History(
+    history = History(
         intent_id=row.intent_id,
         digest=bytes(row.digest),
         generation=row.generation,
@@ -127,6 +127,7 @@ def _known(order: Order, row: Row[Any], owner: str, now_ms: int) -> tuple[Order,
         version=row.version,
         leased_for_ms=max(0, (row.lease_until_ms or 0) - now_ms) if theirs else 0,
     )
+    return Known(known_order, history)
 
 
 def save(connection: Connection, now_ms: int, order: Order, history: History, owner: str, lease_ms: int) -> bool:
