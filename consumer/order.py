@@ -21,12 +21,17 @@ DIGEST_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What the broker delivered."""
+    """What the broker delivered.
+
+    `given_id` is its identity where it brings none: given once, so that handling the same delivery again after an
+    unforeseen error finds what the ledger knows of it.
+    """
 
     body: bytes = field(repr=False)
     properties: Basic.Properties = field(repr=False)
     routing_key: str
     redelivered: bool
+    given_id: str = field(default_factory=new_message_id, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An intent that was delivered: what to POST, where, and until when."""
+    """An intent that was delivered: what to POST, where, and until when.
+
+    `park_rank` is its place among those with the same due time: they were published in this order.
+    """
 
     intent: OrderIntent
     policy: Policy
@@ -62,6 +70,7 @@ class Order:
     is_exit: bool
     redelivered: bool
     handed_back: bool
+    park_rank: int = 0
 
     @property
     def connector(self) -> str:
@@ -103,7 +112,7 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
     """Read any message whatsoever; never raises."""
     properties = message.properties
     headers = properties.headers or {}
-    intent_id = properties.message_id or new_message_id()
+    intent_id = properties.message_id or message.given_id
     origin_user = properties.user_id or _text(headers.get(names.ORIGIN_USER))
     fields: dict[str, object] = {}
     try:
@@ -127,7 +136,7 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
         intent=intent,
         policy=_policy(connector, settings, is_exit=is_exit),
         intent_id=intent_id,
-        message_id=properties.message_id,
+        message_id=properties.message_id or None,
         strategy=strategy(properties),
         origin_user=origin_user,
         creation=created,
@@ -137,6 +146,7 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
         is_exit=is_exit,
         redelivered=message.redelivered,
         handed_back=names.INTENT_ID in headers,
+        park_rank=_whole(headers.get(names.PARK_RANK)),
     )
 
 
@@ -187,6 +197,10 @@ def _shortened(invalid: InvalidIntent) -> str:
             break
         told += 1
     return "; ".join(map(str, invalid.problems[:told])) + f"; and {len(invalid.problems) - told} more"
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _text(value: object) -> str | None:

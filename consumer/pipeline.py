@@ -64,10 +64,11 @@ class Pipeline:
         self._jitter = jitter
         self._turns = Turns()
         self._posts = asyncio.Semaphore(settings.delivery.concurrency)
+        self._last_rank = 0
 
     async def handle(self, delivery: Delivery, slot: Slot) -> None:
         """A message of a lane: read it, wait for its connector's turn, POST it, settle it."""
-        order = self._read(delivery)
+        order = self._ranked(self._read(delivery))
         async with self._turn(order) as turn:
             if isinstance(order, Unreadable):
                 disposition: Disposition = DeadLetter("invalid", order.detail)
@@ -95,7 +96,7 @@ class Pipeline:
             with slot.busy():
                 await self._settle(delivery, order, Park(due_ms))
             return
-        await self._due_times.wait_until(due_ms)
+        await self._due_times.wait_until(due_ms, rank=order.park_rank, session=delivery.session)
         with slot.busy():
             properties = republish_properties(delivery.message.properties, _marks(order), order.intent_id)
             await self._dispositions.hand_to_lane(order.connector, delivery.message.body, properties)
@@ -108,6 +109,13 @@ class Pipeline:
             self._metrics.receipt_age_seconds.observe(age_s)
             log.debug("intent.received", **_facts(order), redelivered=order.redelivered)
         return order
+
+    def _ranked(self, order: Order | Unreadable) -> Order | Unreadable:
+        """Write down the place in the lane of what will be parked: µs, made to rise, also from replica to replica."""
+        if isinstance(order, Unreadable) or order.is_due:
+            return order
+        self._last_rank = max(self._last_rank + 1, order.received_ms * 1000)
+        return replace(order, park_rank=self._last_rank)
 
     @asynccontextmanager
     async def _turn(self, order: Order | Unreadable) -> AsyncIterator[Turn]:
@@ -194,10 +202,12 @@ class Pipeline:
     async def _park(self, delivery: Delivery, order: Order | Unreadable, due_ms: int) -> None:
         message = delivery.message
         properties = republish_properties(message.properties, _marks(order), order.intent_id)
-        await self._dispositions.park(due_ms, self._clock.now_ms(), message.body, properties)
+        await self._dispositions.park(due_ms, self._clock.now_ms, message.body, properties)
         if isinstance(order, Order):
             history = await self._ledger.recall(order)
-            await self._ledger.save(order, history.scheduled())
+            # Parking is repeated until it is confirmed: an earlier copy may have come back and been POSTed meanwhile.
+            if history.status == "received":
+                await self._ledger.save(order, history.scheduled())
         self._metrics.intents.labels(self._metrics.connector_label(order.connector), "scheduled", "").inc()
         log.info("intent.scheduled", **_facts(order), due_at=_iso(due_ms))
 
@@ -273,8 +283,11 @@ def _facts(order: Order | Unreadable) -> dict[str, Any]:
 def _marks(order: Order | Unreadable) -> dict[str, Any]:
     """The headers that tell us, when the intent comes back, where to look."""
     marks: dict[str, Any] = {names.INTENT_ID: order.intent_id, names.ORIGIN_USER: order.origin_user}
-    if isinstance(order, Order) and order.creation.pinned:
-        marks[names.CREATED_MS] = order.creation.delay_ms
+    if isinstance(order, Order):
+        marks[names.PARK_RANK] = order.park_rank or None
+        # A `timestamp` in whole seconds counts from its end, or from now if that is to come: later, "now" is another.
+        if order.creation.pinned or order.creation.source == "timestamp":
+            marks[names.CREATED_MS] = order.creation.delay_ms
     return marks
 
 
