@@ -70,5 +70,15 @@ async def _run(settings: Settings) -> None:
         ).run()
 
 
+def main() -> int:
+    """`python -m consumer`: the settings come from SIGNALQ_CONFIG and the environment."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return run(settings)
+
+
 if __name__ == "__main__":
-    sys.exit(run(load_settings()))
+    sys.exit(main())

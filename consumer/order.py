@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import uuid
 from dataclasses import dataclass, field, replace
 
 from aiormq.abc import FieldTable
@@ -22,12 +21,17 @@ DIGEST_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What the broker delivered."""
+    """What the broker delivered.
+
+    `given_id` is its identity where it brings none: given once, so that handling the same delivery again after an
+    unforeseen error finds what the ledger knows of it.
+    """
 
     body: bytes = field(repr=False)
     properties: Basic.Properties = field(repr=False)
     routing_key: str
     redelivered: bool
+    given_id: str = field(default_factory=new_message_id, compare=False)
     nobody_since_ms: int | None = None
 
 
@@ -49,7 +53,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An intent that was delivered: what to POST, where, and until when."""
+    """An intent that was delivered: what to POST, where, and until when.
+
+    `park_rank` is its place among those with the same due time: they were published in this order.
+    """
 
     intent: OrderIntent
     policy: Policy
@@ -67,7 +74,8 @@ class Order:
     # Which message this is, in this consumer: tells two deliveries of one intent apart.
     receipt: str
     # Nobody consumed since then, and the message had waited when we began; None where that is not so.
-    nobody_since_ms: int | None
+    nobody_since_ms: int | None = None
+    park_rank: int = 0
 
     @property
     def connector(self) -> str:
@@ -114,7 +122,7 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
     """Read any message whatsoever; never raises."""
     properties = message.properties
     headers = properties.headers or {}
-    intent_id = properties.message_id or new_message_id()
+    intent_id = properties.message_id or message.given_id
     origin_user = properties.user_id or _text(headers.get(names.ORIGIN_USER))
     fields: dict[str, object] = {}
     try:
@@ -138,7 +146,7 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
         intent=intent,
         policy=_policy(connector, settings, is_exit=is_exit),
         intent_id=intent_id,
-        message_id=properties.message_id,
+        message_id=properties.message_id or None,
         strategy=strategy(properties),
         origin_user=origin_user,
         creation=created,
@@ -148,8 +156,9 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
         is_exit=is_exit,
         redelivered=message.redelivered,
         handed_back=names.INTENT_ID in headers,
-        receipt=uuid.uuid4().hex,
+        receipt=message.given_id,
         nobody_since_ms=message.nobody_since_ms,
+        park_rank=_whole(headers.get(names.PARK_RANK)),
     )
 
 
@@ -200,6 +209,10 @@ def _shortened(invalid: InvalidIntent) -> str:
             break
         told += 1
     return "; ".join(map(str, invalid.problems[:told])) + f"; and {len(invalid.problems) - told} more"
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0
 
 
 def _text(value: object) -> str | None:

@@ -64,6 +64,7 @@ class Pipeline:
         self._jitter = jitter
         self._turns = Turns()
         self._posts = asyncio.Semaphore(settings.delivery.concurrency)
+        self._last_rank = 0
 
     async def handle(self, delivery: Delivery, slot: Slot) -> None:
         """A message of a lane: read it, wait for its connector's turn, POST it, settle it."""
@@ -72,6 +73,7 @@ class Pipeline:
             with slot.busy():
                 await self._bury_unreadable(delivery, order)
             return
+        order = self._ranked(order)
         async with self._turn(order) as turn:
             try:
                 await self._deliver(delivery, order, turn, slot)
@@ -103,10 +105,10 @@ class Pipeline:
         properties = republish_properties(message.properties, _marks(order), order.intent_id)
         if park_seconds(due_ms, self._clock.now_ms()) > 0:  # a clock was set back: not yet
             with slot.busy():
-                await self._dispositions.park(due_ms, self._clock.now_ms(), message.body, properties)
+                await self._dispositions.park(due_ms, self._clock.now_ms, message.body, properties)
                 await self._dispositions.ack(delivery)
             return
-        await self._due_times.wait_until(due_ms)
+        await self._due_times.wait_until(due_ms, rank=order.park_rank, session=delivery.session)
         with slot.busy():
             await self._dispositions.hand_to_lane(order.connector, message.body, properties)
             await self._dispositions.ack(delivery)
@@ -118,6 +120,13 @@ class Pipeline:
             self._metrics.receipt_age_seconds.observe(age_s)
             log.debug("intent.received", **_facts(order), redelivered=order.redelivered)
         return order
+
+    def _ranked(self, order: Order) -> Order:
+        """Write down the place in the lane of what will be parked: µs, made to rise, also from replica to replica."""
+        if order.is_due:
+            return order
+        self._last_rank = max(self._last_rank + 1, order.received_ms * 1000)
+        return replace(order, park_rank=self._last_rank)
 
     @asynccontextmanager
     async def _turn(self, order: Order) -> AsyncIterator[Turn]:
@@ -219,7 +228,7 @@ class Pipeline:
         if order.message_id is None and not known.history.version:
             known = await self._ledger.save(order, known.history)
         properties = republish_properties(message.properties, _marks(order), order.intent_id)
-        await self._dispositions.park(due_ms, self._clock.now_ms(), message.body, properties)
+        await self._dispositions.park(due_ms, self._clock.now_ms, message.body, properties)
         await self._ledger.save(order, known.history.scheduled())
         self._metrics.intents.labels(self._metrics.connector_label(order.connector), "scheduled", "").inc()
         log.info("intent.scheduled", **_facts(order), due_at=_iso(due_ms))
@@ -306,8 +315,11 @@ def _facts(order: Order | Unreadable) -> dict[str, Any]:
 def _marks(order: Order | Unreadable) -> dict[str, Any]:
     """The headers that tell us, when the intent comes back, where to look."""
     marks: dict[str, Any] = {names.INTENT_ID: order.intent_id, names.ORIGIN_USER: order.origin_user}
-    if isinstance(order, Order) and order.creation.pinned:
-        marks[names.CREATED_MS] = order.creation.delay_ms
+    if isinstance(order, Order):
+        marks[names.PARK_RANK] = order.park_rank or None
+        # A `timestamp` in whole seconds counts from its end, or from now if that is to come: later, "now" is another.
+        if order.creation.pinned or order.creation.source == "timestamp":
+            marks[names.CREATED_MS] = order.creation.delay_ms
     return marks
 
 

@@ -100,7 +100,7 @@ def _known_already(order: Order, history: History, now_ms: int) -> Wait | Drop |
         return Drop(duplicate=not copy)
     if history.status == "dying" and history.reason is not None:
         return DeadLetter(history.reason, history.detail or "")
-    if history.status == "scheduled" and not order.is_due and not order.handed_back:
+    if history.status != "received" and not order.is_due and not order.handed_back:
         return Drop(duplicate=not copy)
     return _second_delivery(order, history)
 

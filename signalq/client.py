@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 from pamqp.commands import Basic
 
 from signalq.amqp.connection import HEARTBEAT_S
-from signalq.amqp.publisher import ConfirmedPublisher
+from signalq.amqp.publisher import CLOSE_TIMEOUT_S, ConfirmedPublisher
 from signalq.envelope import SHORT_STRING_BYTES_MAX, new_message_id, publish_properties
 from signalq.errors import BrokerUnreachable, InvalidIntent, Problem, Unconfirmed
 from signalq.intent import OrderIntent, intent_from_body
@@ -145,6 +145,7 @@ class SyncOrderPublisher:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._publisher: OrderPublisher | None = None
+        self._lock = threading.Lock()
 
     def publish(self, intent: OrderIntent, *, message_id: str | None = None) -> Receipt:
         """See OrderPublisher.publish."""
@@ -171,15 +172,27 @@ class SyncOrderPublisher:
 
     def close(self) -> None:
         """Close the connection and end the thread; publishes in flight raise Unconfirmed."""
-        if self._loop is None or self._thread is None or self._publisher is None:
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is None or self._thread is None or self._publisher is None:
             return
-        self._run(self._publisher.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        asyncio.run_coroutine_threadsafe(_wind_up(self._publisher), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
         self._thread.join()
-        self._loop.close()
-        self._loop = self._thread = self._publisher = None
+        loop.close()
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        if self._loop is None:
-            raise RuntimeError("use SyncOrderPublisher in a with block")
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        with self._lock:
+            if self._loop is None:
+                work.close()
+                raise RuntimeError("use SyncOrderPublisher in a with block")
+            running = asyncio.run_coroutine_threadsafe(work, self._loop)
+        return running.result()
+
+
+async def _wind_up(publisher: OrderPublisher) -> None:
+    """Close, and let the publishes of other threads say how they ended: those threads wait for it."""
+    await publisher.close()
+    in_flight = asyncio.all_tasks() - {asyncio.current_task()}
+    if in_flight:
+        await asyncio.wait(in_flight, timeout=CLOSE_TIMEOUT_S)

@@ -19,12 +19,25 @@ INTENT_ID = "signalq-intent-id"
 GENERATION = "signalq-generation"
 CONNECTOR = "signalq-connector"
 ORIGIN_USER = "signalq-origin-user"
+PARK_RANK = "signalq-park-rank"
 
 # Stands in place of a header table that could not be read.
 UNREADABLE_HEADERS = "signalq-unreadable-headers"
 
 OWN_HEADERS = frozenset(
-    {REASON, DETAIL, ATTEMPTS, HTTP_STATUS, DEAD_AT, INTENT_ID, GENERATION, CONNECTOR, ORIGIN_USER, UNREADABLE_HEADERS}
+    {
+        REASON,
+        DETAIL,
+        ATTEMPTS,
+        HTTP_STATUS,
+        DEAD_AT,
+        INTENT_ID,
+        GENERATION,
+        CONNECTOR,
+        ORIGIN_USER,
+        PARK_RANK,
+        UNREADABLE_HEADERS,
+    }
 )
 
 # The header with which a broker that stamps messages says when it took one, in ms since the epoch

@@ -17,11 +17,13 @@ from signalq.strict_json import BODY_BYTES_MAX
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
+# In some engines (Python's) `$` also matches before a last line break; with this it does so in none.
+_END = r"$(?!\n)"
 # Digits with at most one point; `(?=.*[1-9])` says: greater than 0.
-_ABOVE_ZERO = r"^(?=.*[1-9])(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)$"
-_PERCENT = r"^(?=.*[1-9])0*(?:100(?:\.0+)?|[0-9]{1,2}(?:\.[0-9]+)?|\.[0-9]+)$"
-_SECONDS = r"^(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?$"
-_NO_CONTROLS = r"^[^\u0000-\u001f\u007f-\u009f]*$"
+_ABOVE_ZERO = r"^(?=.*[1-9])(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)" + _END
+_PERCENT = r"^(?=.*[1-9])0*(?:100(?:\.0+)?|[0-9]{1,2}(?:\.[0-9]+)?|\.[0-9]+)" + _END
+_SECONDS = r"^(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?" + _END
+_NO_CONTROLS = r"^[^\u0000-\u001f\u007f-\u009f]*" + _END
 
 
 def intent_schema(*, delay_max_s: int = LADDER_MAX_S) -> dict[str, Any]:

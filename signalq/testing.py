@@ -35,10 +35,13 @@ class InMemoryOrderPublisher:
         self.published: list[Published] = []
         self._strategy = strategy
         self._failures: list[type[PublishError]] = []
+        self._is_closed = False
 
     async def publish(self, intent: OrderIntent, *, message_id: str | None = None) -> Receipt:
         """See OrderPublisher.publish."""
         order = outgoing(intent, strategy=self._strategy, message_id=message_id, now_ms=time.time_ns() // 1_000_000)
+        if self._is_closed:
+            raise Unconfirmed("the publisher is closed", order.receipt.message_id)
         if self._failures:
             raise self._failures.pop(0)("a failure that the test asked for", order.receipt.message_id)
         self.published.append(self._kept(order))
@@ -66,4 +69,5 @@ class InMemoryOrderPublisher:
         await self.close()
 
     async def close(self) -> None:
-        """Nothing to close."""
+        """Publishing raises Unconfirmed from now on; what was published stays."""
+        self._is_closed = True

@@ -73,8 +73,22 @@ async def open_channel(
             if prefetch is not None:
                 await channel.basic_qos(prefetch_count=prefetch)
             return channel
+    except asyncio.CancelledError as error:
+        if somebody_cancelled():
+            raise
+        raise BrokerUnreachable("the connection was closed while RabbitMQ opened a channel") from error
     except CONNECTION_ERRORS as error:
         raise BrokerUnreachable(f"RabbitMQ opened no channel ({type(error).__name__})") from error
+
+
+def somebody_cancelled() -> bool:
+    """Whether a CancelledError that arrives here was meant for the present task.
+
+    When a connection is closed while the broker blocks it, aiormq ends what waits for an answer with a CancelledError
+    of its own; taken for real, it would end a task that nobody wanted to end.
+    """
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def read_foreign_properties_leniently() -> None:

@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
 from pamqp.commands import Basic
 
-from signalq.amqp.connection import CONNECTION_ERRORS, HEARTBEAT_S, connect, open_channel
+from signalq.amqp.connection import CONNECTION_ERRORS, HEARTBEAT_S, connect, open_channel, somebody_cancelled
 from signalq.errors import BrokerUnreachable, PublishError, Unconfirmed, Unroutable
 
 CLOSE_TIMEOUT_S = 5.0
@@ -55,7 +55,9 @@ class ConfirmedPublisher:
                 raise Unconfirmed(f"RabbitMQ refused the message for {exchange or routing_key}", message_id) from error
             except (aiormq.exceptions.ChannelNotFoundEntity, aiormq.exceptions.ChannelAccessRefused) as error:
                 raise _refusal(error, exchange, message_id) from error
-            except CONNECTION_ERRORS as error:
+            except (*CONNECTION_ERRORS, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and somebody_cancelled():
+                    raise
                 raise Unconfirmed("the connection broke before RabbitMQ confirmed the message", message_id) from error
 
     async def channel(self) -> AbstractChannel:

@@ -1,0 +1,161 @@
+"""`signalq check`: what is right, what is wrong, and what to do about it. Changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from aio_pika.abc import AbstractConnection
+
+from consumer.settings import CONFIG_ENV, ENV_PREFIX, Settings
+from ops.escaping import escaped
+from ops.render import plural
+from signalq.amqp.connection import connect, masked
+from signalq.amqp.topology import QueueDepth, Topology
+from signalq.errors import BrokerError
+from signalq.names import Names
+
+# So many missing objects are named; more than these are counted.
+NAMED_MAX = 4
+
+State = Literal["ok", "note", "wrong"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: what was found, and what to do where it is not as it should be."""
+
+    check: str
+    state: State
+    found: str
+    advice: str | None = None
+
+    def row(self) -> dict[str, object]:
+        """As a JSON object."""
+        return {"check": self.check, "state": self.state, "found": self.found, "advice": self.advice}
+
+
+async def findings(settings: Settings, config: Path | None) -> AsyncIterator[Finding]:
+    """Look at everything, in the order in which an order passes it; each finding comes as soon as it is known."""
+    yield _settings(settings, config)
+    url = settings.broker.url.get_secret_value()
+    try:
+        connection = await connect(url, name="signalq check", heartbeat_s=settings.broker.heartbeat_s)
+    except BrokerError as error:
+        yield Finding("broker", "wrong", str(error), "start RabbitMQ, or set broker.url (SIGNALQ_BROKER__URL)")
+        yield Finding("topology", "note", "not looked at, for lack of a broker")
+    else:
+        async with connection:
+            yield _broker(url, connection)
+            async for finding in _topology(settings, connection):
+                yield finding
+    yield Finding("ledger", "note", "kept in memory in this version: nothing is remembered over a restart")
+    for url, connectors in _webhooks(settings).items():
+        yield await _webhook(url, connectors, settings.webhook.connect_timeout_s)
+
+
+def _settings(settings: Settings, config: Path | None) -> Finding:
+    path = config or os.environ.get(CONFIG_ENV)
+    variables = sorted(name for name in os.environ if name.upper().startswith(ENV_PREFIX) and "__" in name)
+    sources = [str(path)] if path else []
+    sources += [", ".join(variables)] if variables else []
+    found = " and ".join(sources) or f"all at their defaults (no --config, no {CONFIG_ENV}, no {ENV_PREFIX}… variable)"
+    if settings.connectors:
+        found += f"; {plural(len(settings.connectors), 'connector')} named"
+    return Finding("settings", "ok", found)
+
+
+def _broker(url: str, connection: AbstractConnection) -> Finding:
+    properties = connection.transport.connection.server_properties if connection.transport else {}
+    told = [value for name in ("product", "version") if isinstance(value := properties.get(name), str)]
+    known = " ".join(told) or "a broker that does not say its version"
+    return Finding("broker", "ok", f"{escaped(known)} at {masked(url)}")
+
+
+async def _topology(settings: Settings, connection: AbstractConnection) -> AsyncIterator[Finding]:
+    names = Names(settings.broker.prefix)
+    topology = Topology(names)
+    try:
+        missing = await topology.missing(connection)
+        depths = await topology.depths(connection)
+    except BrokerError as error:
+        yield Finding("topology", "wrong", str(error), "grant this user read on what is under the prefix")
+        return
+    total = sum(1 for _ in topology.exchanges()) + sum(1 for _ in topology.queues())
+    if missing:
+        yield Finding(
+            "topology",
+            "wrong",
+            _missing(missing, total, names.prefix),
+            "run `signalq topology apply`, or start the consumer once with broker.topology = declare",
+        )
+    else:
+        yield Finding("topology", "ok", f"all {total} exchanges and queues of {names.prefix} are there")
+    for finding in _queues(names, depths):
+        yield finding
+
+
+def _missing(missing: list[str], total: int, prefix: str) -> str:
+    if len(missing) == total:
+        return f"nothing is declared under {prefix} yet"
+    named = ", ".join(missing[:NAMED_MAX])
+    more = f" and {len(missing) - NAMED_MAX} more" if len(missing) > NAMED_MAX else ""
+    return f"{len(missing)} of {total} objects are missing: {named}{more}"
+
+
+def _queues(names: Names, depths: dict[str, QueueDepth | None]) -> Iterator[Finding]:
+    there = {name: depth for name, depth in depths.items() if depth is not None}
+    waiting, dead = there.get(names.orders), there.get(names.dead)
+    held = sum(depth.ready for name, depth in there.items() if name.startswith(f"{names.prefix}.delay."))
+    delayed = f", {held:,} delayed" if held else ""
+    if waiting is not None and waiting.consumers:
+        yield Finding("consumer", "ok", f"{waiting.consumers} connected, {waiting.ready:,} ready{delayed}")
+    elif waiting is not None:
+        # Ready orders that nobody takes grow old and die: then it is wrong, not merely quiet.
+        state: State = "wrong" if waiting.ready else "note"
+        found = f"none connected, {waiting.ready:,} ready{delayed}"
+        yield Finding("consumer", state, found, "start one with `signalq consume`")
+    if dead is not None and dead.ready:
+        found = f"{plural(dead.ready, 'dead letter')} in {names.dead}"
+        yield Finding("dead letters", "note", found, "look at them with `signalq dead list`")
+    elif dead is not None:
+        yield Finding("dead letters", "ok", "none")
+
+
+def _webhooks(settings: Settings) -> dict[str, list[str]]:
+    """Every URL that orders go to, and the connectors that have it for their own."""
+    urls: dict[str, list[str]] = {settings.webhook.url: []}
+    for name, connector in settings.connectors.items():
+        if connector.url is not None:
+            urls.setdefault(connector.url, []).append(name)
+    return urls
+
+
+async def _webhook(url: str, connectors: list[str], timeout_s: float) -> Finding:
+    """Look the host up and open a TCP connection; nothing is sent, for a POST would be an order."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    where = f"{host}:{port}" + (f" (connector {escaped(', '.join(connectors))})" if connectors else "")
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(timeout_s):
+            _, writer = await asyncio.open_connection(host, port)
+    except TimeoutError:
+        return Finding("webhook", "wrong", f"{where} did not answer within {timeout_s:g} s", _NETWORK)
+    except socket.gaierror:
+        return Finding("webhook", "wrong", f"the name {host} does not resolve", "check webhook.url and this host's DNS")
+    except OSError as error:
+        return Finding("webhook", "wrong", f"{where} took no connection ({type(error).__name__})", _NETWORK)
+    writer.close()
+    took_ms = (time.monotonic() - began) * 1000
+    return Finding("webhook", "ok", f"{where} takes connections ({took_ms:.0f} ms); nothing was sent")
+
+
+_NETWORK = "check webhook.url, and whether this host may reach it"

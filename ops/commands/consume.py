@@ -1,0 +1,20 @@
+"""`signalq consume`."""
+
+from __future__ import annotations
+
+import click
+
+from ops.invocation import Invocation, SignalqCommand, pass_invocation
+
+
+@click.command(cls=SignalqCommand, example="signalq --config signalq.toml consume")
+@pass_invocation
+def command(invocation: Invocation) -> int:
+    """Run the consumer: take order intents from RabbitMQ and POST each to the webhook.
+
+    SIGTERM or Ctrl-C drains: no new POST is begun, those on the wire finish and are settled,
+    everything else stays in its queue, in order. Logs go to standard error.
+    """
+    from consumer.__main__ import run  # noqa: PLC0415
+
+    return run(invocation.settings())

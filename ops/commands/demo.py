@@ -1,0 +1,20 @@
+"""`signalq demo`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+from ops.invocation import SignalqCommand
+
+
+@click.command(cls=SignalqCommand, example="signalq demo")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of a story.")
+def command(*, as_json: bool) -> int:
+    """See the whole of it on this machine: a private RabbitMQ, a sandbox, a consumer, some orders.
+
+    It needs no settings, touches no broker of yours, ends by itself and leaves nothing behind.
+    """
+    status: int = import_module("ops.demo").run_demo(as_json=as_json)
+    return status

@@ -1,0 +1,93 @@
+"""`signalq topology apply` and `signalq topology show`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+import click
+
+from ops import topology
+from ops.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
+from ops.render import Column, console, plural, print_json, print_rows
+
+COLUMNS = [
+    Column("object", "OBJECT"),
+    Column("name", "NAME", may_be_cut=True),
+    Column("type", "TYPE", style="dim"),
+    Column("ready", "READY", right=True),
+    Column("consumers", "CONSUMERS", right=True),
+    Column("state", "STATE", style=lambda state: "green" if state == "present" else "bold red"),
+    Column("routing_key", "ROUTING KEY", style="dim", may_be_cut=True),
+]
+
+
+@click.group(cls=SignalqGroup, example="signalq topology show")
+def command() -> None:
+    """Declare or show the exchanges, queues and bindings under broker.prefix."""
+
+
+@command.command("apply", cls=SignalqCommand, example="signalq topology apply")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object: objects, bindings, added.")
+@pass_invocation
+def apply(invocation: Invocation, *, as_json: bool) -> None:
+    """Declare every exchange, queue and binding; what is there stays, with its messages.
+
+    Something that is there with other arguments is named and never forced. The consumer does the same
+    at its start, unless broker.topology is passive.
+    """
+    settings = invocation.settings()
+    applied = asyncio.run(topology.apply(settings))
+    if as_json:
+        print_json({"objects": applied.objects, "bindings": applied.bindings, "added": applied.added})
+        return
+    prefix = settings.broker.prefix
+    if applied.added:
+        said = f"declared {applied.objects} exchanges and queues under {prefix}, {len(applied.added)} of them new"
+    else:
+        said = f"all {applied.objects} exchanges and queues under {prefix} were there already"
+    console().print(f"{said}; {plural(applied.bindings, 'binding')} in place")
+
+
+@command.command("show", cls=SignalqCommand, example="signalq topology show --all")
+@click.option("--all", "show_all", is_flag=True, help="Every level of the delay ladder, on a row of its own.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, every object.")
+@pass_invocation
+def show(invocation: Invocation, *, show_all: bool, as_json: bool) -> int:
+    """Show what is there and what is missing; the exit status is 1 if something is missing.
+
+    The levels of the delay ladder share a row where all of them are there.
+    """
+    settings = invocation.settings()
+    rows = asyncio.run(topology.rows(settings))
+    if not as_json and not show_all:
+        rows = list(_folded(rows, f"{settings.broker.prefix}.delay."))
+    print_rows(COLUMNS, rows, as_json=as_json)
+    return 1 if any(row["state"] == "missing" for row in rows) else 0
+
+
+def _folded(rows: Iterable[dict[str, object]], ladder: str) -> Iterable[dict[str, object]]:
+    """One row for each kind of the ladder's objects that are alike but for their level."""
+    folded: dict[tuple[object, ...], dict[str, object]] = {}
+    for row in rows:
+        name = str(row["name"])
+        if not name.startswith(ladder):
+            folded["single", row["object"], name] = row
+            continue
+        key = ("ladder", row["object"], row["type"], row["state"])
+        if key not in folded:
+            folded[key] = {**row, "name": f"{ladder}*", "levels": 0}
+            folded[key].pop("routing_key", None)
+        total = folded[key]
+        total["levels"] = _number(total["levels"]) + 1
+        if row["object"] == "queue" and row["state"] == "present" and total["levels"] != 1:
+            total["ready"] = _number(total["ready"]) + _number(row["ready"])
+            total["consumers"] = _number(total["consumers"]) + _number(row["consumers"])
+    for row in folded.values():
+        if "levels" in row:
+            row["name"] = f"{row['name']} ({row['levels']})"
+        yield row
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0

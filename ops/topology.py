@@ -1,0 +1,81 @@
+"""`signalq topology`: what is on the broker under our prefix, and what should be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aio_pika.abc import AbstractConnection
+
+from consumer.settings import Settings
+from signalq.amqp.connection import connect
+from signalq.amqp.topology import Topology
+from signalq.names import Names
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What declaring did: how many objects there are, and which of them were not there before."""
+
+    objects: int
+    bindings: int
+    added: list[str]
+
+
+async def apply(settings: Settings) -> Applied:
+    """Declare all of it. Raises TopologyError where something is there with other arguments, BrokerUnreachable."""
+    topology = Topology(Names(settings.broker.prefix))
+    async with await _connected(settings) as connection:
+        missing = await topology.missing(connection)
+        await topology.declare(connection)
+    objects = sum(1 for _ in topology.exchanges()) + sum(1 for _ in topology.queues())
+    return Applied(objects, sum(1 for _ in topology.bindings()), missing)
+
+
+async def rows(settings: Settings) -> list[dict[str, object]]:
+    """Every exchange, queue and binding that should be there, as JSON objects; `state` says what is.
+
+    A binding can't be asked for over AMQP: it counts as present while both its ends are, since it was declared with
+    them. Raises BrokerUnreachable.
+    """
+    topology = Topology(Names(settings.broker.prefix))
+    async with await _connected(settings) as connection:
+        missing = set(await topology.missing(connection))
+        depths = await topology.depths(connection)
+    found: list[dict[str, object]] = []
+    for exchange in topology.exchanges():
+        state = _state(f"exchange {exchange.name}" not in missing)
+        found.append({"object": "exchange", "name": exchange.name, "type": exchange.kind, "state": state})
+    for queue in topology.queues():
+        depth = depths[queue.name]
+        found.append(
+            {
+                "object": "queue",
+                "name": queue.name,
+                "type": "quorum",
+                "state": _state(depth is not None),
+                "ready": depth.ready if depth else None,
+                "consumers": depth.consumers if depth else None,
+            }
+        )
+    for binding in topology.bindings():
+        kind = "exchange" if binding.to_exchange else "queue"
+        ends = {f"exchange {binding.source}", f"{kind} {binding.destination}"}
+        found.append(
+            {
+                "object": "binding",
+                "name": f"{binding.source} -> {binding.destination}",
+                "type": f"to {kind}",
+                "state": _state(not ends & missing),
+                "routing_key": binding.routing_key,
+            }
+        )
+    return found
+
+
+def _state(present: bool) -> str:  # noqa: FBT001
+    return "present" if present else "missing"
+
+
+async def _connected(settings: Settings) -> AbstractConnection:
+    url = settings.broker.url.get_secret_value()
+    return await connect(url, name="signalq topology", heartbeat_s=settings.broker.heartbeat_s)

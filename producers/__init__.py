@@ -1,0 +1,1 @@
+"""Programs that produce order intents."""

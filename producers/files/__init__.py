@@ -1,0 +1,1 @@
+"""Order intents from files: JSON lines and CSV."""

@@ -1,0 +1,192 @@
+"""Lines of a file, each an intent with an identity, or a problem with its line number. Pure: no broker, no clock.
+
+The identity of a line is a hash of its bytes and of how many equal lines came before it: the same file published again
+gives the same identities, and the consumer drops them as duplicates.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from signalq.envelope import new_message_id
+from signalq.errors import InvalidIntent, Problem
+from signalq.intent import FIELD_NAMES, OrderIntent, intent_from_fields, nearest_name
+from signalq.strict_json import BODY_BYTES_MAX, parse_object, printable_name
+
+# An intent has at most BODY_BYTES_MAX bytes; the line that holds it gets a little more for its line ending.
+LINE_BYTES_MAX = BODY_BYTES_MAX + 2
+_SKIPPED_BYTES = 65_536
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_MANDATORY = ("connectorName", "action")
+
+MakeIntent = Callable[[Mapping[str, object]], OrderIntent]
+"""From JSON fields to an intent; raises InvalidIntent."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntentLine:
+    """An intent, the line it came from (counted from 1) and its identity."""
+
+    line: int
+    message_id: str
+    intent: OrderIntent
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line that holds no intent, and why; no value is quoted."""
+
+    line: int
+    problem: str
+
+
+def bounded_lines(stream: BinaryIO) -> Iterator[bytes]:
+    """The lines of a stream; of one longer than LINE_BYTES_MAX the first LINE_BYTES_MAX + 1 bytes, the rest is lost.
+
+    A byte-order mark at the beginning of the stream is taken off: it belongs to the file, not to its first line.
+    """
+    first = True
+    while line := stream.readline(LINE_BYTES_MAX + 1):
+        rest = line
+        while not rest.endswith(b"\n") and (rest := stream.readline(_SKIPPED_BYTES)):
+            pass
+        yield line.removeprefix(_BYTE_ORDER_MARK) if first else line
+        first = False
+
+
+class Identities:
+    """A stable identity for each line; with `fresh` a new one, so that the same file is ordered once more.
+
+    It remembers 16 bytes for every different line of the file.
+    """
+
+    def __init__(self, *, fresh: bool = False) -> None:
+        self._fresh = fresh
+        self._seen: Counter[bytes] = Counter()
+
+    def of(self, content: bytes) -> str:
+        """The identity of the next line with this content."""
+        if self._fresh:
+            return new_message_id()
+        digest = hashlib.sha256(content).digest()[:16]
+        self._seen[digest] += 1
+        return hashlib.sha256(digest + str(self._seen[digest]).encode()).hexdigest()[:32]
+
+
+def read_jsonl(
+    lines: Iterable[bytes], *, identities: Identities, make_intent: MakeIntent = intent_from_fields
+) -> Iterator[IntentLine | BadLine]:
+    """An intent or a problem for every line that is not blank."""
+    for number, line in enumerate(lines, start=1):
+        content = line.strip(b" \t\r\n")
+        if not content:
+            continue
+        try:
+            _check_length(line)
+            intent = make_intent(parse_object(content))
+            _check_message(intent)
+        except InvalidIntent as error:
+            yield BadLine(number, str(error))
+        else:
+            yield IntentLine(number, identities.of(content), intent)
+
+
+def read_csv(
+    lines: Iterable[bytes],
+    *,
+    identities: Identities,
+    make_intent: MakeIntent = intent_from_fields,
+    extra_fields: Collection[str] = (),
+) -> Iterator[IntentLine | BadLine]:
+    """An intent or a problem for every row below the header, which names the fields; an empty cell means absent.
+
+    `extra_fields` may be columns too. With a header that can't be used, that is the one problem, and no row is read.
+    """
+    records = _Records(lines)
+    header: list[str] = []
+    for row in records:
+        if isinstance(row, InvalidIntent):
+            yield BadLine(records.line, str(row))
+            if not header:
+                return
+        elif not header:
+            if problem := _header_problem(row, [*FIELD_NAMES, *extra_fields]):
+                yield BadLine(records.line, f"{problem}; no row was read")
+                return
+            header, header_content = row, records.content
+        elif row:
+            try:
+                intent = make_intent(_fields(header, row))
+                _check_message(intent)
+            except InvalidIntent as error:
+                yield BadLine(records.line, str(error))
+            else:
+                # With the header: the same cells under other names are another order.
+                yield IntentLine(records.line, identities.of(header_content + b"\n" + records.content), intent)
+
+
+class _Records:
+    """The rows of a CSV file with the line each begins on; what is no row is an InvalidIntent, and the next follow."""
+
+    def __init__(self, lines: Iterable[bytes]) -> None:
+        self._lines = iter(lines)
+        self._lines_read = 0
+        self.line = 0
+        self.content = b""
+
+    def __iter__(self) -> Iterator[list[str] | InvalidIntent]:
+        rows = csv.reader(self._decoded(), strict=True)
+        while True:
+            self.line, self.content = self._lines_read + 1, b""
+            try:
+                yield next(rows)
+            except StopIteration:
+                return
+            except InvalidIntent as error:
+                yield error
+                rows = csv.reader(self._decoded(), strict=True)
+            except csv.Error as error:
+                yield InvalidIntent([Problem(None, f"the row is not CSV ({error})")])
+
+    def _decoded(self) -> Iterator[str]:
+        for line in self._lines:
+            self._lines_read += 1
+            self.content += line.rstrip(b"\r\n") if not self.content else b"\n" + line.rstrip(b"\r\n")
+            # Also where a quote is never closed: the rest of the file would be one cell.
+            _check_length(self.content)
+            try:
+                yield line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise InvalidIntent([Problem(None, f"the row is not UTF-8 (byte {error.start})")]) from None
+
+
+def _header_problem(header: list[str], known: list[str]) -> str | None:
+    for name in header:
+        if name not in known:
+            return f"the header's {printable_name(name)!r} is not a field, the nearest is {nearest_name(name, known)}"
+        if header.count(name) > 1:
+            return f"the header has {name} more than once"
+    missing = [name for name in _MANDATORY if name not in header]
+    return f"the header lacks {' and '.join(missing)}" if missing else None
+
+
+def _fields(header: list[str], row: list[str]) -> dict[str, object]:
+    if len(row) != len(header):
+        raise InvalidIntent([Problem(None, f"the row has {len(row)} cells, the header has {len(header)}")])
+    return {name: cell for name, cell in zip(header, row, strict=True) if cell}
+
+
+def _check_length(line: bytes) -> None:
+    if len(line) > LINE_BYTES_MAX:
+        raise InvalidIntent([Problem(None, f"is longer than {LINE_BYTES_MAX} bytes, or a quote is not closed")])
+
+
+def _check_message(intent: OrderIntent) -> None:
+    """Written as JSON, a line may grow; the consumer would refuse what is too long."""
+    if len(intent.to_message()) > BODY_BYTES_MAX:
+        raise InvalidIntent([Problem(None, f"the message would have more than {BODY_BYTES_MAX} bytes")])
