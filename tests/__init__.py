@@ -1,0 +1,1 @@
+"""The tests: unit, properties, integration (a real RabbitMQ), packaging; support is what they share."""

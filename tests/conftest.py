@@ -1,0 +1,144 @@
+"""Fixtures for every test; see tests/support/ for what they are made of."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from aio_pika.abc import AbstractConnection
+from yarl import URL
+
+from deploy.local import PrivateRabbitMQ
+from signalq import OrderPublisher
+from signalq.amqp.connection import connect
+from signalq.amqp.topology import Topology
+from signalq.names import Names
+from tests.support.amqp import plain_channel
+from tests.support.broker import STRATEGY, URL_VARIABLE, Broker, private_broker, running_broker
+from tests.support.proxy import Proxy
+from tests.support.webhook import Webhook
+
+LEFTOVER_GRACE_S = 2.0
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Broker]:
+    """A RabbitMQ for the whole run; `broker.url`. Skips (in CI: fails) where none is to be had."""
+    with running_broker() as running:
+        yield running
+
+
+@pytest.fixture
+def own_broker(broker: Broker) -> PrivateRabbitMQ:
+    """The broker, for tests that steer it: `ctl` (alarms, closing connections). Put back what you changed.
+
+    Skips where the broker is somebody else's. Its methods block: call them with asyncio.to_thread.
+    """
+    if not isinstance(broker, PrivateRabbitMQ):
+        pytest.skip(f"steers the broker, which only a private one allows: unset {URL_VARIABLE}")
+    return broker
+
+
+@pytest.fixture
+def mortal_broker() -> Iterator[PrivateRabbitMQ]:
+    """A private node for one test alone (5 s to start), which it may `kill`, `stop(keep_data=True)` and `start`.
+
+    Nothing need be cleaned up. Before a `kill`, wait for `tests.support.broker.written_down`.
+    """
+    if os.environ.get(URL_VARIABLE):
+        pytest.skip(f"kills a broker, which only a private one allows: unset {URL_VARIABLE}")
+    with private_broker() as broker:
+        yield broker
+
+
+@pytest_asyncio.fixture
+async def link(broker: Broker) -> AsyncIterator[Proxy]:
+    """A proxy in front of the broker: connect to `through(link, broker.url)`."""
+    url = URL(broker.url)
+    if url.host not in {"127.0.0.1", "localhost"}:
+        pytest.skip("the proxy reaches a broker on this machine only")
+    async with Proxy(url.port or 5672) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def leftover_queues() -> list[str]:
+    """Append the names of queues that a test makes beside the topology's (own lanes): deleted with the prefix."""
+    return []
+
+
+@pytest_asyncio.fixture
+async def prefix(broker: Broker, leftover_queues: list[str]) -> AsyncIterator[str]:
+    """A broker prefix for one test alone, whose exchanges and queues are deleted after it."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    yield name
+    topology = Topology(Names(name))
+    async with plain_channel(broker.url) as channel:
+        for queue in [queue.name for queue in topology.queues()] + leftover_queues:
+            await channel.queue_delete(queue, timeout=10)
+        for exchange in topology.exchanges():
+            await channel.exchange_delete(exchange.name, timeout=10)
+
+
+@pytest.fixture
+def names(prefix: str) -> Names:
+    """The names under this test's prefix."""
+    return Names(prefix)
+
+
+@pytest_asyncio.fixture
+async def connection(broker: Broker) -> AsyncIterator[AbstractConnection]:
+    """A connection as signalq opens it."""
+    opened = await connect(broker.url, name="signalq test")
+    yield opened
+    if not opened.is_closed:
+        await opened.close()
+
+
+@pytest_asyncio.fixture
+async def topology(connection: AbstractConnection, names: Names) -> Topology:
+    """The topology under this test's prefix, declared."""
+    declared = Topology(names)
+    await declared.declare(connection)
+    return declared
+
+
+@pytest_asyncio.fixture
+async def publisher(broker: Broker, topology: Topology) -> AsyncIterator[OrderPublisher]:
+    """An SDK publisher, connected, under this test's prefix; its strategy is STRATEGY."""
+    async with OrderPublisher(broker.url, strategy=STRATEGY, prefix=topology.names.prefix) as orders:
+        yield orders
+
+
+@pytest_asyncio.fixture
+async def webhook() -> AsyncIterator[Webhook]:
+    """A webhook that answers `200 ok` until told otherwise."""
+    async with Webhook() as hook:
+        yield hook
+
+
+@pytest.fixture(autouse=True)
+def no_task_left_behind(request: pytest.FixtureRequest) -> None:
+    """An async test that leaves a task behind fails; set up first, and so checked last."""
+    if inspect.iscoroutinefunction(getattr(request, "function", None)):
+        request.getfixturevalue("tasks_checked")
+
+
+@pytest_asyncio.fixture
+async def tasks_checked() -> AsyncIterator[None]:
+    """Compare the loop's tasks before and after; what is about to end has LEFTOVER_GRACE_S to do so."""
+    before = asyncio.all_tasks()
+    yield
+    # A task's unread exception is logged, with a traceback, when the task is collected. Python before 3.12 parses
+    # source code for that, and crashes where it happens to be parsing already, as pytest does: so collect now.
+    gc.collect()
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    if left:
+        _done, left = await asyncio.wait(left, timeout=LEFTOVER_GRACE_S)
+    assert not left, f"the test left tasks behind: {sorted(task.get_name() for task in left)} {left}"

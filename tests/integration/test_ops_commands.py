@@ -1,0 +1,422 @@
+"""The commands against a real RabbitMQ, each as the process that a person starts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from pamqp.commands import Basic
+from yarl import URL
+
+from consumer.settings import load_settings
+from deploy.local import PrivateRabbitMQ
+from ops.dead import DeadLetters
+from signalq.amqp.topology import Topology
+from signalq.names import Names
+from tests.support.amqp import depth, drain, publish_all
+from tests.support.broker import ExternalBroker
+from tests.support.webhook import Webhook
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 30.0
+BODY = b'{"connectorName":"main","connectorToken":"s3cret","action":"openLong","percent":"50","clientOrderId":"c1"}'
+ROW_FIELDS = [
+    "intent_id",
+    "generation",
+    "connector",
+    "strategy",
+    "action",
+    "client_order_id",
+    "reason",
+    "detail",
+    "attempts",
+    "http_status",
+    "dead_at",
+]
+
+Broker = PrivateRabbitMQ | ExternalBroker
+
+
+@dataclass(frozen=True)
+class Ran:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Signalq = Callable[..., Awaitable[Ran]]
+
+
+@pytest.fixture
+def environment(broker: Broker, prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings of this test, for this process and those it starts."""
+    monkeypatch.delenv("SIGNALQ_CONFIG", raising=False)
+    monkeypatch.setenv("SIGNALQ_BROKER__URL", broker.url)
+    monkeypatch.setenv("SIGNALQ_BROKER__PREFIX", prefix)
+
+
+async def start(*arguments: str) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "ops", *arguments, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, env=dict(os.environ)
+    )
+
+
+@pytest.fixture
+def signalq(environment: None) -> Signalq:
+    """Runs a command to its end."""
+
+    async def run(*arguments: str, stdin: bytes = b"") -> Ran:
+        process = await start(*arguments)
+        async with asyncio.timeout(TIMEOUT_S):
+            out, err = await process.communicate(stdin)
+        return Ran(process.returncode or 0, out.decode(), err.decode())
+
+    return run
+
+
+@asynccontextmanager
+async def cut_once(upstream: URL, *, after_bytes: int) -> AsyncIterator[str]:
+    """The URL of a way to the broker that breaks once, when so many bytes went towards it."""
+    left = after_bytes
+    links: set[asyncio.StreamWriter] = set()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counts: bool) -> None:
+        nonlocal left
+        while data := await reader.read(4096):
+            if counts and 0 < left <= len(data):
+                left = 0
+                break
+            left -= len(data) if counts and left else 0
+            writer.write(data)
+
+    async def link(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(upstream.host, upstream.port)
+        links.update((writer, back))
+        ways = [
+            asyncio.ensure_future(pump(reader, back, counts=True)),
+            asyncio.ensure_future(pump(there, writer, counts=False)),
+        ]
+        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in ways:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
+        for end in (writer, back):
+            end.transport.abort()
+
+    server = await asyncio.start_server(link, "127.0.0.1", 0)
+    async with server:
+        yield str(upstream.with_host("127.0.0.1").with_port(server.sockets[0].getsockname()[1]))
+        for end in links:
+            end.transport.abort()
+
+
+def letter(number: int, **headers: Any) -> tuple[bytes, Basic.Properties]:
+    """A dead letter as the consumer leaves it."""
+    ours = {
+        "signalq-intent-id": f"id-{number}",
+        "signalq-generation": 0,
+        "signalq-connector": "main" if number % 2 else "other",
+        "signalq-strategy": "momentum",
+        "signalq-reason": "rejected" if number % 2 else "expired",
+        "signalq-detail": "the webhook answered 400",
+        "signalq-attempts": 1,
+        "signalq-http-status": 400,
+        "signalq-dead-at": "2026-01-31T12:00:00.000Z",
+    }
+    return BODY, Basic.Properties(delivery_mode=2, message_id=f"id-{number}", headers={**ours, **headers})
+
+
+@pytest.fixture
+def bury(broker: Broker, topology: Topology) -> Callable[[Sequence[tuple[bytes, Basic.Properties]]], Awaitable[None]]:
+    """Puts letters into the dead-letter queue, in this order."""
+
+    async def publish(letters: Sequence[tuple[bytes, Basic.Properties]]) -> None:
+        await publish_all(broker.url, "", topology.names.dead, letters)
+
+    return publish
+
+
+async def test_publishing_one_intent_from_flags_puts_exactly_it_on_the_broker(
+    broker: Broker, topology: Topology, signalq: Signalq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAIN_TOKEN", "s3cret")
+    flags = "--connector=main --action=openLong --percent=12.50 --limit=9.10 --profit=11 --loss=8 --log=bye --fixed=1"
+    more = (
+        "--client-order-id=c1 --delay-seconds=1.5 --delay-seconds-filter=by --token-env=MAIN_TOKEN --strategy=momentum"
+    )
+    ran = await signalq("publish", *flags.split(), *more.split(), "--message-id=m1", "--json")
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.rows == [{"line": None, "message_id": "m1", "connector": "main", "action": "openLong"}]
+    (message,) = await drain(broker.url, topology.names.orders)
+    assert json.loads(message.body) == {
+        "connectorName": "main",
+        "connectorToken": "s3cret",
+        "action": "openLong",
+        "fixed": "1",
+        "percent": "12.50",
+        "limit": "9.10",
+        "profit": "11",
+        "loss": "8",
+        "log": "bye",
+        "clientOrderId": "c1",
+        "delaySeconds": 1.5,
+        "delaySecondsFilter": "by",
+    }
+    properties = message.properties
+    assert (properties.message_id, properties.app_id, properties.delivery_mode) == ("m1", "momentum", 2)
+
+
+async def test_a_bad_line_of_a_file_is_told_with_its_number_and_the_rest_go_out_in_order(
+    broker: Broker, topology: Topology, signalq: Signalq, tmp_path: Path
+) -> None:
+    lines = [f'{{"connectorName":"main","action":"buy","log":"{number}"}}' for number in range(600)]
+    lines[2] = '{"connectorName":"main","action":"buy","percnt":1}'
+    path = tmp_path / "orders.jsonl"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    ran = await signalq("publish", str(path), "--json")
+    assert ran.status == 1
+    assert ran.err.splitlines() == [
+        "line 3: percnt: is not a field of an intent, the nearest is percent",
+        "published 599 intents, 1 line was bad",
+    ]
+    assert [row["line"] for row in ran.rows] == [number for number in range(1, 601) if number != 3]
+    messages = await drain(broker.url, topology.names.orders)
+    assert [json.loads(message.body)["log"] for message in messages] == [str(n) for n in range(600) if n != 2]
+    assert [message.properties.message_id for message in messages] == [row["message_id"] for row in ran.rows]
+
+
+async def test_the_same_file_again_has_the_same_identities_unless_it_is_meant_again(
+    topology: Topology, signalq: Signalq, tmp_path: Path
+) -> None:
+    path = tmp_path / "orders.csv"
+    path.write_text("connectorName,action\nmain,buy\nmain,buy\n", encoding="utf-8")
+    first, second, meant = [
+        [row["message_id"] for row in (await signalq("publish", str(path), "--json", *more)).rows]
+        for more in ([], [], ["--again"])
+    ]
+    assert first == second
+    assert len({*first, *meant}) == 4
+
+
+async def test_lines_from_a_pipe_go_out_before_the_pipe_ends(topology: Topology, environment: None) -> None:
+    process = await start("publish", "-", "--json")
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write(b'{"connectorName":"main","action":"buy"}\n')
+    async with asyncio.timeout(TIMEOUT_S):
+        assert json.loads(await process.stdout.readline())["line"] == 1
+        process.send_signal(2)  # SIGINT, while it waits for the next line
+        _, err = await process.communicate()
+    assert (process.returncode, err.strip()) == (130, b"")
+
+
+async def test_a_connection_that_breaks_in_mid_file_loses_nothing_and_keeps_the_order(
+    broker: Broker, topology: Topology, signalq: Signalq, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "orders.jsonl"
+    numbers = [str(number) for number in range(1000)]
+    path.write_text("".join(f'{{"connectorName":"main","action":"buy","log":"{n}"}}\n' for n in numbers), "utf-8")
+    async with cut_once(URL(broker.url), after_bytes=60_000) as url:
+        monkeypatch.setenv("SIGNALQ_BROKER__URL", url)
+        ran = await signalq("publish", str(path), "--json")
+    assert (ran.status, ran.err) == (0, "published 1,000 intents\n")
+    assert [row["line"] for row in ran.rows] == list(range(1, 1001))
+    messages = await drain(broker.url, topology.names.orders)
+    # What was not confirmed went out again: the first of each identity is what the consumer delivers.
+    first = {message.properties.message_id: json.loads(message.body)["log"] for message in reversed(messages)}
+    assert sorted(first.values(), key=int) == numbers
+    assert list(dict.fromkeys(json.loads(message.body)["log"] for message in messages)) == numbers
+
+
+async def test_publishing_where_nothing_is_declared_says_what_to_do(signalq: Signalq, prefix: str) -> None:
+    ran = await signalq("publish", "--connector=main", "--action=buy")
+    assert ran.status == 1
+    assert ran.err == (
+        f"signalq: there is no exchange {prefix}.orders: start the consumer once, or run `signalq topology apply`\n"
+    )
+
+
+async def test_topology_apply_declares_what_show_had_called_missing(signalq: Signalq) -> None:
+    before = await signalq("topology", "show", "--json")
+    assert before.status == 1
+    assert {row["state"] for row in before.rows} == {"missing"}
+    (applied,) = (await signalq("topology", "apply", "--json")).rows
+    assert len(applied["added"]) == applied["objects"]
+    after = await signalq("topology", "show", "--json")
+    assert after.status == 0
+    assert {row["state"] for row in after.rows} == {"present"}
+    assert {row["object"] for row in after.rows} == {"exchange", "queue", "binding"}
+    (again,) = (await signalq("topology", "apply", "--json")).rows
+    assert again["added"] == []
+
+
+async def test_check_finds_nothing_wrong_where_nothing_is_and_sends_no_order(
+    topology: Topology, signalq: Signalq, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGNALQ_WEBHOOK__URL", webhook.url)
+    ran = await signalq("check", "--json")
+    assert ran.status == 0, ran.out
+    found = {row["check"]: row for row in ran.rows}
+    assert list(found) == ["settings", "broker", "topology", "consumer", "dead letters", "ledger", "webhook"]
+    assert found["broker"]["found"].startswith("RabbitMQ ")
+    assert "SIGNALQ_WEBHOOK__URL" in found["settings"]["found"]
+    assert webhook.orders == []
+
+
+async def test_check_says_what_is_wrong_and_what_to_do_and_changes_nothing(
+    broker: Broker, signalq: Signalq, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGNALQ_WEBHOOK__URL", "http://127.0.0.1:1/")
+    ran = await signalq("check", "--json")
+    assert ran.status == 1
+    wrong = {row["check"]: row for row in ran.rows if row["state"] == "wrong"}
+    assert list(wrong) == ["topology", "webhook"]
+    assert "signalq topology apply" in wrong["topology"]["advice"]
+    assert await depth(broker.url, names.orders) is None
+
+
+async def test_listing_the_dead_twice_shows_the_same_in_order_and_takes_nothing(
+    broker: Broker, names: Names, bury: Any, signalq: Signalq
+) -> None:
+    await bury([letter(number) for number in range(300)])
+    first, second = await signalq("dead", "list", "--json"), await signalq("dead", "list", "--json")
+    assert first == second
+    assert [row["intent_id"] for row in first.rows] == [f"id-{number}" for number in range(300)]
+    assert await depth(broker.url, names.dead) == 300
+    assert [message.properties.message_id for message in await drain(broker.url, names.dead)] == [
+        f"id-{number}" for number in range(300)
+    ]
+
+
+async def test_a_row_has_exactly_the_fields_that_are_promised(bury: Any, signalq: Signalq) -> None:
+    await bury([letter(1)])
+    (row,) = (await signalq("dead", "list", "--json")).rows
+    assert list(row) == ROW_FIELDS
+    assert row == {
+        "intent_id": "id-1",
+        "generation": 0,
+        "connector": "main",
+        "strategy": "momentum",
+        "action": "openLong",
+        "client_order_id": "c1",
+        "reason": "rejected",
+        "detail": "the webhook answered 400",
+        "attempts": 1,
+        "http_status": 400,
+        "dead_at": "2026-01-31T12:00:00.000Z",
+    }
+
+
+async def test_a_letter_that_is_there_twice_is_shown_and_counted_once_and_its_next_generation_again(
+    bury: Any, signalq: Signalq
+) -> None:
+    await bury([letter(1), letter(1), letter(1, **{"signalq-generation": 1})])
+    ran = await signalq("dead", "list", "--json")
+    assert [row["generation"] for row in ran.rows] == [0, 1]
+    assert ran.err == "2 dead letters\n"
+
+
+async def test_filters_show_what_fits_and_a_limit_the_oldest_of_it(bury: Any, signalq: Signalq) -> None:
+    await bury([letter(number) for number in range(10)])
+    for option, wanted in (
+        ("--reason=expired", {0, 2, 4, 6, 8}),
+        ("--connector=main", {1, 3, 5, 7, 9}),
+        ("--id=id-3", {3}),
+    ):
+        ran = await signalq("dead", "list", option, "--json")
+        assert [row["intent_id"] for row in ran.rows] == [f"id-{number}" for number in sorted(wanted)]
+    ran = await signalq("dead", "list", "--strategy=momentum", "--limit=2", "--json")
+    assert [row["intent_id"] for row in ran.rows] == ["id-0", "id-1"]
+
+
+async def test_letters_that_are_not_ours_are_shown_with_what_is_known_and_what_they_hold_escaped(
+    bury: Any, signalq: Signalq
+) -> None:
+    hostile = Basic.Properties(delivery_mode=2, message_id="\x1b[31mred\n", app_id="someone")
+    await bury([(b"\xff{", hostile), (BODY, Basic.Properties(delivery_mode=2))])
+    ran = await signalq("dead", "list")
+    assert "\x1b" not in ran.out
+    assert r"\x1b[31mred\n" in ran.out
+    assert "someone" in ran.out
+    assert ran.err == "2 dead letters\n"
+
+
+async def test_no_dead_letters_is_said(topology: Topology, signalq: Signalq) -> None:
+    assert await signalq("dead", "list", "--json") == Ran(0, "", "there are no dead letters\n")
+
+
+async def test_showing_a_letter_shows_it_whole_but_for_its_token(bury: Any, signalq: Signalq) -> None:
+    unreadable = b'{"connectorName":"main","connectorToken":"s3cret","action":'
+    await bury([letter(1), (unreadable, letter(2)[1])])
+    readable, broken = await signalq("dead", "show", "id-1"), await signalq("dead", "show", "id-2")
+    for ran in (readable, broken):
+        assert ran.status == 0
+        assert '"connectorToken":"***"' in ran.out
+        assert "s3cret" not in ran.out
+        assert "signalq-reason" in ran.out
+    (whole,) = (await signalq("dead", "show", "id-1", "--json")).rows
+    assert list(whole) == [*ROW_FIELDS, "properties", "headers", "body"]
+
+
+async def test_showing_a_letter_that_is_not_there_is_one_sentence(bury: Any, signalq: Signalq) -> None:
+    await bury([letter(1)])
+    ran = await signalq("dead", "show", "id-2")
+    assert ran.status == 1
+    assert ran.err == "signalq: there is no dead letter id-2: `signalq dead list` shows those there are\n"
+
+
+async def test_a_second_reader_waits_says_so_and_then_sees_everything(bury: Any, environment: None) -> None:
+    await bury([letter(number) for number in range(20)])
+    async with DeadLetters(load_settings(), on_wait=lambda _sentence: None) as first:
+        second = await start("dead", "list", "--json")
+        assert second.stderr
+        async with asyncio.timeout(TIMEOUT_S):
+            assert b"another reader has" in await second.stderr.readline()
+        assert [found.intent_id async for found in first] == [f"id-{number}" for number in range(20)]
+    async with asyncio.timeout(TIMEOUT_S):
+        out, _ = await second.communicate()
+    assert second.returncode == 0
+    assert [json.loads(line)["intent_id"] for line in out.splitlines()] == [f"id-{number}" for number in range(20)]
+
+
+async def test_a_second_reader_gives_up_with_a_sentence(
+    bury: Any, environment: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await bury([letter(1)])
+    monkeypatch.setattr("ops.dead.TURN_TIMEOUT_S", 0.5)
+    said: list[str] = []
+    async with DeadLetters(load_settings(), on_wait=said.append):
+        with pytest.raises(Exception, match="another reader still has"):
+            async with DeadLetters(load_settings(), on_wait=said.append):
+                pass
+    assert len(said) == 1
+
+
+async def test_the_sandbox_says_where_it_is_and_ends_with_status_0(environment: None) -> None:
+    process = await start("sandbox", "--port", "0", "--refuse", "bad", "--json")
+    assert process.stdout
+    async with asyncio.timeout(TIMEOUT_S), aiohttp.ClientSession() as http:
+        url = json.loads(await process.stdout.readline())["url"]
+        for connector, status in (("main", 200), ("bad", 400)):
+            order = {"connectorName": connector, "connectorToken": "s3cret", "action": "buy"}
+            async with http.post(url, json=order) as answer:
+                assert answer.status == status
+            row = json.loads(await process.stdout.readline())
+            assert (row["connector"], row["body"]["connectorToken"]) == (connector, "***")
+        process.terminate()
+        _, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")

@@ -1,0 +1,131 @@
+"""What users install: the exact packages, the command, and an SDK that is light to import."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from email import message_from_bytes
+from email.message import Message
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+BUILD_TIMEOUT_S = 60
+HEAVY = ["aiohttp", "structlog", "click", "rich", "pydantic_settings", "prometheus_client", "sqlalchemy"]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built by the build backend alone: no isolation, no network."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = "import sys; from hatchling.build import build_wheel; print(build_wheel(sys.argv[1]))"
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", build, str(folder)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=BUILD_TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def files(wheel: Path) -> list[str]:
+    """The names of the files in it."""
+    with zipfile.ZipFile(wheel) as archive:
+        return archive.namelist()
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: Path, files: list[str]) -> Message:
+    """What it says of itself."""
+    (name,) = [name for name in files if name.endswith(".dist-info/METADATA")]
+    with zipfile.ZipFile(wheel) as archive:
+        return message_from_bytes(archive.read(name))
+
+
+def test_the_wheel_holds_exactly_the_named_packages(files: list[str]) -> None:
+    tops = {name.split("/")[0] for name in files}
+    packages = {top for top in tops if not top.endswith(".dist-info")}
+    assert packages == {"signalq", "consumer", "producers", "ops", "deploy"}
+    assert len(tops) == len(packages) + 1
+
+
+def test_of_deploy_only_the_private_broker_is_in_it(files: list[str]) -> None:
+    assert {name.split("/")[1] for name in files if name.startswith("deploy/")} == {"__init__.py", "local"}
+
+
+def test_no_test_no_cache_and_no_secret_is_in_it(files: list[str]) -> None:
+    assert not [name for name in files if "test_" in name or "__pycache__" in name or name.endswith((".pyc", ".env"))]
+
+
+def test_every_module_of_the_packages_is_in_it(files: list[str]) -> None:
+    for package in ("signalq", "consumer", "producers", "ops", "deploy/local"):
+        modules = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / package).rglob("*.py")}
+        assert modules
+        assert modules <= set(files)
+
+
+def test_type_checkers_are_told_that_it_is_typed(files: list[str]) -> None:
+    assert "signalq/py.typed" in files
+
+
+def test_the_command_is_signalq(wheel: Path, files: list[str]) -> None:
+    (name,) = [name for name in files if name.endswith(".dist-info/entry_points.txt")]
+    with zipfile.ZipFile(wheel) as archive:
+        lines = archive.read(name).decode().split("\n")
+    assert [line for line in lines if line] == ["[console_scripts]", "signalq = ops.__main__:main"]
+
+
+def test_the_sdk_needs_exactly_aio_pika_and_pydantic(metadata: Message) -> None:
+    needed = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
+    assert sorted(line.split("<")[0].split(">")[0].split("=")[0] for line in needed) == ["aio-pika", "pydantic"]
+
+
+def test_the_extras_are_those_that_the_documentation_names(metadata: Message) -> None:
+    assert {"consumer", "ops", "all"} <= set(metadata.get_all("Provides-Extra", []))
+
+
+def test_name_version_and_license_are_there(metadata: Message, files: list[str]) -> None:
+    assert metadata["Name"] == "signalq"
+    version = {}
+    exec((REPOSITORY / "signalq/version.py").read_text("utf-8"), version)  # noqa: S102 - our own file
+    assert metadata["Version"] == version["__version__"]
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert [name for name in files if name.endswith("licenses/LICENSE")]
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The top-level modules that a fresh interpreter holds after a statement."""
+    program = (
+        f"import sys, json; {statement}; print(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"
+    )
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", program],
+        cwd=REPOSITORY,
+        env={"PYTHONPATH": str(REPOSITORY), "PATH": ""},
+        capture_output=True,
+        text=True,
+        timeout=BUILD_TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("module", ["signalq", "signalq.testing"])
+def test_importing_the_sdk_loads_nothing_that_only_the_consumer_or_the_commands_need(module: str) -> None:
+    loaded = loaded_by(f"import {module}")
+    assert {"signalq", "aio_pika", "pydantic"} <= loaded
+    assert not loaded & {*HEAVY, "consumer", "producers", "ops", "deploy"}
+
+
+def test_the_private_broker_needs_the_standard_library_alone() -> None:
+    before, after = loaded_by("pass"), loaded_by("import deploy.local")
+    assert after - before - {"deploy"} <= set(sys.stdlib_module_names)

@@ -1,0 +1,1 @@
+"""What the tests share: a broker, plain AMQP, and a webhook that can misbehave."""

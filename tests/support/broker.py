@@ -1,0 +1,73 @@
+"""The broker of the test run: a private one, or the one that SIGNALQ_BROKER__URL names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+from yarl import URL
+
+from deploy.local import BrokerUnavailable, PrivateRabbitMQ
+from tests.support.proxy import Proxy
+from tests.support.waiting import wait_until
+
+URL_VARIABLE = "SIGNALQ_BROKER__URL"
+# The strategy of the fixture `publisher`.
+STRATEGY = "test-strategy"
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalBroker:
+    """A broker that somebody else runs: we may use it, not stop it."""
+
+    url: str
+
+
+Broker = PrivateRabbitMQ | ExternalBroker
+
+
+@contextmanager
+def running_broker() -> Iterator[Broker]:
+    """The broker of this run. Without one, tests are skipped; in CI they fail."""
+    url = os.environ.get(URL_VARIABLE)
+    if url:
+        yield ExternalBroker(url)
+        return
+    with private_broker() as broker:
+        yield broker
+
+
+@contextmanager
+def private_broker() -> Iterator[PrivateRabbitMQ]:
+    """A private node, started (5 s). Where there is no RabbitMQ, tests are skipped; in CI they fail."""
+    try:
+        broker = PrivateRabbitMQ()
+    except BrokerUnavailable as error:
+        if os.environ.get("CI"):
+            pytest.fail(f"CI tests against a real RabbitMQ: {error}")
+        pytest.skip(str(error))
+    with broker:
+        yield broker
+
+
+async def written_down(broker: PrivateRabbitMQ, *queues: str) -> None:
+    """Wait (about 5 s) until the broker has these quorum queues on disk: before that, `kill` would lose them.
+
+    RabbitMQ confirms messages at once, but writes the name of a new quorum queue down seconds later; one that is not
+    written down has no leader after a kill.
+    """
+    encoded = [f"%2F_{queue}".encode() for queue in queues]
+
+    def are_written_down() -> bool:
+        tables = [table.read_bytes() for table in broker.folder.rglob("names.dets")]
+        return all(any(name in table for table in tables) for name in encoded)
+
+    await wait_until(are_written_down, 30, what=f"{', '.join(queues)} to be on the broker's disk")
+
+
+def through(link: Proxy, url: str) -> str:
+    """The broker's URL, by way of the proxy."""
+    return str(URL(url).with_host("127.0.0.1").with_port(link.port))

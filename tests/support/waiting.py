@@ -1,0 +1,36 @@
+"""Waiting for something to become true: the only place in the tests that sleeps."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+POLL_S = 0.005
+
+
+async def wait_until(predicate: Callable[[], Any], timeout_s: float = 10.0, *, what: str = "") -> Any:
+    """Poll `predicate` (a plain or an async function) until it gives something true, and return that.
+
+    Raises AssertionError, naming `what` was waited for, after `timeout_s`.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        found = predicate()
+        if inspect.isawaitable(found):
+            found = await _bounded(found, deadline, what)
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout_s:g} s in vain for {what or inspect.getsource(predicate).strip()}")
+        await asyncio.sleep(POLL_S)
+
+
+async def _bounded(awaitable: Awaitable[Any], deadline: float, what: str) -> Any:
+    try:
+        async with asyncio.timeout(max(deadline - time.monotonic(), POLL_S)):
+            return await awaitable
+    except TimeoutError:
+        raise AssertionError(f"no answer in time while waiting for {what or 'a predicate'}") from None

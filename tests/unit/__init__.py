@@ -1,0 +1,1 @@
+"""Rules by table; no broker, no network beyond loopback."""

@@ -1,0 +1,229 @@
+"""The command line: help, one sentence for an error, exit statuses, nothing secret."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pytest
+
+import consumer.settings
+from ops.__main__ import main
+from ops.cli import cli
+from signalq import __version__
+
+ROOT = Path(__file__).parents[2]
+# Port 1 of loopback: nobody listens, connecting is refused at once.
+NOBODY = "amqp://user:topsecret@127.0.0.1:1/"
+
+
+@dataclass(frozen=True)
+class Ran:
+    status: int
+    out: str
+    err: str
+
+
+Signalq = Callable[..., Ran]
+
+
+@pytest.fixture
+def signalq(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Signalq:
+    """Runs the command line in this process, with a broker that nobody runs."""
+    monkeypatch.delenv("SIGNALQ_CONFIG", raising=False)
+    monkeypatch.setenv("SIGNALQ_BROKER__URL", NOBODY)
+
+    def run(*arguments: str) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["signalq", *arguments])
+        with pytest.raises(SystemExit) as left:
+            main()
+        captured = capsys.readouterr()
+        return Ran(int(left.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+def in_a_process(*command: str) -> Ran:
+    """Where the interpreter's start or its end matters."""
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)  # noqa: S603
+    return Ran(ran.returncode, ran.stdout, ran.stderr)
+
+
+def every_command(group: click.Group = cli, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    found = [path]
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        below = (*path, name)
+        found += every_command(command, below) if isinstance(command, click.Group) else [below]
+    return found
+
+
+@pytest.mark.parametrize("path", every_command(), ids=" ".join)
+def test_every_command_explains_itself_and_ends_with_an_example(path: tuple[str, ...], signalq: Signalq) -> None:
+    ran = signalq(*path, "--help")
+    assert ran.status == 0
+    explanation, _, example = ran.out.partition("Example:")
+    assert len(explanation.split("Options:")[0].split()) > 8
+    assert "signalq" in example
+
+
+def test_all_the_commands_of_this_version_are_there(signalq: Signalq) -> None:
+    shown = signalq("--help").out.split("Commands:")[1]
+    for name in ("consume", "check", "topology", "publish", "sandbox", "dead", "schema", "demo"):
+        assert f"\n  {name} " in shown
+
+
+def test_help_is_fast_because_it_imports_no_broker_no_model_and_no_table() -> None:
+    script = (
+        "import sys; sys.argv = ['signalq', '--help']\n"
+        "from ops.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'pydantic', 'aio_pika', 'aiohttp', 'rich', 'consumer'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    ran = in_a_process(sys.executable, "-c", script)
+    assert ran.status == 0, ran.err
+
+
+WRONG = {
+    "an unknown command": (["dedd"], "the nearest is dead"),
+    "an unknown command of a group": (["dead", "shwo"], "the nearest is show"),
+    "an unknown option": (["check", "--jsno"], "--json"),
+    "no settings file": (["check", "--config", "/nowhere/signalq.toml"], "/nowhere/signalq.toml can't be read"),
+    "consume without its settings file": (["--config", "/nowhere.toml", "consume"], "/nowhere.toml"),
+    "topology apply without its settings file": (["topology", "apply", "--config", "/nowhere.toml"], "/nowhere.toml"),
+    "topology show with an argument": (["topology", "show", "this"], "this"),
+    "publish without anything": (["publish"], "--connector is missing; --action is missing"),
+    "publish with an impossible share": (
+        ["publish", "--connector=a", "--action=buy", "--percent=500"],
+        "--percent must",
+    ),
+    "publish with an unknown action": (["publish", "--connector=a", "--action=bye"], "--action must be one of buy"),
+    "publish with two tokens": (
+        ["publish", "--connector=a", "--action=buy", "--token=a", "--token-env=B"],
+        "give at most one",
+    ),
+    "publish with a token that is not there": (
+        ["publish", "--connector=a", "--action=buy", "--token-env=SURELY_NOT_SET"],
+        "SURELY_NOT_SET is empty or not set",
+    ),
+    "publish with a file that is not there": (["publish", "/nowhere/orders.jsonl"], "does not exist"),
+    "publish with a file of no known kind": (["publish", __file__], "--format"),
+    "publish with a file and a flag": (["publish", "-", "--fixed", "1"], "--fixed describes one intent"),
+    "publish with an empty identity": (["publish", "--message-id", "", "--connector=a"], "1 to 255 bytes"),
+    "publish one intent again": (["publish", "--again", "--connector=a", "--action=buy"], "--again"),
+    "dead list with no rows": (["dead", "list", "--limit", "0"], "--limit"),
+    "dead list all and limited": (["dead", "list", "--limit", "5", "--all"], "contradict"),
+    "dead show of nothing": (["dead", "show"], "ID"),
+    "sandbox with a status that is none": (["sandbox", "--fail", "99"], "--fail"),
+    "sandbox with two moods": (["sandbox", "--fail", "503", "--hang", "3"], "at most one"),
+    "schema with an argument": (["schema", "this"], "this"),
+    "demo with an option it has not": (["demo", "--fast"], "--fast"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "says"), WRONG.values(), ids=WRONG)
+def test_wrong_usage_is_one_sentence_and_exit_status_2(arguments: list[str], says: str, signalq: Signalq) -> None:
+    ran = signalq(*arguments)
+    assert ran.status == 2
+    assert says in ran.err
+    assert ran.err.startswith("signalq: ")
+    assert ran.err.count("\n") == 1
+    assert ran.out == ""
+
+
+def test_a_misspelt_variable_is_wrong_usage_for_every_command_that_has_settings(
+    signalq: Signalq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGNALQ_BROKER__PREFXI", "x")
+    for arguments in (["check"], ["topology", "show"], ["dead", "list"], ["schema"], ["consume"]):
+        ran = signalq(*arguments)
+        assert (ran.status, ran.err.count("\n")) == (2, 1)
+        assert "broker.prefix" in ran.err
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_the_settings_file_may_be_named_before_or_after_the_command(
+    place: str, signalq: Signalq, tmp_path: Path
+) -> None:
+    path = tmp_path / "signalq.toml"
+    path.write_text("[delivery]\ndelay_max_s = 77\n", encoding="utf-8")
+    option = ["--config", str(path)]
+    ran = signalq(*option, "schema") if place == "before" else signalq("schema", *option)
+    assert ran.status == 0
+    assert '"maximum": 77' in ran.out
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--debug", "dead", "list"], ["dead", "--debug", "list"], ["dead", "list", "--debug"]]
+)
+def test_debug_shows_the_traceback_wherever_it_stands(arguments: list[str], signalq: Signalq) -> None:
+    ran = signalq(*arguments)
+    assert ran.status == 1
+    assert "Traceback (most recent call last)" in ran.err
+    assert "topsecret" not in ran.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["dead", "list"], ["dead", "show", "x"], ["topology", "apply"], ["publish", "--connector=a", "--action=buy"]],
+    ids=" ".join,
+)
+def test_a_broker_that_is_not_there_is_one_sentence_without_its_password(
+    arguments: list[str], signalq: Signalq
+) -> None:
+    ran = signalq(*arguments)
+    assert ran.status == 1
+    assert ran.err.startswith("signalq: no connection to RabbitMQ at amqp://user:***@127.0.0.1:1/")
+    assert ran.err.count("\n") == 1
+
+
+def test_an_error_nobody_expected_is_one_sentence_that_quotes_nothing(
+    signalq: Signalq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_path: object) -> None:
+        raise KeyError("s3cret")
+
+    monkeypatch.setattr(consumer.settings, "load_settings", broken)
+    ran = signalq("schema")
+    assert ran.status == 1
+    assert ran.err == "signalq: something unexpected went wrong (KeyError): run with --debug for the traceback\n"
+
+
+def test_ctrl_c_is_quiet_and_exit_status_130(signalq: Signalq, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_path: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(consumer.settings, "load_settings", interrupted)
+    ran = signalq("schema")
+    assert (ran.status, ran.out, ran.err.strip()) == (130, "", "")
+
+
+@pytest.mark.parametrize(("package", "arguments"), [("click", "--help"), ("rich", "check"), ("structlog", "consume")])
+def test_without_the_extras_it_says_what_to_install(package: str, arguments: str) -> None:
+    script = (
+        "import sys\n"
+        "class Missing:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.split('.')[0] == {package!r}: raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
+        f"sys.argv = ['signalq', {arguments!r}]\n"
+        "from ops.__main__ import main; main()"
+    )
+    ran = in_a_process(sys.executable, "-c", script)
+    assert ran.status == 2
+    assert ran.err == f"signalq: the package {package} is not installed: pip install 'signalq[all]'\n"
+
+
+def test_a_reader_that_went_away_is_no_error() -> None:
+    assert in_a_process("sh", "-c", f"{sys.executable} -m ops schema | true").err == ""
+
+
+def test_the_version_is_the_librarys(signalq: Signalq) -> None:
+    assert signalq("--version").out == f"signalq {__version__}\n"

@@ -1,0 +1,152 @@
+"""The SDK without a broker: what is checked before anything is sent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from signalq import (
+    BrokerError,
+    BrokerUnreachable,
+    InvalidIntent,
+    OrderIntent,
+    OrderPublisher,
+    SignalQError,
+    SyncOrderPublisher,
+    Unconfirmed,
+    Unroutable,
+)
+from signalq.amqp.connection import connect, masked
+from signalq.client import outgoing
+from signalq.names import Names
+from signalq.testing import InMemoryOrderPublisher
+
+INTENT = OrderIntent(connector_name="main", action="openLong", percent="50")
+# Port 1 of loopback: nobody listens, connecting is refused at once.
+NOBODY = "amqp://user:topsecret@127.0.0.1:1/"
+
+
+def prepared(**options: Any) -> Any:
+    return outgoing(INTENT, **({"strategy": None, "message_id": None, "now_ms": 1_700_000_000_123} | options))
+
+
+def test_what_goes_out_is_routed_by_its_connector_and_carries_its_creation_time() -> None:
+    order = prepared(strategy="momentum", message_id="id-1")
+    assert order.routing_key == "main"
+    assert order.body == b'{"connectorName":"main","action":"openLong","percent":"50"}'
+    assert order.receipt.message_id == order.properties.message_id == "id-1"
+    assert order.properties.headers["signalq-created-ms"] == order.receipt.created_ms == 1_700_000_000_123
+
+
+def test_an_intent_without_an_id_is_given_a_new_one() -> None:
+    assert prepared().receipt.message_id != prepared().receipt.message_id
+
+
+@pytest.mark.parametrize("name", ["message_id", "strategy"])
+@pytest.mark.parametrize("text", ["", "x" * 256, "é" * 128, "\ud800"], ids=["empty", "256", "128 x 2", "surrogate"])
+def test_an_identity_or_a_strategy_that_amqp_cannot_carry_is_refused_by_name(name: str, text: str) -> None:
+    with pytest.raises(InvalidIntent, match=f"{name}: must have 1 to 255 bytes of UTF-8"):
+        prepared(**{name: text})
+
+
+@pytest.mark.parametrize("name", ["message_id", "strategy"])
+def test_an_identity_or_a_strategy_may_have_255_bytes(name: str) -> None:
+    properties = prepared(**{name: "é" * 127 + "x"}).properties
+    assert "é" * 127 + "x" in (properties.message_id, properties.app_id)
+
+
+def test_an_intent_that_has_become_invalid_is_caught_before_it_leaves() -> None:
+    with pytest.raises(InvalidIntent, match="percent: must be at most 100"):
+        outgoing(INTENT.model_copy(update={"percent": "101"}), strategy=None, message_id=None, now_ms=1)
+
+
+def test_an_intent_larger_than_a_message_may_be_is_caught_before_it_leaves() -> None:
+    with pytest.raises(InvalidIntent, match="at most 65536"):
+        outgoing(INTENT.model_copy(update={"log": "x" * 70_000}), strategy=None, message_id=None, now_ms=1)
+
+
+async def test_an_invalid_intent_needs_no_connection() -> None:
+    orders = OrderPublisher(NOBODY)
+    with pytest.raises(InvalidIntent):
+        await orders.publish(INTENT.model_copy(update={"action": "cancel"}))
+    await orders.close()
+
+
+async def test_entering_without_a_broker_says_so_without_the_password() -> None:
+    with pytest.raises(BrokerUnreachable) as refusal:
+        async with OrderPublisher(NOBODY):
+            pytest.fail("there is no broker on port 1")
+    assert "127.0.0.1:1" in str(refusal.value)
+    assert "topsecret" not in str(refusal.value)
+
+
+async def test_publishing_without_a_broker_keeps_trying_until_its_time_is_up() -> None:
+    orders = OrderPublisher(NOBODY, publish_timeout_s=0.05)
+    with pytest.raises(Unconfirmed) as refusal:
+        await orders.publish(INTENT, message_id="id-1")
+    assert refusal.value.message_id == "id-1"
+    await orders.close()
+
+
+async def test_a_closed_publisher_opens_no_connection_any_more() -> None:
+    orders = OrderPublisher(NOBODY)
+    await orders.close()
+    with pytest.raises(Unconfirmed, match="closed"):
+        await orders.publish(INTENT)
+
+
+def test_the_blocking_publisher_without_a_broker_says_so_and_ends_its_thread() -> None:
+    with pytest.raises(BrokerUnreachable), SyncOrderPublisher(NOBODY):
+        pytest.fail("there is no broker on port 1")
+
+
+def test_the_blocking_publisher_outside_its_block_says_how_to_use_it() -> None:
+    with pytest.raises(RuntimeError, match="in a with block"):
+        SyncOrderPublisher(NOBODY).publish(INTENT)
+
+
+@pytest.mark.parametrize("failure", [Unroutable, Unconfirmed])
+async def test_the_twin_fails_when_it_is_told_to_and_then_works_again(failure: Any) -> None:
+    async with InMemoryOrderPublisher() as orders:
+        orders.fail_next(failure)
+        with pytest.raises(failure) as refusal:
+            await orders.publish(INTENT, message_id="id-1")
+        assert refusal.value.message_id == "id-1"
+        await orders.publish(INTENT, message_id="id-1")
+        assert [sent.message_id for sent in orders.published] == ["id-1"]
+
+
+def test_errors_have_one_root_and_two_levels() -> None:
+    for error in (Unroutable, Unconfirmed, BrokerUnreachable):
+        assert issubclass(error, BrokerError)
+    assert issubclass(BrokerError, SignalQError)
+    assert issubclass(InvalidIntent, SignalQError)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("amqp://user:topsecret@host:5672/v", "amqp://user:***@host:5672/v"),
+        ("amqps://user:topsecret@host/?password=topsecret", "amqps://user:***@host/"),
+        ("amqp://host/", "amqp://host/"),
+        ("amqp://user:topsecret@host:port/", "a malformed URL"),
+        ("amqp://user:top#secret@host/", "a malformed URL"),
+        ("amqp://user:topsecret@[::1/", "a malformed URL"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
+    assert masked(url) == shown
+
+
+@pytest.mark.parametrize("url", ["", "amqp://", "amqp://h:topsecret@host:99999/", "amqp://u:top/secret@127.0.0.1:1/"])
+async def test_a_url_that_leads_nowhere_is_unreachable_and_shows_no_password(url: str) -> None:
+    with pytest.raises(BrokerUnreachable) as refusal:
+        await connect(url, name="test", timeout_s=5)
+    assert "secret" not in str(refusal.value)
+
+
+def test_every_name_is_under_the_prefix() -> None:
+    names = Names("desk.a")
+    found = [names.orders, names.unrouted, names.due, names.dead, names.outcomes, names.delay(3)]
+    assert found == [f"desk.a.{part}" for part in ("orders", "unrouted", "due", "dead", "outcomes", "delay.3")]

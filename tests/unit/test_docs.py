@@ -1,0 +1,303 @@
+"""The docs say what the code does: nothing undocumented, nothing documented that isn't there."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.metrics import MetricWrapperBase
+
+import signalq
+from consumer.history import Reason
+from consumer.settings import SECTIONS, known_keys, load_settings
+from consumer.telemetry import Metrics
+from ops.cli import COMMANDS
+from signalq import names
+from signalq.intent import FIELD_NAMES, intent_from_body
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+CODE = sorted((ROOT / "consumer").rglob("*.py"))
+
+INTENT, SETTINGS, OPERATIONS = DOCS / "intent.md", DOCS / "settings.md", DOCS / "operations.md"
+README = ROOT / "README.md"
+
+LEVELS = {"debug": "debug", "info": "info", "warning": "warning", "error": "error", "exception": "error"}
+EVENT = re.compile(r"[a-z]+\.[a-z]+(?:_[a-z]+)*")
+# The table of fields is the one with this many columns.
+FIELD_COLUMNS = 4
+# What `**_facts(order)` in a log call stands for, and what `log.exception` adds.
+FACTS = {"intent_id", "connector", "strategy", "action"}
+
+
+def page_id(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced code blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def rows(page: Path, heading: str) -> Iterator[list[str]]:
+    """The cells of every table row below a heading, down to the next one of its kind or above."""
+    text = page.read_text(encoding="utf-8")
+    assert f"\n{heading}\n" in text, f"{page_id(page)} has no heading {heading}"
+    level = heading.split(" ", 1)[0]
+    section = re.split(rf"^#{{1,{len(level)}}} ", text.split(f"\n{heading}\n", 1)[1], flags=re.MULTILINE)[0]
+    for line in section.splitlines():
+        if line.startswith("|") and not set(line) <= set("|- "):
+            yield [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def quoted(cell: str) -> list[str]:
+    """The names in backticks."""
+    return re.findall(r"`([^`]*)`", cell)
+
+
+def first_names(page: Path, heading: str) -> list[str]:
+    """What stands in backticks in the first column."""
+    return [name for row in rows(page, heading) for name in quoted(row[0])]
+
+
+# ---- settings ----
+
+
+def setting_rows() -> dict[str, list[str]]:
+    return {quoted(row[0])[0]: row for section in SECTIONS for row in rows(SETTINGS, f"## {section}") if quoted(row[0])}
+
+
+def shown_default(key: str) -> str:
+    """A key's default as the docs write it."""
+    section, name = key.split(".", 1)[0], key.rsplit(".", 1)[1]
+    field = SECTIONS[section].model_fields.get(name)
+    default = field.default if field is not None else None
+    if hasattr(default, "get_secret_value"):
+        default = default.get_secret_value()
+    if default is None:
+        return "none"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    if isinstance(default, (tuple, frozenset)):
+        return f"`{list(default)}`"
+    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    assert sorted(setting_rows()) == sorted(known_keys())
+
+
+@pytest.mark.parametrize("key", known_keys())
+def test_a_settings_default_is_the_documented_one(key: str) -> None:
+    assert setting_rows()[key][2] == shown_default(key)
+
+
+@pytest.mark.parametrize("page", [README, SETTINGS], ids=page_id)
+def test_every_settings_example_can_be_loaded(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "main-token").write_text("a token", encoding="utf-8")
+    for variable in ("MAIN_TOKEN", "SPOT_BOT_TOKEN"):
+        monkeypatch.setenv(variable, "a token")
+    monkeypatch.setenv("RABBITMQ_URL", "amqp://user:password@broker/")
+    monkeypatch.delenv("SIGNALQ_BROKER__URL", raising=False)
+    examples = blocks(page, "toml")
+    assert examples
+    for example in examples:
+        file = tmp_path / "signalq.toml"
+        file.write_text(example.replace("/run/secrets", str(tmp_path)), encoding="utf-8")
+        load_settings(file)
+
+
+# ---- fields, headers, reasons ----
+
+
+def header_names() -> set[str]:
+    return {value for name, value in vars(names).items() if name.isupper() and isinstance(value, str)}
+
+
+def test_every_field_of_an_intent_is_documented_and_no_other() -> None:
+    fields = [quoted(row[0])[0] for row in rows(INTENT, "## The body") if len(row) == FIELD_COLUMNS and quoted(row[0])]
+    assert sorted(fields) == sorted(FIELD_NAMES)
+
+
+def test_every_example_body_is_a_valid_intent() -> None:
+    examples = blocks(INTENT, "json")
+    assert examples
+    for example in examples:
+        assert intent_from_body(example.encode()).connector_name == json.loads(example)["connectorName"]
+
+
+def dead_letter_headers() -> set[str]:
+    """The headers that the pipeline puts on a dead letter."""
+    tree = ast.parse((ROOT / "consumer" / "pipeline.py").read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.AsyncFunctionDef)]
+    publish = next(function for function in functions if function.name == "_publish_letter")
+    used = [node for node in ast.walk(publish) if isinstance(node, ast.Attribute) and node.attr.isupper()]
+    return {getattr(names, node.attr) for node in used}
+
+
+def test_the_headers_of_a_producer_and_those_of_a_dead_letter_are_documented_and_no_others() -> None:
+    producers = first_names(INTENT, "## Headers a producer may set")
+    assert producers == [names.CREATED_MS, names.STRATEGY, names.TRACEPARENT]
+    letters = {quoted(row[0])[0] for row in rows(OPERATIONS, "## Dead letters") if row[0].startswith("`signalq-")}
+    assert letters == dead_letter_headers()
+
+
+def test_every_header_is_documented() -> None:
+    text = INTENT.read_text(encoding="utf-8") + OPERATIONS.read_text(encoding="utf-8")
+    assert {header for header in header_names() if f"`{header}`" not in text} == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_no_page_names_a_header_that_is_not_there(page: Path) -> None:
+    named = set(re.findall(r"`(signalq-[a-z-]+)`", page.read_text(encoding="utf-8")))
+    assert named - header_names() == set()
+
+
+def test_the_documented_reasons_are_reasons() -> None:
+    reasons = set(re.findall(r"[a-z-]+", str(Reason).replace("typing.Literal", "")))
+    documented = {name for row in rows(OPERATIONS, "## Dead letters") if len(row) == 3 for name in quoted(row[0])}
+    assert documented <= reasons
+    used = {reason for reason in reasons if any(f'"{reason}"' in text for text in code_beside_history())}
+    assert documented == used
+
+
+def code_beside_history() -> list[str]:
+    return [file.read_text(encoding="utf-8") for file in CODE if file.name != "history.py"]
+
+
+# ---- metrics ----
+
+
+def collectors() -> dict[str, MetricWrapperBase]:
+    """Every metric by the name that Prometheus shows."""
+    found = {}
+    for collector in vars(Metrics([])).values():
+        if isinstance(collector, MetricWrapperBase):
+            family = next(iter(collector.describe()))
+            found[f"{family.name}_total" if family.type == "counter" else family.name] = collector
+    return found
+
+
+def documented_metrics() -> dict[str, tuple[str, list[str]]]:
+    """The kind and the labels, by name."""
+    found = {}
+    for row in rows(OPERATIONS, "## Metrics"):
+        for name, _, labels in (quoted_name.partition("{") for quoted_name in quoted(row[0])):
+            found[name] = (row[1], labels.removesuffix("}").split(",") if labels else [])
+    return found
+
+
+def test_every_metric_is_documented_with_its_kind_and_no_other() -> None:
+    kinds = {name: next(iter(collector.describe())).type for name, collector in collectors().items()}
+    assert {name: kind for name, (kind, _) in documented_metrics().items()} == kinds
+
+
+def test_the_documented_labels_are_those_of_the_metric() -> None:
+    metrics = collectors()
+    for name, (_, labels) in documented_metrics().items():
+        if labels:
+            metrics[name].labels(**dict.fromkeys(labels, "x"))
+        else:
+            assert list(metrics[name].collect())[0].samples, f"{name} has labels that are not documented"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_no_page_names_a_metric_that_is_not_there(page: Path) -> None:
+    named = set(re.findall(r"\bsignalq_[a-z_]+", page.read_text(encoding="utf-8")))
+    assert named - set(collectors()) == set()
+
+
+# ---- log events ----
+
+
+def log_calls() -> Iterator[tuple[str, str, frozenset[str]]]:
+    """Event, level and fields of every log call in the consumer."""
+    for file in CODE:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS:
+                fields = {keyword.arg for keyword in node.keywords if keyword.arg}
+                fields |= FACTS if any(keyword.arg is None for keyword in node.keywords) else set()
+                fields |= {"exception"} if node.func.attr == "exception" else set()
+                for event in events_in(node.args[:1]):
+                    yield event, LEVELS[node.func.attr], frozenset(fields)
+
+
+def events_in(arguments: list[ast.expr]) -> list[str]:
+    """The event's name, or both of one that is chosen between two."""
+    texts = [node.value for argument in arguments for node in ast.walk(argument) if isinstance(node, ast.Constant)]
+    return [text for text in texts if isinstance(text, str) and EVENT.fullmatch(text)]
+
+
+def documented_events() -> set[tuple[str, str, frozenset[str]]]:
+    return {
+        (event, row[1], frozenset(quoted(row[2])))
+        for row in rows(OPERATIONS, "## Log events")
+        for event in quoted(row[0])
+    }
+
+
+def test_every_log_event_is_documented_with_its_level_and_fields_and_no_other() -> None:
+    assert documented_events() == set(log_calls())
+
+
+# ---- pages ----
+
+
+def anchors(page: Path) -> set[str]:
+    """The headings of a page as links write them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = page.parent / path if path else page
+        assert linked.exists(), f"{page_id(page)} links to {target}"
+        assert not anchor or anchor in anchors(linked), f"{page_id(page)} links to {target}"
+
+
+def test_every_test_that_a_page_names_is_there() -> None:
+    named = {name for page in PAGES for name in re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8"))}
+    tests = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py"))
+    assert {name for name in named if f"def {name}(" not in tests} == set()
+
+
+def test_the_readme_names_the_two_commands_that_set_everything_up() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert "./run demo" in text
+    assert "./run test" in text
+
+
+def test_every_run_command_that_a_page_names_is_there() -> None:
+    commands = set(re.findall(r"^ {8}([a-z]+)\)", (ROOT / "run").read_text(encoding="utf-8"), re.MULTILINE))
+    named = {name for page in PAGES for name in re.findall(r"\./run ([a-z]+)", page.read_text(encoding="utf-8"))}
+    assert {"demo", "test"} <= named <= commands
+
+
+def test_the_readme_lists_every_command_and_no_other() -> None:
+    listed = {name.split()[1] for name in first_names(README, "## Commands")}
+    assert listed == set(COMMANDS)
+
+
+def test_the_python_examples_compile_and_import_what_is_there() -> None:
+    examples = blocks(README, "python")
+    assert examples
+    for example in examples:
+        tree = ast.parse(example)
+        compile(tree, "README.md", "exec")
+        wanted = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "signalq"]
+        assert all(hasattr(signalq, alias.name) for node in wanted for alias in node.names)
+
+
+def test_decision_records_are_numbered_without_gaps() -> None:
+    numbers = [int(page.name.split("-", 1)[0]) for page in sorted((DOCS / "decisions").glob("*.md"))]
+    assert numbers == list(range(1, len(numbers) + 1))

@@ -1,0 +1,161 @@
+"""Lines of a file as intents with stable identities; a bad one is told by its number and stops nothing."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+
+import pytest
+
+from producers.files.reader import (
+    LINE_BYTES_MAX,
+    BadLine,
+    Identities,
+    IntentLine,
+    bounded_lines,
+    read_csv,
+    read_jsonl,
+)
+
+BUY = b'{"connectorName":"main","action":"buy","percent":12.50}\n'
+SELL = b'{"connectorName":"main","action":"sell"}\n'
+
+
+def jsonl(*lines: bytes, fresh: bool = False) -> list[IntentLine | BadLine]:
+    return list(read_jsonl(lines, identities=Identities(fresh=fresh)))
+
+
+def table(text: str | bytes, **options: Iterable[str]) -> list[IntentLine | BadLine]:
+    data = text.encode() if isinstance(text, str) else text
+    return list(read_csv(bounded_lines(io.BytesIO(data)), identities=Identities(), **options))
+
+
+def good(line: IntentLine | BadLine) -> IntentLine:
+    assert isinstance(line, IntentLine), line
+    return line
+
+
+def bad(line: IntentLine | BadLine) -> BadLine:
+    assert isinstance(line, BadLine), line
+    return line
+
+
+def test_every_line_is_an_intent_with_its_digits_and_its_number() -> None:
+    first, second = map(good, jsonl(BUY, b"\n", SELL))
+    assert (first.line, second.line) == (1, 3)
+    assert first.intent.to_message() == b'{"connectorName":"main","action":"buy","percent":"12.50"}'
+
+
+def test_the_same_file_gives_the_same_identities_and_equal_lines_differ() -> None:
+    once, again = jsonl(BUY, SELL, BUY), jsonl(BUY, SELL, BUY)
+    identities = [good(line).message_id for line in once]
+    assert identities == [good(line).message_id for line in again]
+    assert len(set(identities)) == 3
+
+
+def test_an_identity_does_not_depend_on_what_else_is_in_the_file_or_how_its_lines_end() -> None:
+    alone, among = jsonl(BUY), jsonl(SELL, b"nonsense", BUY.replace(b"\n", b"\r\n"))
+    assert good(alone[0]).message_id == good(among[2]).message_id
+
+
+def test_fresh_identities_are_never_the_same() -> None:
+    lines = jsonl(BUY, BUY, fresh=True) + jsonl(BUY, fresh=True)
+    assert len({good(line).message_id for line in lines}) == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (b"not json\n", "not JSON"),
+        (b"[1]\n", "not an object"),
+        (b'{"connectorName":"main"}\n', "action: is missing"),
+        (b'{"connectorName":"main","action":"buy","percnt":1}\n', "the nearest is percent"),
+        (b"\xff\xfe\n", "not UTF-8"),
+        (b'{"log":"' + b"x" * LINE_BYTES_MAX + b'"}\n', "longer than"),
+    ],
+)
+def test_a_bad_line_is_told_and_the_next_goes_on(line: bytes, problem: str) -> None:
+    told, after = jsonl(line, SELL)
+    assert problem in bad(told).problem
+    assert bad(told).line == 1
+    assert good(after).line == 2
+
+
+def test_a_line_that_grows_beyond_a_message_as_json_is_bad() -> None:
+    cell = '""' * 16_000 + "\\" * 32_000  # every quote and every backslash takes two bytes in JSON
+    (told,) = table(f'connectorName,action,log\nmain,buy,"{cell}"\n')
+    assert "more than 65536 bytes" in bad(told).problem
+
+
+def test_a_csv_row_is_an_intent_and_an_empty_cell_is_absent() -> None:
+    text = "connectorName,action,percent,log,delaySeconds\r\nmain,buy,12.50,,\r\nmain,sell,,bye,1.5\r\n"
+    first, second = map(good, table(text))
+    assert first.intent.to_message() == b'{"connectorName":"main","action":"buy","percent":"12.50"}'
+    assert second.intent.to_message() == b'{"connectorName":"main","action":"sell","log":"bye","delaySeconds":1.5}'
+
+
+def test_a_quoted_cell_may_hold_commas_and_line_breaks() -> None:
+    first, second = map(good, table('connectorName,action,log\nmain,buy,"a, b\nand c"\nmain,sell,\n'))
+    assert first.intent.log == "a, b\nand c"
+    assert (first.line, second.line) == (2, 4)
+
+
+def test_a_byte_order_mark_belongs_to_the_file() -> None:
+    assert good(table(b"\xef\xbb\xbfconnectorName,action\nmain,buy\n")[0]).line == 2
+    lines = list(read_jsonl(bounded_lines(io.BytesIO(b"\xef\xbb\xbf" + BUY)), identities=Identities()))
+    assert good(lines[0]).message_id == good(jsonl(BUY)[0]).message_id
+
+
+@pytest.mark.parametrize(
+    ("header", "problem"),
+    [
+        ("connectorName;action", "not a field, the nearest is connectorName"),
+        ("connectorName,action,prcent", "the nearest is percent"),
+        ("connectorName,percent", "lacks action"),
+        ("connectorName,action,action", "action more than once"),
+        ("", "lacks connectorName and action"),
+    ],
+)
+def test_with_a_header_that_is_wrong_no_row_is_read(header: str, problem: str) -> None:
+    (told,) = table(f"{header}\nmain,buy\n")
+    assert problem in bad(told).problem
+    assert "no row was read" in bad(told).problem
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        (b"main", "1 cells, the header has 2"),
+        (b"main,buy,3", "3 cells, the header has 2"),
+        (b'main,"bu"y', "not CSV"),
+        (b"main,\xff", "not UTF-8"),
+        (b"main,bye", "action: must be one of"),
+        (b"," + b"x" * (LINE_BYTES_MAX + 1), "longer than"),
+    ],
+)
+def test_a_bad_row_is_told_and_the_next_goes_on(row: bytes, problem: str) -> None:
+    told, after = table(b"connectorName,action\n" + row + b"\nmain,sell\n")
+    assert problem in bad(told).problem
+    assert (bad(told).line, good(after).line) == (2, 3)
+
+
+def test_a_quote_that_is_never_closed_does_not_swallow_a_long_file() -> None:
+    rows = "main,buy\n" * 20_000
+    lines = table(f'connectorName,action\n"main,buy\n{rows}')
+    assert "quote is not closed" in bad(lines[0]).problem
+    assert len(lines) > 10_000
+
+
+def test_the_same_cells_under_another_header_are_another_order() -> None:
+    limit, fixed = (good(table(f"connectorName,action,{name}\nmain,buy,5\n")[0]) for name in ("limit", "fixed"))
+    assert limit.message_id != fixed.message_id
+
+
+def test_fields_that_a_connector_lets_through_may_be_columns() -> None:
+    (told,) = table("connectorName,action,notional\nmain,buy,5\n", extra_fields=["notional"])
+    assert "notional: is not a field" in bad(told).problem  # a column, but not one of this connector
+
+
+def test_a_line_without_end_is_read_in_bounded_pieces() -> None:
+    lines = list(bounded_lines(io.BytesIO(b"x" * (3 * LINE_BYTES_MAX) + b"\n" + BUY)))
+    assert [len(line) for line in lines] == [LINE_BYTES_MAX + 1, len(BUY)]

@@ -1,0 +1,138 @@
+"""What is shown: escaped, masked, aligned."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+import ops.render
+from ops.escaping import escaped, text_without_tokens, without_tokens
+from ops.render import Column, ascii_json, iso_utc, plural, print_rows, sized
+from signalq.strict_json import JsonNumber
+
+COLUMNS = [
+    Column("id", "ID", plain_only=True),
+    Column("connector", "CONNECTOR", may_be_cut=True),
+    Column("tries", "TRIES", right=True),
+]
+ROWS = [
+    {"id": "a1", "connector": "main", "tries": 3},
+    {"id": "b2", "connector": "x\x1b[31m\n\u202eevil", "tries": None},
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", "plain"),
+        ("zürich 東京", "zürich 東京"),
+        ("\x1b[2Jgone", r"\x1b[2Jgone"),
+        ("two\nlines\r\t", r"two\nlines\r\t"),
+        ("\u202eright to left\u2066", r"\u202eright to left\u2066"),
+        ("\x7f\x9b", r"\x7f\x9b"),
+        ("\ud800", r"\ud800"),
+        ("\u2028\ufeff", r"\u2028\ufeff"),
+    ],
+)
+def test_what_could_move_the_cursor_or_turn_text_round_is_escaped(text: str, shown: str) -> None:
+    assert escaped(text) == shown
+
+
+@given(st.text())
+def test_nothing_escaped_leaves_the_line_it_is_on(text: str) -> None:
+    assert escaped(text).isprintable()
+
+
+def test_tokens_are_masked_however_deep_and_however_spelt() -> None:
+    fields = {"connectorToken": "s3cret", "more": [{"ConnectorTOKEN": "s3cret", "fixed": "1"}]}
+    assert without_tokens(fields) == {"connectorToken": "***", "more": [{"ConnectorTOKEN": "***", "fixed": "1"}]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"connectorToken":"s3cret","action":"buy"',
+        b'{"connectorToken" : "s3,\\"s3cret"}',
+        b"{'connectorToken': 's3cret'}",
+        b'\xff{"connectorToken":s3cret}',
+        b'"{\\"connectorToken\\":\\"s3cret\\"}"',
+        '{"connectorToken":"s3cret"}'.encode("utf-16"),
+        b"connectorName=a&connectorToken=s3cret",
+        b'{"connectorToken":"s3cret',
+    ],
+)
+def test_a_body_nobody_can_read_is_shown_without_its_token(body: bytes) -> None:
+    shown = text_without_tokens(body)
+    assert "onnector" in shown
+    assert "s3cret" not in shown
+
+
+def test_masking_leaves_the_rest_of_an_unreadable_body() -> None:
+    assert text_without_tokens(b'{"connectorToken":"s3cret","action":"buy"') == '{"connectorToken":"***","action":"buy"'
+
+
+def test_json_is_one_line_of_ascii_that_keeps_text_and_digits(capsys: pytest.CaptureFixture[str]) -> None:
+    print_rows(COLUMNS, [{**ROWS[1], "fixed": JsonNumber("1.50")}], as_json=True)
+    out = capsys.readouterr().out
+    assert out.isascii()
+    assert out.count("\n") == 1
+    assert '"fixed":1.50' in out
+    assert json.loads(out)["connector"] == ROWS[1]["connector"]
+
+
+@given(
+    st.dictionaries(
+        st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters(exclude_categories=["Cs"]))
+    )
+)
+def test_ascii_json_says_what_json_says(value: dict[str, str]) -> None:
+    text = ascii_json(value)
+    assert text.isascii()
+    assert text.isprintable()
+    assert json.loads(text) == value
+
+
+def test_where_nobody_looks_a_row_is_one_line_without_colour(capsys: pytest.CaptureFixture[str]) -> None:
+    print_rows(COLUMNS, ROWS, as_json=False, note=lambda _row: "a note")
+    assert capsys.readouterr().out.splitlines() == [
+        "ID  CONNECTOR              TRIES",
+        "a1  main                       3",
+        r"b2  x\x1b[31m\n\u202eevil      -",
+    ]
+
+
+def on_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> io.StringIO:
+    out = io.StringIO()
+    terminal = Console(file=out, force_terminal=True, width=width, no_color=True, highlight=False, soft_wrap=True)
+    monkeypatch.setattr(ops.render, "console", lambda: terminal)
+    return out
+
+
+def test_on_a_terminal_a_row_is_cut_to_its_width_and_has_its_note_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = on_terminal(monkeypatch, 20)
+    print_rows(COLUMNS, ROWS[1:], as_json=False, note=lambda row: f"id {row['id']}")
+    row, note = (Text.from_ansi(line).plain for line in out.getvalue().splitlines()[1:])
+    assert "…" in row
+    assert cell_len(row) <= 20
+    assert note == "  id b2"
+
+
+@given(st.text(), st.integers(min_value=2, max_value=40))
+def test_a_cell_has_exactly_its_columns(text: str, columns: int) -> None:
+    assert cell_len(sized(escaped(text), columns)) == columns
+
+
+def test_times_are_iso_8601_in_utc() -> None:
+    assert iso_utc(datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=UTC)) == "2026-01-31T12:00:00.123Z"
+
+
+def test_one_is_not_many() -> None:
+    assert [plural(count, "letter") for count in (0, 1, 1200)] == ["0 letters", "1 letter", "1,200 letters"]
