@@ -31,6 +31,19 @@ EXIT_TIMEOUT_S = 30.0
 HTTP_TIMEOUT_S = 5.0
 
 
+_ledgers = tempfile.TemporaryDirectory(prefix="signalq-ledgers-")
+
+
+def ledger_file(prefix: str) -> Path:
+    """The ledger file that all consumers of one prefix share in this test run."""
+    return Path(_ledgers.name) / f"{prefix}.db"
+
+
+def ledger_url(prefix: str) -> str:
+    """Its URL."""
+    return f"sqlite+aiosqlite:///{ledger_file(prefix)}"
+
+
 class Consumer:
     """One `python -m consumer`; `settings` are `section.key` to value, `config` the text of its settings file.
 
@@ -48,7 +61,12 @@ class Consumer:
         config: str = "",
         command: tuple[str, ...] = ("-m", "consumer"),
     ) -> None:
-        chosen: dict[str, object] = {"broker.url": broker_url, "broker.prefix": prefix, "ops.port": 0}
+        chosen: dict[str, object] = {
+            "broker.url": broker_url,
+            "broker.prefix": prefix,
+            "ops.port": 0,
+            "ledger.url": ledger_url(prefix),
+        }
         if webhook_url is not None:
             chosen["webhook.url"] = webhook_url
         self._settings = chosen | dict(settings or {})
