@@ -43,7 +43,7 @@ async def _run(settings: Settings) -> None:
         retention_days=settings.ledger.retention_days,
         observe_commit_s=metrics.ledger_commit_seconds.observe,
     )
-    link = Link(settings, Topology(names))
+    link = Link(settings, Topology(names), ledger)
     dispositions = Dispositions(settings, names, jitter)
     due_times = DueTimes(clock)
     timeouts = Timeouts(connect_s=settings.webhook.connect_timeout_s, total_s=settings.webhook.timeout_s)

@@ -23,13 +23,14 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
 
 from consumer.delays import backoff_s, park_seconds
-from consumer.ledger import Epoch
+from consumer.ledger import Epoch, Ledger
 from consumer.order import Message
 from consumer.settings import Settings
 from signalq.amqp.connection import CONNECTION_ERRORS, connect, masked, open_channel
+from signalq.amqp.ledger_mark import LedgerMark, claim_mark
 from signalq.amqp.publisher import CLOSE_TIMEOUT_S, ConfirmedPublisher
 from signalq.amqp.topology import Topology, ladder_entry, queue_depth
-from signalq.errors import BrokerError, BrokerUnreachable, PublishError, TopologyError
+from signalq.errors import BrokerError, BrokerUnreachable, PublishError, SettingsError, SignalQError, TopologyError
 from signalq.names import Names
 
 RECONNECT_BASE_S = 0.5
@@ -99,9 +100,10 @@ class Delivery:
 class Link:
     """The consuming connection: opened when a lane asks, topology seen to first."""
 
-    def __init__(self, settings: Settings, topology: Topology) -> None:
+    def __init__(self, settings: Settings, topology: Topology, ledger: Ledger) -> None:
         self._settings = settings
         self._topology = topology
+        self._ledger = ledger
         self._connection: AbstractConnection | None = None
         self._opening = asyncio.Lock()
         self._opened_before = False
@@ -112,7 +114,10 @@ class Link:
         return self._connection is not None and self._connection.connected.is_set()
 
     async def connection(self) -> AbstractConnection:
-        """The open connection. Raises BrokerUnreachable or TopologyError."""
+        """The open connection.
+
+        Raises BrokerUnreachable, TopologyError, or SettingsError where the lanes belong to another ledger.
+        """
         async with self._opening:
             if self._connection is None or not self.is_up:
                 await self._close()
@@ -130,7 +135,8 @@ class Link:
         connection = await connect(url, name="signalq consumer", heartbeat_s=broker.heartbeat_s)
         try:
             await self._see_to_topology(connection)
-        except BrokerError:
+            await self._see_to_ledger(connection)
+        except SignalQError:
             await _abandon(connection)
             raise
         log.info("broker.reconnected" if self._opened_before else "broker.connected", url=masked(url))
@@ -144,6 +150,17 @@ class Link:
         missing = await self._topology.missing(connection)
         if missing:
             raise TopologyError(f"missing on the broker: {', '.join(missing)}; run `signalq topology apply`")
+
+    async def _see_to_ledger(self, connection: AbstractConnection) -> None:
+        """Refuse lanes that belong to another ledger: it knows what was POSTed, ours does not."""
+        mine = LedgerMark(self._ledger.ledger_id, self._ledger.name)
+        holds = await claim_mark(connection, self._topology.names, mine)
+        if holds.ledger_id != mine.ledger_id:
+            raise SettingsError(
+                f"the lanes on this broker belong to the ledger {holds.ledger} ({holds.ledger_id}), and ledger.url is "
+                f"{mine.ledger} ({mine.ledger_id}): use the former, or run `signalq topology adopt-ledger` if this is "
+                "meant"
+            )
 
     async def _close(self) -> None:
         connection, self._connection = self._connection, None

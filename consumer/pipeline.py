@@ -316,6 +316,8 @@ def _marks(order: Order | Unreadable) -> dict[str, Any]:
     """The headers that tell us, when the intent comes back, where to look."""
     marks: dict[str, Any] = {names.INTENT_ID: order.intent_id, names.ORIGIN_USER: order.origin_user}
     if isinstance(order, Order):
+        # Where the user alone named it, the name would be lost: we publish as another user.
+        marks[names.STRATEGY] = order.strategy if order.strategy != "-" else None
         marks[names.PARK_RANK] = order.park_rank or None
         # A `timestamp` in whole seconds counts from its end, or from now if that is to come: later, "now" is another.
         if order.creation.pinned or order.creation.source == "timestamp":

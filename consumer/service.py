@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import structlog
@@ -28,6 +28,7 @@ from signalq.version import __version__
 # Intents that fall due within the same second and wait here for their moment; more wait on the broker.
 DUE_WINDOW = 5_000
 CRASH_PAUSE_S = 0.2
+CLOSE_S = 2.0
 
 Handler = Callable[[Delivery, Slot], Coroutine[Any, Any, None]]
 
@@ -115,7 +116,7 @@ class Service:
         cut_off = asyncio.create_task(self._cut_off.wait(), name="cut off")
         await asyncio.wait(
             {finished, cut_off},
-            timeout=self._settings.delivery.drain_timeout_s,
+            timeout=self._time_to_drain_s(),
             return_when=asyncio.FIRST_COMPLETED,
         )
         if not finished.done():
@@ -125,11 +126,19 @@ class Service:
             task.cancel()
         await asyncio.gather(finished, cut_off, return_exceptions=True)
 
+    def _time_to_drain_s(self) -> float:
+        """Leaves CLOSE_S of the drain for closing, but never cuts off a POST that is still in its own time."""
+        webhook, drain_timeout_s = self._settings.webhook, self._settings.delivery.drain_timeout_s
+        return max(drain_timeout_s - CLOSE_S, webhook.connect_timeout_s + webhook.timeout_s)
+
     async def _close(self) -> None:
-        for lane in self._lanes:
-            await lane.close()
-        await self._link.close()
-        await self._dispositions.close()
+        """Close what is open; a broker that does not answer is left after CLOSE_S."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                for lane in self._lanes:
+                    await lane.close()
+                await self._link.close()
+                await self._dispositions.close()
         log.info("service.stopped")
 
     def _lane(
@@ -159,7 +168,8 @@ class Service:
             try:
                 await handler(delivery, slot)
             except Exception:
-                log.exception("intent.handling_failed", crashes=crashes)
+                message_id = delivery.message.properties.message_id
+                log.exception("intent.handling_failed", crashes=crashes, message_id=message_id)
                 await asyncio.sleep(backoff_s(crashes, base_s=CRASH_PAUSE_S, max_s=1.0, fraction=1.0))
             else:
                 return

@@ -299,7 +299,7 @@ def load_settings(path: Path | None = None) -> Settings:
     named = path or (Path(os.environ[CONFIG_ENV]) if os.environ.get(CONFIG_ENV) else None)
     _refuse_unknown_variables(os.environ)
     try:
-        return Settings(**(_read_file(named) if named else {}))
+        return Settings(**(_without_overridden_secrets(_read_file(named), os.environ) if named else {}))
     except ValidationError as error:
         raise SettingsError(_sentence(error)) from None
 
@@ -311,6 +311,22 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise SettingsError(f"the settings file {path} can't be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"the settings file {path} is not TOML: {error}") from None
+
+
+def _without_overridden_secrets(values: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """The file without the secrets that the environment gives, in whichever of their three forms either has them."""
+    given = {variable.upper() for variable in environ}
+    kept = dict(values)
+    for section, model in SECTIONS.items():
+        table = values.get(section)
+        if section == "connectors" or not isinstance(table, dict):
+            continue
+        kept[section] = dict(table)
+        for secret in model.secrets():
+            forms = (secret, f"{secret}_file", f"{secret}_env")
+            if any(f"{ENV_PREFIX}{section}__{form}".upper() in given for form in forms):
+                kept[section] = {key: value for key, value in kept[section].items() if key not in forms}
+    return kept
 
 
 def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from aio_pika.abc import AbstractConnection
 
+from consumer.ledger.sql import read_mark
 from consumer.settings import Settings
 from signalq.amqp.connection import connect
+from signalq.amqp.ledger_mark import LedgerMark, replace_mark
 from signalq.amqp.topology import Topology
 from signalq.names import Names
 
@@ -29,6 +31,20 @@ async def apply(settings: Settings) -> Applied:
         await topology.declare(connection)
     objects = sum(1 for _ in topology.exchanges()) + sum(1 for _ in topology.queues())
     return Applied(objects, sum(1 for _ in topology.bindings()), missing)
+
+
+async def adopt_ledger(settings: Settings) -> LedgerMark:
+    """Let the lanes belong to the ledger of these settings, whichever they belonged to before.
+
+    Raises SettingsError where there is no such ledger, BrokerUnreachable.
+    """
+    mark = await read_mark(settings.ledger.url.get_secret_value())
+    names = Names(settings.broker.prefix)
+    async with await _connected(settings) as connection:
+        if settings.broker.topology == "declare":
+            await Topology(names).declare(connection)
+        await replace_mark(connection, names, mark)
+    return mark
 
 
 async def rows(settings: Settings) -> list[dict[str, object]]:

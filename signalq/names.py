@@ -76,6 +76,11 @@ class Names:
         return f"{self.prefix}.dead"
 
     @property
+    def ledger(self) -> str:
+        """Queue of one message: which ledger the lanes belong to."""
+        return f"{self.prefix}.ledger"
+
+    @property
     def outcomes(self) -> str:
         """Topic exchange of outcome events."""
         return f"{self.prefix}.outcomes"

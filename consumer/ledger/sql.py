@@ -12,10 +12,11 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import structlog
-from sqlalchemy import Connection, event, text
+from sqlalchemy import Connection, event, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -24,7 +25,10 @@ from consumer.delays import backoff_s
 from consumer.history import History
 from consumer.ledger import Conflict, Epoch, Fenced, Known, statements
 from consumer.ledger.migrate import migrate
+from consumer.ledger.schema import identity
 from consumer.order import Order
+from signalq.amqp.ledger_mark import LedgerMark
+from signalq.errors import SettingsError
 
 # A claim is somebody else's business for so long after the last sign of life of who made it.
 LEASE_MS = 3_000
@@ -180,6 +184,33 @@ class SqlLedger:
         if self._engine is None:
             raise RuntimeError("use SqlLedger in an async with block")
         return self._engine
+
+
+def check_is_there(url: str) -> None:
+    """Whoever only reads a ledger must not create one. Raises SettingsError that names the file which is missing."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
+        raise SettingsError(f"there is no ledger at {parsed.database}: start `signalq consume` with it once")
+
+
+async def read_mark(url: str) -> LedgerMark:
+    """The mark of a ledger that is there; creates nothing.
+
+    Raises SettingsError that names the place where there is none.
+    """
+    check_is_there(url)
+    shown = make_url(url).render_as_string(hide_password=True)
+    engine = _engine(url)
+    try:
+        async with engine.connect() as connection:
+            ledger_id = (await connection.execute(select(identity.c.ledger_id))).scalar()
+    except (SQLAlchemyError, OSError) as error:
+        raise SettingsError(f"there is no ledger at {shown} ({type(error).__name__})") from error
+    finally:
+        await engine.dispose()
+    if ledger_id is None:
+        raise SettingsError(f"the ledger at {shown} is empty: start `signalq consume` with it once")
+    return LedgerMark(str(ledger_id), shown)
 
 
 def _run_all(connection: Connection, works: list[Work]) -> list[Any]:

@@ -49,6 +49,23 @@ def apply(invocation: Invocation, *, as_json: bool) -> None:
     console().print(f"{said}; {plural(applied.bindings, 'binding')} in place")
 
 
+@command.command("adopt-ledger", cls=SignalqCommand, example="signalq --config signalq.toml topology adopt-ledger")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object: ledger_id, ledger.")
+@pass_invocation
+def adopt_ledger(invocation: Invocation, *, as_json: bool) -> None:
+    """Let the lanes on the broker belong to the ledger of these settings from now on.
+
+    The broker remembers its ledger, and a consumer that comes with another refuses to start: it would know
+    nothing of the orders that were placed, and could place them again. Adopt one only when no consumer runs
+    and the other ledger is gone for good, or was moved here.
+    """
+    mark = asyncio.run(topology.adopt_ledger(invocation.settings()))
+    if as_json:
+        print_json({"ledger_id": mark.ledger_id, "ledger": mark.ledger})
+        return
+    console().print(f"the lanes belong to {mark.ledger} ({mark.ledger_id}) from now on")
+
+
 @command.command("show", cls=SignalqCommand, example="signalq topology show --all")
 @click.option("--all", "show_all", is_flag=True, help="Every level of the delay ladder, on a row of its own.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, every object.")

@@ -95,6 +95,7 @@ class Topology:
             yield Queue(self.names.delay(level), self._ladder_arguments(level))
         yield Queue(self.names.due, quorum(single_active_consumer=True))
         yield Queue(self.names.dead, quorum())
+        yield Queue(self.names.ledger, quorum(single_active_consumer=True))
 
     def bindings(self) -> Iterator[Binding]:
         """Every binding."""

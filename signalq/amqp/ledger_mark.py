@@ -1,0 +1,95 @@
+"""Which ledger the lanes of a broker belong to, kept on the broker itself as one message in a queue of its own.
+
+A consumer with another ledger would know nothing of what was POSTed, and do it again. The queue has a single active
+consumer: whoever reads the mark has it to itself until its channel closes, so two that start together can't both find
+it empty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+
+from aio_pika.abc import AbstractConnection
+from aiormq.abc import AbstractChannel, DeliveredMessage
+from pamqp.commands import Basic
+
+from signalq.amqp.connection import CONNECTION_ERRORS, open_channel
+from signalq.amqp.topology import queue_depth
+from signalq.errors import BrokerUnreachable
+from signalq.names import Names
+
+READ_TIMEOUT_S = 20.0
+LOOK_AGAIN_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerMark:
+    """The ledger's id, and its URL as it may be shown."""
+
+    ledger_id: str
+    ledger: str
+
+
+async def claim_mark(connection: AbstractConnection, names: Names, mine: LedgerMark) -> LedgerMark:
+    """The mark that holds: the one that is there, or `mine` where there was none. Raises BrokerUnreachable."""
+    channel = await open_channel(connection, prefetch=1)
+    try:
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            return await _first(connection, channel, names, mine)
+    except (TimeoutError, *CONNECTION_ERRORS) as error:
+        raise BrokerUnreachable(f"{names.ledger} could not be read ({type(error).__name__})") from error
+    finally:
+        await _close(channel)
+
+
+async def replace_mark(connection: AbstractConnection, names: Names, mine: LedgerMark) -> None:
+    """Let the lanes belong to another ledger from now on. Raises BrokerUnreachable."""
+    channel = await open_channel(connection, confirms=True)
+    try:
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            await channel.queue_purge(names.ledger)
+            await _publish(channel, names, mine)
+    except (TimeoutError, *CONNECTION_ERRORS) as error:
+        raise BrokerUnreachable(f"{names.ledger} could not be written ({type(error).__name__})") from error
+    finally:
+        await _close(channel)
+
+
+async def _first(
+    connection: AbstractConnection, channel: AbstractChannel, names: Names, mine: LedgerMark
+) -> LedgerMark:
+    """The first message of the queue; with none there and nobody else reading, ours becomes it."""
+    found: asyncio.Future[LedgerMark] = asyncio.get_running_loop().create_future()
+
+    async def take(message: DeliveredMessage) -> None:
+        if not found.done():
+            found.set_result(LedgerMark(**json.loads(message.body)))
+
+    await channel.basic_consume(names.ledger, take)
+    published = False
+    while True:
+        with suppress(TimeoutError):
+            return await asyncio.wait_for(asyncio.shield(found), LOOK_AGAIN_S)
+        depth = await queue_depth(connection, names.ledger)
+        if not published and depth is not None and depth.ready == 0 and depth.consumers == 1:
+            published = True
+            publishing = await open_channel(connection, confirms=True)
+            await _publish(publishing, names, mine)
+            await _close(publishing)
+
+
+async def _publish(channel: AbstractChannel, names: Names, mark: LedgerMark) -> None:
+    await channel.basic_publish(
+        json.dumps(asdict(mark)).encode(),
+        routing_key=names.ledger,
+        properties=Basic.Properties(content_type="application/json", delivery_mode=2),
+        mandatory=True,
+    )
+
+
+async def _close(channel: AbstractChannel) -> None:
+    with suppress(*CONNECTION_ERRORS):
+        await channel.close()
