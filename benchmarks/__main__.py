@@ -1,10 +1,11 @@
-"""signalq beside a peer, in one run, on one broker: what an order costs, and how many go through.
+"""signalq beside a peer and beside itself without a ledger, in one run, on one broker.
 
     ./run bench                  3 rounds of 4,000 orders over 20 connectors
     ./run bench --orders 1000 --rounds 1
 
-The figure is CPU time of the consumer's process per order (user + system), and orders per second from the first to the
-last; medians over the rounds, the two taking turns. Absolute figures are this machine's, the ratio is what to quote.
+A round is a burst (CPU time of the consumer's process per order, user + system, and orders per second) and then a calm
+stretch (100 orders a second: time from the start of publish to the POST). Medians over the rounds, the contenders
+taking turns. Absolute figures are this machine's, the ratios are what to quote.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from benchmarks.endpoint import Endpoint
@@ -28,6 +30,8 @@ from signalq.amqp.topology import Topology, queue_depth
 from signalq.names import Names
 
 CONNECTORS = 20
+CALM_ORDERS = 300
+CALM_PERIOD_S = 0.01
 READY_TIMEOUT_S = 30.0
 ROUND_TIMEOUT_S = 120.0
 IN_FLIGHT = 200
@@ -40,9 +44,11 @@ class Figures:
 
     cpu_us: float
     per_s: float
+    p50_ms: float
+    p99_ms: float
 
 
-async def round_of(module: str, broker_url: str, prefix: str, orders: int) -> Figures:
+async def round_of(module: str, broker_url: str, prefix: str, orders: int, folder: Path) -> Figures:
     """Start the contender, send it orders, and measure until the last one is POSTed."""
     names = Names(prefix)
     endpoint = Endpoint()
@@ -57,6 +63,7 @@ async def round_of(module: str, broker_url: str, prefix: str, orders: int) -> Fi
         "SIGNALQ_BROKER__PREFIX": prefix,
         "SIGNALQ_WEBHOOK__URL": url,
         "SIGNALQ_OPS__PORT": "0",
+        "SIGNALQ_LEDGER__URL": f"sqlite+aiosqlite:///{folder / prefix}.db",
     }
     contender = subprocess.Popen(  # noqa: S603, ASYNC220 - our own modules
         [sys.executable, "-m", module], env=environment, stderr=subprocess.DEVNULL
@@ -70,7 +77,13 @@ async def round_of(module: str, broker_url: str, prefix: str, orders: int) -> Fi
         async with asyncio.timeout(ROUND_TIMEOUT_S):
             await asyncio.gather(publish(broker_url, prefix, orders), endpoint.reached(orders))
         took_s = time.monotonic() - began_s
-        return Figures((cpu_seconds(contender.pid) - cpu_before_s) / orders * 1e6, orders / took_s)
+        cpu_us = (cpu_seconds(contender.pid) - cpu_before_s) / orders * 1e6
+        async with asyncio.timeout(ROUND_TIMEOUT_S):
+            sent_s = await publish_calmly(broker_url, prefix)
+            await endpoint.reached(orders + CALM_ORDERS)
+        waits_ms = sorted((endpoint.arrived_s[log] - at_s) * 1000 for log, at_s in sent_s.items())
+        percentiles = statistics.quantiles(waits_ms, n=100)
+        return Figures(cpu_us, orders / took_s, percentiles[49], percentiles[98])
     finally:
         contender.terminate()
         contender.wait(READY_TIMEOUT_S)
@@ -85,17 +98,34 @@ async def publish(broker_url: str, prefix: str, orders: int) -> None:
 
         async def one(number: int) -> None:
             async with places:
-                await publisher.publish(
-                    OrderIntent(
-                        connector_name=f"connector-{number % CONNECTORS}",
-                        connector_token="benchmark",  # noqa: S106 - not a secret
-                        action="openLong",
-                        percent="50",
-                        log=str(number),
-                    )
-                )
+                await publisher.publish(intent(number, str(number)))
 
         await asyncio.gather(*(one(number) for number in range(orders)))
+
+
+async def publish_calmly(broker_url: str, prefix: str) -> dict[str, float]:
+    """Publish CALM_ORDERS, one every CALM_PERIOD_S; return when each was sent, by its log."""
+    sent_s: dict[str, float] = {}
+    async with (
+        OrderPublisher(broker_url, prefix=prefix, strategy="benchmark") as publisher,
+        asyncio.TaskGroup() as all_,
+    ):
+        for number in range(CALM_ORDERS):
+            sent_s[f"calm {number}"] = time.monotonic()
+            all_.create_task(publisher.publish(intent(number, f"calm {number}")))
+            await asyncio.sleep(CALM_PERIOD_S)
+    return sent_s
+
+
+def intent(number: int, log: str) -> OrderIntent:
+    """An order for one of the connectors."""
+    return OrderIntent(
+        connector_name=f"connector-{number % CONNECTORS}",
+        connector_token="benchmark",  # noqa: S106 - not a secret
+        action="openLong",
+        percent="50",
+        log=log,
+    )
 
 
 def cpu_seconds(pid: int) -> float:
@@ -104,32 +134,46 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS_PER_S
 
 
-def report(name: str, figures: Sequence[Figures]) -> Figures:
+def report(name: str, rounds: Sequence[Figures]) -> Figures:
     """Print the medians of a contender; return them."""
-    medians = Figures(
-        statistics.median(figure.cpu_us for figure in figures), statistics.median(figure.per_s for figure in figures)
+    medians = Figures(*(statistics.median(values) for values in zip(*map(astuple, rounds), strict=True)))
+    print(
+        f"{name:<28}{medians.cpu_us:>7.0f} µs CPU an order{medians.per_s:>8.0f} orders/s"
+        f"{medians.p50_ms:>8.1f} ms p50{medians.p99_ms:>8.1f} ms p99"
     )
-    print(f"{name:<28}{medians.cpu_us:>10.0f} µs CPU an order {medians.per_s:>10.0f} orders/s")
     return medians
 
 
+def compare(what: str, ours: Figures, theirs: Figures) -> None:
+    """Print the ratios of two contenders."""
+    cpu, rate, p50, p99 = (mine / other for mine, other in zip(astuple(ours), astuple(theirs), strict=True))
+    print(f"{what:<28}{cpu:>7.2f} x CPU         {rate:>8.2f} x        {p50:>8.2f} x p50{p99:>9.2f} x p99")
+
+
 def main() -> None:
-    """Run the rounds and print the ratio."""
+    """Run the rounds and print the ratios."""
     parser = argparse.ArgumentParser(prog="./run bench", description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--orders", type=int, default=4000, help="orders a round (default 4000)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each (default 3)")
     arguments = parser.parse_args()
-    contenders = {"signalq": "consumer", "naive aio-pika + aiohttp": "benchmarks.naive"}
+    contenders = {
+        "signalq": "consumer",
+        "signalq without a ledger": "benchmarks.no_ledger",
+        "naive aio-pika + aiohttp": "benchmarks.naive",
+    }
     measured: dict[str, list[Figures]] = {name: [] for name in contenders}
-    with PrivateRabbitMQ(ensure_installed(print)) as broker:
+    with (
+        PrivateRabbitMQ(ensure_installed(print)) as broker,
+        tempfile.TemporaryDirectory(prefix="signalq-bench-") as folder,
+    ):
         for number in range(arguments.rounds):
             for name, module in contenders.items():
                 prefix = f"bench-{number}-{module.rpartition('.')[2]}"
-                measured[name].append(asyncio.run(round_of(module, broker.url, prefix, arguments.orders)))
-    ours, peers = (report(name, figures) for name, figures in measured.items())
-    print(
-        f"ratio signalq / naive: CPU {ours.cpu_us / peers.cpu_us:.2f}, orders per second {ours.per_s / peers.per_s:.2f}"
-    )
+                work = round_of(module, broker.url, prefix, arguments.orders, Path(folder))
+                measured[name].append(asyncio.run(work))
+    ours, without, naive = (report(name, figures) for name, figures in measured.items())
+    compare("ledger / no ledger", ours, without)
+    compare("signalq / naive", ours, naive)
 
 
 if __name__ == "__main__":

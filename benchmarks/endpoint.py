@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
+_NUMBER = re.compile(rb'"log":"([^"]+)"')
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
 class Endpoint:
-    """Counts POSTs; `url` is where."""
+    """Counts POSTs, and notes when each `log` came."""
 
     def __init__(self) -> None:
         self.count = 0
+        self.arrived_s: dict[str, float] = {}
         self._reached: list[tuple[int, asyncio.Event]] = []
         self._server: asyncio.Server | None = None
 
@@ -39,8 +42,10 @@ class Endpoint:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = _LENGTH.search(head)
-                await reader.readexactly(int(length[1]) if length else 0)
+                body = await reader.readexactly(int(length[1]) if length else 0)
                 self.count += 1
+                if number := _NUMBER.search(body):
+                    self.arrived_s[number[1].decode()] = time.monotonic()
                 for count, event in self._reached:
                     if self.count >= count:
                         event.set()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 import structlog
 
 from consumer.broker import Dispositions, Link
 from consumer.clock import Clock
 from consumer.due import DueTimes
+from consumer.ledger import Ledger
 from consumer.ledger.sql import SqlLedger
 from consumer.pipeline import Pipeline
 from consumer.service import Service
@@ -21,33 +24,41 @@ from signalq.amqp.topology import Topology
 from signalq.errors import SettingsError, SignalQError
 from signalq.names import Names
 
+LedgerMaker = Callable[[Settings, Metrics], AbstractAsyncContextManager[Ledger]]
 
-def run(settings: Settings) -> int:
+
+def durable_ledger(settings: Settings, metrics: Metrics) -> SqlLedger:
+    """The ledger of the settings."""
+    return SqlLedger(
+        settings.ledger.url.get_secret_value(),
+        retention_days=settings.ledger.retention_days,
+        observe_commit_s=metrics.ledger_commit_seconds.observe,
+    )
+
+
+def run(settings: Settings, make_ledger: LedgerMaker = durable_ledger) -> int:
     """Run the consumer until SIGTERM or SIGINT; returns the exit status (0 drained, 1 failed, 2 settings)."""
     configure_logging(form=settings.log.format, level=settings.log.level, secrets=settings.secret_values())
     try:
-        asyncio.run(_run(settings))
+        asyncio.run(_run(settings, make_ledger))
     except SignalQError as error:
         structlog.get_logger().error("service.failed", why=str(error))
         return 2 if isinstance(error, SettingsError) else 1
     return 0
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings, make_ledger: LedgerMaker) -> None:
     names = Names(settings.broker.prefix)
     clock = Clock()
     jitter = random.SystemRandom().random
     metrics = Metrics(settings.connectors)
-    ledger = SqlLedger(
-        settings.ledger.url.get_secret_value(),
-        retention_days=settings.ledger.retention_days,
-        observe_commit_s=metrics.ledger_commit_seconds.observe,
-    )
-    link = Link(settings, Topology(names), ledger)
     dispositions = Dispositions(settings, names, jitter)
     due_times = DueTimes(clock)
     timeouts = Timeouts(connect_s=settings.webhook.connect_timeout_s, total_s=settings.webhook.timeout_s)
-    async with ledger, Webhook(timeouts, connections_max=settings.delivery.concurrency) as webhook:
+    async with (
+        make_ledger(settings, metrics) as ledger,
+        Webhook(timeouts, connections_max=settings.delivery.concurrency) as webhook,
+    ):
         pipeline = Pipeline(
             settings,
             ledger=ledger,
@@ -60,7 +71,7 @@ async def _run(settings: Settings) -> None:
         )
         await Service(
             settings,
-            link=link,
+            link=Link(settings, Topology(names), ledger),
             dispositions=dispositions,
             pipeline=pipeline,
             due_times=due_times,

@@ -88,6 +88,11 @@ class Order:
         return self.due_ms is None or self.due_ms <= self.received_ms
 
     @property
+    def is_first_delivery(self) -> bool:
+        """Whether nothing speaks for it having been here before: neither the broker, nor the ladder."""
+        return self.is_due and not self.redelivered and not self.handed_back
+
+    @property
     def age_from_ms(self) -> int:
         """Where its age begins: its creation, or its due time if it is delayed."""
         return self.due_ms if self.due_ms is not None else self.creation.age_ms

@@ -139,8 +139,10 @@ class Pipeline:
 
     async def _deliver(self, delivery: Delivery, order: Order, turn: Turn, slot: Slot) -> None:
         """Ask the rules and do as they say, until the intent is settled or the message is no longer ours."""
+        # A first delivery is most likely unknown: the claim's own insert finds out, and spares a look-up.
+        known = Known(order, History(order.intent_id, order.digest)) if order.is_first_delivery else None
         while not slot.withdrawn:
-            known = await self._ledger.recall(order, _epoch(delivery))
+            known = known or await self._ledger.recall(order, _epoch(delivery))
             decision = rules.before(known.order, known.history, turn.opens_ms, self._clock.now_ms())
             try:
                 match decision:
@@ -156,7 +158,8 @@ class Pipeline:
             except Fenced:
                 raise
             except Conflict:
-                log.info("ledger.moved_on", **_facts(known.order))
+                log.debug("ledger.moved_on", **_facts(known.order))
+            known = None
 
     async def _attempt_in_time(self, delivery: Delivery, known: Known, turn: Turn, slot: Slot) -> bool:
         """One attempt, once one of the `delivery.concurrency` places is free, and what follows from it.

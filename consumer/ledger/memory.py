@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import replace
+from typing import Self
 
 from consumer.history import History
 from consumer.ledger import Conflict, Epoch, Fenced, Known
@@ -29,6 +30,12 @@ class MemoryLedger:
         # Digests of bodies that were met, for the intents that have no message_id to be known by.
         self._met: OrderedDict[tuple[str, bytes], None] = OrderedDict()
         self._epochs: dict[str, int] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        """Nothing to close."""
 
     async def open_lane(self, lane: str) -> Epoch:
         """See Ledger."""

@@ -13,8 +13,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
+from consumer.ledger.database import Database
 from consumer.ledger.schema import identity
 from signalq.errors import SettingsError
 
@@ -24,28 +24,19 @@ ADVISORY_LOCK = 7_305_531
 log = structlog.get_logger()
 
 
-async def migrate(engine: AsyncEngine) -> str:
+async def migrate(database: Database) -> str:
     """Bring the ledger to this version's schema; return its id. Raises SettingsError.
 
     One transaction: on SQLite it holds the write lock, on PostgreSQL an advisory lock, so two consumers that start
     together do it one after the other.
     """
-    if engine.dialect.name == "sqlite" and engine.url.database:
-        _make_folder(Path(engine.url.database).parent)
     try:
-        async with engine.begin() as connection:
-            return await connection.run_sync(_upgrade)
+        return await database.transact(_upgrade)
     except (SQLAlchemyError, OSError) as error:
         cause = getattr(error, "orig", None) or error
-        shown = engine.url.render_as_string(hide_password=True)
-        raise SettingsError(f"the ledger at {shown} can't be opened ({type(cause).__name__}: {cause})") from error
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise SettingsError(f"the ledger's folder {folder} can't be made: {error.strerror}") from None
+        raise SettingsError(
+            f"the ledger at {database.shown} can't be opened ({type(cause).__name__}: {cause})"
+        ) from error
 
 
 def _upgrade(connection: Connection) -> str:

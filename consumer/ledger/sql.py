@@ -11,19 +11,18 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any, Self, TypeVar
 
 import structlog
-from sqlalchemy import Connection, event, select, text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy import Connection, select
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from consumer.delays import backoff_s
 from consumer.history import History
 from consumer.ledger import Conflict, Epoch, Fenced, Known, statements
+from consumer.ledger.database import clock_ms, database_at
 from consumer.ledger.migrate import migrate
 from consumer.ledger.schema import identity
 from consumer.order import Order
@@ -38,12 +37,26 @@ PRUNE_ROWS_MAX = 500
 BATCH_MAX = 500
 RETRY_BASE_S = 0.1
 RETRY_MAX_S = 2.0
-SQLITE_BUSY_TIMEOUT_MS = 2_000
-CONNECT_TIMEOUT_S = 5.0
-COMMAND_TIMEOUT_S = 10.0
 
 T = TypeVar("T")
-Work = Callable[[Connection, int], Any]
+
+
+@dataclass(slots=True)
+class Transaction:
+    """What the works of one transaction share: the connection, the ledger's clock, and the epochs looked up."""
+
+    connection: Connection
+    now_ms: int
+    epochs: dict[str, int | None] = field(default_factory=dict)
+
+    def is_current(self, epoch: Epoch) -> bool:
+        """Whether nobody has become the lane's consumer since."""
+        if epoch.lane not in self.epochs:
+            self.epochs[epoch.lane] = statements.current_epoch(self.connection, epoch.lane)
+        return self.epochs[epoch.lane] == epoch.number
+
+
+Work = Callable[[Transaction], Any]
 
 log = structlog.get_logger()
 
@@ -52,24 +65,21 @@ class SqlLedger:
     """SQLite or PostgreSQL by one URL; use it as an async context manager."""
 
     def __init__(self, url: str, *, retention_days: float, observe_commit_s: Callable[[float], None]) -> None:
-        self.name = make_url(url).render_as_string(hide_password=True)
         self.ledger_id = ""
         self.why_not_writable: str | None = None
-        self._url = url
         self._retention_ms = round(retention_days * 86_400_000)
         self._observe_commit_s = observe_commit_s
         self._owner = uuid.uuid4().hex
-        # Intents without a message_id, and which message in this consumer stands for each.
-        self._holders: dict[str, str] = {}
+        self._holds = Holds()
         self._waiting: list[tuple[Work, asyncio.Future[Any]]] = []
         self._something_waits = asyncio.Event()
-        self._engine: AsyncEngine | None = None
+        self._database = database_at(url, create=True)
+        self.name = self._database.shown
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
-        """Open, or create, and upgrade the ledger. Raises SettingsError where that can't be done."""
-        self._engine = _engine(self._url)
-        self.ledger_id = await migrate(self._engine)
+        """Create or upgrade the tables. Raises SettingsError where that can't be done."""
+        self.ledger_id = await migrate(self._database)
         self._tasks = [
             asyncio.create_task(self._write(), name="ledger writer"),
             asyncio.create_task(self._keep_alive(), name="ledger alive"),
@@ -84,47 +94,43 @@ class SqlLedger:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         for _, answer in self._waiting:
             answer.cancel()
-        if self._engine is not None:
-            await self._engine.dispose()
+        await self._database.close()
 
     async def open_lane(self, lane: str) -> Epoch:
         """See Ledger."""
-        return await self._ask(lambda connection, now_ms: statements.raise_epoch(connection, now_ms, lane, self._owner))
+        return await self._ask(lambda now: statements.raise_epoch(now.connection, now.now_ms, lane, self._owner))
 
     async def recall(self, order: Order, epoch: Epoch) -> Known:
         """See Ledger."""
 
-        def work(connection: Connection, now_ms: int) -> Known:
-            others = {intent_id for intent_id, holder in self._holders.items() if holder != order.receipt}
-            found = statements.recall(connection, now_ms, order, epoch, self._owner, others)
-            if order.message_id is None:
-                self._holders[found.order.intent_id] = order.receipt
-            return found
+        def work(now: Transaction) -> Known:
+            is_held = self._holds.by_another(order)
+            known = statements.recall(now.connection, now.now_ms, order, epoch, self._owner, is_held)
+            self._holds.hold(known.order)
+            return known
 
         return await self._ask(work)
 
     def release(self, order: Order) -> None:
         """See Ledger."""
-        if self._holders.get(order.intent_id) == order.receipt:
-            del self._holders[order.intent_id]
+        self._holds.release(order)
 
     async def save(self, order: Order, history: History, epoch: Epoch | None = None) -> Known:
         """See Ledger."""
 
-        def work(connection: Connection, now_ms: int) -> str:
-            if epoch is not None and statements.current_epoch(connection, epoch.lane) != epoch.number:
-                return "fenced"
-            done = statements.save(connection, now_ms, order, history, self._owner, LEASE_MS)
-            return "saved" if done else "conflict"
+        def work(now: Transaction) -> type[Conflict] | None:
+            if epoch is not None and not now.is_current(epoch):
+                return Fenced
+            done = statements.save(now.connection, now.now_ms, order, history, self._owner, LEASE_MS)
+            return None if done else Conflict
 
-        match await self._ask(work):
-            case "fenced":
-                raise Fenced
-            case "conflict":
-                raise Conflict
+        self._holds.hold(order)
+        refused = await self._ask(work)
+        if refused is not None:
+            raise refused
         return Known(order, replace(history, version=history.version + 1))
 
-    async def _ask(self, work: Callable[[Connection, int], T]) -> T:
+    async def _ask(self, work: Callable[[Transaction], T]) -> T:
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append((work, answer))
         self._something_waits.set()
@@ -137,20 +143,29 @@ class SqlLedger:
             batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
             if not self._waiting:
                 self._something_waits.clear()
-            answers = await self._commit([work for work, _ in batch])
-            for (_, waiter), answer in zip(batch, answers, strict=True):
+            waiters = [waiter for _, waiter in batch]
+            try:
+                answers = await self._commit([work for work, _ in batch])
+            except Exception as error:  # noqa: BLE001 - a work that is wrong must not end the writer for all others
+                _fail(waiters, error)
+                continue
+            for waiter, answer in zip(waiters, answers, strict=True):
                 if not waiter.done():
                     waiter.set_result(answer)
 
     async def _commit(self, works: list[Work]) -> list[Any]:
         """One transaction for all of them, tried until it succeeds."""
+
+        def run_all(connection: Connection) -> list[Any]:
+            now = Transaction(connection, clock_ms(connection))
+            return [work(now) for work in works]
+
         failures = 0
         while True:
             began_s = time.monotonic()
             try:
-                async with self._connected().begin() as connection:
-                    answers = await connection.run_sync(_run_all, works)
-            except (SQLAlchemyError, OSError) as error:
+                answers = await self._database.transact(run_all)
+            except (DBAPIError, PoolTimeoutError, OSError) as error:
                 failures += 1
                 self._note_failure(error)
                 await asyncio.sleep(backoff_s(failures, base_s=RETRY_BASE_S, max_s=RETRY_MAX_S, fraction=1.0))
@@ -169,28 +184,42 @@ class SqlLedger:
     async def _keep_alive(self) -> None:
         while True:
             await asyncio.sleep(ALIVE_PERIOD_S)
-            await self._ask(lambda connection, now_ms: statements.keep_alive(connection, now_ms, self._owner, LEASE_MS))
+            await self._ask(lambda now: statements.keep_alive(now.connection, now.now_ms, self._owner, LEASE_MS))
 
     async def _prune(self) -> None:
         """In small steps, so that no order waits for it."""
         while True:
             pruned = await self._ask(
-                lambda connection, now_ms: statements.prune(connection, now_ms, self._retention_ms, PRUNE_ROWS_MAX)
+                lambda now: statements.prune(now.connection, now.now_ms, self._retention_ms, PRUNE_ROWS_MAX)
             )
             if pruned < PRUNE_ROWS_MAX:
                 await asyncio.sleep(PRUNE_PERIOD_S)
 
-    def _connected(self) -> AsyncEngine:
-        if self._engine is None:
-            raise RuntimeError("use SqlLedger in an async with block")
-        return self._engine
 
+class Holds:
+    """Intents without a message_id, and which message in this consumer stands for each: two equal redelivered
+    messages must not be taken for the same intent.
+    """
 
-def check_is_there(url: str) -> None:
-    """Whoever only reads a ledger must not create one. Raises SettingsError that names the file which is missing."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
-        raise SettingsError(f"there is no ledger at {parsed.database}: start `signalq consume` with it once")
+    def __init__(self) -> None:
+        self._receipt_of: dict[str, str] = {}
+        self._intent_of: dict[str, str] = {}
+
+    def hold(self, order: Order) -> None:
+        """The order's message stands for its intent, until released."""
+        if order.message_id is None:
+            self._receipt_of[order.intent_id] = order.receipt
+            self._intent_of[order.receipt] = order.intent_id
+
+    def by_another(self, order: Order) -> Callable[[str], bool]:
+        """Whether another message than the order's stands for an intent."""
+        return lambda intent_id: self._receipt_of.get(intent_id, order.receipt) != order.receipt
+
+    def release(self, order: Order) -> None:
+        """The order's message is out of the consumer's hands."""
+        intent_id = self._intent_of.pop(order.receipt, None)
+        if intent_id is not None:
+            self._receipt_of.pop(intent_id, None)
 
 
 async def read_mark(url: str) -> LedgerMark:
@@ -198,53 +227,21 @@ async def read_mark(url: str) -> LedgerMark:
 
     Raises SettingsError that names the place where there is none.
     """
-    check_is_there(url)
-    shown = make_url(url).render_as_string(hide_password=True)
-    engine = _engine(url)
+    database = database_at(url, create=False)
     try:
-        async with engine.connect() as connection:
-            ledger_id = (await connection.execute(select(identity.c.ledger_id))).scalar()
+        ledger_id = await database.transact(
+            lambda connection: connection.execute(select(identity.c.ledger_id)).scalar()
+        )
     except (SQLAlchemyError, OSError) as error:
-        raise SettingsError(f"there is no ledger at {shown} ({type(error).__name__})") from error
+        raise SettingsError(f"there is no ledger at {database.shown} ({type(error).__name__})") from error
     finally:
-        await engine.dispose()
+        await database.close()
     if ledger_id is None:
-        raise SettingsError(f"the ledger at {shown} is empty: start `signalq consume` with it once")
-    return LedgerMark(str(ledger_id), shown)
+        raise SettingsError(f"the ledger at {database.shown} is empty: start `signalq consume` with it once")
+    return LedgerMark(str(ledger_id), database.shown)
 
 
-def _run_all(connection: Connection, works: list[Work]) -> list[Any]:
-    now_ms = _now_ms(connection)
-    return [work(connection, now_ms) for work in works]
-
-
-def _now_ms(connection: Connection) -> int:
-    """The ledger's clock: the database server's, which all its consumers share; a file's is this machine's."""
-    if connection.dialect.name == "postgresql":
-        return int(connection.execute(text("SELECT extract(epoch FROM clock_timestamp()) * 1000")).scalar_one())
-    return time.time_ns() // 1_000_000
-
-
-def _engine(url: str) -> AsyncEngine:
-    timeouts = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S}
-    is_postgresql = make_url(url).get_backend_name() == "postgresql"
-    engine = create_async_engine(url, pool_size=1, max_overflow=0, connect_args=timeouts if is_postgresql else {})
-    if engine.dialect.name == "sqlite":
-        event.listen(engine.sync_engine, "connect", _set_up_sqlite)
-        event.listen(engine.sync_engine, "begin", _begin_immediately)
-    return engine
-
-
-def _set_up_sqlite(connection: Any, _record: object) -> None:
-    """WAL with FULL: a commit that returned is on disk (https://sqlite.org/pragma.html#pragma_synchronous)."""
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = FULL")
-    cursor.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS}")
-    cursor.close()
-
-
-def _begin_immediately(connection: Connection) -> None:
-    """Take the write lock first: a read that turns into a write could otherwise fail half way."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+def _fail(waiters: list[asyncio.Future[Any]], error: Exception) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_exception(error)

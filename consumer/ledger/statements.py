@@ -6,7 +6,7 @@ that the other saves in the same transaction are not undone.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -71,18 +71,18 @@ _step = (
 
 
 def recall(
-    connection: Connection, now_ms: int, order: Order, epoch: Epoch, owner: str, others: Collection[str]
+    connection: Connection, now_ms: int, order: Order, epoch: Epoch, owner: str, is_held: Callable[[str], bool]
 ) -> Known:
     """What is known of the order's intent; for one without a message_id, by its bytes where it came redelivered.
 
-    `others` are the intents that other messages in this consumer stand for. An intent whose creation nobody dated
+    `is_held` says whether another message in this consumer stands for an intent. An intent whose creation nobody dated
     has its first receipt kept.
     """
     row = connection.execute(_by_identity, {"strategy": order.strategy, "intent_id": order.intent_id}).first()
     if row is not None:
         return _known(order, row, owner, now_ms)
     if order.message_id is None and order.redelivered:
-        return _recall_by_bytes(connection, now_ms, order, epoch, owner, others)
+        return _recall_by_bytes(connection, now_ms, order, epoch, owner, is_held)
     history = History(order.intent_id, order.digest)
     if order.message_id is not None and order.creation.pinned and save(connection, now_ms, order, history, owner, 0):
         history = replace(history, version=1)
@@ -90,7 +90,7 @@ def recall(
 
 
 def _recall_by_bytes(
-    connection: Connection, now_ms: int, order: Order, epoch: Epoch, owner: str, others: Collection[str]
+    connection: Connection, now_ms: int, order: Order, epoch: Epoch, owner: str, is_held: Callable[[str], bool]
 ) -> Known:
     """Equal bodies without an identity can be exchanged for each other. One that can't have been acknowledged is
     surely among what comes redelivered: this message may be taken for it. One that may have been acknowledged, or
@@ -99,7 +99,7 @@ def _recall_by_bytes(
     again = False
     since_ms = (epoch.alive_before_ms or 0) - LAST_ACKS_MS
     for row in connection.execute(_by_digest, {"strategy": order.strategy, "digest": order.digest}):
-        if row.intent_id in others:
+        if is_held(row.intent_id):
             continue
         if row.status in SURELY_UNACKED:
             return _known(order, row, owner, now_ms)

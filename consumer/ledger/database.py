@@ -1,0 +1,127 @@
+"""One connection to SQLite or PostgreSQL, and whole transactions on it.
+
+SQLite runs in a thread of its own: one hop a transaction (a driver that hops for every statement costs more than the
+statements). PostgreSQL runs on the event loop, by asyncpg. What is asked is the same synchronous code on both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from signalq.errors import SettingsError
+
+SQLITE_BUSY_TIMEOUT_MS = 2_000
+CONNECT_TIMEOUT_S = 5.0
+COMMAND_TIMEOUT_S = 10.0
+
+T = TypeVar("T")
+
+
+class Database(Protocol):
+    """Where the ledger is; `shown` is its URL without the password."""
+
+    shown: str
+
+    async def transact(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in one transaction and commit it. Raises SQLAlchemyError or OSError; then nothing happened."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connection."""
+        ...
+
+
+def database_at(url: str, *, create: bool) -> Database:
+    """The database of a ledger.url. Raises SettingsError where a file is missing and `create` is not given."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return SqliteDatabase(parsed, create=create)
+    return PostgresDatabase(parsed)
+
+
+class SqliteDatabase:
+    """A file, in WAL mode with synchronous FULL: a commit that returned is on disk."""
+
+    def __init__(self, url: URL, *, create: bool) -> None:
+        file = Path(url.database or "")
+        if create:
+            _make_folder(file.parent)
+        elif not file.is_file():
+            raise SettingsError(f"there is no ledger at {file}: start `signalq consume` with it once")
+        self.shown = url.render_as_string(hide_password=True)
+        self._engine: Engine = create_engine(url.set(drivername="sqlite+pysqlite"), pool_size=1, max_overflow=0)
+        event.listen(self._engine, "connect", _set_up_sqlite)
+        event.listen(self._engine, "begin", _begin_immediately)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+
+    async def transact(self, work: Callable[[Connection], T]) -> T:
+        """See Database."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
+
+    def _transact(self, work: Callable[[Connection], T]) -> T:
+        with self._engine.begin() as connection:
+            return work(connection)
+
+    async def close(self) -> None:
+        """See Database."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
+        self._thread.shutdown(wait=False)
+
+
+class PostgresDatabase:
+    """A PostgreSQL server, for consumers on several machines."""
+
+    def __init__(self, url: URL) -> None:
+        self.shown = url.render_as_string(hide_password=True)
+        timeouts = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S}
+        self._engine: AsyncEngine = create_async_engine(url, pool_size=1, max_overflow=0, connect_args=timeouts)
+
+    async def transact(self, work: Callable[[Connection], T]) -> T:
+        """See Database."""
+        async with self._engine.begin() as connection:
+            return await connection.run_sync(work)
+
+    async def close(self) -> None:
+        """See Database."""
+        await self._engine.dispose()
+
+
+def clock_ms(connection: Connection) -> int:
+    """The ledger's clock: the database server's, which all its consumers share; a file's is this machine's."""
+    if connection.dialect.name == "postgresql":
+        return int(connection.execute(_SERVER_CLOCK).scalar_one())
+    return time.time_ns() // 1_000_000
+
+
+_SERVER_CLOCK = text("SELECT extract(epoch FROM clock_timestamp()) * 1000")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise SettingsError(f"the ledger's folder {folder} can't be made: {error.strerror}") from None
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:
+    """WAL with FULL (https://sqlite.org/pragma.html#pragma_synchronous); transactions begin where we say."""
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS}")
+    cursor.close()
+
+
+def _begin_immediately(connection: Connection) -> None:
+    """Take the write lock first: a read that turns into a write could otherwise fail half way."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
