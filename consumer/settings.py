@@ -12,10 +12,11 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as UnparsableVariable
 
 from signalq.errors import SettingsError
 from signalq.intent import nearest_name
@@ -88,7 +89,7 @@ class Broker(Section):
     @field_validator("url")
     @classmethod
     def _is_amqp(cls, value: SecretStr) -> SecretStr:
-        parts = urlsplit(value.get_secret_value())
+        parts = _parts_of(value.get_secret_value())
         if parts.scheme not in {"amqp", "amqps"} or not parts.hostname:
             raise ValueError("must be an amqp:// or amqps:// URL with a host")
         return value
@@ -110,9 +111,19 @@ class Webhook(Section):
         return self
 
 
+def _parts_of(url: str) -> SplitResult:
+    """The parts of a URL, its port looked at too. Raises ValueError, without quoting anything of it."""
+    parts = urlsplit(url)
+    try:
+        _ = parts.port
+    except ValueError:
+        raise ValueError("url has a port that is no number from 0 to 65535") from None
+    return parts
+
+
 def check_webhook_url(url: str, *, allow_plain_http: bool) -> None:
     """Orders carry tokens: plain http only to this machine, unless it is allowed. Raises ValueError."""
-    parts = urlsplit(url)
+    parts = _parts_of(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("url must be an https:// URL with a host")
     if parts.username or parts.password:
@@ -286,7 +297,11 @@ class Settings(BaseSettings):
         urls = (self.broker.url, self.ledger.url)
         passwords = [urlsplit(url.get_secret_value()).password for url in urls]
         tokens = [connector.token for connector in self.connectors.values()]
-        found = [*passwords, *(secret.get_secret_value() for secret in [self.ops.token, *tokens] if secret)]
+        found = [
+            *passwords,
+            *(unquote(password or "") for password in passwords),
+            *(secret.get_secret_value() for secret in [self.ops.token, *tokens] if secret),
+        ]
         # RabbitMQ's well-known default is no secret, and "guest" is a word that logs need.
         return [value for value in found if value and value != "guest"]
 
@@ -302,6 +317,8 @@ def load_settings(path: Path | None = None) -> Settings:
         return Settings(**(_without_overridden_secrets(_read_file(named), os.environ) if named else {}))
     except ValidationError as error:
         raise SettingsError(_sentence(error)) from None
+    except UnparsableVariable as error:
+        raise SettingsError(f"{error}: in the environment, lists and tables are written as JSON") from None
 
 
 def _read_file(path: Path) -> dict[str, Any]:

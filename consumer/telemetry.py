@@ -69,15 +69,15 @@ class _Masker:
     def __call__(self, _logger: object, _method: str, event: EventDict) -> EventDict:
         for key, value in event.items():
             if isinstance(value, str):
-                event[key] = self._clean(value)
+                event[key] = self._clean(value, lines=key == "exception")
         return event
 
-    def _clean(self, text: str) -> str:
+    def _clean(self, text: str, *, lines: bool) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         if text.isprintable():
             return text
-        return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+        return "".join(c if c.isprintable() or (lines and c == "\n") else ascii(c)[1:-1] for c in text)
 
 
 class Metrics:

@@ -63,7 +63,7 @@ def retry_after_s(value: str | None, now: datetime) -> float | None:
         return None
     text = value.strip()
     if text.isascii() and text.isdigit():
-        return float(text[:RETRY_AFTER_DIGITS_MAX])
+        return float(text.lstrip("0")[:RETRY_AFTER_DIGITS_MAX] or "0")
     try:
         date = parsedate_to_datetime(text)
     except (ValueError, TypeError, OverflowError):

@@ -14,13 +14,14 @@ import pytest_asyncio
 from aio_pika.abc import AbstractConnection
 from yarl import URL
 
-from deploy.local import PrivateRabbitMQ
+from deploy.local import PrivatePostgres, PrivateRabbitMQ
 from signalq import OrderPublisher
 from signalq.amqp.connection import connect
 from signalq.amqp.topology import Topology
 from signalq.names import Names
 from tests.support.amqp import plain_channel
 from tests.support.broker import STRATEGY, URL_VARIABLE, Broker, private_broker, running_broker
+from tests.support.postgres import fresh_database, private_postgres
 from tests.support.proxy import Proxy
 from tests.support.webhook import Webhook
 
@@ -55,6 +56,27 @@ def mortal_broker() -> Iterator[PrivateRabbitMQ]:
         pytest.skip(f"kills a broker, which only a private one allows: unset {URL_VARIABLE}")
     with private_broker() as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PrivatePostgres]:
+    """A PostgreSQL for the whole run. Skips (in CI: fails) where none is to be had."""
+    with private_postgres() as running:
+        yield running
+
+
+@pytest.fixture
+def mortal_postgres() -> Iterator[PrivatePostgres]:
+    """A private server for one test alone (1 s to start), which it may `kill`, `stop(keep_data=True)` and `start`."""
+    with private_postgres() as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def postgres_url(postgres: PrivatePostgres) -> AsyncIterator[str]:
+    """The URL of a database for one test alone, dropped after it."""
+    async with fresh_database(postgres) as url:
+        yield url
 
 
 @pytest_asyncio.fixture

@@ -1,22 +1,38 @@
-"""A private RabbitMQ node on this machine, for the demo, the tests and the benchmarks.
+"""A private RabbitMQ node, and a private PostgreSQL, on this machine: for the demo, the tests and the benchmarks.
 
 Only the standard library, and nothing of the project: it also runs before anything is installed.
 
     say = print
-    with PrivateRabbitMQ(ensure_installed(say)) as broker:
-        connect(broker.url)
+    with PrivateRabbitMQ(ensure_installed(say)) as broker, PrivatePostgres(ensure_postgres_installed(say)) as postgres:
+        connect(broker.url, postgres.url)
 """
 
-from deploy.local.errors import BrokerFailed, BrokerUnavailable, PrivateBrokerError
+from deploy.local.errors import (
+    BrokerFailed,
+    BrokerUnavailable,
+    FetchFailed,
+    PostgresFailed,
+    PostgresUnavailable,
+    PrivateBrokerError,
+)
 from deploy.local.install import Installation, ensure_installed, find_installation
+from deploy.local.postgres import PrivatePostgres
+from deploy.local.postgres_install import PostgresInstallation, ensure_postgres_installed, find_postgres
 from deploy.local.rabbitmq import PrivateRabbitMQ
 
 __all__ = [
     "BrokerFailed",
     "BrokerUnavailable",
+    "FetchFailed",
     "Installation",
+    "PostgresFailed",
+    "PostgresInstallation",
+    "PostgresUnavailable",
     "PrivateBrokerError",
+    "PrivatePostgres",
     "PrivateRabbitMQ",
     "ensure_installed",
+    "ensure_postgres_installed",
     "find_installation",
+    "find_postgres",
 ]

@@ -1,4 +1,4 @@
-"""`python -m deploy.local`: run a private RabbitMQ in the foreground, or only fetch the server."""
+"""`python -m deploy.local`: run a private RabbitMQ in the foreground, or only fetch a server."""
 
 import argparse
 import json
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from deploy.local.errors import BrokerFailed, PrivateBrokerError
 from deploy.local.install import ensure_installed
+from deploy.local.postgres_install import ensure_postgres_installed
 from deploy.local.rabbitmq import PrivateRabbitMQ
 
 _WATCH_INTERVAL_S = 1.0
@@ -20,14 +21,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         if options.command == "install":
-            installation = ensure_installed(_say)
-            sys.stdout.write(f"{installation.scripts}\n")
+            sys.stdout.write(f"{_install(options.server)}\n")
         else:
             _run(options.folder, options.config, as_json=options.json)
     except PrivateBrokerError as error:
         _say(str(error))
         return 1
     return 0
+
+
+def _install(server: str) -> Path:
+    if server == "postgres":
+        return ensure_postgres_installed(_say).programs
+    return ensure_installed(_say).scripts
 
 
 def _run(folder: Path | None, configuration: Sequence[str], *, as_json: bool) -> None:
@@ -51,7 +57,8 @@ def _parser() -> argparse.ArgumentParser:
         description="A private RabbitMQ node on this machine: its own ports, folders and name, on 127.0.0.1 only.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    commands.add_parser("install", help="fetch a RabbitMQ server if there is none, and print where it is")
+    install = commands.add_parser("install", help="fetch a server if there is none, and print where it is")
+    install.add_argument("server", nargs="?", choices=("rabbitmq", "postgres"), default="rabbitmq")
     run = commands.add_parser("run", help="run a node and print its URL; SIGTERM or Ctrl-C stops it")
     run.add_argument("--json", action="store_true", help="print one JSON object: url, port, pid, log")
     run.add_argument("--folder", type=Path, help="keep its messages here (default: a temporary folder)")

@@ -1,4 +1,4 @@
-"""RabbitMQ from Debian's or Ubuntu's own packages: installed by apt, or unpacked by anybody.
+"""RabbitMQ and PostgreSQL from Debian's or Ubuntu's own packages: installed by apt, or unpacked by anybody.
 
 Both judge by what came out, not by `apt-get update`'s exit status: one broken third-party source makes that
 fail, and is no reason to give up.
@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from deploy.local.errors import BrokerUnavailable
+from deploy.local.errors import FetchFailed
 
 Say = Callable[[str], None]
 
@@ -26,6 +26,11 @@ LOCK_TIMEOUT_S = 120
 
 _PACKAGE = "rabbitmq-server"
 _OURS = re.compile(r"^Package: (erlang-|rabbitmq-server$)", re.MULTILINE)
+_POSTGRES = "postgresql"
+_POSTGRES_OURS = re.compile(r"^Package: postgresql(-.*)?$", re.MULTILINE)
+# The server and its libraries. Not what makes clusters and wrappers (postgresql-common and its Perl), nor the
+# compiler for queries, which is larger than all the rest and only loaded with `jit = on`.
+_POSTGRES_NEEDED = re.compile(r"postgresql-\d+|lib(?!llvm|z3-|.*-perl$).*")
 _TO_INSTALL = re.compile(r"^Inst (\S+)", re.MULTILINE)
 _ROOTDIR = re.compile(r"\bROOTDIR=/usr/lib/erlang\b")
 # Erlang's own folder, seen from its `erl`: so the unpacked folder can be moved, and is whole after one rename.
@@ -48,7 +53,7 @@ def privilege() -> Sequence[str] | None:
 
 
 def install(privilege: Sequence[str], say: Say) -> None:
-    """Install the server for the whole system; raises BrokerUnavailable with apt's last words."""
+    """Install the server for the whole system; raises FetchFailed with apt's last words."""
     say("installing RabbitMQ with apt (about a minute at most)")
     apt = [*privilege, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-y"]
     apt += ["-o", f"DPkg::Lock::Timeout={LOCK_TIMEOUT_S}"]
@@ -59,25 +64,39 @@ def install(privilege: Sequence[str], say: Say) -> None:
     _run([*apt, "update"])
     result = _run(command)
     if result.returncode != 0:
-        raise BrokerUnavailable(f"apt could not install {_PACKAGE} ({_last_line(result.stderr)})")
+        raise FetchFailed(f"apt could not install {_PACKAGE} ({_last_line(result.stderr)})")
 
 
 def unpack(cache: Path, say: Say) -> None:
     """Unpack the server and what it needs that is not installed into `cache`, without any right to install.
 
     All of it appears at once, by a rename, after its Erlang has run: a half-finished one is never taken for whole.
-    Raises BrokerUnavailable where the packages cannot be had or do not run here.
+    Raises FetchFailed where the packages cannot be had or do not run here.
     """
     if re.search(r"\s", str(cache)):
         # rabbitmq-env uses its own path unquoted.
-        raise BrokerUnavailable(f"RabbitMQ's scripts cannot run from a path with spaces ({cache}; see XDG_CACHE_HOME)")
+        raise FetchFailed(f"RabbitMQ's scripts cannot run from a path with spaces ({cache}; see XDG_CACHE_HOME)")
     say(f"unpacking RabbitMQ into {cache} (about a minute at most)")
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="unpacking-", dir=cache) as staging:
         root = Path(staging) / UNPACKED
-        _unpack_into(root, Path(staging))
+        _unpack_into(root, Path(staging), _PACKAGE, _OURS)
         _make_movable(root / "usr/lib/erlang/bin/erl")
         _try_erlang(root)
+        _move_into_place(root, cache / UNPACKED)
+
+
+def unpack_postgres(cache: Path, say: Say) -> None:
+    """Unpack PostgreSQL's server into `cache`, as `unpack` does RabbitMQ's; raises FetchFailed.
+
+    Also the choice for root: the package itself would make a cluster in /var/lib, and start it on port 5432.
+    """
+    say(f"unpacking PostgreSQL into {cache} (about a minute at most)")
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="unpacking-", dir=cache) as staging:
+        root = Path(staging) / UNPACKED
+        _unpack_into(root, Path(staging), _POSTGRES, _POSTGRES_OURS, _POSTGRES_NEEDED)
+        _try_postgres(root)
         _move_into_place(root, cache / UNPACKED)
 
 
@@ -86,27 +105,29 @@ def libraries(root: Path) -> tuple[Path, ...]:
     return tuple(sorted([*root.glob("usr/lib/*-linux-*"), *root.glob("lib/*-linux-*")]))
 
 
-def _unpack_into(root: Path, staging: Path) -> None:
-    apt = _own_apt(staging)
+def _unpack_into(
+    root: Path, staging: Path, package: str, ours: re.Pattern[str], needed: re.Pattern[str] = re.compile(".*")
+) -> None:
+    apt = _own_apt(staging, ours)
     update = _run([*apt, "update"])
-    simulation = _run([*apt, "--simulate", "--no-install-recommends", "install", _PACKAGE])
+    simulation = _run([*apt, "--simulate", "--no-install-recommends", "install", package])
     names = _TO_INSTALL.findall(simulation.stdout)
-    if simulation.returncode != 0 or _PACKAGE not in names:
+    if simulation.returncode != 0 or package not in names:
         words = _last_line(simulation.stderr + update.stderr)
-        raise BrokerUnavailable(f"apt knows no {_PACKAGE} that fits this system ({words})")
+        raise FetchFailed(f"apt knows no {package} that fits this system ({words})")
     archives = staging / "archives"
     archives.mkdir()
-    download = _run([*apt, "download", *names], folder=archives)
+    download = _run([*apt, "download", *filter(needed.fullmatch, names)], folder=archives)
     if download.returncode != 0:
-        raise BrokerUnavailable(f"apt could not download {_PACKAGE} ({_last_line(download.stderr)})")
+        raise FetchFailed(f"apt could not download {package} ({_last_line(download.stderr)})")
     for archive in sorted(archives.glob("*.deb")):
         extraction = _run(["dpkg-deb", "--extract", str(archive), str(root)])
         if extraction.returncode != 0:
-            raise BrokerUnavailable(f"{archive.name} could not be unpacked ({_last_line(extraction.stderr)})")
+            raise FetchFailed(f"{archive.name} could not be unpacked ({_last_line(extraction.stderr)})")
 
 
-def _own_apt(staging: Path) -> list[str]:
-    """apt-get with lists and a cache of its own, and with a record of what is installed but no RabbitMQ in it.
+def _own_apt(staging: Path, ours: re.Pattern[str]) -> list[str]:
+    """apt-get with lists and a cache of its own, and with a record of what is installed without what is `ours`.
 
     So it needs no rights, never minds missing or stale lists, and names exactly what this system lacks.
     """
@@ -114,7 +135,7 @@ def _own_apt(staging: Path) -> list[str]:
         (staging / folder).mkdir(parents=True)
     stanzas = Path("/var/lib/dpkg/status").read_text("utf-8", errors="replace").split("\n\n")
     status = staging / "status"
-    status.write_text("\n\n".join(stanza for stanza in stanzas if not _OURS.search(stanza)), "utf-8")
+    status.write_text("\n\n".join(stanza for stanza in stanzas if not ours.search(stanza)), "utf-8")
     options = {
         "Dir::State": staging / "state",
         "Dir::State::status": status,
@@ -126,7 +147,7 @@ def _own_apt(staging: Path) -> list[str]:
 
 def _make_movable(erl: Path) -> None:
     if not erl.is_file():
-        raise BrokerUnavailable("Debian's Erlang has no bin/erl where it was expected")
+        raise FetchFailed("Debian's Erlang has no bin/erl where it was expected")
     erl.write_text(_ROOTDIR.sub(lambda _: _OWN_ROOTDIR, erl.read_text("utf-8")), "utf-8")
 
 
@@ -139,7 +160,19 @@ def _try_erlang(root: Path) -> None:
         environment={**os.environ, "LD_LIBRARY_PATH": path, "ERL_CRASH_DUMP_SECONDS": "0"},
     )
     if trial.returncode != 0:
-        raise BrokerUnavailable(f"the unpacked Erlang does not run here ({_last_line(trial.stderr + trial.stdout)})")
+        raise FetchFailed(f"the unpacked Erlang does not run here ({_last_line(trial.stderr + trial.stdout)})")
+
+
+def _try_postgres(root: Path) -> None:
+    """Ask each program for its version, which loads all its libraries."""
+    path = os.pathsep.join(str(folder) for folder in libraries(root))
+    for name in ("postgres", "initdb"):
+        program = next(root.glob(f"usr/lib/postgresql/*/bin/{name}"), None)
+        if program is None:
+            raise FetchFailed(f"Debian's PostgreSQL has no bin/{name} where it was expected")
+        trial = _run([str(program), "--version"], environment={**os.environ, "LD_LIBRARY_PATH": path})
+        if trial.returncode != 0:
+            raise FetchFailed(f"the unpacked PostgreSQL does not run here ({_last_line(trial.stderr)})")
 
 
 def _move_into_place(root: Path, place: Path) -> None:
@@ -167,7 +200,7 @@ def _run(
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise BrokerUnavailable(f"{Path(command[0]).name} took more than {APT_TIMEOUT_S:.0f} s") from error
+        raise FetchFailed(f"{Path(command[0]).name} took more than {APT_TIMEOUT_S:.0f} s") from error
 
 
 def _last_line(words: str) -> str:

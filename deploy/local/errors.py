@@ -1,8 +1,12 @@
-"""What can go wrong with a private broker: none to be had, or one that fails."""
+"""What can go wrong with a private server: none to be had, or one that fails."""
 
 
 class PrivateBrokerError(Exception):
     """The root of what `deploy.local` raises."""
+
+
+class FetchFailed(PrivateBrokerError):
+    """A server's packages could not be had, or do not run here; the message says why."""
 
 
 class BrokerUnavailable(PrivateBrokerError):
@@ -19,3 +23,14 @@ class BrokerUnavailable(PrivateBrokerError):
 
 class BrokerFailed(PrivateBrokerError):
     """The private node did not start, died, or refused a rabbitmqctl command; the message holds its words."""
+
+
+class PostgresUnavailable(PrivateBrokerError):
+    """No PostgreSQL server is on this machine, and none could be fetched; the message says what to do."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}: install PostgreSQL's server (on macOS: `brew install postgresql@17`).")
+
+
+class PostgresFailed(PrivateBrokerError):
+    """The private PostgreSQL did not start, or died; the message holds its words."""

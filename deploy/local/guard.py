@@ -1,4 +1,4 @@
-"""The guard: a small process that owns a private node's processes and outlives whoever asked for them.
+"""The guard: a small process that owns a private server's processes and outlives whoever asked for them.
 
 A node must not stay behind when its test run is killed with SIGKILL. So the node is not our child but the
 guard's, and the guard reads its orders from a pipe whose other end only we hold. When we die, in any way, the
@@ -37,7 +37,10 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the guard is to run, and what to remove in the end."""
+    """What the guard is to run, and what to remove in the end.
+
+    `epmd` is empty where the server needs none. `user` (uid and gid) is who the server runs as, where that is not us.
+    """
 
     epmd: list[str]
     server: list[str]
@@ -46,6 +49,8 @@ class Plan:
     log: str
     folder_is_temporary: bool
     stop_timeout_s: float = STOP_TIMEOUT_S
+    stop_signal: int = signal.SIGTERM
+    user: tuple[int, int] | None = None
 
 
 class Guard:
@@ -72,7 +77,7 @@ class Guard:
         return self._order("poll") == "running"
 
     def stop(self) -> None:
-        """Stop the node: SIGTERM, and after a bound SIGKILL. Nothing of it is left on return."""
+        """Stop the node: its stop signal, and after a bound SIGKILL. Nothing of it is left on return."""
         self._order("stop")
 
     def kill(self) -> None:
@@ -122,7 +127,7 @@ class _Node:
         if self._server is not None:
             # The server may have ended just now, by itself.
             with contextlib.suppress(ProcessLookupError):
-                self._server.terminate()
+                self._server.send_signal(self._plan.stop_signal)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._server.wait(self._plan.stop_timeout_s)
         return self._kill()
@@ -130,7 +135,8 @@ class _Node:
     def _start(self) -> str:
         self._kill()  # of a node that died by itself, helpers may be left
         # An epmd of our own making, in the foreground: one that Erlang starts would be a daemon.
-        self._epmd = self._spawn(self._plan.epmd)
+        if self._plan.epmd:
+            self._epmd = self._spawn(self._plan.epmd)
         self._server = self._spawn(self._plan.server)
         return str(self._server.pid)
 
@@ -157,8 +163,9 @@ class _Node:
                 os.waitpid(pid, os.WNOHANG)
 
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
+        user, group = self._plan.user or (None, None)
         with Path(self._plan.log).open("ab") as log:
-            return subprocess.Popen(  # noqa: S603 - built by rabbitmq.py, without a shell
+            return subprocess.Popen(  # noqa: S603 - built by rabbitmq.py or postgres.py
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -166,7 +173,11 @@ class _Node:
                 cwd=self._plan.folder,
                 env=self._plan.environment,
                 start_new_session=True,
-                preexec_fn=_die_with_guard,  # noqa: PLW1509 - safe: the guard has a single thread
+                user=user,
+                group=group,
+                extra_groups=None if user is None else [],
+                # Runs after the change of user, which would undo it. Safe: the guard has a single thread.
+                preexec_fn=_die_with_guard,  # noqa: PLW1509
             )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from deploy.local import debian
 from deploy.local.debian import Say
-from deploy.local.errors import BrokerUnavailable
+from deploy.local.errors import BrokerUnavailable, FetchFailed
 
 # The scripts of the server itself. Debian's own wrapper in /usr/sbin is not among them: it insists on the
 # user `rabbitmq`. In this order: Debian and Fedora, Homebrew (ARM, Intel), the official container image.
@@ -69,24 +69,27 @@ def ensure_installed(say: Say, *, system: bool = True, cache: Path | None = None
     cache = cache or cache_folder()
     found = find_installation(system=system, cache=cache)
     if found is None:
-        _fetch(say, cache, system=system)
+        try:
+            _fetch(say, cache, system=system)
+        except FetchFailed as error:
+            raise BrokerUnavailable(str(error)) from error
         found = find_installation(system=system, cache=cache)
     if found is None:
         raise BrokerUnavailable("RabbitMQ was fetched, but its programs are not where Debian puts them")
     return found
 
 
-def cache_folder() -> Path:
+def cache_folder(server: str = "rabbitmq") -> Path:
     """Where unpacked servers lie: `$XDG_CACHE_HOME/signalq/rabbitmq`, or below `~/.cache`."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG base directory specification: a relative path is to be ignored.
     root = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
-    return root / "signalq" / "rabbitmq"
+    return root / "signalq" / server
 
 
 def _fetch(say: Say, cache: Path, *, system: bool) -> None:
     if not debian.is_here():
-        raise BrokerUnavailable("there is no RabbitMQ server here, and no apt to get one with")
+        raise FetchFailed("there is no RabbitMQ server here, and no apt to get one with")
     privilege = debian.privilege() if system and not Path("/sbin/init").exists() else None
     if privilege is None:
         debian.unpack(cache, say)

@@ -67,13 +67,18 @@ class NodeFiles:
 
 
 def choose_ports() -> Ports:
-    """Three free ports; other programs may still take one before the node does, which its start would report."""
+    """Three free ports."""
+    return Ports(*free_ports(3))
+
+
+def free_ports(count: int) -> list[int]:
+    """Free ports; other programs may still take one before a server does, which its start would report."""
     chosen: list[int] = []
     candidates = random.sample(range(PORT_MIN, PORT_MAX + 1), k=200)
     for port in candidates:
-        if len(chosen) < 3 and _is_free(port):
+        if len(chosen) < count and _is_free(port):
             chosen.append(port)
-    return Ports(*chosen)
+    return chosen
 
 
 def prepare(folder: Path, ports: Ports, configuration: Sequence[str]) -> NodeFiles:

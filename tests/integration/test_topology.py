@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aio_pika.abc import AbstractConnection
 from pamqp.commands import Basic
+from yarl import URL
 
 from signalq.amqp.topology import QueueDepth, Topology, ladder_entry, queue_depth
 from signalq.errors import TopologyError
@@ -107,7 +108,7 @@ async def test_at_level_0_a_message_lands_in_due_after_a_second_as_it_was(broker
         content_type="application/json",
         delivery_mode=2,
         message_id="id-1",
-        user_id="guest",
+        user_id=URL(broker.url).user or "guest",
         app_id="momentum",
         timestamp=datetime.fromtimestamp(1_700_000_000, tz=UTC),
         headers={"signalq-created-ms": 1_700_000_000_123, "traceparent": "00-a-b-01", "mine": 0.1},

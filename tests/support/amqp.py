@@ -89,23 +89,26 @@ async def drain(url: str, queue: str, count: int | None = None, *, timeout_s: fl
     Raises AssertionError where fewer came within `timeout_s`: on a queue with a single active consumer none comes
     while another consumer is the active one.
     """
-    taken: list[Message] = []
     async with plain_channel(url) as channel:
         wanted = count if count is not None else (await _declared(channel, queue)).message_count or 0
-        if wanted:
-            await _take(channel, queue, wanted, taken, timeout_s)
-    return taken
+        return await _take(channel, queue, wanted, timeout_s) if wanted else []
 
 
-async def _take(channel: AbstractChannel, queue: str, wanted: int, taken: list[Message], timeout_s: float) -> None:
+async def _take(channel: AbstractChannel, queue: str, wanted: int, timeout_s: float) -> list[Message]:
+    received: list[Message] = []
+    acknowledged: list[int] = []
+
     async def take(message: DeliveredMessage) -> None:
-        if len(taken) < wanted:
-            taken.append(_message(message))
+        received.append(_message(message))
+        if len(received) <= wanted:
             await channel.basic_ack(message.delivery_tag or 0)
+            acknowledged.append(len(received))
 
     await channel.basic_qos(prefetch_count=min(wanted, PREFETCH))
     await channel.basic_consume(queue, take, timeout=ANSWER_TIMEOUT_S)
-    await wait_until(lambda: len(taken) == wanted, timeout_s, what=f"{wanted} messages in {queue}")
+    # Until the last ack is written, not only received: the connection is closed next.
+    await wait_until(lambda: len(acknowledged) == wanted, timeout_s, what=f"{wanted} messages in {queue}")
+    return received[:wanted]
 
 
 def _message(message: DeliveredMessage) -> Message:

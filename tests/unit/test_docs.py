@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
+from pydantic import SecretStr
 
 import signalq
 from consumer.history import Reason
@@ -77,7 +78,7 @@ def shown_default(key: str) -> str:
     section, name = key.split(".", 1)[0], key.rsplit(".", 1)[1]
     field = SECTIONS[section].model_fields.get(name)
     default = field.default if field is not None else None
-    if hasattr(default, "get_secret_value"):
+    if isinstance(default, SecretStr):
         default = default.get_secret_value()
     if default is None:
         return "none"
@@ -203,7 +204,7 @@ def test_the_documented_labels_are_those_of_the_metric() -> None:
         if labels:
             metrics[name].labels(**dict.fromkeys(labels, "x"))
         else:
-            assert list(metrics[name].collect())[0].samples, f"{name} has labels that are not documented"
+            assert next(iter(metrics[name].collect())).samples, f"{name} has labels that are not documented"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)

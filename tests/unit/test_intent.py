@@ -169,6 +169,13 @@ def test_an_unknown_field_is_refused_with_the_nearest_known_one(name: str, neare
     assert message == f"is not a field of an intent, the nearest is {nearest}"
 
 
+def test_pythons_spelling_of_a_field_is_unknown_in_json() -> None:
+    with pytest.raises(InvalidIntent) as refusal:
+        intent_from_body(b'{"connector_name":"main","action":"cancel","client_order_id":"c"}')
+    named = {problem.field for problem in refusal.value.problems}
+    assert named == {"connectorName", "connector_name", "clientOrderId", "client_order_id"}
+
+
 def test_an_unknown_field_is_refused_even_as_null() -> None:
     assert problem_of(body_of(precent=None))[0] == "precent"
 

@@ -1,0 +1,156 @@
+"""What every fault test plays in: a producer, consumers on one ledger, a webhook, and the accountant who watches."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import time
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import aiohttp
+import aiormq
+
+from signalq.amqp.topology import Topology
+from signalq.names import Names
+from tests.support.accountant import Account, Accountant
+from tests.support.amqp import plain_channel
+from tests.support.consumer import Consumer
+from tests.support.intents import Intent, Producer
+from tests.support.waiting import wait_until
+from tests.support.webhook import Answer, Behaviour, Order, Webhook
+
+WEBHOOK_TIMEOUT_S = 1.5
+# Short bounds, so that what breaks is noticed soon; deadlines far away, so that nothing expires instead of arriving.
+SETTINGS: Mapping[str, object] = {
+    "broker.heartbeat_s": 1,
+    "webhook.connect_timeout_s": 1,
+    "webhook.timeout_s": WEBHOOK_TIMEOUT_S,
+    "delivery.backoff_base_s": 0.05,
+    "delivery.backoff_max_s": 0.4,
+    "delivery.open_max_age_s": 3600,
+    "delivery.attempts_max": 1000,
+    "delivery.drain_timeout_s": 8,
+}
+# The webhook's own time: long enough that there is always something on the wire.
+ANSWERS_AFTER_S = (0.005, 0.05)
+REST_S = 60.0
+LAST_LETTERS_S = 5.0
+
+
+class Scene:
+    """One test's producer, consumers, webhook and accountant."""
+
+    def __init__(self, url: str, names: Names, hook: Webhook, ledger_url: str | None, seed: int) -> None:
+        self.url = url
+        self.names = names
+        self.hook = hook
+        self.accountant = Accountant(hook)
+        self.producer = Producer(url, names)
+        self.rng = random.Random(seed)
+        self.consumers: list[Consumer] = []
+        self._ledger = {"ledger.url": ledger_url} if ledger_url is not None else {}
+        self._publishing: list[asyncio.Task[None]] = []
+        self.accountant.answer(self.well)
+
+    def well(self, _order: Order) -> Behaviour:
+        """The webhook on a good day."""
+        return Answer(delay_s=self.rng.uniform(*ANSWERS_AFTER_S))
+
+    async def consumer(self, settings: Mapping[str, object] | None = None, *, url: str | None = None) -> Consumer:
+        """Start a further consumer on the same ledger, and wait until it is ready."""
+        consumer = self.begin_consumer(settings, url=url)
+        await consumer.started()
+        return consumer
+
+    def begin_consumer(self, settings: Mapping[str, object] | None = None, *, url: str | None = None) -> Consumer:
+        """Start a further consumer; returns at once."""
+        chosen = {**SETTINGS, **self._ledger, **(settings or {})}
+        consumer = Consumer(url or self.url, self.names.prefix, self.hook.url, chosen)
+        consumer.start()
+        self.consumers.append(consumer)
+        return consumer
+
+    def publish(self, intents: Sequence[Intent]) -> asyncio.Task[None]:
+        """Begin to publish these; the account waits for the end of it."""
+        task = asyncio.create_task(self.producer.publish_all(intents), name="publishing")
+        self._publishing.append(task)
+        return task
+
+    async def posted(self, count: int, timeout_s: float = 30.0) -> None:
+        """Wait until the webhook has seen so many POSTs in all."""
+        await self.hook.received(count, timeout_s)
+
+    async def passed(self, seconds: float) -> None:
+        """Wait until that much time has passed: for a moment that is meant to be any."""
+        until_s = time.monotonic() + seconds
+        await wait_until(lambda: time.monotonic() >= until_s, seconds + 5, what="the clock")
+
+    async def account(self, *, may_overtake: Collection[str] = ()) -> Account:
+        """Wait until everything published has had its way, stop the consumers in order, and draw the balance."""
+        await asyncio.gather(*self._publishing)
+        await wait_until(self._is_at_rest, REST_S, what="the end of all that was published")
+        with suppress(AssertionError):  # if something is lost, the account tells it better
+            await wait_until(lambda: self._collected_all(may_overtake), LAST_LETTERS_S)
+        for consumer in self.living:
+            await consumer.end()
+        await self.accountant.collect(self.url, self.names.dead)
+        account = self._balance(may_overtake)
+        sys.stdout.write(f"\n{account.table()}\n")  # pytest shows it where the test fails, and with -s or -rP
+        return account
+
+    @property
+    def living(self) -> list[Consumer]:
+        """The consumers that run."""
+        return [consumer for consumer in self.consumers if consumer.exit_code is None]
+
+    async def _collected_all(self, may_overtake: Collection[str]) -> bool:
+        await self.accountant.collect(self.url, self.names.dead)
+        return not self._balance(may_overtake).lost
+
+    def _balance(self, may_overtake: Collection[str]) -> Account:
+        return self.accountant.account(self.producer.intents, may_overtake=may_overtake)
+
+    async def _is_at_rest(self) -> bool:
+        """Nothing lies in the lanes or on the ladder, and no consumer holds anything."""
+        with suppress(aiohttp.ClientError, aiormq.AMQPError, OSError):
+            held = [await consumer.metric("signalq_in_flight") for consumer in self.living]
+            return not any(held) and await waiting(self.url, self.names) == 0
+        return False
+
+
+async def waiting(url: str, names: Names) -> int:
+    """How many intents lie ready on the broker, in lanes or on the ladder."""
+    queues = [queue.name for queue in Topology(names).queues() if queue.name not in {names.dead, names.ledger}]
+    async with plain_channel(url) as channel:
+        declared = [await channel.queue_declare(queue, passive=True, timeout=10) for queue in queues]
+    return sum(queue.message_count or 0 for queue in declared)
+
+
+@asynccontextmanager
+async def scene(
+    url: str, names: Names, *, ledger_url: str | None = None, seed: int = 1, hook: Webhook | None = None
+) -> AsyncIterator[Scene]:
+    """A scene, and its end: whatever still runs is killed, whatever breaks in the body."""
+    async with hook or Webhook() as webhook:
+        play = Scene(url, names, webhook, ledger_url, seed)
+        try:
+            async with play.producer:
+                yield play
+        except AssertionError as error:
+            for consumer in play.consumers:
+                error.add_note(f"the end of a consumer's log:\n{consumer.log[-3000:]}")
+            raise
+        finally:
+            await _clear(play)
+
+
+async def _clear(play: Scene) -> None:
+    unfinished: list[asyncio.Task[Any]] = [task for task in play._publishing if not task.done()]
+    for task in unfinished:
+        task.cancel()
+    await asyncio.gather(*unfinished, return_exceptions=True)
+    for consumer in play.consumers:
+        await asyncio.to_thread(consumer.close)

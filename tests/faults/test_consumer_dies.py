@@ -1,0 +1,86 @@
+"""The consumer killed, and the consumer frozen: what was on the wire is in doubt, all else goes on (contract 3)."""
+
+from __future__ import annotations
+
+import asyncio
+
+from signalq.names import Names
+from tests.faults.scene import scene
+from tests.support.broker import Broker
+from tests.support.intents import make_intents
+from tests.support.waiting import wait_until
+
+CONNECTORS = 8
+KILLS = 6
+
+
+async def test_a_consumer_killed_at_random_moments_loses_nothing_and_repeats_nothing(
+    broker: Broker, names: Names, any_ledger: str | None
+) -> None:
+    """Each kill leaves in doubt at most what each connector had on the wire, and what nobody can tell apart."""
+    async with scene(broker.url, names, ledger_url=any_ledger, seed=11) as play:
+        consumer = await play.consumer()
+        intents = make_intents(play.rng, 400, connectors=CONNECTORS)
+        play.publish(intents)
+        for _ in range(KILLS):
+            await play.passed(play.rng.uniform(0.1, 0.6))
+            await asyncio.to_thread(consumer.kill)
+            consumer = await play.consumer()
+        account = await play.account()
+        without_id = sum(intent.message_id is None for intent in intents)
+        assert account.in_doubt["cut off while sending"] <= KILLS * CONNECTORS, account.table()
+        account.check(doubts_max=KILLS * CONNECTORS + without_id)
+
+
+async def test_a_consumer_killed_while_it_starts_leaves_nothing_behind(broker: Broker, names: Names) -> None:
+    """The moments between opening the ledger, taking the lane's epoch and the first POST."""
+    async with scene(broker.url, names, seed=12) as play:
+        await play.consumer()
+        play.publish(make_intents(play.rng, 150, connectors=CONNECTORS))
+        for _ in range(5):
+            await asyncio.to_thread(play.consumers[-1].kill)
+            starting = play.begin_consumer()
+            await wait_until(lambda: starting.lines, 15, what="its first word")  # noqa: B023 - awaited right here
+            await play.passed(play.rng.uniform(0.0, 0.1))
+        await starting.started()
+        account = await play.account()
+        account.check(doubts_max=150)
+
+
+async def test_a_frozen_consumer_is_replaced_and_after_it_thaws_repeats_nothing(
+    broker: Broker, names: Names, any_ledger: str | None
+) -> None:
+    """The broker drops the frozen one after two heartbeats; what that one had claimed is not its to settle any more."""
+    async with scene(broker.url, names, ledger_url=any_ledger, seed=13) as play:
+        frozen = await play.consumer()
+        intents = make_intents(play.rng, 300, connectors=CONNECTORS)
+        play.publish(intents)
+        await play.posted(40)
+        standby = await play.consumer()
+        assert not standby.events("delivery.attempted"), "one is active, the other stands by"
+        frozen.freeze()
+        before = len(play.hook.orders)
+        on_the_wire = {order.json["log"] for order in play.hook.orders[-2 * CONNECTORS :]}
+        await wait_until(lambda: standby.events("delivery.attempted"), 30, what="the standby's first POST")
+        await play.posted(before + 60)
+        frozen.thaw()
+        await wait_until(lambda: frozen.events("broker.lane_lost"), 30, what="the thawed one to notice")
+        account = await play.account(may_overtake=on_the_wire)
+        without_id = sum(intent.message_id is None for intent in intents)
+        assert account.in_doubt["cut off while sending"] <= CONNECTORS, account.table()
+        account.check(doubts_max=CONNECTORS + without_id)
+
+
+async def test_two_consumers_that_are_killed_in_turn_hand_the_lane_over_in_order(broker: Broker, names: Names) -> None:
+    """There is always one standing by; each kill makes it the active one."""
+    async with scene(broker.url, names, seed=14) as play:
+        active, standby = await play.consumer(), await play.consumer()
+        intents = make_intents(play.rng, 300, connectors=CONNECTORS)
+        play.publish(intents)
+        for _ in range(4):
+            before = len(play.hook.orders)
+            await play.posted(before + play.rng.randrange(5, 40))
+            await asyncio.to_thread(active.kill)
+            active, standby = standby, await play.consumer()
+        account = await play.account()
+        account.check(doubts_max=4 * CONNECTORS + sum(intent.message_id is None for intent in intents))

@@ -1,0 +1,459 @@
+"""Whatever comes out of the queue, it ends: in exactly one acknowledgement, and with a POST, a letter or a parking.
+
+The pipeline, the rules and the ledger are the real ones; the broker's side, the webhook and the clock are small fakes
+that keep what they are given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pamqp.commands import Basic
+
+from consumer.broker import Delivery, Dispositions, Session
+from consumer.delays import park_seconds
+from consumer.due import DueTimes
+from consumer.history import Attempt
+from consumer.ledger.memory import MemoryLedger
+from consumer.order import Message, Order, Unreadable, read
+from consumer.pipeline import Pipeline
+from consumer.settings import Settings
+from consumer.slots import Slot
+from consumer.telemetry import Metrics
+from consumer.webhook import Webhook
+from signalq import names
+from signalq.amqp.connection import read_foreign_properties_leniently, write_floats_in_full
+
+read_foreign_properties_leniently()
+write_floats_in_full()
+
+NOW_MS = 1_700_000_000_000
+SETTINGS = Settings(
+    connectors={
+        "with-token": {"token": "configured"},
+        "with-extra": {"extra_fields": ["notional"]},
+        "always": {"resend_when_unknown": "always"},
+    }
+)
+
+
+# --- the fakes -------------------------------------------------------------------------------------------------------
+
+
+class FakeClock:
+    """Time stands still but for those who wait: whoever sleeps until a moment brings it about."""
+
+    def __init__(self) -> None:
+        self.ms = NOW_MS
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    def slice_until(self, at_ms: int) -> float:
+        return max(0, at_ms - self.ms) / 1000
+
+    async def sleep_until(self, at_ms: int) -> None:
+        await asyncio.sleep(0)
+        self.ms = max(self.ms, at_ms)
+
+
+class FakeDueTimes:
+    """Whoever waits here finds that it is time."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+
+    async def wait_until(self, due_ms: int, *, rank: int, session: object) -> None:
+        assert isinstance(rank, int)
+        assert session is not None
+        await self._clock.sleep_until(due_ms)
+
+
+@dataclass
+class FakeWebhook:
+    """Answers as scripted, then always takes what comes."""
+
+    script: deque[Attempt] = field(default_factory=deque)
+    posted: list[tuple[str, bytes, Attempt]] = field(default_factory=list)
+
+    async def post(self, order: Order) -> Attempt:
+        await asyncio.sleep(0)
+        attempt = self.script.popleft() if self.script else ACCEPTED
+        self.posted.append((order.intent_id, order.body_to_post(), attempt))
+        return attempt
+
+
+class FakeDispositions:
+    """The broker's side: what is parked (until when) and handed on waits in `due` and `lane` for the test."""
+
+    def __init__(self) -> None:
+        self.acked: Counter[int] = Counter()
+        self.letters: list[tuple[bytes, Basic.Properties]] = []
+        self.due: deque[tuple[bytes, Basic.Properties, int]] = deque()
+        self.lane: deque[tuple[bytes, Basic.Properties]] = deque()
+        self.parked = 0
+
+    async def park(self, due_ms: int, now_ms: Callable[[], int], body: bytes, properties: Basic.Properties) -> None:
+        assert due_ms > 0
+        assert now_ms() >= NOW_MS
+        await asyncio.sleep(0)
+        self.parked += 1
+        self.due.append((body, travelled(properties), now_ms() + 1000 * park_seconds(due_ms, now_ms())))
+
+    async def hand_to_lane(self, connector: str, body: bytes, properties: Basic.Properties) -> None:
+        assert connector
+        await asyncio.sleep(0)
+        self.lane.append((body, travelled(properties)))
+
+    async def bury(self, body: bytes, properties: Basic.Properties) -> None:
+        await asyncio.sleep(0)
+        self.letters.append((body, travelled(properties)))
+
+    async def ack(self, delivery: Delivery) -> None:
+        self.acked[delivery.tag] += 1
+
+
+def travelled(properties: Basic.Properties) -> Basic.Properties:
+    """The properties after a way over the wire, which must be possible."""
+    encoded = properties.marshal()
+    assert len(encoded) < 131_072, "one AMQP frame"
+    decoded = Basic.Properties()
+    decoded.unmarshal(int.from_bytes(encoded[:2], "big"), encoded[2:])
+    return decoded
+
+
+ACCEPTED = Attempt("accepted", sent=True, why="HTTP 200", status=200)
+REFUSED = Attempt("refused", sent=True, why="HTTP 400", status=400)
+UNKNOWN = Attempt("unknown", sent=True, why="timed out after the request began to go out")
+TURNED_AWAY = Attempt("not taken", sent=True, why="HTTP 429", status=429, retry_after_s=1.0)
+UNSENT = Attempt("not taken", sent=False, why="refused before anything was sent")
+
+
+class World:
+    """A pipeline between its fakes; `deliver` plays the broker."""
+
+    def __init__(self, script: list[Attempt] | None = None, ledger: MemoryLedger | None = None) -> None:
+        self.clock = FakeClock()
+        self.webhook = FakeWebhook(deque(script or []))
+        self.dispositions = FakeDispositions()
+        self.ledger = ledger or MemoryLedger()
+        self.tags = 0
+        self.pipeline = Pipeline(
+            SETTINGS,
+            ledger=self.ledger,
+            webhook=cast("Webhook", self.webhook),
+            dispositions=cast("Dispositions", self.dispositions),
+            due_times=cast("DueTimes", FakeDueTimes(self.clock)),
+            metrics=Metrics(SETTINGS.connectors),
+            clock=cast("Any", self.clock),
+            jitter=lambda: 1.0,
+        )
+
+    def delivery(self, body: bytes, properties: Basic.Properties, *, redelivered: bool = False) -> Delivery:
+        self.tags += 1
+        message = Message(body, properties, "signalq.orders", redelivered)
+        return Delivery(message, self.tags, cast("Session", object()))
+
+    async def deliver(self, *deliveries: Delivery) -> None:
+        """Handle these at once, and then whatever they bring about, until nothing is left."""
+        await asyncio.gather(*(self.pipeline.handle(delivery, Slot()) for delivery in deliveries))
+        while self.dispositions.due or self.dispositions.lane:
+            self.clock.ms = max([self.clock.ms, *(back_ms for *_, back_ms in self.dispositions.due)])
+            due = [self.delivery(*message) for *message, _ in self.dispositions.due]
+            lane = [self.delivery(*message) for message in self.dispositions.lane]
+            self.dispositions.due.clear()
+            self.dispositions.lane.clear()
+            handlers: list[Coroutine[Any, Any, None]] = [self.pipeline.handle_due(one, Slot()) for one in due]
+            handlers += [self.pipeline.handle(one, Slot()) for one in lane]
+            await asyncio.gather(*handlers)
+
+    @property
+    def reasons(self) -> list[object]:
+        return [(properties.headers or {})[names.REASON] for _, properties in self.dispositions.letters]
+
+    def each_delivery_acked_once(self) -> bool:
+        return dict(self.dispositions.acked) == dict.fromkeys(range(1, self.tags + 1), 1)
+
+
+# --- strategies ------------------------------------------------------------------------------------------------------
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(["100", "0", "-1", "1e3", "50.5", "soon", ""]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+FIELDS = [
+    "connectorName",
+    "connectorToken",
+    "action",
+    "fixed",
+    "percent",
+    "limit",
+    "profit",
+    "loss",
+    "log",
+    "clientOrderId",
+    "delaySeconds",
+    "delaySecondsFilter",
+    "notional",
+    "nonsense",
+]
+nearly_intents = st.builds(
+    lambda base, changes: json.dumps(base | changes).encode("utf-8", "surrogatepass"),
+    st.fixed_dictionaries(
+        {
+            "connectorName": st.sampled_from(["main", "with-token", "with-extra", "always"]),
+            "connectorToken": st.just("t"),
+            "action": st.sampled_from(["buy", "sell", "openLong", "closeLong", "cancelAll", "cancel_all"]),
+        },
+        optional={
+            "percent": st.sampled_from(["100", "50", 12.5]),
+            "delaySeconds": st.sampled_from([0, 0.2, "1.5", 60, 86_400]),
+            "clientOrderId": st.sampled_from(["a", "b"]),
+            "log": st.text(max_size=10),
+        },
+    ),
+    st.dictionaries(st.sampled_from(FIELDS), json_values, max_size=2),
+)
+mutated_intents = st.builds(
+    lambda body, at, byte: body[: at % len(body)] + bytes([byte]) + body[at % len(body) + 1 :],
+    nearly_intents,
+    st.integers(0, 10_000),
+    st.integers(0, 255),
+)
+bodies = st.binary(max_size=300) | nearly_intents | mutated_intents | json_values.map(lambda v: json.dumps(v).encode())
+
+header_names = st.sampled_from(
+    [
+        *sorted(names.OWN_HEADERS),
+        names.CREATED_MS,
+        names.STRATEGY,
+        names.TRACEPARENT,
+        names.BROKER_TIMESTAMP_MS,
+        "x-death",
+        "x-delivery-count",
+        "CC",
+    ]
+) | st.text(st.characters(codec="utf-8"), max_size=20)
+# AMQP counts seconds from 1970 on, and what lies beyond the year 9999 is read as no time at all.
+wire_times = st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds it
+header_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.sampled_from([NOW_MS, NOW_MS - 1000, NOW_MS + 10_000, NOW_MS - 100_000, 0, -1])
+    | st.floats()
+    | st.text(st.characters(codec="utf-8"), max_size=40)
+    | st.binary(max_size=20)
+    | wire_times,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=4,
+)
+short_strings = (
+    st.none() | st.text(st.characters(codec="utf-8"), max_size=60) | st.text("é", min_size=200, max_size=300)
+)
+some_properties = st.builds(
+    Basic.Properties,
+    message_id=short_strings,
+    app_id=short_strings,
+    user_id=st.none() | st.sampled_from(["guest", "momentum"]),
+    timestamp=st.none() | wire_times,
+    content_type=short_strings,
+    expiration=st.none() | st.just("1000"),
+    headers=st.none() | st.dictionaries(header_names, header_values, max_size=5),
+    priority=st.none() | st.integers(0, 255),
+    delivery_mode=st.sampled_from([None, 1, 2]),
+)
+attempts = st.sampled_from([ACCEPTED, REFUSED, UNKNOWN, TURNED_AWAY, UNSENT])
+
+
+# --- the properties --------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=400, deadline=None)
+@given(body=bodies, properties=some_properties, redelivered=st.booleans())
+@example(body=b"", properties=Basic.Properties(), redelivered=False)
+@example(body=b'{"connectorName":"' + b"\xf0\x9f\x98\x80" * 40 + b'"}', properties=Basic.Properties(), redelivered=True)
+def test_any_message_can_be_read(body: bytes, properties: Basic.Properties, redelivered: bool) -> None:
+    found = read(Message(body, properties, "key", redelivered), SETTINGS, NOW_MS)
+    assert isinstance(found, Order | Unreadable)
+    assert found.intent_id
+    assert found.connector is not None
+    if isinstance(found, Unreadable):
+        assert found.detail
+        assert found.detail.isprintable()
+    else:
+        assert found.creation.age_ms <= NOW_MS
+        assert json.loads(found.body_to_post())["connectorName"] == found.connector
+
+
+@settings(max_examples=400, deadline=None)
+@given(body=bodies, properties=some_properties, redelivered=st.booleans(), script=st.lists(attempts, max_size=12))
+def test_any_message_ends_in_one_acknowledgement_and_a_post_a_letter_or_a_parking(
+    body: bytes, properties: Basic.Properties, redelivered: bool, script: list[Attempt]
+) -> None:
+    world = World(script)
+    asyncio.run(world.deliver(world.delivery(body, properties, redelivered=redelivered)))
+    assert world.each_delivery_acked_once()
+    accepted = [post for post in world.webhook.posted if post[2] is ACCEPTED]
+    letters = world.dispositions.letters
+    assert len(accepted) + len(letters) == 1, "it has exactly one ending"
+    assert world.dispositions.parked <= 1
+    assert [letter for letter, _ in letters] == [body] * len(letters)
+    if letters:
+        headers = letters[0][1].headers or {}
+        assert headers[names.ATTEMPTS] == len(world.webhook.posted)
+        assert letters[0][1].expiration is None
+        assert not {"x-death", "x-delivery-count", "CC"} & headers.keys()
+    assert world.clock.ms <= NOW_MS + 10**12
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    messages=st.lists(
+        st.tuples(
+            st.sampled_from(["openLong", "closeLong", "cancelAll", "buy"]),
+            st.sampled_from(["main", "always", "with-token"]),
+            st.sampled_from(["1", "2", None]),
+            st.sampled_from([None, 0.5, 90]),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    script=st.lists(attempts, max_size=30),
+)
+def test_however_often_an_intent_is_delivered_it_is_repeated_only_where_that_can_do_no_harm(
+    messages: list[tuple[str, str, str | None, float | None, bool]], script: list[Attempt]
+) -> None:
+    """The law of the contract, for intents with an identity; `redelivered` stands for a lost acknowledgement."""
+    world = World(script)
+    deliveries = []
+    for action, connector, message_id, delay_s, redelivered in messages:
+        fields = {"connectorName": connector, "connectorToken": "t", "action": action, "percent": "100"}
+        body = json.dumps(fields | ({"delaySeconds": delay_s} if delay_s else {})).encode()
+        properties = Basic.Properties(message_id=message_id, headers={names.CREATED_MS: NOW_MS})
+        deliveries.append(world.delivery(body, properties, redelivered=redelivered and message_id is not None))
+    asyncio.run(deliver_in_two_goes(world, deliveries))
+    assert world.each_delivery_acked_once()
+    by_intent: dict[tuple[str, bytes], list[Attempt]] = defaultdict(list)
+    for intent_id, body, attempt in world.webhook.posted:
+        by_intent[intent_id, body].append(attempt)
+    for (_, body), history in by_intent.items():
+        assert ACCEPTED not in history[:-1], "nothing is POSTed after it was taken"
+        assert REFUSED not in history[:-1], "nothing is POSTed after it was refused"
+        fields = json.loads(body)
+        if UNKNOWN in history[:-1]:
+            assert fields["action"] in {"closeLong", "cancelAll"} or fields["connectorName"] == "always"
+
+
+async def deliver_in_two_goes(world: World, deliveries: list[Delivery]) -> None:
+    half = len(deliveries) // 2
+    await world.deliver(*deliveries[:half])
+    await world.deliver(*deliveries[half:])
+
+
+# --- single stories --------------------------------------------------------------------------------------------------
+
+
+def open_body(**fields: object) -> bytes:
+    return json.dumps({"connectorName": "main", "connectorToken": "t", "action": "openLong"} | fields).encode()
+
+
+async def test_parking_that_is_confirmed_after_the_intent_came_back_does_not_let_it_out_again() -> None:
+    """The confirm was lost, parking was repeated, and the first copy is POSTed before the second is confirmed."""
+    world = World()
+    body, properties = open_body(delaySeconds=0.2), Basic.Properties(message_id=uuid.uuid4().hex)
+    park = world.dispositions.park
+
+    async def park_twice(due_ms: int, now_ms: Callable[[], int], body: bytes, properties: Basic.Properties) -> None:
+        await park(due_ms, now_ms, body, properties)
+        *first, _ = world.dispositions.due.popleft()
+        world.clock.ms = due_ms
+        await world.pipeline.handle_due(world.delivery(*first), Slot())
+        await world.pipeline.handle(world.delivery(*world.dispositions.lane.popleft()), Slot())
+        await park(due_ms, now_ms, body, properties)
+
+    world.dispositions.park = park_twice  # type: ignore[method-assign]
+    await world.deliver(world.delivery(body, properties))
+    assert len(world.webhook.posted) == 1
+    assert world.dispositions.letters == []
+    assert world.each_delivery_acked_once()
+
+
+async def test_an_order_without_an_id_that_fails_unforeseen_after_its_post_is_not_posted_again() -> None:
+    """The same delivery is handled again: it must find its own history."""
+
+    class Unwilling(MemoryLedger):
+        failures = 1
+
+        async def save(self, order: Order, history: Any) -> None:
+            if history.status == "delivered" and self.failures:
+                self.failures -= 1
+                raise RuntimeError("disk on fire")
+            await super().save(order, history)
+
+    world = World(ledger=Unwilling())
+    delivery = world.delivery(open_body(), Basic.Properties())
+    try:
+        await world.pipeline.handle(delivery, Slot())
+    except RuntimeError:
+        await world.pipeline.handle(delivery, Slot())
+    assert len(world.webhook.posted) == 1
+    assert world.reasons == ["outcome-unknown"]
+
+
+async def test_an_empty_message_id_is_no_identity() -> None:
+    """Redelivered after a POST, an equal body may be the same order: it is not POSTed again."""
+    world = World([TURNED_AWAY, ACCEPTED])
+    properties = Basic.Properties(message_id="")
+    await world.deliver(world.delivery(open_body(), properties))
+    await world.deliver(world.delivery(open_body(), properties, redelivered=True))
+    assert [attempt for *_, attempt in world.webhook.posted] == [TURNED_AWAY, ACCEPTED]
+    assert world.reasons == ["outcome-unknown"]
+
+
+async def test_equal_orders_without_an_id_that_were_published_twice_are_both_posted() -> None:
+    world = World()
+    await world.deliver(*(world.delivery(open_body(), Basic.Properties()) for _ in range(2)))
+    assert len(world.webhook.posted) == 2
+
+
+async def test_a_withdrawn_order_is_neither_posted_nor_acknowledged() -> None:
+    world = World()
+    slot = Slot()
+    slot.withdraw()
+    await world.pipeline.handle(world.delivery(open_body(), Basic.Properties()), slot)
+    assert world.webhook.posted == []
+    assert world.dispositions.acked == {}
+
+
+async def test_what_failed_unforeseen_too_often_is_undeliverable() -> None:
+    world = World()
+    await world.pipeline.give_up(world.delivery(open_body(), Basic.Properties(message_id="x")), Slot())
+    assert world.reasons == ["undeliverable"]
+    assert world.webhook.posted == []
+    assert world.each_delivery_acked_once()
+
+
+async def test_forged_internal_headers_do_not_bring_an_order_past_its_delay_or_its_identity() -> None:
+    world = World()
+    forged = {names.INTENT_ID: "another", names.GENERATION: 7, names.ATTEMPTS: 3, names.PARK_RANK: -5}
+    properties = Basic.Properties(message_id="mine", headers=forged | {names.CREATED_MS: NOW_MS})
+    await world.deliver(world.delivery(open_body(delaySeconds=5), properties))
+    assert world.clock.ms >= NOW_MS + 5_000
+    assert [intent_id for intent_id, *_ in world.webhook.posted] == ["mine"]

@@ -1,0 +1,52 @@
+"""Orders for tests of the ledger and the rules: read from the bytes of a message, as the consumer does."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from typing import Any
+
+from pamqp.commands import Basic
+
+from consumer.order import Message, Order, read
+from consumer.settings import Settings
+from signalq import names
+
+STRATEGY = "momentum"
+
+
+def body(**fields: object) -> bytes:
+    """A valid open for the connector `main`, with these fields besides or instead."""
+    return json.dumps(
+        {"connectorName": "main", "connectorToken": "t", "action": "openLong", "percent": "50"} | fields
+    ).encode()
+
+
+def order(
+    content: bytes | None = None,
+    *,
+    message_id: str | None = None,
+    strategy: str = STRATEGY,
+    redelivered: bool = False,
+    created_ms: int | None = None,
+    received_ms: int | None = None,
+    headers: dict[str, Any] | None = None,
+) -> Order:
+    """One delivery of a message: each call is another delivery, of other bytes where none are given."""
+    stamps = {} if created_ms is None else {names.CREATED_MS: created_ms}
+    message = Message(
+        content if content is not None else body(log=uuid.uuid4().hex),
+        Basic.Properties(message_id=message_id, app_id=strategy, headers=stamps | (headers or {})),
+        "main",
+        redelivered,
+    )
+    now_ms = received_ms if received_ms is not None else time.time_ns() // 1_000_000
+    found = read(message, Settings(), now_ms)
+    assert isinstance(found, Order), found
+    return found
+
+
+def new_id() -> str:
+    """A message_id that nobody else has."""
+    return uuid.uuid4().hex

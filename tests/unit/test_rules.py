@@ -1,0 +1,385 @@
+"""What is done before and after a POST, by table (contract 3)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pamqp.commands import Basic
+
+from consumer.history import ENDINGS, Attempt, History
+from consumer.order import Message, Order, read
+from consumer.rules import DeadLetter, Deliver, Done, Drop, Park, Retry, Wait, after, before
+from consumer.settings import Settings
+
+NOW_MS = 1_700_000_000_000
+OPEN_AGE_S = 60
+EXIT_AGE_S = 3600
+WINDOW_S = 60
+ATTEMPTS_MAX = 8
+WHY_502 = "HTTP 502"
+
+OPENS: list[dict[str, Any]] = [
+    {"action": "openLong"},
+    {"action": "openShort", "percent": "100"},
+    {"action": "buy", "percent": "100"},
+    {"action": "sell", "percent": "100"},
+]
+EXITS: list[dict[str, Any]] = [
+    {"action": "closeLong", "percent": "50"},
+    {"action": "closeShort", "percent": "100"},
+    {"action": "cancel", "clientOrderId": "x"},
+    {"action": "cancelAll"},
+]
+
+
+def order(
+    fields: dict[str, Any] | None = None,
+    *,
+    age_s: float = 0,
+    message_id: str | None = "id",
+    redelivered: bool = False,
+    handed_back: bool = False,
+    connector: dict[str, Any] | None = None,
+) -> Order:
+    """An intent that was created `age_s` ago and has just come in."""
+    settings = Settings(connectors={"main": connector or {}})
+    body = json.dumps({"connectorName": "main", "connectorToken": "t", "action": "openLong"} | (fields or {})).encode()
+    headers: dict[str, Any] = {"signalq-created-ms": NOW_MS - round(age_s * 1000)}
+    if handed_back:
+        headers["signalq-intent-id"] = "id"
+    properties = Basic.Properties(message_id=message_id, headers=headers)
+    found = read(Message(body, properties, "main", redelivered), settings, NOW_MS)
+    assert isinstance(found, Order), found
+    return found
+
+
+def history(of: Order, **known: Any) -> History:
+    return History(of.intent_id, of.digest, **known)
+
+
+def ask_before(of: Order, known: History | None = None, *, lane_opens_ms: int = 0, now_ms: int = NOW_MS) -> object:
+    return before(of, known or history(of), lane_opens_ms, now_ms)
+
+
+def ending(found: object) -> str:
+    """The reason of a dead letter, else the name of what is done."""
+    return found.reason if isinstance(found, DeadLetter) else type(found).__name__
+
+
+# --- before: what is fresh -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fields", OPENS + EXITS, ids=str)
+def test_what_is_fresh_is_posted_at_once(fields: dict[str, Any]) -> None:
+    assert ask_before(order(fields)) == Deliver()
+
+
+@pytest.mark.parametrize(("fields", "max_age_s"), [(f, OPEN_AGE_S) for f in OPENS] + [(f, EXIT_AGE_S) for f in EXITS])
+def test_what_is_older_than_its_deadline_is_expired_and_what_is_just_as_old_is_not(
+    fields: dict[str, Any], max_age_s: float
+) -> None:
+    assert ask_before(order(fields, age_s=max_age_s)) == Deliver()
+    assert ending(ask_before(order(fields, age_s=max_age_s + 0.001))) == "expired"
+
+
+def test_a_spot_sell_is_an_exit_where_its_connector_says_so() -> None:
+    sell = {"action": "sell", "percent": "50"}
+    assert ending(ask_before(order(sell, age_s=61))) == "expired"
+    assert ask_before(order(sell, age_s=61, connector={"spot_sell_is_exit": True})) == Deliver()
+
+
+def test_a_connectors_own_ages_hold() -> None:
+    own = {"open_max_age_s": 5, "exit_max_age_s": 7}
+    assert ending(ask_before(order(age_s=6, connector=own))) == "expired"
+    assert ask_before(order({"action": "cancelAll"}, age_s=6, connector=own)) == Deliver()
+    assert ending(ask_before(order({"action": "cancelAll"}, age_s=8, connector=own))) == "expired"
+
+
+def test_an_age_that_lies_in_the_producers_clock_is_said_to() -> None:
+    old_when_it_came = ask_before(order(age_s=100))
+    assert isinstance(old_when_it_came, DeadLetter)
+    assert "clock" in old_when_it_came.detail
+    old_since_then = ask_before(order(age_s=10), now_ms=NOW_MS + 60_000)
+    assert isinstance(old_since_then, DeadLetter)
+    assert old_since_then.reason == "expired"
+    assert "clock" not in old_since_then.detail
+
+
+# --- before: delays --------------------------------------------------------------------------------------------------
+
+
+def test_what_is_not_due_is_parked_until_it_is() -> None:
+    assert ask_before(order({"delaySeconds": 90.5})) == Park(NOW_MS + 90_500)
+    assert ask_before(order({"delaySeconds": 90.5}, age_s=90)) == Park(NOW_MS + 500)
+
+
+def test_the_delay_is_served_once_and_the_age_counts_from_the_due_time() -> None:
+    delayed = {"delaySeconds": 300}
+    assert ask_before(order(delayed, age_s=300)) == Deliver()
+    assert ask_before(order(delayed, age_s=360)) == Deliver()
+    assert ending(ask_before(order(delayed, age_s=360.001))) == "expired"
+
+
+def test_a_closed_lane_does_not_keep_what_is_not_due_from_being_parked() -> None:
+    assert ask_before(order({"delaySeconds": 5}), lane_opens_ms=NOW_MS + 60_000) == Park(NOW_MS + 5_000)
+
+
+def test_whether_it_is_due_was_judged_when_it_came_in() -> None:
+    """It has taken no turn, so it may not be POSTed now although its time has come meanwhile."""
+    assert ask_before(order({"delaySeconds": 1}), now_ms=NOW_MS + 2_000) == Park(NOW_MS + 1_000)
+
+
+# --- before: what waits ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lane_s", "next_s", "wait_s"), [(5, 0, 5), (0, 5, 5), (3, 5, 5), (5, 3, 5), (-5, -3, 0), (0, 0, 0)]
+)
+def test_it_waits_for_its_lane_and_for_its_own_next_attempt(lane_s: int, next_s: int, wait_s: int) -> None:
+    of = order()
+    found = ask_before(of, history(of, next_attempt_ms=NOW_MS + 1000 * next_s), lane_opens_ms=NOW_MS + 1000 * lane_s)
+    assert found == (Wait(NOW_MS + 1000 * wait_s) if wait_s else Deliver())
+
+
+def test_a_wait_that_ends_past_the_deadline_is_not_begun() -> None:
+    assert ask_before(order(age_s=55), lane_opens_ms=NOW_MS + 5_000) == Wait(NOW_MS + 5_000)
+    assert ending(ask_before(order(age_s=55), lane_opens_ms=NOW_MS + 5_001)) == "expired"
+
+
+# --- before: what is known -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", sorted(ENDINGS))
+@pytest.mark.parametrize(
+    ("redelivered", "handed_back", "duplicate"), [(False, False, True), (True, False, False), (False, True, False)]
+)
+def test_what_has_ended_is_dropped_and_a_producers_second_publish_is_a_duplicate(
+    status: Any, redelivered: bool, handed_back: bool, duplicate: bool
+) -> None:
+    of = order(redelivered=redelivered, handed_back=handed_back)
+    assert ask_before(of, history(of, status=status)) == Drop(duplicate=duplicate)
+
+
+def test_an_ending_holds_whatever_else_would_be_done() -> None:
+    late = order(age_s=10_000)
+    assert ask_before(late, history(late, status="delivered")) == Drop(duplicate=True)
+    delayed = order({"delaySeconds": 50})
+    assert ask_before(delayed, history(delayed, status="canceled")) == Drop(duplicate=True)
+
+
+def test_other_bytes_under_a_known_identity_are_invalid_under_an_identity_of_their_own() -> None:
+    first, second = order({"log": "1"}), order({"log": "2"})
+    found = ask_before(second, history(first, status="delivered"))
+    assert isinstance(found, DeadLetter)
+    assert (found.reason, found.under_own_id) == ("invalid", True)
+    assert "message_id" in found.detail
+
+
+def test_a_letter_that_may_not_have_been_written_is_written_with_the_same_words() -> None:
+    of = order()
+    dying = history(of).dying("rejected", "the webhook refused it: HTTP 400")
+    assert ask_before(of, dying) == DeadLetter("rejected", "the webhook refused it: HTTP 400")
+
+
+def test_a_second_copy_of_what_is_parked_is_dropped_unless_the_ladder_handed_it_back() -> None:
+    delayed = {"delaySeconds": 50}
+    second = order(delayed)
+    assert ask_before(second, history(second, status="scheduled")) == Drop(duplicate=True)
+    again = order(delayed, redelivered=True)
+    assert ask_before(again, history(again, status="scheduled")) == Drop(duplicate=False)
+    back = order(delayed, age_s=50, handed_back=True)
+    assert ask_before(back, history(back, status="scheduled")) == Deliver()
+
+
+def test_an_open_without_an_id_that_may_be_a_second_delivery_is_not_posted_and_an_exit_is() -> None:
+    of = order(message_id=None, redelivered=True)
+    assert ending(ask_before(of, history(of, maybe_second_delivery=True))) == "outcome-unknown"
+    cancel = order({"action": "cancelAll"}, message_id=None, redelivered=True)
+    assert ask_before(cancel, history(cancel, maybe_second_delivery=True)) == Deliver()
+
+
+def test_a_claim_that_was_never_concluded_leaves_an_open_in_doubt() -> None:
+    of = order(redelivered=True)
+    found = ask_before(of, history(of).claimed(NOW_MS))
+    assert isinstance(found, DeadLetter)
+    assert found.reason == "outcome-unknown"
+    assert "ended while it was sending" in found.detail
+
+
+def test_a_claim_that_was_never_concluded_is_repeated_where_that_is_safe() -> None:
+    of = order({"action": "cancelAll"}, redelivered=True)
+    assert ask_before(of, history(of).claimed(NOW_MS - 1_000)) == Deliver()
+    assert ending(ask_before(of, history(of).claimed(NOW_MS - 60_001))) == "outcome-unknown"
+
+
+# --- after -----------------------------------------------------------------------------------------------------------
+
+ACCEPTED = Attempt("accepted", sent=True, why="HTTP 200", status=200)
+REFUSED = Attempt("refused", sent=True, why="HTTP 400", status=400)
+UNSENT = Attempt("not taken", sent=False, why="refused before anything was sent")
+TURNED_AWAY = Attempt("not taken", sent=True, why="HTTP 429", status=429)
+UNKNOWN = Attempt("unknown", sent=True, why=WHY_502, status=502)
+
+
+def ask_after(
+    of: Order,
+    attempt: Attempt,
+    *,
+    first_post_s_ago: float = 0,
+    attempts_before: int = 0,
+    was_in_doubt: bool = False,
+    backoff_s: float = 1,
+) -> object:
+    known = history(of, attempts=attempts_before, attempts_counted=attempts_before, in_doubt=was_in_doubt)
+    claim = known.claimed(NOW_MS - round(first_post_s_ago * 1000))
+    return after(of, claim.concluded(attempt, was_in_doubt=was_in_doubt), attempt, backoff_s, NOW_MS)
+
+
+@pytest.mark.parametrize("fields", OPENS + EXITS, ids=str)
+@pytest.mark.parametrize(
+    ("attempt", "expected"),
+    [(ACCEPTED, "Done"), (REFUSED, "rejected"), (UNSENT, "Retry"), (TURNED_AWAY, "Retry")],
+    ids=["accepted", "refused", "unsent", "turned away"],
+)
+def test_what_is_certain_ends_or_is_tried_again_alike_for_opens_and_exits(
+    fields: dict[str, Any], attempt: Attempt, expected: str
+) -> None:
+    assert ending(ask_after(order(fields), attempt)) == expected
+
+
+REPEATS: list[tuple[dict[str, Any], str, bool, bool]] = [
+    # fields, the connector's setting, repeated within the window, repeated after it
+    ({"action": "cancel", "clientOrderId": "x"}, "never", True, True),
+    ({"action": "cancelAll"}, "never", True, False),
+    ({"action": "cancellAll"}, "never", True, False),
+    ({"action": "cancel_all"}, "never", True, False),
+    ({"action": "closeLong", "percent": "100"}, "never", True, False),
+    ({"action": "closeShort", "percent": "100"}, "never", True, False),
+    ({"action": "closeShort", "percent": "100.00"}, "never", True, False),
+    ({"action": "closeShort", "percent": "0100"}, "never", True, False),
+    ({"action": "closeLong", "percent": 1e2}, "never", True, False),
+    ({"action": "closeLong", "percent": "100", "profit": "5"}, "never", True, False),
+    ({"action": "closeLong", "percent": "99.999"}, "never", False, False),
+    ({"action": "closeLong"}, "never", False, False),
+    ({"action": "closeLong", "percent": "100", "fixed": "1"}, "never", False, False),
+    ({"action": "closeLong", "percent": "100", "limit": "1"}, "never", False, False),
+    ({"action": "closeLong", "percent": "50", "clientOrderId": "x"}, "never", False, False),
+    ({"action": "closeLong", "percent": "50", "clientOrderId": "x"}, "with-client-order-id", True, True),
+    ({"action": "closeLong", "percent": "50"}, "with-client-order-id", False, False),
+    ({"action": "closeLong", "percent": "50"}, "always", True, True),
+    ({"action": "cancelAll"}, "always", True, True),
+    ({"action": "cancelAll"}, "with-client-order-id", True, False),
+    *[(fields, "never", False, False) for fields in OPENS],
+    *[(fields, "with-client-order-id", False, False) for fields in OPENS],
+    *[(fields | {"clientOrderId": "x"}, "never", False, False) for fields in OPENS],
+    *[(fields | {"clientOrderId": "x"}, "with-client-order-id", True, True) for fields in OPENS],
+    *[(fields, "always", True, True) for fields in OPENS],
+]
+
+
+@pytest.mark.parametrize(("fields", "resend", "within", "beyond"), REPEATS)
+def test_what_may_have_been_taken_is_repeated_only_where_that_can_do_no_harm(
+    fields: dict[str, Any], resend: str, within: bool, beyond: bool
+) -> None:
+    of = order(fields, connector={"resend_when_unknown": resend})
+    for first_post_s_ago, repeated in ((0, within), (WINDOW_S - 1, within), (WINDOW_S - 0.999, beyond)):
+        found = ask_after(of, UNKNOWN, first_post_s_ago=first_post_s_ago, backoff_s=1)
+        assert ending(found) == ("Retry" if repeated else "outcome-unknown"), first_post_s_ago
+
+
+@pytest.mark.parametrize(("fields", "resend", "within", "beyond"), REPEATS)
+def test_before_and_after_agree_on_what_may_be_repeated(
+    fields: dict[str, Any], resend: str, within: bool, beyond: bool
+) -> None:
+    """A restart between the two does not change the answer."""
+    of = order(fields, connector={"resend_when_unknown": resend})
+    for ago_s, repeated in ((10, within), (WINDOW_S + 1, beyond)):
+        doubtful = history(of).claimed(NOW_MS - 1000 * ago_s).concluded(UNKNOWN, was_in_doubt=False)
+        assert ending(ask_before(of, doubtful)) == ("Deliver" if repeated else "outcome-unknown"), ago_s
+
+
+def test_a_doubt_stays_although_the_next_attempt_was_turned_away() -> None:
+    assert ending(ask_after(order(), TURNED_AWAY, was_in_doubt=True)) == "outcome-unknown"
+    assert ending(ask_after(order({"action": "cancelAll"}), TURNED_AWAY, was_in_doubt=True)) == "Retry"
+
+
+def test_the_last_of_attempts_max_exhausts_an_open_and_never_an_exit() -> None:
+    assert ending(ask_after(order(), TURNED_AWAY, attempts_before=ATTEMPTS_MAX - 2)) == "Retry"
+    found = ask_after(order(), TURNED_AWAY, attempts_before=ATTEMPTS_MAX - 1)
+    assert isinstance(found, DeadLetter)
+    assert found.reason == "exhausted"
+    assert "HTTP 429" in found.detail
+    for fields in EXITS:
+        assert ending(ask_after(order(fields), TURNED_AWAY, attempts_before=500)) == "Retry"
+
+
+def test_attempts_in_which_nothing_was_sent_do_not_count() -> None:
+    of = order()
+    known = history(of)
+    for _ in range(100):
+        known = known.claimed(NOW_MS).concluded(UNSENT, was_in_doubt=False)
+    assert (known.attempts, known.attempts_counted) == (100, 0)
+    assert ending(after(of, known, UNSENT, 1, NOW_MS)) == "Retry"
+
+
+@pytest.mark.parametrize(
+    ("retry_after_s", "backoff_s", "wait_s"),
+    [(None, 2.5, 2.5), (0.0, 2.5, 2.5), (7.0, 2.5, 7.0), (1.0, 2.5, 2.5), (301.0, 2.5, 300.0), (1e9, 400.0, 400.0)],
+)
+def test_it_waits_for_the_longer_of_backoff_and_retry_after_which_is_bounded(
+    retry_after_s: float | None, backoff_s: float, wait_s: float
+) -> None:
+    answer = Attempt("not taken", sent=True, why="HTTP 429", status=429, retry_after_s=retry_after_s)
+    found = ask_after(order({"action": "cancelAll"}), answer, backoff_s=backoff_s)
+    assert found == Retry(NOW_MS + round(1000 * wait_s))
+
+
+def test_a_retry_past_the_deadline_is_expired_at_once() -> None:
+    assert ending(ask_after(order(age_s=50), TURNED_AWAY, backoff_s=10)) == "Retry"
+    found = ask_after(order(age_s=50), TURNED_AWAY, backoff_s=10.001)
+    assert isinstance(found, DeadLetter)
+    assert found.reason == "expired"
+    assert "HTTP 429" in found.detail
+
+
+@given(
+    fields=st.sampled_from(OPENS + EXITS),
+    attempt=st.sampled_from([ACCEPTED, REFUSED, UNSENT, TURNED_AWAY, UNKNOWN]),
+    age_s=st.floats(0, 5_000),
+    first_post_s_ago=st.floats(0, 5_000),
+    attempts_before=st.integers(0, 20),
+    was_in_doubt=st.booleans(),
+    backoff_s=st.floats(0, 400),
+)
+def test_a_retry_is_always_within_the_deadline_and_after_its_backoff_and_agreed_to_when_asked_again(
+    fields: dict[str, Any],
+    attempt: Attempt,
+    age_s: float,
+    first_post_s_ago: float,
+    attempts_before: int,
+    was_in_doubt: bool,
+    backoff_s: float,
+) -> None:
+    of = order(fields, age_s=age_s)
+    found = ask_after(
+        of,
+        attempt,
+        first_post_s_ago=first_post_s_ago,
+        attempts_before=attempts_before,
+        was_in_doubt=was_in_doubt,
+        backoff_s=backoff_s,
+    )
+    assert isinstance(found, Done | Retry | DeadLetter)
+    if isinstance(found, Retry):
+        assert NOW_MS + round(1000 * backoff_s) <= found.at_ms <= of.expires_ms
+        claim = history(of).claimed(NOW_MS - round(first_post_s_ago * 1000))
+        kept = claim.concluded(attempt, was_in_doubt=was_in_doubt).retrying(found.at_ms)
+        assert ending(ask_before(of, kept)) in {"Wait", "Deliver"}
+        assert ask_before(of, kept, now_ms=found.at_ms) == Deliver()
+    if isinstance(found, DeadLetter):
+        assert found.detail
+        assert found.detail.isprintable()

@@ -1,0 +1,100 @@
+"""One turn per connector, first come, first served; what a turn remembers, and for how many."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from consumer.turns import Turn, Turns
+
+
+async def test_whoever_called_first_has_the_turn_first() -> None:
+    turns, order = Turns(), list[int]()
+
+    async def take(number: int) -> None:
+        async with turns.take("main"):
+            order.append(number)
+            await asyncio.sleep(0)
+            order.append(number)
+
+    await asyncio.gather(*(take(number) for number in range(20)))
+    assert order == [number for number in range(20) for _ in range(2)], "one at a time, in order"
+
+
+async def test_connectors_do_not_wait_for_each_other() -> None:
+    turns = Turns()
+    async with turns.take("slow"), asyncio.timeout(5), turns.take("quick"):
+        pass
+
+
+async def test_one_that_gives_up_waiting_lets_the_next_one_through_in_order() -> None:
+    turns, order = Turns(), list[int]()
+
+    async def take(number: int) -> None:
+        async with turns.take("main"):
+            order.append(number)
+
+    async with turns.take("main"):
+        waiting = [asyncio.create_task(take(number)) for number in range(4)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        waiting[2].cancel()
+        await asyncio.wait([waiting[0], waiting[2]])
+    await asyncio.gather(waiting[1], waiting[3])
+    assert order == [1, 3]
+
+
+async def test_the_backoff_outlives_the_intent() -> None:
+    turns = Turns()
+    async with turns.take("main") as turn:
+        turn.failures += 1
+        turn.closed_until(5_000)
+    async with turns.take("main") as again:
+        assert (again.failures, again.opens_ms) == (1, 5_000)
+    async with turns.take("other") as other:
+        assert (other.failures, other.opens_ms) == (0, 0)
+
+
+def test_a_lane_is_closed_until_the_latest_of_what_was_asked_and_open_after_a_success() -> None:
+    turn = Turn()
+    turn.closed_until(5_000)
+    turn.closed_until(3_000)
+    assert turn.opens_ms == 5_000
+    turn.failures = 3
+    turn.succeeded()
+    assert (turn.failures, turn.opens_ms) == (0, 0)
+
+
+async def test_a_turn_is_remembered_only_while_it_is_used_or_closed() -> None:
+    turns = Turns()
+    async with turns.take("main") as first:
+        pass
+    async with turns.take("main") as second:
+        assert second is not first
+        second.failures = 1
+    async with turns.take("main") as third:
+        assert third is second
+        third.succeeded()
+    async with turns.take("main") as fourth:
+        assert fourth is not third
+
+
+async def test_at_most_so_many_closed_lanes_are_remembered_and_none_that_is_in_use_is_forgotten() -> None:
+    turns = Turns(remembered_max=10)
+    async with turns.take("in use") as kept:
+        kept.failures = 1
+        for number in range(1_000):
+            async with turns.take(f"down-{number}") as turn:
+                turn.failures = 1
+        assert len(turns._turns) <= 10
+        assert turns._turns["in use"] is kept
+
+
+async def test_an_error_inside_a_turn_ends_it() -> None:
+    turns = Turns()
+    with pytest.raises(RuntimeError):
+        async with turns.take("main"):
+            raise RuntimeError
+    async with asyncio.timeout(5), turns.take("main"):
+        pass

@@ -1,0 +1,148 @@
+"""What of an answer counts: Retry-After, the success body, and what goes out."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pamqp.commands import Basic
+
+from consumer.order import Message, Order, read
+from consumer.settings import Settings
+from consumer.webhook import Timeouts, Webhook, retry_after_s
+from signalq.version import __version__
+from tests.support import webhook as support
+from tests.support.webhook import Answer
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        ("0", 0.0),
+        ("2", 2.0),
+        (" 120 ", 120.0),
+        ("007", 7.0),
+        ("00000000000005", 5.0),
+        ("999999999", 999_999_999.0),
+        (format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90.0),
+        (format_datetime(NOW - timedelta(days=1), usegmt=True), 0.0),
+        ("Fri, 02 Jan 2026 03:05:05 GMT", 60.0),
+        ("Friday, 02-Jan-26 03:05:05 GMT", 60.0),
+        ("Fri, 02 Jan 2026 05:05:05 +0200", 60.0),
+        ("", None),
+        ("-5", None),
+        ("1.5", None),
+        ("soon", None),
+        ("1 2", None),
+        ("0x10", None),
+        ("²", None),
+        ("٣", None),
+        ("Fri, 99 Jan 2026 03:05:05 GMT", None),
+        ("Fri, 02 Jan 99999 03:05:05 GMT", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date_and_anything_else_says_nothing(
+    value: str | None, seconds: float | None
+) -> None:
+    assert retry_after_s(value, NOW) == seconds
+
+
+@pytest.mark.parametrize("digits", [10, 50, 4_000, 100_000])
+def test_a_huge_number_of_seconds_is_a_long_time_and_no_error(digits: int) -> None:
+    found = retry_after_s("9" * digits, NOW)
+    assert found is not None
+    assert found >= 86_400
+
+
+@given(st.text(max_size=60) | st.from_regex(r"[A-Z][a-z]{2}, \d{1,3} [A-Z][a-z]{2} \d{1,6} \d+:\d+:\d+ .{0,6}"))
+def test_no_retry_after_whatsoever_raises(value: str) -> None:
+    found = retry_after_s(value, NOW)
+    assert found is None or found >= 0
+
+
+def order(url: str, **webhook: object) -> Order:
+    settings = Settings(webhook={"url": url, **webhook})
+    body = json.dumps({"connectorName": "é", "connectorToken": "t", "action": "cancelAll"}).encode()
+    found = read(Message(body, Basic.Properties(), "main", redelivered=False), settings, 1_700_000_000_000)
+    assert isinstance(found, Order)
+    return found
+
+
+@pytest.fixture
+async def client() -> object:
+    async with Webhook(Timeouts(connect_s=2, total_s=5), connections_max=4) as webhook:
+        yield webhook
+
+
+@pytest.mark.parametrize(
+    ("body", "success_body", "certainty"),
+    [
+        (b"ok", "ok", "accepted"),
+        (b"OK", "ok", "accepted"),
+        (b" \r\n ok\t\n", "ok", "accepted"),
+        (b"ok", " Ok ", "accepted"),
+        (b"okay", "ok", "unknown"),
+        (b"ok ok", "ok", "unknown"),
+        (b'"ok"', "ok", "unknown"),
+        (b"", "ok", "unknown"),
+        (b"\xff\xfe", "ok", "unknown"),
+        (b"ok" + b" " * 5_000, "ok", "unknown"),
+        (b"", "", "accepted"),
+        (b"anything", "", "accepted"),
+        (b"x" * 100_000, "", "accepted"),
+    ],
+)
+async def test_a_200_is_accepted_with_the_expected_body_trimmed_and_without_case(
+    webhook: support.Webhook, client: Webhook, body: bytes, success_body: str, certainty: str
+) -> None:
+    webhook.script(Answer(body=body))
+    attempt = await client.post(order(webhook.url, success_body=success_body))
+    assert (attempt.certainty, attempt.status, attempt.sent) == (certainty, 200, True)
+
+
+async def test_one_plain_post_goes_out_and_nothing_is_remembered_or_followed(
+    webhook: support.Webhook, client: Webhook
+) -> None:
+    webhook.script(Answer(headers={"Set-Cookie": "session=1; Path=/"}), Answer(status=307, headers={"Location": "/x"}))
+    await client.post(order(webhook.url))
+    await client.post(order(webhook.url))
+    assert len(webhook.orders) == 2
+    for posted in webhook.orders:
+        assert posted.method == "POST"
+        assert posted.headers["content-type"] == "application/json"
+        assert posted.headers["user-agent"] == f"signalq/{__version__}"
+        assert posted.body == '{"connectorName":"é","connectorToken":"t","action":"cancelAll"}'.encode()
+        assert not {"cookie", "expect", "transfer-encoding"} & posted.headers.keys()
+
+
+async def test_the_configured_spelling_of_cancel_all_goes_out(webhook: support.Webhook, client: Webhook) -> None:
+    await client.post(order(webhook.url, cancel_all_spelling="cancellAll"))
+    assert webhook.orders[0].json["action"] == "cancellAll"
+
+
+async def test_an_attempt_tells_its_retry_after_and_how_long_it_took(webhook: support.Webhook, client: Webhook) -> None:
+    webhook.script(Answer(status=503, headers={"Retry-After": "17"}, delay_s=0.05))
+    attempt = await client.post(order(webhook.url))
+    assert (attempt.certainty, attempt.retry_after_s) == ("not taken", 17.0)
+    assert attempt.duration_s >= 0.05
+
+
+async def test_no_word_of_the_answer_is_in_the_attempt(webhook: support.Webhook, client: Webhook) -> None:
+    webhook.script(Answer(status=400, body=b"secret words"), Answer(body=b"secret words"))
+    for _ in range(2):
+        assert "secret" not in str(await client.post(order(webhook.url)))
+
+
+async def test_proxies_of_the_environment_are_not_used(
+    webhook: support.Webhook, client: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9/")
+    assert (await client.post(order(webhook.url))).certainty == "accepted"
