@@ -36,6 +36,8 @@ from consumer.webhook import Webhook
 from signalq import names
 from signalq.envelope import republish_properties
 
+WARNED_STRATEGIES_MAX = 1000
+
 log = structlog.get_logger()
 
 
@@ -65,6 +67,7 @@ class Pipeline:
         self._turns = Turns()
         self._posts = asyncio.Semaphore(settings.delivery.concurrency)
         self._last_rank = 0
+        self._warned_strategies: set[str] = set()
 
     async def handle(self, delivery: Delivery, slot: Slot) -> None:
         """A message of a lane: read it, wait for its connector's turn, POST it, settle it."""
@@ -119,7 +122,15 @@ class Pipeline:
             age_s = (order.received_ms - order.creation.age_ms) / 1000
             self._metrics.receipt_age_seconds.observe(age_s)
             log.debug("intent.received", **_facts(order), redelivered=order.redelivered)
+            self._warn_without_identity(order)
         return order
+
+    def _warn_without_identity(self, order: Order) -> None:
+        """Once per strategy: without a message_id nobody can tell a second delivery from a second order."""
+        if order.message_id is None and order.strategy not in self._warned_strategies:
+            if len(self._warned_strategies) < WARNED_STRATEGIES_MAX:
+                self._warned_strategies.add(order.strategy)
+                log.warning("intent.without_message_id", strategy=order.strategy, connector=order.connector)
 
     def _ranked(self, order: Order) -> Order:
         """Write down the place in the lane of what will be parked: µs, made to rise, also from replica to replica."""

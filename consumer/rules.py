@@ -7,6 +7,7 @@ after a POST    -> Done | Retry | DeadLetter
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from consumer.history import Attempt, History, Reason
@@ -175,7 +176,12 @@ def _closes_all(order: Order) -> bool:
 
 
 def _doubt(history: History) -> str:
-    return f"whether the webhook took it can't be known: {history.why or 'the consumer ended while it was sending'}"
+    sent = ""
+    if history.first_post_ms is not None:
+        at = datetime.fromtimestamp(history.first_post_ms / 1000, tz=UTC)
+        sent = f"first sent at {at.isoformat(timespec='milliseconds')}; "
+    why = history.why or "the consumer ended while it was sending"
+    return f"{sent}whether the webhook took it can't be known: {why}"
 
 
 def _expired(order: Order, now_ms: int, start_ms: int) -> str:
