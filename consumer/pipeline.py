@@ -127,10 +127,11 @@ class Pipeline:
 
     def _warn_without_identity(self, order: Order) -> None:
         """Once per strategy: without a message_id nobody can tell a second delivery from a second order."""
-        if order.message_id is None and order.strategy not in self._warned_strategies:
-            if len(self._warned_strategies) < WARNED_STRATEGIES_MAX:
-                self._warned_strategies.add(order.strategy)
-                log.warning("intent.without_message_id", strategy=order.strategy, connector=order.connector)
+        if order.message_id is not None or order.strategy in self._warned_strategies:
+            return
+        if len(self._warned_strategies) < WARNED_STRATEGIES_MAX:
+            self._warned_strategies.add(order.strategy)
+            log.warning("intent.without_message_id", strategy=order.strategy, connector=order.connector)
 
     def _ranked(self, order: Order) -> Order:
         """Write down the place in the lane of what will be parked: µs, made to rise, also from replica to replica."""
