@@ -227,7 +227,7 @@ async def _consumer(broker_url: str, webhook_url: str) -> AsyncIterator[None]:
         "SIGNALQ_OPS__PORT": "0",
         "SIGNALQ_LOG__FORMAT": "json",
     }
-    with _log_file() as log, _running(environment, log) as process:
+    with _log_file() as log, _running(environment | _own_ledger(log.parent), log) as process:
         async with asyncio.timeout(START_TIMEOUT_S):
             # Another process's log is all there is to wait for.
             while "service.started" not in log.read_text("utf-8"):
@@ -241,6 +241,11 @@ async def _consumer(broker_url: str, webhook_url: str) -> AsyncIterator[None]:
         if status != 0:
             last = "\n".join(log.read_text("utf-8").splitlines()[-LOG_LINES_SHOWN:])
             raise CommandFailed(f"signalq consume ended with {status}; the end of its log:\n{last}")
+
+
+def _own_ledger(folder: Path) -> dict[str, str]:
+    """The demo's orders are nobody's history."""
+    return {"SIGNALQ_LEDGER__URL": f"sqlite+aiosqlite:///{folder}/ledger.db"}
 
 
 @contextmanager
