@@ -73,11 +73,12 @@ class History:
         return replace(self, status="scheduled")
 
     def claimed(self, now_ms: int) -> Self:
-        """About to be POSTed. A claim that is never concluded leaves the intent in doubt, and says so from here on."""
+        """About to be POSTed. A claim that is never concluded leaves the intent in doubt, and counts, from here on."""
         return replace(
             self,
             status="sending",
             attempts=self.attempts + 1,
+            attempts_counted=self.attempts_counted + 1,
             first_post_ms=self.first_post_ms if self.first_post_ms is not None else now_ms,
             in_doubt=True,
             why=None,
@@ -88,7 +89,7 @@ class History:
         return replace(
             self,
             status="delivered" if attempt.certainty == "accepted" else "retrying",
-            attempts_counted=self.attempts_counted + (1 if attempt.sent else 0),
+            attempts_counted=self.attempts_counted - (0 if attempt.sent else 1),
             in_doubt=was_in_doubt or attempt.certainty == "unknown",
             why=attempt.why,
             http_status=attempt.status,

@@ -93,8 +93,18 @@ class Pipeline:
             if isinstance(order, Unreadable):
                 await self._bury_unreadable(delivery, order)
             else:
-                known = await self._ledger.recall(order, _epoch(delivery))
-                await self._settle(delivery, known, DeadLetter("undeliverable", detail))
+                await self._give_up(delivery, order, detail)
+
+    async def _give_up(self, delivery: Delivery, order: Order, detail: str) -> None:
+        try:
+            known = await self._ledger.recall(order, _epoch(delivery))
+            await self._settle(
+                delivery, known, rules.given_up(known.order, known.history, detail, self._clock.now_ms())
+            )
+        except Conflict:
+            delivery.session.lose("handling a message failed, and the ledger has moved on meanwhile")
+        finally:
+            self._ledger.release(order)
 
     async def handle_due(self, delivery: Delivery, slot: Slot) -> None:
         """A message that the ladder handed back: hold it for its last second, then give it to its lane."""
@@ -189,11 +199,14 @@ class Pipeline:
 
     async def _attempt(self, delivery: Delivery, known: Known, turn: Turn) -> tuple[Known, rules.After]:
         """Claim, POST, record: the claim is known before the first byte goes out, the outcome before anything else."""
-        order, was_in_doubt = known.order, known.history.in_doubt
+        order, before = known.order, known.history
         known = await self._ledger.save(order, known.history.claimed(self._clock.now_ms()), _epoch(delivery))
         self._observe_start(order, known.history)
-        attempt = await self._webhook.post(order)
-        concluded = known.history.concluded(attempt, was_in_doubt=was_in_doubt)
+        if rules.too_late(order, before, self._clock.now_ms()):
+            attempt = Attempt("not taken", sent=False, why="the ledger could not be written in time")
+        else:
+            attempt = await self._webhook.post(order)
+        concluded = known.history.concluded(attempt, was_in_doubt=before.in_doubt)
         wait_s = self._note_answer(turn, attempt)
         after = rules.after(order, concluded, attempt, wait_s, self._clock.now_ms())
         if isinstance(after, Retry):
@@ -240,8 +253,8 @@ class Pipeline:
         its message comes again, its bytes are all it is known by.
         """
         order, message = known.order, delivery.message
-        if order.message_id is None and not known.history.version:
-            known = await self._ledger.save(order, known.history)
+        if (fence := _fence(delivery, known)) is not None:
+            known = await self._ledger.save(order, known.history, fence)
         properties = republish_properties(message.properties, _marks(order), order.intent_id)
         await self._dispositions.park(due_ms, self._clock.now_ms, message.body, properties)
         await self._ledger.save(order, known.history.scheduled())
@@ -256,7 +269,8 @@ class Pipeline:
             if known.history.ended:
                 return  # a redelivery of what is in the dead letters already
         if known.history.status != "dying":
-            known = await self._ledger.save(known.order, known.history.dying(letter.reason, letter.detail))
+            dying = known.history.dying(letter.reason, letter.detail)
+            known = await self._ledger.save(known.order, dying, _fence(delivery, known))
         await self._publish_letter(delivery, known.order, letter, known.history)
         await self._ledger.save(known.order, known.history.dead())
         self._log_settled(known.order, "dead", letter.reason)
@@ -317,6 +331,13 @@ def _epoch(delivery: Delivery) -> Epoch:
     if delivery.session.epoch is None:
         raise RuntimeError("a lane hands nothing over before it has its epoch")
     return delivery.session.epoch
+
+
+def _fence(delivery: Delivery, known: Known) -> Epoch | None:
+    """An intent that is known by nothing yet may be recorded only while its lane is ours: the lane's next consumer
+    has the same message, and could not tell that it is the same.
+    """
+    return _epoch(delivery) if known.order.message_id is None and not known.history.version else None
 
 
 def _facts(order: Order | Unreadable) -> dict[str, Any]:

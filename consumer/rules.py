@@ -6,7 +6,7 @@ after a POST    -> Done | Retry | DeadLetter
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -64,6 +64,8 @@ class Retry:
     at_ms: int
 
 
+_NEVER_ENDED = "the consumer ended while it was sending"
+
 Before = Deliver | Wait | Park | DeadLetter | Drop
 After = Done | Retry | DeadLetter
 Disposition = Done | Park | DeadLetter | Drop
@@ -83,11 +85,41 @@ def before(order: Order, history: History, lane_opens_ms: int, now_ms: int) -> B
     if _waited_undated(order, history, now_ms):
         return DeadLetter("expired", "nobody dated it, and it waited while no consumer was active for too long")
     start_ms = max(now_ms, lane_opens_ms, history.next_attempt_ms)
+    over = _over(order, history, start_ms, now_ms)
+    if over is not None:
+        return over
+    return Wait(start_ms) if start_ms > now_ms else Deliver()
+
+
+def _over(order: Order, history: History, start_ms: int, now_ms: int) -> DeadLetter | None:
+    """Why it can't be POSTed at `start_ms`, if it can't."""
     if history.in_doubt and not _repeating_is_safe(order, history, start_ms):
         return DeadLetter("outcome-unknown", _doubt(history))
+    if _is_exhausted(order, history):
+        return DeadLetter("exhausted", _exhausted(history))
     if start_ms > order.expires_ms:
         return DeadLetter("expired", _expired(order, now_ms, start_ms))
-    return Wait(start_ms) if start_ms > now_ms else Deliver()
+    return None
+
+
+def too_late(order: Order, history: History, now_ms: int) -> bool:
+    """Whether its claim took so long (the ledger could not be written) that it must not be POSTed any more.
+
+    `history` is as it was before the claim.
+    """
+    return now_ms > order.expires_ms or (history.in_doubt and not _repeating_is_safe(order, history, now_ms))
+
+
+def given_up(order: Order, history: History, detail: str, now_ms: int) -> DeadLetter | Drop:
+    """What to do with an intent whose handling keeps failing: what is known of it already stands."""
+    known = _known_already(order, replace(history, leased_for_ms=0), now_ms)
+    if isinstance(known, DeadLetter):
+        return known
+    if isinstance(known, Drop):
+        return Drop(duplicate=False)
+    if history.in_doubt and not _repeating_is_safe(order, history, now_ms):
+        return DeadLetter("outcome-unknown", _doubt(history))
+    return DeadLetter("undeliverable", detail)
 
 
 def _known_already(order: Order, history: History, now_ms: int) -> Wait | Drop | DeadLetter | None:
@@ -103,17 +135,19 @@ def _known_already(order: Order, history: History, now_ms: int) -> Wait | Drop |
         return DeadLetter(history.reason, history.detail or "")
     if history.status != "received" and not order.is_due and not order.handed_back:
         return Drop(duplicate=not copy)
-    return _second_delivery(order, history)
+    return _second_delivery(order, history, now_ms)
 
 
-def _second_delivery(order: Order, history: History) -> DeadLetter | None:
-    """Without a message_id nobody can tell a second delivery from a second order: then an open is not risked."""
-    if history.maybe_second_delivery and not order.is_exit:
-        return DeadLetter(
-            "outcome-unknown",
-            "it has no message_id, came redelivered, and an equal intent came before: it may be that one",
-        )
-    return None
+def _second_delivery(order: Order, history: History, now_ms: int) -> DeadLetter | None:
+    """Without a message_id nobody can tell a second delivery from a second order: what can't be repeated is not
+    risked, and an open never.
+    """
+    if not history.maybe_second_delivery or (order.is_exit and _repeating_is_safe(order, history, now_ms)):
+        return None
+    return DeadLetter(
+        "outcome-unknown",
+        "it has no message_id, came redelivered, and an equal intent came before: it may be that one",
+    )
 
 
 def _waited_undated(order: Order, history: History, now_ms: int) -> bool:
@@ -144,11 +178,19 @@ def _again(order: Order, history: History, attempt: Attempt, backoff_s: float, n
     at_ms = now_ms + round(wait_s * 1000)
     if history.in_doubt and not _repeating_is_safe(order, history, at_ms):
         return DeadLetter("outcome-unknown", _doubt(history))
-    if not order.is_exit and history.attempts_counted >= order.policy.attempts_max:
-        return DeadLetter("exhausted", f"{history.attempts_counted} attempts failed, the last: {attempt.why}")
+    if _is_exhausted(order, history):
+        return DeadLetter("exhausted", _exhausted(history))
     if at_ms > order.expires_ms:
         return DeadLetter("expired", _expired(order, now_ms, at_ms) + f"; the last attempt: {attempt.why}")
     return Retry(at_ms)
+
+
+def _is_exhausted(order: Order, history: History) -> bool:
+    return not order.is_exit and history.attempts_counted >= order.policy.attempts_max
+
+
+def _exhausted(history: History) -> str:
+    return f"{history.attempts_counted} attempts failed, the last: {history.why or _NEVER_ENDED}"
 
 
 def _repeating_is_safe(order: Order, history: History, at_ms: int) -> bool:
@@ -180,8 +222,7 @@ def _doubt(history: History) -> str:
     if history.first_post_ms is not None:
         at = datetime.fromtimestamp(history.first_post_ms / 1000, tz=UTC)
         sent = f"first sent at {at.isoformat(timespec='milliseconds')}; "
-    why = history.why or "the consumer ended while it was sending"
-    return f"{sent}whether the webhook took it can't be known: {why}"
+    return f"{sent}whether the webhook took it can't be known: {history.why or _NEVER_ENDED}"
 
 
 def _expired(order: Order, now_ms: int, start_ms: int) -> str:

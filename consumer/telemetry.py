@@ -56,6 +56,7 @@ def configure_logging(*, form: str | None, level: str, secrets: Collection[str])
         )
     )
     logging.basicConfig(handlers=[handler], level=LIBRARY_LEVEL, force=True)
+    logging.captureWarnings(capture=True)  # Python's own would be printed as they are, between our lines
     for library in TOLD_BY_US:
         logging.getLogger(library).setLevel(logging.CRITICAL)
 

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
 from aio_pika.abc import AbstractConnection
+from aiormq.abc import DeliveredMessage
+from sqlalchemy.exc import ProgrammingError
 
+from consumer.ledger.sql import read_mark
 from consumer.settings import CONFIG_ENV, ENV_PREFIX, Settings
 from ops.escaping import escaped
 from ops.render import plural
-from signalq.amqp.connection import connect, masked
-from signalq.amqp.topology import QueueDepth, Topology
-from signalq.errors import BrokerError
+from signalq.amqp.connection import CONNECTION_ERRORS, connect, masked, open_channel
+from signalq.amqp.ledger_mark import LedgerMark
+from signalq.amqp.topology import QueueDepth, Topology, queue_depth
+from signalq.errors import BrokerError, SettingsError
 from signalq.names import Names
 
 # So many missing objects are named; more than these are counted.
 NAMED_MAX = 4
+MARK_TIMEOUT_S = 3.0
 
 State = Literal["ok", "note", "wrong"]
 
@@ -46,6 +53,7 @@ async def findings(settings: Settings, config: Path | None) -> AsyncIterator[Fin
     """Look at everything, in the order in which an order passes it; each finding comes as soon as it is known."""
     yield _settings(settings, config)
     url = settings.broker.url.get_secret_value()
+    held: LedgerMark | None = None
     try:
         connection = await connect(url, name="signalq check", heartbeat_s=settings.broker.heartbeat_s)
     except BrokerError as error:
@@ -56,7 +64,8 @@ async def findings(settings: Settings, config: Path | None) -> AsyncIterator[Fin
             yield _broker(url, connection)
             async for finding in _topology(settings, connection):
                 yield finding
-    yield Finding("ledger", "note", "kept in memory in this version: nothing is remembered over a restart")
+            held = await _mark_on(connection, Names(settings.broker.prefix))
+    yield await _ledger(settings, held)
     for url, connectors in _webhooks(settings).items():
         yield await _webhook(url, connectors, settings.webhook.connect_timeout_s)
 
@@ -127,6 +136,57 @@ def _queues(names: Names, depths: dict[str, QueueDepth | None]) -> Iterator[Find
         yield Finding("dead letters", "note", found, "look at them with `signalq dead list`")
     elif dead is not None:
         yield Finding("dead letters", "ok", "none")
+
+
+async def _mark_on(connection: AbstractConnection, names: Names) -> LedgerMark | None:
+    """The ledger that the lanes belong to, as the broker remembers it; None where it remembers none, or won't say.
+
+    The mark is looked at and not acknowledged: with the channel it goes back to where it was.
+    """
+    found: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def take(message: DeliveredMessage) -> None:
+        if not found.done():
+            found.set_result(message.body)
+
+    try:
+        depth = await queue_depth(connection, names.ledger)
+        if depth is None or not depth.ready:
+            return None
+        channel = await open_channel(connection, prefetch=1)
+    except BrokerError:
+        return None
+    try:
+        async with asyncio.timeout(MARK_TIMEOUT_S):
+            await channel.basic_consume(names.ledger, take)
+            return LedgerMark(**json.loads(await found))
+    except (ValueError, TypeError, *CONNECTION_ERRORS):
+        return None
+    finally:
+        with suppress(*CONNECTION_ERRORS):
+            await channel.close()
+
+
+async def _ledger(settings: Settings, held: LedgerMark | None) -> Finding:
+    """Where the ledger is, whether it is there, and whether the lanes on the broker belong to it."""
+    theirs = f"the lanes on the broker belong to {escaped(held.ledger)} ({escaped(held.ledger_id)})" if held else ""
+    try:
+        mine = await read_mark(settings.ledger.url.get_secret_value())
+    except ModuleNotFoundError as error:
+        return Finding("ledger", "wrong", f"the package {error.name} is missing", "pip install 'signalq[postgres]'")
+    except SettingsError as error:
+        if held is not None:
+            return Finding("ledger", "wrong", f"{error}; {theirs}", _USE_THE_FORMER)
+        if error.__cause__ is None or isinstance(error.__cause__, ProgrammingError):  # no file, or no tables
+            return Finding("ledger", "note", f"none yet ({error})", "`signalq consume` makes it")
+        return Finding("ledger", "wrong", str(error), "check ledger.url (SIGNALQ_LEDGER__URL), and whether it is up")
+    if held is not None and held.ledger_id != mine.ledger_id:
+        return Finding("ledger", "wrong", f"{mine.ledger} ({mine.ledger_id}) is there, but {theirs}", _USE_THE_FORMER)
+    belongs = ", and the lanes on the broker belong to it" if held is not None else ""
+    return Finding("ledger", "ok", f"{mine.ledger} is there{belongs}")
+
+
+_USE_THE_FORMER = "set ledger.url to the one that they belong to; only if it is lost, `signalq topology adopt-ledger`"
 
 
 def _webhooks(settings: Settings) -> dict[str, list[str]]:

@@ -31,6 +31,9 @@ metadata = MetaData(
 # SQLite numbers rows by itself only in a column of exactly this type.
 RowNumber = BigInteger().with_variant(Integer, "sqlite")
 
+# The 255 bytes of an AMQP short string, each of them shown as \xff where they are no UTF-8 (or \x00).
+FOREIGN_CHARACTERS_MAX = 1020
+
 # One row: who this ledger is. The broker remembers it, so that no consumer comes with another.
 identity = Table(
     "ledger",
@@ -55,7 +58,7 @@ intents = Table(
     metadata,
     Column("number", RowNumber, primary_key=True, autoincrement=True),
     Column("strategy", String(255), nullable=False),
-    Column("intent_id", String(255), nullable=False),
+    Column("intent_id", String(FOREIGN_CHARACTERS_MAX), nullable=False),
     Column("generation", Integer, nullable=False),
     Column("version", Integer, nullable=False),
     Column("has_message_id", Boolean, nullable=False),
@@ -63,7 +66,7 @@ intents = Table(
     Column("connector", String(255), nullable=False),
     Column("action", String(32), nullable=False),
     Column("client_order_id", String(255)),
-    Column("origin_user", String(255)),
+    Column("origin_user", String(FOREIGN_CHARACTERS_MAX)),
     Column("status", String(16), nullable=False),
     Column("reason", String(32)),
     Column("detail", Text),

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from consumer.history import ENDINGS, History
@@ -24,6 +24,8 @@ from signalq.envelope import Creation
 LAST_ACKS_MS = 60_000
 # Statuses in which the message can't have been acknowledged: it will surely be delivered again.
 SURELY_UNACKED = ("received", "sending", "retrying", "dying")
+
+T = TypeVar("T", str, str | None)
 
 _by_identity = select(intents).where(
     intents.c.strategy == bindparam("strategy"), intents.c.intent_id == bindparam("intent_id")
@@ -78,9 +80,10 @@ def recall(
     `is_held` says whether another message in this consumer stands for an intent. An intent whose creation nobody dated
     has its first receipt kept.
     """
-    row = connection.execute(_by_identity, {"strategy": order.strategy, "intent_id": order.intent_id}).first()
+    keys = {"strategy": _storable(order.strategy), "intent_id": _storable(order.intent_id)}
+    row = connection.execute(_by_identity, keys).first()
     if row is not None:
-        return _known(order, row, owner, now_ms)
+        return _known(order, order.intent_id, row, owner, now_ms)
     if order.message_id is None and order.redelivered:
         return _recall_by_bytes(connection, now_ms, order, epoch, owner, is_held)
     history = History(order.intent_id, order.digest)
@@ -98,20 +101,22 @@ def _recall_by_bytes(
     """
     again = False
     since_ms = (epoch.alive_before_ms or 0) - LAST_ACKS_MS
-    for row in connection.execute(_by_digest, {"strategy": order.strategy, "digest": order.digest}):
+    for row in connection.execute(_by_digest, {"strategy": _storable(order.strategy), "digest": order.digest}):
         if is_held(row.intent_id):
             continue
         if row.status in SURELY_UNACKED:
-            return _known(order, row, owner, now_ms)
+            return _known(order, row.intent_id, row, owner, now_ms)
         again = again or row.updated_ms >= since_ms
     return Known(order, History(order.intent_id, order.digest, maybe_second_delivery=again))
 
 
-def _known(order: Order, row: Row[Any], owner: str, now_ms: int) -> Known:
-    known_order = order.known_as(row.intent_id, Creation(row.age_from_ms, row.delay_from_ms, row.created_from))
+def _known(order: Order, intent_id: str, row: Row[Any], owner: str, now_ms: int) -> Known:
+    created = Creation(row.age_from_ms, row.delay_from_ms, row.created_from)
+    if order.creation.pinned or created != order.creation:
+        created = replace(created, pinned=True)  # this message doesn't carry it: it is written down when passed on
     theirs = row.status == "sending" and row.owner != owner
     history = History(
-        intent_id=row.intent_id,
+        intent_id=intent_id,
         digest=bytes(row.digest),
         generation=row.generation,
         status=row.status,
@@ -127,7 +132,7 @@ def _known(order: Order, row: Row[Any], owner: str, now_ms: int) -> Known:
         version=row.version,
         leased_for_ms=max(0, (row.lease_until_ms or 0) - now_ms) if theirs else 0,
     )
-    return Known(known_order, history)
+    return Known(order.known_as(intent_id, created), history)
 
 
 def save(connection: Connection, now_ms: int, order: Order, history: History, owner: str, lease_ms: int) -> bool:
@@ -152,8 +157,8 @@ def save(connection: Connection, now_ms: int, order: Order, history: History, ow
     }
     if history.version:
         keys: dict[str, Any] = {
-            "by_strategy": order.strategy,
-            "by_intent_id": order.intent_id,
+            "by_strategy": _storable(order.strategy),
+            "by_intent_id": _storable(order.intent_id),
             "by_version": history.version,
         }
         result = connection.execute(_step, keys | {f"new_{column}": value for column, value in changing.items()})
@@ -164,20 +169,25 @@ def save(connection: Connection, now_ms: int, order: Order, history: History, ow
 
 def _first_values(order: Order, history: History) -> dict[str, Any]:
     return {
-        "strategy": order.strategy,
-        "intent_id": order.intent_id,
+        "strategy": _storable(order.strategy),
+        "intent_id": _storable(order.intent_id),
         "has_message_id": order.message_id is not None,
         "digest": history.digest,
         "connector": order.connector,
         "action": order.intent.action,
-        "client_order_id": order.intent.client_order_id,
-        "origin_user": order.origin_user,
+        "client_order_id": _storable(order.intent.client_order_id),
+        "origin_user": _storable(order.origin_user),
         "age_from_ms": order.creation.age_ms,
         "delay_from_ms": order.creation.delay_ms,
         "created_from": order.creation.source,
         "due_ms": order.due_ms,
         "received_ms": order.received_ms,
     }
+
+
+def _storable(text: T) -> T:
+    """Foreign text without NUL characters, which PostgreSQL can't hold."""
+    return text if text is None else text.replace("\x00", "\\x00")
 
 
 def _first_save(connection: Connection) -> Any:
@@ -193,13 +203,18 @@ _FIRST_SAVE = {
 
 def raise_epoch(connection: Connection, now_ms: int, lane: str, owner: str) -> Epoch:
     """Make `owner` the lane's consumer, and everyone before it a stranger."""
-    before = connection.execute(select(lanes).where(lanes.c.lane == lane).with_for_update()).first()
-    if before is None:
-        connection.execute(insert(lanes).values(lane=lane, epoch=1, owner=owner, alive_ms=now_ms))
-        return Epoch(lane, 1, None)
+    first = {"lane": lane, "epoch": 0, "owner": owner, "alive_ms": now_ms}
+    connection.execute(_FIRST_OF_LANE[connection.dialect.name], first)
+    before = connection.execute(select(lanes).where(lanes.c.lane == lane).with_for_update()).one()
     number = before.epoch + 1
     connection.execute(update(lanes).where(lanes.c.lane == lane).values(epoch=number, owner=owner, alive_ms=now_ms))
-    return Epoch(lane, number, before.alive_ms)
+    return Epoch(lane, number, before.alive_ms if before.epoch else None)
+
+
+_FIRST_OF_LANE = {
+    "sqlite": sqlite.insert(lanes).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(lanes).on_conflict_do_nothing(),
+}
 
 
 def current_epoch(connection: Connection, lane: str) -> int | None:

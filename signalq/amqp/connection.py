@@ -46,7 +46,9 @@ async def connect(
     write_floats_in_full()
     try:
         async with asyncio.timeout(timeout_s):
-            return await aio_pika.connect(url, heartbeat=heartbeat_s, client_properties={"connection_name": name})
+            return await aio_pika.connect(
+                url, heartbeat=heartbeat_s, client_properties={"connection_name": name}, connection_class=_Connection
+            )
     except TimeoutError:
         raise BrokerUnreachable(f"no answer from RabbitMQ at {masked(url)} within {timeout_s:g} s") from None
     except aiormq.exceptions.ProbableAuthenticationError:
@@ -55,6 +57,21 @@ async def connect(
         ) from None
     except (*CONNECTION_ERRORS, ValueError) as error:
         raise BrokerUnreachable(f"no connection to RabbitMQ at {masked(url)} ({type(error).__name__})") from None
+
+
+class _Connection(aio_pika.Connection):
+    """One that never came to be is closed at once.
+
+    Left to the garbage collector it tries to close itself, in whichever thread that happens to run: in one without an
+    event loop Python then prints a warning about a coroutine that was never awaited into the middle of the log.
+    """
+
+    async def connect(self, timeout: float | None = None) -> None:
+        try:
+            await super().connect(timeout)
+        except BaseException:
+            await self.close()
+            raise
 
 
 async def open_channel(

@@ -10,8 +10,5 @@ def any_ledger(request: pytest.FixtureRequest) -> str | None:
     """The URL of a ledger of its own, or None for the file that each prefix has anyway."""
     if request.param == "sqlite":
         return None
-    try:
-        url: str = request.getfixturevalue("postgres_url")
-    except pytest.FixtureLookupError:
-        pytest.skip("there is no private PostgreSQL here yet (fixture postgres_url)")
+    url: str = request.getfixturevalue("postgres_url")
     return url

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from signalq.names import Names
-from tests.faults.scene import scene
 from tests.support.broker import Broker
 from tests.support.intents import make_intents
-from tests.support.waiting import wait_until
+from tests.support.scene import scene
+from tests.support.waiting import elapsed, wait_until
 
 CONNECTORS = 8
 KILLS = 6
@@ -23,7 +23,7 @@ async def test_a_consumer_killed_at_random_moments_loses_nothing_and_repeats_not
         intents = make_intents(play.rng, 400, connectors=CONNECTORS)
         play.publish(intents)
         for _ in range(KILLS):
-            await play.passed(play.rng.uniform(0.1, 0.6))
+            await elapsed(play.rng.uniform(0.1, 0.6))
             await asyncio.to_thread(consumer.kill)
             consumer = await play.consumer()
         account = await play.account()
@@ -41,7 +41,7 @@ async def test_a_consumer_killed_while_it_starts_leaves_nothing_behind(broker: B
             await asyncio.to_thread(play.consumers[-1].kill)
             starting = play.begin_consumer()
             await wait_until(lambda: starting.lines, 15, what="its first word")  # noqa: B023 - awaited right here
-            await play.passed(play.rng.uniform(0.0, 0.1))
+            await elapsed(play.rng.uniform(0.0, 0.1))
         await starting.started()
         account = await play.account()
         account.check(doubts_max=150)

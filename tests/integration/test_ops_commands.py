@@ -17,13 +17,17 @@ import pytest
 from pamqp.commands import Basic
 from yarl import URL
 
+from consumer.ledger.sql import SqlLedger
 from consumer.settings import load_settings
 from deploy.local import PrivateRabbitMQ
 from ops.dead import DeadLetters
+from signalq.amqp.connection import connect
+from signalq.amqp.ledger_mark import LedgerMark, claim_mark
 from signalq.amqp.topology import Topology
 from signalq.names import Names
 from tests.support.amqp import depth, drain, publish_all
 from tests.support.broker import ExternalBroker
+from tests.support.consumer import ledger_file, ledger_url
 from tests.support.webhook import Webhook
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +70,7 @@ def environment(broker: Broker, prefix: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("SIGNALQ_CONFIG", raising=False)
     monkeypatch.setenv("SIGNALQ_BROKER__URL", broker.url)
     monkeypatch.setenv("SIGNALQ_BROKER__PREFIX", prefix)
+    monkeypatch.setenv("SIGNALQ_LEDGER__URL", ledger_url(prefix))
 
 
 async def start(*arguments: str) -> asyncio.subprocess.Process:
@@ -287,6 +292,98 @@ async def test_check_says_what_is_wrong_and_what_to_do_and_changes_nothing(
     assert list(wrong) == ["topology", "webhook"]
     assert "signalq topology apply" in wrong["topology"]["advice"]
     assert await depth(broker.url, names.orders) is None
+
+
+async def make_ledger(url: str) -> LedgerMark:
+    """As a consumer makes one at its start."""
+    async with SqlLedger(url, retention_days=7, observe_commit_s=lambda _seconds: None) as ledger:
+        return LedgerMark(ledger.ledger_id, ledger.name)
+
+
+async def mark_on(broker: Broker, names: Names, mark: LedgerMark) -> LedgerMark:
+    """What a consumer with this ledger finds on the broker, or leaves there."""
+    async with await connect(broker.url, name="signalq test") as connection:
+        return await claim_mark(connection, names, mark)
+
+
+async def ledger_finding(signalq: Signalq, webhook: Webhook, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setenv("SIGNALQ_WEBHOOK__URL", webhook.url)
+    ran = await signalq("check", "--json")
+    (found,) = (row for row in ran.rows if row["check"] == "ledger")
+    assert ran.status == (1 if found["state"] == "wrong" else 0), ran.out
+    return found
+
+
+async def test_check_says_where_a_ledger_will_be_and_makes_none(
+    topology: Topology, prefix: str, signalq: Signalq, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = await ledger_finding(signalq, webhook, monkeypatch)
+    assert found["state"] == "note"
+    assert str(ledger_file(prefix)) in found["found"]
+    assert not ledger_file(prefix).exists()
+
+
+async def test_check_says_that_the_lanes_belong_to_the_ledger_and_leaves_the_mark_where_it_is(
+    broker: Broker,
+    topology: Topology,
+    signalq: Signalq,
+    webhook: Webhook,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mark = await make_ledger(ledger_url(topology.names.prefix))
+    assert (await ledger_finding(signalq, webhook, monkeypatch))["found"] == f"{mark.ledger} is there"
+    assert await mark_on(broker, topology.names, mark) == mark
+    for _ in range(2):
+        found = await ledger_finding(signalq, webhook, monkeypatch)
+        assert found["state"] == "ok"
+        assert found["found"] == f"{mark.ledger} is there, and the lanes on the broker belong to it"
+    other = LedgerMark("another", "elsewhere")
+    assert await mark_on(broker, topology.names, other) == mark
+
+
+async def test_check_names_both_where_the_lanes_belong_to_another_ledger_until_it_is_adopted(
+    broker: Broker,
+    topology: Topology,
+    signalq: Signalq,
+    webhook: Webhook,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = LedgerMark("another", "sqlite+aiosqlite:////elsewhere/signalq.db")
+    await mark_on(broker, topology.names, other)
+    found = await ledger_finding(signalq, webhook, monkeypatch)
+    assert found["state"] == "wrong", "there is none, but the broker remembers one"
+    assert other.ledger in found["found"]
+    mine = await make_ledger(ledger_url(topology.names.prefix))
+    found = await ledger_finding(signalq, webhook, monkeypatch)
+    assert found["state"] == "wrong"
+    assert all(part in found["found"] for part in (mine.ledger_id, mine.ledger, other.ledger_id, other.ledger))
+    assert "adopt-ledger" in found["advice"]
+    adopted = await signalq("topology", "adopt-ledger", "--json")
+    assert adopted.rows == [{"ledger_id": mine.ledger_id, "ledger": mine.ledger}]
+    assert (await ledger_finding(signalq, webhook, monkeypatch))["state"] == "ok"
+
+
+async def test_adopting_a_ledger_that_is_not_there_fails_with_the_path_and_makes_none(
+    topology: Topology, prefix: str, signalq: Signalq
+) -> None:
+    ran = await signalq("topology", "adopt-ledger")
+    assert ran.status == 2
+    assert str(ledger_file(prefix)) in ran.err
+    assert not ledger_file(prefix).exists()
+
+
+async def test_check_tells_an_empty_postgresql_from_one_that_is_away_and_shows_no_password(
+    topology: Topology, signalq: Signalq, webhook: Webhook, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGNALQ_LEDGER__URL", postgres_url)
+    assert (await ledger_finding(signalq, webhook, monkeypatch))["state"] == "note"
+    mark = await make_ledger(postgres_url)
+    assert (await ledger_finding(signalq, webhook, monkeypatch))["found"] == f"{mark.ledger} is there"
+    monkeypatch.setenv("SIGNALQ_LEDGER__URL", "postgresql+asyncpg://signalq:s3cret@127.0.0.1:1/signalq")
+    found = await ledger_finding(signalq, webhook, monkeypatch)
+    assert found["state"] == "wrong"
+    assert "127.0.0.1:1/signalq" in found["found"]
+    assert "s3cret" not in json.dumps(found)
 
 
 async def test_listing_the_dead_twice_shows_the_same_in_order_and_takes_nothing(

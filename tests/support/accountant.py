@@ -1,14 +1,15 @@
 """The accountant: does every intent have its one ending? It trusts nobody but the two ends of the way.
 
-At the one end it is told what was published, and of that what was confirmed; at the other end it reads what the webhook
-recorded, with what it answered, and what lies in the dead letters. What it makes of that is an Account, and
-`account.check()` fails where the law of docs/delivery-semantics.md is broken. It shares no rule with the consumer: which
-answer means what is written down here once more.
+At the one end it is told what was published, and of that what was confirmed; at the other end it reads what the
+webhook recorded, with what it answered, and what lies in the dead letters. What it makes of that is an Account, and
+`account.check()` fails where the law of docs/delivery-semantics.md is broken. It shares no rule with the consumer:
+which answer means what is written down here once more.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -117,6 +118,7 @@ class Account:
 
     def check(self, *, doubts_max: int, reasons: Collection[str] = ()) -> None:
         """Assert the law, at most so many doubts, and no dead letter for a reason not expected here."""
+        sys.stdout.write(f"\n{self.table()}\n")  # pytest shows it where a test fails, and with -rP
         assert self.is_lawful, f"the law is broken:\n{self.table()}"
         assert self.doubts <= doubts_max, f"at most {doubts_max} could have been in flight:\n{self.table()}"
         unexpected = set(self.dead) - {IN_DOUBT, *reasons}

@@ -22,7 +22,7 @@ from pamqp.commands import Basic
 from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.errors import BrokerUnreachable, Unconfirmed
 from signalq.names import Names
-from tests.support.waiting import wait_until
+from tests.support.waiting import elapsed
 
 # Their share among all intents.
 WITHOUT_ID = 0.5
@@ -31,6 +31,9 @@ DATED = 0.7
 DELAYED = 0.25
 # Which connectors get a cancelAll now and then, and nothing delayed, which that would cancel.
 EVERY_NTH_CANCELS_ALL = 5
+
+BROKER_BACK_S = 120.0
+RECONNECT_PERIOD_S = 0.2
 
 OPENS: tuple[dict[str, str], ...] = (
     {"action": "openLong", "percent": "25"},
@@ -137,6 +140,7 @@ class Producer:
     intents: list[Intent] = field(default_factory=list)
     """All that were begun, in that order."""
     _publisher: ConfirmedPublisher = field(init=False)
+    _reconnecting: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def publish_all(self, intents: Sequence[Intent]) -> None:
         """Return once all of them are confirmed, or can't be known to be."""
@@ -181,11 +185,14 @@ class Producer:
                 intent.confirmed = True
 
     async def _reconnected(self) -> None:
-        async def is_open() -> bool:
-            try:
-                await self._publisher.channel()
-            except BrokerUnreachable:
-                return False
-            return True
-
-        await wait_until(is_open, 120, what="the broker, for the producer")
+        """Wait for the broker, one of the lanes on behalf of all."""
+        until_s = time.monotonic() + BROKER_BACK_S
+        async with self._reconnecting:
+            while True:
+                try:
+                    await self._publisher.channel()
+                except BrokerUnreachable:
+                    assert time.monotonic() < until_s, f"the broker was not back within {BROKER_BACK_S:g} s"
+                    await elapsed(RECONNECT_PERIOD_S)
+                else:
+                    return

@@ -28,6 +28,11 @@ async def wait_until(predicate: Callable[[], Any], timeout_s: float = 10.0, *, w
         await asyncio.sleep(POLL_S)
 
 
+async def elapsed(seconds: float) -> None:
+    """Let this much time go by: for a moment that is meant to be any, never in the hope that something has happened."""
+    await asyncio.sleep(seconds)
+
+
 async def _bounded(awaitable: Awaitable[Any], deadline: float, what: str) -> Any:
     try:
         async with asyncio.timeout(max(deadline - time.monotonic(), POLL_S)):

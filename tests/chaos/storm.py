@@ -1,0 +1,227 @@
+"""One storm: orders at a steady pace, a moody webhook, and kills whose moments the seed decides."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from consumer.history import ENDINGS
+from consumer.ledger.schema import intents as ledger_rows
+from deploy.local import PrivatePostgres, PrivateRabbitMQ
+from signalq.amqp.topology import Topology
+from signalq.names import Names
+from tests.support.accountant import Account
+from tests.support.broker import written_down
+from tests.support.consumer import Consumer
+from tests.support.intents import Intent, make_intents
+from tests.support.postgres import fresh_database
+from tests.support.scene import Scene, scene
+from tests.support.webhook import Answer, Behaviour, CutInTheMiddle, CutOff, Garbage, Hang, Order
+
+PREFIX = "chaos"
+# How long a kill with all that follows from it takes, on two cores: the pace makes publishing last for all of them.
+CONSUMER_KILL_S = 3.5
+BROKER_KILL_S = 14.0
+INTENTS_PER_S_MAX = 150.0
+# Kills come while this part of the intents is published.
+FIRST_KILL, LAST_KILL = 0.03, 0.97
+# One kill of the consumer in so many finds another consumer standing by; one of the broker takes the consumer along.
+STANDBY_EVERY = 3
+BOTH_EVERY = 3
+DELAYS_S = (0.5, 20.0)
+REST_S = 300.0
+SETTINGS: Mapping[str, object] = {"broker.heartbeat_s": 5}
+
+# The moods of the webhook, and how often each comes in a thousand POSTs; else it is well.
+MOODS: tuple[tuple[int, Behaviour], ...] = (
+    (20, Answer(429, b"slow down", {"Retry-After": "0"})),
+    (5, Answer(429, b"slow down", {"Retry-After": "1"})),
+    (10, Answer(503, b"later", {"Retry-After": "0"})),
+    (4, Answer(500, b"oops")),
+    (4, Answer(400, b"no")),
+    (2, Answer(200, b"not what was expected")),
+    (2, CutOff()),
+    (2, CutOff(reset=True)),
+    (2, CutInTheMiddle()),
+    (2, Garbage()),
+    (2, Hang()),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the storm is made of."""
+
+    intents: int
+    consumer_kills: int
+    broker_kills: int
+    connectors: int
+    seed: int
+    ledger: str
+
+
+@dataclass
+class Storm:
+    """One run of a plan; `run` returns the account, the counters are for whoever watches."""
+
+    plan: Plan
+    broker: PrivateRabbitMQ
+    play: Scene
+    consumer_kills: int = 0
+    broker_kills: int = 0
+    ledger_statuses: Counter[str] = field(default_factory=Counter)
+    _kill_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def published(self) -> int:
+        """Intents whose publishing has begun."""
+        return len(self.play.producer.intents)
+
+    @property
+    def posted(self) -> int:
+        """POSTs that the webhook has seen."""
+        return len(self.play.hook.orders)
+
+    async def run(self) -> Account:
+        """Publish everything, kill what is to be killed, wait until all is at rest, draw the balance."""
+        self.play.accountant.answer(self._mood)
+        await self.play.consumer(SETTINGS)
+        await written_down(self.broker, *(queue.name for queue in Topology(self.play.names).queues()))
+        intents = self._intents()
+        self.play.producer.pause = self._pace(len(intents))
+        async with asyncio.TaskGroup() as group:
+            self.play.publish(intents)
+            group.create_task(self._kill_consumers(), name="kills of the consumer")
+            group.create_task(self._kill_brokers(), name="kills of the broker")
+        account = await self.play.account(rest_s=REST_S)
+        self.ledger_statuses = await statuses(self.play.ledger_url)
+        return account
+
+    @property
+    def unfinished(self) -> int:
+        """Rows of the ledger without an ending, after everything is at rest."""
+        return sum(count for status, count in self.ledger_statuses.items() if status not in ENDINGS)
+
+    def _intents(self) -> list[Intent]:
+        rng = random.Random(f"intents {self.plan.seed}")
+        return make_intents(rng, self.plan.intents, connectors=self.plan.connectors, delays_s=DELAYS_S)
+
+    def _mood(self, order: Order) -> Behaviour:
+        """The webhook's answer to the n-th POST, whichever that is."""
+        at = self.play.rng.randrange(1000)
+        for share, behaviour in MOODS:
+            if at < share:
+                return behaviour
+            at -= share
+        return self.play.well(order)
+
+    def _pace(self, count: int) -> Pace:
+        kills_s = self.plan.consumer_kills * CONSUMER_KILL_S + self.plan.broker_kills * BROKER_KILL_S
+        return Pace(min(INTENTS_PER_S_MAX, count / max(kills_s, 1.0)))
+
+    async def _kill_consumers(self) -> None:
+        rng = random.Random(f"consumers {self.plan.seed}")
+        for at, moment in enumerate(self._moments(rng, self.plan.consumer_kills)):
+            await self._reached(moment)
+            standby = self.play.begin_consumer(SETTINGS) if at % STANDBY_EVERY == 1 else None
+            await asyncio.sleep(rng.uniform(0, 0.5))
+            async with self._kill_lock:
+                await self._kill_consumer(standby)
+
+    async def _kill_brokers(self) -> None:
+        rng = random.Random(f"brokers {self.plan.seed}")
+        for at, moment in enumerate(self._moments(rng, self.plan.broker_kills)):
+            await self._reached(moment)
+            await asyncio.to_thread(self.broker.kill)
+            self.broker_kills += 1
+            await asyncio.sleep(rng.uniform(0, 1.5))
+            if at % BOTH_EVERY == 1:
+                async with self._kill_lock:
+                    await self._kill_consumer(None)
+            await asyncio.to_thread(self.broker.start)
+
+    def _moments(self, rng: random.Random, count: int) -> list[float]:
+        """Intents published by then: spread over the whole run, each anywhere in its share of it."""
+        share = (LAST_KILL - FIRST_KILL) / max(count, 1)
+        return [(FIRST_KILL + (at + rng.random()) * share) * self.plan.intents for at in range(count)]
+
+    async def _reached(self, published: float) -> None:
+        while self.published < published:  # noqa: ASYNC110 - the pace of a storm
+            await asyncio.sleep(0.01)
+
+    async def _kill_consumer(self, standby: Consumer | None) -> None:
+        for consumer in self.play.living:
+            if consumer is not standby:
+                await asyncio.to_thread(consumer.kill)
+        self.consumer_kills += 1
+        if standby is None:
+            self.play.begin_consumer(SETTINGS)
+
+
+class Pace:
+    """Call it before each publish: so many a second over all connectors, without catching up after a standstill."""
+
+    def __init__(self, per_s: float) -> None:
+        self._step_s = 1 / per_s
+        self._next_s = time.monotonic()
+
+    async def __call__(self) -> None:
+        now_s = time.monotonic()
+        self._next_s = max(self._next_s + self._step_s, now_s - 20 * self._step_s)
+        if self._next_s > now_s:
+            await asyncio.sleep(self._next_s - now_s)
+
+
+async def statuses(ledger_url: str) -> Counter[str]:
+    """How many rows of the ledger have which status."""
+    engine = create_async_engine(ledger_url)
+    try:
+        async with engine.connect() as connection:
+            rows = await connection.execute(select(ledger_rows.c.status, func.count()).group_by(ledger_rows.c.status))
+            return Counter(dict(rows.tuples().all()))
+    finally:
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def storm(plan: Plan, folder: Path) -> AsyncIterator[Storm]:
+    """Everything a storm needs, started, and ended again whatever happens; the consumers' logs stay in `folder`."""
+    broker = PrivateRabbitMQ()
+    await asyncio.to_thread(broker.start)
+    try:
+        async with (
+            _ledger(plan, folder) as ledger_url,
+            scene(broker.url, Names(PREFIX), ledger_url=ledger_url, seed=f"webhook {plan.seed}") as play,
+        ):
+            try:
+                yield Storm(plan, broker, play)
+            finally:
+                for at, consumer in enumerate(play.consumers):
+                    (folder / f"consumer-{at:02}.log").write_text(consumer.log, "utf-8")
+    finally:
+        shutil.copy(broker.log_path, folder / "broker.log")
+        await asyncio.to_thread(broker.stop)
+
+
+@asynccontextmanager
+async def _ledger(plan: Plan, folder: Path) -> AsyncIterator[str]:
+    if plan.ledger == "sqlite":
+        yield f"sqlite+aiosqlite:///{folder / 'ledger.db'}"
+        return
+    postgres = PrivatePostgres()
+    await asyncio.to_thread(postgres.start)
+    try:
+        async with fresh_database(postgres) as url:
+            yield url
+    finally:
+        await asyncio.to_thread(postgres.stop)

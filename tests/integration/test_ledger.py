@@ -1,0 +1,867 @@
+"""What every ledger promises, and what the durable ones promise besides: on SQLite and on PostgreSQL, both real."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, Engine, event, inspect
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+from yarl import URL
+
+from consumer.history import Attempt, History
+from consumer.ledger import Conflict, Epoch, Fenced, Known, Ledger, database, sql, statements
+from consumer.ledger.database import SqliteDatabase
+from consumer.ledger.memory import MemoryLedger
+from consumer.ledger.schema import metadata
+from consumer.ledger.sql import SqlLedger
+from consumer.order import Order
+from deploy.local import PrivatePostgres
+from signalq.errors import SettingsError
+from tests.support.orders import body, new_id, order
+from tests.support.postgres import connected, fresh_database
+from tests.support.proxy import Proxy
+from tests.support.waiting import wait_until
+
+REPOSITORY = Path(__file__).parents[2]
+LANE = "signalq.orders"
+ACCEPTED = Attempt("accepted", sent=True, why="200", status=200)
+UNANSWERED = Attempt("unknown", sent=True, why="no answer in time")
+NOT_SENT = Attempt("not taken", sent=False, why="connection refused")
+
+
+@dataclass
+class Store:
+    """One database, which any number of ledgers, each with an owner of its own, may open."""
+
+    url: str
+    stack: AsyncExitStack
+    _opened: list[SqlLedger] = field(default_factory=list)
+
+    async def ledger(self, retention_days: float = 7.0, commits: list[float] | None = None) -> SqlLedger:
+        """A consumer's ledger, closed after the test; `commits` gets the time of each commit."""
+        observe = [].append if commits is None else commits.append
+        ledger = await SqlLedger(self.url, retention_days=retention_days, observe_commit_s=observe).__aenter__()
+        self.stack.push_async_callback(self.close, ledger)
+        self._opened.append(ledger)
+        return ledger
+
+    async def close(self, ledger: SqlLedger) -> None:
+        """The consumer ends; nothing of it lives on but what it saved."""
+        if ledger in self._opened:
+            self._opened.remove(ledger)
+            await ledger.__aexit__(None, None, None)
+
+    async def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """What a stranger reads from it, on a connection of its own."""
+        if make_url(self.url).database and self.url.startswith("sqlite"):
+            return await asyncio.to_thread(_ask_file, file_of(self.url), query)
+        connection = await connected(self.url)
+        try:
+            return [tuple(row) for row in await connection.fetch(query)]
+        finally:
+            await connection.close()
+
+    async def run(self, statement: str) -> None:
+        """Change it, as a stranger."""
+        await self.rows(statement)
+
+
+def file_of(url: str) -> Path:
+    return Path(make_url(url).database or "")
+
+
+def _ask_file(path: Path, query: str) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        return connection.execute(query).fetchall()
+
+
+@pytest_asyncio.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as opened:
+        yield opened
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, stack: AsyncExitStack) -> Store:
+    """A fresh database of each kind."""
+    if request.param == "sqlite":
+        return Store(f"sqlite+aiosqlite:///{tmp_path}/ledger.db", stack)
+    # The database is made before the stack's ledgers, and so dropped after them.
+    return Store(request.getfixturevalue("postgres_url"), stack)
+
+
+@pytest_asyncio.fixture(params=["memory", "sqlite", "postgresql"])
+async def ledger(request: pytest.FixtureRequest, tmp_path: Path, stack: AsyncExitStack) -> Ledger:
+    """A fresh ledger of each kind."""
+    if request.param == "memory":
+        return MemoryLedger()
+    if request.param == "sqlite":
+        return await Store(f"sqlite+aiosqlite:///{tmp_path}/ledger.db", stack).ledger()
+    postgres: PrivatePostgres = request.getfixturevalue("postgres")
+    return await Store(await stack.enter_async_context(fresh_database(postgres)), stack).ledger()
+
+
+@pytest.fixture
+def short_lease(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Leases run out, and are renewed, ten times as fast; how long they are, in ms."""
+    monkeypatch.setattr(sql, "LEASE_MS", 300)
+    monkeypatch.setattr(sql, "ALIVE_PERIOD_S", 0.1)
+    return 300
+
+
+async def save_all(ledger: Ledger, changes: list[tuple[Any, ...]]) -> list[Known | BaseException]:
+    """Save them at once, each a tuple of save's arguments; what came of each."""
+    return await asyncio.gather(*(ledger.save(*change) for change in changes), return_exceptions=True)
+
+
+# --- every ledger -------------------------------------------------------------------------------------------------------
+
+
+async def test_what_was_never_met_is_unknown(ledger: Ledger) -> None:
+    met = order(message_id=new_id(), created_ms=1_000)
+    known = await ledger.recall(met, await ledger.open_lane(LANE))
+    assert known == Known(met, History(met.intent_id, met.digest))
+
+
+async def test_every_field_of_a_history_is_recalled_as_it_was_saved(ledger: Ledger) -> None:
+    epoch = await ledger.open_lane(LANE)
+    met = order(message_id=new_id())
+    known = await ledger.recall(met, epoch)
+    known = await ledger.save(met, known.history.claimed(5_000), epoch)
+    assert (await ledger.recall(met, epoch)).history == known.history
+    concluded = known.history.concluded(UNANSWERED, was_in_doubt=False).retrying(7_000)
+    known = await ledger.save(met, replace(concluded, http_status=503, generation=2))
+    assert (await ledger.recall(met, epoch)).history == known.history
+    known = await ledger.save(met, known.history.dying("outcome-unknown", "nobody knows; a smile: \U0001f600"))
+    known = await ledger.save(met, known.history.dead())
+    recalled = (await ledger.recall(met, epoch)).history
+    assert recalled == known.history
+    assert recalled.ended
+    assert (recalled.attempts, recalled.attempts_counted, recalled.first_post_ms) == (1, 1, 5_000)
+    assert (recalled.reason, recalled.http_status, recalled.generation) == ("outcome-unknown", 503, 2)
+
+
+async def test_a_save_on_top_of_an_old_version_is_refused_and_changes_nothing(ledger: Ledger) -> None:
+    epoch = await ledger.open_lane(LANE)
+    met = order(message_id=new_id(), created_ms=1_000)
+    first = History(met.intent_id, met.digest)
+    claimed = await ledger.save(met, first.claimed(1), epoch)
+    with pytest.raises(Conflict):
+        await ledger.save(met, first.dying("expired", "too late"))
+    delivered = await ledger.save(met, claimed.history.concluded(ACCEPTED, was_in_doubt=False))
+    with pytest.raises(Conflict):
+        await ledger.save(met, claimed.history.retrying(9))
+    assert (await ledger.recall(met, epoch)).history == delivered.history
+
+
+async def test_one_message_id_of_two_strategies_is_two_intents(ledger: Ledger) -> None:
+    epoch = await ledger.open_lane(LANE)
+    mine = order(message_id=new_id(), strategy="mine", created_ms=1_000)
+    theirs = order(message_id=mine.message_id, strategy="theirs", created_ms=1_000)
+    await ledger.save(mine, History(mine.intent_id, mine.digest).claimed(1), epoch)
+    assert (await ledger.recall(theirs, epoch)).history.version == 0
+
+
+async def test_other_bytes_under_one_id_are_told_by_the_digest_of_the_first(ledger: Ledger) -> None:
+    epoch = await ledger.open_lane(LANE)
+    met = order(message_id=new_id(), created_ms=1_000)
+    await ledger.save(met, History(met.intent_id, met.digest).claimed(1), epoch)
+    other = order(message_id=met.message_id, created_ms=1_000)
+    assert (await ledger.recall(other, epoch)).history.digest == met.digest != other.digest
+
+
+async def test_a_claim_under_an_old_epoch_is_fenced_off_and_not_saved(ledger: Ledger) -> None:
+    old = await ledger.open_lane(LANE)
+    elsewhere = await ledger.open_lane("another lane")
+    new = await ledger.open_lane(LANE)
+    assert new.number > old.number
+    met = order(message_id=new_id(), created_ms=1_000)
+    history = History(met.intent_id, met.digest)
+    with pytest.raises(Fenced):
+        await ledger.save(met, history.claimed(1), old)
+    assert (await ledger.recall(met, new)).history.version == 0
+    # An outcome needs no epoch, another lane's epoch is not touched, and the new one holds.
+    other = order(message_id=new_id(), created_ms=1_000)
+    assert (await ledger.save(other, History(other.intent_id, other.digest).claimed(1), elsewhere)).history.version == 1
+    claimed = await ledger.save(met, history.claimed(1), new)
+    await ledger.open_lane(LANE)
+    assert (await ledger.save(met, claimed.history.concluded(ACCEPTED, was_in_doubt=False))).history.ended
+
+
+async def test_of_two_claims_at_once_exactly_one_wins(ledger: Ledger) -> None:
+    epoch = await ledger.open_lane(LANE)
+    met = [order(message_id=new_id(), created_ms=1_000) for _ in range(20)]
+    claims = [(one, History(one.intent_id, one.digest).claimed(1), epoch) for one in met for _ in range(2)]
+    outcomes = await save_all(ledger, claims)
+    for first, second in zip(outcomes[::2], outcomes[1::2], strict=True):
+        assert {type(first), type(second)} == {Known, Conflict}
+
+
+async def test_a_conflict_does_not_undo_what_is_saved_beside_it(ledger: Ledger) -> None:
+    old, epoch = await ledger.open_lane(LANE), await ledger.open_lane(LANE)
+    taken = order(message_id=new_id(), created_ms=1_000)
+    await ledger.save(taken, History(taken.intent_id, taken.digest).claimed(1), epoch)
+    met = [order(message_id=new_id(), created_ms=1_000) for _ in range(200)]
+    changes: list[tuple[Any, ...]] = []
+    for one in met:
+        changes.append((one, History(one.intent_id, one.digest).claimed(1), epoch))
+        changes.append((taken, History(taken.intent_id, taken.digest).claimed(1), epoch))
+        changes.append((one, History(one.intent_id, one.digest).claimed(1), old))
+    outcomes = await save_all(ledger, changes)
+    assert [type(outcome) for outcome in outcomes] == [Known, Conflict, Fenced] * 200
+    for one in met:
+        assert (await ledger.recall(one, epoch)).history.status == "sending"
+
+
+async def test_the_creation_time_of_an_undated_intent_is_that_of_its_first_receipt_for_ever(ledger: Ledger) -> None:
+    epoch = await ledger.open_lane(LANE)
+    content = body(delaySeconds=2)
+    first = order(content, message_id=new_id(), received_ms=10_000)
+    await ledger.recall(first, epoch)
+    again = order(content, message_id=first.message_id, redelivered=True, received_ms=99_000)
+    known = (await ledger.recall(again, epoch)).order
+    assert (known.creation.age_ms, known.due_ms) == (10_000, 12_000)
+    claimed = await ledger.save(known, (await ledger.recall(again, epoch)).history.claimed(99_000), epoch)
+    assert (await ledger.recall(again, epoch)) == Known(claimed.order, claimed.history)
+
+
+async def test_an_equal_body_without_an_id_is_a_new_intent_as_long_as_it_is_not_redelivered(ledger: Ledger) -> None:
+    epoch = await ledger.open_lane(LANE)
+    first = order(body())
+    delivered = (await ledger.save(first, (await ledger.recall(first, epoch)).history.claimed(1), epoch)).history
+    await ledger.save(first, delivered.concluded(ACCEPTED, was_in_doubt=False))
+    second = order(body())
+    known = await ledger.recall(second, epoch)
+    assert known.order.intent_id == second.intent_id != first.intent_id
+    assert (known.history.version, known.history.maybe_second_delivery) == (0, False)
+
+
+async def test_a_redelivered_body_whose_equal_may_have_been_acknowledged_may_be_its_second_delivery(
+    ledger: Ledger,
+) -> None:
+    epoch = await ledger.open_lane(LANE)
+    first = order(body())
+    claimed = await ledger.save(first, (await ledger.recall(first, epoch)).history.claimed(1), epoch)
+    await ledger.save(first, claimed.history.concluded(ACCEPTED, was_in_doubt=False))
+    ledger.release(first)
+    again = await ledger.recall(order(body(), redelivered=True), await ledger.open_lane(LANE))
+    assert again.history.maybe_second_delivery
+    for other in (order(body(), strategy="another", redelivered=True), order(body(log="other"), redelivered=True)):
+        assert not (await ledger.recall(other, epoch)).history.maybe_second_delivery
+
+
+# --- two consumers on one ledger ----------------------------------------------------------------------------------------
+
+
+async def test_a_new_consumer_of_a_lane_fences_off_the_one_before_it(store: Store) -> None:
+    old, new = await store.ledger(), await store.ledger()
+    before = await old.open_lane(LANE)
+    met = order(message_id=new_id(), created_ms=1_000)
+    claimed = await old.save(met, History(met.intent_id, met.digest).claimed(1), before)
+    epoch = await new.open_lane(LANE)
+    assert (before.alive_before_ms, epoch.number) == (None, before.number + 1)
+    other = order(message_id=new_id(), created_ms=1_000)
+    with pytest.raises(Fenced):
+        await old.save(other, History(other.intent_id, other.digest).claimed(1), before)
+    # What it had on the wire, it may still conclude.
+    done = await old.save(met, claimed.history.concluded(ACCEPTED, was_in_doubt=False))
+    assert (await new.recall(met, epoch)).history == done.history
+
+
+async def test_the_next_consumer_learns_when_the_lane_was_last_alive(store: Store, short_lease: int) -> None:
+    first = await store.ledger()
+    await first.open_lane(LANE)
+    ((opened_ms,),) = await store.rows("SELECT alive_ms FROM lanes")
+
+    async def was_noted_later() -> bool:
+        return (await store.rows("SELECT alive_ms FROM lanes"))[0][0] > opened_ms
+
+    await wait_until(was_noted_later)
+    await store.close(first)
+    ((alive_ms,),) = await store.rows("SELECT alive_ms FROM lanes")
+    assert (await (await store.ledger()).open_lane(LANE)).alive_before_ms == alive_ms
+
+
+async def test_what_another_consumer_is_posting_is_leased_as_long_as_that_one_lives(
+    store: Store, short_lease: int
+) -> None:
+    posting, waiting = await store.ledger(), await store.ledger()
+    met = order(message_id=new_id(), created_ms=1_000)
+    await posting.save(met, History(met.intent_id, met.digest).claimed(1), await posting.open_lane(LANE))
+    epoch = await waiting.open_lane(LANE)
+    known = await waiting.recall(met, epoch)
+    assert 0 < known.history.leased_for_ms <= short_lease
+    assert known.history.status == "sending"
+    assert (await posting.recall(met, epoch)).history.leased_for_ms == 0, "its own claim keeps nobody waiting"
+    ((until_ms,),) = await store.rows("SELECT lease_until_ms FROM intents")
+
+    async def is_renewed() -> bool:
+        return (await store.rows("SELECT lease_until_ms FROM intents"))[0][0] > until_ms + short_lease
+
+    await wait_until(is_renewed, what="a lease that outlives the first one")
+    await store.close(posting)
+
+    async def is_over() -> bool:
+        return (await waiting.recall(met, epoch)).history.leased_for_ms == 0
+
+    await wait_until(is_over, what="the lease to end with its owner")
+    assert (await waiting.recall(met, epoch)).history.in_doubt
+
+
+async def test_a_lease_ends_with_the_outcome(store: Store) -> None:
+    posting, waiting = await store.ledger(), await store.ledger()
+    met = order(message_id=new_id(), created_ms=1_000)
+    claimed = await posting.save(met, History(met.intent_id, met.digest).claimed(1), await posting.open_lane(LANE))
+    await posting.save(met, claimed.history.concluded(NOT_SENT, was_in_doubt=False).retrying(5_000))
+    known = await waiting.recall(met, await waiting.open_lane(LANE))
+    assert (known.history.leased_for_ms, known.history.status, known.history.in_doubt) == (0, "retrying", False)
+
+
+async def test_of_two_consumers_that_claim_one_intent_exactly_one_wins(store: Store) -> None:
+    ledgers = [await store.ledger(), await store.ledger()]
+    epochs = [await ledger.open_lane(f"lane {number}") for number, ledger in enumerate(ledgers)]
+    met = [order(message_id=new_id(), created_ms=1_000) for _ in range(40)]
+
+    async def claim_all(ledger: Ledger, epoch: Epoch) -> list[Known | BaseException]:
+        claims = [(one, History(one.intent_id, one.digest).claimed(1), epoch) for one in met]
+        return await save_all(ledger, claims)
+
+    outcomes = await asyncio.gather(*(claim_all(*pair) for pair in zip(ledgers, epochs, strict=True)))
+    for first, second in zip(*outcomes, strict=True):
+        assert {type(first), type(second)} == {Known, Conflict}
+
+
+async def test_two_consumers_that_open_one_new_lane_at_once_get_different_epochs(store: Store) -> None:
+    ledgers = [await store.ledger() for _ in range(4)]
+    for number in range(5):
+        epochs = await asyncio.gather(*(ledger.open_lane(f"lane {number}") for ledger in ledgers))
+        assert sorted(epoch.number for epoch in epochs) == [1, 2, 3, 4]
+        assert sorted(epoch.alive_before_ms is None for epoch in epochs) == [False, False, False, True]
+    assert [ledger.why_not_writable for ledger in ledgers] == [None] * 4
+
+
+# --- intents without an id, known by their bytes ------------------------------------------------------------------------
+
+
+async def claimed_without_id(ledger: Ledger, content: bytes, **message: Any) -> Known:
+    """An intent without an id that was claimed, and whose consumer was cut off while it was POSTing."""
+    epoch = await ledger.open_lane(LANE)
+    met = order(content, **message)
+    known = await ledger.recall(met, epoch)
+    claimed = await ledger.save(known.order, known.history.claimed(1), epoch)
+    ledger.release(met)
+    return claimed
+
+
+@pytest.mark.parametrize("restarted", [False, True], ids=["the channel was lost", "the consumer was restarted"])
+async def test_a_redelivered_body_is_taken_for_the_equal_one_that_cannot_have_been_acknowledged(
+    store: Store, restarted: bool
+) -> None:
+    first = await store.ledger()
+    claimed = await claimed_without_id(first, body(), received_ms=10_000)
+    if restarted:
+        await store.close(first)
+    ledger = await store.ledger() if restarted else first
+    epoch = await ledger.open_lane(LANE)
+    again = order(body(), redelivered=True, received_ms=99_000)
+    known = await ledger.recall(again, epoch)
+    assert known.order.intent_id == claimed.order.intent_id
+    assert known.order.creation.age_ms == 10_000
+    assert replace(known.history, leased_for_ms=0) == claimed.history
+    saved = await ledger.save(known.order, known.history.concluded(ACCEPTED, was_in_doubt=True))
+    assert saved.history.version == 2
+
+
+async def test_each_intent_without_an_id_is_adopted_by_one_message_only(store: Store) -> None:
+    first = await store.ledger()
+    claimed = {(await claimed_without_id(first, body())).order.intent_id for _ in range(3)}
+    await store.close(first)
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    messages = [order(body(), redelivered=True) for _ in range(4)]
+    adopted = [(await ledger.recall(message, epoch)).order.intent_id for message in messages]
+    assert set(adopted[:3]) == claimed
+    assert adopted[3] == messages[3].intent_id
+    # The same message asks again, and gets the same answer.
+    assert [(await ledger.recall(message, epoch)).order.intent_id for message in messages] == adopted
+
+
+async def test_an_adopted_intent_can_be_adopted_again_once_its_message_is_out_of_hands(store: Store) -> None:
+    claimed = await claimed_without_id(await store.ledger(), body())
+    ledger = await store.ledger()
+    for _ in range(3):
+        message = order(body(), redelivered=True)
+        known = await ledger.recall(message, await ledger.open_lane(LANE))
+        assert known.order.intent_id == claimed.order.intent_id
+        ledger.release(message)
+
+
+async def test_a_body_is_not_taken_for_one_of_another_strategy_or_of_other_bytes_or_with_an_id(store: Store) -> None:
+    first = await store.ledger()
+    await claimed_without_id(first, body())
+    await claimed_without_id(first, body(log="with an id"), message_id=new_id())
+    await store.close(first)
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    strangers = [
+        order(body(), strategy="another", redelivered=True),
+        order(body(log="other"), redelivered=True),
+        order(body(log="with an id"), redelivered=True),
+        order(body()),
+        order(body(), message_id=new_id(), redelivered=True, created_ms=1_000),
+    ]
+    for stranger in strangers:
+        known = await ledger.recall(stranger, epoch)
+        assert known == Known(stranger, History(stranger.intent_id, stranger.digest))
+
+
+@pytest.mark.parametrize("status", ["scheduled", "delivered", "dead", "canceled"])
+async def test_what_may_have_been_acknowledged_is_not_adopted_but_warned_of(store: Store, status: Any) -> None:
+    first = await store.ledger()
+    claimed = await claimed_without_id(first, body())
+    await first.save(claimed.order, replace(claimed.history, status=status))
+    await store.close(first)
+    ledger = await store.ledger()
+    message = order(body(), redelivered=True)
+    known = await ledger.recall(message, await ledger.open_lane(LANE))
+    assert known.order.intent_id == message.intent_id
+    assert (known.history.version, known.history.maybe_second_delivery) == (0, True)
+
+
+async def test_what_was_settled_long_before_its_consumer_was_last_alive_is_surely_acknowledged(store: Store) -> None:
+    first = await store.ledger()
+    claimed = await claimed_without_id(first, body())
+    await first.save(claimed.order, claimed.history.concluded(ACCEPTED, was_in_doubt=False))
+    await store.close(first)
+    await store.run(f"UPDATE intents SET updated_ms = updated_ms - {statements.LAST_ACKS_MS + 1_000}")
+    ledger = await store.ledger()
+    known = await ledger.recall(order(body(), redelivered=True), await ledger.open_lane(LANE))
+    assert not known.history.maybe_second_delivery
+
+
+# --- durable ------------------------------------------------------------------------------------------------------------
+
+
+async def test_saves_that_wait_share_commits_and_a_stranger_finds_them_all(store: Store) -> None:
+    commits: list[float] = []
+    ledger = await store.ledger(commits=commits)
+    epoch = await ledger.open_lane(LANE)
+    met = [order(message_id=new_id(), created_ms=1_000) for _ in range(200)]
+    before = len(commits)
+    await save_all(ledger, [(one, History(one.intent_id, one.digest).claimed(1), epoch) for one in met])
+    assert len(commits) - before < 10
+    assert await store.rows("SELECT count(*) FROM intents WHERE status = 'sending'") == [(200,)]
+
+
+SAVES_THEN_WAITS = """
+    import asyncio, sys
+    from consumer.history import History
+    from consumer.ledger.sql import SqlLedger
+    from tests.support.orders import order
+
+    async def main(url: str) -> None:
+        async with SqlLedger(url, retention_days=7, observe_commit_s=lambda _: None) as ledger:
+            epoch = await ledger.open_lane("signalq.orders")
+
+            async def claim(number: int) -> None:
+                met = order(message_id=f"intent {number}", created_ms=1_000)
+                await ledger.save(met, History(met.intent_id, met.digest).claimed(1), epoch)
+                print(number, flush=True)
+
+            await asyncio.gather(*(claim(number) for number in range(200)))
+            await asyncio.Event().wait()
+
+    asyncio.run(main(sys.argv[1]))
+"""
+
+
+async def test_whatever_a_save_returned_from_is_there_after_a_sigkill(store: Store) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(SAVES_THEN_WAITS), store.url],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert child.stdout is not None
+    with child.stdout:
+        said = [await asyncio.to_thread(child.stdout.readline) for _ in range(200)]
+        child.send_signal(signal.SIGKILL)
+        assert await asyncio.to_thread(child.wait, 10) == -signal.SIGKILL
+    assert sorted(int(line) for line in said) == list(range(200))
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    assert (epoch.number, epoch.alive_before_ms is None) == (2, False)
+    for number in range(200):
+        known = await ledger.recall(order(message_id=f"intent {number}", created_ms=1_000), epoch)
+        assert (known.history.status, known.history.in_doubt) == ("sending", True)
+
+
+async def test_a_restart_finds_its_id_its_epochs_and_all_it_knew(store: Store) -> None:
+    first = await store.ledger()
+    epoch = await first.open_lane(LANE)
+    met = order(message_id=new_id())
+    known = await first.save(met, (await first.recall(met, epoch)).history.claimed(1), epoch)
+    known = await first.save(met, known.history.concluded(ACCEPTED, was_in_doubt=False))
+    await store.close(first)
+    second = await store.ledger()
+    assert second.ledger_id == first.ledger_id != ""
+    next_epoch = await second.open_lane(LANE)
+    assert next_epoch.number == epoch.number + 1
+    assert (await second.recall(met, next_epoch)) == known
+
+
+async def test_foreign_text_of_any_kind_is_saved_and_recalled(store: Store) -> None:
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    # What the lenient reading of an AMQP short string makes of 255 bytes that are no UTF-8.
+    longest = (b"\xff" * 255).decode("utf-8", "backslashreplace")
+    for text in ("a\x00b", longest, "'; DROP TABLE intents; --", "\U0001f600" * 60, "\x1b[31m"):
+        met = order(
+            body(clientOrderId=text[:32]),
+            message_id=text,
+            strategy=text[:255],
+            headers={"signalq-origin-user": text},
+        )
+        known = await ledger.recall(met, epoch)
+        async with asyncio.timeout(10):
+            known = await ledger.save(known.order, known.history.claimed(1), epoch)
+        recalled = await ledger.recall(met, epoch)
+        assert (recalled.history, recalled.order.intent_id) == (known.history, text)
+    assert ledger.why_not_writable is None
+
+
+async def test_what_a_save_cannot_hold_fails_for_its_asker_alone(store: Store) -> None:
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    good, bad = (order(message_id=new_id(), created_ms=1_000) for _ in range(2))
+    impossible = replace(History(bad.intent_id, bad.digest), next_attempt_ms=2**70)
+    async with asyncio.timeout(10):
+        outcomes = await save_all(
+            ledger,
+            [(bad, impossible), (good, History(good.intent_id, good.digest).claimed(1), epoch), (bad, impossible)],
+        )
+    assert [isinstance(outcome, Exception) for outcome in outcomes] == [True, False, True]
+    assert (await ledger.recall(good, epoch)).history.status == "sending"
+    assert ledger.why_not_writable is None
+
+
+async def test_pruning_forgets_what_ended_before_the_retention_in_steps_and_nothing_else(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await store.ledger()
+    epoch = await first.open_lane(LANE)
+    met = {kind: [order(message_id=new_id()) for _ in range(35)] for kind in ("old", "fresh", "waiting", "leased")}
+    for kind, orders in met.items():
+        for one in orders:
+            known = await first.recall(one, epoch)
+            claimed = await first.save(one, known.history.claimed(1), epoch)
+            if kind in {"old", "fresh"}:
+                await first.save(one, claimed.history.concluded(ACCEPTED, was_in_doubt=False))
+            elif kind == "waiting":
+                await first.save(one, claimed.history.retrying(5))
+    await store.close(first)
+    aged = "received_ms = 1, updated_ms = 1, age_from_ms = 1, ended_ms = ended_ms - 8 * 86400000"
+    spared = ", ".join(f"'{one.intent_id}'" for one in met["fresh"])
+    await store.run(f"UPDATE intents SET {aged} WHERE intent_id NOT IN ({spared})")  # noqa: S608 - our own ids
+
+    steps: list[int] = []
+    prune = statements.prune
+
+    def noted(*arguments: Any) -> int:
+        steps.append(prune(*arguments))
+        return steps[-1]
+
+    monkeypatch.setattr(statements, "prune", noted)
+    monkeypatch.setattr(sql, "PRUNE_ROWS_MAX", 10)
+    await store.ledger(retention_days=7)
+    await wait_until(lambda: sum(steps) == 35 and steps[-1] < 10)
+    assert steps == [10, 10, 10, 5]
+    left = {row[0] for row in await store.rows("SELECT intent_id FROM intents")}
+    assert left == {one.intent_id for kind in ("fresh", "waiting", "leased") for one in met[kind]}
+
+
+# --- opening it ---------------------------------------------------------------------------------------------------------
+
+
+def described(connection: Connection) -> dict[str, Any]:
+    """Columns, keys and indexes of each table, partial ones with their condition."""
+    found = inspect(connection)
+    return {
+        table: {
+            "columns": [
+                (column["name"], str(column["type"]), column["nullable"]) for column in found.get_columns(table)
+            ],
+            "key": found.get_pk_constraint(table),
+            "unique": found.get_unique_constraints(table),
+            "indexes": sorted(
+                (index["name"], index["column_names"], str(index.get("dialect_options")))
+                for index in found.get_indexes(table)
+            ),
+        }
+        for table in found.get_table_names()
+        if table != "alembic_version"
+    }
+
+
+async def test_the_migrations_make_exactly_the_tables_of_the_schema(store: Store, tmp_path: Path, request: Any) -> None:
+    await store.ledger()
+    if store.url.startswith("sqlite"):
+        other_url = f"sqlite+aiosqlite:///{tmp_path}/other.db"
+    else:
+        other_url = await store.stack.enter_async_context(fresh_database(request.getfixturevalue("postgres")))
+    migrated, made = create_async_engine(store.url), create_async_engine(other_url)
+    store.stack.push_async_callback(migrated.dispose)
+    store.stack.push_async_callback(made.dispose)
+    async with made.begin() as connection:
+        await connection.run_sync(metadata.create_all)
+        expected = await connection.run_sync(described)
+    async with migrated.connect() as connection:
+        found = await connection.run_sync(described)
+        differences = await connection.run_sync(
+            lambda opened: compare_metadata(MigrationContext.configure(opened, opts={"compare_type": True}), metadata)
+        )
+    assert differences == []
+    assert found == expected
+    assert set(found) == {"ledger", "lanes", "intents"}
+
+
+async def test_a_ledger_of_a_newer_version_is_refused_with_a_sentence_and_left_as_it_is(store: Store) -> None:
+    await store.close(await store.ledger())
+    await store.run("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(SettingsError, match="the ledger has schema 9999, which a newer signalq made"):
+        await store.ledger()
+    assert await store.rows("SELECT version_num FROM alembic_version") == [("9999",)]
+
+
+async def test_consumers_that_start_at_once_on_a_new_database_share_one_ledger(store: Store) -> None:
+    ledgers = await asyncio.gather(*(store.ledger() for _ in range(4)))
+    assert len({ledger.ledger_id for ledger in ledgers}) == 1
+    assert await store.rows("SELECT ledger_id FROM ledger") == [(ledgers[0].ledger_id,)]
+
+
+async def test_a_database_that_cannot_be_opened_is_a_settings_error_that_shows_no_password(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    for url in (
+        f"sqlite+aiosqlite:///{tmp_path}/file/ledger.db",
+        f"sqlite+aiosqlite:///{tmp_path}",
+        "postgresql+asyncpg://me:hidden@127.0.0.1:1/none",
+    ):
+        with pytest.raises(SettingsError, match="can't be") as refused:
+            await SqlLedger(url, retention_days=7, observe_commit_s=lambda _: None).__aenter__()
+        assert "hidden" not in str(refused.value)
+
+
+async def test_a_postgresql_that_refuses_the_login_or_has_no_such_database_is_a_settings_error(
+    postgres: PrivatePostgres,
+) -> None:
+    for url, why in (
+        (postgres.url.replace("://signalq:", "://signalq:not-"), "password authentication failed"),
+        (postgres.database_url("nowhere"), "does not exist"),
+    ):
+        with pytest.raises(SettingsError, match=why):
+            await SqlLedger(url, retention_days=7, observe_commit_s=lambda _: None).__aenter__()
+
+
+async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    path.write_bytes(b"these are somebody's notes" * 100)
+    with pytest.raises(SettingsError, match="not a database"):
+        await SqlLedger(f"sqlite+aiosqlite:///{path}", retention_days=7, observe_commit_s=lambda _: None).__aenter__()
+    assert path.read_bytes() == b"these are somebody's notes" * 100
+
+
+async def test_the_file_is_written_ahead_and_synced_at_every_commit_and_is_the_owners_alone(
+    tmp_path: Path, stack: AsyncExitStack
+) -> None:
+    ledger = await Store(f"sqlite+aiosqlite:///{tmp_path}/new/ledger.db", stack).ledger()
+    settings = await ledger._database.transact(
+        lambda connection: [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")
+        ]
+    )
+    assert settings == ["wal", 2], "2 is FULL"
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+
+
+# --- when it can't be written -------------------------------------------------------------------------------------------
+
+
+def engine_of(ledger: SqlLedger) -> Engine:
+    """The ledger's own connection, to look at and to break."""
+    assert isinstance(ledger._database, SqliteDatabase)
+    return ledger._database._engine
+
+
+async def save_while_it_is_broken(ledger: SqlLedger, epoch: Epoch, why: str) -> tuple[list[Order], asyncio.Task[Any]]:
+    """Claim twenty intents on a ledger that can't be written; see that all of them wait, and that it says why."""
+    met = [order(message_id=new_id(), created_ms=1_000) for _ in range(20)]
+    claims = [
+        (one, replace(History(one.intent_id, one.digest).claimed(1), why="a long tale " * 700), epoch) for one in met
+    ]
+    saves = asyncio.create_task(save_all(ledger, claims))
+    await wait_until(lambda: ledger.why_not_writable, what="why_not_writable")
+    assert ledger.why_not_writable is not None
+    assert ledger.why_not_writable.startswith("the ledger can't be written (")
+    assert why in ledger.why_not_writable
+    assert not saves.done()
+    return met, saves
+
+
+async def assert_all_were_saved(
+    ledger: SqlLedger, met: list[Order], saves: asyncio.Task[Any], store: Store, before: Sequence[Order] = ()
+) -> None:
+    """Its saves return, it says that all is well, and everything is there."""
+    async with asyncio.timeout(20):
+        assert [type(outcome) for outcome in await saves] == [Known] * len(met)
+    assert ledger.why_not_writable is None
+    found = {row[0] for row in await store.rows("SELECT intent_id FROM intents WHERE status = 'sending'")}
+    assert found == {one.intent_id for one in [*before, *met]}
+
+
+async def test_a_locked_file_makes_saves_wait_until_it_is_free(
+    tmp_path: Path, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "SQLITE_BUSY_TIMEOUT_MS", 100)
+    store = Store(f"sqlite+aiosqlite:///{tmp_path}/ledger.db", stack)
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        met, saves = await save_while_it_is_broken(ledger, epoch, "database is locked")
+        other.execute("ROLLBACK")
+        await assert_all_were_saved(ledger, met, saves, store)
+
+
+async def test_a_full_disk_makes_saves_wait_until_there_is_room(tmp_path: Path, stack: AsyncExitStack) -> None:
+    store = Store(f"sqlite+aiosqlite:///{tmp_path}/ledger.db", stack)
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    pages_max = 1
+
+    def limit(connection: Any, _record: object, _proxy: object) -> None:
+        connection.cursor().execute(f"PRAGMA max_page_count = {pages_max}")
+
+    # SQLite itself then says what it says of a disk without room. Less than it has already is as much as it has.
+    event.listen(engine_of(ledger), "checkout", limit)
+    met, saves = await save_while_it_is_broken(ledger, epoch, "database or disk is full")
+    pages_max = 1_000_000
+    await assert_all_were_saved(ledger, met, saves, store)
+
+
+async def test_a_file_that_may_not_be_written_makes_saves_wait_until_it_may(
+    tmp_path: Path, stack: AsyncExitStack
+) -> None:
+    store = Store(f"sqlite+aiosqlite:///{tmp_path}/ledger.db", stack)
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    read_only = "ON"
+
+    def protect(connection: Any, _record: object, _proxy: object) -> None:
+        connection.cursor().execute(f"PRAGMA query_only = {read_only}")
+
+    event.listen(engine_of(ledger), "checkout", protect)
+    met, saves = await save_while_it_is_broken(ledger, epoch, "readonly database")
+    read_only = "OFF"
+    await assert_all_were_saved(ledger, met, saves, store)
+
+
+@pytest.mark.parametrize("end", ["kill", "stop"])
+async def test_a_postgresql_that_goes_away_makes_saves_wait_until_it_is_back_with_all_it_had(
+    mortal_postgres: PrivatePostgres, stack: AsyncExitStack, end: str
+) -> None:
+    store = Store(mortal_postgres.url, stack)
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    before = [order(message_id=new_id(), created_ms=1_000) for _ in range(20)]
+    await save_all(ledger, [(one, History(one.intent_id, one.digest).claimed(1), epoch) for one in before])
+    if end == "kill":
+        await asyncio.to_thread(mortal_postgres.kill)
+    else:
+        await asyncio.to_thread(mortal_postgres.stop, keep_data=True)
+    met, saves = await save_while_it_is_broken(ledger, epoch, "")
+    await asyncio.to_thread(mortal_postgres.start)
+    await assert_all_were_saved(ledger, met, saves, store, before)
+
+
+async def test_a_postgresql_that_is_restarted_again_and_again_loses_nothing_and_makes_up_no_conflict(
+    mortal_postgres: PrivatePostgres, stack: AsyncExitStack
+) -> None:
+    ledger = await Store(mortal_postgres.url, stack).ledger()
+    epoch = await ledger.open_lane(LANE)
+    saved: list[str] = []
+    stopped = asyncio.Event()
+
+    async def keep_saving() -> None:
+        while not stopped.is_set():
+            met = order(message_id=new_id(), created_ms=1_000)
+            known = await ledger.save(met, History(met.intent_id, met.digest).claimed(1), epoch)
+            await ledger.save(met, known.history.concluded(ACCEPTED, was_in_doubt=False))
+            saved.append(met.intent_id)
+
+    savers = [asyncio.create_task(keep_saving()) for _ in range(5)]
+    for _ in range(4):
+        enough = len(saved) + 50
+        await wait_until(lambda enough=enough: len(saved) >= enough, 30, what="50 more saves")
+        await asyncio.to_thread(mortal_postgres.kill)
+        await asyncio.to_thread(mortal_postgres.start)
+    stopped.set()
+    async with asyncio.timeout(20):
+        await asyncio.gather(*savers)
+    rows = await Store(mortal_postgres.url, stack).rows("SELECT intent_id FROM intents WHERE status = 'delivered'")
+    assert {row[0] for row in rows} == set(saved)
+
+
+class LosesTheAnswerToACommit(Proxy):
+    """Passes a COMMIT on to PostgreSQL, and loses the answer together with the connection, once."""
+
+    armed = False
+    lost = 0
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while chunk := await source.read(65_536):
+            if self.armed and b"COMMIT" in chunk and b"ReadyForQuery" not in chunk:
+                self.armed = False
+                self.lost += 1
+                # "No further commands" goes behind it: the server carries the COMMIT out, and then ends.
+                sink.write(chunk)
+                sink.write_eof()
+                await sink.drain()
+                await asyncio.sleep(0.2)
+                raise ConnectionResetError
+            sink.write(chunk)
+            await sink.drain()
+        raise ConnectionResetError
+
+
+async def test_a_commit_whose_answer_was_lost_is_not_taken_for_somebody_elses(
+    postgres: PrivatePostgres, postgres_url: str, stack: AsyncExitStack
+) -> None:
+    async with LosesTheAnswerToACommit(postgres.port) as proxy:
+        store = Store(str(URL(postgres_url).with_port(proxy.port)), stack)
+        ledger = await store.ledger()
+        epoch = await ledger.open_lane(LANE)
+        met = order(message_id=new_id(), created_ms=1_000)
+        proxy.armed = True
+        known = await ledger.save(met, History(met.intent_id, met.digest).claimed(1), epoch)
+        assert proxy.lost == 1
+        proxy.armed = True
+        known = await ledger.save(met, known.history.concluded(ACCEPTED, was_in_doubt=False))
+        assert proxy.lost == 2
+        assert (await ledger.recall(met, epoch)).history == known.history
+        await store.close(ledger)

@@ -1,0 +1,207 @@
+"""The law, in the small: the real pipeline, rules, turns, slots, lanes and ledger, struck at every effect.
+
+Broker, webhook, disk and time are a model (tests/support/model_*.py), so that a consumer can die, freeze, lose its
+session or be taken over from between any two effects, in a time of its own. First every gate of one intent of each
+kind is struck by every fault that can strike there, then every pair of gates by the worst two; then hypothesis mixes
+several intents and faults. A breach is told with the whole story, effect by effect.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from tests.support.model_law import breaches
+from tests.support.model_scenario import ANSWERS, ANYWHERE, BROKEN, Fault, Publish, Scenario
+from tests.support.model_time import ModelLoop
+from tests.support.model_world import World, play
+
+MIXED_EXAMPLES = 200
+ON_A_FILE_EXAMPLES = 12
+
+OPEN = Publish("A", message_id="1")
+UNNAMED = Publish("A")
+CLOSE = Publish("A", action="closeLong", message_id="1")
+
+ONE_OF_EACH_KIND = {
+    "an open": Scenario((OPEN,)),
+    "an open that nobody dated": Scenario((replace(OPEN, dated="no"),)),
+    "an open that is turned away once": Scenario((OPEN,), {"A": ("429",)}),
+    "an open that is turned away until it is exhausted": Scenario((OPEN,), {"A": ("503 later",) * 3}),
+    "an open that finds nobody": Scenario((OPEN,), {"A": ("refused",) * 2}),
+    "an open that is refused": Scenario((OPEN,), {"A": ("400",)}),
+    "an open that ends in doubt": Scenario((OPEN,), {"A": ("time-out taken",)}),
+    "an open that may be sent again": Scenario((replace(OPEN, connector="always"),), {"A": ("500 taken", "429")}),
+    "an open that may be sent again by its id": Scenario(
+        (replace(OPEN, connector="by-id", client_order_id="c"),), {"A": ("200 odd", "time-out")}
+    ),
+    "a delayed open": Scenario((replace(OPEN, delay_s=2.5),)),
+    "a delayed open that nobody dated": Scenario((replace(OPEN, delay_s=1.5, dated="no"),)),
+    "a delayed open dated in whole seconds": Scenario((replace(OPEN, delay_s=0.5, dated="timestamp"),)),
+    "a close of all": Scenario((CLOSE,), {"A": ("500 taken", "429")}),
+    "a close of a part": Scenario((replace(CLOSE, percent="50"),), {"A": ("500 taken",)}),
+    "a cancel": Scenario((replace(CLOSE, action="cancel", client_order_id="c"),), {"A": ("time-out taken",)}),
+    "an open without an id": Scenario((UNNAMED,), {"A": ("429",)}),
+    "a delayed open without an id": Scenario((replace(UNNAMED, delay_s=2.5),)),
+    "a close without an id": Scenario((replace(UNNAMED, action="closeShort", percent="50"),), {"A": ("429",)}),
+    "two equal opens without an id": Scenario((UNNAMED, UNNAMED)),
+    "two equal delayed opens without an id": Scenario((replace(UNNAMED, delay_s=1.5),) * 2),
+    "the same intent twice": Scenario((OPEN, OPEN)),
+    "the same delayed intent twice": Scenario((replace(OPEN, delay_s=1.5),) * 2),
+    "two intents under one id": Scenario((OPEN, replace(OPEN, uid="B"))),
+    "two intents in a row": Scenario((OPEN, replace(OPEN, uid="B", message_id="2")), {"A": ("429",)}),
+    "what can't be read": Scenario((Publish("A", unreadable=True),)),
+    "what pretends to come from the ladder": Scenario((replace(OPEN, forged=True),)),
+}
+
+IN_PAIRS = (
+    "an open that is turned away once",
+    "an open that may be sent again",
+    "an open that ends in doubt",
+    "a close of all",
+    "an open without an id",
+    "two equal opens without an id",
+    "two intents in a row",
+)
+
+
+@pytest.fixture
+def loop() -> Iterator[ModelLoop]:
+    """A loop on the model's time."""
+    made = ModelLoop()
+    yield made
+    made.close()
+
+
+def check(scenario: Scenario, loop: ModelLoop, ledger_url: str = "") -> World:
+    """Play it; the law holds, or the story is told."""
+    world = play(scenario, loop, ledger_url)
+    found = breaches(world)
+    if found:
+        story = "\n".join(world.story)
+        raise AssertionError("\n".join(["", *found, "", f"{scenario}", "", story]))
+    return world
+
+
+def faults_at(step: int, local: tuple[str, ...]) -> list[Fault]:
+    """Every fault that can strike at a gate."""
+    found = [
+        Fault(step, "crash"),
+        Fault(step, "lose"),
+        Fault(step, "drain"),
+        Fault(step, "takeover"),
+        Fault(step, "takeover", after_s=8, deaf=True),
+        *(Fault(step, kind) for kind in local),
+    ]
+    if "unwritable" in local:
+        found.append(Fault(step, "unwritable", after_s=40))
+    return found
+
+
+@pytest.mark.parametrize("kind", ONE_OF_EACH_KIND)
+def test_the_law_holds_wherever_one_fault_strikes(kind: str, loop: ModelLoop) -> None:
+    scenario = ONE_OF_EACH_KIND[kind]
+    gates = check(scenario, loop).gates
+    for step, local in enumerate(gates, 1):
+        for fault in faults_at(step, local):
+            assert check(scenario.struck_by(fault), loop).struck == [fault.kind]
+
+
+@pytest.mark.parametrize("kind", IN_PAIRS)
+def test_the_law_holds_wherever_a_second_crash_follows_a_first(kind: str, loop: ModelLoop) -> None:
+    scenario = ONE_OF_EACH_KIND[kind]
+    for first in range(1, len(check(scenario, loop).gates) + 1):
+        crash = Fault(first, "crash", after_s=0)
+        gates = check(scenario.struck_by(crash), loop).gates
+        for second in range(first + 1, len(gates) + 1):
+            check(scenario.struck_by(crash, Fault(second, "crash", after_s=4)), loop)
+
+
+# --- several intents and faults at random -------------------------------------------------------------------------
+
+ACTIONS = st.sampled_from(["openLong", "openLong", "openShort", "closeLong", "closeShort", "cancelAll"])
+DELAYS_S = st.sampled_from([0, 0, 0, 0, 0.3, 1.5, 3])
+
+
+@st.composite
+def publishes(draw: st.DrawFn) -> tuple[Publish, ...]:
+    """One to five publishes; some repeat an earlier one, with its id or without any, some clash with it."""
+    made: list[Publish] = []
+    for number in range(draw(st.integers(1, 5))):
+        at_s = round(draw(st.sampled_from([0, 0, 0.3, 1, 2.5])) * number, 1)
+        relation = draw(st.sampled_from(["new", "new", "new", "again", "clash"])) if made else "new"
+        earlier = draw(st.sampled_from(made)) if made else None
+        if earlier is not None and relation != "new":
+            is_clash = relation == "clash" and earlier.message_id is not None
+            made.append(replace(earlier, uid=f"{earlier.uid}'" if is_clash else earlier.uid, at_s=at_s))
+            continue
+        made.append(
+            Publish(
+                uid="ABCDE"[number],
+                action=draw(ACTIONS),
+                connector=draw(st.sampled_from(["never", "never", "never", "always", "by-id"])),
+                message_id=draw(st.sampled_from([str(number), str(number), None])),
+                delay_s=draw(DELAYS_S),
+                at_s=at_s,
+                dated=draw(st.sampled_from(["ms", "ms", "ms", "timestamp", "no"])),
+                percent=draw(st.sampled_from(["100", "50"])),
+                client_order_id=draw(st.sampled_from([None, "c"])),
+                unreadable=draw(st.integers(0, 9)) == 9,
+                forged=draw(st.integers(0, 9)) == 9,
+            )
+        )
+    return tuple(made)
+
+
+ANSWERS_IN_TURN = st.lists(st.sampled_from([*ANSWERS, *BROKEN]), max_size=3).map(tuple)
+FAULTS = st.lists(
+    st.builds(
+        Fault,
+        step=st.integers(1, 120),
+        kind=st.sampled_from(
+            [*ANYWHERE, "crash", "publish lost", "confirm lost", "unwritable", "commit unheard", "bug"]
+        ),
+        after_s=st.sampled_from([0, 1, 1, 5, 40]),
+        deaf=st.booleans(),
+        times=st.integers(1, 3),
+    ),
+    max_size=3,
+    unique_by=lambda fault: fault.step,
+).map(tuple)
+SCENARIOS = st.builds(
+    Scenario,
+    publishes=publishes(),
+    answers=st.dictionaries(st.sampled_from("ABCDE"), ANSWERS_IN_TURN, max_size=3),
+    faults=FAULTS,
+    window=st.sampled_from([1, 2, 1000]),
+    concurrency=st.sampled_from([1, 4]),
+    jitter=st.sampled_from([0.0, 0.5, 1.0]),
+)
+
+
+@hypothesis_settings(max_examples=MIXED_EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(SCENARIOS)
+def test_the_law_holds_for_several_intents_whatever_breaks(scenario: Scenario) -> None:
+    loop = ModelLoop()
+    try:
+        check(scenario, loop)
+    finally:
+        loop.close()
+
+
+@hypothesis_settings(max_examples=ON_A_FILE_EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(SCENARIOS)
+def test_the_law_holds_with_the_ledger_on_its_real_file(scenario: Scenario) -> None:
+    loop = ModelLoop()
+    try:
+        with tempfile.TemporaryDirectory(prefix="signalq-law-") as folder:
+            check(scenario, loop, f"sqlite+aiosqlite:///{Path(folder) / 'ledger.db'}")
+    finally:
+        loop.close()

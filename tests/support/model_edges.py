@@ -1,0 +1,264 @@
+"""The consumer's edges in the model: its disk, its webhook, its ways to the broker; every effect passes a gate."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pamqp.commands import Basic
+from sqlalchemy import Connection, create_engine
+from sqlalchemy.pool import StaticPool
+
+from consumer.history import Attempt, History
+from consumer.ledger import Epoch, Known
+from consumer.ledger.database import database_at
+from consumer.ledger.schema import metadata
+from consumer.ledger.sql import SqlLedger, Transaction
+from consumer.order import Order
+from consumer.webhook import Timeouts, Webhook
+from signalq.errors import Unconfirmed
+from tests.support.model_scenario import (
+    AFTER_A_COMMIT,
+    ANSWERS,
+    AT_A_PUBLISH,
+    AT_AN_ARRIVAL,
+    BEFORE_A_COMMIT,
+    BEFORE_A_POST,
+    BROKEN,
+)
+from tests.support.model_time import ModelLoop
+
+if TYPE_CHECKING:
+    from tests.support.model_process import Process
+    from tests.support.model_world import World
+
+CONNECT_S, ANSWER_S, CONFIRM_S = 0.005, 0.02, 0.002
+WEBHOOK_TIMEOUT_S = 10.0
+RECONNECT_S = 0.2
+
+T = TypeVar("T")
+
+
+class Disk:
+    """One SQLite database in memory, for all processes of a world."""
+
+    def __init__(self) -> None:
+        engine = create_engine("sqlite://", poolclass=StaticPool)
+        metadata.create_all(engine)
+        self.connection = engine.connect()
+        self.connection.commit()
+
+    def wipe(self) -> None:
+        """As new."""
+        for table in metadata.sorted_tables:
+            self.connection.execute(table.delete())
+        self.connection.commit()
+
+    async def transact(self, work: Callable[[Connection], T]) -> T:
+        """See consumer.ledger.database."""
+        answer = work(self.connection)
+        self.connection.commit()
+        return answer
+
+    async def close(self) -> None:
+        """It outlives its users."""
+
+
+@cache
+def the_disk() -> Disk:
+    """Making tables costs more than a whole run, so there is one for all runs."""
+    return Disk()
+
+
+class SlowDisk:
+    """A real file; time stands still while its thread works."""
+
+    def __init__(self, url: str, loop: ModelLoop) -> None:
+        self._database = database_at(url, create=True)
+        self._loop = loop
+
+    async def transact(self, work: Callable[[Connection], T]) -> T:
+        """See consumer.ledger.database."""
+        with self._loop.standing_still():
+            return await asyncio.shield(asyncio.ensure_future(self._database.transact(work)))
+
+    async def close(self) -> None:
+        """See consumer.ledger.database."""
+        with self._loop.standing_still():
+            await self._database.close()
+
+
+class GatedDatabase:
+    """A database whose every commit has a gate before it and one behind it."""
+
+    def __init__(self, process: Process, database: Disk | SlowDisk) -> None:
+        self.shown = "the model's"
+        self.about: list[str] = []
+        self.at_work = False
+        self._process = process
+        self._database = database
+
+    async def transact(self, work: Callable[[Connection], T]) -> T:
+        """See consumer.ledger.database."""
+        what = " and ".join(label for label in self.about if label)
+        if not what:
+            await self._process.until_it_goes_on()
+            self._process.world.check_writable()
+            return await self._commit(work)
+        # Nobody handles a message while the lane's epoch is taken.
+        local = BEFORE_A_COMMIT[:1] if "new epoch" in what else BEFORE_A_COMMIT
+        await self._process.gate(f"{what}: about to be committed", local)
+        self._process.world.check_writable()
+        answer = await self._commit(work)
+        unheard = await self._process.gate(f"{what}: committed", AFTER_A_COMMIT)
+        if unheard:
+            raise OSError("the connection broke before it could say that it has committed")
+        return answer
+
+    async def close(self) -> None:
+        """See consumer.ledger.database."""
+        await self._database.close()
+
+    async def come_to_rest(self) -> None:
+        """Return once no thread works for us."""
+        while self.at_work:  # noqa: ASYNC110 - the thread says nothing when it is done
+            await asyncio.sleep(0)
+
+    async def _commit(self, work: Callable[[Connection], T]) -> T:
+        self.at_work = True
+        try:
+            return await self._database.transact(work)
+        finally:
+            self.at_work = False
+
+
+class ToldLedger(SqlLedger):
+    """The real ledger, which says what it is asked."""
+
+    def __init__(self, world: World, process: Process) -> None:
+        self._about: tuple[str, Order | None, History | None] = "", None, None
+        self._world = world
+        self._process = process
+        super().__init__(world.ledger_url, retention_days=7, observe_commit_s=lambda _seconds: None)
+        self.gated = GatedDatabase(process, world.database())
+        self._database = self.gated
+
+    async def open_lane(self, lane: str) -> Epoch:
+        self._about = f"new epoch of {lane}", None, None
+        return await super().open_lane(lane)
+
+    async def recall(self, order: Order, epoch: Epoch) -> Known:
+        self._about = f"recall of {_named(order)}", None, None
+        known = await super().recall(order, epoch)
+        self._world.tell(self._process, f"  found {known.history.status} v{known.history.version}")
+        return known
+
+    async def save(self, order: Order, history: History, epoch: Epoch | None = None) -> Known:
+        self._about = f"save of {_named(order)} {history.status} on v{history.version}", order, history
+        return await super().save(order, history, epoch)
+
+    async def _ask(self, work: Callable[[Transaction], T]) -> T:
+        (label, order, history), self._about = self._about, ("", None, None)
+
+        def told(now: Transaction) -> T:
+            answer = work(now)
+            if answer is None and order is not None and history is not None and history.status != "sending":
+                self._world.note_recorded(self._process, order)
+            return answer
+
+        told.label = label
+        return await super()._ask(told)
+
+    async def _commit(self, works: list[Any]) -> list[Any]:
+        labels = [work.label for work in works]
+        self.gated.about = labels
+        return await super()._commit(works)
+
+
+class ModelWebhook(Webhook):
+    """The real client up to the exchange of bytes."""
+
+    def __init__(self, world: World, process: Process) -> None:
+        super().__init__(Timeouts(connect_s=3, total_s=WEBHOOK_TIMEOUT_S), connections_max=1)
+        self._world = world
+        self._process = process
+
+    async def post(self, order: Order) -> Attempt:
+        await self._process.gate(f"POST of {_named(order)}: about to begin", BEFORE_A_POST)
+        post = self._world.begins(order, self._process)
+        self._post = post
+        attempt = await super().post(order)
+        post.ended_ms, post.certainty = self._world.now_ms(), attempt.certainty
+        await self._process.gate(f"POST of {_named(order)}: {attempt.certainty}")
+        return attempt
+
+    async def _exchange(self, order: Order, wire: SimpleNamespace) -> tuple[int, Mapping[str, str], bytes | None]:
+        post = self._post
+        await asyncio.sleep(CONNECT_S)
+        answer = self._world.next_answer(post.uid)
+        if answer == "refused":
+            raise ConnectionRefusedError
+        status, retry_after, body, taken = ANSWERS.get(answer, (0, None, b"", BROKEN.get(answer, False)))
+        wire.sent = post.sent = True
+        post.taken = taken
+        await self._process.gate(f"POST of {_named(order)}: arrived, {answer}")
+        if answer in BROKEN:
+            await asyncio.sleep(WEBHOOK_TIMEOUT_S)
+            raise TimeoutError
+        await asyncio.sleep(ANSWER_S)
+        return status, {"Retry-After": retry_after} if retry_after else {}, body
+
+
+class ModelPublisher:
+    """What Dispositions needs of ConfirmedPublisher."""
+
+    def __init__(self, world: World, process: Process) -> None:
+        self._world = world
+        self._process = process
+
+    async def publish(self, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties) -> None:
+        what = f"publish of {_shown(body)} to {exchange or routing_key}"
+        lost = await self._process.gate(f"{what}: about to be sent", AT_A_PUBLISH)
+        if lost:
+            raise Unconfirmed("lost on its way", None)
+        self._world.broker.publish(exchange, routing_key, body, properties)
+        lost = await self._process.gate(f"{what}: arrived", AT_AN_ARRIVAL)
+        await asyncio.sleep(CONFIRM_S)
+        if lost:
+            raise Unconfirmed("its confirm was lost", None)
+        await self._process.gate(f"{what}: confirmed")
+
+    async def close(self) -> None:
+        return None
+
+
+class ModelLink:
+    """What a lane needs of Link."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    is_up = True
+
+    async def connection(self) -> Process:
+        await self._process.until_it_goes_on()
+        await asyncio.sleep(RECONNECT_S)
+        return self._process
+
+    async def close(self) -> None:
+        return None
+
+
+def _named(order: Order) -> str:
+    return f"{order.intent.log} ({order.intent_id[:12]})"
+
+
+def _shown(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["log"])
+    except ValueError:
+        return body.decode()

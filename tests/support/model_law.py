@@ -1,0 +1,333 @@
+"""The law of docs/delivery-semantics.md, read off a world that has come to its end."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+from signalq import names
+from tests.support.model_scenario import Publish, Published, settings
+from tests.support.model_world import Post, World
+
+ENDINGS = {"delivered", "dead", "canceled"}
+EXITS = {"closeLong", "closeShort", "cancel", "cancelAll"}
+# Faults after which nobody can know what became of what was being done.
+FORGETTING = {"crash", "takeover", "commit unheard"}
+# Between the last look at the clock and the first byte lies a commit.
+COMMIT_MS = 50
+STRATEGY = "s"
+UNKNOWN = "outcome-unknown"
+DELIVERY = settings(1000, 4).delivery
+
+
+def breaches(world: World) -> list[str]:
+    """What breaks the law, in sentences; none is as it should be."""
+    return [*world.violations, *_of_endings(world), *_of_letters(world), *_of_posts(world), *_of_order(world)]
+
+
+def ending(row: Any) -> str:
+    """`delivered`, or the reason of a dead one."""
+    return str(row.reason) if row.status == "dead" else str(row.status)
+
+
+def foreseen(publish: Publish, answers: tuple[str, ...]) -> str:
+    """How an intent ends that meets these answers, then `ok`, while nothing breaks."""
+    counted, in_doubt = 0, False
+    for answer in (*answers, "ok"):
+        counted += answer != "refused"
+        if answer == "ok":
+            return "delivered"
+        if answer == "400":
+            return "rejected"
+        in_doubt = in_doubt or answer not in {"429", "503 later", "refused"}
+        if in_doubt and not repeat_is_safe(publish, waited_ms=0):
+            return UNKNOWN
+        if publish.action not in EXITS and counted >= DELIVERY.attempts_max:
+            return "exhausted"
+    raise AssertionError("the last answer is ok")
+
+
+def repeat_is_safe(publish: Publish, waited_ms: int) -> bool:
+    """Whether a POST may follow one that may have been taken, so long after the first."""
+    if publish.connector == "always" or publish.action == "cancel":
+        return True
+    if publish.connector == "by-id" and publish.client_order_id is not None:
+        return True
+    closes_all = publish.action in {"closeLong", "closeShort"} and publish.percent == "100" and publish.limit is None
+    in_window = waited_ms <= DELIVERY.repeat_window_s * 1000 + COMMIT_MS
+    return in_window and (publish.action == "cancelAll" or closes_all)
+
+
+# --- endings -----------------------------------------------------------------------------------------------------
+
+
+def _of_endings(world: World) -> Iterator[str]:
+    rows = {(row.strategy, row.intent_id): row for row in world.rows}
+    for row in world.rows:
+        if row.status not in ENDINGS:
+            yield f"{row.intent_id} has not ended, it is {row.status}"
+    accounted: set[tuple[str, str]] = set()
+    by_id, by_bytes = _groups(world)
+    for message_id, group in by_id.items():
+        yield from _of_an_identity(world, message_id, group, rows, accounted)
+    for body, group in by_bytes.items():
+        mine = [row for row in world.rows if not row.has_message_id and _uid_of(world, row) == group[0].uid]
+        accounted |= {(row.strategy, row.intent_id) for row in mine}
+        yield from _of_equal_bodies(world, body, group, mine)
+    for identity in rows.keys() - accounted:
+        yield f"nobody published {identity}"
+
+
+def _groups(world: World) -> tuple[dict[str, list[Publish]], dict[bytes, list[Publish]]]:
+    by_id: dict[str, list[Publish]] = defaultdict(list)
+    by_bytes: dict[bytes, list[Publish]] = defaultdict(list)
+    for published in world.published:
+        publish = published.publish
+        if publish.unreadable:
+            continue
+        if publish.message_id is None:
+            by_bytes[publish.body].append(publish)
+        else:
+            by_id[publish.message_id].append(publish)
+    return by_id, by_bytes
+
+
+def _of_an_identity(
+    world: World,
+    message_id: str,
+    group: list[Publish],
+    rows: dict[tuple[str, str], Any],
+    accounted: set[tuple[str, str]],
+) -> Iterator[str]:
+    """One intent; whatever else was published under its name is invalid, under a name of its own, and not POSTed."""
+    row = rows.get((STRATEGY, message_id))
+    if row is None:
+        yield f"{message_id} is lost: the ledger does not know it"
+        return
+    accounted.add((STRATEGY, message_id))
+    bodies = {publish.body: publish for publish in group}
+    if len(bodies) > 1 and group[0].delay_s == 0 and bytes(row.digest) != _digest(group[0].body):
+        yield f"{message_id} is another than the first that was published under it"
+    for body, publish in bodies.items():
+        if bytes(row.digest) == _digest(body):
+            yield from _of_an_ending(world, publish, row)
+            continue
+        own = (STRATEGY, f"{message_id}~{_digest(body).hex()}"[:255])
+        own_row = next(
+            (found for key, found in rows.items() if key[1].startswith(own[1][: len(message_id) + 17])), None
+        )
+        if own_row is None or ending(own_row) != "invalid":
+            yield f"{publish.uid} has the id of another, and is not invalid but {own_row and ending(own_row)}"
+        else:
+            accounted.add((own_row.strategy, own_row.intent_id))
+        if any(post.uid == publish.uid for post in world.posts):
+            yield f"{publish.uid} has the id of another, and was POSTed"
+
+
+def _of_an_ending(world: World, publish: Publish, row: Any) -> Iterator[str]:
+    """The ending fits the answers, and what broke."""
+    found, answers = ending(row), world.scenario.answers.get(publish.uid, ())
+    expected = foreseen(publish, answers)
+    posts = _posts_of(world, row)
+    if found == "delivered" and not any(post.taken for post in posts):
+        yield f"{publish.uid} is delivered, and was not taken"
+    safe = repeat_is_safe(publish, 0)
+    if found not in {"delivered", UNKNOWN} and not safe and any(post.taken for post in posts):
+        yield f"{publish.uid} is dead, {found}, and was taken"
+    if found == expected:
+        return
+    if not _may_differ(world, publish, row):
+        yield f"{publish.uid} ended as {found}, {expected} was foreseen"
+    elif found == UNKNOWN and row.attempts == 0 and row.has_message_id:
+        yield f"{publish.uid} is {UNKNOWN}, and no POST of it was ever claimed"
+
+
+def _may_differ(world: World, publish: Publish, row: Any) -> bool:
+    """Whether it may end otherwise than the answers foresee: after what broke, nobody knows, or it is too late."""
+    answers = world.scenario.answers.get(publish.uid, ())
+    may_end = set()
+    if _took_long(world):
+        may_end |= {"expired"} if repeat_is_safe(publish, 10**9) or not answers else {"expired", UNKNOWN}
+    if "bug" in world.struck:
+        may_end |= {"undeliverable", UNKNOWN}
+    if FORGETTING & set(world.struck):
+        may_end |= {UNKNOWN, "delivered"} | ({"rejected"} if "400" in answers else set())
+        may_end |= {"exhausted"} if row.attempts >= DELIVERY.attempts_max else set()
+    return ending(row) in may_end
+
+
+def _took_long(world: World) -> bool:
+    return any(fault.after_s > 10 for fault in world.scenario.faults) or len(world.published) > 1
+
+
+def _of_equal_bodies(world: World, body: bytes, group: list[Publish], rows: list[Any]) -> Iterator[str]:
+    """Equal bodies without identities: as many endings as publishes, at least, and never more POSTs for opens."""
+    publish = group[0]
+    if len(rows) < len(group):
+        yield f"{publish.uid} was published {len(group)} times, and has {len(rows)} endings"
+    if not world.struck and len(rows) > len(group):
+        yield f"{publish.uid} was published {len(group)} times, has {len(rows)} endings, and nothing broke"
+    possible = [
+        post for post in world.posts if post.uid == publish.uid and post.certainty not in {"not taken", "refused"}
+    ]
+    if len(group) == 1 and not world.struck:
+        yield from (breach for row in rows for breach in _of_an_ending(world, publish, row))
+    if repeat_is_safe(publish, 0):
+        return
+    certain = [row for row in rows if ending(row) != UNKNOWN]
+    if len(certain) > len(group):
+        yield f"{publish.uid} was published {len(group)} times, and has the endings {[ending(row) for row in rows]}"
+    taken = sum(post.taken for post in world.posts if post.uid == publish.uid)
+    if taken > len(group):
+        yield f"{publish.uid} was published {len(group)} times, and taken {taken} times"
+    if len(possible) > len(group):
+        yield f"{publish.uid} was published {len(group)} times, and may have been taken {len(possible)} times"
+
+
+def _uid_of(world: World, row: Any) -> str | None:
+    for published in world.published:
+        if not published.publish.unreadable and bytes(row.digest) == _digest(published.publish.body):
+            return published.publish.uid
+    return None
+
+
+def _digest(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=16).digest()
+
+
+def _posts_of(world: World, row: Any) -> list[Post]:
+    return [post for post in world.posts if post.identity == (row.strategy, row.intent_id)]
+
+
+# --- letters -----------------------------------------------------------------------------------------------------
+
+
+def _of_letters(world: World) -> Iterator[str]:
+    """Each dead one has its letter, with what the ledger says; a second one only where something broke."""
+    letters: dict[str, list[Any]] = defaultdict(list)
+    for letter in world.broker.letters:
+        letters[str((letter.properties.headers or {}).get(names.INTENT_ID))].append(letter)
+    rows = {row.intent_id: row for row in world.rows}
+    for row in world.rows:
+        found = letters.get(row.intent_id, [])
+        if row.status == "dead" and not found:
+            yield f"{row.intent_id} is dead, and there is no letter"
+        if row.status != "dead" and found:
+            yield f"{row.intent_id} is {row.status}, and there is a letter"
+    for intent_id, found in letters.items():
+        if len(found) > 1 and not world.struck:
+            yield f"{intent_id} has {len(found)} letters, and nothing broke"
+        for letter in found:
+            yield from _of_a_letter(letter, rows.get(intent_id), alone=len(found) == 1)
+    yield from _of_unreadable(world)
+
+
+def _of_a_letter(letter: Any, row: Any, *, alone: bool) -> Iterator[str]:
+    headers = letter.properties.headers
+    if row is None:
+        if headers[names.REASON] != "invalid":
+            yield f"a letter tells of an intent that the ledger does not know: {headers}"
+        return
+    if headers[names.REASON] != row.reason:
+        yield f"{row.intent_id} is dead for {row.reason}, its letter says {headers[names.REASON]}"
+    if bytes(row.digest) != _digest(letter.body):
+        yield f"the letter of {row.intent_id} holds another body"
+    if alone and headers[names.ATTEMPTS] != row.attempts:
+        yield f"the letter of {row.intent_id} says {headers[names.ATTEMPTS]} attempts, the ledger {row.attempts}"
+
+
+def _of_unreadable(world: World) -> Iterator[str]:
+    unreadable = [published.publish for published in world.published if published.publish.unreadable]
+    for publish in unreadable:
+        found = sum(letter.body == publish.body for letter in world.broker.letters)
+        if found < 1 or (found > 1 and not world.struck):
+            yield f"{publish.uid}, which can't be read, has {found} letters"
+
+
+# --- POSTs -------------------------------------------------------------------------------------------------------
+
+
+def _of_posts(world: World) -> Iterator[str]:
+    by_uid = {published.publish.uid: published for published in reversed(world.published)}
+    by_identity: dict[tuple[str, str], list[Post]] = defaultdict(list)
+    for post in world.posts:
+        by_identity[post.identity].append(post)
+        if post.uid not in by_uid:
+            yield f"{post.uid} was POSTed, and nobody published it"
+    for posts in by_identity.values():
+        yield from _of_repeats(by_uid[posts[0].uid].publish, posts)
+        yield from _of_times(world, by_uid[posts[0].uid], posts)
+        if by_uid[posts[0].uid].publish.action not in EXITS:
+            sent = sum(post.sent for post in posts)
+            if sent > DELIVERY.attempts_max:
+                yield f"{posts[0].uid} was sent {sent} times, {DELIVERY.attempts_max} are allowed"
+
+
+def _of_repeats(publish: Publish, posts: list[Post]) -> Iterator[str]:
+    """A POST follows another only where that is known not to have been taken, or where repeating is safe."""
+    for number, post in enumerate(posts):
+        doubtful = [before for before in posts[:number] if not _known_not_taken(before, post)]
+        waited_ms = 0 if post.process.was_frozen else post.begun_ms - posts[0].begun_ms
+        if doubtful and not repeat_is_safe(publish, waited_ms):
+            yield f"{publish.uid} was POSTed again {waited_ms} ms later, and may have been taken before"
+
+
+def _known_not_taken(before: Post, post: Post) -> bool:
+    recorded = before.recorded_line is not None and before.recorded_line <= post.begun_line
+    return before.certainty == "not taken" and recorded
+
+
+def _of_times(world: World, published: Published, posts: list[Post]) -> Iterator[str]:
+    """Not before it is due, and not when it is too old."""
+    publish = published.publish
+    row = next((row for row in world.rows if (row.strategy, row.intent_id) == posts[0].identity), None)
+    if row is None:
+        yield f"{publish.uid} was POSTed, and the ledger does not know it"
+        return
+    due_ms = published.at_ms + round(publish.delay_s * 1000)
+    age_from_ms = row.age_from_ms if publish.delay_s == 0 else (row.due_ms or 0)
+    max_age_s = DELIVERY.exit_max_age_s if publish.action in EXITS else DELIVERY.open_max_age_s
+    if publish.dated == "ms" and age_from_ms != due_ms and len(_same_bytes(world, publish)) == 1:
+        yield f"{publish.uid} is counted from {age_from_ms}, not from {due_ms}"
+    for post in posts:
+        if post.begun_ms < due_ms:
+            yield f"{publish.uid} was POSTed {due_ms - post.begun_ms} ms before it was due"
+        late_ms = post.begun_ms - age_from_ms - max_age_s * 1000
+        if late_ms > COMMIT_MS and not post.process.was_frozen:
+            yield f"{publish.uid} was POSTed {late_ms} ms after it had expired"
+
+
+def _same_bytes(world: World, publish: Publish) -> list[Published]:
+    return [published for published in world.published if published.publish.body == publish.body]
+
+
+# --- order -------------------------------------------------------------------------------------------------------
+
+
+def _of_order(world: World) -> Iterator[str]:
+    """Of a connector one at a time, in queue order, through retries; what came delayed has its own place."""
+    lanes: dict[str, list[Post]] = defaultdict(list)
+    for post in world.posts:
+        if not post.process.was_frozen:
+            lanes[post.order.connector].append(post)
+    for posts in lanes.values():
+        for before, after in pairwise(posts):
+            if before.process is after.process and (before.ended_ms or 10**15) > after.begun_ms:
+                yield f"{after.uid} was POSTed while {before.uid} was on the wire"
+        yield from _of_a_lane(world, posts)
+
+
+def _of_a_lane(world: World, posts: list[Post]) -> Iterator[str]:
+    in_order = [
+        published.publish
+        for published in world.published
+        if not published.publish.delay_s and len(_same_bytes(world, published.publish)) == 1
+    ]
+    spans = [[post.begun_line for post in posts if post.uid == publish.uid] for publish in in_order]
+    known = [(publish, span) for publish, span in zip(in_order, spans, strict=True) if span]
+    for (first, first_span), (second, second_span) in pairwise(known):
+        if max(first_span) > min(second_span):
+            yield f"{second.uid} was POSTed before the last POST of {first.uid}, which was ahead of it"
