@@ -65,7 +65,8 @@ class _Masker:
     """Escapes control characters (foreign text must not draw on a terminal) and blanks known secrets."""
 
     def __init__(self, secrets: Collection[str]) -> None:
-        self._secrets = [secret for secret in secrets if secret]
+        # The longest first: one may be the beginning of another.
+        self._secrets = sorted(filter(None, secrets), key=len, reverse=True)
 
     def __call__(self, _logger: object, _method: str, event: EventDict) -> EventDict:
         for key, value in event.items():

@@ -1,0 +1,153 @@
+"""The last second of a delay: never early, in order of due time, equal ones in the order of publishing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from consumer.clock import Clock
+from consumer.due import DueTimes
+from tests.support.waiting import wait_until
+
+NOW_MS = 1_000_000
+
+
+class SetClock(Clock):
+    """Shows the time that the test sets."""
+
+    def __init__(self) -> None:
+        self.ms = NOW_MS
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    def slice_until(self, at_ms: int) -> float:
+        return 0.001 if at_ms > self.ms else 0.0
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    return SetClock()
+
+
+@pytest.fixture
+async def due_times(clock: SetClock) -> AsyncIterator[DueTimes]:
+    times = DueTimes(clock)
+    running = asyncio.create_task(times.run(), name="due times")
+    yield times
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+class Waiters:
+    """Notes who was let go, in order."""
+
+    def __init__(self, due_times: DueTimes) -> None:
+        self.gone: list[str] = []
+        self._due_times = due_times
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def add(self, name: str, due_ms: int, rank: int = 0, session: object = None) -> asyncio.Task[None]:
+        """Begin to wait."""
+        task = asyncio.create_task(self._wait(name, due_ms, rank, session), name=name)
+        self._tasks.add(task)
+        await asyncio.sleep(0)
+        return task
+
+    async def have_gone(self, count: int) -> list[str]:
+        await wait_until(lambda: len(self.gone) >= count, what=f"{count} to be let go")
+        return self.gone
+
+    async def _wait(self, name: str, due_ms: int, rank: int, session: object) -> None:
+        await self._due_times.wait_until(due_ms, rank=rank, session=session)
+        self.gone.append(name)
+
+
+@pytest.fixture
+async def waiters(due_times: DueTimes) -> AsyncIterator[Waiters]:
+    people = Waiters(due_times)
+    yield people
+    for task in people._tasks:
+        task.cancel()
+    await asyncio.gather(*people._tasks, return_exceptions=True)
+
+
+async def test_they_leave_in_order_of_due_time_whatever_the_order_of_arrival(waiters: Waiters, clock: SetClock) -> None:
+    for due_ms in (500, 100, 400, 300, 200):
+        await waiters.add(str(due_ms), NOW_MS + due_ms)
+    clock.ms += 500
+    assert await waiters.have_gone(5) == ["100", "200", "300", "400", "500"]
+
+
+async def test_equal_due_times_leave_in_the_order_of_publishing(waiters: Waiters, clock: SetClock) -> None:
+    for rank in (3, 1, 2):
+        await waiters.add(f"rank {rank}", NOW_MS + 100, rank)
+    clock.ms += 100
+    assert await waiters.have_gone(3) == ["rank 1", "rank 2", "rank 3"]
+
+
+async def test_without_a_rank_equal_due_times_leave_first_come_first_served(waiters: Waiters, clock: SetClock) -> None:
+    names = [str(number) for number in range(50)]
+    for name in names:
+        await waiters.add(name, NOW_MS + 100)
+    clock.ms += 100
+    assert await waiters.have_gone(50) == names
+
+
+async def test_none_leaves_before_its_time(waiters: Waiters, clock: SetClock) -> None:
+    await waiters.add("first", NOW_MS + 100)
+    await waiters.add("second", NOW_MS + 101)
+    clock.ms += 99
+    await waiters.add("already due", NOW_MS)
+    assert await waiters.have_gone(1) == ["already due"]
+    clock.ms += 1
+    assert await waiters.have_gone(2) == ["already due", "first"]
+
+
+async def test_one_that_is_due_sooner_overtakes_one_that_is_waited_for(waiters: Waiters, clock: SetClock) -> None:
+    await waiters.add("later", NOW_MS + 10_000)
+    await waiters.add("sooner", NOW_MS + 10)
+    clock.ms += 10
+    assert await waiters.have_gone(1) == ["sooner"]
+
+
+async def test_one_that_is_due_sooner_is_not_kept_waiting_by_a_long_sleep() -> None:
+    """With the real clock, which sleeps for up to a second at a time."""
+    clock = Clock()
+    times = DueTimes(clock)
+    running = asyncio.create_task(times.run())
+    far = asyncio.create_task(times.wait_until(clock.now_ms() + 60_000))
+    await asyncio.sleep(0)
+    due_ms = clock.now_ms() + 30
+    async with asyncio.timeout(0.9):
+        await times.wait_until(due_ms)
+    assert clock.now_ms() >= due_ms
+    for task in (running, far):
+        task.cancel()
+    await asyncio.gather(running, far, return_exceptions=True)
+
+
+async def test_one_that_gives_up_holds_up_nobody(waiters: Waiters, clock: SetClock) -> None:
+    first = await waiters.add("gives up", NOW_MS + 10)
+    await waiters.add("stays", NOW_MS + 20)
+    first.cancel()
+    clock.ms += 20
+    assert await waiters.have_gone(1) == ["stays"]
+
+
+async def test_what_is_overdue_when_a_session_begins_leaves_in_order_of_due_time(
+    waiters: Waiters, clock: SetClock
+) -> None:
+    session = object()
+    for due_ms in (-100, -900, -300, 5_000, -500):
+        await waiters.add(str(due_ms), NOW_MS + due_ms, session=session)
+        await asyncio.sleep(0.002)
+    assert await waiters.have_gone(4) == ["-900", "-500", "-300", "-100"]
+
+
+async def test_a_single_overdue_one_does_not_wait_for_a_backlog_forever(waiters: Waiters) -> None:
+    for session in (object(), object()):
+        await waiters.add("alone", NOW_MS - 1, session=session)
+    assert await waiters.have_gone(2) == ["alone", "alone"]

@@ -1,0 +1,88 @@
+"""The steps of what is known of an intent."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.history import ENDINGS, Attempt, History
+
+FRESH = History("id", b"digest")
+ACCEPTED = Attempt("accepted", sent=True, why="HTTP 200", status=200)
+REFUSED = Attempt("refused", sent=True, why="HTTP 400", status=400)
+UNSENT = Attempt("not taken", sent=False, why="refused before anything was sent")
+TURNED_AWAY = Attempt("not taken", sent=True, why="HTTP 429", status=429)
+UNKNOWN = Attempt("unknown", sent=True, why="timed out after the request began to go out")
+ATTEMPTS = [ACCEPTED, REFUSED, UNSENT, TURNED_AWAY, UNKNOWN]
+
+
+def test_what_was_never_saved_is_received_and_in_no_doubt() -> None:
+    assert (FRESH.status, FRESH.ended, FRESH.in_doubt, FRESH.attempts, FRESH.generation) == (
+        "received",
+        False,
+        False,
+        0,
+        1,
+    )
+
+
+def test_a_claim_counts_and_leaves_a_doubt_until_it_is_concluded() -> None:
+    claim = FRESH.claimed(1_000)
+    assert (claim.status, claim.attempts, claim.first_post_ms, claim.in_doubt) == ("sending", 1, 1_000, True)
+    assert claim.attempts_counted == 0
+
+
+def test_the_moment_of_the_first_post_stays() -> None:
+    second = FRESH.claimed(1_000).concluded(UNKNOWN, was_in_doubt=False).claimed(5_000)
+    assert (second.first_post_ms, second.attempts) == (1_000, 2)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "status", "counted", "in_doubt", "http_status"),
+    [
+        (ACCEPTED, "delivered", 1, False, 200),
+        (REFUSED, "retrying", 1, False, 400),
+        (UNSENT, "retrying", 0, False, None),
+        (TURNED_AWAY, "retrying", 1, False, 429),
+        (UNKNOWN, "retrying", 1, True, None),
+    ],
+)
+def test_a_conclusion_says_what_the_attempt_was(
+    attempt: Attempt, status: str, counted: int, in_doubt: bool, http_status: int | None
+) -> None:
+    known = FRESH.claimed(1_000).concluded(attempt, was_in_doubt=False)
+    assert (known.status, known.attempts_counted, known.in_doubt, known.http_status, known.why) == (
+        status,
+        counted,
+        in_doubt,
+        http_status,
+        attempt.why,
+    )
+
+
+@given(st.lists(st.sampled_from(ATTEMPTS[1:]), max_size=20))
+def test_a_doubt_once_there_never_goes_and_counts_only_grow(attempts: list[Attempt]) -> None:
+    known, doubted = FRESH, False
+    for number, attempt in enumerate(attempts, start=1):
+        before = known
+        known = known.claimed(1_000 * number).concluded(attempt, was_in_doubt=before.in_doubt).retrying(number)
+        doubted = doubted or attempt is UNKNOWN
+        assert known.in_doubt is doubted
+        assert known.attempts == number
+        assert before.attempts_counted <= known.attempts_counted <= known.attempts
+        assert (known.next_attempt_ms, known.intent_id, known.digest) == (number, "id", b"digest")
+
+
+def test_dying_is_no_ending_and_dead_keeps_its_reason() -> None:
+    dying = FRESH.dying("rejected", "the webhook refused it")
+    assert not dying.ended
+    dead = dying.dead()
+    assert dead.ended
+    assert (dead.reason, dead.detail) == ("rejected", "the webhook refused it")
+
+
+def test_the_endings_are_those_of_the_contract() -> None:
+    assert {"delivered", "dead", "canceled"} == ENDINGS, "a duplicate is the first one's, not an ending of its own"
+    assert FRESH.claimed(1).concluded(ACCEPTED, was_in_doubt=False).ended
+    assert not FRESH.scheduled().ended

@@ -1,0 +1,375 @@
+"""Every setting: default, bounds, where it comes from, and what is said when it is wrong (contract 4)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from consumer.settings import Settings, known_keys, load_settings
+from signalq.errors import SettingsError
+
+Load = Callable[..., Settings]
+
+DEFAULTS: dict[str, Any] = {
+    "broker.url": "amqp://guest:guest@127.0.0.1:5672/",
+    "broker.prefix": "signalq",
+    "broker.heartbeat_s": 10,
+    "broker.topology": "declare",
+    "webhook.url": "https://api.crypto-arsenal.io/trading-signal/webhook",
+    "webhook.allow_plain_http": False,
+    "webhook.connect_timeout_s": 3,
+    "webhook.timeout_s": 10,
+    "webhook.success_body": "ok",
+    "webhook.cancel_all_spelling": None,
+    "delivery.attempts_max": 8,
+    "delivery.crashes_max": 3,
+    "delivery.backoff_base_s": 0.5,
+    "delivery.backoff_max_s": 30,
+    "delivery.retry_after_max_s": 300,
+    "delivery.open_max_age_s": 60,
+    "delivery.exit_max_age_s": 3600,
+    "delivery.repeat_window_s": 60,
+    "delivery.delay_max_s": 604_800,
+    "delivery.undated": "accept",
+    "delivery.concurrency": 64,
+    "delivery.shared_window": 1000,
+    "delivery.drain_timeout_s": 20,
+    "ledger.retention_days": 7,
+    "ops.host": "127.0.0.1",
+    "ops.port": 8080,
+    "ops.token": None,
+    "log.format": None,
+    "log.level": "info",
+}
+
+
+@pytest.fixture(autouse=True)
+def no_settings_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in list(os.environ):
+        if variable.upper().startswith("SIGNALQ_"):
+            monkeypatch.delenv(variable)
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Load this text as the file, with these variables in the environment."""
+
+    def loading(text: str = "", **environment: str) -> Settings:
+        path = tmp_path / "signalq.toml"
+        path.write_text(text, "utf-8")
+        for variable, value in environment.items():
+            monkeypatch.setenv(variable, value)
+        return load_settings(path)
+
+    return loading
+
+
+def plain(value: object) -> object:
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+# --- defaults --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", DEFAULTS)
+def test_without_a_file_each_setting_has_its_default(key: str) -> None:
+    section, _, name = key.partition(".")
+    assert plain(getattr(getattr(load_settings(), section), name)) == DEFAULTS[key]
+
+
+def test_a_connector_that_no_setting_names_does_as_everywhere() -> None:
+    connector = load_settings().connector("unheard of")
+    assert connector.token is None
+    assert connector.resend_when_unknown == "never"
+    assert (connector.not_taken_statuses, connector.extra_fields) == (frozenset(), ())
+    assert not connector.spot_sell_is_exit
+    assert connector.url is connector.success_body is connector.open_max_age_s is connector.exit_max_age_s is None
+
+
+# --- where they come from --------------------------------------------------------------------------------------------
+
+
+def test_the_environment_is_on_top_of_the_file(load: Load) -> None:
+    text = '[broker]\nprefix = "from-file"\nheartbeat_s = 20\n[connectors.main]\ntoken = "a"\nsuccess_body = "yes"\n'
+    settings = load(text, SIGNALQ_BROKER__PREFIX="from-env", SIGNALQ_CONNECTORS__MAIN__TOKEN="b")
+    assert (settings.broker.prefix, settings.broker.heartbeat_s) == ("from-env", 20)
+    assert (plain(settings.connector("main").token), settings.connector("main").success_body) == ("b", "yes")
+
+
+def test_signalq_config_names_the_file_and_a_path_that_was_given_wins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(f'[broker]\nprefix = "{name}"\n', "utf-8")
+    monkeypatch.setenv("SIGNALQ_CONFIG", str(tmp_path / "one"))
+    assert load_settings().broker.prefix == "one"
+    assert load_settings(tmp_path / "two").broker.prefix == "two"
+
+
+def test_a_list_in_the_environment_is_json(load: Load) -> None:
+    settings = load(SIGNALQ_CONNECTORS__MAIN__EXTRA_FIELDS='["notional"]')
+    assert settings.connector("main").extra_fields == ("notional",)
+    with pytest.raises(SettingsError, match="JSON"):
+        load(SIGNALQ_CONNECTORS__MAIN__EXTRA_FIELDS="notional,position")
+
+
+def test_a_missing_file_and_one_that_is_no_toml_are_named(tmp_path: Path, load: Load) -> None:
+    with pytest.raises(SettingsError, match=r"nowhere\.toml can't be read"):
+        load_settings(tmp_path / "nowhere.toml")
+    with pytest.raises(SettingsError, match=r"signalq\.toml is not TOML.*line 1"):
+        load("[broker\n")
+
+
+def test_no_dotenv_file_is_read_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("SIGNALQ_BROKER__PREFIX=from-dotenv\n", "utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert load_settings().broker.prefix == "signalq"
+
+
+# --- secrets ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["broker.url", "ops.token", "connectors.main.token"])
+def test_a_secret_may_lie_in_a_file_or_in_another_variable(key: str, load: Load, tmp_path: Path) -> None:
+    section, _, name = key.rpartition(".")
+    value = "amqp://user:in-a-file@host/" if name == "url" else "in-a-file"
+    secret_file = tmp_path / "secret"
+    secret_file.write_text(f"{value}\n", "utf-8")
+
+    def found(settings: Settings) -> object:
+        holder = settings.connector("main") if section.startswith("connectors") else getattr(settings, section)
+        return plain(getattr(holder, name))
+
+    assert found(load(f'[{section}]\n{name}_file = "{secret_file}"\n')) == value
+    assert found(load(f'[{section}]\n{name}_env = "ELSEWHERE"\n', ELSEWHERE=value)) == value
+
+
+def test_a_twin_in_the_environment_works_too(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("from-a-mount", "utf-8")
+    settings = load(SIGNALQ_CONNECTORS__MAIN__TOKEN_FILE=str(tmp_path / "token"))
+    assert plain(settings.connector("main").token) == "from-a-mount"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[connectors.main]\ntoken = "a"\ntoken_env = "B"\n', "token and token_env are both set"),
+        ('[connectors.main]\ntoken_file = "/nowhere/secret"\n', "/nowhere/secret, which can't be read"),
+        ('[connectors.main]\ntoken_env = "NOT_SET"\n', "NOT_SET, which is not set"),
+    ],
+)
+def test_a_twin_that_leads_nowhere_is_named(text: str, said: str, load: Load) -> None:
+    with pytest.raises(SettingsError, match=said):
+        load(text)
+
+
+def test_an_empty_secret_file_is_refused(load: Load, tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("\n", "utf-8")
+    with pytest.raises(SettingsError, match="which is empty"):
+        load(f'[ops]\ntoken_file = "{tmp_path / "empty"}"\n')
+
+
+def test_no_secret_is_in_what_the_settings_show_of_themselves(load: Load) -> None:
+    settings = load(
+        '[broker]\nurl = "amqp://user:pa%2Fss@host/"\n[ops]\ntoken = "ops-token"\n[connectors.main]\ntoken = "tok"\n'
+    )
+    shown = repr(settings) + str(settings) + str(settings.model_dump()) + settings.model_dump_json()
+    for secret in ("pa%2Fss", "ops-token", "'tok'", '"tok"'):
+        assert secret not in shown
+    assert set(settings.secret_values()) == {"pa%2Fss", "pa/ss", "ops-token", "tok"}
+
+
+def test_the_well_known_guest_is_no_secret() -> None:
+    assert load_settings().secret_values() == []
+
+
+def test_no_error_quotes_a_secret(load: Load) -> None:
+    for text in (
+        '[broker]\nurl = "http://user:s3cret@host/"\n',
+        '[broker]\nurl = "amqp://user:s3cret@host:s3cret/"\n',
+        '[broker]\nurl = "amqp://user:s3cret@[::1/"\n',
+        '[webhook]\nurl = "https://user:s3cret@host/"\n',
+        '[connectors.main]\ntoken = ["s3cret"]\n',
+        '[connectors.main]\ntokn = "s3cret"\n',
+    ):
+        with pytest.raises(SettingsError) as error:
+            load(text)
+        assert "s3cret" not in str(error.value)
+
+
+def test_the_environments_secrets_are_not_quoted_either(load: Load) -> None:
+    with pytest.raises(SettingsError) as error:
+        load(SIGNALQ_CONNECTORS__MAIN__TOKN="s3cret", SIGNALQ_BROKER__URL="s3cret")
+    assert "s3cret" not in str(error.value)
+
+
+# --- unknown keys ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "[delivery]\nattempt_max = 3\n",
+            "delivery.attempt_max is not a setting, the nearest is delivery.attempts_max",
+        ),
+        ('[brokers]\nurl = "amqp://h/"\n', "brokers is not a setting, the nearest is broker"),
+        ('prefix = "x"\n', "prefix is not a setting, the nearest is broker.prefix"),
+        (
+            '[connectors.main]\ntokn = "x"\n',
+            "connectors.main.tokn is not a setting, the nearest is connectors.main.token",
+        ),
+        ('[webhook]\nURL = "https://h/"\n', "webhook.URL is not a setting, the nearest is webhook.url"),
+        ('[webhook]\nurl_file = "/x"\n', "webhook.url_file is not a setting"),
+    ],
+)
+def test_an_unknown_key_in_the_file_is_refused_with_the_nearest_known_one(text: str, said: str, load: Load) -> None:
+    with pytest.raises(SettingsError) as error:
+        load(text)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("SIGNALQ_BROKER__ULR", "broker.ulr is not a setting, the nearest is broker.url"),
+        ("SIGNALQ_BROKER_URL", "SIGNALQ_BROKER_URL is not a setting, the nearest is SIGNALQ_BROKER__URL"),
+        ("SIGNALQ_BROKR__URL", "SIGNALQ_BROKR__URL is not a setting, the nearest is SIGNALQ_BROKER__URL"),
+        ("SIGNALQ_PREFIX", "SIGNALQ_PREFIX is not a setting, the nearest is SIGNALQ_BROKER__PREFIX"),
+        ("SIGNALQ_BROKER", "SIGNALQ_BROKER is not a setting"),
+        ("SIGNALQ_", "SIGNALQ_ is not a setting"),
+        ("signalq_prefix", "signalq_prefix is not a setting"),
+        ("SIGNALQ_CONNECTORS__MAIN__TOKN", "connectors.main.tokn is not a setting"),
+    ],
+)
+def test_an_unknown_variable_is_refused_with_the_nearest_known_one(variable: str, said: str, load: Load) -> None:
+    with pytest.raises(SettingsError) as error:
+        load(**{variable: "1"})
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "SIGNALQ_SERVICE_HOST",
+        "SIGNALQ_SERVICE_PORT",
+        "SIGNALQ_SERVICE_PORT_OPS",
+        "SIGNALQ_PORT",
+        "SIGNALQ_PORT_8080_TCP",
+        "SIGNALQ_PORT_8080_TCP_ADDR",
+        "SIGNALQ_PORT_8080_TCP_PORT",
+        "SIGNALQ_PORT_8080_TCP_PROTO",
+        "SIGNALQ_GATEWAY_SERVICE_HOST",
+        "SIGNALQ_GATEWAY_PORT_443_TCP_ADDR",
+        "SIGNALQ_MY_2ND_PORT_53_UDP",
+    ],
+)
+def test_the_variables_that_kubernetes_sets_for_services_are_no_settings_of_ours(variable: str, load: Load) -> None:
+    assert load(**{variable: "tcp://10.0.0.1:8080"}).ops.port == 8080
+
+
+def test_the_variables_of_other_programs_are_left_alone(load: Load) -> None:
+    assert load(SIGNALQUEUE_URL="x", SIGNAL_Q="x", BROKER__URL="x") == Settings()
+
+
+def test_every_key_that_is_known_is_a_setting_of_the_contract_or_a_connectors() -> None:
+    keys = {key for key in known_keys() if not key.startswith("connectors.")}
+    twins = {key for key in keys if key.removesuffix("_file").removesuffix("_env") in keys - {key}}
+    assert keys - twins - {"ledger.url"} == set(DEFAULTS)
+
+
+# --- bounds and relations --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "bad"),
+    [
+        ("broker.heartbeat_s", ["0", "601", "1.5", '"x"']),
+        ("broker.prefix", ['""', '".x"', '"a b"', '"a#"', f'"{"x" * 65}"']),
+        ("broker.topology", ['"force"', "true"]),
+        ("broker.url", ['""', '"host"', '"amqp://"', '"amqp://h:99999/"', '"amqp://h:x/"', "5"]),
+        ("webhook.url", ['""', '"ftp://h/"', '"https://"', '"https://h:99999/"', '"http://example.com/"']),
+        ("webhook.connect_timeout_s", ["0", "-1", "inf", "nan", "86401", '"soon"']),
+        ("webhook.timeout_s", ["0", "-1", "inf", "nan"]),
+        ("webhook.success_body", [f'"{"x" * 1025}"']),
+        ("webhook.cancel_all_spelling", ['"CancelAll"']),
+        ("delivery.attempts_max", ["0", "1001", "1.5"]),
+        ("delivery.crashes_max", ["0", "101"]),
+        ("delivery.backoff_base_s", ["0", "31"]),
+        ("delivery.backoff_max_s", ["0", "0.4"]),
+        ("delivery.retry_after_max_s", ["0", "nan"]),
+        ("delivery.open_max_age_s", ["0", "-5", "inf"]),
+        ("delivery.exit_max_age_s", ["0", "86401"]),
+        ("delivery.repeat_window_s", ["0"]),
+        ("delivery.delay_max_s", ["-1", "1048576", "0.5"]),
+        ("delivery.undated", ['"maybe"']),
+        ("delivery.concurrency", ["0", "10001"]),
+        ("delivery.shared_window", ["0", "60001"]),
+        ("delivery.drain_timeout_s", ["0", "13", "5"]),
+        ("ledger.retention_days", ["0", "-1", "3651"]),
+        ("ops.port", ["-1", "65536"]),
+        ("log.level", ['"trace"']),
+        ("log.format", ['"xml"']),
+        ("connectors.main.lane", ['"fast"']),
+        ("connectors.main.url", ['"http://example.com/"', '"ftp://h/"', '"https://h:0x50/"']),
+        ("connectors.main.resend_when_unknown", ['"sometimes"']),
+        ("connectors.main.not_taken_statuses", ["[200]", "[299]", "[600]", '["x"]', "500"]),
+        ("connectors.main.open_max_age_s", ["0", "-1", "inf"]),
+        ("connectors.main.exit_max_age_s", ["0"]),
+    ],
+)
+def test_a_value_out_of_bounds_is_refused_by_name(key: str, bad: list[str], load: Load) -> None:
+    section, _, name = key.rpartition(".")
+    for value in bad:
+        with pytest.raises(SettingsError) as error:
+            load(f"[{section}]\n{name} = {value}\n")
+        assert section.split(".")[0] in str(error.value), value
+        assert name in str(error.value), value
+        assert "\n" not in str(error.value), "one sentence"
+
+
+def test_every_wrong_key_is_named_at_once(load: Load) -> None:
+    with pytest.raises(SettingsError) as error:
+        load("[delivery]\nattempts_max = 0\nconcurrency = 0\n[log]\nlevel = 'loud'\n")
+    assert all(key in str(error.value) for key in ("delivery.attempts_max", "delivery.concurrency", "log.level"))
+
+
+def test_the_drain_outlasts_the_slowest_post(load: Load) -> None:
+    assert load("[delivery]\ndrain_timeout_s = 13.1\n").delivery.drain_timeout_s == 13.1
+    with pytest.raises(SettingsError, match=r"delivery\.drain_timeout_s must be above.*\(33\)"):
+        load("[webhook]\ntimeout_s = 30\n")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_plain_http_goes_to_this_machine(host: str, load: Load) -> None:
+    url = f"http://{host}:9000/hook"
+    settings = load(f'[webhook]\nurl = "{url}"\n[connectors.main]\nurl = "{url}"\n')
+    assert settings.webhook.url == settings.connector("main").url == url
+
+
+@pytest.mark.parametrize("host", ["example.com", "10.0.0.1", "127.0.0.1.example.com", "localhost.example.com"])
+def test_plain_http_goes_to_another_machine_only_where_that_is_allowed(host: str, load: Load) -> None:
+    url = f"http://{host}/hook"
+    for section in ("webhook", "connectors.main"):
+        text = f'[{section}]\nurl = "{url}"\n'
+        with pytest.raises(SettingsError, match=r"webhook\.allow_plain_http"):
+            load(text)
+        load(text, SIGNALQ_WEBHOOK__ALLOW_PLAIN_HTTP="true")
+        os.environ.pop("SIGNALQ_WEBHOOK__ALLOW_PLAIN_HTTP")
+
+
+def test_the_ops_port_is_opened_to_others_only_with_a_token(load: Load) -> None:
+    with pytest.raises(SettingsError, match="token is needed"):
+        load('[ops]\nhost = "0.0.0.0"\n')
+    assert load('[ops]\nhost = "0.0.0.0"\ntoken = "t"\n').ops.host == "0.0.0.0"  # noqa: S104 - what is tested
+
+
+def test_settings_are_frozen() -> None:
+    settings = load_settings()
+    with pytest.raises(ValidationError):
+        settings.delivery.attempts_max = 9  # type: ignore[misc]

@@ -1,0 +1,107 @@
+"""When a message may be interrupted: while it waits, never while it is busy."""
+
+from __future__ import annotations
+
+import asyncio
+
+from consumer.slots import Slot, Slots
+
+
+class Story:
+    """What a message went through."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.go_on = asyncio.Event()
+
+    async def wait_then_work(self, slot: Slot) -> None:
+        try:
+            self.events.append("waits")
+            await self.go_on.wait()
+            with slot.busy():
+                await self._work()
+        except asyncio.CancelledError:
+            self.events.append("interrupted")
+            raise
+
+    async def work_then_wait(self, slot: Slot) -> None:
+        with slot.busy():
+            await self._work()
+        self.events.append("withdrawn" if slot.withdrawn else "goes on")
+
+    async def _work(self) -> None:
+        self.events.append("begins")
+        await self.go_on.wait()
+        await asyncio.sleep(0)
+        self.events.append("finishes")
+
+
+async def test_what_waits_is_interrupted_at_once() -> None:
+    slots, story = Slots(), Story()
+    slots.start("channel", story.wait_then_work, "message")
+    await asyncio.sleep(0)
+    slots.withdraw()
+    await slots.finished()
+    assert story.events == ["waits", "interrupted"]
+
+
+async def test_what_has_not_begun_never_begins() -> None:
+    slots, story = Slots(), Story()
+    slots.start("channel", story.work_then_wait, "message")
+    slots.withdraw()
+    await slots.finished()
+    assert story.events == []
+
+
+async def test_what_is_busy_is_finished_and_then_told_that_it_was_withdrawn() -> None:
+    slots, story = Slots(), Story()
+    slots.start("channel", story.work_then_wait, "message")
+    await asyncio.sleep(0)
+    slots.withdraw()
+    await asyncio.sleep(0)
+    assert len(slots) == 1
+    story.go_on.set()
+    await slots.finished()
+    assert story.events == ["begins", "finishes", "withdrawn"]
+
+
+async def test_only_the_messages_of_the_lost_channel_are_withdrawn() -> None:
+    slots, lost, kept = Slots(), Story(), Story()
+    slots.start("lost", lost.wait_then_work, "message")
+    slots.start("kept", kept.wait_then_work, "message")
+    await asyncio.sleep(0)
+    slots.withdraw("lost")
+    await asyncio.sleep(0)
+    kept.go_on.set()
+    await slots.finished()
+    assert lost.events == ["waits", "interrupted"]
+    assert kept.events == ["waits", "begins", "finishes"]
+
+
+async def test_tasks_begin_in_the_order_of_their_start() -> None:
+    slots, order = Slots(), list[int]()
+
+    async def note(number: int, _slot: Slot) -> None:
+        order.append(number)
+
+    for number in range(100):
+        slots.start("channel", lambda slot, number=number: note(number, slot), "message")
+    await slots.finished()
+    assert order == list(range(100))
+
+
+async def test_cutting_off_ends_even_what_is_busy() -> None:
+    slots, story = Slots(), Story()
+    slots.start("channel", story.work_then_wait, "message")
+    await asyncio.sleep(0)
+    await slots.cut_off()
+    assert story.events == ["begins"]
+    assert len(slots) == 0
+
+
+async def test_withdrawing_when_nothing_is_there_does_nothing() -> None:
+    slots = Slots()
+    slots.withdraw()
+    await slots.finished()
+    await slots.cut_off()
+    assert len(slots) == 0

@@ -1,0 +1,159 @@
+"""Logs that tell no secret and draw on no terminal; metrics whose labels are bounded (contract 4 and 6)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from prometheus_client import generate_latest
+
+from consumer.telemetry import CONNECTOR_LABELS_MAX, Metrics, configure_logging
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    levels = {name: logging.getLogger(name).level for name in ("aio_pika", "aiormq")}
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, its_level in levels.items():
+        logging.getLogger(name).setLevel(its_level)
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    output, errors = capsys.readouterr()
+    assert output == "", "logs go to stderr"
+    return [json.loads(line) for line in errors.splitlines()]
+
+
+def test_a_line_is_one_json_object_with_event_level_and_timestamp(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(form="json", level="info", secrets=[])
+    structlog.get_logger().info("intent.settled", connector="é", attempts=2)
+    (line,) = lines(capsys)
+    assert str(line.pop("timestamp")).endswith("Z")
+    assert line == {"event": "intent.settled", "level": "info", "connector": "é", "attempts": 2}
+
+
+def test_without_a_terminal_the_form_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(form=None, level="info", secrets=[])
+    structlog.get_logger().info("service.started")
+    assert lines(capsys)[0]["event"] == "service.started"
+
+
+def test_what_is_below_the_level_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(form="json", level="warning", secrets=[])
+    structlog.get_logger().info("intent.settled")
+    structlog.get_logger().warning("broker.lane_lost")
+    assert [line["event"] for line in lines(capsys)] == ["broker.lane_lost"]
+
+
+@pytest.mark.parametrize(
+    ("foreign", "shown"),
+    [
+        ("\x1b[2J\x1b]0;owned\x07", r"\x1b[2J\x1b]0;owned\x07"),
+        ("a\nb", r"a\nb"),
+        ("a\r\tb", r"a\r\tb"),
+        ("\u202e evil", r"\u202e evil"),
+        ("\u2028", r"\u2028"),
+        ("\ud800", r"\ud800"),
+        ("\x9b31m", r"\x9b31m"),
+    ],
+)
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_control_characters_of_foreign_text_are_escaped(
+    form: str, foreign: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging(form=form, level="info", secrets=[])
+    structlog.get_logger().info("intent.received", strategy=foreign)
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1, "one line, whatever it tells of"
+    assert errors.rstrip("\n").isprintable()
+    assert (json.loads(errors)["strategy"] if form == "json" else errors).find(shown) >= 0
+
+
+def test_printable_foreign_text_stays_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(form="json", level="info", secrets=[])
+    structlog.get_logger().info("intent.received", strategy="plain 'words' \\ é 🚀")
+    assert lines(capsys)[0]["strategy"] == "plain 'words' \\ é 🚀"
+
+
+def fail(words: str) -> None:
+    raise ValueError(words)
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_secrets_are_blanked_in_every_field_in_exceptions_and_in_what_libraries_say(
+    form: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging(form=form, level="debug", secrets=["s3cret", "s3cret-and-more", ""])
+    log = structlog.get_logger()
+    log.info("s3cret in the event", why="amqp://user:s3cret@host/", longer="s3cret-and-more")
+    try:
+        fail("s3cret in an error")
+    except ValueError:
+        log.exception("intent.handling_failed")
+    logging.getLogger("some.library").error("it says %s", "s3cret")
+    errors = capsys.readouterr().err
+    assert "s3cret" not in errors
+    assert "and-more" not in errors, "of two secrets that begin alike, the longer one is blanked whole"
+    assert errors.count("***") >= 5
+
+
+def test_an_exception_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(form="json", level="info", secrets=[])
+    try:
+        fail("reason")
+    except ValueError:
+        structlog.get_logger().exception("intent.handling_failed")
+    (line,) = lines(capsys)
+    assert str(line["exception"]).startswith("Traceback (most recent call last):\n")
+    assert line["level"] == "error"
+
+
+def test_libraries_do_not_tell_frames_and_bodies_whatever_our_level(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(form="json", level="debug", secrets=[])
+    for library in ("aiormq.connection", "aio_pika.channel", "aiohttp.client", "asyncio"):
+        logging.getLogger(library).debug("frame with a body")
+        logging.getLogger(library).info("frame with a body")
+    assert lines(capsys) == []
+
+
+# --- metrics ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_connector_is_a_label_once_it_is_configured_or_was_accepted_and_other_before() -> None:
+    metrics = Metrics(["configured"])
+    assert metrics.connector_label("configured") == "configured"
+    assert metrics.connector_label("fresh") == "other"
+    metrics.note_accepted("fresh")
+    assert metrics.connector_label("fresh") == "fresh"
+
+
+def test_connectors_beyond_the_first_thousand_accepted_are_other() -> None:
+    metrics = Metrics(["configured", "too"])
+    for number in range(5_000):
+        metrics.note_accepted(f"c{number}")
+    labels = {metrics.connector_label(f"c{number}") for number in range(5_000)}
+    assert len(labels - {"other"}) == CONNECTOR_LABELS_MAX == 1000
+    assert metrics.connector_label("c0") == "c0"
+    assert metrics.connector_label("c4999") == "other"
+    assert metrics.connector_label("configured") == "configured"
+
+
+def test_the_metrics_have_the_names_and_labels_of_the_contract() -> None:
+    metrics = Metrics([])
+    metrics.intents.labels("other", "dead", "invalid").inc()
+    metrics.attempts.labels("other", "not taken").inc()
+    text = generate_latest(metrics.registry).decode()
+    assert 'signalq_intents_total{connector="other",reason="invalid",status="dead"} 1.0' in text
+    assert 'signalq_attempts_total{certainty="not taken",connector="other"} 1.0' in text
+    for histogram in ("webhook", "end_to_end", "delay_error", "receipt_age"):
+        assert f"# TYPE signalq_{histogram}_seconds histogram" in text
+    for gauge in ("in_flight", "broker_connected"):
+        assert f"# TYPE signalq_{gauge} gauge" in text
