@@ -63,7 +63,7 @@ class Service:
         self._ops = OpsServer(settings.ops, why_not_ready=self._why_not_ready, registry=metrics.registry)
         self._lanes = [
             self._lane(names.orders, pipeline.handle, settings.delivery.shared_window, jitter, ledger.open_lane),
-            self._lane(names.due, pipeline.handle_due, DUE_WINDOW, jitter, None),
+            self._lane(names.due, pipeline.handle_due, DUE_WINDOW, jitter, ledger.open_lane),
         ]
         metrics.in_flight.set_function(lambda: len(self._slots))
         metrics.broker_connected.set_function(lambda: float(all(lane.consuming.is_set() for lane in self._lanes)))

@@ -173,6 +173,9 @@ class ToldLedger(SqlLedger):
         told.label = label
         return await super()._ask(told)
 
+    async def _prune(self) -> None:
+        """Nothing is ever old enough."""
+
     async def _commit(self, works: list[Any]) -> list[Any]:
         labels = [work.label for work in works]
         self.gated.about = labels
