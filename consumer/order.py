@@ -76,6 +76,8 @@ class Order:
     # Nobody consumed since then, and the message had waited when we began; None where that is not so.
     nobody_since_ms: int | None = None
     park_rank: int = 0
+    # It came in before its due time, by what its message says: it has no turn, whatever the ledger says of that time.
+    came_early: bool = False
 
     @property
     def connector(self) -> str:
@@ -85,7 +87,7 @@ class Order:
     @property
     def is_due(self) -> bool:
         """Whether its delay, if it has one, was over when it came in. Judged once: it decides about its turn too."""
-        return self.due_ms is None or self.due_ms <= self.received_ms
+        return not self.came_early and (self.due_ms is None or self.due_ms <= self.received_ms)
 
     @property
     def is_first_delivery(self) -> bool:
@@ -105,7 +107,7 @@ class Order:
     def known_as(self, intent_id: str, created: Creation) -> Order:
         """The same order under the identity and the creation time that the ledger keeps for it."""
         due_ms = created.delay_ms + self.intent.delay_ms if self.intent.delay_ms else None
-        return replace(self, intent_id=intent_id, creation=created, due_ms=due_ms)
+        return replace(self, intent_id=intent_id, creation=created, due_ms=due_ms, came_early=not self.is_due)
 
     def body_to_post(self) -> bytes:
         """What goes out, token and all."""

@@ -257,7 +257,9 @@ class Pipeline:
             known = await self._ledger.save(order, known.history, fence)
         properties = republish_properties(message.properties, _marks(order), order.intent_id)
         await self._dispositions.park(due_ms, self._clock.now_ms, message.body, properties)
-        await self._ledger.save(order, known.history.scheduled())
+        # Further on already (a clock was set back, an earlier copy came back): that stands, this is one more copy.
+        if known.history.status in {"received", "scheduled"}:
+            await self._ledger.save(order, known.history.scheduled())
         self._metrics.intents.labels(self._metrics.connector_label(order.connector), "scheduled", "").inc()
         log.info("intent.scheduled", **_facts(order), due_at=_iso(due_ms))
 

@@ -80,10 +80,10 @@ def before(order: Order, history: History, lane_opens_ms: int, now_ms: int) -> B
     known = _known_already(order, history, now_ms)
     if known is not None:
         return known
-    if order.due_ms is not None and not order.is_due:
-        return Park(order.due_ms)
     if _waited_undated(order, history, now_ms):
         return DeadLetter("expired", "nobody dated it, and it waited while no consumer was active for too long")
+    if order.due_ms is not None and not order.is_due:
+        return Park(order.due_ms)
     start_ms = max(now_ms, lane_opens_ms, history.next_attempt_ms)
     over = _over(order, history, start_ms, now_ms)
     if over is not None:
@@ -133,7 +133,7 @@ def _known_already(order: Order, history: History, now_ms: int) -> Wait | Drop |
         return Drop(duplicate=not copy)
     if history.status == "dying" and history.reason is not None:
         return DeadLetter(history.reason, history.detail or "")
-    if history.status != "received" and not order.is_due and not order.handed_back:
+    if history.status == "scheduled" and not order.is_due and not order.handed_back:
         return Drop(duplicate=not copy)
     return _second_delivery(order, history, now_ms)
 

@@ -183,7 +183,7 @@ def check_ledger_url(url: str) -> None:
     if not separator or scheme not in {SQLITE_SCHEME, POSTGRESQL_SCHEME}:
         raise ValueError(f"must begin with {SQLITE_SCHEME}:/// or {POSTGRESQL_SCHEME}://")
     if scheme == POSTGRESQL_SCHEME:
-        if not urlsplit(url).hostname and "host=" not in rest:
+        if not _parts_of(url).hostname and "host=" not in rest:
             raise ValueError("must name a host")
         return
     path = rest.removeprefix("/").partition("?")[0]
@@ -336,14 +336,28 @@ def _without_overridden_secrets(values: dict[str, Any], environ: Mapping[str, st
     kept = dict(values)
     for section, model in SECTIONS.items():
         table = values.get(section)
-        if section == "connectors" or not isinstance(table, dict):
+        if not isinstance(table, dict):
             continue
-        kept[section] = dict(table)
-        for secret in model.secrets():
-            forms = (secret, f"{secret}_file", f"{secret}_env")
-            if any(f"{ENV_PREFIX}{section}__{form}".upper() in given for form in forms):
-                kept[section] = {key: value for key, value in kept[section].items() if key not in forms}
+        if section == "connectors":
+            # The environment's names are in lower case: another spelling in the file is another connector.
+            kept[section] = {
+                name: _without_given(own, model, f"{ENV_PREFIX}{section}__{name}__", given)
+                if isinstance(own, dict) and name == name.lower()
+                else own
+                for name, own in table.items()
+            }
+        else:
+            kept[section] = _without_given(table, model, f"{ENV_PREFIX}{section}__", given)
     return kept
+
+
+def _without_given(table: dict[str, Any], model: type[Section], prefix: str, given: set[str]) -> dict[str, Any]:
+    dropped: set[str] = set()
+    for secret in model.secrets():
+        forms = (secret, f"{secret}_file", f"{secret}_env")
+        if any(f"{prefix}{form}".upper() in given for form in forms):
+            dropped.update(forms)
+    return {key: value for key, value in table.items() if key not in dropped}
 
 
 def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:

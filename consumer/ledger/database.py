@@ -10,11 +10,13 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from signalq.errors import SettingsError
@@ -32,7 +34,11 @@ class Database(Protocol):
     shown: str
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in one transaction and commit it. Raises SQLAlchemyError or OSError; then nothing happened."""
+        """Run `work` in one transaction and commit it.
+
+        Raises SQLAlchemyError or OSError; then nothing happened, or that can't be known yet: call it again with the
+        same `work`, and it finds out before it runs that again.
+        """
         ...
 
     async def close(self) -> None:
@@ -77,6 +83,15 @@ class SqliteDatabase:
         self._thread.shutdown(wait=False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Unsure:
+    """A transaction that was to be committed when the connection was lost, and what `work` had answered in it."""
+
+    work: Callable[[Connection], Any]
+    number: int
+    answer: Any
+
+
 class PostgresDatabase:
     """A PostgreSQL server, for consumers on several machines."""
 
@@ -84,11 +99,30 @@ class PostgresDatabase:
         self.shown = url.render_as_string(hide_password=True)
         timeouts = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S}
         self._engine: AsyncEngine = create_async_engine(url, pool_size=1, max_overflow=0, connect_args=timeouts)
+        self._unsure: _Unsure | None = None
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
         """See Database."""
+        before = self._unsure
+        if before is not None and before.work is work and await self._was_committed(before.number):
+            self._unsure = None
+            return before.answer  # type: ignore[no-any-return]
+        self._unsure = None
         async with self._engine.begin() as connection:
-            return await connection.run_sync(work)
+            answer = await connection.run_sync(work)
+            # A transaction that only read has no number, and may simply run again.
+            number = (await connection.execute(_TRANSACTION_NUMBER)).scalar()
+            self._unsure = _Unsure(work, number, answer) if number is not None else None
+        self._unsure = None
+        return answer
+
+    async def _was_committed(self, number: int) -> bool:
+        """Whether a transaction whose end we didn't hear of was committed. Raises as long as it runs yet."""
+        async with self._engine.connect() as connection:
+            status = (await connection.execute(_TRANSACTION_STATUS, {"number": number})).scalar()
+        if status == "in progress":
+            raise OSError("the server has not ended the last transaction yet")
+        return bool(status == "committed")
 
     async def close(self) -> None:
         """See Database."""
@@ -103,6 +137,22 @@ def clock_ms(connection: Connection) -> int:
 
 
 _SERVER_CLOCK = text("SELECT extract(epoch FROM clock_timestamp()) * 1000")
+# https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-INFO-SNAPSHOT
+_TRANSACTION_NUMBER = text("SELECT txid_current_if_assigned()")
+_TRANSACTION_STATUS = text("SELECT txid_status(:number)")
+
+# SQLSTATE classes: data exception (a value out of range, a text too long), integrity constraint violation.
+_HOPELESS_STATES = ("22", "23")
+
+
+def is_hopeless(error: Exception) -> bool:
+    """Whether it lies in what was asked, not in the database: trying again can't help."""
+    if isinstance(error, (DataError, IntegrityError)):
+        return True
+    original = getattr(error, "orig", None)
+    state = getattr(original, "sqlstate", None) or ""
+    # asyncpg refuses a value that fits no column with a ValueError, before anything is sent.
+    return state.startswith(_HOPELESS_STATES) or isinstance(getattr(original, "__cause__", None), ValueError)
 
 
 def _make_folder(folder: Path) -> None:

@@ -28,7 +28,7 @@ class MemoryLedger:
         self._open: dict[Key, tuple[History, Creation]] = {}
         self._ended: OrderedDict[Key, tuple[History, Creation]] = OrderedDict()
         # Digests of bodies that were met, for the intents that have no message_id to be known by.
-        self._met: OrderedDict[tuple[str, bytes], None] = OrderedDict()
+        self._met: OrderedDict[tuple[str, bytes], int | None] = OrderedDict()
         self._epochs: dict[str, int] = {}
 
     async def __aenter__(self) -> Self:
@@ -49,9 +49,17 @@ class MemoryLedger:
         known = self._open.get(key) or self._ended.get(key)
         if known is not None:
             history, created = known
+            if order.creation.pinned or created != order.creation:
+                created = replace(created, pinned=True)
             return Known(order.known_as(order.intent_id, created), history)
-        again = order.message_id is None and order.redelivered and (order.strategy, order.digest) in self._met
-        return Known(order, History(order.intent_id, order.digest, maybe_second_delivery=again))
+        if order.message_id is not None and order.creation.pinned:
+            return await self.save(order, History(order.intent_id, order.digest))
+        met = (order.strategy, order.digest)
+        again = order.message_id is None and order.redelivered and met in self._met
+        first_post_ms = self._met[met] if again else None
+        return Known(
+            order, History(order.intent_id, order.digest, first_post_ms=first_post_ms, maybe_second_delivery=again)
+        )
 
     async def save(self, order: Order, history: History, epoch: Epoch | None = None) -> Known:
         """See Ledger."""
@@ -63,7 +71,8 @@ class MemoryLedger:
             raise Conflict
         saved = replace(history, version=history.version + 1)
         if order.message_id is None:
-            self._met[order.strategy, order.digest] = None
+            met = (order.strategy, order.digest)
+            self._met[met] = self._met.get(met) or history.first_post_ms
             self._shrink(self._met)
         if saved.ended:
             self._open.pop(key, None)
@@ -77,7 +86,7 @@ class MemoryLedger:
         """See Ledger."""
 
     def _shrink(
-        self, entries: OrderedDict[Key, tuple[History, Creation]] | OrderedDict[tuple[str, bytes], None]
+        self, entries: OrderedDict[Key, tuple[History, Creation]] | OrderedDict[tuple[str, bytes], int | None]
     ) -> None:
         while len(entries) > self._ended_max:
             entries.popitem(last=False)

@@ -22,7 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from consumer.delays import backoff_s
 from consumer.history import History
 from consumer.ledger import Conflict, Epoch, Fenced, Known, statements
-from consumer.ledger.database import clock_ms, database_at
+from consumer.ledger.database import clock_ms, database_at, is_hopeless
 from consumer.ledger.migrate import migrate
 from consumer.ledger.schema import identity
 from consumer.order import Order
@@ -98,15 +98,20 @@ class SqlLedger:
 
     async def open_lane(self, lane: str) -> Epoch:
         """See Ledger."""
-        return await self._ask(lambda now: statements.raise_epoch(now.connection, now.now_ms, lane, self._owner))
+
+        def work(now: Transaction) -> Epoch:
+            now.epochs.pop(lane, None)
+            return statements.raise_epoch(now.connection, now.now_ms, lane, self._owner)
+
+        return await self._ask(work)
 
     async def recall(self, order: Order, epoch: Epoch) -> Known:
         """See Ledger."""
 
         def work(now: Transaction) -> Known:
-            is_held = self._holds.by_another(order)
+            is_held = self._holds.by_another(order, epoch)
             known = statements.recall(now.connection, now.now_ms, order, epoch, self._owner, is_held)
-            self._holds.hold(known.order)
+            self._holds.hold(known.order, epoch)
             return known
 
         return await self._ask(work)
@@ -124,7 +129,8 @@ class SqlLedger:
             done = statements.save(now.connection, now.now_ms, order, history, self._owner, LEASE_MS)
             return None if done else Conflict
 
-        self._holds.hold(order)
+        if epoch is not None:
+            self._holds.hold(order, epoch)
         refused = await self._ask(work)
         if refused is not None:
             raise refused
@@ -143,18 +149,28 @@ class SqlLedger:
             batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
             if not self._waiting:
                 self._something_waits.clear()
-            waiters = [waiter for _, waiter in batch]
             try:
                 answers = await self._commit([work for work, _ in batch])
-            except Exception as error:  # noqa: BLE001 - a work that is wrong must not end the writer for all others
-                _fail(waiters, error)
+            except Exception:  # noqa: BLE001 - one of them is wrong: each alone, so that only its asker is told
+                for work, waiter in batch:
+                    await self._commit_alone(work, waiter)
                 continue
-            for waiter, answer in zip(waiters, answers, strict=True):
+            for (_, waiter), answer in zip(batch, answers, strict=True):
                 if not waiter.done():
                     waiter.set_result(answer)
 
+    async def _commit_alone(self, work: Work, waiter: asyncio.Future[Any]) -> None:
+        try:
+            (answer,) = await self._commit([work])
+        except Exception as error:  # noqa: BLE001 - a work that is wrong must not end the writer for all others
+            if not waiter.done():
+                waiter.set_exception(error)
+            return
+        if not waiter.done():
+            waiter.set_result(answer)
+
     async def _commit(self, works: list[Work]) -> list[Any]:
-        """One transaction for all of them, tried until it succeeds."""
+        """One transaction for all of them, tried until it succeeds; raises what one of them raised."""
 
         def run_all(connection: Connection) -> list[Any]:
             now = Transaction(connection, clock_ms(connection))
@@ -166,6 +182,8 @@ class SqlLedger:
             try:
                 answers = await self._database.transact(run_all)
             except (DBAPIError, PoolTimeoutError, OSError) as error:
+                if is_hopeless(error):
+                    raise
                 failures += 1
                 self._note_failure(error)
                 await asyncio.sleep(backoff_s(failures, base_s=RETRY_BASE_S, max_s=RETRY_MAX_S, fraction=1.0))
@@ -199,27 +217,38 @@ class SqlLedger:
 class Holds:
     """Intents without a message_id, and which message in this consumer stands for each: two equal redelivered
     messages must not be taken for the same intent.
+
+    What came on a session that is lost comes again on the next one, with a newer epoch, while we may still be busy
+    with it: then the two are the same message.
     """
 
     def __init__(self) -> None:
-        self._receipt_of: dict[str, str] = {}
+        self._holder_of: dict[str, tuple[str, Epoch]] = {}
         self._intent_of: dict[str, str] = {}
 
-    def hold(self, order: Order) -> None:
-        """The order's message stands for its intent, until released."""
+    def hold(self, order: Order, epoch: Epoch) -> None:
+        """The order's message stands for its intent, and for no other, until released."""
         if order.message_id is None:
-            self._receipt_of[order.intent_id] = order.receipt
+            self.release(order)
+            self._holder_of[order.intent_id] = order.receipt, epoch
             self._intent_of[order.receipt] = order.intent_id
 
-    def by_another(self, order: Order) -> Callable[[str], bool]:
+    def by_another(self, order: Order, epoch: Epoch) -> Callable[[str], bool]:
         """Whether another message than the order's stands for an intent."""
-        return lambda intent_id: self._receipt_of.get(intent_id, order.receipt) != order.receipt
+
+        def is_held(intent_id: str) -> bool:
+            receipt, since = self._holder_of.get(intent_id, (order.receipt, epoch))
+            comes_again = since.lane == epoch.lane and since.number < epoch.number
+            return receipt != order.receipt and not comes_again
+
+        return is_held
 
     def release(self, order: Order) -> None:
         """The order's message is out of the consumer's hands."""
         intent_id = self._intent_of.pop(order.receipt, None)
-        if intent_id is not None:
-            self._receipt_of.pop(intent_id, None)
+        holder = self._holder_of.get(intent_id) if intent_id is not None else None
+        if intent_id is not None and holder is not None and holder[0] == order.receipt:
+            del self._holder_of[intent_id]
 
 
 async def read_mark(url: str) -> LedgerMark:
@@ -239,9 +268,3 @@ async def read_mark(url: str) -> LedgerMark:
     if ledger_id is None:
         raise SettingsError(f"the ledger at {database.shown} is empty: start `signalq consume` with it once")
     return LedgerMark(str(ledger_id), database.shown)
-
-
-def _fail(waiters: list[asyncio.Future[Any]], error: Exception) -> None:
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_exception(error)

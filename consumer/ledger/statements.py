@@ -99,15 +99,20 @@ def _recall_by_bytes(
     surely among what comes redelivered: this message may be taken for it. One that may have been acknowledged, or
     not, makes this message a possible second delivery.
     """
-    again = False
+    again: list[Row[Any]] = []
     since_ms = (epoch.alive_before_ms or 0) - LAST_ACKS_MS
     for row in connection.execute(_by_digest, {"strategy": _storable(order.strategy), "digest": order.digest}):
         if is_held(row.intent_id):
             continue
         if row.status in SURELY_UNACKED:
             return _known(order, row.intent_id, row, owner, now_ms)
-        again = again or row.updated_ms >= since_ms
-    return Known(order, History(order.intent_id, order.digest, maybe_second_delivery=again))
+        if row.updated_ms >= since_ms:
+            again.append(row)
+    # If it is one of these, it was POSTed first when that one was.
+    posted_ms = [row.first_post_ms for row in again if row.first_post_ms is not None]
+    first_post_ms = min(posted_ms, default=None)
+    history = History(order.intent_id, order.digest, first_post_ms=first_post_ms, maybe_second_delivery=bool(again))
+    return Known(order, history)
 
 
 def _known(order: Order, intent_id: str, row: Row[Any], owner: str, now_ms: int) -> Known:

@@ -175,8 +175,9 @@ class PrivatePostgres:
         password.touch(0o600)
         password.write_text(f"{self._password}\n", "utf-8")
         log.touch()
-        for path in (folder, password, log) if user else ():
-            os.chown(path, *user)
+        if user is not None:
+            for path in (folder, password, log):
+                os.chown(path, *user)
         return Guard(
             Plan(
                 epmd=[],

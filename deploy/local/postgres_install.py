@@ -5,6 +5,8 @@
     one unpacked earlier in the cache folder   it is used
     Debian or Ubuntu                           apt-get download and unpack into the cache folder
     anything else                              PostgresUnavailable, with what to do
+
+Never installed, also not by root: Debian's package would make a cluster, and start it on port 5432.
 """
 
 import os

@@ -87,7 +87,7 @@ async def _run(plan: Plan, folder: Path, console: Console) -> bool:
             with suppress(asyncio.CancelledError):
                 await watching
         _show(account, running, console)
-        return account.is_lawful and not running.unfinished
+        return account.is_lawful and not running.unfinished and not running.without_a_row
 
 
 def _show(account: Account, running: Storm, console: Console) -> None:
@@ -102,7 +102,10 @@ def _show(account: Account, running: Storm, console: Console) -> None:
     table.add_row("POSTs that the webhook left open", f"{left_open:,}", "")
     for status, count in sorted(running.ledger_statuses.items()):
         table.add_row(f"ledger: {status}", f"{count:,}", "")
-    table.add_row("ledger: WITHOUT AN ENDING", f"{running.unfinished:,}", "")
+    table.add_row("ledger: ROWS WITHOUT AN ENDING", f"{running.unfinished:,}", "")
+    table.add_row(
+        "ledger: INTENTS WITHOUT A ROW", f"{len(running.without_a_row):,}", " ".join(running.without_a_row[:8])
+    )
     table.add_row("kills of the consumer", f"{running.consumer_kills:,}", "")
     table.add_row("kills of the broker", f"{running.broker_kills:,}", "")
     console.print(table)

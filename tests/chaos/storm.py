@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import shutil
 import time
@@ -12,11 +13,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from consumer.history import ENDINGS
 from consumer.ledger.schema import intents as ledger_rows
+from consumer.order import DIGEST_BYTES
 from deploy.local import PrivatePostgres, PrivateRabbitMQ
 from signalq.amqp.topology import Topology
 from signalq.names import Names
@@ -40,6 +42,8 @@ STANDBY_EVERY = 3
 BOTH_EVERY = 3
 DELAYS_S = (0.5, 20.0)
 REST_S = 300.0
+# Slow enough that orders queue up behind each kill, and come back with what may have been delivered before it.
+ANSWERS_AFTER_S = (0.02, 0.3)
 SETTINGS: Mapping[str, object] = {"broker.heartbeat_s": 5}
 
 # The moods of the webhook, and how often each comes in a thousand POSTs; else it is well.
@@ -80,6 +84,7 @@ class Storm:
     consumer_kills: int = 0
     broker_kills: int = 0
     ledger_statuses: Counter[str] = field(default_factory=Counter)
+    without_a_row: list[str] = field(default_factory=list)
     _kill_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -94,6 +99,7 @@ class Storm:
 
     async def run(self) -> Account:
         """Publish everything, kill what is to be killed, wait until all is at rest, draw the balance."""
+        self.play.answers_after_s = ANSWERS_AFTER_S
         self.play.accountant.answer(self._mood)
         await self.play.consumer(SETTINGS)
         await written_down(self.broker, *(queue.name for queue in Topology(self.play.names).queues()))
@@ -104,7 +110,9 @@ class Storm:
             group.create_task(self._kill_consumers(), name="kills of the consumer")
             group.create_task(self._kill_brokers(), name="kills of the broker")
         account = await self.play.account(rest_s=REST_S)
-        self.ledger_statuses = await statuses(self.play.ledger_url)
+        endings = await _endings(self.play.ledger_url)
+        self.ledger_statuses = Counter(status for status, _ in endings)
+        self.without_a_row = _without_a_row(self.play.producer.intents, endings)
         return account
 
     @property
@@ -182,15 +190,30 @@ class Pace:
             await asyncio.sleep(self._next_s - now_s)
 
 
-async def statuses(ledger_url: str) -> Counter[str]:
-    """How many rows of the ledger have which status."""
+async def _endings(ledger_url: str) -> list[tuple[str, bytes]]:
+    """Status and digest of every row of the ledger."""
     engine = create_async_engine(ledger_url)
     try:
         async with engine.connect() as connection:
-            rows = await connection.execute(select(ledger_rows.c.status, func.count()).group_by(ledger_rows.c.status))
-            return Counter(dict(rows.tuples().all()))
+            rows = await connection.execute(select(ledger_rows.c.status, ledger_rows.c.digest))
+            return [(status, bytes(digest)) for status, digest in rows]
     finally:
         await engine.dispose()
+
+
+def _without_a_row(intents: list[Intent], endings: list[tuple[str, bytes]]) -> list[str]:
+    """Confirmed intents that the ledger has no ending for: the other way to see that one is lost.
+
+    Among equal intents a POST that was repeated where that is safe could stand for one that never was.
+    """
+    ended = Counter(digest for status, digest in endings if status in ENDINGS)
+    missing = []
+    for intent in intents:
+        digest = hashlib.blake2b(intent.body, digest_size=DIGEST_BYTES).digest()
+        ended[digest] -= intent.confirmed
+        if intent.confirmed and ended[digest] < 0:
+            missing.append(intent.key)
+    return missing
 
 
 @asynccontextmanager

@@ -15,14 +15,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
 
+import pytest
+from aiormq.abc import AbstractChannel
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pamqp.commands import Basic
+from structlog.testing import capture_logs
 
 from consumer.broker import Delivery, Dispositions, Session
 from consumer.delays import park_seconds
 from consumer.due import DueTimes
-from consumer.history import Attempt
+from consumer.history import Attempt, History
+from consumer.ledger import Epoch, Known
 from consumer.ledger.memory import MemoryLedger
 from consumer.order import Message, Order, Unreadable, read
 from consumer.pipeline import Pipeline
@@ -37,6 +41,7 @@ read_foreign_properties_leniently()
 write_floats_in_full()
 
 NOW_MS = 1_700_000_000_000
+LANE = "signalq.orders"
 SETTINGS = Settings(
     connectors={
         "with-token": {"token": "configured"},
@@ -82,10 +87,13 @@ class FakeDueTimes:
 class FakeWebhook:
     """Answers as scripted, then always takes what comes."""
 
+    ledger: MemoryLedger
     script: deque[Attempt] = field(default_factory=deque)
     posted: list[tuple[str, bytes, Attempt]] = field(default_factory=list)
 
     async def post(self, order: Order) -> Attempt:
+        claim = (await self.ledger.recall(order, await self.ledger.open_lane("a stranger's"))).history
+        assert (claim.status, claim.in_doubt) == ("sending", True), "the claim is known before the first byte"
         await asyncio.sleep(0)
         attempt = self.script.popleft() if self.script else ACCEPTED
         self.posted.append((order.intent_id, order.body_to_post(), attempt))
@@ -143,9 +151,10 @@ class World:
 
     def __init__(self, script: list[Attempt] | None = None, ledger: MemoryLedger | None = None) -> None:
         self.clock = FakeClock()
-        self.webhook = FakeWebhook(deque(script or []))
-        self.dispositions = FakeDispositions()
         self.ledger = ledger or MemoryLedger()
+        self.webhook = FakeWebhook(self.ledger, deque(script or []))
+        self.dispositions = FakeDispositions()
+        self.session = Session(cast("AbstractChannel", None))
         self.tags = 0
         self.pipeline = Pipeline(
             SETTINGS,
@@ -160,11 +169,17 @@ class World:
 
     def delivery(self, body: bytes, properties: Basic.Properties, *, redelivered: bool = False) -> Delivery:
         self.tags += 1
-        message = Message(body, properties, "signalq.orders", redelivered)
-        return Delivery(message, self.tags, cast("Session", object()))
+        message = Message(body, properties, LANE, redelivered)
+        return Delivery(message, self.tags, self.session)
+
+    async def connect(self) -> None:
+        """Become the active consumer of the lane, as a session does before it hands anything over."""
+        self.session.epoch = await self.ledger.open_lane(LANE)
 
     async def deliver(self, *deliveries: Delivery) -> None:
         """Handle these at once, and then whatever they bring about, until nothing is left."""
+        if self.session.epoch is None:
+            await self.connect()
         await asyncio.gather(*(self.pipeline.handle(delivery, Slot()) for delivery in deliveries))
         while self.dispositions.due or self.dispositions.lane:
             self.clock.ms = max([self.clock.ms, *(back_ms for *_, back_ms in self.dispositions.due)])
@@ -401,20 +416,21 @@ async def test_an_order_without_an_id_that_fails_unforeseen_after_its_post_is_no
     class Unwilling(MemoryLedger):
         failures = 1
 
-        async def save(self, order: Order, history: Any) -> None:
+        async def save(self, order: Order, history: History, epoch: Epoch | None = None) -> Known:
             if history.status == "delivered" and self.failures:
                 self.failures -= 1
                 raise RuntimeError("disk on fire")
-            await super().save(order, history)
+            return await super().save(order, history, epoch)
 
     world = World(ledger=Unwilling())
+    await world.connect()
     delivery = world.delivery(open_body(), Basic.Properties())
-    try:
+    with pytest.raises(RuntimeError):
         await world.pipeline.handle(delivery, Slot())
-    except RuntimeError:
-        await world.pipeline.handle(delivery, Slot())
+    await world.pipeline.handle(delivery, Slot())
     assert len(world.webhook.posted) == 1
     assert world.reasons == ["outcome-unknown"]
+    assert world.each_delivery_acked_once()
 
 
 async def test_an_empty_message_id_is_no_identity() -> None:
@@ -435,6 +451,7 @@ async def test_equal_orders_without_an_id_that_were_published_twice_are_both_pos
 
 async def test_a_withdrawn_order_is_neither_posted_nor_acknowledged() -> None:
     world = World()
+    await world.connect()
     slot = Slot()
     slot.withdraw()
     await world.pipeline.handle(world.delivery(open_body(), Basic.Properties()), slot)
@@ -444,10 +461,102 @@ async def test_a_withdrawn_order_is_neither_posted_nor_acknowledged() -> None:
 
 async def test_what_failed_unforeseen_too_often_is_undeliverable() -> None:
     world = World()
+    await world.connect()
     await world.pipeline.give_up(world.delivery(open_body(), Basic.Properties(message_id="x")), Slot())
     assert world.reasons == ["undeliverable"]
     assert world.webhook.posted == []
     assert world.each_delivery_acked_once()
+
+
+async def test_what_is_given_up_after_it_was_delivered_is_no_dead_letter() -> None:
+    world = World()
+    properties = Basic.Properties(message_id="x")
+    await world.deliver(world.delivery(open_body(), properties))
+    await world.pipeline.give_up(world.delivery(open_body(), properties, redelivered=True), Slot())
+    assert world.reasons == []
+    assert len(world.webhook.posted) == 1
+    assert world.each_delivery_acked_once()
+
+
+@pytest.mark.parametrize(
+    ("message_id", "fields"),
+    [("x", {}), (None, {}), (None, {"delaySeconds": 60})],
+    ids=["known by its id", "known by nothing", "known by nothing, delayed"],
+)
+@pytest.mark.parametrize("redelivered", [False, True])
+async def test_a_consumer_whose_lane_another_has_taken_does_nothing_and_loses_its_session(
+    message_id: str | None, fields: dict[str, object], redelivered: bool
+) -> None:
+    """Its message is the other one's now: neither POSTed, parked, buried nor acknowledged."""
+    world = World()
+    await world.connect()
+    await world.ledger.open_lane(LANE)
+    properties = Basic.Properties(message_id=message_id)
+    await world.pipeline.handle(world.delivery(open_body(**fields), properties, redelivered=redelivered), Slot())
+    assert world.session.lost.is_set()
+    assert world.webhook.posted == []
+    assert world.dispositions.acked == {}
+    assert (world.dispositions.parked, world.dispositions.letters) == (0, [])
+
+
+async def test_a_claim_that_a_consumer_before_us_never_concluded_is_not_repeated() -> None:
+    world = World()
+    await world.connect()
+    delivery = world.delivery(open_body(), Basic.Properties(message_id="x"))
+    order = read(delivery.message, SETTINGS, NOW_MS)
+    assert isinstance(order, Order)
+    known = await world.ledger.recall(order, await world.ledger.open_lane(LANE))
+    await world.ledger.save(order, known.history.claimed(NOW_MS))
+    await world.connect()
+    await world.deliver(world.delivery(open_body(), Basic.Properties(message_id="x"), redelivered=True))
+    assert world.webhook.posted == []
+    assert world.reasons == ["outcome-unknown"]
+    assert (world.dispositions.letters[0][1].headers or {})[names.ATTEMPTS] == 1
+
+
+@pytest.mark.parametrize("redelivered", [True, False], ids=["redelivered", "published again"])
+async def test_what_is_overdue_only_by_the_ledgers_time_goes_through_the_ladder_to_get_its_turn(
+    redelivered: bool,
+) -> None:
+    """Nobody dated it, and who received it first ended before it was parked: now it looks early, and is late."""
+    world = World()
+    await world.connect()
+    body, properties = open_body(delaySeconds=5), Basic.Properties(message_id="late")
+    order = read(Message(body, properties, LANE, redelivered=False), SETTINGS, NOW_MS)
+    assert isinstance(order, Order)
+    await world.ledger.recall(order, await world.ledger.open_lane(LANE))
+    world.clock.ms += 10_000
+    await world.connect()
+    on_the_wire: list[str] = []
+    post = world.webhook.post
+
+    async def one_at_a_time(order: Order) -> Attempt:
+        on_the_wire.append(order.intent_id)
+        assert len(on_the_wire) == 1, "within a connector, one POST at a time"
+        for _ in range(5):
+            await asyncio.sleep(0)
+        on_the_wire.remove(order.intent_id)
+        return await post(order)
+
+    world.webhook.post = one_at_a_time  # type: ignore[method-assign]
+    await world.deliver(
+        world.delivery(open_body(), Basic.Properties(message_id="first")),
+        world.delivery(body, properties, redelivered=redelivered),
+    )
+    assert [intent_id for intent_id, *_ in world.webhook.posted] == ["first", "late"]
+    assert world.dispositions.parked == 1
+    assert world.clock.ms == NOW_MS + 10_000, "its delay was over: it is not served again"
+    assert world.each_delivery_acked_once()
+
+
+async def test_a_strategy_that_sets_no_message_id_is_warned_of_once() -> None:
+    world = World()
+    with capture_logs() as lines:
+        for name in ("one", "two", "one", "one", "two"):
+            await world.deliver(world.delivery(open_body(), Basic.Properties(app_id=name)))
+        await world.deliver(world.delivery(open_body(), Basic.Properties(app_id="three", message_id="x")))
+    warned = [(line["strategy"], line["log_level"]) for line in lines if line["event"] == "intent.without_message_id"]
+    assert warned == [("one", "warning"), ("two", "warning")]
 
 
 async def test_forged_internal_headers_do_not_bring_an_order_past_its_delay_or_its_identity() -> None:

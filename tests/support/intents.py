@@ -22,6 +22,7 @@ from pamqp.commands import Basic
 from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.errors import BrokerUnreachable, Unconfirmed
 from signalq.names import Names
+from tests.support.amqp import RawProperties
 from tests.support.waiting import elapsed
 
 # Their share among all intents.
@@ -169,8 +170,7 @@ class Producer:
             await self._publish(intent)
 
     async def _publish(self, intent: Intent) -> None:
-        headers = {"signalq-created-ms": intent.begun_ms} if intent.is_dated else None
-        properties = Basic.Properties(delivery_mode=2, message_id=intent.message_id, headers=headers)
+        properties = _properties(intent)
         while not intent.confirmed:
             intent.sent += 1
             try:
@@ -196,3 +196,10 @@ class Producer:
                     await elapsed(RECONNECT_PERIOD_S)
                 else:
                     return
+
+
+def _properties(intent: Intent) -> Basic.Properties:
+    """What goes over the wire: aiormq gives every message without a message_id one, so those go as bytes."""
+    headers = {"signalq-created-ms": intent.begun_ms} if intent.is_dated else None
+    properties = Basic.Properties(delivery_mode=2, message_id=intent.message_id, headers=headers)
+    return properties if intent.message_id is not None else RawProperties(properties.marshal())

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-import asyncpg
+import asyncpg  # type: ignore[import-untyped]
 import pytest
 
 from deploy.local import PostgresUnavailable, PrivatePostgres

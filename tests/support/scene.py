@@ -51,6 +51,7 @@ class Scene:
         self.producer = Producer(url, names)
         self.rng = random.Random(seed)
         self.consumers: list[Consumer] = []
+        self.answers_after_s = ANSWERS_AFTER_S
         self.ledger_url = ledger_url or file_ledger_url(names.prefix)
         self._publishing: list[asyncio.Task[None]] = []
         self._at_rest_since_s: float | None = None
@@ -58,7 +59,7 @@ class Scene:
 
     def well(self, _order: Order) -> Behaviour:
         """The webhook on a good day."""
-        return Answer(delay_s=self.rng.uniform(*ANSWERS_AFTER_S))
+        return Answer(delay_s=self.rng.uniform(*self.answers_after_s))
 
     async def consumer(self, settings: Mapping[str, object] | None = None, *, url: str | None = None) -> Consumer:
         """Start a further consumer on the same ledger, and wait until it is ready."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +32,28 @@ def test_what_was_never_saved_is_received_and_in_no_doubt() -> None:
 def test_a_claim_counts_and_leaves_a_doubt_until_it_is_concluded() -> None:
     claim = FRESH.claimed(1_000)
     assert (claim.status, claim.attempts, claim.first_post_ms, claim.in_doubt) == ("sending", 1, 1_000, True)
-    assert claim.attempts_counted == 0
+    assert claim.attempts_counted == 1, "it may go out, and nobody may be there to tell"
+
+
+def test_claims_that_are_never_concluded_count_like_attempts() -> None:
+    known = FRESH
+    for number in range(1, 4):
+        known = known.claimed(1_000 * number)
+        assert (known.attempts, known.attempts_counted, known.in_doubt) == (number, number, True)
+    assert known.first_post_ms == 1_000
+
+
+def test_a_claim_knows_nothing_yet_of_why_it_will_fail() -> None:
+    again = FRESH.claimed(1_000).concluded(TURNED_AWAY, was_in_doubt=False).claimed(2_000)
+    assert again.why is None
+
+
+def test_no_step_touches_the_version_which_is_the_ledgers() -> None:
+    known = replace(FRESH, version=3)
+    claim = known.claimed(1)
+    steps = [claim, claim.concluded(ACCEPTED, was_in_doubt=False), known.scheduled(), claim.retrying(5)]
+    dying = known.dying("expired", "too old")
+    assert {step.version for step in [*steps, dying, dying.dead()]} == {3}
 
 
 def test_the_moment_of_the_first_post_stays() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from pamqp.commands import Basic
 
 from consumer.history import ENDINGS, Attempt, History
 from consumer.order import Message, Order, read
-from consumer.rules import DeadLetter, Deliver, Done, Drop, Park, Retry, Wait, after, before
+from consumer.rules import DeadLetter, Deliver, Done, Drop, Park, Retry, Wait, after, before, given_up, too_late
 from consumer.settings import Settings
 
 NOW_MS = 1_700_000_000_000
@@ -39,20 +40,26 @@ EXITS: list[dict[str, Any]] = [
 def order(
     fields: dict[str, Any] | None = None,
     *,
-    age_s: float = 0,
+    age_s: float | None = 0,
     message_id: str | None = "id",
     redelivered: bool = False,
     handed_back: bool = False,
+    nobody_for_s: float | None = None,
     connector: dict[str, Any] | None = None,
 ) -> Order:
-    """An intent that was created `age_s` ago and has just come in."""
+    """An intent that was created `age_s` ago (None: nobody says when) and has just come in.
+
+    `nobody_for_s`: it had waited when we came, and nobody had consumed for so long.
+    """
     settings = Settings(connectors={"main": connector or {}})
     body = json.dumps({"connectorName": "main", "connectorToken": "t", "action": "openLong"} | (fields or {})).encode()
-    headers: dict[str, Any] = {"signalq-created-ms": NOW_MS - round(age_s * 1000)}
+    headers: dict[str, Any] = {} if age_s is None else {"signalq-created-ms": NOW_MS - round(age_s * 1000)}
     if handed_back:
         headers["signalq-intent-id"] = "id"
     properties = Basic.Properties(message_id=message_id, headers=headers)
-    found = read(Message(body, properties, "main", redelivered), settings, NOW_MS)
+    nobody_since_ms = None if nobody_for_s is None else NOW_MS - round(nobody_for_s * 1000)
+    message = Message(body, properties, "main", redelivered, nobody_since_ms=nobody_since_ms)
+    found = read(message, settings, NOW_MS)
     assert isinstance(found, Order), found
     return found
 
@@ -195,11 +202,82 @@ def test_a_second_copy_of_what_is_parked_is_dropped_unless_the_ladder_handed_it_
     assert ask_before(back, history(back, status="scheduled")) == Deliver()
 
 
-def test_an_open_without_an_id_that_may_be_a_second_delivery_is_not_posted_and_an_exit_is() -> None:
-    of = order(message_id=None, redelivered=True)
+SECOND_DELIVERIES: list[tuple[dict[str, Any], str, bool]] = [
+    # fields, the connector's setting, POSTed although it may be a second delivery
+    *[(fields | {"clientOrderId": "x"}, "never", False) for fields in OPENS],
+    *[(fields | {"clientOrderId": "x"}, "with-client-order-id", False) for fields in OPENS],
+    *[(fields, "always", False) for fields in OPENS],
+    ({"action": "cancel", "clientOrderId": "x"}, "never", True),
+    ({"action": "cancelAll"}, "never", True),
+    ({"action": "cancel_all"}, "never", True),
+    ({"action": "closeLong", "percent": "100"}, "never", True),
+    ({"action": "closeShort", "percent": "100.0"}, "never", True),
+    ({"action": "closeLong", "percent": "50"}, "never", False),
+    ({"action": "closeShort"}, "never", False),
+    ({"action": "closeLong", "percent": "100", "fixed": "1"}, "never", False),
+    ({"action": "closeLong", "percent": "100", "limit": "1"}, "never", False),
+    ({"action": "closeLong", "percent": "50"}, "with-client-order-id", False),
+    ({"action": "closeLong", "percent": "50", "clientOrderId": "x"}, "with-client-order-id", True),
+    ({"action": "closeLong", "percent": "50"}, "always", True),
+]
+
+
+@pytest.mark.parametrize(("fields", "resend", "posted"), SECOND_DELIVERIES, ids=str)
+def test_what_may_be_a_second_delivery_is_posted_only_if_an_exit_that_may_be_repeated(
+    fields: dict[str, Any], resend: str, posted: bool
+) -> None:
+    of = order(fields, message_id=None, redelivered=True, connector={"resend_when_unknown": resend})
+    found = ask_before(of, history(of, maybe_second_delivery=True))
+    assert ending(found) == ("Deliver" if posted else "outcome-unknown")
+    if isinstance(found, DeadLetter):
+        assert "no message_id" in found.detail
+    assert ask_before(of, history(of)) == Deliver(), "without an equal before it, it is the first"
+
+
+def test_a_delayed_open_that_may_be_a_second_delivery_is_not_parked_either() -> None:
+    of = order({"delaySeconds": 5}, message_id=None, redelivered=True)
     assert ending(ask_before(of, history(of, maybe_second_delivery=True))) == "outcome-unknown"
-    cancel = order({"action": "cancelAll"}, message_id=None, redelivered=True)
-    assert ask_before(cancel, history(cancel, maybe_second_delivery=True)) == Deliver()
+    cancel = order({"action": "cancelAll", "delaySeconds": 5}, message_id=None, redelivered=True)
+    assert ask_before(cancel, history(cancel, maybe_second_delivery=True)) == Park(NOW_MS + 5_000)
+
+
+# --- before: what another consumer is POSTing ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fields", [*OPENS, *EXITS, {"delaySeconds": 50}], ids=str)
+@pytest.mark.parametrize("age_s", [0, 10_000])
+def test_what_another_consumer_is_posting_waits_as_long_as_that_one_lives(fields: dict[str, Any], age_s: float) -> None:
+    """Whatever else would be done: only that consumer knows what becomes of it."""
+    of = order(fields, age_s=age_s, redelivered=True)
+    claim = history(of, attempts_counted=ATTEMPTS_MAX).claimed(NOW_MS)
+    assert ask_before(of, replace(claim, leased_for_ms=1_500)) == Wait(NOW_MS + 1_500)
+    assert ask_before(of, replace(claim, leased_for_ms=1)) == Wait(NOW_MS + 1)
+
+
+def test_other_bytes_under_an_identity_that_is_being_posted_wait_too() -> None:
+    first, second = order({"log": "1"}), order({"log": "2"})
+    claim = history(first).claimed(NOW_MS)
+    assert ask_before(second, replace(claim, leased_for_ms=1_500)) == Wait(NOW_MS + 1_500)
+    assert ending(ask_before(second, claim)) == "invalid"
+
+
+@pytest.mark.parametrize(
+    ("fields", "after_the_lease"),
+    [
+        ({"action": "openLong"}, "outcome-unknown"),
+        ({"action": "closeLong", "percent": "50"}, "outcome-unknown"),
+        ({"action": "closeLong", "percent": "100"}, "Deliver"),
+        ({"action": "cancelAll"}, "Deliver"),
+    ],
+)
+def test_when_the_lease_is_over_the_claim_is_one_that_was_never_concluded(
+    fields: dict[str, Any], after_the_lease: str
+) -> None:
+    of = order(fields, redelivered=True)
+    assert ending(ask_before(of, replace(history(of).claimed(NOW_MS), leased_for_ms=0))) == after_the_lease
+
+
+# --- before: claims that were never concluded ------------------------------------------------------------------------
 
 
 def test_a_claim_that_was_never_concluded_leaves_an_open_in_doubt() -> None:
@@ -214,6 +292,166 @@ def test_a_claim_that_was_never_concluded_is_repeated_where_that_is_safe() -> No
     of = order({"action": "cancelAll"}, redelivered=True)
     assert ask_before(of, history(of).claimed(NOW_MS - 1_000)) == Deliver()
     assert ending(ask_before(of, history(of).claimed(NOW_MS - 60_001))) == "outcome-unknown"
+
+
+def test_claims_that_were_never_concluded_exhaust_an_open_that_may_be_repeated() -> None:
+    """A consumer that dies of an open each time it POSTs it must not go on for ever."""
+    of = order(redelivered=True, connector={"resend_when_unknown": "always"})
+    known = history(of)
+    for _ in range(ATTEMPTS_MAX):
+        assert ask_before(of, known) == Deliver()
+        known = known.claimed(NOW_MS)
+    found = ask_before(of, known)
+    assert isinstance(found, DeadLetter)
+    assert found.reason == "exhausted"
+    assert "ended while it was sending" in found.detail
+    cancel = order({"action": "cancelAll"}, redelivered=True)
+    assert ask_before(cancel, history(cancel, attempts_counted=500).claimed(NOW_MS)) == Deliver()
+
+
+def test_a_doubt_whose_next_attempt_would_come_too_late_is_not_waited_out() -> None:
+    of = order({"action": "cancelAll"}, redelivered=True)
+    claim = history(of).claimed(NOW_MS - 50_000)
+    assert ask_before(of, claim, lane_opens_ms=NOW_MS + 10_000) == Wait(NOW_MS + 10_000)
+    assert ending(ask_before(of, claim, lane_opens_ms=NOW_MS + 10_001)) == "outcome-unknown"
+
+
+# --- before: what nobody dated, after nobody was there ---------------------------------------------------------------
+
+UNDATED_OPEN: dict[str, Any] = {"age_s": None, "nobody_for_s": OPEN_AGE_S + 0.001}
+
+
+@pytest.mark.parametrize(
+    ("given", "known", "expected"),
+    [
+        ({}, {}, "expired"),
+        ({"redelivered": True}, {}, "expired"),
+        ({"message_id": None}, {}, "expired"),
+        ({"redelivered": True}, {"version": 1}, "expired"),
+        ({"fields": {"action": "sell"}}, {}, "expired"),
+        ({"nobody_for_s": OPEN_AGE_S}, {}, "Deliver"),
+        ({"nobody_for_s": None}, {}, "Deliver"),
+        ({"age_s": 0}, {}, "Deliver"),
+        ({"redelivered": True}, {"version": 2, "status": "retrying"}, "Deliver"),
+        ({"handed_back": True}, {"version": 1}, "Deliver"),
+        ({"fields": {"action": "sell"}, "connector": {"spot_sell_is_exit": True}}, {}, "Deliver"),
+        ({"connector": {"open_max_age_s": 600}}, {}, "Deliver"),
+        ({"nobody_for_s": 6, "connector": {"open_max_age_s": 5}}, {}, "expired"),
+        ({"redelivered": True}, {"version": 1, "status": "delivered"}, "Drop"),
+        *[({"fields": fields}, {}, "Deliver") for fields in EXITS],
+    ],
+    ids=str,
+)
+def test_an_undated_open_that_waited_while_nobody_was_there_is_expired(
+    given: dict[str, Any], known: dict[str, Any], expected: str
+) -> None:
+    of = order(**(UNDATED_OPEN | given))
+    found = ask_before(of, history(of, **known))
+    assert ending(found) == expected
+    if isinstance(found, DeadLetter):
+        assert "nobody dated it" in found.detail
+
+
+def test_an_undated_open_is_expired_before_its_delay_is_served() -> None:
+    """Its delay would count from now, and what was meant minutes or days ago be POSTed as if it were new."""
+    of = order({"delaySeconds": 5}, **UNDATED_OPEN)
+    assert ending(ask_before(of)) == "expired"
+    exit_ = order({"action": "cancelAll", "delaySeconds": 5}, **UNDATED_OPEN)
+    assert ask_before(exit_) == Park(NOW_MS + 5_000)
+
+
+# --- after a claim that took long ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "age_s", "first_post_s_ago", "expected"),
+    [
+        # fields, its age when the claim is saved, when it was first POSTed if that is in doubt
+        ({"action": "openLong"}, OPEN_AGE_S, None, False),
+        ({"action": "openLong"}, OPEN_AGE_S + 0.001, None, True),
+        ({"action": "cancelAll"}, EXIT_AGE_S, None, False),
+        ({"action": "cancelAll"}, EXIT_AGE_S + 0.001, None, True),
+        ({"action": "openLong", "delaySeconds": 100}, OPEN_AGE_S + 100, None, False),
+        ({"action": "openLong", "delaySeconds": 100}, OPEN_AGE_S + 100.001, None, True),
+        ({"action": "cancelAll"}, 100, WINDOW_S, False),
+        ({"action": "cancelAll"}, 100, WINDOW_S + 0.001, True),
+        ({"action": "closeShort", "percent": "100"}, 100, WINDOW_S + 0.001, True),
+        ({"action": "cancel", "clientOrderId": "x"}, 100, WINDOW_S + 0.001, False),
+    ],
+)
+def test_a_claim_that_took_too_long_is_not_posted(
+    fields: dict[str, Any], age_s: float, first_post_s_ago: float | None, expected: bool
+) -> None:
+    of = order(fields, age_s=age_s)
+    known = history(of)
+    if first_post_s_ago is not None:
+        known = known.claimed(NOW_MS - round(1000 * first_post_s_ago)).concluded(UNKNOWN, was_in_doubt=False)
+    assert too_late(of, known, NOW_MS) is expected
+
+
+@pytest.mark.parametrize(("fields", "age_s"), [(f, OPEN_AGE_S) for f in OPENS] + [(f, EXIT_AGE_S) for f in EXITS])
+def test_what_was_not_posted_because_its_claim_took_too_long_is_expired(fields: dict[str, Any], age_s: float) -> None:
+    """Its claim is taken back: no doubt, no attempt that counts."""
+    of = order(fields, age_s=age_s + 1)
+    unsent = Attempt("not taken", sent=False, why="the ledger could not be written in time")
+    known = history(of).claimed(NOW_MS - 5_000).concluded(unsent, was_in_doubt=False)
+    assert (known.in_doubt, known.attempts_counted) == (False, 0)
+    assert ending(after(of, known, unsent, 1, NOW_MS)) == "expired"
+
+
+# --- what is given up ------------------------------------------------------------------------------------------------
+
+HANDLING_FAILED = "handling it failed unexpectedly 3 times, see the log"
+DEFINITELY = {"status": "dying", "reason": "rejected", "detail": "the webhook refused it: HTTP 400"}
+
+
+@pytest.mark.parametrize(
+    ("given", "known", "expected"),
+    [
+        ({}, {}, "undeliverable"),
+        ({"redelivered": True}, {}, "undeliverable"),
+        ({"fields": {"delaySeconds": 50}}, {}, "undeliverable"),
+        ({"age_s": 10_000}, {}, "undeliverable"),
+        ({}, {"status": "retrying", "attempts_counted": 3}, "undeliverable"),
+        ({}, {"status": "sending", "in_doubt": True}, "outcome-unknown"),
+        ({}, {"status": "sending", "in_doubt": True, "leased_for_ms": 2_000}, "outcome-unknown"),
+        ({}, {"status": "retrying", "in_doubt": True}, "outcome-unknown"),
+        ({"fields": {"action": "closeLong"}}, {"status": "retrying", "in_doubt": True}, "outcome-unknown"),
+        ({"fields": {"action": "cancelAll"}}, {"status": "retrying", "in_doubt": True}, "undeliverable"),
+        (
+            {"fields": {"action": "cancelAll"}},
+            {"status": "retrying", "in_doubt": True, "first_post_ms": NOW_MS - 60_001},
+            "outcome-unknown",
+        ),
+        ({"message_id": None, "redelivered": True}, {"maybe_second_delivery": True}, "outcome-unknown"),
+        ({}, DEFINITELY, "rejected"),
+        *[({}, {"status": status}, "Drop") for status in sorted(ENDINGS)],
+        *[({"redelivered": True}, {"status": status}, "Drop") for status in sorted(ENDINGS)],
+        ({"fields": {"delaySeconds": 50}}, {"status": "scheduled"}, "Drop"),
+        ({"age_s": 50, "fields": {"delaySeconds": 50}, "handed_back": True}, {"status": "scheduled"}, "undeliverable"),
+    ],
+    ids=str,
+)
+def test_what_is_given_up_ends_as_what_is_known_of_it(
+    given: dict[str, Any], known: dict[str, Any], expected: str
+) -> None:
+    of = order(**given)
+    found = given_up(of, history(of, **known), HANDLING_FAILED, NOW_MS)
+    assert ending(found) == expected
+    if isinstance(found, Drop):
+        assert not found.duplicate
+    elif found.reason == "undeliverable":
+        assert found.detail == HANDLING_FAILED
+    elif known is DEFINITELY:
+        assert found.detail == DEFINITELY["detail"]
+
+
+def test_other_bytes_under_a_known_identity_that_are_given_up_leave_the_first_ones_ending_alone() -> None:
+    first, second = order({"log": "1"}), order({"log": "2"})
+    for known in (history(first, status="delivered"), history(first).claimed(NOW_MS)):
+        found = given_up(second, known, HANDLING_FAILED, NOW_MS)
+        assert isinstance(found, DeadLetter)
+        assert (found.reason, found.under_own_id) == ("invalid", True)
 
 
 # --- after -----------------------------------------------------------------------------------------------------------

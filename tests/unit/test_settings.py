@@ -82,6 +82,47 @@ def test_without_a_file_each_setting_has_its_default(key: str) -> None:
     assert plain(getattr(getattr(load_settings(), section), name)) == DEFAULTS[key]
 
 
+@pytest.mark.parametrize(
+    ("environment", "state"),
+    [
+        ({}, "{home}/.local/state"),
+        ({"XDG_STATE_HOME": "/xdg"}, "/xdg"),
+        ({"XDG_STATE_HOME": ""}, "{home}/.local/state"),
+        ({"STATE_DIRECTORY": "/var/lib/one"}, "/var/lib/one"),
+        ({"STATE_DIRECTORY": "/var/lib/one:/var/lib/two"}, "/var/lib/one"),
+        ({"STATE_DIRECTORY": "/var/lib/one", "XDG_STATE_HOME": "/xdg"}, "/var/lib/one"),
+        ({"STATE_DIRECTORY": "", "XDG_STATE_HOME": "/xdg"}, "/xdg"),
+        ({"STATE_DIRECTORY": "relative"}, "{here}/relative"),
+    ],
+)
+def test_without_a_setting_the_ledger_is_a_file_below_the_state_folder_by_its_absolute_path(
+    environment: dict[str, str], state: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for variable in ("STATE_DIRECTORY", "XDG_STATE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    folder = state.format(home=tmp_path, here=tmp_path)
+    assert plain(load_settings().ledger.url) == f"sqlite+aiosqlite:///{folder}/signalq/signalq.db"
+    assert not any(tmp_path.iterdir()), "nothing is created by reading settings"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite+aiosqlite:////var/lib/signalq/signalq.db",
+        "sqlite+aiosqlite:////a b/é.db",
+        "postgresql+asyncpg://host/db",
+        "postgresql+asyncpg://user:pass@host:5432/db",
+        "postgresql+asyncpg:///db?host=/run/postgresql",
+    ],
+)
+def test_a_ledger_is_a_file_by_its_absolute_path_or_postgresql(url: str, load: Load) -> None:
+    assert plain(load(f'[ledger]\nurl = "{url}"\n').ledger.url) == url
+
+
 def test_a_connector_that_no_setting_names_does_as_everywhere() -> None:
     connector = load_settings().connector("unheard of")
     assert connector.token is None
@@ -133,11 +174,13 @@ def test_no_dotenv_file_is_read_unasked(tmp_path: Path, monkeypatch: pytest.Monk
 
 # --- secrets ---------------------------------------------------------------------------------------------------------
 
+SECRET_URLS = {"broker": "amqp://user:{}@host/", "ledger": "postgresql+asyncpg://user:{}@host/db"}
 
-@pytest.mark.parametrize("key", ["broker.url", "ops.token", "connectors.main.token"])
+
+@pytest.mark.parametrize("key", ["broker.url", "ledger.url", "ops.token", "connectors.main.token"])
 def test_a_secret_may_lie_in_a_file_or_in_another_variable(key: str, load: Load, tmp_path: Path) -> None:
     section, _, name = key.rpartition(".")
-    value = "amqp://user:in-a-file@host/" if name == "url" else "in-a-file"
+    value = SECRET_URLS[section].format("in-a-file") if name == "url" else "in-a-file"
     secret_file = tmp_path / "secret"
     secret_file.write_text(f"{value}\n", "utf-8")
 
@@ -147,6 +190,35 @@ def test_a_secret_may_lie_in_a_file_or_in_another_variable(key: str, load: Load,
 
     assert found(load(f'[{section}]\n{name}_file = "{secret_file}"\n')) == value
     assert found(load(f'[{section}]\n{name}_env = "ELSEWHERE"\n', ELSEWHERE=value)) == value
+
+
+@pytest.mark.parametrize("in_environment", ["", "_file", "_env"], ids=["value", "file", "variable"])
+@pytest.mark.parametrize("in_file", ["", "_file", "_env"], ids=["value", "file", "variable"])
+@pytest.mark.parametrize("key", ["broker.url", "ledger.url", "ops.token", "connectors.main.token"])
+def test_a_secret_in_the_environment_wins_over_the_files_in_whichever_forms_they_are(
+    key: str, in_file: str, in_environment: str, load: Load, tmp_path: Path
+) -> None:
+    section, _, name = key.rpartition(".")
+
+    def given(form: str, word: str) -> tuple[str, dict[str, str], str]:
+        """What to set, what else has to be in the environment for it, and the secret it gives."""
+        value = SECRET_URLS[section].format(word) if name == "url" else word
+        if form == "_file":
+            (tmp_path / word).write_text(value, "utf-8")
+            return str(tmp_path / word), {}, value
+        return (word.upper(), {word.upper(): value}, value) if form == "_env" else (value, {}, value)
+
+    lower, lower_needs, _ = given(in_file, "lower")
+    upper, upper_needs, expected = given(in_environment, "upper")
+    variable = f"SIGNALQ_{key}{in_environment}".upper().replace(".", "__")
+    settings = load(f'[{section}]\n{name}{in_file} = "{lower}"\n', **lower_needs, **upper_needs, **{variable: upper})
+    holder = settings.connector("main") if section.startswith("connectors") else getattr(settings, section)
+    assert plain(getattr(holder, name)) == expected
+
+
+def test_the_environment_may_not_give_one_secret_in_two_forms(load: Load) -> None:
+    with pytest.raises(SettingsError, match="token and token_env are both set"):
+        load(SIGNALQ_OPS__TOKEN="a", SIGNALQ_OPS__TOKEN_ENV="B", B="b")
 
 
 def test_a_twin_in_the_environment_works_too(load: Load, tmp_path: Path) -> None:
@@ -177,11 +249,12 @@ def test_an_empty_secret_file_is_refused(load: Load, tmp_path: Path) -> None:
 def test_no_secret_is_in_what_the_settings_show_of_themselves(load: Load) -> None:
     settings = load(
         '[broker]\nurl = "amqp://user:pa%2Fss@host/"\n[ops]\ntoken = "ops-token"\n[connectors.main]\ntoken = "tok"\n'
+        '[ledger]\nurl = "postgresql+asyncpg://user:pg%2Fpass@host/db"\n'
     )
     shown = repr(settings) + str(settings) + str(settings.model_dump()) + settings.model_dump_json()
-    for secret in ("pa%2Fss", "ops-token", "'tok'", '"tok"'):
+    for secret in ("pa%2Fss", "pg%2Fpass", "ops-token", "'tok'", '"tok"'):
         assert secret not in shown
-    assert set(settings.secret_values()) == {"pa%2Fss", "pa/ss", "ops-token", "tok"}
+    assert set(settings.secret_values()) == {"pa%2Fss", "pa/ss", "pg%2Fpass", "pg/pass", "ops-token", "tok"}
 
 
 def test_the_well_known_guest_is_no_secret() -> None:
@@ -193,6 +266,10 @@ def test_no_error_quotes_a_secret(load: Load) -> None:
         '[broker]\nurl = "http://user:s3cret@host/"\n',
         '[broker]\nurl = "amqp://user:s3cret@host:s3cret/"\n',
         '[broker]\nurl = "amqp://user:s3cret@[::1/"\n',
+        '[ledger]\nurl = "postgresql://user:s3cret@host/db"\n',
+        '[ledger]\nurl = "postgresql+asyncpg://user:s3cret@host:s3cret/db"\n',
+        '[ledger]\nurl = "postgresql+asyncpg://user:s3cret@[::1/db"\n',
+        '[ledger]\nurl = "s3cret.db"\n',
         '[webhook]\nurl = "https://user:s3cret@host/"\n',
         '[connectors.main]\ntoken = ["s3cret"]\n',
         '[connectors.main]\ntokn = "s3cret"\n',
@@ -281,6 +358,7 @@ def test_every_key_that_is_known_is_a_setting_of_the_contract_or_a_connectors() 
     keys = {key for key in known_keys() if not key.startswith("connectors.")}
     twins = {key for key in keys if key.removesuffix("_file").removesuffix("_env") in keys - {key}}
     assert keys - twins - {"ledger.url"} == set(DEFAULTS)
+    assert {"ledger.url", "ledger.url_file", "ledger.url_env"} <= keys
 
 
 # --- bounds and relations --------------------------------------------------------------------------------------------
@@ -311,7 +389,30 @@ def test_every_key_that_is_known_is_a_setting_of_the_contract_or_a_connectors() 
         ("delivery.concurrency", ["0", "10001"]),
         ("delivery.shared_window", ["0", "60001"]),
         ("delivery.drain_timeout_s", ["0", "13", "5"]),
-        ("ledger.retention_days", ["0", "-1", "3651"]),
+        ("ledger.retention_days", ["0", "-1", "3651", "nan", "inf"]),
+        (
+            "ledger.url",
+            [
+                '""',
+                "5",
+                '"signalq.db"',
+                '"/var/lib/signalq.db"',
+                '"sqlite:////var/lib/signalq.db"',
+                '"sqlite+aiosqlite:///signalq.db"',
+                '"sqlite+aiosqlite:///./signalq.db"',
+                '"sqlite+aiosqlite:///../signalq.db"',
+                '"sqlite+aiosqlite://host/signalq.db"',
+                '"sqlite+aiosqlite:///:memory:"',
+                '"sqlite+aiosqlite://"',
+                '"sqlite+aiosqlite:////var/lib/"',
+                '"postgresql://host/db"',
+                '"postgresql+psycopg://host/db"',
+                '"postgresql+asyncpg:///db"',
+                '"postgresql+asyncpg://host:99999/db"',
+                '"postgresql+asyncpg://host:x/db"',
+                '"mysql://host/db"',
+            ],
+        ),
         ("ops.port", ["-1", "65536"]),
         ("log.level", ['"trace"']),
         ("log.format", ['"xml"']),

@@ -18,7 +18,7 @@ def test_the_prefix_is_signalq_unless_said_otherwise() -> None:
 
 def test_the_queues_are_those_of_the_contract() -> None:
     ladder = {f"p.delay.{level}" for level in range(20)}
-    assert set(QUEUES) == {"p.orders", "p.due", "p.dead"} | ladder
+    assert set(QUEUES) == {"p.orders", "p.due", "p.dead", "p.ledger"} | ladder
 
 
 @pytest.mark.parametrize("queue", sorted(QUEUES))
@@ -27,8 +27,12 @@ def test_every_queue_is_a_quorum_queue_with_a_delivery_limit_as_good_as_none(que
     assert QUEUES[queue]["x-delivery-limit"] == 1_000_000_000
 
 
-@pytest.mark.parametrize(("queue", "single"), [("p.orders", True), ("p.due", True), ("p.dead", False)])
-def test_the_lanes_have_a_single_active_consumer_and_the_dead_letters_do_not(queue: str, single: bool) -> None:
+@pytest.mark.parametrize(
+    ("queue", "single"), [("p.orders", True), ("p.due", True), ("p.ledger", True), ("p.dead", False)]
+)
+def test_the_lanes_and_the_ledgers_mark_have_a_single_active_consumer_and_the_dead_letters_do_not(
+    queue: str, single: bool
+) -> None:
     assert QUEUES[queue].get("x-single-active-consumer", False) is single
 
 
@@ -58,6 +62,11 @@ def test_orders_is_a_direct_exchange_whose_alternate_feeds_the_shared_lane() -> 
 def test_an_alternate_exchange_is_declared_before_the_one_that_names_it() -> None:
     order = [exchange.name for exchange in TOPOLOGY.exchanges()]
     assert order.index("p.unrouted") < order.index("p.orders")
+
+
+def test_nothing_but_its_name_leads_to_the_ledgers_mark() -> None:
+    """No producer that may publish to our exchanges can change which ledger the lanes belong to."""
+    assert not [binding for binding in TOPOLOGY.bindings() if binding.destination == "p.ledger"]
 
 
 def test_the_ladder_has_two_ways_out_of_each_level() -> None:

@@ -29,8 +29,8 @@ def upgrade() -> None:
     )
     op.create_table(
         "intents",
-        sa.Column("number", ROW_NUMBER, primary_key=True, autoincrement=True),
-        sa.Column("strategy", sa.String(255), nullable=False),
+        sa.Column("number", ROW_NUMBER, nullable=False, autoincrement=True),
+        sa.Column("strategy", sa.String(1020), nullable=False),
         sa.Column("intent_id", sa.String(1020), nullable=False),
         sa.Column("generation", sa.Integer, nullable=False),
         sa.Column("version", sa.Integer, nullable=False),
@@ -38,7 +38,7 @@ def upgrade() -> None:
         sa.Column("digest", sa.LargeBinary(16), nullable=False),
         sa.Column("connector", sa.String(255), nullable=False),
         sa.Column("action", sa.String(32), nullable=False),
-        sa.Column("client_order_id", sa.String(255)),
+        sa.Column("client_order_id", sa.String(1020)),
         sa.Column("origin_user", sa.String(1020)),
         sa.Column("status", sa.String(16), nullable=False),
         sa.Column("reason", sa.String(32)),
@@ -59,6 +59,7 @@ def upgrade() -> None:
         sa.Column("ended_ms", sa.BigInteger),
         sa.Column("owner", sa.String(64)),
         sa.Column("lease_until_ms", sa.BigInteger),
+        sa.PrimaryKeyConstraint("number", name="pk_intents"),
         sa.UniqueConstraint("strategy", "intent_id", name="uq_intents_strategy_intent_id"),
     )
     op.create_index("ix_intents_digest", "intents", ["digest"], sqlite_where=UNNAMED, postgresql_where=UNNAMED)
