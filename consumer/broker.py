@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -53,7 +53,10 @@ class Session:
         self._channel = channel
         self.epoch: Epoch | None = None
         self.held_back: list[Delivery] = []
+        # How many messages were ready, and since when nobody had been there, where it found the lane without consumers.
         self.waited_before = 0
+        self.nobody_since_ms: int | None = None
+        self.found_alone = False
         self.lost = asyncio.Event()
         self.why_lost = "closed by us"
         self.unacked = 0
@@ -182,7 +185,7 @@ class Lane:
         queue: str,
         *,
         prefetch: int,
-        on_active: Callable[[str], Awaitable[Epoch]] | None,
+        ledger: Ledger | None,
         on_delivery: Callable[[Delivery], None],
         on_lost: Callable[[Session], None],
         jitter: Callable[[], float],
@@ -191,7 +194,7 @@ class Lane:
         self.consuming = asyncio.Event()
         self._link = link
         self._prefetch = prefetch
-        self._on_active = on_active
+        self._ledger = ledger
         self._on_delivery = on_delivery
         self._on_lost = on_lost
         self._jitter = jitter
@@ -220,6 +223,8 @@ class Lane:
             self.consuming.clear()
             if self._activation is not None:
                 self._activation.cancel()
+            if self._ledger is not None:
+                self._ledger.leave_lane(self.queue)
             self._on_lost(session)
             log.warning("broker.lane_lost", queue=self.queue, why=session.why_lost, unacked=session.unacked)
             await session.close()
@@ -242,6 +247,7 @@ class Lane:
         channel.closing.add_done_callback(session.note_closed)
         channel.on_consumer_cancel_callbacks.add(lambda _frame: session.lose("the broker canceled the consumer"))
         self._session = session
+        await self._join(connection, session)
 
         async def hand_over(message: DeliveredMessage) -> None:
             self._take(session, message)
@@ -254,6 +260,16 @@ class Lane:
             raise BrokerUnreachable(f"{self.queue} can't be consumed ({type(error).__name__}: {error})") from error
         self.consuming.set()
         return session
+
+    async def _join(self, connection: AbstractConnection, session: Session) -> None:
+        """Look at the lane before consuming it: what waits there now, and since when nobody looked after it."""
+        if self._ledger is None:
+            return
+        depth = await queue_depth(connection, self.queue)
+        nobody_since_ms = await self._ledger.join_lane(self.queue)
+        if depth is not None and depth.consumers == 0:
+            session.found_alone = True
+            session.waited_before, session.nobody_since_ms = depth.ready, nobody_since_ms
 
     def _take(self, session: Session, message: DeliveredMessage) -> None:
         """Synchronous from the frame to the slot: this is what keeps queue order."""
@@ -274,34 +290,31 @@ class Lane:
             deliver.delivery_tag,
             session,
         )
-        if session.epoch is not None or self._on_active is None:
+        if session.epoch is not None or self._ledger is None:
             self._on_delivery(self._aged(delivery))
             return
         session.held_back.append(delivery)
         if len(session.held_back) == 1:
-            work = self._activate(session, self._on_active)
+            work = self._activate(session, self._ledger)
             self._activation = asyncio.create_task(work, name=f"activate {self.queue}")
 
-    async def _activate(self, session: Session, on_active: Callable[[str], Awaitable[Epoch]]) -> None:
+    async def _activate(self, session: Session, ledger: Ledger) -> None:
         """The first delivery says that we are the lane's active consumer: take its epoch, then go on in order."""
-        epoch = await on_active(self.queue)
-        if epoch.alive_before_ms is not None:
-            with suppress(BrokerError):
-                depth = await queue_depth(await self._link.connection(), self.queue)
-                session.waited_before = len(session.held_back) + (depth.ready if depth else 0)
-        session.epoch = epoch
+        epoch = await ledger.open_lane(self.queue)
+        # Since we joined we keep the lane alive ourselves: what counts is how we found it.
+        session.epoch = replace(epoch, alive_before_ms=session.nobody_since_ms) if session.found_alone else epoch
         if self._draining or session.lost.is_set():
             return
         for delivery in session.held_back:
             self._on_delivery(self._aged(delivery))
 
     def _aged(self, delivery: Delivery) -> Delivery:
-        """Note on what had waited when we became active how long nobody had been there."""
+        """Note on what had waited when we came since when nobody had been there."""
         session = delivery.session
-        if session.waited_before <= 0 or session.epoch is None:
+        if session.waited_before <= 0:
             return delivery
         session.waited_before -= 1
-        return replace(delivery, message=replace(delivery.message, nobody_since_ms=session.epoch.alive_before_ms))
+        return replace(delivery, message=replace(delivery.message, nobody_since_ms=session.nobody_since_ms))
 
     async def _watch(self, session: Session) -> None:
         """Return when the session is lost, or only looks alive."""

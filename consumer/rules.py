@@ -80,7 +80,7 @@ def before(order: Order, history: History, lane_opens_ms: int, now_ms: int) -> B
     known = _known_already(order, history, now_ms)
     if known is not None:
         return known
-    if _waited_undated(order, history, now_ms):
+    if _waited_undated(order, history):
         return DeadLetter("expired", "nobody dated it, and it waited while no consumer was active for too long")
     if order.due_ms is not None and not order.is_due:
         return Park(order.due_ms)
@@ -150,7 +150,7 @@ def _second_delivery(order: Order, history: History, now_ms: int) -> DeadLetter 
     )
 
 
-def _waited_undated(order: Order, history: History, now_ms: int) -> bool:
+def _waited_undated(order: Order, history: History) -> bool:
     """An open without a creation time that had waited when we came, after nobody was there for its whole life."""
     return (
         order.nobody_since_ms is not None
@@ -158,7 +158,7 @@ def _waited_undated(order: Order, history: History, now_ms: int) -> bool:
         and order.creation.source == "first receipt"
         and history.version <= 1
         and not order.handed_back
-        and now_ms - order.nobody_since_ms > order.policy.max_age_s * 1000
+        and order.received_ms - order.nobody_since_ms > order.policy.max_age_s * 1000
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -17,7 +17,7 @@ from consumer.broker import Delivery, Dispositions, Lane, Link, Session
 from consumer.delays import backoff_s
 from consumer.due import DueTimes
 from consumer.health import OpsServer
-from consumer.ledger import Epoch, Ledger
+from consumer.ledger import Ledger
 from consumer.pipeline import Pipeline
 from consumer.settings import Settings
 from consumer.slots import Slot, Slots
@@ -62,8 +62,8 @@ class Service:
         self._cut_off = asyncio.Event()
         self._ops = OpsServer(settings.ops, why_not_ready=self._why_not_ready, registry=metrics.registry)
         self._lanes = [
-            self._lane(names.orders, pipeline.handle, settings.delivery.shared_window, jitter, ledger.open_lane),
-            self._lane(names.due, pipeline.handle_due, DUE_WINDOW, jitter, ledger.open_lane),
+            self._lane(names.orders, pipeline.handle, settings.delivery.shared_window, jitter, ledger),
+            self._lane(names.due, pipeline.handle_due, DUE_WINDOW, jitter, ledger),
         ]
         metrics.in_flight.set_function(lambda: len(self._slots))
         metrics.broker_connected.set_function(lambda: float(all(lane.consuming.is_set() for lane in self._lanes)))
@@ -147,13 +147,13 @@ class Service:
         handler: Handler,
         prefetch: int,
         jitter: Callable[[], float],
-        on_active: Callable[[str], Awaitable[Epoch]] | None,
+        ledger: Ledger | None,
     ) -> Lane:
         return Lane(
             self._link,
             queue,
             prefetch=prefetch,
-            on_active=on_active,
+            ledger=ledger,
             on_delivery=lambda delivery: self._start(handler, delivery),
             on_lost=self._lost,
             jitter=jitter,

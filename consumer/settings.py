@@ -10,6 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -17,6 +18,8 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as UnparsableVariable
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from signalq.errors import SettingsError
 from signalq.intent import nearest_name
@@ -182,9 +185,17 @@ def check_ledger_url(url: str) -> None:
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in {SQLITE_SCHEME, POSTGRESQL_SCHEME}:
         raise ValueError(f"must begin with {SQLITE_SCHEME}:/// or {POSTGRESQL_SCHEME}://")
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise ValueError("can't be read as a URL: is a character in the password not percent-encoded?") from None
     if scheme == POSTGRESQL_SCHEME:
-        if not _parts_of(url).hostname and "host=" not in rest:
+        if not _parts_of(url).hostname and "host" not in parsed.query:
             raise ValueError("must name a host")
+        if "password" in parsed.query:
+            raise ValueError("must have the password before the host (user:password@host), where it is never shown")
+        if find_spec("asyncpg") is None:
+            raise ValueError("needs the package asyncpg: pip install 'signalq[postgres]'")
         return
     path = rest.removeprefix("/").partition("?")[0]
     if not path.startswith("/") or path.endswith("/"):

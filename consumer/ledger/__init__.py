@@ -53,6 +53,17 @@ class Ledger(Protocol):
         """None while saves succeed; else why they wait."""
         ...
 
+    async def join_lane(self, lane: str) -> int | None:
+        """About to consume a lane, active or standing by: until leave_lane it counts as looked after.
+
+        Returns when it was last looked after before, in ms since the epoch; None where it never was.
+        """
+        ...
+
+    def leave_lane(self, lane: str) -> None:
+        """Not consuming it any more."""
+        ...
+
     async def open_lane(self, lane: str) -> Epoch:
         """Become the active consumer of a lane: from now on nobody before can claim on it."""
         ...

@@ -37,6 +37,14 @@ class MemoryLedger:
     async def __aexit__(self, *_exc: object) -> None:
         """Nothing to close."""
 
+    async def join_lane(self, lane: str) -> int | None:
+        """See Ledger; it can't know."""
+        del lane
+        return None
+
+    def leave_lane(self, lane: str) -> None:
+        """See Ledger."""
+
     async def open_lane(self, lane: str) -> Epoch:
         """See Ledger."""
         self._epochs[lane] = self._epochs.get(lane, 0) + 1

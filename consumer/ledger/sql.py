@@ -71,6 +71,7 @@ class SqlLedger:
         self._observe_commit_s = observe_commit_s
         self._owner = uuid.uuid4().hex
         self._holds = Holds()
+        self._lanes: set[str] = set()
         self._waiting: list[tuple[Work, asyncio.Future[Any]]] = []
         self._something_waits = asyncio.Event()
         self._database = database_at(url, create=True)
@@ -96,8 +97,19 @@ class SqlLedger:
             answer.cancel()
         await self._database.close()
 
+    async def join_lane(self, lane: str) -> int | None:
+        """See Ledger."""
+        before_ms = await self._ask(lambda now: statements.join_lane(now.connection, now.now_ms, lane, self._owner))
+        self._lanes.add(lane)
+        return before_ms
+
+    def leave_lane(self, lane: str) -> None:
+        """See Ledger."""
+        self._lanes.discard(lane)
+
     async def open_lane(self, lane: str) -> Epoch:
         """See Ledger."""
+        self._lanes.add(lane)
 
         def work(now: Transaction) -> Epoch:
             now.epochs.pop(lane, None)
@@ -202,7 +214,10 @@ class SqlLedger:
     async def _keep_alive(self) -> None:
         while True:
             await asyncio.sleep(ALIVE_PERIOD_S)
-            await self._ask(lambda now: statements.keep_alive(now.connection, now.now_ms, self._owner, LEASE_MS))
+            await self._ask(self._note_alive)
+
+    def _note_alive(self, now: Transaction) -> None:
+        statements.keep_alive(now.connection, now.now_ms, sorted(self._lanes), self._owner, LEASE_MS)
 
     async def _prune(self) -> None:
         """In small steps, so that no order waits for it."""

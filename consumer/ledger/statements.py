@@ -230,9 +230,22 @@ def current_epoch(connection: Connection, lane: str) -> int | None:
     return number
 
 
-def keep_alive(connection: Connection, now_ms: int, owner: str, lease_ms: int) -> None:
-    """Note that this consumer lives, on its lanes and on what it is POSTing."""
-    connection.execute(update(lanes).where(lanes.c.owner == owner).values(alive_ms=now_ms))
+def join_lane(connection: Connection, now_ms: int, lane: str, owner: str) -> int | None:
+    """Note that somebody looks after the lane; return when somebody last did before, None for never."""
+    first = {"lane": lane, "epoch": 0, "owner": owner, "alive_ms": now_ms}
+    if connection.execute(_FIRST_OF_LANE[connection.dialect.name], first).rowcount == 1:
+        return None
+    before_ms: int = connection.execute(
+        select(lanes.c.alive_ms).where(lanes.c.lane == lane).with_for_update()
+    ).scalar_one()
+    connection.execute(update(lanes).where(lanes.c.lane == lane).values(alive_ms=now_ms))
+    return before_ms
+
+
+def keep_alive(connection: Connection, now_ms: int, joined: list[str], owner: str, lease_ms: int) -> None:
+    """Note that this consumer lives, on the lanes that it looks after and on what it is POSTing."""
+    if joined:
+        connection.execute(update(lanes).where(lanes.c.lane.in_(joined)).values(alive_ms=now_ms))
     connection.execute(
         update(intents)
         .where(intents.c.owner == owner, intents.c.status == "sending")

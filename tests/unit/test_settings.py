@@ -474,3 +474,21 @@ def test_settings_are_frozen() -> None:
     settings = load_settings()
     with pytest.raises(ValidationError):
         settings.delivery.attempts_max = 9  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgresql+asyncpg://host/db?user=u&password=s3cret", "must have the password before the host"),
+        ("postgresql+asyncpg://u:p@ss:w0rd@host:x/db", "ledger.url"),
+    ],
+)
+def test_a_ledger_url_whose_password_could_be_shown_is_refused_without_quoting_it(
+    monkeypatch: pytest.MonkeyPatch, url: str, told: str
+) -> None:
+    monkeypatch.setenv("SIGNALQ_LEDGER__URL", url)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert told in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+    assert "w0rd" not in str(caught.value)
