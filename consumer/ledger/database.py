@@ -24,6 +24,9 @@ from signalq.errors import SettingsError
 SQLITE_BUSY_TIMEOUT_MS = 2_000
 CONNECT_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 10.0
+# A consumer that is frozen in the middle of a transaction would keep its locks, and keep everybody else waiting, for
+# as long as its connection lives: the server ends that transaction.
+IDLE_TRANSACTION_MS = 2_000
 
 T = TypeVar("T")
 
@@ -97,7 +100,11 @@ class PostgresDatabase:
 
     def __init__(self, url: URL) -> None:
         self.shown = url.render_as_string(hide_password=True)
-        timeouts = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S}
+        timeouts = {
+            "timeout": CONNECT_TIMEOUT_S,
+            "command_timeout": COMMAND_TIMEOUT_S,
+            "server_settings": {"idle_in_transaction_session_timeout": str(IDLE_TRANSACTION_MS)},
+        }
         self._engine: AsyncEngine = create_async_engine(url, pool_size=1, max_overflow=0, connect_args=timeouts)
         self._unsure: _Unsure | None = None
 

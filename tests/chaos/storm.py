@@ -13,10 +13,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import Connection, select
 
 from consumer.history import ENDINGS
+from consumer.ledger.database import database_at
 from consumer.ledger.schema import intents as ledger_rows
 from consumer.order import DIGEST_BYTES
 from deploy.local import PrivatePostgres, PrivateRabbitMQ
@@ -192,13 +192,16 @@ class Pace:
 
 async def _endings(ledger_url: str) -> list[tuple[str, bytes]]:
     """Status and digest of every row of the ledger."""
-    engine = create_async_engine(ledger_url)
+    database = database_at(ledger_url, create=False)
     try:
-        async with engine.connect() as connection:
-            rows = await connection.execute(select(ledger_rows.c.status, ledger_rows.c.digest))
-            return [(status, bytes(digest)) for status, digest in rows]
+        return await database.transact(_statuses)
     finally:
-        await engine.dispose()
+        await database.close()
+
+
+def _statuses(connection: Connection) -> list[tuple[str, bytes]]:
+    rows = connection.execute(select(ledger_rows.c.status, ledger_rows.c.digest))
+    return [(status, bytes(digest)) for status, digest in rows]
 
 
 def _without_a_row(intents: list[Intent], endings: list[tuple[str, bytes]]) -> list[str]:

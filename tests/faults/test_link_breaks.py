@@ -76,7 +76,8 @@ async def test_a_link_on_which_nothing_moves_any_more_is_noticed_and_left(
         await link.cut()
         link.heal()
         account = await play.account()
-        account.check(doubts_max=sum(intent.message_id is None for intent in intents) // 4)
+        # All that was prefetched may have been POSTed and acknowledged into the void before that was noticed.
+        account.check(doubts_max=sum(intent.message_id is None for intent in intents))
         assert set(account.in_doubt) <= {"no message_id, came again"}, account.table()
 
 

@@ -19,12 +19,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, event, inspect
 from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import create_async_engine
 from yarl import URL
 
 from consumer.history import Attempt, History
 from consumer.ledger import Conflict, Epoch, Fenced, Known, Ledger, database, sql, statements
-from consumer.ledger.database import SqliteDatabase
+from consumer.ledger.database import SqliteDatabase, database_at
 from consumer.ledger.memory import MemoryLedger
 from consumer.ledger.schema import metadata
 from consumer.ledger.sql import SqlLedger
@@ -677,18 +676,16 @@ async def test_the_migrations_make_exactly_the_tables_of_the_schema(
 ) -> None:
     await store.ledger()
     kind = make_url(store.url).get_backend_name()
-    made = create_async_engine(await fresh_url(kind, request, tmp_path, store.stack))
-    migrated = create_async_engine(store.url)
-    store.stack.push_async_callback(migrated.dispose)
-    store.stack.push_async_callback(made.dispose)
-    async with made.begin() as connection:
-        await connection.run_sync(metadata.create_all)
-        expected = await connection.run_sync(described)
-    async with migrated.connect() as connection:
-        found = await connection.run_sync(described)
-        differences = await connection.run_sync(
-            lambda opened: compare_metadata(MigrationContext.configure(opened, opts={"compare_type": True}), metadata)
-        )
+    made = database_at(await fresh_url(kind, request, tmp_path, store.stack), create=True)
+    migrated = database_at(store.url, create=False)
+    store.stack.push_async_callback(migrated.close)
+    store.stack.push_async_callback(made.close)
+    await made.transact(metadata.create_all)
+    expected = await made.transact(described)
+    found = await migrated.transact(described)
+    differences = await migrated.transact(
+        lambda opened: compare_metadata(MigrationContext.configure(opened, opts={"compare_type": True}), metadata)
+    )
     assert differences == []
     assert found == expected
     assert set(found) == {"ledger", "lanes", "intents"}
