@@ -24,9 +24,9 @@ from signalq.errors import SettingsError
 SQLITE_BUSY_TIMEOUT_MS = 2_000
 CONNECT_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 10.0
-# A consumer that is frozen in the middle of a transaction would keep its locks, and keep everybody else waiting, for
-# as long as its connection lives: the server ends that transaction.
-IDLE_TRANSACTION_MS = 2_000
+# A consumer that is frozen or cut off in mid-transaction holds the row of its lane: after this long the server ends its
+# session, or no other could ever become the active one. Shorter than COMMAND_TIMEOUT_S, which the other one waits.
+STALLED_TRANSACTION_MS = 5_000
 
 T = TypeVar("T")
 
@@ -103,7 +103,7 @@ class PostgresDatabase:
         timeouts = {
             "timeout": CONNECT_TIMEOUT_S,
             "command_timeout": COMMAND_TIMEOUT_S,
-            "server_settings": {"idle_in_transaction_session_timeout": str(IDLE_TRANSACTION_MS)},
+            "server_settings": {"idle_in_transaction_session_timeout": str(STALLED_TRANSACTION_MS)},
         }
         self._engine: AsyncEngine = create_async_engine(url, pool_size=1, max_overflow=0, connect_args=timeouts)
         self._unsure: _Unsure | None = None

@@ -103,6 +103,9 @@ def test_a_post_before_its_time_and_a_letter_that_tells_nothing_are_offences() -
     """Due an hour from now; a doubt without its reason."""
     assert offences([intent(delay_s=3600.0)], [post()], []) == ["before its time"]
     assert offences([intent()], [post()], [letter(detail="sorry")]) == ["vague letters"]
+    lame = letter(detail="it has no message_id, and an equal intent came before: it may be that one")
+    assert offences([intent()], [post()], [lame]) == ["vague letters"]
+    assert offences([intent(message_id=None)], [post()], [lame]) == []
 
 
 def test_what_nobody_published_is_no_account_at_all() -> None:

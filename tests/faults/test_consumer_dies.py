@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 
 from signalq.names import Names
 from tests.support.broker import Broker
+from tests.support.consumer import Consumer
 from tests.support.intents import make_intents
-from tests.support.scene import scene
+from tests.support.postgres import connected
+from tests.support.scene import Scene, scene
 from tests.support.waiting import elapsed, wait_until
 
 CONNECTORS = 8
@@ -58,7 +62,7 @@ async def test_a_frozen_consumer_is_replaced_and_after_it_thaws_repeats_nothing(
         await play.posted(40)
         standby = await play.consumer()
         assert not standby.events("delivery.attempted"), "one is active, the other stands by"
-        frozen.freeze()
+        await _freeze(play, frozen, in_a_transaction=False)
         before = len(play.hook.orders)
         on_the_wire = {order.json["log"] for order in play.hook.orders[-2 * CONNECTORS :]}
         await wait_until(lambda: standby.events("delivery.attempted"), 30, what="the standby's first POST")
@@ -69,6 +73,80 @@ async def test_a_frozen_consumer_is_replaced_and_after_it_thaws_repeats_nothing(
         without_id = sum(intent.message_id is None for intent in intents)
         assert account.in_doubt["cut off while sending"] <= CONNECTORS, account.table()
         account.check(doubts_max=CONNECTORS + without_id)
+
+
+async def test_a_consumer_frozen_in_mid_transaction_does_not_keep_the_lane_from_the_next(
+    broker: Broker, names: Names, postgres_url: str
+) -> None:
+    """Its transaction holds the lane's row on the server; the server ends it after some seconds."""
+    async with scene(broker.url, names, ledger_url=postgres_url, seed=15) as play:
+        frozen = await play.consumer()
+        intents = make_intents(play.rng, 600, connectors=CONNECTORS)
+        play.publish(intents)
+        await play.posted(40)
+        standby = await play.consumer()
+        await _freeze(play, frozen, in_a_transaction=True)
+        on_the_wire = {order.json["log"] for order in play.hook.orders[-2 * CONNECTORS :]}
+        await wait_until(lambda: standby.events("delivery.attempted"), 30, what="the standby's first POST")
+        frozen.thaw()
+        account = await play.account(may_overtake=on_the_wire)
+        assert account.in_doubt["cut off while sending"] <= CONNECTORS, account.table()
+        account.check(doubts_max=CONNECTORS + sum(intent.message_id is None for intent in intents))
+
+
+async def test_a_consumer_frozen_with_the_lock_of_its_file_stops_the_next_until_it_is_killed(
+    broker: Broker, names: Names
+) -> None:
+    """SQLite's lock belongs to the process, and nobody can take it away: nothing is POSTed rather than too much."""
+    async with scene(broker.url, names, seed=16) as play:
+        frozen = await play.consumer()
+        intents = make_intents(play.rng, 600, connectors=CONNECTORS)
+        play.publish(intents)
+        await play.posted(40)
+        standby = await play.consumer()
+        await _freeze(play, frozen, in_a_transaction=True)
+        await wait_until(lambda: standby.events("ledger.not_writable"), 20, what="the standby to say why it waits")
+        assert (await standby.get("/readyz"))[0] == 503
+        assert not standby.events("delivery.attempted")
+        await asyncio.to_thread(frozen.kill)
+        account = await play.account()
+        assert account.in_doubt["cut off while sending"] <= CONNECTORS, account.table()
+        account.check(doubts_max=CONNECTORS + sum(intent.message_id is None for intent in intents))
+
+
+async def _freeze(play: Scene, consumer: Consumer, *, in_a_transaction: bool) -> None:
+    """Freeze it while its ledger has a transaction open, or while it has none."""
+
+    async def at_the_right_moment() -> bool:
+        consumer.freeze()
+        if await _has_a_transaction(play.ledger_url) == in_a_transaction:
+            return True
+        consumer.thaw()
+        await elapsed(play.rng.uniform(0, 0.02))
+        return False
+
+    await wait_until(at_the_right_moment, 20, what="a freeze at the right moment")
+
+
+async def _has_a_transaction(ledger_url: str) -> bool:
+    if ledger_url.startswith("sqlite"):
+        return await asyncio.to_thread(_is_locked, ledger_url.partition(":///")[2])
+    connection = await connected(ledger_url)
+    try:
+        states = await connection.fetch("SELECT state FROM pg_stat_activity WHERE datname = current_database()")
+    finally:
+        await connection.close()
+    return any((row["state"] or "").startswith("idle in transaction") for row in states)
+
+
+def _is_locked(file: str) -> bool:
+    with closing(sqlite3.connect(file, isolation_level=None, timeout=0.1)) as other:
+        try:
+            other.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        other.execute("ROLLBACK")
+        return False
 
 
 async def test_two_consumers_that_are_killed_in_turn_hand_the_lane_over_in_order(broker: Broker, names: Names) -> None:

@@ -42,7 +42,9 @@ async def slow_link(broker: Broker) -> AsyncIterator[Proxy]:
 async def test_a_link_that_is_cut_again_and_again_costs_time_and_repeats_nothing(
     broker: Broker, names: Names, link: Proxy
 ) -> None:
-    """Cut in the middle of deliveries, POSTs, confirms and acknowledgements."""
+    """Cut in the middle of deliveries, POSTs, confirms and acknowledgements. An acknowledgement may be lost with the
+    link: then only what has no message_id is in doubt, for nobody can tell it from a second order.
+    """
     async with scene(broker.url, names, seed=31) as play:
         consumer = await play.consumer(url=through(link, broker.url))
         intents = make_intents(play.rng, 400, connectors=CONNECTORS)
@@ -56,7 +58,7 @@ async def test_a_link_that_is_cut_again_and_again_costs_time_and_repeats_nothing
             await _consumes_again(play)
         account = await play.account()
         assert len(consumer.events("broker.lane_lost")) >= 6
-        account.check(doubts_max=sum(intent.message_id is None for intent in intents) // 4)
+        account.check(doubts_max=sum(intent.message_id is None for intent in intents))
         assert set(account.in_doubt) <= {"no message_id, came again"}, account.table()
 
 
@@ -76,7 +78,6 @@ async def test_a_link_on_which_nothing_moves_any_more_is_noticed_and_left(
         await link.cut()
         link.heal()
         account = await play.account()
-        # All that was prefetched may have been POSTed and acknowledged into the void before that was noticed.
         account.check(doubts_max=sum(intent.message_id is None for intent in intents))
         assert set(account.in_doubt) <= {"no message_id, came again"}, account.table()
 

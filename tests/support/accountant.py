@@ -252,9 +252,10 @@ class _Group:
     @property
     def vague(self) -> int:
         """Letters in doubt that do not say of which connector, which action, and why nobody can know."""
-        connector, action = self.intents[0].connector, self.intents[0].fields["action"]
+        first = self.intents[0]
+        connector, action, has_id = first.connector, first.fields["action"], first.message_id is not None
         good = [
-            (letter.connector, letter.action) == (connector, action) and _says_why(letter.detail)
+            (letter.connector, letter.action) == (connector, action) and _says_why(letter.detail, has_id=has_id)
             for letter in self.letters
             if letter.reason == IN_DOUBT
         ]
@@ -324,9 +325,9 @@ def _letter(message: Message) -> Letter:
     )
 
 
-def _says_why(detail: str) -> bool:
+def _says_why(detail: str, *, has_id: bool) -> bool:
     _, colon, why = detail.partition("can't be known: ")
-    return bool(colon and why) or ("no message_id" in detail and "may be that one" in detail)
+    return bool(colon and why) or (not has_id and "no message_id" in detail and "may be that one" in detail)
 
 
 def _kind(detail: str) -> str:

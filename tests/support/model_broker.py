@@ -120,6 +120,7 @@ class Channel:
         self._broker.acks_under_way -= 1
         if self.closed:
             return
+        assert tag in self.unacked, f"{what}: twice"
         del self.unacked[tag]
         assert self.queue is not None
         self._broker.pump(self.queue)

@@ -227,11 +227,13 @@ class ModelPublisher:
         what = f"publish of {_shown(body)} to {exchange or routing_key}"
         lost = await self._process.gate(f"{what}: about to be sent", AT_A_PUBLISH)
         if lost:
+            await self._process.gate(f"{what}: given up")
             raise Unconfirmed("lost on its way", None)
         self._world.broker.publish(exchange, routing_key, body, properties)
         lost = await self._process.gate(f"{what}: arrived", AT_AN_ARRIVAL)
         await asyncio.sleep(CONFIRM_S)
         if lost:
+            await self._process.gate(f"{what}: given up")
             raise Unconfirmed("its confirm was lost", None)
         await self._process.gate(f"{what}: confirmed")
 
