@@ -9,6 +9,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from typing import Any
 
 import structlog
@@ -28,6 +29,7 @@ from signalq.version import __version__
 # Intents that fall due within the same second and wait here for their moment; more wait on the broker.
 DUE_WINDOW = 5_000
 CRASH_PAUSE_S = 0.2
+CRASH_PAUSE_MAX_S = 5.0
 CLOSE_S = 2.0
 
 Handler = Callable[[Delivery, Slot], Coroutine[Any, Any, None]]
@@ -163,17 +165,23 @@ class Service:
         self._slots.start(delivery.session, lambda slot: self._guarded(handler, delivery, slot), "message")
 
     async def _guarded(self, handler: Handler, delivery: Delivery, slot: Slot) -> None:
-        """The one place that catches whatever a handler did not foresee; it never acknowledges."""
-        for crashes in range(1, self._settings.delivery.crashes_max + 1):
+        """The one place that catches whatever a handler did not foresee; it never acknowledges. Giving a message up
+        can fail as well: it is tried again as long as the message is ours.
+        """
+        for crashes in count(1):
             try:
-                await handler(delivery, slot)
+                if crashes <= self._settings.delivery.crashes_max:
+                    await handler(delivery, slot)
+                else:
+                    await self._pipeline.give_up(delivery, slot)
             except Exception:
                 message_id = delivery.message.properties.message_id
                 log.exception("intent.handling_failed", crashes=crashes, message_id=message_id)
-                await asyncio.sleep(backoff_s(crashes, base_s=CRASH_PAUSE_S, max_s=1.0, fraction=1.0))
             else:
                 return
-        await self._pipeline.give_up(delivery, slot)
+            if slot.withdrawn:
+                return
+            await asyncio.sleep(backoff_s(crashes, base_s=CRASH_PAUSE_S, max_s=CRASH_PAUSE_MAX_S, fraction=1.0))
 
     def _lost(self, session: Session) -> None:
         """Its messages will be delivered again: let go of those that only wait, finish the others."""
