@@ -6,6 +6,8 @@ import asyncio
 import sqlite3
 from contextlib import closing
 
+import pytest
+
 from signalq.names import Names
 from tests.support.broker import Broker
 from tests.support.consumer import Consumer
@@ -51,6 +53,7 @@ async def test_a_consumer_killed_while_it_starts_leaves_nothing_behind(broker: B
         account.check(doubts_max=150)
 
 
+@pytest.mark.long
 async def test_a_frozen_consumer_is_replaced_and_after_it_thaws_repeats_nothing(
     broker: Broker, names: Names, any_ledger: str | None
 ) -> None:
@@ -73,6 +76,7 @@ async def test_a_frozen_consumer_is_replaced_and_after_it_thaws_repeats_nothing(
         account.check(doubts_max=CONNECTORS + without_id)
 
 
+@pytest.mark.long
 async def test_a_consumer_frozen_in_mid_transaction_does_not_keep_the_lane_from_the_next(
     broker: Broker, names: Names, postgres_url: str
 ) -> None:
@@ -92,6 +96,7 @@ async def test_a_consumer_frozen_in_mid_transaction_does_not_keep_the_lane_from_
         account.check(doubts_max=CONNECTORS + sum(intent.message_id is None for intent in intents))
 
 
+@pytest.mark.long
 async def test_a_consumer_frozen_with_the_lock_of_its_file_stops_the_next_until_it_is_killed(
     broker: Broker, names: Names
 ) -> None:
@@ -147,6 +152,7 @@ def _is_locked(file: str) -> bool:
         return False
 
 
+@pytest.mark.long
 async def test_two_consumers_that_are_killed_in_turn_hand_the_lane_over_in_order(broker: Broker, names: Names) -> None:
     """There is always one standing by; each kill makes it the active one."""
     async with scene(broker.url, names, seed=14) as play:

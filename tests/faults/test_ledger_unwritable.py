@@ -59,6 +59,7 @@ async def test_when_the_ledgers_file_can_grow_no_more_no_post_begins(broker: Bro
         (await play.account()).check(doubts_max=0)
 
 
+@pytest.mark.long
 async def test_when_the_ledgers_disk_is_full_no_post_begins(broker: Broker, names: Names, small_disk: Path) -> None:
     """A real file system without a free byte; then somebody makes room."""
     url = f"sqlite+aiosqlite:///{small_disk / 'ledger.db'}"
@@ -74,6 +75,7 @@ async def test_when_the_ledgers_disk_is_full_no_post_begins(broker: Broker, name
         (await play.account()).check(doubts_max=0)
 
 
+@pytest.mark.long
 async def test_a_consumer_killed_while_its_disk_is_full_loses_nothing(
     broker: Broker, names: Names, small_disk: Path
 ) -> None:
@@ -106,6 +108,7 @@ async def test_while_postgresql_takes_no_writes_no_post_begins(broker: Broker, n
         (await play.account()).check(doubts_max=0)
 
 
+@pytest.mark.long
 async def test_a_postgresql_that_ends_every_session_under_load_costs_nothing(
     broker: Broker, names: Names, postgres_url: str
 ) -> None:
@@ -121,6 +124,7 @@ async def test_a_postgresql_that_ends_every_session_under_load_costs_nothing(
         (await play.account()).check(doubts_max=0)
 
 
+@pytest.mark.long
 async def test_a_postgresql_that_is_killed_under_load_costs_nothing(
     broker: Broker, names: Names, mortal_postgres: PrivatePostgres
 ) -> None:

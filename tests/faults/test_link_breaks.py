@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 from yarl import URL
 
@@ -62,6 +63,7 @@ async def test_a_link_that_is_cut_again_and_again_costs_time_and_repeats_nothing
         assert set(account.in_doubt) <= {"no message_id, came again"}, account.table()
 
 
+@pytest.mark.long
 async def test_a_link_on_which_nothing_moves_any_more_is_noticed_and_left(
     broker: Broker, names: Names, link: Proxy
 ) -> None:
@@ -82,6 +84,7 @@ async def test_a_link_on_which_nothing_moves_any_more_is_noticed_and_left(
         assert set(account.in_doubt) <= {"no message_id, came again"}, account.table()
 
 
+@pytest.mark.long
 async def test_over_a_slow_link_everything_arrives_once_and_in_order(
     broker: Broker, names: Names, slow_link: Proxy
 ) -> None:

@@ -130,6 +130,7 @@ async def test_throttled_and_turned_away_orders_keep_their_place(broker: Broker,
         assert account.dead["rejected"] == sum(post.meaning == "refused" for post in play.accountant.posts)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [55, 56])
 async def test_a_consumer_killed_while_the_webhook_misbehaves_repeats_only_what_is_safe(
     broker: Broker, names: Names, seed: int
