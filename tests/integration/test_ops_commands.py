@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -76,8 +77,19 @@ def environment(broker: Broker, prefix: str, monkeypatch: pytest.MonkeyPatch) ->
 async def start(*arguments: str) -> asyncio.subprocess.Process:
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "ops", *arguments, cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, env=dict(os.environ)
+        *(sys.executable, "-m", "ops", *arguments),
+        cwd=ROOT,
+        stdin=pipe,
+        stdout=pipe,
+        stderr=pipe,
+        env=dict(os.environ),
+        # Whoever runs the tests in the background of a shell ignores SIGINT, and would hand that down.
+        preexec_fn=_heed_sigint,
     )
+
+
+def _heed_sigint() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture
