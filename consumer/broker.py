@@ -299,8 +299,17 @@ class Lane:
             self._activation = asyncio.create_task(work, name=f"activate {self.queue}")
 
     async def _activate(self, session: Session, ledger: Ledger) -> None:
-        """The first delivery says that we are the lane's active consumer: take its epoch, then go on in order."""
+        """The first delivery says that we are the lane's active consumer: take its epoch, then go on in order.
+
+        Between the two we may have stood still, and been replaced. The broker's answer afterwards says that our
+        session lives, and so that nobody was active between.
+        """
         epoch = await ledger.open_lane(self.queue)
+        try:
+            async with asyncio.timeout(WATCHDOG_ANSWER_S):
+                await queue_depth(await self._link.connection(), self.queue)
+        except (BrokerError, TimeoutError):
+            session.lose("the broker did not answer after the lane was taken")
         # Since we joined we keep the lane alive ourselves: what counts is how we found it.
         session.epoch = replace(epoch, alive_before_ms=session.nobody_since_ms) if session.found_alone else epoch
         if self._draining or session.lost.is_set():
