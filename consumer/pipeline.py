@@ -25,7 +25,7 @@ from consumer.clock import Clock
 from consumer.delays import backoff_s, park_seconds
 from consumer.due import DueTimes
 from consumer.history import Attempt, History
-from consumer.ledger import Conflict, Epoch, Fenced, Known, Ledger
+from consumer.ledger import CLAIM_MS_MAX, Conflict, Epoch, Fenced, Known, Ledger
 from consumer.order import Order, Unreadable, read
 from consumer.rules import DeadLetter, Deliver, Disposition, Done, Drop, Park, Retry, Wait
 from consumer.settings import Settings
@@ -199,11 +199,12 @@ class Pipeline:
 
     async def _attempt(self, delivery: Delivery, known: Known, turn: Turn) -> tuple[Known, rules.After]:
         """Claim, POST, record: the claim is known before the first byte goes out, the outcome before anything else."""
-        order, before = known.order, known.history
-        known = await self._ledger.save(order, known.history.claimed(self._clock.now_ms()), _epoch(delivery))
+        order, before, asked_ms = known.order, known.history, self._clock.now_ms()
+        known = await self._ledger.save(order, known.history.claimed(asked_ms), _epoch(delivery))
         self._observe_start(order, known.history)
-        if rules.too_late(order, before, self._clock.now_ms()):
-            attempt = Attempt("not taken", sent=False, why="the ledger could not be written in time")
+        now_ms = self._clock.now_ms()
+        if now_ms - asked_ms > CLAIM_MS_MAX or rules.too_late(order, before, now_ms):
+            attempt = Attempt("not taken", sent=False, why="its claim took too long")
         else:
             attempt = await self._webhook.post(order)
         concluded = known.history.concluded(attempt, was_in_doubt=before.in_doubt)

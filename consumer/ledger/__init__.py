@@ -13,6 +13,10 @@ from typing import Protocol
 from consumer.history import History
 from consumer.order import Order
 
+# A claim that we asked for longer ago than this is not POSTed: the process may have been frozen meanwhile (a suspended
+# machine, for an hour), its lease run out, and another consumer may have dealt with the intent.
+CLAIM_MS_MAX = 2_500
+
 
 @dataclass(frozen=True, slots=True)
 class Epoch:

@@ -21,7 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from consumer.delays import backoff_s
 from consumer.history import History
-from consumer.ledger import Conflict, Epoch, Fenced, Known, statements
+from consumer.ledger import CLAIM_MS_MAX, Conflict, Epoch, Fenced, Known, statements
 from consumer.ledger.database import clock_ms, database_at, is_hopeless
 from consumer.ledger.migrate import migrate
 from consumer.ledger.schema import identity
@@ -30,7 +30,7 @@ from signalq.amqp.ledger_mark import LedgerMark
 from signalq.errors import SettingsError
 
 # A claim is somebody else's business for so long after the last sign of life of who made it.
-LEASE_MS = 3_000
+LEASE_MS = CLAIM_MS_MAX + 500
 ALIVE_PERIOD_S = 1.0
 PRUNE_PERIOD_S = 60.0
 PRUNE_ROWS_MAX = 500
@@ -72,6 +72,8 @@ class SqlLedger:
         self._owner = uuid.uuid4().hex
         self._holds = Holds()
         self._lanes: set[str] = set()
+        # The intents that messages in our hands may have claimed, by the messages' receipts.
+        self._claims: dict[str, Order] = {}
         self._waiting: list[tuple[Work, asyncio.Future[Any]]] = []
         self._something_waits = asyncio.Event()
         self._database = database_at(url, create=True)
@@ -129,8 +131,11 @@ class SqlLedger:
         return await self._ask(work)
 
     def release(self, order: Order) -> None:
-        """See Ledger."""
+        """See Ledger. A claim that was not concluded is nobody's business any more: its lease ends."""
         self._holds.release(order)
+        claimed = self._claims.pop(order.receipt, None)
+        if claimed is not None:
+            self._enqueue(lambda now: statements.end_lease(now.connection, claimed, self._owner))
 
     async def save(self, order: Order, history: History, epoch: Epoch | None = None) -> Known:
         """See Ledger."""
@@ -143,16 +148,23 @@ class SqlLedger:
 
         if epoch is not None:
             self._holds.hold(order, epoch)
+        if history.status == "sending":
+            self._claims[order.receipt] = order
         refused = await self._ask(work)
         if refused is not None:
             raise refused
+        if history.status != "sending":
+            self._claims.pop(order.receipt, None)
         return Known(order, replace(history, version=history.version + 1))
 
     async def _ask(self, work: Callable[[Transaction], T]) -> T:
+        return await self._enqueue(work)
+
+    def _enqueue(self, work: Callable[[Transaction], T]) -> asyncio.Future[T]:
         answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append((work, answer))
         self._something_waits.set()
-        return await answer
+        return answer
 
     async def _write(self) -> None:
         """The one writer: take what waits, commit it as one, answer; forever."""

@@ -253,6 +253,20 @@ def keep_alive(connection: Connection, now_ms: int, joined: list[str], owner: st
     )
 
 
+def end_lease(connection: Connection, order: Order, owner: str) -> None:
+    """Nobody is POSTing the order, whatever its claim says; whether it was POSTed stays in doubt."""
+    connection.execute(
+        update(intents)
+        .where(
+            intents.c.strategy == _storable(order.strategy),
+            intents.c.intent_id == _storable(order.intent_id),
+            intents.c.owner == owner,
+            intents.c.status == "sending",
+        )
+        .values(owner=None, lease_until_ms=None)
+    )
+
+
 def prune(connection: Connection, now_ms: int, retention_ms: int, rows_max: int) -> int:
     """Forget at most `rows_max` of what ended before the retention; never what has not ended."""
     old = (

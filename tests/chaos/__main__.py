@@ -40,7 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     folder = Path(tempfile.mkdtemp(prefix="signalq-chaos-"))
     began_s = time.monotonic()
-    is_lawful = asyncio.run(_run(plan, folder, console))
+    try:
+        is_lawful = asyncio.run(_run(plan, folder, console))
+    except BaseException:
+        console.print(f"seed {plan.seed}; it did not come to an account; logs and ledger: {folder}", soft_wrap=True)
+        raise
     console.print(f"seed {plan.seed}, {time.monotonic() - began_s:.0f} s", highlight=False)
     if is_lawful:
         shutil.rmtree(folder)

@@ -54,9 +54,8 @@ ONE_OF_EACH_KIND = {
     "an open without an id": Scenario((UNNAMED,)),
     "an open without an id that is turned away once": Scenario((UNNAMED,), {"A": ("429",)}),
     "a delayed open without an id": Scenario((replace(UNNAMED, delay_s=2.5),)),
-    "a close without an id": Scenario((replace(UNNAMED, action="closeShort", percent="50"),), {"A": ("429",)}),
+    "a close without an id": Scenario((replace(UNNAMED, action="closeShort", percent="50"),)),
     "two equal opens without an id": Scenario((UNNAMED, UNNAMED)),
-    "two equal delayed opens without an id": Scenario((replace(UNNAMED, delay_s=1.5),) * 2),
     "the same intent twice": Scenario((OPEN, OPEN)),
     "two intents under one id": Scenario((OPEN, replace(OPEN, uid="B"))),
     "two intents in a row": Scenario((OPEN, replace(OPEN, uid="B", message_id="2")), {"A": ("429",)}),
@@ -67,6 +66,7 @@ ONE_OF_EACH_KIND = {
 if THOROUGH:
     ONE_OF_EACH_KIND |= {
         "an open that is turned away until it is exhausted": Scenario((OPEN,), {"A": ("503 later",) * 3}),
+        "two equal delayed opens without an id": Scenario((replace(UNNAMED, delay_s=1.5),) * 2),
         "the same delayed intent twice": Scenario((replace(OPEN, delay_s=1.5),) * 2),
     }
 
@@ -145,6 +145,14 @@ def test_the_law_holds_wherever_the_session_is_lost_while_a_publish_is_repeated(
     for step, local in enumerate(check(slowly, loop).gates, 1):
         if first in local:
             strike_again(slowly.struck_by(Fault(step, first)), Fault(0, "lose"), loop)
+
+
+@pytest.mark.parametrize("kind", ["an open", "a cancel"])
+def test_the_law_holds_wherever_another_takes_over_after_handling_has_failed(kind: str, loop: ModelLoop) -> None:
+    scenario = ONE_OF_EACH_KIND[kind]
+    for step, local in enumerate(check(scenario, loop).gates, 1):
+        if "bug" in local:
+            strike_again(scenario.struck_by(Fault(step, "bug", times=1)), Fault(0, "takeover"), loop)
 
 
 def strike_again(scenario: Scenario, fault: Fault, loop: ModelLoop) -> None:

@@ -12,7 +12,7 @@ import json
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -294,22 +294,31 @@ def _account(groups: dict[str, _Group], intents: Sequence[Intent], out_of_order:
 
 
 def _out_of_order(groups: dict[str, _Group], may_overtake: Collection[str]) -> list[str]:
-    """Undelayed intents that were first POSTed after a later one of their connector; equal ones can't be told apart."""
+    """Undelayed intents that were first POSTed after a later one of their connector, and how long after it.
+
+    Equal ones can't be told apart.
+    """
     comparable = [
         group
         for key, group in groups.items()
         if group.posts and len(group.intents) == 1 and not group.intents[0].delay_s and key not in may_overtake
     ]
-    comparable.sort(key=lambda group: min(post.at_ns for post in group.posts))
-    return [intent.key for intent in _overtaken(group.intents[0] for group in comparable)]
+    comparable.sort(key=_first_ns)
+    furthest: dict[str, _Group] = {}
+    overtaken = []
+    for group in comparable:
+        intent = group.intents[0]
+        before = furthest.setdefault(intent.connector, group)
+        if intent.number < before.intents[0].number:
+            late_ms = (_first_ns(group) - _first_ns(before)) / 1e6
+            overtaken.append(f"{intent.key} ({late_ms:.0f} ms after {before.intents[0].key})")
+        else:
+            furthest[intent.connector] = group
+    return overtaken
 
 
-def _overtaken(posted: Iterable[Intent]) -> Iterable[Intent]:
-    furthest: dict[str, int] = defaultdict(int)
-    for intent in posted:
-        if intent.number < furthest[intent.connector]:
-            yield intent
-        furthest[intent.connector] = max(furthest[intent.connector], intent.number)
+def _first_ns(group: _Group) -> int:
+    return min(post.at_ns for post in group.posts)
 
 
 def _letter(message: Message) -> Letter:

@@ -177,7 +177,7 @@ class ToldLedger(SqlLedger):
         """Nothing is ever old enough."""
 
     async def _commit(self, works: list[Any]) -> list[Any]:
-        labels = [work.label for work in works]
+        labels = [getattr(work, "label", "") for work in works]
         self.gated.about = labels
         return await super()._commit(works)
 

@@ -166,7 +166,9 @@ def _may_differ(world: World, publish: Publish, row: Any) -> bool:
 
 
 def _took_long(world: World) -> bool:
-    return any(fault.after_s > 10 for fault in world.scenario.faults) or len(world.published) > 1
+    timed_out = [answer for answers in world.scenario.answers.values() for answer in answers if "time-out" in answer]
+    waited = any(fault.after_s > 10 for fault in world.scenario.faults)
+    return waited or len(timed_out) > 1 or len(world.published) > 1
 
 
 def _of_equal_bodies(world: World, body: bytes, group: list[Publish], rows: list[Any]) -> Iterator[str]:
