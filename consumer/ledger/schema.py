@@ -34,6 +34,8 @@ RowNumber = BigInteger().with_variant(Integer, "sqlite")
 # The 255 bytes of an AMQP short string, each of them shown as \xff where they are no UTF-8 (or \x00).
 FOREIGN_CHARACTERS_MAX = 1020
 
+PENDING = text("due_ms IS NOT NULL AND status IN ('received', 'scheduled')")
+
 # One row: who this ledger is. The broker remembers it, so that no consumer comes with another.
 identity = Table(
     "ledger",
@@ -86,6 +88,8 @@ intents = Table(
     Column("ended_ms", BigInteger),
     Column("owner", String(64)),
     Column("lease_until_ms", BigInteger),
+    # When the present generation began, of an intent that was replayed: its deadline counts from here.
+    Column("replayed_ms", BigInteger),
     UniqueConstraint("strategy", "intent_id"),
     # Intents without a message_id are told by their bytes.
     Index(
@@ -103,4 +107,24 @@ intents = Table(
         sqlite_where=text("status = 'sending'"),
         postgresql_where=text("status = 'sending'"),
     ),
+    # The schedule: what is delayed and was not claimed yet.
+    Index("ix_intents_pending", "connector", "due_ms", sqlite_where=PENDING, postgresql_where=PENDING),
+)
+
+# What happened to an intent beyond its first receipt and its ending: its attempts, its cancellation, its replays.
+steps = Table(
+    "steps",
+    metadata,
+    Column("number", RowNumber, primary_key=True, autoincrement=True),
+    # intents.number
+    Column("intent", BigInteger, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("what", String(16), nullable=False),
+    Column("certainty", String(16)),
+    Column("http_status", Integer),
+    Column("duration_ms", Integer),
+    # A sentence without any foreign text.
+    Column("detail", Text),
+    Index("ix_steps_intent", "intent"),
 )

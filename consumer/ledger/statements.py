@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from consumer.history import ENDINGS, History
 from consumer.ledger import Epoch, Known
-from consumer.ledger.schema import intents, lanes
+from consumer.ledger.schema import intents, lanes, steps
 from consumer.order import Order
 from signalq.envelope import Creation
 
@@ -276,4 +276,5 @@ def prune(connection: Connection, now_ms: int, retention_ms: int, rows_max: int)
         .limit(rows_max)
         .scalar_subquery()
     )
+    connection.execute(steps.delete().where(steps.c.intent.in_(old)))
     return connection.execute(intents.delete().where(intents.c.number.in_(old))).rowcount
