@@ -12,7 +12,6 @@ import structlog
 
 from consumer.broker import Dispositions, Link
 from consumer.clock import Clock
-from consumer.due import DueTimes
 from consumer.ledger import Ledger
 from consumer.ledger.sql import SqlLedger
 from consumer.pipeline import Pipeline
@@ -53,7 +52,6 @@ async def _run(settings: Settings, make_ledger: LedgerMaker) -> None:
     jitter = random.SystemRandom().random
     metrics = Metrics(settings.connectors)
     dispositions = Dispositions(settings, names, jitter)
-    due_times = DueTimes(clock)
     timeouts = Timeouts(connect_s=settings.webhook.connect_timeout_s, total_s=settings.webhook.timeout_s)
     async with (
         make_ledger(settings, metrics) as ledger,
@@ -64,7 +62,6 @@ async def _run(settings: Settings, make_ledger: LedgerMaker) -> None:
             ledger=ledger,
             webhook=webhook,
             dispositions=dispositions,
-            due_times=due_times,
             metrics=metrics,
             clock=clock,
             jitter=jitter,
@@ -74,7 +71,6 @@ async def _run(settings: Settings, make_ledger: LedgerMaker) -> None:
             link=Link(settings, Topology(names), ledger),
             dispositions=dispositions,
             pipeline=pipeline,
-            due_times=due_times,
             ledger=ledger,
             metrics=metrics,
             jitter=jitter,

@@ -7,6 +7,9 @@ from signalq.names import LADDER_MAX_S
 # The ladder is up to 50 ms late by itself (measured: p99 44 ms over hops of 1 to 12 s), so it gets that much less to
 # hold; the rest, up to a second and this, is waited out by the consumer's own clock.
 LADDER_SLACK_MS = 100
+# How long before its due time an intent goes into its lane: the way there is over by then (p99 of the hop through a
+# quorum queue, measured under load), and in the lane it waits for its moment without holding anybody up.
+LANE_LEAD_MS = 25
 
 
 def park_seconds(due_ms: int, now_ms: int) -> int:

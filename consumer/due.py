@@ -9,47 +9,61 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from contextlib import suppress
 from itertools import count
 
 from consumer.clock import Clock
+from consumer.delays import park_seconds
 
 # What a new session brings first may be a backlog: it is let go once nothing more of it has come for this long. Longer
 # than a gap between two deliveries, shorter than the time (0.1 s) by which the ladder hands back before the due time.
 QUIET_S = 0.03
 BACKLOG_MAX_S = 3.0
+# Where all places are taken, sooner ones may wait behind those who have them: this part of the places is made free,
+# by those who are due last, unless that is so soon that they would come back late.
+MAKE_ROOM_PART = 8
+MAKE_ROOM_MS_MIN = 250
+
+Entry = tuple[int, int, int, asyncio.Future[bool]]
 
 
 class DueTimes:
-    """A heap of moments and one task that waits for the nearest; run it as a task of the service."""
+    """Moments, nearest first, and one timer for the nearest of them; close it at the end.
 
-    def __init__(self, clock: Clock) -> None:
+    `places_max` bounds how many wait here: when all places are taken, those who are due last have to leave.
+    """
+
+    def __init__(self, clock: Clock, *, places_max: int) -> None:
         self._clock = clock
-        self._heap: list[tuple[int, int, int, asyncio.Future[None]]] = []
+        self._places_max = places_max
+        self._heap: list[Entry] = []
         self._sequence = count()
         self._session: object = None
         self._began_s = self._last_s = float("-inf")
-        self._sooner = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
 
-    async def wait_until(self, due_ms: int, *, rank: int = 0, session: object = None) -> None:
-        """Return at `due_ms` or right after; among equal times by `rank`, then first come, first served.
+    def __len__(self) -> int:
+        return len(self._heap)
 
-        What is overdue when a `session` begins leaves in the same order.
+    async def wait_until(self, at_ms: int, *, rank: int = 0, session: object = None) -> bool:
+        """Return True at `at_ms` or right after; among equal times by `rank`, then first come, first served.
+
+        False before that, for one that can't stay: its place is needed for sooner ones, or the clock was set back and
+        it is not the last second any more. What is overdue when a `session` begins leaves in the same order.
         """
         self._note_arrival(session)
-        moment = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._heap, (due_ms, rank, next(self._sequence), moment))
-        if self._heap[0][-1] is moment:
-            self._sooner.set()
-        await moment
+        moment: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        entry = (at_ms, rank, next(self._sequence), moment)
+        heapq.heappush(self._heap, entry)
+        if len(self._heap) >= self._places_max:
+            self._make_room()
+        if self._heap and self._heap[0] is entry:
+            self._look()
+        return await moment
 
-    async def run(self) -> None:
-        """Wake the waiters, forever."""
-        while True:
-            self._sooner.clear()
-            wait_s = self._quiet_in_s() or self._wake_due()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._sooner.wait(), wait_s)
+    def close(self) -> None:
+        """Wake nobody any more."""
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _note_arrival(self, session: object) -> None:
         now_s = time.monotonic()
@@ -62,11 +76,37 @@ class DueTimes:
         """Seconds until the backlog of the session will be in, if nothing more of it comes; 0 once it is."""
         return max(0.0, min(self._last_s + QUIET_S, self._began_s + BACKLOG_MAX_S) - time.monotonic())
 
-    def _wake_due(self) -> float | None:
+    def _look(self) -> None:
+        """Let go of whose time has come, and set the timer for the next look."""
+        self.close()
+        wait_s = self._quiet_in_s() or self._let_go()
+        self._timer = asyncio.get_running_loop().call_later(wait_s, self._look) if wait_s is not None else None
+
+    def _let_go(self) -> float | None:
         """Let go of what is due; return the seconds until the clock has to be looked at again, None for no need."""
         now_ms = self._clock.now_ms()
         while self._heap and (self._heap[0][0] <= now_ms or self._heap[0][-1].done()):
-            *_, moment = heapq.heappop(self._heap)
+            at_ms, *_, moment = heapq.heappop(self._heap)
             if not moment.done():
-                moment.set_result(None)
+                moment.set_result(at_ms <= now_ms)
+        if self._heap and park_seconds(self._heap[0][0], now_ms) > 0:
+            self._send_away(list(self._heap))  # the clock was set back
         return self._clock.slice_until(self._heap[0][0]) if self._heap else None
+
+    def _make_room(self) -> None:
+        """Send away those who are due last; first of all those who have left already (their session was lost)."""
+        self._keep([entry for entry in self._heap if not entry[-1].done()])
+        if len(self._heap) >= self._places_max:
+            last = heapq.nlargest(max(1, self._places_max // MAKE_ROOM_PART), self._heap)
+            soon_ms = self._clock.now_ms() + MAKE_ROOM_MS_MIN
+            self._send_away([entry for entry in last if entry[0] > soon_ms])
+
+    def _send_away(self, entries: list[Entry]) -> None:
+        for *_, moment in entries:
+            if not moment.done():
+                moment.set_result(False)
+        self._keep([entry for entry in self._heap if not entry[-1].done()])
+
+    def _keep(self, entries: list[Entry]) -> None:
+        heapq.heapify(entries)
+        self._heap = entries

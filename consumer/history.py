@@ -103,6 +103,10 @@ class History:
         """About to be dead-lettered: the letter may or may not be in the queue."""
         return replace(self, status="dying", reason=reason, detail=detail)
 
+    def canceled(self) -> Self:
+        """Canceled while it waited for its due time."""
+        return replace(self, status="canceled", version=self.version + 1)
+
     def dead(self) -> Self:
         """The broker has confirmed the dead letter."""
         return replace(self, status="dead")

@@ -78,6 +78,8 @@ class Order:
     park_rank: int = 0
     # It came in before its due time, by what its message says: it has no turn, whatever the ledger says of that time.
     came_early: bool = False
+    # The ledger's first record of the intent was made for this very message.
+    recorded: bool = False
 
     @property
     def connector(self) -> str:
@@ -95,6 +97,11 @@ class Order:
         return self.is_due and not self.redelivered and not self.handed_back
 
     @property
+    def is_copy(self) -> bool:
+        """Whether it may be the very message that the ledger knows its intent by, and not a producer's second one."""
+        return self.redelivered or self.handed_back or self.recorded or self.message_id is None
+
+    @property
     def age_from_ms(self) -> int:
         """Where its age begins: its creation, or its due time if it is delayed."""
         return self.due_ms if self.due_ms is not None else self.creation.age_ms
@@ -108,6 +115,16 @@ class Order:
         """The same order under the identity and the creation time that the ledger keeps for it."""
         due_ms = created.delay_ms + self.intent.delay_ms if self.intent.delay_ms else None
         return replace(self, intent_id=intent_id, creation=created, due_ms=due_ms, came_early=not self.is_due)
+
+    def is_canceled_by(self, other: Order) -> bool:
+        """Whether a `cancel` or `cancelAll` means this one: of its connector, created before it."""
+        if self.connector != other.connector or self.creation.age_ms > other.creation.delay_ms:
+            return False
+        return other.intent.kind == "cancelAll" or self.intent.client_order_id == other.intent.client_order_id
+
+    def fallen_due(self, now_ms: int) -> Order:
+        """The same order, after it was waited for: it takes its turn as if it came in now."""
+        return replace(self, received_ms=now_ms, came_early=False)
 
     def body_to_post(self) -> bytes:
         """What goes out, token and all."""

@@ -11,7 +11,7 @@ die after each step is in docs/delivery-semantics.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,10 +22,11 @@ import structlog
 from consumer import rules
 from consumer.broker import Delivery, Dispositions
 from consumer.clock import Clock
-from consumer.delays import backoff_s, park_seconds
+from consumer.delays import LANE_LEAD_MS, backoff_s, park_seconds
 from consumer.due import DueTimes
 from consumer.history import Attempt, History
 from consumer.ledger import CLAIM_MS_MAX, Conflict, Epoch, Fenced, Known, Ledger
+from consumer.ledger.schedule import Pending
 from consumer.order import Order, Unreadable, read
 from consumer.rules import DeadLetter, Deliver, Disposition, Done, Drop, Park, Retry, Wait
 from consumer.settings import Settings
@@ -37,6 +38,8 @@ from signalq import names
 from signalq.envelope import republish_properties
 
 WARNED_STRATEGIES_MAX = 1000
+# Intents that fall due within the same second and wait here for their moment; more wait on the broker.
+DUE_WINDOW = 10_000
 
 log = structlog.get_logger()
 
@@ -51,7 +54,6 @@ class Pipeline:
         ledger: Ledger,
         webhook: Webhook,
         dispositions: Dispositions,
-        due_times: DueTimes,
         metrics: Metrics,
         clock: Clock,
         jitter: Callable[[], float],
@@ -60,7 +62,9 @@ class Pipeline:
         self._ledger = ledger
         self._webhook = webhook
         self._dispositions = dispositions
-        self._due_times = due_times
+        # What the ladder handed back, for up to its last second; and, in the lanes, for the last LANE_LEAD_MS of it.
+        self._due_soon = DueTimes(clock, places_max=DUE_WINDOW)
+        self._due_now = DueTimes(clock, places_max=DUE_WINDOW)
         self._metrics = metrics
         self._clock = clock
         self._jitter = jitter
@@ -77,13 +81,19 @@ class Pipeline:
                 await self._bury_unreadable(delivery, order)
             return
         order = self._ranked(order)
-        async with self._turn(order) as turn:
-            try:
-                await self._deliver(delivery, order, turn, slot)
-            except Fenced:
-                delivery.session.lose("another consumer has become the active one")
-            finally:
-                self._ledger.release(order)
+        try:
+            order, known = await self._at_its_time(delivery, order)
+            async with self._turn(order) as turn:
+                await self._deliver(delivery, order, known, turn, slot)
+        except Fenced:
+            delivery.session.lose("another consumer has become the active one")
+        finally:
+            self._ledger.release(order)
+
+    def close(self) -> None:
+        """Nothing is waited for any more."""
+        self._due_soon.close()
+        self._due_now.close()
 
     async def give_up(self, delivery: Delivery, slot: Slot) -> None:
         """A message whose handling failed unexpectedly `delivery.crashes_max` times: nobody can deliver it."""
@@ -107,7 +117,9 @@ class Pipeline:
             self._ledger.release(order)
 
     async def handle_due(self, delivery: Delivery, slot: Slot) -> None:
-        """A message that the ladder handed back: hold it for its last second, then give it to its lane."""
+        """A message that the ladder handed back: park it for what is left, or hold it for its last second; then give
+        it to its lane, just before it is due.
+        """
         order = self._read(delivery)
         if isinstance(order, Unreadable):
             with slot.busy():
@@ -116,12 +128,14 @@ class Pipeline:
         due_ms = order.due_ms or 0
         message = delivery.message
         properties = republish_properties(message.properties, _marks(order), order.intent_id)
-        if park_seconds(due_ms, self._clock.now_ms()) > 0:  # a clock was set back: not yet
+        held = park_seconds(due_ms, self._clock.now_ms()) == 0 and await self._due_soon.wait_until(
+            due_ms - LANE_LEAD_MS, rank=order.park_rank, session=delivery.session
+        )
+        if not held:
             with slot.busy():
                 await self._dispositions.park(due_ms, self._clock.now_ms, message.body, properties)
                 await self._dispositions.ack(delivery)
             return
-        await self._due_times.wait_until(due_ms, rank=order.park_rank, session=delivery.session)
         with slot.busy():
             await self._dispositions.hand_to_lane(order.connector, message.body, properties)
             await self._dispositions.ack(delivery)
@@ -145,7 +159,7 @@ class Pipeline:
 
     def _ranked(self, order: Order) -> Order:
         """Write down the place in the lane of what will be parked: µs, made to rise, also from replica to replica."""
-        if order.is_due:
+        if order.is_due or (order.handed_back and order.park_rank):
             return order
         self._last_rank = max(self._last_rank + 1, order.received_ms * 1000)
         return replace(order, park_rank=self._last_rank)
@@ -159,10 +173,29 @@ class Pipeline:
         async with self._turns.take(order.connector) as turn:
             yield turn
 
-    async def _deliver(self, delivery: Delivery, order: Order, turn: Turn, slot: Slot) -> None:
+    async def _at_its_time(self, delivery: Delivery, order: Order) -> tuple[Order, Known | None]:
+        """What is in its lane just before it is due is looked up, and waits for its moment without a turn: when it
+        comes, only the claim is left to do. The ledger's due time counts, whatever the message says.
+        """
+        if order.is_first_delivery:
+            # Most likely unknown: the claim's own insert finds out, and spares a look-up.
+            return order, Known(order, History(order.intent_id, order.digest))
+        if order.is_due:
+            return order, None
+        known = await self._ledger.recall(order, _epoch(delivery))
+        order = replace(order, recorded=known.order.recorded)
+        due_ms = known.order.due_ms
+        if not order.handed_back or known.history.ended or due_ms is None:
+            return order, known
+        if park_seconds(due_ms, self._clock.now_ms()) > 0:
+            return order, known
+        if not await self._due_now.wait_until(due_ms, rank=order.park_rank):
+            return order, known
+        due = known.order.fallen_due(self._clock.now_ms())
+        return due, replace(known, order=due)
+
+    async def _deliver(self, delivery: Delivery, order: Order, known: Known | None, turn: Turn, slot: Slot) -> None:
         """Ask the rules and do as they say, until the intent is settled or the message is no longer ours."""
-        # A first delivery is most likely unknown: the claim's own insert finds out, and spares a look-up.
-        known = Known(order, History(order.intent_id, order.digest)) if order.is_first_delivery else None
         while not slot.withdrawn:
             known = known or await self._ledger.recall(order, _epoch(delivery))
             decision = rules.before(known.order, known.history, turn.opens_ms, self._clock.now_ms())
@@ -202,6 +235,7 @@ class Pipeline:
         order, before, asked_ms = known.order, known.history, self._clock.now_ms()
         known = await self._ledger.save(order, known.history.claimed(asked_ms), _epoch(delivery))
         self._observe_start(order, known.history)
+        self._log_canceled(order, known.canceled)
         now_ms = self._clock.now_ms()
         if now_ms - asked_ms > CLAIM_MS_MAX or rules.too_late(order, before, now_ms):
             attempt = Attempt("not taken", sent=False, why="its claim took too long")
@@ -250,8 +284,8 @@ class Pipeline:
         await self._dispositions.ack(delivery)
 
     async def _park(self, delivery: Delivery, known: Known, due_ms: int) -> None:
-        """Onto the ladder, confirmed, then recorded. An intent without a message_id is recorded before that too: when
-        its message comes again, its bytes are all it is known by.
+        """Onto the ladder, confirmed, then recorded. Until then it is `received`: whatever dies between, its message
+        comes again and is parked again, and of two copies the second is dropped when it is due.
         """
         order, message = known.order, delivery.message
         if (fence := _fence(delivery, known)) is not None:
@@ -259,7 +293,7 @@ class Pipeline:
         properties = republish_properties(message.properties, _marks(order), order.intent_id)
         await self._dispositions.park(due_ms, self._clock.now_ms, message.body, properties)
         # Further on already (a clock was set back, an earlier copy came back): that stands, this is one more copy.
-        if known.history.status in {"received", "scheduled"}:
+        if known.history.status == "received":
             await self._ledger.save(order, known.history.scheduled())
         self._metrics.intents.labels(self._metrics.connector_label(order.connector), "scheduled", "").inc()
         log.info("intent.scheduled", **_facts(order), due_at=_iso(due_ms))
@@ -324,6 +358,12 @@ class Pipeline:
             duration_ms=round(attempt.duration_s * 1000, 1),
             next_attempt_at=_iso(after.at_ms) if isinstance(after, Retry) else None,
         )
+
+    def _log_canceled(self, by: Order, canceled: Sequence[Pending]) -> None:
+        for one in canceled:
+            self._metrics.intents.labels(self._metrics.connector_label(one.connector), "canceled", "").inc()
+            facts = {"intent_id": one.intent_id, "connector": one.connector, "strategy": one.strategy}
+            log.info("intent.settled", **facts, action=one.action, status="canceled", canceled_by=by.intent_id)
 
     def _log_settled(self, order: Order | Unreadable, status: str, reason: str = "") -> None:
         self._metrics.intents.labels(self._metrics.connector_label(order.connector), status, reason).inc()

@@ -128,13 +128,12 @@ def _known_already(order: Order, history: History, now_ms: int) -> Wait | Drop |
         return Wait(now_ms + history.leased_for_ms)
     if history.digest != order.digest:
         return DeadLetter("invalid", "message_id: belongs to an earlier intent with another body", under_own_id=True)
-    copy = order.redelivered or order.handed_back
     if history.ended:
-        return Drop(duplicate=not copy)
+        return Drop(duplicate=not order.is_copy)
     if history.status == "dying" and history.reason is not None:
         return DeadLetter(history.reason, history.detail or "")
     if history.status == "scheduled" and not order.is_due and not order.handed_back:
-        return Drop(duplicate=not copy)
+        return Drop(duplicate=not order.is_copy)
     return _second_delivery(order, history, now_ms)
 
 

@@ -16,18 +16,15 @@ import structlog
 
 from consumer.broker import Delivery, Dispositions, Lane, Link, Session
 from consumer.delays import backoff_s
-from consumer.due import DueTimes
 from consumer.health import OpsServer
 from consumer.ledger import Ledger
-from consumer.pipeline import Pipeline
+from consumer.pipeline import DUE_WINDOW, Pipeline
 from consumer.settings import Settings
 from consumer.slots import Slot, Slots
 from consumer.telemetry import Metrics
 from signalq.names import Names
 from signalq.version import __version__
 
-# Intents that fall due within the same second and wait here for their moment; more wait on the broker.
-DUE_WINDOW = 5_000
 CRASH_PAUSE_S = 0.2
 CRASH_PAUSE_MAX_S = 5.0
 CLOSE_S = 2.0
@@ -47,7 +44,6 @@ class Service:
         link: Link,
         dispositions: Dispositions,
         pipeline: Pipeline,
-        due_times: DueTimes,
         ledger: Ledger,
         metrics: Metrics,
         jitter: Callable[[], float],
@@ -57,7 +53,6 @@ class Service:
         self._link = link
         self._dispositions = dispositions
         self._pipeline = pipeline
-        self._due_times = due_times
         self._ledger = ledger
         self._slots = Slots()
         self._stop = asyncio.Event()
@@ -68,6 +63,7 @@ class Service:
             self._lane(names.due, pipeline.handle_due, DUE_WINDOW, jitter, ledger),
         ]
         metrics.in_flight.set_function(lambda: len(self._slots))
+        metrics.scheduled.set_function(lambda: self._ledger.scheduled)
         metrics.broker_connected.set_function(lambda: float(all(lane.consuming.is_set() for lane in self._lanes)))
 
     async def run(self) -> None:
@@ -81,7 +77,6 @@ class Service:
 
     async def _serve(self, ops_port: int) -> None:
         tasks = [asyncio.create_task(lane.run(), name=f"lane {lane.queue}") for lane in self._lanes]
-        tasks.append(asyncio.create_task(self._due_times.run(), name="due times"))
         tasks.append(asyncio.create_task(self._announce(ops_port), name="announce"))
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         try:
@@ -135,6 +130,7 @@ class Service:
 
     async def _close(self) -> None:
         """Close what is open; a broker that does not answer is left after CLOSE_S."""
+        self._pipeline.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
                 for lane in self._lanes:

@@ -113,6 +113,7 @@ class Metrics:
         self.ledger_commit_seconds = self._make(
             Histogram, "signalq_ledger_commit_seconds", "One commit of the ledger", buckets=LATENCY_BUCKETS_S
         )
+        self.scheduled = self._make(Gauge, "signalq_scheduled", "Delayed intents that wait, as the ledger counts them")
         self.in_flight = self._make(Gauge, "signalq_in_flight", "Intents in the consumer")
         self.broker_connected = self._make(Gauge, "signalq_broker_connected", "1 while consuming or standing by")
 

@@ -74,13 +74,12 @@ async def rows(settings: Settings) -> list[dict[str, object]]:
             }
         )
     for binding in topology.bindings():
-        kind = "exchange" if binding.to_exchange else "queue"
-        ends = {f"exchange {binding.source}", f"{kind} {binding.destination}"}
+        ends = {f"exchange {binding.source}", f"queue {binding.destination}"}
         found.append(
             {
                 "object": "binding",
                 "name": f"{binding.source} -> {binding.destination}",
-                "type": f"to {kind}",
+                "type": "to queue",
                 "state": _state(not ends & missing),
                 "routing_key": binding.routing_key,
             }

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from consumer.history import History
+from consumer.ledger.schedule import Pending
 from consumer.order import Order
 
 # A claim that we asked for longer ago than this is not POSTed: the process may have been frozen meanwhile (a suspended
@@ -32,10 +33,14 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """An order, under the identity and creation time that the ledger keeps for it, and its history."""
+    """An order, under the identity and creation time that the ledger keeps for it, and its history.
+
+    `canceled`: what its claim has canceled with the same stroke, if it is a `cancel` or `cancelAll`.
+    """
 
     order: Order
     history: History
+    canceled: tuple[Pending, ...] = ()
 
 
 class Conflict(Exception):
@@ -51,6 +56,11 @@ class Ledger(Protocol):
 
     name: str
     ledger_id: str
+
+    @property
+    def scheduled(self) -> int:
+        """How many delayed intents are pending, as last counted."""
+        ...
 
     @property
     def why_not_writable(self) -> str | None:
@@ -73,14 +83,17 @@ class Ledger(Protocol):
         ...
 
     async def recall(self, order: Order, epoch: Epoch) -> Known:
-        """What is known of the intent."""
+        """What is known of the intent; what is delayed, or dated by nobody, is recorded.
+
+        Raises Fenced where that would have to be recorded for one without a message_id, and the lane is another's.
+        """
         ...
 
     async def save(self, order: Order, history: History, epoch: Epoch | None = None) -> Known:
         """Return once this is durably what is known, with its new version.
 
-        With an epoch (a claim) also only if that is still the lane's. It waits while the ledger can't be written.
-        Raises Conflict or Fenced.
+        With an epoch (a claim) also only if that is still the lane's. The claim of a `cancel` or `cancelAll` cancels
+        what is pending. It waits while the ledger can't be written. Raises Conflict or Fenced.
         """
         ...
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Self
 
 from consumer.history import History
 from consumer.ledger import Conflict, Epoch, Fenced, Known
+from consumer.ledger.schedule import PENDING_STATUSES, Pending
 from consumer.order import Order
-from signalq.envelope import Creation
 
 Key = tuple[str, str]
 
@@ -22,11 +23,12 @@ class MemoryLedger:
     name = "memory"
     ledger_id = ""
     why_not_writable: str | None = None
+    scheduled = 0
 
     def __init__(self, ended_max: int = ENDED_MAX) -> None:
         self._ended_max = ended_max
-        self._open: dict[Key, tuple[History, Creation]] = {}
-        self._ended: OrderedDict[Key, tuple[History, Creation]] = OrderedDict()
+        self._open: dict[Key, tuple[History, Order]] = {}
+        self._ended: OrderedDict[Key, tuple[History, Order]] = OrderedDict()
         # Digests of bodies that were met, for the intents that have no message_id to be known by.
         self._met: OrderedDict[tuple[str, bytes], int | None] = OrderedDict()
         self._epochs: dict[str, int] = {}
@@ -52,22 +54,26 @@ class MemoryLedger:
 
     async def recall(self, order: Order, epoch: Epoch) -> Known:
         """See Ledger."""
-        del epoch
         key = (order.strategy, order.intent_id)
         known = self._open.get(key) or self._ended.get(key)
         if known is not None:
-            history, created = known
+            history, first = known
+            created = first.creation
             if order.creation.pinned or created != order.creation:
                 created = replace(created, pinned=True)
             return Known(order.known_as(order.intent_id, created), history)
-        if order.message_id is not None and order.creation.pinned:
-            return await self.save(order, History(order.intent_id, order.digest))
         met = (order.strategy, order.digest)
-        again = order.message_id is None and order.redelivered and met in self._met
-        first_post_ms = self._met[met] if again else None
-        return Known(
-            order, History(order.intent_id, order.digest, first_post_ms=first_post_ms, maybe_second_delivery=again)
-        )
+        if order.message_id is None and order.redelivered and met in self._met:
+            history = History(order.intent_id, order.digest, first_post_ms=self._met[met], maybe_second_delivery=True)
+            return Known(order, history)
+        return await self._first_receipt(order, epoch)
+
+    async def _first_receipt(self, order: Order, epoch: Epoch) -> Known:
+        history = History(order.intent_id, order.digest)
+        if order.is_due and (order.message_id is None or not order.creation.pinned):
+            return Known(order, history)
+        known = await self.save(order, history, epoch if order.message_id is None else None)
+        return replace(known, order=replace(order, recorded=True))
 
     async def save(self, order: Order, history: History, epoch: Epoch | None = None) -> Known:
         """See Ledger."""
@@ -82,19 +88,40 @@ class MemoryLedger:
             met = (order.strategy, order.digest)
             self._met[met] = self._met.get(met) or history.first_post_ms
             self._shrink(self._met)
-        if saved.ended:
+        self._put(key, saved, order)
+        cancels = saved.status == "sending" and order.intent.kind in {"cancel", "cancelAll"}
+        return Known(order, saved, tuple(self._cancel_by(order)) if cancels else ())
+
+    def _put(self, key: Key, history: History, order: Order) -> None:
+        if history.ended:
             self._open.pop(key, None)
-            self._ended[key] = saved, order.creation
+            self._ended[key] = history, order
             self._shrink(self._ended)
         else:
-            self._open[key] = saved, order.creation
-        return Known(order, saved)
+            self._open[key] = history, order
+
+    def _cancel_by(self, order: Order) -> Iterator[Pending]:
+        for number, (key, (history, other)) in enumerate(list(self._open.items())):
+            pending = history.status in PENDING_STATUSES and other.due_ms is not None
+            if pending and other.is_canceled_by(order):
+                self._put(key, history.canceled(), other)
+                yield Pending(
+                    number,
+                    history.generation,
+                    other.intent_id,
+                    other.connector,
+                    other.strategy,
+                    other.intent.action,
+                    other.intent.client_order_id,
+                    other.due_ms or 0,
+                    "canceled",
+                )
 
     def release(self, order: Order) -> None:
         """See Ledger."""
 
     def _shrink(
-        self, entries: OrderedDict[Key, tuple[History, Creation]] | OrderedDict[tuple[str, bytes], int | None]
+        self, entries: OrderedDict[Key, tuple[History, Order]] | OrderedDict[tuple[str, bytes], int | None]
     ) -> None:
         while len(entries) > self._ended_max:
             entries.popitem(last=False)

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any, Self, TypeVar
 
 import structlog
@@ -21,9 +22,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from consumer.delays import backoff_s
 from consumer.history import History
-from consumer.ledger import CLAIM_MS_MAX, Conflict, Epoch, Fenced, Known, statements
+from consumer.ledger import CLAIM_MS_MAX, Conflict, Epoch, Fenced, Known, schedule, statements
 from consumer.ledger.database import clock_ms, database_at, is_hopeless
 from consumer.ledger.migrate import migrate
+from consumer.ledger.schedule import Pending
 from consumer.ledger.schema import identity
 from consumer.order import Order
 from signalq.amqp.ledger_mark import LedgerMark
@@ -32,6 +34,7 @@ from signalq.errors import SettingsError
 # A claim is somebody else's business for so long after the last sign of life of who made it.
 LEASE_MS = CLAIM_MS_MAX + 500
 ALIVE_PERIOD_S = 1.0
+COUNT_EVERY_BEATS = 5
 PRUNE_PERIOD_S = 60.0
 PRUNE_ROWS_MAX = 500
 BATCH_MAX = 500
@@ -66,6 +69,7 @@ class SqlLedger:
 
     def __init__(self, url: str, *, retention_days: float, observe_commit_s: Callable[[float], None]) -> None:
         self.ledger_id = ""
+        self.scheduled = 0
         self.why_not_writable: str | None = None
         self._retention_ms = round(retention_days * 86_400_000)
         self._observe_commit_s = observe_commit_s
@@ -122,13 +126,19 @@ class SqlLedger:
     async def recall(self, order: Order, epoch: Epoch) -> Known:
         """See Ledger."""
 
-        def work(now: Transaction) -> Known:
+        def work(now: Transaction) -> Known | None:
+            # The lane's next consumer has the same message, and could not tell that it is the same.
+            if order.message_id is None and not order.is_due and not now.is_current(epoch):
+                return None
             is_held = self._holds.by_another(order, epoch)
             known = statements.recall(now.connection, now.now_ms, order, epoch, self._owner, is_held)
             self._holds.hold(known.order, epoch)
             return known
 
-        return await self._ask(work)
+        known = await self._ask(work)
+        if known is None:
+            raise Fenced
+        return known
 
     def release(self, order: Order) -> None:
         """See Ledger. A claim that was not concluded is nobody's business any more: its lease ends."""
@@ -140,22 +150,25 @@ class SqlLedger:
     async def save(self, order: Order, history: History, epoch: Epoch | None = None) -> Known:
         """See Ledger."""
 
-        def work(now: Transaction) -> type[Conflict] | None:
+        def work(now: Transaction) -> tuple[Pending, ...] | type[Conflict]:
             if epoch is not None and not now.is_current(epoch):
                 return Fenced
-            done = statements.save(now.connection, now.now_ms, order, history, self._owner, LEASE_MS)
-            return None if done else Conflict
+            if not statements.save(now.connection, now.now_ms, order, history, self._owner, LEASE_MS):
+                return Conflict
+            return tuple(schedule.cancel_by(now.connection, now.now_ms, order)) if cancels else ()
+
+        cancels = history.status == "sending" and order.intent.kind in {"cancel", "cancelAll"}
 
         if epoch is not None:
             self._holds.hold(order, epoch)
         if history.status == "sending":
             self._claims[order.receipt] = order
-        refused = await self._ask(work)
-        if refused is not None:
-            raise refused
+        answer = await self._ask(work)
+        if not isinstance(answer, tuple):
+            raise answer
         if history.status != "sending":
             self._claims.pop(order.receipt, None)
-        return Known(order, replace(history, version=history.version + 1))
+        return Known(order, replace(history, version=history.version + 1), answer)
 
     async def _ask(self, work: Callable[[Transaction], T]) -> T:
         return await self._enqueue(work)
@@ -224,9 +237,11 @@ class SqlLedger:
         log.error("ledger.not_writable", why=self.why_not_writable)
 
     async def _keep_alive(self) -> None:
-        while True:
+        for beat in count():
             await asyncio.sleep(ALIVE_PERIOD_S)
             await self._ask(self._note_alive)
+            if beat % COUNT_EVERY_BEATS == 0:
+                self.scheduled = await self._ask(lambda now: schedule.count(now.connection))
 
     def _note_alive(self, now: Transaction) -> None:
         statements.keep_alive(now.connection, now.now_ms, sorted(self._lanes), self._owner, LEASE_MS)

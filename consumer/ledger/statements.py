@@ -77,8 +77,7 @@ def recall(
 ) -> Known:
     """What is known of the order's intent; for one without a message_id, by its bytes where it came redelivered.
 
-    `is_held` says whether another message in this consumer stands for an intent. An intent whose creation nobody dated
-    has its first receipt kept.
+    `is_held` says whether another message in this consumer stands for an intent.
     """
     keys = {"strategy": _storable(order.strategy), "intent_id": _storable(order.intent_id)}
     row = connection.execute(_by_identity, keys).first()
@@ -86,9 +85,17 @@ def recall(
         return _known(order, order.intent_id, row, owner, now_ms)
     if order.message_id is None and order.redelivered:
         return _recall_by_bytes(connection, now_ms, order, epoch, owner, is_held)
+    return _first_receipt(connection, now_ms, order, owner)
+
+
+def _first_receipt(connection: Connection, now_ms: int, order: Order, owner: str) -> Known:
+    """Nothing is known yet. What nobody dated is recorded, so that its first receipt is kept; and what is delayed, so
+    that it is pending before anything behind it in its lane is looked at: a cancel that follows it finds it.
+    """
     history = History(order.intent_id, order.digest)
-    if order.message_id is not None and order.creation.pinned and save(connection, now_ms, order, history, owner, 0):
-        history = replace(history, version=1)
+    is_needed = not order.is_due or (order.creation.pinned and order.message_id is not None)
+    if is_needed and save(connection, now_ms, order, history, owner, 0):
+        return Known(replace(order, recorded=True), replace(history, version=1))
     return Known(order, history)
 
 
@@ -108,10 +115,12 @@ def _recall_by_bytes(
             return _known(order, row.intent_id, row, owner, now_ms)
         if row.updated_ms >= since_ms:
             again.append(row)
+    if not again:
+        return _first_receipt(connection, now_ms, order, owner)
     # If it is one of these, it was POSTed first when that one was.
     posted_ms = [row.first_post_ms for row in again if row.first_post_ms is not None]
     first_post_ms = min(posted_ms, default=None)
-    history = History(order.intent_id, order.digest, first_post_ms=first_post_ms, maybe_second_delivery=bool(again))
+    history = History(order.intent_id, order.digest, first_post_ms=first_post_ms, maybe_second_delivery=True)
     return Known(order, history)
 
 

@@ -3,11 +3,12 @@
     producers -> [orders] --routing key = connectorName--> own lanes (where bound)
                     | alternate
                 [unrouted] -> (orders)                      the shared lane
-    park  -> [delay.k] -1-> (delay.k, 2^k s) -dead-letter-> [delay.k-1] ... -> (due) -> [orders]
-                    `-0-> [delay.k-1]
+    park  -> [delay.k] -> (delay.k, 2^k s) -dead-letter-> (due) -> [orders], or parked again
 
 [exchange], (queue). The ladder is RabbitMQ's only durable delay without a plugin whose queues never block at the head:
-every queue has one fixed TTL. A message enters at the highest set bit of its delay and leaves at level 0.
+every queue has one fixed TTL. A message is held at the highest set bit of its delay, comes back, and enters again with
+what is left: so one level's error is never added to the next one's, and after an outage nothing that is overdue has
+lower levels yet to go through.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from typing import Any
 
 import aiormq
 from aio_pika.abc import AbstractConnection
-from aiormq.abc import AbstractChannel
 
 from signalq.amqp.connection import CONNECTION_ERRORS, open_channel
 from signalq.errors import BrokerUnreachable, TopologyError
@@ -52,12 +52,11 @@ class Queue:
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """From an exchange to a queue, or to another exchange."""
+    """From an exchange to a queue."""
 
     source: str
     destination: str
     routing_key: str
-    to_exchange: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +100,17 @@ class Topology:
         """Every binding."""
         yield Binding(self.names.unrouted, self.names.orders, "")
         for level in range(LADDER_LEVELS):
-            here = self.names.delay(level)
-            yield Binding(here, here, _bit_pattern(level, "1"))
-            if level > 0:
-                yield Binding(here, self.names.delay(level - 1), _bit_pattern(level, "0"), to_exchange=True)
-            else:
-                yield Binding(here, self.names.due, _bit_pattern(level, "0"))
+            yield Binding(self.names.delay(level), self.names.delay(level), "#")
 
     def _ladder_arguments(self, level: int) -> Arguments:
         """At-least-once dead-lettering needs the strategy and the overflow together, or it is at-most-once."""
-        arguments = quorum(message_ttl=1000 << level, dead_letter_strategy="at-least-once", overflow="reject-publish")
-        if level > 0:
-            return arguments | {"x-dead-letter-exchange": self.names.delay(level - 1)}
-        return arguments | {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": self.names.due}
+        return quorum(
+            message_ttl=1000 << level,
+            dead_letter_strategy="at-least-once",
+            overflow="reject-publish",
+            dead_letter_exchange="",
+            dead_letter_routing_key=self.names.due,
+        )
 
     async def declare(self, connection: AbstractConnection) -> None:
         """Declare all of it; what is there already with the same arguments stays as it is.
@@ -137,7 +134,9 @@ class Topology:
                 )
         for binding in self.bindings():
             with _named(f"binding from {binding.source} to {binding.destination}"):
-                await _bind(channel, binding)
+                await channel.queue_bind(
+                    binding.destination, binding.source, binding.routing_key, timeout=ANSWER_TIMEOUT_S
+                )
         await channel.close()
 
     async def missing(self, connection: AbstractConnection) -> list[str]:
@@ -175,18 +174,6 @@ async def _depth(connection: AbstractConnection, *, exchange: str = "", queue: s
         await channel.close()
 
 
-async def _bind(channel: AbstractChannel, binding: Binding) -> None:
-    if binding.to_exchange:
-        await channel.exchange_bind(
-            destination=binding.destination,
-            source=binding.source,
-            routing_key=binding.routing_key,
-            timeout=ANSWER_TIMEOUT_S,
-        )
-    else:
-        await channel.queue_bind(binding.destination, binding.source, binding.routing_key, timeout=ANSWER_TIMEOUT_S)
-
-
 @contextmanager
 def _named(what: str) -> Iterator[None]:
     """Say in one sentence which object the broker refused, and why."""
@@ -204,17 +191,11 @@ def _named(what: str) -> Iterator[None]:
         raise BrokerUnreachable(f"the connection broke while declaring {what} ({type(error).__name__})") from error
 
 
-def _bit_pattern(level: int, bit: str) -> str:
-    """Matches a ladder routing key whose bit `level` is `bit`: one word a level, the highest first."""
-    return ".".join(["*"] * (LADDER_LEVELS - 1 - level) + [bit] + ["*"] * level)
-
-
 def ladder_entry(whole_seconds: int, names: Names) -> tuple[str, str]:
-    """The exchange and the routing key that hold a message for `whole_seconds` (0 to LADDER_MAX_S).
+    """The exchange and the routing key that hold a message for the highest set bit of `whole_seconds`.
 
-    It enters at the highest set bit: from the top of 20 levels one publish costs the broker four times as much.
-    With nothing left to wait the due queue itself is the entry, by the default exchange.
+    From 0 to LADDER_MAX_S; with nothing left to wait the due queue itself is the entry, by the default exchange.
     """
     if whole_seconds == 0:
         return "", names.due
-    return names.delay(whole_seconds.bit_length() - 1), ".".join(format(whole_seconds, f"0{LADDER_LEVELS}b"))
+    return names.delay(whole_seconds.bit_length() - 1), names.due

@@ -33,6 +33,10 @@ ON_A_FILE_EXAMPLES = 200 if THOROUGH else 12
 OPEN = Publish("A", message_id="1")
 UNNAMED = Publish("A")
 CLOSE = Publish("A", action="closeLong", message_id="1")
+CANCELED = (
+    replace(OPEN, delay_s=1.5, client_order_id="c"),
+    Publish("B", action="cancel", client_order_id="c", message_id="2"),
+)
 
 ONE_OF_EACH_KIND = {
     "an open": Scenario((OPEN,)),
@@ -59,6 +63,7 @@ ONE_OF_EACH_KIND = {
     "the same intent twice": Scenario((OPEN, OPEN)),
     "two intents under one id": Scenario((OPEN, replace(OPEN, uid="B"))),
     "two intents in a row": Scenario((OPEN, replace(OPEN, uid="B", message_id="2")), {"A": ("429",)}),
+    "a delayed open and a cancel of it": Scenario(CANCELED),
     "what can't be read": Scenario((Publish("A", unreadable=True),)),
     "what pretends to come from the ladder": Scenario((replace(OPEN, forged=True),)),
 }
@@ -164,7 +169,7 @@ def strike_again(scenario: Scenario, fault: Fault, loop: ModelLoop) -> None:
 
 # --- several intents and faults at random -------------------------------------------------------------------------
 
-ACTIONS = st.sampled_from(["openLong", "openLong", "openShort", "closeLong", "closeShort", "cancelAll"])
+ACTIONS = st.sampled_from(["openLong", "openLong", "openShort", "closeLong", "closeShort", "cancelAll", "cancel"])
 DELAYS_S = st.sampled_from([0, 0, 0, 0, 0.3, 1.5, 3])
 
 
@@ -180,17 +185,18 @@ def publishes(draw: st.DrawFn) -> tuple[Publish, ...]:
             is_clash = relation == "clash" and earlier.message_id is not None
             made.append(replace(earlier, uid=f"{earlier.uid}'" if is_clash else earlier.uid, at_s=at_s))
             continue
+        action = draw(ACTIONS)
         made.append(
             Publish(
                 uid="ABCDE"[number],
-                action=draw(ACTIONS),
+                action=action,
                 connector=draw(st.sampled_from(["never", "never", "never", "always", "by-id"])),
                 message_id=draw(st.sampled_from([str(number), str(number), None])),
                 delay_s=draw(DELAYS_S),
                 at_s=at_s,
                 dated=draw(st.sampled_from(["ms", "ms", "ms", "timestamp", "no"])),
                 percent=draw(st.sampled_from(["100", "50"])),
-                client_order_id=draw(st.sampled_from([None, "c"])),
+                client_order_id="c" if action == "cancel" else draw(st.sampled_from([None, "c"])),
                 unreadable=draw(st.integers(0, 9)) == 9,
                 forged=draw(st.integers(0, 9)) == 9,
             )

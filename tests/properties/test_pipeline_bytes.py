@@ -77,10 +77,11 @@ class FakeDueTimes:
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
 
-    async def wait_until(self, due_ms: int, *, rank: int, session: object) -> None:
+    async def wait_until(self, at_ms: int, *, rank: int, session: object = None) -> bool:
         assert isinstance(rank, int)
-        assert session is not None
-        await self._clock.sleep_until(due_ms)
+        assert session is None or isinstance(session, Session)
+        await self._clock.sleep_until(at_ms)
+        return True
 
 
 @dataclass
@@ -161,11 +162,11 @@ class World:
             ledger=self.ledger,
             webhook=cast("Webhook", self.webhook),
             dispositions=cast("Dispositions", self.dispositions),
-            due_times=cast("DueTimes", FakeDueTimes(self.clock)),
             metrics=Metrics(SETTINGS.connectors),
             clock=cast("Any", self.clock),
             jitter=lambda: 1.0,
         )
+        self.pipeline._due_soon = self.pipeline._due_now = cast("DueTimes", FakeDueTimes(self.clock))
 
     def delivery(self, body: bytes, properties: Basic.Properties, *, redelivered: bool = False) -> Delivery:
         self.tags += 1

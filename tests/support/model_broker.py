@@ -162,7 +162,8 @@ class ModelBroker:
     def publish(self, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties) -> None:
         """A publish has arrived."""
         if exchange.startswith(self._names.delay(0)[:-1]):
-            self._hold(int(routing_key.replace(".", ""), 2), body, properties)
+            assert routing_key == self._names.due
+            self._hold(1 << int(exchange.rpartition(".")[2]), body, properties)
         elif exchange == self._names.orders:
             own = f"{self._names.orders}.{routing_key}"
             self._store(own if own in self._own_lanes else self._names.orders, routing_key, body, properties)

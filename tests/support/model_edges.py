@@ -166,7 +166,7 @@ class ToldLedger(SqlLedger):
 
         def told(now: Transaction) -> T:
             answer = work(now)
-            if answer is None and order is not None and history is not None and history.status != "sending":
+            if isinstance(answer, tuple) and order is not None and history is not None and history.status != "sending":
                 self._world.note_recorded(self._process, order)
             return answer
 

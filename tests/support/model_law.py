@@ -25,7 +25,14 @@ DELIVERY = settings(1000, 4).delivery
 
 def breaches(world: World) -> list[str]:
     """What breaks the law, in sentences; none is as it should be."""
-    return [*world.violations, *_of_endings(world), *_of_letters(world), *_of_posts(world), *_of_order(world)]
+    return [
+        *world.violations,
+        *_of_endings(world),
+        *_of_letters(world),
+        *_of_posts(world),
+        *_of_order(world),
+        *_of_cancels(world),
+    ]
 
 
 def ending(row: Any) -> str:
@@ -140,6 +147,12 @@ def _of_an_ending(world: World, publish: Publish, row: Any) -> Iterator[str]:
     if found == "delivered" and not any(post.taken for post in posts):
         yield f"{publish.uid} is delivered, and was not taken"
     safe = repeat_is_safe(publish, 0)
+    if found == "canceled":
+        if posts:
+            yield f"{publish.uid} is canceled, and was POSTed"
+        if not any(_cancels(other, publish) for other in world.published):
+            yield f"{publish.uid} is canceled, and nobody canceled it"
+        return
     if found not in {"delivered", UNKNOWN} and not safe and any(post.taken for post in posts):
         yield f"{publish.uid} is dead, {found}, and was taken"
     if found == expected:
@@ -346,3 +359,36 @@ def _of_a_lane(world: World, posts: list[Post]) -> Iterator[str]:
     for (first, first_span), (second, second_span) in pairwise(known):
         if max(first_span) > min(second_span):
             yield f"{second.uid} was POSTed before the last POST of {first.uid}, which was ahead of it"
+
+
+# --- cancels -----------------------------------------------------------------------------------------------------
+
+
+def _cancels(published: Published, publish: Publish) -> bool:
+    """Whether one is a cancel that means the other, if that is pending."""
+    by = published.publish
+    if by.unreadable or by.connector != publish.connector or not publish.delay_s:
+        return False
+    return by.action == "cancelAll" or (by.action == "cancel" and by.client_order_id == publish.client_order_id)
+
+
+def _of_cancels(world: World) -> Iterator[str]:
+    """What is delayed, and was ahead of a cancel in its lane, is not POSTed after the cancel was; a handler that fails
+    unexpectedly can record it too late.
+    """
+    if "bug" in world.struck:
+        return
+    for place, published in enumerate(world.published):
+        alone = len(_same_bytes(world, published.publish)) == 1
+        for later in world.published[place + 1 :] if alone else []:
+            in_time = "timestamp" not in {published.publish.dated, later.publish.dated}
+            if _cancels(later, published.publish) and later.publish.delay_s == 0 and in_time:
+                yield from _of_a_cancel(world, published.publish, later.publish)
+
+
+def _of_a_cancel(world: World, canceled: Publish, by: Publish) -> Iterator[str]:
+    canceling = [post.begun_line for post in world.posts if post.uid == by.uid and not post.process.was_frozen]
+    late = [post for post in world.posts if post.uid == canceled.uid and not post.process.was_frozen]
+    first = [post for post in late if canceling and post.begun_line > min(canceling)]
+    if first and first == late:
+        yield f"{canceled.uid} was POSTed for the first time after {by.uid} had canceled it"

@@ -8,7 +8,6 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from consumer.broker import Dispositions
-from consumer.due import DueTimes
 from consumer.pipeline import Pipeline
 from consumer.service import Service
 from consumer.telemetry import Metrics
@@ -51,7 +50,6 @@ class Process:
         self.ledger = ToldLedger(world, self)
         dispositions = Dispositions(chosen, NAMES, lambda: scenario.jitter)
         dispositions._publisher = ModelPublisher(world, self)
-        due_times = DueTimes(clock)
         self.service = Service(
             chosen,
             link=ModelLink(self),
@@ -61,12 +59,10 @@ class Process:
                 ledger=self.ledger,
                 webhook=ModelWebhook(world, self),
                 dispositions=dispositions,
-                due_times=due_times,
                 metrics=_metrics(),
                 clock=clock,
                 jitter=lambda: scenario.jitter,
             ),
-            due_times=due_times,
             ledger=self.ledger,
             metrics=_metrics(),
             jitter=lambda: scenario.jitter,

@@ -1,0 +1,121 @@
+"""The schedule: delayed intents that nobody has claimed yet. Listed, counted and canceled here, by anybody.
+
+Pending is what is `received` or `scheduled` and has a due time. Whoever steps such a row on first has it: a claim and
+a cancel are each one UPDATE of a row that must still be pending, so the ledger decides between them.
+
+Synchronous, inside one transaction, like statements.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
+
+from consumer.ledger.schema import intents, steps
+from consumer.order import Order
+
+PENDING_STATUSES = ("received", "scheduled")
+
+_pending = and_(intents.c.due_ms.is_not(None), intents.c.status.in_(PENDING_STATUSES))
+_columns = (
+    intents.c.number,
+    intents.c.generation,
+    intents.c.intent_id,
+    intents.c.connector,
+    intents.c.strategy,
+    intents.c.action,
+    intents.c.client_order_id,
+    intents.c.due_ms,
+    intents.c.status,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A delayed intent and where it stands; `due_ms` since the epoch, None for one that was not delayed."""
+
+    number: int
+    generation: int
+    intent_id: str
+    connector: str
+    strategy: str
+    action: str
+    client_order_id: str | None
+    due_ms: int | None
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which intents are meant: those that meet all that is given."""
+
+    intent_ids: Sequence[str] = ()
+    connector: str | None = None
+    strategy: str | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """As SQL."""
+        found: list[ColumnElement[bool]] = []
+        if self.intent_ids:
+            found.append(intents.c.intent_id.in_(self.intent_ids))
+        if self.connector is not None:
+            found.append(intents.c.connector == self.connector)
+        if self.strategy is not None:
+            found.append(intents.c.strategy == self.strategy)
+        return found
+
+
+def pending(connection: Connection, wanted: Filter, rows_max: int) -> list[Pending]:
+    """The first `rows_max` of what is pending, the soonest due first."""
+    query = select(*_columns).where(_pending, *wanted.conditions()).order_by(intents.c.due_ms, intents.c.number)
+    return [_as_pending(row) for row in connection.execute(query.limit(rows_max))]
+
+
+def known(connection: Connection, wanted: Filter) -> list[Pending]:
+    """What fits, pending or not."""
+    query = select(*_columns).where(*wanted.conditions()).order_by(intents.c.number)
+    return [_as_pending(row) for row in connection.execute(query)]
+
+
+def count(connection: Connection, wanted: Filter = Filter()) -> int:
+    """How many are pending."""
+    query = select(func.count()).select_from(intents).where(_pending, *wanted.conditions())
+    return connection.execute(query).scalar_one()
+
+
+def cancel(connection: Connection, now_ms: int, wanted: Filter, why: str) -> list[Pending]:
+    """Cancel whatever fits and is pending still; return that."""
+    return _cancel(connection, now_ms, *wanted.conditions(), why=why)
+
+
+def cancel_by(connection: Connection, now_ms: int, order: Order) -> list[Pending]:
+    """What a `cancel` or `cancelAll` that is about to be POSTed cancels: of its connector, created before it."""
+    conditions = [intents.c.connector == order.connector, intents.c.age_from_ms <= order.creation.delay_ms]
+    if order.intent.kind == "cancel":
+        conditions.append(intents.c.client_order_id == (order.intent.client_order_id or "").replace("\x00", "\\x00"))
+    why = f"by the {order.intent.kind} {order.intent_id}".replace("\x00", "\\x00")
+    return _cancel(connection, now_ms, *conditions, why=why)
+
+
+def _cancel(connection: Connection, now_ms: int, *conditions: ColumnElement[bool], why: str) -> list[Pending]:
+    changing: dict[str, Any] = {
+        "version": intents.c.version + 1,
+        "status": "canceled",
+        "why": f"canceled {why}",
+        "updated_ms": now_ms,
+        "ended_ms": now_ms,
+    }
+    done = connection.execute(update(intents).where(_pending, *conditions).values(changing).returning(*_columns))
+    canceled = [_as_pending(row) for row in done]
+    if canceled:
+        note = {"at_ms": now_ms, "what": "canceled", "detail": why}
+        rows = [note | {"intent": one.number, "generation": one.generation} for one in canceled]
+        connection.execute(insert(steps), rows)
+    return canceled
+
+
+def _as_pending(row: Any) -> Pending:
+    return Pending(**row._mapping)

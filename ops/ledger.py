@@ -1,0 +1,59 @@
+"""The ledger as the commands use it: one that is there already, and errors in one sentence."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from consumer.ledger.database import Database, database_at
+from consumer.settings import Settings
+from ops.errors import CommandFailed
+from signalq.errors import SettingsError
+
+T = TypeVar("T")
+
+
+class CommandLedger:
+    """Whole transactions on the ledger; raises CommandFailed where it can't be used."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def transact(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in one transaction and commit it."""
+        try:
+            return await self._database.transact(work)
+        except (SQLAlchemyError, OSError) as error:
+            cause = getattr(error, "orig", None) or error
+            shown = self._database.shown
+            raise CommandFailed(
+                f"the ledger at {shown} can't be used ({type(cause).__name__}: {cause}): see whether it is up, and "
+                "start `signalq consume` of this version with it once"
+            ) from error
+
+
+@asynccontextmanager
+async def open_ledger(settings: Settings) -> AsyncIterator[CommandLedger]:
+    """The ledger of these settings. Raises CommandFailed, with the place that was looked at, where there is none."""
+    try:
+        database = database_at(settings.ledger.url.get_secret_value(), create=False)
+    except SettingsError as error:
+        raise CommandFailed(str(error)) from None
+    try:
+        yield CommandLedger(database)
+    finally:
+        await database.close()
+
+
+def who() -> str:
+    """The name of the user who runs this, for the audit."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"

@@ -1,0 +1,93 @@
+"""The schedule as people see it: what waits for its due time, and canceling it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection
+
+from consumer.ledger import schedule
+from consumer.ledger.database import clock_ms
+from consumer.ledger.schedule import Filter, Pending
+from consumer.settings import Settings
+from ops.ledger import open_ledger, who
+from ops.render import iso_utc
+
+# A listing holds its rows in memory.
+ROWS_MAX = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What is pending, the soonest due first; `unlisted` more are there."""
+
+    rows: list[dict[str, object]]
+    unlisted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelation:
+    """A row for each intent that was meant, with its `result`; the ids that the ledger doesn't know."""
+
+    rows: list[dict[str, object]]
+    unknown_ids: list[str]
+
+    @property
+    def too_late(self) -> int:
+        """How many were claimed already, or have ended."""
+        return sum(row["result"] != "canceled" for row in self.rows)
+
+
+async def list_pending(settings: Settings, wanted: Filter, rows_max: int = ROWS_MAX) -> Listing:
+    """What fits `wanted`. Raises CommandFailed."""
+
+    def work(connection: Connection) -> Listing:
+        found = schedule.pending(connection, wanted, rows_max)
+        unlisted = schedule.count(connection, wanted) - len(found) if len(found) == rows_max else 0
+        now_ms = clock_ms(connection)
+        return Listing([_row(one, now_ms) for one in found], unlisted)
+
+    async with open_ledger(settings) as ledger:
+        return await ledger.transact(work)
+
+
+async def cancel(settings: Settings, wanted: Filter) -> Cancelation:
+    """Cancel what fits `wanted`; the ledger decides for each. Raises CommandFailed."""
+    why = f"by {who()} with `signalq scheduled cancel`"
+
+    def work(connection: Connection) -> Cancelation:
+        now_ms = clock_ms(connection)
+        canceled = schedule.cancel(connection, now_ms, wanted, why)
+        rows = [_row(one, now_ms) | {"result": "canceled"} for one in canceled]
+        if not wanted.intent_ids:
+            return Cancelation(rows, [])
+        return _with_the_late(schedule.known(connection, wanted), rows, wanted.intent_ids, now_ms)
+
+    async with open_ledger(settings) as ledger:
+        return await ledger.transact(work)
+
+
+def _with_the_late(
+    known: Sequence[Pending], rows: list[dict[str, object]], ids: Sequence[str], now_ms: int
+) -> Cancelation:
+    done = {(row["strategy"], row["intent_id"]) for row in rows}
+    for one in known:
+        if (one.strategy, one.intent_id) not in done:
+            result = "canceled" if one.status == "canceled" else "too late"
+            rows.append(_row(one, now_ms) | {"result": result, "status": one.status})
+    found = {one.intent_id for one in known}
+    return Cancelation(rows, [intent_id for intent_id in ids if intent_id not in found])
+
+
+def _row(one: Pending, now_ms: int) -> dict[str, object]:
+    return {
+        "intent_id": one.intent_id,
+        "connector": one.connector,
+        "strategy": one.strategy,
+        "action": one.action,
+        "client_order_id": one.client_order_id,
+        "due_at": iso_utc(datetime.fromtimestamp(one.due_ms / 1000, tz=UTC)) if one.due_ms is not None else None,
+        "remaining_s": max(0, one.due_ms - now_ms) / 1000 if one.due_ms is not None else None,
+    }
