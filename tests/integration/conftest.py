@@ -1,13 +1,21 @@
-"""What the tests of the commands share."""
+"""What the tests of the commands, and those of the ledger, share."""
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
 
+import pytest
+import pytest_asyncio
+
+from consumer.ledger import Ledger
+from consumer.ledger.memory import MemoryLedger
 from deploy.local import PrivateRabbitMQ
 from tests.support.broker import ExternalBroker
 from tests.support.commands import Signalq, run
 from tests.support.consumer import ledger_url
+from tests.support.stores import Store, fresh_url
 
 
 @pytest.fixture
@@ -23,3 +31,23 @@ def environment(broker: PrivateRabbitMQ | ExternalBroker, prefix: str, monkeypat
 def signalq(environment: None) -> Signalq:
     """Runs a command to its end."""
     return run
+
+
+@pytest_asyncio.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as opened:
+        yield opened
+
+
+@pytest_asyncio.fixture(params=["sqlite", "postgresql"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path, stack: AsyncExitStack) -> Store:
+    """A fresh database of each kind."""
+    return Store(await fresh_url(request.param, request, tmp_path, stack), stack)
+
+
+@pytest_asyncio.fixture(params=["memory", "sqlite", "postgresql"])
+async def ledger(request: pytest.FixtureRequest, tmp_path: Path, stack: AsyncExitStack) -> Ledger:
+    """A fresh ledger of each kind."""
+    if request.param == "memory":
+        return MemoryLedger()
+    return await Store(await fresh_url(request.param, request, tmp_path, stack), stack).ledger()

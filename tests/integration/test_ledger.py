@@ -7,14 +7,13 @@ import signal
 import sqlite3
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, event, inspect
@@ -24,15 +23,14 @@ from yarl import URL
 from consumer.history import Attempt, History
 from consumer.ledger import Conflict, Epoch, Fenced, Known, Ledger, database, sql, statements
 from consumer.ledger.database import SqliteDatabase, database_at
-from consumer.ledger.memory import MemoryLedger
 from consumer.ledger.schema import metadata
 from consumer.ledger.sql import SqlLedger
 from consumer.order import Order
 from deploy.local import PrivatePostgres
 from signalq.errors import SettingsError
 from tests.support.orders import body, new_id, order
-from tests.support.postgres import connected, fresh_database
 from tests.support.proxy import Proxy
+from tests.support.stores import Store, fresh_url
 from tests.support.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
@@ -42,79 +40,6 @@ UNANSWERED = Attempt("unknown", sent=True, why="no answer in time")
 # PostgreSQL's CommandComplete for a COMMIT.
 COMMITTED = b"COMMIT\x00"
 NOT_SENT = Attempt("not taken", sent=False, why="connection refused")
-
-
-@dataclass
-class Store:
-    """One database, which any number of ledgers, each with an owner of its own, may open."""
-
-    url: str
-    stack: AsyncExitStack
-    _opened: list[SqlLedger] = field(default_factory=list)
-
-    async def ledger(self, retention_days: float = 7.0, commits: list[float] | None = None) -> SqlLedger:
-        """A consumer's ledger, closed after the test; `commits` gets the time of each commit."""
-        observed: list[float] = [] if commits is None else commits
-        ledger = await SqlLedger(self.url, retention_days=retention_days, observe_commit_s=observed.append).__aenter__()
-        self.stack.push_async_callback(self.close, ledger)
-        self._opened.append(ledger)
-        return ledger
-
-    async def close(self, ledger: SqlLedger) -> None:
-        """The consumer ends; nothing of it lives on but what it saved."""
-        if ledger in self._opened:
-            self._opened.remove(ledger)
-            await ledger.__aexit__(None, None, None)
-
-    async def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """What a stranger reads from it, on a connection of its own."""
-        if make_url(self.url).database and self.url.startswith("sqlite"):
-            return await asyncio.to_thread(_ask_file, file_of(self.url), query)
-        connection = await connected(self.url)
-        try:
-            return [tuple(row) for row in await connection.fetch(query)]
-        finally:
-            await connection.close()
-
-    async def run(self, statement: str) -> None:
-        """Change it, as a stranger."""
-        await self.rows(statement)
-
-
-def file_of(url: str) -> Path:
-    return Path(make_url(url).database or "")
-
-
-def _ask_file(path: Path, query: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        return connection.execute(query).fetchall()
-
-
-@pytest_asyncio.fixture
-async def stack() -> AsyncIterator[AsyncExitStack]:
-    async with AsyncExitStack() as opened:
-        yield opened
-
-
-async def fresh_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path, stack: AsyncExitStack) -> str:
-    """A database that nobody has used; the stack drops it after the ledgers that are opened on it later."""
-    if kind == "sqlite":
-        return f"sqlite+aiosqlite:///{tmp_path}/{new_id()}.db"
-    return await stack.enter_async_context(fresh_database(request.getfixturevalue("postgres")))
-
-
-@pytest_asyncio.fixture(params=["sqlite", "postgresql"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path, stack: AsyncExitStack) -> Store:
-    """A fresh database of each kind."""
-    return Store(await fresh_url(request.param, request, tmp_path, stack), stack)
-
-
-@pytest_asyncio.fixture(params=["memory", "sqlite", "postgresql"])
-async def ledger(request: pytest.FixtureRequest, tmp_path: Path, stack: AsyncExitStack) -> Ledger:
-    """A fresh ledger of each kind."""
-    if request.param == "memory":
-        return MemoryLedger()
-    return await Store(await fresh_url(request.param, request, tmp_path, stack), stack).ledger()
 
 
 @pytest.fixture
