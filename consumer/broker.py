@@ -304,7 +304,13 @@ class Lane:
         Between the two we may have stood still, and been replaced. The broker's answer afterwards says that our
         session lives, and so that nobody was active between.
         """
-        epoch = await ledger.open_lane(self.queue)
+        try:
+            epoch = await ledger.open_lane(self.queue)
+        except Exception:
+            log.exception("broker.lane_not_taken", queue=self.queue)
+            await asyncio.sleep(RECONNECT_BASE_S)
+            session.lose("its epoch could not be taken")
+            return
         try:
             async with asyncio.timeout(WATCHDOG_ANSWER_S):
                 await queue_depth(await self._link.connection(), self.queue)

@@ -567,3 +567,62 @@ async def test_forged_internal_headers_do_not_bring_an_order_past_its_delay_or_i
     await world.deliver(world.delivery(open_body(delaySeconds=5), properties))
     assert world.clock.ms >= NOW_MS + 5_000
     assert [intent_id for intent_id, *_ in world.webhook.posted] == ["mine"]
+
+
+async def test_the_due_time_of_the_ledger_counts_whatever_a_message_that_comes_back_says() -> None:
+    """A restored backup, a forged header, a clock that was set: it is parked again, and never early."""
+    world = World()
+    await world.connect()
+    body, dated = open_body(delaySeconds=60), {names.CREATED_MS: NOW_MS}
+    await world.pipeline.handle(world.delivery(body, Basic.Properties(message_id="x", headers=dated)), Slot())
+    world.dispositions.due.clear()
+    pretends = {names.CREATED_MS: NOW_MS - 60_000, names.INTENT_ID: "x"}
+    await world.deliver(world.delivery(body, Basic.Properties(message_id="x", headers=pretends)))
+    assert [intent_id for intent_id, *_ in world.webhook.posted] == ["x"]
+    assert world.clock.ms >= NOW_MS + 60_000
+    assert world.each_delivery_acked_once()
+
+
+@pytest.mark.parametrize("age_s", [20, 70], ids=["not due yet", "overdue"])
+async def test_what_comes_back_to_a_ledger_that_does_not_know_it_is_posted_at_its_own_due_time(age_s: int) -> None:
+    """An older backup of the ledger was put in its place."""
+    world = World()
+    back = {names.CREATED_MS: NOW_MS - age_s * 1000, names.INTENT_ID: "x"}
+    await world.deliver(world.delivery(open_body(delaySeconds=60), Basic.Properties(message_id="x", headers=back)))
+    assert [intent_id for intent_id, *_ in world.webhook.posted] == ["x"]
+    assert world.clock.ms >= NOW_MS + (60 - age_s) * 1000
+
+
+async def test_what_was_canceled_while_it_was_parked_is_dropped_when_it_comes_back() -> None:
+    world = World()
+    await world.connect()
+    first = Basic.Properties(message_id="x", headers={names.CREATED_MS: NOW_MS})
+    await world.pipeline.handle(world.delivery(open_body(delaySeconds=60), first), Slot())
+    with capture_logs() as lines:
+        await world.deliver(world.delivery(open_body(action="cancelAll"), Basic.Properties(message_id="all")))
+    assert [intent_id for intent_id, *_ in world.webhook.posted] == ["all"]
+    settled = {line["intent_id"]: line["status"] for line in lines if line["event"] == "intent.settled"}
+    assert settled == {"x": "canceled", "all": "delivered"}
+    assert world.each_delivery_acked_once()
+
+
+async def test_what_is_canceled_while_it_is_being_parked_is_no_duplicate() -> None:
+    """The cancel is right behind it, and is claimed before the ladder has confirmed."""
+    world = World()
+    await world.connect()
+    park = world.dispositions.park
+
+    async def park_slowly(due_ms: int, now_ms: Callable[[], int], body: bytes, properties: Basic.Properties) -> None:
+        cancel = world.delivery(open_body(action="cancelAll"), Basic.Properties(message_id="all"))
+        await world.pipeline.handle(cancel, Slot())
+        await park(due_ms, now_ms, body, properties)
+
+    world.dispositions.park = park_slowly  # type: ignore[method-assign]
+    with capture_logs() as lines:
+        await world.pipeline.handle(
+            world.delivery(open_body(delaySeconds=60), Basic.Properties(message_id="x", timestamp=None)), Slot()
+        )
+    assert [line["status"] for line in lines if line["event"] == "intent.settled" and line["intent_id"] == "x"] == [
+        "canceled"
+    ]
+    assert world.each_delivery_acked_once()
