@@ -102,13 +102,15 @@ class Scene:
     async def _is_over(self) -> bool:
         """At rest, with nothing missing; or something is missing, and nothing has moved for long enough to believe it.
 
-        A rest may deceive: for a moment after a cut, the broker counts as delivered what nobody holds any more.
+        A rest may deceive: for a moment after a cut, the broker counts as delivered what nobody holds any more, and
+        what is delayed may come back from the ladder between one look and the next.
         """
         if not await self._is_at_rest():
             self._at_rest_since_s = None
             return False
         await self.accountant.collect(self.url, self.names.dead)
-        if not self._balance(()).lost:
+        balance = self._balance(())
+        if not balance.lost and not balance.scheduled:
             return True
         self._at_rest_since_s = self._at_rest_since_s or time.monotonic()
         return time.monotonic() - self._at_rest_since_s > BELIEVED_LOST_S
