@@ -12,30 +12,26 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
+from benchmarks.contender import consuming, cpu_seconds, told
 from benchmarks.endpoint import Endpoint
 from deploy.local import PrivateRabbitMQ, ensure_installed
 from signalq import OrderIntent, OrderPublisher
 from signalq.amqp.connection import connect
-from signalq.amqp.topology import Topology, queue_depth
+from signalq.amqp.topology import Topology
 from signalq.names import Names
 
 CONNECTORS = 20
 CALM_ORDERS = 300
 CALM_PERIOD_S = 0.01
-READY_TIMEOUT_S = 30.0
 ROUND_TIMEOUT_S = 120.0
 IN_FLIGHT = 200
-CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -55,40 +51,28 @@ async def round_of(module: str, broker_url: str, prefix: str, orders: int, folde
     url = await endpoint.start()
     connection = await connect(broker_url, name="signalq benchmark")
     await Topology(names).declare(connection)
-    environment = os.environ | {
-        "BENCH_BROKER": broker_url,
-        "BENCH_QUEUE": names.orders,
-        "BENCH_WEBHOOK": url,
-        "SIGNALQ_BROKER__URL": broker_url,
-        "SIGNALQ_BROKER__PREFIX": prefix,
-        "SIGNALQ_WEBHOOK__URL": url,
-        "SIGNALQ_OPS__PORT": "0",
-        "SIGNALQ_LEDGER__URL": f"sqlite+aiosqlite:///{folder / prefix}.db",
-    }
-    contender = subprocess.Popen(  # noqa: S603, ASYNC220 - our own modules
-        [sys.executable, "-m", module], env=environment, stderr=subprocess.DEVNULL
-    )
+    environment = told(broker_url, names.orders, prefix, url, folder)
     try:
-        async with asyncio.timeout(READY_TIMEOUT_S):
-            # Nothing tells that another process has begun to consume, so ask.
-            while (depth := await queue_depth(connection, names.orders)) is None or depth.consumers == 0:  # noqa: ASYNC110
-                await asyncio.sleep(0.1)
-        cpu_before_s, began_s = cpu_seconds(contender.pid), time.monotonic()
-        async with asyncio.timeout(ROUND_TIMEOUT_S):
-            await asyncio.gather(publish(broker_url, prefix, orders), endpoint.reached(orders))
-        took_s = time.monotonic() - began_s
-        cpu_us = (cpu_seconds(contender.pid) - cpu_before_s) / orders * 1e6
-        async with asyncio.timeout(ROUND_TIMEOUT_S):
-            sent_s = await publish_calmly(broker_url, prefix)
-            await endpoint.reached(orders + CALM_ORDERS)
-        waits_ms = sorted((endpoint.arrived_s[log] - at_s) * 1000 for log, at_s in sent_s.items())
-        percentiles = statistics.quantiles(waits_ms, n=100)
-        return Figures(cpu_us, orders / took_s, percentiles[49], percentiles[98])
+        async with consuming(module, environment, connection, names.orders) as pid:
+            return await _measured(pid, endpoint, broker_url, prefix, orders)
     finally:
-        contender.terminate()
-        contender.wait(READY_TIMEOUT_S)
         await connection.close()
         await endpoint.stop()
+
+
+async def _measured(pid: int, endpoint: Endpoint, broker_url: str, prefix: str, orders: int) -> Figures:
+    """A burst, and then a calm stretch."""
+    cpu_before_s, began_s = cpu_seconds(pid), time.monotonic()
+    async with asyncio.timeout(ROUND_TIMEOUT_S):
+        await asyncio.gather(publish(broker_url, prefix, orders), endpoint.reached(orders))
+    took_s = time.monotonic() - began_s
+    cpu_us = (cpu_seconds(pid) - cpu_before_s) / orders * 1e6
+    async with asyncio.timeout(ROUND_TIMEOUT_S):
+        sent_s = await publish_calmly(broker_url, prefix)
+        await endpoint.reached(orders + CALM_ORDERS)
+    waits_ms = sorted((endpoint.arrived_s[log] - at_s) * 1000 for log, at_s in sent_s.items())
+    percentiles = statistics.quantiles(waits_ms, n=100)
+    return Figures(cpu_us, orders / took_s, percentiles[49], percentiles[98])
 
 
 async def publish(broker_url: str, prefix: str, orders: int) -> None:
@@ -126,12 +110,6 @@ def intent(number: int, log: str) -> OrderIntent:
         percent="50",
         log=log,
     )
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far (proc(5): fields 14 and 15)."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS_PER_S
 
 
 def report(name: str, rounds: Sequence[Figures]) -> Figures:

@@ -1,0 +1,1 @@
+"""How late delayed orders are, beside kombu's; and what those that wait cost the others."""
