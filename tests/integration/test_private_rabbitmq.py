@@ -98,7 +98,7 @@ def test_a_node_that_cannot_start_fails_at_once_with_the_end_of_its_log(installa
 
 
 def test_nothing_is_left_when_its_parent_is_killed(run_command: list[str]) -> None:
-    parent = subprocess.Popen(run_command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen(run_command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own
     assert parent.stdout is not None
     with parent.stdout:
         facts = json.loads(parent.stdout.readline())
@@ -132,7 +132,7 @@ def test_the_server_dies_with_its_guard(tmp_path: Path) -> None:
 
 
 def test_run_prints_its_url_and_leaves_no_process_no_folder_and_no_port_at_sigterm(run_command: list[str]) -> None:
-    command = subprocess.Popen(run_command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    command = subprocess.Popen(run_command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own
     assert command.stdout is not None
     with command.stdout:
         facts = json.loads(command.stdout.readline())
