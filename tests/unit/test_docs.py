@@ -288,8 +288,8 @@ def test_the_readme_names_the_two_commands_that_set_everything_up() -> None:
 
 
 def test_every_run_command_that_a_page_names_is_there() -> None:
-    commands = set(re.findall(r"^ {8}([a-z]+)\)", (ROOT / "run").read_text(encoding="utf-8"), re.MULTILINE))
-    named = {name for page in PAGES for name in re.findall(r"\./run ([a-z]+)", page.read_text(encoding="utf-8"))}
+    commands = set(re.findall(r"^ {8}([a-z-]+)\)", (ROOT / "run").read_text(encoding="utf-8"), re.MULTILINE))
+    named = {name for page in PAGES for name in re.findall(r"\./run ([a-z-]+)", page.read_text(encoding="utf-8"))}
     assert {"demo", "test"} <= named <= commands
 
 
