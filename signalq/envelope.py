@@ -98,8 +98,10 @@ def republish_properties(original: Basic.Properties, added: dict[str, Any], inte
     """The properties of a message that we pass on: parked, handed to its lane, or dead.
 
     The producer's properties and headers stay, `added` joins them. Taken off: the broker's own headers,
-    the expiration (a dead letter or a parked order must not vanish), and `user_id`, which the broker would compare
-    with our user (the caller keeps it as a header). Headers too large to travel on are left behind.
+    the expiration (a dead letter or a parked order must not vanish), the priority (to RabbitMQ 4 it is a matter of
+    quorum queues too: on the ladder, later ones with it would stand before those that are due, and hold them up), and
+    `user_id`, which the broker would compare with our user (the caller keeps it as a header). Headers too large to
+    travel on are left behind.
     """
     headers = {name: value for name, value in (original.headers or {}).items() if not _is_internal(name)}
     if _encoded_bytes(headers) > HEADERS_BYTES_MAX:
@@ -109,7 +111,6 @@ def republish_properties(original: Basic.Properties, added: dict[str, Any], inte
         content_encoding=_short(original.content_encoding),
         headers=headers | {name: value for name, value in added.items() if value is not None},
         delivery_mode=2,
-        priority=original.priority,
         correlation_id=_short(original.correlation_id),
         reply_to=_short(original.reply_to),
         message_id=_short(original.message_id or intent_id),

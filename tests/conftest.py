@@ -14,13 +14,20 @@ import pytest_asyncio
 from aio_pika.abc import AbstractConnection
 from yarl import URL
 
-from deploy.local import PrivatePostgres, PrivateRabbitMQ
+from deploy.local import RELEASES, Installation, PrivatePostgres, PrivateRabbitMQ
 from signalq import OrderPublisher
 from signalq.amqp.connection import connect
 from signalq.amqp.topology import Topology
 from signalq.names import Names
 from tests.support.amqp import plain_channel
-from tests.support.broker import STRATEGY, URL_VARIABLE, Broker, private_broker, running_broker
+from tests.support.broker import (
+    STRATEGY,
+    URL_VARIABLE,
+    Broker,
+    chosen_installation,
+    private_broker,
+    running_broker,
+)
 from tests.support.postgres import fresh_database, private_postgres
 from tests.support.proxy import Proxy
 from tests.support.webhook import Webhook
@@ -28,10 +35,39 @@ from tests.support.webhook import Webhook
 LEFTOVER_GRACE_S = 2.0
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--rabbitmq VERSION`."""
+    parser.addoption(
+        "--rabbitmq",
+        metavar="VERSION",
+        choices=tuple(RELEASES),
+        help=f"test against this version of RabbitMQ ({', '.join(RELEASES)}), which ./run test-rabbitmq fetches",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse a choice of two brokers."""
+    if config.getoption("rabbitmq") and os.environ.get(URL_VARIABLE):
+        raise pytest.UsageError(f"--rabbitmq and {URL_VARIABLE} name two brokers: choose one")
+
+
 @pytest.fixture(scope="session")
-def broker() -> Iterator[Broker]:
+def rabbitmq_version(request: pytest.FixtureRequest) -> str | None:
+    """The version of RabbitMQ that `--rabbitmq` asked for; None for whichever this system has."""
+    version: str | None = request.config.getoption("rabbitmq")
+    return version
+
+
+@pytest.fixture(scope="session")
+def installation(rabbitmq_version: str | None) -> Installation:
+    """The RabbitMQ that private nodes of this run are made of. Skips (in CI: fails) where it is not to be had."""
+    return chosen_installation(rabbitmq_version)
+
+
+@pytest.fixture(scope="session")
+def broker(rabbitmq_version: str | None) -> Iterator[Broker]:
     """A RabbitMQ for the whole run; `broker.url`. Skips (in CI: fails) where none is to be had."""
-    with running_broker() as running:
+    with running_broker(rabbitmq_version) as running:
         yield running
 
 
@@ -47,14 +83,14 @@ def own_broker(broker: Broker) -> PrivateRabbitMQ:
 
 
 @pytest.fixture
-def mortal_broker() -> Iterator[PrivateRabbitMQ]:
+def mortal_broker(rabbitmq_version: str | None) -> Iterator[PrivateRabbitMQ]:
     """A private node for one test alone (5 s to start), which it may `kill`, `stop(keep_data=True)` and `start`.
 
     Nothing need be cleaned up. Before a `kill`, wait for `tests.support.broker.written_down`.
     """
     if os.environ.get(URL_VARIABLE):
         pytest.skip(f"kills a broker, which only a private one allows: unset {URL_VARIABLE}")
-    with private_broker() as broker:
+    with private_broker(rabbitmq_version) as broker:
         yield broker
 
 

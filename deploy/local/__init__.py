@@ -19,8 +19,10 @@ from deploy.local.install import Installation, ensure_installed, find_installati
 from deploy.local.postgres import PrivatePostgres
 from deploy.local.postgres_install import PostgresInstallation, ensure_postgres_installed, find_postgres
 from deploy.local.rabbitmq import PrivateRabbitMQ
+from deploy.local.versions import RELEASES, ensure_version, find_version
 
 __all__ = [
+    "RELEASES",
     "BrokerFailed",
     "BrokerUnavailable",
     "FetchFailed",
@@ -33,6 +35,8 @@ __all__ = [
     "PrivateRabbitMQ",
     "ensure_installed",
     "ensure_postgres_installed",
+    "ensure_version",
     "find_installation",
     "find_postgres",
+    "find_version",
 ]

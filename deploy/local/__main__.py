@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deploy.local.errors import BrokerFailed, PrivateBrokerError
-from deploy.local.install import ensure_installed
+from deploy.local.install import Installation, ensure_installed
 from deploy.local.postgres_install import ensure_postgres_installed
 from deploy.local.rabbitmq import PrivateRabbitMQ
+from deploy.local.versions import RELEASES, ensure_version
 
 _WATCH_INTERVAL_S = 1.0
 
@@ -21,27 +22,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         if options.command == "install":
-            sys.stdout.write(f"{_install(options.server)}\n")
+            sys.stdout.write(f"{_install(options.server, options.version)}\n")
         else:
-            _run(options.folder, options.config, as_json=options.json)
+            _run(options.version, options.folder, options.config, as_json=options.json)
     except PrivateBrokerError as error:
         _say(str(error))
         return 1
     return 0
 
 
-def _install(server: str) -> Path:
+def _install(server: str, version: str | None) -> Path:
     if server == "postgres":
         return ensure_postgres_installed(_say).programs
-    return ensure_installed(_say).scripts
+    return _rabbitmq(version).scripts
 
 
-def _run(folder: Path | None, configuration: Sequence[str], *, as_json: bool) -> None:
+def _rabbitmq(version: str | None) -> Installation:
+    return ensure_version(version, _say) if version else ensure_installed(_say)
+
+
+def _run(version: str | None, folder: Path | None, configuration: Sequence[str], *, as_json: bool) -> None:
     asked_to_stop = threading.Event()
     # Before the start, which takes seconds: a signal in those is obeyed right after them.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked_to_stop.set())
-    installation = ensure_installed(_say)
+    installation = _rabbitmq(version)
     with PrivateRabbitMQ(installation, folder=folder, configuration=configuration) as broker:
         facts = {"url": broker.url, "port": broker.port, "pid": broker.pid, "log": str(broker.log_path)}
         sys.stdout.write(f"{json.dumps(facts) if as_json else broker.url}\n")
@@ -60,6 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     install = commands.add_parser("install", help="fetch a server if there is none, and print where it is")
     install.add_argument("server", nargs="?", choices=("rabbitmq", "postgres"), default="rabbitmq")
     run = commands.add_parser("run", help="run a node and print its URL; SIGTERM or Ctrl-C stops it")
+    for command in (install, run):
+        command.add_argument("--version", choices=RELEASES, help="RabbitMQ of this version (default: the system's own)")
     run.add_argument("--json", action="store_true", help="print one JSON object: url, port, pid, log")
     run.add_argument("--folder", type=Path, help="keep its messages here (default: a temporary folder)")
     run.add_argument(

@@ -16,7 +16,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local import debian
+from deploy.local import apt, debian
 from deploy.local.debian import Say
 from deploy.local.errors import BrokerUnavailable, FetchFailed
 
@@ -88,7 +88,7 @@ def cache_folder(server: str = "rabbitmq") -> Path:
 
 
 def _fetch(say: Say, cache: Path, *, system: bool) -> None:
-    if not debian.is_here():
+    if not apt.is_here():
         raise FetchFailed("there is no RabbitMQ server here, and no apt to get one with")
     privilege = debian.privilege() if system and not Path("/sbin/init").exists() else None
     if privilege is None:
@@ -102,16 +102,17 @@ def _installed() -> Installation | None:
     scripts = next((folder for folder in _SYSTEM_SCRIPTS if (folder / "rabbitmq-server").exists()), None)
     if erl is None or scripts is None:
         return None
-    return _complete(Installation(scripts, Path(erl).resolve().parent))
+    return complete(Installation(scripts, Path(erl).resolve().parent))
 
 
 def _unpacked(cache: Path) -> Installation | None:
     root = cache / debian.UNPACKED
     scripts, erlang = root / "usr/lib/rabbitmq/bin", root / "usr/lib/erlang/bin"
-    return _complete(Installation(scripts, erlang, debian.libraries(root)))
+    return complete(Installation(scripts, erlang, debian.libraries(root)))
 
 
-def _complete(candidate: Installation) -> Installation | None:
+def complete(candidate: Installation) -> Installation | None:
+    """The candidate, where all of it is there."""
     needed = (
         candidate.scripts / "rabbitmq-server",
         candidate.scripts / "rabbitmqctl",

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local import debian
+from deploy.local import apt, debian
 from deploy.local.debian import Say
 from deploy.local.errors import FetchFailed, PostgresUnavailable
 from deploy.local.install import cache_folder
@@ -79,7 +79,7 @@ def _cache() -> Path:
 
 
 def _fetch(say: Say, cache: Path) -> None:
-    if not debian.is_here():
+    if not apt.is_here():
         raise PostgresUnavailable("there is no PostgreSQL server here, and no apt to get one with")
     try:
         debian.unpack_postgres(cache, say)

@@ -13,7 +13,7 @@ from pathlib import Path
 import aio_pika
 import pytest
 
-from deploy.local import BrokerFailed, BrokerUnavailable, Installation, PrivateRabbitMQ, find_installation
+from deploy.local import BrokerFailed, BrokerUnavailable, Installation, PrivateRabbitMQ
 from deploy.local.guard import Guard, Plan
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc to see what is left behind")
@@ -23,10 +23,10 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def installation() -> Installation:
-    found = find_installation()
-    assert found is not None, "`./run test` installs RabbitMQ first; by hand: python -m deploy.local install"
-    return found
+def run_command(installation: Installation, rabbitmq_version: str | None) -> list[str]:
+    """Runs a node as a program would."""
+    version = ["--version", rabbitmq_version] if rabbitmq_version else []
+    return [sys.executable, "-m", "deploy.local", "run", "--json", *version]
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +97,8 @@ def test_a_node_that_cannot_start_fails_at_once_with_the_end_of_its_log(installa
     assert not node.is_running
 
 
-def test_nothing_is_left_when_its_parent_is_killed(installation: Installation) -> None:
-    parent = subprocess.Popen(
-        [sys.executable, "-m", "deploy.local", "run", "--json"], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
-    )
+def test_nothing_is_left_when_its_parent_is_killed(run_command: list[str]) -> None:
+    parent = subprocess.Popen(run_command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own
     assert parent.stdout is not None
     with parent.stdout:
         facts = json.loads(parent.stdout.readline())
@@ -133,10 +131,8 @@ def test_the_server_dies_with_its_guard(tmp_path: Path) -> None:
     guard.dismiss()
 
 
-def test_run_prints_its_url_and_leaves_no_process_no_folder_and_no_port_at_sigterm(installation: Installation) -> None:
-    command = subprocess.Popen(
-        [sys.executable, "-m", "deploy.local", "run", "--json"], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True
-    )
+def test_run_prints_its_url_and_leaves_no_process_no_folder_and_no_port_at_sigterm(run_command: list[str]) -> None:
+    command = subprocess.Popen(run_command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own
     assert command.stdout is not None
     with command.stdout:
         facts = json.loads(command.stdout.readline())

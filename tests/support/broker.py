@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 from yarl import URL
 
-from deploy.local import BrokerUnavailable, PrivateRabbitMQ
+from deploy.local import BrokerUnavailable, Installation, PrivateRabbitMQ, find_installation, find_version
 from tests.support.proxy import Proxy
 from tests.support.waiting import wait_until
 
@@ -30,27 +30,34 @@ Broker = PrivateRabbitMQ | ExternalBroker
 
 
 @contextmanager
-def running_broker() -> Iterator[Broker]:
+def running_broker(version: str | None = None) -> Iterator[Broker]:
     """The broker of this run. Without one, tests are skipped; in CI they fail."""
     url = os.environ.get(URL_VARIABLE)
     if url:
         yield ExternalBroker(url)
         return
-    with private_broker() as broker:
+    with private_broker(version) as broker:
         yield broker
 
 
 @contextmanager
-def private_broker() -> Iterator[PrivateRabbitMQ]:
+def private_broker(version: str | None = None) -> Iterator[PrivateRabbitMQ]:
     """A private node, started (5 s). Where there is no RabbitMQ, tests are skipped; in CI they fail."""
-    try:
-        broker = PrivateRabbitMQ()
-    except BrokerUnavailable as error:
-        if os.environ.get("CI"):
-            pytest.fail(f"CI tests against a real RabbitMQ: {error}")
-        pytest.skip(str(error))
-    with broker:
+    with PrivateRabbitMQ(chosen_installation(version)) as broker:
         yield broker
+
+
+def chosen_installation(version: str | None = None) -> Installation:
+    """RabbitMQ of this version, or this system's own. Where it is not to be had, tests are skipped; in CI they fail."""
+    found = find_version(version) if version else find_installation()
+    if found is None:
+        reason = str(BrokerUnavailable("there is no RabbitMQ server here"))
+        if version:
+            reason = f"there is no RabbitMQ {version} here: `./run test-rabbitmq {version}` fetches it"
+        if os.environ.get("CI"):
+            pytest.fail(f"CI tests against a real RabbitMQ: {reason}")
+        pytest.skip(reason)
+    return found
 
 
 async def written_down(broker: PrivateRabbitMQ, *queues: str) -> None:

@@ -126,7 +126,6 @@ def test_the_producers_properties_and_headers_travel_on() -> None:
         content_type="application/json",
         content_encoding="utf-8",
         headers={"signalq-created-ms": 1, "signalq-strategy": "s", "traceparent": "t", "mine": [1, {"a": None}]},
-        priority=3,
         correlation_id="c",
         reply_to="r",
         message_id="id",
@@ -145,9 +144,10 @@ def test_what_travels_on_is_persistent(mode: int | None) -> None:
     assert republish_properties(Basic.Properties(delivery_mode=mode), {}, "i").delivery_mode == 2
 
 
-def test_neither_the_expiration_nor_the_user_id_travels_on() -> None:
-    passed_on = republish_properties(Basic.Properties(expiration="1000", user_id="guest"), {}, "i")
+def test_neither_the_expiration_nor_the_priority_nor_the_user_id_travels_on() -> None:
+    passed_on = republish_properties(Basic.Properties(expiration="1000", priority=9, user_id="guest"), {}, "i")
     assert passed_on.expiration is None
+    assert passed_on.priority is None
     assert passed_on.user_id is None
 
 
