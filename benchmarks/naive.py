@@ -11,6 +11,7 @@ import os
 
 import aio_pika
 import aiohttp
+import uvloop
 from aio_pika.abc import AbstractIncomingMessage
 
 PREFETCH = 100
@@ -36,4 +37,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    uvloop.run(main())

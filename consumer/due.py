@@ -10,6 +10,7 @@ import asyncio
 import heapq
 import time
 from itertools import count
+from typing import Protocol
 
 from consumer.clock import Clock
 from consumer.delays import park_seconds
@@ -26,6 +27,13 @@ MAKE_ROOM_MS_MIN = 250
 Entry = tuple[int, int, int, asyncio.Future[bool]]
 
 
+class Arrivals(Protocol):
+    """A session: how much of what waited on the broker when it began has not come in yet."""
+
+    @property
+    def waited_before(self) -> int: ...
+
+
 class DueTimes:
     """Moments, nearest first, and one timer for the nearest of them; close it at the end.
 
@@ -37,14 +45,14 @@ class DueTimes:
         self._places_max = places_max
         self._heap: list[Entry] = []
         self._sequence = count()
-        self._session: object = None
+        self._session: Arrivals | None = None
         self._began_s = self._last_s = float("-inf")
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._heap)
 
-    async def wait_until(self, at_ms: int, *, rank: int = 0, session: object = None) -> bool:
+    async def wait_until(self, at_ms: int, *, rank: int = 0, session: Arrivals | None = None) -> bool:
         """Return True at `at_ms` or right after; among equal times by `rank`, then first come, first served.
 
         False before that, for one that can't stay: its place is needed for sooner ones, or the clock was set back and
@@ -65,7 +73,7 @@ class DueTimes:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _note_arrival(self, session: object) -> None:
+    def _note_arrival(self, session: Arrivals | None) -> None:
         now_s = time.monotonic()
         if session is not self._session:
             self._session, self._began_s, self._last_s = session, now_s, now_s
@@ -74,7 +82,9 @@ class DueTimes:
 
     def _quiet_in_s(self) -> float:
         """Seconds until the backlog of the session will be in, if nothing more of it comes; 0 once it is."""
-        return max(0.0, min(self._last_s + QUIET_S, self._began_s + BACKLOG_MAX_S) - time.monotonic())
+        now_s = time.monotonic()
+        is_coming = self._session is not None and self._session.waited_before > 0
+        return max(0.0, min((now_s if is_coming else self._last_s) + QUIET_S, self._began_s + BACKLOG_MAX_S) - now_s)
 
     def _look(self) -> None:
         """Let go of whose time has come, and set the timer for the next look."""

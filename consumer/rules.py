@@ -132,7 +132,8 @@ def _known_already(order: Order, history: History, now_ms: int) -> Wait | Drop |
         return Drop(duplicate=not order.is_copy)
     if history.status == "dying" and history.reason is not None:
         return DeadLetter(history.reason, history.detail or "")
-    if history.status == "scheduled" and not order.is_due and not order.handed_back:
+    # `scheduled` is saved once the ladder has confirmed: its copy will come, at its place among those that are due.
+    if history.status == "scheduled" and not order.handed_back:
         return Drop(duplicate=not order.is_copy)
     return _second_delivery(order, history, now_ms)
 

@@ -133,7 +133,7 @@ async def test_a_pending_intent_is_canceled_by_id_and_dropped_when_it_comes_back
     async with Consumer(broker.url, prefix, webhook.url, SETTINGS) as consumer:
         await consumer.started()
         desk = Desk(broker, prefix, webhook, consumer, signalq)
-        await desk.schedule(intent("no", delaySeconds=4), intent("yes", delaySeconds=4))
+        await desk.schedule(intent("no", delaySeconds=9), intent("yes", delaySeconds=9))
         canceled = await desk.scheduled("cancel", "--id", "no", "--json")
         assert (canceled.status, canceled.err) == (0, "1 intent canceled\n")
         assert [(row["intent_id"], row["result"]) for row in canceled.rows] == [("no", "canceled")]
@@ -141,7 +141,7 @@ async def test_a_pending_intent_is_canceled_by_id_and_dropped_when_it_comes_back
     async with Consumer(broker.url, prefix, webhook.url, SETTINGS) as successor:
         await successor.started()
         again = Desk(broker, prefix, webhook, successor, signalq)
-        await again.posted("yes")
+        await webhook.received(1, 20)
         await wait_until(lambda: len(successor.events("intent.received", intent_id="no")) > 0, what="it to come back")
         await again.settled("yes", "delivered")
         late = await again.scheduled("cancel", "--id", "yes", "--id", "no", "--json")

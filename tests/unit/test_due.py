@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import pytest
 
 from consumer.clock import Clock
-from consumer.due import MAKE_ROOM_MS_MIN, MAKE_ROOM_PART, DueTimes
-from tests.support.waiting import wait_until
+from consumer.due import MAKE_ROOM_MS_MIN, MAKE_ROOM_PART, QUIET_S, DueTimes
+from tests.support.waiting import elapsed, wait_until
 
 NOW_MS = 1_000_000
 PLACES = 64
@@ -40,6 +41,13 @@ async def due_times(clock: SetClock) -> AsyncIterator[DueTimes]:
     times.close()
 
 
+@dataclass(eq=False)
+class Session:
+    """One that still brings what waited before it began."""
+
+    waited_before: int = 0
+
+
 class Waiters:
     """Notes who was let go, in order."""
 
@@ -49,7 +57,7 @@ class Waiters:
         self._due_times = due_times
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def add(self, name: str, due_ms: int, rank: int = 0, session: object = None) -> asyncio.Task[None]:
+    async def add(self, name: str, due_ms: int, rank: int = 0, session: Session | None = None) -> asyncio.Task[None]:
         """Begin to wait."""
         task = asyncio.create_task(self._wait(name, due_ms, rank, session), name=name)
         self._tasks.add(task)
@@ -60,7 +68,7 @@ class Waiters:
         await wait_until(lambda: len(self.gone) >= count, what=f"{count} to be let go")
         return self.gone
 
-    async def _wait(self, name: str, due_ms: int, rank: int, session: object) -> None:
+    async def _wait(self, name: str, due_ms: int, rank: int, session: Session | None) -> None:
         if await self._due_times.wait_until(due_ms, rank=rank, session=session):
             self.gone.append(name)
         else:
@@ -141,15 +149,27 @@ async def test_one_that_gives_up_holds_up_nobody(waiters: Waiters, clock: SetClo
 async def test_what_is_overdue_when_a_session_begins_leaves_in_order_of_due_time(
     waiters: Waiters, clock: SetClock
 ) -> None:
-    session = object()
+    session = Session()
     for due_ms in (-100, -900, -300, 500, -500):
         await waiters.add(str(due_ms), NOW_MS + due_ms, session=session)
         await asyncio.sleep(0.002)
     assert await waiters.have_gone(4) == ["-900", "-500", "-300", "-100"]
 
 
+async def test_a_backlog_that_is_known_to_be_coming_is_waited_for_however_slowly_it_comes(
+    waiters: Waiters, clock: SetClock
+) -> None:
+    session = Session(waited_before=1)
+    await waiters.add("later", NOW_MS - 100, session=session)
+    await elapsed(2 * QUIET_S)
+    assert not waiters.gone
+    session.waited_before = 0
+    await waiters.add("sooner", NOW_MS - 200, session=session)
+    assert await waiters.have_gone(2) == ["sooner", "later"]
+
+
 async def test_a_single_overdue_one_does_not_wait_for_a_backlog_forever(waiters: Waiters) -> None:
-    for session in (object(), object()):
+    for session in (Session(), Session()):
         await waiters.add("alone", NOW_MS - 1, session=session)
     assert await waiters.have_gone(2) == ["alone", "alone"]
 
