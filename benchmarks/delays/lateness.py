@@ -28,8 +28,9 @@ class Lateness:
     """Of one contender, in ms. `early` counts the orders that came before they were due, `lost` those that never came,
     `repeated` the POSTs beyond the first of an order.
 
-    Where `p50_at_end_ms`, that of the last quarter, is far above `p50_ms`, the rate was too high for this machine:
-    what is measured then is a queue that grows.
+    `p50_at_end_ms` is that of the orders due in the last quarter of the publishing, when parking and delivering go on
+    side by side. Where it is far above `p50_ms`, the rate was too high for this machine: what is measured then is a
+    queue that grows.
     """
 
     p50_ms: float
@@ -53,8 +54,11 @@ def from_rounded(course: Course) -> Lateness:
 
 def lateness_of(course: Course, delays_ms: Sequence[int]) -> Lateness:
     """The figures of a course by the delays that count."""
-    times = zip(course.created_ms, delays_ms, course.arrived_ms, strict=True)
-    late_ms = [arrived - created - delay for created, delay, arrived in times if arrived is not None]
+    due_ms = [created + delay for created, delay in zip(course.created_ms, delays_ms, strict=True)]
+    came = [(due, arrived - due) for due, arrived in zip(due_ms, course.arrived_ms, strict=True) if arrived is not None]
+    late_ms = [late for _, late in came]
+    began_ms, ended_ms = min(course.created_ms), max(course.created_ms)
+    at_end_ms = [late for due, late in came if ended_ms - (ended_ms - began_ms) / 4 <= due <= ended_ms]
     percentiles = statistics.quantiles(late_ms, n=100, method="inclusive")
     return Lateness(
         p50_ms=percentiles[49],
@@ -63,7 +67,7 @@ def lateness_of(course: Course, delays_ms: Sequence[int]) -> Lateness:
         early=sum(late < 0 for late in late_ms),
         lost=len(delays_ms) - len(late_ms),
         repeated=course.repeated,
-        p50_at_end_ms=statistics.median(late_ms[-len(late_ms) // 4 :]),
+        p50_at_end_ms=statistics.median(at_end_ms or late_ms),
     )
 
 

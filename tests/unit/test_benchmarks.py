@@ -104,7 +104,15 @@ def course(late_ms: Sequence[float | None]) -> Course:
 def test_lateness_counts_from_the_due_time() -> None:
     late = from_asked(course([*range(1, 101)]))
     assert (late.p50_ms, late.max_ms, late.early, late.lost) == (50.5, 100, 0, 0)
-    assert late.p50_at_end_ms == statistics.median(range(76, 101))
+
+
+def test_a_queue_that_grows_shows_in_the_orders_due_at_the_end_of_the_publishing() -> None:
+    plan = Plan(orders=101, rate_per_s=10, delay_s_min=1, delay_s_max=1)
+    created_ms = [100.0 * number for number in range(plan.orders)]
+    arrived_ms = [created + 1000 + created / 10 for created in created_ms]
+    late = from_asked(Course(plan, created_ms, arrived_ms, repeated=0))
+    assert late.p50_ms == 500
+    assert late.p50_at_end_ms == statistics.median((due_ms - 1000) / 10 for due_ms in range(7500, 10001, 100))
 
 
 def test_what_comes_early_and_what_never_comes_is_counted() -> None:
