@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,11 +18,14 @@ from signalq.strict_json import parse_object, render
 
 # Of a body only so much is shown.
 BODY_CHARACTERS_MAX = 65_536
+FINGERPRINT_BYTES = 16
+# Above this it is no generation that we counted.
+GENERATION_MAX = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One letter. What a letter that is not ours does not say is None."""
+    """One letter. What a letter that is not ours does not say is None; `tag` is what it is taken away by."""
 
     intent_id: str | None
     generation: int | None
@@ -37,6 +41,16 @@ class DeadLetter:
     is_ours: bool
     properties: Basic.Properties
     body: bytes
+    tag: int = 0
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Equal for the copies that a crash leaves of one letter, and for nothing else; 16 bytes, to remember many by.
+
+        A letter that is not ours has no copies: each has its own.
+        """
+        told = (self.strategy, self.intent_id, self.generation) if self.is_ours else self.tag
+        return hashlib.blake2b(repr(told).encode() + self.body, digest_size=FINGERPRINT_BYTES).digest()
 
     def row(self) -> dict[str, object]:
         """The fields of a listing, in the contract's order."""
@@ -91,6 +105,7 @@ def read_letter(message: DeliveredMessage) -> DeadLetter:
         value = headers.get(name)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
+    generation = number(names.GENERATION)
     try:
         fields = parse_object(message.body)
     except InvalidIntent:
@@ -102,7 +117,7 @@ def read_letter(message: DeliveredMessage) -> DeadLetter:
 
     return DeadLetter(
         intent_id=text(names.INTENT_ID) or properties.message_id,
-        generation=number(names.GENERATION),
+        generation=generation if generation is not None and 0 <= generation <= GENERATION_MAX else None,
         connector=text(names.CONNECTOR) or body_text("connectorName"),
         strategy=strategy(properties),
         action=body_text("action"),
@@ -115,6 +130,7 @@ def read_letter(message: DeliveredMessage) -> DeadLetter:
         is_ours=names.INTENT_ID in headers and names.REASON in headers,
         properties=properties,
         body=message.body,
+        tag=message.delivery_tag or 0,
     )
 
 

@@ -59,7 +59,7 @@ class MemoryLedger:
             history, created = known
             if order.creation.pinned or created != order.creation:
                 created = replace(created, pinned=True)
-            return Known(order.known_as(order.intent_id, created), history)
+            return Known(order.known_as(order.intent_id, created, history.replayed_ms), history)
         if order.message_id is not None and order.creation.pinned:
             return await self.save(order, History(order.intent_id, order.digest))
         met = (order.strategy, order.digest)
