@@ -47,6 +47,9 @@ TURN_TIMEOUT_S = 10.0
 TURN_POLL_S = 0.2
 # From one letter to the next; they come from the broker's disk, not from a producer.
 IDLE_TIMEOUT_S = 10.0
+# Until nothing that was taken away is left; each sweep has fewer to take than the one before.
+SWEEP_TIMEOUT_S = 60.0
+SWEEPS_MAX = 10
 # Until the broker has everything back; milliseconds as a rule.
 RETURN_TIMEOUT_S = 5.0
 RETURN_POLL_S = 0.01
@@ -79,8 +82,9 @@ class DeadLetters:
         self._window_letters = 0
         # What the present window has handed out, and was not taken away.
         self._kept = 0
-        self._taken = 0
         self._read = 0
+        self._taken: set[bytes] = set()
+        self._acks = 0
         self.ready = 0
         self.copies = 0
 
@@ -93,11 +97,7 @@ class DeadLetters:
         self._connection = await connect(self._url, name="signalq dead", heartbeat_s=self._heartbeat_s)
         try:
             await self._take_turn(self._connection)
-            if self.ready:
-                self._window_letters = _window_letters(self.ready)
-                self._channel = await open_channel(self._connection, prefetch=self._window_letters)
-                self._channel.closing.add_done_callback(lambda _closing: self._arrived.put_nowait(None))
-                self._channel.on_consumer_cancel_callbacks.add(lambda _frame: self._arrived.put_nowait(None))
+            await self._begin(self._connection)
         except BaseException:
             await self._connection.close()
             raise
@@ -109,12 +109,10 @@ class DeadLetters:
         if self._connection is None:
             return
         try:
-            if self._channel is not None:
-                with suppress(*CONNECTION_ERRORS):
-                    await self._channel.close()
-                with suppress(BrokerError, TimeoutError):
-                    async with asyncio.timeout(RETURN_TIMEOUT_S):
-                        await self._given_back(self._connection)
+            with suppress(BrokerError, CommandFailed, TimeoutError, *CONNECTION_ERRORS):
+                async with asyncio.timeout(SWEEP_TIMEOUT_S):
+                    await self._end(self._connection)
+                    await self._sweep(self._connection)
         finally:
             await self._connection.close()
 
@@ -124,13 +122,13 @@ class DeadLetters:
 
         Raises BrokerUnreachable or CommandFailed where the broker stops before the end.
         """
-        seen: set[bytes] = set()
+        seen: set[bytes | int] = set()
         async for batch in self.batches():
             for letter in batch:
-                if letter.fingerprint in seen:
+                if letter.identity in seen:
                     self.copies += 1
                 else:
-                    seen.add(letter.fingerprint)
+                    seen.add(letter.identity)
                     yield letter
 
     async def batches(self) -> AsyncIterator[list[DeadLetter]]:
@@ -158,7 +156,8 @@ class DeadLetters:
         except (TimeoutError, *CONNECTION_ERRORS) as error:
             raise BrokerUnreachable(self._broke()) from error
         self._kept -= 1
-        self._taken += 1
+        self._acks += 1
+        self._taken.add(letter.mark)
 
     async def _open_window(self) -> None:
         """One consumer more on the channel; those before it hold nothing but letters that stay, and get no more."""
@@ -236,13 +235,48 @@ class DeadLetters:
             await channel.close()
         return True
 
-    async def _given_back(self, connection: AbstractConnection) -> None:
-        """Wait until the letters are ready again: whoever looks next would count too few."""
-        while True:
+    async def _begin(self, connection: AbstractConnection) -> None:
+        """A channel for the letters that are ready now."""
+        arrived: asyncio.Queue[DeliveredMessage | None] = asyncio.Queue()
+        self._arrived = arrived
+        self._windows = self._kept = self._read = self._acks = 0
+        if not self.ready:
+            return
+        self._window_letters = _window_letters(self.ready)
+        self._channel = await open_channel(connection, prefetch=self._window_letters)
+        self._channel.closing.add_done_callback(lambda _closing: arrived.put_nowait(None))
+        self._channel.on_consumer_cancel_callbacks.add(lambda _frame: arrived.put_nowait(None))
+
+    async def _end(self, connection: AbstractConnection) -> None:
+        """Close the channel, and wait until what it held is ready again: whoever looks next would count too few."""
+        if self._channel is None:
+            return
+        channel, self._channel = self._channel, None
+        await channel.close()
+        deadline = time.monotonic() + RETURN_TIMEOUT_S
+        while time.monotonic() < deadline:
             depth = await queue_depth(connection, self._queue)
-            if depth is None or (depth.ready >= self.ready - self._taken and not depth.consumers):
+            if depth is None or (depth.ready >= self.ready - self._acks and not depth.consumers):
                 return
             await asyncio.sleep(RETURN_POLL_S)
+
+    async def _sweep(self, connection: AbstractConnection) -> None:
+        """Take away once more what came back although it had been taken away.
+
+        A quorum queue's acknowledgements are queued in the channel's process, and those that are there when the
+        channel closes are lost (seen, 3.10.8: the last 25 of 700). If there is no letter too many, none was.
+        """
+        for _ in range(SWEEPS_MAX):
+            depth = await queue_depth(connection, self._queue)
+            if not self._acks or depth is None or depth.ready <= self.ready - self._acks:
+                return
+            self.ready = depth.ready
+            await self._begin(connection)
+            async for batch in self.batches():
+                for letter in batch:
+                    if letter.mark in self._taken:
+                        await self.take(letter)
+            await self._end(connection)
 
 
 def _window_letters(ready: int) -> int:

@@ -18,7 +18,7 @@ from signalq.strict_json import parse_object, render
 
 # Of a body only so much is shown.
 BODY_CHARACTERS_MAX = 65_536
-FINGERPRINT_BYTES = 16
+DIGEST_BYTES = 16
 # Above this it is no generation that we counted.
 GENERATION_MAX = 1_000_000_000
 
@@ -44,13 +44,22 @@ class DeadLetter:
     tag: int = 0
 
     @property
-    def fingerprint(self) -> bytes:
-        """Equal for the copies that a crash leaves of one letter, and for nothing else; 16 bytes, to remember many by.
+    def identity(self) -> bytes | int:
+        """Equal for the copies that a crash leaves of one letter, and for nothing else; small, to remember many by.
 
-        A letter that is not ours has no copies: each has its own.
+        What is not ours has no copies, however alike.
         """
-        told = (self.strategy, self.intent_id, self.generation) if self.is_ours else self.tag
-        return hashlib.blake2b(repr(told).encode() + self.body, digest_size=FINGERPRINT_BYTES).digest()
+        if not self.is_ours:
+            return self.tag
+        return self._digest(self.strategy, self.intent_id, self.generation)
+
+    @property
+    def mark(self) -> bytes:
+        """What this letter, and not a copy of it, is known again by on another channel."""
+        return self._digest(self.strategy, self.intent_id, self.generation, self.dead_at)
+
+    def _digest(self, *said: object) -> bytes:
+        return hashlib.blake2b(repr(said).encode() + self.body, digest_size=DIGEST_BYTES).digest()
 
     def row(self) -> dict[str, object]:
         """The fields of a listing, in the contract's order."""

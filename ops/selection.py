@@ -32,5 +32,5 @@ class Selection:
             and self.reason in {None, letter.reason}
             and self.connector in {None, letter.connector}
             and self.strategy in {None, letter.strategy}
-            and (self.seen is None or letter.fingerprint in self.seen)
+            and (self.seen is None or letter.mark in self.seen)
         )

@@ -216,7 +216,7 @@ async def settle(
     `told` hears of every letter in its order, once (not of copies): with None where it does not fit. A batch that was
     begun is finished also when the command is interrupted. Raises what ended the run before its end.
     """
-    done: dict[bytes, bool] = {}
+    done: dict[bytes | int, bool] = {}
     async for batch in letters.batches():
         work = asyncio.create_task(_settle_batch(batch, letters, selection, handler, done, told), name="batch")
         try:
@@ -233,23 +233,23 @@ async def _settle_batch(
     letters: DeadLetters,
     selection: Selection,
     handler: Handler,
-    done: dict[bytes, bool],
+    done: dict[bytes | int, bool],
     told: Callable[[DeadLetter, Outcome | None], None],
 ) -> None:
-    firsts: dict[bytes, DeadLetter] = {}
+    firsts: dict[bytes | int, DeadLetter] = {}
     for letter in batch:
-        if letter.fingerprint not in done:
-            firsts.setdefault(letter.fingerprint, letter)
+        if letter.identity not in done:
+            firsts.setdefault(letter.identity, letter)
     chosen = [letter for letter in firsts.values() if selection.fits(letter)]
     outcomes = dict(zip((letter.tag for letter in chosen), await handler.handle(chosen), strict=True)) if chosen else {}
     failure: SignalQError | None = None
     for letter in batch:
         outcome = outcomes.get(letter.tag)
-        is_first = firsts.get(letter.fingerprint) is letter
+        is_first = firsts.get(letter.identity) is letter
         if is_first:
-            done[letter.fingerprint] = outcome is not None and outcome.is_done
+            done[letter.identity] = outcome is not None and outcome.is_done
         # A copy goes with what it is a copy of.
-        if done[letter.fingerprint] and not handler.dry_run:
+        if done[letter.identity] and not handler.dry_run:
             try:
                 await letters.take(letter)
             except BrokerError as error:

@@ -177,5 +177,5 @@ async def _seen(settings: Settings, selection: Selection) -> frozenset[bytes]:
         async for letter in letters:
             step()
             if selection.fits(letter):
-                seen.add(letter.fingerprint)
+                seen.add(letter.mark)
         return frozenset(seen)

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +24,10 @@ from signalq.amqp.topology import Topology
 from signalq.names import Names
 from tests.support.amqp import depth, drain, publish_all
 from tests.support.broker import ExternalBroker
+from tests.support.commands import TIMEOUT_S, Ran, run, start
 from tests.support.consumer import ledger_file, ledger_url
 from tests.support.webhook import Webhook
 
-ROOT = Path(__file__).parents[2]
-TIMEOUT_S = 30.0
 BODY = b'{"connectorName":"main","connectorToken":"s3cret","action":"openLong","percent":"50","clientOrderId":"c1"}'
 ROW_FIELDS = [
     "intent_id",
@@ -51,17 +46,6 @@ ROW_FIELDS = [
 Broker = PrivateRabbitMQ | ExternalBroker
 
 
-@dataclass(frozen=True)
-class Ran:
-    status: int
-    out: str
-    err: str
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
 Signalq = Callable[..., Awaitable[Ran]]
 
 
@@ -74,33 +58,9 @@ def environment(broker: Broker, prefix: str, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("SIGNALQ_LEDGER__URL", ledger_url(prefix))
 
 
-async def start(*arguments: str) -> asyncio.subprocess.Process:
-    pipe = asyncio.subprocess.PIPE
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "ops", *arguments),
-        cwd=ROOT,
-        stdin=pipe,
-        stdout=pipe,
-        stderr=pipe,
-        env=dict(os.environ),
-        # Whoever runs the tests in the background of a shell ignores SIGINT, and would hand that down.
-        preexec_fn=_heed_sigint,
-    )
-
-
-def _heed_sigint() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @pytest.fixture
 def signalq(environment: None) -> Signalq:
     """Runs a command to its end."""
-
-    async def run(*arguments: str, stdin: bytes = b"") -> Ran:
-        process = await start(*arguments)
-        async with asyncio.timeout(TIMEOUT_S):
-            out, err = await process.communicate(stdin)
-        return Ran(process.returncode or 0, out.decode(), err.decode())
 
     return run
 
