@@ -30,10 +30,6 @@ def command() -> None:
     """
 
 
-command.add_command(replay_letters)
-command.add_command(discard_letters)
-
-
 @command.command("list", cls=SignalqCommand, example="signalq dead list --reason rejected --connector main")
 @filtered
 @click.option("--all", "everything", is_flag=True, help="As many as there are; so it is without --limit.")
@@ -66,6 +62,10 @@ def show_letter(invocation: Invocation, *, intent_id: str, as_json: bool) -> int
     Two strategies may use the same ID: then both letters are shown. The exit status is 1 if there is none.
     """
     return asyncio.run(_show(invocation.settings(), intent_id, as_json=as_json))
+
+
+command.add_command(replay_letters)
+command.add_command(discard_letters)
 
 
 async def _list(settings: Settings, selection: Selection, limit: int | None, rows: Spool) -> str:

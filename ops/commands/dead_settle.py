@@ -49,15 +49,13 @@ def _settling(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that replay and discard share. Raises UsageError where nothing is chosen."""
 
     @filtered
-    @click.option("--all", "everything", is_flag=True, help="Every letter; one of the filters or this has to be given.")
+    @click.option("--all", "everything", is_flag=True, help="All that fit; has to be given where no filter is.")
     @click.option("--dry-run", is_flag=True, help="Say what would become of each letter, and change nothing.")
     @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: a letter's row, result and why.")
     @wraps(function)
     def chosen(*args: Any, selection: Selection, everything: bool, **rest: Any) -> Any:
         if selection.is_everything and not everything:
             raise click.UsageError("say which letters: --id, --reason, --connector, --strategy, or --all")
-        if everything and not selection.is_everything:
-            raise click.UsageError("--all and a filter contradict each other")
         return function(*args, selection=selection, **rest)
 
     return chosen

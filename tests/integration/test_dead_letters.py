@@ -459,7 +459,7 @@ async def test_discarding_takes_what_was_chosen_and_notes_by_whom_also_of_what_t
 @pytest.mark.parametrize("command", ["replay", "discard"])
 async def test_without_a_filter_or_all_nothing_is_touched(command: str, buried: Bury) -> None:
     await buried([dead(1)])
-    for arguments in ([], ["--dry-run"], ["--all", "--id", "id-1"]):
+    for arguments in ([], ["--dry-run"], ["--force"]):
         ran = await run("dead", command, *arguments)
         assert ran.status == 2
         assert "--all" in ran.err
