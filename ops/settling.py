@@ -12,47 +12,22 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol
 
-from pamqp.commands import Basic
-from sqlalchemy import Connection
-
-from consumer.history import Reason
-from consumer.ledger import replays
-from consumer.ledger.database import clock_ms
 from consumer.ledger.visit import LedgerVisit
-from consumer.order import Message, Order, Unreadable, read
 from consumer.settings import Settings
 from ops.dead import DeadLetters
 from ops.errors import CommandFailed
 from ops.escaping import escaped
 from ops.letters import DeadLetter
 from ops.selection import Selection
-from ops.verdicts import (
-    BUSY,
-    Admit,
-    Begin,
-    Discard,
-    DiscardVerdict,
-    GoOn,
-    MovedOn,
-    PublishAnyway,
-    Refuse,
-    ReplayVerdict,
-    TakeBack,
-    judge_discard,
-    judge_replay,
-)
+from ops.verdicts import Discard, DiscardVerdict, MovedOn, PublishAnyway, Refuse, ReplayVerdict, TakeBack
 from signalq import names
 from signalq.amqp.connection import connect
 from signalq.amqp.ledger_mark import held_mark
-from signalq.amqp.publisher import ConfirmedPublisher
-from signalq.client import PUBLISH_TIMEOUT_S
-from signalq.envelope import republish_properties
-from signalq.errors import BrokerError, SignalQError, Unconfirmed
+from signalq.errors import BrokerError, SignalQError
 
 # How often the ledger is looked at again where the consumer was quicker.
 LOOKS_MAX = 3
@@ -88,124 +63,6 @@ class Handler(Protocol):
     async def handle(self, letters: Sequence[DeadLetter]) -> list[Outcome]:
         """Everything but taking them away; an outcome for each. Raises SignalQError where nothing was done."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A letter as it would be published again, and as the consumer would read that."""
-
-    letter: DeadLetter
-    properties: Basic.Properties
-    found: Order | Unreadable
-
-
-class Replaying:
-    """Begins the next generation of dead intents."""
-
-    def __init__(
-        self, settings: Settings, ledger: LedgerVisit, publisher: ConfirmedPublisher, *, force: bool, dry_run: bool
-    ) -> None:
-        self.dry_run = dry_run
-        self._settings = settings
-        self._ledger = ledger
-        self._publisher = publisher
-        self._orders = names.Names(settings.broker.prefix).orders
-        self._force = force
-        self._by = f"by {_person()}, with signalq dead replay"
-        self._retention_ms = round(settings.ledger.retention_days * 86_400_000)
-
-    async def handle(self, letters: Sequence[DeadLetter]) -> list[Outcome]:
-        """See Handler."""
-        candidates = [_candidate(letter, self._settings) for letter in letters]
-
-        def decide(connection: Connection) -> list[ReplayVerdict]:
-            now_ms = clock_ms(connection)
-            return [self._decide(connection, now_ms, candidate) for candidate in candidates]
-
-        verdicts = await self._ledger.transact(decide)
-        decided = list(zip(candidates, verdicts, strict=True))
-        if self.dry_run:
-            return [_outcome(verdict) for verdict in verdicts]
-        # Before the tasks: with the channel open each of them writes in its first step, so in order.
-        await self._publisher.channel()
-        return await asyncio.gather(*(self._carry_out(candidate, verdict) for candidate, verdict in decided))
-
-    def _decide(self, connection: Connection, now_ms: int, candidate: _Candidate) -> ReplayVerdict:
-        letter = candidate.letter
-        for _ in range(LOOKS_MAX):
-            standing = replays.find(connection, letter.strategy, letter.intent_id or "")
-            verdict = judge_replay(
-                letter,
-                candidate.found,
-                standing,
-                now_ms=now_ms,
-                retention_ms=self._retention_ms,
-                force=self._force,
-            )
-            if self.dry_run or self._is_written(connection, now_ms, letter, verdict):
-                return verdict
-        return BUSY
-
-    def _is_written(self, connection: Connection, now_ms: int, letter: DeadLetter, verdict: ReplayVerdict) -> bool:
-        match verdict:
-            case Begin(standing):
-                return replays.begin(connection, now_ms, standing, self._by)
-            case GoOn(standing):
-                return replays.renew(connection, now_ms, standing)
-            case Admit(order):
-                return replays.admit(connection, now_ms, order, letter.generation or 0, self._by)
-            case _:
-                return True
-
-    async def _carry_out(self, candidate: _Candidate, verdict: ReplayVerdict) -> Outcome:
-        if isinstance(verdict, (MovedOn, Refuse)):
-            return _outcome(verdict)
-        letter, found = candidate.letter, candidate.found
-        try:
-            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
-                await self._publisher.publish(self._orders, found.connector, letter.body, candidate.properties)
-        except BrokerError as error:
-            return Outcome("not done", str(error), error)
-        except TimeoutError:
-            silent = Unconfirmed(f"RabbitMQ confirmed nothing within {PUBLISH_TIMEOUT_S:g} s", letter.intent_id)
-            return Outcome("not done", str(silent), silent)
-        return _outcome(verdict)
-
-
-class Discarding:
-    """Throws dead letters away, and says so in the ledger."""
-
-    def __init__(self, ledger: LedgerVisit, *, force: bool, dry_run: bool) -> None:
-        self.dry_run = dry_run
-        self._ledger = ledger
-        self._force = force
-        self._by = f"by {_person()}, with signalq dead discard"
-
-    async def handle(self, letters: Sequence[DeadLetter]) -> list[Outcome]:
-        """See Handler."""
-
-        def decide(connection: Connection) -> list[DiscardVerdict]:
-            now_ms = clock_ms(connection)
-            return [self._decide(connection, now_ms, letter) for letter in letters]
-
-        return [_outcome(verdict) for verdict in await self._ledger.transact(decide)]
-
-    def _decide(self, connection: Connection, now_ms: int, letter: DeadLetter) -> DiscardVerdict:
-        for _ in range(LOOKS_MAX):
-            standing = replays.find(connection, letter.strategy, letter.intent_id or "")
-            verdict = judge_discard(letter, standing, force=self._force)
-            if self.dry_run or self._is_written(connection, now_ms, letter, verdict):
-                return verdict
-        return BUSY
-
-    def _is_written(self, connection: Connection, now_ms: int, letter: DeadLetter, verdict: DiscardVerdict) -> bool:
-        match verdict:
-            case TakeBack(standing):
-                return replays.take_back(connection, now_ms, standing, _reason(letter), self._by)
-            case Discard(standing) if standing is not None:
-                generation = letter.generation if letter.generation is not None else standing.generation
-                replays.note_discarded(connection, now_ms, standing, generation, self._by)
-        return True
 
 
 async def settle(
@@ -278,19 +135,8 @@ async def check_ledger(settings: Settings, ledger: LedgerVisit) -> None:
         )
 
 
-def _candidate(letter: DeadLetter, settings: Settings) -> _Candidate:
-    """Under its identity, which is its message_id unless that belongs to another intent."""
-    headers = letter.properties.headers or {}
-    marks = {names.INTENT_ID: letter.intent_id, names.ORIGIN_USER: headers.get(names.ORIGIN_USER)}
-    if letter.strategy != "-":
-        marks[names.STRATEGY] = letter.strategy
-    properties = republish_properties(letter.properties, marks, letter.intent_id or "")
-    properties.message_id = letter.intent_id
-    message = Message(letter.body, properties, letter.connector or "", redelivered=False)
-    return _Candidate(letter, properties, read(message, settings, time.time_ns() // 1_000_000))
-
-
-def _outcome(verdict: ReplayVerdict | DiscardVerdict) -> Outcome:
+def outcome_of(verdict: ReplayVerdict | DiscardVerdict) -> Outcome:
+    """What a verdict comes to once it is carried out."""
     match verdict:
         case Refuse(why):
             return Outcome("refused", why)
@@ -304,13 +150,7 @@ def _outcome(verdict: ReplayVerdict | DiscardVerdict) -> Outcome:
             return Outcome("replayed")
 
 
-def _reason(letter: DeadLetter) -> Reason:
-    """As its letter says: the replay has cleared it in the ledger."""
-    reasons: dict[str, Reason] = {reason: reason for reason in get_args(Reason)}
-    return reasons.get(letter.reason or "", "undeliverable")
-
-
-def _person() -> str:
+def person() -> str:
     """Who runs this command, for the audit."""
     try:
         return escaped(pwd.getpwuid(os.getuid()).pw_name)

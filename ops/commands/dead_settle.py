@@ -16,11 +16,13 @@ from consumer.ledger.visit import LedgerVisit
 from consumer.settings import Settings
 from ops.dead import LETTERS_MAX, DeadLetters
 from ops.dead_report import SettledReport, letters_bar, say
+from ops.discarding import Discarding
 from ops.errors import CommandFailed
 from ops.invocation import Invocation, SignalqCommand, pass_invocation
 from ops.render import plural
+from ops.replaying import Replaying
 from ops.selection import Selection
-from ops.settling import Discarding, Handler, Replaying, check_ledger, settle
+from ops.settling import Handler, check_ledger, settle
 from ops.spool import Spool
 from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.errors import SignalQError

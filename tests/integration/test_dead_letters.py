@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import signal
+import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,13 +15,15 @@ from typing import get_args
 
 import pytest
 from pamqp.commands import Basic
+from sqlalchemy import Connection
 
 from consumer.history import Reason
 from consumer.ledger import replays
 from consumer.ledger.database import clock_ms
 from consumer.ledger.visit import LedgerVisit
+from consumer.settings import load_settings
 from ops.dead import DeadLetters
-from ops.settling import _candidate
+from ops.replaying import candidate_of
 from signalq import names as headers
 from signalq.amqp.connection import connect
 from signalq.amqp.ledger_mark import LedgerMark, claim_mark
@@ -27,7 +31,7 @@ from signalq.amqp.topology import Topology
 from signalq.names import Names
 from tests.support.amqp import depth, drain, publish, publish_all
 from tests.support.broker import Broker, through
-from tests.support.commands import Ran, ended, run, start
+from tests.support.commands import ROOT, Ran, ended, run, start
 from tests.support.consumer import Consumer, ledger_file, ledger_url
 from tests.support.graveyard import Dead, bury, dead, in_ledger, letter_of, record
 from tests.support.orders import body, order
@@ -78,12 +82,12 @@ def logs(hook: Webhook) -> list[str]:
 
 async def replayed_up_to_the_ledger(one: Dead) -> None:
     """What a replay does before it publishes, and no more: it was killed there."""
-    async with LedgerVisit(ledger_url_of()) as ledger:
+    async with LedgerVisit(load_settings().ledger.url.get_secret_value()) as ledger:
 
-        def begin(connection: object) -> bool:
-            found = replays.find(connection, one.order.strategy, one.order.intent_id)  # type: ignore[arg-type]
+        def begin(connection: Connection) -> bool:
+            found = replays.find(connection, one.order.strategy, one.order.intent_id)
             assert found is not None
-            return replays.begin(connection, clock_ms(connection), found, "by a test")  # type: ignore[arg-type]
+            return replays.begin(connection, clock_ms(connection), found, "by a test")
 
         assert await ledger.transact(begin)
 
@@ -91,20 +95,10 @@ async def replayed_up_to_the_ledger(one: Dead) -> None:
 async def replayed_up_to_the_publish(broker: Broker, names: Names, one: Dead) -> None:
     """What a replay does before it takes the letter away, and no more."""
     await replayed_up_to_the_ledger(one)
-    async with DeadLetters(settings(), on_wait=print) as letters:
+    async with DeadLetters(load_settings(), on_wait=print) as letters:
         (letter,) = [letter async for letter in letters if letter.intent_id == one.order.intent_id]
-    again = _candidate(letter, settings())
+    again = candidate_of(letter, load_settings())
     await publish(broker.url, names.orders, "main", letter.body, again.properties)
-
-
-def settings():  # type: ignore[no-untyped-def]
-    from consumer.settings import load_settings  # noqa: PLC0415
-
-    return load_settings()
-
-
-def ledger_url_of() -> str:
-    return settings().ledger.url.get_secret_value()
 
 
 # --- replay ----------------------------------------------------------------------------------------------------------
@@ -453,6 +447,34 @@ async def test_discarding_takes_what_was_chosen_and_notes_by_whom_also_of_what_t
     assert standing(names, "id-1") == (1, "dead")
 
 
+@pytest.mark.parametrize(("answer", "left"), [(b"n\n", 2), (b"y\n", 1)])
+async def test_on_a_terminal_discarding_asks_first_and_leaves_what_arrives_after_the_question(
+    broker: Broker, names: Names, buried: Bury, answer: bytes, left: int
+) -> None:
+    await buried([dead(1)])
+    ours, theirs = os.openpty()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "ops", "dead", "discard", "--all"),
+            stdin=theirs,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=theirs,
+            cwd=ROOT,
+        )
+        asked = b""
+        while b"[y/N]" not in asked:
+            asked += await asyncio.to_thread(os.read, ours, 1000)
+        assert b"throw 1 dead letter away for good?" in asked
+        await publish_all(broker.url, "", names.dead, [dead(2).letter])
+        os.write(ours, answer)
+        ran = await ended(process)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert ran.status == (1 if left == 2 else 0)
+    assert await depth(broker.url, names.dead) == left
+
+
 # --- sentences -------------------------------------------------------------------------------------------------------
 
 
@@ -498,7 +520,7 @@ async def test_a_ledger_that_the_lanes_do_not_belong_to_is_refused(broker: Broke
 
 async def test_a_replay_waits_for_another_reader_and_says_so(broker: Broker, names: Names, buried: Bury) -> None:
     await buried([dead(1)])
-    async with DeadLetters(settings(), on_wait=print):
+    async with DeadLetters(load_settings(), on_wait=print):
         process = await start("dead", "replay", "--all")
         assert process.stderr
         async with asyncio.timeout(20):

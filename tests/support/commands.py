@@ -52,8 +52,8 @@ async def run(*arguments: str, stdin: bytes = b"", timeout_s: float = TIMEOUT_S)
 async def ended(process: asyncio.subprocess.Process, stdin: bytes = b"", timeout_s: float = TIMEOUT_S) -> Ran:
     """Wait for the end of one that was started."""
     async with asyncio.timeout(timeout_s):
-        out, err = await process.communicate(stdin)
-    return Ran(process.returncode or 0, out.decode(), err.decode())
+        out, err = await process.communicate(stdin if process.stdin is not None else None)
+    return Ran(process.returncode or 0, (out or b"").decode(), (err or b"").decode())
 
 
 def _heed_sigint() -> None:
