@@ -44,6 +44,7 @@ class History:
     `in_doubt`: an attempt may have been taken. `maybe_second_delivery`: no message_id, redelivered, and an equal
     body was met before whose acknowledgement may have been lost. `version` counts the saves: a save on top of another
     version than the ledger's is refused. `leased_for_ms`: another consumer is POSTing it, and lives for so long yet.
+    `replayed_ms`: when the present generation began, by the ledger's clock, if it is not the first.
     """
 
     intent_id: str
@@ -62,6 +63,7 @@ class History:
     maybe_second_delivery: bool = False
     version: int = 0
     leased_for_ms: int = 0
+    replayed_ms: int | None = None
 
     @property
     def ended(self) -> bool:
@@ -110,3 +112,21 @@ class History:
     def dead(self) -> Self:
         """The broker has confirmed the dead letter."""
         return replace(self, status="dead")
+
+    def replayed(self, now_ms: int) -> Self:
+        """The next generation of what is dead: its attempts begin anew, and its age begins now."""
+        return replace(
+            self,
+            generation=self.generation + 1,
+            status="received",
+            reason=None,
+            detail=None,
+            attempts=0,
+            attempts_counted=0,
+            first_post_ms=None,
+            next_attempt_ms=0,
+            in_doubt=False,
+            why=None,
+            http_status=None,
+            replayed_ms=now_ms,
+        )

@@ -80,6 +80,8 @@ class Order:
     came_early: bool = False
     # The ledger's first record of the intent was made for this very message.
     recorded: bool = False
+    # When it was replayed, and its delay, if it had one, was over.
+    replayed_ms: int | None = None
 
     @property
     def connector(self) -> str:
@@ -103,7 +105,9 @@ class Order:
 
     @property
     def age_from_ms(self) -> int:
-        """Where its age begins: its creation, or its due time if it is delayed."""
+        """Where its age begins: its creation, its due time if it is delayed, its replay if it was replayed."""
+        if self.replayed_ms is not None:
+            return self.replayed_ms
         return self.due_ms if self.due_ms is not None else self.creation.age_ms
 
     @property
@@ -111,9 +115,15 @@ class Order:
         """After this it is not POSTed any more."""
         return self.age_from_ms + round(self.policy.max_age_s * 1000)
 
-    def known_as(self, intent_id: str, created: Creation) -> Order:
-        """The same order under the identity and the creation time that the ledger keeps for it."""
+    def known_as(self, intent_id: str, created: Creation, replayed_ms: int | None = None) -> Order:
+        """The same order under the identity and the creation time that the ledger keeps for it.
+
+        A delay that was over at its replay is not served again, and its age counts from there. One whose message says
+        that it came early has no turn yet: it goes round by the ladder first, as any other.
+        """
         due_ms = created.delay_ms + self.intent.delay_ms if self.intent.delay_ms else None
+        if replayed_ms is not None and self.is_due and (due_ms is None or due_ms <= replayed_ms):
+            return replace(self, intent_id=intent_id, creation=created, due_ms=None, replayed_ms=replayed_ms)
         return replace(self, intent_id=intent_id, creation=created, due_ms=due_ms, came_early=not self.is_due)
 
     def is_canceled_by(self, other: Order) -> bool:

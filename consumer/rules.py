@@ -227,13 +227,15 @@ def _doubt(history: History) -> str:
 
 def _expired(order: Order, now_ms: int, start_ms: int) -> str:
     base = "its due time" if order.due_ms is not None else f"its creation ({order.creation.source})"
+    base = "its replay" if order.replayed_ms is not None else base
     limit_s = (order.expires_ms - order.age_from_ms) / 1000
     if now_ms <= order.expires_ms:
         wait_s = (start_ms - now_ms) / 1000
         return f"the next attempt is {wait_s:.1f} s away, past the {limit_s:g} s allowed from {base}"
     text = f"{(now_ms - order.age_from_ms) / 1000:.1f} s old, {limit_s:g} s are allowed from {base}"
     age_at_receipt_ms = order.received_ms - order.age_from_ms
-    if order.due_ms is None and not order.redelivered and age_at_receipt_ms > order.expires_ms - order.age_from_ms:
+    dated = order.due_ms is None and order.replayed_ms is None
+    if dated and not order.redelivered and age_at_receipt_ms > order.expires_ms - order.age_from_ms:
         text += f"; it was {age_at_receipt_ms / 1000:.1f} s old when it came: it waited on the broker, or the clock"
         text += " of its producer is behind"
     return text

@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
 from aio_pika.abc import AbstractConnection
-from aiormq.abc import DeliveredMessage
 from sqlalchemy.exc import ProgrammingError
 
 from consumer.ledger.sql import read_mark
 from consumer.settings import CONFIG_ENV, ENV_PREFIX, Settings
 from ops.escaping import escaped
 from ops.render import plural
-from signalq.amqp.connection import CONNECTION_ERRORS, connect, masked, open_channel
-from signalq.amqp.ledger_mark import LedgerMark
-from signalq.amqp.topology import QueueDepth, Topology, queue_depth
+from signalq.amqp.connection import connect, masked
+from signalq.amqp.ledger_mark import LedgerMark, held_mark
+from signalq.amqp.topology import QueueDepth, Topology
 from signalq.errors import BrokerError, SettingsError
 from signalq.names import Names
 
 # So many missing objects are named; more than these are counted.
 NAMED_MAX = 4
-MARK_TIMEOUT_S = 3.0
 
 State = Literal["ok", "note", "wrong"]
 
@@ -64,7 +60,7 @@ async def findings(settings: Settings, config: Path | None) -> AsyncIterator[Fin
             yield _broker(url, connection)
             async for finding in _topology(settings, connection):
                 yield finding
-            held = await _mark_on(connection, Names(settings.broker.prefix))
+            held = await held_mark(connection, Names(settings.broker.prefix))
     yield await _ledger(settings, held)
     for url, connectors in _webhooks(settings).items():
         yield await _webhook(url, connectors, settings.webhook.connect_timeout_s)
@@ -136,35 +132,6 @@ def _queues(names: Names, depths: dict[str, QueueDepth | None]) -> Iterator[Find
         yield Finding("dead letters", "note", found, "look at them with `signalq dead list`")
     elif dead is not None:
         yield Finding("dead letters", "ok", "none")
-
-
-async def _mark_on(connection: AbstractConnection, names: Names) -> LedgerMark | None:
-    """The ledger that the lanes belong to, as the broker remembers it; None where it remembers none, or won't say.
-
-    The mark is looked at and not acknowledged: with the channel it goes back to where it was.
-    """
-    found: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-    async def take(message: DeliveredMessage) -> None:
-        if not found.done():
-            found.set_result(message.body)
-
-    try:
-        depth = await queue_depth(connection, names.ledger)
-        if depth is None or not depth.ready:
-            return None
-        channel = await open_channel(connection, prefetch=1)
-    except BrokerError:
-        return None
-    try:
-        async with asyncio.timeout(MARK_TIMEOUT_S):
-            await channel.basic_consume(names.ledger, take)
-            return LedgerMark(**json.loads(await found))
-    except (ValueError, TypeError, *CONNECTION_ERRORS):
-        return None
-    finally:
-        with suppress(*CONNECTION_ERRORS):
-            await channel.close()
 
 
 async def _ledger(settings: Settings, held: LedgerMark | None) -> Finding:

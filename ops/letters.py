@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -17,11 +18,14 @@ from signalq.strict_json import parse_object, render
 
 # Of a body only so much is shown.
 BODY_CHARACTERS_MAX = 65_536
+DIGEST_BYTES = 16
+# Above this it is no generation that we counted.
+GENERATION_MAX = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One letter. What a letter that is not ours does not say is None."""
+    """One letter. What a letter that is not ours does not say is None; `tag` is what it is taken away by."""
 
     intent_id: str | None
     generation: int | None
@@ -37,6 +41,25 @@ class DeadLetter:
     is_ours: bool
     properties: Basic.Properties
     body: bytes
+    tag: int = 0
+
+    @property
+    def identity(self) -> bytes | int:
+        """Equal for the copies that a crash leaves of one letter, and for nothing else; small, to remember many by.
+
+        What is not ours has no copies, however alike.
+        """
+        if not self.is_ours:
+            return self.tag
+        return self._digest(self.strategy, self.intent_id, self.generation)
+
+    @property
+    def mark(self) -> bytes:
+        """What this letter, and not a copy of it, is known again by on another channel."""
+        return self._digest(self.strategy, self.intent_id, self.generation, self.dead_at)
+
+    def _digest(self, *said: object) -> bytes:
+        return hashlib.blake2b(repr(said).encode() + self.body, digest_size=DIGEST_BYTES).digest()
 
     def row(self) -> dict[str, object]:
         """The fields of a listing, in the contract's order."""
@@ -91,6 +114,7 @@ def read_letter(message: DeliveredMessage) -> DeadLetter:
         value = headers.get(name)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
+    generation = number(names.GENERATION)
     try:
         fields = parse_object(message.body)
     except InvalidIntent:
@@ -102,7 +126,7 @@ def read_letter(message: DeliveredMessage) -> DeadLetter:
 
     return DeadLetter(
         intent_id=text(names.INTENT_ID) or properties.message_id,
-        generation=number(names.GENERATION),
+        generation=generation if generation is not None and 0 <= generation <= GENERATION_MAX else None,
         connector=text(names.CONNECTOR) or body_text("connectorName"),
         strategy=strategy(properties),
         action=body_text("action"),
@@ -115,6 +139,7 @@ def read_letter(message: DeliveredMessage) -> DeadLetter:
         is_ours=names.INTENT_ID in headers and names.REASON in headers,
         properties=properties,
         body=message.body,
+        tag=message.delivery_tag or 0,
     )
 
 

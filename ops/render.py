@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
@@ -18,6 +19,15 @@ from ops.escaping import escaped
 from signalq.strict_json import render
 
 Row = Mapping[str, object]
+
+
+class Rows(Protocol):
+    """Rows that can be gone through more than once: a table is measured first, and then written row by row."""
+
+    def __iter__(self) -> Iterator[Row]:
+        """From the first row on."""
+        ...
+
 
 GAP = "  "
 # A column that may be cut is never cut below this.
@@ -64,7 +74,7 @@ def print_json(row: Row) -> None:
 
 def print_rows(
     columns: Sequence[Column],
-    rows: Iterable[Row],
+    rows: Rows,
     *,
     as_json: bool,
     note: Callable[[Row], str] | None = None,
@@ -74,12 +84,11 @@ def print_rows(
         for row in rows:
             print_json(row)
         return
-    shown = list(rows)
     out = console()
     if out.is_terminal:
-        _print_table(out, [column for column in columns if not column.plain_only], shown, note)
+        _print_table(out, [column for column in columns if not column.plain_only], rows, note)
     else:
-        _print_plain(columns, shown)
+        _print_plain(columns, rows)
 
 
 def shown(value: object) -> str:
@@ -110,33 +119,34 @@ def sized(text: str, columns: int, *, right: bool = False) -> str:
     return padding + text if right else text + padding
 
 
-def _print_table(out: Console, columns: Sequence[Column], rows: list[Row], note: Callable[[Row], str] | None) -> None:
-    cells = _cells(columns, rows)
-    widths = _fitted(columns, _widths(columns, cells), out.width)
+def _print_table(out: Console, columns: Sequence[Column], rows: Rows, note: Callable[[Row], str] | None) -> None:
+    widths = _fitted(columns, _widths(columns, rows), out.width)
     out.print(_line(columns, [column.title for column in columns], widths, ["bold dim"] * len(columns)))
-    for row, texts in zip(rows, cells, strict=True):
+    for row in rows:
         styles = [column.style_of(row.get(column.key)) for column in columns]
-        out.print(_line(columns, texts, widths, styles))
+        out.print(_line(columns, _cells(columns, row), widths, styles))
         if note is not None and (says := note(row)):
             out.print(Padding(Text(says, style="dim"), (0, 0, 0, len(GAP)), expand=False), soft_wrap=False)
 
 
-def _print_plain(columns: Sequence[Column], rows: list[Row]) -> None:
+def _print_plain(columns: Sequence[Column], rows: Rows) -> None:
     """Nothing is cut and nothing wrapped: this is for grep and less."""
-    cells = _cells(columns, rows)
-    widths = _widths(columns, cells)
-    for texts in ([column.title for column in columns], *cells):
-        sys.stdout.write(_line(columns, texts, widths, [""] * len(columns)).plain + "\n")
+    widths = _widths(columns, rows)
+    sys.stdout.write(_line(columns, [column.title for column in columns], widths, [""] * len(columns)).plain + "\n")
+    for row in rows:
+        sys.stdout.write(_line(columns, _cells(columns, row), widths, [""] * len(columns)).plain + "\n")
 
 
-def _cells(columns: Sequence[Column], rows: list[Row]) -> list[list[str]]:
+def _cells(columns: Sequence[Column], row: Row) -> list[str]:
     """Blank where the row has no such field at all, a dash where it is not known."""
-    return [[shown(row[column.key]) if column.key in row else "" for column in columns] for row in rows]
+    return [shown(row[column.key]) if column.key in row else "" for column in columns]
 
 
-def _widths(columns: Sequence[Column], cells: list[list[str]]) -> list[int]:
-    titles = [cell_len(column.title) for column in columns]
-    return [max([title, *(cell_len(texts[at]) for texts in cells)]) for at, title in enumerate(titles)]
+def _widths(columns: Sequence[Column], rows: Rows) -> list[int]:
+    widths = [cell_len(column.title) for column in columns]
+    for row in rows:
+        widths = [max(width, cell_len(text)) for width, text in zip(widths, _cells(columns, row), strict=True)]
+    return widths
 
 
 def _fitted(columns: Sequence[Column], widths: list[int], columns_max: int) -> list[int]:

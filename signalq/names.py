@@ -76,6 +76,11 @@ class Names:
         return f"{self.prefix}.dead"
 
     @property
+    def dead_reader(self) -> str:
+        """Exclusive queue of whoever reads the dead letters: the right to do so."""
+        return f"{self.prefix}.dead.reader"
+
+    @property
     def ledger(self) -> str:
         """Queue of one message: which ledger the lanes belong to."""
         return f"{self.prefix}.ledger"

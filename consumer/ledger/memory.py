@@ -61,7 +61,7 @@ class MemoryLedger:
             created = first.creation
             if order.creation.pinned or created != order.creation:
                 created = replace(created, pinned=True)
-            return Known(order.known_as(order.intent_id, created), history)
+            return Known(order.known_as(order.intent_id, created, history.replayed_ms), history)
         met = (order.strategy, order.digest)
         if order.message_id is None and order.redelivered and met in self._met:
             history = History(order.intent_id, order.digest, first_post_ms=self._met[met], maybe_second_delivery=True)

@@ -111,7 +111,8 @@ def _recall_by_bytes(
     for row in connection.execute(_by_digest, {"strategy": _storable(order.strategy), "digest": order.digest}):
         if is_held(row.intent_id):
             continue
-        if row.status in SURELY_UNACKED:
+        # A replayed one has a message that carries its id now: it is not among those that are told by their bytes.
+        if row.status in SURELY_UNACKED and row.replayed_ms is None:
             return _known(order, row.intent_id, row, owner, now_ms)
         if row.updated_ms >= since_ms:
             again.append(row)
@@ -145,8 +146,9 @@ def _known(order: Order, intent_id: str, row: Row[Any], owner: str, now_ms: int)
         http_status=row.http_status,
         version=row.version,
         leased_for_ms=max(0, (row.lease_until_ms or 0) - now_ms) if theirs else 0,
+        replayed_ms=row.replayed_ms,
     )
-    return Known(order.known_as(intent_id, created), history)
+    return Known(order.known_as(intent_id, created, row.replayed_ms), history)
 
 
 def save(connection: Connection, now_ms: int, order: Order, history: History, owner: str, lease_ms: int) -> bool:
@@ -287,3 +289,10 @@ def prune(connection: Connection, now_ms: int, retention_ms: int, rows_max: int)
     )
     connection.execute(steps.delete().where(steps.c.intent.in_(old)))
     return connection.execute(intents.delete().where(intents.c.number.in_(old))).rowcount
+
+
+def row_of(connection: Connection, strategy: str, intent_id: str) -> Row[Any] | None:
+    """The row of an intent, if the ledger knows it."""
+    return connection.execute(
+        _by_identity, {"strategy": _storable(strategy), "intent_id": _storable(intent_id)}
+    ).first()

@@ -18,10 +18,11 @@ from pamqp.commands import Basic
 
 from signalq.amqp.connection import CONNECTION_ERRORS, open_channel
 from signalq.amqp.topology import queue_depth
-from signalq.errors import BrokerUnreachable
+from signalq.errors import BrokerError, BrokerUnreachable
 from signalq.names import Names
 
 READ_TIMEOUT_S = 20.0
+LOOK_TIMEOUT_S = 3.0
 LOOK_AGAIN_S = 0.1
 
 
@@ -54,6 +55,34 @@ async def replace_mark(connection: AbstractConnection, names: Names, mine: Ledge
             await _publish(channel, names, mine)
     except (TimeoutError, *CONNECTION_ERRORS) as error:
         raise BrokerUnreachable(f"{names.ledger} could not be written ({type(error).__name__})") from error
+    finally:
+        await _close(channel)
+
+
+async def held_mark(connection: AbstractConnection, names: Names) -> LedgerMark | None:
+    """The ledger that the lanes belong to, as the broker remembers it; None where it remembers none, or won't say.
+
+    The mark is looked at and not acknowledged: with the channel it goes back to where it was.
+    """
+    found: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def take(message: DeliveredMessage) -> None:
+        if not found.done():
+            found.set_result(message.body)
+
+    try:
+        depth = await queue_depth(connection, names.ledger)
+        if depth is None or not depth.ready:
+            return None
+        channel = await open_channel(connection, prefetch=1)
+    except BrokerError:
+        return None
+    try:
+        async with asyncio.timeout(LOOK_TIMEOUT_S):
+            await channel.basic_consume(names.ledger, take)
+            return LedgerMark(**json.loads(await found))
+    except (ValueError, TypeError, *CONNECTION_ERRORS):
+        return None
     finally:
         await _close(channel)
 

@@ -26,7 +26,7 @@ class Ran:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """What it wrote with --json."""
+        """Its standard output as JSON, an object a line."""
         return [json.loads(line) for line in self.out.splitlines()]
 
 
@@ -34,7 +34,7 @@ Signalq = Callable[..., Awaitable[Ran]]
 
 
 async def start(*arguments: str) -> asyncio.subprocess.Process:
-    """Start `signalq` with these arguments and this process's environment."""
+    """Start `signalq` with these arguments, in the environment of this process; returns at once."""
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "ops", *arguments),
@@ -48,13 +48,17 @@ async def start(*arguments: str) -> asyncio.subprocess.Process:
     )
 
 
+async def run(*arguments: str, stdin: bytes = b"", timeout_s: float = TIMEOUT_S) -> Ran:
+    """Run it to its end."""
+    return await ended(await start(*arguments), stdin, timeout_s)
+
+
+async def ended(process: asyncio.subprocess.Process, stdin: bytes = b"", timeout_s: float = TIMEOUT_S) -> Ran:
+    """Wait for the end of one that was started."""
+    async with asyncio.timeout(timeout_s):
+        out, err = await process.communicate(stdin if process.stdin is not None else None)
+    return Ran(process.returncode or 0, (out or b"").decode(), (err or b"").decode())
+
+
 def _heed_sigint() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-async def run(*arguments: str, stdin: bytes = b"") -> Ran:
-    """Run a command to its end."""
-    process = await start(*arguments)
-    async with asyncio.timeout(TIMEOUT_S):
-        out, err = await process.communicate(stdin)
-    return Ran(process.returncode or 0, out.decode(), err.decode())

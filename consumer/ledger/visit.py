@@ -1,0 +1,85 @@
+"""A command's visit to a ledger that is there: nothing is created or upgraded, and nothing waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self, TypeVar
+
+from sqlalchemy import Connection, inspect, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from consumer.ledger.database import database_at, is_hopeless
+from consumer.ledger.schema import identity, metadata
+from signalq.amqp.ledger_mark import LedgerMark
+from signalq.errors import SettingsError, SignalQError
+
+# A consumer's transactions are short; a disk that is full, or a server that restarts, may take this long.
+TRY_FOR_S = 15.0
+RETRY_S = 0.2
+
+T = TypeVar("T")
+
+
+class LedgerUnavailable(SignalQError):
+    """The ledger is there, and can't be written now."""
+
+
+class LedgerVisit:
+    """Transactions on the ledger of a `ledger.url`; use it as an async context manager.
+
+    Entering raises SettingsError that names the place where there is no ledger, or one of another schema.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._database = database_at(url, create=False)
+        self.shown = self._database.shown
+        self.mark = LedgerMark("", self.shown)
+
+    async def __aenter__(self) -> Self:
+        try:
+            self.mark = await self._database.transact(self._look)
+        except SettingsError:
+            await self._database.close()
+            raise
+        except (SQLAlchemyError, OSError) as error:
+            await self._database.close()
+            raise SettingsError(f"there is no ledger at {self.shown} ({type(error).__name__})") from error
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._database.close()
+
+    async def transact(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in one transaction, tried again for up to TRY_FOR_S. Raises LedgerUnavailable."""
+        deadline = time.monotonic() + TRY_FOR_S
+        while True:
+            try:
+                return await self._database.transact(work)
+            except (SQLAlchemyError, OSError) as error:
+                if is_hopeless(error) or time.monotonic() >= deadline:
+                    cause = getattr(error, "orig", None) or error
+                    raise LedgerUnavailable(
+                        f"the ledger at {self.shown} can't be written ({type(cause).__name__}): try again when it can"
+                    ) from error
+            await asyncio.sleep(RETRY_S)
+
+    def _look(self, connection: Connection) -> LedgerMark:
+        """Who the ledger is, once it is sure that its tables are those of this version."""
+        there = inspect(connection)
+        known = {table: {column["name"] for column in there.get_columns(table)} for table in there.get_table_names()}
+        if identity.name not in known:
+            raise SettingsError(f"there is no ledger at {self.shown}: start `signalq consume` with it once")
+        for table in metadata.sorted_tables:
+            if not set(table.columns.keys()) <= known.get(table.name, set()):
+                raise SettingsError(
+                    f"the ledger at {self.shown} is of an older signalq: start `signalq consume` of this one with it"
+                )
+        ledger_id = connection.execute(select(identity.c.ledger_id)).scalar()
+        if ledger_id is None:
+            raise SettingsError(f"the ledger at {self.shown} is empty: start `signalq consume` with it once")
+        return LedgerMark(str(ledger_id), self.shown)

@@ -1,0 +1,144 @@
+"""The reader of the dead letters: what it does not take stays, in its order, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from pamqp.commands import Basic
+
+from consumer.settings import Settings, load_settings
+from ops import dead
+from ops.dead import DeadLetters
+from ops.letters import DeadLetter
+from signalq.amqp.topology import Topology
+from signalq.errors import BrokerUnreachable
+from signalq.names import Names
+from tests.support.amqp import depth, drain, publish_all
+from tests.support.broker import Broker, through
+from tests.support.proxy import Proxy
+
+LETTERS = 700
+
+
+@pytest.fixture
+def settings(broker: Broker, topology: Topology, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The settings of this test; few letters in a window, so that there are many windows."""
+    monkeypatch.delenv("SIGNALQ_CONFIG", raising=False)
+    monkeypatch.setenv("SIGNALQ_BROKER__URL", broker.url)
+    monkeypatch.setenv("SIGNALQ_BROKER__PREFIX", topology.names.prefix)
+    monkeypatch.setattr(dead, "WINDOW_LETTERS_MIN", 10)
+    return load_settings()
+
+
+def letters(first: int, count: int) -> list[tuple[bytes, Basic.Properties]]:
+    return [
+        (
+            b"{}",
+            Basic.Properties(
+                delivery_mode=2,
+                message_id=f"{number}",
+                headers={"signalq-intent-id": f"{number}", "signalq-reason": "rejected", "signalq-generation": 1},
+            ),
+        )
+        for number in range(first, first + count)
+    ]
+
+
+def looking(settings: Settings) -> DeadLetters:
+    return DeadLetters(settings, on_wait=print)
+
+
+def number(letter: DeadLetter) -> int:
+    return int(letter.intent_id or "")
+
+
+async def rest(broker: Broker, names: Names) -> list[int]:
+    return [int(message.properties.message_id or "") for message in await drain(broker.url, names.dead)]
+
+
+async def test_looking_through_many_windows_keeps_the_order_also_of_what_arrives_meanwhile(
+    broker: Broker, names: Names, settings: Settings
+) -> None:
+    await publish_all(broker.url, "", names.dead, letters(0, LETTERS))
+    for look in range(2):
+        seen = []
+        async with looking(settings) as found:
+            assert found.ready == LETTERS + look * 50
+            async for letter in found:
+                if len(seen) == LETTERS // 2:
+                    await publish_all(broker.url, "", names.dead, letters(LETTERS + look * 50, 50))
+                seen.append(number(letter))
+        assert seen == list(range(LETTERS + look * 50))
+        assert await depth(broker.url, names.dead) == LETTERS + (look + 1) * 50
+    assert await rest(broker, names) == list(range(LETTERS + 100))
+
+
+async def test_who_leaves_early_leaves_the_order_too(broker: Broker, names: Names, settings: Settings) -> None:
+    await publish_all(broker.url, "", names.dead, letters(0, LETTERS))
+    async with looking(settings) as found:
+        assert [number(letter) async for letter in found] == list(range(LETTERS))
+    for _ in range(2):
+        async with looking(settings) as found:
+            async for letter in found:
+                if number(letter) == LETTERS // 3:
+                    break
+    async with looking(settings):
+        pass
+    assert await rest(broker, names) == list(range(LETTERS))
+
+
+async def test_few_letters_are_in_memory_however_many_there_are(
+    broker: Broker, names: Names, settings: Settings
+) -> None:
+    await publish_all(broker.url, "", names.dead, letters(0, LETTERS))
+    async with looking(settings) as found:
+        most = 0
+        async for batch in found.batches():
+            most = max(most, len(batch) + found._arrived.qsize())
+    assert most <= -(-LETTERS // dead.WINDOWS_MAX)
+
+
+async def test_what_is_taken_is_gone_and_the_rest_is_in_order(broker: Broker, names: Names, settings: Settings) -> None:
+    await publish_all(broker.url, "", names.dead, letters(0, LETTERS))
+    async with looking(settings) as found:
+        async for batch in found.batches():
+            for letter in batch:
+                if number(letter) % 5:
+                    await found.take(letter)
+    assert await rest(broker, names) == list(range(0, LETTERS, 5))
+
+
+async def test_all_that_is_taken_in_one_go_is_gone_at_the_end(
+    broker: Broker, names: Names, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker's acknowledgements may still be on their way when the channel closes."""
+    monkeypatch.setattr(dead, "WINDOW_LETTERS_MIN", 1000)
+    monkeypatch.setattr(dead, "BATCH_LETTERS_MAX", 1000)
+    for _ in range(3):
+        await publish_all(broker.url, "", names.dead, letters(0, LETTERS))
+        async with looking(settings) as found:
+            async for batch in found.batches():
+                await asyncio.gather(*(found.take(letter) for letter in batch))
+        assert await depth(broker.url, names.dead) == 0
+
+
+async def test_a_link_that_breaks_in_the_middle_is_said_at_once_and_keeps_the_order(
+    broker: Broker, names: Names, settings: Settings, link: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await publish_all(broker.url, "", names.dead, letters(0, LETTERS))
+    monkeypatch.setenv("SIGNALQ_BROKER__URL", through(link, broker.url))
+
+    async def look() -> None:
+        seen = 0
+        async with asyncio.timeout(dead.IDLE_TIMEOUT_S), looking(load_settings()) as found:
+            async for _letter in found:
+                seen += 1
+                if seen == LETTERS // 2:
+                    await link.cut()
+
+    with pytest.raises(BrokerUnreachable, match="broke after"):
+        await look()
+    async with looking(settings) as found:
+        assert [number(letter) async for letter in found] == list(range(LETTERS))
+    assert await rest(broker, names) == list(range(LETTERS))

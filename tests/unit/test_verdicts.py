@@ -1,0 +1,184 @@
+"""What may be done with a dead letter, by table."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pamqp.commands import Basic
+
+from consumer.ledger.replays import Standing
+from consumer.order import Order, Unreadable
+from ops.letters import DeadLetter
+from ops.verdicts import (
+    Admit,
+    Begin,
+    Discard,
+    GoOn,
+    MovedOn,
+    PublishAnyway,
+    Refuse,
+    ReplayVerdict,
+    TakeBack,
+    judge_discard,
+    judge_replay,
+)
+from signalq.envelope import Creation
+from tests.support.orders import STRATEGY, body, order
+
+NOW_MS = time.time_ns() // 1_000_000
+DAY_MS = 86_400_000
+RETENTION_MS = 7 * DAY_MS
+BROKEN = Unreadable("action: is missing", "main", "id-1", STRATEGY, None)
+
+
+def letter(**given: Any) -> DeadLetter:
+    known: dict[str, Any] = {
+        "intent_id": "id-1",
+        "generation": 1,
+        "connector": "main",
+        "strategy": STRATEGY,
+        "action": "openLong",
+        "client_order_id": None,
+        "reason": "rejected",
+        "detail": None,
+        "attempts": 1,
+        "http_status": 400,
+        "dead_at": None,
+        "is_ours": True,
+        "properties": Basic.Properties(message_id="id-1"),
+        "body": body(),
+    }
+    return DeadLetter(**(known | given))
+
+
+def stands(status: str = "dead", generation: int = 1, **given: Any) -> Standing:
+    created = Creation(NOW_MS - 1000, NOW_MS - 1000, "signalq-created-ms")
+    known: dict[str, Any] = {"reason": "rejected", "due_ms": None, "ended_ms": NOW_MS - 500, "replayed_ms": None}
+    return Standing(number=1, generation=generation, version=4, status=status, created=created, **(known | given))
+
+
+def found(**fields: object) -> Order:
+    return order(body(**fields), message_id="id-1", received_ms=NOW_MS)
+
+
+def judged(
+    of: DeadLetter, reading: Order | Unreadable, standing: Standing | None, *, force: bool = False
+) -> ReplayVerdict:
+    return judge_replay(of, reading, standing, now_ms=NOW_MS, retention_ms=RETENTION_MS, force=force)
+
+
+def created_ago(milliseconds: int) -> dict[str, Any]:
+    at_ms = NOW_MS - milliseconds
+    return {"created": Creation(at_ms, at_ms, "signalq-created-ms")}
+
+
+@pytest.mark.parametrize("reason", ["rejected", "expired", "exhausted", "invalid", "undeliverable", "superseded"])
+def test_what_is_dead_at_exactly_this_generation_begins_the_next(reason: str) -> None:
+    standing = stands(reason=reason)
+    assert judged(letter(reason=reason), found(), standing) == Begin(standing)
+
+
+@pytest.mark.parametrize(
+    ("of", "standing", "says"),
+    [
+        ({}, stands(reason="outcome-unknown"), "look on the platform first: --force"),
+        ({}, replace(stands(), **created_ago(61_000)), "an open of 61 s ago, and 60 s are allowed: --force"),
+        ({}, replace(stands(), **created_ago(3 * DAY_MS)), "an open of 3 d ago, and 60 s are allowed: --force"),
+        ({}, stands(ended_ms=NOW_MS - RETENTION_MS - 1), "longer than ledger.retention_days ago: --force"),
+        ({"properties": Basic.Properties(message_id="other")}, stands(), "belongs to another intent"),
+    ],
+)
+def test_what_a_person_has_to_decide_is_refused_with_the_reason_and_begins_with_force(
+    of: dict[str, Any], standing: Standing, says: str
+) -> None:
+    refused = judged(letter(**of), found(), standing)
+    assert isinstance(refused, Refuse)
+    assert says in refused.why
+    assert judged(letter(**of), found(), standing, force=True) == Begin(standing)
+
+
+def test_an_exit_and_an_open_that_was_due_just_now_are_young_enough() -> None:
+    old = replace(stands(), **created_ago(3_600_000))
+    assert judged(letter(), found(action="closeLong"), old) == Begin(old)
+    assert judged(letter(), found(delaySeconds=3590), old) == Begin(old)
+    assert isinstance(judged(letter(), found(delaySeconds=3500), old), Refuse)
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize(
+    ("standing", "says"),
+    [
+        (stands("dying"), "try again in a moment"),
+        (stands("delivered"), "generation 1 is delivered: `signalq dead discard`"),
+        (stands("received"), "generation 1 is received: `signalq dead discard`"),
+        (stands("dead", generation=0), "knows only generation 0 of it: `signalq dead discard`"),
+    ],
+)
+def test_what_the_ledger_does_not_call_dead_is_refused_also_with_force(
+    standing: Standing, says: str, force: bool
+) -> None:
+    refused = judged(letter(), found(), standing, force=force)
+    assert isinstance(refused, Refuse)
+    assert says in refused.why
+
+
+def test_a_replay_that_was_begun_and_nobody_took_up_goes_on() -> None:
+    begun = stands("received", generation=2, replayed_ms=NOW_MS - 10)
+    assert judged(letter(), found(), begun) == GoOn(begun)
+    assert isinstance(judged(letter(), BROKEN, begun, force=True), Refuse), "it would be buried without its history"
+
+
+@pytest.mark.parametrize("status", ["sending", "retrying", "dying", "delivered", "dead"])
+def test_what_was_replayed_and_taken_up_has_moved_on(status: str) -> None:
+    later = stands(status, generation=2, replayed_ms=NOW_MS - 10)
+    assert judged(letter(), found(), later) == MovedOn(f"generation 1 was replayed already; generation 2 is {status}")
+
+
+def test_what_the_ledger_does_not_know_is_published_only_with_force() -> None:
+    order_found = found()
+    assert isinstance(judged(letter(), order_found, None), Refuse)
+    assert judged(letter(), order_found, None, force=True) == Admit(order_found)
+    refused = judged(letter(), BROKEN, None)
+    assert isinstance(refused, Refuse)
+    assert "it would be invalid: action: is missing" in refused.why
+    assert judged(letter(), BROKEN, None, force=True) == PublishAnyway("it would be invalid: action: is missing")
+
+
+def test_what_can_no_longer_be_read_is_refused_where_the_ledger_knows_it() -> None:
+    refused = judged(letter(), BROKEN, stands(), force=True)
+    assert refused == Refuse("it would be invalid: action: is missing")
+
+
+def test_what_no_message_can_stand_for_is_refused_also_with_force() -> None:
+    for of, standing in (
+        (letter(intent_id=None), None),
+        (letter(intent_id="id-2"), None),
+        (letter(strategy="x"), None),
+    ):
+        assert isinstance(judged(of, found(), standing, force=True), Refuse)
+    for of in (letter(is_ours=False), letter(generation=None)):
+        assert isinstance(judged(of, found(), stands(), force=True), Refuse)
+
+
+def test_a_letter_is_thrown_away_but_where_its_replay_is_under_way() -> None:
+    begun = stands("received", generation=2, replayed_ms=NOW_MS - 10)
+    assert isinstance(judge_discard(letter(), begun, force=False), Refuse)
+    assert judge_discard(letter(), begun, force=True) == TakeBack(begun)
+    for standing in (stands(), stands("delivered", generation=2), stands("dying"), None):
+        assert judge_discard(letter(), standing, force=False) == Discard(standing)
+    assert judge_discard(letter(is_ours=False), stands(), force=False) == Discard(None)
+
+
+def test_copies_have_one_identity_and_each_letter_its_own_mark() -> None:
+    first, copy = letter(dead_at="a", tag=1), letter(dead_at="b", tag=2)
+    assert first.identity == copy.identity
+    assert first.mark != copy.mark
+    others = [letter(generation=2), letter(strategy="x"), letter(intent_id="y"), letter(body=b"{}")]
+    assert len({first.identity, *(other.identity for other in others)}) == 5
+    foreign = [letter(is_ours=False, tag=number) for number in (1, 2)]
+    assert foreign[0].identity != foreign[1].identity
+    assert "tag" not in json.dumps(first.row())
