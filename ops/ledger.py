@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -27,8 +27,17 @@ class CommandLedger:
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one transaction and commit it."""
+        return await self._run(self._database.transact, work)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work`, which changes nothing; the consumers go on meanwhile."""
+        return await self._run(self._database.read, work)
+
+    async def _run(
+        self, run: Callable[[Callable[[Connection], T]], Awaitable[T]], work: Callable[[Connection], T]
+    ) -> T:
         try:
-            return await self._database.transact(work)
+            return await run(work)
         except (SQLAlchemyError, OSError) as error:
             cause = getattr(error, "orig", None) or error
             shown = self._database.shown
