@@ -60,6 +60,11 @@ async def open_ledger(settings: Settings) -> AsyncIterator[CommandLedger]:
         await database.close()
 
 
+def as_stored(argument: str) -> str:
+    """An argument of the command line as the ledger holds such text: bytes that are no UTF-8 as their escapes."""
+    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def who() -> str:
     """The name of the user who runs this, for the audit."""
     try:

@@ -15,7 +15,7 @@ from ops.render import iso_ms
 
 Entry = dict[str, object]
 
-ABOUT_TO_BE_DEAD = "about to be dead: the broker has not confirmed its dead letter yet"
+NOT_CONFIRMED = "the broker has not confirmed its dead letter yet"
 
 
 def timeline(one: Recorded, happened: Sequence[Happened], now_ms: int) -> list[Entry]:
@@ -63,15 +63,15 @@ def _ending(one: Recorded, now_ms: int) -> Iterable[tuple[int, Entry]]:
 
 
 def _outlook(one: Recorded, now_ms: int) -> Iterable[Entry]:
-    """How it stands now, where the steps don't say so."""
+    """How it stands now, and what it waits for, where the steps don't say so."""
     if one.status == "sending":
         yield _sending(one, now_ms)
     elif one.status == "retrying":
-        due: Entry = {"at": iso_ms(one.next_attempt_ms), "what": "retrying", "generation": one.generation}
-        yield due | {"attempt": one.attempts + 1, "detail": f"attempt {one.attempts + 1} is not before then"}
+        at_ms, detail = one.next_attempt_ms, f"attempt {one.attempts + 1}, not before then"
+        yield {"at": iso_ms(at_ms), "what": "next attempt", "generation": one.generation, "detail": detail}
     elif one.status == DYING:
-        dying: Entry = {"at": iso_ms(one.updated_ms), "what": "retrying", "generation": one.generation}
-        yield dying | {"reason": one.reason, "detail": f"{ABOUT_TO_BE_DEAD}: {one.detail}"}
+        about: Entry = {"at": iso_ms(one.updated_ms), "what": "dead-lettering", "generation": one.generation}
+        yield about | {"reason": one.reason, "detail": f"{one.detail} ({NOT_CONFIRMED})"}
 
 
 def _sending(one: Recorded, now_ms: int) -> Entry:

@@ -17,6 +17,7 @@ from consumer.settings import Settings
 from ops.errors import CommandFailed
 from ops.escaping import escaped
 from ops.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
+from ops.ledger import as_stored
 from ops.orders import read_orders, read_timelines
 from ops.render import Column, Row, console, plural, print_json, print_rows, shown
 from ops.timeline_view import STATUS_STYLES, print_order
@@ -36,7 +37,7 @@ COLUMNS = [
     Column("connector", "CONNECTOR", style="bold", may_be_cut=True),
     Column("strategy", "STRATEGY", may_be_cut=True),
     Column("action", "ACTION", may_be_cut=True),
-    Column("client_order_id", "CLIENT ORDER", may_be_cut=True),
+    Column("client_order_id", "CLIENT ORDER", plain_only=True),
     Column("attempts", "TRIES", right=True),
     Column("http_status", "HTTP", right=True),
     Column("due_at", "DUE AT", plain_only=True),
@@ -138,7 +139,7 @@ def show_order(invocation: Invocation, *, intent_id: str, as_json: bool) -> None
     Two strategies may use the same ID: then both are shown. The exit status is 1 if there is none.
     """
     settings = invocation.settings()
-    found = asyncio.run(read_timelines(settings, intent_id))
+    found = asyncio.run(read_timelines(settings, as_stored(intent_id)))
     if not found:
         raise CommandFailed(
             f"the ledger knows no intent {intent_id}: it was not taken up yet, could not be read (see `signalq dead "
@@ -159,7 +160,9 @@ def _wanted(
     status: str | None,
     reason: str | None,
 ) -> Wanted:
-    return Wanted(Filter(intent_ids, connector, strategy), status, reason)
+    ids = tuple(as_stored(one) for one in intent_ids)
+    names = (None if name is None else as_stored(name) for name in (connector, strategy))
+    return Wanted(Filter(ids, *names), status, reason)
 
 
 async def _list(
@@ -195,8 +198,9 @@ def _summary(count: int, more: int) -> str:
 
 def _note(row: Row) -> str:
     generation = "" if row["generation"] == 1 else f"  generation {row['generation']}"
+    client_order = "" if row["client_order_id"] is None else f"  client order {shown(row['client_order_id'])}"
     due = "" if row["due_at"] is None else f"  due {row['due_at']}"
-    return f"{shown(row['intent_id'])}{generation}{due}"
+    return f"{shown(row['intent_id'])}{generation}{client_order}{due}"
 
 
 def _say(sentence: str) -> None:
