@@ -21,19 +21,8 @@ Broker = PrivateRabbitMQ | ExternalBroker
 
 SETTINGS = {"delivery.backoff_base_s": 0.05, "delivery.backoff_max_s": 0.1}
 ROW_FIELDS = [
-    "intent_id",
-    "generation",
-    "connector",
-    "strategy",
-    "action",
-    "client_order_id",
-    "status",
-    "reason",
-    "attempts",
-    "http_status",
-    "created_at",
-    "due_at",
-    "updated_at",
+    *("intent_id", "generation", "connector", "strategy", "action", "client_order_id", "status", "reason"),
+    *("attempts", "http_status", "created_at", "due_at", "updated_at"),
 ]
 TOKEN = "a-secret-token"
 LATER_S = 600
