@@ -193,7 +193,8 @@ def _summary(count: int, more: int) -> str:
     if not more:
         return plural(count, "intent")
     ways = "`--limit` shows more, `--all` all" if count < TABLE_ROWS_MAX else "`--all --json` shows all"
-    return f"the {plural(count, 'newest intent')}; {more:,} more fit: {ways}"
+    newest = "newest intent" if count == 1 else f"{count:,} newest intents"
+    return f"the {newest}; {more:,} more fit: {ways}"
 
 
 def _note(row: Row) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from contextlib import AsyncExitStack, closing
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from consumer.ledger.orders import Happened, Recorded, Wanted
 from consumer.ledger.schedule import Filter
 from consumer.ledger.sql import SqlLedger
 from consumer.order import Order
+from consumer.settings import Settings
+from ops.orders import read_orders, read_timelines
 from tests.support.orders import body, order
 from tests.support.stores import Store, file_of
 from tests.support.waiting import wait_until
@@ -263,3 +266,31 @@ async def test_who_only_reads_a_file_waits_for_no_writer_and_holds_up_none(
         assert await reader.read(lambda connection: orders.count(connection, Wanted())) == 2
     finally:
         await reader.close()
+
+
+async def test_a_command_reads_any_number_page_by_page_and_says_how_many_more_fit(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    for name in "abcde":
+        await deliver(ledger, epoch, made(name))
+    monkeypatch.setattr("ops.orders.PAGE_ROWS", 2)
+    settings = Settings(ledger={"url": store.url})
+
+    async def read(**how: Any) -> tuple[list[str], int]:
+        pages: list[list[dict[str, object]]] = []
+        more = await read_orders(settings, Wanted(), pages.append, **how)
+        return ["".join(str(row["intent_id"]) for row in page) for page in pages if page], more
+
+    assert await read() == (["ed", "cb", "a"], 0)
+    assert await read(rows_max=5) == (["ed", "cb", "a"], 0)
+    assert await read(rows_max=4) == (["ed", "cb"], 1)
+    assert await read(rows_max=3) == (["ed", "c"], 2)
+    assert await read(rows_max=9) == (["ed", "cb", "a"], 0)
+    await store.run("UPDATE intents SET updated_ms = updated_ms - 60000 WHERE intent_id IN ('a', 'b')")
+    assert await read(since=timedelta(seconds=30)) == (["ed", "c"], 0)
+    assert await read(since=timedelta(seconds=90), rows_max=1) == (["e"], 4)
+    assert await read(since=datetime.now(UTC) - timedelta(seconds=30)) == (["ed", "c"], 0)
+    (only,) = await read_timelines(settings, "a")
+    assert [entry["what"] for entry in only["timeline"]] == ["created", "received", "attempt", "delivered"]
