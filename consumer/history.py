@@ -36,6 +36,9 @@ class Attempt:
     duration_s: float = 0.0
 
 
+NEVER_CONCLUDED = Attempt("unknown", sent=True, why="the consumer ended while it was sending")
+
+
 @dataclass(frozen=True, slots=True)
 class History:
     """What is known of one intent, by identity.
@@ -69,6 +72,11 @@ class History:
     def ended(self) -> bool:
         """Whether it has its one ending."""
         return self.status in ENDINGS
+
+    @property
+    def unconcluded(self) -> Attempt | None:
+        """The attempt of a claim that is known as begun and no more: who finds it so, and goes on, notes it."""
+        return NEVER_CONCLUDED if self.status == "sending" else None
 
     def scheduled(self) -> Self:
         """Parked on the broker until it is due."""

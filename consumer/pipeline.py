@@ -233,7 +233,8 @@ class Pipeline:
     async def _attempt(self, delivery: Delivery, known: Known, turn: Turn) -> tuple[Known, rules.After]:
         """Claim, POST, record: the claim is known before the first byte goes out, the outcome before anything else."""
         order, before, asked_ms = known.order, known.history, self._clock.now_ms()
-        known = await self._ledger.save(order, known.history.claimed(asked_ms), _epoch(delivery))
+        claim = known.history.claimed(asked_ms)
+        known = await self._ledger.save(order, claim, _epoch(delivery), attempt=before.unconcluded)
         self._observe_start(order, known.history)
         self._log_canceled(order, known.canceled)
         now_ms = self._clock.now_ms()
@@ -248,7 +249,7 @@ class Pipeline:
             concluded = concluded.retrying(after.at_ms)
         elif isinstance(after, DeadLetter):
             concluded = concluded.dying(after.reason, after.detail)
-        known = await self._ledger.save(order, concluded)
+        known = await self._ledger.save(order, concluded, attempt=attempt)
         self._log_attempt(order, concluded, attempt, after)
         return known, after
 
@@ -307,7 +308,8 @@ class Pipeline:
                 return  # a redelivery of what is in the dead letters already
         if known.history.status != "dying":
             dying = known.history.dying(letter.reason, letter.detail)
-            known = await self._ledger.save(known.order, dying, _fence(delivery, known))
+            fence, attempt = _fence(delivery, known), known.history.unconcluded
+            known = await self._ledger.save(known.order, dying, fence, attempt=attempt)
         await self._publish_letter(delivery, known.order, letter, known.history)
         await self._ledger.save(known.order, known.history.dead())
         self._log_settled(known.order, "dead", letter.reason)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from consumer.history import Attempt, History, Reason
+from consumer.history import NEVER_CONCLUDED, Attempt, History, Reason
 from consumer.order import Order
 
 
@@ -64,7 +64,7 @@ class Retry:
     at_ms: int
 
 
-_NEVER_ENDED = "the consumer ended while it was sending"
+_NEVER_ENDED = NEVER_CONCLUDED.why
 
 Before = Deliver | Wait | Park | DeadLetter | Drop
 After = Done | Retry | DeadLetter

@@ -14,6 +14,7 @@ COMMANDS = {
     "publish": ("ops.commands.publish", "Publish one intent from flags, or many from a file."),
     "topology": ("ops.commands.topology", "Declare or show the exchanges and queues."),
     "dead": ("ops.commands.dead", "Look at the dead letters, replay or discard them."),
+    "orders": ("ops.commands.orders", "Say what became of each intent."),
     "scheduled": ("ops.commands.scheduled", "List or cancel the delayed intents that wait."),
     "sandbox": ("ops.commands.sandbox", "Run a stand-in for the platform's webhook."),
     "schema": ("ops.commands.schema", "Print the JSON Schema of an order intent."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -27,8 +27,17 @@ class CommandLedger:
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one transaction and commit it."""
+        return await self._run(self._database.transact, work)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work`, which changes nothing; the consumers go on meanwhile."""
+        return await self._run(self._database.read, work)
+
+    async def _run(
+        self, run: Callable[[Callable[[Connection], T]], Awaitable[T]], work: Callable[[Connection], T]
+    ) -> T:
         try:
-            return await self._database.transact(work)
+            return await run(work)
         except (SQLAlchemyError, OSError) as error:
             cause = getattr(error, "orig", None) or error
             shown = self._database.shown
@@ -49,6 +58,11 @@ async def open_ledger(settings: Settings) -> AsyncIterator[CommandLedger]:
         yield CommandLedger(database)
     finally:
         await database.close()
+
+
+def as_stored(argument: str) -> str:
+    """An argument of the command line as the ledger holds such text: bytes that are no UTF-8 as their escapes."""
+    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def who() -> str:

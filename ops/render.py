@@ -105,6 +105,11 @@ def iso_utc(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def iso_ms(at_ms: int) -> str:
+    """The same of ms since the epoch."""
+    return iso_utc(datetime.fromtimestamp(at_ms / 1000, tz=UTC))
+
+
 def plural(count: int, one: str, many: str | None = None) -> str:
     """`1 letter`, `1,200 letters`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from sqlalchemy import Connection
 
@@ -13,7 +12,7 @@ from consumer.ledger.database import clock_ms
 from consumer.ledger.schedule import Filter, Pending
 from consumer.settings import Settings
 from ops.ledger import open_ledger, who
-from ops.render import iso_utc
+from ops.render import iso_ms
 
 # A listing holds its rows in memory.
 ROWS_MAX = 100_000
@@ -50,7 +49,7 @@ async def list_pending(settings: Settings, wanted: Filter, rows_max: int = ROWS_
         return Listing([_row(one, now_ms) for one in found], unlisted)
 
     async with open_ledger(settings) as ledger:
-        return await ledger.transact(work)
+        return await ledger.read(work)
 
 
 async def cancel(settings: Settings, wanted: Filter) -> Cancelation:
@@ -88,6 +87,6 @@ def _row(one: Pending, now_ms: int) -> dict[str, object]:
         "strategy": one.strategy,
         "action": one.action,
         "client_order_id": one.client_order_id,
-        "due_at": iso_utc(datetime.fromtimestamp(one.due_ms / 1000, tz=UTC)) if one.due_ms is not None else None,
+        "due_at": iso_ms(one.due_ms) if one.due_ms is not None else None,
         "remaining_s": max(0, one.due_ms - now_ms) / 1000 if one.due_ms is not None else None,
     }

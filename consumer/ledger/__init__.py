@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from consumer.history import History
+from consumer.history import Attempt, History
 from consumer.ledger.schedule import Pending
 from consumer.order import Order
 
@@ -89,11 +89,14 @@ class Ledger(Protocol):
         """
         ...
 
-    async def save(self, order: Order, history: History, epoch: Epoch | None = None) -> Known:
+    async def save(
+        self, order: Order, history: History, epoch: Epoch | None = None, *, attempt: Attempt | None = None
+    ) -> Known:
         """Return once this is durably what is known, with its new version.
 
         With an epoch (a claim) also only if that is still the lane's. The claim of a `cancel` or `cancelAll` cancels
-        what is pending. It waits while the ledger can't be written. Raises Conflict or Fenced.
+        what is pending. `attempt` is the one whose end is saved with it, for the intent's timeline. It waits while the
+        ledger can't be written. Raises Conflict or Fenced.
         """
         ...
 

@@ -27,6 +27,8 @@ COMMAND_TIMEOUT_S = 10.0
 # A consumer that is frozen or cut off in mid-transaction holds the row of its lane: after this long the server ends its
 # session, or no other could ever become the active one. Shorter than COMMAND_TIMEOUT_S, which the other one waits.
 STALLED_TRANSACTION_MS = 5_000
+# The name of an option of our own, on connections that change nothing.
+READS_ONLY = "signalq_reads_only"
 
 T = TypeVar("T")
 
@@ -41,6 +43,13 @@ class Database(Protocol):
 
         Raises SQLAlchemyError or OSError; then nothing happened, or that can't be known yet: call it again with the
         same `work`, and it finds out before it runs that again.
+        """
+        ...
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work`, which changes nothing, in one transaction that no writer waits for.
+
+        Raises SQLAlchemyError or OSError.
         """
         ...
 
@@ -69,16 +78,17 @@ class SqliteDatabase:
         self.shown = url.render_as_string(hide_password=True)
         self._engine: Engine = create_engine(url.set(drivername="sqlite+pysqlite"), pool_size=1, max_overflow=0)
         event.listen(self._engine, "connect", _set_up_sqlite)
-        event.listen(self._engine, "begin", _begin_immediately)
+        event.listen(self._engine, "begin", _begin)
+        self._reading = self._engine.execution_options(**{READS_ONLY: True})
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
         """See Database."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _transact, self._engine, work)
 
-    def _transact(self, work: Callable[[Connection], T]) -> T:
-        with self._engine.begin() as connection:
-            return work(connection)
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """See Database."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _transact, self._reading, work)
 
     async def close(self) -> None:
         """See Database."""
@@ -123,6 +133,11 @@ class PostgresDatabase:
         self._unsure = None
         return answer
 
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """See Database."""
+        async with self._engine.begin() as connection:
+            return await connection.run_sync(work)
+
     async def _was_committed(self, number: int) -> bool:
         """Whether a transaction whose end we didn't hear of was committed. Raises as long as it runs yet."""
         async with self._engine.connect() as connection:
@@ -162,6 +177,11 @@ def is_hopeless(error: Exception) -> bool:
     return state.startswith(_HOPELESS_STATES) or isinstance(getattr(original, "__cause__", None), ValueError)
 
 
+def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
+    with engine.begin() as connection:
+        return work(connection)
+
+
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -179,6 +199,10 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
     cursor.close()
 
 
-def _begin_immediately(connection: Connection) -> None:
-    """Take the write lock first: a read that turns into a write could otherwise fail half way."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+def _begin(connection: Connection) -> None:
+    """Take the write lock first: a read that turns into a write could otherwise fail half way.
+
+    What only reads takes none: in WAL mode it sees one moment of the file, and no order waits for a long listing.
+    """
+    reads_only = connection.get_execution_options().get(READS_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")

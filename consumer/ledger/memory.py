@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Self
 
-from consumer.history import History
+from consumer.history import Attempt, History
 from consumer.ledger import Conflict, Epoch, Fenced, Known
 from consumer.ledger.schedule import PENDING_STATUSES, Pending
 from consumer.order import Order
@@ -75,8 +75,11 @@ class MemoryLedger:
         known = await self.save(order, history, epoch if order.message_id is None else None)
         return replace(known, order=replace(order, recorded=True))
 
-    async def save(self, order: Order, history: History, epoch: Epoch | None = None) -> Known:
-        """See Ledger."""
+    async def save(
+        self, order: Order, history: History, epoch: Epoch | None = None, *, attempt: Attempt | None = None
+    ) -> Known:
+        """See Ledger; it keeps no timelines."""
+        del attempt
         if epoch is not None and self._epochs.get(epoch.lane) != epoch.number:
             raise Fenced
         key = (order.strategy, order.intent_id)

@@ -21,8 +21,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from consumer.delays import backoff_s
-from consumer.history import History
-from consumer.ledger import CLAIM_MS_MAX, Conflict, Epoch, Fenced, Known, schedule, statements
+from consumer.history import Attempt, History
+from consumer.ledger import CLAIM_MS_MAX, Conflict, Epoch, Fenced, Known, schedule, statements, steps
 from consumer.ledger.database import clock_ms, database_at, is_hopeless
 from consumer.ledger.migrate import migrate
 from consumer.ledger.schedule import Pending
@@ -51,12 +51,24 @@ class Transaction:
     connection: Connection
     now_ms: int
     epochs: dict[str, int | None] = field(default_factory=dict)
+    steps: list[steps.Step] = field(default_factory=list)
 
     def is_current(self, epoch: Epoch) -> bool:
         """Whether nobody has become the lane's consumer since."""
         if epoch.lane not in self.epochs:
             self.epochs[epoch.lane] = statements.current_epoch(self.connection, epoch.lane)
         return self.epochs[epoch.lane] == epoch.number
+
+    def note(self, order: Order, history: History, attempt: Attempt | None) -> None:
+        """Have the step that a save makes written with it: all those of one transaction together, at its end."""
+        if (step := steps.step_of(order, history, attempt)) is not None:
+            self.steps.append(step)
+
+    def write_steps(self) -> None:
+        """Write what was noted so far."""
+        if self.steps:
+            steps.write(self.connection, self.now_ms, self.steps)
+            self.steps.clear()
 
 
 Work = Callable[[Transaction], Any]
@@ -147,7 +159,9 @@ class SqlLedger:
         if claimed is not None:
             self._enqueue(lambda now: statements.end_lease(now.connection, claimed, self._owner))
 
-    async def save(self, order: Order, history: History, epoch: Epoch | None = None) -> Known:
+    async def save(
+        self, order: Order, history: History, epoch: Epoch | None = None, *, attempt: Attempt | None = None
+    ) -> Known:
         """See Ledger."""
 
         def work(now: Transaction) -> tuple[Pending, ...] | type[Conflict]:
@@ -155,7 +169,11 @@ class SqlLedger:
                 return Fenced
             if not statements.save(now.connection, now.now_ms, order, history, self._owner, LEASE_MS):
                 return Conflict
-            return tuple(schedule.cancel_by(now.connection, now.now_ms, order)) if cancels else ()
+            now.note(order, history, attempt)
+            if not cancels:
+                return ()
+            now.write_steps()  # in the order in which it happened
+            return tuple(schedule.cancel_by(now.connection, now.now_ms, order))
 
         cancels = history.status == "sending" and order.intent.kind in {"cancel", "cancelAll"}
 
@@ -211,7 +229,9 @@ class SqlLedger:
 
         def run_all(connection: Connection) -> list[Any]:
             now = Transaction(connection, clock_ms(connection))
-            return [work(now) for work in works]
+            answers = [work(now) for work in works]
+            now.write_steps()
+            return answers
 
         failures = 0
         while True:

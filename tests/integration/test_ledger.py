@@ -567,8 +567,9 @@ async def test_pruning_forgets_what_ended_before_the_retention_in_steps_and_noth
 
     monkeypatch.setattr(statements, "prune", noted)
     monkeypatch.setattr(sql, "PRUNE_ROWS_MAX", 10)
-    await store.ledger(retention_days=7)
+    pruning = await store.ledger(retention_days=7)
     await wait_until(lambda: sum(steps) == 35 and steps[-1] < 10)
+    await pruning.join_lane(LANE)  # committed after the last step
     assert steps == [10, 10, 10, 5]
     left = {row[0] for row in await store.rows("SELECT intent_id FROM intents")}
     assert left == {one.intent_id for kind in ("fresh", "waiting", "leased") for one in met[kind]}

@@ -417,11 +417,13 @@ async def test_an_order_without_an_id_that_fails_unforeseen_after_its_post_is_no
     class Unwilling(MemoryLedger):
         failures = 1
 
-        async def save(self, order: Order, history: History, epoch: Epoch | None = None) -> Known:
+        async def save(
+            self, order: Order, history: History, epoch: Epoch | None = None, *, attempt: Attempt | None = None
+        ) -> Known:
             if history.status == "delivered" and self.failures:
                 self.failures -= 1
                 raise RuntimeError("disk on fire")
-            return await super().save(order, history, epoch)
+            return await super().save(order, history, epoch, attempt=attempt)
 
     world = World(ledger=Unwilling())
     await world.connect()

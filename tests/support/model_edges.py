@@ -157,9 +157,11 @@ class ToldLedger(SqlLedger):
         self._world.tell(self._process, f"  found {known.history.status} v{known.history.version}")
         return known
 
-    async def save(self, order: Order, history: History, epoch: Epoch | None = None) -> Known:
+    async def save(
+        self, order: Order, history: History, epoch: Epoch | None = None, *, attempt: Attempt | None = None
+    ) -> Known:
         self._about = f"save of {_named(order)} {history.status} on v{history.version}", order, history
-        return await super().save(order, history, epoch)
+        return await super().save(order, history, epoch, attempt=attempt)
 
     async def _ask(self, work: Callable[[Transaction], T]) -> T:
         (label, order, history), self._about = self._about, ("", None, None)

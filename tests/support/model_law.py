@@ -32,6 +32,7 @@ def breaches(world: World) -> list[str]:
         *_of_posts(world),
         *_of_order(world),
         *_of_cancels(world),
+        *_of_timelines(world),
     ]
 
 
@@ -392,3 +393,13 @@ def _of_a_cancel(world: World, canceled: Publish, by: Publish) -> Iterator[str]:
     first = [post for post in late if canceling and post.begun_line > min(canceling)]
     if first and first == late:
         yield f"{canceled.uid} was POSTed for the first time after {by.uid} had canceled it"
+
+
+# --- timelines ---------------------------------------------------------------------------------------------------
+
+
+def _of_timelines(world: World) -> Iterator[str]:
+    """Each attempt of what has ended is a step, also one that nobody concluded."""
+    for row in world.rows:
+        if row.status in ENDINGS and row.attempts_told != row.attempts:
+            yield f"the timeline of {row.intent_id} tells of {row.attempts_told} of its {row.attempts} attempts"

@@ -19,7 +19,7 @@ from typing import Any
 from unittest.mock import patch
 
 from pamqp.commands import Basic
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 import consumer.broker
 import consumer.due
@@ -27,7 +27,8 @@ import consumer.ledger.sql
 import consumer.pipeline
 import consumer.service
 from consumer.ledger.migrate import migrate
-from consumer.ledger.schema import intents
+from consumer.ledger.schema import intents, steps
+from consumer.ledger.steps import ATTEMPT
 from consumer.order import Order
 from signalq.amqp.topology import QueueDepth
 from tests.support.model_broker import Channel, ModelBroker
@@ -249,7 +250,12 @@ class World:
             await database.close()
 
 
-_ROWS = select(intents).order_by(intents.c.number)
+_ATTEMPTS_TOLD = (
+    select(func.count())
+    .where(steps.c.intent == intents.c.number, steps.c.generation == intents.c.generation, steps.c.what == ATTEMPT)
+    .scalar_subquery()
+)
+_ROWS = select(intents, _ATTEMPTS_TOLD.label("attempts_told")).order_by(intents.c.number)
 
 
 class _Log:

@@ -1,0 +1,128 @@
+"""What became of each intent, as the ledger tells it: looked up by anybody, changed by nobody here.
+
+Synchronous, inside one transaction that only reads, like statements.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, select
+
+from consumer.ledger.schedule import Filter
+from consumer.ledger.schema import intents, steps
+
+# The statuses that users know. What is about to be dead, its letter not confirmed yet, is `dying` in the ledger alone:
+# it goes on by itself like what is `retrying`, and has its reason already.
+STATUSES = ("received", "scheduled", "sending", "retrying", "delivered", "dead", "canceled")
+DYING, SHOWN_FOR_DYING = "dying", "retrying"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An intent as its row has it; times in ms since the epoch. `number` rises from intent to intent."""
+
+    number: int
+    intent_id: str
+    generation: int
+    connector: str
+    strategy: str
+    action: str
+    client_order_id: str | None
+    status: str
+    reason: str | None
+    detail: str | None
+    attempts: int
+    http_status: int | None
+    origin_user: str | None
+    age_from_ms: int
+    created_from: str
+    due_ms: int | None
+    received_ms: int
+    updated_ms: int
+    ended_ms: int | None
+    next_attempt_ms: int
+    lease_until_ms: int | None
+    replayed_ms: int | None
+
+    @property
+    def shown_status(self) -> str:
+        """Its status by the name that users know."""
+        return SHOWN_FOR_DYING if self.status == DYING else self.status
+
+    @property
+    def delayed_until_ms(self) -> int | None:
+        """Its due time, if it has one; what was replayed after it has none any more."""
+        is_over = self.due_ms is not None and self.replayed_ms is not None and self.due_ms <= self.replayed_ms
+        return None if is_over else self.due_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """One step of an intent, `at_ms` on the ledger's clock."""
+
+    generation: int
+    at_ms: int
+    what: str
+    certainty: str | None
+    http_status: int | None
+    duration_ms: int | None
+    detail: str | None
+
+
+_columns = tuple(intents.c[name] for name in Recorded.__dataclass_fields__)
+_step_columns = tuple(steps.c[name] for name in Happened.__dataclass_fields__)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which intents are meant: those that meet all that is given. `since_ms`: what came or changed since then."""
+
+    by_name: Filter = field(default_factory=Filter)
+    status: str | None = None
+    reason: str | None = None
+    since_ms: int | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """As SQL."""
+        found = self.by_name.conditions()
+        if self.status is not None:
+            also = [DYING] if self.status == SHOWN_FOR_DYING else []
+            found.append(intents.c.status.in_([self.status, *also]))
+        if self.reason is not None:
+            found.append(intents.c.reason == self.reason)
+        if self.since_ms is not None:
+            found.append(intents.c.updated_ms >= self.since_ms)
+        return found
+
+
+def page(connection: Connection, wanted: Wanted, rows_max: int, before: Recorded | None = None) -> list[Recorded]:
+    """The newest `rows_max` of what fits, the newest first; the next ones where the last of those is given."""
+    query = select(*_columns).where(*wanted.conditions()).order_by(intents.c.number.desc())
+    if before is not None:
+        query = query.where(intents.c.number < before.number)
+    return [_recorded(row) for row in connection.execute(query.limit(rows_max))]
+
+
+def count(connection: Connection, wanted: Wanted) -> int:
+    """How many fit."""
+    query = select(func.count()).select_from(intents).where(*wanted.conditions())
+    return connection.execute(query).scalar_one()
+
+
+def timelines(connection: Connection, intent_id: str) -> list[tuple[Recorded, list[Happened]]]:
+    """Every intent of that id (strategies may share one), the oldest first, with its steps in their order."""
+    # The numbers come from the index of the identities alone: it is much smaller than the table.
+    numbers = select(intents.c.number).where(intents.c.intent_id == intent_id)
+    query = select(*_columns).where(intents.c.number.in_(numbers)).order_by(intents.c.number)
+    return [(one, _steps(connection, one)) for one in map(_recorded, connection.execute(query))]
+
+
+def _steps(connection: Connection, one: Recorded) -> list[Happened]:
+    query = select(*_step_columns).where(steps.c.intent == one.number).order_by(steps.c.number)
+    return [Happened(**row._mapping) for row in connection.execute(query)]
+
+
+def _recorded(row: Any) -> Recorded:
+    return Recorded(**row._mapping)

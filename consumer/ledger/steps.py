@@ -1,0 +1,67 @@
+"""The steps of each intent, written in the transaction that makes them so: an attempt with its outcome, and the like.
+
+First receipt and the present ending are in the intent's own row; what else happened to it is here, for its timeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select
+
+from consumer.history import Attempt, History
+from consumer.ledger.schema import intents, steps
+from consumer.order import Order
+
+ATTEMPT, SCHEDULED, DEAD = "attempt", "scheduled", "dead"
+CANCELED, REPLAYED, DISCARDED = "canceled", "replayed", "discarded"
+
+Step = dict[str, Any]
+
+_COLUMNS = ("generation", "what", "certainty", "http_status", "duration_ms", "detail")
+
+# One statement for all steps of a transaction; which row an intent has is looked up by its identity.
+_write = steps.insert().from_select(
+    ["intent", "at_ms", *_COLUMNS],
+    select(
+        intents.c.number,
+        *(bindparam(name, type_=steps.c[name].type).label(name) for name in ("at_ms", *_COLUMNS)),
+    ).where(intents.c.strategy == bindparam("by_strategy"), intents.c.intent_id == bindparam("by_intent_id")),
+)
+
+
+def step_of(order: Order, history: History, attempt: Attempt | None) -> Step | None:
+    """The step that saving this history makes, if it makes one."""
+    if attempt is not None:
+        return _step(order, history, ATTEMPT, attempt.why, attempt)
+    if history.status == "scheduled" and order.due_ms is not None:
+        return _step(order, history, SCHEDULED, f"until {_iso(order.due_ms)}")
+    if history.status == "dead":
+        # The row says so, too, but only until the next replay.
+        return _step(order, history, DEAD, f"{history.reason}: {history.detail}")
+    return None
+
+
+def write(connection: Connection, now_ms: int, noted: Sequence[Step]) -> None:
+    """Write steps of intents that are there."""
+    connection.execute(_write, [step | {"at_ms": now_ms} for step in noted])
+
+
+def _step(order: Order, history: History, what: str, detail: str, attempt: Attempt | None = None) -> Step:
+    return {
+        "by_strategy": order.strategy.replace("\x00", "\\x00"),
+        "by_intent_id": order.intent_id.replace("\x00", "\\x00"),
+        "generation": history.generation,
+        "what": what,
+        "certainty": attempt.certainty if attempt else None,
+        "http_status": attempt.status if attempt else None,
+        # 0 where nothing was sent at all, or nobody was there to measure.
+        "duration_ms": round(attempt.duration_s * 1000) if attempt and attempt.duration_s else None,
+        "detail": detail,
+    }
+
+
+def _iso(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,208 @@
+"""`signalq orders list` and `signalq orders show`."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
+
+import click
+
+from consumer.history import Reason
+from consumer.ledger.orders import STATUSES, Wanted
+from consumer.ledger.schedule import Filter
+from consumer.settings import Settings
+from ops.errors import CommandFailed
+from ops.escaping import escaped
+from ops.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
+from ops.ledger import as_stored
+from ops.orders import read_orders, read_timelines
+from ops.render import Column, Row, console, plural, print_json, print_rows, shown
+from ops.timeline_view import STATUS_STYLES, print_order
+from signalq.intent import nearest_name
+
+ROWS_DEFAULT = 100
+# A table's columns are as wide as its widest row, so it holds all of them.
+TABLE_ROWS_MAX = 100_000
+REASONS = get_args(Reason)
+
+COLUMNS = [
+    Column("created_at", "CREATED AT", style="dim"),
+    Column("intent_id", "INTENT", plain_only=True),
+    Column("generation", "GEN", right=True, plain_only=True),
+    Column("status", "STATUS", style=lambda value: STATUS_STYLES.get(str(value), "")),
+    Column("reason", "REASON"),
+    Column("connector", "CONNECTOR", style="bold", may_be_cut=True),
+    Column("strategy", "STRATEGY", may_be_cut=True),
+    Column("action", "ACTION", may_be_cut=True),
+    Column("client_order_id", "CLIENT ORDER", plain_only=True),
+    Column("attempts", "TRIES", right=True),
+    Column("http_status", "HTTP", right=True),
+    Column("due_at", "DUE AT", plain_only=True),
+    Column("updated_at", "UPDATED AT", plain_only=True),
+]
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def _known(name: str, known: Collection[str]) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    """One of some names; a wrong one is told the nearest."""
+
+    def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+        if value == "duplicate":
+            raise click.BadParameter("a duplicate has no row of its own: the consumer's log tells of it")
+        if value is not None and value not in known:
+            raise click.BadParameter(f"{value} is no {name}, the nearest is {nearest_name(value, known)}")
+        return value
+
+    return check
+
+
+def _moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | timedelta | None:
+    """So long ago (`15m`), or a time in ISO 8601, in UTC unless it says otherwise."""
+    if value is None:
+        return None
+    try:
+        if found := _DURATION.fullmatch(value):
+            return timedelta(seconds=float(found[1]) * _UNITS_S[found[2]])
+        at = datetime.fromisoformat(value)
+    except (ValueError, OverflowError):
+        example = "15m, 2h or 1d, nor a time like 2026-01-31T12:00"
+        raise click.BadParameter(f"{value} is neither a duration like {example}") from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+@click.group(cls=SignalqGroup, example="signalq orders list --status dead --since 1h\nsignalq orders show ID")
+def command() -> None:
+    """What became of each intent, as the ledger knows it.
+
+    An intent is there from its first attempt on, or from its first receipt where it is delayed or
+    undated, until ledger.retention_days after its ending. What could not be read is among the dead
+    letters alone.
+    """
+
+
+@command.command("list", cls=SignalqCommand, example="signalq orders list --connector main --status dead --since 2h")
+@click.option("--id", "intent_ids", metavar="ID", multiple=True, help="Only this intent; may be repeated.")
+@click.option("--connector", metavar="NAME", help="Only this connector.")
+@click.option("--strategy", metavar="NAME", help="Only this strategy.")
+@click.option(
+    "--status", callback=_known("status", STATUSES), metavar="STATUS", help=f"Only this one: {', '.join(STATUSES)}."
+)
+@click.option(
+    "--reason",
+    callback=_known("reason", REASONS),
+    metavar="REASON",
+    help="Only this reason: rejected, expired, outcome-unknown, …",
+)
+@click.option(
+    "--since",
+    callback=_moment,
+    metavar="WHEN",
+    help="Only what came or changed since then: so long ago (90s, 15m, 2h, 1d), or a time (2026-01-31T12:00, in UTC "
+    "unless it says otherwise).",
+)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help=f"At most the N newest; {ROWS_DEFAULT} by default.")
+@click.option("--all", "everything", is_flag=True, help="As many as there are.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@pass_invocation
+def list_orders(
+    invocation: Invocation,
+    /,
+    *,
+    since: datetime | timedelta | None,
+    limit: int | None,
+    everything: bool,
+    as_json: bool,
+    **filters: Any,
+) -> None:
+    """List intents, the newest first: in the order in which the ledger came to know them.
+
+    What is about to be dead, its letter not confirmed yet, is shown as retrying, with its reason.
+    """
+    if everything and limit:
+        raise click.UsageError("--all and --limit contradict each other")
+    rows_max = None if everything else limit or ROWS_DEFAULT
+    asyncio.run(_list(invocation.settings(), _wanted(**filters), since, rows_max, as_json=as_json))
+
+
+@command.command("show", cls=SignalqCommand, example="signalq orders show 3b61a24e3b6743658da38126d25cb526")
+@click.argument("intent_id", metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object an intent, with its timeline as a list.")
+@pass_invocation
+def show_order(invocation: Invocation, *, intent_id: str, as_json: bool) -> None:
+    """Show what is known of one intent, and its timeline, oldest first.
+
+    Two strategies may use the same ID: then both are shown. The exit status is 1 if there is none.
+    """
+    settings = invocation.settings()
+    found = asyncio.run(read_timelines(settings, as_stored(intent_id)))
+    if not found:
+        raise CommandFailed(
+            f"the ledger knows no intent {intent_id}: it was not taken up yet, could not be read (see `signalq dead "
+            f"list`), or ended more than {settings.ledger.retention_days:g} days ago (ledger.retention_days)"
+        )
+    for number, order in enumerate(found):
+        if as_json:
+            print_json(order)
+        else:
+            print_order(order, is_first=not number)
+
+
+def _wanted(
+    *,
+    intent_ids: tuple[str, ...],
+    connector: str | None,
+    strategy: str | None,
+    status: str | None,
+    reason: str | None,
+) -> Wanted:
+    ids = tuple(as_stored(one) for one in intent_ids)
+    names = (None if name is None else as_stored(name) for name in (connector, strategy))
+    return Wanted(Filter(ids, *names), status, reason)
+
+
+async def _list(
+    settings: Settings, wanted: Wanted, since: datetime | timedelta | None, rows_max: int | None, *, as_json: bool
+) -> None:
+    """As JSON each page is written when it is read, however many there are; a table is written at its end."""
+    rows: list[Row] = []
+    count = 0
+
+    def take(page: list[dict[str, object]]) -> None:
+        nonlocal count
+        count += len(page)
+        if as_json:
+            print_rows(COLUMNS, page, as_json=True)
+        else:
+            rows.extend(page)
+
+    table_max = TABLE_ROWS_MAX if rows_max is None else min(rows_max, TABLE_ROWS_MAX)
+    more = await read_orders(settings, wanted, take, since=since, rows_max=rows_max if as_json else table_max)
+    if rows:
+        print_rows(COLUMNS, rows, as_json=False, note=_note)
+    _say(_summary(count, more))
+
+
+def _summary(count: int, more: int) -> str:
+    if not count:
+        return "the ledger knows no intent that fits"
+    if not more:
+        return plural(count, "intent")
+    ways = "`--limit` shows more, `--all` all" if count < TABLE_ROWS_MAX else "`--all --json` shows all"
+    newest = "newest intent" if count == 1 else f"{count:,} newest intents"
+    return f"the {newest}; {more:,} more fit: {ways}"
+
+
+def _note(row: Row) -> str:
+    generation = "" if row["generation"] == 1 else f"  generation {row['generation']}"
+    client_order = "" if row["client_order_id"] is None else f"  client order {shown(row['client_order_id'])}"
+    due = "" if row["due_at"] is None else f"  due {row['due_at']}"
+    return f"{shown(row['intent_id'])}{generation}{client_order}{due}"
+
+
+def _say(sentence: str) -> None:
+    console(stderr=True).print(escaped(sentence))

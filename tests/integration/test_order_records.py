@@ -1,0 +1,296 @@
+"""What became of each order, in the ledger: the steps that its saves leave, found again, and forgotten with it."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import AsyncExitStack, closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consumer.history import NEVER_CONCLUDED, Attempt
+from consumer.ledger import Conflict, Epoch, Known, orders, schedule
+from consumer.ledger.database import database_at
+from consumer.ledger.orders import Happened, Recorded, Wanted
+from consumer.ledger.schedule import Filter
+from consumer.ledger.sql import SqlLedger
+from consumer.order import Order
+from consumer.settings import Settings
+from ops.orders import read_orders, read_timelines
+from tests.support.orders import body, order
+from tests.support.stores import Store, file_of
+from tests.support.waiting import wait_until
+
+LANE = "signalq.orders"
+CREATED_MS, RECEIVED_MS = 1_000_000, 1_001_000
+ACCEPTED = Attempt("accepted", sent=True, why="HTTP 200", status=200, duration_s=0.0124)
+NOT_TAKEN = Attempt("not taken", sent=False, why="timed out before anything was sent", duration_s=3.0)
+REFUSED = Attempt("refused", sent=True, why="HTTP 400", status=400, duration_s=0.01)
+
+
+def made(name: str, *, strategy: str = "momentum", **fields: object) -> Order:
+    return order(
+        body(**{"log": name} | fields),
+        message_id=name,
+        strategy=strategy,
+        created_ms=CREATED_MS,
+        received_ms=RECEIVED_MS,
+    )
+
+
+async def claim(ledger: SqlLedger, epoch: Epoch, one: Order) -> Known:
+    known = await ledger.recall(one, epoch)
+    claimed = known.history.claimed(RECEIVED_MS)
+    return await ledger.save(one, claimed, epoch, attempt=known.history.unconcluded)
+
+
+async def conclude(ledger: SqlLedger, claimed: Known, attempt: Attempt) -> Known:
+    concluded = claimed.history.concluded(attempt, was_in_doubt=False)
+    return await ledger.save(claimed.order, concluded, attempt=attempt)
+
+
+async def deliver(ledger: SqlLedger, epoch: Epoch, one: Order) -> Known:
+    return await conclude(ledger, await claim(ledger, epoch, one), ACCEPTED)
+
+
+async def bury(ledger: SqlLedger, known: Known, reason: Any) -> None:
+    dying = await ledger.save(known.order, known.history.dying(reason, "a sentence: of it"))
+    await ledger.save(known.order, dying.history.dead())
+
+
+async def found(
+    ledger: SqlLedger, wanted: Wanted, rows_max: int = 100, before: Recorded | None = None
+) -> list[Recorded]:
+    return await ledger._ask(lambda now: orders.page(now.connection, wanted, rows_max, before))
+
+
+async def told(ledger: SqlLedger, intent_id: str) -> tuple[Recorded, list[Happened]]:
+    (only,) = await ledger._ask(lambda now: orders.timelines(now.connection, intent_id))
+    return only
+
+
+async def test_every_attempt_leaves_a_step_with_its_outcome_at_the_moment_of_its_save(store: Store) -> None:
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    known = await conclude(ledger, await claim(ledger, epoch, made("met")), NOT_TAKEN)
+    await deliver(ledger, epoch, known.order)
+    one, steps = await told(ledger, "met")
+    assert (one.status, one.attempts) == ("delivered", 2)
+    assert [replace(step, at_ms=0) for step in steps] == [
+        Happened(1, 0, "attempt", "not taken", None, 3_000, "timed out before anything was sent"),
+        Happened(1, 0, "attempt", "accepted", 200, 12, "HTTP 200"),
+    ]
+    assert steps[0].at_ms <= steps[1].at_ms == one.ended_ms == one.updated_ms
+
+
+async def test_an_outcome_and_its_step_are_of_one_transaction(store: Store) -> None:
+    """Many at once, and among them saves that are refused: each outcome has its step, and no refused save has one."""
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    claimed = await asyncio.gather(*(claim(ledger, epoch, made(f"met {number}")) for number in range(30)))
+    again = [conclude(ledger, known, attempt) for known in claimed for attempt in (ACCEPTED, REFUSED)]
+    answers = await asyncio.gather(*again, return_exceptions=True)
+    assert sum(isinstance(answer, Conflict) for answer in answers) == 30
+    rows = await store.rows(
+        "SELECT i.status, s.certainty, s.at_ms - i.updated_ms FROM intents i JOIN steps s ON s.intent = i.number"
+    )
+    assert rows == [("delivered", "accepted", 0)] * 30
+
+
+async def test_a_claim_that_was_never_concluded_is_a_step_of_who_goes_on(store: Store) -> None:
+    dead = await store.ledger()
+    one = made("met", action="closeLong", percent="100")
+    await claim(dead, await dead.open_lane(LANE), one)
+    await store.close(dead)
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    row, steps = await told(ledger, "met")
+    assert (row.status, row.attempts, steps) == ("sending", 1, [])
+    await conclude(ledger, await claim(ledger, epoch, one), REFUSED)
+    row, steps = await told(ledger, "met")
+    assert row.attempts == len(steps) == 2
+    assert [(step.certainty, step.duration_ms, step.detail) for step in steps] == [
+        ("unknown", None, NEVER_CONCLUDED.why),
+        ("refused", 10, "HTTP 400"),
+    ]
+
+
+async def test_parking_is_a_step_and_so_is_the_cancelation_that_follows_it_in_one_transaction(store: Store) -> None:
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    delayed = await ledger.recall(made("delayed", delaySeconds=60), epoch)
+    canceler = made("the cancel", action="cancelAll", percent=None)
+    canceler = replace(canceler, creation=replace(canceler.creation, delay_ms=RECEIVED_MS))
+    known = await ledger.recall(canceler, epoch)
+    parked, canceled = await asyncio.gather(
+        ledger.save(delayed.order, delayed.history.scheduled()),
+        ledger.save(canceler, known.history.claimed(RECEIVED_MS), epoch),
+    )
+    assert parked.history.status == "scheduled"
+    assert [one.intent_id for one in canceled.canceled] == ["delayed"]
+    one, steps = await told(ledger, "delayed")
+    assert one.status == "canceled"
+    assert [(step.what, step.detail) for step in steps] == [
+        ("scheduled", "until 1970-01-01T00:17:40.000Z"),
+        ("canceled", "by the cancelAll the cancel"),
+    ]
+
+
+async def test_each_death_is_a_step_with_its_reason_because_a_replay_takes_it_off_the_row(store: Store) -> None:
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    await bury(ledger, await ledger.recall(made("met"), epoch), "expired")
+    one, steps = await told(ledger, "met")
+    assert (one.status, one.reason, one.detail) == ("dead", "expired", "a sentence: of it")
+    assert [(step.what, step.detail) for step in steps] == [("dead", "expired: a sentence: of it")]
+
+
+async def test_steps_are_forgotten_with_their_intents_and_no_others(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await store.ledger()
+    epoch = await first.open_lane(LANE)
+    await asyncio.gather(*(deliver(first, epoch, made(f"old {number}")) for number in range(15)))
+    await asyncio.gather(*(deliver(first, epoch, made(f"new {number}")) for number in range(5)))
+    await conclude(first, await claim(first, epoch, made("old and waiting")), NOT_TAKEN)
+    await store.close(first)
+    await store.run("UPDATE intents SET ended_ms = ended_ms - 8 * 86400000 WHERE intent_id LIKE 'old%'")
+    monkeypatch.setattr("consumer.ledger.sql.PRUNE_ROWS_MAX", 10)
+    ledger = await store.ledger(retention_days=7)
+
+    async def left() -> bool:
+        return await ledger._ask(lambda now: orders.count(now.connection, Wanted())) == 6
+
+    await wait_until(left, what="pruning")
+    assert await store.rows("SELECT count(*) FROM steps") == [(6,)]
+    assert await store.rows("SELECT count(*) FROM steps JOIN intents ON intent = intents.number") == [(6,)]
+
+
+async def test_orders_are_found_by_id_connector_strategy_status_reason_and_time_the_newest_first(store: Store) -> None:
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    await deliver(ledger, epoch, made("a"))
+    await deliver(ledger, epoch, made("b", strategy="value"))
+    await bury(ledger, await ledger.recall(made("c", connectorName="other"), epoch), "expired")
+    dying = await ledger.recall(made("d"), epoch)
+    await ledger.save(dying.order, dying.history.dying("exhausted", "8 attempts failed"))
+    await conclude(ledger, await claim(ledger, epoch, made("e")), NOT_TAKEN)
+    await claim(ledger, epoch, made("f"))
+    await ledger.recall(made("g", delaySeconds=60), epoch)
+
+    async def ids(wanted: Wanted) -> str:
+        listed = "".join(one.intent_id for one in await found(ledger, wanted))
+        assert await ledger._ask(lambda now: orders.count(now.connection, wanted)) == len(listed)
+        return listed
+
+    assert await ids(Wanted()) == "gfedcba"
+    assert await ids(Wanted(Filter(["b", "c", "nobody"]))) == "cb"
+    assert await ids(Wanted(Filter(connector="other"))) == "c"
+    assert await ids(Wanted(Filter(strategy="value"))) == "b"
+    assert await ids(Wanted(status="delivered")) == "ba"
+    assert await ids(Wanted(status="retrying")) == "ed", "what is about to be dead goes on by itself, too"
+    assert await ids(Wanted(status="dead")) == "c"
+    assert await ids(Wanted(status="sending")) == "f"
+    assert await ids(Wanted(status="received")) == "g"
+    assert await ids(Wanted(reason="exhausted")) == "d"
+    assert await ids(Wanted(Filter(strategy="momentum"), status="delivered")) == "a"
+    await store.run("UPDATE intents SET updated_ms = 5000 WHERE intent_id IN ('a', 'g')")
+    assert await ids(Wanted(since_ms=5_001)) == "fedcb"
+    await store.run("UPDATE intents SET updated_ms = 5001 WHERE intent_id = 'g'")
+    assert await ids(Wanted(since_ms=5_001)) == "gfedcb"
+
+
+async def test_a_listing_goes_on_after_the_last_row_whatever_came_meanwhile(store: Store) -> None:
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    for name in "abcde":
+        await deliver(ledger, epoch, made(name))
+    first = await found(ledger, Wanted(), 2)
+    await deliver(ledger, epoch, made("newer"))
+    second = await found(ledger, Wanted(), 2, first[-1])
+    last = await found(ledger, Wanted(), 2, second[-1])
+    assert [[one.intent_id for one in page] for page in (first, second, last)] == [["e", "d"], ["c", "b"], ["a"]]
+
+
+async def test_one_id_of_two_strategies_is_two_orders_each_with_its_own_steps(store: Store) -> None:
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    await deliver(ledger, epoch, made("met"))
+    await conclude(ledger, await claim(ledger, epoch, made("met", strategy="value")), REFUSED)
+    both = await ledger._ask(lambda now: orders.timelines(now.connection, "met"))
+    assert [(one.strategy, [step.certainty for step in steps]) for one, steps in both] == [
+        ("momentum", ["accepted"]),
+        ("value", ["refused"]),
+    ]
+    assert await ledger._ask(lambda now: orders.timelines(now.connection, "nobody")) == []
+
+
+async def test_ids_with_characters_that_no_database_holds_have_their_steps(store: Store) -> None:
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    await deliver(ledger, epoch, made("nul\x00id", strategy="nul\x00strategy"))
+    _, steps = await told(ledger, "nul\\x00id")
+    assert [step.what for step in steps] == ["attempt"]
+
+
+async def test_who_only_reads_a_file_waits_for_no_writer_and_holds_up_none(
+    tmp_path: Path, stack: AsyncExitStack
+) -> None:
+    """A long listing must not keep a claim waiting, nor a busy consumer keep a person waiting."""
+    store = Store(f"sqlite+aiosqlite:///{tmp_path}/ledger.db", stack)
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    await deliver(ledger, epoch, made("before"))
+    reader = database_at(store.url, create=False)
+    try:
+        with closing(sqlite3.connect(file_of(store.url), isolation_level=None)) as writer:
+            writer.execute("BEGIN IMMEDIATE")
+            writer.execute("DELETE FROM intents")
+            rows = await reader.read(lambda connection: orders.page(connection, Wanted(), 10))
+            writer.execute("ROLLBACK")
+        assert [one.intent_id for one in rows] == ["before"]
+
+        loop = asyncio.get_running_loop()
+
+        def while_it_is_read(connection: Any) -> int:
+            orders.page(connection, Wanted(), 10)
+            meanwhile = asyncio.run_coroutine_threadsafe(deliver(ledger, epoch, made("meanwhile")), loop)
+            meanwhile.result(timeout=10)
+            return schedule.count(connection) + orders.count(connection, Wanted())
+
+        assert await reader.read(while_it_is_read) == 1
+        assert await reader.read(lambda connection: orders.count(connection, Wanted())) == 2
+    finally:
+        await reader.close()
+
+
+async def test_a_command_reads_any_number_page_by_page_and_says_how_many_more_fit(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    for name in "abcde":
+        await deliver(ledger, epoch, made(name))
+    monkeypatch.setattr("ops.orders.PAGE_ROWS", 2)
+    settings = Settings(ledger={"url": store.url})
+
+    async def read(**how: Any) -> tuple[list[str], int]:
+        pages: list[list[dict[str, object]]] = []
+        more = await read_orders(settings, Wanted(), pages.append, **how)
+        return ["".join(str(row["intent_id"]) for row in page) for page in pages if page], more
+
+    assert await read() == (["ed", "cb", "a"], 0)
+    assert await read(rows_max=5) == (["ed", "cb", "a"], 0)
+    assert await read(rows_max=4) == (["ed", "cb"], 1)
+    assert await read(rows_max=3) == (["ed", "c"], 2)
+    assert await read(rows_max=9) == (["ed", "cb", "a"], 0)
+    await store.run("UPDATE intents SET updated_ms = updated_ms - 60000 WHERE intent_id IN ('a', 'b')")
+    assert await read(since=timedelta(seconds=30)) == (["ed", "c"], 0)
+    assert await read(since=timedelta(seconds=90), rows_max=1) == (["e"], 4)
+    assert await read(since=datetime.now(UTC) - timedelta(seconds=30)) == (["ed", "c"], 0)
+    (only,) = await read_timelines(settings, "a")
+    assert [entry["what"] for entry in only["timeline"]] == ["created", "received", "attempt", "delivered"]
