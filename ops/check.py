@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from aio_pika.abc import AbstractConnection
 from sqlalchemy.exc import ProgrammingError
 
-from consumer.ledger.sql import read_mark
+from consumer.ledger.visit import read_mark
 from consumer.settings import CONFIG_ENV, ENV_PREFIX, Settings
 from ops.escaping import escaped
 from ops.render import plural

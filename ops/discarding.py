@@ -11,8 +11,9 @@ from consumer.history import Reason
 from consumer.ledger import replays
 from consumer.ledger.database import clock_ms
 from consumer.ledger.visit import LedgerVisit
+from ops.ledger import who
 from ops.letters import DeadLetter
-from ops.settling import LOOKS_MAX, Outcome, outcome_of, person
+from ops.settling import LOOKS_MAX, Outcome, outcome_of
 from ops.verdicts import BUSY, Discard, DiscardVerdict, TakeBack, judge_discard
 
 
@@ -23,7 +24,7 @@ class Discarding:
         self.dry_run = dry_run
         self._ledger = ledger
         self._force = force
-        self._by = f"by {person()}, with signalq dead discard"
+        self._by = f"by {who()}, with signalq dead discard"
 
     async def handle(self, letters: Sequence[DeadLetter]) -> list[Outcome]:
         """See Handler."""

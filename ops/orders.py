@@ -11,8 +11,9 @@ from sqlalchemy import Connection
 from consumer.ledger import orders
 from consumer.ledger.database import clock_ms
 from consumer.ledger.orders import Recorded, Wanted
+from consumer.ledger.visit import LedgerVisit
 from consumer.settings import Settings
-from ops.ledger import CommandLedger, open_ledger
+from ops.ledger import open_ledger
 from ops.render import iso_ms
 from ops.timeline import timeline
 
@@ -60,7 +61,7 @@ async def read_timelines(settings: Settings, intent_id: str) -> list[dict[str, o
         return await ledger.read(work)
 
 
-async def _since_ms(ledger: CommandLedger, since: datetime | timedelta | None) -> int | None:
+async def _since_ms(ledger: LedgerVisit, since: datetime | timedelta | None) -> int | None:
     if since is None:
         return None
     if isinstance(since, datetime):
@@ -68,7 +69,7 @@ async def _since_ms(ledger: CommandLedger, since: datetime | timedelta | None) -
     return await ledger.read(clock_ms) - round(since.total_seconds() * 1000)
 
 
-async def _page(ledger: CommandLedger, wanted: Wanted, size: int, last: Recorded | None) -> list[Recorded]:
+async def _page(ledger: LedgerVisit, wanted: Wanted, size: int, last: Recorded | None) -> list[Recorded]:
     return await ledger.read(lambda connection: orders.page(connection, wanted, size, last))
 
 

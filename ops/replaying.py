@@ -15,8 +15,9 @@ from consumer.ledger.database import clock_ms
 from consumer.ledger.visit import LedgerVisit
 from consumer.order import Message, Order, Unreadable, read
 from consumer.settings import Settings
+from ops.ledger import who
 from ops.letters import DeadLetter
-from ops.settling import LOOKS_MAX, Outcome, outcome_of, person
+from ops.settling import LOOKS_MAX, Outcome, outcome_of
 from ops.verdicts import BUSY, Admit, Begin, GoOn, MovedOn, Refuse, ReplayVerdict, judge_replay
 from signalq import names
 from signalq.amqp.publisher import ConfirmedPublisher
@@ -46,7 +47,7 @@ class Replaying:
         self._publisher = publisher
         self._orders = names.Names(settings.broker.prefix).orders
         self._force = force
-        self._by = f"by {person()}, with signalq dead replay"
+        self._by = f"by {who()}, with signalq dead replay"
         self._retention_ms = round(settings.ledger.retention_days * 86_400_000)
 
     async def handle(self, letters: Sequence[DeadLetter]) -> list[Outcome]:

@@ -10,8 +10,6 @@ second run goes on from there. What was published twice the consumer answers fro
 from __future__ import annotations
 
 import asyncio
-import os
-import pwd
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -20,7 +18,6 @@ from consumer.ledger.visit import LedgerVisit
 from consumer.settings import Settings
 from ops.dead import DeadLetters
 from ops.errors import CommandFailed
-from ops.escaping import escaped
 from ops.letters import DeadLetter
 from ops.selection import Selection
 from ops.verdicts import Discard, DiscardVerdict, MovedOn, PublishAnyway, Refuse, ReplayVerdict, TakeBack
@@ -148,11 +145,3 @@ def outcome_of(verdict: ReplayVerdict | DiscardVerdict) -> Outcome:
             return Outcome("discarded")
         case _:
             return Outcome("replayed")
-
-
-def person() -> str:
-    """Who runs this command, for the audit."""
-    try:
-        return escaped(pwd.getpwuid(os.getuid()).pw_name)
-    except KeyError:
-        return f"user {os.getuid()}"

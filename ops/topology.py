@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from aio_pika.abc import AbstractConnection
 
-from consumer.ledger.sql import read_mark
+from consumer.ledger.visit import read_mark
 from consumer.settings import Settings
 from signalq.amqp.connection import connect
 from signalq.amqp.ledger_mark import LedgerMark, replace_mark

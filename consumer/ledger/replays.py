@@ -15,10 +15,10 @@ from sqlalchemy import Connection, Row, insert, select, update
 from consumer.history import History, Reason
 from consumer.ledger import statements
 from consumer.ledger.schema import intents, steps
+from consumer.ledger.steps import DEAD, DISCARDED, REPLAYED
 from consumer.order import Order
 from signalq.envelope import Creation
 
-REPLAYED, DISCARDED = "replayed", "discarded"
 # Nobody has a claim or a lease on what is replayed.
 NO_OWNER = ""
 
@@ -81,15 +81,17 @@ def admit(connection: Connection, now_ms: int, order: Order, generation: int, by
 
 def take_back(connection: Connection, now_ms: int, standing: Standing, reason: Reason, by: str) -> bool:
     """End a replay that nobody has taken up: dead again, and a message of it that is under way is dropped."""
+    detail = "its replay was taken back before anybody took it up"
     dead = {
         "status": "dead",
         "reason": reason,
-        "detail": "its replay was taken back before anybody took it up",
+        "detail": detail,
         "updated_ms": now_ms,
         "ended_ms": now_ms,
     }
     if not _step(connection, standing, "received", dead):
         return False
+    _note(connection, now_ms, standing.number, standing.generation, DEAD, f"{reason}: {detail}")
     _note(connection, now_ms, standing.number, standing.generation, DISCARDED, by)
     return True
 

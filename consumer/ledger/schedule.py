@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
 from consumer.ledger.schema import intents, steps
+from consumer.ledger.steps import CANCELED
 from consumer.order import Order
 
 PENDING_STATUSES = ("received", "scheduled")
@@ -111,7 +112,7 @@ def _cancel(connection: Connection, now_ms: int, *conditions: ColumnElement[bool
     done = connection.execute(update(intents).where(_pending, *conditions).values(changing).returning(*_columns))
     canceled = [_as_pending(row) for row in done]
     if canceled:
-        note = {"at_ms": now_ms, "what": "canceled", "detail": why}
+        note = {"at_ms": now_ms, "what": CANCELED, "detail": why}
         rows = [note | {"intent": one.number, "generation": one.generation} for one in canceled]
         connection.execute(insert(steps), rows)
     return canceled

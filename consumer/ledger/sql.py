@@ -16,8 +16,8 @@ from itertools import count
 from typing import Any, Self, TypeVar
 
 import structlog
-from sqlalchemy import Connection, select
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from consumer.delays import backoff_s
@@ -26,10 +26,7 @@ from consumer.ledger import CLAIM_MS_MAX, Conflict, Epoch, Fenced, Known, schedu
 from consumer.ledger.database import clock_ms, database_at, is_hopeless
 from consumer.ledger.migrate import migrate
 from consumer.ledger.schedule import Pending
-from consumer.ledger.schema import identity
 from consumer.order import Order
-from signalq.amqp.ledger_mark import LedgerMark
-from signalq.errors import SettingsError
 
 # A claim is somebody else's business for so long after the last sign of life of who made it.
 LEASE_MS = CLAIM_MS_MAX + 500
@@ -311,22 +308,3 @@ class Holds:
         holder = self._holder_of.get(intent_id) if intent_id is not None else None
         if intent_id is not None and holder is not None and holder[0] == order.receipt:
             del self._holder_of[intent_id]
-
-
-async def read_mark(url: str) -> LedgerMark:
-    """The mark of a ledger that is there; creates nothing.
-
-    Raises SettingsError that names the place where there is none.
-    """
-    database = database_at(url, create=False)
-    try:
-        ledger_id = await database.transact(
-            lambda connection: connection.execute(select(identity.c.ledger_id)).scalar()
-        )
-    except (SQLAlchemyError, OSError) as error:
-        raise SettingsError(f"there is no ledger at {database.shown} ({type(error).__name__})") from error
-    finally:
-        await database.close()
-    if ledger_id is None:
-        raise SettingsError(f"the ledger at {database.shown} is empty: start `signalq consume` with it once")
-    return LedgerMark(str(ledger_id), database.shown)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class LedgerUnavailable(SignalQError):
-    """The ledger is there, and can't be written now."""
+    """The ledger is there, and can't be read or written now."""
 
 
 class LedgerVisit:
@@ -39,8 +39,11 @@ class LedgerVisit:
         self.mark = LedgerMark("", self.shown)
 
     async def __aenter__(self) -> Self:
+        """Enter once; a second time does nothing."""
+        if self.mark.ledger_id:
+            return self
         try:
-            self.mark = await self._database.transact(self._look)
+            self.mark = await self._database.read(self._look)
         except SettingsError:
             await self._database.close()
             raise
@@ -56,15 +59,24 @@ class LedgerVisit:
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one transaction, tried again for up to TRY_FOR_S. Raises LedgerUnavailable."""
+        return await self._until_done(self._database.transact, work)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work`, which changes nothing; the consumers go on meanwhile. Raises LedgerUnavailable."""
+        return await self._until_done(self._database.read, work)
+
+    async def _until_done(
+        self, run: Callable[[Callable[[Connection], T]], Awaitable[T]], work: Callable[[Connection], T]
+    ) -> T:
         deadline = time.monotonic() + TRY_FOR_S
         while True:
             try:
-                return await self._database.transact(work)
+                return await run(work)
             except (SQLAlchemyError, OSError) as error:
                 if is_hopeless(error) or time.monotonic() >= deadline:
                     cause = getattr(error, "orig", None) or error
                     raise LedgerUnavailable(
-                        f"the ledger at {self.shown} can't be written ({type(cause).__name__}): try again when it can"
+                        f"the ledger at {self.shown} can't be used ({type(cause).__name__}): try again when it can"
                     ) from error
             await asyncio.sleep(RETRY_S)
 
@@ -83,3 +95,9 @@ class LedgerVisit:
         if ledger_id is None:
             raise SettingsError(f"the ledger at {self.shown} is empty: start `signalq consume` with it once")
         return LedgerMark(str(ledger_id), self.shown)
+
+
+async def read_mark(url: str) -> LedgerMark:
+    """The mark of a ledger that is there. Raises SettingsError that names the place where there is none."""
+    async with LedgerVisit(url) as visit:
+        return visit.mark

