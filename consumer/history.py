@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
 Status = Literal["received", "scheduled", "sending", "retrying", "dying", "delivered", "dead", "canceled"]
@@ -44,6 +44,7 @@ class History:
     `in_doubt`: an attempt may have been taken. `maybe_second_delivery`: no message_id, redelivered, and an equal
     body was met before whose acknowledgement may have been lost. `version` counts the saves: a save on top of another
     version than the ledger's is refused. `leased_for_ms`: another consumer is POSTing it, and lives for so long yet.
+    `updated_ms`: when the ledger wrote what was recalled, by its clock; 0 where it does not say.
     """
 
     intent_id: str
@@ -62,6 +63,7 @@ class History:
     maybe_second_delivery: bool = False
     version: int = 0
     leased_for_ms: int = 0
+    updated_ms: int = field(default=0, compare=False)
 
     @property
     def ended(self) -> bool:

@@ -33,6 +33,8 @@ class Message:
     redelivered: bool
     given_id: str = field(default_factory=new_message_id, compare=False)
     nobody_since_ms: int | None = None
+    # Handling this very delivery has failed before: what the ledger knows of it may be its own.
+    handled_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class Order:
     park_rank: int = 0
     # It came in before its due time, by what its message says: it has no turn, whatever the ledger says of that time.
     came_early: bool = False
-    # The ledger's first record of the intent was made for this very message.
+    # The ledger's first record of the intent was made for this very message, or may have been.
     recorded: bool = False
 
     @property
@@ -183,6 +185,7 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
         receipt=message.given_id,
         nobody_since_ms=message.nobody_since_ms,
         park_rank=_whole(headers.get(names.PARK_RANK)),
+        recorded=message.handled_before,
     )
 
 

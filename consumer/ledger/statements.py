@@ -17,11 +17,14 @@ from consumer.history import ENDINGS, History
 from consumer.ledger import Epoch, Known
 from consumer.ledger.schema import intents, lanes, steps
 from consumer.order import Order
+from consumer.outcomes import of_row
 from signalq.envelope import Creation
 
 # How long the lane's consumer may have been dead before its last sign of life was noted, and acknowledgements it sent
 # just before that may have been lost with it.
 LAST_ACKS_MS = 60_000
+# Of endings that may not have been told, the latest so many are told again: an event is late by ms.
+MAYBE_UNTOLD_MAX = 100
 # Statuses in which the message can't have been acknowledged: it will surely be delivered again.
 SURELY_UNACKED = ("received", "sending", "retrying", "dying")
 
@@ -121,7 +124,8 @@ def _recall_by_bytes(
     posted_ms = [row.first_post_ms for row in again if row.first_post_ms is not None]
     first_post_ms = min(posted_ms, default=None)
     history = History(order.intent_id, order.digest, first_post_ms=first_post_ms, maybe_second_delivery=True)
-    return Known(order, history)
+    ended = sorted((row for row in again if row.status in ENDINGS), key=lambda row: row.updated_ms)
+    return Known(order, history, maybe_untold=tuple(of_row(row, row.status) for row in ended[-MAYBE_UNTOLD_MAX:]))
 
 
 def _known(order: Order, intent_id: str, row: Row[Any], owner: str, now_ms: int) -> Known:
@@ -145,6 +149,7 @@ def _known(order: Order, intent_id: str, row: Row[Any], owner: str, now_ms: int)
         http_status=row.http_status,
         version=row.version,
         leased_for_ms=max(0, (row.lease_until_ms or 0) - now_ms) if theirs else 0,
+        updated_ms=row.updated_ms,
     )
     return Known(order.known_as(intent_id, created), history)
 

@@ -29,6 +29,7 @@ from consumer.history import Attempt, History
 from consumer.ledger import Epoch, Known
 from consumer.ledger.memory import MemoryLedger
 from consumer.order import Message, Order, Unreadable, read
+from consumer.outcomes import Event
 from consumer.pipeline import Pipeline
 from consumer.settings import Settings
 from consumer.slots import Slot
@@ -36,6 +37,7 @@ from consumer.telemetry import Metrics
 from consumer.webhook import Webhook
 from signalq import names
 from signalq.amqp.connection import read_foreign_properties_leniently, write_floats_in_full
+from signalq.outcome import Outcome
 
 read_foreign_properties_leniently()
 write_floats_in_full()
@@ -110,6 +112,7 @@ class FakeDispositions:
         self.due: deque[tuple[bytes, Basic.Properties, int]] = deque()
         self.lane: deque[tuple[bytes, Basic.Properties]] = deque()
         self.parked = 0
+        self.told: list[Outcome] = []
 
     async def park(self, due_ms: int, now_ms: Callable[[], int], body: bytes, properties: Basic.Properties) -> None:
         assert due_ms > 0
@@ -126,6 +129,11 @@ class FakeDispositions:
     async def bury(self, body: bytes, properties: Basic.Properties) -> None:
         await asyncio.sleep(0)
         self.letters.append((body, travelled(properties)))
+
+    async def tell(self, event: Event) -> None:
+        await asyncio.sleep(0)
+        travelled(event.properties)
+        self.told.append(Outcome.from_event(event.body))
 
     async def ack(self, delivery: Delivery) -> None:
         self.acked[delivery.tag] += 1
