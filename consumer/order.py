@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field, replace
 
 from aiormq.abc import FieldTable
@@ -10,13 +9,12 @@ from pamqp.commands import Basic
 
 from consumer.settings import Connector, Settings
 from signalq import names
-from signalq.envelope import Creation, creation, new_message_id, strategy
+from signalq.envelope import Creation, creation, digest_of, new_message_id, strategy
 from signalq.errors import InvalidIntent, Problem
 from signalq.intent import OrderIntent, intent_from_fields
 from signalq.strict_json import parse_object, printable_name
 
 DETAIL_CHARACTERS_MAX = 8_000
-DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +176,7 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
         creation=created,
         due_ms=created.delay_ms + intent.delay_ms if intent.delay_ms else None,
         received_ms=now_ms,
-        digest=hashlib.blake2b(message.body, digest_size=DIGEST_BYTES).digest(),
+        digest=digest_of(message.body),
         is_exit=is_exit,
         redelivered=message.redelivered,
         handed_back=names.INTENT_ID in headers,

@@ -36,7 +36,7 @@ from consumer.telling import Teller
 from consumer.turns import Turn, Turns
 from consumer.webhook import Webhook
 from signalq import names
-from signalq.envelope import republish_properties
+from signalq.envelope import id_of_its_own, republish_properties
 from signalq.outcome import Outcome
 
 WARNED_STRATEGIES_MAX = 1000
@@ -339,7 +339,7 @@ class Pipeline:
     async def _bury(self, delivery: Delivery, known: Known, letter: DeadLetter) -> Outcome:
         """Ledger `dying`, letter confirmed, ledger `dead`: a letter may be there twice, never be missing."""
         if letter.under_own_id:
-            own_id = f"{known.order.intent_id[:200]}~{known.order.digest.hex()[:16]}"
+            own_id = id_of_its_own(known.order.intent_id, known.order.digest)
             known = await self._ledger.recall(replace(known.order, intent_id=own_id), _epoch(delivery))
             if known.history.ended:  # a redelivery of what is in the dead letters already
                 return self._ended_before(known)

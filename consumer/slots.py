@@ -12,7 +12,6 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-
 # A message that is withdrawn while its ending is told has so long until the broker has confirmed that.
 TELL_MAX_S = 1.0
 

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
+import structlog
+
 from consumer.broker import Dispositions
 from consumer.ledger.schedule import Pending
 from consumer.outcomes import canceled, event_of
@@ -18,6 +20,8 @@ from signalq.outcome import Outcome
 
 # A cancelAll may end thousands of delayed intents.
 AT_ONCE_MAX = 100
+
+log = structlog.get_logger()
 
 
 class Teller:
@@ -38,7 +42,7 @@ class Teller:
             return
         task = asyncio.create_task(self._tell_all(ended), name="tell of the canceled")
         self._beside.add(task)
-        task.add_done_callback(self._beside.discard)
+        task.add_done_callback(self._ended)
 
     async def told(self) -> None:
         """Return once nothing is told beside any more, or after TELL_MAX_S: the rest is told by whoever drops it."""
@@ -51,6 +55,11 @@ class Teller:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._beside.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("outcome.not_told", why=f"{type(error).__name__}: {error}")
 
     async def _tell_all(self, ended: Sequence[Pending]) -> None:
         rest = iter(ended)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 import aiormq
 from aio_pika.abc import AbstractConnection
@@ -46,7 +47,7 @@ class ConfirmedPublisher:
         """
         channel = await self.channel()
         if not mandatory:
-            # Nothing comes back, so nothing can be confused; and its confirm says that it was written, too.
+            # Nothing comes back, so nothing can be confused.
             await _send(channel, exchange, routing_key, body, properties, mandatory=False)
             return
         async with self._alone(properties.message_id):
@@ -112,7 +113,8 @@ async def _send(
     """Publish and wait for the confirm; what went wrong, in our words."""
     message_id = properties.message_id
     try:
-        await channel.basic_publish(
+        # For an event nobody waits until it is written: its confirm says so, and the next one need not queue for that.
+        await cast("aiormq.Channel", channel).basic_publish(
             body,
             exchange=exchange,
             routing_key=routing_key,

@@ -26,6 +26,7 @@ import consumer.due
 import consumer.ledger.sql
 import consumer.pipeline
 import consumer.service
+import consumer.telling
 from consumer.ledger.migrate import migrate
 from consumer.ledger.schema import intents
 from consumer.order import Order
@@ -326,5 +327,6 @@ def _in_the_model(world: World) -> Iterator[None]:
         patch.object(consumer.pipeline, "log", log),
         patch.object(consumer.service, "log", log),
         patch.object(consumer.ledger.sql, "log", log),
+        patch.object(consumer.telling, "log", log),
     ):
         yield
