@@ -44,7 +44,7 @@ class History:
     `in_doubt`: an attempt may have been taken. `maybe_second_delivery`: no message_id, redelivered, and an equal
     body was met before whose acknowledgement may have been lost. `version` counts the saves: a save on top of another
     version than the ledger's is refused. `leased_for_ms`: another consumer is POSTing it, and lives for so long yet.
-    `updated_ms`: when the ledger wrote what was recalled, by its clock; 0 where it does not say.
+    `updated_ms`: when the ledger wrote it, by its clock; 0 where that is not known.
     """
 
     intent_id: str

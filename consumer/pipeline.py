@@ -299,7 +299,7 @@ class Pipeline:
             case Done():
                 self._metrics.note_accepted(known.order.connector)
                 self._log_settled(known.order, "delivered")
-                return (outcomes.ending(known.order, known.history, self._clock.now_ms()),)
+                return (self._ending(known),)
             case Park(due_ms):
                 await self._park(delivery, known, due_ms)
                 return ()
@@ -312,13 +312,13 @@ class Pipeline:
 
     def _drop(self, known: Known, *, duplicate: bool) -> Sequence[Outcome]:
         """What came again: whoever saw to it first may have died before it told, so what has ended is told again."""
-        ended = (self._ended_before(known),) if known.history.ended else ()
+        ended = (self._ending(known),) if known.history.ended else ()
         if not duplicate:
             return ended
         self._log_settled(known.order, "duplicate")
         return outcomes.duplicate(known.order, known.history, self._clock.now_ms()), *ended
 
-    def _ended_before(self, known: Known) -> Outcome:
+    def _ending(self, known: Known) -> Outcome:
         return outcomes.ending(known.order, known.history, known.history.updated_ms or self._clock.now_ms())
 
     async def _park(self, delivery: Delivery, known: Known, due_ms: int) -> None:
@@ -342,14 +342,14 @@ class Pipeline:
             own_id = id_of_its_own(known.order.intent_id, known.order.digest)
             known = await self._ledger.recall(replace(known.order, intent_id=own_id), _epoch(delivery))
             if known.history.ended:  # a redelivery of what is in the dead letters already
-                return self._ended_before(known)
+                return self._ending(known)
         if known.history.status != "dying":
             dying = known.history.dying(letter.reason, letter.detail)
             known = await self._ledger.save(known.order, dying, _fence(delivery, known))
         await self._publish_letter(delivery, known.order, letter, known.history)
         known = await self._ledger.save(known.order, known.history.dead())
         self._log_settled(known.order, "dead", letter.reason)
-        return outcomes.ending(known.order, known.history, self._clock.now_ms())
+        return self._ending(known)
 
     async def _publish_letter(
         self, delivery: Delivery, order: Order | Unreadable, letter: DeadLetter, history: History | None

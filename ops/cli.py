@@ -15,8 +15,9 @@ COMMANDS = {
     "topology": ("ops.commands.topology", "Declare or show the exchanges and queues."),
     "dead": ("ops.commands.dead", "Look at the dead letters."),
     "scheduled": ("ops.commands.scheduled", "List or cancel the delayed intents that wait."),
+    "outcomes": ("ops.commands.outcomes", "Follow what becomes of intents, live."),
     "sandbox": ("ops.commands.sandbox", "Run a stand-in for the platform's webhook."),
-    "schema": ("ops.commands.schema", "Print the JSON Schema of an order intent."),
+    "schema": ("ops.commands.schema", "Print the JSON Schema of an order intent, or the AsyncAPI document."),
 }
 
 
