@@ -112,15 +112,17 @@ class OutcomeFeed:
         channel.on_consumer_cancel_callbacks.add(lambda _frame: self._lose(lost, "RabbitMQ ended the listening"))
         # A name of its own each time: after a loss the broker may still know the last one as somebody else's.
         queue = self._names.outcome_queue(uuid.uuid4().hex)
-        with self._named():
+        with self._named("configure"):
             await channel.queue_declare(
                 queue,
                 exclusive=True,
                 auto_delete=True,
                 arguments={"x-queue-type": "classic", "x-max-length": EVENTS_HELD_MAX},
             )
+        with self._named("write"):
             for binding in self._bindings:
                 await channel.queue_bind(queue, self._names.outcomes, binding)
+        with self._named("read"):
             await channel.basic_consume(queue, self._take, no_ack=True)
 
     async def _take(self, message: DeliveredMessage) -> None:
@@ -138,15 +140,18 @@ class OutcomeFeed:
         return bound_s * (0.5 + self._jitter() / 2)
 
     @contextmanager
-    def _named(self) -> Iterator[None]:
-        """Say in one sentence what the broker refused, and what to do."""
+    def _named(self, right: str) -> Iterator[None]:
+        """Say in one sentence what the broker refused, and what to do; `right` is what it takes on the queue."""
         outcomes = self._names.outcomes
         try:
             yield
         except aiormq.exceptions.ChannelAccessRefused as error:
+            # Binding takes read on the exchange, too.
+            of_exchange = f"exchange '{outcomes}'" in str(error)
+            missing = f"read on the exchange {outcomes}" if of_exchange else f"{right} on the queue {outcomes}.*"
             raise NotPermitted(
-                f"RabbitMQ refuses to let this user listen for outcomes ({error}): it needs read on {outcomes}, and "
-                f"configure, write and read on the queues {outcomes}.*"
+                f"RabbitMQ does not let this user listen for outcomes, the right {missing} is missing: grant "
+                f"configure, write and read on {outcomes}.*, and read on {outcomes}"
             ) from error
         except aiormq.exceptions.ChannelNotFoundEntity as error:
             raise TopologyError(

@@ -133,6 +133,7 @@ class FakeDispositions:
     async def tell(self, event: Event) -> None:
         await asyncio.sleep(0)
         travelled(event.properties)
+        assert len(event.routing_key.encode()) <= 255
         self.told.append(Outcome.from_event(event.body))
 
     async def ack(self, delivery: Delivery) -> None:
@@ -336,11 +337,15 @@ def test_any_message_ends_in_one_acknowledgement_and_a_post_a_letter_or_a_parkin
     accepted = [post for post in world.webhook.posted if post[2] is ACCEPTED]
     letters = world.dispositions.letters
     assert len(accepted) + len(letters) == 1, "it has exactly one ending"
+    (told,) = world.dispositions.told
+    assert told.status == ("dead" if letters else "delivered"), "and one event that tells it"
+    assert told.attempts == len(world.webhook.posted)
     assert world.dispositions.parked <= 1
     assert [letter for letter, _ in letters] == [body] * len(letters)
     if letters:
         headers = letters[0][1].headers or {}
         assert headers[names.ATTEMPTS] == len(world.webhook.posted)
+        assert (headers[names.REASON], headers[names.INTENT_ID]) == (told.reason, told.intent_id)
         assert letters[0][1].expiration is None
         assert not {"x-death", "x-delivery-count", "CC"} & headers.keys()
     assert world.clock.ms <= NOW_MS + 10**12
