@@ -78,7 +78,7 @@ async def _measured(pid: int, endpoint: Endpoint, broker_url: str, prefix: str, 
 async def publish(broker_url: str, prefix: str, orders: int) -> None:
     """Publish as fast as confirms come, at most IN_FLIGHT at a time."""
     places = asyncio.Semaphore(IN_FLIGHT)
-    async with OrderPublisher(broker_url, prefix=prefix, strategy="benchmark") as publisher:
+    async with OrderPublisher(broker_url, prefix=prefix, strategy="benchmark", outcomes=False) as publisher:
 
         async def one(number: int) -> None:
             async with places:
@@ -91,7 +91,7 @@ async def publish_calmly(broker_url: str, prefix: str) -> dict[str, float]:
     """Publish CALM_ORDERS, one every CALM_PERIOD_S; return when each was sent, by its log."""
     sent_s: dict[str, float] = {}
     async with (
-        OrderPublisher(broker_url, prefix=prefix, strategy="benchmark") as publisher,
+        OrderPublisher(broker_url, prefix=prefix, strategy="benchmark", outcomes=False) as publisher,
         asyncio.TaskGroup() as all_,
     ):
         for number in range(CALM_ORDERS):

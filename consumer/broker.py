@@ -25,6 +25,7 @@ from pamqp.commands import Basic
 from consumer.delays import backoff_s, park_seconds
 from consumer.ledger import Epoch, Ledger
 from consumer.order import Message
+from consumer.outcomes import Event
 from consumer.settings import Settings
 from signalq.amqp.connection import CONNECTION_ERRORS, connect, masked, open_channel
 from signalq.amqp.ledger_mark import LedgerMark, claim_mark
@@ -362,7 +363,7 @@ class Lane:
 
 
 class Dispositions:
-    """Where messages go from here: onto the ladder, back to their lane, into the dead letters."""
+    """Where messages go from here: onto the ladder, back to their lane, into the dead letters; and who is told."""
 
     def __init__(self, settings: Settings, names: Names, jitter: Callable[[], float]) -> None:
         broker = settings.broker
@@ -386,6 +387,12 @@ class Dispositions:
         """Into the dead-letter queue; return once the broker has it."""
         await self._confirmed(lambda: ("", self._names.dead), body, properties)
 
+    async def tell(self, event: Event) -> None:
+        """To whoever listens for outcomes, be it nobody; return once the broker has it."""
+        await self._confirmed(
+            lambda: (self._names.outcomes, event.routing_key), event.body, event.properties, mandatory=False
+        )
+
     async def ack(self, delivery: Delivery) -> None:
         """The one place that acknowledges; call it when what is due has happened and is recorded."""
         if not await delivery.session.ack(delivery.tag):
@@ -396,14 +403,19 @@ class Dispositions:
         await self._publisher.close()
 
     async def _confirmed(
-        self, destination: Callable[[], tuple[str, str]], body: bytes, properties: Basic.Properties
+        self,
+        destination: Callable[[], tuple[str, str]],
+        body: bytes,
+        properties: Basic.Properties,
+        *,
+        mandatory: bool = True,
     ) -> None:
         """Publish until confirmed: the message stays unacknowledged meanwhile, so it can't be lost, only repeated."""
         failures = 0
         while True:
             exchange, routing_key = destination()
             try:
-                return await self._publisher.publish(exchange, routing_key, body, properties)
+                return await self._publisher.publish(exchange, routing_key, body, properties, mandatory=mandatory)
             except (BrokerUnreachable, PublishError) as error:
                 failures += 1
                 wait_s = backoff_s(failures, base_s=RECONNECT_BASE_S, max_s=RECONNECT_MAX_S, fraction=self._jitter())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
 Status = Literal["received", "scheduled", "sending", "retrying", "dying", "delivered", "dead", "canceled"]
@@ -48,6 +48,7 @@ class History:
     body was met before whose acknowledgement may have been lost. `version` counts the saves: a save on top of another
     version than the ledger's is refused. `leased_for_ms`: another consumer is POSTing it, and lives for so long yet.
     `replayed_ms`: when the present generation began, by the ledger's clock, if it is not the first.
+    `updated_ms`: when the ledger wrote it, by its clock; 0 where that is not known.
     """
 
     intent_id: str
@@ -67,6 +68,7 @@ class History:
     version: int = 0
     leased_for_ms: int = 0
     replayed_ms: int | None = None
+    updated_ms: int = field(default=0, compare=False)
 
     @property
     def ended(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field, replace
 
 from aiormq.abc import FieldTable
@@ -10,13 +9,12 @@ from pamqp.commands import Basic
 
 from consumer.settings import Connector, Settings
 from signalq import names
-from signalq.envelope import Creation, creation, new_message_id, strategy
+from signalq.envelope import Creation, creation, digest_of, new_message_id, strategy
 from signalq.errors import InvalidIntent, Problem
 from signalq.intent import OrderIntent, intent_from_fields
 from signalq.strict_json import parse_object, printable_name
 
 DETAIL_CHARACTERS_MAX = 8_000
-DIGEST_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +31,8 @@ class Message:
     redelivered: bool
     given_id: str = field(default_factory=new_message_id, compare=False)
     nobody_since_ms: int | None = None
+    # Handling this very delivery has failed before: what the ledger knows of it may be its own.
+    handled_before: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Order:
     park_rank: int = 0
     # It came in before its due time, by what its message says: it has no turn, whatever the ledger says of that time.
     came_early: bool = False
-    # The ledger's first record of the intent was made for this very message.
+    # The ledger's first record of the intent was made for this very message, or may have been.
     recorded: bool = False
     # When it was replayed, and its delay, if it had one, was over.
     replayed_ms: int | None = None
@@ -186,13 +186,14 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
         creation=created,
         due_ms=created.delay_ms + intent.delay_ms if intent.delay_ms else None,
         received_ms=now_ms,
-        digest=hashlib.blake2b(message.body, digest_size=DIGEST_BYTES).digest(),
+        digest=digest_of(message.body),
         is_exit=is_exit,
         redelivered=message.redelivered,
         handed_back=names.INTENT_ID in headers,
         receipt=message.given_id,
         nobody_since_ms=message.nobody_since_ms,
         park_rank=_whole(headers.get(names.PARK_RANK)),
+        recorded=message.handled_before,
     )
 
 

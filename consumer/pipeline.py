@@ -2,7 +2,7 @@
 
     broker (lane) -> service (slot) -> handle -> order.read -> [turn of its connector]
         -> ledger.recall -> rules.before -> ledger claim -> webhook.post -> rules.after -> ledger outcome
-        -> settle (publish, confirm, ledger, ack) -> one log line
+        -> settle (publish, confirm, ledger) -> one log line -> [the connector's next] -> outcome event -> ack
 
 What to do is a value (rules.py); doing it is here; when a message may be interrupted is in slots.py. What happens if we
 die after each step is in docs/delivery-semantics.md.
@@ -19,7 +19,7 @@ from typing import Any, assert_never
 
 import structlog
 
-from consumer import rules
+from consumer import outcomes, rules
 from consumer.broker import Delivery, Dispositions
 from consumer.clock import Clock
 from consumer.delays import LANE_LEAD_MS, backoff_s, park_seconds
@@ -32,10 +32,12 @@ from consumer.rules import DeadLetter, Deliver, Disposition, Done, Drop, Park, R
 from consumer.settings import Settings
 from consumer.slots import Slot
 from consumer.telemetry import Metrics
+from consumer.telling import Teller
 from consumer.turns import Turn, Turns
 from consumer.webhook import Webhook
 from signalq import names
-from signalq.envelope import republish_properties
+from signalq.envelope import id_of_its_own, republish_properties
+from signalq.outcome import Outcome
 
 WARNED_STRATEGIES_MAX = 1000
 # Intents that fall due within the same second and wait here for their moment; more wait on the broker.
@@ -62,6 +64,7 @@ class Pipeline:
         self._ledger = ledger
         self._webhook = webhook
         self._dispositions = dispositions
+        self._teller = Teller(dispositions)
         # What the ladder handed back, for up to its last second; and, in the lanes, for the last LANE_LEAD_MS of it.
         self._due_soon = DueTimes(clock, places_max=DUE_WINDOW)
         self._due_now = DueTimes(clock, places_max=DUE_WINDOW)
@@ -77,44 +80,61 @@ class Pipeline:
         """A message of a lane: read it, wait for its connector's turn, POST it, settle it."""
         order = self._read(delivery)
         if isinstance(order, Unreadable):
-            with slot.busy():
-                await self._bury_unreadable(delivery, order)
+            await self._refuse(delivery, order, slot)
             return
         order = self._ranked(order)
         try:
             order, known = await self._at_its_time(delivery, order)
             async with self._turn(order) as turn:
-                await self._deliver(delivery, order, known, turn, slot)
+                ended = await self._deliver(delivery, order, known, turn, slot)
+            if ended is not None:
+                # Since the ledger knows, nothing has been waited for: nobody can have come between.
+                await self._let_go(delivery, ended, slot)
         except Fenced:
             delivery.session.lose("another consumer has become the active one")
         finally:
             self._ledger.release(order)
 
-    def close(self) -> None:
+    async def told(self) -> None:
+        """Return once nothing is told beside the messages any more; see Teller."""
+        await self._teller.told()
+
+    async def close(self) -> None:
         """Nothing is waited for any more."""
         self._due_soon.close()
         self._due_now.close()
+        await self._teller.close()
 
     async def give_up(self, delivery: Delivery, slot: Slot) -> None:
         """A message whose handling failed unexpectedly `delivery.crashes_max` times: nobody can deliver it."""
         detail = f"handling it failed unexpectedly {self._settings.delivery.crashes_max} times, see the log"
         order = self._read(delivery)
-        with slot.busy():
-            if isinstance(order, Unreadable):
-                await self._bury_unreadable(delivery, order)
-            else:
-                await self._give_up(delivery, order, detail)
-
-    async def _give_up(self, delivery: Delivery, order: Order, detail: str) -> None:
+        if isinstance(order, Unreadable):
+            await self._refuse(delivery, order, slot)
+            return
         try:
-            known = await self._ledger.recall(order, _epoch(delivery))
-            await self._settle(
-                delivery, known, rules.given_up(known.order, known.history, detail, self._clock.now_ms())
-            )
+            with slot.busy():
+                known = await self._ledger.recall(order, _epoch(delivery))
+                disposition = rules.given_up(known.order, known.history, detail, self._clock.now_ms())
+                ended = await self._settle(delivery, known, disposition)
+            await self._let_go(delivery, (*known.maybe_untold, *ended), slot)
         except Conflict:
             delivery.session.lose("handling a message failed, and the ledger has moved on meanwhile")
         finally:
             self._ledger.release(order)
+
+    async def _refuse(self, delivery: Delivery, unreadable: Unreadable, slot: Slot) -> None:
+        """What is no intent has no history either: its letter is all that is known of it."""
+        with slot.busy():
+            await self._publish_letter(delivery, unreadable, DeadLetter("invalid", unreadable.detail), None)
+        self._log_settled(unreadable, "dead", "invalid")
+        await self._let_go(delivery, (outcomes.unreadable(unreadable, self._clock.now_ms()),), slot)
+
+    async def _let_go(self, delivery: Delivery, ended: Sequence[Outcome], slot: Slot) -> None:
+        """Tell what has ended, then acknowledge: whoever dies between has its message come again, and tells again."""
+        with slot.telling():
+            await self._teller.tell(ended)
+            await self._dispositions.ack(delivery)
 
     async def handle_due(self, delivery: Delivery, slot: Slot) -> None:
         """A message that the ladder handed back: park it for what is left, or hold it for its last second; then give
@@ -122,8 +142,7 @@ class Pipeline:
         """
         order = self._read(delivery)
         if isinstance(order, Unreadable):
-            with slot.busy():
-                await self._bury_unreadable(delivery, order)
+            await self._refuse(delivery, order, slot)
             return
         due_ms = order.due_ms or 0
         message = delivery.message
@@ -194,41 +213,48 @@ class Pipeline:
         due = known.order.fallen_due(self._clock.now_ms())
         return due, replace(known, order=due)
 
-    async def _deliver(self, delivery: Delivery, order: Order, known: Known | None, turn: Turn, slot: Slot) -> None:
-        """Ask the rules and do as they say, until the intent is settled or the message is no longer ours."""
+    async def _deliver(
+        self, delivery: Delivery, order: Order, known: Known | None, turn: Turn, slot: Slot
+    ) -> Sequence[Outcome] | None:
+        """Ask the rules and do as they say, until the message is settled: what has ended with it, None where it is no
+        longer ours.
+        """
+        untold: tuple[Outcome, ...] = ()
         while not slot.withdrawn:
             known = known or await self._ledger.recall(order, _epoch(delivery))
+            untold = untold or known.maybe_untold
             decision = rules.before(known.order, known.history, turn.opens_ms, self._clock.now_ms())
             try:
                 match decision:
                     case Wait(until_ms):
                         await self._clock.sleep_until(until_ms)
                     case Deliver():
-                        if await self._attempt_in_time(delivery, known, turn, slot):
-                            return
+                        ended = await self._attempt_in_time(delivery, known, turn, slot)
+                        if ended is not None:
+                            return *untold, *ended
                     case disposition:
                         with slot.busy():
-                            await self._settle(delivery, known, disposition)
-                        return
+                            return *untold, *await self._settle(delivery, known, disposition)
             except Fenced:
                 raise
             except Conflict:
                 log.debug("ledger.moved_on", **_facts(known.order))
             known = None
+        return None
 
-    async def _attempt_in_time(self, delivery: Delivery, known: Known, turn: Turn, slot: Slot) -> bool:
+    async def _attempt_in_time(
+        self, delivery: Delivery, known: Known, turn: Turn, slot: Slot
+    ) -> Sequence[Outcome] | None:
         """One attempt, once one of the `delivery.concurrency` places is free, and what follows from it.
 
-        Returns whether the intent is settled.
+        Returns what has ended with it; None where it is not settled.
         """
         async with self._posts:
             if self._clock.now_ms() > known.order.expires_ms:
-                return False  # the rules are asked again, and see that it has expired
+                return None  # the rules are asked again, and see that it has expired
             with slot.busy():
                 known, after = await self._attempt(delivery, known, turn)
-                if not isinstance(after, Retry):
-                    await self._settle(delivery, known, after)
-        return not isinstance(after, Retry)
+                return None if isinstance(after, Retry) else await self._settle(delivery, known, after)
 
     async def _attempt(self, delivery: Delivery, known: Known, turn: Turn) -> tuple[Known, rules.After]:
         """Claim, POST, record: the claim is known before the first byte goes out, the outcome before anything else."""
@@ -237,6 +263,7 @@ class Pipeline:
         known = await self._ledger.save(order, claim, _epoch(delivery), attempt=before.unconcluded)
         self._observe_start(order, known.history)
         self._log_canceled(order, known.canceled)
+        self._teller.tell_beside(known.canceled)
         now_ms = self._clock.now_ms()
         if now_ms - asked_ms > CLAIM_MS_MAX or rules.too_late(order, before, now_ms):
             attempt = Attempt("not taken", sent=False, why="its claim took too long")
@@ -267,22 +294,33 @@ class Pipeline:
         turn.closed_until(self._clock.now_ms() + round(max(wait_s, asked_s) * 1000))
         return wait_s
 
-    async def _settle(self, delivery: Delivery, known: Known, disposition: Disposition) -> None:
-        """Publish and confirm, then record, then acknowledge: a crash between can repeat, and can't lose."""
+    async def _settle(self, delivery: Delivery, known: Known, disposition: Disposition) -> Sequence[Outcome]:
+        """Publish and confirm, then record: a crash between can repeat, and can't lose. Returns what has ended."""
         match disposition:
             case Done():
                 self._metrics.note_accepted(known.order.connector)
                 self._log_settled(known.order, "delivered")
+                return (self._ending(known),)
             case Park(due_ms):
                 await self._park(delivery, known, due_ms)
+                return ()
             case DeadLetter():
-                await self._bury(delivery, known, disposition)
+                return (await self._bury(delivery, known, disposition),)
             case Drop(duplicate):
-                if duplicate:
-                    self._log_settled(known.order, "duplicate")
+                return self._drop(known, duplicate=duplicate)
             case _:
                 assert_never(disposition)
-        await self._dispositions.ack(delivery)
+
+    def _drop(self, known: Known, *, duplicate: bool) -> Sequence[Outcome]:
+        """What came again: whoever saw to it first may have died before it told, so what has ended is told again."""
+        ended = (self._ending(known),) if known.history.ended else ()
+        if not duplicate:
+            return ended
+        self._log_settled(known.order, "duplicate")
+        return outcomes.duplicate(known.order, known.history, self._clock.now_ms()), *ended
+
+    def _ending(self, known: Known) -> Outcome:
+        return outcomes.ending(known.order, known.history, known.history.updated_ms or self._clock.now_ms())
 
     async def _park(self, delivery: Delivery, known: Known, due_ms: int) -> None:
         """Onto the ladder, confirmed, then recorded. Until then it is `received`: whatever dies between, its message
@@ -299,26 +337,21 @@ class Pipeline:
         self._metrics.intents.labels(self._metrics.connector_label(order.connector), "scheduled", "").inc()
         log.info("intent.scheduled", **_facts(order), due_at=_iso(due_ms))
 
-    async def _bury(self, delivery: Delivery, known: Known, letter: DeadLetter) -> None:
+    async def _bury(self, delivery: Delivery, known: Known, letter: DeadLetter) -> Outcome:
         """Ledger `dying`, letter confirmed, ledger `dead`: a letter may be there twice, never be missing."""
         if letter.under_own_id:
-            own_id = f"{known.order.intent_id[:200]}~{known.order.digest.hex()[:16]}"
+            own_id = id_of_its_own(known.order.intent_id, known.order.digest)
             known = await self._ledger.recall(replace(known.order, intent_id=own_id), _epoch(delivery))
-            if known.history.ended:
-                return  # a redelivery of what is in the dead letters already
+            if known.history.ended:  # a redelivery of what is in the dead letters already
+                return self._ending(known)
         if known.history.status != "dying":
             dying = known.history.dying(letter.reason, letter.detail)
             fence, attempt = _fence(delivery, known), known.history.unconcluded
             known = await self._ledger.save(known.order, dying, fence, attempt=attempt)
         await self._publish_letter(delivery, known.order, letter, known.history)
-        await self._ledger.save(known.order, known.history.dead())
+        known = await self._ledger.save(known.order, known.history.dead())
         self._log_settled(known.order, "dead", letter.reason)
-
-    async def _bury_unreadable(self, delivery: Delivery, unreadable: Unreadable) -> None:
-        """What is no intent has no history either."""
-        await self._publish_letter(delivery, unreadable, DeadLetter("invalid", unreadable.detail), None)
-        self._log_settled(unreadable, "dead", "invalid")
-        await self._dispositions.ack(delivery)
+        return self._ending(known)
 
     async def _publish_letter(
         self, delivery: Delivery, order: Order | Unreadable, letter: DeadLetter, history: History | None

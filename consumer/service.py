@@ -9,6 +9,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -109,7 +110,7 @@ class Service:
         for lane in self._lanes:
             lane.drain()
         self._slots.withdraw()
-        finished = asyncio.create_task(self._slots.finished(), name="drain")
+        finished = asyncio.create_task(self._finished(), name="drain")
         cut_off = asyncio.create_task(self._cut_off.wait(), name="cut off")
         await asyncio.wait(
             {finished, cut_off},
@@ -123,6 +124,10 @@ class Service:
             task.cancel()
         await asyncio.gather(finished, cut_off, return_exceptions=True)
 
+    async def _finished(self) -> None:
+        await self._slots.finished()
+        await self._pipeline.told()
+
     def _time_to_drain_s(self) -> float:
         """Leaves CLOSE_S of the drain for closing, but never cuts off a POST that is still in its own time."""
         webhook, drain_timeout_s = self._settings.webhook, self._settings.delivery.drain_timeout_s
@@ -130,7 +135,7 @@ class Service:
 
     async def _close(self) -> None:
         """Close what is open; a broker that does not answer is left after CLOSE_S."""
-        self._pipeline.close()
+        await self._pipeline.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
                 for lane in self._lanes:
@@ -177,6 +182,7 @@ class Service:
                 return
             if slot.withdrawn:
                 return
+            delivery = replace(delivery, message=replace(delivery.message, handled_before=True))
             await asyncio.sleep(backoff_s(crashes, base_s=CRASH_PAUSE_S, max_s=CRASH_PAUSE_MAX_S, fraction=1.0))
 
     def _lost(self, session: Session) -> None:

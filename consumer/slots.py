@@ -1,7 +1,8 @@
 """One task per delivered message, and when it may be interrupted.
 
 A POST that has begun is never aborted by us: not by a channel that closes, not by a drain. What waits is let go at
-once; the broker gives it to whoever consumes next, in order.
+once; the broker gives it to whoever consumes next, in order. What is only told after the ledger knows (an outcome
+event) gets a moment longer: it is told again when the message comes again.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+# A message that is withdrawn while its ending is told has so long until the broker has confirmed that.
+TELL_MAX_S = 1.0
+
 
 class Slot:
     """The place of one message in the consumer."""
@@ -18,6 +22,8 @@ class Slot:
     def __init__(self) -> None:
         self.withdrawn = False
         self._busy = False
+        self._telling = False
+        self._limit: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
     @contextmanager
@@ -29,11 +35,31 @@ class Slot:
         finally:
             self._busy = False
 
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """From here to the end of the block the ending is told: once withdrawn, for at most TELL_MAX_S."""
+        self._telling = True
+        if self.withdrawn:
+            self._limit_telling()
+        try:
+            yield
+        finally:
+            self._telling = False
+            if self._limit is not None:
+                self._limit.cancel()
+                self._limit = None
+
     def withdraw(self) -> None:
         """Begin nothing new for this message; end now what only waits."""
         self.withdrawn = True
-        if not self._busy and self._task is not None:
+        if self._telling:
+            self._limit_telling()
+        elif not self._busy and self._task is not None:
             self._task.cancel()
+
+    def _limit_telling(self) -> None:
+        if self._limit is None and self._task is not None:
+            self._limit = asyncio.get_running_loop().call_later(TELL_MAX_S, self._task.cancel)
 
     def run(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start the message's task."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
@@ -12,6 +12,7 @@ from consumer.ledger.database import clock_ms
 from consumer.ledger.schedule import Filter, Pending
 from consumer.settings import Settings
 from ops.ledger import open_ledger, who
+from ops.outcomes import tell_canceled
 from ops.render import iso_ms
 
 # A listing holds its rows in memory.
@@ -28,10 +29,14 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Cancelation:
-    """A row for each intent that was meant, with its `result`; the ids that the ledger doesn't know."""
+    """A row for each intent that was meant, with its `result`; the ids that the ledger doesn't know; what is canceled
+    now, and why nobody could be told of that.
+    """
 
     rows: list[dict[str, object]]
     unknown_ids: list[str]
+    canceled: Sequence[Pending] = field(default=(), repr=False)
+    why_untold: str | None = None
 
     @property
     def too_late(self) -> int:
@@ -53,7 +58,7 @@ async def list_pending(settings: Settings, wanted: Filter, rows_max: int = ROWS_
 
 
 async def cancel(settings: Settings, wanted: Filter) -> Cancelation:
-    """Cancel what fits `wanted`; the ledger decides for each. Raises CommandFailed."""
+    """Cancel what fits `wanted`, the ledger decides for each; then tell of it. Raises CommandFailed."""
     why = f"by {who()} with `signalq scheduled cancel`"
 
     def work(connection: Connection) -> Cancelation:
@@ -61,11 +66,13 @@ async def cancel(settings: Settings, wanted: Filter) -> Cancelation:
         canceled = schedule.cancel(connection, now_ms, wanted, why)
         rows = [_row(one, now_ms) | {"result": "canceled"} for one in canceled]
         if not wanted.intent_ids:
-            return Cancelation(rows, [])
-        return _with_the_late(schedule.known(connection, wanted), rows, wanted.intent_ids, now_ms)
+            return Cancelation(rows, [], canceled)
+        known = schedule.known(connection, wanted)
+        return replace(_with_the_late(known, rows, wanted.intent_ids, now_ms), canceled=canceled)
 
     async with open_ledger(settings) as ledger:
-        return await ledger.transact(work)
+        done = await ledger.transact(work)
+    return replace(done, why_untold=await tell_canceled(settings, done.canceled)) if done.canceled else done
 
 
 def _with_the_late(

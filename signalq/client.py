@@ -1,7 +1,8 @@
-"""The SDK: publish an order intent and know that the broker has it.
+"""The SDK: publish an order intent, know that the broker has it, and ask what became of it.
 
 async with OrderPublisher("amqp://…", strategy="momentum") as orders:
     receipt = await orders.publish(OrderIntent(connector_name="main", action="openLong", percent="50"))
+    outcome = await receipt.outcome(timeout_s=10)     # delivered, dead (with its reason), canceled
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -22,19 +23,13 @@ from signalq.envelope import SHORT_STRING_BYTES_MAX, new_message_id, publish_pro
 from signalq.errors import BrokerUnreachable, InvalidIntent, Problem, Unconfirmed
 from signalq.intent import OrderIntent, intent_from_body
 from signalq.names import Names
+from signalq.outcome_listener import OutcomeListener
+from signalq.receipt import Receipt, SyncReceipt
 
 PUBLISH_TIMEOUT_S = 30.0
 RECONNECT_PAUSE_S = 0.5
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """Proof that the broker confirmed an intent; `message_id` is its identity within its strategy."""
-
-    message_id: str
-    created_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +67,10 @@ class OrderPublisher:
     `url` is an AMQP URL (`amqps://` for TLS), `strategy` the name the orders go by, `prefix` the broker prefix,
     `publish_timeout_s` the time in which one publish is sent and confirmed, reconnecting included.
     Use it as an async context manager; entering connects and raises BrokerUnreachable where that fails.
+
+    Unless `outcomes` is False, entering also begins to listen for the outcomes of the strategy, on a second connection:
+    so no publish waits for that, and no event of an order published here is missed while both connections last. It
+    needs rights (docs/outcomes.md); without them publishing works all the same, and `outcome()` says which is missing.
     """
 
     def __init__(
@@ -82,9 +81,13 @@ class OrderPublisher:
         prefix: str = "signalq",
         publish_timeout_s: float = PUBLISH_TIMEOUT_S,
         heartbeat_s: int = HEARTBEAT_S,
+        outcomes: bool = True,
     ) -> None:
         self._strategy = strategy
         self._names = Names(prefix)
+        self._listener = (
+            OutcomeListener(url, self._names, strategy=strategy, heartbeat_s=heartbeat_s) if outcomes else None
+        )
         self._publish_timeout_s = publish_timeout_s
         self._publisher = ConfirmedPublisher(url, name=f"signalq publisher {strategy or '-'}", heartbeat_s=heartbeat_s)
 
@@ -98,6 +101,20 @@ class OrderPublisher:
         may not have arrived. Both of these carry the `message_id`.
         """
         order = outgoing(intent, strategy=self._strategy, message_id=message_id, now_ms=time.time_ns() // 1_000_000)
+        if self._listener is None:
+            await self._send_in_time(order)
+            return order.receipt
+        listening = self._listener.listening
+        # Before it is sent: its event may be here before its confirm.
+        expected = listening.expect(order.receipt.message_id, order.body)
+        try:
+            await self._send_in_time(order)
+        except BaseException:
+            listening.forget(expected)
+            raise
+        return replace(order.receipt, expected=expected)
+
+    async def _send_in_time(self, order: Outgoing) -> None:
         try:
             async with asyncio.timeout(self._publish_timeout_s):
                 await self._send(order)
@@ -106,7 +123,6 @@ class OrderPublisher:
                 f"RabbitMQ did not confirm within {self._publish_timeout_s:g} s: repeat with the same message_id",
                 order.receipt.message_id,
             ) from None
-        return order.receipt
 
     async def _send(self, order: Outgoing) -> None:
         """Send once connected; a connection that can't be made is tried again until the caller's time is up."""
@@ -122,6 +138,12 @@ class OrderPublisher:
 
     async def __aenter__(self) -> Self:
         await self._publisher.channel()
+        if self._listener is not None:
+            try:
+                await self._listener.start()
+            except BaseException:
+                await self.close()
+                raise
         return self
 
     async def __aexit__(
@@ -130,7 +152,9 @@ class OrderPublisher:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection; publishes in flight raise Unconfirmed."""
+        """Close the connections; publishes in flight raise Unconfirmed, and `outcome()` OutcomesUnavailable."""
+        if self._listener is not None:
+            await self._listener.close()
         await self._publisher.close()
 
 
@@ -147,11 +171,12 @@ class SyncOrderPublisher:
         self._publisher: OrderPublisher | None = None
         self._lock = threading.Lock()
 
-    def publish(self, intent: OrderIntent, *, message_id: str | None = None) -> Receipt:
-        """See OrderPublisher.publish."""
+    def publish(self, intent: OrderIntent, *, message_id: str | None = None) -> SyncReceipt:
+        """See OrderPublisher.publish; the receipt's `outcome()` blocks, too."""
         if self._publisher is None:
             raise RuntimeError("use SyncOrderPublisher in a with block")
-        return self._run(self._publisher.publish(intent, message_id=message_id))
+        receipt = self._run(self._publisher.publish(intent, message_id=message_id))
+        return SyncReceipt(receipt.message_id, receipt.created_ms, receipt, self._run)
 
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import uuid
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ HEADERS_BYTES_MAX = 65_536
 SHORT_STRING_BYTES_MAX = 255
 # Above this, a whole number in `signalq-created-ms` is no date any more (the year 9999).
 CREATED_MS_MAX = 253_402_300_799_000
+
+DIGEST_BYTES = 16
+# Of an id that belongs to other bytes, so much is kept in the id that takes its place.
+ID_CHARACTERS_KEPT = 200
 
 CreatedFrom = Literal["signalq-created-ms", "timestamp_in_ms", "timestamp", "first receipt"]
 
@@ -75,6 +80,16 @@ def strategy(properties: Basic.Properties) -> str:
 def new_message_id() -> str:
     """An identity for an intent that has none."""
     return uuid.uuid4().hex
+
+
+def digest_of(body: bytes) -> bytes:
+    """What tells one body from another."""
+    return hashlib.blake2b(body, digest_size=DIGEST_BYTES).digest()
+
+
+def id_of_its_own(message_id: str, digest: bytes) -> str:
+    """The identity of an intent whose `message_id` belongs to an earlier one with another body."""
+    return f"{message_id[:ID_CHARACTERS_KEPT]}~{digest.hex()[:16]}"
 
 
 def publish_properties(

@@ -59,5 +59,29 @@ class Unconfirmed(PublishError):
     """No confirm came: the message may or may not be in the queue. Repeat it with the same `message_id`."""
 
 
+class NotPermitted(BrokerError):
+    """RabbitMQ refuses it to this user; the sentence says which right is missing."""
+
+
+class OutcomeError(SignalQError):
+    """What became of an intent could not be told; `message_id` is the intent's identity."""
+
+    def __init__(self, sentence: str, message_id: str) -> None:
+        self.message_id = message_id
+        super().__init__(sentence)
+
+
+class OutcomeTimeout(OutcomeError):
+    """No outcome came in time: the intent may still be on its way, or its event was missed."""
+
+
+class OutcomesUnavailable(OutcomeError):
+    """Outcomes can't be had here: a right is missing, nobody listens, or the publisher is closed."""
+
+
+class InvalidEvent(SignalQError):
+    """A message on `signalq.outcomes` is no outcome event; no value is quoted."""
+
+
 class SettingsError(SignalQError):
     """A setting is unknown, malformed, out of bounds, or contradicts another."""

@@ -90,6 +90,10 @@ class Names:
         """Topic exchange of outcome events."""
         return f"{self.prefix}.outcomes"
 
+    def outcome_queue(self, listener: str) -> str:
+        """Exclusive queue of one listener for outcome events."""
+        return f"{self.outcomes}.{listener}"
+
     def delay(self, level: int) -> str:
         """Exchange and queue of one level of the delay ladder, 0 to LADDER_LEVELS - 1."""
         return f"{self.prefix}.delay.{level}"

@@ -3,18 +3,25 @@
 orders = InMemoryOrderPublisher(strategy="momentum")
 await strategy.run(orders)
 assert [sent.intent.action for sent in orders.published] == ["openLong"]
+
+Outcomes are what the test says: `orders.settle_all("dead", reason="expired")` for what is published from then on,
+`orders.settle(message_id, "delivered")` for one that was.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from signalq.client import Outgoing, Receipt, outgoing
+from signalq.client import Outgoing, outgoing
 from signalq.errors import PublishError, Unconfirmed, Unroutable
 from signalq.intent import OrderIntent, intent_from_body
+from signalq.outcome import ABSENT, Outcome, Status, at
+from signalq.outcome_listener import CLOSED
+from signalq.receipt import Listening, Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +43,8 @@ class InMemoryOrderPublisher:
         self._strategy = strategy
         self._failures: list[type[PublishError]] = []
         self._is_closed = False
+        self._listening = Listening()
+        self._usual: tuple[Status, str | None] | None = None
 
     async def publish(self, intent: OrderIntent, *, message_id: str | None = None) -> Receipt:
         """See OrderPublisher.publish."""
@@ -44,8 +53,26 @@ class InMemoryOrderPublisher:
             raise Unconfirmed("the publisher is closed", order.receipt.message_id)
         if self._failures:
             raise self._failures.pop(0)("a failure that the test asked for", order.receipt.message_id)
+        expected = self._listening.expect(order.receipt.message_id, order.body)
         self.published.append(self._kept(order))
-        return order.receipt
+        if self._usual is not None:
+            status, reason = self._usual
+            self.settle(order.receipt.message_id, status, reason=reason)
+        return replace(order.receipt, expected=expected)
+
+    def settle_all(self, status: Status, *, reason: str | None = None) -> None:
+        """From now on everything that is published ends so, at once."""
+        self._usual = status, reason
+
+    def settle(self, message_id: str, status: Status, *, reason: str | None = None) -> None:
+        """Let what was published under this id end so: its receipts have the outcome from now on.
+
+        Raises LookupError where nothing was.
+        """
+        sent = next((one for one in self.published if one.message_id == message_id), None)
+        if sent is None:
+            raise LookupError("nothing was published under this message_id")
+        self._listening.take(_outcome_of(sent, status, reason))
 
     def fail_next(self, error: type[Unroutable] | type[Unconfirmed]) -> None:
         """Let the next publish raise this error, as a broker in trouble would make it."""
@@ -69,5 +96,26 @@ class InMemoryOrderPublisher:
         await self.close()
 
     async def close(self) -> None:
-        """Publishing raises Unconfirmed from now on; what was published stays."""
+        """Publishing raises Unconfirmed from now on; what was published stays, and what is known of it."""
         self._is_closed = True
+        self._listening.end(CLOSED)
+
+
+def _outcome_of(sent: Published, status: Status, reason: str | None) -> Outcome:
+    """As the consumer would tell it; one POST, if it is not canceled."""
+    is_posted = status == "delivered"
+    return Outcome(
+        intent_id=sent.message_id,
+        generation=1,
+        connector=sent.intent.connector_name,
+        strategy=sent.strategy or ABSENT,
+        action=sent.intent.action,
+        client_order_id=sent.intent.client_order_id,
+        status=status,
+        reason=reason,
+        attempts=1 if is_posted else 0,
+        http_status=200 if is_posted else None,
+        created_at=at(sent.created_ms),
+        due_at=at(sent.created_ms + sent.intent.delay_ms) if sent.intent.delay_ms else None,
+        updated_at=datetime.now(UTC),
+    )

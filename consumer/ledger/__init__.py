@@ -13,6 +13,7 @@ from typing import Protocol
 from consumer.history import Attempt, History
 from consumer.ledger.schedule import Pending
 from consumer.order import Order
+from signalq.outcome import Outcome
 
 # A claim that we asked for longer ago than this is not POSTed: the process may have been frozen meanwhile (a suspended
 # machine, for an hour), its lease run out, and another consumer may have dealt with the intent.
@@ -36,11 +37,14 @@ class Known:
     """An order, under the identity and creation time that the ledger keeps for it, and its history.
 
     `canceled`: what its claim has canceled with the same stroke, if it is a `cancel` or `cancelAll`.
+    `maybe_untold`: endings of equal intents without a message_id, one of which its message may have stood for; if its
+    consumer died between recording and telling, nobody else would tell of it.
     """
 
     order: Order
     history: History
     canceled: tuple[Pending, ...] = ()
+    maybe_untold: tuple[Outcome, ...] = ()
 
 
 class Conflict(Exception):

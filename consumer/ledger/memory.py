@@ -118,6 +118,11 @@ class MemoryLedger:
                     other.intent.client_order_id,
                     other.due_ms or 0,
                     "canceled",
+                    None,
+                    history.attempts,
+                    history.http_status,
+                    other.creation.age_ms,
+                    order.received_ms,
                 )
 
     def release(self, order: Order) -> None:

@@ -31,12 +31,17 @@ _columns = (
     intents.c.client_order_id,
     intents.c.due_ms,
     intents.c.status,
+    intents.c.reason,
+    intents.c.attempts,
+    intents.c.http_status,
+    intents.c.age_from_ms,
+    intents.c.updated_ms,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A delayed intent and where it stands; `due_ms` since the epoch, None for one that was not delayed."""
+    """A delayed intent and where it stands; times in ms since the epoch, `due_ms` None for one that was not delayed."""
 
     number: int
     generation: int
@@ -47,6 +52,11 @@ class Pending:
     client_order_id: str | None
     due_ms: int | None
     status: str
+    reason: str | None
+    attempts: int
+    http_status: int | None
+    age_from_ms: int
+    updated_ms: int
 
 
 @dataclass(frozen=True, slots=True)

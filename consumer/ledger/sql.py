@@ -161,7 +161,11 @@ class SqlLedger:
     ) -> Known:
         """See Ledger."""
 
+        saved_ms = 0
+
         def work(now: Transaction) -> tuple[Pending, ...] | type[Conflict]:
+            nonlocal saved_ms
+            saved_ms = now.now_ms
             if epoch is not None and not now.is_current(epoch):
                 return Fenced
             if not statements.save(now.connection, now.now_ms, order, history, self._owner, LEASE_MS):
@@ -183,7 +187,7 @@ class SqlLedger:
             raise answer
         if history.status != "sending":
             self._claims.pop(order.receipt, None)
-        return Known(order, replace(history, version=history.version + 1), answer)
+        return Known(order, replace(history, version=history.version + 1, updated_ms=saved_ms), answer)
 
     async def _ask(self, work: Callable[[Transaction], T]) -> T:
         return await self._enqueue(work)

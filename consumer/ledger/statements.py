@@ -17,11 +17,15 @@ from consumer.history import ENDINGS, History
 from consumer.ledger import Epoch, Known
 from consumer.ledger.schema import intents, lanes, steps
 from consumer.order import Order
+from consumer.outcomes import of_row
 from signalq.envelope import Creation
+from signalq.outcome import Outcome
 
 # How long the lane's consumer may have been dead before its last sign of life was noted, and acknowledgements it sent
 # just before that may have been lost with it.
 LAST_ACKS_MS = 60_000
+# Of endings that may not have been told, the latest so many are told again: an event is late by ms.
+MAYBE_UNTOLD_MAX = 100
 # Statuses in which the message can't have been acknowledged: it will surely be delivered again.
 SURELY_UNACKED = ("received", "sending", "retrying", "dying")
 
@@ -106,6 +110,7 @@ def _recall_by_bytes(
     surely among what comes redelivered: this message may be taken for it. One that may have been acknowledged, or
     not, makes this message a possible second delivery.
     """
+    adopted: Row[Any] | None = None
     again: list[Row[Any]] = []
     since_ms = (epoch.alive_before_ms or 0) - LAST_ACKS_MS
     for row in connection.execute(_by_digest, {"strategy": _storable(order.strategy), "digest": order.digest}):
@@ -113,16 +118,26 @@ def _recall_by_bytes(
             continue
         # A replayed one has a message that carries its id now: it is not among those that are told by their bytes.
         if row.status in SURELY_UNACKED and row.replayed_ms is None:
-            return _known(order, row.intent_id, row, owner, now_ms)
-        if row.updated_ms >= since_ms:
+            adopted = adopted or row
+        elif row.updated_ms >= since_ms:
             again.append(row)
+    maybe_untold = _maybe_untold(again)
+    if adopted is not None:
+        known = _known(order, adopted.intent_id, adopted, owner, now_ms)
+        return replace(known, maybe_untold=maybe_untold)
     if not again:
         return _first_receipt(connection, now_ms, order, owner)
     # If it is one of these, it was POSTed first when that one was.
     posted_ms = [row.first_post_ms for row in again if row.first_post_ms is not None]
     first_post_ms = min(posted_ms, default=None)
     history = History(order.intent_id, order.digest, first_post_ms=first_post_ms, maybe_second_delivery=True)
-    return Known(order, history)
+    return Known(order, history, maybe_untold=maybe_untold)
+
+
+def _maybe_untold(again: list[Row[Any]]) -> tuple[Outcome, ...]:
+    """The endings among these: whoever recorded the last of them may have died before it told."""
+    ended = sorted((row for row in again if row.status in ENDINGS), key=lambda row: row.updated_ms)
+    return tuple(of_row(row, row.status) for row in ended[-MAYBE_UNTOLD_MAX:])
 
 
 def _known(order: Order, intent_id: str, row: Row[Any], owner: str, now_ms: int) -> Known:
@@ -147,6 +162,7 @@ def _known(order: Order, intent_id: str, row: Row[Any], owner: str, now_ms: int)
         version=row.version,
         leased_for_ms=max(0, (row.lease_until_ms or 0) - now_ms) if theirs else 0,
         replayed_ms=row.replayed_ms,
+        updated_ms=row.updated_ms,
     )
     return Known(order.known_as(intent_id, created, row.replayed_ms), history)
 

@@ -85,7 +85,8 @@ def cancel_scheduled(
     """Cancel what waits, and answer for each: canceled, or too late.
 
     The ledger decides: what is canceled is not POSTed any more, what was claimed before is too late. The exit status
-    is 1 if any was too late, or is unknown.
+    is 1 if any was too late, or is unknown. Whoever follows the outcomes is told; where RabbitMQ can't be reached, by
+    the consumer, when the canceled intent would have been due.
     """
     wanted = _wanted(intent_ids, connector, strategy, everything=everything)
     if not everything and wanted == Filter():
@@ -94,6 +95,8 @@ def cancel_scheduled(
     if done.rows:
         print_rows([RESULT, *COLUMNS], done.rows, as_json=as_json)
     _say(_summary(len(done.rows) - done.too_late, done.too_late))
+    if done.why_untold is not None:
+        _say(f"their outcome events come when they would have been due ({escaped(done.why_untold)})")
     if done.unknown_ids:
         names = ", ".join(escaped(one) for one in done.unknown_ids)
         raise CommandFailed(f"the ledger knows no intent {names}: `signalq scheduled list` shows what waits")

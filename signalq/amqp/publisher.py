@@ -1,10 +1,11 @@
-"""Publishing so that it counts: persistent, mandatory, confirmed."""
+"""Publishing so that it counts: persistent, confirmed, and mandatory where somebody has to get it."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 import aiormq
 from aio_pika.abc import AbstractConnection
@@ -34,8 +35,10 @@ class ConfirmedPublisher:
         self._is_closed = False
         self._same_id: dict[str, _Turn] = {}
 
-    async def publish(self, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties) -> None:
-        """Return once the broker has the message in every queue it belongs to.
+    async def publish(
+        self, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties, *, mandatory: bool = True
+    ) -> None:
+        """Return once the broker has the message in every queue it belongs to; without `mandatory` that may be none.
 
         It waits as long as the connection lives, also while a broker in need blocks it: giving up sooner would leave
         a message that may still arrive. Bound it with asyncio.timeout where that is wanted.
@@ -43,22 +46,12 @@ class ConfirmedPublisher:
         Raises BrokerUnreachable (nothing was sent), Unroutable (it is in no queue), Unconfirmed (it may be).
         """
         channel = await self.channel()
-        message_id = properties.message_id
-        async with self._alone(message_id):
-            try:
-                await channel.basic_publish(
-                    body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=True
-                )
-            except aiormq.exceptions.PublishError as error:
-                raise Unroutable(f"no queue takes messages for {exchange or routing_key}", message_id) from error
-            except aiormq.exceptions.DeliveryError as error:
-                raise Unconfirmed(f"RabbitMQ refused the message for {exchange or routing_key}", message_id) from error
-            except (aiormq.exceptions.ChannelNotFoundEntity, aiormq.exceptions.ChannelAccessRefused) as error:
-                raise _refusal(error, exchange, message_id) from error
-            except (*CONNECTION_ERRORS, asyncio.CancelledError) as error:
-                if isinstance(error, asyncio.CancelledError) and somebody_cancelled():
-                    raise
-                raise Unconfirmed("the connection broke before RabbitMQ confirmed the message", message_id) from error
+        if not mandatory:
+            # Nothing comes back, so nothing can be confused.
+            await _send(channel, exchange, routing_key, body, properties, mandatory=False)
+            return
+        async with self._alone(properties.message_id):
+            await _send(channel, exchange, routing_key, body, properties, mandatory=True)
 
     async def channel(self) -> AbstractChannel:
         """The open channel, opened now if there is none. Raises BrokerUnreachable, also once this is closed."""
@@ -106,6 +99,39 @@ class ConfirmedPublisher:
             turn.users -= 1
             if not turn.users:
                 del self._same_id[message_id]
+
+
+async def _send(
+    channel: AbstractChannel,
+    exchange: str,
+    routing_key: str,
+    body: bytes,
+    properties: Basic.Properties,
+    *,
+    mandatory: bool,
+) -> None:
+    """Publish and wait for the confirm; what went wrong, in our words."""
+    message_id = properties.message_id
+    try:
+        # For an event nobody waits until it is written: its confirm says so, and the next one need not queue for that.
+        await cast("aiormq.Channel", channel).basic_publish(
+            body,
+            exchange=exchange,
+            routing_key=routing_key,
+            properties=properties,
+            mandatory=mandatory,
+            wait=mandatory,
+        )
+    except aiormq.exceptions.PublishError as error:
+        raise Unroutable(f"no queue takes messages for {exchange or routing_key}", message_id) from error
+    except aiormq.exceptions.DeliveryError as error:
+        raise Unconfirmed(f"RabbitMQ refused the message for {exchange or routing_key}", message_id) from error
+    except (aiormq.exceptions.ChannelNotFoundEntity, aiormq.exceptions.ChannelAccessRefused) as error:
+        raise _refusal(error, exchange, message_id) from error
+    except (*CONNECTION_ERRORS, asyncio.CancelledError) as error:
+        if isinstance(error, asyncio.CancelledError) and somebody_cancelled():
+            raise
+        raise Unconfirmed("the connection broke before RabbitMQ confirmed the message", message_id) from error
 
 
 def _refusal(error: aiormq.exceptions.AMQPChannelError, exchange: str, message_id: str | None) -> PublishError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
 import shutil
 import time
@@ -18,9 +17,9 @@ from sqlalchemy import Connection, select
 from consumer.history import ENDINGS
 from consumer.ledger.database import database_at
 from consumer.ledger.schema import intents as ledger_rows
-from consumer.order import DIGEST_BYTES
 from deploy.local import PrivatePostgres, PrivateRabbitMQ
 from signalq.amqp.topology import Topology
+from signalq.envelope import digest_of
 from signalq.names import Names
 from tests.support.accountant import Account
 from tests.support.broker import written_down
@@ -212,7 +211,7 @@ def _without_a_row(intents: list[Intent], endings: list[tuple[str, bytes]]) -> l
     ended = Counter(digest for status, digest in endings if status in ENDINGS)
     missing = []
     for intent in intents:
-        digest = hashlib.blake2b(intent.body, digest_size=DIGEST_BYTES).digest()
+        digest = digest_of(intent.body)
         ended[digest] -= intent.confirmed
         if intent.confirmed and ended[digest] < 0:
             missing.append(intent.key)

@@ -29,6 +29,7 @@ from consumer.history import Attempt, History
 from consumer.ledger import Epoch, Known
 from consumer.ledger.memory import MemoryLedger
 from consumer.order import Message, Order, Unreadable, read
+from consumer.outcomes import Event
 from consumer.pipeline import Pipeline
 from consumer.settings import Settings
 from consumer.slots import Slot
@@ -36,6 +37,7 @@ from consumer.telemetry import Metrics
 from consumer.webhook import Webhook
 from signalq import names
 from signalq.amqp.connection import read_foreign_properties_leniently, write_floats_in_full
+from signalq.outcome import Outcome
 
 read_foreign_properties_leniently()
 write_floats_in_full()
@@ -110,6 +112,7 @@ class FakeDispositions:
         self.due: deque[tuple[bytes, Basic.Properties, int]] = deque()
         self.lane: deque[tuple[bytes, Basic.Properties]] = deque()
         self.parked = 0
+        self.told: list[Outcome] = []
 
     async def park(self, due_ms: int, now_ms: Callable[[], int], body: bytes, properties: Basic.Properties) -> None:
         assert due_ms > 0
@@ -126,6 +129,12 @@ class FakeDispositions:
     async def bury(self, body: bytes, properties: Basic.Properties) -> None:
         await asyncio.sleep(0)
         self.letters.append((body, travelled(properties)))
+
+    async def tell(self, event: Event) -> None:
+        await asyncio.sleep(0)
+        travelled(event.properties)
+        assert len(event.routing_key.encode()) <= 255
+        self.told.append(Outcome.from_event(event.body))
 
     async def ack(self, delivery: Delivery) -> None:
         self.acked[delivery.tag] += 1
@@ -328,11 +337,15 @@ def test_any_message_ends_in_one_acknowledgement_and_a_post_a_letter_or_a_parkin
     accepted = [post for post in world.webhook.posted if post[2] is ACCEPTED]
     letters = world.dispositions.letters
     assert len(accepted) + len(letters) == 1, "it has exactly one ending"
+    (told,) = world.dispositions.told
+    assert told.status == ("dead" if letters else "delivered"), "and one event that tells it"
+    assert told.attempts == len(world.webhook.posted)
     assert world.dispositions.parked <= 1
     assert [letter for letter, _ in letters] == [body] * len(letters)
     if letters:
         headers = letters[0][1].headers or {}
         assert headers[names.ATTEMPTS] == len(world.webhook.posted)
+        assert (headers[names.REASON], headers[names.INTENT_ID]) == (told.reason, told.intent_id)
         assert letters[0][1].expiration is None
         assert not {"x-death", "x-delivery-count", "CC"} & headers.keys()
     assert world.clock.ms <= NOW_MS + 10**12

@@ -135,7 +135,7 @@ class ModelBroker:
     """All queues; every publish that arrives is durable."""
 
     def __init__(self, names: Names, own_lanes: frozenset[str]) -> None:
-        self._names = names
+        self.names = names
         self._queues: dict[str, Queue] = {}
         self._own_lanes = own_lanes
         self._places = 0
@@ -150,24 +150,24 @@ class ModelBroker:
     @property
     def letters(self) -> list[Stored]:
         """What lies in the dead-letter queue."""
-        return self.queue(self._names.dead).ready
+        return self.queue(self.names.dead).ready
 
     @property
     def is_idle(self) -> bool:
         """Whether no message is anywhere but in the dead letters."""
-        busy = [queue for queue in self._queues.values() if queue.name != self._names.dead]
+        busy = [queue for queue in self._queues.values() if queue.name != self.names.dead]
         unacked = any(channel.unacked for queue in busy for channel in queue.channels)
         return not (self._on_the_ladder or self.acks_under_way or unacked or any(queue.ready for queue in busy))
 
     def publish(self, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties) -> None:
         """A publish has arrived."""
-        if exchange.startswith(self._names.delay(0)[:-1]):
-            assert routing_key == self._names.due
+        if exchange.startswith(self.names.delay(0)[:-1]):
+            assert routing_key == self.names.due
             self._hold(1 << int(exchange.rpartition(".")[2]), body, properties)
-        elif exchange == self._names.orders:
-            own = f"{self._names.orders}.{routing_key}"
-            self._store(own if own in self._own_lanes else self._names.orders, routing_key, body, properties)
-        else:
+        elif exchange == self.names.orders:
+            own = f"{self.names.orders}.{routing_key}"
+            self._store(own if own in self._own_lanes else self.names.orders, routing_key, body, properties)
+        elif exchange != self.names.outcomes:  # to which nothing is bound
             assert exchange == "", exchange
             self._store(routing_key, routing_key, body, properties)
 
@@ -196,7 +196,7 @@ class ModelBroker:
     def _store(self, queue: str, routing_key: str, body: bytes, properties: Basic.Properties) -> None:
         self._places += 1
         self.queue(queue).ready.append(Stored(self._places, body, properties, routing_key))
-        if queue.startswith(self._names.orders):
+        if queue.startswith(self.names.orders):
             self.came_to_lanes.append((self._places, body, properties))
         self.pump(self.queue(queue))
 
@@ -209,4 +209,4 @@ class ModelBroker:
 
     def _hand_back(self, body: bytes, properties: Basic.Properties) -> None:
         self._on_the_ladder -= 1
-        self._store(self._names.due, self._names.due, body, properties)
+        self._store(self.names.due, self.names.due, body, properties)

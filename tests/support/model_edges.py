@@ -98,6 +98,7 @@ class GatedDatabase:
     def __init__(self, process: Process, database: Disk | SlowDisk) -> None:
         self.shown = "the model's"
         self.about: list[str] = []
+        self.endings: list[tuple[str, str, str]] = []
         self.at_work = False
         self._process = process
         self._database = database
@@ -130,10 +131,13 @@ class GatedDatabase:
 
     async def _commit(self, work: Callable[[Connection], T]) -> T:
         self.at_work = True
+        self.endings.clear()
         try:
-            return await self._database.transact(work)
+            answer = await self._database.transact(work)
         finally:
             self.at_work = False
+        self._process.world.recorded.update(self.endings)
+        return answer
 
 
 class ToldLedger(SqlLedger):
@@ -168,8 +172,13 @@ class ToldLedger(SqlLedger):
 
         def told(now: Transaction) -> T:
             answer = work(now)
-            if isinstance(answer, tuple) and order is not None and history is not None and history.status != "sending":
+            if not isinstance(answer, tuple) or order is None or history is None:
+                return answer
+            if history.status != "sending":
                 self._world.note_recorded(self._process, order)
+            if history.ended:
+                self.gated.endings.append((order.strategy, order.intent_id, history.status))
+            self.gated.endings += [(one.strategy, one.intent_id, "canceled") for one in answer]
             return answer
 
         told.label = label
@@ -225,13 +234,19 @@ class ModelPublisher:
         self._world = world
         self._process = process
 
-    async def publish(self, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties) -> None:
+    async def publish(
+        self, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties, *, mandatory: bool = True
+    ) -> None:
+        is_outcome = exchange == self._world.broker.names.outcomes
+        assert mandatory != is_outcome, "an outcome may have no listener, all else has to arrive"
         what = f"publish of {_shown(body)} to {exchange or routing_key}"
         lost = await self._process.gate(f"{what}: about to be sent", AT_A_PUBLISH)
         if lost:
             await self._process.gate(f"{what}: given up")
             raise Unconfirmed("lost on its way", None)
         self._world.broker.publish(exchange, routing_key, body, properties)
+        if is_outcome:
+            self._world.note_told(routing_key, body, properties)
         lost = await self._process.gate(f"{what}: arrived", AT_AN_ARRIVAL)
         await asyncio.sleep(CONFIRM_S)
         if lost:
@@ -266,6 +281,11 @@ def _named(order: Order) -> str:
 
 def _shown(body: bytes) -> str:
     try:
-        return str(json.loads(body)["log"])
+        fields = json.loads(body)
+        return (
+            str(fields["log"])
+            if "log" in fields
+            else f"the event that {fields['intent_id'][:12]} is {fields['status']}"
+        )
     except ValueError:
         return body.decode()

@@ -10,7 +10,7 @@ from typing import Any
 
 from signalq import names
 from tests.support.model_scenario import Publish, Published, settings
-from tests.support.model_world import Post, World
+from tests.support.model_world import Post, Told, World
 
 ENDINGS = {"delivered", "dead", "canceled"}
 EXITS = {"closeLong", "closeShort", "cancel", "cancelAll"}
@@ -29,6 +29,7 @@ def breaches(world: World) -> list[str]:
         *world.violations,
         *_of_endings(world),
         *_of_letters(world),
+        *_of_events(world),
         *_of_posts(world),
         *_of_order(world),
         *_of_cancels(world),
@@ -270,6 +271,66 @@ def _of_unreadable(world: World) -> Iterator[str]:
         found = sum(letter.body == body for letter in world.broker.letters)
         if found < published or (found > published and not world.struck):
             yield f"{body!r}, which can't be read, was published {published} times, and has {found} letters"
+
+
+# --- outcome events ----------------------------------------------------------------------------------------------
+
+
+def _of_events(world: World) -> Iterator[str]:
+    """Each ending is told, after it was recorded, as the ledger has it; once, while nothing breaks."""
+    rows = {(row.strategy, row.intent_id): row for row in world.rows}
+    told: dict[tuple[str, str], list[Told]] = defaultdict(list)
+    for event in world.told:
+        outcome = event.outcome
+        yield from _of_an_event(event, rows.get((outcome.strategy, outcome.intent_id)))
+        if outcome.status != "duplicate":
+            told[outcome.strategy, outcome.intent_id].append(event)
+    for identity, row in rows.items():
+        yield from _of_the_events_of(world, row, told.pop(identity, []))
+    letters = {(letter.properties.headers or {})[names.INTENT_ID] for letter in world.broker.letters}
+    for _, intent_id in told:
+        if intent_id not in letters:
+            yield f"{intent_id} is told dead, and neither the ledger nor a letter knows it"
+    # Without a message_id what can't be read has another name each time it comes.
+    unreadable = sum(published.publish.unreadable for published in world.published)
+    if sum(len(events) for events in told.values()) < unreadable:
+        yield f"of {unreadable} that can't be read, {len(told)} were told"
+    duplicates = sum(event.outcome.status == "duplicate" for event in world.told)
+    logged = sum(facts["status"] == "duplicate" for facts in world.settled)
+    if duplicates != logged and not world.struck:
+        yield f"{duplicates} duplicates were told, {logged} were logged, and nothing broke"
+
+
+def _of_an_event(event: Told, row: Any) -> Iterator[str]:
+    """It says what the ledger says, and says it to whom it may concern."""
+    outcome = event.outcome
+    if event.headers != {names.INTENT_ID: outcome.intent_id, names.GENERATION: outcome.generation}:
+        yield f"an event of {outcome.intent_id} has the headers {event.headers}"
+    if event.routing_key != f"{outcome.connector}.{outcome.strategy}.{outcome.status}":
+        yield f"an event of {outcome.intent_id} went out as {event.routing_key}"
+    if row is None:
+        if (outcome.status, outcome.reason) != ("dead", "invalid"):
+            yield f"{outcome.intent_id} is told {outcome.status}, and the ledger does not know it"
+        return
+    if outcome.status == "duplicate":
+        return
+    found = (outcome.status, outcome.reason, outcome.attempts, outcome.http_status, outcome.generation)
+    if found != (row.status, row.reason, row.attempts, row.http_status, row.generation):
+        yield f"{row.intent_id} is {row.status} for {row.reason} after {row.attempts}, and told as {found}"
+    if not event.was_recorded:
+        yield f"{row.intent_id} was told {outcome.status} before that was recorded"
+
+
+def _of_the_events_of(world: World, row: Any, events: list[Told]) -> Iterator[str]:
+    """A second publish is answered with the first one's outcome. A canceled one is told by what canceled it, by its
+    message that was just being parked, and by the copy that comes back.
+    """
+    if row.status in ENDINGS and not events:
+        yield f"{row.intent_id} is {row.status}, and nobody was told"
+    published = [each.publish for each in world.published if _digest(each.publish.body) == bytes(row.digest)]
+    allowed = len(published) * (3 if row.status == "canceled" else 1)
+    if len(events) > allowed and not world.struck:
+        yield f"{row.intent_id} was published {len(published)} times, told {len(events)} times, and nothing broke"
 
 
 # --- POSTs -------------------------------------------------------------------------------------------------------

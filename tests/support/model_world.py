@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,11 +26,13 @@ import consumer.due
 import consumer.ledger.sql
 import consumer.pipeline
 import consumer.service
+import consumer.telling
 from consumer.ledger.migrate import migrate
 from consumer.ledger.schema import intents, steps
 from consumer.ledger.steps import ATTEMPT
 from consumer.order import Order
 from signalq.amqp.topology import QueueDepth
+from signalq.outcome import Outcome
 from tests.support.model_broker import Channel, ModelBroker
 from tests.support.model_edges import Disk, GatedDatabase, SlowDisk, the_disk
 from tests.support.model_process import NAMES, Process, Unforeseen, running
@@ -68,6 +70,16 @@ class Post:
         return self.order.strategy, self.order.intent_id
 
 
+@dataclass(frozen=True)
+class Told:
+    """One outcome event; `was_recorded`: its ending was on disk before it went out."""
+
+    outcome: Outcome
+    routing_key: str
+    headers: Mapping[str, Any]
+    was_recorded: bool
+
+
 class World:
     """One scenario, played to its end."""
 
@@ -83,6 +95,8 @@ class World:
         self.violations: list[str] = []
         self.posts: list[Post] = []
         self.settled: list[dict[str, Any]] = []
+        self.told: list[Told] = []
+        self.recorded: set[tuple[str, str, str]] = set()
         self.processes: list[Process] = []
         self.struck: list[str] = []
         self.published: list[Published] = []
@@ -195,6 +209,12 @@ class World:
         for post in self.posts:
             if post.process is process and post.identity == (order.strategy, order.intent_id) and post.ended_ms:
                 post.recorded_line = post.recorded_line or len(self.story)
+
+    def note_told(self, routing_key: str, body: bytes, properties: Basic.Properties) -> None:
+        """An outcome event has arrived at its exchange."""
+        outcome = Outcome.from_event(body)
+        was_recorded = (outcome.strategy, outcome.intent_id, outcome.status) in self.recorded
+        self.told.append(Told(outcome, routing_key, properties.headers or {}, was_recorded))
 
     # From beginning to end.
 
@@ -313,5 +333,6 @@ def _in_the_model(world: World) -> Iterator[None]:
         patch.object(consumer.pipeline, "log", log),
         patch.object(consumer.service, "log", log),
         patch.object(consumer.ledger.sql, "log", log),
+        patch.object(consumer.telling, "log", log),
     ):
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -12,6 +13,10 @@ from signalq import (
     InvalidIntent,
     OrderIntent,
     OrderPublisher,
+    OutcomeError,
+    OutcomesUnavailable,
+    OutcomeTimeout,
+    Receipt,
     SignalQError,
     SyncOrderPublisher,
     Unconfirmed,
@@ -117,10 +122,58 @@ async def test_the_twin_fails_when_it_is_told_to_and_then_works_again(failure: A
         assert [sent.message_id for sent in orders.published] == ["id-1"]
 
 
+async def test_the_twins_receipts_have_the_outcome_that_the_test_says() -> None:
+    async with InMemoryOrderPublisher(strategy="momentum") as orders:
+        receipt = await orders.publish(INTENT, message_id="id-1")
+        with pytest.raises(OutcomeTimeout):
+            await receipt.outcome(timeout_s=0.01)
+        orders.settle("id-1", "delivered")
+        outcome = await receipt.outcome()
+        assert (outcome.status, outcome.attempts, outcome.http_status) == ("delivered", 1, 200)
+        assert (outcome.intent_id, outcome.connector, outcome.strategy) == ("id-1", "main", "momentum")
+        orders.settle_all("dead", reason="expired")
+        assert (await (await orders.publish(INTENT)).outcome()).reason == "expired"
+        with pytest.raises(LookupError):
+            orders.settle("another", "delivered")
+
+
+async def test_the_twin_wakes_whoever_waits_when_it_settles_or_is_closed() -> None:
+    orders = InMemoryOrderPublisher()
+    settled, never = await orders.publish(INTENT), await orders.publish(INTENT)
+    asked = [asyncio.create_task(receipt.outcome()) for receipt in (settled, never)]
+    await asyncio.sleep(0)
+    orders.settle(settled.message_id, "canceled")
+    assert (await asked[0]).status == "canceled"
+    await orders.close()
+    with pytest.raises(OutcomesUnavailable, match="closed"):
+        await asked[1]
+
+
+async def test_other_bytes_under_a_known_id_are_not_told_the_outcome_of_the_first() -> None:
+    """The consumer ends them under an id of their own."""
+    async with InMemoryOrderPublisher() as orders:
+        first = await orders.publish(INTENT, message_id="id-1")
+        second = await orders.publish(INTENT.model_copy(update={"percent": "51"}), message_id="id-1")
+        again = await orders.publish(INTENT, message_id="id-1")
+        orders.settle("id-1", "delivered")
+        assert await first.outcome() == await again.outcome()
+        with pytest.raises(OutcomeTimeout):
+            await second.outcome(timeout_s=0.01)
+
+
+async def test_a_receipt_that_nobody_listens_for_says_so_at_once() -> None:
+    with pytest.raises(OutcomesUnavailable) as refusal:
+        await Receipt("id-1", 0).outcome()
+    assert refusal.value.message_id == "id-1"
+
+
 def test_errors_have_one_root_and_two_levels() -> None:
     for error in (Unroutable, Unconfirmed, BrokerUnreachable):
         assert issubclass(error, BrokerError)
     assert issubclass(BrokerError, SignalQError)
+    for error in (OutcomeTimeout, OutcomesUnavailable):
+        assert issubclass(error, OutcomeError)
+    assert issubclass(OutcomeError, SignalQError)
     assert issubclass(InvalidIntent, SignalQError)
 
 

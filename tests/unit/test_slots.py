@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from consumer.slots import Slot, Slots
 
 
@@ -105,3 +107,82 @@ async def test_withdrawing_when_nothing_is_there_does_nothing() -> None:
     await slots.finished()
     await slots.cut_off()
     assert len(slots) == 0
+
+
+# --- telling: after the ledger knows, before the acknowledgement ----------------------------------------------------
+
+
+class Teller:
+    """Tells for as long as the test says."""
+
+    def __init__(self) -> None:
+        self.confirmed = asyncio.Event()
+        self.begun = asyncio.Event()
+        self.ends: list[str] = []
+
+    async def tell(self, slot: Slot) -> None:
+        try:
+            with slot.telling():
+                self.begun.set()
+                await self.confirmed.wait()
+                self.ends.append("acknowledged")
+        except asyncio.CancelledError:
+            self.ends.append("given up")
+            raise
+
+
+async def test_what_is_told_when_it_is_withdrawn_may_finish() -> None:
+    slots, teller = Slots(), Teller()
+    slots.start("channel", teller.tell, "message")
+    await teller.begun.wait()
+    slots.withdraw()
+    teller.confirmed.set()
+    await slots.finished()
+    assert teller.ends == ["acknowledged"]
+
+
+async def test_what_cannot_be_told_is_given_up_soon_after_it_was_withdrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consumer.slots.TELL_MAX_S", 0.01)
+    slots, teller = Slots(), Teller()
+    slots.start("channel", teller.tell, "message")
+    await teller.begun.wait()
+    slots.withdraw()
+    await slots.finished()
+    assert teller.ends == ["given up"]
+
+
+async def test_what_was_withdrawn_before_it_is_told_is_told_all_the_same_but_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("consumer.slots.TELL_MAX_S", 0.01)
+
+    async def work_then_tell(slot: Slot) -> None:
+        with slot.busy():
+            slots.withdraw()
+        await teller.tell(slot)
+
+    slots, teller = Slots(), Teller()
+    slots.start("channel", work_then_tell, "message")
+    await slots.finished()
+    assert teller.ends == ["given up"]
+    teller.confirmed.set()
+    slots.start("channel", work_then_tell, "message")
+    await slots.finished()
+    assert teller.ends == ["given up", "acknowledged"]
+
+
+async def test_after_it_was_told_nothing_interrupts_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consumer.slots.TELL_MAX_S", 0.0)
+    slots, teller = Slots(), Teller()
+    teller.confirmed.set()
+
+    async def tell_then_go_on(slot: Slot) -> None:
+        with slot.busy():
+            slots.withdraw()
+        await teller.tell(slot)
+        await asyncio.sleep(0.01)
+        teller.ends.append("went on")
+
+    slots.start("channel", tell_then_go_on, "message")
+    await slots.finished()
+    assert teller.ends == ["acknowledged", "went on"]

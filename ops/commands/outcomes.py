@@ -1,0 +1,91 @@
+"""`signalq outcomes`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+from rich.text import Text
+
+from ops.escaping import escaped
+from ops.invocation import Invocation, SignalqCommand, pass_invocation
+from ops.outcomes import Wanted, follow
+from ops.render import console, print_json, shown, sized
+from signalq.outcome import STATUSES, Outcome, Status
+
+if TYPE_CHECKING:
+    from consumer.settings import Settings
+
+COLUMNS = {"updated_at": 24, "status": 9, "connector": 16, "strategy": 16, "action": 10, "why": 15}
+STYLES = {"delivered": "green", "dead": "red", "canceled": "yellow", "duplicate": "dim"}
+
+
+@click.command(cls=SignalqCommand, example="signalq outcomes --connector main\nsignalq outcomes --status dead --json")
+@click.option("--connector", metavar="NAME", help="Only this connector.")
+@click.option("--strategy", metavar="NAME", help="Only this strategy.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only this ending.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@pass_invocation
+def command(
+    invocation: Invocation, *, connector: str | None, strategy: str | None, status: Status | None, as_json: bool
+) -> int:
+    """Follow what becomes of intents, live: a line for each ending, from now on, until Ctrl-C.
+
+    It reads the events on the exchange of outcomes and takes nothing away from others. A lost connection is told, and
+    made again; what ended meanwhile is not shown. After a crash of the consumer an ending may be shown twice.
+    """
+    settings = invocation.settings()
+    asyncio.run(_run(settings, Wanted(connector, strategy, status), as_json=as_json))
+    return 0
+
+
+async def _run(settings: Settings, wanted: Wanted, *, as_json: bool) -> None:
+    until = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, until.set)
+    await follow(
+        settings,
+        wanted,
+        until=until,
+        on_outcome=_printer(as_json=as_json),
+        on_away=_tell_away,
+        on_open=lambda: _say("following; Ctrl-C ends it"),
+    )
+
+
+def _printer(*, as_json: bool) -> Callable[[Outcome], None]:
+    if as_json:
+        return lambda outcome: print_json(outcome.row())
+    out = console()
+    out.print(Text(_columns({name: name.upper().replace("_", " ") for name in COLUMNS}) + "  INTENT", style="bold dim"))
+    sys.stdout.flush()
+
+    def show(outcome: Outcome) -> None:
+        out.print(_line(outcome))
+        sys.stdout.flush()
+
+    return show
+
+
+def _line(outcome: Outcome) -> Text:
+    """The id comes last and is never cut: it is what other commands are asked about."""
+    row = outcome.row()
+    texts = {name: shown(row.get(name)) for name in COLUMNS} | {"why": shown(outcome.reason or outcome.http_status)}
+    line = Text(_columns(texts), style=STYLES[outcome.status])
+    return line.append(f"  {shown(outcome.intent_id)}", style="dim")
+
+
+def _columns(texts: dict[str, str]) -> str:
+    return "  ".join(sized(texts[name], columns) for name, columns in COLUMNS.items())
+
+
+def _tell_away(why: str | None) -> None:
+    _say("listening again; what ended meanwhile was not seen" if why is None else f"{escaped(why)}; trying again")
+
+
+def _say(sentence: str) -> None:
+    console(stderr=True).print(sentence)

@@ -1,0 +1,165 @@
+"""What became of an intent, as an event on `signalq.outcomes` tells it: both ends of that exchange read this.
+
+An event is a JSON object with the fields of `Outcome`; its routing key is `<connector>.<strategy>.<status>`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Literal, Self, TypeVar, get_args
+
+from signalq.errors import InvalidEvent
+
+Status = Literal["delivered", "dead", "canceled", "duplicate"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+# An event has at most three foreign names of 255 bytes, and some short fields.
+EVENT_BYTES_MAX = 65_536
+# A routing key has at most 255 bytes: both names, the longest status and two dots.
+CONNECTOR_CHARACTERS_MAX = 128
+STRATEGY_CHARACTERS_MAX = 116
+WORDS_CACHED_MAX = 4096
+ABSENT = "-"
+ANY = "*"
+
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9_-]")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One ending of one intent: `delivered`, `dead` (with its `reason`), `canceled`; or `duplicate`, which is the
+    ending of a second publish and says nothing about the first.
+
+    `attempts` counts POSTs begun or tried, `http_status` is that of the last answer. A time that is not known is None,
+    and so are `action` and `client_order_id` of a body that could not be read.
+    """
+
+    intent_id: str
+    generation: int
+    connector: str
+    strategy: str
+    action: str | None
+    client_order_id: str | None
+    status: Status
+    reason: str | None
+    attempts: int
+    http_status: int | None
+    created_at: datetime | None
+    due_at: datetime | None
+    updated_at: datetime | None
+
+    def row(self) -> dict[str, object]:
+        """The fields of a listing, in the contract's order, as JSON has them."""
+        return {
+            "intent_id": self.intent_id,
+            "generation": self.generation,
+            "connector": self.connector,
+            "strategy": self.strategy,
+            "action": self.action,
+            "client_order_id": self.client_order_id,
+            "status": self.status,
+            "reason": self.reason,
+            "attempts": self.attempts,
+            "http_status": self.http_status,
+            "created_at": _written(self.created_at),
+            "due_at": _written(self.due_at),
+            "updated_at": _written(self.updated_at),
+        }
+
+    def to_event(self) -> bytes:
+        """The body of its event."""
+        return json.dumps(self.row(), separators=(",", ":")).encode()
+
+    @classmethod
+    def from_event(cls, body: bytes) -> Self:
+        """Read an event's body; fields that this version does not know are passed over. Raises InvalidEvent."""
+        if len(body) > EVENT_BYTES_MAX:
+            raise InvalidEvent(f"an outcome event has at most {EVENT_BYTES_MAX} bytes")
+        try:
+            fields = json.loads(body)
+        except (ValueError, RecursionError):
+            raise InvalidEvent("an outcome event is a JSON object") from None
+        if not isinstance(fields, dict):
+            raise InvalidEvent("an outcome event is a JSON object")
+        status = _taken(fields, "status", str)
+        if status not in STATUSES:
+            raise InvalidEvent(f"status: is one of {', '.join(STATUSES)}")
+        return cls(
+            intent_id=_taken(fields, "intent_id", str),
+            generation=_taken(fields, "generation", int),
+            connector=_taken(fields, "connector", str),
+            strategy=_taken(fields, "strategy", str),
+            action=_if_there(fields, "action", str),
+            client_order_id=_if_there(fields, "client_order_id", str),
+            status=status,
+            reason=_if_there(fields, "reason", str),
+            attempts=_taken(fields, "attempts", int),
+            http_status=_if_there(fields, "http_status", int),
+            created_at=_moment(fields, "created_at"),
+            due_at=_moment(fields, "due_at"),
+            updated_at=_moment(fields, "updated_at"),
+        )
+
+
+def at(ms: int | None) -> datetime | None:
+    """A moment from ms since the epoch."""
+    return datetime.fromtimestamp(ms / 1000, tz=UTC) if ms is not None else None
+
+
+def routing_key(connector: str, strategy: str, status: str) -> str:
+    """The key of an event: the names with `_` for what is no letter, digit, `_` or `-`, cut to what AMQP can carry."""
+    return f"{_word(connector, CONNECTOR_CHARACTERS_MAX)}.{_word(strategy, STRATEGY_CHARACTERS_MAX)}.{status}"
+
+
+def binding_key(*, connector: str | None = None, strategy: str | None = None, status: Status | None = None) -> str:
+    """The key to bind a queue with, so that it gets the events of this connector, strategy and status; None for any.
+
+    Different names can have one key: whoever must know looks at the event's own fields, too.
+    """
+    return ".".join(
+        [
+            _word(connector, CONNECTOR_CHARACTERS_MAX) if connector is not None else ANY,
+            _word(strategy, STRATEGY_CHARACTERS_MAX) if strategy is not None else ANY,
+            status or ANY,
+        ]
+    )
+
+
+@lru_cache(WORDS_CACHED_MAX)
+def _word(name: str, characters_max: int) -> str:
+    return _NOT_PLAIN.sub("_", name[:characters_max]) or ABSENT
+
+
+def _written(moment: datetime | None) -> str | None:
+    """`2026-01-31T12:00:00.123Z`."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _taken(fields: dict[str, Any], name: str, kind: type[T]) -> T:
+    value = fields.get(name)
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise InvalidEvent(f"{name}: is a {'text' if kind is str else 'whole number'}")
+    return value
+
+
+def _if_there(fields: dict[str, Any], name: str, kind: type[T]) -> T | None:
+    return _taken(fields, name, kind) if fields.get(name) is not None else None
+
+
+def _moment(fields: dict[str, Any], name: str) -> datetime | None:
+    text = _if_there(fields, name, str)
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidEvent(f"{name}: is a time as in ISO 8601") from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
