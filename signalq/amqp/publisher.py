@@ -55,6 +55,8 @@ class ConfirmedPublisher:
 
     async def channel(self) -> AbstractChannel:
         """The open channel, opened now if there is none. Raises BrokerUnreachable, also once this is closed."""
+        if self._channel is not None and not self._channel.is_closed and not self._is_closed:
+            return self._channel
         async with self._opening:
             if self._is_closed:
                 raise BrokerUnreachable("the publisher is closed")

@@ -19,6 +19,7 @@ from consumer.telemetry import Metrics
 from ops.cli import COMMANDS
 from signalq import names
 from signalq.intent import FIELD_NAMES, intent_from_body
+from signalq.outcome import STATUSES, Outcome
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -26,6 +27,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 CODE = sorted((ROOT / "consumer").rglob("*.py"))
 
 INTENT, SETTINGS, OPERATIONS = DOCS / "intent.md", DOCS / "settings.md", DOCS / "operations.md"
+OUTCOMES = DOCS / "outcomes.md"
 README = ROOT / "README.md"
 
 LEVELS = {"debug": "debug", "info": "info", "warning": "warning", "error": "error", "exception": "error"}
@@ -170,6 +172,19 @@ def test_the_documented_reasons_are_reasons() -> None:
 
 def code_beside_history() -> list[str]:
     return [file.read_text(encoding="utf-8") for file in CODE if file.name != "history.py"]
+
+
+# ---- outcomes ----
+
+
+def test_the_documented_event_is_one_and_every_field_of_it_is_documented() -> None:
+    (example,) = blocks(OUTCOMES, "json")
+    event = Outcome.from_event(example.encode())
+    assert event.to_event() == example.strip().encode()
+    documented = first_names(OUTCOMES, "## The event")
+    assert documented == list(event.row())
+    (statuses,) = [row[1] for row in rows(OUTCOMES, "## The event") if row[0] == "`status`"]
+    assert quoted(statuses) == list(STATUSES)
 
 
 # ---- metrics ----
