@@ -75,7 +75,7 @@ async def _shown(endpoint: Endpoint, before: int, plan: Plan, progress: Progress
 
     async def show() -> None:
         while True:
-            progress(f"{plan.label}: {endpoint.count - before:,} of {plan.orders:,}")
+            progress(f"{plan.label.strip()}: {endpoint.count - before:,} of {plan.orders:,}")
             await asyncio.sleep(PROGRESS_PERIOD_S)
 
     task = asyncio.create_task(show(), name="progress")

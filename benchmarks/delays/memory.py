@@ -27,9 +27,11 @@ from signalq.names import LADDER_LEVELS, Names
 NAMES = Names("bench-parked")
 PUBLISHER = "benchmarks.delays.publish"
 PARKED_DELAY_S = 3600.0
+# Nothing falls due meanwhile: more than the rate of the other part.
+PARKED_PER_S = 250.0
 IMMEDIATE_PER_S = 100.0
 BLOCK_ORDERS = 500
-BLOCKS = 5
+BLOCKS = 3
 PARKED_TIMEOUT_S = 60.0
 
 
@@ -45,7 +47,7 @@ class Memory:
     p99_with_ms: float
 
 
-async def measure(broker_url: str, orders: int, rate_per_s: float, folder: Path, progress: Progress) -> Memory:
+async def measure(broker_url: str, orders: int, folder: Path, progress: Progress) -> Memory:
     """Park so many orders for an hour in signalq, and look at it before and after."""
     endpoint = Endpoint(time.time)
     environment = told(broker_url, NAMES.orders, NAMES.prefix, await endpoint.start(), folder)
@@ -57,7 +59,7 @@ async def measure(broker_url: str, orders: int, rate_per_s: float, folder: Path,
             await _latency("warming up ", 1, environment, endpoint, progress)
             without_ms = await _latency("nothing parked ", BLOCKS, environment, endpoint, progress)
             rss_without_mb = resident_mb(pid)
-            plan = Plan(orders, rate_per_s, PARKED_DELAY_S, PARKED_DELAY_S, label="to park ")
+            plan = Plan(orders, PARKED_PER_S, PARKED_DELAY_S, PARKED_DELAY_S, label="to park ")
             progress(f"parking {orders:,} orders")
             await course.publish(PUBLISHER, plan, environment)
             await _parked(connection, orders)
