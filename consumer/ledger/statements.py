@@ -251,10 +251,11 @@ _FIRST_OF_LANE = {
 
 def current_epoch(connection: Connection, lane: str) -> int | None:
     """The lane's epoch, held still until this transaction ends."""
-    number: int | None = connection.execute(
-        select(lanes.c.epoch).where(lanes.c.lane == lane).with_for_update(read=True)
-    ).scalar()
+    number: int | None = connection.execute(_epoch_of_lane, {"lane": lane}).scalar()
     return number
+
+
+_epoch_of_lane = select(lanes.c.epoch).where(lanes.c.lane == bindparam("lane")).with_for_update(read=True)
 
 
 def join_lane(connection: Connection, now_ms: int, lane: str, owner: str) -> int | None:

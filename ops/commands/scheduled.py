@@ -12,7 +12,7 @@ from consumer.ledger.schedule import Filter
 from ops.errors import CommandFailed
 from ops.escaping import escaped
 from ops.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
-from ops.render import Column, console, plural, print_rows
+from ops.render import Column, Row, console, plural, print_rows, shown
 from ops.scheduled import ROWS_MAX, cancel, list_pending
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -24,7 +24,7 @@ COLUMNS = [
     Column("strategy", "STRATEGY", may_be_cut=True),
     Column("action", "ACTION", may_be_cut=True),
     Column("client_order_id", "CLIENT ORDER", may_be_cut=True),
-    Column("intent_id", "INTENT", style="dim"),
+    Column("intent_id", "INTENT", plain_only=True),
 ]
 RESULT = Column("result", "RESULT", style=lambda value: "green" if value == "canceled" else "red")
 
@@ -64,7 +64,7 @@ def list_scheduled(
     wanted = _wanted(intent_ids, connector, strategy, everything=everything)
     found = asyncio.run(list_pending(invocation.settings(), wanted))
     if found.rows:
-        print_rows(COLUMNS, found.rows, as_json=as_json)
+        print_rows(COLUMNS, found.rows, as_json=as_json, note=_note)
     _say(f"{plural(len(found.rows), 'intent')} scheduled" if found.rows else "nothing that fits is scheduled")
     if found.unlisted:
         _say(f"{found.unlisted:,} more are not shown: a listing has at most {ROWS_MAX:,} rows")
@@ -93,7 +93,7 @@ def cancel_scheduled(
         raise click.UsageError("say which: --id, --connector, --strategy, or --all")
     done = asyncio.run(cancel(invocation.settings(), wanted))
     if done.rows:
-        print_rows([RESULT, *COLUMNS], done.rows, as_json=as_json)
+        print_rows([RESULT, *COLUMNS], done.rows, as_json=as_json, note=_note)
     _say(_summary(len(done.rows) - done.too_late, done.too_late))
     if done.why_untold is not None:
         _say(f"their outcome events come when they would have been due ({escaped(done.why_untold)})")
@@ -114,6 +114,10 @@ def _summary(canceled: int, too_late: int) -> str:
     if not canceled and not too_late:
         return "nothing that fits is scheduled"
     return f"{plural(canceled, 'intent')} canceled" + (f", {too_late:,} too late" if too_late else "")
+
+
+def _note(row: Row) -> str:
+    return shown(row["intent_id"])
 
 
 def _say(sentence: str) -> None:
