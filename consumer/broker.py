@@ -370,9 +370,11 @@ class Dispositions:
         self._names = names
         self._jitter = jitter
         self._parking = asyncio.Semaphore(PARKING_MAX)
-        self._publisher = ConfirmedPublisher(
-            broker.url.get_secret_value(), name="signalq consumer publishing", heartbeat_s=broker.heartbeat_s
-        )
+        url, heartbeat_s = broker.url.get_secret_value(), broker.heartbeat_s
+        self._publisher = ConfirmedPublisher(url, name="signalq consumer publishing", heartbeat_s=heartbeat_s)
+        # Apart: an event for each order would queue before what is parked, whose delay is cut when it is sent; and what
+        # the broker refuses an event must not close the channel of a dead letter.
+        self._teller = ConfirmedPublisher(url, name="signalq consumer outcomes", heartbeat_s=heartbeat_s)
 
     async def park(self, due_ms: int, now_ms: Callable[[], int], body: bytes, properties: Basic.Properties) -> None:
         """Onto the ladder for the whole seconds that remain when it is sent; return once the broker has it."""
@@ -399,8 +401,9 @@ class Dispositions:
             log.info("broker.ack_too_late", tag=delivery.tag)
 
     async def close(self) -> None:
-        """Close the publishing connection."""
+        """Close the publishing connections."""
         await self._publisher.close()
+        await self._teller.close()
 
     async def _confirmed(
         self,
@@ -411,11 +414,12 @@ class Dispositions:
         mandatory: bool = True,
     ) -> None:
         """Publish until confirmed: the message stays unacknowledged meanwhile, so it can't be lost, only repeated."""
+        publisher = self._publisher if mandatory else self._teller
         failures = 0
         while True:
             exchange, routing_key = destination()
             try:
-                return await self._publisher.publish(exchange, routing_key, body, properties, mandatory=mandatory)
+                return await publisher.publish(exchange, routing_key, body, properties, mandatory=mandatory)
             except (BrokerUnreachable, PublishError) as error:
                 failures += 1
                 wait_s = backoff_s(failures, base_s=RECONNECT_BASE_S, max_s=RECONNECT_MAX_S, fraction=self._jitter())

@@ -49,7 +49,7 @@ class Process:
         clock = ModelClock(loop)
         self.ledger = ToldLedger(world, self)
         dispositions = Dispositions(chosen, NAMES, lambda: scenario.jitter)
-        dispositions._publisher = ModelPublisher(world, self)
+        dispositions._publisher = dispositions._teller = ModelPublisher(world, self)
         self.service = Service(
             chosen,
             link=ModelLink(self),
