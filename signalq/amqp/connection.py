@@ -25,8 +25,17 @@ from signalq.names import UNREADABLE_HEADERS
 CONNECT_TIMEOUT_S = 10.0
 HEARTBEAT_S = 10
 
-# What a broken, refused or misunderstood connection raises.
-CONNECTION_ERRORS = (aiormq.AMQPError, ConnectionError, OSError, asyncio.TimeoutError, PAMQPException, RuntimeError)
+# What a broken, refused or misunderstood connection raises. StopAsyncIteration is aiormq's for a server that hangs up
+# in the middle of the handshake.
+CONNECTION_ERRORS = (
+    aiormq.AMQPError,
+    ConnectionError,
+    OSError,
+    asyncio.TimeoutError,
+    PAMQPException,
+    RuntimeError,
+    StopAsyncIteration,
+)
 
 
 def masked(url: str) -> str:
@@ -55,6 +64,10 @@ async def connect(
         raise BrokerUnreachable(
             f"RabbitMQ at {masked(url)} refused the user name or the password: check broker.url"
         ) from None
+    except asyncio.CancelledError:
+        if somebody_cancelled():
+            raise
+        raise BrokerUnreachable(f"the connection to RabbitMQ at {masked(url)} was closed as it was opened") from None
     except (*CONNECTION_ERRORS, ValueError) as error:
         raise BrokerUnreachable(f"no connection to RabbitMQ at {masked(url)} ({type(error).__name__})") from None
 
@@ -101,8 +114,8 @@ async def open_channel(
 def somebody_cancelled() -> bool:
     """Whether a CancelledError that arrives here was meant for the present task.
 
-    When a connection is closed while the broker blocks it, aiormq ends what waits for an answer with a CancelledError
-    of its own; taken for real, it would end a task that nobody wanted to end.
+    When a connection is closed while it is opened or the broker blocks it, aiormq ends what waits for an answer with a
+    CancelledError of its own; taken for real, it would end a task that nobody wanted to end.
     """
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
