@@ -83,16 +83,21 @@ class Pipeline:
             await self._refuse(delivery, order, slot)
             return
         order = self._ranked(order)
+        recalling: asyncio.Task[Known] | None = None
         try:
-            order, known = await self._at_its_time(delivery, order)
+            if self._is_about_due(order):
+                recalling = self._begin_to_recall(delivery, order)
+                order = await self._at_its_time(order)
             async with self._turn(order) as turn:
-                ended = await self._deliver(delivery, order, known, turn, slot)
+                ended = await self._deliver(delivery, order, recalling, turn, slot)
             if ended is not None:
                 # Since the ledger knows, nothing has been waited for: nobody can have come between.
                 await self._let_go(delivery, ended, slot)
         except Fenced:
             delivery.session.lose("another consumer has become the active one")
         finally:
+            if recalling is not None:
+                recalling.cancel()
             self._ledger.release(order)
 
     async def told(self) -> None:
@@ -192,36 +197,40 @@ class Pipeline:
         async with self._turns.take(order.connector) as turn:
             yield turn
 
-    async def _at_its_time(self, delivery: Delivery, order: Order) -> tuple[Order, Known | None]:
-        """What is in its lane just before it is due is looked up, and waits for its moment without a turn: when it
-        comes, only the claim is left to do. The ledger's due time counts, whatever the message says.
-        """
-        if order.is_first_delivery:
-            # Most likely unknown: the claim's own insert finds out, and spares a look-up.
-            return order, Known(order, History(order.intent_id, order.digest))
-        if order.is_due:
-            return order, None
-        known = await self._ledger.recall(order, _epoch(delivery))
-        order = replace(order, recorded=known.order.recorded)
-        due_ms = known.order.due_ms
-        if not order.handed_back or known.history.ended or due_ms is None:
-            return order, known
-        if park_seconds(due_ms, self._clock.now_ms()) > 0:
-            return order, known
-        if not await self._due_now.wait_until(due_ms, rank=order.park_rank):
-            return order, known
-        due = known.order.fallen_due(self._clock.now_ms())
-        return due, replace(known, order=due)
+    def _is_about_due(self, order: Order) -> bool:
+        """Whether it was put into its lane shortly before it is due: the ladder handed it back."""
+        early = order.handed_back and not order.is_due and order.due_ms is not None
+        return early and park_seconds(order.due_ms or 0, self._clock.now_ms()) == 0
+
+    def _begin_to_recall(self, delivery: Delivery, order: Order) -> asyncio.Task[Known]:
+        """Look it up while it waits for its moment: when that comes, only the claim is left to do."""
+        recalling = asyncio.create_task(self._ledger.recall(order, _epoch(delivery)), name="recall")
+        recalling.add_done_callback(lambda task: task.cancelled() or task.exception())  # seen, if nobody asks any more
+        return recalling
+
+    async def _at_its_time(self, order: Order) -> Order:
+        """Wait without a turn. It takes its place in the lane at its due time, however long the look-up takes."""
+        is_time = await self._due_now.wait_until(order.due_ms or 0, rank=order.park_rank)
+        return order.fallen_due(self._clock.now_ms()) if is_time else order
 
     async def _deliver(
-        self, delivery: Delivery, order: Order, known: Known | None, turn: Turn, slot: Slot
+        self, delivery: Delivery, order: Order, recalling: asyncio.Task[Known] | None, turn: Turn, slot: Slot
     ) -> Sequence[Outcome] | None:
         """Ask the rules and do as they say, until the message is settled: what has ended with it, None where it is no
         longer ours.
         """
+        known: Known | None = None
+        if order.is_first_delivery:
+            # Most likely unknown: the claim's own insert finds out, and spares a look-up.
+            known = Known(order, History(order.intent_id, order.digest))
+        elif recalling is not None:
+            known = await recalling
+            # The ledger's due time counts, whatever the message says: what is not due by that is parked again.
+            known = replace(known, order=known.order.fallen_due(self._clock.now_ms())) if order.is_due else known
         untold: tuple[Outcome, ...] = ()
         while not slot.withdrawn:
             known = known or await self._ledger.recall(order, _epoch(delivery))
+            order = replace(order, recorded=known.order.recorded)
             untold = untold or known.maybe_untold
             decision = rules.before(known.order, known.history, turn.opens_ms, self._clock.now_ms())
             try:
