@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Literal, Self, TypeVar, get_args
 
@@ -23,6 +23,7 @@ EVENT_BYTES_MAX = 65_536
 CONNECTOR_CHARACTERS_MAX = 128
 STRATEGY_CHARACTERS_MAX = 116
 WORDS_CACHED_MAX = 4096
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ABSENT = "-"
 ANY = "*"
 
@@ -109,7 +110,7 @@ class Outcome:
 
 def at(ms: int | None) -> datetime | None:
     """A moment from ms since the epoch."""
-    return datetime.fromtimestamp(ms / 1000, tz=UTC) if ms is not None else None
+    return EPOCH + timedelta(milliseconds=ms) if ms is not None else None
 
 
 def routing_key(connector: str, strategy: str, status: str) -> str:
