@@ -151,12 +151,16 @@ def _second_delivery(order: Order, history: History, now_ms: int) -> DeadLetter 
 
 
 def _waited_undated(order: Order, history: History) -> bool:
-    """An open without a creation time that had waited when we came, after nobody was there for its whole life."""
+    """An open without a creation time that had waited when we came, after nobody was there for its whole life.
+
+    One that was claimed before is no such: whether it was taken is what counts then.
+    """
     return (
         order.nobody_since_ms is not None
         and not order.is_exit
         and order.creation.source == "first receipt"
         and history.version <= 1
+        and history.attempts == 0
         and not order.handed_back
         and order.received_ms - order.nobody_since_ms > order.policy.max_age_s * 1000
     )

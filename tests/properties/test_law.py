@@ -160,6 +160,14 @@ def test_the_law_holds_wherever_another_takes_over_after_handling_has_failed(kin
             strike_again(scenario.struck_by(Fault(step, "bug", times=1)), Fault(0, "takeover"), loop)
 
 
+def test_an_undated_open_that_was_being_posted_when_its_consumer_died_is_in_doubt_and_not_expired(
+    loop: ModelLoop,
+) -> None:
+    undated = ONE_OF_EACH_KIND["an open that nobody dated"]
+    for step in range(1, len(check(undated, loop).gates) + 1):
+        check(undated.struck_by(Fault(step, "crash", after_s=40)), loop)
+
+
 def strike_again(scenario: Scenario, fault: Fault, loop: ModelLoop) -> None:
     """A second fault at every gate after the first."""
     (first,) = scenario.faults
