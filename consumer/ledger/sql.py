@@ -1,8 +1,10 @@
 """The durable ledger: one writer, group commit.
 
-Whatever waits when a transaction can begin goes into that one: under load a commit is shared by many intents, an idle
-ledger commits at once, and nothing ever waits for a timer. A transaction that fails (disk full, locked, read-only,
-database gone) is tried again as a whole until it succeeds; whoever asked waits, so no POST begins meanwhile.
+Whatever waits when a transaction can begin goes into that one: under load a commit is shared by many intents, and an
+idle ledger commits at once. Only what is noted of an intent while it is parked may wait for company, up to COMPANY_S:
+nobody waits for that, and the claims of others find the disk idle more often. A transaction that fails (disk full,
+locked, read-only, database gone) is tried again as a whole until it succeeds; whoever asked waits, so no POST begins
+meanwhile.
 """
 
 from __future__ import annotations
@@ -35,6 +37,10 @@ COUNT_EVERY_BEATS = 5
 PRUNE_PERIOD_S = 60.0
 PRUNE_ROWS_MAX = 500
 BATCH_MAX = 500
+# How long what is in no hurry waits for others to share their commit with.
+COMPANY_S = 0.01
+# Due later than this, an intent is parked, and that is in no hurry.
+HURRY_MS = 2_000
 RETRY_BASE_S = 0.1
 RETRY_MAX_S = 2.0
 
@@ -144,7 +150,8 @@ class SqlLedger:
             self._holds.hold(known.order, epoch)
             return known
 
-        known = await self._ask(work)
+        in_hurry = order.handed_back or (order.due_ms or 0) - order.received_ms < HURRY_MS
+        known = await self._ask(work, in_hurry=in_hurry)
         if known is None:
             raise Fenced
         return known
@@ -182,26 +189,34 @@ class SqlLedger:
             self._holds.hold(order, epoch)
         if history.status == "sending":
             self._claims[order.receipt] = order
-        answer = await self._ask(work)
+        answer = await self._ask(work, in_hurry=history.status != "scheduled")
         if not isinstance(answer, tuple):
             raise answer
         if history.status != "sending":
             self._claims.pop(order.receipt, None)
         return Known(order, replace(history, version=history.version + 1, updated_ms=saved_ms), answer)
 
-    async def _ask(self, work: Callable[[Transaction], T]) -> T:
-        return await self._enqueue(work)
+    async def _ask(self, work: Callable[[Transaction], T], *, in_hurry: bool = True) -> T:
+        return await self._enqueue(work, in_hurry=in_hurry)
 
-    def _enqueue(self, work: Callable[[Transaction], T]) -> asyncio.Future[T]:
-        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+    def _enqueue(self, work: Callable[[Transaction], T], *, in_hurry: bool = True) -> asyncio.Future[T]:
+        """Have it done in its turn; see COMPANY_S for what is in no hurry."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
         self._waiting.append((work, answer))
-        self._something_waits.set()
+        if in_hurry:
+            self._something_waits.set()
+        elif len(self._waiting) == 1:
+            loop.call_later(COMPANY_S, self._something_waits.set)
         return answer
 
     async def _write(self) -> None:
         """The one writer: take what waits, commit it as one, answer; forever."""
         while True:
             await self._something_waits.wait()
+            if not self._waiting:  # it went with others before its own time came
+                self._something_waits.clear()
+                continue
             batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
             if not self._waiting:
                 self._something_waits.clear()

@@ -167,7 +167,7 @@ class ToldLedger(SqlLedger):
         self._about = f"save of {_named(order)} {history.status} on v{history.version}", order, history
         return await super().save(order, history, epoch, attempt=attempt)
 
-    async def _ask(self, work: Callable[[Transaction], T]) -> T:
+    async def _ask(self, work: Callable[[Transaction], T], *, in_hurry: bool = True) -> T:
         (label, order, history), self._about = self._about, ("", None, None)
 
         def told(now: Transaction) -> T:
@@ -182,7 +182,7 @@ class ToldLedger(SqlLedger):
             return answer
 
         told.label = label
-        return await super()._ask(told)
+        return await super()._ask(told, in_hurry=in_hurry)
 
     async def _prune(self) -> None:
         """Nothing is ever old enough."""
