@@ -9,7 +9,7 @@ from pamqp.commands import Basic
 
 from consumer.settings import Connector, Settings
 from signalq import names
-from signalq.envelope import Creation, creation, digest_of, new_message_id, strategy
+from signalq.envelope import Creation, creation, digest_of, fitting_id, new_message_id, strategy
 from signalq.errors import InvalidIntent, Problem
 from signalq.intent import OrderIntent, intent_from_fields
 from signalq.strict_json import parse_object, printable_name
@@ -156,7 +156,8 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
     """Read any message whatsoever; never raises."""
     properties = message.properties
     headers = properties.headers or {}
-    intent_id = properties.message_id or message.given_id
+    message_id = fitting_id(properties.message_id) if properties.message_id else None
+    intent_id = message_id or message.given_id
     origin_user = properties.user_id or _text(headers.get(names.ORIGIN_USER))
     fields: dict[str, object] = {}
     try:
@@ -180,7 +181,7 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
         intent=intent,
         policy=_policy(connector, settings, is_exit=is_exit),
         intent_id=intent_id,
-        message_id=properties.message_id or None,
+        message_id=message_id,
         strategy=strategy(properties),
         origin_user=origin_user,
         creation=created,

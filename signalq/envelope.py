@@ -22,6 +22,8 @@ BROKER_HEADER_PREFIXES = ("x-death", "x-first-death-", "x-last-death-")
 # Properties travel in one AMQP frame (131,072 bytes by default); headers beyond this are not carried along.
 HEADERS_BYTES_MAX = 65_536
 SHORT_STRING_BYTES_MAX = 255
+# Of an identity that is too long to travel; a digest of all of it follows.
+ID_BYTES_KEPT = 200
 # Above this, a whole number in `signalq-created-ms` is no date any more (the year 9999).
 CREATED_MS_MAX = 253_402_300_799_000
 
@@ -87,6 +89,16 @@ def digest_of(body: bytes) -> bytes:
     return hashlib.blake2b(body, digest_size=DIGEST_BYTES).digest()
 
 
+def fitting_id(message_id: str) -> str:
+    """An identity that AMQP can carry on: itself, or of one that reading foreign bytes has made longer, its beginning
+    and a digest.
+    """
+    if len(message_id.encode()) <= SHORT_STRING_BYTES_MAX:
+        return message_id
+    digest = hashlib.blake2b(message_id.encode(), digest_size=8).hexdigest()
+    return f"{message_id.encode()[:ID_BYTES_KEPT].decode('utf-8', 'ignore')}~{digest}"
+
+
 def id_of_its_own(message_id: str, digest: bytes) -> str:
     """The identity of an intent whose `message_id` belongs to an earlier one with another body."""
     return f"{message_id[:ID_CHARACTERS_KEPT]}~{digest.hex()[:16]}"
@@ -128,7 +140,7 @@ def republish_properties(original: Basic.Properties, added: dict[str, Any], inte
         delivery_mode=2,
         correlation_id=_short(original.correlation_id),
         reply_to=_short(original.reply_to),
-        message_id=_short(original.message_id or intent_id),
+        message_id=fitting_id(original.message_id or intent_id),
         timestamp=original.timestamp,
         message_type=_short(original.message_type),
         app_id=_short(original.app_id),

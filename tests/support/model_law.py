@@ -443,8 +443,10 @@ def _of_cancels(world: World) -> Iterator[str]:
     for place, published in enumerate(world.published):
         alone = len(_same_bytes(world, published.publish)) == 1
         for later in world.published[place + 1 :] if alone else []:
-            in_time = "timestamp" not in {published.publish.dated, later.publish.dated}
-            if _cancels(later, published.publish) and later.publish.delay_s == 0 and in_time:
+            # What nobody dated is created at its first receipt, which may be after the cancel was created.
+            dated = {published.publish.dated, later.publish.dated} == {"ms"}
+            once = len(_same_bytes(world, later.publish)) == 1
+            if _cancels(later, published.publish) and later.publish.delay_s == 0 and dated and once:
                 yield from _of_a_cancel(world, published.publish, later.publish)
 
 

@@ -14,6 +14,7 @@ from signalq.envelope import (
     HEADERS_BYTES_MAX,
     Creation,
     creation,
+    fitting_id,
     new_message_id,
     publish_properties,
     republish_properties,
@@ -202,7 +203,19 @@ def test_headers_nested_beyond_the_stack_are_left_behind() -> None:
     assert republish_properties(Basic.Properties(headers=deep), {}, "i").headers == {}
 
 
-@pytest.mark.parametrize("name", ["message_id", "app_id", "correlation_id", "reply_to", "message_type", "content_type"])
+@pytest.mark.parametrize("name", ["app_id", "correlation_id", "reply_to", "message_type", "content_type"])
 def test_a_text_that_grew_by_reading_it_leniently_is_cut_to_255_bytes(name: str) -> None:
     passed_on = republish_properties(Basic.Properties(**{name: "é" * 200}), {}, "i")
     assert getattr(passed_on, name) == "é" * 127
+
+
+def test_an_identity_that_is_too_long_to_travel_gets_one_that_fits_and_stays_the_same() -> None:
+    """Bytes that are no UTF-8 are read as their escapes, and 255 of them become 1,020 characters."""
+    for message_id in ("x" * 255, "é" * 127, ""):
+        assert fitting_id(message_id) == message_id
+    long, other = "\\xff" * 255, "\\xff" * 254 + "\\xfe"
+    fitting = fitting_id(long)
+    assert len(fitting.encode()) <= 255
+    assert fitting_id(fitting) == fitting != fitting_id(other)
+    again = republish_properties(Basic.Properties(message_id=long), {}, "an intent")
+    assert again.message_id == fitting
