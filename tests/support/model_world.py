@@ -111,6 +111,11 @@ class World:
         """Ms since the epoch, as every process and the ledger see it."""
         return EPOCH_MS + self.loop.now_ns // 1_000_000
 
+    @property
+    def writable_in_s(self) -> float:
+        """Until the ledger can be written again; below 0 where it can."""
+        return self._writable_from_s - self.loop.time()
+
     def check_writable(self) -> None:
         """Raises OSError while nothing can be written."""
         if self.loop.time() < self._writable_from_s:
@@ -318,7 +323,11 @@ def _in_the_model(world: World) -> Iterator[None]:
         return QueueDepth(ready=len(found.ready), consumers=len(found.channels))
 
     async def migrate_the_model(database: GatedDatabase) -> str:
-        return await migrate(database) if world.ledger_url else "the model's"
+        if not world.ledger_url:
+            return "the model's"
+        # One that can't open its ledger ends, and is started again until it can.
+        await asyncio.sleep(max(0.0, world.writable_in_s))
+        return await migrate(database)
 
     log = _Log(world)
     world.loop.set_exception_handler(lambda _loop, context: world.violated(f"in the loop: {context}"))
