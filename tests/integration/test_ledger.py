@@ -517,7 +517,7 @@ async def test_foreign_text_of_any_kind_is_saved_and_recalled(store: Store) -> N
         async with asyncio.timeout(10):
             known = await ledger.save(known.order, known.history.claimed(1), epoch)
         recalled = await ledger.recall(met, epoch)
-        assert (recalled.history, recalled.order.intent_id) == (known.history, text)
+        assert (recalled.history, recalled.order.intent_id) == (known.history, met.intent_id)
         assert (await ledger.recall(replace(met, strategy="another"), epoch)).history.status == "received"
     assert ledger.why_not_writable is None
 
