@@ -11,7 +11,6 @@ import os
 
 import aio_pika
 import aiohttp
-import uvloop
 from aio_pika.abc import AbstractIncomingMessage
 
 PREFETCH = 100
@@ -37,4 +36,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main())
+    asyncio.run(main())

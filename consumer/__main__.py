@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 import structlog
-import uvloop
 
 from consumer.broker import Dispositions, Link
 from consumer.clock import Clock
@@ -40,8 +39,7 @@ def run(settings: Settings, make_ledger: LedgerMaker = durable_ledger) -> int:
     """Run the consumer until SIGTERM or SIGINT; returns the exit status (0 drained, 1 failed, 2 settings)."""
     configure_logging(form=settings.log.format, level=settings.log.level, secrets=settings.secret_values())
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(settings, make_ledger))
+        asyncio.run(_run(settings, make_ledger))
     except SignalQError as error:
         structlog.get_logger().error("service.failed", why=str(error))
         return 2 if isinstance(error, SettingsError) else 1

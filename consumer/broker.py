@@ -256,7 +256,7 @@ class Lane:
         try:
             async with asyncio.timeout(WATCHDOG_ANSWER_S):
                 await channel.basic_consume(self.queue, hand_over)
-        except CONNECTION_ERRORS as error:
+        except Exception as error:  # aiormq ends what waits for an answer with a bare Exception, too
             await session.close()
             raise BrokerUnreachable(f"{self.queue} can't be consumed ({type(error).__name__}: {error})") from error
         self.consuming.set()

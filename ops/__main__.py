@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 # What `pip install signalq` alone does not bring.
-EXTRAS = frozenset({"aiohttp", "click", "prometheus_client", "pydantic_settings", "rich", "structlog", "uvloop"})
+EXTRAS = frozenset({"aiohttp", "click", "prometheus_client", "pydantic_settings", "rich", "structlog"})
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ lower levels yet to go through.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from typing import Any
 import aiormq
 from aio_pika.abc import AbstractConnection
 
-from signalq.amqp.connection import CONNECTION_ERRORS, open_channel
+from signalq.amqp.connection import CONNECTION_ERRORS, open_channel, somebody_cancelled
 from signalq.errors import BrokerUnreachable, TopologyError
 from signalq.names import LADDER_LEVELS, Names
 
@@ -168,7 +169,11 @@ async def _depth(connection: AbstractConnection, *, exchange: str = "", queue: s
         return QueueDepth(answer.message_count or 0, answer.consumer_count or 0)
     except aiormq.exceptions.ChannelNotFoundEntity:
         return None
-    except CONNECTION_ERRORS as error:
+    except asyncio.CancelledError as error:
+        if somebody_cancelled():
+            raise
+        raise BrokerUnreachable(f"RabbitMQ did not answer about {exchange or queue}") from error
+    except Exception as error:  # aiormq ends what waits for an answer with a bare Exception, too
         raise BrokerUnreachable(f"RabbitMQ did not answer about {exchange or queue}") from error
     finally:
         await channel.close()
