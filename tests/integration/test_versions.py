@@ -25,10 +25,8 @@ LATE_MS_MAX = 600
 
 
 @pytest.fixture
-def older_broker(rabbitmq_version: str | None) -> Iterator[PrivateRabbitMQ]:
+def older_broker() -> Iterator[PrivateRabbitMQ]:
     """A node of this system's own RabbitMQ, where that is of the 3.x series and the run is about a newer one."""
-    if rabbitmq_version is None:
-        pytest.skip("needs two versions of RabbitMQ: ./run test-rabbitmq has them")
     found = find_installation()
     if found is None:
         pytest.skip("needs a RabbitMQ 3.x beside the newer one: there is none here")
@@ -38,6 +36,7 @@ def older_broker(rabbitmq_version: str | None) -> Iterator[PrivateRabbitMQ]:
         yield broker
 
 
+@pytest.mark.versions
 async def test_a_topology_made_on_rabbitmq_3_is_accepted_unchanged_and_a_delayed_intent_goes_its_whole_way(
     older_broker: PrivateRabbitMQ, mortal_broker: PrivateRabbitMQ, webhook: Webhook, tmp_path: Path, names: Names
 ) -> None:
