@@ -267,14 +267,14 @@ class Pipeline:
 
     async def _attempt(self, delivery: Delivery, known: Known, turn: Turn) -> tuple[Known, rules.After]:
         """Claim, POST, record: the claim is known before the first byte goes out, the outcome before anything else."""
-        order, before, asked_ms = known.order, known.history, self._clock.now_ms()
-        claim = known.history.claimed(asked_ms)
+        order, before = known.order, known.history
+        claim = known.history.claimed(self._clock.now_ms())
         known = await self._ledger.save(order, claim, _epoch(delivery), attempt=before.unconcluded)
         self._observe_start(order, known.history)
         self._log_canceled(order, known.canceled)
         self._teller.tell_beside(known.canceled)
         now_ms = self._clock.now_ms()
-        if now_ms - asked_ms > CLAIM_MS_MAX or rules.too_late(order, before, now_ms):
+        if now_ms - (known.began_ms or now_ms) > CLAIM_MS_MAX or rules.too_late(order, before, now_ms):
             attempt = Attempt("not taken", sent=False, why="its claim took too long")
         else:
             attempt = await self._webhook.post(order)

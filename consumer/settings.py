@@ -10,6 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -22,7 +23,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from signalq.errors import SettingsError
-from signalq.intent import nearest_name
+from signalq.intent import connector_name, nearest_name
 from signalq.names import LADDER_MAX_S
 
 ENV_PREFIX = "SIGNALQ_"
@@ -38,6 +39,10 @@ LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 HttpStatus = Annotated[int, Field(ge=300, le=599)]
+Amount = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
+Action = Literal["buy", "sell", "openLong", "closeLong", "openShort", "closeShort", "cancel", "cancelAll"]
+# RabbitMQ opens at most 2,047 channels on a connection, and each lane has one.
+OWN_LANES_MAX = 1_900
 
 
 class Section(BaseModel):
@@ -223,12 +228,30 @@ class Log(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
-class Connector(Section):
+class Limits(Section):
+    """Pre-trade limits, of a connector or of a strategy; None means no limit."""
+
+    actions: tuple[Action, ...] | None = None
+    fixed_max: Amount | None = None
+    percent_max: Annotated[Amount, Field(le=100)] | None = None
+    orders_per_minute_max: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    limits: Literal["enforce", "report"] = "enforce"
+
+    @property
+    def limits_size(self) -> bool:
+        """Whether a size limit is in force: then every open must carry a size that has a maximum."""
+        return self.fixed_max is not None or self.percent_max is not None
+
+
+class Connector(Limits):
     """What one connector does otherwise; None means as everywhere."""
 
     token: SecretStr | None = None
     url: str | None = None
-    lane: Literal["shared"] = "shared"
+    lane: Literal["own", "shared"] = "own"
+    ordering: Literal["strict", "none"] = "strict"
+    concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    rate_per_s: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
     resend_when_unknown: Literal["never", "with-client-order-id", "always"] = "never"
     not_taken_statuses: frozenset[HttpStatus] = frozenset()
     extra_fields: tuple[str, ...] = ()
@@ -237,8 +260,26 @@ class Connector(Section):
     open_max_age_s: Seconds | None = None
     exit_max_age_s: Seconds | None = None
 
+    @model_validator(mode="after")
+    def _relations(self) -> Self:
+        if self.ordering == "none" and self.lane == "shared":
+            raise ValueError('ordering = "none" needs a lane of its own: take lane = "shared" out')
+        if self.concurrency is not None and self.ordering == "strict":
+            raise ValueError('concurrency is for ordering = "none": a strict lane sends one at a time')
+        if self.limits_size and self.extra_fields:
+            raise ValueError("extra_fields can't be used with fixed_max or percent_max: they might carry a size")
+        return self
 
-DEFAULT_CONNECTOR = Connector()
+
+class Strategy(Limits):
+    """Who may do what: `user` is the RabbitMQ user that the strategy publishes as; None means all connectors."""
+
+    user: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    connectors: tuple[str, ...] | None = None
+
+
+# A connector that no setting names: it has no lane of its own.
+DEFAULT_CONNECTOR = Connector(lane="shared")
 SECTIONS: dict[str, type[Section]] = {
     "broker": Broker,
     "webhook": Webhook,
@@ -247,7 +288,10 @@ SECTIONS: dict[str, type[Section]] = {
     "ops": Ops,
     "log": Log,
     "connectors": Connector,
+    "strategies": Strategy,
 }
+# Sections with a table for each name.
+NAMED_SECTIONS = ("connectors", "strategies")
 
 
 class Settings(BaseSettings):
@@ -269,6 +313,7 @@ class Settings(BaseSettings):
     ops: Ops = Ops()
     log: Log = Log()
     connectors: dict[str, Connector] = Field(default_factory=dict)
+    strategies: dict[str, Strategy] = Field(default_factory=dict)
 
     @classmethod
     def settings_customise_sources(
@@ -297,7 +342,28 @@ class Settings(BaseSettings):
                     check_webhook_url(connector.url, allow_plain_http=self.webhook.allow_plain_http)
                 except ValueError as error:
                     raise ValueError(f"connectors.{name}.{error}") from None
+        self._check_names()
         return self
+
+    def _check_names(self) -> None:
+        """Names that could not be those of a connector, users of two strategies, more lanes than channels."""
+        for name in self.connectors:
+            try:
+                connector_name(name)
+            except ValueError as error:
+                raise ValueError(f"connectors.{name!r} {error}") from None
+        if len(self.own_lanes()) > OWN_LANES_MAX:
+            raise ValueError(
+                f'at most {OWN_LANES_MAX} connectors can have a lane of their own: give some lane = "shared"'
+            )
+        users = [strategy.user for strategy in self.strategies.values() if strategy.user is not None]
+        twice = sorted({user for user in users if users.count(user) > 1})
+        if twice:
+            raise ValueError(f"strategies: the user {twice[0]} is given to more than one strategy")
+
+    def own_lanes(self) -> list[str]:
+        """The connectors that have a lane of their own."""
+        return [name for name, connector in self.connectors.items() if connector.lane == "own"]
 
     def connector(self, name: str) -> Connector:
         """The settings of a connector, named in the file or not."""
@@ -349,7 +415,7 @@ def _without_overridden_secrets(values: dict[str, Any], environ: Mapping[str, st
         table = values.get(section)
         if not isinstance(table, dict):
             continue
-        if section == "connectors":
+        if section in NAMED_SECTIONS:
             # The environment's names are in lower case: another spelling in the file is another connector.
             kept[section] = {
                 name: _without_given(own, model, f"{ENV_PREFIX}{section}__{name}__", given)
@@ -385,10 +451,10 @@ def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
 
 
 def known_keys() -> list[str]:
-    """Every key as `section.key`, secret twins included; connectors as `connectors.<name>.key`."""
+    """Every key as `section.key`, secret twins included; those of a name as `connectors.<name>.key`."""
     keys = []
     for section, model in SECTIONS.items():
-        path = "connectors.<name>" if section == "connectors" else section
+        path = f"{section}.<name>" if section in NAMED_SECTIONS else section
         keys += [f"{path}.{name}" for name in model.model_fields]
         keys += [f"{path}.{name}_{twin}" for name in model.secrets() for twin in ("file", "env")]
     return keys
@@ -408,7 +474,8 @@ def _problem(details: Any) -> str:
 
 
 def _nearest_key(location: list[str]) -> str:
-    if location[0] == "connectors" and len(location) > 2:
-        known = [path.rsplit(".", 1)[1] for path in known_keys() if path.startswith("connectors.")]
-        return f"connectors.{location[1]}.{nearest_name(location[-1], known)}"
+    section, *rest = location
+    if section in NAMED_SECTIONS and len(rest) > 1:
+        known = [path.rsplit(".", 1)[1] for path in known_keys() if path.startswith(f"{section}.")]
+        return f"{section}.{rest[0]}.{nearest_name(rest[-1], known)}"
     return nearest_name(".".join(location), [*known_keys(), *SECTIONS])

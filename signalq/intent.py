@@ -121,7 +121,8 @@ def _bytes_between(value: str, low: int, high: int) -> str:
     return value
 
 
-def _connector_name(value: str) -> str:
+def connector_name(value: str) -> str:
+    """The name of a connector, as it came. Raises ValueError where it can't be one."""
     if _CONTROL.search(value):
         raise ValueError("must not hold control characters")
     return _bytes_between(value, 1, CONNECTOR_NAME_BYTES_MAX)
@@ -153,7 +154,7 @@ class OrderIntent(BaseModel):
         hide_input_in_errors=True,
     )
 
-    connector_name: Annotated[Text, AfterValidator(_connector_name)]
+    connector_name: Annotated[Text, AfterValidator(connector_name)]
     action: Action
     connector_token: Annotated[Text | None, Field(repr=False)] = None
     fixed: DecimalText | None = None

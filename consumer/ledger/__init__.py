@@ -15,9 +15,10 @@ from consumer.ledger.schedule import Pending
 from consumer.order import Order
 from signalq.outcome import Outcome
 
-# A claim that we asked for longer ago than this is not POSTed: the process may have been frozen meanwhile (a suspended
-# machine, for an hour), its lease run out, and another consumer may have dealt with the intent.
-CLAIM_MS_MAX = 2_500
+# A claim whose transaction began longer ago than this is not POSTed: the process may have been frozen meanwhile (a
+# suspended machine, for an hour), its lease run out, and another consumer may have dealt with the intent; and what the
+# switch said then may not hold any more.
+CLAIM_MS_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Epoch:
 class Known:
     """An order, under the identity and creation time that the ledger keeps for it, and its history.
 
+    `began_ms`: when, on this machine's clock, the transaction began that says so; 0 where that does not matter.
     `canceled`: what its claim has canceled with the same stroke, if it is a `cancel` or `cancelAll`.
     `maybe_untold`: endings of equal intents without a message_id, one of which its message may have stood for; if its
     consumer died between recording and telling, nobody else would tell of it.
@@ -45,6 +47,7 @@ class Known:
     history: History
     canceled: tuple[Pending, ...] = ()
     maybe_untold: tuple[Outcome, ...] = ()
+    began_ms: int = 0
 
 
 class Conflict(Exception):

@@ -155,6 +155,11 @@ def clock_ms(connection: Connection) -> int:
     """The ledger's clock: the database server's, which all its consumers share; a file's is this machine's."""
     if connection.dialect.name == "postgresql":
         return int(connection.execute(_SERVER_CLOCK).scalar_one())
+    return machine_ms()
+
+
+def machine_ms() -> int:
+    """This machine's clock, in ms since the epoch."""
     return time.time_ns() // 1_000_000
 
 

@@ -54,6 +54,50 @@ lanes = Table(
     Column("alive_ms", BigInteger, nullable=False),
 )
 
+# One row a consumer that runs, or that ended without saying so. `switch_seen` is the last change of the switch that it
+# acts by, `unacked` what it holds: a JSON object of counts by queue, without those that are 0.
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("owner", String(64), primary_key=True),
+    Column("name", String(255), nullable=False),
+    Column("started_ms", BigInteger, nullable=False),
+    Column("alive_ms", BigInteger, nullable=False),
+    Column("switch_seen", BigInteger, nullable=False),
+    Column("unacked", Text, nullable=False),
+)
+
+# The switch: a row for each connector that is not open, and for all of them under the empty name.
+switches = Table(
+    "switches",
+    metadata,
+    Column("connector", String(255), primary_key=True),
+    Column("state", String(16), nullable=False),
+)
+
+# Who changed the switch, when and why; the highest number is the switch's version.
+switch_changes = Table(
+    "switch_changes",
+    metadata,
+    Column("number", RowNumber, primary_key=True, autoincrement=True),
+    Column("connector", String(255), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("why", Text, nullable=False),
+)
+
+# When opens were first POSTed, for each `orders_per_minute_max` that counts them: kept for a minute.
+posted_opens = Table(
+    "posted_opens",
+    metadata,
+    Column("number", RowNumber, primary_key=True, autoincrement=True),
+    # `connector` or `strategy`, a colon, and the name.
+    Column("scope", String(FOREIGN_CHARACTERS_MAX), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Index("ix_posted_opens_scope", "scope", "at_ms"),
+)
+
 # One row an intent, by identity: `strategy` and `intent_id`.
 intents = Table(
     "intents",

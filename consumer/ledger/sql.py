@@ -10,11 +10,14 @@ meanwhile.
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import count, islice
 from typing import Any, Self, TypeVar
 
 import structlog
@@ -24,16 +27,19 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from consumer.delays import backoff_s
 from consumer.history import Attempt, History
-from consumer.ledger import CLAIM_MS_MAX, Conflict, Epoch, Fenced, Known, schedule, statements, steps
-from consumer.ledger.database import clock_ms, database_at, is_hopeless
+from consumer.ledger import CLAIM_MS_MAX, Conflict, Epoch, Fenced, Known, replicas, schedule, statements, steps
+from consumer.ledger.database import clock_ms, database_at, is_hopeless, machine_ms
 from consumer.ledger.migrate import migrate
 from consumer.ledger.schedule import Pending
 from consumer.order import Order
 
 # A claim is somebody else's business for so long after the last sign of life of who made it.
 LEASE_MS = CLAIM_MS_MAX + 500
-ALIVE_PERIOD_S = 1.0
-COUNT_EVERY_BEATS = 5
+# Renewed so often: three signs of life may be late before a lease ends.
+ALIVE_PERIOD_S = 0.4
+# Lanes that are noted as looked after with each sign of life; more take turns.
+ALIVE_LANES_MAX = 100
+COUNT_EVERY_BEATS = 12
 PRUNE_PERIOD_S = 60.0
 PRUNE_ROWS_MAX = 500
 BATCH_MAX = 500
@@ -41,6 +47,8 @@ BATCH_MAX = 500
 COMPANY_S = 0.01
 # Due later than this, an intent is parked, and that is in no hurry.
 HURRY_MS = 2_000
+# How long it is tried, at the end, to say so; else it is noticed by its silence.
+LEAVE_S = 1.0
 RETRY_BASE_S = 0.1
 RETRY_MAX_S = 2.0
 
@@ -53,6 +61,8 @@ class Transaction:
 
     connection: Connection
     now_ms: int
+    # On this machine's clock, before anything was read.
+    began_ms: int
     epochs: dict[str, int | None] = field(default_factory=dict)
     steps: list[steps.Step] = field(default_factory=list)
 
@@ -90,7 +100,9 @@ class SqlLedger:
         self._observe_commit_s = observe_commit_s
         self._owner = uuid.uuid4().hex
         self._holds = Holds()
-        self._lanes: set[str] = set()
+        self._replica = f"{socket.gethostname()}:{os.getpid()}"
+        self._unacked: Callable[[], Mapping[str, int]] = dict
+        self._lanes: dict[str, None] = {}
         # The intents that messages in our hands may have claimed, by the messages' receipts.
         self._claims: dict[str, Order] = {}
         self._waiting: list[tuple[Work, asyncio.Future[Any]]] = []
@@ -109,8 +121,10 @@ class SqlLedger:
         ]
         return self
 
-    async def __aexit__(self, *_exc: object) -> None:
+    async def __aexit__(self, exc_type: type[BaseException] | None, *_exc: object) -> None:
         """Close it; what waits for a commit is canceled."""
+        if exc_type is None:
+            await self._leave()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -118,19 +132,24 @@ class SqlLedger:
             answer.cancel()
         await self._database.close()
 
+    async def _leave(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_S):
+                await self._ask(lambda now: replicas.leave(now.connection, self._owner))
+
     async def join_lane(self, lane: str) -> int | None:
         """See Ledger."""
         before_ms = await self._ask(lambda now: statements.join_lane(now.connection, now.now_ms, lane, self._owner))
-        self._lanes.add(lane)
+        self._lanes[lane] = None
         return before_ms
 
     def leave_lane(self, lane: str) -> None:
         """See Ledger."""
-        self._lanes.discard(lane)
+        self._lanes.pop(lane, None)
 
     async def open_lane(self, lane: str) -> Epoch:
         """See Ledger."""
-        self._lanes.add(lane)
+        self._lanes[lane] = None
 
         def work(now: Transaction) -> Epoch:
             now.epochs.pop(lane, None)
@@ -168,11 +187,11 @@ class SqlLedger:
     ) -> Known:
         """See Ledger."""
 
-        saved_ms = 0
+        saved_ms = began_ms = 0
 
         def work(now: Transaction) -> tuple[Pending, ...] | type[Conflict]:
-            nonlocal saved_ms
-            saved_ms = now.now_ms
+            nonlocal saved_ms, began_ms
+            saved_ms, began_ms = now.now_ms, now.began_ms
             if epoch is not None and not now.is_current(epoch):
                 return Fenced
             if not statements.save(now.connection, now.now_ms, order, history, self._owner, LEASE_MS):
@@ -194,7 +213,8 @@ class SqlLedger:
             raise answer
         if history.status != "sending":
             self._claims.pop(order.receipt, None)
-        return Known(order, replace(history, version=history.version + 1, updated_ms=saved_ms), answer)
+        saved = replace(history, version=history.version + 1, updated_ms=saved_ms)
+        return Known(order, saved, answer, began_ms=began_ms)
 
     async def _ask(self, work: Callable[[Transaction], T], *, in_hurry: bool = True) -> T:
         return await self._enqueue(work, in_hurry=in_hurry)
@@ -244,7 +264,8 @@ class SqlLedger:
         """One transaction for all of them, tried until it succeeds; raises what one of them raised."""
 
         def run_all(connection: Connection) -> list[Any]:
-            now = Transaction(connection, clock_ms(connection))
+            began_ms = machine_ms()
+            now = Transaction(connection, clock_ms(connection), began_ms)
             answers = [work(now) for work in works]
             now.write_steps()
             return answers
@@ -272,24 +293,38 @@ class SqlLedger:
         self.why_not_writable = f"the ledger can't be written ({type(cause).__name__}: {cause})"
         log.error("ledger.not_writable", why=self.why_not_writable)
 
+    def count_unacked(self, unacked: Callable[[], Mapping[str, int]]) -> None:
+        """Have it told with each sign of life how many messages this consumer holds, by queue."""
+        self._unacked = unacked
+
     async def _keep_alive(self) -> None:
         for beat in count():
-            await asyncio.sleep(ALIVE_PERIOD_S)
             await self._ask(self._note_alive)
             if beat % COUNT_EVERY_BEATS == 0:
                 self.scheduled = await self._ask(lambda now: schedule.count(now.connection))
+            await asyncio.sleep(ALIVE_PERIOD_S)
 
     def _note_alive(self, now: Transaction) -> None:
-        statements.keep_alive(now.connection, now.now_ms, sorted(self._lanes), self._owner, LEASE_MS)
+        statements.keep_alive(now.connection, now.now_ms, self._some_lanes(), self._owner, LEASE_MS)
+        replicas.note_alive(now.connection, now.now_ms, self._owner, self._replica, 0, self._unacked())
+
+    def _some_lanes(self) -> list[str]:
+        """Up to ALIVE_LANES_MAX of the lanes that are looked after, in turn."""
+        some = list(islice(self._lanes, ALIVE_LANES_MAX))
+        for lane in some:
+            self._lanes[lane] = self._lanes.pop(lane)
+        return sorted(some)
 
     async def _prune(self) -> None:
         """In small steps, so that no order waits for it."""
         while True:
-            pruned = await self._ask(
-                lambda now: statements.prune(now.connection, now.now_ms, self._retention_ms, PRUNE_ROWS_MAX)
-            )
+            pruned = await self._ask(self._prune_some)
             if pruned < PRUNE_ROWS_MAX:
                 await asyncio.sleep(PRUNE_PERIOD_S)
+
+    def _prune_some(self, now: Transaction) -> int:
+        replicas.forget_silent(now.connection, now.now_ms)
+        return statements.prune(now.connection, now.now_ms, self._retention_ms, PRUNE_ROWS_MAX)
 
 
 class Holds:

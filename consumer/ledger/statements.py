@@ -24,6 +24,8 @@ from signalq.outcome import Outcome
 # How long the lane's consumer may have been dead before its last sign of life was noted, and acknowledgements it sent
 # just before that may have been lost with it.
 LAST_ACKS_MS = 60_000
+# A lane that was noted as looked after within so long need not be noted again.
+ALIVE_NOTED_MS = 200
 # Of endings that may not have been told, the latest so many are told again: an event is late by ms.
 MAYBE_UNTOLD_MAX = 100
 # Statuses in which the message can't have been acknowledged: it will surely be delivered again.
@@ -273,7 +275,9 @@ def join_lane(connection: Connection, now_ms: int, lane: str, owner: str) -> int
 def keep_alive(connection: Connection, now_ms: int, joined: list[str], owner: str, lease_ms: int) -> None:
     """Note that this consumer lives, on the lanes that it looks after and on what it is POSTing."""
     if joined:
-        connection.execute(update(lanes).where(lanes.c.lane.in_(joined)).values(alive_ms=now_ms))
+        # Whoever looks after the same lanes has noted it as well: two need not wait for each other's rows.
+        stale = lanes.c.alive_ms < now_ms - ALIVE_NOTED_MS
+        connection.execute(update(lanes).where(lanes.c.lane.in_(joined), stale).values(alive_ms=now_ms))
     connection.execute(
         update(intents)
         .where(intents.c.owner == owner, intents.c.status == "sending")

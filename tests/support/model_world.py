@@ -336,6 +336,7 @@ def _in_the_model(world: World) -> Iterator[None]:
         patch.object(consumer.broker, "queue_depth", queue_depth),
         patch.object(consumer.due, "time", SimpleNamespace(monotonic=world.loop.time)),
         patch.object(consumer.ledger.sql, "clock_ms", lambda _connection: world.now_ms()),
+        patch.object(consumer.ledger.sql, "machine_ms", world.now_ms),
         patch.object(consumer.ledger.sql, "database_at", lambda _url, **_options: SimpleNamespace(shown="the model")),
         patch.object(consumer.ledger.sql, "migrate", migrate_the_model),
         patch.object(consumer.broker, "log", log),

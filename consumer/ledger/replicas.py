@@ -1,0 +1,68 @@
+"""The consumers that share this ledger, and when each was last known to live."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from consumer.ledger.schema import replicas
+
+# Who gave no sign of life for so long is forgotten: it ended without saying so.
+FORGET_MS = 3_600_000
+NAME_CHARACTERS_MAX = 255
+
+_INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One consumer: `owner` is its id in this ledger, `name` what people call it (host and process id).
+
+    `switch_seen` is the number of the last change of the switch that it acts by; `unacked` counts what it holds, by
+    queue. `silent_ms` is the time since its last sign of life, by the ledger's clock.
+    """
+
+    owner: str
+    name: str
+    started_ms: int
+    silent_ms: int
+    switch_seen: int
+    unacked: Mapping[str, int]
+
+
+def note_alive(
+    connection: Connection, now_ms: int, owner: str, name: str, switch_seen: int, unacked: Mapping[str, int]
+) -> None:
+    """A sign of life of one consumer; its first makes it known."""
+    changing: dict[str, Any] = {
+        "alive_ms": now_ms,
+        "switch_seen": switch_seen,
+        "unacked": json.dumps({queue: count for queue, count in unacked.items() if count}),
+    }
+    first = {"owner": owner, "name": name[:NAME_CHARACTERS_MAX], "started_ms": now_ms}
+    insert: Any = _INSERT[connection.dialect.name](replicas).values(first | changing)
+    connection.execute(insert.on_conflict_do_update(index_elements=["owner"], set_=changing))
+
+
+def leave(connection: Connection, owner: str) -> None:
+    """It ends."""
+    connection.execute(delete(replicas).where(replicas.c.owner == owner))
+
+
+def forget_silent(connection: Connection, now_ms: int) -> None:
+    """Forget those that ended without saying so, long ago."""
+    connection.execute(delete(replicas).where(replicas.c.alive_ms < now_ms - FORGET_MS))
+
+
+def known(connection: Connection, now_ms: int) -> list[Replica]:
+    """All that are known, the longest running first; whether one lives is to be seen from its silence."""
+    rows = connection.execute(select(replicas).order_by(replicas.c.started_ms, replicas.c.owner))
+    return [
+        Replica(row.owner, row.name, row.started_ms, now_ms - row.alive_ms, row.switch_seen, json.loads(row.unacked))
+        for row in rows
+    ]
