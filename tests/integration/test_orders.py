@@ -132,7 +132,7 @@ async def test_the_timelines_of_what_was_delayed_and_of_what_was_canceled(desk: 
     pending = [
         intent("by a person", delaySeconds=LATER_S, strategy="value", percent="50"),
         intent("by an intent", delaySeconds=LATER_S, percent="50"),
-        intent("delayed", connector="other", delaySeconds=1.2, percent="50"),
+        intent("delayed", connector="other", delaySeconds=4, percent="50"),
     ]
     await desk.publish(*pending)
     await wait_until(lambda: len(desk.consumer.events("intent.scheduled")) == len(pending))
