@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from decimal import Decimal
 from importlib.util import find_spec
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -36,6 +37,10 @@ SQLITE_SCHEME = "sqlite+aiosqlite"
 POSTGRESQL_SCHEME = "postgresql+asyncpg"
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
+PATH_SECRET = re.compile(r"[A-Za-z0-9_.~-]{8,128}")
+
+# An address counts as a network of itself alone.
+Network = IPv4Network | IPv6Network
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 HttpStatus = Annotated[int, Field(ge=300, le=599)]
@@ -221,6 +226,24 @@ class Ops(Section):
         return self
 
 
+class Gateway(Section):
+    """The HTTP way in: where it listens, and whom it lets in."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8081
+    path_secret: SecretStr | None = None
+    sources: tuple[Network, ...] = ()
+    proxies: tuple[Network, ...] = ()
+    rate_per_s: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] | None = None
+
+    @field_validator("path_secret")
+    @classmethod
+    def _fits_a_path(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not PATH_SECRET.fullmatch(value.get_secret_value()):
+            raise ValueError("must be 8 to 128 of A-Z a-z 0-9 _ . ~ -")
+        return value
+
+
 class Log(Section):
     """What is logged, and in which form; the default form is console on a terminal, else json."""
 
@@ -286,6 +309,7 @@ SECTIONS: dict[str, type[Section]] = {
     "delivery": Delivery,
     "ledger": LedgerSettings,
     "ops": Ops,
+    "gateway": Gateway,
     "log": Log,
     "connectors": Connector,
     "strategies": Strategy,
@@ -311,6 +335,7 @@ class Settings(BaseSettings):
     delivery: Delivery = Delivery()
     ledger: LedgerSettings = Field(default_factory=LedgerSettings)
     ops: Ops = Ops()
+    gateway: Gateway = Gateway()
     log: Log = Log()
     connectors: dict[str, Connector] = Field(default_factory=dict)
     strategies: dict[str, Strategy] = Field(default_factory=dict)
@@ -377,7 +402,7 @@ class Settings(BaseSettings):
         found = [
             *passwords,
             *(unquote(password or "") for password in passwords),
-            *(secret.get_secret_value() for secret in [self.ops.token, *tokens] if secret),
+            *(secret.get_secret_value() for secret in [self.ops.token, self.gateway.path_secret, *tokens] if secret),
         ]
         # RabbitMQ's well-known default is no secret, and "guest" is a word that logs need.
         return [value for value in found if value and value != "guest"]

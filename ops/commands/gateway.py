@@ -1,0 +1,27 @@
+"""`signalq gateway`."""
+
+from __future__ import annotations
+
+import click
+
+from ops.invocation import Invocation, SignalqCommand, pass_invocation
+
+
+@click.command(
+    cls=SignalqCommand,
+    example="signalq --config signalq.toml gateway\n"
+    'curl -d \'{"connectorName":"main","connectorToken":"...","action":"openLong","percent":"50"}\' \\\n'
+    "  http://127.0.0.1:8081/trading-signal/webhook",
+)
+@pass_invocation
+def command(invocation: Invocation) -> int:
+    """Take orders by HTTP at the platform's own path, and answer ok once the broker has them.
+
+    A TradingView alert only changes its host. Every request must carry its connectorToken; where the
+    settings have one for the connector, it must be that one. What can't be queued within 3 s is answered
+    503, and its repeat is the same order. SIGTERM or Ctrl-C ends it. Logs go to standard error.
+    """
+    from ops.gateway import run  # noqa: PLC0415
+
+    run(invocation.settings())
+    return 0

@@ -1,0 +1,74 @@
+"""The gateway as the command runs it: from the settings, until it is asked to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import structlog
+
+from consumer.settings import LOOPBACK_HOSTS, Settings
+from consumer.telemetry import configure_logging
+from producers.gateway.alerts import Rules
+from producers.gateway.callers import Callers
+from producers.gateway.outlet import Outlet
+from producers.gateway.server import Gateway, Options
+from signalq.version import __version__
+
+CLOSE_S = 2.0
+
+log = structlog.get_logger()
+
+
+def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT. Raises SettingsError where it can't listen."""
+    configure_logging(form=settings.log.format, level=settings.log.level, secrets=settings.secret_values())
+    asyncio.run(_serve(settings))
+
+
+def options_of(settings: Settings) -> Options:
+    """What the settings say."""
+    ours = settings.gateway
+    return Options(
+        host=ours.host,
+        port=ours.port,
+        rules_of=lambda connector: _rules(settings, connector),
+        is_configured=lambda connector: connector in settings.connectors,
+        delay_max_s=settings.delivery.delay_max_s,
+        callers=Callers(ours.sources, ours.proxies),
+        path_secret=ours.path_secret.get_secret_value() if ours.path_secret else None,
+        rate_per_s=ours.rate_per_s,
+    )
+
+
+def _rules(settings: Settings, name: str) -> Rules:
+    connector = settings.connector(name)
+    return Rules(connector.token.get_secret_value() if connector.token else None, connector.extra_fields)
+
+
+async def _serve(settings: Settings) -> None:
+    asked_to_stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
+    broker = settings.broker
+    outlet = Outlet(broker.url.get_secret_value(), prefix=broker.prefix, heartbeat_s=broker.heartbeat_s)
+    gateway = Gateway(options_of(settings), outlet)
+    port = await gateway.start()
+    keeping = asyncio.create_task(outlet.run(), name="gateway connection")
+    _say_who_may_call(settings)
+    log.info("gateway.started", host=settings.gateway.host, port=port, version=__version__)
+    try:
+        await asked_to_stop.wait()
+        log.info("gateway.stopping")
+        await gateway.stop()
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+        await asyncio.wait_for(outlet.close(), CLOSE_S)
+    log.info("gateway.stopped")
+
+
+def _say_who_may_call(settings: Settings) -> None:
+    ours = settings.gateway
+    if ours.host not in LOOPBACK_HOSTS and not ours.sources and ours.path_secret is None:
+        log.warning("gateway.open", advice="set gateway.sources or gateway.path_secret: only tokens keep others out")

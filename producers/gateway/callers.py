@@ -1,0 +1,56 @@
+"""Who may call: by address, also behind a proxy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Callers:
+    """`sources` may call, everybody where there are none; `proxies` are believed about whom they speak for."""
+
+    sources: tuple[Network, ...] = ()
+    proxies: tuple[Network, ...] = ()
+
+    def may_call(self, peer: str | None, forwarded_for: Sequence[str]) -> bool:
+        """Whether this request is let in; `peer` is its connection's address, `forwarded_for` its X-Forwarded-For."""
+        if not self.sources:
+            return True
+        caller = self.caller(peer, forwarded_for)
+        return caller is not None and _is_in(caller, self.sources)
+
+    def caller(self, peer: str | None, forwarded_for: Sequence[str]) -> Address | None:
+        """The nearest address that is no proxy of ours: what stands left of it, anybody may have written.
+
+        None where it can't be told.
+        """
+        written = [part for value in forwarded_for for part in value.split(",")]
+        for text in [peer or "", *reversed(written)]:
+            address = _address(text)
+            if address is None or not _is_in(address, self.proxies):
+                return address
+        return _address(written[0] if written else peer or "")
+
+
+def _is_in(address: Address, networks: Sequence[Network]) -> bool:
+    return any(address in network for network in networks)
+
+
+def _address(text: str) -> Address | None:
+    """An address as peers and proxies write it: with a port, in brackets, or an IPv4 one in IPv6 clothes."""
+    bare = text.strip().strip("[]")
+    if "]:" in text:
+        bare = text.strip().partition("]")[0].removeprefix("[")
+    elif bare.count(":") == 1:
+        bare = bare.partition(":")[0]
+    try:
+        address = ip_address(bare.partition("%")[0])
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address

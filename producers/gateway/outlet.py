@@ -1,0 +1,69 @@
+"""From an alert to the broker's confirm, within the time that the caller waits."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+
+from producers.gateway.alerts import Alert
+from producers.gateway.repeats import Identity, Unanswered
+from signalq.amqp.connection import user_of
+from signalq.amqp.publisher import ConfirmedPublisher
+from signalq.envelope import digest_of, new_message_id, publish_properties
+from signalq.errors import BrokerError, BrokerUnreachable
+from signalq.names import Names
+
+# The strategy that alerts go by.
+STRATEGY = "gateway"
+PAUSE_S = 0.1
+CONNECT_EVERY_S = 1.0
+
+
+class Outlet:
+    """Publishes alerts under identities that their repeats will have, too; use `run` to keep it connected."""
+
+    def __init__(self, broker_url: str, *, prefix: str, heartbeat_s: int) -> None:
+        self._names = Names(prefix)
+        self._user = user_of(broker_url)
+        self._publisher = ConfirmedPublisher(broker_url, name="signalq gateway", heartbeat_s=heartbeat_s)
+        self._unanswered = Unanswered()
+        self.is_connected = False
+
+    async def run(self) -> None:
+        """Keep the connection open, for as long as this runs."""
+        while True:
+            try:
+                await self._publisher.channel()
+            except BrokerError:
+                self.is_connected = False
+            else:
+                self.is_connected = True
+            await asyncio.sleep(CONNECT_EVERY_S)
+
+    def identify(self, alert: Alert) -> tuple[Identity, bool]:
+        """The identity to publish it under, and whether it is a repeat of one that was not answered `ok`."""
+        known = self._unanswered.take(digest_of(alert.body))
+        return known or Identity(new_message_id(), time.time_ns() // 1_000_000), known is not None
+
+    def was_not_answered(self, alert: Alert, identity: Identity) -> None:
+        """The caller did not hear `ok`: an equal alert that comes soon is this one."""
+        self._unanswered.keep(digest_of(alert.body), identity)
+
+    async def publish(self, alert: Alert, identity: Identity) -> None:
+        """Return once the broker has confirmed it; a connection that can't be had is tried for again.
+
+        Raises PublishError. Bound it with asyncio.timeout.
+        """
+        properties = publish_properties(
+            message_id=identity.message_id, strategy_name=STRATEGY, created_ms=identity.created_ms, user=self._user
+        )
+        while True:
+            with suppress(BrokerUnreachable):
+                return await self._publisher.publish(self._names.orders, alert.connector, alert.body, properties)
+            await asyncio.sleep(PAUSE_S)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        self.is_connected = False
+        await self._publisher.close()

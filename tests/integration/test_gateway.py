@@ -1,0 +1,253 @@
+"""`signalq gateway` from outside: HTTP in, a real broker behind it (contract 5)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from yarl import URL
+
+from deploy.local import PrivateRabbitMQ
+from signalq.amqp.topology import Topology
+from signalq.names import Names
+from tests.support.amqp import Message, depth, drain
+from tests.support.broker import ExternalBroker, through, written_down
+from tests.support.proxy import Proxy
+from tests.support.waiting import wait_until
+
+Broker = PrivateRabbitMQ | ExternalBroker
+
+PATH = "/trading-signal/webhook"
+TOKEN = "the-right-token"
+ALERT = {"connectorName": "main", "connectorToken": TOKEN, "action": "openLong", "percent": "50"}
+SETTINGS = {"CONNECTORS__MAIN__TOKEN": TOKEN}
+
+
+class Front:
+    """A running gateway."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int, log: list[dict[str, Any]]) -> None:
+        self.process = process
+        self.log = log
+        self._base = f"http://127.0.0.1:{port}"
+
+    async def post(self, body: object, path: str = PATH, **headers: str) -> tuple[int, str]:
+        """The status and the body of the answer."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(self._base + path, data=data, headers=headers) as got,
+        ):
+            return got.status, await got.text()
+
+    async def get(self, path: str) -> tuple[int, str]:
+        """The status and the body of the answer."""
+        async with aiohttp.ClientSession() as session, session.get(self._base + path) as got:
+            return got.status, await got.text()
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """What it logged under this name."""
+        return [line for line in self.log if line["event"] == name]
+
+
+@asynccontextmanager
+async def gateway(url: str, prefix: str, **settings: str) -> AsyncIterator[Front]:
+    """A gateway in a process of its own, connected; at the end it is asked to stop, and does."""
+    variables = {"BROKER__URL": url, "BROKER__PREFIX": prefix, "GATEWAY__PORT": "0", "LOG__FORMAT": "json"}
+    environment = {f"SIGNALQ_{name}": value for name, value in (variables | SETTINGS | settings).items()}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "ops", "gateway"), env=environment, stderr=asyncio.subprocess.PIPE
+    )
+    log: list[dict[str, Any]] = []
+    reading = asyncio.create_task(_read(process, log))
+    try:
+        await wait_until(lambda: log or process.returncode is not None, what="the gateway's first line")
+        await wait_until(lambda: [line for line in log if line["event"] == "gateway.started"], what="its start")
+        front = Front(process, next(line["port"] for line in log if line["event"] == "gateway.started"), log)
+
+        async def is_ready() -> bool:
+            return (await front.get("/readyz"))[0] == 200
+
+        await wait_until(is_ready, what="its readiness")
+        yield front
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        await reading
+
+
+async def _read(process: asyncio.subprocess.Process, log: list[dict[str, Any]]) -> None:
+    assert process.stderr is not None
+    async for line in process.stderr:
+        text = line.decode()
+        log.append(json.loads(text) if text.startswith("{") else {"event": "text", "text": text})
+
+
+@pytest.fixture
+def queue(topology: Topology) -> str:
+    """Where what has no lane of its own arrives."""
+    return topology.names.orders
+
+
+async def taken(broker: Broker, queue: str, count: int) -> list[Message]:
+    return await drain(broker.url, queue, count)
+
+
+async def test_an_alert_is_answered_ok_and_is_one_message_with_its_bytes_an_identity_and_a_date(
+    broker: Broker, queue: str, prefix: str
+) -> None:
+    body = b'{"connectorName": "main", "connectorToken": "the-right-token", "action":"openLong","percent": 50.0}'
+    async with gateway(broker.url, prefix) as front:
+        assert await front.post(body) == (200, "ok")
+        assert await front.post(body, **{"Content-Type": "text/plain; charset=utf-8"}) == (200, "ok")
+        first, second = await taken(broker, queue, 2)
+        assert first.body == second.body == body
+        properties = first.properties
+        assert properties.message_id
+        assert properties.message_id != second.properties.message_id, "an equal alert after an ok is a new order"
+        assert (properties.app_id, properties.user_id) == ("gateway", URL(broker.url).user)
+        assert first.headers["signalq-created-ms"]
+        published = front.events("alert.published")
+        assert [line["message_id"] for line in published] == [properties.message_id, second.properties.message_id]
+        assert 'signalq_gateway_requests_total{connector="main",status="200"} 2.0' in (await front.get("/metrics"))[1]
+    assert TOKEN not in json.dumps(front.log)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "field"),
+    [
+        (ALERT | {"connectorToken": "wrong"}, 401, "connectorToken"),
+        ({"connectorName": "main", "action": "openLong"}, 401, "connectorToken"),
+        ({"connectorName": "elsewhere", "action": "openLong"}, 401, "connectorToken"),
+        (ALERT | {"percent": "101"}, 400, "percent"),
+        (ALERT | {"colour": "red"}, 400, "colour"),
+        (b"not json", 400, None),
+        (b"", 400, None),
+        (b'{"log": "' + b"x" * 70_000 + b'"}', 413, None),
+    ],
+)
+async def test_what_is_refused_is_a_problem_that_names_the_field_and_never_a_message(
+    broker: Broker, queue: str, prefix: str, body: object, status: int, field: str | None
+) -> None:
+    async with gateway(broker.url, prefix) as front:
+        got, text = await front.post(body)
+        assert got == status
+        problem = json.loads(text)
+        assert (problem["status"], problem["type"]) == (status, "about:blank")
+        assert [one["field"] for one in problem["fields"]] == [field]
+        assert "wrong" not in text
+        assert "101" not in text
+    assert await depth(broker.url, queue) == 0
+
+
+async def test_other_paths_and_methods_are_problems_too(broker: Broker, queue: str, prefix: str) -> None:
+    async with gateway(broker.url, prefix) as front:
+        assert (await front.post(ALERT, "/elsewhere"))[0] == 404
+        status, text = await front.get(PATH)
+        assert (status, json.loads(text)["title"]) == (405, "Method Not Allowed")
+        assert await front.get("/healthz") == (200, "ok\n")
+    assert await depth(broker.url, queue) == 0
+
+
+async def test_with_a_path_secret_nothing_is_taken_without_it(broker: Broker, queue: str, prefix: str) -> None:
+    async with gateway(broker.url, prefix, GATEWAY__PATH_SECRET="s3cret-path") as front:
+        for path in (PATH, f"/wrong-secret{PATH}", f"{PATH}/wrong-secret"):
+            assert (await front.post(ALERT, path))[0] == 404
+        assert await front.post(ALERT, f"/s3cret-path{PATH}") == (200, "ok")
+        assert await front.post(ALERT, f"{PATH}/s3cret-path") == (200, "ok")
+    assert len(await taken(broker, queue, 2)) == 2
+    assert "s3cret-path" not in json.dumps(front.log)
+
+
+async def test_only_the_listed_sources_may_call_also_behind_a_proxy(broker: Broker, queue: str, prefix: str) -> None:
+    sources = {"GATEWAY__SOURCES": '["52.89.214.238"]', "GATEWAY__PROXIES": '["127.0.0.1"]'}
+    async with gateway(broker.url, prefix, **sources) as front:
+        assert (await front.post(ALERT))[0] == 403
+        assert (await front.post(ALERT, **{"X-Forwarded-For": "52.89.214.238, 192.0.2.1"}))[0] == 403
+        assert (await front.post(ALERT, **{"X-Forwarded-For": "192.0.2.1, 52.89.214.238"}))[0] == 200
+    assert len(await taken(broker, queue, 1)) == 1
+
+
+async def test_more_than_its_rate_of_one_connector_is_told_to_wait_and_holds_up_no_other(
+    broker: Broker, queue: str, prefix: str
+) -> None:
+    async with gateway(broker.url, prefix, GATEWAY__RATE_PER_S="3") as front:
+        answers = [(await front.post(ALERT | {"log": str(number)}))[0] for number in range(6)]
+        assert answers.count(429) >= 2
+        assert answers[:3] == [200] * 3
+        assert (await front.post(ALERT | {"connectorName": "other"}))[0] == 200
+    assert await depth(broker.url, queue) == answers.count(200) + 1
+
+
+async def test_while_the_broker_is_away_the_answer_is_503_in_time_and_the_repeat_is_the_same_order(
+    broker: Broker, link: Proxy, queue: str, prefix: str
+) -> None:
+    async with gateway(through(link, broker.url), prefix) as front:
+        link.stall()
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        status, text = await front.post(ALERT)
+        assert (status, loop.time() - began_s < 3) == (503, True), text
+        link.heal()
+        assert await front.post(ALERT) == (200, "ok")
+        assert await front.post(ALERT) == (200, "ok")
+        await wait_until(lambda: len(front.events("alert.published")) == 2)
+        assert [line["repeat"] for line in front.events("alert.published")] == [True, False]
+        # The first may have arrived after all: then it is there twice, under one identity.
+        messages = await taken(broker, queue, await depth(broker.url, queue) or 0)
+        ids = {message.properties.message_id for message in messages}
+        unconfirmed = front.events("alert.unconfirmed")[0]["message_id"]
+        assert unconfirmed in ids
+        assert len(ids) == 2
+
+
+async def test_every_ok_that_was_answered_while_the_broker_died_is_in_the_queue(
+    mortal_broker: PrivateRabbitMQ, prefix_on_mortal: Names
+) -> None:
+    """Alerts go on while the broker is killed and started; what was not answered is sent again, as TradingView does."""
+    names = prefix_on_mortal
+    async with gateway(mortal_broker.url, names.prefix) as front:
+        pending = {str(number): ALERT | {"log": str(number)} for number in range(150)}
+        confirmed: set[str] = set()
+
+        async def send(number: str) -> None:
+            for _ in range(8):
+                status, _text = await front.post(pending[number])
+                if status == 200:
+                    confirmed.add(number)
+                    return
+                assert status == 503
+
+        sending = [asyncio.create_task(send(number)) for number in list(pending)[:75]]
+        await wait_until(lambda: len(confirmed) > 20, what="some alerts")
+        await asyncio.to_thread(mortal_broker.kill)
+        sending += [asyncio.create_task(send(number)) for number in list(pending)[75:]]
+        await asyncio.to_thread(mortal_broker.start)
+        await asyncio.gather(*sending)
+        assert len(confirmed) == len(pending)
+        count = await depth(mortal_broker.url, names.orders)
+        messages = await drain(mortal_broker.url, names.orders, count)
+        by_id = {message.properties.message_id: json.loads(message.body)["log"] for message in messages}
+        assert sorted(by_id.values()) == sorted(pending), "each alert under one identity, and none missing"
+
+
+@pytest.fixture
+async def prefix_on_mortal(mortal_broker: PrivateRabbitMQ) -> Names:
+    """The topology on a broker that a test may kill."""
+    from signalq.amqp.connection import connect  # noqa: PLC0415
+
+    names = Names("signalq")
+    async with await connect(mortal_broker.url, name="signalq test") as connection:
+        await Topology(names).declare(connection)
+    await written_down(mortal_broker, names.orders)
+    return names

@@ -1,0 +1,189 @@
+"""The parts of the gateway that decide: who may call, what is a repeat, how many a second, which body is an alert."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producers.gateway.alerts import Alert, Refusal, Rules, read_alert
+from producers.gateway.callers import Callers
+from producers.gateway.rates import Rates
+from producers.gateway.repeats import UNANSWERED_MAX, UNANSWERED_S, Identity, Unanswered
+
+TOKEN = "the-right-token"
+FIELDS = {"connectorName": "main", "connectorToken": TOKEN, "action": "openLong", "percent": "50"}
+
+
+class Watch:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def read(fields: object, rules: Rules | None = None) -> Alert | Refusal:
+    body = fields if isinstance(fields, bytes) else json.dumps(fields).encode()
+    return read_alert(body, lambda _connector: rules or Rules(TOKEN), delay_max_s=60)
+
+
+# ---- which body is an alert ----
+
+
+def test_an_alert_keeps_its_bytes() -> None:
+    body = b'{ "connectorName": "main", "connectorToken": "the-right-token", "action": "openLong", "percent": 50.0 }'
+    alert = read(body)
+    assert alert == Alert("main", "openLong", body)
+    assert TOKEN not in repr(alert)
+
+
+@pytest.mark.parametrize("token", ["", "the-right-toke", "the-right-token ", "The-right-token", 5, ["x"], "ключ"])
+def test_a_token_that_is_not_the_connectors_is_refused_before_anything_else_is_told(token: object) -> None:
+    refusal = read(FIELDS | {"connectorToken": token, "percent": "500", "nonsense": 1})
+    assert isinstance(refusal, Refusal)
+    assert refusal.status == 401
+    assert [problem.field for problem in refusal.problems] == ["connectorToken"]
+
+
+@pytest.mark.parametrize("rules", [Rules(TOKEN), Rules()])
+def test_a_token_is_needed_whether_one_is_configured_or_not(rules: Rules) -> None:
+    for missing in ({}, {"connectorToken": None}):
+        fields = {name: value for name, value in FIELDS.items() if name != "connectorToken"} | missing
+        refusal = read(fields, rules)
+        assert isinstance(refusal, Refusal)
+        assert (refusal.status, refusal.problems[0].field) == (401, "connectorToken")
+
+
+def test_where_none_is_configured_any_token_is_passed_on_for_the_platform_to_judge() -> None:
+    assert isinstance(read(FIELDS | {"connectorToken": "another"}, Rules()), Alert)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"percent": "500"}, "percent"),
+        ({"action": "by"}, "action"),
+        ({"notional": "5"}, "notional"),
+        ({"delaySeconds": 61}, "delaySeconds"),
+    ],
+)
+def test_a_bad_field_is_named(change: dict[str, object], field: str) -> None:
+    refusal = read(FIELDS | change)
+    assert isinstance(refusal, Refusal)
+    assert (refusal.status, [problem.field for problem in refusal.problems]) == (400, [field])
+
+
+def test_the_extra_fields_of_a_connector_are_let_through() -> None:
+    assert isinstance(read(FIELDS | {"notional": "5"}, Rules(TOKEN, ("notional",))), Alert)
+
+
+@given(
+    st.binary(max_size=300)
+    | st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    ).map(lambda value: json.dumps(value).encode("utf-8", "replace"))
+)
+def test_whatever_comes_is_an_answer(body: bytes) -> None:
+    answer = read_alert(body, lambda _connector: Rules(TOKEN), delay_max_s=60)
+    assert isinstance(answer, Refusal)
+    assert answer.status in {400, 401}
+    assert answer.problems
+
+
+# ---- who may call ----
+
+OFFICE = Callers((ip_network("203.0.113.0/24"), ip_network("2001:db8::/32")), (ip_network("10.0.0.0/8"),))
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded_for", "allowed"),
+    [
+        ("203.0.113.7", [], True),
+        ("198.51.100.1", [], False),
+        ("2001:db8::1", [], True),
+        ("::ffff:203.0.113.7", [], True),
+        ("10.1.1.1", ["203.0.113.7"], True),
+        ("10.1.1.1", ["198.51.100.1"], False),
+        ("10.1.1.1", ["203.0.113.7, 198.51.100.1"], False),
+        ("10.1.1.1", ["198.51.100.1, 203.0.113.7"], True),
+        ("10.1.1.1", ["203.0.113.7, 10.2.2.2"], True),
+        ("10.1.1.1", ["198.51.100.1", "203.0.113.7:4711"], True),
+        ("10.1.1.1", ["[2001:db8::1]:4711"], True),
+        ("10.1.1.1", ["unknown"], False),
+        ("10.1.1.1", [], False),
+        ("198.51.100.1", ["203.0.113.7"], False),
+        ("", [], False),
+        (None, ["203.0.113.7"], False),
+    ],
+)
+def test_who_may_call_is_told_by_the_nearest_address_that_is_no_proxy_of_ours(
+    peer: str | None, forwarded_for: list[str], allowed: bool
+) -> None:
+    assert OFFICE.may_call(peer, forwarded_for) is allowed
+
+
+def test_without_sources_everybody_may_call() -> None:
+    assert Callers().may_call(None, ["anything"])
+
+
+# ---- what is a repeat ----
+
+
+def test_what_was_not_answered_is_known_again_once_and_for_30_seconds() -> None:
+    watch = Watch()
+    unanswered = Unanswered(watch)
+    unanswered.keep(b"a", Identity("1", 10))
+    unanswered.keep(b"a", Identity("2", 20))
+    assert unanswered.take(b"b") is None
+    assert unanswered.take(b"a") == Identity("1", 10)
+    watch.now_s += UNANSWERED_S
+    assert unanswered.take(b"a") == Identity("2", 20)
+    assert unanswered.take(b"a") is None
+    unanswered.keep(b"a", Identity("3", 30))
+    watch.now_s += UNANSWERED_S + 0.001
+    assert unanswered.take(b"a") is None
+    assert len(unanswered) == 0
+
+
+def test_what_is_kept_of_the_unanswered_is_bounded() -> None:
+    unanswered = Unanswered(Watch())
+    for number in range(UNANSWERED_MAX + 100):
+        unanswered.keep(str(number).encode(), Identity(str(number), number))
+    assert len(unanswered) == UNANSWERED_MAX
+    assert unanswered.take(b"99") is None
+    assert unanswered.take(b"100") == Identity("100", 100)
+
+
+# ---- how many a second ----
+
+
+def test_each_connector_has_one_seconds_worth_at_once_and_then_its_rate() -> None:
+    watch = Watch()
+    rates = Rates(4, watch)
+    assert [rates.wait_s("a") for _ in range(4)] == [0, 0, 0, 0]
+    assert rates.wait_s("a") == pytest.approx(0.25)
+    assert rates.wait_s("b") == 0
+    watch.now_s += 0.25
+    assert rates.wait_s("a") == 0
+    assert rates.wait_s("a") > 0
+
+
+def test_a_rate_below_one_a_second_lets_one_pass_at_a_time() -> None:
+    watch = Watch()
+    rates = Rates(0.5, watch)
+    assert rates.wait_s("a") == 0
+    assert rates.wait_s("a") == pytest.approx(2)
+    watch.now_s += 2
+    assert rates.wait_s("a") == 0
+
+
+def test_without_a_rate_nobody_waits() -> None:
+    rates = Rates(None)
+    assert {rates.wait_s("a") for _ in range(1000)} == {0.0}
