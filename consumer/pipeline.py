@@ -27,9 +27,9 @@ from consumer.due import DueTimes
 from consumer.history import Attempt, History
 from consumer.ledger import CLAIM_MS_MAX, Conflict, Epoch, Fenced, Known, Ledger
 from consumer.ledger.schedule import Pending
-from consumer.order import Order, Unreadable, read
+from consumer.order import Message, Order, Unreadable, read, renewed
+from consumer.reload import CurrentSettings
 from consumer.rules import DeadLetter, Deliver, Disposition, Done, Drop, Park, Retry, Wait
-from consumer.settings import Settings
 from consumer.slots import Slot
 from consumer.telemetry import Metrics
 from consumer.telling import Teller
@@ -51,7 +51,7 @@ class Pipeline:
 
     def __init__(
         self,
-        settings: Settings,
+        current: CurrentSettings,
         *,
         ledger: Ledger,
         webhook: Webhook,
@@ -60,7 +60,7 @@ class Pipeline:
         clock: Clock,
         jitter: Callable[[], float],
     ) -> None:
-        self._settings = settings
+        self._current = current
         self._ledger = ledger
         self._webhook = webhook
         self._dispositions = dispositions
@@ -72,7 +72,7 @@ class Pipeline:
         self._clock = clock
         self._jitter = jitter
         self._turns = Turns()
-        self._posts = asyncio.Semaphore(settings.delivery.concurrency)
+        self._posts = asyncio.Semaphore(current.settings.delivery.concurrency)
         self._last_rank = 0
         self._warned_strategies: set[str] = set()
 
@@ -116,7 +116,7 @@ class Pipeline:
 
     async def give_up(self, delivery: Delivery, slot: Slot) -> None:
         """A message whose handling failed unexpectedly `delivery.crashes_max` times: nobody can deliver it."""
-        detail = f"handling it failed unexpectedly {self._settings.delivery.crashes_max} times, see the log"
+        detail = f"handling it failed unexpectedly {self._current.settings.delivery.crashes_max} times, see the log"
         order = self._read(delivery)
         if isinstance(order, Unreadable):
             await self._refuse(delivery, order, slot)
@@ -169,7 +169,7 @@ class Pipeline:
             await self._dispositions.ack(delivery)
 
     def _read(self, delivery: Delivery) -> Order | Unreadable:
-        order = read(delivery.message, self._settings, self._clock.now_ms())
+        order = read(delivery.message, self._current.settings, self._clock.now_ms())
         if isinstance(order, Order):
             age_s = (order.received_ms - order.creation.age_ms) / 1000
             self._metrics.receipt_age_seconds.observe(age_s)
@@ -227,9 +227,7 @@ class Pipeline:
         judging.add_done_callback(_seen)
         return judging
 
-    async def _judge(
-        self, delivery: Delivery, place: Place, turn: Turn, recalling: asyncio.Task[Known] | None
-    ) -> None:
+    async def _judge(self, delivery: Delivery, place: Place, turn: Turn, recalling: asyncio.Task[Known] | None) -> None:
         """Tell the turn once the exit would be POSTed now, if only it had the turn and the lane were open."""
         while turn.ahead_of(place):
             known = await (recalling or self._ledger.recall(place.order, _epoch(delivery)))
@@ -241,6 +239,13 @@ class Pipeline:
             if not isinstance(decision, Wait):
                 return
             await self._clock.sleep_until(decision.until_ms)
+
+    def _is_as_of_now(self, order: Order) -> bool:
+        return order.settings is self._current.settings
+
+    def _as_of_now(self, order: Order, message: Message) -> Order:
+        """The order by the settings that hold now: it may have waited since it was read."""
+        return order if self._is_as_of_now(order) else renewed(order, message, self._current.settings)
 
     def _if_open(self, known: Known) -> rules.Before:
         """What would be done with it if it had its turn and its lane were open."""
@@ -260,10 +265,10 @@ class Pipeline:
     def _superseding(self, order: Order, turn: Turn, place: Place) -> Place | None:
         """The first exit behind it that ends its waiting, if it has to wait: one that would still be POSTed now."""
         for other in turn.exits_behind(place):
-            known = other.known
-            if known is None or not rules.is_superseded_by(order, known.order):
+            if other.known is None:
                 continue
-            if isinstance(self._if_open(known), Deliver):
+            known = replace(other.known, order=self._as_of_now(other.known.order, other.message))
+            if rules.is_superseded_by(order, known.order) and isinstance(self._if_open(known), Deliver):
                 return other
         return None
 
@@ -294,7 +299,9 @@ class Pipeline:
             known = replace(known, order=known.order.fallen_due(self._clock.now_ms())) if order.is_due else known
         untold: tuple[Outcome, ...] = ()
         while not slot.withdrawn:
+            order = self._as_of_now(order, delivery.message)
             known = known or await self._ledger.recall(order, _epoch(delivery))
+            known = replace(known, order=self._as_of_now(known.order, delivery.message))
             order = replace(order, recorded=known.order.recorded)
             untold = untold or known.maybe_untold
             decision = self._decide(known, turn, place)
@@ -324,8 +331,8 @@ class Pipeline:
         Returns what has ended with it; None where it is not settled.
         """
         async with self._posts:
-            if self._clock.now_ms() > known.order.expires_ms:
-                return None  # the rules are asked again, and see that it has expired
+            if self._clock.now_ms() > known.order.expires_ms or not self._is_as_of_now(known.order):
+                return None  # the rules are asked again: it has expired, or the settings have changed
             with slot.busy():
                 known, after = await self._attempt(delivery, known, turn)
                 place.has_superseded = False  # from here on it backs off as any other
@@ -361,7 +368,7 @@ class Pipeline:
             turn.succeeded()
             return 0.0
         turn.failures += 1
-        delivery = self._settings.delivery
+        delivery = self._current.settings.delivery
         wait_s = backoff_s(
             turn.failures, base_s=delivery.backoff_base_s, max_s=delivery.backoff_max_s, fraction=self._jitter()
         )

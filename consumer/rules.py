@@ -87,6 +87,8 @@ def before(
         return known
     if _waited_undated(order, history):
         return DeadLetter("expired", "nobody dated it, and it waited while no consumer was active for too long")
+    if order.why_invalid is not None:
+        return _invalid_by_now(order.why_invalid, history)
     if order.due_ms is not None and not order.is_due:
         return Park(order.due_ms)
     start_ms = max(now_ms, lane_opens_ms, history.next_attempt_ms)
@@ -109,6 +111,13 @@ def is_superseded_by(order: Order, later: Order) -> bool:
     if order.is_exit or order.connector != later.connector or not supersedes(later):
         return False
     return later.intent.kind == "cancelAll" or order.intent.action == _OPENS_OF[later.intent.action]
+
+
+def _invalid_by_now(why: str, history: History) -> DeadLetter:
+    """The settings have changed while it waited; whether it was taken before counts for more."""
+    if history.in_doubt:
+        return DeadLetter("outcome-unknown", _doubt(history))
+    return DeadLetter("invalid", f"the settings have changed while it waited: {why}")
 
 
 def _over(order: Order, history: History, start_ms: int, now_ms: int) -> DeadLetter | None:
@@ -250,7 +259,9 @@ def _doubt(history: History) -> str:
 
 
 def _superseded(history: History, by: str) -> str:
-    tried = f"the last of {history.attempts} attempts: {history.why or _NEVER_ENDED}" if history.attempts else "not tried"
+    tried = (
+        f"the last of {history.attempts} attempts: {history.why or _NEVER_ENDED}" if history.attempts else "not tried"
+    )
     return f"its waiting for the next attempt was ended by a {by} that came after it; {tried}"
 
 
