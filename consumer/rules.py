@@ -85,10 +85,9 @@ def before(
     known = _known_already(order, history, now_ms)
     if known is not None:
         return known
-    if _waited_undated(order, history):
-        return DeadLetter("expired", "nobody dated it, and it waited while no consumer was active for too long")
-    if order.why_invalid is not None:
-        return _invalid_by_now(order.why_invalid, history)
+    unfit = _unfit(order, history)
+    if unfit is not None:
+        return unfit
     if order.due_ms is not None and not order.is_due:
         return Park(order.due_ms)
     start_ms = max(now_ms, lane_opens_ms, history.next_attempt_ms)
@@ -113,11 +112,15 @@ def is_superseded_by(order: Order, later: Order) -> bool:
     return later.intent.kind == "cancelAll" or order.intent.action == _OPENS_OF[later.intent.action]
 
 
-def _invalid_by_now(why: str, history: History) -> DeadLetter:
-    """The settings have changed while it waited; whether it was taken before counts for more."""
-    if history.in_doubt:
+def _unfit(order: Order, history: History) -> DeadLetter | None:
+    """Why it must not be POSTed at any time, although it is a valid intent and nothing is known against it."""
+    if _waited_undated(order, history):
+        return DeadLetter("expired", "nobody dated it, and it waited while no consumer was active for too long")
+    if order.why_invalid is None:
+        return None
+    if history.in_doubt:  # whether it was taken before counts for more
         return DeadLetter("outcome-unknown", _doubt(history))
-    return DeadLetter("invalid", f"the settings have changed while it waited: {why}")
+    return DeadLetter("invalid", f"the settings have changed while it waited: {order.why_invalid}")
 
 
 def _over(order: Order, history: History, start_ms: int, now_ms: int) -> DeadLetter | None:
@@ -259,9 +262,9 @@ def _doubt(history: History) -> str:
 
 
 def _superseded(history: History, by: str) -> str:
-    tried = (
-        f"the last of {history.attempts} attempts: {history.why or _NEVER_ENDED}" if history.attempts else "not tried"
-    )
+    tried = "not tried yet"
+    if history.attempts:
+        tried = f"the last of {history.attempts} attempts: {history.why or _NEVER_ENDED}"
     return f"its waiting for the next attempt was ended by a {by} that came after it; {tried}"
 
 

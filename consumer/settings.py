@@ -445,7 +445,7 @@ def settings_file(path: Path | None = None) -> Path | None:
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(_text_of(path).replace("\r\n", "\n"))
+        return tomllib.loads(_text_of(path))
     except OSError as error:
         raise SettingsError(f"the settings file {path} can't be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
