@@ -82,6 +82,10 @@ class Order:
     recorded: bool = False
     # When it was replayed, and its delay, if it had one, was over.
     replayed_ms: int | None = None
+    # What it was read by; others may hold by the time it is POSTed, see `renewed`.
+    settings: Settings | None = field(default=None, compare=False, repr=False)
+    # What makes it invalid by the settings that hold now, although it was not when it was read.
+    why_invalid: str | None = None
 
     @property
     def connector(self) -> str:
@@ -195,6 +199,25 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
         nobody_since_ms=message.nobody_since_ms,
         park_rank=_whole(headers.get(names.PARK_RANK)),
         recorded=message.handled_before,
+        settings=settings,
+    )
+
+
+def renewed(order: Order, message: Message, settings: Settings) -> Order:
+    """The same order, with everything that comes from settings as it is by these; its identity, age and place stay.
+
+    What only the settings allowed (no token of its own, an extra field) may make it invalid now.
+    """
+    fresh = read(message, settings, order.received_ms)
+    if isinstance(fresh, Unreadable):
+        return replace(order, settings=settings, why_invalid=fresh.detail)
+    return replace(
+        order,
+        settings=settings,
+        why_invalid=None,
+        intent=fresh.intent,
+        policy=fresh.policy,
+        is_exit=fresh.is_exit,
     )
 
 

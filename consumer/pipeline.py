@@ -27,13 +27,13 @@ from consumer.due import DueTimes
 from consumer.history import Attempt, History
 from consumer.ledger import CLAIM_MS_MAX, Conflict, Epoch, Fenced, Known, Ledger
 from consumer.ledger.schedule import Pending
-from consumer.order import Order, Unreadable, read
+from consumer.order import Message, Order, Unreadable, read, renewed
+from consumer.reload import CurrentSettings
 from consumer.rules import DeadLetter, Deliver, Disposition, Done, Drop, Park, Retry, Wait
-from consumer.settings import Settings
 from consumer.slots import Slot
 from consumer.telemetry import Metrics
 from consumer.telling import Teller
-from consumer.turns import Turn, Turns
+from consumer.turns import Place, Turn, Turns
 from consumer.webhook import Webhook
 from signalq import names
 from signalq.envelope import id_of_its_own, republish_properties
@@ -51,7 +51,7 @@ class Pipeline:
 
     def __init__(
         self,
-        settings: Settings,
+        current: CurrentSettings,
         *,
         ledger: Ledger,
         webhook: Webhook,
@@ -60,7 +60,7 @@ class Pipeline:
         clock: Clock,
         jitter: Callable[[], float],
     ) -> None:
-        self._settings = settings
+        self._current = current
         self._ledger = ledger
         self._webhook = webhook
         self._dispositions = dispositions
@@ -72,7 +72,7 @@ class Pipeline:
         self._clock = clock
         self._jitter = jitter
         self._turns = Turns()
-        self._posts = asyncio.Semaphore(settings.delivery.concurrency)
+        self._posts = asyncio.Semaphore(current.settings.delivery.concurrency)
         self._last_rank = 0
         self._warned_strategies: set[str] = set()
 
@@ -84,20 +84,24 @@ class Pipeline:
             return
         order = self._ranked(order)
         recalling: asyncio.Task[Known] | None = None
+        judging: asyncio.Task[None] | None = None
         try:
             if self._is_about_due(order):
                 recalling = self._begin_to_recall(delivery, order)
                 order = await self._at_its_time(order)
-            async with self._turn(order) as turn:
-                ended = await self._deliver(delivery, order, recalling, turn, slot)
+            place = Place(order, delivery.message)
+            judging = self._begin_to_judge(delivery, place, recalling)
+            async with self._turn(order, place) as turn:
+                ended = await self._deliver(delivery, order, recalling, turn, place, slot)
             if ended is not None:
                 # Since the ledger knows, nothing has been waited for: nobody can have come between.
                 await self._let_go(delivery, ended, slot)
         except Fenced:
             delivery.session.lose("another consumer has become the active one")
         finally:
-            if recalling is not None:
-                recalling.cancel()
+            for task in (recalling, judging):
+                if task is not None:
+                    task.cancel()
             self._ledger.release(order)
 
     async def told(self) -> None:
@@ -112,7 +116,7 @@ class Pipeline:
 
     async def give_up(self, delivery: Delivery, slot: Slot) -> None:
         """A message whose handling failed unexpectedly `delivery.crashes_max` times: nobody can deliver it."""
-        detail = f"handling it failed unexpectedly {self._settings.delivery.crashes_max} times, see the log"
+        detail = f"handling it failed unexpectedly {self._current.settings.delivery.crashes_max} times, see the log"
         order = self._read(delivery)
         if isinstance(order, Unreadable):
             await self._refuse(delivery, order, slot)
@@ -165,7 +169,7 @@ class Pipeline:
             await self._dispositions.ack(delivery)
 
     def _read(self, delivery: Delivery) -> Order | Unreadable:
-        order = read(delivery.message, self._settings, self._clock.now_ms())
+        order = read(delivery.message, self._current.settings, self._clock.now_ms())
         if isinstance(order, Order):
             age_s = (order.received_ms - order.creation.age_ms) / 1000
             self._metrics.receipt_age_seconds.observe(age_s)
@@ -189,12 +193,12 @@ class Pipeline:
         return replace(order, park_rank=self._last_rank)
 
     @asynccontextmanager
-    async def _turn(self, order: Order) -> AsyncIterator[Turn]:
+    async def _turn(self, order: Order, place: Place) -> AsyncIterator[Turn]:
         """The connector's turn; what is not due yet waits for none and holds up none."""
         if not order.is_due:
             yield Turn()
             return
-        async with self._turns.take(order.connector) as turn:
+        async with self._turns.take(order.connector, place) as turn:
             yield turn
 
     def _is_about_due(self, order: Order) -> bool:
@@ -205,8 +209,68 @@ class Pipeline:
     def _begin_to_recall(self, delivery: Delivery, order: Order) -> asyncio.Task[Known]:
         """Look it up while it waits for its moment: when that comes, only the claim is left to do."""
         recalling = asyncio.create_task(self._ledger.recall(order, _epoch(delivery)), name="recall")
-        recalling.add_done_callback(lambda task: task.cancelled() or task.exception())  # seen, if nobody asks any more
+        recalling.add_done_callback(_seen)
         return recalling
+
+    def _begin_to_judge(
+        self, delivery: Delivery, place: Place, recalling: asyncio.Task[Known] | None
+    ) -> asyncio.Task[None] | None:
+        """An exit that would end the waiting of opens, and comes when others are ahead of it, is looked up beside: it
+        takes its place at once. Where one ahead has its identity, only its turn can tell what it is.
+        """
+        order, turn = place.order, self._turns.find(place.order.connector)
+        if turn is None or not order.is_due or not rules.supersedes(order):
+            return None
+        if turn.is_empty or turn.has(place.identity):
+            return None
+        judging = asyncio.create_task(self._judge(delivery, place, turn, recalling), name="judge")
+        judging.add_done_callback(_seen)
+        return judging
+
+    async def _judge(self, delivery: Delivery, place: Place, turn: Turn, recalling: asyncio.Task[Known] | None) -> None:
+        """Tell the turn once the exit would be POSTed now, if only it had the turn and the lane were open."""
+        while turn.ahead_of(place):
+            known = await (recalling or self._ledger.recall(place.order, _epoch(delivery)))
+            recalling = None
+            known = replace(known, order=known.order.fallen_due(place.order.received_ms))
+            decision = self._if_open(known)
+            if isinstance(decision, Deliver):
+                turn.judged(place, known)
+            if not isinstance(decision, Wait):
+                return
+            await self._clock.sleep_until(decision.until_ms)
+
+    def _is_as_of_now(self, order: Order) -> bool:
+        return order.settings is self._current.settings
+
+    def _as_of_now(self, order: Order, message: Message) -> Order:
+        """The order by the settings that hold now: it may have waited since it was read."""
+        return order if self._is_as_of_now(order) else renewed(order, message, self._current.settings)
+
+    def _if_open(self, known: Known) -> rules.Before:
+        """What would be done with it if it had its turn and its lane were open."""
+        return rules.before(known.order, known.history, 0, self._clock.now_ms())
+
+    def _decide(self, known: Known, turn: Turn, place: Place) -> rules.Before:
+        """Ask the rules. An exit behind that ends the waiting of this one goes at once, when its turn comes."""
+        by = self._superseding(known.order, turn, place)
+        kind = by.order.intent.kind if by is not None else None
+        opens_ms = 0 if place.has_superseded else turn.opens_ms
+        decision = rules.before(known.order, known.history, opens_ms, self._clock.now_ms(), superseded_by=kind)
+        if by is not None and isinstance(decision, DeadLetter) and decision.reason == "superseded":
+            by.has_superseded = True
+            by.wake()
+        return decision
+
+    def _superseding(self, order: Order, turn: Turn, place: Place) -> Place | None:
+        """The first exit behind it that ends its waiting, if it has to wait: one that would still be POSTed now."""
+        for other in turn.exits_behind(place):
+            if other.known is None:
+                continue
+            known = replace(other.known, order=self._as_of_now(other.known.order, other.message))
+            if rules.is_superseded_by(order, known.order) and isinstance(self._if_open(known), Deliver):
+                return other
+        return None
 
     async def _at_its_time(self, order: Order) -> Order:
         """Wait without a turn. It takes its place in the lane at its due time, however long the look-up takes."""
@@ -214,31 +278,39 @@ class Pipeline:
         return order.fallen_due(self._clock.now_ms()) if is_time else order
 
     async def _deliver(
-        self, delivery: Delivery, order: Order, recalling: asyncio.Task[Known] | None, turn: Turn, slot: Slot
+        self,
+        delivery: Delivery,
+        order: Order,
+        recalling: asyncio.Task[Known] | None,
+        turn: Turn,
+        place: Place,
+        slot: Slot,
     ) -> Sequence[Outcome] | None:
         """Ask the rules and do as they say, until the message is settled: what has ended with it, None where it is no
         longer ours.
         """
-        known: Known | None = None
-        if order.is_first_delivery:
+        known = place.known
+        if known is None and order.is_first_delivery:
             # Most likely unknown: the claim's own insert finds out, and spares a look-up.
             known = Known(order, History(order.intent_id, order.digest))
-        elif recalling is not None:
+        elif known is None and recalling is not None:
             known = await recalling
             # The ledger's due time counts, whatever the message says: what is not due by that is parked again.
             known = replace(known, order=known.order.fallen_due(self._clock.now_ms())) if order.is_due else known
         untold: tuple[Outcome, ...] = ()
         while not slot.withdrawn:
+            order = self._as_of_now(order, delivery.message)
             known = known or await self._ledger.recall(order, _epoch(delivery))
+            known = replace(known, order=self._as_of_now(known.order, delivery.message))
             order = replace(order, recorded=known.order.recorded)
             untold = untold or known.maybe_untold
-            decision = rules.before(known.order, known.history, turn.opens_ms, self._clock.now_ms())
+            decision = self._decide(known, turn, place)
             try:
                 match decision:
                     case Wait(until_ms):
-                        await self._clock.sleep_until(until_ms)
+                        await place.sleep(self._clock.sleep_until(until_ms))
                     case Deliver():
-                        ended = await self._attempt_in_time(delivery, known, turn, slot)
+                        ended = await self._attempt_in_time(delivery, known, turn, place, slot)
                         if ended is not None:
                             return *untold, *ended
                     case disposition:
@@ -252,17 +324,18 @@ class Pipeline:
         return None
 
     async def _attempt_in_time(
-        self, delivery: Delivery, known: Known, turn: Turn, slot: Slot
+        self, delivery: Delivery, known: Known, turn: Turn, place: Place, slot: Slot
     ) -> Sequence[Outcome] | None:
         """One attempt, once one of the `delivery.concurrency` places is free, and what follows from it.
 
         Returns what has ended with it; None where it is not settled.
         """
         async with self._posts:
-            if self._clock.now_ms() > known.order.expires_ms:
-                return None  # the rules are asked again, and see that it has expired
+            if self._clock.now_ms() > known.order.expires_ms or not self._is_as_of_now(known.order):
+                return None  # the rules are asked again: it has expired, or the settings have changed
             with slot.busy():
                 known, after = await self._attempt(delivery, known, turn)
+                place.has_superseded = False  # from here on it backs off as any other
                 return None if isinstance(after, Retry) else await self._settle(delivery, known, after)
 
     async def _attempt(self, delivery: Delivery, known: Known, turn: Turn) -> tuple[Known, rules.After]:
@@ -295,7 +368,7 @@ class Pipeline:
             turn.succeeded()
             return 0.0
         turn.failures += 1
-        delivery = self._settings.delivery
+        delivery = self._current.settings.delivery
         wait_s = backoff_s(
             turn.failures, base_s=delivery.backoff_base_s, max_s=delivery.backoff_max_s, fraction=self._jitter()
         )
@@ -412,6 +485,12 @@ class Pipeline:
     def _log_settled(self, order: Order | Unreadable, status: str, reason: str = "") -> None:
         self._metrics.intents.labels(self._metrics.connector_label(order.connector), status, reason).inc()
         log.info("intent.settled", **_facts(order), status=status, reason=reason or None)
+
+
+def _seen(task: asyncio.Task[Any]) -> None:
+    """Of a task that nobody may ask any more: how it failed is told by what asks the same itself."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _epoch(delivery: Delivery) -> Epoch:

@@ -65,30 +65,62 @@ class Retry:
 
 
 _NEVER_ENDED = NEVER_CONCLUDED.why
+# What a close of all is about; a close of the other side says nothing of it, and spot knows no such close.
+_OPENS_OF = {"closeLong": "openLong", "closeShort": "openShort"}
 
 Before = Deliver | Wait | Park | DeadLetter | Drop
 After = Done | Retry | DeadLetter
 Disposition = Done | Park | DeadLetter | Drop
 
 
-def before(order: Order, history: History, lane_opens_ms: int, now_ms: int) -> Before:
+def before(
+    order: Order, history: History, lane_opens_ms: int, now_ms: int, *, superseded_by: str | None = None
+) -> Before:
     """What to do with an intent whose turn it is (or which is not due yet).
 
     `lane_opens_ms` is when the lane's backoff ends: the next intent doesn't start from zero against a webhook that
-    is down.
+    is down. `superseded_by` is the kind of an exit behind it that ends its waiting for that, or for its own backoff,
+    and no other waiting.
     """
     known = _known_already(order, history, now_ms)
     if known is not None:
         return known
-    if _waited_undated(order, history):
-        return DeadLetter("expired", "nobody dated it, and it waited while no consumer was active for too long")
+    unfit = _unfit(order, history)
+    if unfit is not None:
+        return unfit
     if order.due_ms is not None and not order.is_due:
         return Park(order.due_ms)
     start_ms = max(now_ms, lane_opens_ms, history.next_attempt_ms)
     over = _over(order, history, start_ms, now_ms)
     if over is not None:
         return over
+    backs_off = max(lane_opens_ms, history.next_attempt_ms) > now_ms
+    if backs_off and superseded_by is not None:
+        return DeadLetter("superseded", _superseded(history, superseded_by))
     return Wait(start_ms) if start_ms > now_ms else Deliver()
+
+
+def supersedes(order: Order) -> bool:
+    """Whether it is an exit that ends the waiting of opens: everything that they would open is to be closed."""
+    return order.intent.kind == "cancelAll" or _closes_all(order)
+
+
+def is_superseded_by(order: Order, later: Order) -> bool:
+    """Whether a later order of its connector ends the waiting of this one: an open, of the side that is closed."""
+    if order.is_exit or order.connector != later.connector or not supersedes(later):
+        return False
+    return later.intent.kind == "cancelAll" or order.intent.action == _OPENS_OF[later.intent.action]
+
+
+def _unfit(order: Order, history: History) -> DeadLetter | None:
+    """Why it must not be POSTed at any time, although it is a valid intent and nothing is known against it."""
+    if _waited_undated(order, history):
+        return DeadLetter("expired", "nobody dated it, and it waited while no consumer was active for too long")
+    if order.why_invalid is None:
+        return None
+    if history.in_doubt:  # whether it was taken before counts for more
+        return DeadLetter("outcome-unknown", _doubt(history))
+    return DeadLetter("invalid", f"the settings have changed while it waited: {order.why_invalid}")
 
 
 def _over(order: Order, history: History, start_ms: int, now_ms: int) -> DeadLetter | None:
@@ -227,6 +259,13 @@ def _doubt(history: History) -> str:
         at = datetime.fromtimestamp(history.first_post_ms / 1000, tz=UTC)
         sent = f"first sent at {at.isoformat(timespec='milliseconds')}; "
     return f"{sent}whether the webhook took it can't be known: {history.why or _NEVER_ENDED}"
+
+
+def _superseded(history: History, by: str) -> str:
+    tried = "not tried yet"
+    if history.attempts:
+        tried = f"the last of {history.attempts} attempts: {history.why or _NEVER_ENDED}"
+    return f"its waiting for the next attempt was ended by a {by} that came after it; {tried}"
 
 
 def _expired(order: Order, now_ms: int, start_ms: int) -> str:

@@ -20,6 +20,7 @@ from consumer.delays import backoff_s
 from consumer.health import OpsServer
 from consumer.ledger import Ledger
 from consumer.pipeline import DUE_WINDOW, Pipeline
+from consumer.reload import Reloader
 from consumer.settings import Settings
 from consumer.slots import Slot, Slots
 from consumer.telemetry import Metrics
@@ -48,6 +49,7 @@ class Service:
         ledger: Ledger,
         metrics: Metrics,
         jitter: Callable[[], float],
+        reloader: Reloader | None = None,
     ) -> None:
         names = Names(settings.broker.prefix)
         self._settings = settings
@@ -55,6 +57,7 @@ class Service:
         self._dispositions = dispositions
         self._pipeline = pipeline
         self._ledger = ledger
+        self._reloader = reloader
         self._slots = Slots()
         self._stop = asyncio.Event()
         self._cut_off = asyncio.Event()
@@ -71,9 +74,13 @@ class Service:
         """Serve until SIGTERM or SIGINT, then drain. Raises what ended it otherwise: SettingsError, BrokerError."""
         with self._signals():
             ops_port = await self._ops.start()
+            reloading = asyncio.create_task(self._reloader.run(), name="reload") if self._reloader else None
             try:
                 await self._serve(ops_port)
             finally:
+                if reloading is not None:
+                    reloading.cancel()
+                    await asyncio.gather(reloading, return_exceptions=True)
                 await self._ops.stop()
 
     async def _serve(self, ops_port: int) -> None:
@@ -199,8 +206,10 @@ class Service:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGTERM or SIGINT drains; a second one cuts off."""
+        """SIGTERM or SIGINT drains; a second one cuts off. SIGHUP has the settings read again."""
         loop = asyncio.get_running_loop()
+        if self._reloader is not None:
+            loop.add_signal_handler(signal.SIGHUP, self._reloader.ask)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop)
         try:
@@ -208,6 +217,9 @@ class Service:
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
+            if self._reloader is not None:
+                loop.remove_signal_handler(signal.SIGHUP)
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it must not end what is closing
 
     def _asked_to_stop(self) -> None:
         if self._stop.is_set():

@@ -31,6 +31,7 @@ from consumer.ledger.memory import MemoryLedger
 from consumer.order import Message, Order, Unreadable, read
 from consumer.outcomes import Event
 from consumer.pipeline import Pipeline
+from consumer.reload import CurrentSettings
 from consumer.settings import Settings
 from consumer.slots import Slot
 from consumer.telemetry import Metrics
@@ -167,7 +168,7 @@ class World:
         self.session = Session(cast("AbstractChannel", None))
         self.tags = 0
         self.pipeline = Pipeline(
-            SETTINGS,
+            CurrentSettings(SETTINGS),
             ledger=self.ledger,
             webhook=cast("Webhook", self.webhook),
             dispositions=cast("Dispositions", self.dispositions),
