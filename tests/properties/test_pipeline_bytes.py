@@ -94,7 +94,7 @@ class FakeWebhook:
     script: deque[Attempt] = field(default_factory=deque)
     posted: list[tuple[str, bytes, Attempt]] = field(default_factory=list)
 
-    async def post(self, order: Order) -> Attempt:
+    async def post(self, order: Order, _may_begin: object = None) -> Attempt:
         claim = (await self.ledger.recall(order, await self.ledger.open_lane("a stranger's"))).history
         assert (claim.status, claim.in_doubt) == ("sending", True), "the claim is known before the first byte"
         await asyncio.sleep(0)
