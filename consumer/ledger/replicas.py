@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from consumer.ledger import CLAIM_MS_MAX
-from consumer.ledger.schema import replicas
+from consumer.ledger.schema import lanes, replicas
 
 # Who gave no sign of life for so long is forgotten: it ended without saying so.
 FORGET_MS = 3_600_000
@@ -75,3 +75,9 @@ def known(connection: Connection, now_ms: int) -> list[Replica]:
         Replica(row.owner, row.name, row.started_ms, now_ms - row.alive_ms, row.switch_seen, json.loads(row.unacked))
         for row in rows
     ]
+
+
+def owners(connection: Connection) -> dict[str, str]:
+    """By lane: who has become its active consumer last, whether that one lives or not."""
+    rows = connection.execute(select(lanes.c.lane, lanes.c.owner).where(lanes.c.epoch > 0))
+    return {row.lane: row.owner for row in rows}

@@ -546,7 +546,7 @@ async def test_what_is_overdue_only_by_the_ledgers_time_goes_through_the_ladder_
     on_the_wire: list[str] = []
     post = world.webhook.post
 
-    async def one_at_a_time(order: Order) -> Attempt:
+    async def one_at_a_time(order: Order, _may_begin: object = None) -> Attempt:
         on_the_wire.append(order.intent_id)
         assert len(on_the_wire) == 1, "within a connector, one POST at a time"
         for _ in range(5):
