@@ -203,6 +203,11 @@ class Lane:
         self._activation: asyncio.Task[None] | None = None
         self._draining = False
 
+    @property
+    def unacked(self) -> int:
+        """How many messages of the present session are here, unacknowledged."""
+        return 0 if self._session is None or self._session.lost.is_set() else self._session.unacked
+
     async def run(self) -> None:
         """Consume, and after each loss consume again with backoff.
 

@@ -25,12 +25,13 @@ from consumer.clock import Clock
 from consumer.delays import LANE_LEAD_MS, backoff_s, park_seconds
 from consumer.due import DueTimes
 from consumer.history import Attempt, History
-from consumer.ledger import CLAIM_MS_MAX, Conflict, Epoch, Fenced, Known, Ledger
+from consumer.ledger import CLAIM_MS_MAX, Conflict, Epoch, Fenced, Known, Ledger, SwitchedOff
 from consumer.ledger.schedule import Pending
 from consumer.order import Message, Order, Unreadable, read, renewed
 from consumer.reload import CurrentSettings
-from consumer.rules import DeadLetter, Deliver, Disposition, Done, Drop, Park, Retry, Wait
+from consumer.rules import DeadLetter, Deliver, Disposition, Done, Drop, Hold, Park, Retry, Wait
 from consumer.slots import Slot
+from consumer.switch import State
 from consumer.telemetry import Metrics
 from consumer.telling import Teller
 from consumer.turns import Place, Turn, Turns
@@ -251,12 +252,14 @@ class Pipeline:
         """What would be done with it if it had its turn and its lane were open."""
         return rules.before(known.order, known.history, 0, self._clock.now_ms())
 
-    def _decide(self, known: Known, turn: Turn, place: Place) -> rules.Before:
+    def _decide(self, known: Known, turn: Turn, place: Place, switched: State) -> rules.Before:
         """Ask the rules. An exit behind that ends the waiting of this one goes at once, when its turn comes."""
         by = self._superseding(known.order, turn, place)
         kind = by.order.intent.kind if by is not None else None
         opens_ms = 0 if place.has_superseded else turn.opens_ms
-        decision = rules.before(known.order, known.history, opens_ms, self._clock.now_ms(), superseded_by=kind)
+        decision = rules.before(
+            known.order, known.history, opens_ms, self._clock.now_ms(), superseded_by=kind, switched=switched
+        )
         if by is not None and isinstance(decision, DeadLetter) and decision.reason == "superseded":
             by.has_superseded = True
             by.wake()
@@ -289,24 +292,23 @@ class Pipeline:
         """Ask the rules and do as they say, until the message is settled: what has ended with it, None where it is no
         longer ours.
         """
-        known = place.known
-        if known is None and order.is_first_delivery:
-            # Most likely unknown: the claim's own insert finds out, and spares a look-up.
-            known = Known(order, History(order.intent_id, order.digest))
-        elif known is None and recalling is not None:
-            known = await recalling
-            # The ledger's due time counts, whatever the message says: what is not due by that is parked again.
-            known = replace(known, order=known.order.fallen_due(self._clock.now_ms())) if order.is_due else known
+        known = place.known or await self._known_so_far(order, recalling)
         untold: tuple[Outcome, ...] = ()
+        switched: State = "open"
         while not slot.withdrawn:
             order = self._as_of_now(order, delivery.message)
             known = known or await self._ledger.recall(order, _epoch(delivery))
             known = replace(known, order=self._as_of_now(known.order, delivery.message))
             order = replace(order, recorded=known.order.recorded)
             untold = untold or known.maybe_untold
-            decision = self._decide(known, turn, place)
+            decision = self._decide(known, turn, place, switched)
+            # Only a claim says what the switch forbids: nothing that was heard of it before is good for a dead letter.
+            switched = "open"
             try:
                 match decision:
+                    case Hold(until_ms):
+                        switched = await self._held(known.order, until_ms)
+                        continue
                     case Wait(until_ms):
                         await place.sleep(self._clock.sleep_until(until_ms))
                     case Deliver():
@@ -318,10 +320,28 @@ class Pipeline:
                             return *untold, *await self._settle(delivery, known, disposition)
             except Fenced:
                 raise
+            except SwitchedOff as off:
+                switched = off.state
             except Conflict:
                 log.debug("ledger.moved_on", **_facts(known.order))
             known = None
         return None
+
+    async def _known_so_far(self, order: Order, recalling: asyncio.Task[Known] | None) -> Known | None:
+        """What is known without asking anew; None where the ledger has to be asked."""
+        if order.is_first_delivery:
+            # Most likely unknown: the claim's own insert finds out, and spares a look-up.
+            return Known(order, History(order.intent_id, order.digest))
+        if recalling is None:
+            return None
+        known = await recalling
+        # The ledger's due time counts, whatever the message says: what is not due by that is parked again.
+        return replace(known, order=known.order.fallen_due(self._clock.now_ms())) if order.is_due else known
+
+    async def _held(self, order: Order, until_ms: int) -> State:
+        """Wait while it is paused; what the ledger was last heard to say spares asking it until it is resumed."""
+        await self._clock.sleep_until(until_ms)
+        return "paused" if self._ledger.switched(order.connector) == "paused" else "open"
 
     async def _attempt_in_time(
         self, delivery: Delivery, known: Known, turn: Turn, place: Place, slot: Slot
@@ -346,11 +366,11 @@ class Pipeline:
         self._observe_start(order, known.history)
         self._log_canceled(order, known.canceled)
         self._teller.tell_beside(known.canceled)
-        now_ms = self._clock.now_ms()
-        if now_ms - (known.began_ms or now_ms) > CLAIM_MS_MAX or rules.too_late(order, before, now_ms):
+        if self._is_too_old(known.began_ms) or rules.too_late(order, before, self._clock.now_ms()):
             attempt = Attempt("not taken", sent=False, why="its claim took too long")
         else:
-            attempt = await self._webhook.post(order)
+            claimed = known
+            attempt = await self._webhook.post(order, lambda: self._may_begin(delivery, claimed, before))
         concluded = known.history.concluded(attempt, was_in_doubt=before.in_doubt)
         wait_s = self._note_answer(turn, attempt)
         after = rules.after(order, concluded, attempt, wait_s, self._clock.now_ms())
@@ -361,6 +381,22 @@ class Pipeline:
         known = await self._ledger.save(order, concluded, attempt=attempt)
         self._log_attempt(order, concluded, attempt, after)
         return known, after
+
+    async def _may_begin(self, delivery: Delivery, claimed: Known, before: History) -> bool:
+        """The last look, with a connection in hand and nothing sent: getting one may have taken long (DNS, TLS), and
+        what the claim has read of the lane and the switch holds for CLAIM_MS_MAX. `before` is how it stood before it.
+        """
+        began_ms = claimed.began_ms
+        if self._is_too_old(began_ms):
+            try:
+                began_ms = await self._ledger.confirm(claimed.order, claimed.history, _epoch(delivery))
+            except Conflict:
+                return False
+        return not self._is_too_old(began_ms) and not rules.too_late(claimed.order, before, self._clock.now_ms())
+
+    def _is_too_old(self, began_ms: int) -> bool:
+        """Whether what a transaction has read that began then does not count any more; 0 where nobody knows when."""
+        return began_ms > 0 and self._clock.now_ms() - began_ms > CLAIM_MS_MAX
 
     def _note_answer(self, turn: Turn, attempt: Attempt) -> float:
         """Keep the lane's backoff; return how long it waits at least, in seconds."""

@@ -1,6 +1,6 @@
 """What to do with an intent: pure, told the time, no effects. Read pipeline.py first; this is what it asks.
 
-before a POST   -> Deliver | Wait | Park | DeadLetter | Drop
+before a POST   -> Deliver | Wait | Hold | Park | DeadLetter | Drop
 after a POST    -> Done | Retry | DeadLetter
 """
 
@@ -12,6 +12,10 @@ from decimal import Decimal
 
 from consumer.history import NEVER_CONCLUDED, Attempt, History, Reason
 from consumer.order import Order
+from consumer.switch import State
+
+# What is held by the switch looks at it again so often.
+HOLD_MS = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,13 @@ class Deliver:
 @dataclass(frozen=True, slots=True)
 class Wait:
     """Keep the lane's turn and ask again at `until_ms`."""
+
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Paused: keep the lane's turn, and look at the switch again at `until_ms`."""
 
     until_ms: int
 
@@ -68,19 +79,25 @@ _NEVER_ENDED = NEVER_CONCLUDED.why
 # What a close of all is about; a close of the other side says nothing of it, and spot knows no such close.
 _OPENS_OF = {"closeLong": "openLong", "closeShort": "openShort"}
 
-Before = Deliver | Wait | Park | DeadLetter | Drop
+Before = Deliver | Wait | Hold | Park | DeadLetter | Drop
 After = Done | Retry | DeadLetter
 Disposition = Done | Park | DeadLetter | Drop
 
 
 def before(
-    order: Order, history: History, lane_opens_ms: int, now_ms: int, *, superseded_by: str | None = None
+    order: Order,
+    history: History,
+    lane_opens_ms: int,
+    now_ms: int,
+    *,
+    superseded_by: str | None = None,
+    switched: State = "open",
 ) -> Before:
     """What to do with an intent whose turn it is (or which is not due yet).
 
     `lane_opens_ms` is when the lane's backoff ends: the next intent doesn't start from zero against a webhook that
     is down. `superseded_by` is the kind of an exit behind it that ends its waiting for that, or for its own backoff,
-    and no other waiting.
+    and no other waiting. `switched` is what the switch said when its claim was refused, open where nobody has asked.
     """
     known = _known_already(order, history, now_ms)
     if known is not None:
@@ -97,7 +114,16 @@ def before(
     backs_off = max(lane_opens_ms, history.next_attempt_ms) > now_ms
     if backs_off and superseded_by is not None:
         return DeadLetter("superseded", _superseded(history, superseded_by))
-    return Wait(start_ms) if start_ms > now_ms else Deliver()
+    return Wait(start_ms) if start_ms > now_ms else _switched(order, history, switched, now_ms)
+
+
+def _switched(order: Order, history: History, state: State, now_ms: int) -> Deliver | Hold | DeadLetter:
+    """What the switch makes of an intent that would be POSTed now. Its age runs on while it is held."""
+    if state == "paused":
+        return Hold(min(now_ms + HOLD_MS, order.expires_ms + 1))
+    if state == "close-only" and not order.is_exit:
+        return DeadLetter("forbidden", _closed_to_opens(history))
+    return Deliver()
 
 
 def supersedes(order: Order) -> bool:
@@ -266,6 +292,11 @@ def _superseded(history: History, by: str) -> str:
     if history.attempts:
         tried = f"the last of {history.attempts} attempts: {history.why or _NEVER_ENDED}"
     return f"its waiting for the next attempt was ended by a {by} that came after it; {tried}"
+
+
+def _closed_to_opens(history: History) -> str:
+    detail = "its connector is switched to close-only: exits go, opens don't"
+    return f"{detail}; an earlier POST of it may have been taken" if history.in_doubt else detail
 
 
 def _expired(order: Order, now_ms: int, start_ms: int) -> str:

@@ -23,6 +23,7 @@ from consumer.pipeline import DUE_WINDOW, Pipeline
 from consumer.reload import Reloader
 from consumer.settings import Settings
 from consumer.slots import Slot, Slots
+from consumer.switch_report import SwitchReport
 from consumer.telemetry import Metrics
 from signalq.names import Names
 from signalq.version import __version__
@@ -66,6 +67,8 @@ class Service:
             self._lane(names.orders, pipeline.handle, settings.delivery.shared_window, jitter, ledger),
             self._lane(names.due, pipeline.handle_due, DUE_WINDOW, jitter, ledger),
         ]
+        ledger.count_unacked(lambda: {lane.queue: lane.unacked for lane in self._lanes})
+        ledger.watch_switch(SwitchReport(metrics))
         metrics.in_flight.set_function(lambda: len(self._slots))
         metrics.scheduled.set_function(lambda: self._ledger.scheduled)
         metrics.broker_connected.set_function(lambda: float(all(lane.consuming.is_set() for lane in self._lanes)))

@@ -95,6 +95,7 @@ class Metrics:
 
     def __init__(self, configured_connectors: Collection[str]) -> None:
         self.registry = CollectorRegistry()
+        self.configured_connectors = frozenset(configured_connectors)
         self._labels = set(configured_connectors)
         self._labels_max = len(self._labels) + CONNECTOR_LABELS_MAX
         self.intents = self._make(
@@ -122,6 +123,9 @@ class Metrics:
             Histogram, "signalq_ledger_commit_seconds", "One commit of the ledger", buckets=LATENCY_BUCKETS_S
         )
         self.scheduled = self._make(Gauge, "signalq_scheduled", "Delayed intents that wait, as the ledger counts them")
+        self.lane_paused = self._make(
+            Gauge, "signalq_lane_paused", "1 while the switch says paused; * is the one for all", ["connector"]
+        )
         self.in_flight = self._make(Gauge, "signalq_in_flight", "Intents in the consumer")
         self.broker_connected = self._make(Gauge, "signalq_broker_connected", "1 while consuming or standing by")
 

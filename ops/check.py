@@ -19,6 +19,7 @@ from consumer.ledger.producers import Careless, careless
 from consumer.ledger.visit import LedgerVisit, read_mark
 from consumer.settings import CONFIG_ENV, ENV_PREFIX, Settings
 from ops.escaping import escaped
+from ops.lanes import read_switch
 from ops.render import plural
 from signalq.amqp.connection import connect, masked
 from signalq.amqp.ledger_mark import LedgerMark, held_mark
@@ -65,6 +66,7 @@ async def findings(settings: Settings, config: Path | None) -> AsyncIterator[Fin
     ledger = await _ledger(settings, held)
     yield ledger
     if ledger.state == "ok":
+        yield await _switch(settings)
         yield await _producers(settings)
     for url, connectors in _webhooks(settings).items():
         yield await _webhook(url, connectors, settings.webhook.connect_timeout_s)
@@ -158,6 +160,20 @@ async def _ledger(settings: Settings, held: LedgerMark | None) -> Finding:
 
 
 _USE_THE_FORMER = "set ledger.url to the one that they belong to; only if it is lost, `signalq topology adopt-ledger`"
+
+
+async def _switch(settings: Settings) -> Finding:
+    """What does not go out because a person said so."""
+    try:
+        switch = await read_switch(settings)
+    except SignalQError as error:
+        return Finding("switch", "wrong", str(error), "look at the ledger")
+    if not switch.states:
+        return Finding("switch", "ok", "every connector is open")
+    named = [f"{escaped(name) or 'all connectors'} {state}" for name, state in sorted(switch.states.items())]
+    more = f", and {len(named) - NAMED_MAX} more" if len(named) > NAMED_MAX else ""
+    found = ", ".join(named[:NAMED_MAX]) + more
+    return Finding("switch", "note", found, "`signalq lanes resume` lets them go on, when they should")
 
 
 async def _producers(settings: Settings) -> Finding:

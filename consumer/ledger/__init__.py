@@ -7,12 +7,14 @@ tests, and the durable one (SQLite or PostgreSQL).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from consumer.history import Attempt, History
 from consumer.ledger.schedule import Pending
 from consumer.order import Order
+from consumer.switch import Change, State, Switch
 from signalq.outcome import Outcome
 
 # A claim whose transaction began longer ago than this is not POSTed: the process may have been frozen meanwhile (a
@@ -47,7 +49,7 @@ class Known:
     history: History
     canceled: tuple[Pending, ...] = ()
     maybe_untold: tuple[Outcome, ...] = ()
-    began_ms: int = 0
+    began_ms: int = field(default=0, compare=False)
 
 
 class Conflict(Exception):
@@ -56,6 +58,18 @@ class Conflict(Exception):
 
 class Fenced(Conflict):
     """Another consumer has become the active one of this lane: what this one holds is no longer its business."""
+
+
+class SwitchedOff(Conflict):
+    """The switch lets no POST of this order begin: its claim is not saved. `state` is what holds for its connector."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        self.state = state
+
+
+# Called with how the switch stands, and with its latest changes since the last call.
+SwitchWatcher = Callable[[Switch, Sequence[Change]], None]
 
 
 class Ledger(Protocol):
@@ -103,8 +117,30 @@ class Ledger(Protocol):
 
         With an epoch (a claim) also only if that is still the lane's. The claim of a `cancel` or `cancelAll` cancels
         what is pending. `attempt` is the one whose end is saved with it, for the intent's timeline. It waits while the
-        ledger can't be written. Raises Conflict or Fenced.
+        ledger can't be written. Raises Conflict, Fenced, or for a claim SwitchedOff.
         """
+        ...
+
+    async def confirm(self, order: Order, claim: History, epoch: Epoch) -> int:
+        """Look again whether a claim that was saved still lets its POST begin: nobody has taken the lane or gone on
+        with the intent, and the switch lets it pass.
+
+        Returns when, on this machine's clock, the transaction began that says so. Raises as `save` of a claim does.
+        """
+        ...
+
+    def switched(self, connector: str) -> State:
+        """What the switch said for this connector when it was last read, about a sign of life ago; a claim reads it
+        anew.
+        """
+        ...
+
+    def watch_switch(self, watcher: SwitchWatcher) -> None:
+        """Have it told of the switch with the next sign of life, and with each one that finds it changed."""
+        ...
+
+    def count_unacked(self, unacked: Callable[[], Mapping[str, int]]) -> None:
+        """Have it told with each sign of life how many messages this consumer holds, by queue."""
         ...
 
     def release(self, order: Order) -> None:

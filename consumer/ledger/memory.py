@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Self
 
 from consumer.history import Attempt, History
-from consumer.ledger import Conflict, Epoch, Fenced, Known
+from consumer.ledger import Conflict, Epoch, Fenced, Known, SwitchWatcher
 from consumer.ledger.schedule import PENDING_STATUSES, Pending
 from consumer.order import Order
+from consumer.switch import State
 
 Key = tuple[str, str]
 
@@ -124,6 +125,26 @@ class MemoryLedger:
                     other.creation.age_ms,
                     order.received_ms,
                 )
+
+    async def confirm(self, order: Order, claim: History, epoch: Epoch) -> int:
+        """See Ledger; it can't tell when."""
+        if self._epochs.get(epoch.lane) != epoch.number:
+            raise Fenced
+        known = self._open.get((order.strategy, order.intent_id))
+        if known is None or known[0].version != claim.version:
+            raise Conflict
+        return 0
+
+    def switched(self, connector: str) -> State:
+        """See Ledger; it has no switch."""
+        del connector
+        return "open"
+
+    def watch_switch(self, watcher: SwitchWatcher) -> None:
+        """See Ledger; there is nothing to watch."""
+
+    def count_unacked(self, unacked: Callable[[], Mapping[str, int]]) -> None:
+        """See Ledger; nobody else could read it."""
 
     def release(self, order: Order) -> None:
         """See Ledger."""

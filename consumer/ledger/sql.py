@@ -14,7 +14,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import count, islice
@@ -27,11 +27,25 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from consumer.delays import backoff_s
 from consumer.history import Attempt, History
-from consumer.ledger import CLAIM_MS_MAX, Conflict, Epoch, Fenced, Known, replicas, schedule, statements, steps
+from consumer.ledger import (
+    CLAIM_MS_MAX,
+    Conflict,
+    Epoch,
+    Fenced,
+    Known,
+    SwitchedOff,
+    SwitchWatcher,
+    replicas,
+    schedule,
+    statements,
+    steps,
+    switches,
+)
 from consumer.ledger.database import clock_ms, database_at, is_hopeless, machine_ms
 from consumer.ledger.migrate import migrate
 from consumer.ledger.schedule import Pending
 from consumer.order import Order
+from consumer.switch import Change, State, Switch, stops
 
 # A claim is somebody else's business for so long after the last sign of life of who made it.
 LEASE_MS = CLAIM_MS_MAX + 500
@@ -40,6 +54,8 @@ ALIVE_PERIOD_S = 0.4
 # Lanes that are noted as looked after with each sign of life; more take turns.
 ALIVE_LANES_MAX = 100
 COUNT_EVERY_BEATS = 12
+# So many changes of the switch are told one by one where several were made since the last sign of life.
+SWITCH_CHANGES_MAX = 20
 PRUNE_PERIOD_S = 60.0
 PRUNE_ROWS_MAX = 500
 BATCH_MAX = 500
@@ -57,12 +73,16 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Transaction:
-    """What the works of one transaction share: the connection, the ledger's clock, and the epochs looked up."""
+    """What the works of one transaction share: the connection, the ledger's clock, and the epochs and the switch as
+    it has looked them up. `switch_before` is how the switch stood when an earlier one looked.
+    """
 
     connection: Connection
     now_ms: int
     # On this machine's clock, before anything was read.
     began_ms: int
+    switch_before: Switch = field(default_factory=Switch)
+    switch_read: Switch | None = None
     epochs: dict[str, int | None] = field(default_factory=dict)
     steps: list[steps.Step] = field(default_factory=list)
 
@@ -71,6 +91,17 @@ class Transaction:
         if epoch.lane not in self.epochs:
             self.epochs[epoch.lane] = statements.current_epoch(self.connection, epoch.lane)
         return self.epochs[epoch.lane] == epoch.number
+
+    def switch(self) -> Switch:
+        """How the switch stands: looked up once a transaction, and never before it began."""
+        if self.switch_read is None:
+            self.switch_read = switches.read(self.connection, self.switch_before)
+        return self.switch_read
+
+    def switched_off(self, order: Order) -> SwitchedOff | None:
+        """The answer to the claim of an order that the switch does not let pass."""
+        state = self.switch().state_of(order.connector)
+        return SwitchedOff(state) if stops(state, is_exit=order.is_exit) else None
 
     def note(self, order: Order, history: History, attempt: Attempt | None) -> None:
         """Have the step that a save makes written with it: all those of one transaction together, at its end."""
@@ -102,6 +133,10 @@ class SqlLedger:
         self._holds = Holds()
         self._replica = f"{socket.gethostname()}:{os.getpid()}"
         self._unacked: Callable[[], Mapping[str, int]] = dict
+        # As the last transaction that looked found it; as the one before the last sign of life was told.
+        self._switch = Switch()
+        self._switch_told: Switch | None = None
+        self._switch_watcher: SwitchWatcher = lambda _switch, _changes: None
         self._lanes: dict[str, None] = {}
         # The intents that messages in our hands may have claimed, by the messages' receipts.
         self._claims: dict[str, Order] = {}
@@ -189,32 +224,60 @@ class SqlLedger:
 
         saved_ms = began_ms = 0
 
-        def work(now: Transaction) -> tuple[Pending, ...] | type[Conflict]:
+        def work(now: Transaction) -> tuple[Pending, ...] | Conflict:
             nonlocal saved_ms, began_ms
             saved_ms, began_ms = now.now_ms, now.began_ms
             if epoch is not None and not now.is_current(epoch):
-                return Fenced
+                return Fenced()
+            if is_claim and (refused := now.switched_off(order)) is not None:
+                return refused
             if not statements.save(now.connection, now.now_ms, order, history, self._owner, LEASE_MS):
-                return Conflict
+                return Conflict()
             now.note(order, history, attempt)
             if not cancels:
                 return ()
             now.write_steps()  # in the order in which it happened
             return tuple(schedule.cancel_by(now.connection, now.now_ms, order))
 
-        cancels = history.status == "sending" and order.intent.kind in {"cancel", "cancelAll"}
+        is_claim = history.status == "sending"
+        cancels = is_claim and order.intent.kind in {"cancel", "cancelAll"}
 
         if epoch is not None:
             self._holds.hold(order, epoch)
-        if history.status == "sending":
+        if is_claim:
             self._claims[order.receipt] = order
         answer = await self._ask(work, in_hurry=history.status != "scheduled")
         if not isinstance(answer, tuple):
             raise answer
-        if history.status != "sending":
+        if not is_claim:
             self._claims.pop(order.receipt, None)
         saved = replace(history, version=history.version + 1, updated_ms=saved_ms)
         return Known(order, saved, answer, began_ms=began_ms)
+
+    async def confirm(self, order: Order, claim: History, epoch: Epoch) -> int:
+        """See Ledger."""
+
+        def work(now: Transaction) -> int | Conflict:
+            if not now.is_current(epoch):
+                return Fenced()
+            row = statements.row_of(now.connection, order.strategy, order.intent_id)
+            if row is None or row.version != claim.version or row.owner != self._owner:
+                return Conflict()
+            return now.switched_off(order) or now.began_ms
+
+        answer = await self._ask(work)
+        if isinstance(answer, Conflict):
+            raise answer
+        return answer
+
+    def switched(self, connector: str) -> State:
+        """See Ledger."""
+        return self._switch.state_of(connector)
+
+    def watch_switch(self, watcher: SwitchWatcher) -> None:
+        """See Ledger."""
+        self._switch_watcher = watcher
+        self._switch_told = None
 
     async def _ask(self, work: Callable[[Transaction], T], *, in_hurry: bool = True) -> T:
         return await self._enqueue(work, in_hurry=in_hurry)
@@ -265,9 +328,10 @@ class SqlLedger:
 
         def run_all(connection: Connection) -> list[Any]:
             began_ms = machine_ms()
-            now = Transaction(connection, clock_ms(connection), began_ms)
+            now = Transaction(connection, clock_ms(connection), began_ms, self._switch)
             answers = [work(now) for work in works]
             now.write_steps()
+            self._switch = now.switch_read or self._switch
             return answers
 
         failures = 0
@@ -299,14 +363,25 @@ class SqlLedger:
 
     async def _keep_alive(self) -> None:
         for beat in count():
-            await self._ask(self._note_alive)
+            self._tell_of_switch(*await self._ask(self._note_alive))
             if beat % COUNT_EVERY_BEATS == 0:
                 self.scheduled = await self._ask(lambda now: schedule.count(now.connection))
             await asyncio.sleep(ALIVE_PERIOD_S)
 
-    def _note_alive(self, now: Transaction) -> None:
+    def _note_alive(self, now: Transaction) -> tuple[Switch, Sequence[Change]]:
+        """It says by which version of the switch we act: the one that this very transaction has read."""
         statements.keep_alive(now.connection, now.now_ms, self._some_lanes(), self._owner, LEASE_MS)
-        replicas.note_alive(now.connection, now.now_ms, self._owner, self._replica, 0, self._unacked())
+        switch, told = now.switch(), self._switch_told
+        replicas.note_alive(now.connection, now.now_ms, self._owner, self._replica, switch.version, self._unacked())
+        if told is None or told.version == switch.version:
+            return switch, ()
+        return switch, switches.changes_since(now.connection, told.version, SWITCH_CHANGES_MAX)
+
+    def _tell_of_switch(self, switch: Switch, changes: Sequence[Change]) -> None:
+        """To whoever watches, once the sign of life is committed, and where there is something to tell."""
+        if self._switch_told is None or self._switch_told.version != switch.version:
+            self._switch_watcher(switch, changes)
+        self._switch_told = switch
 
     def _some_lanes(self) -> list[str]:
         """Up to ALIVE_LANES_MAX of the lanes that are looked after, in turn."""

@@ -19,7 +19,7 @@ from consumer.ledger.database import database_at
 from consumer.ledger.schema import metadata
 from consumer.ledger.sql import SqlLedger, Transaction
 from consumer.order import Order
-from consumer.webhook import Timeouts, Webhook
+from consumer.webhook import MayBegin, Timeouts, Webhook
 from signalq.errors import Unconfirmed
 from tests.support.model_scenario import (
     AFTER_A_COMMIT,
@@ -201,11 +201,11 @@ class ModelWebhook(Webhook):
         self._world = world
         self._process = process
 
-    async def post(self, order: Order) -> Attempt:
+    async def post(self, order: Order, may_begin: MayBegin | None = None) -> Attempt:
         await self._process.gate(f"POST of {_named(order)}: about to begin", BEFORE_A_POST)
         post = self._world.begins(order, self._process)
         self._post = post
-        attempt = await super().post(order)
+        attempt = await super().post(order, may_begin)
         post.ended_ms, post.certainty = self._world.now_ms(), attempt.certainty
         await self._process.gate(f"POST of {_named(order)}: {attempt.certainty}")
         return attempt
