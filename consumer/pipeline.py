@@ -25,9 +25,10 @@ from consumer.clock import Clock
 from consumer.delays import LANE_LEAD_MS, backoff_s, park_seconds
 from consumer.due import DueTimes
 from consumer.history import Attempt, History
-from consumer.ledger import CLAIM_MS_MAX, Conflict, Epoch, Fenced, Known, Ledger
+from consumer.ledger import CLAIM_MS_MAX, Conflict, Epoch, Fenced, Known, Ledger, RateExceeded
 from consumer.ledger.schedule import Pending
 from consumer.order import Order, Unreadable, read
+from consumer.pacing import Paces
 from consumer.rules import DeadLetter, Deliver, Disposition, Done, Drop, Park, Retry, Wait
 from consumer.settings import Settings
 from consumer.slots import Slot
@@ -72,6 +73,7 @@ class Pipeline:
         self._clock = clock
         self._jitter = jitter
         self._turns = Turns()
+        self._paces = Paces(lambda: asyncio.get_running_loop().time())
         self._posts = asyncio.Semaphore(settings.delivery.concurrency)
         self._last_rank = 0
         self._warned_strategies: set[str] = set()
@@ -131,8 +133,9 @@ class Pipeline:
     async def _refuse(self, delivery: Delivery, unreadable: Unreadable, slot: Slot) -> None:
         """What is no intent has no history either: its letter is all that is known of it."""
         with slot.busy():
-            await self._publish_letter(delivery, unreadable, DeadLetter("invalid", unreadable.detail), None)
-        self._log_settled(unreadable, "dead", "invalid")
+            letter = DeadLetter(unreadable.reason, unreadable.detail)
+            await self._publish_letter(delivery, unreadable, letter, None)
+        self._log_settled(unreadable, "dead", unreadable.reason)
         await self._let_go(delivery, (outcomes.unreadable(unreadable, self._clock.now_ms()),), slot)
 
     async def _let_go(self, delivery: Delivery, ended: Sequence[Outcome], slot: Slot) -> None:
@@ -228,11 +231,14 @@ class Pipeline:
             # The ledger's due time counts, whatever the message says: what is not due by that is parked again.
             known = replace(known, order=known.order.fallen_due(self._clock.now_ms())) if order.is_due else known
         untold: tuple[Outcome, ...] = ()
+        over_rate: str | None = None
         while not slot.withdrawn:
             known = known or await self._ledger.recall(order, _epoch(delivery))
             order = replace(order, recorded=known.order.recorded)
             untold = untold or known.maybe_untold
-            decision = rules.before(known.order, known.history, turn.opens_ms, self._clock.now_ms())
+            now_ms = self._clock.now_ms()
+            opens_ms = max(turn.opens_ms, now_ms + self._paces.wait_ms(order.connector, order.policy.rate_per_s))
+            decision = rules.before(known.order, known.history, opens_ms, now_ms, over_rate=over_rate)
             try:
                 match decision:
                     case Wait(until_ms):
@@ -246,6 +252,8 @@ class Pipeline:
                             return *untold, *await self._settle(delivery, known, disposition)
             except Fenced:
                 raise
+            except RateExceeded as full:
+                over_rate = full.rate.exceeded.detail
             except Conflict:
                 log.debug("ledger.moved_on", **_facts(known.order))
             known = None
@@ -259,24 +267,34 @@ class Pipeline:
         Returns what has ended with it; None where it is not settled.
         """
         async with self._posts:
-            if self._clock.now_ms() > known.order.expires_ms:
-                return None  # the rules are asked again, and see that it has expired
+            if self._clock.now_ms() > known.order.expires_ms or self._must_wait(known.order):
+                return None  # the rules are asked again, and see that it has expired, or has to wait
             with slot.busy():
                 known, after = await self._attempt(delivery, known, turn)
                 return None if isinstance(after, Retry) else await self._settle(delivery, known, after)
+
+    def _must_wait(self, order: Order) -> bool:
+        """Whether another POST of its connector came first meanwhile; else the next place in its pace is its own."""
+        if self._paces.wait_ms(order.connector, order.policy.rate_per_s) > 0:
+            return True
+        self._paces.take(order.connector, order.policy.rate_per_s)
+        return False
 
     async def _attempt(self, delivery: Delivery, known: Known, turn: Turn) -> tuple[Known, rules.After]:
         """Claim, POST, record: the claim is known before the first byte goes out, the outcome before anything else."""
         order, before = known.order, known.history
         claim = known.history.claimed(self._clock.now_ms())
-        known = await self._ledger.save(order, claim, _epoch(delivery), attempt=before.unconcluded)
+        rates = () if before.attempts else order.rates()
+        known = await self._ledger.save(order, claim, _epoch(delivery), attempt=before.unconcluded, rates=rates)
         self._observe_start(order, known.history)
+        self._report_limits(known)
         self._log_canceled(order, known.canceled)
         self._teller.tell_beside(known.canceled)
         now_ms = self._clock.now_ms()
         if now_ms - (known.began_ms or now_ms) > CLAIM_MS_MAX or rules.too_late(order, before, now_ms):
             attempt = Attempt("not taken", sent=False, why="its claim took too long")
         else:
+            self._paces.take(order.connector, order.policy.rate_per_s)  # its claim took a while
             attempt = await self._webhook.post(order)
         concluded = known.history.concluded(attempt, was_in_doubt=before.in_doubt)
         wait_s = self._note_answer(turn, attempt)
@@ -388,6 +406,15 @@ class Pipeline:
         self._metrics.end_to_end_seconds.observe(late_s)
         if order.due_ms is not None:
             self._metrics.delay_error_seconds.observe(late_s)
+
+    def _report_limits(self, claimed: Known) -> None:
+        """Tell of the limits that are only reported, at the first POST of what is over them."""
+        order = claimed.order
+        if claimed.history.attempts > 1:
+            return
+        for one in (*order.exceeded(enforced=False), *(rate.exceeded for rate in claimed.over_rates)):
+            self._metrics.limits_exceeded.labels(self._metrics.connector_label(order.connector), one.limit).inc()
+            log.warning("limit.exceeded", **_facts(order), limit=one.limit, scope=one.scope, detail=one.detail)
 
     def _log_attempt(self, order: Order, history: History, attempt: Attempt, after: rules.After) -> None:
         label = self._metrics.connector_label(order.connector)

@@ -71,13 +71,13 @@ After = Done | Retry | DeadLetter
 Disposition = Done | Park | DeadLetter | Drop
 
 
-def before(order: Order, history: History, lane_opens_ms: int, now_ms: int) -> Before:
+def before(order: Order, history: History, lane_opens_ms: int, now_ms: int, *, over_rate: str | None = None) -> Before:
     """What to do with an intent whose turn it is (or which is not due yet).
 
-    `lane_opens_ms` is when the lane's backoff ends: the next intent doesn't start from zero against a webhook that
-    is down.
+    `lane_opens_ms` is when the lane's backoff, or its pace, lets it: the next intent doesn't start from zero against
+    a webhook that is down. `over_rate` says which rate the ledger found no place in, when this was asked before.
     """
-    known = _known_already(order, history, now_ms)
+    known = _known_already(order, history, now_ms) or _barred(order, history)
     if known is not None:
         return known
     if _waited_undated(order, history):
@@ -88,7 +88,23 @@ def before(order: Order, history: History, lane_opens_ms: int, now_ms: int) -> B
     over = _over(order, history, start_ms, now_ms)
     if over is not None:
         return over
+    if over_rate is not None and not history.attempts:
+        return DeadLetter("forbidden", over_rate)
     return Wait(start_ms) if start_ms > now_ms else Deliver()
+
+
+def _barred(order: Order, history: History) -> DeadLetter | None:
+    """Why it may not be POSTed by the settings that hold now: by rights, or by limits other than the rate.
+
+    Whatever may have been taken is in doubt first of all: a person has to say so before it is sent again.
+    """
+    unauthorized = order.why_unauthorized()
+    why = unauthorized or "; ".join(one.detail for one in order.exceeded(enforced=True))
+    if not why:
+        return None
+    if history.in_doubt:
+        return DeadLetter("outcome-unknown", f"{_doubt(history)}; it is not repeated: {why}")
+    return DeadLetter("unauthorized" if unauthorized else "forbidden", why)
 
 
 def _over(order: Order, history: History, start_ms: int, now_ms: int) -> DeadLetter | None:

@@ -431,12 +431,18 @@ async def test_an_order_without_an_id_that_fails_unforeseen_after_its_post_is_no
         failures = 1
 
         async def save(
-            self, order: Order, history: History, epoch: Epoch | None = None, *, attempt: Attempt | None = None
+            self,
+            order: Order,
+            history: History,
+            epoch: Epoch | None = None,
+            *,
+            attempt: Attempt | None = None,
+            rates: Sequence[Rate] = (),
         ) -> Known:
             if history.status == "delivered" and self.failures:
                 self.failures -= 1
                 raise RuntimeError("disk on fire")
-            return await super().save(order, history, epoch, attempt=attempt)
+            return await super().save(order, history, epoch, attempt=attempt, rates=rates)
 
     world = World(ledger=Unwilling())
     await world.connect()

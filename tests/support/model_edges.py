@@ -162,10 +162,16 @@ class ToldLedger(SqlLedger):
         return known
 
     async def save(
-        self, order: Order, history: History, epoch: Epoch | None = None, *, attempt: Attempt | None = None
+        self,
+        order: Order,
+        history: History,
+        epoch: Epoch | None = None,
+        *,
+        attempt: Attempt | None = None,
+        rates: Sequence[Rate] = (),
     ) -> Known:
         self._about = f"save of {_named(order)} {history.status} on v{history.version}", order, history
-        return await super().save(order, history, epoch, attempt=attempt)
+        return await super().save(order, history, epoch, attempt=attempt, rates=rates)
 
     async def _ask(self, work: Callable[[Transaction], T], *, in_hurry: bool = True) -> T:
         (label, order, history), self._about = self._about, ("", None, None)
