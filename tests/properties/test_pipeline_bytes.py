@@ -10,7 +10,7 @@ import asyncio
 import json
 import uuid
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -28,6 +28,7 @@ from consumer.due import DueTimes
 from consumer.history import Attempt, History
 from consumer.ledger import Epoch, Known
 from consumer.ledger.memory import MemoryLedger
+from consumer.limits import Rate
 from consumer.order import Message, Order, Unreadable, read
 from consumer.outcomes import Event
 from consumer.pipeline import Pipeline

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +18,7 @@ from consumer.ledger import Epoch, Known
 from consumer.ledger.database import database_at
 from consumer.ledger.schema import metadata
 from consumer.ledger.sql import SqlLedger, Transaction
+from consumer.limits import Rate
 from consumer.order import Order
 from consumer.webhook import Timeouts, Webhook
 from signalq.errors import Unconfirmed
