@@ -25,9 +25,10 @@ from consumer.clock import Clock
 from consumer.delays import LANE_LEAD_MS, backoff_s, park_seconds
 from consumer.due import DueTimes
 from consumer.history import Attempt, History
-from consumer.ledger import CLAIM_MS_MAX, Conflict, Epoch, Fenced, Known, Ledger, SwitchedOff
+from consumer.ledger import CLAIM_MS_MAX, Conflict, Epoch, Fenced, Known, Ledger, RateExceeded, SwitchedOff
 from consumer.ledger.schedule import Pending
 from consumer.order import Message, Order, Unreadable, read, renewed
+from consumer.pacing import Paces
 from consumer.reload import CurrentSettings
 from consumer.rules import DeadLetter, Deliver, Disposition, Done, Drop, Hold, Park, Retry, Wait
 from consumer.slots import Slot
@@ -73,6 +74,7 @@ class Pipeline:
         self._clock = clock
         self._jitter = jitter
         self._turns = Turns()
+        self._paces = Paces(lambda: asyncio.get_running_loop().time())
         self._posts = asyncio.Semaphore(current.settings.delivery.concurrency)
         self._last_rank = 0
         self._warned_strategies: set[str] = set()
@@ -136,8 +138,9 @@ class Pipeline:
     async def _refuse(self, delivery: Delivery, unreadable: Unreadable, slot: Slot) -> None:
         """What is no intent has no history either: its letter is all that is known of it."""
         with slot.busy():
-            await self._publish_letter(delivery, unreadable, DeadLetter("invalid", unreadable.detail), None)
-        self._log_settled(unreadable, "dead", "invalid")
+            letter = DeadLetter(unreadable.reason, unreadable.detail)
+            await self._publish_letter(delivery, unreadable, letter, None)
+        self._log_settled(unreadable, "dead", unreadable.reason)
         await self._let_go(delivery, (outcomes.unreadable(unreadable, self._clock.now_ms()),), slot)
 
     async def _let_go(self, delivery: Delivery, ended: Sequence[Outcome], slot: Slot) -> None:
@@ -252,13 +255,21 @@ class Pipeline:
         """What would be done with it if it had its turn and its lane were open."""
         return rules.before(known.order, known.history, 0, self._clock.now_ms())
 
-    def _decide(self, known: Known, turn: Turn, place: Place, switched: State) -> rules.Before:
+    def _decide(self, known: Known, turn: Turn, place: Place, switched: State, over_rate: str | None) -> rules.Before:
         """Ask the rules. An exit behind that ends the waiting of this one goes at once, when its turn comes."""
         by = self._superseding(known.order, turn, place)
         kind = by.order.intent.kind if by is not None else None
         opens_ms = 0 if place.has_superseded else turn.opens_ms
+        now_ms = self._clock.now_ms()
         decision = rules.before(
-            known.order, known.history, opens_ms, self._clock.now_ms(), superseded_by=kind, switched=switched
+            known.order,
+            known.history,
+            opens_ms,
+            now_ms,
+            paced_until_ms=now_ms + self._paces.wait_ms(known.order.connector, known.order.policy.rate_per_s),
+            superseded_by=kind,
+            over_rate=over_rate,
+            switched=switched,
         )
         if by is not None and isinstance(decision, DeadLetter) and decision.reason == "superseded":
             by.has_superseded = True
@@ -295,13 +306,14 @@ class Pipeline:
         known = place.known or await self._known_so_far(order, recalling)
         untold: tuple[Outcome, ...] = ()
         switched: State = "open"
+        over_rate: str | None = None
         while not slot.withdrawn:
             order = self._as_of_now(order, delivery.message)
             known = known or await self._ledger.recall(order, _epoch(delivery))
             known = replace(known, order=self._as_of_now(known.order, delivery.message))
             order = replace(order, recorded=known.order.recorded)
             untold = untold or known.maybe_untold
-            decision = self._decide(known, turn, place, switched)
+            decision = self._decide(known, turn, place, switched, over_rate)
             # Only a claim says what the switch forbids: nothing that was heard of it before is good for a dead letter.
             switched = "open"
             try:
@@ -322,6 +334,8 @@ class Pipeline:
                 raise
             except SwitchedOff as off:
                 switched = off.state
+            except RateExceeded as full:
+                over_rate = full.rate.exceeded.detail
             except Conflict:
                 log.debug("ledger.moved_on", **_facts(known.order))
             known = None
@@ -351,24 +365,35 @@ class Pipeline:
         Returns what has ended with it; None where it is not settled.
         """
         async with self._posts:
-            if self._clock.now_ms() > known.order.expires_ms or not self._is_as_of_now(known.order):
-                return None  # the rules are asked again: it has expired, or the settings have changed
+            order = known.order
+            if self._clock.now_ms() > order.expires_ms or not self._is_as_of_now(order) or self._must_wait(order):
+                return None  # the rules are asked again: it has expired, the settings have changed, or it has to wait
             with slot.busy():
                 known, after = await self._attempt(delivery, known, turn)
                 place.has_superseded = False  # from here on it backs off as any other
                 return None if isinstance(after, Retry) else await self._settle(delivery, known, after)
 
+    def _must_wait(self, order: Order) -> bool:
+        """Whether another POST of its connector came first meanwhile; else the next place in its pace is its own."""
+        if self._paces.wait_ms(order.connector, order.policy.rate_per_s) > 0:
+            return True
+        self._paces.take(order.connector, order.policy.rate_per_s)
+        return False
+
     async def _attempt(self, delivery: Delivery, known: Known, turn: Turn) -> tuple[Known, rules.After]:
         """Claim, POST, record: the claim is known before the first byte goes out, the outcome before anything else."""
         order, before = known.order, known.history
         claim = known.history.claimed(self._clock.now_ms())
-        known = await self._ledger.save(order, claim, _epoch(delivery), attempt=before.unconcluded)
+        rates = () if before.attempts else order.rates()
+        known = await self._ledger.save(order, claim, _epoch(delivery), attempt=before.unconcluded, rates=rates)
         self._observe_start(order, known.history)
+        self._report_limits(known)
         self._log_canceled(order, known.canceled)
         self._teller.tell_beside(known.canceled)
         if self._is_too_old(known.began_ms) or rules.too_late(order, before, self._clock.now_ms()):
             attempt = Attempt("not taken", sent=False, why="its claim took too long")
         else:
+            self._paces.take(order.connector, order.policy.rate_per_s)  # its claim took a while
             claimed = known
             attempt = await self._webhook.post(order, lambda: self._may_begin(delivery, claimed, before))
         concluded = known.history.concluded(attempt, was_in_doubt=before.in_doubt)
@@ -497,6 +522,15 @@ class Pipeline:
         self._metrics.end_to_end_seconds.observe(late_s)
         if order.due_ms is not None:
             self._metrics.delay_error_seconds.observe(late_s)
+
+    def _report_limits(self, claimed: Known) -> None:
+        """Tell of the limits that are only reported, at the first POST of what is over them."""
+        order = claimed.order
+        if claimed.history.attempts > 1:
+            return
+        for one in (*order.exceeded(enforced=False), *(rate.exceeded for rate in claimed.over_rates)):
+            self._metrics.limits_exceeded.labels(self._metrics.connector_label(order.connector), one.limit).inc()
+            log.warning("limit.exceeded", **_facts(order), limit=one.limit, scope=one.scope, detail=one.detail)
 
     def _log_attempt(self, order: Order, history: History, attempt: Attempt, after: rules.After) -> None:
         label = self._metrics.connector_label(order.connector)

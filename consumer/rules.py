@@ -90,30 +90,32 @@ def before(
     lane_opens_ms: int,
     now_ms: int,
     *,
+    paced_until_ms: int = 0,
     superseded_by: str | None = None,
+    over_rate: str | None = None,
     switched: State = "open",
 ) -> Before:
     """What to do with an intent whose turn it is (or which is not due yet).
 
     `lane_opens_ms` is when the lane's backoff ends: the next intent doesn't start from zero against a webhook that
-    is down. `superseded_by` is the kind of an exit behind it that ends its waiting for that, or for its own backoff,
-    and no other waiting. `switched` is what the switch said when its claim was refused, open where nobody has asked.
+    is down; `paced_until_ms` is when its pace lets it go on. `superseded_by` is the kind of an exit behind it that ends
+    its waiting for a backoff, and no other waiting. `over_rate` says which rate its claim found no place in, `switched`
+    what the switch said when its claim was refused; open where nobody has asked.
     """
-    known = _known_already(order, history, now_ms)
+    known = _known_already(order, history, now_ms) or _barred(order, history) or _unfit(order, history)
     if known is not None:
         return known
-    unfit = _unfit(order, history)
-    if unfit is not None:
-        return unfit
     if order.due_ms is not None and not order.is_due:
         return Park(order.due_ms)
-    start_ms = max(now_ms, lane_opens_ms, history.next_attempt_ms)
+    start_ms = max(now_ms, lane_opens_ms, paced_until_ms, history.next_attempt_ms)
     over = _over(order, history, start_ms, now_ms)
     if over is not None:
         return over
     backs_off = max(lane_opens_ms, history.next_attempt_ms) > now_ms
     if backs_off and superseded_by is not None:
         return DeadLetter("superseded", _superseded(history, superseded_by))
+    if over_rate is not None and not history.attempts:
+        return DeadLetter("forbidden", over_rate)
     return Wait(start_ms) if start_ms > now_ms else _switched(order, history, switched, now_ms)
 
 
@@ -147,6 +149,20 @@ def _unfit(order: Order, history: History) -> DeadLetter | None:
     if history.in_doubt:  # whether it was taken before counts for more
         return DeadLetter("outcome-unknown", _doubt(history))
     return DeadLetter("invalid", f"the settings have changed while it waited: {order.why_invalid}")
+
+
+def _barred(order: Order, history: History) -> DeadLetter | None:
+    """Why it may not be POSTed by the settings that hold now: by rights, or by limits other than the rate.
+
+    Whatever may have been taken is in doubt first of all: a person has to say so before it is sent again.
+    """
+    unauthorized = order.why_unauthorized()
+    why = unauthorized or "; ".join(one.detail for one in order.exceeded(enforced=True))
+    if not why:
+        return None
+    if history.in_doubt:
+        return DeadLetter("outcome-unknown", f"{_doubt(history)}; it is not repeated: {why}")
+    return DeadLetter("unauthorized" if unauthorized else "forbidden", why)
 
 
 def _over(order: Order, history: History, start_ms: int, now_ms: int) -> DeadLetter | None:

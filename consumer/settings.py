@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from decimal import Decimal
+from functools import cached_property
 from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,6 +45,8 @@ Port = Annotated[int, Field(ge=0, le=65_535)]
 HttpStatus = Annotated[int, Field(ge=300, le=599)]
 Amount = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 Action = Literal["buy", "sell", "openLong", "closeLong", "openShort", "closeShort", "cancel", "cancelAll"]
+# What a label in a message is cut to.
+STRATEGY_CHARACTERS_MAX = 255
 # RabbitMQ opens at most 2,047 channels on a connection, and each lane has one.
 OWN_LANES_MAX = 1_900
 
@@ -396,10 +399,33 @@ class Settings(BaseSettings):
             raise ValueError(
                 f'at most {OWN_LANES_MAX} connectors can have a lane of their own: give some lane = "shared"'
             )
-        users = [strategy.user for strategy in self.strategies.values() if strategy.user is not None]
-        twice = sorted({user for user in users if users.count(user) > 1})
-        if twice:
-            raise ValueError(f"strategies: the user {twice[0]} is given to more than one strategy")
+        self._check_strategies()
+
+    def _check_strategies(self) -> None:
+        """Names that no message could give, users of two strategies, sizes that could hide in an extra field."""
+        users: dict[str, str] = {}
+        for name, strategy in self.strategies.items():
+            if not 1 <= len(name) <= STRATEGY_CHARACTERS_MAX or not name.isprintable() or name == "-":
+                raise ValueError(
+                    f"strategies.{name!r} must be a name of 1 to {STRATEGY_CHARACTERS_MAX} printable characters, "
+                    "and not -, which stands for none"
+                )
+            if strategy.user is not None and users.setdefault(strategy.user, name) != name:
+                raise ValueError(
+                    f"strategies.{users[strategy.user]} and strategies.{name} have the same user: "
+                    "give each strategy a RabbitMQ user of its own"
+                )
+            with_extra = [one for one in strategy.connectors or () if self.connector(one).extra_fields]
+            if strategy.limits_size and with_extra:
+                raise ValueError(
+                    f"strategies.{name} has fixed_max or percent_max, and its connector {with_extra[0]} has "
+                    "extra_fields, which might carry a size: take one of them out"
+                )
+
+    @cached_property
+    def strategy_by_user(self) -> Mapping[str, str]:
+        """The strategies that are known by their user."""
+        return {one.user: name for name, one in self.strategies.items() if one.user is not None}
 
     def own_lanes(self) -> list[str]:
         """The connectors that have a lane of their own."""

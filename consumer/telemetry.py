@@ -104,6 +104,12 @@ class Metrics:
         self.attempts = self._make(
             Counter, "signalq_attempts", "POSTs begun or tried, by certainty", ["connector", "certainty"]
         )
+        self.limits_exceeded = self._make(
+            Counter,
+            "signalq_limits_exceeded",
+            "Intents POSTed although over a limit that is only reported",
+            ["connector", "limit"],
+        )
         self.webhook_seconds = self._make(
             Histogram, "signalq_webhook_seconds", "One POST with its answer", buckets=LATENCY_BUCKETS_S
         )

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from consumer.history import Attempt, History
 from consumer.ledger.schedule import Pending
+from consumer.limits import Rate
 from consumer.order import Order
 from consumer.switch import Change, State, Switch
 from signalq.outcome import Outcome
@@ -41,6 +42,7 @@ class Known:
 
     `began_ms`: when, on this machine's clock, the transaction began that says so; 0 where that does not matter.
     `canceled`: what its claim has canceled with the same stroke, if it is a `cancel` or `cancelAll`.
+    `over_rates`: the rates, only reported, that its claim was over.
     `maybe_untold`: endings of equal intents without a message_id, one of which its message may have stood for; if its
     consumer died between recording and telling, nobody else would tell of it.
     """
@@ -50,6 +52,7 @@ class Known:
     canceled: tuple[Pending, ...] = ()
     maybe_untold: tuple[Outcome, ...] = ()
     began_ms: int = field(default=0, compare=False)
+    over_rates: tuple[Rate, ...] = ()
 
 
 class Conflict(Exception):
@@ -58,6 +61,14 @@ class Conflict(Exception):
 
 class Fenced(Conflict):
     """Another consumer has become the active one of this lane: what this one holds is no longer its business."""
+
+
+class RateExceeded(Conflict):
+    """A claim found no place left in one of its rates: nothing was saved."""
+
+    def __init__(self, rate: Rate) -> None:
+        super().__init__(rate.exceeded.detail)
+        self.rate = rate
 
 
 class SwitchedOff(Conflict):
@@ -111,13 +122,20 @@ class Ledger(Protocol):
         ...
 
     async def save(
-        self, order: Order, history: History, epoch: Epoch | None = None, *, attempt: Attempt | None = None
+        self,
+        order: Order,
+        history: History,
+        epoch: Epoch | None = None,
+        *,
+        attempt: Attempt | None = None,
+        rates: Sequence[Rate] = (),
     ) -> Known:
         """Return once this is durably what is known, with its new version.
 
         With an epoch (a claim) also only if that is still the lane's. The claim of a `cancel` or `cancelAll` cancels
         what is pending. `attempt` is the one whose end is saved with it, for the intent's timeline. It waits while the
-        ledger can't be written. Raises Conflict, Fenced, or for a claim SwitchedOff.
+        ledger can't be written. A claim takes a place in each of `rates`, in the same transaction: over all consumers
+        no more than there are. Raises Conflict, Fenced, or for a claim SwitchedOff or RateExceeded.
         """
         ...
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Self
 
 from consumer.history import Attempt, History
-from consumer.ledger import Conflict, Epoch, Fenced, Known, SwitchWatcher
+from consumer.ledger import Conflict, Epoch, Fenced, Known, RateExceeded, SwitchWatcher
+from consumer.ledger.database import machine_ms
 from consumer.ledger.schedule import PENDING_STATUSES, Pending
-from consumer.order import Order
+from consumer.limits import MINUTE_MS, Rate
+from consumer.order import Found, Order
 from consumer.switch import State
 
 Key = tuple[str, str]
+Met = tuple[str, str | None, bytes]
 
 ENDED_MAX = 100_000
 
@@ -31,8 +34,9 @@ class MemoryLedger:
         self._open: dict[Key, tuple[History, Order]] = {}
         self._ended: OrderedDict[Key, tuple[History, Order]] = OrderedDict()
         # Digests of bodies that were met, for the intents that have no message_id to be known by.
-        self._met: OrderedDict[tuple[str, bytes], int | None] = OrderedDict()
+        self._met: OrderedDict[Met, int | None] = OrderedDict()
         self._epochs: dict[str, int] = {}
+        self._posted: dict[str, deque[int]] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -55,19 +59,26 @@ class MemoryLedger:
 
     async def recall(self, order: Order, epoch: Epoch) -> Known:
         """See Ledger."""
-        key = (order.strategy, order.intent_id)
-        known = self._open.get(key) or self._ended.get(key)
+        order = order.identified(self._look)
+        known = self._find((order.strategy, order.intent_id))
         if known is not None:
             history, first = known
             created = first.creation
             if order.creation.pinned or created != order.creation:
                 created = replace(created, pinned=True)
             return Known(order.known_as(order.intent_id, created, history.replayed_ms), history)
-        met = (order.strategy, order.digest)
+        met = (order.strategy, order.origin_user, order.digest)
         if order.message_id is None and order.redelivered and met in self._met:
             history = History(order.intent_id, order.digest, first_post_ms=self._met[met], maybe_second_delivery=True)
             return Known(order, history)
         return await self._first_receipt(order, epoch)
+
+    def _find(self, key: Key) -> tuple[History, Order] | None:
+        return self._open.get(key) or self._ended.get(key)
+
+    def _look(self, strategy: str, intent_id: str) -> Found | None:
+        known = self._find((strategy, intent_id))
+        return Found(known[0].digest, known[1].origin_user) if known is not None else None
 
     async def _first_receipt(self, order: Order, epoch: Epoch) -> Known:
         history = History(order.intent_id, order.digest)
@@ -77,24 +88,43 @@ class MemoryLedger:
         return replace(known, order=replace(order, recorded=True))
 
     async def save(
-        self, order: Order, history: History, epoch: Epoch | None = None, *, attempt: Attempt | None = None
+        self,
+        order: Order,
+        history: History,
+        epoch: Epoch | None = None,
+        *,
+        attempt: Attempt | None = None,
+        rates: Sequence[Rate] = (),
     ) -> Known:
         """See Ledger; it keeps no timelines."""
         del attempt
         if epoch is not None and self._epochs.get(epoch.lane) != epoch.number:
             raise Fenced
         key = (order.strategy, order.intent_id)
-        known = self._open.get(key) or self._ended.get(key)
+        known = self._find(key)
         if (known[0].version if known else 0) != history.version:
             raise Conflict
+        now_ms = machine_ms()
+        over = [] if not rates else [rate for rate in rates if self._posted_opens(rate, now_ms) >= rate.opens_max]
+        if (enforced := next((rate for rate in over if rate.enforced), None)) is not None:
+            raise RateExceeded(enforced)
+        for rate in rates:
+            self._posted[rate.key].append(now_ms)
         saved = replace(history, version=history.version + 1)
         if order.message_id is None:
-            met = (order.strategy, order.digest)
+            met = (order.strategy, order.origin_user, order.digest)
             self._met[met] = self._met.get(met) or history.first_post_ms
             self._shrink(self._met)
         self._put(key, saved, order)
         cancels = saved.status == "sending" and order.intent.kind in {"cancel", "cancelAll"}
-        return Known(order, saved, tuple(self._cancel_by(order)) if cancels else ())
+        canceled = tuple(self._cancel_by(order)) if cancels else ()
+        return Known(order, saved, canceled, over_rates=tuple(over))
+
+    def _posted_opens(self, rate: Rate, now_ms: int) -> int:
+        posted = self._posted.setdefault(rate.key, deque())
+        while posted and posted[0] <= now_ms - MINUTE_MS:
+            posted.popleft()
+        return len(posted)
 
     def _put(self, key: Key, history: History, order: Order) -> None:
         if history.ended:
@@ -149,8 +179,6 @@ class MemoryLedger:
     def release(self, order: Order) -> None:
         """See Ledger."""
 
-    def _shrink(
-        self, entries: OrderedDict[Key, tuple[History, Order]] | OrderedDict[tuple[str, bytes], int | None]
-    ) -> None:
+    def _shrink(self, entries: OrderedDict[Key, tuple[History, Order]] | OrderedDict[Met, int | None]) -> None:
         while len(entries) > self._ended_max:
             entries.popitem(last=False)

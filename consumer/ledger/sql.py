@@ -33,6 +33,7 @@ from consumer.ledger import (
     Epoch,
     Fenced,
     Known,
+    RateExceeded,
     SwitchedOff,
     SwitchWatcher,
     replicas,
@@ -41,9 +42,11 @@ from consumer.ledger import (
     steps,
     switches,
 )
+from consumer.ledger import rates as rate_table
 from consumer.ledger.database import clock_ms, database_at, is_hopeless, machine_ms
 from consumer.ledger.migrate import migrate
 from consumer.ledger.schedule import Pending
+from consumer.limits import Rate
 from consumer.order import Order
 from consumer.switch import Change, State, Switch, stops
 
@@ -108,6 +111,13 @@ class Transaction:
         if (step := steps.step_of(order, history, attempt)) is not None:
             self.steps.append(step)
 
+    def cancel_by(self, order: Order) -> tuple[Pending, ...]:
+        """What the claim of a `cancel` or `cancelAll` cancels; nothing, for any other."""
+        if order.intent.kind not in {"cancel", "cancelAll"}:
+            return ()
+        self.write_steps()  # in the order in which it happened
+        return tuple(schedule.cancel_by(self.connection, self.now_ms, order))
+
     def write_steps(self) -> None:
         """Write what was noted so far."""
         if self.steps:
@@ -116,6 +126,17 @@ class Transaction:
 
 
 Work = Callable[[Transaction], Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counted:
+    """A work that takes places in rates: its transaction begins with their lock."""
+
+    work: Work
+
+    def __call__(self, now: Transaction) -> Any:
+        return self.work(now)
+
 
 log = structlog.get_logger()
 
@@ -218,41 +239,48 @@ class SqlLedger:
             self._enqueue(lambda now: statements.end_lease(now.connection, claimed, self._owner))
 
     async def save(
-        self, order: Order, history: History, epoch: Epoch | None = None, *, attempt: Attempt | None = None
+        self,
+        order: Order,
+        history: History,
+        epoch: Epoch | None = None,
+        *,
+        attempt: Attempt | None = None,
+        rates: Sequence[Rate] = (),
     ) -> Known:
         """See Ledger."""
 
         saved_ms = began_ms = 0
+        over: list[Rate] = []
 
         def work(now: Transaction) -> tuple[Pending, ...] | Conflict:
-            nonlocal saved_ms, began_ms
+            nonlocal saved_ms, began_ms, over
             saved_ms, began_ms = now.now_ms, now.began_ms
             if epoch is not None and not now.is_current(epoch):
                 return Fenced()
             if is_claim and (refused := now.switched_off(order)) is not None:
                 return refused
+            over = rate_table.over(now.connection, now.now_ms, rates)
+            if full := [rate for rate in over if rate.enforced]:
+                return RateExceeded(full[0])
             if not statements.save(now.connection, now.now_ms, order, history, self._owner, LEASE_MS):
                 return Conflict()
+            rate_table.take(now.connection, now.now_ms, rates)
             now.note(order, history, attempt)
-            if not cancels:
-                return ()
-            now.write_steps()  # in the order in which it happened
-            return tuple(schedule.cancel_by(now.connection, now.now_ms, order))
+            return now.cancel_by(order) if is_claim else ()
 
         is_claim = history.status == "sending"
-        cancels = is_claim and order.intent.kind in {"cancel", "cancelAll"}
 
         if epoch is not None:
             self._holds.hold(order, epoch)
         if is_claim:
             self._claims[order.receipt] = order
-        answer = await self._ask(work, in_hurry=history.status != "scheduled")
+        answer = await self._ask(Counted(work) if rates else work, in_hurry=history.status != "scheduled")
         if not isinstance(answer, tuple):
             raise answer
         if not is_claim:
             self._claims.pop(order.receipt, None)
         saved = replace(history, version=history.version + 1, updated_ms=saved_ms)
-        return Known(order, saved, answer, began_ms=began_ms)
+        return Known(order, saved, answer, began_ms=began_ms, over_rates=tuple(over))
 
     async def confirm(self, order: Order, claim: History, epoch: Epoch) -> int:
         """See Ledger."""
@@ -328,6 +356,8 @@ class SqlLedger:
 
         def run_all(connection: Connection) -> list[Any]:
             began_ms = machine_ms()
+            if any(isinstance(work, Counted) for work in works):
+                rate_table.lock(connection)
             now = Transaction(connection, clock_ms(connection), began_ms, self._switch)
             answers = [work(now) for work in works]
             now.write_steps()
@@ -399,6 +429,7 @@ class SqlLedger:
 
     def _prune_some(self, now: Transaction) -> int:
         replicas.forget_silent(now.connection, now.now_ms)
+        rate_table.forget(now.connection, now.now_ms)
         return statements.prune(now.connection, now.now_ms, self._retention_ms, PRUNE_ROWS_MAX)
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from consumer.history import ENDINGS, History
 from consumer.ledger import Epoch, Known
 from consumer.ledger.schema import intents, lanes, steps
-from consumer.order import Order
+from consumer.order import Found, Order
 from consumer.outcomes import of_row
 from signalq.envelope import Creation
 from signalq.outcome import Outcome
@@ -85,8 +85,16 @@ def recall(
 
     `is_held` says whether another message in this consumer stands for an intent.
     """
-    keys = {"strategy": _storable(order.strategy), "intent_id": _storable(order.intent_id)}
-    row = connection.execute(_by_identity, keys).first()
+    rows: dict[tuple[str, str], Row[Any] | None] = {}
+
+    def look(strategy: str, intent_id: str) -> Found | None:
+        row = rows[strategy, intent_id] = row_of(connection, strategy, intent_id)
+        return Found(bytes(row.digest), row.origin_user) if row is not None else None
+
+    order = order.identified(look)
+    if (order.strategy, order.intent_id) not in rows:
+        look(order.strategy, order.intent_id)
+    row = rows[order.strategy, order.intent_id]
     if row is not None:
         return _known(order, order.intent_id, row, owner, now_ms)
     if order.message_id is None and order.redelivered:
@@ -116,7 +124,7 @@ def _recall_by_bytes(
     again: list[Row[Any]] = []
     since_ms = (epoch.alive_before_ms or 0) - LAST_ACKS_MS
     for row in connection.execute(_by_digest, {"strategy": _storable(order.strategy), "digest": order.digest}):
-        if is_held(row.intent_id):
+        if is_held(row.intent_id) or row.origin_user != _storable(order.origin_user):
             continue
         # A replayed one has a message that carries its id now: it is not among those that are told by their bytes.
         if row.status in SURELY_UNACKED and row.replayed_ms is None:

@@ -10,7 +10,7 @@ import asyncio
 import json
 import uuid
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -28,6 +28,7 @@ from consumer.due import DueTimes
 from consumer.history import Attempt, History
 from consumer.ledger import Epoch, Known
 from consumer.ledger.memory import MemoryLedger
+from consumer.limits import Rate
 from consumer.order import Message, Order, Unreadable, read
 from consumer.outcomes import Event
 from consumer.pipeline import Pipeline
@@ -432,12 +433,18 @@ async def test_an_order_without_an_id_that_fails_unforeseen_after_its_post_is_no
         failures = 1
 
         async def save(
-            self, order: Order, history: History, epoch: Epoch | None = None, *, attempt: Attempt | None = None
+            self,
+            order: Order,
+            history: History,
+            epoch: Epoch | None = None,
+            *,
+            attempt: Attempt | None = None,
+            rates: Sequence[Rate] = (),
         ) -> Known:
             if history.status == "delivered" and self.failures:
                 self.failures -= 1
                 raise RuntimeError("disk on fire")
-            return await super().save(order, history, epoch, attempt=attempt)
+            return await super().save(order, history, epoch, attempt=attempt, rates=rates)
 
     world = World(ledger=Unwilling())
     await world.connect()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +18,7 @@ from consumer.ledger import Epoch, Known
 from consumer.ledger.database import database_at
 from consumer.ledger.schema import metadata
 from consumer.ledger.sql import SqlLedger, Transaction
+from consumer.limits import Rate
 from consumer.order import Order
 from consumer.webhook import MayBegin, Timeouts, Webhook
 from signalq.errors import Unconfirmed
@@ -162,10 +163,16 @@ class ToldLedger(SqlLedger):
         return known
 
     async def save(
-        self, order: Order, history: History, epoch: Epoch | None = None, *, attempt: Attempt | None = None
+        self,
+        order: Order,
+        history: History,
+        epoch: Epoch | None = None,
+        *,
+        attempt: Attempt | None = None,
+        rates: Sequence[Rate] = (),
     ) -> Known:
         self._about = f"save of {_named(order)} {history.status} on v{history.version}", order, history
-        return await super().save(order, history, epoch, attempt=attempt)
+        return await super().save(order, history, epoch, attempt=attempt, rates=rates)
 
     async def _ask(self, work: Callable[[Transaction], T], *, in_hurry: bool = True) -> T:
         (label, order, history), self._about = self._about, ("", None, None)
