@@ -1,6 +1,6 @@
 """What to do with an intent: pure, told the time, no effects. Read pipeline.py first; this is what it asks.
 
-before a POST   -> Deliver | Wait | Park | DeadLetter | Drop
+before a POST   -> Deliver | Wait | Park | Forward | DeadLetter | Drop
 after a POST    -> Done | Retry | DeadLetter
 """
 
@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from consumer.history import NEVER_CONCLUDED, Attempt, History, Reason
+from consumer.lanes import HOPS_MAX
 from consumer.order import Order
 
 
@@ -31,6 +32,13 @@ class Park:
     """Not due yet: onto the ladder until `due_ms`."""
 
     due_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """It lies in another lane than its connector's: into that one's queue."""
+
+    queue: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +74,9 @@ class Retry:
 
 _NEVER_ENDED = NEVER_CONCLUDED.why
 
-Before = Deliver | Wait | Park | DeadLetter | Drop
+Before = Deliver | Wait | Park | Forward | DeadLetter | Drop
 After = Done | Retry | DeadLetter
-Disposition = Done | Park | DeadLetter | Drop
+Disposition = Done | Park | Forward | DeadLetter | Drop
 
 
 def before(order: Order, history: History, lane_opens_ms: int, now_ms: int) -> Before:
@@ -84,11 +92,20 @@ def before(order: Order, history: History, lane_opens_ms: int, now_ms: int) -> B
         return DeadLetter("expired", "nobody dated it, and it waited while no consumer was active for too long")
     if order.due_ms is not None and not order.is_due:
         return Park(order.due_ms)
+    if order.is_astray and not _stays(order, history):
+        return Forward(order.lane)
     start_ms = max(now_ms, lane_opens_ms, history.next_attempt_ms)
     over = _over(order, history, start_ms, now_ms)
     if over is not None:
         return over
     return Wait(start_ms) if start_ms > now_ms else Deliver()
+
+
+def _stays(order: Order, history: History) -> bool:
+    """Whether it was forwarded so often that it is handled where it is. Its message says how often, and may lie: what
+    was ever forwarded was in the ledger before.
+    """
+    return order.hops >= HOPS_MAX and history.version > 0 and not order.recorded
 
 
 def _over(order: Order, history: History, start_ms: int, now_ms: int) -> DeadLetter | None:
