@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from consumer.broker import Dispositions, Link
+from consumer.broker import UNACKED_MAX_S, Dispositions, Link
 from consumer.clock import Clock
 from consumer.ledger import Ledger
 from consumer.ledger.sql import SqlLedger
@@ -21,8 +21,8 @@ from consumer.reload import CurrentSettings, Reloader
 from consumer.service import Service
 from consumer.settings import Settings, load_settings, settings_file
 from consumer.telemetry import Masker, Metrics, configure_logging
+from consumer.topology import topology_of
 from consumer.webhook import Timeouts, Webhook
-from signalq.amqp.topology import Topology
 from signalq.errors import SettingsError, SignalQError
 from signalq.names import Names
 
@@ -38,21 +38,29 @@ def durable_ledger(settings: Settings, metrics: Metrics) -> SqlLedger:
     )
 
 
-def run(settings: Settings, make_ledger: LedgerMaker = durable_ledger, *, config: Path | None = None) -> int:
+def run(
+    settings: Settings,
+    make_ledger: LedgerMaker = durable_ledger,
+    *,
+    config: Path | None = None,
+    unacked_max_s: float = UNACKED_MAX_S,
+) -> int:
     """Run the consumer until SIGTERM or SIGINT; returns the exit status (0 drained, 1 failed, 2 settings).
 
     `config` is the settings file that was named, and is read again when it changes.
     """
     masker = configure_logging(form=settings.log.format, level=settings.log.level, secrets=settings.secret_values())
     try:
-        asyncio.run(_run(settings, make_ledger, masker, config))
+        asyncio.run(_run(settings, make_ledger, masker, config, unacked_max_s))
     except SignalQError as error:
         structlog.get_logger().error("service.failed", why=str(error))
         return 2 if isinstance(error, SettingsError) else 1
     return 0
 
 
-async def _run(settings: Settings, make_ledger: LedgerMaker, masker: Masker, config: Path | None) -> None:
+async def _run(
+    settings: Settings, make_ledger: LedgerMaker, masker: Masker, config: Path | None, unacked_max_s: float
+) -> None:
     names = Names(settings.broker.prefix)
     clock = Clock()
     jitter = random.SystemRandom().random
@@ -68,7 +76,7 @@ async def _run(settings: Settings, make_ledger: LedgerMaker, masker: Masker, con
     timeouts = Timeouts(connect_s=settings.webhook.connect_timeout_s, total_s=settings.webhook.timeout_s)
     async with (
         make_ledger(settings, metrics) as ledger,
-        Webhook(timeouts, connections_max=settings.delivery.concurrency) as webhook,
+        Webhook(timeouts) as webhook,
     ):
         pipeline = Pipeline(
             current,
@@ -81,13 +89,14 @@ async def _run(settings: Settings, make_ledger: LedgerMaker, masker: Masker, con
         )
         await Service(
             settings,
-            link=Link(settings, Topology(names), ledger),
+            link=Link(settings, topology_of(settings), ledger),
             dispositions=dispositions,
             pipeline=pipeline,
             ledger=ledger,
             metrics=metrics,
             jitter=jitter,
             reloader=reloader,
+            unacked_max_s=unacked_max_s,
         ).run()
 
 

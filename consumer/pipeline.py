@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, assert_never
 
 import structlog
 
-from consumer import outcomes, rules
+from consumer import lanes, outcomes, rules
 from consumer.broker import Delivery, Dispositions
 from consumer.clock import Clock
 from consumer.delays import LANE_LEAD_MS, backoff_s, park_seconds
@@ -30,7 +30,7 @@ from consumer.ledger.schedule import Pending
 from consumer.order import Message, Order, Unreadable, read, renewed
 from consumer.pacing import Paces
 from consumer.reload import CurrentSettings
-from consumer.rules import DeadLetter, Deliver, Disposition, Done, Drop, Hold, Park, Retry, Wait
+from consumer.rules import DeadLetter, Deliver, Disposition, Done, Drop, Forward, Hold, Park, Retry, Wait
 from consumer.slots import Slot
 from consumer.switch import State
 from consumer.telemetry import Metrics
@@ -75,7 +75,8 @@ class Pipeline:
         self._jitter = jitter
         self._turns = Turns()
         self._paces = Paces(lambda: asyncio.get_running_loop().time())
-        self._posts = asyncio.Semaphore(current.settings.delivery.concurrency)
+        # Of the shared lane alone: who has a lane of its own waits for nobody else.
+        self._shared_posts = asyncio.Semaphore(current.settings.delivery.concurrency)
         self._last_rank = 0
         self._warned_strategies: set[str] = set()
 
@@ -169,7 +170,7 @@ class Pipeline:
                 await self._dispositions.ack(delivery)
             return
         with slot.busy():
-            await self._dispositions.hand_to_lane(order.connector, message.body, properties)
+            await self._dispositions.hand_to_lane(order.lane, message.body, properties)
             await self._dispositions.ack(delivery)
 
     def _read(self, delivery: Delivery) -> Order | Unreadable:
@@ -198,11 +199,18 @@ class Pipeline:
 
     @asynccontextmanager
     async def _turn(self, order: Order, place: Place) -> AsyncIterator[Turn]:
-        """The connector's turn; what is not due yet waits for none and holds up none."""
+        """The connector's turn; what is not due yet waits for none and holds up none. What is astray has turns of its
+        own: it keeps its order, and does not wait in a foreign lane for what its own lane waits for.
+        """
         if not order.is_due:
             yield Turn()
             return
-        async with self._turns.take(order.connector, place) as turn:
+        if order.is_astray and order.hops < lanes.HOPS_MAX:
+            async with self._turns.take((order.came_by, order.connector), place) as turn:
+                yield turn
+            return
+        places = lanes.concurrency_of(self._current.settings, order.connector)
+        async with self._turns.take(order.connector, place, places=places) as turn:
             yield turn
 
     def _is_about_due(self, order: Order) -> bool:
@@ -360,11 +368,12 @@ class Pipeline:
     async def _attempt_in_time(
         self, delivery: Delivery, known: Known, turn: Turn, place: Place, slot: Slot
     ) -> Sequence[Outcome] | None:
-        """One attempt, once one of the `delivery.concurrency` places is free, and what follows from it.
+        """One attempt, in the shared lane once one of the `delivery.concurrency` places is free, and what follows.
 
         Returns what has ended with it; None where it is not settled.
         """
-        async with self._posts:
+        is_own = lanes.has_own_lane(self._current.settings, known.order.connector)
+        async with nullcontext() if is_own else self._shared_posts:
             order = known.order
             if self._clock.now_ms() > order.expires_ms or not self._is_as_of_now(order) or self._must_wait(order):
                 return None  # the rules are asked again: it has expired, the settings have changed, or it has to wait
@@ -390,6 +399,7 @@ class Pipeline:
         self._report_limits(known)
         self._log_canceled(order, known.canceled)
         self._teller.tell_beside(known.canceled)
+        failures_before = turn.failures
         if self._is_too_old(known.began_ms) or rules.too_late(order, before, self._clock.now_ms()):
             attempt = Attempt("not taken", sent=False, why="its claim took too long")
         else:
@@ -397,7 +407,7 @@ class Pipeline:
             claimed = known
             attempt = await self._webhook.post(order, lambda: self._may_begin(delivery, claimed, before))
         concluded = known.history.concluded(attempt, was_in_doubt=before.in_doubt)
-        wait_s = self._note_answer(turn, attempt)
+        wait_s = self._note_answer(turn, attempt, failures_before)
         after = rules.after(order, concluded, attempt, wait_s, self._clock.now_ms())
         if isinstance(after, Retry):
             concluded = concluded.retrying(after.at_ms)
@@ -423,15 +433,14 @@ class Pipeline:
         """Whether what a transaction has read that began then does not count any more; 0 where nobody knows when."""
         return began_ms > 0 and self._clock.now_ms() - began_ms > CLAIM_MS_MAX
 
-    def _note_answer(self, turn: Turn, attempt: Attempt) -> float:
+    def _note_answer(self, turn: Turn, attempt: Attempt, failures_before: int) -> float:
         """Keep the lane's backoff; return how long it waits at least, in seconds."""
         if attempt.certainty in {"accepted", "refused"}:
             turn.succeeded()
             return 0.0
-        turn.failures += 1
-        delivery = self._current.settings.delivery
+        failures, delivery = turn.failed(failures_before), self._current.settings.delivery
         wait_s = backoff_s(
-            turn.failures, base_s=delivery.backoff_base_s, max_s=delivery.backoff_max_s, fraction=self._jitter()
+            failures, base_s=delivery.backoff_base_s, max_s=delivery.backoff_max_s, fraction=self._jitter()
         )
         asked_s = min(attempt.retry_after_s or 0.0, delivery.retry_after_max_s)
         turn.closed_until(self._clock.now_ms() + round(max(wait_s, asked_s) * 1000))
@@ -446,6 +455,9 @@ class Pipeline:
                 return (self._ending(known),)
             case Park(due_ms):
                 await self._park(delivery, known, due_ms)
+                return ()
+            case Forward(queue):
+                await self._forward(delivery, known, queue)
                 return ()
             case DeadLetter():
                 return (await self._bury(delivery, known, disposition),)
@@ -479,6 +491,22 @@ class Pipeline:
             await self._ledger.save(order, known.history.scheduled())
         self._metrics.intents.labels(self._metrics.connector_label(order.connector), "scheduled", "").inc()
         log.info("intent.scheduled", **_facts(order), due_at=_iso(due_ms))
+
+    async def _forward(self, delivery: Delivery, known: Known, queue: str) -> None:
+        """Into the queue of its lane, confirmed. It is in the ledger before, so that the copy is known for what it is;
+        whatever dies between, its message comes again and is forwarded again, and of two copies the second is dropped.
+        """
+        order, message = known.order, delivery.message
+        is_copy = order.is_copy
+        if not known.history.version:
+            await self._ledger.save(order, known.history, _fence(delivery, known))
+            is_copy = True
+        marks = _marks(order) | {names.HOPS: order.hops % lanes.HOPS_MAX + 1}
+        if not is_copy:  # a producer's second publish of what is known: it stays one
+            del marks[names.INTENT_ID]
+        properties = republish_properties(message.properties, marks, order.intent_id)
+        await self._dispositions.hand_to_lane(queue, message.body, properties)
+        log.info("intent.forwarded", **_facts(order), source=order.came_by, queue=queue)
 
     async def _bury(self, delivery: Delivery, known: Known, letter: DeadLetter) -> Outcome:
         """Ledger `dying`, letter confirmed, ledger `dead`: a letter may be there twice, never be missing."""
@@ -518,6 +546,8 @@ class Pipeline:
     def _observe_start(self, order: Order, claim: History) -> None:
         if claim.attempts > 1:
             return
+        if order.is_astray:
+            log.warning("intent.handled_astray", **_facts(order), source=order.came_by, queue=order.lane)
         late_s = (self._clock.now_ms() - order.age_from_ms) / 1000
         self._metrics.end_to_end_seconds.observe(late_s)
         if order.due_ms is not None:
@@ -591,6 +621,7 @@ def _marks(order: Order | Unreadable) -> dict[str, Any]:
         # Where the user alone named it, the name would be lost: we publish as another user.
         marks[names.STRATEGY] = order.strategy if order.strategy != "-" else None
         marks[names.PARK_RANK] = order.park_rank or None
+        marks[names.HOPS] = order.hops or None
         # A `timestamp` in whole seconds counts from its end, or from now if that is to come: later, "now" is another.
         if order.creation.pinned or order.creation.source == "timestamp":
             marks[names.CREATED_MS] = order.creation.delay_ms

@@ -1,6 +1,6 @@
 """What to do with an intent: pure, told the time, no effects. Read pipeline.py first; this is what it asks.
 
-before a POST   -> Deliver | Wait | Hold | Park | DeadLetter | Drop
+before a POST   -> Deliver | Wait | Hold | Park | Forward | DeadLetter | Drop
 after a POST    -> Done | Retry | DeadLetter
 """
 
@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from consumer.history import NEVER_CONCLUDED, Attempt, History, Reason
+from consumer.lanes import HOPS_MAX
 from consumer.order import Order
 from consumer.switch import State
 
@@ -42,6 +43,13 @@ class Park:
     """Not due yet: onto the ladder until `due_ms`."""
 
     due_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """It lies in another lane than its connector's: into that one's queue."""
+
+    queue: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +87,9 @@ _NEVER_ENDED = NEVER_CONCLUDED.why
 # What a close of all is about; a close of the other side says nothing of it, and spot knows no such close.
 _OPENS_OF = {"closeLong": "openLong", "closeShort": "openShort"}
 
-Before = Deliver | Wait | Hold | Park | DeadLetter | Drop
+Before = Deliver | Wait | Hold | Park | Forward | DeadLetter | Drop
 After = Done | Retry | DeadLetter
-Disposition = Done | Park | DeadLetter | Drop
+Disposition = Done | Park | Forward | DeadLetter | Drop
 
 
 def before(
@@ -107,6 +115,8 @@ def before(
         return known
     if order.due_ms is not None and not order.is_due:
         return Park(order.due_ms)
+    if order.is_astray and not _stays(order, history):
+        return Forward(order.lane)
     start_ms = max(now_ms, lane_opens_ms, paced_until_ms, history.next_attempt_ms)
     over = _over(order, history, start_ms, now_ms)
     if over is not None:
@@ -163,6 +173,13 @@ def _barred(order: Order, history: History) -> DeadLetter | None:
     if history.in_doubt:
         return DeadLetter("outcome-unknown", f"{_doubt(history)}; it is not repeated: {why}")
     return DeadLetter("unauthorized" if unauthorized else "forbidden", why)
+
+
+def _stays(order: Order, history: History) -> bool:
+    """Whether it was forwarded so often that it is handled where it is. Its message says how often, and may lie: what
+    was ever forwarded was in the ledger before.
+    """
+    return order.hops >= HOPS_MAX and history.version > 0 and not order.recorded
 
 
 def _over(order: Order, history: History, start_ms: int, now_ms: int) -> DeadLetter | None:

@@ -1,5 +1,7 @@
 """Connectors side by side, each in order: one turn per connector, taken in the order of arrival.
 
+A lane that gives order up for throughput has a turn that several hold at once.
+
 A turn outlives its intent in one thing: backoff belongs to the lane, so the next intent of a connector whose webhook is
 down does not start from zero.
 
@@ -10,7 +12,7 @@ opens that wait ahead of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Hashable
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
@@ -55,10 +57,10 @@ class Place:
 
 
 class Turn:
-    """The state of one connector's lane. asyncio.Lock hands itself on first come, first served."""
+    """The state of one connector's lane: at most `places` intents have it at a time, first come, first served."""
 
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
+    def __init__(self, places: int = 1) -> None:
+        self.lock = asyncio.Lock() if places == 1 else asyncio.Semaphore(places)
         self.holders_and_waiters = 0
         self.failures = 0
         self.opens_ms = 0
@@ -104,6 +106,14 @@ class Turn:
         self.failures = 0
         self.opens_ms = 0
 
+    def failed(self, failures_before: int) -> int:
+        """One more POST in vain; `failures_before` is how many there were when it began. Returns how many now.
+
+        Those that were on the wire side by side count as one: they say the same of the webhook.
+        """
+        self.failures = max(self.failures, min(self.failures, failures_before) + 1)
+        return self.failures
+
     def closed_until(self, at_ms: int) -> None:
         """The lane's next POST is not before `at_ms`."""
         self.opens_ms = max(self.opens_ms, at_ms)
@@ -118,7 +128,7 @@ class Turns:
     """All connectors that have intents here, or whose webhook failed last time (at most `remembered_max`)."""
 
     def __init__(self, remembered_max: int = 10_000) -> None:
-        self._turns: dict[str, Turn] = {}
+        self._turns: dict[Hashable, Turn] = {}
         self._remembered_max = remembered_max
         self._numbers = count(1)
 
@@ -127,9 +137,11 @@ class Turns:
         return self._turns.get(connector)
 
     @asynccontextmanager
-    async def take(self, connector: str, place: Place | None = None) -> AsyncIterator[Turn]:
-        """Wait for the connector's turn; whoever called first has it first. `place` is joined to it meanwhile."""
-        turn = self._turns.setdefault(connector, Turn())
+    async def take(self, whose: Hashable, place: Place | None = None, *, places: int = 1) -> AsyncIterator[Turn]:
+        """Wait for the turn of a connector; whoever called first has it first. `place` is joined to it meanwhile."""
+        turn = self._turns.get(whose)
+        if turn is None:
+            turn = self._turns[whose] = Turn(places)
         turn.holders_and_waiters += 1
         if place is not None:
             place.number = next(self._numbers)
@@ -142,7 +154,7 @@ class Turns:
             if place is not None:
                 turn.leave(place)
             if turn.forgettable:
-                self._turns.pop(connector, None)
+                self._turns.pop(whose, None)
             elif len(self._turns) > self._remembered_max:
                 self._forget_one_idle()
 

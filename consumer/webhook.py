@@ -82,14 +82,14 @@ def retry_after_s(value: str | None, now: datetime) -> float | None:
 class Webhook:
     """The HTTP client of the consumer: one session, no cookies, no redirects, no proxies, no repeats of its own."""
 
-    def __init__(self, timeouts: Timeouts, *, connections_max: int) -> None:
+    def __init__(self, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
-        self._connections_max = connections_max
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=_Connector(limit=self._connections_max, keepalive_timeout=KEEPALIVE_S),
+            # No limit here: the lanes' own bounds are the limit, and no lane may wait for another's connection.
+            connector=_Connector(limit=0, keepalive_timeout=KEEPALIVE_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,

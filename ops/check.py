@@ -18,12 +18,13 @@ from sqlalchemy.exc import ProgrammingError
 from consumer.ledger.producers import Careless, careless
 from consumer.ledger.visit import LedgerVisit, read_mark
 from consumer.settings import CONFIG_ENV, ENV_PREFIX, Settings
+from consumer.topology import topology_of
 from ops.escaping import escaped
 from ops.lanes import read_switch
 from ops.render import plural
+from signalq.amqp.asking import QueueDepth
 from signalq.amqp.connection import connect, masked
 from signalq.amqp.ledger_mark import LedgerMark, held_mark
-from signalq.amqp.topology import QueueDepth, Topology
 from signalq.errors import BrokerError, SettingsError, SignalQError
 from signalq.names import Names
 
@@ -92,7 +93,7 @@ def _broker(url: str, connection: AbstractConnection) -> Finding:
 
 async def _topology(settings: Settings, connection: AbstractConnection) -> AsyncIterator[Finding]:
     names = Names(settings.broker.prefix)
-    topology = Topology(names)
+    topology = topology_of(settings)
     try:
         missing = await topology.missing(connection)
         depths = await topology.depths(connection)

@@ -21,15 +21,13 @@ from consumer.switch import ALL, Change, State, Switch
 from ops.errors import CommandFailed
 from ops.ledger import open_ledger, who
 from ops.render import iso_ms
+from signalq.amqp.asking import Asker, QueueDepth
 from signalq.amqp.connection import connect
-from signalq.amqp.topology import QueueDepth, queue_depth
 from signalq.names import Names
 
 # So long a change is waited for until every consumer has taken it up; a sign of life comes every 0.4 s.
 SWITCH_WAIT_S = 10.0
 SWITCH_POLL_S = 0.1
-# Queues that are asked about at once, each on a channel of its own.
-ASKED_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +82,7 @@ async def list_lanes(settings: Settings) -> list[dict[str, object]]:
     names = Names(settings.broker.prefix)
     async with open_ledger(settings) as ledger:
         known = await ledger.read(_look)
-    own = {connector: f"{names.orders}.{connector}" for connector in settings.own_lanes()}
+    own = {connector: names.lane(connector) for connector in settings.own_lanes()}
     depths = await _depths(settings, [*own.values(), names.orders])
     rows = [_row(known, connector, queue, depths[queue]) for connector, queue in own.items()]
     rows.append(_row(known, None, names.orders, depths[names.orders]))
@@ -154,10 +152,6 @@ def _row(known: _Known, connector: str | None, queue: str, depth: QueueDepth | N
 async def _depths(settings: Settings, queues: Sequence[str]) -> dict[str, QueueDepth | None]:
     """How full they are; None for one that is not there."""
     url = settings.broker.url.get_secret_value()
-    found: dict[str, QueueDepth | None] = {}
     async with await connect(url, name="signalq lanes", heartbeat_s=settings.broker.heartbeat_s) as connection:
-        for at in range(0, len(queues), ASKED_AT_ONCE):
-            some = queues[at : at + ASKED_AT_ONCE]
-            answers = await asyncio.gather(*(queue_depth(connection, queue) for queue in some))
-            found |= dict(zip(some, answers, strict=True))
-    return found
+        asker = Asker(connection)
+        return {queue: await asker.depth(queue) for queue in queues}

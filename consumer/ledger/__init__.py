@@ -29,11 +29,14 @@ class Epoch:
     """One consumer's time as the active one of a lane: `number` is the fencing token, raised by each new one.
 
     `alive_before_ms` is when the consumer before it was last known to live; None on a lane that never had one.
+    `opening` counts the times that this process has opened lanes: of two sessions that share an epoch the later one
+    has the higher.
     """
 
     lane: str
     number: int
     alive_before_ms: int | None
+    opening: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +113,19 @@ class Ledger(Protocol):
         """Not consuming it any more."""
         ...
 
-    async def open_lane(self, lane: str) -> Epoch:
-        """Become the active consumer of a lane: from now on nobody before can claim on it."""
+    async def open_lane(self, lane: str, *, alone: bool = True) -> Epoch:
+        """Become the active consumer of a lane: from now on nobody before can claim on it.
+
+        Not `alone`: one of several, on a lane without order; then the epoch of the others is shared.
+        """
+        ...
+
+    async def known_lanes(self) -> list[str]:
+        """The lanes that were ever looked after, and not forgotten since."""
+        ...
+
+    async def forget_lane(self, lane: str) -> None:
+        """The lane's queue is gone: forget the lane, once that can't be mistaken any more."""
         ...
 
     async def recall(self, order: Order, epoch: Epoch) -> Known:

@@ -37,6 +37,7 @@ class MemoryLedger:
         self._met: OrderedDict[Met, int | None] = OrderedDict()
         self._epochs: dict[str, int] = {}
         self._posted: dict[str, deque[int]] = {}
+        self._openings = 0
 
     async def __aenter__(self) -> Self:
         return self
@@ -46,16 +47,26 @@ class MemoryLedger:
 
     async def join_lane(self, lane: str) -> int | None:
         """See Ledger; it can't know."""
-        del lane
+        self._epochs.setdefault(lane, 0)
         return None
 
     def leave_lane(self, lane: str) -> None:
         """See Ledger."""
 
-    async def open_lane(self, lane: str) -> Epoch:
+    async def open_lane(self, lane: str, *, alone: bool = True) -> Epoch:
         """See Ledger."""
-        self._epochs[lane] = self._epochs.get(lane, 0) + 1
-        return Epoch(lane, self._epochs[lane], None)
+        number = self._epochs.get(lane, 0)
+        self._epochs[lane] = number + 1 if alone or not number else number
+        self._openings += 1
+        return Epoch(lane, self._epochs[lane], None, self._openings)
+
+    async def known_lanes(self) -> list[str]:
+        """See Ledger."""
+        return sorted(self._epochs)
+
+    async def forget_lane(self, lane: str) -> None:
+        """See Ledger."""
+        self._epochs.pop(lane, None)
 
     async def recall(self, order: Order, epoch: Epoch) -> Known:
         """See Ledger."""

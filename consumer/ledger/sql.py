@@ -159,6 +159,7 @@ class SqlLedger:
         self._switch_told: Switch | None = None
         self._switch_watcher: SwitchWatcher = lambda _switch, _changes: None
         self._lanes: dict[str, None] = {}
+        self._openings = 0
         # The intents that messages in our hands may have claimed, by the messages' receipts.
         self._claims: dict[str, Order] = {}
         self._waiting: list[tuple[Work, asyncio.Future[Any]]] = []
@@ -203,15 +204,26 @@ class SqlLedger:
         """See Ledger."""
         self._lanes.pop(lane, None)
 
-    async def open_lane(self, lane: str) -> Epoch:
+    async def open_lane(self, lane: str, *, alone: bool = True) -> Epoch:
         """See Ledger."""
         self._lanes[lane] = None
 
         def work(now: Transaction) -> Epoch:
             now.epochs.pop(lane, None)
-            return statements.raise_epoch(now.connection, now.now_ms, lane, self._owner)
+            return statements.take_lane(now.connection, now.now_ms, lane, self._owner, alone=alone)
 
-        return await self._ask(work)
+        self._openings += 1
+        opening = self._openings
+        return replace(await self._ask(work), opening=opening)
+
+    async def known_lanes(self) -> list[str]:
+        """See Ledger."""
+        return await self._ask(lambda now: statements.known_lanes(now.connection))
+
+    async def forget_lane(self, lane: str) -> None:
+        """See Ledger."""
+        self.leave_lane(lane)
+        await self._ask(lambda now: statements.forget_lane(now.connection, now.now_ms, lane))
 
     async def recall(self, order: Order, epoch: Epoch) -> Known:
         """See Ledger."""
@@ -437,8 +449,8 @@ class Holds:
     """Intents without a message_id, and which message in this consumer stands for each: two equal redelivered
     messages must not be taken for the same intent.
 
-    What came on a session that is lost comes again on the next one, with a newer epoch, while we may still be busy
-    with it: then the two are the same message.
+    What came on a session that is lost comes again on the next one of its lane, while we may still be busy with it:
+    then the two are the same message.
     """
 
     def __init__(self) -> None:
@@ -457,7 +469,7 @@ class Holds:
 
         def is_held(intent_id: str) -> bool:
             receipt, since = self._holder_of.get(intent_id, (order.receipt, epoch))
-            comes_again = since.lane == epoch.lane and since.number < epoch.number
+            comes_again = since.lane == epoch.lane and since.opening < epoch.opening
             return receipt != order.receipt and not comes_again
 
         return is_held
