@@ -22,6 +22,7 @@ from consumer.ledger import Ledger
 from consumer.pipeline import DUE_WINDOW, Pipeline
 from consumer.settings import Settings
 from consumer.slots import Slot, Slots
+from consumer.spreader import Lifeline, Spreader
 from consumer.telemetry import Metrics
 from signalq.names import Names
 from signalq.version import __version__
@@ -63,6 +64,8 @@ class Service:
             self._lane(names.orders, pipeline.handle, settings.delivery.shared_window, jitter, ledger),
             self._lane(names.due, pipeline.handle_due, DUE_WINDOW, jitter, ledger),
         ]
+        self._spreader = Spreader(ledger, lambda: self._lanes, self._finish)
+        self._lifeline = Lifeline(ledger, lambda: self._lanes)
         metrics.in_flight.set_function(lambda: len(self._slots))
         metrics.scheduled.set_function(lambda: self._ledger.scheduled)
         metrics.broker_connected.set_function(lambda: float(all(lane.consuming.is_set() for lane in self._lanes)))
@@ -78,14 +81,21 @@ class Service:
 
     async def _serve(self, ops_port: int) -> None:
         tasks = [asyncio.create_task(lane.run(), name=f"lane {lane.queue}") for lane in self._lanes]
+        movers = [
+            asyncio.create_task(self._spreader.run(), name="spreader"),
+            asyncio.create_task(self._lifeline.run(), name="lifeline"),
+        ]
+        tasks += movers
         tasks.append(asyncio.create_task(self._announce(ops_port), name="announce"))
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         try:
             running = {*tasks[:-1], stop}
             await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for mover in movers:
+                mover.cancel()
             await self._drain()
             for task in running - {stop}:
-                if task.done():
+                if task.done() and not task.cancelled():
                     task.result()
         finally:
             for task in (*tasks, stop):
@@ -188,6 +198,11 @@ class Service:
     def _lost(self, session: Session) -> None:
         """Its messages will be delivered again: let go of those that only wait, finish the others."""
         self._slots.withdraw(session)
+
+    async def _finish(self, session: Session) -> None:
+        """Let go of what only waits of a session, and return when the rest of it is settled."""
+        self._slots.withdraw(session)
+        await self._slots.finished(session)
 
     def _why_not_ready(self) -> str | None:
         if self._stop.is_set():

@@ -9,6 +9,7 @@ from typing import Self
 
 from consumer.history import Attempt, History
 from consumer.ledger import Conflict, Epoch, Fenced, Known
+from consumer.ledger.replicas import Live
 from consumer.ledger.schedule import PENDING_STATUSES, Pending
 from consumer.order import Order
 
@@ -24,6 +25,8 @@ class MemoryLedger:
     ledger_id = ""
     why_not_writable: str | None = None
     scheduled = 0
+    silent_s = 0.0
+    live: Live | None = None
 
     def __init__(self, ended_max: int = ENDED_MAX) -> None:
         self._ended_max = ended_max

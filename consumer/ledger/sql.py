@@ -96,6 +96,8 @@ class SqlLedger:
         self.ledger_id = ""
         self.scheduled = 0
         self.why_not_writable: str | None = None
+        self.live: replicas.Live | None = None
+        self._answered_s = time.monotonic()
         self._retention_ms = round(retention_days * 86_400_000)
         self._observe_commit_s = observe_commit_s
         self._owner = uuid.uuid4().hex
@@ -131,6 +133,11 @@ class SqlLedger:
         for _, answer in self._waiting:
             answer.cancel()
         await self._database.close()
+
+    @property
+    def silent_s(self) -> float:
+        """See Ledger."""
+        return time.monotonic() - self._answered_s
 
     async def _leave(self) -> None:
         with suppress(TimeoutError):
@@ -285,7 +292,8 @@ class SqlLedger:
             if self.why_not_writable is not None:
                 log.info("ledger.recovered", failures=failures)
                 self.why_not_writable = None
-            self._observe_commit_s(time.monotonic() - began_s)
+            self._answered_s = time.monotonic()
+            self._observe_commit_s(self._answered_s - began_s)
             return answers
 
     def _note_failure(self, error: Exception) -> None:
@@ -299,14 +307,17 @@ class SqlLedger:
 
     async def _keep_alive(self) -> None:
         for beat in count():
-            await self._ask(self._note_alive)
+            seen_s = time.monotonic()
+            owners = await self._ask(self._note_alive)
+            self.live = replicas.Live(self._owner, owners, seen_s)
             if beat % COUNT_EVERY_BEATS == 0:
                 self.scheduled = await self._ask(lambda now: schedule.count(now.connection))
             await asyncio.sleep(ALIVE_PERIOD_S)
 
-    def _note_alive(self, now: Transaction) -> None:
+    def _note_alive(self, now: Transaction) -> frozenset[str]:
         statements.keep_alive(now.connection, now.now_ms, self._some_lanes(), self._owner, LEASE_MS)
         replicas.note_alive(now.connection, now.now_ms, self._owner, self._replica, 0, self._unacked())
+        return replicas.living(now.connection, now.now_ms, LEASE_MS)
 
     def _some_lanes(self) -> list[str]:
         """Up to ALIVE_LANES_MAX of the lanes that are looked after, in turn."""
