@@ -246,15 +246,6 @@ class Lane:
                 log.warning("broker.lane_lost", queue=self.queue, why=session.why_lost, unacked=session.unacked)
             await session.close()
 
-    async def has_others(self) -> bool:
-        """Whether another consumer stands by for this lane. Raises BrokerError."""
-        try:
-            async with asyncio.timeout(WATCHDOG_ANSWER_S):
-                depth = await queue_depth(await self._link.connection(), self.queue)
-        except TimeoutError:
-            raise BrokerUnreachable(f"RabbitMQ did not answer about {self.queue}") from None
-        return depth is not None and depth.consumers > 1
-
     async def hand_over(self, finish: Callable[[Session], Awaitable[None]], timeout_s: float) -> None:
         """Leave the lane to whoever stands next in line, and stand behind: take in nothing more, let what is on the
         wire finish, for at most `timeout_s`, close the channel, open another.
@@ -403,8 +394,9 @@ class Lane:
         if depth is None or depth.consumers == 0:
             return False
         silent_s = time.monotonic() - session.last_delivery_s
-        # With several consumers we may be standing by, and silence is as it should be.
-        starved = depth.ready > 0 and depth.consumers == 1 and session.unacked == 0
+        # Standing by, silence is as it should be; and the broker counts the active consumer alone.
+        is_ours = session.found_alone or session.active_since_s is not None
+        starved = depth.ready > 0 and is_ours and session.unacked == 0
         return not (starved and silent_s > SILENT_MAX_S)
 
     async def _back_off(self, failures: int, why: str) -> None:

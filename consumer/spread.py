@@ -19,7 +19,7 @@ HOLD_S = 3.0
 # At once; one that joins does not shake everything. What is known to be worked on, and what may be idle.
 HANDOVERS_MAX = 8
 STEPS_BACK_MAX = 32
-# A lane that came back, or that nobody else stood by for, is not passed on again before that; doubled each time.
+# A lane that came back (nobody else stood by for it) is not passed on again before that; doubled each time.
 AGAIN_S = 30.0
 AGAIN_MAX_S = 600.0
 
@@ -34,11 +34,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class _Passed:
-    """How often a lane was passed on, and when last; `is_behind`: others were there, and we stand behind them."""
+    """How often a lane was passed on, and when last."""
 
     times: int
     at_s: float
-    is_behind: bool
 
 
 def desired(queue: str, owners: Iterable[str]) -> str:
@@ -72,10 +71,10 @@ class Spread:
         others = [lane.queue for lane in strange if lane.active_since_s is None]
         return active[:HANDOVERS_MAX] + others[:STEPS_BACK_MAX]
 
-    def passed_on(self, queue: str, now_s: float, *, is_behind: bool) -> None:
-        """It was tried; `is_behind` says whether anybody else stood by for the lane."""
+    def passed_on(self, queue: str, now_s: float) -> None:
+        """It was; whether anybody else stood by for the lane is not known."""
         before = self._passed.get(queue)
-        self._passed[queue] = _Passed(before.times + 1 if before else 1, now_s, is_behind)
+        self._passed[queue] = _Passed(before.times + 1 if before else 1, now_s)
 
     def _may_pass(self, lane: Place, now_s: float) -> bool:
         before = self._passed.get(lane.queue)
@@ -83,6 +82,6 @@ class Spread:
             return False
         if before is None:
             return True
-        if lane.active_since_s is None and before.is_behind:
-            return False
+        if lane.active_since_s is None:
+            return False  # we stand behind those who were there; if it comes to us, its first message says so
         return now_s - before.at_s >= min(AGAIN_S * 2.0 ** (before.times - 1), AGAIN_MAX_S)

@@ -9,23 +9,20 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-import structlog
-
 from consumer.broker import Lane, Session
 from consumer.ledger import Ledger
 from consumer.spread import Place, Spread
-from signalq.errors import BrokerError
 
 SPREAD_PERIOD_S = 2.0
 # What the ledger said of who lives is not believed for longer.
 LIVE_MAX_S = 2.0
 # So long what is on the wire may take when its lane is passed on; then it finishes as after a lost connection.
 HANDOVER_S = 3.0
-# A replica that can't write the ledger for so long gives its lanes up, if another stands by for them.
+# A replica that can't write the ledger for so long gives its lanes up. Where it knew of no other it waits longer: one
+# may have been started since, but most likely nobody is there to take them, and what it holds can be recorded later.
 LEDGER_LOST_S = 5.0
+LEDGER_LOST_ALONE_S = 30.0
 LEDGER_LOOK_S = 0.5
-
-log = structlog.get_logger()
 
 
 class Spreader:
@@ -58,40 +55,30 @@ class Spreader:
         return [lanes[queue] for queue in self._spread.to_pass_on(live.me, places, now_s)]
 
     async def _pass_on(self, lane: Lane) -> None:
-        try:
-            is_behind = await lane.has_others()
-        except BrokerError:
-            return  # the lane will notice, too
-        self._spread.passed_on(lane.queue, time.monotonic(), is_behind=is_behind)
-        if is_behind:
-            await lane.hand_over(self._finish, HANDOVER_S)
+        self._spread.passed_on(lane.queue, time.monotonic())
+        await lane.hand_over(self._finish, HANDOVER_S)
 
 
 class Lifeline:
-    """Gives the lanes up while the ledger can't be written and others stand by, and takes them again afterwards."""
+    """Gives the lanes up while the ledger can't be written, and takes them again afterwards."""
 
     def __init__(self, ledger: Ledger, lanes: Callable[[], Sequence[Lane]]) -> None:
         self._ledger = ledger
         self._lanes = lanes
 
     async def run(self) -> None:
-        """Forever. Twice in a row, for a process that thaws has not asked the ledger yet."""
+        """Forever. Lost is what is so twice in a row: a process that thaws has not asked the ledger yet."""
         was_lost = False
         while True:
             await asyncio.sleep(LEDGER_LOOK_S)
-            is_lost = self._ledger.silent_s > LEDGER_LOST_S
-            if is_lost and was_lost:
-                await self._give_up()
-            elif not is_lost and was_lost:
-                for lane in self._lanes():
+            is_lost = self._ledger.silent_s > self._lost_s()
+            for lane in self._lanes():
+                if is_lost and was_lost:
+                    lane.suspend("our ledger can't be written: another consumer may have one that can")
+                elif not is_lost:
                     lane.resume()
             was_lost = is_lost
 
-    async def _give_up(self) -> None:
-        """With nobody else there the lane is kept: what is in our hands can be recorded when the ledger is back."""
-        for lane in self._lanes():
-            try:
-                if lane.consuming.is_set() and await lane.has_others():
-                    lane.suspend("our ledger can't be written, and another consumer stands by")
-            except BrokerError:
-                continue  # the lane will notice, too
+    def _lost_s(self) -> float:
+        live = self._ledger.live
+        return LEDGER_LOST_S if live is not None and len(live.owners) > 1 else LEDGER_LOST_ALONE_S

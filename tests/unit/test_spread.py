@@ -69,11 +69,9 @@ class Cluster:
             places = [Place(queue, self.active_since.get((name, queue))) for queue in self.lines]
             self.spreads[name].note(frozenset(self.spreads), self.now_s)
             for queue in self.spreads[name].to_pass_on(name, places, self.now_s):
-                is_behind = len(self.lines[queue]) > 1
-                self.spreads[name].passed_on(queue, self.now_s, is_behind=is_behind)
-                if is_behind:
-                    self.step_back(name, queue)
-                    steps += 1
+                self.spreads[name].passed_on(queue, self.now_s)
+                self.step_back(name, queue)
+                steps += 1
         return steps
 
     def step_back(self, name: str, queue: str) -> None:
@@ -167,7 +165,7 @@ def test_a_lane_that_nobody_else_consumes_is_tried_seldom() -> None:
     for at in range(1000):
         now_s = SETTLE_S + at * ROUND_S
         if spread.to_pass_on("me", [Place(queue, 0.0)], now_s):
-            spread.passed_on(queue, now_s, is_behind=False)
+            spread.passed_on(queue, now_s)
             tries.append(now_s)
     waits = [later - earlier for earlier, later in pairwise(tries)]
     assert waits[0] >= AGAIN_S
