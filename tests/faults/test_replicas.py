@@ -119,6 +119,7 @@ async def test_cut_off_from_its_ledger_it_gives_its_lanes_up_and_comes_back_when
         intents = _load(play, 900)
         await play.posted(40)
         other = await play.consumer()
+        await elapsed(1.0)  # known to each other by then
         wire.stall()
         takeover_s = await _takeover_s(play, time.time_ns(), CUT_OFF_TAKEOVER_S)
         _tell(f"first POST of the slowest connector after the cut: {takeover_s:.2f} s")
