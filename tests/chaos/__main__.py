@@ -34,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console = Console(width=PLAIN_WIDTH)
     logging.disable()  # what the libraries say of broken connections, which are the point here
     console.print(
-        f"{plan.intents:,} intents over {plan.connectors} connectors, consumers {plan.consumers}, ledger {plan.ledger}; "
-        f"kills: consumer {plan.consumer_kills}, broker {plan.broker_kills}; seed {plan.seed}",
+        f"{plan.intents:,} intents over {plan.connectors} connectors, consumers {plan.consumers}, "
+        f"ledger {plan.ledger}; kills: consumer {plan.consumer_kills}, broker {plan.broker_kills}; seed {plan.seed}",
         highlight=False,
     )
     folder = Path(tempfile.mkdtemp(prefix="signalq-chaos-"))
@@ -64,7 +64,7 @@ def _plan(arguments: Sequence[str] | None) -> Plan:
         "--consumers",
         type=_positive,
         default=1,
-        help="side by side; with two and more some are frozen, too; default: 1",
+        help="with more than one some are frozen, too; default: %(default)s",
     )
     parser.add_argument("--ledger", choices=("sqlite", "postgresql"), default="sqlite", help="default: %(default)s")
     parser.add_argument("--seed", type=int, help="the same again: intents, kills, moods; default: a random one")

@@ -172,6 +172,8 @@ class Storm:
                 chosen, self.consumer_kills = rng.random(), self.consumer_kills + 1
                 async with self._kill_lock:
                     awake = [consumer for consumer in self.play.living if consumer not in self._frozen]
+                    if not awake:
+                        continue
                     victim = awake[int(chosen * len(awake))]
                     if frozen_s:
                         thawing.create_task(self._freeze(victim, frozen_s), name="a frozen consumer")
