@@ -11,7 +11,7 @@ its channel (https://www.rabbitmq.com/docs/consumers#single-active-consumer).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -68,6 +68,9 @@ class Session:
         self.nobody_since_ms: int | None = None
         self.found_alone = False
         self.lost = asyncio.Event()
+        # On its way to another replica: nothing more is taken in.
+        self.leaving = False
+        self.active_since_s: float | None = None
         self.why_lost = "closed by us"
         self.last_delivery_s = _now_s()
         # When each message that is not acknowledged came, the oldest first.
@@ -273,6 +276,13 @@ class Lane:
         self._session: Session | None = None
         self._activation: asyncio.Task[None] | None = None
         self._draining = False
+        self._may_consume = asyncio.Event()
+        self._may_consume.set()
+
+    @property
+    def active_since_s(self) -> float | None:
+        """When the present session brought its first message; None while it stands by, or is idle."""
+        return self._session.active_since_s if self._session is not None else None
 
     @property
     def unacked(self) -> int:
@@ -288,12 +298,14 @@ class Lane:
         failures = 0
         consumed = False
         while True:
+            await self._may_consume.wait()
             try:
                 if self._is_retired and await self._link.depth(self.queue) is None:
                     return
                 async with self._link.places_to_open:
                     session = await self._open()
             except BrokerError as error:
+                self.consuming.clear()
                 if isinstance(error, TopologyError) and not consumed:
                     raise
                 failures += 1
@@ -301,14 +313,43 @@ class Lane:
                 continue
             failures, consumed = 0, True
             await self._watch(session)
-            self.consuming.clear()
+            if not session.leaving:
+                self.consuming.clear()
             if self._activation is not None:
                 self._activation.cancel()
             if self._ledger is not None:
                 self._ledger.leave_lane(self.queue)
             self._on_lost(session)
-            log.warning("broker.lane_lost", queue=self.queue, why=session.why_lost, unacked=session.unacked)
+            if session.leaving:
+                log.info("broker.lane_handed_over", queue=self.queue, unacked=session.unacked)
+            else:
+                log.warning("broker.lane_lost", queue=self.queue, why=session.why_lost, unacked=session.unacked)
             await session.close()
+
+    async def hand_over(self, finish: Callable[[Session], Awaitable[None]], timeout_s: float) -> None:
+        """Leave the lane to whoever stands next in line, and stand behind: take in nothing more, let what is on the
+        wire finish, for at most `timeout_s`, close the channel, open another.
+        """
+        session = self._session
+        if session is None or session.lost.is_set() or self._draining:
+            return
+        session.leaving = True
+        if session.epoch is None and self._activation is not None:
+            self._activation.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await finish(session)
+        session.lose("handed over")
+
+    def suspend(self, why: str) -> None:
+        """Leave the lane, and stay away until resume."""
+        self._may_consume.clear()
+        if self._session is not None:
+            self._session.lose(why)
+
+    def resume(self) -> None:
+        """Consume it again."""
+        self._may_consume.set()
 
     def drain(self) -> None:
         """Take in nothing more; what was not begun stays with the broker."""
@@ -361,12 +402,14 @@ class Lane:
 
     def _take(self, session: Session, message: DeliveredMessage) -> None:
         """Synchronous from the frame to the slot: this is what keeps queue order."""
-        if self._draining or session.lost.is_set():
+        if self._draining or session.leaving or session.lost.is_set():
             return
         deliver = message.delivery
         if not isinstance(deliver, Basic.Deliver) or deliver.delivery_tag is None:
             return
         session.note_delivered(deliver.delivery_tag)
+        if self._has_order:  # without, several are active, and nobody has it to pass on
+            session.active_since_s = session.active_since_s or session.last_delivery_s
         delivery = Delivery(
             Message(
                 body=message.body,
@@ -406,7 +449,7 @@ class Lane:
             session.lose("the broker did not answer after the lane was taken")
         # Since we joined we keep the lane alive ourselves: what counts is how we found it.
         session.epoch = replace(epoch, alive_before_ms=session.nobody_since_ms) if session.found_alone else epoch
-        if self._draining or session.lost.is_set():
+        if self._draining or session.leaving or session.lost.is_set():
             return
         for delivery in session.held_back:
             self._on_delivery(self._aged(delivery))
@@ -450,8 +493,9 @@ class Lane:
         if depth is None or depth.consumers == 0:
             return False
         silent_s = _now_s() - session.last_delivery_s
-        # With several consumers we may be standing by, and silence is as it should be.
-        starved = depth.ready > 0 and depth.consumers == 1 and session.unacked == 0
+        # Standing by, silence is as it should be; and of a lane with order the broker counts the active consumer alone.
+        is_ours = session.found_alone or session.active_since_s is not None if self._has_order else depth.consumers == 1
+        starved = depth.ready > 0 and is_ours and session.unacked == 0
         return not (starved and silent_s > SILENT_MAX_S)
 
     async def _back_off(self, failures: int, error: BrokerError) -> None:

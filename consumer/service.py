@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
@@ -34,6 +34,7 @@ from consumer.pipeline import DUE_WINDOW, Pipeline
 from consumer.reload import Reloader
 from consumer.settings import Settings
 from consumer.slots import Slot, Slots
+from consumer.spreader import Lifeline, Spreader
 from consumer.switch_report import SwitchReport
 from consumer.telemetry import Metrics
 from signalq.errors import BrokerError
@@ -86,8 +87,10 @@ class Service:
             *map(self._own_lane, settings.own_lanes()),
         ]
         self._retired: list[Lane] = []
-        ledger.count_unacked(lambda: {lane.queue: lane.unacked for lane in (*self._lanes, *self._retired)})
+        ledger.count_unacked(lambda: {lane.queue: lane.unacked for lane in self._all_lanes()})
         ledger.watch_switch(SwitchReport(metrics))
+        self._spreader = Spreader(ledger, self._all_lanes, self._finish)
+        self._lifeline = Lifeline(ledger, self._all_lanes)
         metrics.in_flight.set_function(lambda: len(self._slots))
         metrics.scheduled.set_function(lambda: self._ledger.scheduled)
         metrics.broker_connected.set_function(lambda: float(all(lane.consuming.is_set() for lane in self._lanes)))
@@ -107,15 +110,22 @@ class Service:
 
     async def _serve(self, ops_port: int) -> None:
         tasks = [asyncio.create_task(lane.run(), name=f"lane {lane.queue}") for lane in self._lanes]
+        movers = [
+            asyncio.create_task(self._spreader.run(), name="spreader"),
+            asyncio.create_task(self._lifeline.run(), name="lifeline"),
+        ]
+        tasks += movers
         tasks.append(asyncio.create_task(self._announce(ops_port), name="announce"))
         retired = asyncio.create_task(self._serve_retired(), name="retired lanes")
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         try:
             running = {*tasks[:-1], stop}
             await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for mover in movers:
+                mover.cancel()
             await self._drain()
             for task in running - {stop}:
-                if task.done():
+                if task.done() and not task.cancelled():
                     task.result()
         finally:
             for task in (*tasks, retired, stop):
@@ -168,7 +178,7 @@ class Service:
     async def _drain(self) -> None:
         """No new POST; those on the wire finish and are settled; the rest goes back to the broker in order."""
         log.info("service.draining", in_flight=len(self._slots))
-        for lane in (*self._lanes, *self._retired):
+        for lane in self._all_lanes():
             lane.drain()
         self._slots.withdraw()
         finished = asyncio.create_task(self._finished(), name="drain")
@@ -199,10 +209,13 @@ class Service:
         await self._pipeline.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
-                await asyncio.gather(*(lane.close() for lane in (*self._lanes, *self._retired)))
+                await asyncio.gather(*(lane.close() for lane in self._all_lanes()))
                 await self._link.close()
                 await self._dispositions.close()
         log.info("service.stopped")
+
+    def _all_lanes(self) -> Sequence[Lane]:
+        return *self._lanes, *self._retired
 
     def _own_lane(self, connector: str) -> Lane:
         return self._lane(
@@ -255,6 +268,11 @@ class Service:
     def _lost(self, session: Session) -> None:
         """Its messages will be delivered again: let go of those that only wait, finish the others."""
         self._slots.withdraw(session)
+
+    async def _finish(self, session: Session) -> None:
+        """Let go of what only waits of a session, and return when the rest of it is settled."""
+        self._slots.withdraw(session)
+        await self._slots.finished(session)
 
     def _why_not_ready(self) -> str | None:
         if self._stop.is_set():

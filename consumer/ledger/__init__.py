@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from consumer.history import Attempt, History
+from consumer.ledger.replicas import Live
 from consumer.ledger.schedule import Pending
 from consumer.limits import Rate
 from consumer.order import Order
@@ -100,6 +101,16 @@ class Ledger(Protocol):
     @property
     def why_not_writable(self) -> str | None:
         """None while saves succeed; else why they wait."""
+        ...
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since it last took something in; it is asked several times a second."""
+        ...
+
+    @property
+    def live(self) -> Live | None:
+        """Who shares it and lives, as last seen; None where nobody can."""
         ...
 
     async def join_lane(self, lane: str) -> int | None:

@@ -10,6 +10,7 @@ from typing import Self
 from consumer.history import Attempt, History
 from consumer.ledger import Conflict, Epoch, Fenced, Known, RateExceeded, SwitchWatcher
 from consumer.ledger.database import machine_ms
+from consumer.ledger.replicas import Live
 from consumer.ledger.schedule import PENDING_STATUSES, Pending
 from consumer.limits import MINUTE_MS, Rate
 from consumer.order import Found, Order
@@ -28,6 +29,8 @@ class MemoryLedger:
     ledger_id = ""
     why_not_writable: str | None = None
     scheduled = 0
+    silent_s = 0.0
+    live: Live | None = None
 
     def __init__(self, ended_max: int = ENDED_MAX) -> None:
         self._ended_max = ended_max

@@ -44,6 +44,15 @@ class Replica:
         return self.silent_ms < LIVE_MS
 
 
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Who lived when one of them, `me`, looked: their owners, at `seen_s` of this machine's monotonic clock."""
+
+    me: str
+    owners: frozenset[str]
+    seen_s: float
+
+
 def note_alive(
     connection: Connection, now_ms: int, owner: str, name: str, switch_seen: int, unacked: Mapping[str, int]
 ) -> None:
@@ -56,6 +65,11 @@ def note_alive(
     first = {"owner": owner, "name": name[:NAME_CHARACTERS_MAX], "started_ms": now_ms}
     insert: Any = _INSERT[connection.dialect.name](replicas).values(first | changing)
     connection.execute(insert.on_conflict_do_update(index_elements=["owner"], set_=changing))
+
+
+def living(connection: Connection, now_ms: int, silent_ms_max: int) -> frozenset[str]:
+    """The owners of those that gave a sign of life within `silent_ms_max`."""
+    return frozenset(connection.scalars(select(replicas.c.owner).where(replicas.c.alive_ms >= now_ms - silent_ms_max)))
 
 
 def leave(connection: Connection, owner: str) -> None:

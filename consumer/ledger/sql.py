@@ -148,6 +148,8 @@ class SqlLedger:
         self.ledger_id = ""
         self.scheduled = 0
         self.why_not_writable: str | None = None
+        self.live: replicas.Live | None = None
+        self._answered_s = time.monotonic()
         self._retention_ms = round(retention_days * 86_400_000)
         self._observe_commit_s = observe_commit_s
         self._owner = uuid.uuid4().hex
@@ -188,6 +190,11 @@ class SqlLedger:
         for _, answer in self._waiting:
             answer.cancel()
         await self._database.close()
+
+    @property
+    def silent_s(self) -> float:
+        """See Ledger."""
+        return time.monotonic() - self._answered_s
 
     async def _leave(self) -> None:
         with suppress(TimeoutError):
@@ -391,7 +398,8 @@ class SqlLedger:
             if self.why_not_writable is not None:
                 log.info("ledger.recovered", failures=failures)
                 self.why_not_writable = None
-            self._observe_commit_s(time.monotonic() - began_s)
+            self._answered_s = time.monotonic()
+            self._observe_commit_s(self._answered_s - began_s)
             return answers
 
     def _note_failure(self, error: Exception) -> None:
@@ -405,19 +413,23 @@ class SqlLedger:
 
     async def _keep_alive(self) -> None:
         for beat in count():
-            self._tell_of_switch(*await self._ask(self._note_alive))
+            seen_s = time.monotonic()
+            owners, switch, changes = await self._ask(self._note_alive)
+            self.live = replicas.Live(self._owner, owners, seen_s)
+            self._tell_of_switch(switch, changes)
             if beat % COUNT_EVERY_BEATS == 0:
                 self.scheduled = await self._ask(lambda now: schedule.count(now.connection))
             await asyncio.sleep(ALIVE_PERIOD_S)
 
-    def _note_alive(self, now: Transaction) -> tuple[Switch, Sequence[Change]]:
+    def _note_alive(self, now: Transaction) -> tuple[frozenset[str], Switch, Sequence[Change]]:
         """It says by which version of the switch we act: the one that this very transaction has read."""
         statements.keep_alive(now.connection, now.now_ms, self._some_lanes(), self._owner, LEASE_MS)
         switch, told = now.switch(), self._switch_told
         replicas.note_alive(now.connection, now.now_ms, self._owner, self._replica, switch.version, self._unacked())
+        owners = replicas.living(now.connection, now.now_ms, LEASE_MS)
         if told is None or told.version == switch.version:
-            return switch, ()
-        return switch, switches.changes_since(now.connection, told.version, SWITCH_CHANGES_MAX)
+            return owners, switch, ()
+        return owners, switch, switches.changes_since(now.connection, told.version, SWITCH_CHANGES_MAX)
 
     def _tell_of_switch(self, switch: Switch, changes: Sequence[Change]) -> None:
         """To whoever watches, once the sign of life is committed, and where there is something to tell."""
