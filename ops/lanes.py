@@ -30,6 +30,7 @@ SWITCH_WAIT_S = 10.0
 SWITCH_POLL_S = 0.1
 # Queues that are asked about at once, each on a channel of its own.
 ASKED_AT_ONCE = 16
+_FILE_HINT = ", or stop the consumers (one that stands still in the middle of a write holds a ledger's file: end it)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,10 @@ async def change_switch(settings: Settings, connector: str, state: State, why: s
         return change, switches.read(connection, Switch())
 
     async with open_ledger(settings) as ledger:
-        change, switch = await ledger.transact(work)
+        try:
+            change, switch = await ledger.transact(work)
+        except LedgerUnavailable as error:
+            raise CommandFailed(f"the switch can't be counted on to be changed: {error}{_FILE_HINT}") from error
         try:
             living = await _taken_up(ledger, change.number)
         except LedgerUnavailable as error:
