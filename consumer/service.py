@@ -25,6 +25,7 @@ from consumer.broker import (
     Dispositions,
     Lane,
     Link,
+    Manner,
     Session,
 )
 from consumer.delays import backoff_s
@@ -77,8 +78,8 @@ class Service:
         self._cut_off = asyncio.Event()
         self._ops = OpsServer(settings.ops, why_not_ready=self._why_not_ready, registry=metrics.registry)
         self._lanes = [
-            self._lane(names.orders, pipeline.handle, settings.delivery.shared_window),
-            self._lane(names.due, pipeline.handle_due, DUE_WINDOW),
+            self._lane(names.orders, pipeline.handle, self._manner(settings.delivery.shared_window)),
+            self._lane(names.due, pipeline.handle_due, self._manner(DUE_WINDOW)),
             *map(self._own_lane, settings.own_lanes()),
         ]
         self._retired: list[Lane] = []
@@ -150,9 +151,11 @@ class Service:
         if depth is None:
             await self._ledger.forget_lane(queue)
             return False
-        unbound = await self._link.unbind(queue, connector)
+        unbound = await self._link.unbind(connector)
         log.warning("lane.retired", queue=queue, waiting=depth.ready, unbound=unbound)
-        self._retired.append(self._lane(queue, self._pipeline.handle, lanes.OWN_LANE_WINDOW, is_retired=True))
+        self._retired.append(
+            self._lane(queue, self._pipeline.handle, self._manner(lanes.OWN_LANE_WINDOW, is_retired=True))
+        )
         return True
 
     async def _drain(self) -> None:
@@ -195,28 +198,23 @@ class Service:
         log.info("service.stopped")
 
     def _own_lane(self, connector: str) -> Lane:
-        return self._lane(
-            Names(self._settings.broker.prefix).lane(connector),
-            self._pipeline.handle,
-            lanes.window_of(self._settings, connector),
-            has_order=lanes.is_strict(self._settings, connector),
-        )
+        window = lanes.window_of(self._settings, connector)
+        manner = self._manner(window, has_order=lanes.is_strict(self._settings, connector))
+        return self._lane(Names(self._settings.broker.prefix).lane(connector), self._pipeline.handle, manner)
 
-    def _lane(
-        self, queue: str, handler: Handler, prefetch: int, *, has_order: bool = True, is_retired: bool = False
-    ) -> Lane:
+    def _manner(self, prefetch: int, *, has_order: bool = True, is_retired: bool = False) -> Manner:
+        period_s = max(WATCHDOG_PERIOD_S, len(self._settings.own_lanes()) / WATCHDOG_QUESTIONS_PER_S)
+        return Manner(prefetch, has_order, is_retired, watch_period_s=period_s, unacked_max_s=self._unacked_max_s)
+
+    def _lane(self, queue: str, handler: Handler, manner: Manner) -> Lane:
         return Lane(
             self._link,
             queue,
-            prefetch=prefetch,
+            manner,
             ledger=self._ledger,
             on_delivery=lambda delivery: self._start(handler, delivery),
             on_lost=self._lost,
             jitter=self._jitter,
-            has_order=has_order,
-            is_retired=is_retired,
-            watch_period_s=max(WATCHDOG_PERIOD_S, len(self._settings.own_lanes()) / WATCHDOG_QUESTIONS_PER_S),
-            unacked_max_s=self._unacked_max_s,
         )
 
     def _start(self, handler: Handler, delivery: Delivery) -> None:

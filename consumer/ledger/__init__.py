@@ -7,7 +7,7 @@ tests, and the durable one (SQLite or PostgreSQL).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from consumer.history import Attempt, History
@@ -33,7 +33,7 @@ class Epoch:
     lane: str
     number: int
     alive_before_ms: int | None
-    opening: int = 0
+    opening: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
