@@ -7,8 +7,9 @@ A file that can't be taken as a whole is refused, and the settings before it sta
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,6 +126,20 @@ class Reloader:
     def ask(self) -> None:
         """SIGHUP: look at once, and say what came of it."""
         self._asked.set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Look from here to the end of the block; SIGHUP asks for it."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self.ask)
+        looking = asyncio.create_task(self.run(), name="reload")
+        try:
+            yield
+        finally:
+            loop.remove_signal_handler(signal.SIGHUP)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it must not end what is closing
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
 
     async def run(self) -> None:
         """Look, until canceled."""

@@ -119,13 +119,12 @@ def before(
         return Forward(order.lane)
     start_ms = max(now_ms, lane_opens_ms, paced_until_ms, history.next_attempt_ms)
     over = _over(order, history, start_ms, now_ms)
+    if over is None and superseded_by is not None and max(lane_opens_ms, history.next_attempt_ms) > now_ms:
+        over = DeadLetter("superseded", _superseded(history, superseded_by))
+    if over is None and over_rate is not None and not history.attempts:
+        over = DeadLetter("forbidden", over_rate)
     if over is not None:
         return over
-    backs_off = max(lane_opens_ms, history.next_attempt_ms) > now_ms
-    if backs_off and superseded_by is not None:
-        return DeadLetter("superseded", _superseded(history, superseded_by))
-    if over_rate is not None and not history.attempts:
-        return DeadLetter("forbidden", over_rate)
     return Wait(start_ms) if start_ms > now_ms else _switched(order, history, switched, now_ms)
 
 

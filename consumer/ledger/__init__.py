@@ -37,7 +37,7 @@ class Epoch:
     lane: str
     number: int
     alive_before_ms: int | None
-    opening: int = 0
+    opening: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
