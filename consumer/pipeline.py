@@ -25,7 +25,8 @@ from consumer.clock import Clock
 from consumer.delays import LANE_LEAD_MS, backoff_s, park_seconds
 from consumer.due import DueTimes
 from consumer.history import Attempt, History
-from consumer.ledger import CLAIM_MS_MAX, Conflict, Epoch, Fenced, Known, Ledger, RateExceeded, SwitchedOff
+from consumer.ledger import Conflict, Epoch, Fenced, Known, Ledger, RateExceeded, SwitchedOff
+from consumer.ledger.leases import CLAIM_MS_MAX
 from consumer.ledger.schedule import Pending
 from consumer.order import Message, Order, Unreadable, read, renewed
 from consumer.pacing import Paces
