@@ -186,6 +186,18 @@ async def test_a_connector_that_is_new_is_a_label_of_the_metrics(desk: Desk) -> 
     assert await desk.consumer.metric("signalq_attempts_total", connector="second", certainty="refused") == 1
 
 
+async def test_the_file_that_the_environment_names_is_read_again(
+    tmp_path: Path, broker: Broker, names: Names, webhook: Webhook
+) -> None:
+    file = tmp_path / "signalq.toml"
+    file.write_text('[connectors.main]\nlane = "shared"\n', "utf-8")
+    async with Consumer(broker.url, names.prefix, webhook.url, SETTINGS | {"config": file}) as consumer:
+        await consumer.started()
+        file.write_text('[connectors.main]\nlane = "shared"\nspot_sell_is_exit = true\n', "utf-8")
+        (line,) = await wait_until(lambda: consumer.events("settings.reloaded"))
+        assert line["keys"] == "connectors.main.spot_sell_is_exit"
+
+
 async def test_without_a_settings_file_sighup_says_so(broker: Broker, names: Names, webhook: Webhook) -> None:
     async with Consumer(broker.url, names.prefix, webhook.url, SETTINGS) as consumer:
         await consumer.started()

@@ -284,6 +284,23 @@ async def test_without_a_settings_file_token_files_from_the_environment_are_watc
         assert desk.token == "two"
 
 
+async def test_settings_that_came_through_a_pipe_are_not_read_again(tmp_path: Path) -> None:
+    """Where a shell is told `--config <(decrypt ...)`: nothing is in it the second time, which is no change."""
+    file = tmp_path / "pipe"
+    os.mkfifo(file)
+    loaded: list[Settings] = []
+    current = CurrentSettings(settings(connectors={"main": SHARED}))
+    reloader = Reloader(current, file=file, load=settings, on_change=loaded.append)
+    with capture_logs() as logs:
+        reloader.ask()
+        task = asyncio.create_task(reloader.run())
+        await wait_until(lambda: logs)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert "a pipe" in logs[0]["why"]
+    assert loaded == []
+
+
 async def test_what_takes_a_restart_is_warned_of_and_the_rest_applied(tmp_path: Path) -> None:
     file = tmp_path / "signalq.toml"
     write(file)
