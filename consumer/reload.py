@@ -15,7 +15,16 @@ from pathlib import Path
 
 import structlog
 
-from consumer.settings import NAMED_SECTIONS, SECTIONS, Connector, Section, Settings, digest_of_file, noting_files
+from consumer.settings import (
+    NAMED_SECTIONS,
+    SECTIONS,
+    Connector,
+    Section,
+    Settings,
+    digest_of_file,
+    is_read_once,
+    noting_files,
+)
 from signalq.errors import SettingsError
 
 LOOK_PERIOD_S = 1.0
@@ -115,7 +124,7 @@ class Reloader:
         on_change: Callable[[Settings], None],
     ) -> None:
         self._current = current
-        self._file = file
+        self._read_once = file is not None and is_read_once(file)
         self._load = load
         self._on_change = on_change
         self._asked = asyncio.Event()
@@ -151,8 +160,10 @@ class Reloader:
                 await asyncio.wait_for(self._asked.wait(), LOOK_PERIOD_S)
 
     async def _look(self, *, asked: bool) -> None:
-        if self._file is not None and not self._file.is_file() and self._seen is None:
-            self._file = None  # a pipe, read once: reading it again would find nothing in it
+        if self._read_once:
+            if asked:
+                log.info("settings.unchanged", why="the settings came through a pipe, which can't be read again")
+            return
         is_first = self._seen is None
         if not asked and not is_first and not await self._has_changed():
             return
