@@ -15,21 +15,37 @@ from typing import Any
 
 import structlog
 
-from consumer.broker import Delivery, Dispositions, Lane, Link, Session
+from consumer import lanes
+from consumer.broker import (
+    RECONNECT_MAX_S,
+    UNACKED_MAX_S,
+    WATCHDOG_PERIOD_S,
+    WATCHDOG_QUESTIONS_PER_S,
+    Delivery,
+    Dispositions,
+    Lane,
+    Link,
+    Session,
+)
 from consumer.delays import backoff_s
 from consumer.health import OpsServer
 from consumer.ledger import Ledger
 from consumer.pipeline import DUE_WINDOW, Pipeline
+from consumer.reload import Reloader
 from consumer.settings import Settings
 from consumer.slots import Slot, Slots
 from consumer.spreader import Lifeline, Spreader
+from consumer.switch_report import SwitchReport
 from consumer.telemetry import Metrics
+from signalq.errors import BrokerError
 from signalq.names import Names
 from signalq.version import __version__
 
 CRASH_PAUSE_S = 0.2
 CRASH_PAUSE_MAX_S = 5.0
 CLOSE_S = 2.0
+# So many lanes are named where some don't consume.
+LANES_NAMED_MAX = 5
 
 Handler = Callable[[Delivery, Slot], Coroutine[Any, Any, None]]
 
@@ -49,23 +65,32 @@ class Service:
         ledger: Ledger,
         metrics: Metrics,
         jitter: Callable[[], float],
+        reloader: Reloader | None = None,
+        unacked_max_s: float = UNACKED_MAX_S,
     ) -> None:
         names = Names(settings.broker.prefix)
         self._settings = settings
+        self._jitter = jitter
+        self._unacked_max_s = unacked_max_s
         self._link = link
         self._dispositions = dispositions
         self._pipeline = pipeline
         self._ledger = ledger
+        self._reloader = reloader
         self._slots = Slots()
         self._stop = asyncio.Event()
         self._cut_off = asyncio.Event()
         self._ops = OpsServer(settings.ops, why_not_ready=self._why_not_ready, registry=metrics.registry)
         self._lanes = [
-            self._lane(names.orders, pipeline.handle, settings.delivery.shared_window, jitter, ledger),
-            self._lane(names.due, pipeline.handle_due, DUE_WINDOW, jitter, ledger),
+            self._lane(names.orders, pipeline.handle, settings.delivery.shared_window),
+            self._lane(names.due, pipeline.handle_due, DUE_WINDOW),
+            *map(self._own_lane, settings.own_lanes()),
         ]
+        self._retired: list[Lane] = []
         self._spreader = Spreader(ledger, lambda: self._lanes, self._finish)
-        self._lifeline = Lifeline(ledger, lambda: self._lanes)
+        self._lifeline = Lifeline(ledger, lambda: (*self._lanes, *self._retired))
+        ledger.count_unacked(lambda: {lane.queue: lane.unacked for lane in (*self._lanes, *self._retired)})
+        ledger.watch_switch(SwitchReport(metrics))
         metrics.in_flight.set_function(lambda: len(self._slots))
         metrics.scheduled.set_function(lambda: self._ledger.scheduled)
         metrics.broker_connected.set_function(lambda: float(all(lane.consuming.is_set() for lane in self._lanes)))
@@ -74,9 +99,13 @@ class Service:
         """Serve until SIGTERM or SIGINT, then drain. Raises what ended it otherwise: SettingsError, BrokerError."""
         with self._signals():
             ops_port = await self._ops.start()
+            reloading = asyncio.create_task(self._reloader.run(), name="reload") if self._reloader else None
             try:
                 await self._serve(ops_port)
             finally:
+                if reloading is not None:
+                    reloading.cancel()
+                    await asyncio.gather(reloading, return_exceptions=True)
                 await self._ops.stop()
 
     async def _serve(self, ops_port: int) -> None:
@@ -87,6 +116,7 @@ class Service:
         ]
         tasks += movers
         tasks.append(asyncio.create_task(self._announce(ops_port), name="announce"))
+        retired = asyncio.create_task(self._serve_retired(), name="retired lanes")
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         try:
             running = {*tasks[:-1], stop}
@@ -98,9 +128,9 @@ class Service:
                 if task.done() and not task.cancelled():
                     task.result()
         finally:
-            for task in (*tasks, stop):
+            for task in (*tasks, retired, stop):
                 task.cancel()
-            await asyncio.gather(*tasks, stop, return_exceptions=True)
+            await asyncio.gather(*tasks, retired, stop, return_exceptions=True)
             await self._close()
 
     async def _announce(self, ops_port: int) -> None:
@@ -114,10 +144,41 @@ class Service:
             version=__version__,
         )
 
+    async def _serve_retired(self) -> None:
+        """Read empty what was the own lane of a connector that no setting gives one any more, until its queue is gone.
+
+        All that lies there is astray, and is forwarded in order.
+        """
+        names = Names(self._settings.broker.prefix)
+        queues = lanes.retired(self._settings, await self._ledger.known_lanes())
+        failures = 0
+        async with asyncio.TaskGroup() as serving:
+            while queues:
+                try:
+                    if await self._retire(queues[0], names.connector_of(queues[0]) or ""):
+                        serving.create_task(self._retired[-1].run(), name=f"retired lane {queues[0]}")
+                    queues.pop(0)
+                except BrokerError:  # the lanes in use say why
+                    failures += 1
+                    await asyncio.sleep(
+                        backoff_s(failures, base_s=CRASH_PAUSE_S, max_s=RECONNECT_MAX_S, fraction=self._jitter())
+                    )
+
+    async def _retire(self, queue: str, connector: str) -> bool:
+        """Unbind a lane and make ready to consume it; False where its queue is gone already."""
+        depth = await self._link.depth(queue)
+        if depth is None:
+            await self._ledger.forget_lane(queue)
+            return False
+        unbound = await self._link.unbind(queue, connector)
+        log.warning("lane.retired", queue=queue, waiting=depth.ready, unbound=unbound)
+        self._retired.append(self._lane(queue, self._pipeline.handle, lanes.OWN_LANE_WINDOW, is_retired=True))
+        return True
+
     async def _drain(self) -> None:
         """No new POST; those on the wire finish and are settled; the rest goes back to the broker in order."""
         log.info("service.draining", in_flight=len(self._slots))
-        for lane in self._lanes:
+        for lane in (*self._lanes, *self._retired):
             lane.drain()
         self._slots.withdraw()
         finished = asyncio.create_task(self._finished(), name="drain")
@@ -148,28 +209,34 @@ class Service:
         await self._pipeline.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
-                for lane in self._lanes:
-                    await lane.close()
+                await asyncio.gather(*(lane.close() for lane in (*self._lanes, *self._retired)))
                 await self._link.close()
                 await self._dispositions.close()
         log.info("service.stopped")
 
+    def _own_lane(self, connector: str) -> Lane:
+        return self._lane(
+            Names(self._settings.broker.prefix).lane(connector),
+            self._pipeline.handle,
+            lanes.window_of(self._settings, connector),
+            has_order=lanes.is_strict(self._settings, connector),
+        )
+
     def _lane(
-        self,
-        queue: str,
-        handler: Handler,
-        prefetch: int,
-        jitter: Callable[[], float],
-        ledger: Ledger | None,
+        self, queue: str, handler: Handler, prefetch: int, *, has_order: bool = True, is_retired: bool = False
     ) -> Lane:
         return Lane(
             self._link,
             queue,
             prefetch=prefetch,
-            ledger=ledger,
+            ledger=self._ledger,
             on_delivery=lambda delivery: self._start(handler, delivery),
             on_lost=self._lost,
-            jitter=jitter,
+            jitter=self._jitter,
+            has_order=has_order,
+            is_retired=is_retired,
+            watch_period_s=max(WATCHDOG_PERIOD_S, len(self._settings.own_lanes()) / WATCHDOG_QUESTIONS_PER_S),
+            unacked_max_s=self._unacked_max_s,
         )
 
     def _start(self, handler: Handler, delivery: Delivery) -> None:
@@ -210,12 +277,15 @@ class Service:
         if self._ledger.why_not_writable is not None:
             return self._ledger.why_not_writable
         silent = [lane.queue for lane in self._lanes if not lane.consuming.is_set()]
-        return f"not consuming {', '.join(silent)}" if silent else None
+        more = f" and {len(silent) - LANES_NAMED_MAX} more" if len(silent) > LANES_NAMED_MAX else ""
+        return f"not consuming {', '.join(silent[:LANES_NAMED_MAX])}{more}" if silent else None
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGTERM or SIGINT drains; a second one cuts off."""
+        """SIGTERM or SIGINT drains; a second one cuts off. SIGHUP has the settings read again."""
         loop = asyncio.get_running_loop()
+        if self._reloader is not None:
+            loop.add_signal_handler(signal.SIGHUP, self._reloader.ask)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop)
         try:
@@ -223,6 +293,9 @@ class Service:
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
+            if self._reloader is not None:
+                loop.remove_signal_handler(signal.SIGHUP)
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it must not end what is closing
 
     def _asked_to_stop(self) -> None:
         if self._stop.is_set():

@@ -104,10 +104,26 @@ def id_of_its_own(message_id: str, digest: bytes) -> str:
     return f"{message_id[:ID_CHARACTERS_KEPT]}~{digest.hex()[:16]}"
 
 
+def id_of_nobodys(message_id: str, user: str | None, digest: bytes) -> str:
+    """The identity of a message from somebody who may not claim `message_id`: another than any intent's, also than
+    one that has an id of its own; the same again for the same message.
+    """
+    return id_of_its_own(message_id, digest_of(b"\x00".join([b"unauthorized", (user or "").encode(), digest])))
+
+
 def publish_properties(
-    *, message_id: str, strategy_name: str | None, created_ms: int, traceparent: str | None = None
+    *,
+    message_id: str,
+    strategy_name: str | None,
+    created_ms: int,
+    traceparent: str | None = None,
+    user: str | None = None,
 ) -> Basic.Properties:
-    """The properties with which our own producers publish an intent."""
+    """The properties with which our own producers publish an intent; `user` is that of their connection.
+
+    The broker checks it, so that a strategy can be known by it. Without a name of its own a strategy's label would be
+    that user: then it is left out.
+    """
     headers: FieldTable = {names.CREATED_MS: created_ms}
     if traceparent:
         headers[names.TRACEPARENT] = traceparent
@@ -117,6 +133,7 @@ def publish_properties(
         message_id=message_id,
         timestamp=datetime.fromtimestamp(created_ms // 1000, tz=UTC),
         app_id=strategy_name,
+        user_id=user if strategy_name is not None else None,
         headers=headers,
     )
 

@@ -10,10 +10,14 @@ from typing import Any
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from consumer.ledger.schema import replicas
+from consumer.ledger import CLAIM_MS_MAX
+from consumer.ledger.schema import lanes, replicas
 
 # Who gave no sign of life for so long is forgotten: it ended without saying so.
 FORGET_MS = 3_600_000
+# Who gave none for so long does not count as living: as long as a lease. A claim that it has read before is then too
+# old to be POSTed, and the next one reads the switch anew, should it only have stood still.
+LIVE_MS = CLAIM_MS_MAX + 500
 NAME_CHARACTERS_MAX = 255
 
 _INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -34,14 +38,10 @@ class Replica:
     switch_seen: int
     unacked: Mapping[str, int]
 
-
-@dataclass(frozen=True, slots=True)
-class Live:
-    """Who lived when one of them, `me`, looked: their owners, at `seen_s` of this machine's monotonic clock."""
-
-    me: str
-    owners: frozenset[str]
-    seen_s: float
+    @property
+    def lives(self) -> bool:
+        """Whether it gave a sign of life lately."""
+        return self.silent_ms < LIVE_MS
 
 
 def note_alive(
@@ -80,3 +80,9 @@ def known(connection: Connection, now_ms: int) -> list[Replica]:
         Replica(row.owner, row.name, row.started_ms, now_ms - row.alive_ms, row.switch_seen, json.loads(row.unacked))
         for row in rows
     ]
+
+
+def owners(connection: Connection) -> dict[str, str]:
+    """By lane: who has become its active consumer last, whether that one lives or not."""
+    rows = connection.execute(select(lanes.c.lane, lanes.c.owner).where(lanes.c.epoch > 0))
+    return {row.lane: row.owner for row in rows}

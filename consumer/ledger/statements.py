@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from consumer.history import ENDINGS, History
 from consumer.ledger import Epoch, Known
 from consumer.ledger.schema import intents, lanes, steps
-from consumer.order import Order
+from consumer.order import Found, Order
 from consumer.outcomes import of_row
 from signalq.envelope import Creation
 from signalq.outcome import Outcome
@@ -26,6 +26,8 @@ from signalq.outcome import Outcome
 LAST_ACKS_MS = 60_000
 # A lane that was noted as looked after within so long need not be noted again.
 ALIVE_NOTED_MS = 200
+# A lane whose queue is gone is forgotten when nobody has looked after it for so long.
+FORGET_LANE_MS = 7 * 86_400_000
 # Of endings that may not have been told, the latest so many are told again: an event is late by ms.
 MAYBE_UNTOLD_MAX = 100
 # Statuses in which the message can't have been acknowledged: it will surely be delivered again.
@@ -85,8 +87,16 @@ def recall(
 
     `is_held` says whether another message in this consumer stands for an intent.
     """
-    keys = {"strategy": _storable(order.strategy), "intent_id": _storable(order.intent_id)}
-    row = connection.execute(_by_identity, keys).first()
+    rows: dict[tuple[str, str], Row[Any] | None] = {}
+
+    def look(strategy: str, intent_id: str) -> Found | None:
+        row = rows[strategy, intent_id] = row_of(connection, strategy, intent_id)
+        return Found(bytes(row.digest), row.origin_user) if row is not None else None
+
+    order = order.identified(look)
+    if (order.strategy, order.intent_id) not in rows:
+        look(order.strategy, order.intent_id)
+    row = rows[order.strategy, order.intent_id]
     if row is not None:
         return _known(order, order.intent_id, row, owner, now_ms)
     if order.message_id is None and order.redelivered:
@@ -116,7 +126,7 @@ def _recall_by_bytes(
     again: list[Row[Any]] = []
     since_ms = (epoch.alive_before_ms or 0) - LAST_ACKS_MS
     for row in connection.execute(_by_digest, {"strategy": _storable(order.strategy), "digest": order.digest}):
-        if is_held(row.intent_id):
+        if is_held(row.intent_id) or row.origin_user != _storable(order.origin_user):
             continue
         # A replayed one has a message that carries its id now: it is not among those that are told by their bytes.
         if row.status in SURELY_UNACKED and row.replayed_ms is None:
@@ -235,12 +245,12 @@ _FIRST_SAVE = {
 }
 
 
-def raise_epoch(connection: Connection, now_ms: int, lane: str, owner: str) -> Epoch:
-    """Make `owner` the lane's consumer, and everyone before it a stranger."""
+def take_lane(connection: Connection, now_ms: int, lane: str, owner: str, *, alone: bool) -> Epoch:
+    """Make `owner` the lane's consumer: `alone`, everyone before it becomes a stranger, else it joins them."""
     first = {"lane": lane, "epoch": 0, "owner": owner, "alive_ms": now_ms}
     connection.execute(_FIRST_OF_LANE[connection.dialect.name], first)
     before = connection.execute(select(lanes).where(lanes.c.lane == lane).with_for_update()).one()
-    number = before.epoch + 1
+    number = before.epoch + 1 if alone or not before.epoch else before.epoch
     connection.execute(update(lanes).where(lanes.c.lane == lane).values(epoch=number, owner=owner, alive_ms=now_ms))
     return Epoch(lane, number, before.alive_ms if before.epoch else None)
 
@@ -270,6 +280,18 @@ def join_lane(connection: Connection, now_ms: int, lane: str, owner: str) -> int
     ).scalar_one()
     connection.execute(update(lanes).where(lanes.c.lane == lane).values(alive_ms=now_ms))
     return before_ms
+
+
+def known_lanes(connection: Connection) -> list[str]:
+    """Every lane that has a row."""
+    return list(connection.execute(select(lanes.c.lane).order_by(lanes.c.lane)).scalars())
+
+
+def forget_lane(connection: Connection, now_ms: int, lane: str) -> None:
+    """Its queue is gone. Only once nobody has looked after it for FORGET_LANE_MS: its epochs begin anew then, and
+    somebody who was frozen meanwhile might take one of them for its own.
+    """
+    connection.execute(delete(lanes).where(lanes.c.lane == lane, lanes.c.alive_ms < now_ms - FORGET_LANE_MS))
 
 
 def keep_alive(connection: Connection, now_ms: int, joined: list[str], owner: str, lease_ms: int) -> None:
