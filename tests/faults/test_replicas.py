@@ -65,10 +65,11 @@ async def test_frozen_and_woken_it_is_fenced_off_and_finds_its_place_again(
     """At most the POSTs that were on the wire arrive late; the woken one stands by, and takes over when asked to."""
     async with scene(broker.url, names, ledger_url=postgres_url, seed=62) as play:
         play.answers_after_s = ANSWERS_AFTER_S
-        frozen = await play.consumer()
-        other = await play.consumer()
+        both = [await play.consumer(), await play.consumer()]
         intents = _load(play, 1000)
         await _posting(play, intents, 3)
+        frozen = await _active(play)
+        (other,) = (consumer for consumer in both if consumer is not frozen)
         await freeze(play, frozen, in_a_transaction=False)
         takeover_s = await _takeover_s(play, intents, time.time_ns(), FROZEN_TAKEOVER_S)
         _tell(f"first POST of the slowest connector after the freeze: {takeover_s:.2f} s")
@@ -115,12 +116,15 @@ async def test_cut_off_from_its_ledger_it_gives_its_lanes_up_and_comes_back_when
     broker: Broker, names: Names, postgres_url: str
 ) -> None:
     """It has the broker, and so the broker would never take its lanes away."""
-    async with Proxy(URL(postgres_url).port or 5432) as wire, scene(broker.url, names, ledger_url=postgres_url) as play:
+    port = URL(postgres_url).port or 5432
+    async with Proxy(port) as one, Proxy(port) as two, scene(broker.url, names, ledger_url=postgres_url) as play:
         play.answers_after_s = ANSWERS_AFTER_S
-        cut_off = await play.consumer({"ledger.url": str(URL(postgres_url).with_port(wire.port))})
-        other = await play.consumer()
+        wires = {await play.consumer({"ledger.url": _through(wire, postgres_url)}): wire for wire in (one, two)}
         intents = _load(play, 600)
         await _posting(play, intents, 3)
+        cut_off = await _active(play)
+        (other,) = (consumer for consumer in wires if consumer is not cut_off)
+        wire = wires[cut_off]
         wire.stall()
         takeover_s = await _takeover_s(play, intents, time.time_ns(), CUT_OFF_TAKEOVER_S)
         _tell(f"first POST of the slowest connector after the cut: {takeover_s:.2f} s")
@@ -142,7 +146,7 @@ async def test_a_single_replica_keeps_its_lanes_for_longer_while_its_ledger_is_a
 ) -> None:
     """Nobody else could do better; what it holds is recorded when the ledger is back, and nothing is in doubt."""
     async with Proxy(URL(postgres_url).port or 5432) as wire, scene(broker.url, names, ledger_url=postgres_url) as play:
-        consumer = await play.consumer({"ledger.url": str(URL(postgres_url).with_port(wire.port))})
+        consumer = await play.consumer({"ledger.url": _through(wire, postgres_url)})
         _load(play, 400)
         await play.posted(40)
         wire.stall()
@@ -207,6 +211,10 @@ def _load(play: Scene, count: int) -> list[Intent]:
 
 def _without_id(intents: Collection[Intent]) -> int:
     return sum(intent.message_id is None for intent in intents)
+
+
+def _through(wire: Proxy, ledger_url: str) -> str:
+    return str(URL(ledger_url).with_port(wire.port))
 
 
 async def _posting(play: Scene, load: Collection[Intent], each: int) -> None:
