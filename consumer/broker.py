@@ -322,7 +322,8 @@ class Lane:
                 self._ledger.leave_lane(self.queue)
             self._on_lost(session)
             if session.leaving:
-                log.info("broker.lane_handed_over", queue=self.queue, unacked=session.unacked)
+                if session.active_since_s is not None:
+                    log.info("broker.lane_handed_over", queue=self.queue, unacked=session.unacked)
             else:
                 log.warning("broker.lane_lost", queue=self.queue, why=session.why_lost, unacked=session.unacked)
             await session.close()

@@ -11,14 +11,13 @@ from collections.abc import Collection
 import pytest
 from yarl import URL
 
-from consumer.spread import desired
 from deploy.local import PrivatePostgres
 from signalq.names import Names
 from tests.support.broker import Broker
 from tests.support.consumer import Consumer
 from tests.support.freezing import begun_before_the_freeze, freeze
 from tests.support.intents import Intent, make_intents
-from tests.support.postgres import connected, fresh_database
+from tests.support.postgres import fresh_database
 from tests.support.proxy import Proxy
 from tests.support.scene import SETTINGS, Scene, scene
 from tests.support.waiting import elapsed, wait_until
@@ -32,7 +31,11 @@ ANSWERS_AFTER_S = (0.02, 0.08)
 # LEDGER_LOST_S, and one or two looks; then as after a kill.
 CUT_OFF_TAKEOVER_S = 12.0
 READY_S = 30.0
-NEWCOMERS_MAX = 20
+OWN_LANES = 12
+# SETTLE_S, SPREAD_PERIOD_S and HOLD_S, and something for a busy machine.
+SPREAD_S = 11.0
+# Between two orders of a connector: some are always on their way while lanes go over.
+PACE_S = 0.4
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(12, marks=pytest.mark.long)])
@@ -88,26 +91,31 @@ async def test_frozen_and_woken_it_is_fenced_off_and_finds_its_place_again(
         account.check(doubts_max=2 * CONNECTORS + _without_id(intents))
 
 
-async def test_a_lane_goes_over_to_the_replica_whose_it_is_and_comes_back_when_that_one_is_stopped(
-    broker: Broker, names: Names, postgres_url: str
+async def test_lanes_go_over_to_the_replica_whose_they_are_and_come_back_when_that_one_is_stopped(
+    broker: Broker, names: Names, any_ledger: str | None, leftover_queues: list[str]
 ) -> None:
     """Handed over under load, and drained under load: nothing is cut off, nothing out of order, exit status 0."""
-    async with scene(broker.url, names, ledger_url=postgres_url, seed=63) as play:
-        play.answers_after_s = ANSWERS_AFTER_S
-        first = await play.consumer()
-        second = await _whose_lane_it_is(play)
-        intents = _load(play, 1200)
-        await wait_until(lambda: second.events("delivery.attempted"), 30, what="the second one's POSTs")
-        assert first.events("broker.lane_handed_over", queue=names.orders)
-        before = len(first.events("delivery.attempted"))
-        await _posting(play, intents, 5)
-        began_s = time.monotonic()
+    async with scene(broker.url, names, ledger_url=any_ledger, seed=63) as play:
+        intents = make_intents(play.rng, 40 * OWN_LANES, connectors=OWN_LANES, delays_s=None)
+        connectors = sorted({intent.connector for intent in intents})
+        leftover_queues += [names.lane(connector) for connector in connectors]
+        config = "".join(f'[connectors.{connector}]\ntoken = "a-token"\n' for connector in connectors)
+        first = await play.consumer(config=config)
+        second = await play.consumer(config=config)
+        play.producer.pause = lambda: elapsed(PACE_S)
+        play.publish(intents)
+        await elapsed(SPREAD_S)
+        went = _handed_over(first, names, connectors)
+        assert not _handed_over(second, names, connectors), "what went over stays there"
+        await wait_until(lambda: went <= _posts_of(second), 10, what="the second one's POSTs on the lanes it got")
+        assert 0 < len(went) < OWN_LANES, went
+        began_s, taken = time.monotonic(), len(first.events("delivery.attempted"))
         assert await second.terminate() == 0
         took_s = time.monotonic() - began_s
-        await wait_until(lambda: len(first.events("delivery.attempted")) > before, 10, what="the first one's POSTs")
-        account = await play.account()
-        _tell(f"the drain took {took_s:.2f} s")
         assert took_s < SETTINGS["delivery.drain_timeout_s"]
+        await wait_until(lambda: went <= _posts_of(first, taken), 10, what="the first one's POSTs on those lanes")
+        account = await play.account()
+        _tell(f"{len(went)} of {OWN_LANES} lanes went over; the drain took {took_s:.2f} s")
         assert not account.in_doubt["cut off while sending"], account.table()
         account.check(doubts_max=_without_id(intents))
 
@@ -182,24 +190,14 @@ async def test_the_databases_server_killed_again_and_again_under_two_replicas_br
 # ---- helpers ----
 
 
-async def _whose_lane_it_is(play: Scene) -> Consumer:
-    """Start a second replica; another one, as long as the shared lane would stay with the first."""
-    first = await _owners(play)
-    for _ in range(NEWCOMERS_MAX):
-        second = await play.consumer()
-        owners = await _owners(play)
-        if desired(play.names.orders, owners) not in first:
-            return second
-        await second.end()
-    raise AssertionError(f"the lane would stay with the first of {NEWCOMERS_MAX} pairs")
+def _handed_over(consumer: Consumer, names: Names, connectors: list[str]) -> set[str]:
+    """The connectors whose lanes it has handed over so far."""
+    gone = {line["queue"] for line in consumer.events("broker.lane_handed_over")}
+    return {connector for connector in connectors if names.lane(connector) in gone}
 
 
-async def _owners(play: Scene) -> set[str]:
-    connection = await connected(play.ledger_url)
-    try:
-        return {row["owner"] for row in await connection.fetch("SELECT owner FROM replicas")}
-    finally:
-        await connection.close()
+def _posts_of(consumer: Consumer, since: int = 0) -> set[str]:
+    return {line["connector"] for line in consumer.events("delivery.attempted")[since:]}
 
 
 def _load(play: Scene, count: int) -> list[Intent]:
