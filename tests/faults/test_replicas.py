@@ -114,6 +114,7 @@ async def test_lanes_go_over_to_the_replica_whose_they_are_and_come_back_when_th
         took_s = time.monotonic() - began_s
         assert took_s < SETTINGS["delivery.drain_timeout_s"]
         await wait_until(lambda: went <= _posts_of(first, taken), 10, what="the first one's POSTs on those lanes")
+        assert not first.events("ledger.not_writable"), "two that work on one ledger don't stop each other"
         account = await play.account()
         _tell(f"{len(went)} of {OWN_LANES} lanes went over; the drain took {took_s:.2f} s")
         assert not account.in_doubt["cut off while sending"], account.table()
