@@ -89,6 +89,7 @@ class Session:
     def note_delivered(self, tag: int) -> None:
         """A message has come."""
         self.last_delivery_s = self._came_s[tag] = _now_s()
+        self.active_since_s = self.active_since_s or self.last_delivery_s
 
     async def ack(self, tag: int) -> bool:
         """Acknowledge; False where the channel is gone and the broker will deliver the message again."""
@@ -276,6 +277,7 @@ class Lane:
         self._on_delivery = on_delivery
         self._on_lost = on_lost
         self._jitter = jitter
+        self.has_order = manner.has_order
         self._session: Session | None = None
         self._activation: asyncio.Task[None] | None = None
         self._draining = False
@@ -324,7 +326,8 @@ class Lane:
                 self._ledger.leave_lane(self.queue)
             self._on_lost(session)
             if session.leaving:
-                log.info("broker.lane_handed_over", queue=self.queue, unacked=session.unacked)
+                if session.active_since_s is not None:
+                    log.info("broker.lane_handed_over", queue=self.queue, unacked=session.unacked)
             else:
                 log.warning("broker.lane_lost", queue=self.queue, why=session.why_lost, unacked=session.unacked)
             await session.close()
@@ -411,7 +414,7 @@ class Lane:
         if not isinstance(deliver, Basic.Deliver) or deliver.delivery_tag is None:
             return
         session.note_delivered(deliver.delivery_tag)
-        if self._manner.has_order:  # without, several are active, and nobody has it to pass on
+        if self.has_order:  # without, several are active, and nobody has it to pass on
             session.active_since_s = session.active_since_s or session.last_delivery_s
         delivery = Delivery(
             Message(
@@ -439,7 +442,7 @@ class Lane:
         session lives, and so that nobody was active between.
         """
         try:
-            epoch = await ledger.open_lane(self.queue, alone=self._manner.has_order)
+            epoch = await ledger.open_lane(self.queue, alone=self.has_order)
         except Exception:
             log.exception("broker.lane_not_taken", queue=self.queue)
             await asyncio.sleep(RECONNECT_BASE_S)
@@ -497,11 +500,7 @@ class Lane:
             return False
         silent_s = _now_s() - session.last_delivery_s
         # Standing by, silence is as it should be; and of a lane with order the broker counts the active consumer alone.
-        is_ours = (
-            session.found_alone or session.active_since_s is not None
-            if self._manner.has_order
-            else depth.consumers == 1
-        )
+        is_ours = session.found_alone or session.active_since_s is not None if self.has_order else depth.consumers == 1
         starved = depth.ready > 0 and is_ours and session.unacked == 0
         return not (starved and silent_s > SILENT_MAX_S)
 

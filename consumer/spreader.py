@@ -50,7 +50,7 @@ class Spreader:
             self._spread.note(frozenset(), now_s)
             return []
         self._spread.note(live.owners, now_s)
-        lanes = {lane.queue: lane for lane in self._lanes() if lane.consuming.is_set()}
+        lanes = {lane.queue: lane for lane in self._lanes() if lane.has_order and lane.consuming.is_set()}
         places = [Place(queue, lane.active_since_s) for queue, lane in lanes.items()]
         return [lanes[queue] for queue in self._spread.to_pass_on(live.me, places, now_s)]
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from consumer.history import Attempt, History
-from consumer.ledger.replicas import Live
 from consumer.ledger.schedule import Pending
 from consumer.limits import Rate
 from consumer.order import Order
@@ -52,6 +51,15 @@ class Known:
     maybe_untold: tuple[Outcome, ...] = ()
     began_ms: int = field(default=0, compare=False)
     over_rates: tuple[Rate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Who lived when one of them, `me`, looked: their owners, at `seen_s` of this machine's monotonic clock."""
+
+    me: str
+    owners: frozenset[str]
+    seen_s: float
 
 
 class Conflict(Exception):

@@ -8,9 +8,8 @@ from dataclasses import replace
 from typing import Self
 
 from consumer.history import Attempt, History
-from consumer.ledger import Conflict, Epoch, Fenced, Known, RateExceeded, SwitchWatcher
+from consumer.ledger import Conflict, Epoch, Fenced, Known, Live, RateExceeded, SwitchWatcher
 from consumer.ledger.database import machine_ms
-from consumer.ledger.replicas import Live
 from consumer.ledger.schedule import PENDING_STATUSES, Pending
 from consumer.limits import MINUTE_MS, Rate
 from consumer.order import Found, Order

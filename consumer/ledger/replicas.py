@@ -41,15 +41,6 @@ class Replica:
         return self.silent_ms < LIVE_MS
 
 
-@dataclass(frozen=True, slots=True)
-class Live:
-    """Who lived when one of them, `me`, looked: their owners, at `seen_s` of this machine's monotonic clock."""
-
-    me: str
-    owners: frozenset[str]
-    seen_s: float
-
-
 def note_alive(
     connection: Connection, now_ms: int, owner: str, name: str, switch_seen: int, unacked: Mapping[str, int]
 ) -> None:

@@ -32,6 +32,7 @@ from consumer.ledger import (
     Epoch,
     Fenced,
     Known,
+    Live,
     RateExceeded,
     SwitchedOff,
     SwitchWatcher,
@@ -144,7 +145,7 @@ class SqlLedger:
         self.ledger_id = ""
         self.scheduled = 0
         self.why_not_writable: str | None = None
-        self.live: replicas.Live | None = None
+        self.live: Live | None = None
         self._answered_s = time.monotonic()
         self._retention_ms = round(retention_days * 86_400_000)
         self._observe_commit_s = observe_commit_s
@@ -411,7 +412,7 @@ class SqlLedger:
         for beat in count():
             seen_s = time.monotonic()
             owners, switch, changes = await self._ask(self._note_alive)
-            self.live = replicas.Live(self._owner, owners, seen_s)
+            self.live = Live(self._owner, owners, seen_s)
             self._tell_of_switch(switch, changes)
             if beat % COUNT_EVERY_BEATS == 0:
                 self.scheduled = await self._ask(lambda now: schedule.count(now.connection))

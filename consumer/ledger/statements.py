@@ -267,7 +267,11 @@ def current_epoch(connection: Connection, lane: str) -> int | None:
     return number
 
 
-_epoch_of_lane = select(lanes.c.epoch).where(lanes.c.lane == bindparam("lane")).with_for_update(read=True)
+# The weakest lock that take_lane's waits for, and the strongest that does not wait for who notes that he lives: two
+# consumers that claim on lanes of their own and note each other's would wait in a circle, until PostgreSQL ends one.
+_epoch_of_lane = (
+    select(lanes.c.epoch).where(lanes.c.lane == bindparam("lane")).with_for_update(read=True, key_share=True)
+)
 
 
 def join_lane(connection: Connection, now_ms: int, lane: str, owner: str) -> int | None:
@@ -276,7 +280,7 @@ def join_lane(connection: Connection, now_ms: int, lane: str, owner: str) -> int
     if connection.execute(_FIRST_OF_LANE[connection.dialect.name], first).rowcount == 1:
         return None
     before_ms: int = connection.execute(
-        select(lanes.c.alive_ms).where(lanes.c.lane == lane).with_for_update()
+        select(lanes.c.alive_ms).where(lanes.c.lane == lane).with_for_update(key_share=True)
     ).scalar_one()
     connection.execute(update(lanes).where(lanes.c.lane == lane).values(alive_ms=now_ms))
     return before_ms
@@ -297,9 +301,11 @@ def forget_lane(connection: Connection, now_ms: int, lane: str) -> None:
 def keep_alive(connection: Connection, now_ms: int, joined: list[str], owner: str, lease_ms: int) -> None:
     """Note that this consumer lives, on the lanes that it looks after and on what it is POSTing."""
     if joined:
-        # Whoever looks after the same lanes has noted it as well: two need not wait for each other's rows.
+        # Whoever looks after the same lanes notes it as well: two need not wait for each other's rows, and do not.
         stale = lanes.c.alive_ms < now_ms - ALIVE_NOTED_MS
-        connection.execute(update(lanes).where(lanes.c.lane.in_(joined), stale).values(alive_ms=now_ms))
+        free = select(lanes.c.lane).where(lanes.c.lane.in_(joined), stale)
+        free = free.with_for_update(key_share=True, skip_locked=True)
+        connection.execute(update(lanes).where(lanes.c.lane.in_(free)).values(alive_ms=now_ms))
     connection.execute(
         update(intents)
         .where(intents.c.owner == owner, intents.c.status == "sending")

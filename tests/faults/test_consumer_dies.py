@@ -112,19 +112,3 @@ async def test_a_consumer_frozen_with_the_lock_of_its_file_stops_the_next_until_
         account = await play.account()
         assert account.in_doubt["cut off while sending"] <= CONNECTORS, account.table()
         account.check(doubts_max=CONNECTORS + sum(intent.message_id is None for intent in intents))
-
-
-@pytest.mark.long
-async def test_two_consumers_that_are_killed_in_turn_hand_the_lane_over_in_order(broker: Broker, names: Names) -> None:
-    """There is always one standing by; each kill makes it the active one."""
-    async with scene(broker.url, names, seed=14) as play:
-        active, standby = await play.consumer(), await play.consumer()
-        intents = make_intents(play.rng, 300, connectors=CONNECTORS)
-        play.publish(intents)
-        for _ in range(4):
-            before = len(play.hook.orders)
-            await play.posted(before + play.rng.randrange(5, 40))
-            await asyncio.to_thread(active.kill)
-            active, standby = standby, await play.consumer()
-        account = await play.account()
-        account.check(doubts_max=4 * CONNECTORS + sum(intent.message_id is None for intent in intents))
