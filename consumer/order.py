@@ -9,6 +9,7 @@ from aiormq.abc import FieldTable
 from pamqp.commands import Basic
 
 from consumer.history import Reason
+from consumer.lanes import HOPS_MAX, queue_of
 from consumer.limits import Exceeded, Rate, Scoped
 from consumer.rights import NOBODY, WRONG_TOKEN, Rights, is_wrong_token
 from consumer.settings import Connector, Limits, Settings
@@ -23,7 +24,7 @@ DETAIL_CHARACTERS_MAX = 8_000
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What the broker delivered.
+    """What the broker delivered; `queue` is where it lay, empty for what never lay anywhere.
 
     `given_id` is its identity where it brings none: given once, so that handling the same delivery again after an
     unforeseen error finds what the ledger knows of it.
@@ -35,6 +36,7 @@ class Message:
     redelivered: bool
     given_id: str = field(default_factory=new_message_id, compare=False)
     nobody_since_ms: int | None = None
+    queue: str = ""
     # Handling this very delivery has failed before: what the ledger knows of it may be its own.
     handled_before: bool = False
 
@@ -102,15 +104,28 @@ class Order:
     recorded: bool = False
     # When it was replayed, and its delay, if it had one, was over.
     replayed_ms: int | None = None
+    # What it was read by; others may hold by the time it is POSTed, see `renewed`.
+    settings: Settings | None = field(default=None, compare=False, repr=False)
+    # What makes it invalid by the settings that hold now, although it was not when it was read.
+    why_invalid: str | None = None
     # It says that it is our own copy of an intent whose sender the broker has checked: only the ledger can know.
     needs_proof: bool = False
     # The strategy and the id that it would have by its label alone, where the settings give it others.
     by_label: tuple[str, str] | None = None
+    # The queue of its connector's lane, the one that it came by, and how often it was forwarded, by what it says.
+    lane: str = ""
+    came_by: str = ""
+    hops: int = 0
 
     @property
     def connector(self) -> str:
         """The connector's name."""
         return self.intent.connector_name
+
+    @property
+    def is_astray(self) -> bool:
+        """Whether it came by another lane than its connector's."""
+        return self.came_by != self.lane
 
     @property
     def is_due(self) -> bool:
@@ -261,9 +276,31 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
         receipt=message.given_id,
         nobody_since_ms=message.nobody_since_ms,
         park_rank=_whole(headers.get(names.PARK_RANK)) if sender.user is None else 0,
+        lane=(lane := queue_of(settings, intent.connector_name)),
+        came_by=message.queue or lane,
+        hops=min(max(_whole(headers.get(names.HOPS)), 0), HOPS_MAX) if sender.user is None else 0,
         recorded=message.handled_before,
+        settings=settings,
         needs_proof=sender.needs_proof,
         by_label=sender.by_label,
+    )
+
+
+def renewed(order: Order, message: Message, settings: Settings) -> Order:
+    """The same order, with everything that comes from settings as it is by these; its identity, age and place stay.
+
+    What only the settings allowed (no token of its own, an extra field) may make it invalid now.
+    """
+    fresh = read(message, settings, order.received_ms)
+    if isinstance(fresh, Unreadable):
+        return replace(order, settings=settings, why_invalid=fresh.detail)
+    return replace(
+        order,
+        settings=settings,
+        why_invalid=None,
+        intent=fresh.intent,
+        policy=fresh.policy,
+        is_exit=fresh.is_exit,
     )
 
 

@@ -12,29 +12,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, assert_never
 
 import structlog
 
-from consumer import outcomes, rules
+from consumer import lanes, outcomes, rules
 from consumer.broker import Delivery, Dispositions
 from consumer.clock import Clock
 from consumer.delays import LANE_LEAD_MS, backoff_s, park_seconds
 from consumer.due import DueTimes
 from consumer.history import Attempt, History
-from consumer.ledger import CLAIM_MS_MAX, Conflict, Epoch, Fenced, Known, Ledger, RateExceeded
+from consumer.ledger import Conflict, Epoch, Fenced, Known, Ledger, RateExceeded, SwitchedOff
+from consumer.ledger.leases import CLAIM_MS_MAX
 from consumer.ledger.schedule import Pending
-from consumer.order import Order, Unreadable, read
+from consumer.order import Message, Order, Unreadable, read, renewed
 from consumer.pacing import Paces
-from consumer.rules import DeadLetter, Deliver, Disposition, Done, Drop, Park, Retry, Wait
-from consumer.settings import Settings
+from consumer.reload import CurrentSettings
+from consumer.rules import DeadLetter, Deliver, Disposition, Done, Drop, Forward, Hold, Park, Retry, Wait
 from consumer.slots import Slot
+from consumer.switch import State
 from consumer.telemetry import Metrics
 from consumer.telling import Teller
-from consumer.turns import Turn, Turns
+from consumer.turns import Place, Turn, Turns
 from consumer.webhook import Webhook
 from signalq import names
 from signalq.envelope import id_of_its_own, republish_properties
@@ -52,7 +54,7 @@ class Pipeline:
 
     def __init__(
         self,
-        settings: Settings,
+        current: CurrentSettings,
         *,
         ledger: Ledger,
         webhook: Webhook,
@@ -61,7 +63,7 @@ class Pipeline:
         clock: Clock,
         jitter: Callable[[], float],
     ) -> None:
-        self._settings = settings
+        self._current = current
         self._ledger = ledger
         self._webhook = webhook
         self._dispositions = dispositions
@@ -74,7 +76,8 @@ class Pipeline:
         self._jitter = jitter
         self._turns = Turns()
         self._paces = Paces(lambda: asyncio.get_running_loop().time())
-        self._posts = asyncio.Semaphore(settings.delivery.concurrency)
+        # Of the shared lane alone: who has a lane of its own waits for nobody else.
+        self._shared_posts = asyncio.Semaphore(current.settings.delivery.concurrency)
         self._last_rank = 0
         self._warned_strategies: set[str] = set()
 
@@ -86,20 +89,24 @@ class Pipeline:
             return
         order = self._ranked(order)
         recalling: asyncio.Task[Known] | None = None
+        judging: asyncio.Task[None] | None = None
         try:
             if self._is_about_due(order):
                 recalling = self._begin_to_recall(delivery, order)
                 order = await self._at_its_time(order)
-            async with self._turn(order) as turn:
-                ended = await self._deliver(delivery, order, recalling, turn, slot)
+            place = Place(order, delivery.message)
+            judging = self._begin_to_judge(delivery, place, recalling)
+            async with self._turn(order, place) as turn:
+                ended = await self._deliver(delivery, order, recalling, turn, place, slot)
             if ended is not None:
                 # Since the ledger knows, nothing has been waited for: nobody can have come between.
                 await self._let_go(delivery, ended, slot)
         except Fenced:
             delivery.session.lose("another consumer has become the active one")
         finally:
-            if recalling is not None:
-                recalling.cancel()
+            for task in (recalling, judging):
+                if task is not None:
+                    task.cancel()
             self._ledger.release(order)
 
     async def told(self) -> None:
@@ -114,7 +121,7 @@ class Pipeline:
 
     async def give_up(self, delivery: Delivery, slot: Slot) -> None:
         """A message whose handling failed unexpectedly `delivery.crashes_max` times: nobody can deliver it."""
-        detail = f"handling it failed unexpectedly {self._settings.delivery.crashes_max} times, see the log"
+        detail = f"handling it failed unexpectedly {self._current.settings.delivery.crashes_max} times, see the log"
         order = self._read(delivery)
         if isinstance(order, Unreadable):
             await self._refuse(delivery, order, slot)
@@ -164,11 +171,11 @@ class Pipeline:
                 await self._dispositions.ack(delivery)
             return
         with slot.busy():
-            await self._dispositions.hand_to_lane(order.connector, message.body, properties)
+            await self._dispositions.hand_to_lane(order.lane, message.body, properties)
             await self._dispositions.ack(delivery)
 
     def _read(self, delivery: Delivery) -> Order | Unreadable:
-        order = read(delivery.message, self._settings, self._clock.now_ms())
+        order = read(delivery.message, self._current.settings, self._clock.now_ms())
         if isinstance(order, Order):
             age_s = (order.received_ms - order.creation.age_ms) / 1000
             self._metrics.receipt_age_seconds.observe(age_s)
@@ -192,12 +199,19 @@ class Pipeline:
         return replace(order, park_rank=self._last_rank)
 
     @asynccontextmanager
-    async def _turn(self, order: Order) -> AsyncIterator[Turn]:
-        """The connector's turn; what is not due yet waits for none and holds up none."""
+    async def _turn(self, order: Order, place: Place) -> AsyncIterator[Turn]:
+        """The connector's turn; what is not due yet waits for none and holds up none. What is astray has turns of its
+        own: it keeps its order, and does not wait in a foreign lane for what its own lane waits for.
+        """
         if not order.is_due:
             yield Turn()
             return
-        async with self._turns.take(order.connector) as turn:
+        if order.is_astray and order.hops < lanes.HOPS_MAX:
+            async with self._turns.take((order.came_by, order.connector), place) as turn:
+                yield turn
+            return
+        places = lanes.concurrency_of(self._current.settings, order.connector)
+        async with self._turns.take(order.connector, place, places=places) as turn:
             yield turn
 
     def _is_about_due(self, order: Order) -> bool:
@@ -208,8 +222,78 @@ class Pipeline:
     def _begin_to_recall(self, delivery: Delivery, order: Order) -> asyncio.Task[Known]:
         """Look it up while it waits for its moment: when that comes, only the claim is left to do."""
         recalling = asyncio.create_task(self._ledger.recall(order, _epoch(delivery)), name="recall")
-        recalling.add_done_callback(lambda task: task.cancelled() or task.exception())  # seen, if nobody asks any more
+        recalling.add_done_callback(_seen)
         return recalling
+
+    def _begin_to_judge(
+        self, delivery: Delivery, place: Place, recalling: asyncio.Task[Known] | None
+    ) -> asyncio.Task[None] | None:
+        """An exit that would end the waiting of opens, and comes when others are ahead of it, is looked up beside: it
+        takes its place at once. Where one ahead has its identity, only its turn can tell what it is.
+        """
+        order, turn = place.order, self._turns.find(place.order.connector)
+        if turn is None or not order.is_due or not rules.supersedes(order):
+            return None
+        if turn.is_empty or turn.has(place.identity):
+            return None
+        judging = asyncio.create_task(self._judge(delivery, place, turn, recalling), name="judge")
+        judging.add_done_callback(_seen)
+        return judging
+
+    async def _judge(self, delivery: Delivery, place: Place, turn: Turn, recalling: asyncio.Task[Known] | None) -> None:
+        """Tell the turn once the exit would be POSTed now, if only it had the turn and the lane were open."""
+        while turn.ahead_of(place):
+            known = await (recalling or self._ledger.recall(place.order, _epoch(delivery)))
+            recalling = None
+            known = replace(known, order=known.order.fallen_due(place.order.received_ms))
+            decision = self._if_open(known)
+            if isinstance(decision, Deliver):
+                turn.judged(place, known)
+            if not isinstance(decision, Wait):
+                return
+            await self._clock.sleep_until(decision.until_ms)
+
+    def _is_as_of_now(self, order: Order) -> bool:
+        return order.settings is self._current.settings
+
+    def _as_of_now(self, order: Order, message: Message) -> Order:
+        """The order by the settings that hold now: it may have waited since it was read."""
+        return order if self._is_as_of_now(order) else renewed(order, message, self._current.settings)
+
+    def _if_open(self, known: Known) -> rules.Before:
+        """What would be done with it if it had its turn and its lane were open."""
+        return rules.before(known.order, known.history, 0, self._clock.now_ms())
+
+    def _decide(self, known: Known, turn: Turn, place: Place, switched: State, over_rate: str | None) -> rules.Before:
+        """Ask the rules. An exit behind that ends the waiting of this one goes at once, when its turn comes."""
+        by = self._superseding(known.order, turn, place)
+        kind = by.order.intent.kind if by is not None else None
+        opens_ms = 0 if place.has_superseded else turn.opens_ms
+        now_ms = self._clock.now_ms()
+        decision = rules.before(
+            known.order,
+            known.history,
+            opens_ms,
+            now_ms,
+            paced_until_ms=now_ms + self._paces.wait_ms(known.order.connector, known.order.policy.rate_per_s),
+            superseded_by=kind,
+            over_rate=over_rate,
+            switched=switched,
+        )
+        if by is not None and isinstance(decision, DeadLetter) and decision.reason == "superseded":
+            by.has_superseded = True
+            by.wake()
+        return decision
+
+    def _superseding(self, order: Order, turn: Turn, place: Place) -> Place | None:
+        """The first exit behind it that ends its waiting, if it has to wait: one that would still be POSTed now."""
+        for other in turn.exits_behind(place):
+            if other.known is None:
+                continue
+            known = replace(other.known, order=self._as_of_now(other.known.order, other.message))
+            if rules.is_superseded_by(order, known.order) and isinstance(self._if_open(known), Deliver):
+                return other
+        return None
 
     async def _at_its_time(self, order: Order) -> Order:
         """Wait without a turn. It takes its place in the lane at its due time, however long the look-up takes."""
@@ -217,34 +301,39 @@ class Pipeline:
         return order.fallen_due(self._clock.now_ms()) if is_time else order
 
     async def _deliver(
-        self, delivery: Delivery, order: Order, recalling: asyncio.Task[Known] | None, turn: Turn, slot: Slot
+        self,
+        delivery: Delivery,
+        order: Order,
+        recalling: asyncio.Task[Known] | None,
+        turn: Turn,
+        place: Place,
+        slot: Slot,
     ) -> Sequence[Outcome] | None:
         """Ask the rules and do as they say, until the message is settled: what has ended with it, None where it is no
         longer ours.
         """
-        known: Known | None = None
-        if order.is_first_delivery:
-            # Most likely unknown: the claim's own insert finds out, and spares a look-up.
-            known = Known(order, History(order.intent_id, order.digest))
-        elif recalling is not None:
-            known = await recalling
-            # The ledger's due time counts, whatever the message says: what is not due by that is parked again.
-            known = replace(known, order=known.order.fallen_due(self._clock.now_ms())) if order.is_due else known
+        known = place.known or await self._known_so_far(order, recalling)
         untold: tuple[Outcome, ...] = ()
+        switched: State = "open"
         over_rate: str | None = None
         while not slot.withdrawn:
+            order = self._as_of_now(order, delivery.message)
             known = known or await self._ledger.recall(order, _epoch(delivery))
+            known = replace(known, order=self._as_of_now(known.order, delivery.message))
             order = replace(order, recorded=known.order.recorded)
             untold = untold or known.maybe_untold
-            now_ms = self._clock.now_ms()
-            opens_ms = max(turn.opens_ms, now_ms + self._paces.wait_ms(order.connector, order.policy.rate_per_s))
-            decision = rules.before(known.order, known.history, opens_ms, now_ms, over_rate=over_rate)
+            decision = self._decide(known, turn, place, switched, over_rate)
+            # Only a claim says what the switch forbids: nothing that was heard of it before is good for a dead letter.
+            switched = "open"
             try:
                 match decision:
+                    case Hold(until_ms):
+                        switched = await self._held(known.order, until_ms)
+                        continue
                     case Wait(until_ms):
-                        await self._clock.sleep_until(until_ms)
+                        await place.sleep(self._clock.sleep_until(until_ms))
                     case Deliver():
-                        ended = await self._attempt_in_time(delivery, known, turn, slot)
+                        ended = await self._attempt_in_time(delivery, known, turn, place, slot)
                         if ended is not None:
                             return *untold, *ended
                     case disposition:
@@ -252,6 +341,8 @@ class Pipeline:
                             return *untold, *await self._settle(delivery, known, disposition)
             except Fenced:
                 raise
+            except SwitchedOff as off:
+                switched = off.state
             except RateExceeded as full:
                 over_rate = full.rate.exceeded.detail
             except Conflict:
@@ -259,18 +350,37 @@ class Pipeline:
             known = None
         return None
 
+    async def _known_so_far(self, order: Order, recalling: asyncio.Task[Known] | None) -> Known | None:
+        """What is known without asking anew; None where the ledger has to be asked."""
+        if order.is_first_delivery:
+            # Most likely unknown: the claim's own insert finds out, and spares a look-up.
+            return Known(order, History(order.intent_id, order.digest))
+        if recalling is None:
+            return None
+        known = await recalling
+        # The ledger's due time counts, whatever the message says: what is not due by that is parked again.
+        return replace(known, order=known.order.fallen_due(self._clock.now_ms())) if order.is_due else known
+
+    async def _held(self, order: Order, until_ms: int) -> State:
+        """Wait while it is paused; what the ledger was last heard to say spares asking it until it is resumed."""
+        await self._clock.sleep_until(until_ms)
+        return "paused" if self._ledger.switched(order.connector) == "paused" else "open"
+
     async def _attempt_in_time(
-        self, delivery: Delivery, known: Known, turn: Turn, slot: Slot
+        self, delivery: Delivery, known: Known, turn: Turn, place: Place, slot: Slot
     ) -> Sequence[Outcome] | None:
-        """One attempt, once one of the `delivery.concurrency` places is free, and what follows from it.
+        """One attempt, in the shared lane once one of the `delivery.concurrency` places is free, and what follows.
 
         Returns what has ended with it; None where it is not settled.
         """
-        async with self._posts:
-            if self._clock.now_ms() > known.order.expires_ms or self._must_wait(known.order):
-                return None  # the rules are asked again, and see that it has expired, or has to wait
+        is_own = lanes.has_own_lane(self._current.settings, known.order.connector)
+        async with nullcontext() if is_own else self._shared_posts:
+            order = known.order
+            if self._clock.now_ms() > order.expires_ms or not self._is_as_of_now(order) or self._must_wait(order):
+                return None  # the rules are asked again: it has expired, the settings have changed, or it has to wait
             with slot.busy():
                 known, after = await self._attempt(delivery, known, turn)
+                place.has_superseded = False  # from here on it backs off as any other
                 return None if isinstance(after, Retry) else await self._settle(delivery, known, after)
 
     def _must_wait(self, order: Order) -> bool:
@@ -290,14 +400,15 @@ class Pipeline:
         self._report_limits(known)
         self._log_canceled(order, known.canceled)
         self._teller.tell_beside(known.canceled)
-        now_ms = self._clock.now_ms()
-        if now_ms - (known.began_ms or now_ms) > CLAIM_MS_MAX or rules.too_late(order, before, now_ms):
+        failures_before = turn.failures
+        if self._is_too_old(known.began_ms) or rules.too_late(order, before, self._clock.now_ms()):
             attempt = Attempt("not taken", sent=False, why="its claim took too long")
         else:
             self._paces.take(order.connector, order.policy.rate_per_s)  # its claim took a while
-            attempt = await self._webhook.post(order)
+            claimed = known
+            attempt = await self._webhook.post(order, lambda: self._may_begin(delivery, claimed, before))
         concluded = known.history.concluded(attempt, was_in_doubt=before.in_doubt)
-        wait_s = self._note_answer(turn, attempt)
+        wait_s = self._note_answer(turn, attempt, failures_before)
         after = rules.after(order, concluded, attempt, wait_s, self._clock.now_ms())
         if isinstance(after, Retry):
             concluded = concluded.retrying(after.at_ms)
@@ -307,15 +418,30 @@ class Pipeline:
         self._log_attempt(order, concluded, attempt, after)
         return known, after
 
-    def _note_answer(self, turn: Turn, attempt: Attempt) -> float:
+    async def _may_begin(self, delivery: Delivery, claimed: Known, before: History) -> bool:
+        """The last look, with a connection in hand and nothing sent: getting one may have taken long (DNS, TLS), and
+        what the claim has read of the lane and the switch holds for CLAIM_MS_MAX. `before` is how it stood before it.
+        """
+        began_ms = claimed.began_ms
+        if self._is_too_old(began_ms):
+            try:
+                began_ms = await self._ledger.confirm(claimed.order, claimed.history, _epoch(delivery))
+            except Conflict:
+                return False
+        return not self._is_too_old(began_ms) and not rules.too_late(claimed.order, before, self._clock.now_ms())
+
+    def _is_too_old(self, began_ms: int) -> bool:
+        """Whether what a transaction has read that began then does not count any more; 0 where nobody knows when."""
+        return began_ms > 0 and self._clock.now_ms() - began_ms > CLAIM_MS_MAX
+
+    def _note_answer(self, turn: Turn, attempt: Attempt, failures_before: int) -> float:
         """Keep the lane's backoff; return how long it waits at least, in seconds."""
         if attempt.certainty in {"accepted", "refused"}:
             turn.succeeded()
             return 0.0
-        turn.failures += 1
-        delivery = self._settings.delivery
+        failures, delivery = turn.failed(failures_before), self._current.settings.delivery
         wait_s = backoff_s(
-            turn.failures, base_s=delivery.backoff_base_s, max_s=delivery.backoff_max_s, fraction=self._jitter()
+            failures, base_s=delivery.backoff_base_s, max_s=delivery.backoff_max_s, fraction=self._jitter()
         )
         asked_s = min(attempt.retry_after_s or 0.0, delivery.retry_after_max_s)
         turn.closed_until(self._clock.now_ms() + round(max(wait_s, asked_s) * 1000))
@@ -330,6 +456,9 @@ class Pipeline:
                 return (self._ending(known),)
             case Park(due_ms):
                 await self._park(delivery, known, due_ms)
+                return ()
+            case Forward(queue):
+                await self._forward(delivery, known, queue)
                 return ()
             case DeadLetter():
                 return (await self._bury(delivery, known, disposition),)
@@ -363,6 +492,22 @@ class Pipeline:
             await self._ledger.save(order, known.history.scheduled())
         self._metrics.intents.labels(self._metrics.connector_label(order.connector), "scheduled", "").inc()
         log.info("intent.scheduled", **_facts(order), due_at=_iso(due_ms))
+
+    async def _forward(self, delivery: Delivery, known: Known, queue: str) -> None:
+        """Into the queue of its lane, confirmed. It is in the ledger before, so that the copy is known for what it is;
+        whatever dies between, its message comes again and is forwarded again, and of two copies the second is dropped.
+        """
+        order, message = known.order, delivery.message
+        is_copy = order.is_copy
+        if not known.history.version:
+            await self._ledger.save(order, known.history, _fence(delivery, known))
+            is_copy = True
+        marks = _marks(order) | {names.HOPS: order.hops % lanes.HOPS_MAX + 1}
+        if not is_copy:  # a producer's second publish of what is known: it stays one
+            del marks[names.INTENT_ID]
+        properties = republish_properties(message.properties, marks, order.intent_id)
+        await self._dispositions.hand_to_lane(queue, message.body, properties)
+        log.info("intent.forwarded", **_facts(order), source=order.came_by, queue=queue)
 
     async def _bury(self, delivery: Delivery, known: Known, letter: DeadLetter) -> Outcome:
         """Ledger `dying`, letter confirmed, ledger `dead`: a letter may be there twice, never be missing."""
@@ -402,6 +547,8 @@ class Pipeline:
     def _observe_start(self, order: Order, claim: History) -> None:
         if claim.attempts > 1:
             return
+        if order.is_astray:
+            log.warning("intent.handled_astray", **_facts(order), source=order.came_by, queue=order.lane)
         late_s = (self._clock.now_ms() - order.age_from_ms) / 1000
         self._metrics.end_to_end_seconds.observe(late_s)
         if order.due_ms is not None:
@@ -441,6 +588,12 @@ class Pipeline:
         log.info("intent.settled", **_facts(order), status=status, reason=reason or None)
 
 
+def _seen(task: asyncio.Task[Any]) -> None:
+    """Of a task that nobody may ask any more: how it failed is told by what asks the same itself."""
+    if not task.cancelled():
+        task.exception()
+
+
 def _epoch(delivery: Delivery) -> Epoch:
     if delivery.session.epoch is None:
         raise RuntimeError("a lane hands nothing over before it has its epoch")
@@ -469,6 +622,7 @@ def _marks(order: Order | Unreadable) -> dict[str, Any]:
         # Where the user alone named it, the name would be lost: we publish as another user.
         marks[names.STRATEGY] = order.strategy if order.strategy != "-" else None
         marks[names.PARK_RANK] = order.park_rank or None
+        marks[names.HOPS] = order.hops or None
         # A `timestamp` in whole seconds counts from its end, or from now if that is to come: later, "now" is another.
         if order.creation.pinned or order.creation.source == "timestamp":
             marks[names.CREATED_MS] = order.creation.delay_ms

@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from decimal import Decimal
 from functools import cached_property
+from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -81,12 +84,49 @@ def _read_twin(name: str, source: str) -> str:
             raise ValueError(f"{name} names the environment variable {source}, which is not set")
         return value
     try:
-        value = Path(source).read_text(encoding="utf-8").strip()
+        value = _text_of(Path(source)).strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{name} names {source}, which can't be read ({type(error).__name__})") from None
     if not value:
         raise ValueError(f"{name} names {source}, which is empty")
     return value
+
+
+_files: ContextVar[dict[Path, bytes | None] | None] = ContextVar("the files that are read for settings", default=None)
+
+
+@contextmanager
+def noting_files() -> Iterator[dict[Path, bytes | None]]:
+    """Note the files that are read for settings within the block, each with a digest of what was found in it."""
+    files: dict[Path, bytes | None] = {}
+    token = _files.set(files)
+    try:
+        yield files
+    finally:
+        _files.reset(token)
+
+
+def digest_of_file(path: Path) -> bytes | None:
+    """As noted for a file of this content; None for one that can't be read."""
+    try:
+        return _digest(path.read_bytes())
+    except OSError:
+        return None
+
+
+def _text_of(path: Path) -> str:
+    """Raises OSError or UnicodeDecodeError."""
+    files = _files.get()
+    if files is not None:
+        files[path] = None
+    content = path.read_bytes()
+    if files is not None:
+        files[path] = _digest(content)
+    return content.decode("utf-8")
+
+
+def _digest(content: bytes) -> bytes:
+    return blake2b(content, digest_size=16).digest()
 
 
 class Broker(Section):
@@ -414,7 +454,7 @@ def load_settings(path: Path | None = None) -> Settings:
 
     Raises SettingsError: one sentence that names the key and, for an unknown one, the nearest known.
     """
-    named = path or (Path(os.environ[CONFIG_ENV]) if os.environ.get(CONFIG_ENV) else None)
+    named = settings_file(path)
     _refuse_unknown_variables(os.environ)
     try:
         return Settings(**(_without_overridden_secrets(_read_file(named), os.environ) if named else {}))
@@ -424,9 +464,14 @@ def load_settings(path: Path | None = None) -> Settings:
         raise SettingsError(f"{error}: in the environment, lists and tables are written as JSON") from None
 
 
+def settings_file(path: Path | None = None) -> Path | None:
+    """The file that the settings come from: `path`, else the one that SIGNALQ_CONFIG names, else none."""
+    return path or (Path(os.environ[CONFIG_ENV]) if os.environ.get(CONFIG_ENV) else None)
+
+
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(_text_of(path))
     except OSError as error:
         raise SettingsError(f"the settings file {path} can't be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

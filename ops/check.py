@@ -15,14 +15,17 @@ from urllib.parse import urlsplit
 from aio_pika.abc import AbstractConnection
 from sqlalchemy.exc import ProgrammingError
 
-from consumer.ledger.visit import read_mark
+from consumer.ledger.producers import Careless, careless
+from consumer.ledger.visit import LedgerVisit, read_mark
 from consumer.settings import CONFIG_ENV, ENV_PREFIX, Settings
+from consumer.topology import topology_of
 from ops.escaping import escaped
+from ops.lanes import read_switch
 from ops.render import plural
+from signalq.amqp.asking import QueueDepth
 from signalq.amqp.connection import connect, masked
 from signalq.amqp.ledger_mark import LedgerMark, held_mark
-from signalq.amqp.topology import QueueDepth, Topology
-from signalq.errors import BrokerError, SettingsError
+from signalq.errors import BrokerError, SettingsError, SignalQError
 from signalq.names import Names
 
 # So many missing objects are named; more than these are counted.
@@ -61,7 +64,11 @@ async def findings(settings: Settings, config: Path | None) -> AsyncIterator[Fin
             async for finding in _topology(settings, connection):
                 yield finding
             held = await held_mark(connection, Names(settings.broker.prefix))
-    yield await _ledger(settings, held)
+    ledger = await _ledger(settings, held)
+    yield ledger
+    if ledger.state == "ok":
+        yield await _switch(settings)
+        yield await _producers(settings)
     for url, connectors in _webhooks(settings).items():
         yield await _webhook(url, connectors, settings.webhook.connect_timeout_s)
 
@@ -86,7 +93,7 @@ def _broker(url: str, connection: AbstractConnection) -> Finding:
 
 async def _topology(settings: Settings, connection: AbstractConnection) -> AsyncIterator[Finding]:
     names = Names(settings.broker.prefix)
-    topology = Topology(names)
+    topology = topology_of(settings)
     try:
         missing = await topology.missing(connection)
         depths = await topology.depths(connection)
@@ -154,6 +161,43 @@ async def _ledger(settings: Settings, held: LedgerMark | None) -> Finding:
 
 
 _USE_THE_FORMER = "set ledger.url to the one that they belong to; only if it is lost, `signalq topology adopt-ledger`"
+
+
+async def _switch(settings: Settings) -> Finding:
+    """What does not go out because a person said so."""
+    try:
+        switch = await read_switch(settings)
+    except SignalQError as error:
+        return Finding("switch", "wrong", str(error), "look at the ledger")
+    if not switch.states:
+        return Finding("switch", "ok", "every connector is open")
+    named = [f"{escaped(name) or 'all connectors'} {state}" for name, state in sorted(switch.states.items())]
+    more = f", and {len(named) - NAMED_MAX} more" if len(named) > NAMED_MAX else ""
+    found = ", ".join(named[:NAMED_MAX]) + more
+    return Finding("switch", "note", found, "`signalq lanes resume` lets them go on, when they should")
+
+
+async def _producers(settings: Settings) -> Finding:
+    """Who publishes without what tells a second delivery from a second order, or an old order from a new one."""
+    try:
+        async with LedgerVisit(settings.ledger.url.get_secret_value()) as visit:
+            found = await visit.read(careless)
+    except SignalQError as error:
+        return Finding("producers", "wrong", str(error), "check ledger.url (SIGNALQ_LEDGER__URL), and whether it is up")
+    if not found:
+        return Finding("producers", "ok", "all recent intents have an id and a creation time")
+    told = [_careless(one) for one in found[:NAMED_MAX]]
+    more = [f"{len(found) - NAMED_MAX} more strategies"] if len(found) > NAMED_MAX else []
+    return Finding("producers", "note", "; ".join(told + more), _SET_THEM)
+
+
+def _careless(one: Careless) -> str:
+    lacking = {"message_id": one.without_id, "creation time": one.without_date}
+    counts = [f"{count:,} without a {what}" for what, count in lacking.items() if count]
+    return f"strategy {escaped(one.strategy)}: {' and '.join(counts)}, of {plural(one.intents, 'recent intent')}"
+
+
+_SET_THEM = "publish with message_id and the header signalq-created-ms, as the SDK and `signalq publish` do"
 
 
 def _webhooks(settings: Settings) -> dict[str, list[str]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from consumer.settings import Settings
 from producers.files.reader import IntentLine
+from signalq.amqp.connection import user_of
 from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.client import PUBLISH_TIMEOUT_S, RECONNECT_PAUSE_S
 from signalq.envelope import publish_properties
@@ -43,9 +44,9 @@ class IntentPublisher:
         self._names = Names(settings.broker.prefix)
         self._strategy = strategy
         self._on_published = on_published
-        self._publisher = ConfirmedPublisher(
-            settings.broker.url.get_secret_value(), name="signalq publish", heartbeat_s=settings.broker.heartbeat_s
-        )
+        url = settings.broker.url.get_secret_value()
+        self._user = user_of(url)
+        self._publisher = ConfirmedPublisher(url, name="signalq publish", heartbeat_s=settings.broker.heartbeat_s)
 
     async def __aenter__(self) -> IntentPublisher:
         await self._publisher.channel()
@@ -109,6 +110,8 @@ class IntentPublisher:
         return left
 
     async def _publish(self, line: IntentLine, created_ms: int) -> None:
-        properties = publish_properties(message_id=line.message_id, strategy_name=self._strategy, created_ms=created_ms)
+        properties = publish_properties(
+            message_id=line.message_id, strategy_name=self._strategy, created_ms=created_ms, user=self._user
+        )
         connector = line.intent.connector_name
         await self._publisher.publish(self._names.orders, connector, line.intent.to_message(), properties)

@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 
 from pamqp.commands import Basic
 
-from signalq.amqp.connection import HEARTBEAT_S
+from signalq.amqp.connection import HEARTBEAT_S, user_of
 from signalq.amqp.publisher import CLOSE_TIMEOUT_S, ConfirmedPublisher
 from signalq.envelope import SHORT_STRING_BYTES_MAX, new_message_id, publish_properties
 from signalq.errors import BrokerUnreachable, InvalidIntent, Problem, Unconfirmed
@@ -42,7 +42,9 @@ class Outgoing:
     properties: Basic.Properties
 
 
-def outgoing(intent: OrderIntent, *, strategy: str | None, message_id: str | None, now_ms: int) -> Outgoing:
+def outgoing(
+    intent: OrderIntent, *, strategy: str | None, message_id: str | None, now_ms: int, user: str | None = None
+) -> Outgoing:
     """Check an intent as the consumer will, and give it an identity. Raises InvalidIntent."""
     body = intent.to_message()
     intent_from_body(body)
@@ -50,7 +52,7 @@ def outgoing(intent: OrderIntent, *, strategy: str | None, message_id: str | Non
     for name, text in (("message_id", identity), ("strategy", strategy)):
         if text is not None and not _fits_short_string(text):
             raise InvalidIntent([Problem(name, f"must have 1 to {SHORT_STRING_BYTES_MAX} bytes of UTF-8")])
-    properties = publish_properties(message_id=identity, strategy_name=strategy, created_ms=now_ms)
+    properties = publish_properties(message_id=identity, strategy_name=strategy, created_ms=now_ms, user=user)
     return Outgoing(Receipt(identity, now_ms), intent.connector_name, body, properties)
 
 
@@ -68,6 +70,10 @@ class OrderPublisher:
     `publish_timeout_s` the time in which one publish is sent and confirmed, reconnecting included.
     Use it as an async context manager; entering connects and raises BrokerUnreachable where that fails.
 
+    With a strategy, each message carries the URL's user as its `user_id`, which the broker checks: a consumer may know
+    strategies by that alone. `send_user=False` leaves it out, for a broker that knows its users by other means than the
+    URL.
+
     Unless `outcomes` is False, entering also begins to listen for the outcomes of the strategy, on a second connection:
     so no publish waits for that, and no event of an order published here is missed while both connections last. It
     needs rights (docs/outcomes.md); without them publishing works all the same, and `outcome()` says which is missing.
@@ -82,8 +88,10 @@ class OrderPublisher:
         publish_timeout_s: float = PUBLISH_TIMEOUT_S,
         heartbeat_s: int = HEARTBEAT_S,
         outcomes: bool = True,
+        send_user: bool = True,
     ) -> None:
         self._strategy = strategy
+        self._user = user_of(url) if send_user else None
         self._names = Names(prefix)
         self._listener = (
             OutcomeListener(url, self._names, strategy=strategy, heartbeat_s=heartbeat_s) if outcomes else None
@@ -100,7 +108,8 @@ class OrderPublisher:
         Raises InvalidIntent before anything is sent; Unroutable where no queue takes it; Unconfirmed where it may or
         may not have arrived. Both of these carry the `message_id`.
         """
-        order = outgoing(intent, strategy=self._strategy, message_id=message_id, now_ms=time.time_ns() // 1_000_000)
+        now_ms = time.time_ns() // 1_000_000
+        order = outgoing(intent, strategy=self._strategy, message_id=message_id, now_ms=now_ms, user=self._user)
         if self._listener is None:
             await self._send_in_time(order)
             return order.receipt

@@ -112,9 +112,18 @@ def id_of_nobodys(message_id: str, user: str | None, digest: bytes) -> str:
 
 
 def publish_properties(
-    *, message_id: str, strategy_name: str | None, created_ms: int, traceparent: str | None = None
+    *,
+    message_id: str,
+    strategy_name: str | None,
+    created_ms: int,
+    traceparent: str | None = None,
+    user: str | None = None,
 ) -> Basic.Properties:
-    """The properties with which our own producers publish an intent."""
+    """The properties with which our own producers publish an intent; `user` is that of their connection.
+
+    The broker checks it, so that a strategy can be known by it. Without a name of its own a strategy's label would be
+    that user: then it is left out.
+    """
     headers: FieldTable = {names.CREATED_MS: created_ms}
     if traceparent:
         headers[names.TRACEPARENT] = traceparent
@@ -124,6 +133,7 @@ def publish_properties(
         message_id=message_id,
         timestamp=datetime.fromtimestamp(created_ms // 1000, tz=UTC),
         app_id=strategy_name,
+        user_id=user if strategy_name is not None else None,
         headers=headers,
     )
 

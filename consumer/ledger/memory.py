@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Self
 
 from consumer.history import Attempt, History
-from consumer.ledger import Conflict, Epoch, Fenced, Known, RateExceeded
+from consumer.ledger import Conflict, Epoch, Fenced, Known, RateExceeded, SwitchWatcher
 from consumer.ledger.database import machine_ms
+from consumer.ledger.replicas import Live
 from consumer.ledger.schedule import PENDING_STATUSES, Pending
 from consumer.limits import MINUTE_MS, Rate
 from consumer.order import Found, Order
+from consumer.switch import State
 
 Key = tuple[str, str]
 Met = tuple[str, str | None, bytes]
@@ -27,6 +29,8 @@ class MemoryLedger:
     ledger_id = ""
     why_not_writable: str | None = None
     scheduled = 0
+    silent_s = 0.0
+    live: Live | None = None
 
     def __init__(self, ended_max: int = ENDED_MAX) -> None:
         self._ended_max = ended_max
@@ -36,6 +40,7 @@ class MemoryLedger:
         self._met: OrderedDict[Met, int | None] = OrderedDict()
         self._epochs: dict[str, int] = {}
         self._posted: dict[str, deque[int]] = {}
+        self._openings = 0
 
     async def __aenter__(self) -> Self:
         return self
@@ -45,16 +50,26 @@ class MemoryLedger:
 
     async def join_lane(self, lane: str) -> int | None:
         """See Ledger; it can't know."""
-        del lane
+        self._epochs.setdefault(lane, 0)
         return None
 
     def leave_lane(self, lane: str) -> None:
         """See Ledger."""
 
-    async def open_lane(self, lane: str) -> Epoch:
+    async def open_lane(self, lane: str, *, alone: bool = True) -> Epoch:
         """See Ledger."""
-        self._epochs[lane] = self._epochs.get(lane, 0) + 1
-        return Epoch(lane, self._epochs[lane], None)
+        number = self._epochs.get(lane, 0)
+        self._epochs[lane] = number + 1 if alone or not number else number
+        self._openings += 1
+        return Epoch(lane, self._epochs[lane], None, self._openings)
+
+    async def known_lanes(self) -> list[str]:
+        """See Ledger."""
+        return sorted(self._epochs)
+
+    async def forget_lane(self, lane: str) -> None:
+        """See Ledger."""
+        self._epochs.pop(lane, None)
 
     async def recall(self, order: Order, epoch: Epoch) -> Known:
         """See Ledger."""
@@ -156,6 +171,26 @@ class MemoryLedger:
                     other.creation.age_ms,
                     order.received_ms,
                 )
+
+    async def confirm(self, order: Order, claim: History, epoch: Epoch) -> int:
+        """See Ledger; it can't tell when."""
+        if self._epochs.get(epoch.lane) != epoch.number:
+            raise Fenced
+        known = self._open.get((order.strategy, order.intent_id))
+        if known is None or known[0].version != claim.version:
+            raise Conflict
+        return 0
+
+    def switched(self, connector: str) -> State:
+        """See Ledger; it has no switch."""
+        del connector
+        return "open"
+
+    def watch_switch(self, watcher: SwitchWatcher) -> None:
+        """See Ledger; there is nothing to watch."""
+
+    def count_unacked(self, unacked: Callable[[], Mapping[str, int]]) -> None:
+        """See Ledger; nobody else could read it."""
 
     def release(self, order: Order) -> None:
         """See Ledger."""

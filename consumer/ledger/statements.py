@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from consumer.history import ENDINGS, History
@@ -26,6 +26,8 @@ from signalq.outcome import Outcome
 LAST_ACKS_MS = 60_000
 # A lane that was noted as looked after within so long need not be noted again.
 ALIVE_NOTED_MS = 200
+# A lane whose queue is gone is forgotten when nobody has looked after it for so long.
+FORGET_LANE_MS = 7 * 86_400_000
 # Of endings that may not have been told, the latest so many are told again: an event is late by ms.
 MAYBE_UNTOLD_MAX = 100
 # Statuses in which the message can't have been acknowledged: it will surely be delivered again.
@@ -245,12 +247,12 @@ _FIRST_SAVE = {
 }
 
 
-def raise_epoch(connection: Connection, now_ms: int, lane: str, owner: str) -> Epoch:
-    """Make `owner` the lane's consumer, and everyone before it a stranger."""
+def take_lane(connection: Connection, now_ms: int, lane: str, owner: str, *, alone: bool) -> Epoch:
+    """Make `owner` the lane's consumer: `alone`, everyone before it becomes a stranger, else it joins them."""
     first = {"lane": lane, "epoch": 0, "owner": owner, "alive_ms": now_ms}
     connection.execute(_FIRST_OF_LANE[connection.dialect.name], first)
     before = connection.execute(select(lanes).where(lanes.c.lane == lane).with_for_update()).one()
-    number = before.epoch + 1
+    number = before.epoch + 1 if alone or not before.epoch else before.epoch
     connection.execute(update(lanes).where(lanes.c.lane == lane).values(epoch=number, owner=owner, alive_ms=now_ms))
     return Epoch(lane, number, before.alive_ms if before.epoch else None)
 
@@ -280,6 +282,18 @@ def join_lane(connection: Connection, now_ms: int, lane: str, owner: str) -> int
     ).scalar_one()
     connection.execute(update(lanes).where(lanes.c.lane == lane).values(alive_ms=now_ms))
     return before_ms
+
+
+def known_lanes(connection: Connection) -> list[str]:
+    """Every lane that has a row."""
+    return list(connection.execute(select(lanes.c.lane).order_by(lanes.c.lane)).scalars())
+
+
+def forget_lane(connection: Connection, now_ms: int, lane: str) -> None:
+    """Its queue is gone. Only once nobody has looked after it for FORGET_LANE_MS: its epochs begin anew then, and
+    somebody who was frozen meanwhile might take one of them for its own.
+    """
+    connection.execute(delete(lanes).where(lanes.c.lane == lane, lanes.c.alive_ms < now_ms - FORGET_LANE_MS))
 
 
 def keep_alive(connection: Connection, now_ms: int, joined: list[str], owner: str, lease_ms: int) -> None:

@@ -24,6 +24,8 @@ from signalq.names import UNREADABLE_HEADERS
 
 CONNECT_TIMEOUT_S = 10.0
 HEARTBEAT_S = 10
+# RabbitMQ's well-known one, where a URL names none.
+DEFAULT_USER = "guest"
 
 # What a broken, refused or misunderstood connection raises. StopAsyncIteration is aiormq's for a server that hangs up
 # in the middle of the handshake.
@@ -45,6 +47,11 @@ def masked(url: str) -> str:
         return str(parsed.with_password("***" if parsed.password else None).with_query(None))
     except ValueError:
         return "a malformed URL"
+
+
+def user_of(url: str) -> str:
+    """The user that a connection to this URL is opened as."""
+    return URL(url).user or DEFAULT_USER
 
 
 async def connect(

@@ -10,7 +10,7 @@ import pytest
 from pamqp.commands import Basic
 
 from deploy.local import PrivateRabbitMQ
-from tests.support.amqp import publish_all
+from tests.support.amqp import RawProperties, publish_all
 from tests.support.broker import ExternalBroker
 from tests.support.commands import Ran, Signalq
 from tests.support.consumer import Consumer, ledger_file
@@ -132,7 +132,7 @@ async def test_the_timelines_of_what_was_delayed_and_of_what_was_canceled(desk: 
     pending = [
         intent("by a person", delaySeconds=LATER_S, strategy="value", percent="50"),
         intent("by an intent", delaySeconds=LATER_S, percent="50"),
-        intent("delayed", connector="other", delaySeconds=1.2, percent="50"),
+        intent("delayed", connector="other", delaySeconds=4, percent="50"),
     ]
     await desk.publish(*pending)
     await wait_until(lambda: len(desk.consumer.events("intent.scheduled")) == len(pending))
@@ -250,3 +250,16 @@ async def test_without_a_ledger_the_commands_say_where_they_looked(signalq: Sign
         assert (ran.status, ran.out, len(ran.err.splitlines())) == (1, "", 1)
         assert str(ledger_file(prefix)) in ran.err
     assert not ledger_file(prefix).exists(), "only `consume` and `demo` create one"
+
+
+async def test_check_names_the_strategies_that_publish_without_ids_or_dates(desk: Desk, signalq: Signalq) -> None:
+    body, properties = intent("careful", percent="50")
+    # As bytes: the library would give it an id.
+    nameless = RawProperties(Basic.Properties(app_id="nameless", headers=properties.headers).marshal())
+    await desk.settled((body, properties), (body, nameless), (body, Basic.Properties(app_id="raw", message_id="1")))
+    found = {row["check"]: row for row in (await signalq("check", "--json")).rows}["producers"]
+    assert found["state"] == "note"
+    assert "strategy nameless: 1 without a message_id, of 1 recent intent" in found["found"]
+    assert "strategy raw: 1 without a creation time, of 1 recent intent" in found["found"]
+    assert "momentum" not in found["found"]
+    assert "signalq-created-ms" in found["advice"]

@@ -11,7 +11,8 @@ from aio_pika.abc import AbstractConnection
 from pamqp.commands import Basic
 from yarl import URL
 
-from signalq.amqp.topology import QueueDepth, Topology, ladder_entry, queue_depth
+from signalq.amqp.asking import QueueDepth, queue_depth
+from signalq.amqp.topology import Topology, ladder_entry
 from signalq.errors import TopologyError
 from signalq.names import Names
 from tests.support.amqp import depth, drain, plain_channel, publish, publish_all, wait_until

@@ -32,6 +32,7 @@ from consumer.limits import Rate
 from consumer.order import Message, Order, Unreadable, read
 from consumer.outcomes import Event
 from consumer.pipeline import Pipeline
+from consumer.reload import CurrentSettings
 from consumer.settings import Settings
 from consumer.slots import Slot
 from consumer.telemetry import Metrics
@@ -95,7 +96,7 @@ class FakeWebhook:
     script: deque[Attempt] = field(default_factory=deque)
     posted: list[tuple[str, bytes, Attempt]] = field(default_factory=list)
 
-    async def post(self, order: Order) -> Attempt:
+    async def post(self, order: Order, _may_begin: object = None) -> Attempt:
         claim = (await self.ledger.recall(order, await self.ledger.open_lane("a stranger's"))).history
         assert (claim.status, claim.in_doubt) == ("sending", True), "the claim is known before the first byte"
         await asyncio.sleep(0)
@@ -168,7 +169,7 @@ class World:
         self.session = Session(cast("AbstractChannel", None))
         self.tags = 0
         self.pipeline = Pipeline(
-            SETTINGS,
+            CurrentSettings(SETTINGS),
             ledger=self.ledger,
             webhook=cast("Webhook", self.webhook),
             dispositions=cast("Dispositions", self.dispositions),
@@ -553,7 +554,7 @@ async def test_what_is_overdue_only_by_the_ledgers_time_goes_through_the_ladder_
     on_the_wire: list[str] = []
     post = world.webhook.post
 
-    async def one_at_a_time(order: Order) -> Attempt:
+    async def one_at_a_time(order: Order, _may_begin: object = None) -> Attempt:
         on_the_wire.append(order.intent_id)
         assert len(on_the_wire) == 1, "within a connector, one POST at a time"
         for _ in range(5):

@@ -13,6 +13,7 @@ from pamqp.commands import Basic
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import StaticPool
 
+from consumer.broker import LANES_OPENING_MAX
 from consumer.history import Attempt, History
 from consumer.ledger import Epoch, Known
 from consumer.ledger.database import database_at
@@ -20,7 +21,8 @@ from consumer.ledger.schema import metadata
 from consumer.ledger.sql import SqlLedger, Transaction
 from consumer.limits import Rate
 from consumer.order import Order
-from consumer.webhook import Timeouts, Webhook
+from consumer.webhook import MayBegin, Timeouts, Webhook
+from signalq.amqp.asking import QueueDepth
 from signalq.errors import Unconfirmed
 from tests.support.model_scenario import (
     AFTER_A_COMMIT,
@@ -152,9 +154,9 @@ class ToldLedger(SqlLedger):
         self.gated = GatedDatabase(process, world.database())
         self._database = self.gated
 
-    async def open_lane(self, lane: str) -> Epoch:
+    async def open_lane(self, lane: str, *, alone: bool = True) -> Epoch:
         self._about = f"new epoch of {lane}", None, None
-        return await super().open_lane(lane)
+        return await super().open_lane(lane, alone=alone)
 
     async def recall(self, order: Order, epoch: Epoch) -> Known:
         self._about = f"recall of {_named(order)}", None, None
@@ -204,15 +206,15 @@ class ModelWebhook(Webhook):
     """The real client up to the exchange of bytes."""
 
     def __init__(self, world: World, process: Process) -> None:
-        super().__init__(Timeouts(connect_s=3, total_s=WEBHOOK_TIMEOUT_S), connections_max=1)
+        super().__init__(Timeouts(connect_s=3, total_s=WEBHOOK_TIMEOUT_S))
         self._world = world
         self._process = process
 
-    async def post(self, order: Order) -> Attempt:
+    async def post(self, order: Order, may_begin: MayBegin | None = None) -> Attempt:
         await self._process.gate(f"POST of {_named(order)}: about to begin", BEFORE_A_POST)
         post = self._world.begins(order, self._process)
         self._post = post
-        attempt = await super().post(order)
+        attempt = await super().post(order, may_begin)
         post.ended_ms, post.certainty = self._world.now_ms(), attempt.certainty
         await self._process.gate(f"POST of {_named(order)}: {attempt.certainty}")
         return attempt
@@ -270,8 +272,15 @@ class ModelLink:
 
     def __init__(self, process: Process) -> None:
         self._process = process
+        self.places_to_open = asyncio.Semaphore(LANES_OPENING_MAX)
 
     is_up = True
+
+    async def depth(self, queue: str) -> QueueDepth | None:
+        await self.connection()
+        await self._process.hears()
+        found = self._process.world.broker.queue(queue)
+        return QueueDepth(ready=len(found.ready), consumers=len(found.channels))
 
     async def connection(self) -> Process:
         await self._process.until_it_goes_on()

@@ -115,6 +115,12 @@ def test_our_producers_set_every_property_of_the_contract() -> None:
     assert sent.user_id is None
 
 
+def test_the_user_is_named_beside_a_strategy_and_never_in_place_of_one() -> None:
+    named = publish_properties(message_id="id", strategy_name="momentum", created_ms=NOW_MS, user="robot")
+    assert (named.user_id, strategy(named)) == ("robot", "momentum")
+    assert strategy(publish_properties(message_id="id", strategy_name=None, created_ms=NOW_MS, user="robot")) == "-"
+
+
 def test_a_message_id_of_ours_is_new_each_time() -> None:
     assert len({new_message_id() for _ in range(100)}) == 100
 

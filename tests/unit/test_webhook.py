@@ -77,7 +77,7 @@ def order(url: str, **webhook: object) -> Order:
 
 @pytest.fixture
 async def client() -> object:
-    async with Webhook(Timeouts(connect_s=2, total_s=5), connections_max=4) as webhook:
+    async with Webhook(Timeouts(connect_s=2, total_s=5)) as webhook:
         yield webhook
 
 
