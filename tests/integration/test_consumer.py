@@ -968,7 +968,7 @@ async def test_neither_a_token_nor_the_brokers_password_is_ever_told(
         letters = await drain(own_broker.url, f"{prefix}.dead")
     finally:
         await asyncio.to_thread(own_broker.ctl, "delete_user", prefix)
-    assert {reason(letter) for letter in letters} == {"rejected", "outcome-unknown", "invalid"}
+    assert {reason(letter) for letter in letters} == {"rejected", "outcome-unknown", "invalid", "unauthorized"}
     told = log + metrics + "".join(str(letter.properties.headers) for letter in letters)
     for secret in (TOKEN, CONFIGURED_TOKEN, password, password.replace("/", "%2F")):
         assert secret not in told

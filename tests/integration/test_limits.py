@@ -92,7 +92,7 @@ async def test_the_opens_of_a_minute_are_counted_once_each_and_exits_pass(
         broker.url, prefix, webhook.url, SETTINGS, config=main("orders_per_minute_max = 2")
     ) as consumer:
         await consumer.started()
-        exits = [{"action": "closeLong", "percent": "100"}] * 2
+        exits = [{"action": "closeLong", "percent": "50"}] * 2
         await send(broker, names, [{}, {}, {}, *exits, {"delaySeconds": 1}])
         letters = await dead(broker, names, 2)
         await settled(consumer, 6)
