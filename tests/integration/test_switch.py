@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import pytest_asyncio
@@ -275,3 +277,53 @@ async def test_wrong_usage_is_told_in_a_sentence(floor: Floor) -> None:
     ran = await floor.signalq("lanes", "pause", "main")
     assert (ran.status, ran.out) == (1, "")
     assert "there is no ledger" in ran.err
+
+
+class SlowToConnect(Webhook):
+    """A webhook whose port takes no connection before the server is started: connecting goes on meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.socket = socket.create_server(("127.0.0.1", 0), backlog=0)
+        self._fillers = [self._fill() for _ in range(4)]
+
+    def _fill(self) -> socket.socket:
+        filler = socket.socket()
+        filler.setblocking(False)
+        with suppress(BlockingIOError):
+            filler.connect(self.socket.getsockname())
+        return filler
+
+    async def __aenter__(self) -> Self:
+        for filler in self._fillers:
+            filler.close()
+        self._server = await asyncio.start_server(self._serve, sock=self.socket)
+        return self
+
+
+async def test_a_post_that_had_to_wait_for_its_connection_looks_at_the_switch_again_and_sends_nothing(
+    floor: Floor,
+) -> None:
+    """Its claim was made before the pause; then connecting took longer than the pause may."""
+    slow = SlowToConnect()
+    port = slow.socket.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/hook"
+    patient = {"webhook__connect_timeout_s": 18, "webhook__timeout_s": 20, "delivery__drain_timeout_s": 45}
+    consumer = await floor.start(webhook__url=url, delivery__backoff_base_s=0.05, **patient)
+    intent_id = await floor.publish()
+
+    async def is_claimed() -> bool:
+        rows = (await floor.signalq("orders", "list", "--json")).rows
+        return [row["status"] for row in rows] == ["sending"]
+
+    await wait_until(is_claimed, 10)
+    await floor.lanes("pause", "--all")
+    async with slow:
+        await wait_until(lambda: consumer.events("delivery.attempted", intent_id=intent_id), 25)
+        (attempted,) = consumer.events("delivery.attempted", intent_id=intent_id)
+        assert attempted["certainty"] == "not taken"
+        assert attempted["why"] == "too late or not allowed any more once there was a connection"
+        assert slow.orders == []
+        await floor.lanes("resume", "--all")
+        assert (await floor.settled(intent_id))["status"] == "delivered"
+        assert len(slow.orders) == 1
