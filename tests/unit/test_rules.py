@@ -14,10 +14,12 @@ from pamqp.commands import Basic
 from consumer.history import ENDINGS, Attempt, History
 from consumer.order import Message, Order, read, renewed
 from consumer.rules import (
+    HOLD_MS,
     DeadLetter,
     Deliver,
     Done,
     Drop,
+    Hold,
     Park,
     Retry,
     Wait,
@@ -28,6 +30,7 @@ from consumer.rules import (
     too_late,
 )
 from consumer.settings import Settings
+from consumer.switch import State
 
 NOW_MS = 1_700_000_000_000
 OPEN_AGE_S = 60
@@ -81,8 +84,15 @@ def history(of: Order, **known: Any) -> History:
     return History(of.intent_id, of.digest, **known)
 
 
-def ask_before(of: Order, known: History | None = None, *, lane_opens_ms: int = 0, now_ms: int = NOW_MS) -> object:
-    return before(of, known or history(of), lane_opens_ms, now_ms)
+def ask_before(
+    of: Order,
+    known: History | None = None,
+    *,
+    lane_opens_ms: int = 0,
+    now_ms: int = NOW_MS,
+    switched: State = "open",
+) -> object:
+    return before(of, known or history(of), lane_opens_ms, now_ms, switched=switched)
 
 
 def ending(found: object) -> str:
@@ -764,3 +774,53 @@ def test_an_order_that_the_settings_do_not_allow_any_more_is_invalid(
     assert (found.reason, named in found.detail) == ("invalid", True)
     assert ending(ask_before(of, history(of, in_doubt=True, status="retrying", attempts=1))) == "outcome-unknown"
     assert isinstance(ask_before(of, history(of, status="delivered")), Drop)
+
+
+# --- before: the switch ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fields", OPENS + EXITS)
+def test_what_is_paused_is_held_exits_too(fields: dict[str, Any]) -> None:
+    assert ask_before(order(fields), switched="paused") == Hold(NOW_MS + HOLD_MS)
+
+
+@pytest.mark.parametrize("fields", OPENS + EXITS)
+def test_close_only_lets_exits_go_and_opens_are_forbidden(fields: dict[str, Any]) -> None:
+    found = ask_before(order(fields), switched="close-only")
+    assert ending(found) == ("Deliver" if fields in EXITS else "forbidden")
+
+
+def test_a_sell_is_an_exit_where_its_connector_says_so() -> None:
+    sell = order({"action": "sell", "percent": "100"}, connector={"spot_sell_is_exit": True})
+    assert ask_before(sell, switched="close-only") == Deliver()
+
+
+def test_what_is_held_is_looked_at_again_right_after_its_deadline_and_is_expired_then() -> None:
+    old = order(age_s=OPEN_AGE_S - 0.1)
+    assert ask_before(old, switched="paused") == Hold(old.expires_ms + 1)
+    assert ending(ask_before(old, switched="paused", now_ms=old.expires_ms + 1)) == "expired"
+
+
+@pytest.mark.parametrize("switched", ["paused", "close-only"])
+def test_what_is_not_due_is_parked_whatever_the_switch_says(switched: State) -> None:
+    assert isinstance(ask_before(order({"delaySeconds": 60}), switched=switched), Park)
+
+
+@pytest.mark.parametrize("switched", ["paused", "close-only"])
+def test_what_is_in_doubt_and_not_safe_to_repeat_is_outcome_unknown_first(switched: State) -> None:
+    of = order()
+    assert ending(ask_before(of, history(of, status="sending", in_doubt=True), switched=switched)) == "outcome-unknown"
+
+
+def test_a_forbidden_open_that_may_have_been_taken_says_so() -> None:
+    of = order(connector={"resend_when_unknown": "always"})
+    found = ask_before(of, history(of, status="retrying", in_doubt=True), switched="close-only")
+    assert isinstance(found, DeadLetter)
+    assert found.reason == "forbidden"
+    assert found.detail.endswith("an earlier POST of it may have been taken")
+
+
+def test_between_two_attempts_close_only_waits_for_the_moment_of_the_next() -> None:
+    of = order()
+    retrying = history(of, status="retrying", next_attempt_ms=NOW_MS + 500)
+    assert ask_before(of, retrying, switched="close-only") == Wait(NOW_MS + 500)
