@@ -13,7 +13,20 @@ from pamqp.commands import Basic
 
 from consumer.history import ENDINGS, Attempt, History
 from consumer.order import Message, Order, read
-from consumer.rules import DeadLetter, Deliver, Done, Drop, Park, Retry, Wait, after, before, given_up, too_late
+from consumer.rules import (
+    DeadLetter,
+    Deliver,
+    Done,
+    Drop,
+    Forward,
+    Park,
+    Retry,
+    Wait,
+    after,
+    before,
+    given_up,
+    too_late,
+)
 from consumer.settings import Settings
 
 NOW_MS = 1_700_000_000_000
@@ -626,3 +639,45 @@ def test_a_retry_is_always_within_the_deadline_and_after_its_backoff_and_agreed_
     if isinstance(found, DeadLetter):
         assert found.detail
         assert found.detail.isprintable()
+
+
+# --- before: what lies in the wrong lane -----------------------------------------------------------------------------
+
+LANE = "signalq.orders.main"
+
+
+def astray(fields: dict[str, Any] | None = None, *, hops: int = 0, **facts: Any) -> Order:
+    """An intent that came by the shared lane, though its connector has its own."""
+    return replace(order(fields, **facts), came_by="signalq.orders", hops=hops)
+
+
+def test_an_order_lies_right_in_its_connectors_lane_alone() -> None:
+    assert order().lane == LANE
+    assert order(connector={"lane": "shared"}).lane == "signalq.orders"
+    assert not order().is_astray
+    assert astray().is_astray
+
+
+def test_what_is_astray_is_forwarded_whatever_its_age_or_its_history() -> None:
+    assert ask_before(astray()) == Forward(LANE)
+    assert ask_before(astray(age_s=OPEN_AGE_S + 1)) == Forward(LANE), "expired where it belongs"
+    tried = astray(redelivered=True)
+    for status in ("received", "sending", "retrying"):
+        assert ask_before(tried, history(tried, status=status, version=3, in_doubt=True)) == Forward(LANE)
+
+
+@pytest.mark.parametrize("status", sorted(ENDINGS))
+def test_what_is_astray_and_has_ended_is_dropped_where_it_is(status: Any) -> None:
+    ended = astray()
+    assert ask_before(ended, history(ended, status=status, version=3)) == Drop(duplicate=True)
+
+
+def test_what_is_astray_and_not_due_is_parked_from_where_it_is() -> None:
+    assert isinstance(ask_before(astray({"delaySeconds": 60})), Park)
+
+
+def test_what_was_forwarded_too_often_stays_if_the_ledger_knows_it() -> None:
+    tossed = astray(hops=3, handed_back=True)
+    assert ask_before(tossed, history(tossed, version=1)) == Deliver()
+    assert ask_before(tossed) == Forward(LANE), "a forged count: nobody ever forwarded it"
+    assert ask_before(replace(tossed, recorded=True), history(tossed, version=1)) == Forward(LANE)
