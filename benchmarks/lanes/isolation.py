@@ -23,7 +23,10 @@ from signalq.names import Names
 
 SHARED_CONNECTORS = 20
 HANGING_WAIT = 300
-RATE_PER_S = 50.0
+# Of each own lane: well below what one connector can do, an order a round trip, on a machine that has other work too.
+OWN_RATE_PER_S = 20.0
+# Of all connectors of the shared lane together.
+SHARED_RATE_PER_S = 100.0
 WARM_UP_ORDERS = 100
 ARRIVE_TIMEOUT_S = 60.0
 
@@ -80,7 +83,7 @@ class Producer:
         """Of these orders, once all have come."""
         arrived_s = self._endpoint.arrived_s
         async with asyncio.timeout(ARRIVE_TIMEOUT_S):
-            while not all(key in arrived_s for key in keys):
+            while not all(key in arrived_s for key in keys):  # noqa: ASYNC110 - a moment more is no matter
                 await asyncio.sleep(0.02)
         late_ms = [(arrived_s[key] - self._began_s[key]) * 1000 for key in keys]
         percentiles = statistics.quantiles(late_ms, n=100, method="inclusive")
@@ -97,11 +100,11 @@ async def own_lanes(broker_url: str, orders: int, folder: Path, progress: Callab
     names, url = Names("bench-own"), await endpoint.start()
     async with running(broker_url, names.prefix, url, ["a", "b"], folder):
         producer = Producer(broker_url, names, endpoint)
-        await producer.latency(await producer.steadily(["a", "b"], WARM_UP_ORDERS, RATE_PER_S * 2))
+        await producer.latency(await producer.steadily(["a", "b"], WARM_UP_ORDERS, OWN_RATE_PER_S * 2))
 
         async def half() -> Half:
             _, measured = await asyncio.gather(
-                producer.steadily(["a"], orders, RATE_PER_S), producer.steadily(["b"], orders, RATE_PER_S)
+                producer.steadily(["a"], orders, OWN_RATE_PER_S), producer.steadily(["b"], orders, OWN_RATE_PER_S)
             )
             return await producer.latency(measured)
 
@@ -123,13 +126,13 @@ async def shared_lane(broker_url: str, orders: int, folder: Path, progress: Call
     others = [f"c{number}" for number in range(SHARED_CONNECTORS)]
     async with running(broker_url, names.prefix, url, [], folder):
         producer = Producer(broker_url, names, endpoint)
-        await producer.latency(await producer.steadily(others, WARM_UP_ORDERS, RATE_PER_S * 2))
+        await producer.latency(await producer.steadily(others, WARM_UP_ORDERS, SHARED_RATE_PER_S))
         progress("shared lane: all healthy")
-        healthy = await producer.latency(await producer.steadily(others, orders, RATE_PER_S * 2))
+        healthy = await producer.latency(await producer.steadily(others, orders, SHARED_RATE_PER_S))
         endpoint.hang("hanging")
-        await producer.steadily(["hanging"], HANGING_WAIT, RATE_PER_S * 4)
+        await producer.steadily(["hanging"], HANGING_WAIT, SHARED_RATE_PER_S)
         progress("shared lane: one hangs")
-        hanging = await producer.latency(await producer.steadily(others, orders, RATE_PER_S * 2))
+        hanging = await producer.latency(await producer.steadily(others, orders, SHARED_RATE_PER_S))
         endpoint.release()
         await producer.close()
     await endpoint.stop()

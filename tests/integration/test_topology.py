@@ -12,7 +12,7 @@ from pamqp.commands import Basic
 from yarl import URL
 
 from signalq.amqp.asking import QueueDepth, queue_depth
-from signalq.amqp.topology import Topology, ladder_entry
+from signalq.amqp.topology import OwnLane, Topology, ladder_entry, unbind_lane
 from signalq.errors import TopologyError
 from signalq.names import Names
 from tests.support.amqp import depth, drain, plain_channel, publish, publish_all, wait_until
