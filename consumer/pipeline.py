@@ -210,9 +210,22 @@ class Pipeline:
             async with self._turns.take((order.came_by, order.connector), place) as turn:
                 yield turn
             return
-        places = lanes.concurrency_of(self._current.settings, order.connector)
-        async with self._turns.take(order.connector, place, places=places) as turn:
+        async with self._alone(order), self._turns.take(order.connector, place, places=self._places(order)) as turn:
             yield turn
+
+    def _places(self, order: Order) -> int:
+        return lanes.concurrency_of(self._current.settings, order.connector)
+
+    @asynccontextmanager
+    async def _alone(self, order: Order) -> AsyncIterator[None]:
+        """Where order does not see to it: the same message again, from a later session, waits for the end of what an
+        earlier one began, which alone can say how it ended.
+        """
+        if lanes.is_strict(self._current.settings, order.connector):
+            yield
+            return
+        async with self._turns.take((order.connector, order.strategy, order.digest)):
+            yield
 
     def _is_about_due(self, order: Order) -> bool:
         """Whether it was put into its lane shortly before it is due: the ladder handed it back."""

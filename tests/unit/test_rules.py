@@ -19,6 +19,7 @@ from consumer.rules import (
     Deliver,
     Done,
     Drop,
+    Forward,
     Hold,
     Park,
     Retry,
@@ -824,3 +825,45 @@ def test_between_two_attempts_close_only_waits_for_the_moment_of_the_next() -> N
     of = order()
     retrying = history(of, status="retrying", next_attempt_ms=NOW_MS + 500)
     assert ask_before(of, retrying, switched="close-only") == Wait(NOW_MS + 500)
+
+
+# --- before: what lies in the wrong lane -----------------------------------------------------------------------------
+
+LANE = "signalq.orders.main"
+
+
+def astray(fields: dict[str, Any] | None = None, *, hops: int = 0, **facts: Any) -> Order:
+    """An intent that came by the shared lane, though its connector has its own."""
+    return replace(order(fields, **facts), came_by="signalq.orders", hops=hops)
+
+
+def test_an_order_lies_right_in_its_connectors_lane_alone() -> None:
+    assert order().lane == LANE
+    assert order(connector={"lane": "shared"}).lane == "signalq.orders"
+    assert not order().is_astray
+    assert astray().is_astray
+
+
+def test_what_is_astray_is_forwarded_whatever_its_age_or_its_history() -> None:
+    assert ask_before(astray()) == Forward(LANE)
+    assert ask_before(astray(age_s=OPEN_AGE_S + 1)) == Forward(LANE), "expired where it belongs"
+    tried = astray(redelivered=True)
+    for status in ("received", "sending", "retrying"):
+        assert ask_before(tried, history(tried, status=status, version=3, in_doubt=True)) == Forward(LANE)
+
+
+@pytest.mark.parametrize("status", sorted(ENDINGS))
+def test_what_is_astray_and_has_ended_is_dropped_where_it_is(status: Any) -> None:
+    ended = astray()
+    assert ask_before(ended, history(ended, status=status, version=3)) == Drop(duplicate=True)
+
+
+def test_what_is_astray_and_not_due_is_parked_from_where_it_is() -> None:
+    assert isinstance(ask_before(astray({"delaySeconds": 60})), Park)
+
+
+def test_what_was_forwarded_too_often_stays_if_the_ledger_knows_it() -> None:
+    tossed = astray(hops=3, handed_back=True)
+    assert ask_before(tossed, history(tossed, version=1)) == Deliver()
+    assert ask_before(tossed) == Forward(LANE), "a forged count: nobody ever forwarded it"
+    assert ask_before(replace(tossed, recorded=True), history(tossed, version=1)) == Forward(LANE)

@@ -179,3 +179,26 @@ async def test_two_messages_with_one_identity_are_known_as_such() -> None:
         turn = await stack.enter_async_context(Turns().take("main", place("id")))
         assert turn.has(place("id").identity)
         assert not turn.has(place("other").identity)
+
+
+async def test_a_turn_of_several_places_is_held_by_so_many_at_once() -> None:
+    turns, inside, most = Turns(), 0, 0
+
+    async def take() -> None:
+        nonlocal inside, most
+        async with turns.take("many", places=3):
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0)
+            inside -= 1
+
+    await asyncio.gather(*(take() for _ in range(20)))
+    assert most == 3
+
+
+def test_posts_that_failed_side_by_side_count_as_one_failure() -> None:
+    turn = Turn(8)
+    assert [turn.failed(0) for _ in range(8)] == [1] * 8
+    assert turn.failed(1) == 2
+    turn.succeeded()
+    assert turn.failed(2) == 1, "it began before the success, and ends behind it"
