@@ -262,7 +262,7 @@ class Pipeline:
             decision = self._if_open(known)
             if isinstance(decision, Deliver):
                 turn.judged(place, known)
-            if not isinstance(decision, Wait):
+            if not isinstance(decision, (Wait, Hold)):
                 return
             await self._clock.sleep_until(decision.until_ms)
 
@@ -274,8 +274,9 @@ class Pipeline:
         return order if self._is_as_of_now(order) else renewed(order, message, self._current.settings)
 
     def _if_open(self, known: Known) -> rules.Before:
-        """What would be done with it if it had its turn and its lane were open."""
-        return rules.before(known.order, known.history, 0, self._clock.now_ms())
+        """What would be done with it if it had its turn and nothing were waited for but the switch."""
+        switched = self._ledger.switched(known.order.connector)
+        return rules.before(known.order, known.history, 0, self._clock.now_ms(), switched=switched)
 
     def _decide(self, known: Known, turn: Turn, place: Place, switched: State, over_rate: str | None) -> rules.Before:
         """Ask the rules. An exit behind that ends the waiting of this one goes at once, when its turn comes."""

@@ -186,7 +186,7 @@ async def test_a_last_look_that_takes_too_long_is_a_post_that_was_not_sent(webho
         await asyncio.Event().wait()
         return True
 
-    async with Webhook(Timeouts(connect_s=5, total_s=0.2), connections_max=1) as brief:
+    async with Webhook(Timeouts(connect_s=5, total_s=0.2)) as brief:
         attempt = await brief.post(order(webhook.url), never)
     assert (attempt.certainty, attempt.sent) == ("not taken", False)
     assert webhook.orders == []
