@@ -77,6 +77,7 @@ async def _run(
     async with (
         make_ledger(settings, metrics) as ledger,
         Webhook(timeouts) as webhook,
+        reloader.running(),
     ):
         pipeline = Pipeline(
             current,
@@ -95,7 +96,6 @@ async def _run(
             ledger=ledger,
             metrics=metrics,
             jitter=jitter,
-            reloader=reloader,
             unacked_max_s=unacked_max_s,
         ).run()
 

@@ -180,8 +180,8 @@ class Link:
             self._asker = Asker(connection)
         return await self._asker.depth(queue)
 
-    async def unbind(self, queue: str, connector: str) -> bool:
-        """Let nothing more be routed into what was a connector's own lane; False where topology is not ours to change.
+    async def unbind(self, connector: str) -> bool:
+        """Let nothing more be routed into what was a connector's own lane; False where that is not ours to change.
 
         Raises BrokerError.
         """
@@ -240,40 +240,44 @@ async def _abandon(connection: AbstractConnection) -> None:
         await asyncio.wait_for(connection.close(), CLOSE_TIMEOUT_S)
 
 
-class Lane:
-    """One queue, consumed for as long as the service runs; `prefetch` is a constant (changing it reorders).
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a queue is consumed; `prefetch` is a constant (changing it reorders).
 
     Without order (`has_order`), several consumers are active in it at once. A retired one is consumed until its queue
     is deleted.
     """
 
+    prefetch: int
+    has_order: bool = True
+    is_retired: bool = False
+    watch_period_s: float = WATCHDOG_PERIOD_S
+    unacked_max_s: float = UNACKED_MAX_S
+
+
+class Lane:
+    """One queue, consumed for as long as the service runs."""
+
     def __init__(
         self,
         link: Link,
         queue: str,
+        manner: Manner,
         *,
-        prefetch: int,
         ledger: Ledger | None,
         on_delivery: Callable[[Delivery], None],
         on_lost: Callable[[Session], None],
         jitter: Callable[[], float],
-        has_order: bool = True,
-        is_retired: bool = False,
-        watch_period_s: float = WATCHDOG_PERIOD_S,
-        unacked_max_s: float = UNACKED_MAX_S,
     ) -> None:
         self.queue = queue
         self.consuming = asyncio.Event()
         self._link = link
-        self._prefetch = prefetch
+        self._manner = manner
         self._ledger = ledger
         self._on_delivery = on_delivery
         self._on_lost = on_lost
         self._jitter = jitter
-        self.has_order = has_order
-        self._is_retired = is_retired
-        self._watch_period_s = watch_period_s
-        self._unacked_max_s = unacked_max_s
+        self.has_order = manner.has_order
         self._session: Session | None = None
         self._activation: asyncio.Task[None] | None = None
         self._draining = False
@@ -301,7 +305,7 @@ class Lane:
         while True:
             await self._may_consume.wait()
             try:
-                if self._is_retired and await self._link.depth(self.queue) is None:
+                if self._manner.is_retired and await self._link.depth(self.queue) is None:
                     return
                 async with self._link.places_to_open:
                     session = await self._open()
@@ -366,7 +370,7 @@ class Lane:
 
     async def _open(self) -> Session:
         connection = await self._link.connection()
-        channel = await open_channel(connection, prefetch=self._prefetch)
+        channel = await open_channel(connection, prefetch=self._manner.prefetch)
         session = Session(channel)
         channel.closing.add_done_callback(session.note_closed)
         channel.on_consumer_cancel_callbacks.add(lambda _frame: session.lose("the broker canceled the consumer"))
@@ -394,7 +398,7 @@ class Lane:
         if self._ledger is None:
             return
         depth = await self._link.depth(self.queue)
-        if depth is None and not self._is_retired:
+        if depth is None and not self._manner.is_retired:
             await self._link.close()  # whoever connects sees to the topology
             raise BrokerUnreachable(f"the queue {self.queue} is not there any more")
         nobody_since_ms = await self._ledger.join_lane(self.queue)
@@ -410,6 +414,8 @@ class Lane:
         if not isinstance(deliver, Basic.Deliver) or deliver.delivery_tag is None:
             return
         session.note_delivered(deliver.delivery_tag)
+        if self.has_order:  # without, several are active, and nobody has it to pass on
+            session.active_since_s = session.active_since_s or session.last_delivery_s
         delivery = Delivery(
             Message(
                 body=message.body,
@@ -465,19 +471,19 @@ class Lane:
     async def _watch(self, session: Session) -> None:
         """Return when the session is lost, only looks alive, or holds a message for too long."""
         # Somewhere within the second half of a period: lanes that were opened together don't ask together.
-        look_s = _now_s() + self._watch_period_s * (1 + self._jitter()) / 2
+        look_s = _now_s() + self._manner.watch_period_s * (1 + self._jitter()) / 2
         while not session.lost.is_set():
             now_s = _now_s()
             oldest_s = session.oldest_s if session.oldest_s is not None else now_s
-            give_up_s = oldest_s + self._unacked_max_s
+            give_up_s = oldest_s + self._manner.unacked_max_s
             if give_up_s <= now_s:
-                session.lose(f"a message was unacknowledged for {self._unacked_max_s:g} s")
+                session.lose(f"a message was unacknowledged for {self._manner.unacked_max_s:g} s")
             elif look_s > now_s:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(session.lost.wait(), min(look_s, give_up_s) - now_s)
             elif await self._alive(session):
-                look_s = _now_s() + self._watch_period_s
-            elif not self._is_retired:
+                look_s = _now_s() + self._manner.watch_period_s
+            elif not self._manner.is_retired:
                 session.lose("the broker does not know this consumer any more, or does not answer")
                 await self._link.close()
             else:
@@ -493,8 +499,8 @@ class Lane:
         if depth is None or depth.consumers == 0:
             return False
         silent_s = _now_s() - session.last_delivery_s
-        # Standing by, silence is as it should be; and the broker counts the active consumer alone.
-        is_ours = session.found_alone or session.active_since_s is not None or not self.has_order
+        # Standing by, silence is as it should be; and of a lane with order the broker counts the active consumer alone.
+        is_ours = session.found_alone or session.active_since_s is not None if self.has_order else depth.consumers == 1
         starved = depth.ready > 0 and is_ours and session.unacked == 0
         return not (starved and silent_s > SILENT_MAX_S)
 

@@ -25,7 +25,8 @@ from consumer.clock import Clock
 from consumer.delays import LANE_LEAD_MS, backoff_s, park_seconds
 from consumer.due import DueTimes
 from consumer.history import Attempt, History
-from consumer.ledger import CLAIM_MS_MAX, Conflict, Epoch, Fenced, Known, Ledger, RateExceeded, SwitchedOff
+from consumer.ledger import Conflict, Epoch, Fenced, Known, Ledger, RateExceeded, SwitchedOff
+from consumer.ledger.leases import CLAIM_MS_MAX
 from consumer.ledger.schedule import Pending
 from consumer.order import Message, Order, Unreadable, read, renewed
 from consumer.pacing import Paces
@@ -209,9 +210,22 @@ class Pipeline:
             async with self._turns.take((order.came_by, order.connector), place) as turn:
                 yield turn
             return
-        places = lanes.concurrency_of(self._current.settings, order.connector)
-        async with self._turns.take(order.connector, place, places=places) as turn:
+        async with self._alone(order), self._turns.take(order.connector, place, places=self._places(order)) as turn:
             yield turn
+
+    def _places(self, order: Order) -> int:
+        return lanes.concurrency_of(self._current.settings, order.connector)
+
+    @asynccontextmanager
+    async def _alone(self, order: Order) -> AsyncIterator[None]:
+        """Where order does not see to it: the same message again, from a later session, waits for the end of what an
+        earlier one began, which alone can say how it ended.
+        """
+        if lanes.is_strict(self._current.settings, order.connector):
+            yield
+            return
+        async with self._turns.take((order.connector, order.strategy, order.digest)):
+            yield
 
     def _is_about_due(self, order: Order) -> bool:
         """Whether it was put into its lane shortly before it is due: the ladder handed it back."""

@@ -7,14 +7,24 @@ A file that can't be taken as a whole is refused, and the settings before it sta
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
-from consumer.settings import NAMED_SECTIONS, SECTIONS, Connector, Section, Settings, digest_of_file, noting_files
+from consumer.settings import (
+    NAMED_SECTIONS,
+    SECTIONS,
+    Connector,
+    Section,
+    Settings,
+    digest_of_file,
+    is_read_once,
+    noting_files,
+)
 from signalq.errors import SettingsError
 
 LOOK_PERIOD_S = 1.0
@@ -114,7 +124,7 @@ class Reloader:
         on_change: Callable[[Settings], None],
     ) -> None:
         self._current = current
-        self._file = file
+        self._read_once = file is not None and is_read_once(file)
         self._load = load
         self._on_change = on_change
         self._asked = asyncio.Event()
@@ -126,6 +136,20 @@ class Reloader:
         """SIGHUP: look at once, and say what came of it."""
         self._asked.set()
 
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Look from here to the end of the block; SIGHUP asks for it."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self.ask)
+        looking = asyncio.create_task(self.run(), name="reload")
+        try:
+            yield
+        finally:
+            loop.remove_signal_handler(signal.SIGHUP)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it must not end what is closing
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+
     async def run(self) -> None:
         """Look, until canceled."""
         while True:
@@ -136,8 +160,10 @@ class Reloader:
                 await asyncio.wait_for(self._asked.wait(), LOOK_PERIOD_S)
 
     async def _look(self, *, asked: bool) -> None:
-        if self._file is not None and not self._file.is_file() and self._seen is None:
-            self._file = None  # a pipe, read once: reading it again would find nothing in it
+        if self._read_once:
+            if asked:
+                log.info("settings.unchanged", why="the settings came through a pipe, which can't be read again")
+            return
         is_first = self._seen is None
         if not asked and not is_first and not await self._has_changed():
             return

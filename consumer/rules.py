@@ -116,16 +116,15 @@ def before(
     if order.due_ms is not None and not order.is_due:
         return Park(order.due_ms)
     if order.is_astray and not _stays(order, history):
-        return Forward(order.lane)
+        return Drop(duplicate=True) if _is_said_twice(order, history) else Forward(order.lane)
     start_ms = max(now_ms, lane_opens_ms, paced_until_ms, history.next_attempt_ms)
     over = _over(order, history, start_ms, now_ms)
+    if over is None and superseded_by is not None and max(lane_opens_ms, history.next_attempt_ms) > now_ms:
+        over = DeadLetter("superseded", _superseded(history, superseded_by))
+    if over is None and over_rate is not None and not history.attempts:
+        over = DeadLetter("forbidden", over_rate)
     if over is not None:
         return over
-    backs_off = max(lane_opens_ms, history.next_attempt_ms) > now_ms
-    if backs_off and superseded_by is not None:
-        return DeadLetter("superseded", _superseded(history, superseded_by))
-    if over_rate is not None and not history.attempts:
-        return DeadLetter("forbidden", over_rate)
     return Wait(start_ms) if start_ms > now_ms else _switched(order, history, switched, now_ms)
 
 
@@ -173,6 +172,13 @@ def _barred(order: Order, history: History) -> DeadLetter | None:
     if history.in_doubt:
         return DeadLetter("outcome-unknown", f"{_doubt(history)}; it is not repeated: {why}")
     return DeadLetter("unauthorized" if unauthorized else "forbidden", why)
+
+
+def _is_said_twice(order: Order, history: History) -> bool:
+    """Whether its sender said again what is known and on its way. Forwarded, the second message would neither be a
+    copy of ours nor carry its user any more: it would be from nobody.
+    """
+    return order.policy.rights.are_given and history.version > 0 and not order.is_copy
 
 
 def _stays(order: Order, history: History) -> bool:

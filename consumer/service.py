@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
@@ -25,13 +25,13 @@ from consumer.broker import (
     Dispositions,
     Lane,
     Link,
+    Manner,
     Session,
 )
 from consumer.delays import backoff_s
 from consumer.health import OpsServer
 from consumer.ledger import Ledger
 from consumer.pipeline import DUE_WINDOW, Pipeline
-from consumer.reload import Reloader
 from consumer.settings import Settings
 from consumer.slots import Slot, Slots
 from consumer.spreader import Lifeline, Spreader
@@ -65,7 +65,6 @@ class Service:
         ledger: Ledger,
         metrics: Metrics,
         jitter: Callable[[], float],
-        reloader: Reloader | None = None,
         unacked_max_s: float = UNACKED_MAX_S,
     ) -> None:
         names = Names(settings.broker.prefix)
@@ -76,21 +75,20 @@ class Service:
         self._dispositions = dispositions
         self._pipeline = pipeline
         self._ledger = ledger
-        self._reloader = reloader
         self._slots = Slots()
         self._stop = asyncio.Event()
         self._cut_off = asyncio.Event()
         self._ops = OpsServer(settings.ops, why_not_ready=self._why_not_ready, registry=metrics.registry)
         self._lanes = [
-            self._lane(names.orders, pipeline.handle, settings.delivery.shared_window),
-            self._lane(names.due, pipeline.handle_due, DUE_WINDOW),
+            self._lane(names.orders, pipeline.handle, self._manner(settings.delivery.shared_window)),
+            self._lane(names.due, pipeline.handle_due, self._manner(DUE_WINDOW)),
             *map(self._own_lane, settings.own_lanes()),
         ]
         self._retired: list[Lane] = []
-        self._spreader = Spreader(ledger, lambda: self._lanes, self._finish)
-        self._lifeline = Lifeline(ledger, lambda: (*self._lanes, *self._retired))
-        ledger.count_unacked(lambda: {lane.queue: lane.unacked for lane in (*self._lanes, *self._retired)})
+        ledger.count_unacked(lambda: {lane.queue: lane.unacked for lane in self._all_lanes()})
         ledger.watch_switch(SwitchReport(metrics))
+        self._spreader = Spreader(ledger, self._all_lanes, self._finish)
+        self._lifeline = Lifeline(ledger, self._all_lanes)
         metrics.in_flight.set_function(lambda: len(self._slots))
         metrics.scheduled.set_function(lambda: self._ledger.scheduled)
         metrics.broker_connected.set_function(lambda: float(all(lane.consuming.is_set() for lane in self._lanes)))
@@ -99,13 +97,9 @@ class Service:
         """Serve until SIGTERM or SIGINT, then drain. Raises what ended it otherwise: SettingsError, BrokerError."""
         with self._signals():
             ops_port = await self._ops.start()
-            reloading = asyncio.create_task(self._reloader.run(), name="reload") if self._reloader else None
             try:
                 await self._serve(ops_port)
             finally:
-                if reloading is not None:
-                    reloading.cancel()
-                    await asyncio.gather(reloading, return_exceptions=True)
                 await self._ops.stop()
 
     async def _serve(self, ops_port: int) -> None:
@@ -170,15 +164,17 @@ class Service:
         if depth is None:
             await self._ledger.forget_lane(queue)
             return False
-        unbound = await self._link.unbind(queue, connector)
+        unbound = await self._link.unbind(connector)
         log.warning("lane.retired", queue=queue, waiting=depth.ready, unbound=unbound)
-        self._retired.append(self._lane(queue, self._pipeline.handle, lanes.OWN_LANE_WINDOW, is_retired=True))
+        self._retired.append(
+            self._lane(queue, self._pipeline.handle, self._manner(lanes.OWN_LANE_WINDOW, is_retired=True))
+        )
         return True
 
     async def _drain(self) -> None:
         """No new POST; those on the wire finish and are settled; the rest goes back to the broker in order."""
         log.info("service.draining", in_flight=len(self._slots))
-        for lane in (*self._lanes, *self._retired):
+        for lane in self._all_lanes():
             lane.drain()
         self._slots.withdraw()
         finished = asyncio.create_task(self._finished(), name="drain")
@@ -209,34 +205,32 @@ class Service:
         await self._pipeline.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
-                await asyncio.gather(*(lane.close() for lane in (*self._lanes, *self._retired)))
+                await asyncio.gather(*(lane.close() for lane in self._all_lanes()))
                 await self._link.close()
                 await self._dispositions.close()
         log.info("service.stopped")
 
-    def _own_lane(self, connector: str) -> Lane:
-        return self._lane(
-            Names(self._settings.broker.prefix).lane(connector),
-            self._pipeline.handle,
-            lanes.window_of(self._settings, connector),
-            has_order=lanes.is_strict(self._settings, connector),
-        )
+    def _all_lanes(self) -> Sequence[Lane]:
+        return *self._lanes, *self._retired
 
-    def _lane(
-        self, queue: str, handler: Handler, prefetch: int, *, has_order: bool = True, is_retired: bool = False
-    ) -> Lane:
+    def _own_lane(self, connector: str) -> Lane:
+        window = lanes.window_of(self._settings, connector)
+        manner = self._manner(window, has_order=lanes.is_strict(self._settings, connector))
+        return self._lane(Names(self._settings.broker.prefix).lane(connector), self._pipeline.handle, manner)
+
+    def _manner(self, prefetch: int, *, has_order: bool = True, is_retired: bool = False) -> Manner:
+        period_s = max(WATCHDOG_PERIOD_S, len(self._settings.own_lanes()) / WATCHDOG_QUESTIONS_PER_S)
+        return Manner(prefetch, has_order, is_retired, watch_period_s=period_s, unacked_max_s=self._unacked_max_s)
+
+    def _lane(self, queue: str, handler: Handler, manner: Manner) -> Lane:
         return Lane(
             self._link,
             queue,
-            prefetch=prefetch,
+            manner,
             ledger=self._ledger,
             on_delivery=lambda delivery: self._start(handler, delivery),
             on_lost=self._lost,
             jitter=self._jitter,
-            has_order=has_order,
-            is_retired=is_retired,
-            watch_period_s=max(WATCHDOG_PERIOD_S, len(self._settings.own_lanes()) / WATCHDOG_QUESTIONS_PER_S),
-            unacked_max_s=self._unacked_max_s,
         )
 
     def _start(self, handler: Handler, delivery: Delivery) -> None:
@@ -282,10 +276,8 @@ class Service:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """SIGTERM or SIGINT drains; a second one cuts off. SIGHUP has the settings read again."""
+        """SIGTERM or SIGINT drains; a second one cuts off."""
         loop = asyncio.get_running_loop()
-        if self._reloader is not None:
-            loop.add_signal_handler(signal.SIGHUP, self._reloader.ask)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop)
         try:
@@ -293,9 +285,6 @@ class Service:
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
-            if self._reloader is not None:
-                loop.remove_signal_handler(signal.SIGHUP)
-                signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it must not end what is closing
 
     def _asked_to_stop(self) -> None:
         if self._stop.is_set():

@@ -117,12 +117,17 @@ def digest_of_file(path: Path) -> bytes | None:
 def _text_of(path: Path) -> str:
     """Raises OSError or UnicodeDecodeError."""
     files = _files.get()
-    if files is not None:
-        files[path] = None
+    if files is None or is_read_once(path):
+        return path.read_bytes().decode("utf-8")
+    files[path] = None
     content = path.read_bytes()
-    if files is not None:
-        files[path] = _digest(content)
+    files[path] = _digest(content)
     return content.decode("utf-8")
+
+
+def is_read_once(path: Path) -> bool:
+    """Whether it is a pipe or the like: there is nothing in it when it is read again."""
+    return path.exists() and not path.is_file()
 
 
 def _digest(content: bytes) -> bytes:

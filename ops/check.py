@@ -15,14 +15,16 @@ from urllib.parse import urlsplit
 from aio_pika.abc import AbstractConnection
 from sqlalchemy.exc import ProgrammingError
 
+from consumer import lanes
 from consumer.ledger.producers import Careless, careless
+from consumer.ledger.statements import known_lanes
 from consumer.ledger.visit import LedgerVisit, read_mark
 from consumer.settings import CONFIG_ENV, ENV_PREFIX, Settings
 from consumer.topology import topology_of
 from ops.escaping import escaped
 from ops.lanes import read_switch
 from ops.render import plural
-from signalq.amqp.asking import QueueDepth
+from signalq.amqp.asking import Asker, QueueDepth
 from signalq.amqp.connection import connect, masked
 from signalq.amqp.ledger_mark import LedgerMark, held_mark
 from signalq.errors import BrokerError, SettingsError, SignalQError
@@ -62,6 +64,8 @@ async def findings(settings: Settings, config: Path | None) -> AsyncIterator[Fin
         async with connection:
             yield _broker(url, connection)
             async for finding in _topology(settings, connection):
+                yield finding
+            async for finding in _retired(settings, connection):
                 yield finding
             held = await held_mark(connection, Names(settings.broker.prefix))
     ledger = await _ledger(settings, held)
@@ -139,6 +143,25 @@ def _queues(names: Names, depths: dict[str, QueueDepth | None]) -> Iterator[Find
         yield Finding("dead letters", "note", found, "look at them with `signalq dead list`")
     elif dead is not None:
         yield Finding("dead letters", "ok", "none")
+
+
+async def _retired(settings: Settings, connection: AbstractConnection) -> AsyncIterator[Finding]:
+    """Own lanes that no setting names any more and that are there still; where there is no ledger, there are none."""
+    try:
+        async with LedgerVisit(settings.ledger.url.get_secret_value()) as visit:
+            known = await visit.read(known_lanes)
+        asker = Asker(connection)
+        for queue in lanes.retired(settings, known):
+            depth = await asker.depth(queue)
+            if depth is not None:
+                found = f"{escaped(queue)} belongs to no connector of these settings, {depth.ready:,} ready"
+                yield Finding("retired lane", "note", found, _DELETE_WHEN_EMPTY)
+        await asker.close()
+    except (SignalQError, ModuleNotFoundError):
+        return  # what is wrong with the ledger or the broker is a finding of its own
+
+
+_DELETE_WHEN_EMPTY = "a consumer forwards what lies there; delete the queue once it is empty"
 
 
 async def _ledger(settings: Settings, held: LedgerMark | None) -> Finding:

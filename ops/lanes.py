@@ -28,6 +28,7 @@ from signalq.names import Names
 # So long a change is waited for until every consumer has taken it up; a sign of life comes every 0.4 s.
 SWITCH_WAIT_S = 10.0
 SWITCH_POLL_S = 0.1
+_FILE_HINT = ", or stop the consumers (one that stands still in the middle of a write holds a ledger's file: end it)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,10 @@ async def change_switch(settings: Settings, connector: str, state: State, why: s
         return change, switches.read(connection, Switch())
 
     async with open_ledger(settings) as ledger:
-        change, switch = await ledger.transact(work)
+        try:
+            change, switch = await ledger.transact(work)
+        except LedgerUnavailable as error:
+            raise CommandFailed(f"the switch can't be counted on to be changed: {error}{_FILE_HINT}") from error
         try:
             living = await _taken_up(ledger, change.number)
         except LedgerUnavailable as error:

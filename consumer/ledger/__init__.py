@@ -18,11 +18,6 @@ from consumer.order import Order
 from consumer.switch import Change, State, Switch
 from signalq.outcome import Outcome
 
-# A claim whose transaction began longer ago than this is not POSTed: the process may have been frozen meanwhile (a
-# suspended machine, for an hour), its lease run out, and another consumer may have dealt with the intent; and what the
-# switch said then may not hold any more.
-CLAIM_MS_MAX = 1_000
-
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
@@ -36,7 +31,7 @@ class Epoch:
     lane: str
     number: int
     alive_before_ms: int | None
-    opening: int = 0
+    opening: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

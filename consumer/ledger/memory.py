@@ -80,10 +80,12 @@ class MemoryLedger:
             if order.creation.pinned or created != order.creation:
                 created = replace(created, pinned=True)
             return Known(order.known_as(order.intent_id, created, history.replayed_ms), history)
-        met = (order.strategy, order.origin_user, order.digest)
-        if order.message_id is None and order.redelivered and met in self._met:
-            history = History(order.intent_id, order.digest, first_post_ms=self._met[met], maybe_second_delivery=True)
-            return Known(order, history)
+        if order.message_id is None and order.redelivered:
+            for name in (order.strategy, order.by_label[0] if order.by_label is not None else order.strategy):
+                if (met := (name, order.origin_user, order.digest)) in self._met:
+                    first_ms = self._met[met]
+                    history = History(order.intent_id, order.digest, first_post_ms=first_ms, maybe_second_delivery=True)
+                    return Known(order, history)
         return await self._first_receipt(order, epoch)
 
     def _find(self, key: Key) -> tuple[History, Order] | None:

@@ -10,14 +10,11 @@ from typing import Any
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from consumer.ledger import CLAIM_MS_MAX
+from consumer.ledger.leases import LIVE_MS
 from consumer.ledger.schema import lanes, replicas
 
 # Who gave no sign of life for so long is forgotten: it ended without saying so.
 FORGET_MS = 3_600_000
-# Who gave none for so long does not count as living: as long as a lease. A claim that it has read before is then too
-# old to be POSTed, and the next one reads the switch anew, should it only have stood still.
-LIVE_MS = CLAIM_MS_MAX + 500
 NAME_CHARACTERS_MAX = 255
 
 _INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}

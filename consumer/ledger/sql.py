@@ -28,7 +28,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from consumer.delays import backoff_s
 from consumer.history import Attempt, History
 from consumer.ledger import (
-    CLAIM_MS_MAX,
     Conflict,
     Epoch,
     Fenced,
@@ -45,16 +44,13 @@ from consumer.ledger import (
 )
 from consumer.ledger import rates as rate_table
 from consumer.ledger.database import clock_ms, database_at, is_hopeless, machine_ms
+from consumer.ledger.leases import ALIVE_PERIOD_S, LEASE_MS
 from consumer.ledger.migrate import migrate
 from consumer.ledger.schedule import Pending
 from consumer.limits import Rate
 from consumer.order import Order
 from consumer.switch import Change, State, Switch, stops
 
-# A claim is somebody else's business for so long after the last sign of life of who made it.
-LEASE_MS = CLAIM_MS_MAX + 500
-# Renewed so often: three signs of life may be late before a lease ends.
-ALIVE_PERIOD_S = 0.4
 # Lanes that are noted as looked after with each sign of life; more take turns.
 ALIVE_LANES_MAX = 100
 COUNT_EVERY_BEATS = 12
@@ -427,10 +423,10 @@ class SqlLedger:
         statements.keep_alive(now.connection, now.now_ms, self._some_lanes(), self._owner, LEASE_MS)
         switch, told = now.switch(), self._switch_told
         replicas.note_alive(now.connection, now.now_ms, self._owner, self._replica, switch.version, self._unacked())
-        living = replicas.living(now.connection, now.now_ms, LEASE_MS)
+        owners = replicas.living(now.connection, now.now_ms, LEASE_MS)
         if told is None or told.version == switch.version:
-            return living, switch, ()
-        return living, switch, switches.changes_since(now.connection, told.version, SWITCH_CHANGES_MAX)
+            return owners, switch, ()
+        return owners, switch, switches.changes_since(now.connection, told.version, SWITCH_CHANGES_MAX)
 
     def _tell_of_switch(self, switch: Switch, changes: Sequence[Change]) -> None:
         """To whoever watches, once the sign of life is committed, and where there is something to tell."""

@@ -43,7 +43,7 @@ _by_digest = (
     .where(
         intents.c.digest == bindparam("digest"),
         ~intents.c.has_message_id,
-        intents.c.strategy == bindparam("strategy"),
+        intents.c.strategy.in_(bindparam("strategies", expanding=True)),
     )
     .order_by(intents.c.number)
 )
@@ -125,7 +125,9 @@ def _recall_by_bytes(
     adopted: Row[Any] | None = None
     again: list[Row[Any]] = []
     since_ms = (epoch.alive_before_ms or 0) - LAST_ACKS_MS
-    for row in connection.execute(_by_digest, {"strategy": _storable(order.strategy), "digest": order.digest}):
+    named = {order.strategy, order.by_label[0] if order.by_label is not None else order.strategy}
+    keys = {"strategies": sorted(map(_storable, named)), "digest": order.digest}
+    for row in connection.execute(_by_digest, keys):
         if is_held(row.intent_id) or row.origin_user != _storable(order.origin_user):
             continue
         # A replayed one has a message that carries its id now: it is not among those that are told by their bytes.
@@ -135,7 +137,7 @@ def _recall_by_bytes(
             again.append(row)
     maybe_untold = _maybe_untold(again)
     if adopted is not None:
-        known = _known(order, adopted.intent_id, adopted, owner, now_ms)
+        known = _known(replace(order, strategy=adopted.strategy), adopted.intent_id, adopted, owner, now_ms)
         return replace(known, maybe_untold=maybe_untold)
     if not again:
         return _first_receipt(connection, now_ms, order, owner)

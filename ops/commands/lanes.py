@@ -19,13 +19,14 @@ from ops.render import Column, console, plural, print_json, print_rows
 from signalq.intent import connector_name, nearest_name
 
 WHY_CHARACTERS_MAX = 1000
+SHARED = "(shared lane)"
 STYLES = {"open": "green", "close-only": "yellow", "paused": "red"}
 COLUMNS = [
     Column("connector", "CONNECTOR", style="bold", may_be_cut=True),
     Column("state", "STATE", style=lambda value: STYLES.get(str(value), "")),
     Column("ready", "READY", right=True),
     Column("unacked", "UNACKED", right=True),
-    Column("queue", "QUEUE", may_be_cut=True),
+    Column("queue", "QUEUE", plain_only=True),
     Column("active_consumer", "CONSUMER", may_be_cut=True),
 ]
 
@@ -41,10 +42,13 @@ def command() -> None:
 def list_all(invocation: Invocation, *, as_json: bool) -> None:
     """List the lanes: what waits, what the switch says, and who serves them.
 
-    The row without a connector is the shared lane. A connector without a lane of its own has a row
-    where the switch names it.
+    A connector without a lane of its own has a row where the switch names it. With --json the row of
+    the shared lane has no connector.
     """
-    print_rows(COLUMNS, asyncio.run(list_lanes(invocation.settings())), as_json=as_json)
+    rows = asyncio.run(list_lanes(invocation.settings()))
+    if not as_json:
+        rows = [row | {"connector": row["connector"] or SHARED} for row in rows]
+    print_rows(COLUMNS, rows, as_json=as_json)
 
 
 def _changing(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -66,7 +70,7 @@ def _changing(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 @_changing
 def pause(invocation: Invocation, **given: Any) -> int:
-    """Let no POST begin, later than 1 s after this command returned.
+    """Let no POST begin later than 1 s after this command returned.
 
     What is on the wire is finished. What waits keeps its place, and grows old: what gets too old is
     dead, expired. It holds over restarts, until `signalq lanes resume`.

@@ -146,6 +146,18 @@ async def test_equal_bytes_of_another_user_are_no_second_delivery(ledger: Ledger
     assert own.maybe_second_delivery or own.attempts == 1
 
 
+async def test_without_an_id_what_comes_again_under_a_new_name_is_known_by_its_bytes(ledger: Ledger) -> None:
+    epoch = await ledger.open_lane(LANE)
+    first = replace(order(strategy="old"), origin_user="the-user")
+    await ledger.save(first, History(first.intent_id, first.digest).claimed(1), epoch)
+    ledger.release(first)
+    given_id = new_id()
+    renamed = {"strategy": "new", "by_label": ("old", given_id), "intent_id": given_id, "receipt": given_id}
+    known = await ledger.recall(replace(first, redelivered=True, **renamed), epoch)
+    assert known.history.maybe_second_delivery or known.history.attempts == 1
+    assert known.order.strategy == ("old" if known.history.attempts else "new")
+
+
 async def test_what_comes_again_under_a_new_name_is_found_under_its_old_one(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     first = replace(order(message_id="x", strategy="old"), origin_user="the-user")

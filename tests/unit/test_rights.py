@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 
 from consumer.history import History
 from consumer.order import Found, Message, Order, Unreadable, read
 from consumer.rights import is_wrong_token
-from consumer.rules import DeadLetter, Deliver, Drop, Park, before
+from consumer.rules import DeadLetter, Deliver, Drop, Forward, Park, before
 from consumer.settings import Settings
 
 NOW_MS = 1_700_000_000_000
@@ -259,6 +261,14 @@ def test_what_comes_again_after_its_strategy_was_given_a_name_is_what_it_was() -
     assert first.identified(lambda *key: rows.get(key)).strategy == "momentum"
 
 
+def test_a_second_publish_into_a_foreign_lane_is_a_duplicate_and_not_nobodys() -> None:
+    """Forwarded, it would carry its user no more."""
+    of = replace(receive(user="momentum-user"), came_by="another lane")
+    assert judged(of) == Forward(of.lane)
+    assert judged(of, status="retrying", version=2) == Drop(duplicate=True)
+    assert judged(replace(of, redelivered=True), status="received", version=1) == Forward(of.lane)
+
+
 # --- against an oracle -----------------------------------------------------------------------------------------------
 
 NAMES = ["a", "b", "c"]
@@ -273,6 +283,7 @@ configured = st.dictionaries(
 ).filter(lambda named: len(users := [one[0] for one in named.values() if one[0]]) == len(set(users)))
 
 
+@hypothesis_settings(deadline=None)
 @given(
     named=configured,
     user=st.none() | st.sampled_from([*USERS, "ux"]),
