@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
@@ -44,6 +44,7 @@ from signalq.version import __version__
 CRASH_PAUSE_S = 0.2
 CRASH_PAUSE_MAX_S = 5.0
 CLOSE_S = 2.0
+CANCEL_AGAIN_S = 0.2
 # So many lanes are named where some don't consume.
 LANES_NAMED_MAX = 5
 
@@ -122,9 +123,7 @@ class Service:
                 if task.done() and not task.cancelled():
                     task.result()
         finally:
-            for task in (*tasks, retired, stop):
-                task.cancel()
-            await asyncio.gather(*tasks, retired, stop, return_exceptions=True)
+            await _ended((*tasks, retired, stop))
             await self._close()
 
     async def _announce(self, ops_port: int) -> None:
@@ -290,3 +289,14 @@ class Service:
         if self._stop.is_set():
             self._cut_off.set()
         self._stop.set()
+
+
+async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel them until all have ended. Before Python 3.12, wait_for loses a cancellation that comes in the moment in
+    which what it waits for is there; one of many lanes that asks the broker just then would go on for ever.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)

@@ -96,7 +96,7 @@ async def test_lanes_go_over_to_the_replica_whose_they_are_and_come_back_when_th
 ) -> None:
     """Handed over under load, and drained under load: nothing is cut off, nothing out of order, exit status 0."""
     async with scene(broker.url, names, ledger_url=any_ledger, seed=63) as play:
-        intents = make_intents(play.rng, 40 * OWN_LANES, connectors=OWN_LANES, delays_s=None)
+        intents = make_intents(play.rng, 60 * OWN_LANES, connectors=OWN_LANES, delays_s=None)
         connectors = sorted({intent.connector for intent in intents})
         leftover_queues += [names.lane(connector) for connector in connectors]
         config = "".join(f'[connectors.{connector}]\ntoken = "a-token"\n' for connector in connectors)
@@ -112,6 +112,7 @@ async def test_lanes_go_over_to_the_replica_whose_they_are_and_come_back_when_th
         began_s, taken = time.monotonic(), len(first.events("delivery.attempted"))
         assert await second.terminate() == 0
         took_s = time.monotonic() - began_s
+        play.producer.pause = None
         assert took_s < SETTINGS["delivery.drain_timeout_s"]
         await wait_until(lambda: went <= _posts_of(first, taken), 10, what="the first one's POSTs on those lanes")
         assert not first.events("ledger.not_writable"), "two that work on one ledger don't stop each other"
