@@ -38,6 +38,8 @@ RECONNECT_BASE_S = 0.5
 RECONNECT_MAX_S = 15.0
 WATCHDOG_PERIOD_S = 10.0
 WATCHDOG_ANSWER_S = 10.0
+# A moment that is nearer has come: a clock's rounding may leave a rest that is too short to wait for.
+LOOK_TICK_S = 0.001
 # With many lanes each asks more seldom, so that all of them together ask this often.
 WATCHDOG_QUESTIONS_PER_S = 20.0
 # A channel whose oldest unacknowledged message is older than this is given up and opened again. RabbitMQ does the same
@@ -476,9 +478,9 @@ class Lane:
             now_s = _now_s()
             oldest_s = session.oldest_s if session.oldest_s is not None else now_s
             give_up_s = oldest_s + self._manner.unacked_max_s
-            if give_up_s <= now_s:
+            if give_up_s - now_s < LOOK_TICK_S:
                 session.lose(f"a message was unacknowledged for {self._manner.unacked_max_s:g} s")
-            elif look_s > now_s:
+            elif look_s - now_s >= LOOK_TICK_S:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(session.lost.wait(), min(look_s, give_up_s) - now_s)
             elif await self._alive(session):
