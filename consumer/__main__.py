@@ -12,10 +12,12 @@ from pathlib import Path
 
 import structlog
 
-from consumer.broker import UNACKED_MAX_S, Dispositions, Link
+from consumer.broker import UNACKED_MAX_S
 from consumer.clock import Clock
+from consumer.dispositions import Dispositions
 from consumer.ledger import Ledger
 from consumer.ledger.sql import SqlLedger
+from consumer.link import Link
 from consumer.pipeline import Pipeline
 from consumer.reload import CurrentSettings, Reloader
 from consumer.service import Service

@@ -1,8 +1,8 @@
-"""Lanes in, dispositions out: the only aio-pika in the consumer, and the only place that acknowledges.
+"""Lanes in, acknowledgements out: each lane is one queue, consumed on a channel of its own over the one link.
 
-A Link is one connection that is opened again after each loss; a Lane is one queue consumed over it. Deliveries are
-handed over synchronously, in queue order; a delivery belongs to its session (one channel), and dies with it: after a
-loss the broker delivers it again, in order, and an acknowledgement of the old one is refused, which is harmless.
+Deliveries are handed over synchronously, in queue order; a delivery belongs to its session (one channel), and dies with
+it: after a loss the broker delivers it again, in order, and an acknowledgement of the old one is refused, which is
+harmless.
 
 A lane is never left by basic.cancel, nack or requeue: each of these lets newer intents overtake. It is left by closing
 its channel (https://www.rabbitmq.com/docs/consumers#single-active-consumer).
@@ -17,25 +17,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
-from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
 
-from consumer.delays import backoff_s, park_seconds
+from consumer.delays import backoff_s
 from consumer.ledger import Epoch, Ledger
+from consumer.link import RECONNECT_BASE_S, RECONNECT_MAX_S, Link, SharedFailure, loop_s
 from consumer.order import Message
-from consumer.outcomes import Event
-from consumer.settings import Settings
-from signalq.amqp.asking import Asker, QueueDepth
-from signalq.amqp.connection import CONNECTION_ERRORS, connect, masked, open_channel
-from signalq.amqp.ledger_mark import LedgerMark, claim_mark
-from signalq.amqp.publisher import CLOSE_TIMEOUT_S, ConfirmedPublisher
-from signalq.amqp.topology import Topology, ladder_entry, unbind_lane
-from signalq.errors import BrokerError, BrokerUnreachable, PublishError, SettingsError, SignalQError, TopologyError
-from signalq.names import Names
+from signalq.amqp.connection import CONNECTION_ERRORS, open_channel
+from signalq.amqp.publisher import CLOSE_TIMEOUT_S
+from signalq.errors import BrokerError, BrokerUnreachable, TopologyError
 
-RECONNECT_BASE_S = 0.5
-RECONNECT_MAX_S = 15.0
 WATCHDOG_PERIOD_S = 10.0
 WATCHDOG_ANSWER_S = 10.0
 # A moment that is nearer has come: a clock's rounding may leave a rest that is too short to wait for.
@@ -45,15 +37,8 @@ WATCHDOG_QUESTIONS_PER_S = 20.0
 # A channel whose oldest unacknowledged message is older than this is given up and opened again. RabbitMQ does the same
 # after 30 minutes unless it is told otherwise, some hosts' after 15, and the contract says 10: this leaves a minute.
 UNACKED_MAX_S = 540.0
-# More lanes than this are not opened at a time: each asks the broker and the ledger several things.
-LANES_OPENING_MAX = 32
-# A connection that could not be made is not tried again within so long, however many lanes ask.
-FAILURE_SHARED_S = 0.1
 # Messages are ready, we hold none and none has come for this long: the channel only looks alive.
 SILENT_MAX_S = 30.0
-# A delay is cut to whole seconds just before it is sent; more on the way at once would wait in the socket meanwhile,
-# and come back late (300 at once: up to 0.2 s, seen).
-PARKING_MAX = 32
 
 log = structlog.get_logger()
 
@@ -74,7 +59,7 @@ class Session:
         self.leaving = False
         self.active_since_s: float | None = None
         self.why_lost = "closed by us"
-        self.last_delivery_s = _now_s()
+        self.last_delivery_s = loop_s()
         # When each message that is not acknowledged came, the oldest first.
         self._came_s: dict[int, float] = {}
 
@@ -90,7 +75,7 @@ class Session:
 
     def note_delivered(self, tag: int) -> None:
         """A message has come."""
-        self.last_delivery_s = self._came_s[tag] = _now_s()
+        self.last_delivery_s = self._came_s[tag] = loop_s()
         self.active_since_s = self.active_since_s or self.last_delivery_s
 
     async def ack(self, tag: int) -> bool:
@@ -129,117 +114,6 @@ class Delivery:
     message: Message
     tag: int
     session: Session
-
-
-class SharedFailure(BrokerUnreachable):
-    """Another lane has just tried to connect in vain, and said so."""
-
-
-class Link:
-    """The consuming connection: opened when a lane asks, topology seen to first."""
-
-    def __init__(self, settings: Settings, topology: Topology, ledger: Ledger) -> None:
-        self._settings = settings
-        self._topology = topology
-        self._ledger = ledger
-        self._connection: AbstractConnection | None = None
-        self._asker: Asker | None = None
-        self._opening = asyncio.Lock()
-        self._opened_before = False
-        self._failed_s = float("-inf")
-        self._why = ""
-        # Held by a lane while it opens.
-        self.places_to_open = asyncio.Semaphore(LANES_OPENING_MAX)
-
-    @property
-    def is_up(self) -> bool:
-        """Whether the connection is there, as far as we know."""
-        return self._connection is not None and self._connection.connected.is_set()
-
-    async def connection(self) -> AbstractConnection:
-        """The open connection. Many lanes may ask: one of them tries, and those that waited meanwhile share what comes
-        of it.
-
-        Raises BrokerUnreachable, TopologyError, or SettingsError where the lanes belong to another ledger.
-        """
-        asked_s = _now_s()
-        async with self._opening:
-            if self._connection is None or not self.is_up:
-                if self._failed_s >= asked_s - FAILURE_SHARED_S:
-                    raise SharedFailure(self._why)
-                await self._close()
-                try:
-                    self._connection = await self._open()
-                except BrokerUnreachable as error:
-                    self._failed_s, self._why = _now_s(), str(error)
-                    raise
-            return self._connection
-
-    async def depth(self, queue: str) -> QueueDepth | None:
-        """How full a queue is, None where there is none; all lanes ask over one channel. Raises BrokerError."""
-        connection = await self.connection()
-        if self._asker is None:
-            self._asker = Asker(connection)
-        return await self._asker.depth(queue)
-
-    async def unbind(self, connector: str) -> bool:
-        """Let nothing more be routed into what was a connector's own lane; False where that is not ours to change.
-
-        Raises BrokerError.
-        """
-        if self._settings.broker.topology != "declare":
-            return False
-        await unbind_lane(await self.connection(), self._topology.names, connector)
-        return True
-
-    async def close(self) -> None:
-        """Close the connection, at most CLOSE_TIMEOUT_S long."""
-        async with self._opening:
-            await self._close()
-
-    async def _open(self) -> AbstractConnection:
-        broker = self._settings.broker
-        url = broker.url.get_secret_value()
-        connection = await connect(url, name="signalq consumer", heartbeat_s=broker.heartbeat_s)
-        try:
-            await self._see_to_topology(connection)
-            await self._see_to_ledger(connection)
-        except SignalQError:
-            await _abandon(connection)
-            raise
-        log.info("broker.reconnected" if self._opened_before else "broker.connected", url=masked(url))
-        self._opened_before = True
-        return connection
-
-    async def _see_to_topology(self, connection: AbstractConnection) -> None:
-        if self._settings.broker.topology == "declare":
-            await self._topology.declare(connection)
-            return
-        missing = await self._topology.missing(connection)
-        if missing:
-            raise TopologyError(f"missing on the broker: {', '.join(missing)}; run `signalq topology apply`")
-
-    async def _see_to_ledger(self, connection: AbstractConnection) -> None:
-        """Refuse lanes that belong to another ledger: it knows what was POSTed, ours does not."""
-        mine = LedgerMark(self._ledger.ledger_id, self._ledger.name)
-        holds = await claim_mark(connection, self._topology.names, mine)
-        if holds.ledger_id != mine.ledger_id:
-            raise SettingsError(
-                f"the lanes on this broker belong to the ledger {holds.ledger} ({holds.ledger_id}), and ledger.url is "
-                f"{mine.ledger} ({mine.ledger_id}): use the former, or run `signalq topology adopt-ledger` if this is "
-                "meant"
-            )
-
-    async def _close(self) -> None:
-        connection, self._connection = self._connection, None
-        self._asker = None
-        if connection is not None:
-            await _abandon(connection)
-
-
-async def _abandon(connection: AbstractConnection) -> None:
-    with suppress(*CONNECTION_ERRORS):
-        await asyncio.wait_for(connection.close(), CLOSE_TIMEOUT_S)
 
 
 @dataclass(frozen=True, slots=True)
@@ -473,9 +347,9 @@ class Lane:
     async def _watch(self, session: Session) -> None:
         """Return when the session is lost, only looks alive, or holds a message for too long."""
         # Somewhere within the second half of a period: lanes that were opened together don't ask together.
-        look_s = _now_s() + self._manner.watch_period_s * (1 + self._jitter()) / 2
+        look_s = loop_s() + self._manner.watch_period_s * (1 + self._jitter()) / 2
         while not session.lost.is_set():
-            now_s = _now_s()
+            now_s = loop_s()
             oldest_s = session.oldest_s if session.oldest_s is not None else now_s
             give_up_s = oldest_s + self._manner.unacked_max_s
             if give_up_s - now_s < LOOK_TICK_S:
@@ -484,7 +358,7 @@ class Lane:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(session.lost.wait(), min(look_s, give_up_s) - now_s)
             elif await self._alive(session):
-                look_s = _now_s() + self._manner.watch_period_s
+                look_s = loop_s() + self._manner.watch_period_s
             elif not self._manner.is_retired:
                 session.lose("the broker does not know this consumer any more, or does not answer")
                 await self._link.close()
@@ -500,7 +374,7 @@ class Lane:
             return False
         if depth is None or depth.consumers == 0:
             return False
-        silent_s = _now_s() - session.last_delivery_s
+        silent_s = loop_s() - session.last_delivery_s
         # Standing by, silence is as it should be; and of a lane with order the broker counts the active consumer alone.
         is_ours = session.found_alone or session.active_since_s is not None if self.has_order else depth.consumers == 1
         starved = depth.ready > 0 and is_ours and session.unacked == 0
@@ -511,76 +385,3 @@ class Lane:
         if not isinstance(error, SharedFailure):
             log.warning("broker.unreachable", queue=self.queue, why=str(error), retry_in_s=round(wait_s, 2))
         await asyncio.sleep(wait_s)
-
-
-class Dispositions:
-    """Where messages go from here: onto the ladder, back to their lane, into the dead letters; and who is told."""
-
-    def __init__(self, settings: Settings, names: Names, jitter: Callable[[], float]) -> None:
-        broker = settings.broker
-        self._names = names
-        self._jitter = jitter
-        self._parking = asyncio.Semaphore(PARKING_MAX)
-        url, heartbeat_s = broker.url.get_secret_value(), broker.heartbeat_s
-        self._publisher = ConfirmedPublisher(url, name="signalq consumer publishing", heartbeat_s=heartbeat_s)
-        # Apart: an event for each order would queue before what is parked, whose delay is cut when it is sent; and what
-        # the broker refuses an event must not close the channel of a dead letter.
-        self._teller = ConfirmedPublisher(url, name="signalq consumer outcomes", heartbeat_s=heartbeat_s)
-
-    async def park(self, due_ms: int, now_ms: Callable[[], int], body: bytes, properties: Basic.Properties) -> None:
-        """Onto the ladder for the whole seconds that remain when it is sent; return once the broker has it."""
-        async with self._parking:
-            await self._confirmed(lambda: ladder_entry(park_seconds(due_ms, now_ms()), self._names), body, properties)
-
-    async def hand_to_lane(self, queue: str, body: bytes, properties: Basic.Properties) -> None:
-        """Into the queue of a lane, straight: by the exchange a missing binding would send it round in circles.
-
-        Returns once the broker has it.
-        """
-        await self._confirmed(lambda: ("", queue), body, properties)
-
-    async def bury(self, body: bytes, properties: Basic.Properties) -> None:
-        """Into the dead-letter queue; return once the broker has it."""
-        await self._confirmed(lambda: ("", self._names.dead), body, properties)
-
-    async def tell(self, event: Event) -> None:
-        """To whoever listens for outcomes, be it nobody; return once the broker has it."""
-        await self._confirmed(
-            lambda: (self._names.outcomes, event.routing_key), event.body, event.properties, mandatory=False
-        )
-
-    async def ack(self, delivery: Delivery) -> None:
-        """The one place that acknowledges; call it when what is due has happened and is recorded."""
-        if not await delivery.session.ack(delivery.tag):
-            log.info("broker.ack_too_late", tag=delivery.tag)
-
-    async def close(self) -> None:
-        """Close the publishing connections."""
-        await self._publisher.close()
-        await self._teller.close()
-
-    async def _confirmed(
-        self,
-        destination: Callable[[], tuple[str, str]],
-        body: bytes,
-        properties: Basic.Properties,
-        *,
-        mandatory: bool = True,
-    ) -> None:
-        """Publish until confirmed: the message stays unacknowledged meanwhile, so it can't be lost, only repeated."""
-        publisher = self._publisher if mandatory else self._teller
-        failures = 0
-        while True:
-            exchange, routing_key = destination()
-            try:
-                return await publisher.publish(exchange, routing_key, body, properties, mandatory=mandatory)
-            except (BrokerUnreachable, PublishError) as error:
-                failures += 1
-                wait_s = backoff_s(failures, base_s=RECONNECT_BASE_S, max_s=RECONNECT_MAX_S, fraction=self._jitter())
-                log.warning("broker.publish_failed", to=exchange or routing_key, why=str(error))
-                await asyncio.sleep(wait_s)
-
-
-def _now_s() -> float:
-    """The loop's own clock, which its waits go by."""
-    return asyncio.get_running_loop().time()

@@ -14,39 +14,34 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any, assert_never
 
-import structlog
-
-from consumer import lanes, outcomes, rules
-from consumer.broker import Delivery, Dispositions
+from consumer import lanes, rules
+from consumer.broker import Delivery
 from consumer.clock import Clock
 from consumer.delays import LANE_LEAD_MS, backoff_s, park_seconds
+from consumer.dispositions import Dispositions
 from consumer.due import DueTimes
 from consumer.history import Attempt, History
-from consumer.ledger import Conflict, Epoch, Fenced, Known, Ledger, RateExceeded, SwitchedOff
+from consumer.journal import Journal
+from consumer.ledger import Conflict, Fenced, Known, Ledger, RateExceeded, SwitchedOff
 from consumer.ledger.leases import CLAIM_MS_MAX
-from consumer.ledger.schedule import Pending
-from consumer.order import Message, Order, Unreadable, read, renewed
+from consumer.order import Order, Unreadable, read
 from consumer.pacing import Paces
 from consumer.reload import CurrentSettings
-from consumer.rules import DeadLetter, Deliver, Disposition, Done, Drop, Forward, Hold, Park, Retry, Wait
+from consumer.rules import DeadLetter, Deliver, Hold, Retry, Wait
+from consumer.settling import Settler, epoch_of, marks_of
 from consumer.slots import Slot
+from consumer.superseding import Superseding, as_of_now, seen
 from consumer.switch import State
 from consumer.telemetry import Metrics
 from consumer.telling import Teller
 from consumer.turns import Place, Turn, Turns
 from consumer.webhook import Webhook
-from signalq import names
-from signalq.envelope import id_of_its_own, republish_properties
+from signalq.envelope import republish_properties
 from signalq.outcome import Outcome
 
-WARNED_STRATEGIES_MAX = 1000
 # Intents that fall due within the same second and wait here for their moment; more wait on the broker.
 DUE_WINDOW = 10_000
-
-log = structlog.get_logger()
 
 
 class Pipeline:
@@ -71,15 +66,16 @@ class Pipeline:
         # What the ladder handed back, for up to its last second; and, in the lanes, for the last LANE_LEAD_MS of it.
         self._due_soon = DueTimes(clock, places_max=DUE_WINDOW)
         self._due_now = DueTimes(clock, places_max=DUE_WINDOW)
-        self._metrics = metrics
+        self._journal = Journal(metrics, clock)
+        self._settler = Settler(ledger, dispositions, self._journal, clock)
         self._clock = clock
         self._jitter = jitter
         self._turns = Turns()
+        self._superseding = Superseding(current, ledger=ledger, turns=self._turns, clock=clock)
         self._paces = Paces(lambda: asyncio.get_running_loop().time())
         # Of the shared lane alone: who has a lane of its own waits for nobody else.
         self._shared_posts = asyncio.Semaphore(current.settings.delivery.concurrency)
         self._last_rank = 0
-        self._warned_strategies: set[str] = set()
 
     async def handle(self, delivery: Delivery, slot: Slot) -> None:
         """A message of a lane: read it, wait for its connector's turn, POST it, settle it."""
@@ -95,7 +91,7 @@ class Pipeline:
                 recalling = self._begin_to_recall(delivery, order)
                 order = await self._at_its_time(order)
             place = Place(order, delivery.message)
-            judging = self._begin_to_judge(delivery, place, recalling)
+            judging = self._superseding.begin_to_judge(delivery, place, recalling)
             async with self._turn(order, place) as turn:
                 ended = await self._deliver(delivery, order, recalling, turn, place, slot)
             if ended is not None:
@@ -128,9 +124,9 @@ class Pipeline:
             return
         try:
             with slot.busy():
-                known = await self._ledger.recall(order, _epoch(delivery))
+                known = await self._ledger.recall(order, epoch_of(delivery))
                 disposition = rules.given_up(known.order, known.history, detail, self._clock.now_ms())
-                ended = await self._settle(delivery, known, disposition)
+                ended = await self._settler.settle(delivery, known, disposition)
             await self._let_go(delivery, (*known.maybe_untold, *ended), slot)
         except Conflict:
             delivery.session.lose("handling a message failed, and the ledger has moved on meanwhile")
@@ -138,12 +134,9 @@ class Pipeline:
             self._ledger.release(order)
 
     async def _refuse(self, delivery: Delivery, unreadable: Unreadable, slot: Slot) -> None:
-        """What is no intent has no history either: its letter is all that is known of it."""
         with slot.busy():
-            letter = DeadLetter(unreadable.reason, unreadable.detail)
-            await self._publish_letter(delivery, unreadable, letter, None)
-        self._log_settled(unreadable, "dead", unreadable.reason)
-        await self._let_go(delivery, (outcomes.unreadable(unreadable, self._clock.now_ms()),), slot)
+            ended = await self._settler.refuse(delivery, unreadable)
+        await self._let_go(delivery, ended, slot)
 
     async def _let_go(self, delivery: Delivery, ended: Sequence[Outcome], slot: Slot) -> None:
         """Tell what has ended, then acknowledge: whoever dies between has its message come again, and tells again."""
@@ -161,7 +154,7 @@ class Pipeline:
             return
         due_ms = order.due_ms or 0
         message = delivery.message
-        properties = republish_properties(message.properties, _marks(order), order.intent_id)
+        properties = republish_properties(message.properties, marks_of(order), order.intent_id)
         held = park_seconds(due_ms, self._clock.now_ms()) == 0 and await self._due_soon.wait_until(
             due_ms - LANE_LEAD_MS, rank=order.park_rank, session=delivery.session
         )
@@ -177,19 +170,8 @@ class Pipeline:
     def _read(self, delivery: Delivery) -> Order | Unreadable:
         order = read(delivery.message, self._current.settings, self._clock.now_ms())
         if isinstance(order, Order):
-            age_s = (order.received_ms - order.creation.age_ms) / 1000
-            self._metrics.receipt_age_seconds.observe(age_s)
-            log.debug("intent.received", **_facts(order), redelivered=order.redelivered)
-            self._warn_without_identity(order)
+            self._journal.received(order)
         return order
-
-    def _warn_without_identity(self, order: Order) -> None:
-        """Once per strategy: without a message_id nobody can tell a second delivery from a second order."""
-        if order.message_id is not None or order.strategy in self._warned_strategies:
-            return
-        if len(self._warned_strategies) < WARNED_STRATEGIES_MAX:
-            self._warned_strategies.add(order.strategy)
-            log.warning("intent.without_message_id", strategy=order.strategy, connector=order.connector)
 
     def _ranked(self, order: Order) -> Order:
         """Write down the place in the lane of what will be parked: µs, made to rise, also from replica to replica."""
@@ -234,53 +216,16 @@ class Pipeline:
 
     def _begin_to_recall(self, delivery: Delivery, order: Order) -> asyncio.Task[Known]:
         """Look it up while it waits for its moment: when that comes, only the claim is left to do."""
-        recalling = asyncio.create_task(self._ledger.recall(order, _epoch(delivery)), name="recall")
-        recalling.add_done_callback(_seen)
+        recalling = asyncio.create_task(self._ledger.recall(order, epoch_of(delivery)), name="recall")
+        recalling.add_done_callback(seen)
         return recalling
-
-    def _begin_to_judge(
-        self, delivery: Delivery, place: Place, recalling: asyncio.Task[Known] | None
-    ) -> asyncio.Task[None] | None:
-        """An exit that would end the waiting of opens, and comes when others are ahead of it, is looked up beside: it
-        takes its place at once. Where one ahead has its identity, only its turn can tell what it is.
-        """
-        order, turn = place.order, self._turns.find(place.order.connector)
-        if turn is None or not order.is_due or not rules.supersedes(order):
-            return None
-        if turn.is_empty or turn.has(place.identity):
-            return None
-        judging = asyncio.create_task(self._judge(delivery, place, turn, recalling), name="judge")
-        judging.add_done_callback(_seen)
-        return judging
-
-    async def _judge(self, delivery: Delivery, place: Place, turn: Turn, recalling: asyncio.Task[Known] | None) -> None:
-        """Tell the turn once the exit would be POSTed now, if only it had the turn and the lane were open."""
-        while turn.ahead_of(place):
-            known = await (recalling or self._ledger.recall(place.order, _epoch(delivery)))
-            recalling = None
-            known = replace(known, order=known.order.fallen_due(place.order.received_ms))
-            decision = self._if_open(known)
-            if isinstance(decision, Deliver):
-                turn.judged(place, known)
-            if not isinstance(decision, (Wait, Hold)):
-                return
-            await self._clock.sleep_until(decision.until_ms)
 
     def _is_as_of_now(self, order: Order) -> bool:
         return order.settings is self._current.settings
 
-    def _as_of_now(self, order: Order, message: Message) -> Order:
-        """The order by the settings that hold now: it may have waited since it was read."""
-        return order if self._is_as_of_now(order) else renewed(order, message, self._current.settings)
-
-    def _if_open(self, known: Known) -> rules.Before:
-        """What would be done with it if it had its turn and nothing were waited for but the switch."""
-        switched = self._ledger.switched(known.order.connector)
-        return rules.before(known.order, known.history, 0, self._clock.now_ms(), switched=switched)
-
     def _decide(self, known: Known, turn: Turn, place: Place, switched: State, over_rate: str | None) -> rules.Before:
         """Ask the rules. An exit behind that ends the waiting of this one goes at once, when its turn comes."""
-        by = self._superseding(known.order, turn, place)
+        by = self._superseding.exit_behind(known.order, turn, place)
         kind = by.order.intent.kind if by is not None else None
         opens_ms = 0 if place.has_superseded else turn.opens_ms
         now_ms = self._clock.now_ms()
@@ -298,16 +243,6 @@ class Pipeline:
             by.has_superseded = True
             by.wake()
         return decision
-
-    def _superseding(self, order: Order, turn: Turn, place: Place) -> Place | None:
-        """The first exit behind it that ends its waiting, if it has to wait: one that would still be POSTed now."""
-        for other in turn.exits_behind(place):
-            if other.known is None:
-                continue
-            known = replace(other.known, order=self._as_of_now(other.known.order, other.message))
-            if rules.is_superseded_by(order, known.order) and isinstance(self._if_open(known), Deliver):
-                return other
-        return None
 
     async def _at_its_time(self, order: Order) -> Order:
         """Wait without a turn. It takes its place in the lane at its due time, however long the look-up takes."""
@@ -331,9 +266,9 @@ class Pipeline:
         switched: State = "open"
         over_rate: str | None = None
         while not slot.withdrawn:
-            order = self._as_of_now(order, delivery.message)
-            known = known or await self._ledger.recall(order, _epoch(delivery))
-            known = replace(known, order=self._as_of_now(known.order, delivery.message))
+            order = as_of_now(order, delivery.message, self._current)
+            known = known or await self._ledger.recall(order, epoch_of(delivery))
+            known = replace(known, order=as_of_now(known.order, delivery.message, self._current))
             order = replace(order, recorded=known.order.recorded)
             untold = untold or known.maybe_untold
             decision = self._decide(known, turn, place, switched, over_rate)
@@ -352,7 +287,7 @@ class Pipeline:
                             return *untold, *ended
                     case disposition:
                         with slot.busy():
-                            return *untold, *await self._settle(delivery, known, disposition)
+                            return *untold, *await self._settler.settle(delivery, known, disposition)
             except Fenced:
                 raise
             except SwitchedOff as off:
@@ -360,7 +295,7 @@ class Pipeline:
             except RateExceeded as full:
                 over_rate = full.rate.exceeded.detail
             except Conflict:
-                log.debug("ledger.moved_on", **_facts(known.order))
+                self._journal.moved_on(known.order)
             known = None
         return None
 
@@ -395,7 +330,7 @@ class Pipeline:
             with slot.busy():
                 known, after = await self._attempt(delivery, known, turn)
                 place.has_superseded = False  # from here on it backs off as any other
-                return None if isinstance(after, Retry) else await self._settle(delivery, known, after)
+                return None if isinstance(after, Retry) else await self._settler.settle(delivery, known, after)
 
     def _must_wait(self, order: Order) -> bool:
         """Whether another POST of its connector came first meanwhile; else the next place in its pace is its own."""
@@ -409,10 +344,8 @@ class Pipeline:
         order, before = known.order, known.history
         claim = known.history.claimed(self._clock.now_ms())
         rates = () if before.attempts else order.rates()
-        known = await self._ledger.save(order, claim, _epoch(delivery), attempt=before.unconcluded, rates=rates)
-        self._observe_start(order, known.history)
-        self._report_limits(known)
-        self._log_canceled(order, known.canceled)
+        known = await self._ledger.save(order, claim, epoch_of(delivery), attempt=before.unconcluded, rates=rates)
+        self._journal.claimed(known)
         self._teller.tell_beside(known.canceled)
         failures_before = turn.failures
         if self._is_too_old(known.began_ms) or rules.too_late(order, before, self._clock.now_ms()):
@@ -429,7 +362,7 @@ class Pipeline:
         elif isinstance(after, DeadLetter):
             concluded = concluded.dying(after.reason, after.detail)
         known = await self._ledger.save(order, concluded, attempt=attempt)
-        self._log_attempt(order, concluded, attempt, after)
+        self._journal.attempted(order, concluded, attempt, after)
         return known, after
 
     async def _may_begin(self, delivery: Delivery, claimed: Known, before: History) -> bool:
@@ -439,7 +372,7 @@ class Pipeline:
         began_ms = claimed.began_ms
         if self._is_too_old(began_ms):
             try:
-                began_ms = await self._ledger.confirm(claimed.order, claimed.history, _epoch(delivery))
+                began_ms = await self._ledger.confirm(claimed.order, claimed.history, epoch_of(delivery))
             except Conflict:
                 return False
         return not self._is_too_old(began_ms) and not rules.too_late(claimed.order, before, self._clock.now_ms())
@@ -460,188 +393,3 @@ class Pipeline:
         asked_s = min(attempt.retry_after_s or 0.0, delivery.retry_after_max_s)
         turn.closed_until(self._clock.now_ms() + round(max(wait_s, asked_s) * 1000))
         return wait_s
-
-    async def _settle(self, delivery: Delivery, known: Known, disposition: Disposition) -> Sequence[Outcome]:
-        """Publish and confirm, then record: a crash between can repeat, and can't lose. Returns what has ended."""
-        match disposition:
-            case Done():
-                self._metrics.note_accepted(known.order.connector)
-                self._log_settled(known.order, "delivered")
-                return (self._ending(known),)
-            case Park(due_ms):
-                await self._park(delivery, known, due_ms)
-                return ()
-            case Forward(queue):
-                await self._forward(delivery, known, queue)
-                return ()
-            case DeadLetter():
-                return (await self._bury(delivery, known, disposition),)
-            case Drop(duplicate):
-                return self._drop(known, duplicate=duplicate)
-            case _:
-                assert_never(disposition)
-
-    def _drop(self, known: Known, *, duplicate: bool) -> Sequence[Outcome]:
-        """What came again: whoever saw to it first may have died before it told, so what has ended is told again."""
-        ended = (self._ending(known),) if known.history.ended else ()
-        if not duplicate:
-            return ended
-        self._log_settled(known.order, "duplicate")
-        return outcomes.duplicate(known.order, known.history, self._clock.now_ms()), *ended
-
-    def _ending(self, known: Known) -> Outcome:
-        return outcomes.ending(known.order, known.history, known.history.updated_ms or self._clock.now_ms())
-
-    async def _park(self, delivery: Delivery, known: Known, due_ms: int) -> None:
-        """Onto the ladder, confirmed, then recorded. Until then it is `received`: whatever dies between, its message
-        comes again and is parked again, and of two copies the second is dropped when it is due.
-        """
-        order, message = known.order, delivery.message
-        if (fence := _fence(delivery, known)) is not None:
-            known = await self._ledger.save(order, known.history, fence)
-        properties = republish_properties(message.properties, _marks(order), order.intent_id)
-        await self._dispositions.park(due_ms, self._clock.now_ms, message.body, properties)
-        # Further on already (a clock was set back, an earlier copy came back): that stands, this is one more copy.
-        if known.history.status == "received":
-            await self._ledger.save(order, known.history.scheduled())
-        self._metrics.intents.labels(self._metrics.connector_label(order.connector), "scheduled", "").inc()
-        log.info("intent.scheduled", **_facts(order), due_at=_iso(due_ms))
-
-    async def _forward(self, delivery: Delivery, known: Known, queue: str) -> None:
-        """Into the queue of its lane, confirmed. It is in the ledger before, so that the copy is known for what it is;
-        whatever dies between, its message comes again and is forwarded again, and of two copies the second is dropped.
-        """
-        order, message = known.order, delivery.message
-        is_copy = order.is_copy
-        if not known.history.version:
-            await self._ledger.save(order, known.history, _fence(delivery, known))
-            is_copy = True
-        marks = _marks(order) | {names.HOPS: order.hops % lanes.HOPS_MAX + 1}
-        if not is_copy:  # a producer's second publish of what is known: it stays one
-            del marks[names.INTENT_ID]
-        properties = republish_properties(message.properties, marks, order.intent_id)
-        await self._dispositions.hand_to_lane(queue, message.body, properties)
-        log.info("intent.forwarded", **_facts(order), source=order.came_by, queue=queue)
-
-    async def _bury(self, delivery: Delivery, known: Known, letter: DeadLetter) -> Outcome:
-        """Ledger `dying`, letter confirmed, ledger `dead`: a letter may be there twice, never be missing."""
-        if letter.under_own_id:
-            own_id = id_of_its_own(known.order.intent_id, known.order.digest)
-            known = await self._ledger.recall(replace(known.order, intent_id=own_id), _epoch(delivery))
-            if known.history.ended:  # a redelivery of what is in the dead letters already
-                return self._ending(known)
-        if known.history.status != "dying":
-            dying = known.history.dying(letter.reason, letter.detail)
-            fence, attempt = _fence(delivery, known), known.history.unconcluded
-            known = await self._ledger.save(known.order, dying, fence, attempt=attempt)
-        await self._publish_letter(delivery, known.order, letter, known.history)
-        known = await self._ledger.save(known.order, known.history.dead())
-        self._log_settled(known.order, "dead", letter.reason)
-        return self._ending(known)
-
-    async def _publish_letter(
-        self, delivery: Delivery, order: Order | Unreadable, letter: DeadLetter, history: History | None
-    ) -> None:
-        headers: dict[str, Any] = {
-            names.REASON: letter.reason,
-            names.DETAIL: letter.detail,
-            names.ATTEMPTS: history.attempts if history else 0,
-            names.HTTP_STATUS: history.http_status if history else None,
-            names.DEAD_AT: _iso(self._clock.now_ms()),
-            names.INTENT_ID: order.intent_id,
-            names.GENERATION: history.generation if history else 1,
-            names.CONNECTOR: order.connector,
-            names.STRATEGY: order.strategy,
-            names.ORIGIN_USER: order.origin_user,
-        }
-        message = delivery.message
-        await self._dispositions.bury(message.body, republish_properties(message.properties, headers, order.intent_id))
-        log.error("intent.dead_lettered", **_facts(order), reason=letter.reason, detail=letter.detail)
-
-    def _observe_start(self, order: Order, claim: History) -> None:
-        if claim.attempts > 1:
-            return
-        if order.is_astray:
-            log.warning("intent.handled_astray", **_facts(order), source=order.came_by, queue=order.lane)
-        late_s = (self._clock.now_ms() - order.age_from_ms) / 1000
-        self._metrics.end_to_end_seconds.observe(late_s)
-        if order.due_ms is not None:
-            self._metrics.delay_error_seconds.observe(late_s)
-
-    def _report_limits(self, claimed: Known) -> None:
-        """Tell of the limits that are only reported, at the first POST of what is over them."""
-        order = claimed.order
-        if claimed.history.attempts > 1:
-            return
-        for one in (*order.exceeded(enforced=False), *(rate.exceeded for rate in claimed.over_rates)):
-            self._metrics.limits_exceeded.labels(self._metrics.connector_label(order.connector), one.limit).inc()
-            log.warning("limit.exceeded", **_facts(order), limit=one.limit, scope=one.scope, detail=one.detail)
-
-    def _log_attempt(self, order: Order, history: History, attempt: Attempt, after: rules.After) -> None:
-        label = self._metrics.connector_label(order.connector)
-        self._metrics.attempts.labels(label, attempt.certainty).inc()
-        self._metrics.webhook_seconds.observe(attempt.duration_s)
-        log.info(
-            "delivery.attempted",
-            **_facts(order),
-            attempt=history.attempts,
-            certainty=attempt.certainty,
-            why=attempt.why,
-            duration_ms=round(attempt.duration_s * 1000, 1),
-            next_attempt_at=_iso(after.at_ms) if isinstance(after, Retry) else None,
-        )
-
-    def _log_canceled(self, by: Order, canceled: Sequence[Pending]) -> None:
-        for one in canceled:
-            self._metrics.intents.labels(self._metrics.connector_label(one.connector), "canceled", "").inc()
-            facts = {"intent_id": one.intent_id, "connector": one.connector, "strategy": one.strategy}
-            log.info("intent.settled", **facts, action=one.action, status="canceled", canceled_by=by.intent_id)
-
-    def _log_settled(self, order: Order | Unreadable, status: str, reason: str = "") -> None:
-        self._metrics.intents.labels(self._metrics.connector_label(order.connector), status, reason).inc()
-        log.info("intent.settled", **_facts(order), status=status, reason=reason or None)
-
-
-def _seen(task: asyncio.Task[Any]) -> None:
-    """Of a task that nobody may ask any more: how it failed is told by what asks the same itself."""
-    if not task.cancelled():
-        task.exception()
-
-
-def _epoch(delivery: Delivery) -> Epoch:
-    if delivery.session.epoch is None:
-        raise RuntimeError("a lane hands nothing over before it has its epoch")
-    return delivery.session.epoch
-
-
-def _fence(delivery: Delivery, known: Known) -> Epoch | None:
-    """An intent that is known by nothing yet may be recorded only while its lane is ours: the lane's next consumer
-    has the same message, and could not tell that it is the same.
-    """
-    return _epoch(delivery) if known.order.message_id is None and not known.history.version else None
-
-
-def _facts(order: Order | Unreadable) -> dict[str, Any]:
-    """What every log line about an intent tells of it."""
-    facts = {"intent_id": order.intent_id, "connector": order.connector, "strategy": order.strategy}
-    if isinstance(order, Order):
-        facts["action"] = order.intent.action
-    return facts
-
-
-def _marks(order: Order | Unreadable) -> dict[str, Any]:
-    """The headers that tell us, when the intent comes back, where to look."""
-    marks: dict[str, Any] = {names.INTENT_ID: order.intent_id, names.ORIGIN_USER: order.origin_user}
-    if isinstance(order, Order):
-        # Where the user alone named it, the name would be lost: we publish as another user.
-        marks[names.STRATEGY] = order.strategy if order.strategy != "-" else None
-        marks[names.PARK_RANK] = order.park_rank or None
-        marks[names.HOPS] = order.hops or None
-        # A `timestamp` in whole seconds counts from its end, or from now if that is to come: later, "now" is another.
-        if order.creation.pinned or order.creation.source == "timestamp":
-            marks[names.CREATED_MS] = order.creation.delay_ms
-    return marks
-
-
-def _iso(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, tz=UTC).isoformat(timespec="milliseconds")

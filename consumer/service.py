@@ -17,20 +17,19 @@ import structlog
 
 from consumer import lanes
 from consumer.broker import (
-    RECONNECT_MAX_S,
     UNACKED_MAX_S,
     WATCHDOG_PERIOD_S,
     WATCHDOG_QUESTIONS_PER_S,
     Delivery,
-    Dispositions,
     Lane,
-    Link,
     Manner,
     Session,
 )
 from consumer.delays import backoff_s
+from consumer.dispositions import Dispositions
 from consumer.health import OpsServer
 from consumer.ledger import Ledger
+from consumer.link import RECONNECT_MAX_S, Link
 from consumer.pipeline import DUE_WINDOW, Pipeline
 from consumer.settings import Settings
 from consumer.slots import Slot, Slots

@@ -22,8 +22,9 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 from structlog.testing import capture_logs
 
-from consumer.broker import Delivery, Dispositions, Session
+from consumer.broker import Delivery, Session
 from consumer.delays import park_seconds
+from consumer.dispositions import Dispositions
 from consumer.due import DueTimes
 from consumer.history import Attempt, History
 from consumer.ledger import Epoch, Known

@@ -13,13 +13,13 @@ from pamqp.commands import Basic
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import StaticPool
 
-from consumer.broker import LANES_OPENING_MAX
 from consumer.history import Attempt, History
 from consumer.ledger import Epoch, Known
 from consumer.ledger.database import database_at
 from consumer.ledger.schema import metadata
 from consumer.ledger.sql import SqlLedger, Transaction
 from consumer.limits import Rate
+from consumer.link import LANES_OPENING_MAX
 from consumer.order import Order
 from consumer.webhook import MayBegin, Timeouts, Webhook
 from signalq.amqp.asking import QueueDepth

@@ -7,7 +7,7 @@ import contextvars
 from functools import cache
 from typing import TYPE_CHECKING
 
-from consumer.broker import Dispositions
+from consumer.dispositions import Dispositions
 from consumer.pipeline import Pipeline
 from consumer.reload import CurrentSettings
 from consumer.service import Service

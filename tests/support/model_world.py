@@ -22,7 +22,9 @@ from pamqp.commands import Basic
 from sqlalchemy import func, select
 
 import consumer.broker
+import consumer.dispositions
 import consumer.due
+import consumer.journal
 import consumer.ledger.sql
 import consumer.pipeline
 import consumer.service
@@ -333,7 +335,8 @@ def _in_the_model(world: World) -> Iterator[None]:
         patch.object(consumer.ledger.sql, "database_at", lambda _url, **_options: SimpleNamespace(shown="the model")),
         patch.object(consumer.ledger.sql, "migrate", migrate_the_model),
         patch.object(consumer.broker, "log", log),
-        patch.object(consumer.pipeline, "log", log),
+        patch.object(consumer.dispositions, "log", log),
+        patch.object(consumer.journal, "log", log),
         patch.object(consumer.service, "log", log),
         patch.object(consumer.ledger.sql, "log", log),
         patch.object(consumer.telling, "log", log),
