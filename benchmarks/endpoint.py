@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
 END_OF_HEAD = b"\r\n\r\n"
-_LOG = re.compile(rb'"log":"([^"]+)"')
+_LOG = re.compile(rb'"log": ?"([^"]+)"')
+_CONNECTOR = re.compile(rb'"connectorName": ?"([^"]+)"')
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
@@ -26,6 +27,8 @@ class Endpoint:
         self._reached: list[tuple[int, asyncio.Event]] = []
         self._connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
+        self._hanging: str | None = None
+        self._unanswered: list[_Connection] = []
 
     async def start(self) -> str:
         """Listen on loopback; return the URL."""
@@ -46,6 +49,25 @@ class Endpoint:
         self._reached.append((count, event))
         if self.count < count:
             await event.wait()
+
+    def hang(self, connector: str) -> None:
+        """Answer this connector's orders no more, until `release`."""
+        self._hanging = connector
+
+    def release(self) -> None:
+        """Answer all."""
+        self._hanging = None
+        for connection in self._unanswered:
+            connection.answer()
+        self._unanswered.clear()
+
+    def react(self, body: bytes, connection: _Connection) -> None:
+        """Answer an order, or let it hang."""
+        found = _CONNECTOR.search(body) if self._hanging is not None else None
+        if found is not None and found[1].decode() == self._hanging:
+            self._unanswered.append(connection)
+        else:
+            connection.answer()
 
     def note(self, body: bytes, first_byte_s: float) -> None:
         """A whole POST is in."""
@@ -83,8 +105,12 @@ class _Connection(asyncio.Protocol):
         while (body := self._taken_request()) is not None:
             self._endpoint.note(body, self._first_byte_s)
             self._first_byte_s = now_s
-            if self._transport is not None:
-                self._transport.write(ANSWER)
+            self._endpoint.react(body, self)
+
+    def answer(self) -> None:
+        """Say `ok`, if the connection is still open."""
+        if self._transport is not None:
+            self._transport.write(ANSWER)
 
     def close(self) -> None:
         """Close the connection, if it is still open."""

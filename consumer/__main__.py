@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 
 import structlog
 
-from consumer.broker import Dispositions, Link
+from consumer.broker import UNACKED_MAX_S
 from consumer.clock import Clock
+from consumer.dispositions import Dispositions
 from consumer.ledger import Ledger
 from consumer.ledger.sql import SqlLedger
+from consumer.link import Link
 from consumer.pipeline import Pipeline
+from consumer.reload import CurrentSettings, Reloader
 from consumer.service import Service
-from consumer.settings import Settings, load_settings
-from consumer.telemetry import Metrics, configure_logging
+from consumer.settings import Settings, load_settings, settings_file
+from consumer.telemetry import Masker, Metrics, configure_logging
+from consumer.topology import topology_of
 from consumer.webhook import Timeouts, Webhook
-from signalq.amqp.topology import Topology
 from signalq.errors import SettingsError, SignalQError
 from signalq.names import Names
 
@@ -35,30 +40,49 @@ def durable_ledger(settings: Settings, metrics: Metrics) -> SqlLedger:
     )
 
 
-def run(settings: Settings, make_ledger: LedgerMaker = durable_ledger) -> int:
-    """Run the consumer until SIGTERM or SIGINT; returns the exit status (0 drained, 1 failed, 2 settings)."""
-    configure_logging(form=settings.log.format, level=settings.log.level, secrets=settings.secret_values())
+def run(
+    settings: Settings,
+    make_ledger: LedgerMaker = durable_ledger,
+    *,
+    config: Path | None = None,
+    unacked_max_s: float = UNACKED_MAX_S,
+) -> int:
+    """Run the consumer until SIGTERM or SIGINT; returns the exit status (0 drained, 1 failed, 2 settings).
+
+    `config` is the settings file that was named, and is read again when it changes.
+    """
+    masker = configure_logging(form=settings.log.format, level=settings.log.level, secrets=settings.secret_values())
     try:
-        asyncio.run(_run(settings, make_ledger))
+        asyncio.run(_run(settings, make_ledger, masker, config, unacked_max_s))
     except SignalQError as error:
         structlog.get_logger().error("service.failed", why=str(error))
         return 2 if isinstance(error, SettingsError) else 1
     return 0
 
 
-async def _run(settings: Settings, make_ledger: LedgerMaker) -> None:
+async def _run(
+    settings: Settings, make_ledger: LedgerMaker, masker: Masker, config: Path | None, unacked_max_s: float
+) -> None:
     names = Names(settings.broker.prefix)
     clock = Clock()
     jitter = random.SystemRandom().random
     metrics = Metrics(settings.connectors)
+    current = CurrentSettings(settings)
+
+    def know(changed: Settings) -> None:
+        masker.blank(changed.secret_values())
+        metrics.configure(changed.connectors)
+
+    reloader = Reloader(current, file=settings_file(config), load=lambda: load_settings(config), on_change=know)
     dispositions = Dispositions(settings, names, jitter)
     timeouts = Timeouts(connect_s=settings.webhook.connect_timeout_s, total_s=settings.webhook.timeout_s)
     async with (
         make_ledger(settings, metrics) as ledger,
-        Webhook(timeouts, connections_max=settings.delivery.concurrency) as webhook,
+        Webhook(timeouts) as webhook,
+        reloader.running(),
     ):
         pipeline = Pipeline(
-            settings,
+            current,
             ledger=ledger,
             webhook=webhook,
             dispositions=dispositions,
@@ -68,17 +92,19 @@ async def _run(settings: Settings, make_ledger: LedgerMaker) -> None:
         )
         await Service(
             settings,
-            link=Link(settings, Topology(names), ledger),
+            link=Link(settings, topology_of(settings), ledger),
             dispositions=dispositions,
             pipeline=pipeline,
             ledger=ledger,
             metrics=metrics,
             jitter=jitter,
+            unacked_max_s=unacked_max_s,
         ).run()
 
 
 def main() -> int:
     """`python -m consumer`: the settings come from SIGNALQ_CONFIG and the environment."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be followed: it must not end what is starting
     try:
         settings = load_settings()
     except SettingsError as error:

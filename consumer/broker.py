@@ -1,8 +1,8 @@
-"""Lanes in, dispositions out: the only aio-pika in the consumer, and the only place that acknowledges.
+"""Lanes in, acknowledgements out: each lane is one queue, consumed on a channel of its own over the one link.
 
-A Link is one connection that is opened again after each loss; a Lane is one queue consumed over it. Deliveries are
-handed over synchronously, in queue order; a delivery belongs to its session (one channel), and dies with it: after a
-loss the broker delivers it again, in order, and an acknowledgement of the old one is refused, which is harmless.
+Deliveries are handed over synchronously, in queue order; a delivery belongs to its session (one channel), and dies with
+it: after a loss the broker delivers it again, in order, and an acknowledgement of the old one is refused, which is
+harmless.
 
 A lane is never left by basic.cancel, nack or requeue: each of these lets newer intents overtake. It is left by closing
 its channel (https://www.rabbitmq.com/docs/consumers#single-active-consumer).
@@ -11,38 +11,34 @@ its channel (https://www.rabbitmq.com/docs/consumers#single-active-consumer).
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
-from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
 
-from consumer.delays import backoff_s, park_seconds
+from consumer.delays import backoff_s
 from consumer.ledger import Epoch, Ledger
+from consumer.link import RECONNECT_BASE_S, RECONNECT_MAX_S, Link, SharedFailure, loop_s
 from consumer.order import Message
-from consumer.outcomes import Event
-from consumer.settings import Settings
-from signalq.amqp.connection import CONNECTION_ERRORS, connect, masked, open_channel
-from signalq.amqp.ledger_mark import LedgerMark, claim_mark
-from signalq.amqp.publisher import CLOSE_TIMEOUT_S, ConfirmedPublisher
-from signalq.amqp.topology import Topology, ladder_entry, queue_depth
-from signalq.errors import BrokerError, BrokerUnreachable, PublishError, SettingsError, SignalQError, TopologyError
-from signalq.names import Names
+from signalq.amqp.connection import CONNECTION_ERRORS, open_channel
+from signalq.amqp.publisher import CLOSE_TIMEOUT_S
+from signalq.errors import BrokerError, BrokerUnreachable, TopologyError
 
-RECONNECT_BASE_S = 0.5
-RECONNECT_MAX_S = 15.0
 WATCHDOG_PERIOD_S = 10.0
 WATCHDOG_ANSWER_S = 10.0
+# A moment that is nearer has come: a clock's rounding may leave a rest that is too short to wait for.
+LOOK_TICK_S = 0.001
+# With many lanes each asks more seldom, so that all of them together ask this often.
+WATCHDOG_QUESTIONS_PER_S = 20.0
+# A channel whose oldest unacknowledged message is older than this is given up and opened again. RabbitMQ does the same
+# after 30 minutes unless it is told otherwise, some hosts' after 15, and the contract says 10: this leaves a minute.
+UNACKED_MAX_S = 540.0
 # Messages are ready, we hold none and none has come for this long: the channel only looks alive.
 SILENT_MAX_S = 30.0
-# A delay is cut to whole seconds just before it is sent; more on the way at once would wait in the socket meanwhile,
-# and come back late (300 at once: up to 0.2 s, seen).
-PARKING_MAX = 32
 
 log = structlog.get_logger()
 
@@ -59,13 +55,32 @@ class Session:
         self.nobody_since_ms: int | None = None
         self.found_alone = False
         self.lost = asyncio.Event()
+        # On its way to another replica: nothing more is taken in.
+        self.leaving = False
+        self.active_since_s: float | None = None
         self.why_lost = "closed by us"
-        self.unacked = 0
-        self.last_delivery_s = time.monotonic()
+        self.last_delivery_s = loop_s()
+        # When each message that is not acknowledged came, the oldest first.
+        self._came_s: dict[int, float] = {}
+
+    @property
+    def unacked(self) -> int:
+        """How many messages are not acknowledged."""
+        return len(self._came_s)
+
+    @property
+    def oldest_s(self) -> float | None:
+        """When the oldest of them came, on the monotonic clock."""
+        return next(iter(self._came_s.values()), None)
+
+    def note_delivered(self, tag: int) -> None:
+        """A message has come."""
+        self.last_delivery_s = self._came_s[tag] = loop_s()
+        self.active_since_s = self.active_since_s or self.last_delivery_s
 
     async def ack(self, tag: int) -> bool:
         """Acknowledge; False where the channel is gone and the broker will deliver the message again."""
-        self.unacked -= 1
+        self._came_s.pop(tag, None)
         if self.lost.is_set():
             return False
         try:
@@ -101,91 +116,30 @@ class Delivery:
     session: Session
 
 
-class Link:
-    """The consuming connection: opened when a lane asks, topology seen to first."""
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How a queue is consumed; `prefetch` is a constant (changing it reorders).
 
-    def __init__(self, settings: Settings, topology: Topology, ledger: Ledger) -> None:
-        self._settings = settings
-        self._topology = topology
-        self._ledger = ledger
-        self._connection: AbstractConnection | None = None
-        self._opening = asyncio.Lock()
-        self._opened_before = False
+    Without order (`has_order`), several consumers are active in it at once. A retired one is consumed until its queue
+    is deleted.
+    """
 
-    @property
-    def is_up(self) -> bool:
-        """Whether the connection is there, as far as we know."""
-        return self._connection is not None and self._connection.connected.is_set()
-
-    async def connection(self) -> AbstractConnection:
-        """The open connection.
-
-        Raises BrokerUnreachable, TopologyError, or SettingsError where the lanes belong to another ledger.
-        """
-        async with self._opening:
-            if self._connection is None or not self.is_up:
-                await self._close()
-                self._connection = await self._open()
-            return self._connection
-
-    async def close(self) -> None:
-        """Close the connection, at most CLOSE_TIMEOUT_S long."""
-        async with self._opening:
-            await self._close()
-
-    async def _open(self) -> AbstractConnection:
-        broker = self._settings.broker
-        url = broker.url.get_secret_value()
-        connection = await connect(url, name="signalq consumer", heartbeat_s=broker.heartbeat_s)
-        try:
-            await self._see_to_topology(connection)
-            await self._see_to_ledger(connection)
-        except SignalQError:
-            await _abandon(connection)
-            raise
-        log.info("broker.reconnected" if self._opened_before else "broker.connected", url=masked(url))
-        self._opened_before = True
-        return connection
-
-    async def _see_to_topology(self, connection: AbstractConnection) -> None:
-        if self._settings.broker.topology == "declare":
-            await self._topology.declare(connection)
-            return
-        missing = await self._topology.missing(connection)
-        if missing:
-            raise TopologyError(f"missing on the broker: {', '.join(missing)}; run `signalq topology apply`")
-
-    async def _see_to_ledger(self, connection: AbstractConnection) -> None:
-        """Refuse lanes that belong to another ledger: it knows what was POSTed, ours does not."""
-        mine = LedgerMark(self._ledger.ledger_id, self._ledger.name)
-        holds = await claim_mark(connection, self._topology.names, mine)
-        if holds.ledger_id != mine.ledger_id:
-            raise SettingsError(
-                f"the lanes on this broker belong to the ledger {holds.ledger} ({holds.ledger_id}), and ledger.url is "
-                f"{mine.ledger} ({mine.ledger_id}): use the former, or run `signalq topology adopt-ledger` if this is "
-                "meant"
-            )
-
-    async def _close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await _abandon(connection)
-
-
-async def _abandon(connection: AbstractConnection) -> None:
-    with suppress(*CONNECTION_ERRORS):
-        await asyncio.wait_for(connection.close(), CLOSE_TIMEOUT_S)
+    prefetch: int
+    has_order: bool = True
+    is_retired: bool = False
+    watch_period_s: float = WATCHDOG_PERIOD_S
+    unacked_max_s: float = UNACKED_MAX_S
 
 
 class Lane:
-    """One queue, consumed for as long as the service runs; `prefetch` is a constant (changing it reorders)."""
+    """One queue, consumed for as long as the service runs."""
 
     def __init__(
         self,
         link: Link,
         queue: str,
+        manner: Manner,
         *,
-        prefetch: int,
         ledger: Ledger | None,
         on_delivery: Callable[[Delivery], None],
         on_lost: Callable[[Session], None],
@@ -194,41 +148,90 @@ class Lane:
         self.queue = queue
         self.consuming = asyncio.Event()
         self._link = link
-        self._prefetch = prefetch
+        self._manner = manner
         self._ledger = ledger
         self._on_delivery = on_delivery
         self._on_lost = on_lost
         self._jitter = jitter
+        self.has_order = manner.has_order
         self._session: Session | None = None
         self._activation: asyncio.Task[None] | None = None
         self._draining = False
+        self._may_consume = asyncio.Event()
+        self._may_consume.set()
+
+    @property
+    def active_since_s(self) -> float | None:
+        """When the present session brought its first message; None while it stands by, or is idle."""
+        return self._session.active_since_s if self._session is not None else None
+
+    @property
+    def unacked(self) -> int:
+        """How many messages of the present session are here, unacknowledged."""
+        return 0 if self._session is None or self._session.lost.is_set() else self._session.unacked
 
     async def run(self) -> None:
         """Consume, and after each loss consume again with backoff.
 
-        Ends only by cancellation, or by a TopologyError before it ever consumed: that is a mistake to tell at once.
+        Ends only by cancellation, by a TopologyError before it ever consumed (that is a mistake to tell at once), or
+        when the queue of a retired lane is gone.
         """
         failures = 0
         consumed = False
         while True:
+            await self._may_consume.wait()
             try:
-                session = await self._open()
+                if self._manner.is_retired and await self._link.depth(self.queue) is None:
+                    return
+                async with self._link.places_to_open:
+                    session = await self._open()
             except BrokerError as error:
+                self.consuming.clear()
                 if isinstance(error, TopologyError) and not consumed:
                     raise
                 failures += 1
-                await self._back_off(failures, str(error))
+                await self._back_off(failures, error)
                 continue
             failures, consumed = 0, True
             await self._watch(session)
-            self.consuming.clear()
+            if not session.leaving:
+                self.consuming.clear()
             if self._activation is not None:
                 self._activation.cancel()
             if self._ledger is not None:
                 self._ledger.leave_lane(self.queue)
             self._on_lost(session)
-            log.warning("broker.lane_lost", queue=self.queue, why=session.why_lost, unacked=session.unacked)
+            if session.leaving:
+                if session.active_since_s is not None:
+                    log.info("broker.lane_handed_over", queue=self.queue, unacked=session.unacked)
+            else:
+                log.warning("broker.lane_lost", queue=self.queue, why=session.why_lost, unacked=session.unacked)
             await session.close()
+
+    async def hand_over(self, finish: Callable[[Session], Awaitable[None]], timeout_s: float) -> None:
+        """Leave the lane to whoever stands next in line, and stand behind: take in nothing more, let what is on the
+        wire finish, for at most `timeout_s`, close the channel, open another.
+        """
+        session = self._session
+        if session is None or session.lost.is_set() or self._draining:
+            return
+        session.leaving = True
+        if session.epoch is None and self._activation is not None:
+            self._activation.cancel()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await finish(session)
+        session.lose("handed over")
+
+    def suspend(self, why: str) -> None:
+        """Leave the lane, and stay away until resume."""
+        self._may_consume.clear()
+        if self._session is not None:
+            self._session.lose(why)
+
+    def resume(self) -> None:
+        """Consume it again."""
+        self._may_consume.set()
 
     def drain(self) -> None:
         """Take in nothing more; what was not begun stays with the broker."""
@@ -243,12 +246,16 @@ class Lane:
 
     async def _open(self) -> Session:
         connection = await self._link.connection()
-        channel = await open_channel(connection, prefetch=self._prefetch)
+        channel = await open_channel(connection, prefetch=self._manner.prefetch)
         session = Session(channel)
         channel.closing.add_done_callback(session.note_closed)
         channel.on_consumer_cancel_callbacks.add(lambda _frame: session.lose("the broker canceled the consumer"))
         self._session = session
-        await self._join(connection, session)
+        try:
+            await self._join(session)
+        except BrokerError:
+            await session.close()
+            raise
 
         async def hand_over(message: DeliveredMessage) -> None:
             self._take(session, message)
@@ -262,11 +269,14 @@ class Lane:
         self.consuming.set()
         return session
 
-    async def _join(self, connection: AbstractConnection, session: Session) -> None:
+    async def _join(self, session: Session) -> None:
         """Look at the lane before consuming it: what waits there now, and since when nobody looked after it."""
         if self._ledger is None:
             return
-        depth = await queue_depth(connection, self.queue)
+        depth = await self._link.depth(self.queue)
+        if depth is None and not self._manner.is_retired:
+            await self._link.close()  # whoever connects sees to the topology
+            raise BrokerUnreachable(f"the queue {self.queue} is not there any more")
         nobody_since_ms = await self._ledger.join_lane(self.queue)
         if depth is not None and depth.consumers == 0:
             session.found_alone = True
@@ -274,19 +284,21 @@ class Lane:
 
     def _take(self, session: Session, message: DeliveredMessage) -> None:
         """Synchronous from the frame to the slot: this is what keeps queue order."""
-        if self._draining or session.lost.is_set():
+        if self._draining or session.leaving or session.lost.is_set():
             return
-        session.unacked += 1
-        session.last_delivery_s = time.monotonic()
         deliver = message.delivery
         if not isinstance(deliver, Basic.Deliver) or deliver.delivery_tag is None:
             return
+        session.note_delivered(deliver.delivery_tag)
+        if self.has_order:  # without, several are active, and nobody has it to pass on
+            session.active_since_s = session.active_since_s or session.last_delivery_s
         delivery = Delivery(
             Message(
                 body=message.body,
                 properties=message.header.properties,
                 routing_key=deliver.routing_key or "",
                 redelivered=bool(deliver.redelivered),
+                queue=self.queue,
             ),
             deliver.delivery_tag,
             session,
@@ -306,7 +318,7 @@ class Lane:
         session lives, and so that nobody was active between.
         """
         try:
-            epoch = await ledger.open_lane(self.queue)
+            epoch = await ledger.open_lane(self.queue, alone=self.has_order)
         except Exception:
             log.exception("broker.lane_not_taken", queue=self.queue)
             await asyncio.sleep(RECONNECT_BASE_S)
@@ -314,12 +326,12 @@ class Lane:
             return
         try:
             async with asyncio.timeout(WATCHDOG_ANSWER_S):
-                await queue_depth(await self._link.connection(), self.queue)
+                await self._link.depth(self.queue)
         except (BrokerError, TimeoutError):
             session.lose("the broker did not answer after the lane was taken")
         # Since we joined we keep the lane alive ourselves: what counts is how we found it.
         session.epoch = replace(epoch, alive_before_ms=session.nobody_since_ms) if session.found_alone else epoch
-        if self._draining or session.lost.is_set():
+        if self._draining or session.leaving or session.lost.is_set():
             return
         for delivery in session.held_back:
             self._on_delivery(self._aged(delivery))
@@ -333,95 +345,43 @@ class Lane:
         return replace(delivery, message=replace(delivery.message, nobody_since_ms=session.nobody_since_ms))
 
     async def _watch(self, session: Session) -> None:
-        """Return when the session is lost, or only looks alive."""
+        """Return when the session is lost, only looks alive, or holds a message for too long."""
+        # Somewhere within the second half of a period: lanes that were opened together don't ask together.
+        look_s = loop_s() + self._manner.watch_period_s * (1 + self._jitter()) / 2
         while not session.lost.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(session.lost.wait(), WATCHDOG_PERIOD_S)
-                return
-            if not await self._alive(session):
+            now_s = loop_s()
+            oldest_s = session.oldest_s if session.oldest_s is not None else now_s
+            give_up_s = oldest_s + self._manner.unacked_max_s
+            if give_up_s - now_s < LOOK_TICK_S:
+                session.lose(f"a message was unacknowledged for {self._manner.unacked_max_s:g} s")
+            elif look_s - now_s >= LOOK_TICK_S:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(session.lost.wait(), min(look_s, give_up_s) - now_s)
+            elif await self._alive(session):
+                look_s = loop_s() + self._manner.watch_period_s
+            elif not self._manner.is_retired:
                 session.lose("the broker does not know this consumer any more, or does not answer")
                 await self._link.close()
+            else:
+                session.lose("the queue is gone, or the broker does not answer")
 
     async def _alive(self, session: Session) -> bool:
         """Ask the broker whether it still knows us: a channel can be dead without being closed."""
         try:
             async with asyncio.timeout(WATCHDOG_ANSWER_S):
-                depth = await queue_depth(await self._link.connection(), self.queue)
+                depth = await self._link.depth(self.queue)
         except (BrokerError, TimeoutError):
             return False
         if depth is None or depth.consumers == 0:
             return False
-        silent_s = time.monotonic() - session.last_delivery_s
-        # With several consumers we may be standing by, and silence is as it should be.
-        starved = depth.ready > 0 and depth.consumers == 1 and session.unacked == 0
+        silent_s = loop_s() - session.last_delivery_s
+        # Standing by, silence is as it should be; and of a lane with order the broker counts the active consumer alone.
+        is_ours = session.found_alone or session.active_since_s is not None if self.has_order else depth.consumers == 1
+        starved = depth.ready > 0 and is_ours and session.unacked == 0
         return not (starved and silent_s > SILENT_MAX_S)
 
-    async def _back_off(self, failures: int, why: str) -> None:
+    async def _back_off(self, failures: int, error: BrokerError) -> None:
         wait_s = backoff_s(failures, base_s=RECONNECT_BASE_S, max_s=RECONNECT_MAX_S, fraction=self._jitter())
-        log.warning("broker.unreachable", queue=self.queue, why=why, retry_in_s=round(wait_s, 2))
+        if not isinstance(error, SharedFailure):
+            log.warning("broker.unreachable", queue=self.queue, why=str(error), retry_in_s=round(wait_s, 2))
         await asyncio.sleep(wait_s)
-
-
-class Dispositions:
-    """Where messages go from here: onto the ladder, back to their lane, into the dead letters; and who is told."""
-
-    def __init__(self, settings: Settings, names: Names, jitter: Callable[[], float]) -> None:
-        broker = settings.broker
-        self._names = names
-        self._jitter = jitter
-        self._parking = asyncio.Semaphore(PARKING_MAX)
-        url, heartbeat_s = broker.url.get_secret_value(), broker.heartbeat_s
-        self._publisher = ConfirmedPublisher(url, name="signalq consumer publishing", heartbeat_s=heartbeat_s)
-        # Apart: an event for each order would queue before what is parked, whose delay is cut when it is sent; and what
-        # the broker refuses an event must not close the channel of a dead letter.
-        self._teller = ConfirmedPublisher(url, name="signalq consumer outcomes", heartbeat_s=heartbeat_s)
-
-    async def park(self, due_ms: int, now_ms: Callable[[], int], body: bytes, properties: Basic.Properties) -> None:
-        """Onto the ladder for the whole seconds that remain when it is sent; return once the broker has it."""
-        async with self._parking:
-            await self._confirmed(lambda: ladder_entry(park_seconds(due_ms, now_ms()), self._names), body, properties)
-
-    async def hand_to_lane(self, connector: str, body: bytes, properties: Basic.Properties) -> None:
-        """Into the connector's lane; return once the broker has it."""
-        await self._confirmed(lambda: (self._names.orders, connector), body, properties)
-
-    async def bury(self, body: bytes, properties: Basic.Properties) -> None:
-        """Into the dead-letter queue; return once the broker has it."""
-        await self._confirmed(lambda: ("", self._names.dead), body, properties)
-
-    async def tell(self, event: Event) -> None:
-        """To whoever listens for outcomes, be it nobody; return once the broker has it."""
-        await self._confirmed(
-            lambda: (self._names.outcomes, event.routing_key), event.body, event.properties, mandatory=False
-        )
-
-    async def ack(self, delivery: Delivery) -> None:
-        """The one place that acknowledges; call it when what is due has happened and is recorded."""
-        if not await delivery.session.ack(delivery.tag):
-            log.info("broker.ack_too_late", tag=delivery.tag)
-
-    async def close(self) -> None:
-        """Close the publishing connections."""
-        await self._publisher.close()
-        await self._teller.close()
-
-    async def _confirmed(
-        self,
-        destination: Callable[[], tuple[str, str]],
-        body: bytes,
-        properties: Basic.Properties,
-        *,
-        mandatory: bool = True,
-    ) -> None:
-        """Publish until confirmed: the message stays unacknowledged meanwhile, so it can't be lost, only repeated."""
-        publisher = self._publisher if mandatory else self._teller
-        failures = 0
-        while True:
-            exchange, routing_key = destination()
-            try:
-                return await publisher.publish(exchange, routing_key, body, properties, mandatory=mandatory)
-            except (BrokerUnreachable, PublishError) as error:
-                failures += 1
-                wait_s = backoff_s(failures, base_s=RECONNECT_BASE_S, max_s=RECONNECT_MAX_S, fraction=self._jitter())
-                log.warning("broker.publish_failed", to=exchange or routing_key, why=str(error))
-                await asyncio.sleep(wait_s)

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from aiormq.abc import FieldTable
 from pamqp.commands import Basic
 
-from consumer.settings import Connector, Settings
+from consumer.history import Reason
+from consumer.lanes import HOPS_MAX, queue_of
+from consumer.limits import Exceeded, Rate, Scoped
+from consumer.rights import NOBODY, WRONG_TOKEN, Rights, is_wrong_token
+from consumer.settings import Connector, Limits, Settings
 from signalq import names
-from signalq.envelope import Creation, creation, digest_of, fitting_id, new_message_id, strategy
+from signalq.envelope import Creation, creation, digest_of, fitting_id, id_of_nobodys, new_message_id, strategy
 from signalq.errors import InvalidIntent, Problem
 from signalq.intent import OrderIntent, intent_from_fields
-from signalq.strict_json import parse_object, printable_name
+from signalq.strict_json import parse_object
 
 DETAIL_CHARACTERS_MAX = 8_000
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What the broker delivered.
+    """What the broker delivered; `queue` is where it lay, empty for what never lay anywhere.
 
     `given_id` is its identity where it brings none: given once, so that handling the same delivery again after an
     unforeseen error finds what the ledger knows of it.
@@ -31,6 +36,7 @@ class Message:
     redelivered: bool
     given_id: str = field(default_factory=new_message_id, compare=False)
     nobody_since_ms: int | None = None
+    queue: str = ""
     # Handling this very delivery has failed before: what the ledger knows of it may be its own.
     handled_before: bool = False
 
@@ -49,6 +55,22 @@ class Policy:
     retry_after_max_s: float
     repeat_window_s: float
     max_age_s: float
+    rate_per_s: float | None
+    rights: Rights = field(repr=False)
+    # The connector's own; those of its strategy are found by the rights.
+    limits: Limits = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What of the ledger's row of an identity tells whether a message stands for it."""
+
+    digest: bytes
+    origin_user: str | None
+
+
+# The row of a strategy and an id, if the ledger has one.
+Look = Callable[[str, str], Found | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +104,28 @@ class Order:
     recorded: bool = False
     # When it was replayed, and its delay, if it had one, was over.
     replayed_ms: int | None = None
+    # What it was read by; others may hold by the time it is POSTed, see `renewed`.
+    settings: Settings | None = field(default=None, compare=False, repr=False)
+    # What makes it invalid by the settings that hold now, although it was not when it was read.
+    why_invalid: str | None = None
+    # It says that it is our own copy of an intent whose sender the broker has checked: only the ledger can know.
+    needs_proof: bool = False
+    # The strategy and the id that it would have by its label alone, where the settings give it others.
+    by_label: tuple[str, str] | None = None
+    # The queue of its connector's lane, the one that it came by, and how often it was forwarded, by what it says.
+    lane: str = ""
+    came_by: str = ""
+    hops: int = 0
 
     @property
     def connector(self) -> str:
         """The connector's name."""
         return self.intent.connector_name
+
+    @property
+    def is_astray(self) -> bool:
+        """Whether it came by another lane than its connector's."""
+        return self.came_by != self.lane
 
     @property
     def is_due(self) -> bool:
@@ -126,6 +165,51 @@ class Order:
             return replace(self, intent_id=intent_id, creation=created, due_ms=None, replayed_ms=replayed_ms)
         return replace(self, intent_id=intent_id, creation=created, due_ms=due_ms, came_early=not self.is_due)
 
+    def identified(self, look: Look) -> Order:
+        """The same order, under the identity that it can prove by the ledger's rows.
+
+        What says that it is our own copy is one of the row whose bytes it has, and from whom that row says; else it is
+        nobody's. What comes again after its strategy was given another name is the intent that it was before.
+        """
+        found = look(self.strategy, self.intent_id)
+        if self.handed_back and found is not None and found.digest == self.digest:
+            return replace(self, origin_user=found.origin_user, needs_proof=False)
+        if self.needs_proof:
+            return replace(self, intent_id=id_of_nobodys(self.intent_id, None, self.digest), needs_proof=False)
+        if found is not None or self.by_label is None or not self.redelivered:
+            return self
+        if look(*self.by_label) != Found(self.digest, self.origin_user):
+            return self
+        return replace(self, strategy=self.by_label[0], intent_id=self.by_label[1])
+
+    def why_unauthorized(self) -> str | None:
+        """Why its sender may not have it POSTed, in one sentence that quotes nothing of it."""
+        if is_wrong_token(self.intent.connector_token, self.policy.token):
+            return WRONG_TOKEN
+        return self.policy.rights.why_not(self.origin_user, self.strategy, self.intent)
+
+    def exceeded(self, *, enforced: bool) -> list[Exceeded]:
+        """The limits that it is over, of those that are enforced, or of those that are only reported."""
+        return [
+            one
+            for scoped in self._scopes()
+            if scoped.enforced is enforced
+            for one in scoped.exceeded(self.intent, is_exit=self.is_exit)
+        ]
+
+    def rates(self) -> tuple[Rate, ...]:
+        """The rates that its first POST counts for: none, for an exit."""
+        if self.is_exit:
+            return ()
+        return tuple(rate for scoped in self._scopes() if (rate := scoped.rate()) is not None)
+
+    def _scopes(self) -> list[Scoped]:
+        scopes = [Scoped("connector", self.connector, self.policy.limits)]
+        name = self.policy.rights.name_of(self.origin_user, self.strategy)
+        if name is not None:
+            scopes.append(Scoped("strategy", name, self.policy.rights.strategies[name]))
+        return scopes
+
     def is_canceled_by(self, other: Order) -> bool:
         """Whether a `cancel` or `cancelAll` means this one: of its connector, created before it."""
         if self.connector != other.connector or self.creation.age_ms > other.creation.delay_ms:
@@ -150,15 +234,15 @@ class Unreadable:
     intent_id: str
     strategy: str
     origin_user: str | None
+    reason: Reason = "invalid"
 
 
 def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadable:
     """Read any message whatsoever; never raises."""
     properties = message.properties
     headers = properties.headers or {}
-    message_id = fitting_id(properties.message_id) if properties.message_id else None
-    intent_id = message_id or message.given_id
-    origin_user = properties.user_id or _text(headers.get(names.ORIGIN_USER))
+    rights = Rights.of(settings)
+    sender = _sender(message, rights)
     fields: dict[str, object] = {}
     try:
         _check_headers(headers)
@@ -174,28 +258,94 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
         is_exit = intent.is_exit(spot_sell_is_exit=connector.spot_sell_is_exit)
         _check_dated(created, settings, is_exit=is_exit)
     except InvalidIntent as invalid:
-        return Unreadable(
-            _shortened(invalid), _connector_of(fields, message), intent_id, strategy(properties), origin_user
-        )
+        return _unreadable(invalid, sender, _connector_of(fields, message), digest_of(message.body))
     return Order(
         intent=intent,
-        policy=_policy(connector, settings, is_exit=is_exit),
-        intent_id=intent_id,
-        message_id=message_id,
-        strategy=strategy(properties),
-        origin_user=origin_user,
+        policy=_policy(connector, settings, rights, is_exit=is_exit),
+        intent_id=sender.intent_id,
+        message_id=sender.message_id,
+        strategy=sender.strategy,
+        origin_user=sender.user,
         creation=created,
         due_ms=created.delay_ms + intent.delay_ms if intent.delay_ms else None,
         received_ms=now_ms,
         digest=digest_of(message.body),
         is_exit=is_exit,
         redelivered=message.redelivered,
-        handed_back=names.INTENT_ID in headers,
+        handed_back=sender.hands_back,
         receipt=message.given_id,
         nobody_since_ms=message.nobody_since_ms,
-        park_rank=_whole(headers.get(names.PARK_RANK)),
+        park_rank=_whole(headers.get(names.PARK_RANK)) if sender.user is None else 0,
+        lane=(lane := queue_of(settings, intent.connector_name)),
+        came_by=message.queue or lane,
+        hops=min(max(_whole(headers.get(names.HOPS)), 0), HOPS_MAX) if sender.user is None else 0,
         recorded=message.handled_before,
+        settings=settings,
+        needs_proof=sender.needs_proof,
+        by_label=sender.by_label,
     )
+
+
+def renewed(order: Order, message: Message, settings: Settings) -> Order:
+    """The same order, with everything that comes from settings as it is by these; its identity, age and place stay.
+
+    What only the settings allowed (no token of its own, an extra field) may make it invalid now.
+    """
+    fresh = read(message, settings, order.received_ms)
+    if isinstance(fresh, Unreadable):
+        return replace(order, settings=settings, why_invalid=fresh.detail)
+    return replace(
+        order,
+        settings=settings,
+        why_invalid=None,
+        intent=fresh.intent,
+        policy=fresh.policy,
+        is_exit=fresh.is_exit,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Sender:
+    """Who a message is from and which intent it is, as far as it can say so itself.
+
+    `hands_back`: it says that it is a copy of ours. Only one without a user can be: the broker lets nobody publish as
+    another, and ours carry none.
+    """
+
+    user: str | None
+    strategy: str
+    message_id: str | None
+    intent_id: str
+    hands_back: bool = False
+    needs_proof: bool = False
+    is_nobody: bool = False
+    by_label: tuple[str, str] | None = None
+
+
+def _sender(message: Message, rights: Rights) -> _Sender:
+    properties = message.properties
+    message_id = fitting_id(properties.message_id) if properties.message_id else None
+    intent_id = message_id or message.given_id
+    label = strategy(properties)
+    user = properties.user_id or None
+    hands_back = user is None and names.INTENT_ID in (properties.headers or {})
+    name = rights.name_of(user, label) if rights.are_given else label
+    if name is None and hands_back:
+        return _Sender(user, label, message_id, intent_id, hands_back, needs_proof=True)
+    by_label = (label, intent_id) if name != label else None
+    if name is None:
+        # It may not take an identity that belongs to another's intent, or will.
+        own_id = id_of_nobodys(intent_id, user, digest_of(message.body))
+        return _Sender(user, label, message_id, own_id, is_nobody=True, by_label=by_label)
+    return _Sender(user, name, message_id, intent_id, hands_back, by_label=by_label)
+
+
+def _unreadable(invalid: InvalidIntent, sender: _Sender, connector: str, digest: bytes) -> Unreadable:
+    """Of what can't be read there is nothing in the ledger: what that alone could prove is not believed."""
+    intent_id = id_of_nobodys(sender.intent_id, None, digest) if sender.needs_proof else sender.intent_id
+    if sender.is_nobody:
+        return Unreadable(NOBODY, connector, intent_id, sender.strategy, sender.user, "unauthorized")
+    return Unreadable(_shortened(invalid), connector, intent_id, sender.strategy, sender.user)
 
 
 def _check_headers(headers: FieldTable) -> None:
@@ -208,7 +358,7 @@ def _check_dated(created: Creation, settings: Settings, *, is_exit: bool) -> Non
         raise InvalidIntent([Problem(None, "it has no creation time (signalq-created-ms or timestamp)")])
 
 
-def _policy(connector: Connector, settings: Settings, *, is_exit: bool) -> Policy:
+def _policy(connector: Connector, settings: Settings, rights: Rights, *, is_exit: bool) -> Policy:
     webhook, delivery = settings.webhook, settings.delivery
     own_age_s = connector.exit_max_age_s if is_exit else connector.open_max_age_s
     return Policy(
@@ -222,6 +372,9 @@ def _policy(connector: Connector, settings: Settings, *, is_exit: bool) -> Polic
         retry_after_max_s=delivery.retry_after_max_s,
         repeat_window_s=delivery.repeat_window_s,
         max_age_s=own_age_s or (delivery.exit_max_age_s if is_exit else delivery.open_max_age_s),
+        rate_per_s=connector.rate_per_s,
+        rights=rights,
+        limits=connector,
     )
 
 
@@ -249,7 +402,3 @@ def _shortened(invalid: InvalidIntent) -> str:
 
 def _whole(value: object) -> int:
     return value if isinstance(value, int) else 0
-
-
-def _text(value: object) -> str | None:
-    return printable_name(value) if isinstance(value, str) else None

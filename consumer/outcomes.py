@@ -51,7 +51,7 @@ def duplicate(order: Order, history: History, at_ms: int) -> Outcome:
 
 
 def unreadable(message: Unreadable, at_ms: int) -> Outcome:
-    """The ending of what is no intent."""
+    """The ending of what is no intent, or of nobody's."""
     return Outcome(
         intent_id=message.intent_id,
         generation=1,
@@ -60,7 +60,7 @@ def unreadable(message: Unreadable, at_ms: int) -> Outcome:
         action=None,
         client_order_id=None,
         status="dead",
-        reason="invalid",
+        reason=message.reason,
         attempts=0,
         http_status=None,
         created_at=None,

@@ -12,38 +12,36 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import Any, assert_never
 
-import structlog
-
-from consumer import outcomes, rules
-from consumer.broker import Delivery, Dispositions
+from consumer import lanes, rules
+from consumer.broker import Delivery
 from consumer.clock import Clock
 from consumer.delays import LANE_LEAD_MS, backoff_s, park_seconds
+from consumer.dispositions import Dispositions
 from consumer.due import DueTimes
 from consumer.history import Attempt, History
-from consumer.ledger import CLAIM_MS_MAX, Conflict, Epoch, Fenced, Known, Ledger
-from consumer.ledger.schedule import Pending
+from consumer.journal import Journal
+from consumer.ledger import Conflict, Fenced, Known, Ledger, RateExceeded, SwitchedOff
+from consumer.ledger.leases import CLAIM_MS_MAX
 from consumer.order import Order, Unreadable, read
-from consumer.rules import DeadLetter, Deliver, Disposition, Done, Drop, Park, Retry, Wait
-from consumer.settings import Settings
+from consumer.pacing import Paces
+from consumer.reload import CurrentSettings
+from consumer.rules import DeadLetter, Deliver, Hold, Retry, Wait
+from consumer.settling import Settler, epoch_of, marks_of
 from consumer.slots import Slot
+from consumer.superseding import Superseding, as_of_now, seen
+from consumer.switch import State
 from consumer.telemetry import Metrics
 from consumer.telling import Teller
-from consumer.turns import Turn, Turns
+from consumer.turns import Place, Turn, Turns
 from consumer.webhook import Webhook
-from signalq import names
-from signalq.envelope import id_of_its_own, republish_properties
+from signalq.envelope import republish_properties
 from signalq.outcome import Outcome
 
-WARNED_STRATEGIES_MAX = 1000
 # Intents that fall due within the same second and wait here for their moment; more wait on the broker.
 DUE_WINDOW = 10_000
-
-log = structlog.get_logger()
 
 
 class Pipeline:
@@ -51,7 +49,7 @@ class Pipeline:
 
     def __init__(
         self,
-        settings: Settings,
+        current: CurrentSettings,
         *,
         ledger: Ledger,
         webhook: Webhook,
@@ -60,7 +58,7 @@ class Pipeline:
         clock: Clock,
         jitter: Callable[[], float],
     ) -> None:
-        self._settings = settings
+        self._current = current
         self._ledger = ledger
         self._webhook = webhook
         self._dispositions = dispositions
@@ -68,13 +66,16 @@ class Pipeline:
         # What the ladder handed back, for up to its last second; and, in the lanes, for the last LANE_LEAD_MS of it.
         self._due_soon = DueTimes(clock, places_max=DUE_WINDOW)
         self._due_now = DueTimes(clock, places_max=DUE_WINDOW)
-        self._metrics = metrics
+        self._journal = Journal(metrics, clock)
+        self._settler = Settler(ledger, dispositions, self._journal, clock)
         self._clock = clock
         self._jitter = jitter
         self._turns = Turns()
-        self._posts = asyncio.Semaphore(settings.delivery.concurrency)
+        self._superseding = Superseding(current, ledger=ledger, turns=self._turns, clock=clock)
+        self._paces = Paces(lambda: asyncio.get_running_loop().time())
+        # Of the shared lane alone: who has a lane of its own waits for nobody else.
+        self._shared_posts = asyncio.Semaphore(current.settings.delivery.concurrency)
         self._last_rank = 0
-        self._warned_strategies: set[str] = set()
 
     async def handle(self, delivery: Delivery, slot: Slot) -> None:
         """A message of a lane: read it, wait for its connector's turn, POST it, settle it."""
@@ -84,20 +85,24 @@ class Pipeline:
             return
         order = self._ranked(order)
         recalling: asyncio.Task[Known] | None = None
+        judging: asyncio.Task[None] | None = None
         try:
             if self._is_about_due(order):
                 recalling = self._begin_to_recall(delivery, order)
                 order = await self._at_its_time(order)
-            async with self._turn(order) as turn:
-                ended = await self._deliver(delivery, order, recalling, turn, slot)
+            place = Place(order, delivery.message)
+            judging = self._superseding.begin_to_judge(delivery, place, recalling)
+            async with self._turn(order, place) as turn:
+                ended = await self._deliver(delivery, order, recalling, turn, place, slot)
             if ended is not None:
                 # Since the ledger knows, nothing has been waited for: nobody can have come between.
                 await self._let_go(delivery, ended, slot)
         except Fenced:
             delivery.session.lose("another consumer has become the active one")
         finally:
-            if recalling is not None:
-                recalling.cancel()
+            for task in (recalling, judging):
+                if task is not None:
+                    task.cancel()
             self._ledger.release(order)
 
     async def told(self) -> None:
@@ -112,16 +117,16 @@ class Pipeline:
 
     async def give_up(self, delivery: Delivery, slot: Slot) -> None:
         """A message whose handling failed unexpectedly `delivery.crashes_max` times: nobody can deliver it."""
-        detail = f"handling it failed unexpectedly {self._settings.delivery.crashes_max} times, see the log"
+        detail = f"handling it failed unexpectedly {self._current.settings.delivery.crashes_max} times, see the log"
         order = self._read(delivery)
         if isinstance(order, Unreadable):
             await self._refuse(delivery, order, slot)
             return
         try:
             with slot.busy():
-                known = await self._ledger.recall(order, _epoch(delivery))
+                known = await self._ledger.recall(order, epoch_of(delivery))
                 disposition = rules.given_up(known.order, known.history, detail, self._clock.now_ms())
-                ended = await self._settle(delivery, known, disposition)
+                ended = await self._settler.settle(delivery, known, disposition)
             await self._let_go(delivery, (*known.maybe_untold, *ended), slot)
         except Conflict:
             delivery.session.lose("handling a message failed, and the ledger has moved on meanwhile")
@@ -129,11 +134,9 @@ class Pipeline:
             self._ledger.release(order)
 
     async def _refuse(self, delivery: Delivery, unreadable: Unreadable, slot: Slot) -> None:
-        """What is no intent has no history either: its letter is all that is known of it."""
         with slot.busy():
-            await self._publish_letter(delivery, unreadable, DeadLetter("invalid", unreadable.detail), None)
-        self._log_settled(unreadable, "dead", "invalid")
-        await self._let_go(delivery, (outcomes.unreadable(unreadable, self._clock.now_ms()),), slot)
+            ended = await self._settler.refuse(delivery, unreadable)
+        await self._let_go(delivery, ended, slot)
 
     async def _let_go(self, delivery: Delivery, ended: Sequence[Outcome], slot: Slot) -> None:
         """Tell what has ended, then acknowledge: whoever dies between has its message come again, and tells again."""
@@ -151,7 +154,7 @@ class Pipeline:
             return
         due_ms = order.due_ms or 0
         message = delivery.message
-        properties = republish_properties(message.properties, _marks(order), order.intent_id)
+        properties = republish_properties(message.properties, marks_of(order), order.intent_id)
         held = park_seconds(due_ms, self._clock.now_ms()) == 0 and await self._due_soon.wait_until(
             due_ms - LANE_LEAD_MS, rank=order.park_rank, session=delivery.session
         )
@@ -161,25 +164,14 @@ class Pipeline:
                 await self._dispositions.ack(delivery)
             return
         with slot.busy():
-            await self._dispositions.hand_to_lane(order.connector, message.body, properties)
+            await self._dispositions.hand_to_lane(order.lane, message.body, properties)
             await self._dispositions.ack(delivery)
 
     def _read(self, delivery: Delivery) -> Order | Unreadable:
-        order = read(delivery.message, self._settings, self._clock.now_ms())
+        order = read(delivery.message, self._current.settings, self._clock.now_ms())
         if isinstance(order, Order):
-            age_s = (order.received_ms - order.creation.age_ms) / 1000
-            self._metrics.receipt_age_seconds.observe(age_s)
-            log.debug("intent.received", **_facts(order), redelivered=order.redelivered)
-            self._warn_without_identity(order)
+            self._journal.received(order)
         return order
-
-    def _warn_without_identity(self, order: Order) -> None:
-        """Once per strategy: without a message_id nobody can tell a second delivery from a second order."""
-        if order.message_id is not None or order.strategy in self._warned_strategies:
-            return
-        if len(self._warned_strategies) < WARNED_STRATEGIES_MAX:
-            self._warned_strategies.add(order.strategy)
-            log.warning("intent.without_message_id", strategy=order.strategy, connector=order.connector)
 
     def _ranked(self, order: Order) -> Order:
         """Write down the place in the lane of what will be parked: µs, made to rise, also from replica to replica."""
@@ -189,13 +181,33 @@ class Pipeline:
         return replace(order, park_rank=self._last_rank)
 
     @asynccontextmanager
-    async def _turn(self, order: Order) -> AsyncIterator[Turn]:
-        """The connector's turn; what is not due yet waits for none and holds up none."""
+    async def _turn(self, order: Order, place: Place) -> AsyncIterator[Turn]:
+        """The connector's turn; what is not due yet waits for none and holds up none. What is astray has turns of its
+        own: it keeps its order, and does not wait in a foreign lane for what its own lane waits for.
+        """
         if not order.is_due:
             yield Turn()
             return
-        async with self._turns.take(order.connector) as turn:
+        if order.is_astray and order.hops < lanes.HOPS_MAX:
+            async with self._turns.take((order.came_by, order.connector), place) as turn:
+                yield turn
+            return
+        async with self._alone(order), self._turns.take(order.connector, place, places=self._places(order)) as turn:
             yield turn
+
+    def _places(self, order: Order) -> int:
+        return lanes.concurrency_of(self._current.settings, order.connector)
+
+    @asynccontextmanager
+    async def _alone(self, order: Order) -> AsyncIterator[None]:
+        """Where order does not see to it: the same message again, from a later session, waits for the end of what an
+        earlier one began, which alone can say how it ended.
+        """
+        if lanes.is_strict(self._current.settings, order.connector):
+            yield
+            return
+        async with self._turns.take((order.connector, order.strategy, order.digest)):
+            yield
 
     def _is_about_due(self, order: Order) -> bool:
         """Whether it was put into its lane shortly before it is due: the ladder handed it back."""
@@ -204,9 +216,33 @@ class Pipeline:
 
     def _begin_to_recall(self, delivery: Delivery, order: Order) -> asyncio.Task[Known]:
         """Look it up while it waits for its moment: when that comes, only the claim is left to do."""
-        recalling = asyncio.create_task(self._ledger.recall(order, _epoch(delivery)), name="recall")
-        recalling.add_done_callback(lambda task: task.cancelled() or task.exception())  # seen, if nobody asks any more
+        recalling = asyncio.create_task(self._ledger.recall(order, epoch_of(delivery)), name="recall")
+        recalling.add_done_callback(seen)
         return recalling
+
+    def _is_as_of_now(self, order: Order) -> bool:
+        return order.settings is self._current.settings
+
+    def _decide(self, known: Known, turn: Turn, place: Place, switched: State, over_rate: str | None) -> rules.Before:
+        """Ask the rules. An exit behind that ends the waiting of this one goes at once, when its turn comes."""
+        by = self._superseding.exit_behind(known.order, turn, place)
+        kind = by.order.intent.kind if by is not None else None
+        opens_ms = 0 if place.has_superseded else turn.opens_ms
+        now_ms = self._clock.now_ms()
+        decision = rules.before(
+            known.order,
+            known.history,
+            opens_ms,
+            now_ms,
+            paced_until_ms=now_ms + self._paces.wait_ms(known.order.connector, known.order.policy.rate_per_s),
+            superseded_by=kind,
+            over_rate=over_rate,
+            switched=switched,
+        )
+        if by is not None and isinstance(decision, DeadLetter) and decision.reason == "superseded":
+            by.has_superseded = True
+            by.wake()
+        return decision
 
     async def _at_its_time(self, order: Order) -> Order:
         """Wait without a turn. It takes its place in the lane at its due time, however long the look-up takes."""
@@ -214,239 +250,146 @@ class Pipeline:
         return order.fallen_due(self._clock.now_ms()) if is_time else order
 
     async def _deliver(
-        self, delivery: Delivery, order: Order, recalling: asyncio.Task[Known] | None, turn: Turn, slot: Slot
+        self,
+        delivery: Delivery,
+        order: Order,
+        recalling: asyncio.Task[Known] | None,
+        turn: Turn,
+        place: Place,
+        slot: Slot,
     ) -> Sequence[Outcome] | None:
         """Ask the rules and do as they say, until the message is settled: what has ended with it, None where it is no
         longer ours.
         """
-        known: Known | None = None
-        if order.is_first_delivery:
-            # Most likely unknown: the claim's own insert finds out, and spares a look-up.
-            known = Known(order, History(order.intent_id, order.digest))
-        elif recalling is not None:
-            known = await recalling
-            # The ledger's due time counts, whatever the message says: what is not due by that is parked again.
-            known = replace(known, order=known.order.fallen_due(self._clock.now_ms())) if order.is_due else known
+        known = place.known or await self._known_so_far(order, recalling)
         untold: tuple[Outcome, ...] = ()
+        switched: State = "open"
+        over_rate: str | None = None
         while not slot.withdrawn:
-            known = known or await self._ledger.recall(order, _epoch(delivery))
+            order = as_of_now(order, delivery.message, self._current)
+            known = known or await self._ledger.recall(order, epoch_of(delivery))
+            known = replace(known, order=as_of_now(known.order, delivery.message, self._current))
             order = replace(order, recorded=known.order.recorded)
             untold = untold or known.maybe_untold
-            decision = rules.before(known.order, known.history, turn.opens_ms, self._clock.now_ms())
+            decision = self._decide(known, turn, place, switched, over_rate)
+            # Only a claim says what the switch forbids: nothing that was heard of it before is good for a dead letter.
+            switched = "open"
             try:
                 match decision:
+                    case Hold(until_ms):
+                        switched = await self._held(known.order, until_ms)
+                        continue
                     case Wait(until_ms):
-                        await self._clock.sleep_until(until_ms)
+                        await place.sleep(self._clock.sleep_until(until_ms))
                     case Deliver():
-                        ended = await self._attempt_in_time(delivery, known, turn, slot)
+                        ended = await self._attempt_in_time(delivery, known, turn, place, slot)
                         if ended is not None:
                             return *untold, *ended
                     case disposition:
                         with slot.busy():
-                            return *untold, *await self._settle(delivery, known, disposition)
+                            return *untold, *await self._settler.settle(delivery, known, disposition)
             except Fenced:
                 raise
+            except SwitchedOff as off:
+                switched = off.state
+            except RateExceeded as full:
+                over_rate = full.rate.exceeded.detail
             except Conflict:
-                log.debug("ledger.moved_on", **_facts(known.order))
+                self._journal.moved_on(known.order)
             known = None
         return None
 
+    async def _known_so_far(self, order: Order, recalling: asyncio.Task[Known] | None) -> Known | None:
+        """What is known without asking anew; None where the ledger has to be asked."""
+        if order.is_first_delivery:
+            # Most likely unknown: the claim's own insert finds out, and spares a look-up.
+            return Known(order, History(order.intent_id, order.digest))
+        if recalling is None:
+            return None
+        known = await recalling
+        # The ledger's due time counts, whatever the message says: what is not due by that is parked again.
+        return replace(known, order=known.order.fallen_due(self._clock.now_ms())) if order.is_due else known
+
+    async def _held(self, order: Order, until_ms: int) -> State:
+        """Wait while it is paused; what the ledger was last heard to say spares asking it until it is resumed."""
+        await self._clock.sleep_until(until_ms)
+        return "paused" if self._ledger.switched(order.connector) == "paused" else "open"
+
     async def _attempt_in_time(
-        self, delivery: Delivery, known: Known, turn: Turn, slot: Slot
+        self, delivery: Delivery, known: Known, turn: Turn, place: Place, slot: Slot
     ) -> Sequence[Outcome] | None:
-        """One attempt, once one of the `delivery.concurrency` places is free, and what follows from it.
+        """One attempt, in the shared lane once one of the `delivery.concurrency` places is free, and what follows.
 
         Returns what has ended with it; None where it is not settled.
         """
-        async with self._posts:
-            if self._clock.now_ms() > known.order.expires_ms:
-                return None  # the rules are asked again, and see that it has expired
+        is_own = lanes.has_own_lane(self._current.settings, known.order.connector)
+        async with nullcontext() if is_own else self._shared_posts:
+            order = known.order
+            if self._clock.now_ms() > order.expires_ms or not self._is_as_of_now(order) or self._must_wait(order):
+                return None  # the rules are asked again: it has expired, the settings have changed, or it has to wait
             with slot.busy():
                 known, after = await self._attempt(delivery, known, turn)
-                return None if isinstance(after, Retry) else await self._settle(delivery, known, after)
+                place.has_superseded = False  # from here on it backs off as any other
+                return None if isinstance(after, Retry) else await self._settler.settle(delivery, known, after)
+
+    def _must_wait(self, order: Order) -> bool:
+        """Whether another POST of its connector came first meanwhile; else the next place in its pace is its own."""
+        if self._paces.wait_ms(order.connector, order.policy.rate_per_s) > 0:
+            return True
+        self._paces.take(order.connector, order.policy.rate_per_s)
+        return False
 
     async def _attempt(self, delivery: Delivery, known: Known, turn: Turn) -> tuple[Known, rules.After]:
         """Claim, POST, record: the claim is known before the first byte goes out, the outcome before anything else."""
         order, before = known.order, known.history
         claim = known.history.claimed(self._clock.now_ms())
-        known = await self._ledger.save(order, claim, _epoch(delivery), attempt=before.unconcluded)
-        self._observe_start(order, known.history)
-        self._log_canceled(order, known.canceled)
+        rates = () if before.attempts else order.rates()
+        known = await self._ledger.save(order, claim, epoch_of(delivery), attempt=before.unconcluded, rates=rates)
+        self._journal.claimed(known)
         self._teller.tell_beside(known.canceled)
-        now_ms = self._clock.now_ms()
-        if now_ms - (known.began_ms or now_ms) > CLAIM_MS_MAX or rules.too_late(order, before, now_ms):
+        failures_before = turn.failures
+        if self._is_too_old(known.began_ms) or rules.too_late(order, before, self._clock.now_ms()):
             attempt = Attempt("not taken", sent=False, why="its claim took too long")
         else:
-            attempt = await self._webhook.post(order)
+            self._paces.take(order.connector, order.policy.rate_per_s)  # its claim took a while
+            claimed = known
+            attempt = await self._webhook.post(order, lambda: self._may_begin(delivery, claimed, before))
         concluded = known.history.concluded(attempt, was_in_doubt=before.in_doubt)
-        wait_s = self._note_answer(turn, attempt)
+        wait_s = self._note_answer(turn, attempt, failures_before)
         after = rules.after(order, concluded, attempt, wait_s, self._clock.now_ms())
         if isinstance(after, Retry):
             concluded = concluded.retrying(after.at_ms)
         elif isinstance(after, DeadLetter):
             concluded = concluded.dying(after.reason, after.detail)
         known = await self._ledger.save(order, concluded, attempt=attempt)
-        self._log_attempt(order, concluded, attempt, after)
+        self._journal.attempted(order, concluded, attempt, after)
         return known, after
 
-    def _note_answer(self, turn: Turn, attempt: Attempt) -> float:
+    async def _may_begin(self, delivery: Delivery, claimed: Known, before: History) -> bool:
+        """The last look, with a connection in hand and nothing sent: getting one may have taken long (DNS, TLS), and
+        what the claim has read of the lane and the switch holds for CLAIM_MS_MAX. `before` is how it stood before it.
+        """
+        began_ms = claimed.began_ms
+        if self._is_too_old(began_ms):
+            try:
+                began_ms = await self._ledger.confirm(claimed.order, claimed.history, epoch_of(delivery))
+            except Conflict:
+                return False
+        return not self._is_too_old(began_ms) and not rules.too_late(claimed.order, before, self._clock.now_ms())
+
+    def _is_too_old(self, began_ms: int) -> bool:
+        """Whether what a transaction has read that began then does not count any more; 0 where nobody knows when."""
+        return began_ms > 0 and self._clock.now_ms() - began_ms > CLAIM_MS_MAX
+
+    def _note_answer(self, turn: Turn, attempt: Attempt, failures_before: int) -> float:
         """Keep the lane's backoff; return how long it waits at least, in seconds."""
         if attempt.certainty in {"accepted", "refused"}:
             turn.succeeded()
             return 0.0
-        turn.failures += 1
-        delivery = self._settings.delivery
+        failures, delivery = turn.failed(failures_before), self._current.settings.delivery
         wait_s = backoff_s(
-            turn.failures, base_s=delivery.backoff_base_s, max_s=delivery.backoff_max_s, fraction=self._jitter()
+            failures, base_s=delivery.backoff_base_s, max_s=delivery.backoff_max_s, fraction=self._jitter()
         )
         asked_s = min(attempt.retry_after_s or 0.0, delivery.retry_after_max_s)
         turn.closed_until(self._clock.now_ms() + round(max(wait_s, asked_s) * 1000))
         return wait_s
-
-    async def _settle(self, delivery: Delivery, known: Known, disposition: Disposition) -> Sequence[Outcome]:
-        """Publish and confirm, then record: a crash between can repeat, and can't lose. Returns what has ended."""
-        match disposition:
-            case Done():
-                self._metrics.note_accepted(known.order.connector)
-                self._log_settled(known.order, "delivered")
-                return (self._ending(known),)
-            case Park(due_ms):
-                await self._park(delivery, known, due_ms)
-                return ()
-            case DeadLetter():
-                return (await self._bury(delivery, known, disposition),)
-            case Drop(duplicate):
-                return self._drop(known, duplicate=duplicate)
-            case _:
-                assert_never(disposition)
-
-    def _drop(self, known: Known, *, duplicate: bool) -> Sequence[Outcome]:
-        """What came again: whoever saw to it first may have died before it told, so what has ended is told again."""
-        ended = (self._ending(known),) if known.history.ended else ()
-        if not duplicate:
-            return ended
-        self._log_settled(known.order, "duplicate")
-        return outcomes.duplicate(known.order, known.history, self._clock.now_ms()), *ended
-
-    def _ending(self, known: Known) -> Outcome:
-        return outcomes.ending(known.order, known.history, known.history.updated_ms or self._clock.now_ms())
-
-    async def _park(self, delivery: Delivery, known: Known, due_ms: int) -> None:
-        """Onto the ladder, confirmed, then recorded. Until then it is `received`: whatever dies between, its message
-        comes again and is parked again, and of two copies the second is dropped when it is due.
-        """
-        order, message = known.order, delivery.message
-        if (fence := _fence(delivery, known)) is not None:
-            known = await self._ledger.save(order, known.history, fence)
-        properties = republish_properties(message.properties, _marks(order), order.intent_id)
-        await self._dispositions.park(due_ms, self._clock.now_ms, message.body, properties)
-        # Further on already (a clock was set back, an earlier copy came back): that stands, this is one more copy.
-        if known.history.status == "received":
-            await self._ledger.save(order, known.history.scheduled())
-        self._metrics.intents.labels(self._metrics.connector_label(order.connector), "scheduled", "").inc()
-        log.info("intent.scheduled", **_facts(order), due_at=_iso(due_ms))
-
-    async def _bury(self, delivery: Delivery, known: Known, letter: DeadLetter) -> Outcome:
-        """Ledger `dying`, letter confirmed, ledger `dead`: a letter may be there twice, never be missing."""
-        if letter.under_own_id:
-            own_id = id_of_its_own(known.order.intent_id, known.order.digest)
-            known = await self._ledger.recall(replace(known.order, intent_id=own_id), _epoch(delivery))
-            if known.history.ended:  # a redelivery of what is in the dead letters already
-                return self._ending(known)
-        if known.history.status != "dying":
-            dying = known.history.dying(letter.reason, letter.detail)
-            fence, attempt = _fence(delivery, known), known.history.unconcluded
-            known = await self._ledger.save(known.order, dying, fence, attempt=attempt)
-        await self._publish_letter(delivery, known.order, letter, known.history)
-        known = await self._ledger.save(known.order, known.history.dead())
-        self._log_settled(known.order, "dead", letter.reason)
-        return self._ending(known)
-
-    async def _publish_letter(
-        self, delivery: Delivery, order: Order | Unreadable, letter: DeadLetter, history: History | None
-    ) -> None:
-        headers: dict[str, Any] = {
-            names.REASON: letter.reason,
-            names.DETAIL: letter.detail,
-            names.ATTEMPTS: history.attempts if history else 0,
-            names.HTTP_STATUS: history.http_status if history else None,
-            names.DEAD_AT: _iso(self._clock.now_ms()),
-            names.INTENT_ID: order.intent_id,
-            names.GENERATION: history.generation if history else 1,
-            names.CONNECTOR: order.connector,
-            names.STRATEGY: order.strategy,
-            names.ORIGIN_USER: order.origin_user,
-        }
-        message = delivery.message
-        await self._dispositions.bury(message.body, republish_properties(message.properties, headers, order.intent_id))
-        log.error("intent.dead_lettered", **_facts(order), reason=letter.reason, detail=letter.detail)
-
-    def _observe_start(self, order: Order, claim: History) -> None:
-        if claim.attempts > 1:
-            return
-        late_s = (self._clock.now_ms() - order.age_from_ms) / 1000
-        self._metrics.end_to_end_seconds.observe(late_s)
-        if order.due_ms is not None:
-            self._metrics.delay_error_seconds.observe(late_s)
-
-    def _log_attempt(self, order: Order, history: History, attempt: Attempt, after: rules.After) -> None:
-        label = self._metrics.connector_label(order.connector)
-        self._metrics.attempts.labels(label, attempt.certainty).inc()
-        self._metrics.webhook_seconds.observe(attempt.duration_s)
-        log.info(
-            "delivery.attempted",
-            **_facts(order),
-            attempt=history.attempts,
-            certainty=attempt.certainty,
-            why=attempt.why,
-            duration_ms=round(attempt.duration_s * 1000, 1),
-            next_attempt_at=_iso(after.at_ms) if isinstance(after, Retry) else None,
-        )
-
-    def _log_canceled(self, by: Order, canceled: Sequence[Pending]) -> None:
-        for one in canceled:
-            self._metrics.intents.labels(self._metrics.connector_label(one.connector), "canceled", "").inc()
-            facts = {"intent_id": one.intent_id, "connector": one.connector, "strategy": one.strategy}
-            log.info("intent.settled", **facts, action=one.action, status="canceled", canceled_by=by.intent_id)
-
-    def _log_settled(self, order: Order | Unreadable, status: str, reason: str = "") -> None:
-        self._metrics.intents.labels(self._metrics.connector_label(order.connector), status, reason).inc()
-        log.info("intent.settled", **_facts(order), status=status, reason=reason or None)
-
-
-def _epoch(delivery: Delivery) -> Epoch:
-    if delivery.session.epoch is None:
-        raise RuntimeError("a lane hands nothing over before it has its epoch")
-    return delivery.session.epoch
-
-
-def _fence(delivery: Delivery, known: Known) -> Epoch | None:
-    """An intent that is known by nothing yet may be recorded only while its lane is ours: the lane's next consumer
-    has the same message, and could not tell that it is the same.
-    """
-    return _epoch(delivery) if known.order.message_id is None and not known.history.version else None
-
-
-def _facts(order: Order | Unreadable) -> dict[str, Any]:
-    """What every log line about an intent tells of it."""
-    facts = {"intent_id": order.intent_id, "connector": order.connector, "strategy": order.strategy}
-    if isinstance(order, Order):
-        facts["action"] = order.intent.action
-    return facts
-
-
-def _marks(order: Order | Unreadable) -> dict[str, Any]:
-    """The headers that tell us, when the intent comes back, where to look."""
-    marks: dict[str, Any] = {names.INTENT_ID: order.intent_id, names.ORIGIN_USER: order.origin_user}
-    if isinstance(order, Order):
-        # Where the user alone named it, the name would be lost: we publish as another user.
-        marks[names.STRATEGY] = order.strategy if order.strategy != "-" else None
-        marks[names.PARK_RANK] = order.park_rank or None
-        # A `timestamp` in whole seconds counts from its end, or from now if that is to come: later, "now" is another.
-        if order.creation.pinned or order.creation.source == "timestamp":
-            marks[names.CREATED_MS] = order.creation.delay_ms
-    return marks
-
-
-def _iso(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, tz=UTC).isoformat(timespec="milliseconds")

@@ -1,6 +1,6 @@
 """What to do with an intent: pure, told the time, no effects. Read pipeline.py first; this is what it asks.
 
-before a POST   -> Deliver | Wait | Park | DeadLetter | Drop
+before a POST   -> Deliver | Wait | Hold | Park | Forward | DeadLetter | Drop
 after a POST    -> Done | Retry | DeadLetter
 """
 
@@ -11,7 +11,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from consumer.history import NEVER_CONCLUDED, Attempt, History, Reason
+from consumer.lanes import HOPS_MAX
 from consumer.order import Order
+from consumer.switch import State
+
+# What is held by the switch looks at it again so often.
+HOLD_MS = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +32,24 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """Paused: keep the lane's turn, and look at the switch again at `until_ms`."""
+
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Park:
     """Not due yet: onto the ladder until `due_ms`."""
 
     due_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """It lies in another lane than its connector's: into that one's queue."""
+
+    queue: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,30 +84,108 @@ class Retry:
 
 
 _NEVER_ENDED = NEVER_CONCLUDED.why
+# What a close of all is about; a close of the other side says nothing of it, and spot knows no such close.
+_OPENS_OF = {"closeLong": "openLong", "closeShort": "openShort"}
 
-Before = Deliver | Wait | Park | DeadLetter | Drop
+Before = Deliver | Wait | Hold | Park | Forward | DeadLetter | Drop
 After = Done | Retry | DeadLetter
-Disposition = Done | Park | DeadLetter | Drop
+Disposition = Done | Park | Forward | DeadLetter | Drop
 
 
-def before(order: Order, history: History, lane_opens_ms: int, now_ms: int) -> Before:
+def before(
+    order: Order,
+    history: History,
+    lane_opens_ms: int,
+    now_ms: int,
+    *,
+    paced_until_ms: int = 0,
+    superseded_by: str | None = None,
+    over_rate: str | None = None,
+    switched: State = "open",
+) -> Before:
     """What to do with an intent whose turn it is (or which is not due yet).
 
     `lane_opens_ms` is when the lane's backoff ends: the next intent doesn't start from zero against a webhook that
-    is down.
+    is down; `paced_until_ms` is when its pace lets it go on. `superseded_by` is the kind of an exit behind it that ends
+    its waiting for a backoff, and no other waiting. `over_rate` says which rate its claim found no place in, `switched`
+    what the switch said when its claim was refused; open where nobody has asked.
     """
-    known = _known_already(order, history, now_ms)
+    known = _known_already(order, history, now_ms) or _barred(order, history) or _unfit(order, history)
     if known is not None:
         return known
-    if _waited_undated(order, history):
-        return DeadLetter("expired", "nobody dated it, and it waited while no consumer was active for too long")
     if order.due_ms is not None and not order.is_due:
         return Park(order.due_ms)
-    start_ms = max(now_ms, lane_opens_ms, history.next_attempt_ms)
+    if order.is_astray and not _stays(order, history):
+        return Drop(duplicate=True) if _is_said_twice(order, history) else Forward(order.lane)
+    start_ms = max(now_ms, lane_opens_ms, paced_until_ms, history.next_attempt_ms)
     over = _over(order, history, start_ms, now_ms)
+    if over is None and superseded_by is not None and max(lane_opens_ms, history.next_attempt_ms) > now_ms:
+        over = DeadLetter("superseded", _superseded(history, superseded_by))
+    if over is None and over_rate is not None and not history.attempts:
+        over = DeadLetter("forbidden", over_rate)
     if over is not None:
         return over
-    return Wait(start_ms) if start_ms > now_ms else Deliver()
+    return Wait(start_ms) if start_ms > now_ms else _switched(order, history, switched, now_ms)
+
+
+def _switched(order: Order, history: History, state: State, now_ms: int) -> Deliver | Hold | DeadLetter:
+    """What the switch makes of an intent that would be POSTed now. Its age runs on while it is held."""
+    if state == "paused":
+        return Hold(min(now_ms + HOLD_MS, order.expires_ms + 1))
+    if state == "close-only" and not order.is_exit:
+        return DeadLetter("forbidden", _closed_to_opens(history))
+    return Deliver()
+
+
+def supersedes(order: Order) -> bool:
+    """Whether it is an exit that ends the waiting of opens: everything that they would open is to be closed."""
+    return order.intent.kind == "cancelAll" or _closes_all(order)
+
+
+def is_superseded_by(order: Order, later: Order) -> bool:
+    """Whether a later order of its connector ends the waiting of this one: an open, of the side that is closed."""
+    if order.is_exit or order.connector != later.connector or not supersedes(later):
+        return False
+    return later.intent.kind == "cancelAll" or order.intent.action == _OPENS_OF[later.intent.action]
+
+
+def _unfit(order: Order, history: History) -> DeadLetter | None:
+    """Why it must not be POSTed at any time, although it is a valid intent and nothing is known against it."""
+    if _waited_undated(order, history):
+        return DeadLetter("expired", "nobody dated it, and it waited while no consumer was active for too long")
+    if order.why_invalid is None:
+        return None
+    if history.in_doubt:  # whether it was taken before counts for more
+        return DeadLetter("outcome-unknown", _doubt(history))
+    return DeadLetter("invalid", f"the settings have changed while it waited: {order.why_invalid}")
+
+
+def _barred(order: Order, history: History) -> DeadLetter | None:
+    """Why it may not be POSTed by the settings that hold now: by rights, or by limits other than the rate.
+
+    Whatever may have been taken is in doubt first of all: a person has to say so before it is sent again.
+    """
+    unauthorized = order.why_unauthorized()
+    why = unauthorized or "; ".join(one.detail for one in order.exceeded(enforced=True))
+    if not why:
+        return None
+    if history.in_doubt:
+        return DeadLetter("outcome-unknown", f"{_doubt(history)}; it is not repeated: {why}")
+    return DeadLetter("unauthorized" if unauthorized else "forbidden", why)
+
+
+def _is_said_twice(order: Order, history: History) -> bool:
+    """Whether its sender said again what is known and on its way. Forwarded, the second message would neither be a
+    copy of ours nor carry its user any more: it would be from nobody.
+    """
+    return order.policy.rights.are_given and history.version > 0 and not order.is_copy
+
+
+def _stays(order: Order, history: History) -> bool:
+    """Whether it was forwarded so often that it is handled where it is. Its message says how often, and may lie: what
+    was ever forwarded was in the ledger before.
+    """
+    return order.hops >= HOPS_MAX and history.version > 0 and not order.recorded
 
 
 def _over(order: Order, history: History, start_ms: int, now_ms: int) -> DeadLetter | None:
@@ -227,6 +324,18 @@ def _doubt(history: History) -> str:
         at = datetime.fromtimestamp(history.first_post_ms / 1000, tz=UTC)
         sent = f"first sent at {at.isoformat(timespec='milliseconds')}; "
     return f"{sent}whether the webhook took it can't be known: {history.why or _NEVER_ENDED}"
+
+
+def _superseded(history: History, by: str) -> str:
+    tried = "not tried yet"
+    if history.attempts:
+        tried = f"the last of {history.attempts} attempts: {history.why or _NEVER_ENDED}"
+    return f"its waiting for the next attempt was ended by a {by} that came after it; {tried}"
+
+
+def _closed_to_opens(history: History) -> str:
+    detail = "its connector is switched to close-only: exits go, opens don't"
+    return f"{detail}; an earlier POST of it may have been taken" if history.in_doubt else detail
 
 
 def _expired(order: Order, now_ms: int, start_ms: int) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
@@ -15,20 +15,37 @@ from typing import Any
 
 import structlog
 
-from consumer.broker import Delivery, Dispositions, Lane, Link, Session
+from consumer import lanes
+from consumer.broker import (
+    UNACKED_MAX_S,
+    WATCHDOG_PERIOD_S,
+    WATCHDOG_QUESTIONS_PER_S,
+    Delivery,
+    Lane,
+    Manner,
+    Session,
+)
 from consumer.delays import backoff_s
+from consumer.dispositions import Dispositions
 from consumer.health import OpsServer
 from consumer.ledger import Ledger
+from consumer.link import RECONNECT_MAX_S, Link
 from consumer.pipeline import DUE_WINDOW, Pipeline
 from consumer.settings import Settings
 from consumer.slots import Slot, Slots
+from consumer.spreader import Lifeline, Spreader
+from consumer.switch_report import SwitchReport
 from consumer.telemetry import Metrics
+from signalq.errors import BrokerError
 from signalq.names import Names
 from signalq.version import __version__
 
 CRASH_PAUSE_S = 0.2
 CRASH_PAUSE_MAX_S = 5.0
 CLOSE_S = 2.0
+CANCEL_AGAIN_S = 0.2
+# So many lanes are named where some don't consume.
+LANES_NAMED_MAX = 5
 
 Handler = Callable[[Delivery, Slot], Coroutine[Any, Any, None]]
 
@@ -48,9 +65,12 @@ class Service:
         ledger: Ledger,
         metrics: Metrics,
         jitter: Callable[[], float],
+        unacked_max_s: float = UNACKED_MAX_S,
     ) -> None:
         names = Names(settings.broker.prefix)
         self._settings = settings
+        self._jitter = jitter
+        self._unacked_max_s = unacked_max_s
         self._link = link
         self._dispositions = dispositions
         self._pipeline = pipeline
@@ -60,9 +80,15 @@ class Service:
         self._cut_off = asyncio.Event()
         self._ops = OpsServer(settings.ops, why_not_ready=self._why_not_ready, registry=metrics.registry)
         self._lanes = [
-            self._lane(names.orders, pipeline.handle, settings.delivery.shared_window, jitter, ledger),
-            self._lane(names.due, pipeline.handle_due, DUE_WINDOW, jitter, ledger),
+            self._lane(names.orders, pipeline.handle, self._manner(settings.delivery.shared_window)),
+            self._lane(names.due, pipeline.handle_due, self._manner(DUE_WINDOW)),
+            *map(self._own_lane, settings.own_lanes()),
         ]
+        self._retired: list[Lane] = []
+        ledger.count_unacked(lambda: {lane.queue: lane.unacked for lane in self._all_lanes()})
+        ledger.watch_switch(SwitchReport(metrics))
+        self._spreader = Spreader(ledger, self._all_lanes, self._finish)
+        self._lifeline = Lifeline(ledger, self._all_lanes)
         metrics.in_flight.set_function(lambda: len(self._slots))
         metrics.scheduled.set_function(lambda: self._ledger.scheduled)
         metrics.broker_connected.set_function(lambda: float(all(lane.consuming.is_set() for lane in self._lanes)))
@@ -78,19 +104,25 @@ class Service:
 
     async def _serve(self, ops_port: int) -> None:
         tasks = [asyncio.create_task(lane.run(), name=f"lane {lane.queue}") for lane in self._lanes]
+        movers = [
+            asyncio.create_task(self._spreader.run(), name="spreader"),
+            asyncio.create_task(self._lifeline.run(), name="lifeline"),
+        ]
+        tasks += movers
         tasks.append(asyncio.create_task(self._announce(ops_port), name="announce"))
+        retired = asyncio.create_task(self._serve_retired(), name="retired lanes")
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         try:
             running = {*tasks[:-1], stop}
             await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for mover in movers:
+                mover.cancel()
             await self._drain()
             for task in running - {stop}:
-                if task.done():
+                if task.done() and not task.cancelled():
                     task.result()
         finally:
-            for task in (*tasks, stop):
-                task.cancel()
-            await asyncio.gather(*tasks, stop, return_exceptions=True)
+            await _ended((*tasks, retired, stop))
             await self._close()
 
     async def _announce(self, ops_port: int) -> None:
@@ -104,10 +136,43 @@ class Service:
             version=__version__,
         )
 
+    async def _serve_retired(self) -> None:
+        """Read empty what was the own lane of a connector that no setting gives one any more, until its queue is gone.
+
+        All that lies there is astray, and is forwarded in order.
+        """
+        names = Names(self._settings.broker.prefix)
+        queues = lanes.retired(self._settings, await self._ledger.known_lanes())
+        failures = 0
+        async with asyncio.TaskGroup() as serving:
+            while queues:
+                try:
+                    if await self._retire(queues[0], names.connector_of(queues[0]) or ""):
+                        serving.create_task(self._retired[-1].run(), name=f"retired lane {queues[0]}")
+                    queues.pop(0)
+                except BrokerError:  # the lanes in use say why
+                    failures += 1
+                    await asyncio.sleep(
+                        backoff_s(failures, base_s=CRASH_PAUSE_S, max_s=RECONNECT_MAX_S, fraction=self._jitter())
+                    )
+
+    async def _retire(self, queue: str, connector: str) -> bool:
+        """Unbind a lane and make ready to consume it; False where its queue is gone already."""
+        depth = await self._link.depth(queue)
+        if depth is None:
+            await self._ledger.forget_lane(queue)
+            return False
+        unbound = await self._link.unbind(connector)
+        log.warning("lane.retired", queue=queue, waiting=depth.ready, unbound=unbound)
+        self._retired.append(
+            self._lane(queue, self._pipeline.handle, self._manner(lanes.OWN_LANE_WINDOW, is_retired=True))
+        )
+        return True
+
     async def _drain(self) -> None:
         """No new POST; those on the wire finish and are settled; the rest goes back to the broker in order."""
         log.info("service.draining", in_flight=len(self._slots))
-        for lane in self._lanes:
+        for lane in self._all_lanes():
             lane.drain()
         self._slots.withdraw()
         finished = asyncio.create_task(self._finished(), name="drain")
@@ -138,28 +203,32 @@ class Service:
         await self._pipeline.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
-                for lane in self._lanes:
-                    await lane.close()
+                await asyncio.gather(*(lane.close() for lane in self._all_lanes()))
                 await self._link.close()
                 await self._dispositions.close()
         log.info("service.stopped")
 
-    def _lane(
-        self,
-        queue: str,
-        handler: Handler,
-        prefetch: int,
-        jitter: Callable[[], float],
-        ledger: Ledger | None,
-    ) -> Lane:
+    def _all_lanes(self) -> Sequence[Lane]:
+        return *self._lanes, *self._retired
+
+    def _own_lane(self, connector: str) -> Lane:
+        window = lanes.window_of(self._settings, connector)
+        manner = self._manner(window, has_order=lanes.is_strict(self._settings, connector))
+        return self._lane(Names(self._settings.broker.prefix).lane(connector), self._pipeline.handle, manner)
+
+    def _manner(self, prefetch: int, *, has_order: bool = True, is_retired: bool = False) -> Manner:
+        period_s = max(WATCHDOG_PERIOD_S, len(self._settings.own_lanes()) / WATCHDOG_QUESTIONS_PER_S)
+        return Manner(prefetch, has_order, is_retired, watch_period_s=period_s, unacked_max_s=self._unacked_max_s)
+
+    def _lane(self, queue: str, handler: Handler, manner: Manner) -> Lane:
         return Lane(
             self._link,
             queue,
-            prefetch=prefetch,
-            ledger=ledger,
+            manner,
+            ledger=self._ledger,
             on_delivery=lambda delivery: self._start(handler, delivery),
             on_lost=self._lost,
-            jitter=jitter,
+            jitter=self._jitter,
         )
 
     def _start(self, handler: Handler, delivery: Delivery) -> None:
@@ -189,13 +258,19 @@ class Service:
         """Its messages will be delivered again: let go of those that only wait, finish the others."""
         self._slots.withdraw(session)
 
+    async def _finish(self, session: Session) -> None:
+        """Let go of what only waits of a session, and return when the rest of it is settled."""
+        self._slots.withdraw(session)
+        await self._slots.finished(session)
+
     def _why_not_ready(self) -> str | None:
         if self._stop.is_set():
             return "draining"
         if self._ledger.why_not_writable is not None:
             return self._ledger.why_not_writable
         silent = [lane.queue for lane in self._lanes if not lane.consuming.is_set()]
-        return f"not consuming {', '.join(silent)}" if silent else None
+        more = f" and {len(silent) - LANES_NAMED_MAX} more" if len(silent) > LANES_NAMED_MAX else ""
+        return f"not consuming {', '.join(silent[:LANES_NAMED_MAX])}{more}" if silent else None
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
@@ -213,3 +288,14 @@ class Service:
         if self._stop.is_set():
             self._cut_off.set()
         self._stop.set()
+
+
+async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel them until all have ended. Before Python 3.12, wait_for loses a cancellation that comes in the moment in
+    which what it waits for is there; one of many lanes that asks the broker just then would go on for ever.
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_S)

@@ -9,8 +9,12 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from decimal import Decimal
+from functools import cached_property
+from hashlib import blake2b
 from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -46,6 +50,8 @@ Port = Annotated[int, Field(ge=0, le=65_535)]
 HttpStatus = Annotated[int, Field(ge=300, le=599)]
 Amount = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 Action = Literal["buy", "sell", "openLong", "closeLong", "openShort", "closeShort", "cancel", "cancelAll"]
+# What a label in a message is cut to.
+STRATEGY_CHARACTERS_MAX = 255
 # RabbitMQ opens at most 2,047 channels on a connection, and each lane has one.
 OWN_LANES_MAX = 1_900
 
@@ -83,12 +89,54 @@ def _read_twin(name: str, source: str) -> str:
             raise ValueError(f"{name} names the environment variable {source}, which is not set")
         return value
     try:
-        value = Path(source).read_text(encoding="utf-8").strip()
+        value = _text_of(Path(source)).strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{name} names {source}, which can't be read ({type(error).__name__})") from None
     if not value:
         raise ValueError(f"{name} names {source}, which is empty")
     return value
+
+
+_files: ContextVar[dict[Path, bytes | None] | None] = ContextVar("the files that are read for settings", default=None)
+
+
+@contextmanager
+def noting_files() -> Iterator[dict[Path, bytes | None]]:
+    """Note the files that are read for settings within the block, each with a digest of what was found in it."""
+    files: dict[Path, bytes | None] = {}
+    token = _files.set(files)
+    try:
+        yield files
+    finally:
+        _files.reset(token)
+
+
+def digest_of_file(path: Path) -> bytes | None:
+    """As noted for a file of this content; None for one that can't be read."""
+    try:
+        return _digest(path.read_bytes())
+    except OSError:
+        return None
+
+
+def _text_of(path: Path) -> str:
+    """Raises OSError or UnicodeDecodeError."""
+    files = _files.get()
+    if files is None or is_read_once(path):
+        return path.read_bytes().decode("utf-8")
+    files[path] = None
+    content = path.read_bytes()
+    files[path] = _digest(content)
+    return content.decode("utf-8")
+
+
+def is_read_once(path: Path) -> bool:
+    """Whether it is a pipe or the like: there is nothing in it when it is read again."""
+    return path.exists() and not path.is_file()
+
+
+def _digest(content: bytes) -> bytes:
+    return blake2b(content, digest_size=16).digest()
 
 
 class Broker(Section):
@@ -381,10 +429,33 @@ class Settings(BaseSettings):
             raise ValueError(
                 f'at most {OWN_LANES_MAX} connectors can have a lane of their own: give some lane = "shared"'
             )
-        users = [strategy.user for strategy in self.strategies.values() if strategy.user is not None]
-        twice = sorted({user for user in users if users.count(user) > 1})
-        if twice:
-            raise ValueError(f"strategies: the user {twice[0]} is given to more than one strategy")
+        self._check_strategies()
+
+    def _check_strategies(self) -> None:
+        """Names that no message could give, users of two strategies, sizes that could hide in an extra field."""
+        users: dict[str, str] = {}
+        for name, strategy in self.strategies.items():
+            if not 1 <= len(name) <= STRATEGY_CHARACTERS_MAX or not name.isprintable() or name == "-":
+                raise ValueError(
+                    f"strategies.{name!r} must be a name of 1 to {STRATEGY_CHARACTERS_MAX} printable characters, "
+                    "and not -, which stands for none"
+                )
+            if strategy.user is not None and users.setdefault(strategy.user, name) != name:
+                raise ValueError(
+                    f"strategies.{users[strategy.user]} and strategies.{name} have the same user: "
+                    "give each strategy a RabbitMQ user of its own"
+                )
+            with_extra = [one for one in strategy.connectors or () if self.connector(one).extra_fields]
+            if strategy.limits_size and with_extra:
+                raise ValueError(
+                    f"strategies.{name} has fixed_max or percent_max, and its connector {with_extra[0]} has "
+                    "extra_fields, which might carry a size: take one of them out"
+                )
+
+    @cached_property
+    def strategy_by_user(self) -> Mapping[str, str]:
+        """The strategies that are known by their user."""
+        return {one.user: name for name, one in self.strategies.items() if one.user is not None}
 
     def own_lanes(self) -> list[str]:
         """The connectors that have a lane of their own."""
@@ -413,7 +484,7 @@ def load_settings(path: Path | None = None) -> Settings:
 
     Raises SettingsError: one sentence that names the key and, for an unknown one, the nearest known.
     """
-    named = path or (Path(os.environ[CONFIG_ENV]) if os.environ.get(CONFIG_ENV) else None)
+    named = settings_file(path)
     _refuse_unknown_variables(os.environ)
     try:
         return Settings(**(_without_overridden_secrets(_read_file(named), os.environ) if named else {}))
@@ -423,9 +494,14 @@ def load_settings(path: Path | None = None) -> Settings:
         raise SettingsError(f"{error}: in the environment, lists and tables are written as JSON") from None
 
 
+def settings_file(path: Path | None = None) -> Path | None:
+    """The file that the settings come from: `path`, else the one that SIGNALQ_CONFIG names, else none."""
+    return path or (Path(os.environ[CONFIG_ENV]) if os.environ.get(CONFIG_ENV) else None)
+
+
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(_text_of(path))
     except OSError as error:
         raise SettingsError(f"the settings file {path} can't be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -89,10 +89,10 @@ class Slots:
             if group is None or its_group is group:
                 slot.withdraw()
 
-    async def finished(self) -> None:
-        """Wait until no message is in the consumer."""
-        while self._slots:
-            await asyncio.wait(list(self._slots))
+    async def finished(self, group: object | None = None) -> None:
+        """Wait until no message of one group, or none at all, is in the consumer."""
+        while tasks := [task for task, (_, its) in self._slots.items() if group is None or its is group]:
+            await asyncio.wait(tasks)
 
     async def cut_off(self) -> None:
         """Cancel whatever is left and wait for its end."""

@@ -24,18 +24,20 @@ LIBRARY_LEVEL = logging.WARNING
 TOLD_BY_US = ("aio_pika", "aiormq")
 
 
-def configure_logging(*, form: str | None, level: str, secrets: Collection[str]) -> None:
+def configure_logging(*, form: str | None, level: str, secrets: Collection[str]) -> Masker:
     """Log to stderr, one object a line (`json`) or for people (`console`, the default on a terminal).
 
-    `secrets` are replaced wherever they turn up, in the libraries' messages too.
+    `secrets` are replaced wherever they turn up, in the libraries' messages too; further ones are given to what this
+    returns.
     """
+    masker = Masker(secrets)
     console = form == "console" or (form is None and sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
-        _Masker(secrets),
+        masker,
     ]
     renderer: Processor = (
         structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
@@ -59,14 +61,20 @@ def configure_logging(*, form: str | None, level: str, secrets: Collection[str])
     logging.captureWarnings(capture=True)  # Python's own would be printed as they are, between our lines
     for library in TOLD_BY_US:
         logging.getLogger(library).setLevel(logging.CRITICAL)
+    return masker
 
 
-class _Masker:
+class Masker:
     """Escapes control characters (foreign text must not draw on a terminal) and blanks known secrets."""
 
     def __init__(self, secrets: Collection[str]) -> None:
+        self._secrets: list[str] = []
+        self.blank(secrets)
+
+    def blank(self, secrets: Collection[str]) -> None:
+        """Blank these as well, from now on."""
         # The longest first: one may be the beginning of another.
-        self._secrets = sorted(filter(None, secrets), key=len, reverse=True)
+        self._secrets = sorted({*self._secrets, *filter(None, secrets)}, key=len, reverse=True)
 
     def __call__(self, _logger: object, _method: str, event: EventDict) -> EventDict:
         for key, value in event.items():
@@ -87,6 +95,7 @@ class Metrics:
 
     def __init__(self, configured_connectors: Collection[str]) -> None:
         self.registry = CollectorRegistry()
+        self.configured_connectors = frozenset(configured_connectors)
         self._labels = set(configured_connectors)
         self._labels_max = len(self._labels) + CONNECTOR_LABELS_MAX
         self.intents = self._make(
@@ -94,6 +103,12 @@ class Metrics:
         )
         self.attempts = self._make(
             Counter, "signalq_attempts", "POSTs begun or tried, by certainty", ["connector", "certainty"]
+        )
+        self.limits_exceeded = self._make(
+            Counter,
+            "signalq_limits_exceeded",
+            "Intents POSTed although over a limit that is only reported",
+            ["connector", "limit"],
         )
         self.webhook_seconds = self._make(
             Histogram, "signalq_webhook_seconds", "One POST with its answer", buckets=LATENCY_BUCKETS_S
@@ -114,8 +129,16 @@ class Metrics:
             Histogram, "signalq_ledger_commit_seconds", "One commit of the ledger", buckets=LATENCY_BUCKETS_S
         )
         self.scheduled = self._make(Gauge, "signalq_scheduled", "Delayed intents that wait, as the ledger counts them")
+        self.lane_paused = self._make(
+            Gauge, "signalq_lane_paused", "1 while the switch says paused; * is the one for all", ["connector"]
+        )
         self.in_flight = self._make(Gauge, "signalq_in_flight", "Intents in the consumer")
         self.broker_connected = self._make(Gauge, "signalq_broker_connected", "1 while consuming or standing by")
+
+    def configure(self, connectors: Collection[str]) -> None:
+        """These are configured now: their names are labels, besides those that are already."""
+        self._labels_max += len(set(connectors) - self._labels)
+        self._labels |= set(connectors)
 
     def connector_label(self, connector: str) -> str:
         """The name as a label, or `other` for one that is neither configured nor among the first accepted."""

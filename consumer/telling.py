@@ -12,7 +12,7 @@ from itertools import islice
 
 import structlog
 
-from consumer.broker import Dispositions
+from consumer.dispositions import Dispositions
 from consumer.ledger.schedule import Pending
 from consumer.outcomes import canceled, event_of
 from consumer.slots import TELL_MAX_S

@@ -8,7 +8,9 @@ byte is written, so "not sent" is a fact and everything else is "may have been s
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -16,6 +18,9 @@ from types import SimpleNamespace
 from typing import Self
 
 import aiohttp
+from aiohttp.client_reqrep import ClientRequest
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 
 from consumer.history import Attempt, Certainty
 from consumer.order import Order
@@ -26,6 +31,8 @@ ANSWER_BYTES_MAX = 4096
 # connection that is just being closed has an outcome that nobody knows.
 KEEPALIVE_S = 2.0
 RETRY_AFTER_DIGITS_MAX = 9
+
+MayBegin = Callable[[], Awaitable[bool]]
 
 # Answers that say the order did not reach the platform, or was turned away before it was looked at. 52x are
 # Cloudflare's: 521 and 523 no connection to the origin, 525 and 526 no TLS with it.
@@ -75,14 +82,14 @@ def retry_after_s(value: str | None, now: datetime) -> float | None:
 class Webhook:
     """The HTTP client of the consumer: one session, no cookies, no redirects, no proxies, no repeats of its own."""
 
-    def __init__(self, timeouts: Timeouts, *, connections_max: int) -> None:
+    def __init__(self, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
-        self._connections_max = connections_max
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._connections_max, keepalive_timeout=KEEPALIVE_S),
+            # No limit here: the lanes' own bounds are the limit, and no lane may wait for another's connection.
+            connector=_Connector(limit=0, keepalive_timeout=KEEPALIVE_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
@@ -96,12 +103,16 @@ class Webhook:
         if self._session is not None:
             await self._session.close()
 
-    async def post(self, order: Order) -> Attempt:
-        """POST the order once and say what became of it. Raises nothing but CancelledError."""
+    async def post(self, order: Order, may_begin: MayBegin | None = None) -> Attempt:
+        """POST the order once and say what became of it. Raises nothing but CancelledError.
+
+        `may_begin` is asked once a connection is in hand, directly before the first byte; where it says no, none goes.
+        """
         wire = SimpleNamespace(sent=False)
         began_s = time.monotonic()
         try:
-            status, headers, body = await self._exchange(order, wire)
+            with _asked_before_sending(may_begin, wire):
+                status, headers, body = await self._exchange(order, wire)
         except Exception as error:  # noqa: BLE001 - whatever broke, all that matters is whether bytes went out
             return _broken(error, sent=wire.sent, duration_s=time.monotonic() - began_s)
         return _answered(order, status, headers, body, duration_s=time.monotonic() - began_s)
@@ -127,6 +138,47 @@ class Webhook:
             return response.status, response.headers, bytes(body)
 
 
+class _MayNotBegin(Exception):
+    """It was too late, or forbidden, by the time there was a connection."""
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Asks, with a connection in hand that nothing was written to yet, whether its request may begin."""
+
+    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
+        """See aiohttp.BaseConnector."""
+        connection = await super().connect(req, traces, timeout)
+        ask = _before_sending.get()
+        if ask is not None:
+            try:
+                await ask()
+            except BaseException:
+                connection.close()
+                raise
+        return connection
+
+
+# What the POST of this task has to ask.
+_before_sending: ContextVar[Callable[[], Awaitable[None]] | None] = ContextVar("before_sending", default=None)
+
+
+@contextmanager
+def _asked_before_sending(may_begin: MayBegin | None, wire: SimpleNamespace) -> Iterator[None]:
+    """Within the block each connection asks `may_begin`; until it has said yes, nothing counts as sent."""
+
+    async def ask() -> None:
+        wire.sent = False
+        if may_begin is not None and not await may_begin():
+            raise _MayNotBegin
+        wire.sent = True
+
+    token = _before_sending.set(ask)
+    try:
+        yield
+    finally:
+        _before_sending.reset(token)
+
+
 def _sent_tracer() -> aiohttp.TraceConfig:
     """Marks `sent` on the request's context from the moment when its bytes could go out."""
 
@@ -143,6 +195,9 @@ def _sent_tracer() -> aiohttp.TraceConfig:
 def _broken(error: Exception, *, sent: bool, duration_s: float) -> Attempt:
     """An attempt without a (whole) answer."""
     what = "timed out" if isinstance(error, TimeoutError) else type(error).__name__
+    if isinstance(error, _MayNotBegin):
+        why = "too late or not allowed any more once there was a connection"
+        return Attempt("not taken", sent=False, why=why, duration_s=duration_s)
     if sent:
         return Attempt("unknown", sent=True, why=f"{what} after the request began to go out", duration_s=duration_s)
     return Attempt("not taken", sent=False, why=f"{what} before anything was sent", duration_s=duration_s)

@@ -15,14 +15,18 @@ from urllib.parse import urlsplit
 from aio_pika.abc import AbstractConnection
 from sqlalchemy.exc import ProgrammingError
 
+from consumer import lanes
 from consumer.ledger.producers import Careless, careless
+from consumer.ledger.statements import known_lanes
 from consumer.ledger.visit import LedgerVisit, read_mark
 from consumer.settings import CONFIG_ENV, ENV_PREFIX, Settings
+from consumer.topology import topology_of
 from ops.escaping import escaped
+from ops.lanes import read_switch
 from ops.render import plural
+from signalq.amqp.asking import Asker, QueueDepth
 from signalq.amqp.connection import connect, masked
 from signalq.amqp.ledger_mark import LedgerMark, held_mark
-from signalq.amqp.topology import QueueDepth, Topology
 from signalq.errors import BrokerError, SettingsError, SignalQError
 from signalq.names import Names
 
@@ -61,10 +65,13 @@ async def findings(settings: Settings, config: Path | None) -> AsyncIterator[Fin
             yield _broker(url, connection)
             async for finding in _topology(settings, connection):
                 yield finding
+            async for finding in _retired(settings, connection):
+                yield finding
             held = await held_mark(connection, Names(settings.broker.prefix))
     ledger = await _ledger(settings, held)
     yield ledger
     if ledger.state == "ok":
+        yield await _switch(settings)
         yield await _producers(settings)
     for url, connectors in _webhooks(settings).items():
         yield await _webhook(url, connectors, settings.webhook.connect_timeout_s)
@@ -90,7 +97,7 @@ def _broker(url: str, connection: AbstractConnection) -> Finding:
 
 async def _topology(settings: Settings, connection: AbstractConnection) -> AsyncIterator[Finding]:
     names = Names(settings.broker.prefix)
-    topology = Topology(names)
+    topology = topology_of(settings)
     try:
         missing = await topology.missing(connection)
         depths = await topology.depths(connection)
@@ -138,6 +145,25 @@ def _queues(names: Names, depths: dict[str, QueueDepth | None]) -> Iterator[Find
         yield Finding("dead letters", "ok", "none")
 
 
+async def _retired(settings: Settings, connection: AbstractConnection) -> AsyncIterator[Finding]:
+    """Own lanes that no setting names any more and that are there still; where there is no ledger, there are none."""
+    try:
+        async with LedgerVisit(settings.ledger.url.get_secret_value()) as visit:
+            known = await visit.read(known_lanes)
+        asker = Asker(connection)
+        for queue in lanes.retired(settings, known):
+            depth = await asker.depth(queue)
+            if depth is not None:
+                found = f"{escaped(queue)} belongs to no connector of these settings, {depth.ready:,} ready"
+                yield Finding("retired lane", "note", found, _DELETE_WHEN_EMPTY)
+        await asker.close()
+    except (SignalQError, ModuleNotFoundError):
+        return  # what is wrong with the ledger or the broker is a finding of its own
+
+
+_DELETE_WHEN_EMPTY = "a consumer forwards what lies there; delete the queue once it is empty"
+
+
 async def _ledger(settings: Settings, held: LedgerMark | None) -> Finding:
     """Where the ledger is, whether it is there, and whether the lanes on the broker belong to it."""
     theirs = f"the lanes on the broker belong to {escaped(held.ledger)} ({escaped(held.ledger_id)})" if held else ""
@@ -158,6 +184,20 @@ async def _ledger(settings: Settings, held: LedgerMark | None) -> Finding:
 
 
 _USE_THE_FORMER = "set ledger.url to the one that they belong to; only if it is lost, `signalq topology adopt-ledger`"
+
+
+async def _switch(settings: Settings) -> Finding:
+    """What does not go out because a person said so."""
+    try:
+        switch = await read_switch(settings)
+    except SignalQError as error:
+        return Finding("switch", "wrong", str(error), "look at the ledger")
+    if not switch.states:
+        return Finding("switch", "ok", "every connector is open")
+    named = [f"{escaped(name) or 'all connectors'} {state}" for name, state in sorted(switch.states.items())]
+    more = f", and {len(named) - NAMED_MAX} more" if len(named) > NAMED_MAX else ""
+    found = ", ".join(named[:NAMED_MAX]) + more
+    return Finding("switch", "note", found, "`signalq lanes resume` lets them go on, when they should")
 
 
 async def _producers(settings: Settings) -> Finding:

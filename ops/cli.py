@@ -16,6 +16,7 @@ COMMANDS = {
     "dead": ("ops.commands.dead", "Look at the dead letters, replay or discard them."),
     "orders": ("ops.commands.orders", "Say what became of each intent."),
     "scheduled": ("ops.commands.scheduled", "List or cancel the delayed intents that wait."),
+    "lanes": ("ops.commands.lanes", "Look at the lanes; pause connectors, and let them go on."),
     "outcomes": ("ops.commands.outcomes", "Follow what becomes of intents, live."),
     "gateway": ("ops.commands.gateway", "Take orders by HTTP, as the platform's webhook does."),
     "sandbox": ("ops.commands.sandbox", "Run a stand-in for the platform's webhook."),

@@ -30,8 +30,8 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from consumer.settings import Settings
 from ops.errors import CommandFailed
 from ops.letters import DeadLetter, read_letter
+from signalq.amqp.asking import queue_depth
 from signalq.amqp.connection import CONNECTION_ERRORS, connect, open_channel
-from signalq.amqp.topology import queue_depth
 from signalq.errors import BrokerError, BrokerUnreachable
 from signalq.names import Names
 

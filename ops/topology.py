@@ -8,9 +8,9 @@ from aio_pika.abc import AbstractConnection
 
 from consumer.ledger.visit import read_mark
 from consumer.settings import Settings
+from consumer.topology import topology_of
 from signalq.amqp.connection import connect
 from signalq.amqp.ledger_mark import LedgerMark, replace_mark
-from signalq.amqp.topology import Topology
 from signalq.names import Names
 
 
@@ -25,7 +25,7 @@ class Applied:
 
 async def apply(settings: Settings) -> Applied:
     """Declare all of it. Raises TopologyError where something is there with other arguments, BrokerUnreachable."""
-    topology = Topology(Names(settings.broker.prefix))
+    topology = topology_of(settings)
     async with await _connected(settings) as connection:
         missing = await topology.missing(connection)
         await topology.declare(connection)
@@ -42,7 +42,7 @@ async def adopt_ledger(settings: Settings) -> LedgerMark:
     names = Names(settings.broker.prefix)
     async with await _connected(settings) as connection:
         if settings.broker.topology == "declare":
-            await Topology(names).declare(connection)
+            await topology_of(settings).declare(connection)
         await replace_mark(connection, names, mark)
     return mark
 
@@ -53,7 +53,7 @@ async def rows(settings: Settings) -> list[dict[str, object]]:
     A binding can't be asked for over AMQP: it counts as present while both its ends are, since it was declared with
     them. Raises BrokerUnreachable.
     """
-    topology = Topology(Names(settings.broker.prefix))
+    topology = topology_of(settings)
     async with await _connected(settings) as connection:
         missing = set(await topology.missing(connection))
         depths = await topology.depths(connection)

@@ -50,7 +50,7 @@ _LETTER_HEADERS: dict[str, tuple[str, str]] = {
     names.GENERATION: ("integer", "1, and one more with each replay."),
     names.CONNECTOR: ("string", "The connector; of a body that can't be read, the routing key."),
     names.STRATEGY: ("string", "The strategy."),
-    names.ORIGIN_USER: ("string", "The broker's user that published it, where the message says so."),
+    names.ORIGIN_USER: ("string", "The broker's user that published it, as far as the broker has checked it."),
 }
 
 

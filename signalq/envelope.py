@@ -104,6 +104,13 @@ def id_of_its_own(message_id: str, digest: bytes) -> str:
     return f"{message_id[:ID_CHARACTERS_KEPT]}~{digest.hex()[:16]}"
 
 
+def id_of_nobodys(message_id: str, user: str | None, digest: bytes) -> str:
+    """The identity of a message from somebody who may not claim `message_id`: another than any intent's, also than
+    one that has an id of its own; the same again for the same message.
+    """
+    return id_of_its_own(message_id, digest_of(b"\x00".join([b"unauthorized", (user or "").encode(), digest])))
+
+
 def publish_properties(
     *,
     message_id: str,

@@ -213,6 +213,11 @@ class OrderIntent(BaseModel):
         """The action, with one spelling for `cancelAll`."""
         return "cancelAll" if self.action in CANCEL_ALL_SPELLINGS else self.action
 
+    @property
+    def has_extra_fields(self) -> bool:
+        """Whether it carries fields beyond the table, which its connector lets through."""
+        return bool(self._extra)
+
     def is_exit(self, *, spot_sell_is_exit: bool = False) -> bool:
         """Whether it ends a position or an order; the rest are opens."""
         return self.action in EXIT_ACTIONS or (spot_sell_is_exit and self.action == "sell")

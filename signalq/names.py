@@ -20,6 +20,7 @@ GENERATION = "signalq-generation"
 CONNECTOR = "signalq-connector"
 ORIGIN_USER = "signalq-origin-user"
 PARK_RANK = "signalq-park-rank"
+HOPS = "signalq-hops"
 
 # Stands in place of a header table that could not be read.
 UNREADABLE_HEADERS = "signalq-unreadable-headers"
@@ -36,6 +37,7 @@ OWN_HEADERS = frozenset(
         CONNECTOR,
         ORIGIN_USER,
         PARK_RANK,
+        HOPS,
         UNREADABLE_HEADERS,
     }
 )
@@ -59,6 +61,15 @@ class Names:
     def orders(self) -> str:
         """Exchange where producers publish, and the queue of the shared lane."""
         return f"{self.prefix}.orders"
+
+    def lane(self, connector: str) -> str:
+        """Queue of a connector's own lane."""
+        return f"{self.orders}.{connector}"
+
+    def connector_of(self, queue: str) -> str | None:
+        """Whose own lane a queue would be, by its name; None for any other queue."""
+        own = f"{self.orders}."
+        return queue.removeprefix(own) if queue.startswith(own) else None
 
     @property
     def unrouted(self) -> str:

@@ -29,6 +29,7 @@ from tests.support.broker import (
     private_broker,
     running_broker,
 )
+from tests.support.lanes import noted_queues
 from tests.support.postgres import fresh_database, private_postgres
 from tests.support.proxy import Proxy
 from tests.support.webhook import Webhook
@@ -145,7 +146,10 @@ async def link(broker: Broker) -> AsyncIterator[Proxy]:
 
 @pytest.fixture
 def leftover_queues() -> list[str]:
-    """Append the names of queues that a test makes beside the topology's (own lanes): deleted with the prefix."""
+    """Append the names of queues that a test makes beside the topology's: deleted with the prefix.
+
+    Own lanes of the settings that a Consumer is given are known already.
+    """
     return []
 
 
@@ -156,7 +160,7 @@ async def prefix(broker: Broker, leftover_queues: list[str]) -> AsyncIterator[st
     yield name
     topology = Topology(Names(name))
     async with plain_channel(broker.url) as channel:
-        for queue in [queue.name for queue in topology.queues()] + leftover_queues:
+        for queue in [*(queue.name for queue in topology.queues()), *noted_queues(name), *leftover_queues]:
             await channel.queue_delete(queue, timeout=10)
         for exchange in topology.exchanges():
             await channel.exchange_delete(exchange.name, timeout=10)

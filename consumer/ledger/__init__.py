@@ -7,18 +7,16 @@ tests, and the durable one (SQLite or PostgreSQL).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from consumer.history import Attempt, History
 from consumer.ledger.schedule import Pending
+from consumer.limits import Rate
 from consumer.order import Order
+from consumer.switch import Change, State, Switch
 from signalq.outcome import Outcome
-
-# A claim whose transaction began longer ago than this is not POSTed: the process may have been frozen meanwhile (a
-# suspended machine, for an hour), its lease run out, and another consumer may have dealt with the intent; and what the
-# switch said then may not hold any more.
-CLAIM_MS_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +24,14 @@ class Epoch:
     """One consumer's time as the active one of a lane: `number` is the fencing token, raised by each new one.
 
     `alive_before_ms` is when the consumer before it was last known to live; None on a lane that never had one.
+    `opening` counts the times that this process has opened lanes: of two sessions that share an epoch the later one
+    has the higher.
     """
 
     lane: str
     number: int
     alive_before_ms: int | None
+    opening: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class Known:
 
     `began_ms`: when, on this machine's clock, the transaction began that says so; 0 where that does not matter.
     `canceled`: what its claim has canceled with the same stroke, if it is a `cancel` or `cancelAll`.
+    `over_rates`: the rates, only reported, that its claim was over.
     `maybe_untold`: endings of equal intents without a message_id, one of which its message may have stood for; if its
     consumer died between recording and telling, nobody else would tell of it.
     """
@@ -47,7 +49,17 @@ class Known:
     history: History
     canceled: tuple[Pending, ...] = ()
     maybe_untold: tuple[Outcome, ...] = ()
-    began_ms: int = 0
+    began_ms: int = field(default=0, compare=False)
+    over_rates: tuple[Rate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """Who lived when one of them, `me`, looked: their owners, at `seen_s` of this machine's monotonic clock."""
+
+    me: str
+    owners: frozenset[str]
+    seen_s: float
 
 
 class Conflict(Exception):
@@ -56,6 +68,26 @@ class Conflict(Exception):
 
 class Fenced(Conflict):
     """Another consumer has become the active one of this lane: what this one holds is no longer its business."""
+
+
+class RateExceeded(Conflict):
+    """A claim found no place left in one of its rates: nothing was saved."""
+
+    def __init__(self, rate: Rate) -> None:
+        super().__init__(rate.exceeded.detail)
+        self.rate = rate
+
+
+class SwitchedOff(Conflict):
+    """The switch lets no POST of this order begin: its claim is not saved. `state` is what holds for its connector."""
+
+    def __init__(self, state: State) -> None:
+        super().__init__(state)
+        self.state = state
+
+
+# Called with how the switch stands, and with its latest changes since the last call.
+SwitchWatcher = Callable[[Switch, Sequence[Change]], None]
 
 
 class Ledger(Protocol):
@@ -74,6 +106,16 @@ class Ledger(Protocol):
         """None while saves succeed; else why they wait."""
         ...
 
+    @property
+    def silent_s(self) -> float:
+        """Seconds since it last took something in; it is asked several times a second."""
+        ...
+
+    @property
+    def live(self) -> Live | None:
+        """Who shares it and lives, as last seen; None where nobody can."""
+        ...
+
     async def join_lane(self, lane: str) -> int | None:
         """About to consume a lane, active or standing by: until leave_lane it counts as looked after.
 
@@ -85,8 +127,19 @@ class Ledger(Protocol):
         """Not consuming it any more."""
         ...
 
-    async def open_lane(self, lane: str) -> Epoch:
-        """Become the active consumer of a lane: from now on nobody before can claim on it."""
+    async def open_lane(self, lane: str, *, alone: bool = True) -> Epoch:
+        """Become the active consumer of a lane: from now on nobody before can claim on it.
+
+        Not `alone`: one of several, on a lane without order; then the epoch of the others is shared.
+        """
+        ...
+
+    async def known_lanes(self) -> list[str]:
+        """The lanes that were ever looked after, and not forgotten since."""
+        ...
+
+    async def forget_lane(self, lane: str) -> None:
+        """The lane's queue is gone: forget the lane, once that can't be mistaken any more."""
         ...
 
     async def recall(self, order: Order, epoch: Epoch) -> Known:
@@ -97,14 +150,43 @@ class Ledger(Protocol):
         ...
 
     async def save(
-        self, order: Order, history: History, epoch: Epoch | None = None, *, attempt: Attempt | None = None
+        self,
+        order: Order,
+        history: History,
+        epoch: Epoch | None = None,
+        *,
+        attempt: Attempt | None = None,
+        rates: Sequence[Rate] = (),
     ) -> Known:
         """Return once this is durably what is known, with its new version.
 
         With an epoch (a claim) also only if that is still the lane's. The claim of a `cancel` or `cancelAll` cancels
         what is pending. `attempt` is the one whose end is saved with it, for the intent's timeline. It waits while the
-        ledger can't be written. Raises Conflict or Fenced.
+        ledger can't be written. A claim takes a place in each of `rates`, in the same transaction: over all consumers
+        no more than there are. Raises Conflict, Fenced, or for a claim SwitchedOff or RateExceeded.
         """
+        ...
+
+    async def confirm(self, order: Order, claim: History, epoch: Epoch) -> int:
+        """Look again whether a claim that was saved still lets its POST begin: nobody has taken the lane or gone on
+        with the intent, and the switch lets it pass.
+
+        Returns when, on this machine's clock, the transaction began that says so. Raises as `save` of a claim does.
+        """
+        ...
+
+    def switched(self, connector: str) -> State:
+        """What the switch said for this connector when it was last read, about a sign of life ago; a claim reads it
+        anew.
+        """
+        ...
+
+    def watch_switch(self, watcher: SwitchWatcher) -> None:
+        """Have it told of the switch with the next sign of life, and with each one that finds it changed."""
+        ...
+
+    def count_unacked(self, unacked: Callable[[], Mapping[str, int]]) -> None:
+        """Have it told with each sign of life how many messages this consumer holds, by queue."""
         ...
 
     def release(self, order: Order) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Self
 
 from consumer.history import Attempt, History
-from consumer.ledger import Conflict, Epoch, Fenced, Known
+from consumer.ledger import Conflict, Epoch, Fenced, Known, Live, RateExceeded, SwitchWatcher
+from consumer.ledger.database import machine_ms
 from consumer.ledger.schedule import PENDING_STATUSES, Pending
-from consumer.order import Order
+from consumer.limits import MINUTE_MS, Rate
+from consumer.order import Found, Order
+from consumer.switch import State
 
 Key = tuple[str, str]
+Met = tuple[str, str | None, bytes]
 
 ENDED_MAX = 100_000
 
@@ -24,14 +28,18 @@ class MemoryLedger:
     ledger_id = ""
     why_not_writable: str | None = None
     scheduled = 0
+    silent_s = 0.0
+    live: Live | None = None
 
     def __init__(self, ended_max: int = ENDED_MAX) -> None:
         self._ended_max = ended_max
         self._open: dict[Key, tuple[History, Order]] = {}
         self._ended: OrderedDict[Key, tuple[History, Order]] = OrderedDict()
         # Digests of bodies that were met, for the intents that have no message_id to be known by.
-        self._met: OrderedDict[tuple[str, bytes], int | None] = OrderedDict()
+        self._met: OrderedDict[Met, int | None] = OrderedDict()
         self._epochs: dict[str, int] = {}
+        self._posted: dict[str, deque[int]] = {}
+        self._openings = 0
 
     async def __aenter__(self) -> Self:
         return self
@@ -41,32 +49,51 @@ class MemoryLedger:
 
     async def join_lane(self, lane: str) -> int | None:
         """See Ledger; it can't know."""
-        del lane
+        self._epochs.setdefault(lane, 0)
         return None
 
     def leave_lane(self, lane: str) -> None:
         """See Ledger."""
 
-    async def open_lane(self, lane: str) -> Epoch:
+    async def open_lane(self, lane: str, *, alone: bool = True) -> Epoch:
         """See Ledger."""
-        self._epochs[lane] = self._epochs.get(lane, 0) + 1
-        return Epoch(lane, self._epochs[lane], None)
+        number = self._epochs.get(lane, 0)
+        self._epochs[lane] = number + 1 if alone or not number else number
+        self._openings += 1
+        return Epoch(lane, self._epochs[lane], None, self._openings)
+
+    async def known_lanes(self) -> list[str]:
+        """See Ledger."""
+        return sorted(self._epochs)
+
+    async def forget_lane(self, lane: str) -> None:
+        """See Ledger."""
+        self._epochs.pop(lane, None)
 
     async def recall(self, order: Order, epoch: Epoch) -> Known:
         """See Ledger."""
-        key = (order.strategy, order.intent_id)
-        known = self._open.get(key) or self._ended.get(key)
+        order = order.identified(self._look)
+        known = self._find((order.strategy, order.intent_id))
         if known is not None:
             history, first = known
             created = first.creation
             if order.creation.pinned or created != order.creation:
                 created = replace(created, pinned=True)
             return Known(order.known_as(order.intent_id, created, history.replayed_ms), history)
-        met = (order.strategy, order.digest)
-        if order.message_id is None and order.redelivered and met in self._met:
-            history = History(order.intent_id, order.digest, first_post_ms=self._met[met], maybe_second_delivery=True)
-            return Known(order, history)
+        if order.message_id is None and order.redelivered:
+            for name in (order.strategy, order.by_label[0] if order.by_label is not None else order.strategy):
+                if (met := (name, order.origin_user, order.digest)) in self._met:
+                    first_ms = self._met[met]
+                    history = History(order.intent_id, order.digest, first_post_ms=first_ms, maybe_second_delivery=True)
+                    return Known(order, history)
         return await self._first_receipt(order, epoch)
+
+    def _find(self, key: Key) -> tuple[History, Order] | None:
+        return self._open.get(key) or self._ended.get(key)
+
+    def _look(self, strategy: str, intent_id: str) -> Found | None:
+        known = self._find((strategy, intent_id))
+        return Found(known[0].digest, known[1].origin_user) if known is not None else None
 
     async def _first_receipt(self, order: Order, epoch: Epoch) -> Known:
         history = History(order.intent_id, order.digest)
@@ -76,24 +103,43 @@ class MemoryLedger:
         return replace(known, order=replace(order, recorded=True))
 
     async def save(
-        self, order: Order, history: History, epoch: Epoch | None = None, *, attempt: Attempt | None = None
+        self,
+        order: Order,
+        history: History,
+        epoch: Epoch | None = None,
+        *,
+        attempt: Attempt | None = None,
+        rates: Sequence[Rate] = (),
     ) -> Known:
         """See Ledger; it keeps no timelines."""
         del attempt
         if epoch is not None and self._epochs.get(epoch.lane) != epoch.number:
             raise Fenced
         key = (order.strategy, order.intent_id)
-        known = self._open.get(key) or self._ended.get(key)
+        known = self._find(key)
         if (known[0].version if known else 0) != history.version:
             raise Conflict
+        now_ms = machine_ms()
+        over = [] if not rates else [rate for rate in rates if self._posted_opens(rate, now_ms) >= rate.opens_max]
+        if (enforced := next((rate for rate in over if rate.enforced), None)) is not None:
+            raise RateExceeded(enforced)
+        for rate in rates:
+            self._posted[rate.key].append(now_ms)
         saved = replace(history, version=history.version + 1)
         if order.message_id is None:
-            met = (order.strategy, order.digest)
+            met = (order.strategy, order.origin_user, order.digest)
             self._met[met] = self._met.get(met) or history.first_post_ms
             self._shrink(self._met)
         self._put(key, saved, order)
         cancels = saved.status == "sending" and order.intent.kind in {"cancel", "cancelAll"}
-        return Known(order, saved, tuple(self._cancel_by(order)) if cancels else ())
+        canceled = tuple(self._cancel_by(order)) if cancels else ()
+        return Known(order, saved, canceled, over_rates=tuple(over))
+
+    def _posted_opens(self, rate: Rate, now_ms: int) -> int:
+        posted = self._posted.setdefault(rate.key, deque())
+        while posted and posted[0] <= now_ms - MINUTE_MS:
+            posted.popleft()
+        return len(posted)
 
     def _put(self, key: Key, history: History, order: Order) -> None:
         if history.ended:
@@ -125,11 +171,29 @@ class MemoryLedger:
                     order.received_ms,
                 )
 
+    async def confirm(self, order: Order, claim: History, epoch: Epoch) -> int:
+        """See Ledger; it can't tell when."""
+        if self._epochs.get(epoch.lane) != epoch.number:
+            raise Fenced
+        known = self._open.get((order.strategy, order.intent_id))
+        if known is None or known[0].version != claim.version:
+            raise Conflict
+        return 0
+
+    def switched(self, connector: str) -> State:
+        """See Ledger; it has no switch."""
+        del connector
+        return "open"
+
+    def watch_switch(self, watcher: SwitchWatcher) -> None:
+        """See Ledger; there is nothing to watch."""
+
+    def count_unacked(self, unacked: Callable[[], Mapping[str, int]]) -> None:
+        """See Ledger; nobody else could read it."""
+
     def release(self, order: Order) -> None:
         """See Ledger."""
 
-    def _shrink(
-        self, entries: OrderedDict[Key, tuple[History, Order]] | OrderedDict[tuple[str, bytes], int | None]
-    ) -> None:
+    def _shrink(self, entries: OrderedDict[Key, tuple[History, Order]] | OrderedDict[Met, int | None]) -> None:
         while len(entries) > self._ended_max:
             entries.popitem(last=False)

@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from consumer.ledger.schema import replicas
+from consumer.ledger.leases import LIVE_MS
+from consumer.ledger.schema import lanes, replicas
 
 # Who gave no sign of life for so long is forgotten: it ended without saying so.
 FORGET_MS = 3_600_000
@@ -34,6 +35,11 @@ class Replica:
     switch_seen: int
     unacked: Mapping[str, int]
 
+    @property
+    def lives(self) -> bool:
+        """Whether it gave a sign of life lately."""
+        return self.silent_ms < LIVE_MS
+
 
 def note_alive(
     connection: Connection, now_ms: int, owner: str, name: str, switch_seen: int, unacked: Mapping[str, int]
@@ -47,6 +53,11 @@ def note_alive(
     first = {"owner": owner, "name": name[:NAME_CHARACTERS_MAX], "started_ms": now_ms}
     insert: Any = _INSERT[connection.dialect.name](replicas).values(first | changing)
     connection.execute(insert.on_conflict_do_update(index_elements=["owner"], set_=changing))
+
+
+def living(connection: Connection, now_ms: int, silent_ms_max: int) -> frozenset[str]:
+    """The owners of those that gave a sign of life within `silent_ms_max`."""
+    return frozenset(connection.scalars(select(replicas.c.owner).where(replicas.c.alive_ms >= now_ms - silent_ms_max)))
 
 
 def leave(connection: Connection, owner: str) -> None:
@@ -66,3 +77,9 @@ def known(connection: Connection, now_ms: int) -> list[Replica]:
         Replica(row.owner, row.name, row.started_ms, now_ms - row.alive_ms, row.switch_seen, json.loads(row.unacked))
         for row in rows
     ]
+
+
+def owners(connection: Connection) -> dict[str, str]:
+    """By lane: who has become its active consumer last, whether that one lives or not."""
+    rows = connection.execute(select(lanes.c.lane, lanes.c.owner).where(lanes.c.epoch > 0))
+    return {row.lane: row.owner for row in rows}

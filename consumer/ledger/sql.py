@@ -14,7 +14,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import count, islice
@@ -27,19 +27,35 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from consumer.delays import backoff_s
 from consumer.history import Attempt, History
-from consumer.ledger import CLAIM_MS_MAX, Conflict, Epoch, Fenced, Known, replicas, schedule, statements, steps
+from consumer.ledger import (
+    Conflict,
+    Epoch,
+    Fenced,
+    Known,
+    Live,
+    RateExceeded,
+    SwitchedOff,
+    SwitchWatcher,
+    replicas,
+    schedule,
+    statements,
+    steps,
+    switches,
+)
+from consumer.ledger import rates as rate_table
 from consumer.ledger.database import clock_ms, database_at, is_hopeless, machine_ms
+from consumer.ledger.leases import ALIVE_PERIOD_S, LEASE_MS
 from consumer.ledger.migrate import migrate
 from consumer.ledger.schedule import Pending
+from consumer.limits import Rate
 from consumer.order import Order
+from consumer.switch import Change, State, Switch, stops
 
-# A claim is somebody else's business for so long after the last sign of life of who made it.
-LEASE_MS = CLAIM_MS_MAX + 500
-# Renewed so often: three signs of life may be late before a lease ends.
-ALIVE_PERIOD_S = 0.4
 # Lanes that are noted as looked after with each sign of life; more take turns.
 ALIVE_LANES_MAX = 100
 COUNT_EVERY_BEATS = 12
+# So many changes of the switch are told one by one where several were made since the last sign of life.
+SWITCH_CHANGES_MAX = 20
 PRUNE_PERIOD_S = 60.0
 PRUNE_ROWS_MAX = 500
 BATCH_MAX = 500
@@ -57,12 +73,16 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Transaction:
-    """What the works of one transaction share: the connection, the ledger's clock, and the epochs looked up."""
+    """What the works of one transaction share: the connection, the ledger's clock, and the epochs and the switch as
+    it has looked them up. `switch_before` is how the switch stood when an earlier one looked.
+    """
 
     connection: Connection
     now_ms: int
     # On this machine's clock, before anything was read.
     began_ms: int
+    switch_before: Switch = field(default_factory=Switch)
+    switch_read: Switch | None = None
     epochs: dict[str, int | None] = field(default_factory=dict)
     steps: list[steps.Step] = field(default_factory=list)
 
@@ -72,10 +92,28 @@ class Transaction:
             self.epochs[epoch.lane] = statements.current_epoch(self.connection, epoch.lane)
         return self.epochs[epoch.lane] == epoch.number
 
+    def switch(self) -> Switch:
+        """How the switch stands: looked up once a transaction, and never before it began."""
+        if self.switch_read is None:
+            self.switch_read = switches.read(self.connection, self.switch_before)
+        return self.switch_read
+
+    def switched_off(self, order: Order) -> SwitchedOff | None:
+        """The answer to the claim of an order that the switch does not let pass."""
+        state = self.switch().state_of(order.connector)
+        return SwitchedOff(state) if stops(state, is_exit=order.is_exit) else None
+
     def note(self, order: Order, history: History, attempt: Attempt | None) -> None:
         """Have the step that a save makes written with it: all those of one transaction together, at its end."""
         if (step := steps.step_of(order, history, attempt)) is not None:
             self.steps.append(step)
+
+    def cancel_by(self, order: Order) -> tuple[Pending, ...]:
+        """What the claim of a `cancel` or `cancelAll` cancels; nothing, for any other."""
+        if order.intent.kind not in {"cancel", "cancelAll"}:
+            return ()
+        self.write_steps()  # in the order in which it happened
+        return tuple(schedule.cancel_by(self.connection, self.now_ms, order))
 
     def write_steps(self) -> None:
         """Write what was noted so far."""
@@ -85,6 +123,17 @@ class Transaction:
 
 
 Work = Callable[[Transaction], Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counted:
+    """A work that takes places in rates: its transaction begins with their lock."""
+
+    work: Work
+
+    def __call__(self, now: Transaction) -> Any:
+        return self.work(now)
+
 
 log = structlog.get_logger()
 
@@ -96,13 +145,20 @@ class SqlLedger:
         self.ledger_id = ""
         self.scheduled = 0
         self.why_not_writable: str | None = None
+        self.live: Live | None = None
+        self._answered_s = time.monotonic()
         self._retention_ms = round(retention_days * 86_400_000)
         self._observe_commit_s = observe_commit_s
         self._owner = uuid.uuid4().hex
         self._holds = Holds()
         self._replica = f"{socket.gethostname()}:{os.getpid()}"
         self._unacked: Callable[[], Mapping[str, int]] = dict
+        # As the last transaction that looked found it; as the one before the last sign of life was told.
+        self._switch = Switch()
+        self._switch_told: Switch | None = None
+        self._switch_watcher: SwitchWatcher = lambda _switch, _changes: None
         self._lanes: dict[str, None] = {}
+        self._openings = 0
         # The intents that messages in our hands may have claimed, by the messages' receipts.
         self._claims: dict[str, Order] = {}
         self._waiting: list[tuple[Work, asyncio.Future[Any]]] = []
@@ -132,6 +188,11 @@ class SqlLedger:
             answer.cancel()
         await self._database.close()
 
+    @property
+    def silent_s(self) -> float:
+        """See Ledger."""
+        return time.monotonic() - self._answered_s
+
     async def _leave(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_S):
@@ -147,15 +208,26 @@ class SqlLedger:
         """See Ledger."""
         self._lanes.pop(lane, None)
 
-    async def open_lane(self, lane: str) -> Epoch:
+    async def open_lane(self, lane: str, *, alone: bool = True) -> Epoch:
         """See Ledger."""
         self._lanes[lane] = None
 
         def work(now: Transaction) -> Epoch:
             now.epochs.pop(lane, None)
-            return statements.raise_epoch(now.connection, now.now_ms, lane, self._owner)
+            return statements.take_lane(now.connection, now.now_ms, lane, self._owner, alone=alone)
 
-        return await self._ask(work)
+        self._openings += 1
+        opening = self._openings
+        return replace(await self._ask(work), opening=opening)
+
+    async def known_lanes(self) -> list[str]:
+        """See Ledger."""
+        return await self._ask(lambda now: statements.known_lanes(now.connection))
+
+    async def forget_lane(self, lane: str) -> None:
+        """See Ledger."""
+        self.leave_lane(lane)
+        await self._ask(lambda now: statements.forget_lane(now.connection, now.now_ms, lane))
 
     async def recall(self, order: Order, epoch: Epoch) -> Known:
         """See Ledger."""
@@ -183,38 +255,73 @@ class SqlLedger:
             self._enqueue(lambda now: statements.end_lease(now.connection, claimed, self._owner))
 
     async def save(
-        self, order: Order, history: History, epoch: Epoch | None = None, *, attempt: Attempt | None = None
+        self,
+        order: Order,
+        history: History,
+        epoch: Epoch | None = None,
+        *,
+        attempt: Attempt | None = None,
+        rates: Sequence[Rate] = (),
     ) -> Known:
         """See Ledger."""
 
         saved_ms = began_ms = 0
+        over: list[Rate] = []
 
-        def work(now: Transaction) -> tuple[Pending, ...] | type[Conflict]:
-            nonlocal saved_ms, began_ms
+        def work(now: Transaction) -> tuple[Pending, ...] | Conflict:
+            nonlocal saved_ms, began_ms, over
             saved_ms, began_ms = now.now_ms, now.began_ms
             if epoch is not None and not now.is_current(epoch):
-                return Fenced
+                return Fenced()
+            if is_claim and (refused := now.switched_off(order)) is not None:
+                return refused
+            over = rate_table.over(now.connection, now.now_ms, rates)
+            if full := [rate for rate in over if rate.enforced]:
+                return RateExceeded(full[0])
             if not statements.save(now.connection, now.now_ms, order, history, self._owner, LEASE_MS):
-                return Conflict
+                return Conflict()
+            rate_table.take(now.connection, now.now_ms, rates)
             now.note(order, history, attempt)
-            if not cancels:
-                return ()
-            now.write_steps()  # in the order in which it happened
-            return tuple(schedule.cancel_by(now.connection, now.now_ms, order))
+            return now.cancel_by(order) if is_claim else ()
 
-        cancels = history.status == "sending" and order.intent.kind in {"cancel", "cancelAll"}
+        is_claim = history.status == "sending"
 
         if epoch is not None:
             self._holds.hold(order, epoch)
-        if history.status == "sending":
+        if is_claim:
             self._claims[order.receipt] = order
-        answer = await self._ask(work, in_hurry=history.status != "scheduled")
+        answer = await self._ask(Counted(work) if rates else work, in_hurry=history.status != "scheduled")
         if not isinstance(answer, tuple):
             raise answer
-        if history.status != "sending":
+        if not is_claim:
             self._claims.pop(order.receipt, None)
         saved = replace(history, version=history.version + 1, updated_ms=saved_ms)
-        return Known(order, saved, answer, began_ms=began_ms)
+        return Known(order, saved, answer, began_ms=began_ms, over_rates=tuple(over))
+
+    async def confirm(self, order: Order, claim: History, epoch: Epoch) -> int:
+        """See Ledger."""
+
+        def work(now: Transaction) -> int | Conflict:
+            if not now.is_current(epoch):
+                return Fenced()
+            row = statements.row_of(now.connection, order.strategy, order.intent_id)
+            if row is None or row.version != claim.version or row.owner != self._owner:
+                return Conflict()
+            return now.switched_off(order) or now.began_ms
+
+        answer = await self._ask(work)
+        if isinstance(answer, Conflict):
+            raise answer
+        return answer
+
+    def switched(self, connector: str) -> State:
+        """See Ledger."""
+        return self._switch.state_of(connector)
+
+    def watch_switch(self, watcher: SwitchWatcher) -> None:
+        """See Ledger."""
+        self._switch_watcher = watcher
+        self._switch_told = None
 
     async def _ask(self, work: Callable[[Transaction], T], *, in_hurry: bool = True) -> T:
         return await self._enqueue(work, in_hurry=in_hurry)
@@ -265,9 +372,12 @@ class SqlLedger:
 
         def run_all(connection: Connection) -> list[Any]:
             began_ms = machine_ms()
-            now = Transaction(connection, clock_ms(connection), began_ms)
+            if any(isinstance(work, Counted) for work in works):
+                rate_table.lock(connection)
+            now = Transaction(connection, clock_ms(connection), began_ms, self._switch)
             answers = [work(now) for work in works]
             now.write_steps()
+            self._switch = now.switch_read or self._switch
             return answers
 
         failures = 0
@@ -285,7 +395,8 @@ class SqlLedger:
             if self.why_not_writable is not None:
                 log.info("ledger.recovered", failures=failures)
                 self.why_not_writable = None
-            self._observe_commit_s(time.monotonic() - began_s)
+            self._answered_s = time.monotonic()
+            self._observe_commit_s(self._answered_s - began_s)
             return answers
 
     def _note_failure(self, error: Exception) -> None:
@@ -299,14 +410,29 @@ class SqlLedger:
 
     async def _keep_alive(self) -> None:
         for beat in count():
-            await self._ask(self._note_alive)
+            seen_s = time.monotonic()
+            owners, switch, changes = await self._ask(self._note_alive)
+            self.live = Live(self._owner, owners, seen_s)
+            self._tell_of_switch(switch, changes)
             if beat % COUNT_EVERY_BEATS == 0:
                 self.scheduled = await self._ask(lambda now: schedule.count(now.connection))
             await asyncio.sleep(ALIVE_PERIOD_S)
 
-    def _note_alive(self, now: Transaction) -> None:
+    def _note_alive(self, now: Transaction) -> tuple[frozenset[str], Switch, Sequence[Change]]:
+        """It says by which version of the switch we act: the one that this very transaction has read."""
         statements.keep_alive(now.connection, now.now_ms, self._some_lanes(), self._owner, LEASE_MS)
-        replicas.note_alive(now.connection, now.now_ms, self._owner, self._replica, 0, self._unacked())
+        switch, told = now.switch(), self._switch_told
+        replicas.note_alive(now.connection, now.now_ms, self._owner, self._replica, switch.version, self._unacked())
+        owners = replicas.living(now.connection, now.now_ms, LEASE_MS)
+        if told is None or told.version == switch.version:
+            return owners, switch, ()
+        return owners, switch, switches.changes_since(now.connection, told.version, SWITCH_CHANGES_MAX)
+
+    def _tell_of_switch(self, switch: Switch, changes: Sequence[Change]) -> None:
+        """To whoever watches, once the sign of life is committed, and where there is something to tell."""
+        if self._switch_told is None or self._switch_told.version != switch.version:
+            self._switch_watcher(switch, changes)
+        self._switch_told = switch
 
     def _some_lanes(self) -> list[str]:
         """Up to ALIVE_LANES_MAX of the lanes that are looked after, in turn."""
@@ -324,6 +450,7 @@ class SqlLedger:
 
     def _prune_some(self, now: Transaction) -> int:
         replicas.forget_silent(now.connection, now.now_ms)
+        rate_table.forget(now.connection, now.now_ms)
         return statements.prune(now.connection, now.now_ms, self._retention_ms, PRUNE_ROWS_MAX)
 
 
@@ -331,8 +458,8 @@ class Holds:
     """Intents without a message_id, and which message in this consumer stands for each: two equal redelivered
     messages must not be taken for the same intent.
 
-    What came on a session that is lost comes again on the next one, with a newer epoch, while we may still be busy
-    with it: then the two are the same message.
+    What came on a session that is lost comes again on the next one of its lane, while we may still be busy with it:
+    then the two are the same message.
     """
 
     def __init__(self) -> None:
@@ -351,7 +478,7 @@ class Holds:
 
         def is_held(intent_id: str) -> bool:
             receipt, since = self._holder_of.get(intent_id, (order.receipt, epoch))
-            comes_again = since.lane == epoch.lane and since.number < epoch.number
+            comes_again = since.lane == epoch.lane and since.opening < epoch.opening
             return receipt != order.receipt and not comes_again
 
         return is_held

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from consumer.history import ENDINGS, History
 from consumer.ledger import Epoch, Known
 from consumer.ledger.schema import intents, lanes, steps
-from consumer.order import Order
+from consumer.order import Found, Order
 from consumer.outcomes import of_row
 from signalq.envelope import Creation
 from signalq.outcome import Outcome
@@ -26,6 +26,8 @@ from signalq.outcome import Outcome
 LAST_ACKS_MS = 60_000
 # A lane that was noted as looked after within so long need not be noted again.
 ALIVE_NOTED_MS = 200
+# A lane whose queue is gone is forgotten when nobody has looked after it for so long.
+FORGET_LANE_MS = 7 * 86_400_000
 # Of endings that may not have been told, the latest so many are told again: an event is late by ms.
 MAYBE_UNTOLD_MAX = 100
 # Statuses in which the message can't have been acknowledged: it will surely be delivered again.
@@ -41,7 +43,7 @@ _by_digest = (
     .where(
         intents.c.digest == bindparam("digest"),
         ~intents.c.has_message_id,
-        intents.c.strategy == bindparam("strategy"),
+        intents.c.strategy.in_(bindparam("strategies", expanding=True)),
     )
     .order_by(intents.c.number)
 )
@@ -85,8 +87,16 @@ def recall(
 
     `is_held` says whether another message in this consumer stands for an intent.
     """
-    keys = {"strategy": _storable(order.strategy), "intent_id": _storable(order.intent_id)}
-    row = connection.execute(_by_identity, keys).first()
+    rows: dict[tuple[str, str], Row[Any] | None] = {}
+
+    def look(strategy: str, intent_id: str) -> Found | None:
+        row = rows[strategy, intent_id] = row_of(connection, strategy, intent_id)
+        return Found(bytes(row.digest), row.origin_user) if row is not None else None
+
+    order = order.identified(look)
+    if (order.strategy, order.intent_id) not in rows:
+        look(order.strategy, order.intent_id)
+    row = rows[order.strategy, order.intent_id]
     if row is not None:
         return _known(order, order.intent_id, row, owner, now_ms)
     if order.message_id is None and order.redelivered:
@@ -115,8 +125,10 @@ def _recall_by_bytes(
     adopted: Row[Any] | None = None
     again: list[Row[Any]] = []
     since_ms = (epoch.alive_before_ms or 0) - LAST_ACKS_MS
-    for row in connection.execute(_by_digest, {"strategy": _storable(order.strategy), "digest": order.digest}):
-        if is_held(row.intent_id):
+    named = {order.strategy, order.by_label[0] if order.by_label is not None else order.strategy}
+    keys = {"strategies": sorted(map(_storable, named)), "digest": order.digest}
+    for row in connection.execute(_by_digest, keys):
+        if is_held(row.intent_id) or row.origin_user != _storable(order.origin_user):
             continue
         # A replayed one has a message that carries its id now: it is not among those that are told by their bytes.
         if row.status in SURELY_UNACKED and row.replayed_ms is None:
@@ -125,7 +137,7 @@ def _recall_by_bytes(
             again.append(row)
     maybe_untold = _maybe_untold(again)
     if adopted is not None:
-        known = _known(order, adopted.intent_id, adopted, owner, now_ms)
+        known = _known(replace(order, strategy=adopted.strategy), adopted.intent_id, adopted, owner, now_ms)
         return replace(known, maybe_untold=maybe_untold)
     if not again:
         return _first_receipt(connection, now_ms, order, owner)
@@ -235,12 +247,12 @@ _FIRST_SAVE = {
 }
 
 
-def raise_epoch(connection: Connection, now_ms: int, lane: str, owner: str) -> Epoch:
-    """Make `owner` the lane's consumer, and everyone before it a stranger."""
+def take_lane(connection: Connection, now_ms: int, lane: str, owner: str, *, alone: bool) -> Epoch:
+    """Make `owner` the lane's consumer: `alone`, everyone before it becomes a stranger, else it joins them."""
     first = {"lane": lane, "epoch": 0, "owner": owner, "alive_ms": now_ms}
     connection.execute(_FIRST_OF_LANE[connection.dialect.name], first)
     before = connection.execute(select(lanes).where(lanes.c.lane == lane).with_for_update()).one()
-    number = before.epoch + 1
+    number = before.epoch + 1 if alone or not before.epoch else before.epoch
     connection.execute(update(lanes).where(lanes.c.lane == lane).values(epoch=number, owner=owner, alive_ms=now_ms))
     return Epoch(lane, number, before.alive_ms if before.epoch else None)
 
@@ -257,7 +269,11 @@ def current_epoch(connection: Connection, lane: str) -> int | None:
     return number
 
 
-_epoch_of_lane = select(lanes.c.epoch).where(lanes.c.lane == bindparam("lane")).with_for_update(read=True)
+# The weakest lock that take_lane's waits for, and the strongest that does not wait for who notes that he lives: two
+# consumers that claim on lanes of their own and note each other's would wait in a circle, until PostgreSQL ends one.
+_epoch_of_lane = (
+    select(lanes.c.epoch).where(lanes.c.lane == bindparam("lane")).with_for_update(read=True, key_share=True)
+)
 
 
 def join_lane(connection: Connection, now_ms: int, lane: str, owner: str) -> int | None:
@@ -266,18 +282,32 @@ def join_lane(connection: Connection, now_ms: int, lane: str, owner: str) -> int
     if connection.execute(_FIRST_OF_LANE[connection.dialect.name], first).rowcount == 1:
         return None
     before_ms: int = connection.execute(
-        select(lanes.c.alive_ms).where(lanes.c.lane == lane).with_for_update()
+        select(lanes.c.alive_ms).where(lanes.c.lane == lane).with_for_update(key_share=True)
     ).scalar_one()
     connection.execute(update(lanes).where(lanes.c.lane == lane).values(alive_ms=now_ms))
     return before_ms
 
 
+def known_lanes(connection: Connection) -> list[str]:
+    """Every lane that has a row."""
+    return list(connection.execute(select(lanes.c.lane).order_by(lanes.c.lane)).scalars())
+
+
+def forget_lane(connection: Connection, now_ms: int, lane: str) -> None:
+    """Its queue is gone. Only once nobody has looked after it for FORGET_LANE_MS: its epochs begin anew then, and
+    somebody who was frozen meanwhile might take one of them for its own.
+    """
+    connection.execute(delete(lanes).where(lanes.c.lane == lane, lanes.c.alive_ms < now_ms - FORGET_LANE_MS))
+
+
 def keep_alive(connection: Connection, now_ms: int, joined: list[str], owner: str, lease_ms: int) -> None:
     """Note that this consumer lives, on the lanes that it looks after and on what it is POSTing."""
     if joined:
-        # Whoever looks after the same lanes has noted it as well: two need not wait for each other's rows.
+        # Whoever looks after the same lanes notes it as well: two need not wait for each other's rows, and do not.
         stale = lanes.c.alive_ms < now_ms - ALIVE_NOTED_MS
-        connection.execute(update(lanes).where(lanes.c.lane.in_(joined), stale).values(alive_ms=now_ms))
+        free = select(lanes.c.lane).where(lanes.c.lane.in_(joined), stale)
+        free = free.with_for_update(key_share=True, skip_locked=True)
+        connection.execute(update(lanes).where(lanes.c.lane.in_(free)).values(alive_ms=now_ms))
     connection.execute(
         update(intents)
         .where(intents.c.owner == owner, intents.c.status == "sending")

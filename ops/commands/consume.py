@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import click
 
 from ops.invocation import Invocation, SignalqCommand, pass_invocation
@@ -13,8 +15,10 @@ def command(invocation: Invocation) -> int:
     """Run the consumer: take order intents from RabbitMQ and POST each to the webhook.
 
     SIGTERM or Ctrl-C drains: no new POST is begun, those on the wire finish and are settled,
-    everything else stays in its queue, in order. Logs go to standard error.
+    everything else stays in its queue, in order. SIGHUP, or a changed settings file, applies changed
+    connectors, strategies, limits and tokens. Logs go to standard error.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be followed: it must not end what is starting
     from consumer.__main__ import run  # noqa: PLC0415
 
-    return run(invocation.settings())
+    return run(invocation.settings(), config=invocation.config)

@@ -1,9 +1,9 @@
 """What must be there on the broker, and the only place with queue arguments.
 
-    producers -> [orders] --routing key = connectorName--> own lanes (where bound)
+    producers -> [orders] --routing key = connectorName--> (orders.connectorName)    own lanes
                     | alternate
                 [unrouted] -> (orders)                      the shared lane
-    park  -> [delay.k] -> (delay.k, 2^k s) -dead-letter-> (due) -> [orders], or parked again
+    park  -> [delay.k] -> (delay.k, 2^k s) -dead-letter-> (due) -> a lane, or parked again
 
 [exchange], (queue). The ladder is RabbitMQ's only durable delay without a plugin whose queues never block at the head:
 every queue has one fixed TTL. A message is held at the highest set bit of its delay, comes back, and enters again with
@@ -14,22 +14,26 @@ lower levels yet to go through.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiormq
 from aio_pika.abc import AbstractConnection
+from aiormq.abc import AbstractChannel
 
-from signalq.amqp.connection import CONNECTION_ERRORS, open_channel, somebody_cancelled
+from signalq.amqp.asking import ANSWER_TIMEOUT_S, Asker, QueueDepth
+from signalq.amqp.connection import CONNECTION_ERRORS, open_channel
 from signalq.errors import BrokerUnreachable, TopologyError
 from signalq.names import LADDER_LEVELS, Names
 
 # As good as none. RabbitMQ 4 would drop an order at its 20th return; -1 makes 3.10 drop it at the first; and a queue
 # without a limit cannot be declared again with one.
 DELIVERY_LIMIT = 1_000_000_000
-ANSWER_TIMEOUT_S = 30.0
+# Own lanes are declared over so many channels at once: making a quorum queue takes the broker about 10 ms, most of it
+# waiting for its disk.
+DECLARING_CHANNELS = 8
 
 Arguments = dict[str, Any]
 
@@ -45,10 +49,11 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A durable quorum queue."""
+    """A durable quorum queue; `connector` is whose own lane it is, if it is one."""
 
     name: str
     arguments: Arguments
+    connector: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +66,11 @@ class Binding:
 
 
 @dataclass(frozen=True, slots=True)
-class QueueDepth:
-    """Messages ready to be delivered, and consumers, of one queue."""
+class OwnLane:
+    """A connector with a queue of its own; `strict` ones have one active consumer at a time, which keeps order."""
 
-    ready: int
-    consumers: int
+    connector: str
+    strict: bool = True
 
 
 def quorum(**extra: Any) -> Arguments:
@@ -76,9 +81,10 @@ def quorum(**extra: Any) -> Arguments:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """All objects under one prefix."""
+    """All objects under one prefix; `lanes` are the connectors that have one of their own."""
 
     names: Names
+    lanes: tuple[OwnLane, ...] = ()
 
     def exchanges(self) -> Iterator[Exchange]:
         """Every exchange, alternates before those that name them."""
@@ -89,19 +95,28 @@ class Topology:
         yield Exchange(self.names.outcomes, "topic")
 
     def queues(self) -> Iterator[Queue]:
-        """Every queue."""
+        """Every queue, own lanes last."""
         yield Queue(self.names.orders, quorum(single_active_consumer=True))
         for level in range(LADDER_LEVELS):
             yield Queue(self.names.delay(level), self._ladder_arguments(level))
         yield Queue(self.names.due, quorum(single_active_consumer=True))
         yield Queue(self.names.dead, quorum())
         yield Queue(self.names.ledger, quorum(single_active_consumer=True))
+        yield from map(self._own_queue, self.lanes)
 
     def bindings(self) -> Iterator[Binding]:
-        """Every binding."""
+        """Every binding, those of own lanes last."""
         yield Binding(self.names.unrouted, self.names.orders, "")
         for level in range(LADDER_LEVELS):
             yield Binding(self.names.delay(level), self.names.delay(level), "#")
+        yield from map(self._own_binding, self.lanes)
+
+    def _own_queue(self, lane: OwnLane) -> Queue:
+        arguments = quorum(single_active_consumer=True) if lane.strict else quorum()
+        return Queue(self.names.lane(lane.connector), arguments, lane.connector)
+
+    def _own_binding(self, lane: OwnLane) -> Binding:
+        return Binding(self.names.orders, self.names.lane(lane.connector), lane.connector)
 
     def _ladder_arguments(self, level: int) -> Arguments:
         """At-least-once dead-lettering needs the strategy and the overflow together, or it is at-most-once."""
@@ -128,66 +143,76 @@ class Topology:
                     arguments=exchange.arguments,
                     timeout=ANSWER_TIMEOUT_S,
                 )
-        for queue in self.queues():
-            with _named(f"queue {queue.name}"):
-                await channel.queue_declare(
-                    queue.name, durable=True, arguments=queue.arguments, timeout=ANSWER_TIMEOUT_S
-                )
-        for binding in self.bindings():
-            with _named(f"binding from {binding.source} to {binding.destination}"):
-                await channel.queue_bind(
-                    binding.destination, binding.source, binding.routing_key, timeout=ANSWER_TIMEOUT_S
-                )
+        base = Topology(self.names)
+        for queue in base.queues():
+            await _declare_queue(channel, queue)
+        for binding in base.bindings():
+            await _bind(channel, binding)
+        await channel.close()
+        await self._declare_lanes(connection)
+
+    async def _declare_lanes(self, connection: AbstractConnection) -> None:
+        """Own lanes, side by side; the first that fails ends it."""
+        shares = [self.lanes[start::DECLARING_CHANNELS] for start in range(DECLARING_CHANNELS)]
+        tasks = [asyncio.create_task(self._declare_some(connection, share)) for share in shares if share]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _declare_some(self, connection: AbstractConnection, lanes: Sequence[OwnLane]) -> None:
+        channel = await open_channel(connection)
+        for lane in lanes:
+            await _declare_queue(channel, self._own_queue(lane))
+            await _bind(channel, self._own_binding(lane))
         await channel.close()
 
     async def missing(self, connection: AbstractConnection) -> list[str]:
         """What is not there, by kind and name; changes nothing (AMQP can't ask for bindings or arguments)."""
-        exchanges = [exchange.name for exchange in self.exchanges()]
-        queues = [queue.name for queue in self.queues()]
-        return [f"exchange {name}" for name in exchanges if await _depth(connection, exchange=name) is None] + [
-            f"queue {name}" for name in queues if await _depth(connection, queue=name) is None
-        ]
+        asker = Asker(connection)
+        exchanges = [exchange.name for exchange in self.exchanges() if not await asker.has_exchange(exchange.name)]
+        queues = [queue.name for queue in self.queues() if await asker.depth(queue.name) is None]
+        await asker.close()
+        return [f"exchange {name}" for name in exchanges] + [f"queue {name}" for name in queues]
 
     async def depths(self, connection: AbstractConnection) -> dict[str, QueueDepth | None]:
         """How many messages are ready and how many consumers there are, by queue; None for one that is missing."""
-        return {queue.name: await _depth(connection, queue=queue.name) for queue in self.queues()}
+        asker = Asker(connection)
+        found = {queue.name: await asker.depth(queue.name) for queue in self.queues()}
+        await asker.close()
+        return found
 
 
-async def queue_depth(connection: AbstractConnection, queue: str) -> QueueDepth | None:
-    """How full a queue is; None where there is no such queue. Raises BrokerUnreachable."""
-    return await _depth(connection, queue=queue)
-
-
-async def _depth(connection: AbstractConnection, *, exchange: str = "", queue: str = "") -> QueueDepth | None:
-    """Ask passively, on a channel of its own: a 404 closes the channel that asked."""
+async def unbind_lane(connection: AbstractConnection, names: Names, connector: str) -> None:
+    """Let the exchange put nothing more into an own lane. Raises BrokerUnreachable, TopologyError."""
     channel = await open_channel(connection)
-    try:
-        if exchange:
-            await channel.exchange_declare(exchange, passive=True, timeout=ANSWER_TIMEOUT_S)
-            return QueueDepth(0, 0)
-        answer = await channel.queue_declare(queue, passive=True, timeout=ANSWER_TIMEOUT_S)
-        return QueueDepth(answer.message_count or 0, answer.consumer_count or 0)
-    except aiormq.exceptions.ChannelNotFoundEntity:
-        return None
-    except asyncio.CancelledError as error:
-        if somebody_cancelled():
-            raise
-        raise BrokerUnreachable(f"RabbitMQ did not answer about {exchange or queue}") from error
-    except Exception as error:  # aiormq ends what waits for an answer with a bare Exception, too
-        raise BrokerUnreachable(f"RabbitMQ did not answer about {exchange or queue}") from error
-    finally:
-        await channel.close()
+    with _named(f"binding from {names.orders} to {names.lane(connector)}"):
+        await channel.queue_unbind(names.lane(connector), names.orders, connector, timeout=ANSWER_TIMEOUT_S)
+    await channel.close()
+
+
+async def _declare_queue(channel: AbstractChannel, queue: Queue) -> None:
+    with _named(f"queue {queue.name}", queue.connector):
+        await channel.queue_declare(queue.name, durable=True, arguments=queue.arguments, timeout=ANSWER_TIMEOUT_S)
+
+
+async def _bind(channel: AbstractChannel, binding: Binding) -> None:
+    with _named(f"binding from {binding.source} to {binding.destination}"):
+        await channel.queue_bind(binding.destination, binding.source, binding.routing_key, timeout=ANSWER_TIMEOUT_S)
 
 
 @contextmanager
-def _named(what: str) -> Iterator[None]:
-    """Say in one sentence which object the broker refused, and why."""
+def _named(what: str, connector: str | None = None) -> Iterator[None]:
+    """Say in one sentence which object the broker refused, and why; `connector` is whose own lane it is."""
+    advice = "delete it or use another broker.prefix"
+    if connector is not None:
+        advice = f"set connectors.{connector}.ordering back, or delete the queue once it is empty"
     try:
         yield
     except aiormq.exceptions.ChannelPreconditionFailed as error:
-        raise TopologyError(
-            f"{what} is there with other arguments ({error}): delete it or use another broker.prefix"
-        ) from error
+        raise TopologyError(f"{what} is there with other arguments ({error}): {advice}") from error
     except aiormq.exceptions.ChannelAccessRefused as error:
         raise TopologyError(
             f"{what} may not be declared by this user: grant configure, or set broker.topology to passive"

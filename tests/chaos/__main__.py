@@ -34,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console = Console(width=PLAIN_WIDTH)
     logging.disable()  # what the libraries say of broken connections, which are the point here
     console.print(
-        f"{plan.intents:,} intents over {plan.connectors} connectors, ledger {plan.ledger}; kills: consumer "
-        f"{plan.consumer_kills}, broker {plan.broker_kills}; seed {plan.seed}",
+        f"{plan.intents:,} intents over {plan.connectors} connectors, consumers {plan.consumers}, "
+        f"ledger {plan.ledger}; kills: consumer {plan.consumer_kills}, broker {plan.broker_kills}; seed {plan.seed}",
         highlight=False,
     )
     folder = Path(tempfile.mkdtemp(prefix="signalq-chaos-"))
@@ -60,11 +60,25 @@ def _plan(arguments: Sequence[str] | None) -> Plan:
     parser.add_argument("--consumer-kills", type=_count, default=20, help="default: %(default)s")
     parser.add_argument("--broker-kills", type=_count, default=5, help="default: %(default)s")
     parser.add_argument("--connectors", type=_positive, default=20, help="default: %(default)s")
+    parser.add_argument(
+        "--consumers",
+        type=_positive,
+        default=1,
+        help="with more than one some are frozen, too; default: %(default)s",
+    )
     parser.add_argument("--ledger", choices=("sqlite", "postgresql"), default="sqlite", help="default: %(default)s")
     parser.add_argument("--seed", type=int, help="the same again: intents, kills, moods; default: a random one")
     given = parser.parse_args(arguments)
     seed = given.seed if given.seed is not None else random.SystemRandom().randrange(1_000_000)
-    return Plan(given.intents, given.consumer_kills, given.broker_kills, given.connectors, seed, given.ledger)
+    return Plan(
+        given.intents,
+        given.consumer_kills,
+        given.broker_kills,
+        given.connectors,
+        seed,
+        given.ledger,
+        consumers=given.consumers,
+    )
 
 
 def _count(text: str) -> int:
@@ -111,6 +125,9 @@ def _show(account: Account, running: Storm, console: Console) -> None:
         "ledger: INTENTS WITHOUT A ROW", f"{len(running.without_a_row):,}", " ".join(running.without_a_row[:8])
     )
     table.add_row("kills of the consumer", f"{running.consumer_kills:,}", "")
+    if running.plan.consumers > 1:
+        table.add_row("  of them only frozen, and woken", f"{running.freezes:,}", "")
+        table.add_row("lanes handed over", f"{running.handovers:,}", "")
     table.add_row("kills of the broker", f"{running.broker_kills:,}", "")
     console.print(table)
 

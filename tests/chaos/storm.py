@@ -24,6 +24,7 @@ from signalq.names import Names
 from tests.support.accountant import Account
 from tests.support.broker import written_down
 from tests.support.consumer import Consumer
+from tests.support.freezing import begun_before_the_freeze
 from tests.support.intents import Intent, make_intents
 from tests.support.postgres import fresh_database
 from tests.support.scene import Scene, scene
@@ -39,6 +40,9 @@ FIRST_KILL, LAST_KILL = 0.03, 0.97
 # One kill of the consumer in so many finds another consumer standing by; one of the broker takes the consumer along.
 STANDBY_EVERY = 3
 BOTH_EVERY = 3
+# Of several consumers one in so many that would be killed is frozen instead, for so long.
+FREEZE_EVERY = 3
+FROZEN_S = (1.0, 9.0)
 DELAYS_S = (0.5, 20.0)
 REST_S = 300.0
 # Slow enough that orders queue up behind each kill, and come back with what may have been delivered before it.
@@ -71,6 +75,7 @@ class Plan:
     connectors: int
     seed: int
     ledger: str
+    consumers: int = 1
 
 
 @dataclass
@@ -82,9 +87,11 @@ class Storm:
     play: Scene
     consumer_kills: int = 0
     broker_kills: int = 0
+    freezes: int = 0
     ledger_statuses: Counter[str] = field(default_factory=Counter)
     without_a_row: list[str] = field(default_factory=list)
     _kill_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _frozen: set[Consumer] = field(default_factory=set)
 
     @property
     def published(self) -> int:
@@ -100,19 +107,29 @@ class Storm:
         """Publish everything, kill what is to be killed, wait until all is at rest, draw the balance."""
         self.play.answers_after_s = ANSWERS_AFTER_S
         self.play.accountant.answer(self._mood)
-        await self.play.consumer(SETTINGS)
+        for _ in range(self.plan.consumers):
+            await self.play.consumer(SETTINGS)
         await written_down(self.broker, *(queue.name for queue in Topology(self.play.names).queues()))
         intents = self._intents()
         self.play.producer.pause = self._pace(len(intents))
         async with asyncio.TaskGroup() as group:
             self.play.publish(intents)
-            group.create_task(self._kill_consumers(), name="kills of the consumer")
+            kills = self._kill_one_of_many() if self.plan.consumers > 1 else self._kill_consumers()
+            group.create_task(kills, name="kills of the consumer")
             group.create_task(self._kill_brokers(), name="kills of the broker")
         account = await self.play.account(rest_s=REST_S)
+        if self.freezes:
+            late = begun_before_the_freeze(self.play)
+            account = self.play.accountant.account(self.play.producer.intents, may_overtake=late)
         endings = await _endings(self.play.ledger_url)
         self.ledger_statuses = Counter(status for status, _ in endings)
         self.without_a_row = _without_a_row(self.play.producer.intents, endings)
         return account
+
+    @property
+    def handovers(self) -> int:
+        """Lanes that a consumer has passed on to another."""
+        return sum(len(consumer.events("broker.lane_handed_over")) for consumer in self.play.consumers)
 
     @property
     def unfinished(self) -> int:
@@ -145,6 +162,34 @@ class Storm:
             async with self._kill_lock:
                 await self._kill_consumer(standby)
 
+    async def _kill_one_of_many(self) -> None:
+        """Any of them is killed, and another begun; or it is frozen for a while, and woken."""
+        rng = random.Random(f"consumers {self.plan.seed}")
+        async with asyncio.TaskGroup() as thawing:
+            for at, moment in enumerate(self._moments(rng, self.plan.consumer_kills)):
+                await self._reached(moment)
+                frozen_s = rng.uniform(*FROZEN_S) if at % FREEZE_EVERY == 1 else 0.0
+                chosen, self.consumer_kills = rng.random(), self.consumer_kills + 1
+                async with self._kill_lock:
+                    awake = [consumer for consumer in self.play.living if consumer not in self._frozen]
+                    if not awake:
+                        continue
+                    victim = awake[int(chosen * len(awake))]
+                    if frozen_s:
+                        thawing.create_task(self._freeze(victim, frozen_s), name="a frozen consumer")
+                    else:
+                        await asyncio.to_thread(victim.kill)
+                        self.play.begin_consumer(SETTINGS)
+
+    async def _freeze(self, consumer: Consumer, frozen_s: float) -> None:
+        self.freezes += 1
+        self._frozen.add(consumer)
+        consumer.freeze()
+        await asyncio.sleep(frozen_s)
+        self._frozen.discard(consumer)
+        if consumer.exit_code is None:
+            consumer.thaw()
+
     async def _kill_brokers(self) -> None:
         rng = random.Random(f"brokers {self.plan.seed}")
         for at, moment in enumerate(self._moments(rng, self.plan.broker_kills)):
@@ -171,7 +216,7 @@ class Storm:
             if consumer is not standby:
                 await asyncio.to_thread(consumer.kill)
         self.consumer_kills += 1
-        if standby is None:
+        for _ in range(self.plan.consumers if standby is None else 0):
             self.play.begin_consumer(SETTINGS)
 
 

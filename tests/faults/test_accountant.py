@@ -108,6 +108,18 @@ def test_a_post_before_its_time_and_a_letter_that_tells_nothing_are_offences() -
     assert offences([intent(message_id=None)], [post()], [lame]) == []
 
 
+def test_an_open_is_superseded_by_an_exit_behind_it_that_closes_it_and_by_nothing_else() -> None:
+    """Whatever else it dies of, a letter may not say so."""
+    opened = intent("a", number=1, fields={"action": "openLong", "percent": "10"})
+    close, half = intent("b", number=2, fields=CLOSE_ALL), intent("b", number=2, fields=CLOSE_ALL | {"percent": "50"})
+    letters = [letter("a", "superseded")]
+    assert offences([opened, close], [post("b")], letters) == []
+    account([opened, close], [post("b")], letters).check(doubts_max=0)
+    assert offences([opened, half], [post("b")], letters) == ["superseded by nobody"]
+    ahead = intent("b", number=0, fields=CLOSE_ALL)
+    assert offences([ahead, opened], [post("b")], letters) == ["superseded by nobody"]
+
+
 def test_what_nobody_published_is_no_account_at_all() -> None:
     """An order out of nowhere."""
     with pytest.raises(AssertionError, match="never published"):

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections import Counter
-from contextlib import closing
 
 import pytest
 
 from signalq.names import Names
 from tests.support.broker import Broker
-from tests.support.consumer import Consumer
+from tests.support.freezing import begun_before_the_freeze, freeze
 from tests.support.intents import make_intents
-from tests.support.postgres import connected
-from tests.support.scene import Scene, scene
+from tests.support.scene import scene
 from tests.support.waiting import elapsed, wait_until
 
 CONNECTORS = 8
@@ -66,12 +62,12 @@ async def test_a_frozen_consumer_is_replaced_and_after_it_thaws_repeats_nothing(
         await play.posted(40)
         standby = await play.consumer()
         assert not standby.events("delivery.attempted"), "one is active, the other stands by"
-        await _freeze(play, frozen, in_a_transaction=False)
+        await freeze(play, frozen, in_a_transaction=False)
         await wait_until(lambda: len(standby.events("delivery.attempted")) > CONNECTORS, 30, what="the standby's POSTs")
         frozen.thaw()
         await wait_until(lambda: frozen.events("broker.lane_lost"), 30, what="the thawed one to notice")
         await play.account()
-        account = play.accountant.account(intents, may_overtake=_begun_before_the_freeze(play))
+        account = play.accountant.account(intents, may_overtake=begun_before_the_freeze(play))
         without_id = sum(intent.message_id is None for intent in intents)
         assert account.in_doubt["cut off while sending"] <= CONNECTORS, account.table()
         account.check(doubts_max=CONNECTORS + without_id)
@@ -88,11 +84,11 @@ async def test_a_consumer_frozen_in_mid_transaction_does_not_keep_the_lane_from_
         play.publish(intents)
         await play.posted(40)
         standby = await play.consumer()
-        await _freeze(play, frozen, in_a_transaction=True)
+        await freeze(play, frozen, in_a_transaction=True)
         await wait_until(lambda: standby.events("delivery.attempted"), 30, what="the standby's first POST")
         frozen.thaw()
         await play.account()
-        account = play.accountant.account(intents, may_overtake=_begun_before_the_freeze(play))
+        account = play.accountant.account(intents, may_overtake=begun_before_the_freeze(play))
         assert account.in_doubt["cut off while sending"] <= CONNECTORS, account.table()
         account.check(doubts_max=CONNECTORS + sum(intent.message_id is None for intent in intents))
 
@@ -108,7 +104,7 @@ async def test_a_consumer_frozen_with_the_lock_of_its_file_stops_the_next_until_
         play.publish(intents)
         await play.posted(40)
         standby = await play.consumer()
-        await _freeze(play, frozen, in_a_transaction=True)
+        await freeze(play, frozen, in_a_transaction=True)
         await wait_until(lambda: standby.events("ledger.not_writable"), 20, what="the standby to say why it waits")
         assert (await standby.get("/readyz"))[0] == 503
         assert not standby.events("delivery.attempted")
@@ -116,64 +112,3 @@ async def test_a_consumer_frozen_with_the_lock_of_its_file_stops_the_next_until_
         account = await play.account()
         assert account.in_doubt["cut off while sending"] <= CONNECTORS, account.table()
         account.check(doubts_max=CONNECTORS + sum(intent.message_id is None for intent in intents))
-
-
-def _begun_before_the_freeze(play: Scene) -> set[str]:
-    """What was claimed and not concluded: it is in doubt, or was repeated where that is safe. What the frozen one had
-    begun to POST can arrive when it thaws, after later ones: the one limit of order.
-    """
-    doubted = {letter.key for letter in play.accountant.letters if "the consumer ended" in letter.detail}
-    posts = Counter(post.key for post in play.accountant.posts)
-    safe = {intent.key for intent in play.producer.intents if intent.repeating_is_safe and posts[intent.key] > 1}
-    return doubted | safe
-
-
-async def _freeze(play: Scene, consumer: Consumer, *, in_a_transaction: bool) -> None:
-    """Freeze it while its ledger has a transaction open, or while it has none."""
-
-    async def at_the_right_moment() -> bool:
-        consumer.freeze()
-        if await _has_a_transaction(play.ledger_url) == in_a_transaction:
-            return True
-        consumer.thaw()
-        await elapsed(play.rng.uniform(0, 0.02))
-        return False
-
-    await wait_until(at_the_right_moment, 20, what="a freeze at the right moment")
-
-
-async def _has_a_transaction(ledger_url: str) -> bool:
-    if ledger_url.startswith("sqlite"):
-        return await asyncio.to_thread(_is_locked, ledger_url.partition(":///")[2])
-    connection = await connected(ledger_url)
-    try:
-        states = await connection.fetch("SELECT state FROM pg_stat_activity WHERE datname = current_database()")
-    finally:
-        await connection.close()
-    return any((row["state"] or "").startswith("idle in transaction") for row in states)
-
-
-def _is_locked(file: str) -> bool:
-    with closing(sqlite3.connect(file, isolation_level=None, timeout=0.1)) as other:
-        try:
-            other.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            return True
-        other.execute("ROLLBACK")
-        return False
-
-
-@pytest.mark.long
-async def test_two_consumers_that_are_killed_in_turn_hand_the_lane_over_in_order(broker: Broker, names: Names) -> None:
-    """There is always one standing by; each kill makes it the active one."""
-    async with scene(broker.url, names, seed=14) as play:
-        active, standby = await play.consumer(), await play.consumer()
-        intents = make_intents(play.rng, 300, connectors=CONNECTORS)
-        play.publish(intents)
-        for _ in range(4):
-            before = len(play.hook.orders)
-            await play.posted(before + play.rng.randrange(5, 40))
-            await asyncio.to_thread(active.kill)
-            active, standby = standby, await play.consumer()
-        account = await play.account()
-        account.check(doubts_max=4 * CONNECTORS + sum(intent.message_id is None for intent in intents))

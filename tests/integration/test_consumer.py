@@ -32,6 +32,7 @@ from signalq.version import __version__
 from tests.support.amqp import Message, RawProperties, depth, drain, plain_channel
 from tests.support.broker import ExternalBroker
 from tests.support.consumer import Consumer
+from tests.support.lanes import noted_queues
 from tests.support.waiting import wait_until
 from tests.support.webhook import Answer, Behaviour, CutInTheMiddle, CutOff, EndlessBody, Garbage, Hang, Order, Webhook
 
@@ -201,8 +202,8 @@ def stage(broker: PrivateRabbitMQ | ExternalBroker) -> Iterator[Stage]:
 async def delete_topology(url: str, names: Names) -> None:
     topology = Topology(names)
     async with plain_channel(url) as channel:
-        for queue in topology.queues():
-            await channel.queue_delete(queue.name, timeout=10)
+        for queue in [*(queue.name for queue in topology.queues()), *noted_queues(names.prefix)]:
+            await channel.queue_delete(queue, timeout=10)
         for exchange in topology.exchanges():
             await channel.exchange_delete(exchange.name, timeout=10)
 
@@ -967,7 +968,7 @@ async def test_neither_a_token_nor_the_brokers_password_is_ever_told(
         letters = await drain(own_broker.url, f"{prefix}.dead")
     finally:
         await asyncio.to_thread(own_broker.ctl, "delete_user", prefix)
-    assert {reason(letter) for letter in letters} == {"rejected", "outcome-unknown", "invalid"}
+    assert {reason(letter) for letter in letters} == {"rejected", "outcome-unknown", "invalid", "unauthorized"}
     told = log + metrics + "".join(str(letter.properties.headers) for letter in letters)
     for secret in (TOKEN, CONFIGURED_TOKEN, password, password.replace("/", "%2F")):
         assert secret not in told

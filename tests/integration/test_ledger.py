@@ -281,6 +281,32 @@ async def test_what_another_consumer_is_posting_is_leased_as_long_as_that_one_li
     assert (await waiting.recall(met, epoch)).history.in_doubt
 
 
+async def test_consumers_that_claim_on_lanes_of_their_own_and_note_that_they_live_never_wait_in_a_circle(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL would end one of them after a second, in which no order of it is POSTed."""
+    monkeypatch.setattr(sql, "ALIVE_PERIOD_S", 0.002)
+    monkeypatch.setattr(statements, "ALIVE_NOTED_MS", -1_000_000)
+    lanes = [f"{LANE}.c{number}" for number in range(20)]
+    ledgers = [await store.ledger(), await store.ledger()]
+
+    async def claims(ledger: SqlLedger, own: list[str]) -> None:
+        for lane in lanes:
+            await ledger.join_lane(lane)
+        epochs = [await ledger.open_lane(lane) for lane in own]
+        for _ in range(40):
+            claimed = [(order(message_id=new_id()), epoch) for epoch in epochs]
+            await asyncio.gather(
+                *(ledger.save(met, History(met.intent_id, met.digest).claimed(1), epoch) for met, epoch in claimed)
+            )
+            epochs.reverse()
+
+    await asyncio.gather(claims(ledgers[0], lanes[::2]), claims(ledgers[1], lanes[1::2]))
+    if not store.url.startswith("sqlite"):
+        query = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        assert await store.rows(query) == [(0,)]
+
+
 async def test_a_lease_ends_with_the_outcome(store: Store) -> None:
     posting, waiting = await store.ledger(), await store.ledger()
     met = order(message_id=new_id(), created_ms=1_000)

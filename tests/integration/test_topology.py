@@ -11,7 +11,8 @@ from aio_pika.abc import AbstractConnection
 from pamqp.commands import Basic
 from yarl import URL
 
-from signalq.amqp.topology import QueueDepth, Topology, ladder_entry, queue_depth
+from signalq.amqp.asking import QueueDepth, queue_depth
+from signalq.amqp.topology import OwnLane, Topology, ladder_entry, unbind_lane
 from signalq.errors import TopologyError
 from signalq.names import Names
 from tests.support.amqp import depth, drain, plain_channel, publish, publish_all, wait_until
@@ -153,3 +154,47 @@ async def test_a_message_in_the_ladder_waits_in_the_queue_of_its_highest_bit(bro
 
 async def _is_one(url: str, queue: str) -> bool:
     return await depth(url, queue) == 1
+
+
+# --- own lanes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own(names: Names, leftover_queues: list[str]) -> Topology:
+    """One strict lane, and one without order; not declared yet."""
+    leftover_queues += [names.lane("main"), names.lane("many")]
+    return Topology(names, (OwnLane("main"), OwnLane("many", strict=False)))
+
+
+async def test_an_own_lane_is_fed_by_its_connectors_name_and_no_other(
+    broker: Any, connection: AbstractConnection, own: Topology
+) -> None:
+    names = own.names
+    assert f"queue {names.lane('main')}" in await own.missing(connection)
+    await own.declare(connection)
+    await own.declare(connection)
+    assert await own.missing(connection) == []
+    for routing_key in ("main", "many", "else"):
+        await publish(broker.url, names.orders, routing_key, routing_key.encode())
+    for queue, body in ((names.lane("main"), b"main"), (names.lane("many"), b"many"), (names.orders, b"else")):
+        assert [message.body for message in await drain(broker.url, queue, 1)] == [body]
+
+
+async def test_an_unbound_lane_gets_nothing_more_and_unbinding_twice_does_no_harm(
+    broker: Any, connection: AbstractConnection, own: Topology
+) -> None:
+    await own.declare(connection)
+    for _ in range(2):
+        await unbind_lane(connection, own.names, "main")
+    await publish(broker.url, own.names.orders, "main", b"to the shared lane")
+    assert [one.body for one in await drain(broker.url, own.names.orders, 1)] == [b"to the shared lane"]
+
+
+async def test_another_ordering_is_refused_with_what_to_do(
+    connection: AbstractConnection, names: Names, own: Topology
+) -> None:
+    await own.declare(connection)
+    with pytest.raises(
+        TopologyError, match=r"set connectors\.many\.ordering back, or delete the queue once it is empty"
+    ):
+        await Topology(names, (OwnLane("many"),)).declare(connection)

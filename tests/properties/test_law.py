@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -30,6 +31,8 @@ THOROUGH = bool(os.environ.get("LAW_THOROUGH"))
 MIXED_EXAMPLES = 5_000 if THOROUGH else 200
 ON_A_FILE_EXAMPLES = 200 if THOROUGH else 12
 
+AT_ONCE_MS = 100
+
 OPEN = Publish("A", message_id="1")
 UNNAMED = Publish("A")
 CLOSE = Publish("A", action="closeLong", message_id="1")
@@ -37,6 +40,7 @@ CANCELED = (
     replace(OPEN, delay_s=1.5, client_order_id="c"),
     Publish("B", action="cancel", client_order_id="c", message_id="2"),
 )
+BETWEEN_ATTEMPTS = (OPEN, Publish("B", action="closeLong", message_id="2", at_s=0.6))
 
 ONE_OF_EACH_KIND = {
     "an open": Scenario((OPEN,)),
@@ -64,6 +68,7 @@ ONE_OF_EACH_KIND = {
     "two intents under one id": Scenario((OPEN, replace(OPEN, uid="B"))),
     "two intents in a row": Scenario((OPEN, replace(OPEN, uid="B", message_id="2")), {"A": ("429",)}),
     "a delayed open and a cancel of it": Scenario(CANCELED),
+    "an open between attempts and a close of all behind it": Scenario(BETWEEN_ATTEMPTS, {"A": ("429",)}),
     "what can't be read": Scenario((Publish("A", unreadable=True),)),
     "what pretends to come from the ladder": Scenario((replace(OPEN, forged=True),)),
 }
@@ -166,6 +171,40 @@ def test_an_undated_open_that_was_being_posted_when_its_consumer_died_is_in_doub
     undated = ONE_OF_EACH_KIND["an open that nobody dated"]
     for step in range(1, len(check(undated, loop).gates) + 1):
         check(undated.struck_by(Fault(step, "crash", after_s=40)), loop)
+
+
+@pytest.mark.parametrize("behind", ["closeLong", "cancelAll"])
+def test_an_open_between_attempts_is_superseded_and_the_exit_behind_it_goes_at_once(
+    behind: str, loop: ModelLoop
+) -> None:
+    close = replace(BETWEEN_ATTEMPTS[1], action=behind)
+    world = check(Scenario((OPEN, close), {"A": ("429",)}), loop)
+    assert [(row.status, row.reason) for row in world.rows] == [("dead", "superseded"), ("delivered", None)]
+    opened, closed = world.posts
+    assert (opened.uid, closed.uid) == ("A", "B")
+    came_ms = next(published.at_ms for published in world.published if published.publish is close)
+    assert closed.begun_ms - came_ms < AT_ONCE_MS
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        {"action": "closeShort"},
+        {"percent": "50"},
+        {"limit": "1"},
+        {"connector": "always"},
+        {"action": "cancel", "client_order_id": "c"},
+        {"action": "openShort"},
+        {"delay_s": 5},
+        {"message_id": "1"},
+    ],
+    ids=str,
+)
+def test_nothing_else_behind_it_ends_the_waiting_of_an_open(behind: dict[str, Any], loop: ModelLoop) -> None:
+    other = replace(BETWEEN_ATTEMPTS[1], **behind)
+    world = check(Scenario((OPEN, other), {"A": ("429",)}), loop)
+    assert [post.uid for post in world.posts].count("A") == 2
+    assert all(row.reason != "superseded" for row in world.rows)
 
 
 def strike_again(scenario: Scenario, fault: Fault, loop: ModelLoop) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import json
 import uuid
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -22,15 +22,18 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 from structlog.testing import capture_logs
 
-from consumer.broker import Delivery, Dispositions, Session
+from consumer.broker import Delivery, Session
 from consumer.delays import park_seconds
+from consumer.dispositions import Dispositions
 from consumer.due import DueTimes
 from consumer.history import Attempt, History
 from consumer.ledger import Epoch, Known
 from consumer.ledger.memory import MemoryLedger
+from consumer.limits import Rate
 from consumer.order import Message, Order, Unreadable, read
 from consumer.outcomes import Event
 from consumer.pipeline import Pipeline
+from consumer.reload import CurrentSettings
 from consumer.settings import Settings
 from consumer.slots import Slot
 from consumer.telemetry import Metrics
@@ -94,7 +97,7 @@ class FakeWebhook:
     script: deque[Attempt] = field(default_factory=deque)
     posted: list[tuple[str, bytes, Attempt]] = field(default_factory=list)
 
-    async def post(self, order: Order) -> Attempt:
+    async def post(self, order: Order, _may_begin: object = None) -> Attempt:
         claim = (await self.ledger.recall(order, await self.ledger.open_lane("a stranger's"))).history
         assert (claim.status, claim.in_doubt) == ("sending", True), "the claim is known before the first byte"
         await asyncio.sleep(0)
@@ -167,7 +170,7 @@ class World:
         self.session = Session(cast("AbstractChannel", None))
         self.tags = 0
         self.pipeline = Pipeline(
-            SETTINGS,
+            CurrentSettings(SETTINGS),
             ledger=self.ledger,
             webhook=cast("Webhook", self.webhook),
             dispositions=cast("Dispositions", self.dispositions),
@@ -431,12 +434,18 @@ async def test_an_order_without_an_id_that_fails_unforeseen_after_its_post_is_no
         failures = 1
 
         async def save(
-            self, order: Order, history: History, epoch: Epoch | None = None, *, attempt: Attempt | None = None
+            self,
+            order: Order,
+            history: History,
+            epoch: Epoch | None = None,
+            *,
+            attempt: Attempt | None = None,
+            rates: Sequence[Rate] = (),
         ) -> Known:
             if history.status == "delivered" and self.failures:
                 self.failures -= 1
                 raise RuntimeError("disk on fire")
-            return await super().save(order, history, epoch, attempt=attempt)
+            return await super().save(order, history, epoch, attempt=attempt, rates=rates)
 
     world = World(ledger=Unwilling())
     await world.connect()
@@ -546,7 +555,7 @@ async def test_what_is_overdue_only_by_the_ledgers_time_goes_through_the_ladder_
     on_the_wire: list[str] = []
     post = world.webhook.post
 
-    async def one_at_a_time(order: Order) -> Attempt:
+    async def one_at_a_time(order: Order, _may_begin: object = None) -> Attempt:
         on_the_wire.append(order.intent_id)
         assert len(on_the_wire) == 1, "within a connector, one POST at a time"
         for _ in range(5):

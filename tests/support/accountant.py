@@ -26,6 +26,8 @@ NOT_TAKEN = frozenset({425, 429, 521, 523, 525, 526})
 NOT_TAKEN_WITH_RETRY_AFTER = frozenset({408, 503})
 # What a letter may say of an order that the webhook has taken: that nobody knows.
 IN_DOUBT = "outcome-unknown"
+# What any open may die of that waited for another attempt, if an exit came behind it.
+SUPERSEDED = "superseded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class Account:
     out_of_order: list[str]
     too_early: list[str]
     vague: list[str]
+    superseded_by_nobody: list[str]
 
     @property
     def doubts(self) -> int:
@@ -87,6 +90,7 @@ class Account:
             "out of order": self.out_of_order,
             "before its time": self.too_early,
             "vague letters": self.vague,
+            "superseded by nobody": self.superseded_by_nobody,
         }
 
     @property
@@ -121,7 +125,7 @@ class Account:
         sys.stdout.write(f"\n{self.table()}\n")  # pytest shows it where a test fails, and with -rP
         assert self.is_lawful, f"the law is broken:\n{self.table()}"
         assert self.doubts <= doubts_max, f"at most {doubts_max} could have been in flight:\n{self.table()}"
-        unexpected = set(self.dead) - {IN_DOUBT, *reasons}
+        unexpected = set(self.dead) - {IN_DOUBT, SUPERSEDED, *reasons}
         assert not unexpected, f"nothing here should die of {unexpected}:\n{self.table()}"
 
 
@@ -261,6 +265,12 @@ class _Group:
         ]
         return good.count(False)
 
+    def superseded_by_none_of(self, exits: Sequence[Intent]) -> int:
+        """Letters that say superseded, where no exit behind it would close what it opens."""
+        number = sum(letter.reason == SUPERSEDED for letter in self.dead.values())
+        by_some = number and any(_may_supersede(exit_, intent) for exit_ in exits for intent in self.intents)
+        return 0 if by_some else number
+
     @property
     def doubts(self) -> list[str]:
         return [_kind(letter.detail) for letter in self.dead.values() if letter.reason == IN_DOUBT]
@@ -272,6 +282,7 @@ def _account(groups: dict[str, _Group], intents: Sequence[Intent], out_of_order:
     def offenders(count: Callable[[_Group], int]) -> list[str]:
         return [key for key, group in groups.items() for _ in range(count(group))]
 
+    exits = [intent for intent in intents if intent.closes]
     return Account(
         published=len(intents),
         confirmed=sum(group.confirmed for group in every),
@@ -290,6 +301,7 @@ def _account(groups: dict[str, _Group], intents: Sequence[Intent], out_of_order:
         out_of_order=out_of_order,
         too_early=offenders(lambda group: group.too_early),
         vague=offenders(lambda group: group.vague),
+        superseded_by_nobody=offenders(lambda group: group.superseded_by_none_of(exits)),
     )
 
 
@@ -332,6 +344,12 @@ def _letter(message: Message) -> Letter:
         reason=str(headers["signalq-reason"]),
         detail=str(headers["signalq-detail"]),
     )
+
+
+def _may_supersede(exit_: Intent, intent: Intent) -> bool:
+    """Whether it closes what the other opens, and came behind it; what is delayed comes at its own time."""
+    is_behind = exit_.number > intent.number or exit_.delay_s or intent.delay_s
+    return bool(exit_.connector == intent.connector and intent.fields["action"] in exit_.closes and is_behind)
 
 
 def _says_why(detail: str, *, has_id: bool) -> bool:

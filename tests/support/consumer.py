@@ -23,6 +23,7 @@ from typing import Any, Self
 
 import aiohttp
 
+from tests.support.lanes import note_lanes
 from tests.support.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
@@ -71,6 +72,7 @@ class Consumer:
             chosen["webhook.url"] = webhook_url
         self._settings = chosen | dict(settings or {})
         self._config = config
+        note_lanes(prefix, config)
         self._command = command
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None

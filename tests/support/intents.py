@@ -80,6 +80,15 @@ class Intent:
         return closes_all or action in {"cancel", "cancelAll"}
 
     @property
+    def closes(self) -> frozenset[str]:
+        """The actions of the opens ahead of it that it makes pointless: their waiting for another attempt ends."""
+        action = self.fields["action"]
+        if action == "cancelAll":
+            return frozenset({"openLong", "openShort", "buy", "sell"})
+        closes_all = action in {"closeLong", "closeShort"} and self.fields.get("percent") == "100"
+        return frozenset({action.replace("close", "open")} if closes_all else ())
+
+    @property
     def due_ms(self) -> int:
         """Before this nobody may POST it; a later time may be right where nobody dated it."""
         return self.begun_ms + round(self.delay_s * 1000)

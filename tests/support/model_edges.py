@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,8 +18,11 @@ from consumer.ledger import Epoch, Known
 from consumer.ledger.database import database_at
 from consumer.ledger.schema import metadata
 from consumer.ledger.sql import SqlLedger, Transaction
+from consumer.limits import Rate
+from consumer.link import LANES_OPENING_MAX
 from consumer.order import Order
-from consumer.webhook import Timeouts, Webhook
+from consumer.webhook import MayBegin, Timeouts, Webhook
+from signalq.amqp.asking import QueueDepth
 from signalq.errors import Unconfirmed
 from tests.support.model_scenario import (
     AFTER_A_COMMIT,
@@ -151,9 +154,9 @@ class ToldLedger(SqlLedger):
         self.gated = GatedDatabase(process, world.database())
         self._database = self.gated
 
-    async def open_lane(self, lane: str) -> Epoch:
+    async def open_lane(self, lane: str, *, alone: bool = True) -> Epoch:
         self._about = f"new epoch of {lane}", None, None
-        return await super().open_lane(lane)
+        return await super().open_lane(lane, alone=alone)
 
     async def recall(self, order: Order, epoch: Epoch) -> Known:
         self._about = f"recall of {_named(order)}", None, None
@@ -162,10 +165,16 @@ class ToldLedger(SqlLedger):
         return known
 
     async def save(
-        self, order: Order, history: History, epoch: Epoch | None = None, *, attempt: Attempt | None = None
+        self,
+        order: Order,
+        history: History,
+        epoch: Epoch | None = None,
+        *,
+        attempt: Attempt | None = None,
+        rates: Sequence[Rate] = (),
     ) -> Known:
         self._about = f"save of {_named(order)} {history.status} on v{history.version}", order, history
-        return await super().save(order, history, epoch, attempt=attempt)
+        return await super().save(order, history, epoch, attempt=attempt, rates=rates)
 
     async def _ask(self, work: Callable[[Transaction], T], *, in_hurry: bool = True) -> T:
         (label, order, history), self._about = self._about, ("", None, None)
@@ -197,15 +206,15 @@ class ModelWebhook(Webhook):
     """The real client up to the exchange of bytes."""
 
     def __init__(self, world: World, process: Process) -> None:
-        super().__init__(Timeouts(connect_s=3, total_s=WEBHOOK_TIMEOUT_S), connections_max=1)
+        super().__init__(Timeouts(connect_s=3, total_s=WEBHOOK_TIMEOUT_S))
         self._world = world
         self._process = process
 
-    async def post(self, order: Order) -> Attempt:
+    async def post(self, order: Order, may_begin: MayBegin | None = None) -> Attempt:
         await self._process.gate(f"POST of {_named(order)}: about to begin", BEFORE_A_POST)
         post = self._world.begins(order, self._process)
         self._post = post
-        attempt = await super().post(order)
+        attempt = await super().post(order, may_begin)
         post.ended_ms, post.certainty = self._world.now_ms(), attempt.certainty
         await self._process.gate(f"POST of {_named(order)}: {attempt.certainty}")
         return attempt
@@ -263,8 +272,15 @@ class ModelLink:
 
     def __init__(self, process: Process) -> None:
         self._process = process
+        self.places_to_open = asyncio.Semaphore(LANES_OPENING_MAX)
 
     is_up = True
+
+    async def depth(self, queue: str) -> QueueDepth | None:
+        await self.connection()
+        await self._process.hears()
+        found = self._process.world.broker.queue(queue)
+        return QueueDepth(ready=len(found.ready), consumers=len(found.channels))
 
     async def connection(self) -> Process:
         await self._process.until_it_goes_on()

@@ -65,9 +65,12 @@ def repeat_is_safe(publish: Publish, waited_ms: int) -> bool:
         return True
     if publish.connector == "by-id" and publish.client_order_id is not None:
         return True
-    closes_all = publish.action in {"closeLong", "closeShort"} and publish.percent == "100" and publish.limit is None
     in_window = waited_ms <= DELIVERY.repeat_window_s * 1000 + COMMIT_MS
-    return in_window and (publish.action == "cancelAll" or closes_all)
+    return in_window and (publish.action == "cancelAll" or _closes_all(publish))
+
+
+def _closes_all(publish: Publish) -> bool:
+    return publish.action in {"closeLong", "closeShort"} and publish.percent == "100" and publish.limit is None
 
 
 # --- endings -----------------------------------------------------------------------------------------------------
@@ -177,7 +180,28 @@ def _may_differ(world: World, publish: Publish, row: Any) -> bool:
         may_end |= {UNKNOWN, "delivered"} | ({"rejected"} if "400" in answers else set())
     if world.struck and row.attempts >= DELIVERY.attempts_max:
         may_end |= {"exhausted"}
+    if _has_waited(world, publish) and any(_supersedes(world, other, publish) for other in world.published):
+        may_end |= {"superseded"}
     return ending(row) in may_end
+
+
+def _has_waited(world: World, publish: Publish) -> bool:
+    """Whether a POST of its connector failed, so that it may have been between attempts."""
+    return any(post.order.connector == publish.connector and post.certainty != "accepted" for post in world.posts)
+
+
+def _supersedes(world: World, published: Published, publish: Publish) -> bool:
+    """Whether one is an exit that ends the waiting of the other: it came behind it, as far as that can be told."""
+    by = published.publish
+    if by.unreadable or by.connector != publish.connector or publish.action in EXITS:
+        return False
+    closes = _closes_all(by) and by.action.removeprefix("close") == publish.action.removeprefix("open")
+    if not closes and by.action != "cancelAll":
+        return False
+    in_order = not by.delay_s and not publish.delay_s and "bug" not in world.struck
+    came_behind = published.at_ms >= min(other.at_ms for other in _same_bytes(world, publish))
+    was_posted = any(post.uid == by.uid for post in world.posts)
+    return (came_behind or not in_order) and (was_posted or bool(world.struck))
 
 
 def _took_long(world: World) -> bool:

@@ -7,8 +7,9 @@ import contextvars
 from functools import cache
 from typing import TYPE_CHECKING
 
-from consumer.broker import Dispositions
+from consumer.dispositions import Dispositions
 from consumer.pipeline import Pipeline
+from consumer.reload import CurrentSettings
 from consumer.service import Service
 from consumer.telemetry import Metrics
 from signalq.errors import BrokerUnreachable
@@ -55,7 +56,7 @@ class Process:
             link=ModelLink(self),
             dispositions=dispositions,
             pipeline=Pipeline(
-                chosen,
+                CurrentSettings(chosen),
                 ledger=self.ledger,
                 webhook=ModelWebhook(world, self),
                 dispositions=dispositions,

@@ -22,7 +22,9 @@ from pamqp.commands import Basic
 from sqlalchemy import func, select
 
 import consumer.broker
+import consumer.dispositions
 import consumer.due
+import consumer.journal
 import consumer.ledger.sql
 import consumer.pipeline
 import consumer.service
@@ -31,7 +33,6 @@ from consumer.ledger.migrate import migrate
 from consumer.ledger.schema import intents, steps
 from consumer.ledger.steps import ATTEMPT
 from consumer.order import Order
-from signalq.amqp.topology import QueueDepth
 from signalq.outcome import Outcome
 from tests.support.model_broker import Channel, ModelBroker
 from tests.support.model_edges import Disk, GatedDatabase, SlowDisk, the_disk
@@ -317,11 +318,6 @@ def _in_the_model(world: World) -> Iterator[None]:
     async def open_channel(process: Process, *, prefetch: int) -> Channel:
         return Channel(world.broker, process, prefetch)
 
-    async def queue_depth(process: Process, queue: str) -> QueueDepth:
-        await process.hears()
-        found = world.broker.queue(queue)
-        return QueueDepth(ready=len(found.ready), consumers=len(found.channels))
-
     async def migrate_the_model(database: GatedDatabase) -> str:
         if not world.ledger_url:
             return "the model's"
@@ -333,14 +329,14 @@ def _in_the_model(world: World) -> Iterator[None]:
     world.loop.set_exception_handler(lambda _loop, context: world.violated(f"in the loop: {context}"))
     with (
         patch.object(consumer.broker, "open_channel", open_channel),
-        patch.object(consumer.broker, "queue_depth", queue_depth),
         patch.object(consumer.due, "time", SimpleNamespace(monotonic=world.loop.time)),
         patch.object(consumer.ledger.sql, "clock_ms", lambda _connection: world.now_ms()),
         patch.object(consumer.ledger.sql, "machine_ms", world.now_ms),
         patch.object(consumer.ledger.sql, "database_at", lambda _url, **_options: SimpleNamespace(shown="the model")),
         patch.object(consumer.ledger.sql, "migrate", migrate_the_model),
         patch.object(consumer.broker, "log", log),
-        patch.object(consumer.pipeline, "log", log),
+        patch.object(consumer.dispositions, "log", log),
+        patch.object(consumer.journal, "log", log),
         patch.object(consumer.service, "log", log),
         patch.object(consumer.ledger.sql, "log", log),
         patch.object(consumer.telling, "log", log),

@@ -61,16 +61,20 @@ class Scene:
         """The webhook on a good day."""
         return Answer(delay_s=self.rng.uniform(*self.answers_after_s))
 
-    async def consumer(self, settings: Mapping[str, object] | None = None, *, url: str | None = None) -> Consumer:
+    async def consumer(
+        self, settings: Mapping[str, object] | None = None, *, url: str | None = None, config: str = ""
+    ) -> Consumer:
         """Start a further consumer on the same ledger, and wait until it is ready."""
-        consumer = self.begin_consumer(settings, url=url)
+        consumer = self.begin_consumer(settings, url=url, config=config)
         await consumer.started()
         return consumer
 
-    def begin_consumer(self, settings: Mapping[str, object] | None = None, *, url: str | None = None) -> Consumer:
+    def begin_consumer(
+        self, settings: Mapping[str, object] | None = None, *, url: str | None = None, config: str = ""
+    ) -> Consumer:
         """Start a further consumer; returns at once."""
         chosen = {**SETTINGS, "ledger.url": self.ledger_url, **(settings or {})}
-        consumer = Consumer(url or self.url, self.names.prefix, self.hook.url, chosen)
+        consumer = Consumer(url or self.url, self.names.prefix, self.hook.url, chosen, config=config)
         consumer.start()
         self.consumers.append(consumer)
         return consumer

@@ -12,9 +12,26 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 
 from consumer.history import ENDINGS, Attempt, History
-from consumer.order import Message, Order, read
-from consumer.rules import DeadLetter, Deliver, Done, Drop, Park, Retry, Wait, after, before, given_up, too_late
+from consumer.order import Message, Order, read, renewed
+from consumer.rules import (
+    HOLD_MS,
+    DeadLetter,
+    Deliver,
+    Done,
+    Drop,
+    Forward,
+    Hold,
+    Park,
+    Retry,
+    Wait,
+    after,
+    before,
+    given_up,
+    is_superseded_by,
+    too_late,
+)
 from consumer.settings import Settings
+from consumer.switch import State
 
 NOW_MS = 1_700_000_000_000
 OPEN_AGE_S = 60
@@ -68,8 +85,15 @@ def history(of: Order, **known: Any) -> History:
     return History(of.intent_id, of.digest, **known)
 
 
-def ask_before(of: Order, known: History | None = None, *, lane_opens_ms: int = 0, now_ms: int = NOW_MS) -> object:
-    return before(of, known or history(of), lane_opens_ms, now_ms)
+def ask_before(
+    of: Order,
+    known: History | None = None,
+    *,
+    lane_opens_ms: int = 0,
+    now_ms: int = NOW_MS,
+    switched: State = "open",
+) -> object:
+    return before(of, known or history(of), lane_opens_ms, now_ms, switched=switched)
 
 
 def ending(found: object) -> str:
@@ -626,3 +650,220 @@ def test_a_retry_is_always_within_the_deadline_and_after_its_backoff_and_agreed_
     if isinstance(found, DeadLetter):
         assert found.detail
         assert found.detail.isprintable()
+
+
+# --- superseding -----------------------------------------------------------------------------------------------------
+
+ALL = {"percent": "100"}
+CLOSES_LONG = {"action": "closeLong", "percent": "100"}
+CLOSES_SHORT = {"action": "closeShort", "percent": "100"}
+
+
+@pytest.mark.parametrize("spelling", ["cancelAll", "cancellAll", "cancel_all"])
+@pytest.mark.parametrize("fields", OPENS, ids=str)
+def test_a_cancel_all_supersedes_every_open(fields: dict[str, Any], spelling: str) -> None:
+    assert is_superseded_by(order(fields), order({"action": spelling}))
+
+
+@pytest.mark.parametrize("percent", ["100", "100.0", "100.000", 100, 1e2])
+def test_a_close_of_all_supersedes_the_opens_of_its_side_and_no_others(percent: object) -> None:
+    for close, side in (("closeLong", "openLong"), ("closeShort", "openShort")):
+        exit_ = order({"action": close, "percent": percent})
+        assert [f["action"] for f in OPENS if is_superseded_by(order(f), exit_)] == [side]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {**CLOSES_LONG, "percent": "99.99"},
+        {**CLOSES_LONG, "limit": "1"},
+        {**CLOSES_LONG, "fixed": "1"},
+        {"action": "closeLong", "fixed": "100"},
+        {"action": "cancel", "clientOrderId": "x"},
+        {"action": "openShort", **ALL},
+        {"action": "sell", **ALL},
+    ],
+    ids=str,
+)
+def test_nothing_else_supersedes_anything(fields: dict[str, Any]) -> None:
+    assert not any(is_superseded_by(order(open_), order(fields)) for open_ in OPENS)
+
+
+@pytest.mark.parametrize("fields", EXITS, ids=str)
+def test_no_exit_is_superseded_and_nothing_of_another_connector(fields: dict[str, Any]) -> None:
+    assert not is_superseded_by(order(fields), order({"action": "cancelAll"}))
+    assert not is_superseded_by(order(), order({"action": "cancelAll", "connectorName": "other"}))
+    spot_exit = order({"action": "sell"}, connector={"spot_sell_is_exit": True})
+    assert not is_superseded_by(spot_exit, order({"action": "cancelAll"}))
+
+
+@pytest.mark.parametrize(
+    ("known", "lane_opens_ms"),
+    [({"next_attempt_ms": NOW_MS + 1, "status": "retrying", "attempts": 1}, 0), ({}, NOW_MS + 1)],
+    ids=["its own backoff", "its lane's"],
+)
+def test_an_open_that_has_to_back_off_is_superseded(known: dict[str, Any], lane_opens_ms: int) -> None:
+    of = order()
+    found = before(of, history(of, **known), lane_opens_ms, NOW_MS, superseded_by="closeLong")
+    assert isinstance(found, DeadLetter)
+    assert found.reason == "superseded"
+    assert "by a closeLong that came after it" in found.detail
+
+
+def superseded(of: Order, known: History | None = None, *, lane_opens_ms: int = NOW_MS + 1_000) -> object:
+    return before(of, known or history(of), lane_opens_ms, NOW_MS, superseded_by="cancelAll")
+
+
+def test_an_open_that_can_be_posted_now_is_posted_and_not_superseded() -> None:
+    assert superseded(order(), lane_opens_ms=NOW_MS) == Deliver()
+
+
+def test_an_open_that_another_consumer_is_posting_is_waited_for_and_not_superseded() -> None:
+    of = order()
+    assert superseded(of, history(of, status="sending", leased_for_ms=500)) == Wait(NOW_MS + 500)
+
+
+@pytest.mark.parametrize(
+    ("known", "ends_as"),
+    [
+        ({"in_doubt": True, "status": "retrying", "attempts": 1}, "outcome-unknown"),
+        ({"status": "retrying", "attempts": ATTEMPTS_MAX, "attempts_counted": ATTEMPTS_MAX}, "exhausted"),
+        ({"next_attempt_ms": NOW_MS + OPEN_AGE_S * 1000 + 1, "status": "retrying"}, "expired"),
+        ({"status": "delivered"}, "Drop"),
+    ],
+    ids=str,
+)
+def test_what_ends_otherwise_ends_so_whatever_is_behind_it(known: dict[str, Any], ends_as: str) -> None:
+    of = order()
+    assert ending(superseded(of, history(of, **known))) == ends_as
+
+
+def test_what_is_not_due_yet_is_parked_whatever_is_behind_it() -> None:
+    assert isinstance(superseded(order({"delaySeconds": 5})), Park)
+
+
+# --- settings that have changed --------------------------------------------------------------------------------------
+
+
+def renewed_by(fields: dict[str, Any], connector: dict[str, Any]) -> Order:
+    """Read with a token and an extra field in the settings, which then became these."""
+    body = json.dumps({"connectorName": "main", "action": "openLong", "percent": "50"} | fields).encode()
+    message = Message(body, Basic.Properties(message_id="id", headers={"signalq-created-ms": NOW_MS}), "main", False)
+    found = read(message, Settings(connectors={"main": {"token": "old", "extra_fields": ["more"]}}), NOW_MS)
+    assert isinstance(found, Order), found
+    return renewed(found, message, Settings(connectors={"main": connector}))
+
+
+def test_an_order_that_waited_goes_by_the_settings_that_hold_now() -> None:
+    of = renewed_by({}, {"token": "new", "url": "https://elsewhere.example/", "open_max_age_s": 5})
+    assert (of.policy.token, of.policy.url, of.policy.max_age_s) == ("new", "https://elsewhere.example/", 5)
+    assert json.loads(of.body_to_post())["connectorToken"] == "new"
+    assert ask_before(of) == Deliver()
+
+
+@pytest.mark.parametrize(
+    ("fields", "connector", "named"),
+    [({}, {}, "connectorToken"), ({"more": 1}, {"token": "new"}, "more")],
+    ids=["its token is gone", "its field is not let through any more"],
+)
+def test_an_order_that_the_settings_do_not_allow_any_more_is_invalid(
+    fields: dict[str, Any], connector: dict[str, Any], named: str
+) -> None:
+    of = renewed_by(fields, connector)
+    found = ask_before(of)
+    assert isinstance(found, DeadLetter)
+    assert (found.reason, named in found.detail) == ("invalid", True)
+    assert ending(ask_before(of, history(of, in_doubt=True, status="retrying", attempts=1))) == "outcome-unknown"
+    assert isinstance(ask_before(of, history(of, status="delivered")), Drop)
+
+
+# --- before: the switch ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fields", OPENS + EXITS)
+def test_what_is_paused_is_held_exits_too(fields: dict[str, Any]) -> None:
+    assert ask_before(order(fields), switched="paused") == Hold(NOW_MS + HOLD_MS)
+
+
+@pytest.mark.parametrize("fields", OPENS + EXITS)
+def test_close_only_lets_exits_go_and_opens_are_forbidden(fields: dict[str, Any]) -> None:
+    found = ask_before(order(fields), switched="close-only")
+    assert ending(found) == ("Deliver" if fields in EXITS else "forbidden")
+
+
+def test_a_sell_is_an_exit_where_its_connector_says_so() -> None:
+    sell = order({"action": "sell", "percent": "100"}, connector={"spot_sell_is_exit": True})
+    assert ask_before(sell, switched="close-only") == Deliver()
+
+
+def test_what_is_held_is_looked_at_again_right_after_its_deadline_and_is_expired_then() -> None:
+    old = order(age_s=OPEN_AGE_S - 0.1)
+    assert ask_before(old, switched="paused") == Hold(old.expires_ms + 1)
+    assert ending(ask_before(old, switched="paused", now_ms=old.expires_ms + 1)) == "expired"
+
+
+@pytest.mark.parametrize("switched", ["paused", "close-only"])
+def test_what_is_not_due_is_parked_whatever_the_switch_says(switched: State) -> None:
+    assert isinstance(ask_before(order({"delaySeconds": 60}), switched=switched), Park)
+
+
+@pytest.mark.parametrize("switched", ["paused", "close-only"])
+def test_what_is_in_doubt_and_not_safe_to_repeat_is_outcome_unknown_first(switched: State) -> None:
+    of = order()
+    assert ending(ask_before(of, history(of, status="sending", in_doubt=True), switched=switched)) == "outcome-unknown"
+
+
+def test_a_forbidden_open_that_may_have_been_taken_says_so() -> None:
+    of = order(connector={"resend_when_unknown": "always"})
+    found = ask_before(of, history(of, status="retrying", in_doubt=True), switched="close-only")
+    assert isinstance(found, DeadLetter)
+    assert found.reason == "forbidden"
+    assert found.detail.endswith("an earlier POST of it may have been taken")
+
+
+def test_between_two_attempts_close_only_waits_for_the_moment_of_the_next() -> None:
+    of = order()
+    retrying = history(of, status="retrying", next_attempt_ms=NOW_MS + 500)
+    assert ask_before(of, retrying, switched="close-only") == Wait(NOW_MS + 500)
+
+
+# --- before: what lies in the wrong lane -----------------------------------------------------------------------------
+
+LANE = "signalq.orders.main"
+
+
+def astray(fields: dict[str, Any] | None = None, *, hops: int = 0, **facts: Any) -> Order:
+    """An intent that came by the shared lane, though its connector has its own."""
+    return replace(order(fields, **facts), came_by="signalq.orders", hops=hops)
+
+
+def test_an_order_lies_right_in_its_connectors_lane_alone() -> None:
+    assert order().lane == LANE
+    assert order(connector={"lane": "shared"}).lane == "signalq.orders"
+    assert not order().is_astray
+    assert astray().is_astray
+
+
+def test_what_is_astray_is_forwarded_whatever_its_age_or_its_history() -> None:
+    assert ask_before(astray()) == Forward(LANE)
+    assert ask_before(astray(age_s=OPEN_AGE_S + 1)) == Forward(LANE), "expired where it belongs"
+    tried = astray(redelivered=True)
+    for status in ("received", "sending", "retrying"):
+        assert ask_before(tried, history(tried, status=status, version=3, in_doubt=True)) == Forward(LANE)
+
+
+@pytest.mark.parametrize("status", sorted(ENDINGS))
+def test_what_is_astray_and_has_ended_is_dropped_where_it_is(status: Any) -> None:
+    ended = astray()
+    assert ask_before(ended, history(ended, status=status, version=3)) == Drop(duplicate=True)
+
+
+def test_what_is_astray_and_not_due_is_parked_from_where_it_is() -> None:
+    assert isinstance(ask_before(astray({"delaySeconds": 60})), Park)
+
+
+def test_what_was_forwarded_too_often_stays_if_the_ledger_knows_it() -> None:
+    tossed = astray(hops=3, handed_back=True)
+    assert ask_before(tossed, history(tossed, version=1)) == Deliver()
+    assert ask_before(tossed) == Forward(LANE), "a forged count: nobody ever forwarded it"
+    assert ask_before(replace(tossed, recorded=True), history(tossed, version=1)) == Forward(LANE)

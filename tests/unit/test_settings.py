@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from consumer.settings import Settings, known_keys, load_settings
+from consumer.settings import NAMED_SECTIONS, Settings, known_keys, load_settings
 from signalq.errors import SettingsError
 
 Load = Callable[..., Settings]
@@ -354,11 +355,16 @@ def test_the_variables_of_other_programs_are_left_alone(load: Load) -> None:
     assert load(SIGNALQUEUE_URL="x", SIGNAL_Q="x", BROKER__URL="x") == Settings()
 
 
-def test_every_key_that_is_known_is_a_setting_of_the_contract_or_a_connectors() -> None:
-    keys = {key for key in known_keys() if not key.startswith("connectors.")}
+def test_every_key_that_is_known_is_a_setting_of_the_contract_or_one_of_a_name() -> None:
+    keys = {key for key in known_keys() if not key.startswith(("connectors.", "strategies."))}
     twins = {key for key in keys if key.removesuffix("_file").removesuffix("_env") in keys - {key}}
     assert keys - twins - {"ledger.url"} == set(DEFAULTS)
     assert {"ledger.url", "ledger.url_file", "ledger.url_env"} <= keys
+    limits = {"actions", "fixed_max", "percent_max", "orders_per_minute_max", "limits"}
+    of_strategies = {key.rpartition(".")[2] for key in known_keys() if key.startswith("strategies.")}
+    of_connectors = {key.rpartition(".")[2] for key in known_keys() if key.startswith("connectors.")}
+    assert of_strategies == {"user", "connectors"} | limits
+    assert of_connectors >= {"lane", "ordering", "concurrency", "rate_per_s"} | limits
 
 
 # --- bounds and relations --------------------------------------------------------------------------------------------
@@ -422,6 +428,15 @@ def test_every_key_that_is_known_is_a_setting_of_the_contract_or_a_connectors() 
         ("connectors.main.not_taken_statuses", ["[200]", "[299]", "[600]", '["x"]', "500"]),
         ("connectors.main.open_max_age_s", ["0", "-1", "inf"]),
         ("connectors.main.exit_max_age_s", ["0"]),
+        ("connectors.main.ordering", ['"loose"']),
+        ("connectors.main.rate_per_s", ["0", "-1", "10001", "inf", "nan", '"fast"']),
+        *((f"{scope}.main.actions", ['["openlong"]', '["cancellAll"]', '"buy"']) for scope in NAMED_SECTIONS),
+        *((f"{scope}.main.fixed_max", ["0", "-1", "inf", "nan", '"x"']) for scope in NAMED_SECTIONS),
+        *((f"{scope}.main.percent_max", ["0", "100.1", "nan"]) for scope in NAMED_SECTIONS),
+        *((f"{scope}.main.orders_per_minute_max", ["0", "1000001", "1.5"]) for scope in NAMED_SECTIONS),
+        *((f"{scope}.main.limits", ['"off"', "true"]) for scope in NAMED_SECTIONS),
+        ("strategies.main.user", ['""', "5", f'"{"x" * 256}"']),
+        ("strategies.main.connectors", ['"main"', "[1]"]),
     ],
 )
 def test_a_value_out_of_bounds_is_refused_by_name(key: str, bad: list[str], load: Load) -> None:
@@ -468,6 +483,66 @@ def test_the_ops_port_is_opened_to_others_only_with_a_token(load: Load) -> None:
     with pytest.raises(SettingsError, match="token is needed"):
         load('[ops]\nhost = "0.0.0.0"\n')
     assert load('[ops]\nhost = "0.0.0.0"\ntoken = "t"\n').ops.host == "0.0.0.0"  # noqa: S104 - what is tested
+
+
+# --- strategies and limits -------------------------------------------------------------------------------------------
+
+
+def test_strategies_and_limits_are_read(load: Load) -> None:
+    settings = load(
+        """
+        [connectors.main]
+        rate_per_s = 2.5
+        percent_max = 12.5
+        orders_per_minute_max = 30
+        limits = "report"
+        [strategies.momentum]
+        user = "momentum-user"
+        connectors = ["main"]
+        actions = ["openLong", "cancelAll"]
+        fixed_max = "0.100000000000000000001"
+        """
+    )
+    main, momentum = settings.connector("main"), settings.strategies["momentum"]
+    assert (main.rate_per_s, main.percent_max, main.orders_per_minute_max, main.limits) == (
+        2.5,
+        Decimal("12.5"),
+        30,
+        "report",
+    )
+    assert (momentum.user, momentum.connectors) == ("momentum-user", ("main",))
+    assert momentum.fixed_max == Decimal("0.100000000000000000001"), "digit by digit"
+    assert momentum.limits == "enforce"
+    assert settings.strategy_by_user == {"momentum-user": "momentum"}
+
+
+def test_two_strategies_with_one_user_are_refused_with_the_names_of_both(load: Load) -> None:
+    with pytest.raises(SettingsError, match=r"strategies\.a and strategies\.b have the same user"):
+        load('[strategies.a]\nuser = "u"\n[strategies.b]\nuser = "u"\n')
+    load("[strategies.a]\n[strategies.b]\n")
+
+
+@pytest.mark.parametrize("name", ["", "-", "x" * 256, "a\\nb"])
+def test_a_strategy_has_a_name_that_a_message_can_give(name: str, load: Load) -> None:
+    with pytest.raises(SettingsError, match=r"^strategies\."):
+        load(f'[strategies."{name}"]\n')
+
+
+def test_a_size_limit_and_extra_fields_do_not_go_together(load: Load) -> None:
+    extra = '[connectors.main]\nextra_fields = ["notional"]\n'
+    with pytest.raises(SettingsError, match=r"connectors\.main.*extra_fields"):
+        load(extra + "percent_max = 5\n")
+    with pytest.raises(SettingsError, match=r"strategies\.a .*connector main has extra_fields"):
+        load(extra + '[strategies.a]\nconnectors = ["other", "main"]\nfixed_max = 5\n')
+    load(extra + '[strategies.a]\nconnectors = ["main"]\norders_per_minute_max = 5\n')
+    load(extra + '[strategies.a]\nconnectors = ["other"]\nfixed_max = 5\n')
+
+
+def test_a_shared_or_strict_lane_takes_no_settings_of_one_without_order(load: Load) -> None:
+    with pytest.raises(SettingsError, match="needs a lane of its own"):
+        load('[connectors.main]\nlane = "shared"\nordering = "none"\n')
+    with pytest.raises(SettingsError, match="concurrency is for"):
+        load("[connectors.main]\nconcurrency = 5\n")
 
 
 def test_settings_are_frozen() -> None:

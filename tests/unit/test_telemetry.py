@@ -157,3 +157,25 @@ def test_the_metrics_have_the_names_and_labels_of_the_contract() -> None:
         assert f"# TYPE signalq_{histogram}_seconds histogram" in text
     for gauge in ("in_flight", "broker_connected"):
         assert f"# TYPE signalq_{gauge} gauge" in text
+
+
+def test_secrets_that_become_known_later_are_blanked_and_the_old_ones_stay_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    masker = configure_logging(form="json", level="info", secrets=["s3cret"])
+    masker.blank(["s3cret-and-more", ""])
+    structlog.get_logger().info("intent.settled", first="s3cret", second="s3cret-and-more")
+    (line,) = lines(capsys)
+    assert (line["first"], line["second"]) == ("***", "***")
+
+
+def test_connectors_that_are_configured_later_are_labels_and_take_nobody_elses_place() -> None:
+    metrics = Metrics(["one"])
+    metrics.note_accepted("early")
+    metrics.configure(["one", "two", "early"])
+    assert all(metrics.connector_label(name) == name for name in ("one", "two", "early"))
+    assert metrics.connector_label("three") == "other"
+    for number in range(CONNECTOR_LABELS_MAX):
+        metrics.note_accepted(f"c{number}")
+    assert metrics.connector_label(f"c{CONNECTOR_LABELS_MAX - 2}") != "other"
+    assert metrics.connector_label(f"c{CONNECTOR_LABELS_MAX - 1}") == "other"

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from pamqp.commands import Basic
 
-from consumer.turns import Turn, Turns
+from consumer.history import History
+from consumer.ledger import Known
+from consumer.order import Message
+from consumer.turns import Place, Turn, Turns
+from tests.support.orders import body, order
 
 
 async def test_whoever_called_first_has_the_turn_first() -> None:
@@ -98,3 +105,100 @@ async def test_an_error_inside_a_turn_ends_it() -> None:
             raise RuntimeError
     async with asyncio.timeout(5), turns.take("main"):
         pass
+
+
+# --- places ----------------------------------------------------------------------------------------------------------
+
+
+def place(message_id: str | None = None) -> Place:
+    content = body()
+    return Place(order(content, message_id=message_id), Message(content, Basic.Properties(), "main", redelivered=False))
+
+
+def known(of: Place) -> Known:
+    return Known(of.order, History(of.order.intent_id, of.order.digest))
+
+
+@asynccontextmanager
+async def side_by_side(count: int) -> AsyncIterator[tuple[Turn, list[Place]]]:
+    """A turn that several have at once, as a lane without an order gives it, and their places."""
+    turn, places = Turn(), [place() for _ in range(count)]
+    for number, one in enumerate(places):
+        one.number = number
+        turn.join(one)
+    yield turn, places
+
+
+async def test_places_are_in_the_order_of_arrival_while_one_has_the_turn_and_others_wait() -> None:
+    turns, places = Turns(), [place() for _ in range(3)]
+
+    async def take(one: Place) -> None:
+        async with turns.take("main", one):
+            pass
+
+    async with turns.take("main", places[0]) as turn:
+        waiting = [asyncio.create_task(take(one)) for one in places[1:]]
+        await asyncio.sleep(0)
+        assert turn.ahead_of(places[2]) == places[:2]
+        turn.judged(places[2], known(places[2]))
+        turn.judged(places[1], known(places[1]))
+        assert turn.exits_behind(places[0]) == places[1:], "in the order of arrival, not of judgement"
+        assert turn.exits_behind(places[1]) == places[2:]
+        assert turn.exits_behind(places[2]) == []
+        waiting[0].cancel()
+        await asyncio.wait([waiting[0]])
+        assert turn.exits_behind(places[0]) == places[2:], "one that has left ends nobody's waiting"
+    await waiting[1]
+    assert turn.is_empty
+
+
+async def test_an_exit_that_is_judged_wakes_whoever_sleeps_ahead_of_it_and_nobody_behind() -> None:
+    async with side_by_side(4) as (turn, places), asyncio.timeout(5), asyncio.TaskGroup() as group:
+        sleeping = {one: group.create_task(one.sleep(asyncio.Event().wait())) for one in (*places[:2], places[3])}
+        await asyncio.sleep(0)
+        turn.judged(places[2], known(places[2]))
+        await asyncio.wait([sleeping[places[0]], sleeping[places[1]]])
+        assert not sleeping[places[3]].done()
+        places[3].wake()
+
+
+async def test_a_sleep_ends_by_itself_and_one_that_is_given_up_leaves_nothing_behind() -> None:
+    one = place()
+    async with asyncio.timeout(5):
+        await one.sleep(asyncio.sleep(0))
+    one.wake()  # nobody sleeps
+    giving_up = asyncio.create_task(one.sleep(asyncio.Event().wait()))
+    await asyncio.sleep(0)
+    giving_up.cancel()
+    await asyncio.wait([giving_up])
+    assert giving_up.cancelled()
+
+
+async def test_two_messages_with_one_identity_are_known_as_such() -> None:
+    async with AsyncExitStack() as stack:
+        turn = await stack.enter_async_context(Turns().take("main", place("id")))
+        assert turn.has(place("id").identity)
+        assert not turn.has(place("other").identity)
+
+
+async def test_a_turn_of_several_places_is_held_by_so_many_at_once() -> None:
+    turns, inside, most = Turns(), 0, 0
+
+    async def take() -> None:
+        nonlocal inside, most
+        async with turns.take("many", places=3):
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0)
+            inside -= 1
+
+    await asyncio.gather(*(take() for _ in range(20)))
+    assert most == 3
+
+
+def test_posts_that_failed_side_by_side_count_as_one_failure() -> None:
+    turn = Turn(8)
+    assert [turn.failed(0) for _ in range(8)] == [1] * 8
+    assert turn.failed(1) == 2
+    turn.succeeded()
+    assert turn.failed(2) == 1, "it began before the success, and ends behind it"

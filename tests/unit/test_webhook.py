@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -77,7 +78,7 @@ def order(url: str, **webhook: object) -> Order:
 
 @pytest.fixture
 async def client() -> object:
-    async with Webhook(Timeouts(connect_s=2, total_s=5), connections_max=4) as webhook:
+    async with Webhook(Timeouts(connect_s=2, total_s=5)) as webhook:
         yield webhook
 
 
@@ -146,3 +147,46 @@ async def test_proxies_of_the_environment_are_not_used(
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9/")
     assert (await client.post(order(webhook.url))).certainty == "accepted"
+
+
+async def test_a_post_that_may_not_begin_any_more_sends_no_byte_although_it_has_a_connection(
+    webhook: support.Webhook, client: Webhook
+) -> None:
+    """On a fresh connection and on one that is used again."""
+    asked = 0
+
+    async def no() -> bool:
+        nonlocal asked
+        asked += 1
+        return False
+
+    for _ in range(2):
+        attempt = await client.post(order(webhook.url), no)
+        assert (attempt.certainty, attempt.sent) == ("not taken", False)
+        assert (await client.post(order(webhook.url))).certainty == "accepted"
+    assert asked == 2
+    assert len(webhook.orders) == 2
+
+
+async def test_a_post_that_may_begin_is_asked_once_and_goes_out(webhook: support.Webhook, client: Webhook) -> None:
+    asked = 0
+
+    async def yes() -> bool:
+        nonlocal asked
+        asked += 1
+        return True
+
+    for _ in range(2):
+        assert (await client.post(order(webhook.url), yes)).certainty == "accepted"
+    assert asked == len(webhook.orders) == 2
+
+
+async def test_a_last_look_that_takes_too_long_is_a_post_that_was_not_sent(webhook: support.Webhook) -> None:
+    async def never() -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    async with Webhook(Timeouts(connect_s=5, total_s=0.2)) as brief:
+        attempt = await brief.post(order(webhook.url), never)
+    assert (attempt.certainty, attempt.sent) == ("not taken", False)
+    assert webhook.orders == []

@@ -1,0 +1,121 @@
+"""What is told of an intent on its way: one log line and one count for each thing that happens to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from consumer.clock import Clock
+from consumer.history import Attempt, History
+from consumer.ledger import Known
+from consumer.ledger.schedule import Pending
+from consumer.order import Order, Unreadable
+from consumer.rules import After, DeadLetter, Retry
+from consumer.telemetry import Metrics
+
+WARNED_STRATEGIES_MAX = 1000
+
+log = structlog.get_logger()
+
+
+class Journal:
+    """Logs and counts; decides nothing."""
+
+    def __init__(self, metrics: Metrics, clock: Clock) -> None:
+        self._metrics = metrics
+        self._clock = clock
+        self._warned_strategies: set[str] = set()
+
+    def received(self, order: Order) -> None:
+        """A valid intent came in, for the first time or again."""
+        age_s = (order.received_ms - order.creation.age_ms) / 1000
+        self._metrics.receipt_age_seconds.observe(age_s)
+        log.debug("intent.received", **facts_of(order), redelivered=order.redelivered)
+        self._warn_without_identity(order)
+
+    def _warn_without_identity(self, order: Order) -> None:
+        """Once per strategy: without a message_id nobody can tell a second delivery from a second order."""
+        if order.message_id is not None or order.strategy in self._warned_strategies:
+            return
+        if len(self._warned_strategies) < WARNED_STRATEGIES_MAX:
+            self._warned_strategies.add(order.strategy)
+            log.warning("intent.without_message_id", strategy=order.strategy, connector=order.connector)
+
+    def claimed(self, claim: Known) -> None:
+        """A POST is about to begin: at the first one, how late it is, and which limits only report it."""
+        self._canceled(claim.order, claim.canceled)
+        if claim.history.attempts > 1:
+            return
+        order = claim.order
+        if order.is_astray:
+            log.warning("intent.handled_astray", **facts_of(order), source=order.came_by, queue=order.lane)
+        late_s = (self._clock.now_ms() - order.age_from_ms) / 1000
+        self._metrics.end_to_end_seconds.observe(late_s)
+        if order.due_ms is not None:
+            self._metrics.delay_error_seconds.observe(late_s)
+        for one in (*order.exceeded(enforced=False), *(rate.exceeded for rate in claim.over_rates)):
+            self._metrics.limits_exceeded.labels(self._label(order.connector), one.limit).inc()
+            log.warning("limit.exceeded", **facts_of(order), limit=one.limit, scope=one.scope, detail=one.detail)
+
+    def _canceled(self, by: Order, canceled: Sequence[Pending]) -> None:
+        for one in canceled:
+            self._metrics.intents.labels(self._label(one.connector), "canceled", "").inc()
+            facts = {"intent_id": one.intent_id, "connector": one.connector, "strategy": one.strategy}
+            log.info("intent.settled", **facts, action=one.action, status="canceled", canceled_by=by.intent_id)
+
+    def attempted(self, order: Order, history: History, attempt: Attempt, after: After) -> None:
+        """A POST has ended, or could not begin."""
+        self._metrics.attempts.labels(self._label(order.connector), attempt.certainty).inc()
+        self._metrics.webhook_seconds.observe(attempt.duration_s)
+        log.info(
+            "delivery.attempted",
+            **facts_of(order),
+            attempt=history.attempts,
+            certainty=attempt.certainty,
+            why=attempt.why,
+            duration_ms=round(attempt.duration_s * 1000, 1),
+            next_attempt_at=iso(after.at_ms) if isinstance(after, Retry) else None,
+        )
+
+    def moved_on(self, order: Order) -> None:
+        """The ledger had another version of it: it is asked anew."""
+        log.debug("ledger.moved_on", **facts_of(order))
+
+    def parked(self, order: Order, due_ms: int) -> None:
+        """The ladder has it."""
+        self._metrics.intents.labels(self._label(order.connector), "scheduled", "").inc()
+        log.info("intent.scheduled", **facts_of(order), due_at=iso(due_ms))
+
+    def forwarded(self, order: Order, queue: str) -> None:
+        """It lay in another lane than its connector's."""
+        log.info("intent.forwarded", **facts_of(order), source=order.came_by, queue=queue)
+
+    def dead_lettered(self, order: Order | Unreadable, letter: DeadLetter) -> None:
+        """The dead-letter queue has it."""
+        log.error("intent.dead_lettered", **facts_of(order), reason=letter.reason, detail=letter.detail)
+
+    def settled(self, order: Order | Unreadable, status: str, reason: str = "") -> None:
+        """It has ended."""
+        if status == "delivered":
+            self._metrics.note_accepted(order.connector)
+        self._metrics.intents.labels(self._label(order.connector), status, reason).inc()
+        log.info("intent.settled", **facts_of(order), status=status, reason=reason or None)
+
+    def _label(self, connector: str) -> str:
+        return self._metrics.connector_label(connector)
+
+
+def facts_of(order: Order | Unreadable) -> dict[str, Any]:
+    """What every log line about an intent tells of it."""
+    facts = {"intent_id": order.intent_id, "connector": order.connector, "strategy": order.strategy}
+    if isinstance(order, Order):
+        facts["action"] = order.intent.action
+    return facts
+
+
+def iso(at_ms: int) -> str:
+    """A moment as people and headers read it: ISO 8601, UTC, to the ms."""
+    return datetime.fromtimestamp(at_ms / 1000, tz=UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,58 @@
+"""The switch in the ledger: read with every claim and every sign of life, changed by a person.
+
+A change is numbered and kept for ever, with who made it and why; the highest number is the switch's version. Who has
+read the states of a version need not read them again while that version holds.
+
+Synchronous, inside one transaction, like statements.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, insert, select, text
+from sqlalchemy.dialects import postgresql, sqlite
+
+from consumer.ledger.schema import switch_changes, switches
+from consumer.switch import ALL, Change, State, Switch
+
+_version = select(func.coalesce(func.max(switch_changes.c.number), 0))
+_states = select(switches.c.connector, switches.c.state)
+_INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+# One change after the other: of two at once the later number could be committed first, and who has read that one would
+# take it for the last. Readers need not wait. SQLite has one writer at a time anyway.
+_ONE_AT_A_TIME = text("LOCK TABLE switch_changes IN SHARE ROW EXCLUSIVE MODE")
+
+
+def read(connection: Connection, known: Switch) -> Switch:
+    """How the switch stands now; `known` is how it stood when it was read before, and returned where nothing changed.
+
+    The version is read first: states that are newer than it are read again next time, older ones would not be.
+    """
+    version: int = connection.execute(_version).scalar_one()
+    if version == known.version:
+        return known
+    return Switch(version, {row.connector: row.state for row in connection.execute(_states)})
+
+
+def change(connection: Connection, now_ms: int, connector: str, state: State, *, who: str, why: str) -> Change:
+    """Set the switch of one connector, or of all under ALL; opening all of them opens each."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(_ONE_AT_A_TIME)
+    if state != "open":
+        setting: Any = _INSERT[connection.dialect.name](switches).values(connector=connector, state=state)
+        connection.execute(setting.on_conflict_do_update(index_elements=["connector"], set_={"state": state}))
+    elif connector == ALL:
+        connection.execute(delete(switches))
+    else:
+        connection.execute(delete(switches).where(switches.c.connector == connector))
+    noted = {"connector": connector, "state": state, "at_ms": now_ms, "who": who, "why": why}
+    number = connection.execute(insert(switch_changes).values(noted).returning(switch_changes.c.number)).scalar_one()
+    return Change(number, connector, state, now_ms, who, why)
+
+
+def changes_since(connection: Connection, version: int, changes_max: int) -> list[Change]:
+    """The latest changes after this version, the oldest of them first."""
+    query = select(switch_changes).where(switch_changes.c.number > version)
+    rows = connection.execute(query.order_by(switch_changes.c.number.desc()).limit(changes_max))
+    return [Change(**row._mapping) for row in rows][::-1]

@@ -1,0 +1,166 @@
+"""What is decided of an intent is done: parked, forwarded, dead-lettered, or dropped.
+
+Each publishes, waits for the confirm, and records: a crash between can repeat, and can't lose. Nothing here
+acknowledges; that comes last, and from the pipeline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, assert_never
+
+from consumer import lanes, outcomes
+from consumer.broker import Delivery
+from consumer.clock import Clock
+from consumer.dispositions import Dispositions
+from consumer.history import History
+from consumer.journal import Journal, iso
+from consumer.ledger import Epoch, Known, Ledger
+from consumer.order import Order, Unreadable
+from consumer.rules import DeadLetter, Disposition, Done, Drop, Forward, Park
+from signalq import names
+from signalq.envelope import id_of_its_own, republish_properties
+from signalq.outcome import Outcome
+
+
+class Settler:
+    """Does what the rules say; every method returns once it has happened and is recorded."""
+
+    def __init__(self, ledger: Ledger, dispositions: Dispositions, journal: Journal, clock: Clock) -> None:
+        self._ledger = ledger
+        self._dispositions = dispositions
+        self._journal = journal
+        self._clock = clock
+
+    async def settle(self, delivery: Delivery, known: Known, disposition: Disposition) -> Sequence[Outcome]:
+        """Publish and confirm, then record. Returns what has ended."""
+        match disposition:
+            case Done():
+                self._journal.settled(known.order, "delivered")
+                return (self._ending(known),)
+            case Park(due_ms):
+                await self._park(delivery, known, due_ms)
+                return ()
+            case Forward(queue):
+                await self._forward(delivery, known, queue)
+                return ()
+            case DeadLetter():
+                return (await self._bury(delivery, known, disposition),)
+            case Drop(duplicate):
+                return self._drop(known, duplicate=duplicate)
+            case _:
+                assert_never(disposition)
+
+    async def refuse(self, delivery: Delivery, unreadable: Unreadable) -> Sequence[Outcome]:
+        """What is no intent has no history either: its letter is all that is known of it."""
+        letter = DeadLetter(unreadable.reason, unreadable.detail)
+        await self._publish_letter(delivery, unreadable, letter, None)
+        self._journal.settled(unreadable, "dead", unreadable.reason)
+        return (outcomes.unreadable(unreadable, self._clock.now_ms()),)
+
+    def _drop(self, known: Known, *, duplicate: bool) -> Sequence[Outcome]:
+        """What came again: whoever saw to it first may have died before it told, so what has ended is told again."""
+        ended = (self._ending(known),) if known.history.ended else ()
+        if not duplicate:
+            return ended
+        self._journal.settled(known.order, "duplicate")
+        return outcomes.duplicate(known.order, known.history, self._clock.now_ms()), *ended
+
+    def _ending(self, known: Known) -> Outcome:
+        return outcomes.ending(known.order, known.history, known.history.updated_ms or self._clock.now_ms())
+
+    async def _park(self, delivery: Delivery, known: Known, due_ms: int) -> None:
+        """Onto the ladder, confirmed, then recorded. Until then it is `received`: whatever dies between, its message
+        comes again and is parked again, and of two copies the second is dropped when it is due.
+        """
+        order, message = known.order, delivery.message
+        if (fence := _fence(delivery, known)) is not None:
+            known = await self._ledger.save(order, known.history, fence)
+        properties = republish_properties(message.properties, marks_of(order), order.intent_id)
+        await self._dispositions.park(due_ms, self._clock.now_ms, message.body, properties)
+        # Further on already (a clock was set back, an earlier copy came back): that stands, this is one more copy.
+        if known.history.status == "received":
+            await self._ledger.save(order, known.history.scheduled())
+        self._journal.parked(order, due_ms)
+
+    async def _forward(self, delivery: Delivery, known: Known, queue: str) -> None:
+        """Into the queue of its lane, confirmed. It is in the ledger before, so that the copy is known for what it is;
+        whatever dies between, its message comes again and is forwarded again, and of two copies the second is dropped.
+        """
+        order, message = known.order, delivery.message
+        is_copy = order.is_copy
+        if not known.history.version:
+            await self._ledger.save(order, known.history, _fence(delivery, known))
+            is_copy = True
+        marks = marks_of(order) | {names.HOPS: order.hops % lanes.HOPS_MAX + 1}
+        if not is_copy:  # a producer's second publish of what is known: it stays one
+            del marks[names.INTENT_ID]
+        properties = republish_properties(message.properties, marks, order.intent_id)
+        await self._dispositions.hand_to_lane(queue, message.body, properties)
+        self._journal.forwarded(order, queue)
+
+    async def _bury(self, delivery: Delivery, known: Known, letter: DeadLetter) -> Outcome:
+        """Ledger `dying`, letter confirmed, ledger `dead`: a letter may be there twice, never be missing."""
+        if letter.under_own_id:
+            own_id = id_of_its_own(known.order.intent_id, known.order.digest)
+            known = await self._ledger.recall(replace(known.order, intent_id=own_id), epoch_of(delivery))
+            if known.history.ended:  # a redelivery of what is in the dead letters already
+                return self._ending(known)
+        if known.history.status != "dying":
+            dying = known.history.dying(letter.reason, letter.detail)
+            fence, attempt = _fence(delivery, known), known.history.unconcluded
+            known = await self._ledger.save(known.order, dying, fence, attempt=attempt)
+        await self._publish_letter(delivery, known.order, letter, known.history)
+        known = await self._ledger.save(known.order, known.history.dead())
+        self._journal.settled(known.order, "dead", letter.reason)
+        return self._ending(known)
+
+    async def _publish_letter(
+        self, delivery: Delivery, order: Order | Unreadable, letter: DeadLetter, history: History | None
+    ) -> None:
+        headers: dict[str, Any] = {
+            names.REASON: letter.reason,
+            names.DETAIL: letter.detail,
+            names.ATTEMPTS: history.attempts if history else 0,
+            names.HTTP_STATUS: history.http_status if history else None,
+            names.DEAD_AT: iso(self._clock.now_ms()),
+            names.INTENT_ID: order.intent_id,
+            names.GENERATION: history.generation if history else 1,
+            names.CONNECTOR: order.connector,
+            names.STRATEGY: order.strategy,
+            names.ORIGIN_USER: order.origin_user,
+        }
+        message = delivery.message
+        await self._dispositions.bury(message.body, republish_properties(message.properties, headers, order.intent_id))
+        self._journal.dead_lettered(order, letter)
+
+
+def epoch_of(delivery: Delivery) -> Epoch:
+    """The epoch of the lane that it came by."""
+    if delivery.session.epoch is None:
+        raise RuntimeError("a lane hands nothing over before it has its epoch")
+    return delivery.session.epoch
+
+
+def marks_of(order: Order) -> dict[str, Any]:
+    """The headers that tell us, when the intent comes back, where to look."""
+    marks: dict[str, Any] = {
+        names.INTENT_ID: order.intent_id,
+        names.ORIGIN_USER: order.origin_user,
+        # Where the user alone named it, the name would be lost: we publish as another user.
+        names.STRATEGY: order.strategy if order.strategy != "-" else None,
+        names.PARK_RANK: order.park_rank or None,
+        names.HOPS: order.hops or None,
+    }
+    # A `timestamp` in whole seconds counts from its end, or from now if that is to come: later, "now" is another.
+    if order.creation.pinned or order.creation.source == "timestamp":
+        marks[names.CREATED_MS] = order.creation.delay_ms
+    return marks
+
+
+def _fence(delivery: Delivery, known: Known) -> Epoch | None:
+    """An intent that is known by nothing yet may be recorded only while its lane is ours: the lane's next consumer
+    has the same message, and could not tell that it is the same.
+    """
+    return epoch_of(delivery) if known.order.message_id is None and not known.history.version else None

@@ -1,0 +1,62 @@
+"""The switch: whether a connector's orders go out, as a value. A person changes it, see ops/lanes.py.
+
+Who reads it, and when, is in consumer/ledger/switches.py; what follows from it is in rules.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+State = Literal["open", "close-only", "paused"]
+
+# The connector's name under which the switch of all of them is kept; no connector can have it.
+ALL = ""
+# From the mildest on: of two that apply, the stricter counts.
+_STRICTNESS: Mapping[State, int] = MappingProxyType({"open": 0, "close-only": 1, "paused": 2})
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of the switch: its `number`, and who made it, why and when (ms since the epoch, ledger's clock).
+
+    `connector` is ALL for the one of all; a change of that to `open` opened each connector as well.
+    """
+
+    number: int
+    connector: str
+    state: State
+    at_ms: int
+    who: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """How the switch stands after the change number `version` (0: nobody has ever changed it).
+
+    `states` has what is not open: by connector, and for all of them under ALL.
+    """
+
+    version: int = 0
+    states: Mapping[str, State] = field(default_factory=dict)
+
+    def own(self, connector: str) -> State:
+        """What is set for this connector itself, or under ALL for all of them."""
+        return self.states.get(connector, "open")
+
+    def state_of(self, connector: str) -> State:
+        """What holds for this connector: the stricter of its own and that of all."""
+        return stricter(self.own(connector), self.own(ALL))
+
+
+def stricter(one: State, other: State) -> State:
+    """The stricter of the two."""
+    return max(one, other, key=_STRICTNESS.__getitem__)
+
+
+def stops(state: State, *, is_exit: bool) -> bool:
+    """Whether no POST of such an order may begin."""
+    return state == "paused" or (state == "close-only" and not is_exit)

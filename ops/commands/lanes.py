@@ -1,0 +1,151 @@
+"""`signalq lanes list`, `pause`, `close-only` and `resume`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from consumer.settings import Settings
+from consumer.switch import ALL, State
+from ops.errors import CommandFailed
+from ops.escaping import escaped
+from ops.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
+from ops.lanes import SWITCH_WAIT_S, Changed, change_switch, list_lanes
+from ops.ledger import as_stored
+from ops.render import Column, console, plural, print_json, print_rows
+from signalq.intent import connector_name, nearest_name
+
+WHY_CHARACTERS_MAX = 1000
+SHARED = "(shared lane)"
+STYLES = {"open": "green", "close-only": "yellow", "paused": "red"}
+COLUMNS = [
+    Column("connector", "CONNECTOR", style="bold", may_be_cut=True),
+    Column("state", "STATE", style=lambda value: STYLES.get(str(value), "")),
+    Column("ready", "READY", right=True),
+    Column("unacked", "UNACKED", right=True),
+    Column("queue", "QUEUE", plain_only=True),
+    Column("active_consumer", "CONSUMER", may_be_cut=True),
+]
+
+
+@click.group(cls=SignalqGroup, example="signalq lanes list\nsignalq lanes pause --all --why 'the platform is down'")
+def command() -> None:
+    """The lanes, and the switch: stop connectors within a second, and let them go on."""
+
+
+@command.command("list", cls=SignalqCommand, example="signalq lanes list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@pass_invocation
+def list_all(invocation: Invocation, *, as_json: bool) -> None:
+    """List the lanes: what waits, what the switch says, and who serves them.
+
+    A connector without a lane of its own has a row where the switch names it. With --json the row of
+    the shared lane has no connector.
+    """
+    rows = asyncio.run(list_lanes(invocation.settings()))
+    if not as_json:
+        rows = [row | {"connector": row["connector"] or SHARED} for row in rows]
+    print_rows(COLUMNS, rows, as_json=as_json)
+
+
+def _changing(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What the three commands that change the switch take."""
+    for part in reversed(
+        [
+            click.argument("connector", required=False),
+            click.option("--all", "everything", is_flag=True, help="All connectors, also ones not seen yet."),
+            click.option("--why", metavar="TEXT", default="", help="The reason, for the log and the audit."),
+            click.option("--json", "as_json", is_flag=True, help="One JSON object: what was done."),
+        ]
+    ):
+        function = part(function)
+    return pass_invocation(function)
+
+
+@command.command(
+    "pause", cls=SignalqCommand, example="signalq lanes pause main --why 'odd fills'\nsignalq lanes pause --all"
+)
+@_changing
+def pause(invocation: Invocation, **given: Any) -> int:
+    """Let no POST begin later than 1 s after this command returned.
+
+    What is on the wire is finished. What waits keeps its place, and grows old: what gets too old is
+    dead, expired. It holds over restarts, until `signalq lanes resume`.
+    """
+    return _change(invocation.settings(), "paused", **given)
+
+
+@command.command(
+    "close-only", cls=SignalqCommand, example="signalq lanes close-only main\nsignalq lanes close-only --all"
+)
+@_changing
+def close_only(invocation: Invocation, **given: Any) -> int:
+    """Let exits go alone: opens are dead, forbidden, when they would be POSTed.
+
+    Exits are closeLong, closeShort, cancel and cancelAll. Delayed and replayed opens are judged when
+    they are due. It holds over restarts, until `signalq lanes resume`.
+    """
+    return _change(invocation.settings(), "close-only", **given)
+
+
+@command.command("resume", cls=SignalqCommand, example="signalq lanes resume main\nsignalq lanes resume --all")
+@_changing
+def resume(invocation: Invocation, **given: Any) -> int:
+    """Let a connector go on; with --all, all of them, whatever was set for each.
+
+    A connector stays as it is while the switch of all connectors is stricter than its own.
+    """
+    return _change(invocation.settings(), "open", **given)
+
+
+def _change(
+    settings: Settings, state: State, *, connector: str | None, everything: bool, why: str, as_json: bool
+) -> int:
+    """Exit status 0 only if every consumer that lives has taken it up."""
+    name = _meant(connector, everything=everything)
+    if len(why) > WHY_CHARACTERS_MAX:
+        raise click.UsageError(f"--why takes at most {WHY_CHARACTERS_MAX} characters")
+    done = asyncio.run(change_switch(settings, name, state, as_stored(why)))
+    if as_json:
+        print_json(done.row())
+    else:
+        console().print(_said(done))
+    if name != ALL and settings.connectors and name not in settings.connectors:
+        nearest = nearest_name(name, list(settings.connectors))
+        console(stderr=True).print(f"the settings name no connector {escaped(name)}, the nearest is {escaped(nearest)}")
+    if done.not_taken_up_by:
+        late = ", ".join(escaped(one) for one in done.not_taken_up_by)
+        raise CommandFailed(
+            f"the switch is changed, but not taken up within {SWITCH_WAIT_S:g} s by {late}: look at the log of it"
+        )
+    return 0
+
+
+def _meant(connector: str | None, *, everything: bool) -> str:
+    if everything == (connector is not None):
+        raise click.UsageError("say which: one CONNECTOR, or --all")
+    if connector is None:
+        return ALL
+    try:
+        return connector_name(connector)
+    except UnicodeEncodeError:
+        raise click.UsageError("CONNECTOR is no UTF-8") from None
+    except ValueError as error:
+        raise click.UsageError(f"CONNECTOR {error}") from None
+
+
+def _said(done: Changed) -> str:
+    """One sentence for people: what holds now, and who knows."""
+    name = escaped(done.change.connector)
+    subject = f"{name} is" if name else "all connectors are"
+    if done.effective != done.change.state:
+        own = f"{subject} {done.effective} as before: all connectors are, and {name} itself is {done.change.state} now"
+        said = f"{own} (`signalq lanes resume --all` opens all)"
+    else:
+        said = f"{subject} {done.effective} now"
+    if done.taken_up_by:
+        return f"{said}; {plural(len(done.taken_up_by), 'consumer has', 'consumers have')} taken it up"
+    return f"{said}; no consumer runs, it holds for those that come" if not done.not_taken_up_by else said

@@ -1,0 +1,161 @@
+"""The lanes as people see them, and the switch: pausing connectors, and letting them go on.
+
+A change is committed to the ledger, which every claim reads; then it is waited for until each consumer that lives has
+said that it has taken it up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from consumer.ledger import replicas, switches
+from consumer.ledger.database import clock_ms
+from consumer.ledger.replicas import Replica
+from consumer.ledger.visit import LedgerUnavailable, LedgerVisit
+from consumer.settings import Settings
+from consumer.switch import ALL, Change, State, Switch
+from ops.errors import CommandFailed
+from ops.ledger import open_ledger, who
+from ops.render import iso_ms
+from signalq.amqp.asking import Asker, QueueDepth
+from signalq.amqp.connection import connect
+from signalq.names import Names
+
+# So long a change is waited for until every consumer has taken it up; a sign of life comes every 0.4 s.
+SWITCH_WAIT_S = 10.0
+SWITCH_POLL_S = 0.1
+_FILE_HINT = ", or stop the consumers (one that stands still in the middle of a write holds a ledger's file: end it)"
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A change of the switch: how it stands since, and which consumers that live have taken it up, or have not yet."""
+
+    change: Change
+    switch: Switch
+    taken_up_by: Sequence[str]
+    not_taken_up_by: Sequence[str]
+
+    @property
+    def effective(self) -> State:
+        """What holds now for the connector that was meant, or for all that have no stricter switch of their own."""
+        return self.switch.state_of(self.change.connector)
+
+    def row(self) -> dict[str, object]:
+        """As a JSON object."""
+        return {
+            "connector": self.change.connector or None,
+            "set": self.change.state,
+            "state": self.effective,
+            "changed_at": iso_ms(self.change.at_ms),
+            "who": self.change.who,
+            "why": self.change.why or None,
+            "taken_up_by": list(self.taken_up_by),
+            "not_taken_up_by": list(self.not_taken_up_by),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the ledger says: the switch, the consumers that live, and who took which lane last."""
+
+    switch: Switch
+    living: Sequence[Replica]
+    owners: Mapping[str, str]
+
+    def unacked(self, queue: str) -> int:
+        """How many messages of a queue the consumers hold."""
+        return sum(replica.unacked.get(queue, 0) for replica in self.living)
+
+    def active_consumer(self, queue: str) -> str | None:
+        """The name of the consumer that serves a queue, if one does."""
+        return next((one.name for one in self.living if one.owner == self.owners.get(queue)), None)
+
+
+async def list_lanes(settings: Settings) -> list[dict[str, object]]:
+    """A row for each lane, the shared one after the connectors' own; and for each connector without a lane of its own
+    that the switch names. Raises CommandFailed, BrokerUnreachable.
+    """
+    names = Names(settings.broker.prefix)
+    async with open_ledger(settings) as ledger:
+        known = await ledger.read(_look)
+    own = {connector: names.lane(connector) for connector in settings.own_lanes()}
+    depths = await _depths(settings, [*own.values(), names.orders])
+    rows = [_row(known, connector, queue, depths[queue]) for connector, queue in own.items()]
+    rows.append(_row(known, None, names.orders, depths[names.orders]))
+    named = sorted(known.switch.states.keys() - own.keys() - {ALL})
+    return rows + [_row(known, connector, names.orders, None) | {"unacked": None} for connector in named]
+
+
+async def read_switch(settings: Settings) -> Switch:
+    """How the switch stands. Raises CommandFailed where there is no ledger."""
+    async with open_ledger(settings) as ledger:
+        return await ledger.read(lambda connection: switches.read(connection, Switch()))
+
+
+async def change_switch(settings: Settings, connector: str, state: State, why: str) -> Changed:
+    """Set the switch of one connector, or of all under ALL; return once every consumer that lives has taken it up, or
+    SWITCH_WAIT_S have gone by. Raises CommandFailed.
+    """
+
+    def work(connection: Connection) -> tuple[Change, Switch]:
+        change = switches.change(connection, clock_ms(connection), connector, state, who=who(), why=why)
+        return change, switches.read(connection, Switch())
+
+    async with open_ledger(settings) as ledger:
+        try:
+            change, switch = await ledger.transact(work)
+        except LedgerUnavailable as error:
+            raise CommandFailed(f"the switch can't be counted on to be changed: {error}{_FILE_HINT}") from error
+        try:
+            living = await _taken_up(ledger, change.number)
+        except LedgerUnavailable as error:
+            raise CommandFailed(f"it is changed, but who has taken it up can't be told: {error}") from error
+    seen = [replica.name for replica in living if replica.switch_seen >= change.number]
+    return Changed(change, switch, seen, [one.name for one in living if one.switch_seen < change.number])
+
+
+async def _taken_up(ledger: LedgerVisit, number: int) -> Sequence[Replica]:
+    """The consumers that live, once all of them act by this change, or when there is no more time to wait.
+
+    One that is silent is not waited for: it can't claim anything now, and its next claim reads the switch.
+    """
+    living: Sequence[Replica] = ()
+    try:
+        async with asyncio.timeout(SWITCH_WAIT_S):
+            while True:
+                living = (await ledger.read(_look)).living
+                if all(replica.switch_seen >= number for replica in living):
+                    break
+                await asyncio.sleep(SWITCH_POLL_S)
+    except TimeoutError:
+        pass  # whoever has not taken it up is named
+    return living
+
+
+def _look(connection: Connection) -> _Known:
+    living = [replica for replica in replicas.known(connection, clock_ms(connection)) if replica.lives]
+    return _Known(switches.read(connection, Switch()), living, replicas.owners(connection))
+
+
+def _row(known: _Known, connector: str | None, queue: str, depth: QueueDepth | None) -> dict[str, object]:
+    return {
+        "connector": connector,
+        "queue": queue,
+        "ready": depth.ready if depth is not None else None,
+        "unacked": known.unacked(queue),
+        "state": known.switch.state_of(connector or ALL),
+        "active_consumer": known.active_consumer(queue),
+    }
+
+
+async def _depths(settings: Settings, queues: Sequence[str]) -> dict[str, QueueDepth | None]:
+    """How full they are; None for one that is not there."""
+    url = settings.broker.url.get_secret_value()
+    async with await connect(url, name="signalq lanes", heartbeat_s=settings.broker.heartbeat_s) as connection:
+        asker = Asker(connection)
+        return {queue: await asker.depth(queue) for queue in queues}

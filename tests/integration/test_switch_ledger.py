@@ -1,0 +1,190 @@
+"""The switch in the ledger: what a claim reads, and when; on SQLite and on PostgreSQL, both real."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from sqlalchemy import Connection
+
+from consumer.history import Attempt, History
+from consumer.ledger import Conflict, Fenced, SwitchedOff, replicas, switches
+from consumer.ledger.database import clock_ms
+from consumer.ledger.sql import SqlLedger
+from consumer.ledger.visit import LedgerVisit
+from consumer.order import Order
+from consumer.switch import ALL, Change, State, Switch
+from tests.support.orders import body, new_id, order
+from tests.support.stores import Store
+from tests.support.waiting import elapsed, wait_until
+
+LANE = "signalq.orders"
+NOT_SENT = Attempt("not taken", sent=False, why="connection refused")
+
+
+async def change(store: Store, connector: str, state: State, why: str = "") -> Change:
+    """As `signalq lanes` does."""
+
+    def work(connection: Connection) -> Change:
+        return switches.change(connection, clock_ms(connection), connector, state, who="somebody", why=why)
+
+    async with LedgerVisit(store.url) as visit:
+        return await visit.transact(work)
+
+
+def an(action: str = "openLong", connector: str = "main") -> Order:
+    return order(body(action=action, connectorName=connector), message_id=new_id(), created_ms=1_000)
+
+
+def claim(of: Order) -> History:
+    return History(of.intent_id, of.digest).claimed(5_000)
+
+
+@pytest.mark.parametrize(
+    ("own", "of_all", "goes"),
+    [
+        ("open", "open", ["openLong", "closeLong"]),
+        ("close-only", "open", ["closeLong"]),
+        ("open", "close-only", ["closeLong"]),
+        ("paused", "close-only", []),
+        ("close-only", "paused", []),
+    ],
+)
+async def test_a_claim_is_saved_only_where_both_switches_let_it(
+    store: Store, own: State, of_all: State, goes: Sequence[str]
+) -> None:
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    for connector, state in (("main", own), (ALL, of_all)):
+        if state != "open":  # opening all of them would open each
+            await change(store, connector, state)
+    for action in ("openLong", "closeLong"):
+        met = an(action)
+        if action in goes:
+            assert (await ledger.save(met, claim(met), epoch)).history.version == 1
+            continue
+        with pytest.raises(SwitchedOff):
+            await ledger.save(met, claim(met), epoch)
+        assert (await ledger.recall(met, epoch)).history == History(met.intent_id, met.digest), "nothing is saved"
+
+
+async def test_the_claim_that_is_refused_is_told_the_stricter_state_and_the_outcome_of_one_before_is_saved(
+    store: Store,
+) -> None:
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    met = an()
+    known = await ledger.save(met, claim(met), epoch)
+    await change(store, ALL, "paused")
+    concluded = known.history.concluded(NOT_SENT, was_in_doubt=False).retrying(6_000)
+    known = await ledger.save(met, concluded, attempt=NOT_SENT)
+    with pytest.raises(SwitchedOff) as refused:
+        await ledger.save(met, known.history.claimed(7_000), epoch)
+    assert refused.value.state == "paused"
+    assert ledger.switched("whoever") == "paused"
+    await change(store, ALL, "open")
+    assert (await ledger.save(met, known.history.claimed(7_000), epoch)).history.attempts == 2
+
+
+async def test_opening_all_of_them_opens_each_and_opening_one_opens_that_one(store: Store) -> None:
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    await change(store, "main", "paused")
+    await change(store, "other", "paused")
+    await change(store, "main", "open")
+    met, others = an(), an(connector="other")
+    await ledger.save(met, claim(met), epoch)
+    with pytest.raises(SwitchedOff):
+        await ledger.save(others, claim(others), epoch)
+    await change(store, ALL, "open")
+    await ledger.save(others, claim(others), epoch)
+    audit = await store.rows("SELECT connector, state, who FROM switch_changes ORDER BY number")
+    assert [(connector, state) for connector, state, _ in audit] == [
+        ("main", "paused"),
+        ("other", "paused"),
+        ("main", "open"),
+        ("", "open"),
+    ]
+    assert {who for *_, who in audit} == {"somebody"}
+
+
+async def test_of_a_claim_that_is_confirmed_neither_switch_nor_lane_nor_version_has_changed(store: Store) -> None:
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    met = an()
+    known = await ledger.save(met, claim(met), epoch)
+    assert await ledger.confirm(met, known.history, epoch) >= known.began_ms > 0
+    await change(store, "main", "close-only")
+    with pytest.raises(SwitchedOff):
+        await ledger.confirm(met, known.history, epoch)
+    await change(store, ALL, "open")
+    await (await store.ledger()).open_lane(LANE)
+    with pytest.raises(Fenced):
+        await ledger.confirm(met, known.history, epoch)
+    epoch = await ledger.open_lane(LANE)
+    await ledger.save(met, known.history.concluded(NOT_SENT, was_in_doubt=False))
+    with pytest.raises(Conflict):
+        await ledger.confirm(met, known.history, epoch)
+
+
+async def test_a_sign_of_life_says_which_change_a_consumer_acts_by_and_tells_of_it_once(store: Store) -> None:
+    await (ledger := await store.ledger()).open_lane(LANE)
+    told: list[tuple[Switch, list[tuple[str, State, str]]]] = []
+
+    def watch(switch: Switch, changes: Sequence[Change]) -> None:
+        told.append((switch, [(one.connector, one.state, one.why) for one in changes]))
+
+    ledger.watch_switch(watch)
+    await wait_until(lambda: told)
+    assert told == [(Switch(), [])]
+    first = await change(store, "main", "paused", "because")
+    last = await change(store, ALL, "close-only")
+
+    async def seen() -> bool:
+        async with LedgerVisit(store.url) as visit:
+            (replica,) = await visit.read(lambda connection: replicas.known(connection, clock_ms(connection)))
+        return replica.lives and replica.switch_seen == last.number
+
+    await wait_until(seen)
+    await wait_until(lambda: told[-1][0].version == last.number)
+    assert told[-1][0].states == {"main": "paused", ALL: "close-only"}
+    assert [one for _, changes in told for one in changes] == [("main", "paused", "because"), (ALL, "close-only", "")]
+    assert first.number < last.number
+
+
+async def test_of_two_changes_at_once_no_reader_sees_the_later_number_first(
+    postgres_url: str,
+) -> None:
+    """Else who has read that one would take the switch for read, and never see the other."""
+    async with SqlLedger(postgres_url, retention_days=7, observe_commit_s=lambda _s: None):
+        pass
+    loop = asyncio.get_running_loop()
+    begun, may_end = asyncio.Event(), asyncio.Event()
+    async with (
+        LedgerVisit(postgres_url) as one,
+        LedgerVisit(postgres_url) as other,
+        LedgerVisit(postgres_url) as reader,
+    ):
+        engine = one._database._engine  # type: ignore[attr-defined]
+
+        async def first() -> Change:
+            async with engine.begin() as connection:
+                made: Change = await connection.run_sync(switches.change, 1, "main", "paused", who="a", why="")
+                begun.set()
+                await may_end.wait()
+                return made
+
+        slow = loop.create_task(first())
+        await begun.wait()
+        fast = loop.create_task(
+            other.transact(lambda connection: switches.change(connection, 2, "other", "paused", who="b", why=""))
+        )
+        seen = await reader.read(lambda connection: switches.read(connection, Switch()))
+        assert seen == Switch(), "a reader does not wait for either"
+        await elapsed(0.3)
+        assert not fast.done()
+        may_end.set()
+        assert (await slow).number < (await fast).number
+        seen = await reader.read(lambda connection: switches.read(connection, seen))
+        assert seen.states == {"main": "paused", "other": "paused"}
