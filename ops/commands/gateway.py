@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import click
 
 from ops.invocation import Invocation, SignalqCommand, pass_invocation
@@ -19,9 +21,11 @@ def command(invocation: Invocation) -> int:
 
     A TradingView alert only changes its host. Every request must carry its connectorToken; where the
     settings have one for the connector, it must be that one. What can't be queued within 3 s is answered
-    503, and its repeat is the same order. SIGTERM or Ctrl-C ends it. Logs go to standard error.
+    503, and its repeat is the same order. SIGTERM or Ctrl-C ends it, SIGHUP reads the settings again.
+    Logs go to standard error.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be followed
     from ops.gateway import run  # noqa: PLC0415
 
-    run(invocation.settings())
+    run(invocation.settings(), invocation.config)
     return 0

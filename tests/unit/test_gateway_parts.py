@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from producers.gateway.alerts import Alert, Refusal, Rules, read_alert
 from producers.gateway.callers import Callers
+from producers.gateway.metrics import GatewayMetrics
 from producers.gateway.rates import Rates
 from producers.gateway.repeats import UNANSWERED_MAX, UNANSWERED_S, Identity, Unanswered
 
@@ -187,3 +190,23 @@ def test_a_rate_below_one_a_second_lets_one_pass_at_a_time() -> None:
 def test_without_a_rate_nobody_waits() -> None:
     rates = Rates(None)
     assert {rates.wait_s("a") for _ in range(1000)} == {0.0}
+
+
+# ---- docs ----
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "gateway.md").read_text(encoding="utf-8")
+
+
+def test_every_event_and_metric_of_the_gateway_is_documented_and_no_other() -> None:
+    code = "".join(
+        path.read_text() for path in [*(ROOT / "producers" / "gateway").glob("*.py"), ROOT / "ops" / "gateway.py"]
+    )
+    events = set(re.findall(r'log\.\w+\(\s*"([a-z.]+_?[a-z_]*)"', code))
+    assert set(re.findall(r"`((?:alert|gateway)\.[a-z_]+)`", PAGE.split("Its log goes")[1])) == events
+    names = {sample.name for metric in GatewayMetrics(bool).registry.collect() for sample in metric.samples}
+    documented = set(re.findall(r"`(signalq_gateway_\w+)", PAGE))
+    assert documented <= {re.sub("_(bucket|count|sum)$", "", name) for name in names} | {
+        "signalq_gateway_requests_total",
+    }
+    assert {name for name in names if not name.endswith(("_created", "_bucket", "_count", "_sum"))} <= documented
