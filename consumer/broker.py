@@ -46,7 +46,7 @@ log = structlog.get_logger()
 class Session:
     """One channel consuming one queue, from its opening to its loss."""
 
-    def __init__(self, channel: AbstractChannel) -> None:
+    def __init__(self, channel: AbstractChannel, opened_s: float) -> None:
         self._channel = channel
         self.epoch: Epoch | None = None
         self.held_back: list[Delivery] = []
@@ -59,7 +59,8 @@ class Session:
         self.leaving = False
         self.active_since_s: float | None = None
         self.why_lost = "closed by us"
-        self.last_delivery_s = loop_s()
+        # On the loop's clock; nothing has been delivered yet.
+        self.last_delivery_s = opened_s
         # When each message that is not acknowledged came, the oldest first.
         self._came_s: dict[int, float] = {}
 
@@ -247,7 +248,7 @@ class Lane:
     async def _open(self) -> Session:
         connection = await self._link.connection()
         channel = await open_channel(connection, prefetch=self._manner.prefetch)
-        session = Session(channel)
+        session = Session(channel, loop_s())
         channel.closing.add_done_callback(session.note_closed)
         channel.on_consumer_cancel_callbacks.add(lambda _frame: session.lose("the broker canceled the consumer"))
         self._session = session

@@ -57,8 +57,10 @@ async def test_killed_in_turn_the_other_takes_over_every_connector_within_two_se
         _tell(f"first POST of the slowest connector after each kill, in s: {_seconds(takeovers)}")
         assert max(takeovers) < TAKEOVER_S, f"slowest first POST after each kill, in s: {_seconds(takeovers)}"
         account = await play.account()
-        assert account.in_doubt["cut off while sending"] <= kills * CONNECTORS, account.table()
-        account.check(doubts_max=kills * CONNECTORS + _without_id(intents))
+        # Each load has connectors of its own, and those before it may still be at work when the next kill comes.
+        on_the_wire_max = CONNECTORS * kills * (kills + 1) // 2
+        assert account.in_doubt["cut off while sending"] <= on_the_wire_max, account.table()
+        account.check(doubts_max=on_the_wire_max + _without_id(intents))
 
 
 @pytest.mark.parametrize("frozen_s", [10.0, pytest.param(60.0, marks=pytest.mark.long)])

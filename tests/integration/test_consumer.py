@@ -386,7 +386,20 @@ def numbers_back_on_time(stage: Stage, due_ms: dict[str, int]) -> set[str]:
 
 
 async def test_equal_due_times_keep_the_order_of_publishing_when_a_second_passes_between_them(stage: Stage) -> None:
-    """The first is parked for a second longer than the last: it must not come back behind it."""
+    """The first is parked for a second longer than the last: it must not come back behind it.
+
+    What the ladder hands back after its due time can't wait for the others any more, so a round in which the machine
+    was that busy says nothing.
+    """
+    for _ in range(5):
+        connector, due_ms = await twenty_with_one_due_time(stage)
+        if max(order.at_ns // 1_000_000 - due_ms for order in stage.orders(connector)) < 100:
+            break
+    assert by_connector(stage.orders(connector)) == {connector: [str(number) for number in range(20)]}
+
+
+async def twenty_with_one_due_time(stage: Stage) -> tuple[str, int]:
+    """Publish them around the moment in which another whole second remains; return once they are settled."""
     connector = stage.connector()
     due_ms = now_ms() + 3_150
     async with plain_channel(stage.url) as channel:
@@ -397,7 +410,7 @@ async def test_equal_due_times_keep_the_order_of_publishing_when_a_second_passes
             )
             await asyncio.sleep(0.005)
     await stage.settled(20, connector)
-    assert by_connector(stage.orders(connector)) == {connector: [str(number) for number in range(20)]}
+    return connector, due_ms
 
 
 async def test_a_delay_counts_from_the_creation_and_from_the_end_of_a_whole_second(stage: Stage) -> None:

@@ -640,7 +640,8 @@ async def test_the_migrations_make_exactly_the_tables_of_the_schema(
     )
     assert differences == []
     assert found == expected
-    assert set(found) == {"ledger", "lanes", "intents", "steps"}
+    ours = {"ledger", "lanes", "intents", "steps", "replicas", "switches", "switch_changes", "posted_opens"}
+    assert set(found) == ours
 
 
 async def test_a_ledger_of_a_newer_version_is_refused_with_a_sentence_and_left_as_it_is(store: Store) -> None:

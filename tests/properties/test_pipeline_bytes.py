@@ -167,7 +167,7 @@ class World:
         self.ledger = ledger or MemoryLedger()
         self.webhook = FakeWebhook(self.ledger, deque(script or []))
         self.dispositions = FakeDispositions()
-        self.session = Session(cast("AbstractChannel", None))
+        self.session = Session(cast("AbstractChannel", None), 0.0)
         self.tags = 0
         self.pipeline = Pipeline(
             CurrentSettings(SETTINGS),
