@@ -332,6 +332,8 @@ def _in_the_model(world: World) -> Iterator[None]:
         patch.object(consumer.due, "time", SimpleNamespace(monotonic=world.loop.time)),
         patch.object(consumer.ledger.sql, "clock_ms", lambda _connection: world.now_ms()),
         patch.object(consumer.ledger.sql, "machine_ms", world.now_ms),
+        # Each sign of life is a commit, and so a step at which something may break: here as seldom as a lease allows.
+        patch.object(consumer.ledger.sql, "ALIVE_PERIOD_S", 1.0),
         patch.object(consumer.ledger.sql, "database_at", lambda _url, **_options: SimpleNamespace(shown="the model")),
         patch.object(consumer.ledger.sql, "migrate", migrate_the_model),
         patch.object(consumer.broker, "log", log),
