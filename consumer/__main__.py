@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import signal
 import sys
@@ -90,6 +91,10 @@ async def _run(
             clock=clock,
             jitter=jitter,
         )
+        # What was made at the start lives to the end. Looked through for garbage again and again, it held orders up:
+        # with 300 waiting beside them, the slowest of a hundred took 1.5 times as long.
+        gc.collect()
+        gc.freeze()
         await Service(
             settings,
             link=Link(settings, topology_of(settings), ledger),
