@@ -291,8 +291,6 @@ class Lane:
         if not isinstance(deliver, Basic.Deliver) or deliver.delivery_tag is None:
             return
         session.note_delivered(deliver.delivery_tag)
-        if self.has_order:  # without, several are active, and nobody has it to pass on
-            session.active_since_s = session.active_since_s or session.last_delivery_s
         delivery = Delivery(
             Message(
                 body=message.body,

@@ -29,7 +29,7 @@ from consumer.delays import backoff_s
 from consumer.dispositions import Dispositions
 from consumer.health import OpsServer
 from consumer.ledger import Ledger
-from consumer.link import RECONNECT_MAX_S, Link
+from consumer.link import RECONNECT_MAX_S, Link, SharedFailure
 from consumer.pipeline import DUE_WINDOW, Pipeline
 from consumer.settings import Settings
 from consumer.slots import Slot, Slots
@@ -150,11 +150,12 @@ class Service:
                     if await self._retire(queues[0], names.connector_of(queues[0]) or ""):
                         serving.create_task(self._retired[-1].run(), name=f"retired lane {queues[0]}")
                     queues.pop(0)
-                except BrokerError:  # the lanes in use say why
+                except BrokerError as error:
                     failures += 1
-                    await asyncio.sleep(
-                        backoff_s(failures, base_s=CRASH_PAUSE_S, max_s=RECONNECT_MAX_S, fraction=self._jitter())
-                    )
+                    wait_s = backoff_s(failures, base_s=CRASH_PAUSE_S, max_s=RECONNECT_MAX_S, fraction=self._jitter())
+                    if not isinstance(error, SharedFailure):
+                        log.warning("broker.unreachable", queue=queues[0], why=str(error), retry_in_s=round(wait_s, 2))
+                    await asyncio.sleep(wait_s)
 
     async def _retire(self, queue: str, connector: str) -> bool:
         """Unbind a lane and make ready to consume it; False where its queue is gone already."""

@@ -8,7 +8,6 @@ import inspect
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from typing import NoReturn
 
 import pytest
 import pytest_asyncio
@@ -32,6 +31,7 @@ from tests.support.broker import (
 from tests.support.lanes import noted_queues
 from tests.support.postgres import fresh_database, private_postgres
 from tests.support.proxy import Proxy
+from tests.support.skipping import skip_outside_ci
 from tests.support.webhook import Webhook
 
 LEFTOVER_GRACE_S = 2.0
@@ -61,13 +61,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if apart:
         config.hook.pytest_deselected(items=apart)
         items[:] = [item for item in items if item not in apart]
-
-
-def skip_outside_ci(why: str) -> NoReturn:
-    """Skip a test that needs a broker of our own; in CI, where nothing that talks to a broker is skipped, fail."""
-    if os.environ.get("CI"):
-        pytest.fail(why)
-    pytest.skip(why)
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -149,6 +150,15 @@ class PostgresDatabase:
     async def close(self) -> None:
         """See Database."""
         await self._engine.dispose()
+
+
+def upsert(connection: Connection, table: Table, keys: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Insert a row of both; where there is one of the same primary key, the first of `keys`, set only `values`."""
+    insert: Any = _INSERT[connection.dialect.name](table).values({**keys, **values})
+    connection.execute(insert.on_conflict_do_update(index_elements=[next(iter(keys))], set_=dict(values)))
+
+
+_INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 def clock_ms(connection: Connection) -> int:

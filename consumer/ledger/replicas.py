@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
+from consumer.ledger.database import upsert
 from consumer.ledger.leases import LIVE_MS
 from consumer.ledger.schema import lanes, replicas
 
 # Who gave no sign of life for so long is forgotten: it ended without saying so.
 FORGET_MS = 3_600_000
 NAME_CHARACTERS_MAX = 255
-
-_INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +49,7 @@ def note_alive(
         "unacked": json.dumps({queue: count for queue, count in unacked.items() if count}),
     }
     first = {"owner": owner, "name": name[:NAME_CHARACTERS_MAX], "started_ms": now_ms}
-    insert: Any = _INSERT[connection.dialect.name](replicas).values(first | changing)
-    connection.execute(insert.on_conflict_do_update(index_elements=["owner"], set_=changing))
+    upsert(connection, replicas, first, changing)
 
 
 def living(connection: Connection, now_ms: int, silent_ms_max: int) -> frozenset[str]:

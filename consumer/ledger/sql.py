@@ -291,10 +291,11 @@ class SqlLedger:
         if is_claim:
             self._claims[order.receipt] = order
         answer = await self._ask(Counted(work) if rates else work, in_hurry=history.status != "scheduled")
-        if not isinstance(answer, tuple):
-            raise answer
-        if not is_claim:
+        refused = not isinstance(answer, tuple)
+        if refused or not is_claim:  # what another message of the same intent may have claimed is its own business
             self._claims.pop(order.receipt, None)
+        if refused:
+            raise answer
         saved = replace(history, version=history.version + 1, updated_ms=saved_ms)
         return Known(order, saved, answer, began_ms=began_ms, over_rates=tuple(over))
 

@@ -8,17 +8,14 @@ Synchronous, inside one transaction, like statements.py.
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import Connection, delete, func, insert, select, text
-from sqlalchemy.dialects import postgresql, sqlite
 
+from consumer.ledger.database import upsert
 from consumer.ledger.schema import switch_changes, switches
 from consumer.switch import ALL, Change, State, Switch
 
 _version = select(func.coalesce(func.max(switch_changes.c.number), 0))
 _states = select(switches.c.connector, switches.c.state)
-_INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 # One change after the other: of two at once the later number could be committed first, and who has read that one would
 # take it for the last. Readers need not wait. SQLite has one writer at a time anyway.
 _ONE_AT_A_TIME = text("LOCK TABLE switch_changes IN SHARE ROW EXCLUSIVE MODE")
@@ -40,8 +37,7 @@ def change(connection: Connection, now_ms: int, connector: str, state: State, *,
     if connection.dialect.name == "postgresql":
         connection.execute(_ONE_AT_A_TIME)
     if state != "open":
-        setting: Any = _INSERT[connection.dialect.name](switches).values(connector=connector, state=state)
-        connection.execute(setting.on_conflict_do_update(index_elements=["connector"], set_={"state": state}))
+        upsert(connection, switches, {"connector": connector}, {"state": state})
     elif connector == ALL:
         connection.execute(delete(switches))
     else:

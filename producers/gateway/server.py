@@ -111,18 +111,23 @@ class Gateway:
             return self._refused(Refusal(403, (Problem(None, "this address may not call"),)))
         if self._in_flight > IN_FLIGHT_MAX:
             return self._unavailable(None, "too many requests at once")
-        try:
-            async with asyncio.timeout(ANSWER_S):
-                body = await request.read()
-        except TimeoutError:
-            return self._refused(Refusal(408, (Problem(None, "the body did not come in time"),)))
-        alert = read_alert(body, self._options.rules_of, delay_max_s=self._options.delay_max_s)
+        alert = await self._read(request)
         if isinstance(alert, Refusal):
             return self._refused(alert)
         if wait_s := self._rates.wait_s(alert.connector):
             problem = Problem("connectorName", "sends more than gateway.rate_per_s allows")
             return self._refused(Refusal(429, (problem,)), alert.connector, retry_after_s=wait_s)
         return await self._publish(request, alert, began_s)
+
+    async def _read(self, request: web.Request) -> Alert | Refusal:
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                body = await request.read()
+        except TimeoutError:
+            return Refusal(408, (Problem(None, "the body did not come in time"),))
+        except web.RequestPayloadError:
+            return Refusal(400, (Problem(None, "the body is not encoded as its headers say"),))
+        return read_alert(body, self._options.rules_of, delay_max_s=self._options.delay_max_s)
 
     async def _publish(self, request: web.Request, alert: Alert, began_s: float) -> web.StreamResponse:
         identity, is_repeat = self._outlet.identify(alert)
@@ -136,6 +141,9 @@ class Gateway:
             why = str(error) or f"RabbitMQ did not confirm within {ANSWER_S:g} s"
             log.warning("alert.unconfirmed", why=why, **_facts(alert, identity))
             return self._unavailable(alert.connector, "the order could not be queued: send it again")
+        except BaseException:  # whatever it is: it may be in the queue, and its caller hears no ok
+            self._outlet.was_not_answered(alert, identity)
+            raise
         self._metrics.confirm_seconds.observe(time.monotonic() - began_s)
         return await self._say_ok(request, alert, identity, is_repeat=is_repeat)
 
@@ -159,7 +167,8 @@ class Gateway:
 
     def _check_secret(self, request: web.Request) -> None:
         secret = self._options.path_secret
-        if secret is not None and not hmac.compare_digest(request.match_info["secret"].encode(), secret.encode()):
+        given = request.match_info.get("secret", "").encode("utf-8", "surrogatepass")
+        if secret is not None and not hmac.compare_digest(given, secret.encode()):
             self._metrics.answered(None, 404)
             raise web.HTTPNotFound
 

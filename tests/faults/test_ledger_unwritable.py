@@ -20,6 +20,7 @@ from tests.support.consumer import Consumer, ledger_file
 from tests.support.intents import make_intents
 from tests.support.postgres import execute, fresh_database
 from tests.support.scene import Scene, scene
+from tests.support.skipping import skip_outside_ci
 from tests.support.waiting import elapsed, wait_until
 
 CONNECTORS = 8
@@ -197,7 +198,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     except FileNotFoundError:
         mounted = False
     if not mounted:
-        pytest.skip("mounts a small file system, which only root may, and not in every container")
+        skip_outside_ci("mounts a small file system, which only root may, and not in every container")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)  # noqa: S603, S607
 

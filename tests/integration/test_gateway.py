@@ -38,12 +38,13 @@ class Front:
         self.log = log
         self._base = f"http://127.0.0.1:{port}"
 
-    async def post(self, body: object, path: str = PATH, **headers: str) -> tuple[int, str]:
+    async def post(self, body: object, path: str | URL = PATH, **headers: str) -> tuple[int, str]:
         """The status and the body of the answer."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        url = URL(f"{self._base}{path}", encoded=True)
         async with (
             aiohttp.ClientSession() as session,
-            session.post(self._base + path, data=data, headers=headers) as got,
+            session.post(url, data=data, headers=headers) as got,
         ):
             return got.status, await got.text()
 
@@ -251,3 +252,21 @@ async def prefix_on_mortal(mortal_broker: PrivateRabbitMQ) -> Names:
         await Topology(names).declare(connection)
     await written_down(mortal_broker, names.orders)
     return names
+
+
+async def test_nothing_that_comes_is_answered_with_a_500(broker: Broker, queue: str, prefix: str) -> None:
+    async with gateway(broker.url, prefix, GATEWAY__PATH_SECRET="s3cret-path") as front:
+        path = f"/s3cret-path{PATH}"
+        statuses = [
+            (await front.post(b"no gzip", path, **{"Content-Encoding": "gzip"}))[0],
+            (await front.post(b"\xff\xfe{}", path))[0],
+            (await front.post(b'{"connectorName": "\\ud800", "connectorToken": "\\udfff"}', path))[0],
+            (await front.post(b"[" * 60_000, path))[0],
+            (await front.post(ALERT | {"connectorName": ["main"]}, path))[0],
+            (await front.post(ALERT | {"connectorToken": "\ud800"}, path))[0],
+            (await front.post(ALERT, URL("/%ff%fe%ed%a0%80" + PATH, encoded=True)))[0],
+            (await front.post(ALERT, path, **{"X-Forwarded-For": "\u00ff, , ["}))[0],
+        ]
+        assert [status for status in statuses if status >= 500] == [], statuses
+        assert statuses[-1] == 200, "without sources an address is nobody's business"
+    assert await depth(broker.url, queue) == 1

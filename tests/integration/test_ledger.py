@@ -316,6 +316,21 @@ async def test_a_lease_ends_with_the_outcome(store: Store) -> None:
     assert (known.history.leased_for_ms, known.history.status, known.history.in_doubt) == (0, "retrying", False)
 
 
+async def test_a_message_whose_claim_was_refused_ends_no_lease_when_it_goes(store: Store) -> None:
+    """It came again on a later session, while the first one's POST is still on the wire: that one lives."""
+    posting, waiting = await store.ledger(), await store.ledger()
+    epoch = await posting.open_lane(LANE)
+    met = order(message_id=new_id(), created_ms=1_000)
+    again = replace(met, receipt="another")
+    claim = History(met.intent_id, met.digest).claimed(1)
+    await posting.save(met, claim, epoch)
+    with pytest.raises(Conflict):
+        await posting.save(again, claim, epoch)
+    posting.release(again)
+    known = await waiting.recall(met, await waiting.open_lane(LANE))
+    assert (known.history.status, known.history.leased_for_ms > 0) == ("sending", True)
+
+
 async def test_of_two_consumers_that_claim_one_intent_exactly_one_wins(store: Store) -> None:
     ledgers = [await store.ledger(), await store.ledger()]
     epochs = [await ledger.open_lane(f"lane {number}") for number, ledger in enumerate(ledgers)]

@@ -18,6 +18,7 @@ from signalq.names import Names
 from tests.support.amqp import publish
 from tests.support.broker import Broker
 from tests.support.consumer import Consumer
+from tests.support.skipping import skip_outside_ci
 from tests.support.webhook import Order, Webhook
 
 # Without what is promised here it would be a second or more.
@@ -29,10 +30,10 @@ def older_broker() -> Iterator[PrivateRabbitMQ]:
     """A node of this system's own RabbitMQ, where that is of the 3.x series and the run is about a newer one."""
     found = find_installation()
     if found is None:
-        pytest.skip("needs a RabbitMQ 3.x beside the newer one: there is none here")
+        skip_outside_ci("needs a RabbitMQ 3.x beside the newer one: there is none here")
     with PrivateRabbitMQ(found) as broker:
         if not broker.ctl("version").startswith("3."):
-            pytest.skip("needs a RabbitMQ 3.x beside the newer one: this system's own is newer")
+            skip_outside_ci("needs a RabbitMQ 3.x beside the newer one: this system's own is newer")
         yield broker
 
 
