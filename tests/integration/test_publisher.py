@@ -224,9 +224,15 @@ async def memory_alarm(own_broker: PrivateRabbitMQ) -> AsyncIterator[Any]:
 
     async def alarm(on: bool) -> None:
         await asyncio.to_thread(own_broker.ctl, "set_vm_memory_high_watermark", "0" if on else "0.6")
+        # What set it returns before its connections have been told; whoever can list it has told them.
+        await wait_until(lambda: _is_alarmed(own_broker, on), what=f"the alarm to be {'on' if on else 'off'}")
 
     yield alarm
     await alarm(False)
+
+
+async def _is_alarmed(broker: PrivateRabbitMQ, wanted: bool) -> bool:
+    return wanted == ("memory" in await asyncio.to_thread(broker.ctl, "eval", "rabbit_alarm:get_alarms()."))
 
 
 async def test_a_publish_to_a_blocked_broker_is_unconfirmed_in_time_and_works_again_afterwards(
