@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +22,7 @@ from producers.strategies.portfolio import current_weights, read_targets
 from producers.strategies.rebalancing import Order, Target, intent_of, plan_orders, slot_at
 from signalq import Unconfirmed
 from signalq.testing import InMemoryOrderPublisher, Published
+from tests.support.waiting import elapsed, wait_until
 
 ASSETS = ("btc", "eth", "sol")
 DAY = timedelta(days=1)
@@ -170,12 +173,23 @@ class Scene:
     def publisher(self, *_: object, **__: object) -> Twin:
         return Twin(self.published, self.fail_after)
 
+    def given(self, **flags: object) -> argparse.Namespace:
+        files = {"targets": self.folder / "targets.toml", "weights": self.folder / "weights.json", "plan": self.plan}
+        usual = {"drift": 1.0, "settle": 30, "strategy": "rebalancer", "token_env": None, "token_file": None}
+        return argparse.Namespace(**files | usual | flags)
+
     async def serve(self, slot: datetime, now: datetime | None = None) -> None:
-        given = argparse.Namespace(
-            targets=self.folder / "targets.toml", weights=self.folder / "weights.json", plan=self.plan,
-            drift=1.0, settle=30, strategy="rebalancer", token_env=None, token_file=None,
-        )  # fmt: skip
-        await rebalancer.serve(slot, now or slot, given)
+        await rebalancer.serve(slot, now or slot, self.given())
+
+    @asynccontextmanager
+    async def kept_serving(self, *, late: timedelta) -> AsyncIterator[None]:
+        """Slots of 1,000 days: none begins during a test."""
+        given = self.given(every=1000 * DAY, offset=timedelta(0), late=late)
+        serving = asyncio.create_task(rebalancer.keep_serving(given))
+        yield
+        serving.cancel()
+        with suppress(asyncio.CancelledError):
+            await serving
 
     @property
     def plan(self) -> Path:
@@ -190,6 +204,7 @@ class Scene:
 def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     made = Scene(tmp_path)
     monkeypatch.setattr(rebalancer, "OrderPublisher", made.publisher)
+    monkeypatch.setattr(rebalancer, "LOOK_EVERY_S", 0.001)
     return made
 
 
@@ -228,6 +243,28 @@ async def test_when_the_clock_was_set_back_an_earlier_slot_is_not_served(scene: 
     await scene.serve(NOON)
     await scene.serve(NOON - DAY)
     assert len(scene.ids) == 2
+
+
+async def test_on_schedule_a_slot_is_served_once_through_failures_which_are_told(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene.fail_after = 1
+    async with scene.kept_serving(late=1000 * DAY):
+        await wait_until(lambda: "a failure that the test asked for" in capsys.readouterr().err)
+        scene.fail_after = None
+        await wait_until(lambda: "2 orders" in capsys.readouterr().out)
+    assert scene.ids[0] == scene.ids[-2]
+    assert len(set(scene.ids)) == 2
+
+
+async def test_on_schedule_a_slot_that_began_too_long_ago_is_missed_and_that_is_told_once(
+    scene: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with scene.kept_serving(late=timedelta(0)):
+        await elapsed(0.1)
+    told = capsys.readouterr().out
+    assert told.count("missed; the next is") == 1
+    assert scene.ids == []
 
 
 async def test_a_plan_holds_no_token_and_comes_back_as_it_was_written(scene: Scene) -> None:
