@@ -11,6 +11,7 @@ after all.
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import sys
 import uuid
@@ -124,12 +125,7 @@ def _ask(question: str) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """The command."""
-    flags = parser("desk", __doc__ or "", examples=EXAMPLES, strategy="desk")
-    flags.add_argument("--yes", action="store_true", help="send without asking")
-    flags.add_argument("--message-id", help="repeat an order that was not confirmed under its identity")
-    flags.add_argument("--wait", type=float, default=30.0, metavar="SECONDS", help="for the outcome (default: 30)")
-    flags.add_argument("order", nargs="*", metavar="WORD", help="the order; without one there is a prompt")
-    given = flags.parse_intermixed_args(arguments)
+    given = read_flags(arguments)
     if (given.yes or given.message_id) and not given.order:
         raise WrongInput("--yes and --message-id go with an order")
     secret, to = token(given), broker()
@@ -142,6 +138,16 @@ def main(arguments: Sequence[str]) -> int:
         message_id = given.message_id or uuid.uuid4().hex
         confirm = (lambda question: question == SEND) if given.yes else _agreed
         return 0 if trade(orders, intent, confirm, message_id=message_id, wait_s=given.wait) else 1
+
+
+def read_flags(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line; wrong usage ends the program."""
+    flags = parser("desk", __doc__ or "", examples=EXAMPLES, strategy="desk")
+    flags.add_argument("--yes", action="store_true", help="send without asking")
+    flags.add_argument("--message-id", help="repeat an order that was not confirmed under its identity")
+    flags.add_argument("--wait", type=float, default=30.0, metavar="SECONDS", help="for the outcome (default: 30)")
+    flags.add_argument("order", nargs="*", metavar="WORD", help="the order; without one there is a prompt")
+    return flags.parse_intermixed_args(arguments)
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ async def publish(orders: Collection[tuple[str, OrderIntent]], to: Broker, *, st
 
 def main(arguments: Sequence[str]) -> int:
     """The command: read, decide, publish."""
-    given = _flags(arguments)
+    given = read_flags(arguments)
     if not 0 < given.fast < given.slow or (given.last is not None and given.last < 1):
         raise WrongInput("--fast must be at least 1 and below --slow, and N of --last at least 1")
     now = datetime.now(UTC)
@@ -119,7 +119,8 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _flags(arguments: Sequence[str]) -> argparse.Namespace:
+def read_flags(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line; wrong usage ends the program."""
     flags = parser("ma_cross", __doc__ or "", examples=EXAMPLES, strategy="ma-cross")
     mode = flags.add_mutually_exclusive_group(required=True)
     mode.add_argument("--last", nargs="?", type=int, const=1, metavar="N", help="act on the candle that "

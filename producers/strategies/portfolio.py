@@ -9,6 +9,7 @@ from pathlib import Path
 
 from producers.strategies.command_line import WrongInput
 from producers.strategies.rebalancing import Target
+from signalq.intent import connector_name
 
 
 def current_weights(file: Path) -> dict[str, Decimal]:
@@ -30,7 +31,10 @@ def read_targets(file: Path) -> dict[str, Target]:
     """What is to be held: a TOML table for each asset, with its `connector` and its `percent`. Raises WrongInput."""
     try:
         tables = tomllib.loads(file.read_text("utf-8"), parse_float=Decimal)
-        targets = {asset: Target(table["connector"], Decimal(table["percent"])) for asset, table in tables.items()}
+        targets = {
+            asset: Target(connector_name(table["connector"]), Decimal(table["percent"]))
+            for asset, table in tables.items()
+        }
     except tomllib.TOMLDecodeError as error:
         raise WrongInput(f"{file} is no TOML: {error}") from None
     except (KeyError, TypeError, ValueError, InvalidOperation):

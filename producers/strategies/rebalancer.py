@@ -84,7 +84,7 @@ async def keep_serving(given: argparse.Namespace) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """The command."""
-    given = _flags(arguments)
+    given = read_flags(arguments)
     if given.every <= timedelta(0) or not given.drift > 0 or given.settle < 0 or given.late > REPEAT_WITHIN:
         raise WrongInput("--every and --drift must be above 0, --settle not below 0, --late at most 1d")
     now = datetime.now(UTC)
@@ -96,7 +96,8 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _flags(arguments: Sequence[str]) -> argparse.Namespace:
+def read_flags(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line; wrong usage ends the program."""
     flags = parser("rebalancer", __doc__ or "", examples=EXAMPLES, strategy="rebalancer")
     for name, says in (
         ("targets", "the target weights"),

@@ -298,6 +298,8 @@ def test_a_file_that_holds_no_plan_is_named_and_left_alone(text: str, tmp_path: 
         (read_targets, "[btc]\npercent = 60"),
         (read_targets, '[btc]\nconnector = "a"\npercent = "x"'),
         (read_targets, '[btc]\nconnector = "a"\npercent = nan'),
+        (read_targets, '[btc]\nconnector = ""\npercent = 1'),
+        (read_targets, "[btc]\nconnector = 5\npercent = 1"),
         (read_targets, '[btc]\nconnector = "a"\npercent = 101'),
         (read_targets, '[btc]\nconnector = "a"\npercent = 1\n[eth]\nconnector = "a"\npercent = 1'),
     ],
