@@ -8,6 +8,7 @@ everybody on a machine can read its command lines.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -73,6 +74,9 @@ def token(arguments: argparse.Namespace, environment: Mapping[str, str] = os.env
 
 def run(program: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> int:
     """Run a program to its exit status: what went wrong is one sentence on standard error, 1 or 2, no traceback."""
+    for name in ("aio_pika", "aiormq"):
+        # What these have to say is in our own sentence; without a handler it would stand beside it.
+        logging.getLogger(name).addHandler(logging.NullHandler())
     try:
         return program(sys.argv[1:] if arguments is None else arguments)
     except WrongInput as error:

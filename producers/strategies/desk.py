@@ -30,7 +30,7 @@ EXAMPLES = """\
   python -m producers.strategies.desk --yes openLong main 0.5 at 64000 profit 71000 loss 61500
   python -m producers.strategies.desk cancel main id entry-7
   python -m producers.strategies.desk --token-env MAIN_TOKEN"""
-HELP = "ACTION CONNECTOR [SIZE] [at PRICE] [profit PRICE] [loss PRICE] [id ORDER] [in SECONDS]; quit"
+FORM = "ACTION CONNECTOR [SIZE] [at PRICE] [profit PRICE] [loss PRICE] [id ORDER] [in SECONDS]"
 ACTIONS = {action.lower(): action for action in get_args(Action)}
 WORDS = {"at": "limit", "profit": "profit", "loss": "loss", "id": "client_order_id", "in": "delay_seconds"}
 
@@ -44,7 +44,7 @@ SEND = "send it?"
 def intent_of(words: Sequence[str], *, token: str | None = None) -> OrderIntent:
     """The order that the words say. Raises WrongInput with a sentence for the person who wrote them."""
     if len(words) < 2:
-        raise WrongInput(f"an order needs an action and a connector, as in: buy main 25% ({HELP})")
+        raise WrongInput(f"an order needs an action and a connector, as in buy main 25%: {FORM}")
     action = ACTIONS.get(words[0].lower())
     if action is None:
         nearest = difflib.get_close_matches(words[0].lower(), ACTIONS, n=1, cutoff=0)[0]
@@ -96,12 +96,14 @@ def trade(orders: SyncOrderPublisher, intent: OrderIntent, confirm: Confirm, *, 
     reason = f" ({outcome.reason})" if outcome.reason else ""
     answer = f", the webhook answered {outcome.http_status}" if outcome.http_status else ""
     print(f"{outcome.status}{reason}, attempts: {outcome.attempts}{answer}")
+    if outcome.status == "dead":
+        print(f"`signalq dead show {outcome.intent_id}` says more", file=sys.stderr)
     return outcome.status == "delivered"
 
 
 def _converse(orders: SyncOrderPublisher, secret: str | None, wait_s: float) -> None:
     """Order after order, until quit or the end of the input."""
-    print(HELP)
+    print(f"{FORM}; or quit")
     while (words := _ask("desk> ").split()) != ["quit"]:
         try:
             if words:

@@ -128,10 +128,10 @@ def read_flags(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def duration(text: str) -> timedelta:
-    """90s, 15m, 4h, 7d. Raises ValueError."""
+    """What 90s, 15m, 4h or 7d means. Raises ArgumentTypeError."""
     found = re.fullmatch(r"(\d{1,6})([smhd])", text, re.ASCII)
     if found is None:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text} is no time such as 15m, 4h or 7d")
     return timedelta(**{UNITS[found[2]]: int(found[1])})
 
 

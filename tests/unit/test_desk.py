@@ -114,7 +114,9 @@ def test_nothing_goes_out_without_a_yes(at: Desk, capsys: pytest.CaptureFixture[
 def test_what_is_dead_is_told_with_its_reason(at: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     at.twin.settle_all("dead", reason="forbidden")
     assert not at.trade(True)
-    assert "dead (forbidden)" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "dead (forbidden)" in out
+    assert err == "`signalq dead show id-1` says more\n"
 
 
 def test_an_outcome_that_does_not_come_is_told_with_how_to_find_out(
@@ -160,6 +162,16 @@ def test_the_prompt_takes_one_order_after_the_other_and_lives_through_mistakes(
 def test_a_mistake_needs_no_broker(flags: list[str], at: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(desk.main, flags) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_without_a_broker_it_says_so_in_one_sentence_and_shows_no_password(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SIGNALQ_BROKER__URL", "amqp://desk:topsecret@127.0.0.1:1/")
+    assert run(desk.main, ["--yes", "buy", "main", "5%"]) == 1
+    assert capsys.readouterr().err == (
+        "no connection to RabbitMQ at amqp://desk:***@127.0.0.1:1/ (AMQPConnectionError)\n"
+    )
 
 
 # ---- the broker and the token, which all three ask for in one way ----
