@@ -51,15 +51,15 @@ def intent_of(words: Sequence[str], *, token: str | None = None) -> OrderIntent:
         raise WrongInput(f"{words[0]} is no action; did you mean {ACTIONS[nearest]}?")
     fields: dict[str, object] = {"connector_name": words[1], "action": action, "connector_token": token}
     rest = list(words[2:])
-    if rest and rest[0].lower() not in WORDS:
+    if not action.startswith("cancel"):
+        if not rest or rest[0].lower() in WORDS:
+            raise WrongInput(f"{action} needs a size after the connector, as in 25% or 0.5")
         size = rest.pop(0)
         fields |= {"percent": size[:-1]} if size.endswith("%") else {"fixed": size}
-    elif not action.startswith("cancel"):
-        raise WrongInput(f"{action} needs a size after the connector, as in 25% or 0.5")
     for word, value in zip_longest(rest[::2], rest[1::2]):
         field = WORDS.get(word.lower())
         if field is None or value is None or field in fields:
-            raise WrongInput(f"{word}: after the size come {', '.join(WORDS)}, each once and with its value behind it")
+            raise WrongInput(f"{word}: what may follow is {', '.join(WORDS)}, each once and with its value behind it")
         fields[field] = value
     try:
         return OrderIntent.model_validate(fields)
