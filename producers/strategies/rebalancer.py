@@ -75,7 +75,7 @@ async def keep_serving(given: argparse.Namespace) -> None:
             if not is_done and now - slot <= given.late:
                 await serve(slot, now, given)
             elif not is_done and slot != told_missed:
-                _say(f"{_utc(slot)}: missed; the next is {_utc(slot + given.every)}")
+                _say(f"{_utc(slot)}: missed, --once would serve it now; the next is {_utc(slot + given.every)}")
                 told_missed = slot
         except (SignalQError, WrongInput, OSError) as error:
             print(error, file=sys.stderr, flush=True)

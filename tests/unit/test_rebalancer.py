@@ -263,7 +263,7 @@ async def test_on_schedule_a_slot_that_began_too_long_ago_is_missed_and_that_is_
     async with scene.kept_serving(late=timedelta(0)):
         await elapsed(0.1)
     told = capsys.readouterr().out
-    assert told.count("missed; the next is") == 1
+    assert told.count("missed, --once would serve it now; the next is") == 1
     assert scene.ids == []
 
 
