@@ -72,6 +72,10 @@ def test_every_module_of_the_packages_is_in_it(files: list[str]) -> None:
         assert modules <= set(files)
 
 
+def test_the_candles_that_a_strategy_runs_on_are_in_it(files: list[str]) -> None:
+    assert "producers/strategies/candles.csv" in files
+
+
 def test_type_checkers_are_told_that_it_is_typed(files: list[str]) -> None:
     assert "signalq/py.typed" in files
 

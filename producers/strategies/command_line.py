@@ -1,0 +1,106 @@
+"""What the strategies here have in common: where the broker is, whose token it is, and how an error ends them.
+
+The broker stands in the environment, as it does for signalq's own commands: SIGNALQ_BROKER__URL, or a file that holds
+it in SIGNALQ_BROKER__URL_FILE, and SIGNALQ_BROKER__PREFIX. There is no flag for it, and none that takes a token:
+everybody on a machine can read its command lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from signalq import SignalQError
+from signalq.intent import problems_of
+
+DEFAULT_URL = "amqp://guest:guest@127.0.0.1:5672/"
+
+
+class WrongInput(Exception):
+    """What the program was given can't be used; the sentence says what to do. It exits 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where to publish; `url` holds a password."""
+
+    url: str
+    prefix: str
+
+
+def broker(environment: Mapping[str, str] = os.environ) -> Broker:
+    """The broker that the environment names. Raises WrongInput."""
+    file = environment.get("SIGNALQ_BROKER__URL_FILE")
+    url = _secret_in(Path(file), "SIGNALQ_BROKER__URL_FILE") if file else None
+    return Broker(
+        url or environment.get("SIGNALQ_BROKER__URL") or DEFAULT_URL,
+        environment.get("SIGNALQ_BROKER__PREFIX") or "signalq",
+    )
+
+
+def parser(name: str, about: str, *, examples: str, strategy: str) -> argparse.ArgumentParser:
+    """A parser with the flags that all have; `about` is the program's docstring."""
+    made = argparse.ArgumentParser(
+        prog=f"python -m producers.strategies.{name}",
+        description=about,
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--strategy", default=strategy, help="the name the orders go by (default: %(default)s)")
+    made.add_argument("--token-env", metavar="NAME", help="the environment variable that holds the connector's token")
+    made.add_argument(
+        "--token-file", metavar="FILE", type=Path, help="the file that holds it; with neither, the consumer has it"
+    )
+    return made
+
+
+def token(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> str | None:
+    """The token that the flags name; None where the consumer is to fill it in. Raises WrongInput."""
+    if arguments.token_env and arguments.token_file:
+        raise WrongInput("of --token-env and --token-file give at most one")
+    if arguments.token_file:
+        return _secret_in(arguments.token_file, "--token-file")
+    if arguments.token_env and not environment.get(arguments.token_env):
+        raise WrongInput(f"--token-env names {arguments.token_env}, which is not set or empty")
+    return environment[arguments.token_env] if arguments.token_env else None
+
+
+def run(program: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> int:
+    """Run a program to its exit status: what went wrong is one sentence on standard error, 1 or 2, no traceback."""
+    for name in ("aio_pika", "aiormq"):
+        # What these have to say is in our own sentence; without a handler it would stand beside it.
+        logging.getLogger(name).addHandler(logging.NullHandler())
+    try:
+        return program(sys.argv[1:] if arguments is None else arguments)
+    except WrongInput as error:
+        return _ended(str(error), 2)
+    except ValidationError as error:
+        return _ended("; ".join(map(str, problems_of(error))), 2)
+    except OSError as error:
+        return _ended(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+    except SignalQError as error:
+        return _ended(str(error), 1)
+    except KeyboardInterrupt:
+        return _ended("stopped", 130)
+
+
+def _secret_in(file: Path, named_by: str) -> str:
+    try:
+        secret = file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise WrongInput(f"{named_by} names {file}, which can't be read ({type(error).__name__})") from None
+    if not secret:
+        raise WrongInput(f"{named_by} names {file}, which is empty")
+    return secret
+
+
+def _ended(sentence: str, status: int) -> int:
+    print(sentence, file=sys.stderr)
+    return status

@@ -1,0 +1,139 @@
+"""A moving-average cross: candles in, orders out.
+
+When the fast average of the closes crosses above the slow one, the short side is closed and the long one
+opened; when it crosses below, the other way round. --last is for cron: it acts on the candle that closed
+last. --replay goes through the whole file at once: it orders today what the past would have ordered, so
+give it a sandbox.
+
+It keeps nothing. An order's identity says which signal it is for, so running it again orders nothing twice,
+for as long as the consumer's ledger remembers (ledger.retention_days).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import accumulate
+from pathlib import Path
+from typing import Literal
+
+from producers.strategies.candles import BUNDLED, Candle, closed, newest, read_candles
+from producers.strategies.command_line import Broker, WrongInput, broker, parser, run, token
+from signalq import OrderIntent, OrderPublisher
+
+EXAMPLES = """\
+  python -m producers.strategies.ma_cross --replay --dry-run
+  python -m producers.strategies.ma_cross --replay --connector main
+  python -m producers.strategies.ma_cross --last 2 --candles btc-1h.csv --connector main --percent 25
+  1 * * * *  cd /srv/bot && python -m producers.strategies.ma_cross --last 2 --candles btc-1h.csv"""
+
+Side = Literal["long", "short"]
+# What closes the old side and opens the new one. The close goes along also where there may be nothing to close:
+# without a memory of its own this program can't know, and a short that stays open beside a long would be worse.
+ACTIONS: dict[Side, tuple[Literal["closeShort", "closeLong"], Literal["openLong", "openShort"]]] = {
+    "long": ("closeShort", "openLong"),
+    "short": ("closeLong", "openShort"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Cross:
+    """The side to be on from the close of the candle that opened at `candle_at`."""
+
+    candle_at: datetime
+    side: Side
+
+
+# ---- decisions: no clock, no file, no broker ----
+
+
+def crosses(candles: Sequence[Candle], *, fast: int, slow: int) -> list[Cross]:
+    """Where the mean of the last `fast` closes goes from one side of that of the last `slow` to the other.
+
+    Touching is not crossing, so sides alternate. No cross depends on a later candle.
+    """
+    totals = list(accumulate((candle.close for candle in candles), initial=Decimal(0)))
+    found: list[Cross] = []
+    before: Side | None = None
+    for end in range(slow, len(totals)):
+        # Means compared without a division: nothing is rounded.
+        lead = (totals[end] - totals[end - fast]) * slow - (totals[end] - totals[end - slow]) * fast
+        side: Side | None = "long" if lead > 0 else "short" if lead < 0 else before
+        if before is not None and side is not None and side != before:
+            found.append(Cross(candles[end - 1].opened_at, side))
+        before = side
+    return found
+
+
+def orders_of(
+    found: Iterable[Cross], *, strategy: str, connector: str, percent: str, token: str | None = None
+) -> Iterator[tuple[str, OrderIntent]]:
+    """The orders, each with its identity. The same cross gives the same identity and the same bytes: nothing in either
+    is of today, no price and no clock. Other bytes under an identity that is known would be dead, `invalid`.
+    """
+    for cross in found:
+        at = f"{cross.candle_at:%Y-%m-%dT%H:%M:%SZ}"
+        for action, size in zip(ACTIONS[cross.side], ("100", percent), strict=True):
+            intent = OrderIntent(
+                connector_name=connector, connector_token=token, action=action, percent=size, log=f"{strategy} {at}"
+            )
+            yield f"{strategy}/{connector}/{at}/{action}", intent
+
+
+# ---- effects ----
+
+
+async def publish(orders: Collection[tuple[str, OrderIntent]], to: Broker, *, strategy: str) -> None:
+    """Publish in this order, each confirmed before the next. Whatever it raises: running the program again is safe."""
+    async with OrderPublisher(to.url, strategy=strategy, prefix=to.prefix, outcomes=False) as publisher:
+        for message_id, intent in orders:
+            await publisher.publish(intent, message_id=message_id)
+            print("published", message_id)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command: read, decide, publish."""
+    given = read_flags(arguments)
+    if not 0 < given.fast < given.slow or (given.last is not None and given.last < 1):
+        raise WrongInput("--fast must be at least 1 and below --slow, and N of --last at least 1")
+    now = datetime.now(UTC)
+    candles = read_candles(given.candles)
+    found = crosses(closed(candles, now), fast=given.fast, slow=given.slow)
+    if not given.replay:
+        recent = newest(candles, given.last, now)
+        found = [cross for cross in found if cross.candle_at in recent]
+    orders = list(
+        orders_of(found, strategy=given.strategy, connector=given.connector, percent=given.percent, token=token(given))
+    )
+    if given.dry_run:
+        for message_id, _ in orders:
+            print("would publish", message_id)
+    elif orders:
+        asyncio.run(publish(orders, broker(), strategy=given.strategy))
+    print(f"{len(found)} crosses, {len(orders)} orders")
+    return 0
+
+
+def read_flags(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line; wrong usage ends the program."""
+    flags = parser("ma_cross", __doc__ or "", examples=EXAMPLES, strategy="ma-cross")
+    mode = flags.add_mutually_exclusive_group(required=True)
+    mode.add_argument("--last", nargs="?", type=int, const=1, metavar="N", help="act on the candle that "
+                      "closed last, or on the last N: that makes up for a run that was missed")  # fmt: skip
+    mode.add_argument("--replay", action="store_true", help="act on every cross of the file, at once")
+    flags.add_argument("--candles", type=Path, default=BUNDLED, metavar="FILE", help="CSV; default: synthetic ones")
+    flags.add_argument("--connector", default="main", help="the connector to trade by (default: %(default)s)")
+    flags.add_argument("--percent", default="50", help="how much to open with (default: %(default)s)")
+    flags.add_argument("--fast", type=int, default=10, help="candles in the fast average (default: %(default)s)")
+    flags.add_argument("--slow", type=int, default=30, help="candles in the slow average (default: %(default)s)")
+    flags.add_argument("--dry-run", action="store_true", help="only say what would be published")
+    return flags.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
