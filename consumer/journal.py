@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -15,6 +14,7 @@ from consumer.ledger.schedule import Pending
 from consumer.order import Order, Unreadable
 from consumer.rules import After, DeadLetter, Retry
 from consumer.telemetry import Metrics
+from signalq.times import iso_ms
 
 WARNED_STRATEGIES_MAX = 1000
 
@@ -77,7 +77,7 @@ class Journal:
             certainty=attempt.certainty,
             why=attempt.why,
             duration_ms=round(attempt.duration_s * 1000, 1),
-            next_attempt_at=iso(after.at_ms) if isinstance(after, Retry) else None,
+            next_attempt_at=iso_ms(after.at_ms) if isinstance(after, Retry) else None,
         )
 
     def moved_on(self, order: Order) -> None:
@@ -87,7 +87,7 @@ class Journal:
     def parked(self, order: Order, due_ms: int) -> None:
         """The ladder has it."""
         self._metrics.intents.labels(self._label(order.connector), "scheduled", "").inc()
-        log.info("intent.scheduled", **facts_of(order), due_at=iso(due_ms))
+        log.info("intent.scheduled", **facts_of(order), due_at=iso_ms(due_ms))
 
     def forwarded(self, order: Order, queue: str) -> None:
         """It lay in another lane than its connector's."""
@@ -114,8 +114,3 @@ def facts_of(order: Order | Unreadable) -> dict[str, Any]:
     if isinstance(order, Order):
         facts["action"] = order.intent.action
     return facts
-
-
-def iso(at_ms: int) -> str:
-    """A moment as people and headers read it: ISO 8601, UTC, to the ms."""
-    return datetime.fromtimestamp(at_ms / 1000, tz=UTC).isoformat(timespec="milliseconds")

@@ -7,13 +7,13 @@ after a POST    -> Done | Retry | DeadLetter
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from decimal import Decimal
 
 from consumer.history import NEVER_CONCLUDED, Attempt, History, Reason
 from consumer.lanes import HOPS_MAX
 from consumer.order import Order
 from consumer.switch import State
+from signalq.times import iso_ms
 
 # What is held by the switch looks at it again so often.
 HOLD_MS = 250
@@ -321,8 +321,7 @@ def _closes_all(order: Order) -> bool:
 def _doubt(history: History) -> str:
     sent = ""
     if history.first_post_ms is not None:
-        at = datetime.fromtimestamp(history.first_post_ms / 1000, tz=UTC)
-        sent = f"first sent at {at.isoformat(timespec='milliseconds')}; "
+        sent = f"first sent at {iso_ms(history.first_post_ms)}; "
     return f"{sent}whether the webhook took it can't be known: {history.why or _NEVER_ENDED}"
 
 

@@ -15,13 +15,14 @@ from consumer.broker import Delivery
 from consumer.clock import Clock
 from consumer.dispositions import Dispositions
 from consumer.history import History
-from consumer.journal import Journal, iso
+from consumer.journal import Journal
 from consumer.ledger import Epoch, Known, Ledger
 from consumer.order import Order, Unreadable
 from consumer.rules import DeadLetter, Disposition, Done, Drop, Forward, Park
 from signalq import names
 from signalq.envelope import id_of_its_own, republish_properties
 from signalq.outcome import Outcome
+from signalq.times import iso_ms
 
 
 class Settler:
@@ -124,7 +125,7 @@ class Settler:
             names.DETAIL: letter.detail,
             names.ATTEMPTS: history.attempts if history else 0,
             names.HTTP_STATUS: history.http_status if history else None,
-            names.DEAD_AT: iso(self._clock.now_ms()),
+            names.DEAD_AT: iso_ms(self._clock.now_ms()),
             names.INTENT_ID: order.intent_id,
             names.GENERATION: history.generation if history else 1,
             names.CONNECTOR: order.connector,

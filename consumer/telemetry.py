@@ -6,6 +6,7 @@ The event names and their fields are listed in docs/operations.md.
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Collection
 from typing import Any
@@ -18,6 +19,7 @@ from structlog.typing import EventDict, Processor
 CONNECTOR_LABELS_MAX = 1000
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 AGE_BUCKETS_S = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600)
+EVENT_NAME = re.compile(r"[a-z_]+\.[a-z_]+")
 # Libraries log whole AMQP frames, bodies and all, at debug; theirs are kept above that whatever our level is.
 LIBRARY_LEVEL = logging.WARNING
 # These report every lost connection as an error, with a traceback; broker.lane_lost tells it in one line.
@@ -78,7 +80,7 @@ class Masker:
 
     def __call__(self, _logger: object, _method: str, event: EventDict) -> EventDict:
         for key, value in event.items():
-            if isinstance(value, str):
+            if isinstance(value, str) and not _is_our_own(key, value):
                 event[key] = self._clean(value, lines=key == "exception")
         return event
 
@@ -88,6 +90,11 @@ class Masker:
         if text.isprintable():
             return text
         return "".join(c if c.isprintable() or (lines and c == "\n") else ascii(c)[1:-1] for c in text)
+
+
+def _is_our_own(key: str, value: str) -> bool:
+    """What holds no secret, and must be found in the log also where some secret is a single letter."""
+    return key in {"level", "timestamp"} or (key == "event" and EVENT_NAME.fullmatch(value) is not None)
 
 
 class Metrics:

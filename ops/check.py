@@ -132,11 +132,11 @@ def _queues(names: Names, depths: dict[str, QueueDepth | None]) -> Iterator[Find
     held = sum(depth.ready for name, depth in there.items() if name.startswith(f"{names.prefix}.delay."))
     delayed = f", {held:,} delayed" if held else ""
     if waiting is not None and waiting.consumers:
-        yield Finding("consumer", "ok", f"{waiting.consumers} connected, {waiting.ready:,} ready{delayed}")
+        yield Finding("consumer", "ok", f"{waiting.consumers} connected, {waiting.ready:,} waiting{delayed}")
     elif waiting is not None:
         # Ready orders that nobody takes grow old and die: then it is wrong, not merely quiet.
         state: State = "wrong" if waiting.ready else "note"
-        found = f"none connected, {waiting.ready:,} ready{delayed}"
+        found = f"none connected, {waiting.ready:,} waiting{delayed}"
         yield Finding("consumer", state, found, "start one with `signalq consume`")
     if dead is not None and dead.ready:
         found = f"{plural(dead.ready, 'dead letter')} in {names.dead}"

@@ -20,10 +20,10 @@ from consumer.settings import Settings
 from consumer.switch import ALL, Change, State, Switch
 from ops.errors import CommandFailed
 from ops.ledger import open_ledger, who
-from ops.render import iso_ms
 from signalq.amqp.asking import Asker, QueueDepth
 from signalq.amqp.connection import connect
 from signalq.names import Names
+from signalq.times import iso_ms
 
 # So long a change is waited for until every consumer has taken it up; a sign of life comes every 0.4 s.
 SWITCH_WAIT_S = 10.0

@@ -10,11 +10,11 @@ from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
 from ops.escaping import MASK, is_secret, text_without_tokens, without_tokens
-from ops.render import iso_utc
 from signalq import names
 from signalq.envelope import strategy
 from signalq.errors import InvalidIntent
 from signalq.strict_json import parse_object, render
+from signalq.times import iso_utc
 
 # Of a body only so much is shown.
 BODY_CHARACTERS_MAX = 65_536

@@ -14,8 +14,8 @@ from consumer.ledger.orders import Recorded, Wanted
 from consumer.ledger.visit import LedgerVisit
 from consumer.settings import Settings
 from ops.ledger import open_ledger
-from ops.render import iso_ms
 from ops.timeline import timeline
+from signalq.times import iso_ms
 
 # One look at the ledger; a listing of any length is made of such looks, and the ledger's writer waits for none.
 PAGE_ROWS = 1_000

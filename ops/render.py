@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Protocol
 
 from rich.cells import cell_len, set_cell_size
@@ -98,16 +97,6 @@ def shown(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return escaped(str(value))
-
-
-def iso_utc(moment: datetime) -> str:
-    """`2026-01-31T12:00:00.123Z`."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def iso_ms(at_ms: int) -> str:
-    """The same of ms since the epoch."""
-    return iso_utc(datetime.fromtimestamp(at_ms / 1000, tz=UTC))
 
 
 def plural(count: int, one: str, many: str | None = None) -> str:

@@ -23,10 +23,11 @@ from pydantic import ValidationError
 from ops.behaviour import Behaviour, Behaviours
 from ops.errors import CommandFailed
 from ops.escaping import without_tokens
-from ops.render import ascii_json, iso_utc
+from ops.render import ascii_json
 from signalq.errors import InvalidIntent
 from signalq.intent import intent_from_fields
 from signalq.strict_json import BODY_BYTES_MAX, parse_object
+from signalq.times import iso_utc
 
 WEBHOOK_PATH = "/trading-signal/webhook"
 # What is kept; the oldest are dropped.

@@ -13,7 +13,7 @@ from consumer.ledger.schedule import Filter, Pending
 from consumer.settings import Settings
 from ops.ledger import open_ledger, who
 from ops.outcomes import tell_canceled
-from ops.render import iso_ms
+from signalq.times import iso_ms
 
 # A listing holds its rows in memory.
 ROWS_MAX = 100_000

@@ -11,7 +11,7 @@ from itertools import count
 from consumer.history import NEVER_CONCLUDED
 from consumer.ledger import steps
 from consumer.ledger.orders import DYING, Happened, Recorded
-from ops.render import iso_ms
+from signalq.times import iso_ms
 
 Entry = dict[str, object]
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any, Literal, Self, TypeVar, get_args
 
 from signalq.errors import InvalidEvent
+from signalq.times import iso_utc
 
 Status = Literal["delivered", "dead", "canceled", "duplicate"]
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -139,10 +140,7 @@ def _word(name: str, characters_max: int) -> str:
 
 
 def _written(moment: datetime | None) -> str | None:
-    """`2026-01-31T12:00:00.123Z`."""
-    if moment is None:
-        return None
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if moment is None else iso_utc(moment)
 
 
 def _taken(fields: dict[str, Any], name: str, kind: type[T]) -> T:

@@ -6,7 +6,6 @@ First receipt and the present ending are in the intent's own row; what else happ
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
@@ -14,6 +13,7 @@ from sqlalchemy import Connection, bindparam, select
 from consumer.history import Attempt, History
 from consumer.ledger.schema import intents, steps
 from consumer.order import Order
+from signalq.times import iso_ms
 
 ATTEMPT, SCHEDULED, DEAD = "attempt", "scheduled", "dead"
 CANCELED, REPLAYED, DISCARDED = "canceled", "replayed", "discarded"
@@ -37,7 +37,7 @@ def step_of(order: Order, history: History, attempt: Attempt | None) -> Step | N
     if attempt is not None:
         return _step(order, history, ATTEMPT, attempt.why, attempt)
     if history.status == "scheduled" and order.due_ms is not None:
-        return _step(order, history, SCHEDULED, f"until {_iso(order.due_ms)}")
+        return _step(order, history, SCHEDULED, f"until {iso_ms(order.due_ms)}")
     if history.status == "dead":
         # The row says so, too, but only until the next replay.
         return _step(order, history, DEAD, f"{history.reason}: {history.detail}")
@@ -61,7 +61,3 @@ def _step(order: Order, history: History, what: str, detail: str, attempt: Attem
         "duration_ms": round(attempt.duration_s * 1000) if attempt and attempt.duration_s else None,
         "detail": detail,
     }
-
-
-def _iso(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

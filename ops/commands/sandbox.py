@@ -12,9 +12,10 @@ from rich.text import Text
 
 from ops.behaviour import Behaviour
 from ops.invocation import SignalqCommand
-from ops.render import console, iso_utc, print_json, shown, sized
+from ops.render import console, print_json, shown, sized
 from ops.sandbox import Sandbox, SandboxOrder
 from signalq.strict_json import JsonNumber
+from signalq.times import iso_utc
 
 DEFAULT_PORT = 8090
 CONNECTOR_COLUMNS = 16

@@ -51,7 +51,7 @@ def letter_of(of: Order, content: bytes, **said: Any) -> tuple[bytes, Basic.Prop
         names.DETAIL: "the webhook refused it: HTTP 400",
         names.ATTEMPTS: 1,
         names.HTTP_STATUS: 400,
-        names.DEAD_AT: "2026-01-31T12:00:00.000+00:00",
+        names.DEAD_AT: "2026-01-31T12:00:00.000Z",
         names.INTENT_ID: of.intent_id,
         names.GENERATION: said.get("generation", 1),
         names.CONNECTOR: of.connector,

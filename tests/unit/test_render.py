@@ -15,8 +15,9 @@ from rich.text import Text
 
 import ops.render
 from ops.escaping import escaped, text_without_tokens, without_tokens
-from ops.render import Column, ascii_json, iso_utc, plural, print_rows, sized
+from ops.render import Column, ascii_json, plural, print_rows, sized
 from signalq.strict_json import JsonNumber
+from signalq.times import iso_utc
 
 COLUMNS = [
     Column("id", "ID", plain_only=True),

@@ -105,6 +105,14 @@ def test_secrets_are_blanked_in_every_field_in_exceptions_and_in_what_libraries_
     assert errors.count("***") >= 5
 
 
+def test_a_secret_of_a_single_letter_hides_no_event(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(form="json", level="info", secrets=["t"])
+    structlog.get_logger().info("service.started", told="that")
+    (line,) = lines(capsys)
+    assert (line["event"], line["level"], line["told"]) == ("service.started", "info", "***ha***")
+    assert line["timestamp"].endswith("Z")
+
+
 def test_an_exception_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(form="json", level="info", secrets=[])
     try:
