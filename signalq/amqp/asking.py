@@ -61,6 +61,12 @@ class Asker:
             except aiormq.exceptions.ChannelNotFoundEntity:
                 self._channel = None
                 return None
+            except aiormq.exceptions.ChannelAccessRefused as error:
+                self._channel = None
+                raise BrokerUnreachable(
+                    f"RabbitMQ does not tell this user about {exchange or queue}: grant it write there (RabbitMQ 4.3 "
+                    f"answers only who has some right)"
+                ) from error
             except asyncio.CancelledError as error:
                 self._channel = None
                 if somebody_cancelled():

@@ -34,9 +34,20 @@ class Permissions:
 
 
 def consumer_permissions(names: Names) -> Permissions:
-    """The consumer with `broker.topology = "passive"`: every lane, what it parks, dead-letters and tells."""
+    """The consumer with `broker.topology = "passive"`: every lane, what it parks, dead-letters and tells.
+
+    Write on the dead letters' queue and on `unrouted` is for asking whether they are there, which RabbitMQ 4.3 answers
+    only to those who have some right on it (3.10 and 4.0 answer everybody). Write allows nothing there that the default
+    exchange does not.
+    """
     return Permissions(
-        write=_one_of(_exactly(DEFAULT_EXCHANGE), _exactly(names.outcomes), _any_level(names)),
+        write=_one_of(
+            _exactly(DEFAULT_EXCHANGE),
+            _exactly(names.outcomes),
+            _any_level(names),
+            _exactly(names.dead),
+            _exactly(names.unrouted),
+        ),
         read=_one_of(_exactly(names.orders), _any_lane(names), _exactly(names.due), _exactly(names.ledger)),
         outcome_keys_written=".*",
     )
@@ -61,12 +72,15 @@ def strategy_permissions(names: Names, strategy: str) -> Permissions:
 
 
 def operator_permissions(names: Names) -> Permissions:
-    """A person who looks at dead letters, replays and discards them, cancels what is scheduled, follows outcomes."""
+    """A person who looks at all there is, replays and discards dead letters, cancels what is scheduled.
+
+    Write on everything is for looking, as for the consumer; it takes no message away.
+    """
     queue = f"{_exactly(names.outcome_queue(''))}{_LISTENER}"
     reader = _exactly(names.dead_reader)
     return Permissions(
         configure=_one_of(reader, queue),
-        write=_one_of(_exactly(names.orders), _exactly(names.outcomes), queue),
+        write=_one_of(rf"{_exactly(names.prefix)}\..+"),
         read=_one_of(_exactly(names.dead), _exactly(names.ledger), _exactly(names.outcomes), queue),
         outcome_keys_written=".*",
         outcome_keys_read=".*",

@@ -45,6 +45,11 @@ def declare(queue: str, **arguments: Any) -> Act:
     return lambda channel: channel.queue_declare(queue, exclusive=True, auto_delete=True, arguments=arguments)
 
 
+def ask(queue: str) -> Act:
+    """Ask whether it is there."""
+    return lambda channel: channel.queue_declare(queue, passive=True)
+
+
 def consume(queue: str) -> Act:
     """Become a consumer."""
 
