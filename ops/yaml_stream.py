@@ -23,16 +23,16 @@ def yaml_stream(documents: Iterable[Mapping[str, Any]]) -> str:
 
 def _lines(mapping: Mapping[str, Any], indent: str = "") -> Iterator[str]:
     for key, value in mapping.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:
             yield f"{indent}{_scalar(key)}:"
             yield from _lines(value, f"{indent}  ")
         else:
             yield f"{indent}{_scalar(key)}: {_scalar(value)}"
 
 
-def _scalar(value: str | int | bool) -> str:  # noqa: FBT001
+def _scalar(value: Any) -> str:
     if not isinstance(value, str):
-        return json.dumps(value)
+        return json.dumps(value)  # an empty mapping, a number or a truth value: JSON's are YAML's, too
     if _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT:
         return value
     # JSON has no escape for what lies beyond the first 65,536 characters; YAML has.

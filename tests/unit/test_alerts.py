@@ -50,7 +50,7 @@ def exposed() -> dict[str, set[str]]:
             if not isinstance(collector, MetricWrapperBase):
                 continue
             (family,) = collector.describe()
-            labels = set(collector._labelnames)  # noqa: SLF001 - the library has no other way to ask
+            labels = set(collector._labelnames)
             names = {
                 "counter": [f"{family.name}_total"],
                 "histogram": [f"{family.name}_{part}" for part in ("bucket", "count", "sum")],
@@ -76,7 +76,9 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_scrape_of_the_consumer_and_the_gateway_has_the_names_that_the_rules_are_held_against() -> None:
     names = exposed()
-    assert {"signalq_intents_total", "signalq_end_to_end_seconds_bucket", "signalq_gateway_requests_total"} <= set(names)
+    assert {"signalq_intents_total", "signalq_end_to_end_seconds_bucket", "signalq_gateway_requests_total"} <= set(
+        names
+    )
     assert names["signalq_attempts_total"] == {"connector", "certainty"}
     for registry in (Metrics([]).registry, GatewayMetrics(bool).registry):
         for family in registry.collect():
