@@ -17,8 +17,9 @@ import pytest
 from ops.commands.topology import CLUSTER, VHOST
 from tests.support.definitions import definitions
 from tests.support.manifests import Manifest, documents, problems
-from tests.support.site import FOLDER
+from tests.support.site import FOLDER, manifests
 from tests.support.tools import KUBECTL, tool
+from tests.unit.test_docs import anchors
 
 NAMESPACE = "signalq"
 CONSUMER, OPERATOR = "signalq-consumer", "signalq-operator"
@@ -242,3 +243,17 @@ def test_prometheus_reads_what_the_alerts_need_by_tls_and_checks_the_certificate
         assert (endpoint["port"], endpoint["scheme"]) == ("prometheus-tls", "https")
         assert endpoint["tlsConfig"]["ca"]["secret"]["key"] == "ca.crt"
         assert not endpoint["tlsConfig"].get("insecureSkipVerify")
+
+
+def test_the_readme_names_every_file_and_every_user_and_its_links_lead_somewhere() -> None:
+    page = FOLDER / "README.md"
+    text = page.read_text("utf-8")
+    links = [link.partition("#") for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    assert {file.name for file in FOLDER.iterdir()} - {page.name} <= {path for path, _, _ in links}
+    for path, _, anchor in links:
+        # Of the chart, which is a part of its own.
+        assert (page.parent / path).exists() or path.endswith("docs/kubernetes.md"), path
+        assert not anchor or anchor in anchors(page.parent / path), anchor
+    (loop,) = re.findall(r"^for user in (.+); do$", text, re.MULTILINE)
+    assert sorted(loop.split()) == sorted(one["metadata"]["name"] for one in of_kind(manifests(), "User"))
+    assert set(re.findall(r"apply -f (\S+\.yaml)", text)) <= {file.name for file in FOLDER.iterdir()}
