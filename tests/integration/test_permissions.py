@@ -15,7 +15,9 @@ from deploy.local import PrivateRabbitMQ
 from producers.gateway.alerts import Alert
 from producers.gateway.outlet import Outlet
 from signalq import OrderIntent, OrderPublisher
+from signalq.amqp.asking import queue_depth
 from signalq.amqp.connection import connect
+from signalq.errors import BrokerUnreachable
 from signalq.outcome import binding_key
 from tests.support.amqp import depth, drain, plain_channel
 from tests.support.broker import URL_VARIABLE, Broker
@@ -284,6 +286,14 @@ async def test_without_one_of_its_rights_something_is_refused(site: Site, user: 
     # The gateway has no right there: a broker that answers it answers everybody, as RabbitMQ before 4.3 does.
     asks_freely = user == CONSUMER and not await refusals(site, GATEWAY, {"ask": ask(NAMES.dead)})
     assert of_no_use == ([f"{CONSUMER}, Permission, write signalq\\.dead"] if asks_freely else [])
+
+
+async def test_who_has_no_right_and_so_no_answer_is_told_so(site: Site) -> None:
+    if not await refusals(site, GATEWAY, {"ask": ask(NAMES.dead)}):
+        return  # RabbitMQ before 4.3 answers
+    async with await connect(site.url(GATEWAY), name="signalq test") as connection:
+        with pytest.raises(BrokerUnreachable, match=rf"whether there is {NAMES.dead}, for it has no right there"):
+            await queue_depth(connection, NAMES.dead)
 
 
 async def refusals(site: Site, user: str, acts: dict[str, Act]) -> list[str]:
