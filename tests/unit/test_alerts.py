@@ -15,6 +15,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from consumer.telemetry import Metrics
 from producers.gateway.metrics import GatewayMetrics
+from tests.support.manifests import problems
 from tests.support.tools import tool
 
 ROOT = Path(__file__).parents[2]
@@ -88,6 +89,17 @@ def test_a_scrape_of_the_consumer_and_the_gateway_has_the_names_that_the_rules_a
 def test_prometheus_takes_the_rules() -> None:
     checked = promtool("check", "rules", str(FOLDER / "signalq.rules.yaml"))
     assert checked.returncode == 0, checked.stderr
+
+
+def test_the_prometheus_operator_takes_them_too() -> None:
+    resource = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "signalq"},
+        "spec": RULES,
+    }
+    assert problems(resource) == []
+    assert problems({**resource, "spec": {"groups": [{"name": "a", "rules": [{"alert": "b"}]}]}})
 
 
 def test_every_alert_fires_where_it_should_and_nowhere_else() -> None:
