@@ -362,6 +362,8 @@ SECTIONS: dict[str, type[Section]] = {
     "connectors": Connector,
     "strategies": Strategy,
 }
+# Stands for a token that was not looked for.
+UNREAD = "unread"
 # Sections with a table for each name.
 NAMED_SECTIONS = ("connectors", "strategies")
 
@@ -479,15 +481,18 @@ class Settings(BaseSettings):
         return [value for value in found if value and value != "guest"]
 
 
-def load_settings(path: Path | None = None) -> Settings:
+def load_settings(path: Path | None = None, *, with_secrets: bool = True) -> Settings:
     """The settings from `path` (else the file that SIGNALQ_CONFIG names, else none) and the environment.
 
-    Raises SettingsError: one sentence that names the key and, for an unknown one, the nearest known.
+    Without secrets, a secret that the file has elsewhere (`*_file`, `*_env`) is not looked for: a token is some text
+    then, a URL its default. Raises SettingsError: one sentence that names the key and, for an unknown one, the nearest
+    known.
     """
     named = settings_file(path)
     _refuse_unknown_variables(os.environ)
     try:
-        return Settings(**(_without_overridden_secrets(_read_file(named), os.environ) if named else {}))
+        values = _without_overridden_secrets(_read_file(named), os.environ) if named else {}
+        return Settings(**(values if with_secrets else _with_secrets_unread(values)))
     except ValidationError as error:
         raise SettingsError(_sentence(error)) from None
     except UnparsableVariable as error:
@@ -536,6 +541,29 @@ def _without_given(table: dict[str, Any], model: type[Section], prefix: str, giv
         if any(f"{prefix}{form}".upper() in given for form in forms):
             dropped.update(forms)
     return {key: value for key, value in table.items() if key not in dropped}
+
+
+def _with_secrets_unread(values: dict[str, Any]) -> dict[str, Any]:
+    """The file, with UNREAD where it names a file or a variable that holds a token."""
+    unread = dict(values)
+    for section, model in SECTIONS.items():
+        table = values.get(section)
+        if not isinstance(table, dict):
+            continue
+        if section in NAMED_SECTIONS:
+            unread[section] = {n: _unread(one, model) if isinstance(one, dict) else one for n, one in table.items()}
+        else:
+            unread[section] = _unread(table, model)
+    return unread
+
+
+def _unread(table: dict[str, Any], model: type[Section]) -> dict[str, Any]:
+    kept = dict(table)
+    for secret in model.secrets():
+        elsewhere = [form for form in (f"{secret}_file", f"{secret}_env") if kept.pop(form, None) is not None]
+        if elsewhere and model.model_fields[secret].get_default(call_default_factory=True) is None:
+            kept[secret] = UNREAD
+    return kept
 
 
 def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:

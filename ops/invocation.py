@@ -30,6 +30,12 @@ class Invocation:
 
         return load_settings(self.config)
 
+    def settings_without_secrets(self) -> Settings:
+        """The same for a command that needs no secret: those that lie in files or variables are not looked for."""
+        from consumer.settings import load_settings  # noqa: PLC0415
+
+        return load_settings(self.config, with_secrets=False)
+
 
 pass_invocation = click.make_pass_decorator(Invocation)
 

@@ -1,4 +1,4 @@
-"""`signalq topology apply` and `signalq topology show`."""
+"""`signalq topology`: apply, adopt-ledger, show, manifests."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from ops import topology
 from ops.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
 from ops.render import Column, console, plural, print_json, print_rows
 
+# What deploy/kubernetes/rabbitmq calls them.
+CLUSTER, VHOST = "signalq-rabbitmq", "signalq"
+PRINTED_BY = "Printed by `signalq topology manifests`: change the settings and print it again, never this."
 COLUMNS = [
     Column("object", "OBJECT"),
     Column("name", "NAME", may_be_cut=True),
@@ -81,6 +84,30 @@ def show(invocation: Invocation, *, show_all: bool, as_json: bool) -> int:
         rows = list(_folded(rows, f"{settings.broker.prefix}.delay."))
     print_rows(COLUMNS, rows, as_json=as_json)
     return 1 if any(row["state"] == "missing" for row in rows) else 0
+
+
+@command.command(
+    "manifests", cls=SignalqCommand, example="signalq --config signalq.toml topology manifests > topology.yaml"
+)
+@click.option(
+    "--cluster", metavar="NAME", default=CLUSTER, show_default=True, help="The RabbitmqCluster that they are for."
+)
+@click.option("--vhost", metavar="NAME", default=VHOST, show_default=True, help="The virtual host that all lies in.")
+@pass_invocation
+def manifests(invocation: Invocation, *, cluster: str, vhost: str) -> None:
+    """Print all of it as resources for RabbitMQ on Kubernetes, with each user's rights.
+
+    For its messaging topology operator: the virtual host, the exchanges, queues and bindings, with a lane for
+    each connector of the settings; a user for the consumer, for whoever operates it, and for each strategy that
+    has one, with just the rights that they need. Needs no broker, and none of the secrets that the settings
+    name. Set broker.topology to passive with it.
+    """
+    # Imported here: the gateway's packages take a tenth of a second, and no other command here needs them.
+    from ops.manifests import Manifests  # noqa: PLC0415
+    from ops.yaml_stream import yaml_stream  # noqa: PLC0415
+
+    settings = invocation.settings_without_secrets()
+    click.echo(f"# {PRINTED_BY}\n{yaml_stream(Manifests(settings, cluster=cluster, vhost=vhost).all())}", nl=False)
 
 
 def _folded(rows: Iterable[dict[str, object]], ladder: str) -> Iterable[dict[str, object]]:

@@ -61,6 +61,13 @@ class Asker:
             except aiormq.exceptions.ChannelNotFoundEntity:
                 self._channel = None
                 return None
+            except aiormq.exceptions.ChannelAccessRefused as error:
+                self._channel = None
+                # RabbitMQ 4.3 answers only who has some right there; 3.10 and 4.0 answer everybody.
+                raise BrokerUnreachable(
+                    f"RabbitMQ does not tell this user whether there is {exchange or queue}, for it has no right "
+                    "there: grant it what docs/operations.md lists under What the broker has to allow"
+                ) from error
             except asyncio.CancelledError as error:
                 self._channel = None
                 if somebody_cancelled():

@@ -8,14 +8,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiormq
 import pytest
 from pamqp.commands import Basic
 
-from deploy.local import PrivateRabbitMQ, find_installation
+from deploy.local import Installation, PrivateRabbitMQ, find_installation
 from signalq.amqp.connection import connect
 from signalq.amqp.topology import Topology
 from signalq.names import Names
-from tests.support.amqp import publish
+from tests.support import site
+from tests.support.amqp import drain, publish
 from tests.support.broker import Broker
 from tests.support.consumer import Consumer
 from tests.support.skipping import skip_outside_ci
@@ -87,3 +89,28 @@ def what_it_is(order: Order) -> str:
 def is_on_time(order: Order) -> bool:
     late_ms = order.at_ns / 1e6 - int(order.json["log"].split("@")[1])
     return 0 <= late_ms <= LATE_MS_MAX
+
+
+@pytest.mark.versions
+async def test_a_node_starts_with_the_configuration_for_kubernetes_and_stamps_what_it_takes(
+    installation: Installation,
+) -> None:
+    """3.10 does not start with it; the image of deploy/kubernetes/rabbitmq is newer."""
+    (cluster,) = site.manifests("cluster.yaml")
+    lines = cluster["spec"]["rabbitmq"]["additionalConfig"].splitlines()
+    with PrivateRabbitMQ(installation, configuration=[line for line in lines if not line.startswith("#")]) as broker:
+        async with await connect(broker.url, name="signalq test") as connection:
+            topology = Topology(Names())
+            await topology.declare(connection)
+        before_ms = time.time_ns() // 1_000_000
+        await publish(broker.url, topology.names.orders, "main", b"{}")
+        (message,) = await drain(broker.url, topology.names.orders, 1)
+        stamp_ms = message.headers["timestamp_in_ms"]
+        assert isinstance(stamp_ms, int)
+        assert before_ms <= stamp_ms <= time.time_ns() // 1_000_000
+        theirs = Basic.Properties(delivery_mode=2, headers={"timestamp_in_ms": 7})
+        await publish(broker.url, topology.names.orders, "main", b"{}", theirs)
+        (message,) = await drain(broker.url, topology.names.orders, 1)
+        assert message.headers["timestamp_in_ms"] == 7
+        with pytest.raises(aiormq.exceptions.AMQPError):
+            await publish(broker.url, topology.names.orders, "main", bytes(1_048_577))
