@@ -60,6 +60,7 @@ export async function publish(order, { url, prefix = 'signalq', giveUpMs = 30_00
 
 async function attempt(order, { url, prefix, waitMs, say, progress }) {
   const connection = await connect(url);
+  const properties = { ...order.properties, userId: userOf(order, url) };
   const lost = new Promise((_resolve, reject) => {
     connection.on('error', reject);
     connection.on('close', () => reject(new Error('the connection was lost')));
@@ -68,7 +69,7 @@ async function attempt(order, { url, prefix, waitMs, say, progress }) {
   try {
     // Bound before the order is published, so that its outcome can't be missed.
     const outcome = waitMs ? await within(ATTEMPT_TIMEOUT_MS, [listen(connection, order, prefix), lost]) : null;
-    await within(ATTEMPT_TIMEOUT_MS, [send(connection, order, prefix), lost]);
+    await within(ATTEMPT_TIMEOUT_MS, [send(connection, { ...order, properties }, prefix), lost]);
     if (!progress.confirmed) say(`the broker has it: ${order.properties.messageId}`);
     progress.confirmed = true;
     progress.waitUntil ??= Date.now() + waitMs;
@@ -127,6 +128,11 @@ async function listen(connection, order, prefix) {
   // Where the broker refuses, it is the channel that says why.
   await Promise.race([declared, event]);
   return { event };
+}
+
+/** By this, which the broker checks, a strategy with a user of its own is known. */
+function userOf(order, url) {
+  return order.properties.appId ? decodeURIComponent(new URL(url).username) || 'guest' : undefined;
 }
 
 /** A name as the routing keys of outcomes have it. */
