@@ -83,6 +83,7 @@ async function main(values) {
       console.error(`no outcome yet: \`signalq orders show ${id}\` tells it later`);
       return 1;
     }
+    if (outcome.status === 'dead') console.error(`why: \`signalq dead show ${id}\``);
     console.log(outcome.reason ? `${outcome.status}: ${outcome.reason}` : outcome.status);
     return outcome.status === 'delivered' ? 0 : 1;
   } catch (error) {
