@@ -28,7 +28,7 @@ from tests.support.webhook import Answer, CutOff, Webhook
 FOLDER = ROOT / "examples" / "shell"
 OPEN = {"connectorName": "main", "connectorToken": TOKEN, "action": "openLong", "percent": "50"}
 BODY = json.dumps(OPEN).encode()
-QUICK = {"PAUSE_S": "1"}
+QUICK = {"PAUSE_S": "0"}
 # Bytes that a shell would spoil if it let them through its own hands.
 AWKWARD = json.dumps(OPEN | {"log": 'a "quoted" $HOME \\ `line`\n% ä'}, ensure_ascii=False).encode() + b"\n"
 
