@@ -1,10 +1,11 @@
 """The JSON Schema (draft 2020-12) of an order intent, as the body of a message.
 
 Names, actions and what is mandatory come from OrderIntent; the rules of each field are written out here, since the
-model checks them in code. tests/unit/test_schema.py holds both to the same table of bodies.
+model checks them in code. tests/unit/test_schema.py holds both to the same table of bodies, and
+tests/properties/test_schema_properties.py to bodies that nobody thought of.
 
-What a schema can't say stands in its descriptions: lengths in bytes (a schema counts characters), and bounds of a
-number that is written as a string.
+It never refuses what the code takes. It takes a little that the code refuses, since a schema can't say it: what is
+listed in docs/intent.md under "The schema".
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from signalq.strict_json import BODY_BYTES_MAX
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-# In some engines (Python's) `$` also matches before a last line break; with this it does so in none.
-_END = r"$(?!\n)"
-# Digits with at most one point; `(?=.*[1-9])` says: greater than 0.
-_ABOVE_ZERO = r"^(?=.*[1-9])(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)" + _END
-_PERCENT = r"^(?=.*[1-9])0*(?:100(?:\.0+)?|[0-9]{1,2}(?:\.[0-9]+)?|\.[0-9]+)" + _END
-_SECONDS = r"^(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?" + _END
-_NO_CONTROLS = r"^[^\u0000-\u001f\u007f-\u009f]*" + _END
+# Only what every engine of regular expressions reads the same way (JSON Schema 2020-12 core, 6.4): no look-ahead, which
+# Go and RE2 lack, no \d, which is more than 0 to 9 in some, and \x instead of \u. In some engines `$` also matches
+# before a last line break, so what must not be there is said apart.
+_DECIMAL = r"^([0-9]+(\.[0-9]+)?|\.[0-9]+)$"
+_NOT_ZERO = r"[1-9]"
+_UP_TO_100 = r"^0*(100(\.0+)?|[0-9]{1,2}(\.[0-9]+)?|\.[0-9]+)$"
+_SECONDS = r"^([0-9]+(\.[0-9]+)?|\.[0-9]+|-0+(\.0+)?|-\.0+)([eE][+-]?[0-9]{1,9})?$"
+_CONTROL = r"[\x00-\x1f\x7f-\x9f]"
+_LINE_BREAK = r"\n"
 
 
 def intent_schema(*, delay_max_s: int = LADDER_MAX_S) -> dict[str, Any]:
@@ -62,7 +65,7 @@ def _rules(delay_max_s: int) -> dict[str, dict[str, Any]]:
             "type": "string",
             "minLength": 1,
             "maxLength": CONNECTOR_NAME_BYTES_MAX,
-            "pattern": _NO_CONTROLS,
+            "not": _string_with(_CONTROL),
             "description": f"The connector; 1 to {CONNECTOR_NAME_BYTES_MAX} bytes of UTF-8, no control characters.",
         },
         "action": {"type": "string", "description": "What to do; cancelAll has three spellings that mean the same."},
@@ -87,7 +90,7 @@ def _rules(delay_max_s: int) -> dict[str, dict[str, Any]]:
         "delaySeconds": {
             "anyOf": [
                 {"type": "number", "minimum": 0, "maximum": delay_max_s},
-                {"type": "string", "pattern": _SECONDS},
+                {"type": "string", "pattern": _SECONDS, "not": _string_with(_LINE_BREAK)},
             ],
             "description": f"Seconds to wait, 0 to {delay_max_s}; fractions allowed, a numeric string is accepted.",
         },
@@ -97,7 +100,7 @@ def _rules(delay_max_s: int) -> dict[str, dict[str, Any]]:
 
 def _decimal(description: str) -> dict[str, Any]:
     return {
-        "anyOf": [{"type": "string", "pattern": _ABOVE_ZERO}, {"type": "number", "exclusiveMinimum": 0}],
+        "anyOf": [_above_zero(_DECIMAL), {"type": "number", "exclusiveMinimum": 0}],
         "description": f"{description} A decimal above 0, as a string or as a number; goes out digit by digit.",
     }
 
@@ -105,11 +108,21 @@ def _decimal(description: str) -> dict[str, Any]:
 def _percent() -> dict[str, Any]:
     return {
         "anyOf": [
-            {"type": "string", "pattern": _PERCENT},
+            _above_zero(_UP_TO_100),
             {"type": "number", "exclusiveMinimum": 0, "maximum": 100},
         ],
         "description": "A share in percent, above 0 and at most 100, as a string or as a number.",
     }
+
+
+def _above_zero(pattern: str) -> dict[str, Any]:
+    """A number written as a string: in this form, and not all of its digits 0."""
+    return {"type": "string", "allOf": [{"pattern": pattern}, {"pattern": _NOT_ZERO}], "not": _string_with(_LINE_BREAK)}
+
+
+def _string_with(pattern: str) -> dict[str, Any]:
+    """What to negate; without the type a null would be one of these, since `pattern` only speaks of strings."""
+    return {"type": "string", "pattern": pattern}
 
 
 def _enumerated(found: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from deploy.local.errors import BrokerFailed, PrivateBrokerError
 from deploy.local.install import Installation, ensure_installed
+from deploy.local.node import MANAGEMENT
 from deploy.local.postgres_install import ensure_postgres_installed
 from deploy.local.rabbitmq import PrivateRabbitMQ
 from deploy.local.versions import RELEASES, ensure_version
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "install":
             sys.stdout.write(f"{_install(options.server, options.version)}\n")
         else:
-            _run(options.version, options.folder, options.config, as_json=options.json)
+            _run(options.version, options.folder, options.config, options.plugin, as_json=options.json)
     except PrivateBrokerError as error:
         _say(str(error))
         return 1
@@ -41,15 +42,20 @@ def _rabbitmq(version: str | None) -> Installation:
     return ensure_version(version, _say) if version else ensure_installed(_say)
 
 
-def _run(version: str | None, folder: Path | None, configuration: Sequence[str], *, as_json: bool) -> None:
+def _run(
+    version: str | None, folder: Path | None, configuration: Sequence[str], plugins: Sequence[str], *, as_json: bool
+) -> None:
     asked_to_stop = threading.Event()
     # Before the start, which takes seconds: a signal in those is obeyed right after them.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked_to_stop.set())
     installation = _rabbitmq(version)
-    with PrivateRabbitMQ(installation, folder=folder, configuration=configuration) as broker:
+    with PrivateRabbitMQ(installation, folder=folder, configuration=configuration, plugins=plugins) as broker:
         facts = {"url": broker.url, "port": broker.port, "pid": broker.pid, "log": str(broker.log_path)}
-        sys.stdout.write(f"{json.dumps(facts) if as_json else broker.url}\n")
+        if MANAGEMENT in plugins:
+            facts["management_url"] = broker.management_url
+        urls = "\n".join(str(facts[name]) for name in ("url", "management_url") if name in facts)
+        sys.stdout.write(f"{json.dumps(facts) if as_json else urls}\n")
         sys.stdout.flush()
         while not asked_to_stop.wait(_WATCH_INTERVAL_S):
             if not broker.is_running:
@@ -67,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run a node and print its URL; SIGTERM or Ctrl-C stops it")
     for command in (install, run):
         command.add_argument("--version", choices=RELEASES, help="RabbitMQ of this version (default: the system's own)")
-    run.add_argument("--json", action="store_true", help="print one JSON object: url, port, pid, log")
+    run.add_argument("--json", action="store_true", help="print one JSON object: url, port, pid, log, management_url")
     run.add_argument("--folder", type=Path, help="keep its messages here (default: a temporary folder)")
     run.add_argument(
         "--config",
@@ -75,6 +81,13 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="LINE",
         help="a further line for rabbitmq.conf, may be repeated",
+    )
+    run.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help=f"run with this plugin, may be repeated; {MANAGEMENT} prints the URL of its HTTP API, too",
     )
     return parser
 

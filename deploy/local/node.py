@@ -8,7 +8,7 @@ import random
 import secrets
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from deploy.local.install import Installation
@@ -35,17 +35,35 @@ raft.wal_max_size_bytes = 67108864
 disk_free_limit.absolute = 50MB
 """
 
+MANAGEMENT, PROMETHEUS = "rabbitmq_management", "rabbitmq_prometheus"
+
+# Plugins with a listener of their own, which would be on every address. Statistics would cost a test's node CPU and
+# memory all the time, and the HTTP API publishes without them.
+_PLUGINS_CONFIGURATION = {
+    MANAGEMENT: """\
+management.tcp.ip = 127.0.0.1
+management.tcp.port = {management}
+management_agent.disable_metrics_collector = true
+""",
+    PROMETHEUS: """\
+prometheus.tcp.ip = 127.0.0.1
+prometheus.tcp.port = {prometheus}
+""",
+}
+
 # Erlang looks up no name but this one, and needs neither DNS nor a line in /etc/hosts for it.
 _RESOLVER = '{lookup, [file]}.\n{host, {127,0,0,1}, ["localhost"]}.\n'
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The three ports of one node, all on loopback."""
+    """The ports of one node, all on loopback; the last two are those of plugins."""
 
     amqp: int
     distribution: int
     epmd: int
+    management: int
+    prometheus: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +85,8 @@ class NodeFiles:
 
 
 def choose_ports() -> Ports:
-    """Three free ports."""
-    return Ports(*free_ports(3))
+    """Free ports, one for each that a node may have."""
+    return Ports(*free_ports(len(fields(Ports))))
 
 
 def free_ports(count: int) -> list[int]:
@@ -81,10 +99,10 @@ def free_ports(count: int) -> list[int]:
     return chosen
 
 
-def prepare(folder: Path, ports: Ports, configuration: Sequence[str]) -> NodeFiles:
+def prepare(folder: Path, ports: Ports, configuration: Sequence[str], plugins: Sequence[str] = ()) -> NodeFiles:
     """Write what the node reads; a folder that held a node before keeps its messages, name and cookie.
 
-    `configuration` are further lines for rabbitmq.conf, which win over ours.
+    `configuration` are further lines for rabbitmq.conf, which win over ours. `plugins` are those it runs with.
     """
     home = folder / "home"
     home.mkdir(parents=True, exist_ok=True)
@@ -95,9 +113,10 @@ def prepare(folder: Path, ports: Ports, configuration: Sequence[str]) -> NodeFil
     cookie.chmod(0o400)
     files = NodeFiles(folder, name)
     (home / "resolver").write_text(_RESOLVER, "utf-8")
-    (folder / "enabled_plugins").write_text("[].\n", "utf-8")
-    lines = [_CONFIGURATION.format(port=ports.amqp), *(f"{line}\n" for line in configuration)]
-    files.configuration.write_text("".join(lines), "utf-8")
+    (folder / "enabled_plugins").write_text(f"[{','.join(plugins)}].\n", "utf-8")
+    texts = [_CONFIGURATION.format(port=ports.amqp)]
+    texts += [text.format(**asdict(ports)) for name, text in _PLUGINS_CONFIGURATION.items() if name in plugins]
+    files.configuration.write_text("".join([*texts, *(f"{line}\n" for line in configuration)]), "utf-8")
     files.log.touch()
     return files
 

@@ -18,7 +18,7 @@ from typing import Self
 from deploy.local.errors import BrokerFailed, BrokerUnavailable
 from deploy.local.guard import STOP_TIMEOUT_S, Guard, Plan
 from deploy.local.install import Installation, find_installation
-from deploy.local.node import LOOPBACK, NodeFiles, choose_ports, environment, prepare
+from deploy.local.node import LOOPBACK, MANAGEMENT, NodeFiles, choose_ports, environment, prepare
 
 START_TIMEOUT_S = 90.0
 """From `start()` until AMQP answers. 3 to 8 s is normal; a busy CI machine may need several times that."""
@@ -38,7 +38,8 @@ class PrivateRabbitMQ:
     `installation` is what to run (default: what `find_installation()` finds; BrokerUnavailable where that is
     nothing). `folder` holds the messages: a folder given here is kept, and a later node on it has its messages again;
     the default is a temporary one that goes with the node. `configuration` are further lines for rabbitmq.conf,
-    such as `vm_memory_high_watermark.absolute = 200MB`.
+    such as `vm_memory_high_watermark.absolute = 200MB`. `plugins` are those it runs with, by name: with
+    `rabbitmq_management` (about a second more) it has an HTTP API at `management_url`, without statistics.
 
     One node has the same ports through all its starts. Not thread-safe; `ctl` alone may run in any thread.
     """
@@ -49,6 +50,7 @@ class PrivateRabbitMQ:
         *,
         folder: Path | None = None,
         configuration: Sequence[str] = (),
+        plugins: Sequence[str] = (),
         start_timeout_s: float = START_TIMEOUT_S,
         stop_timeout_s: float = STOP_TIMEOUT_S,
     ) -> None:
@@ -58,6 +60,7 @@ class PrivateRabbitMQ:
         self._installation = found
         self._given_folder = folder.absolute() if folder else None
         self._configuration = tuple(configuration)
+        self._plugins = tuple(plugins)
         self._start_timeout_s = start_timeout_s
         self._stop_timeout_s = stop_timeout_s
         self._ports = choose_ports()
@@ -74,6 +77,16 @@ class PrivateRabbitMQ:
     def port(self) -> int:
         """The AMQP port on 127.0.0.1."""
         return self._ports.amqp
+
+    @property
+    def management_url(self) -> str:
+        """The address of the HTTP API, for user guest; BrokerFailed where the node runs without `rabbitmq_management`.
+
+        It answers once the node has started.
+        """
+        if MANAGEMENT not in self._plugins:
+            raise BrokerFailed(f"the private node has no HTTP API: it runs without the plugin {MANAGEMENT}")
+        return f"http://{LOOPBACK}:{self._ports.management}"
 
     @property
     def pid(self) -> int:
@@ -185,7 +198,7 @@ class PrivateRabbitMQ:
 
     def _hire_guard(self) -> Guard:
         folder = self._given_folder or Path(tempfile.mkdtemp(prefix="signalq-rabbitmq-"))
-        self._files = files = prepare(folder, self._ports, self._configuration)
+        self._files = files = prepare(folder, self._ports, self._configuration, self._plugins)
         epmd = [str(self._installation.erlang / "epmd"), "-address", LOOPBACK, "-port", str(self._ports.epmd)]
         plan = Plan(
             epmd=epmd,
@@ -210,6 +223,7 @@ class PrivateRabbitMQ:
             time.sleep(_PROBE_INTERVAL_S)
 
     def _answers(self) -> bool:
+        """Plugins listen before AMQP does, which RabbitMQ opens last of all."""
         try:
             with socket.create_connection((LOOPBACK, self.port), timeout=_PROBE_TIMEOUT_S) as probe:
                 probe.sendall(_PROTOCOL_HEADER)

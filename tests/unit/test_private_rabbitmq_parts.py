@@ -1,0 +1,73 @@
+"""What a private node reads, and what its command prints, without starting one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Self
+
+import pytest
+
+from deploy.local import __main__ as command
+from deploy.local.node import MANAGEMENT, PROMETHEUS, choose_ports, prepare
+
+CONFIGURATION = ("management.tcp.port = 1",)
+
+
+def test_without_plugins_none_is_enabled_and_none_configured(tmp_path: Path) -> None:
+    files = prepare(tmp_path, choose_ports(), ())
+    assert (tmp_path / "enabled_plugins").read_text("utf-8") == "[].\n"
+    assert "management" not in files.configuration.read_text("utf-8")
+
+
+def test_the_listeners_of_plugins_are_on_loopback_with_ports_of_their_own_and_what_is_given_wins(
+    tmp_path: Path,
+) -> None:
+    ports = choose_ports()
+    files = prepare(tmp_path, ports, CONFIGURATION, (MANAGEMENT, PROMETHEUS))
+    assert (tmp_path / "enabled_plugins").read_text("utf-8") == "[rabbitmq_management,rabbitmq_prometheus].\n"
+    lines = files.configuration.read_text("utf-8").splitlines()
+    assert {"management.tcp.ip = 127.0.0.1", "prometheus.tcp.ip = 127.0.0.1"} <= set(lines)
+    assert f"prometheus.tcp.port = {ports.prometheus}" in lines
+    assert lines[-1] == CONFIGURATION[0]
+    assert lines.index(f"management.tcp.port = {ports.management}") < len(lines) - 1
+
+
+class Node:
+    """In place of a real one; it dies at once, which ends the command."""
+
+    made: dict[str, Any]
+
+    def __init__(self, _installation: object, **made: object) -> None:
+        Node.made = made
+        self.url, self.management_url = "amqp://…", "http://…"
+        self.port, self.pid, self.log_path, self.is_running = 1, 2, Path("log"), False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        ([], ["amqp://…"]),
+        (["--plugin", MANAGEMENT], ["amqp://…", "http://…"]),
+        (["--plugin", PROMETHEUS], ["amqp://…"]),
+    ],
+)
+def test_the_command_runs_it_with_the_plugins_and_prints_where_they_are(
+    arguments: list[str], printed: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "PrivateRabbitMQ", Node)
+    monkeypatch.setattr(command, "ensure_installed", lambda _say: None)
+    monkeypatch.setattr(command, "_WATCH_INTERVAL_S", 0)
+    monkeypatch.setattr(command, "signal", SimpleNamespace(SIGTERM=15, SIGINT=2, signal=lambda *_: None))
+    assert command.main(["run", *arguments]) == 1
+    assert list(Node.made["plugins"]) == arguments[1:]
+    assert capsys.readouterr().out.splitlines() == printed
+    command.main(["run", "--json", *arguments])
+    assert ("management_url" in json.loads(capsys.readouterr().out)) == (len(printed) == 2)

@@ -1,0 +1,33 @@
+"""Shell scripts are plain POSIX, and shellcheck finds nothing in them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.tools import tool
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = [ROOT / "run", *sorted((ROOT / "examples").rglob("*.sh"))]
+
+
+def shellcheck(file: Path) -> str:
+    """What it has to say."""
+    command = [tool("shellcheck"), "--shell=sh", "--format=gcc", str(file)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout  # noqa: S603 - our own scripts
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: str(script.relative_to(ROOT)))
+def test_shellcheck_finds_nothing(script: Path) -> None:
+    assert script.read_text(encoding="utf-8").startswith("#!/bin/sh\n")
+    assert os.access(script, os.X_OK)
+    assert shellcheck(script) == ""
+
+
+def test_what_is_wrong_would_be_found(tmp_path: Path) -> None:
+    script = tmp_path / "wrong.sh"
+    script.write_text("#!/bin/sh\nif [[ -n $1 ]]; then rm -rf $1/*; fi\n", encoding="utf-8")
+    assert "SC3010" in shellcheck(script)
