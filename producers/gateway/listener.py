@@ -30,6 +30,8 @@ LINGER_S = 2.0
 BACKLOG = 512
 # At the end: for what is already on its way over an open connection.
 FAREWELL_S = 0.5
+# Of the event loop, from accepting a connection to its being one: asyncio drops what is not one yet when it closes.
+ACCEPTING_ROUNDS = 3
 
 log = structlog.get_logger()
 
@@ -63,7 +65,11 @@ class Listener:
         """Let nobody in any more; for FAREWELL_S, what still comes over open connections is taken."""
         if self._listening is None:
             return
-        await asyncio.sleep(0)  # for those who are connected, and not yet accepted
+        loop = asyncio.get_running_loop()
+        for listening in self._listening.sockets:
+            loop.remove_reader(listening.fileno())
+        for _ in range(ACCEPTING_ROUNDS):
+            await asyncio.sleep(0)
         self._listening.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(FAREWELL_S):

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
-import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import cast
 
 import structlog
 from aiohttp import HttpVersion11, web
-from prometheus_client import generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from producers.gateway.alerts import Alert, Refusal, Rules, read_alert
-from producers.gateway.answers import WEBHOOK_PATH, problem_details
+from producers.gateway.answers import WEBHOOK_PATH
 from producers.gateway.callers import Callers
+from producers.gateway.health import add_health
 from producers.gateway.listener import Listener
 from producers.gateway.metrics import GatewayMetrics
 from producers.gateway.outlet import Outlet
 from producers.gateway.rates import Rates
+from producers.gateway.refusals import SERVER, TOO_LARGE, Refusals, hops
 from producers.gateway.repeats import Identity
 from signalq.errors import Problem, PublishError, SettingsError
 from signalq.strict_json import BODY_BYTES_MAX
@@ -31,10 +29,7 @@ from signalq.strict_json import BODY_BYTES_MAX
 ANSWER_S = 2.5
 # Orders that wait for their confirm; with more, the broker does not keep up, and waiting would make all of them late.
 UNCONFIRMED_MAX = 1_000
-# TradingView repeats a 5xx after 5 s; others may be told so.
-REPEAT_AFTER_S = 5
 STOP_TIMEOUT_S = 3.0
-SERVER = "signalq"
 
 log = structlog.get_logger()
 
@@ -63,11 +58,12 @@ class Gateway:
         self._outlet = outlet
         self._rates = Rates(options.rate_per_s)
         self._metrics = GatewayMetrics(options.is_configured)
+        self._refusals = Refusals(self._metrics, options.callers)
         self._in_flight = 0
         self._unconfirmed = 0
         self._is_stopping = False
         self._runner: web.AppRunner | None = None
-        self._listener = Listener(unhandled=self._unhandled)
+        self._listener = Listener(unhandled=self._refusals.unhandled)
         self._metrics.in_flight.set_function(lambda: self._in_flight)
         self._metrics.broker_connected.set_function(lambda: float(outlet.is_connected))
         self._metrics.connections.set_function(lambda: len(self._listener))
@@ -97,9 +93,7 @@ class Gateway:
     def _application(self) -> web.Application:
         app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[self._around])
         app.on_response_prepare.append(_without_versions)
-        app.router.add_get("/healthz", self._healthz)
-        app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/metrics", self._get_metrics)
+        add_health(app, why_not_ready=self._why_not_ready, registry=self._metrics.registry)
         with_secret = (f"/{{secret}}{WEBHOOK_PATH}", f"{WEBHOOK_PATH}/{{secret}}")
         for path in (WEBHOOK_PATH,) if self._options.path_secret is None else with_secret:
             app.router.add_post(path, self._take, expect_handler=self._expected)
@@ -114,7 +108,7 @@ class Gateway:
         except web.HTTPException as error:
             if error.status < 400:
                 raise
-            response = self._refused(Refusal(error.status, (Problem(None, _words_of(error)),)))
+            response = self._refusals.refused(request, Refusal(error.status, (Problem(None, _words_of(error)),)))
             if "Allow" in error.headers:
                 response.headers["Allow"] = error.headers["Allow"]
         if self._is_stopping and not response.prepared:
@@ -124,9 +118,9 @@ class Gateway:
     async def _expected(self, request: web.Request) -> web.StreamResponse | None:
         """Ask for the body only where it will be read. A caller of HTTP/1.0 can't be asked."""
         if request.headers["Expect"].lower() != "100-continue":
-            return self._refused(Refusal(417, (Problem(None, "only 100-continue can be expected"),)))
+            return self._refusals.refused(request, Refusal(417, (Problem(None, "only 100-continue can be expected"),)))
         if (request.content_length or 0) > BODY_BYTES_MAX:
-            return self._refused(_TOO_LARGE)
+            return self._refusals.refused(request, TOO_LARGE)
         if request.version >= HttpVersion11:
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0  # that was no part of the answer yet
@@ -142,16 +136,16 @@ class Gateway:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         began_s = time.monotonic()
         self._check_secret(request)
-        if not self._options.callers.may_call(request.remote, request.headers.getall("X-Forwarded-For", ())):
-            return self._refused(Refusal(403, (Problem(None, "this address may not call"),)))
+        if not self._options.callers.may_call(*hops(request)):
+            return self._refusals.refused(request, Refusal(403, (Problem(None, "this address may not call"),)))
         alert = await self._read(request)
         if isinstance(alert, Refusal):
-            return self._refused(alert)
+            return self._refusals.refused(request, alert)
         if wait_s := self._rates.wait_s(alert.connector):
             problem = Problem("connectorName", "sends more than gateway.rate_per_s allows")
-            return self._refused(Refusal(429, (problem,)), alert.connector, retry_after_s=wait_s)
+            return self._refusals.refused(request, Refusal(429, (problem,)), alert.connector, retry_after_s=wait_s)
         if self._unconfirmed >= UNCONFIRMED_MAX:
-            return self._unavailable(alert.connector, "too many requests at once")
+            return self._refusals.unavailable(alert.connector, "too many requests at once")
         self._unconfirmed += 1
         try:
             with self._listener.busy(request.protocol):
@@ -163,7 +157,7 @@ class Gateway:
         if request.headers.get("Content-Encoding", "").strip().lower() not in {"", "identity"}:
             return Refusal(415, (Problem(None, "the body is compressed: send it as it is"),))
         if (request.content_length or 0) > BODY_BYTES_MAX:
-            return _TOO_LARGE
+            return TOO_LARGE
         try:
             async with asyncio.timeout(ANSWER_S):
                 body = await request.read()
@@ -184,7 +178,7 @@ class Gateway:
             self._outlet.was_not_answered(alert, identity)
             why = str(error) or f"RabbitMQ did not confirm within {ANSWER_S:g} s"
             log.warning("alert.unconfirmed", why=why, **_facts(alert, identity))
-            return self._unavailable(alert.connector, "the order could not be queued: send it again")
+            return self._refusals.unavailable(alert.connector, "the order could not be queued: send it again")
         except BaseException:  # whatever it is: it may be in the queue, and its caller hears no ok
             self._outlet.was_not_answered(alert, identity)
             raise
@@ -199,17 +193,22 @@ class Gateway:
         if self._is_stopping:
             response.force_close()
         try:
-            await response.prepare(request)
-            await response.write_eof()
+            async with asyncio.timeout(ANSWER_S):
+                await response.prepare(request)
+                await response.write_eof()
             if request.transport is None or request.transport.is_closing():
                 raise ConnectionResetError
-        except ConnectionError:
+        except (ConnectionError, TimeoutError):
             self._outlet.was_not_answered(alert, identity)
             log.warning("alert.answer_unheard", **_facts(alert, identity))
+            request.protocol.force_close()
             return response
         self._metrics.answered(alert.connector, 200)
         log.info("alert.published", repeat=is_repeat, **_facts(alert, identity))
         return response
+
+    def _why_not_ready(self) -> str | None:
+        return "stopping" if self._is_stopping else None if self._outlet.is_connected else "not connected to RabbitMQ"
 
     def _check_secret(self, request: web.Request) -> None:
         secret = self._options.path_secret
@@ -217,56 +216,10 @@ class Gateway:
         if secret is not None and not hmac.compare_digest(given, secret.encode()):
             raise web.HTTPNotFound
 
-    def _refused(
-        self, refusal: Refusal, connector: str | None = None, *, retry_after_s: float | None = None
-    ) -> web.Response:
-        self._metrics.answered(connector, refusal.status)
-        fields = [problem.field or "the request" for problem in refusal.problems]
-        log.warning("alert.refused", status=refusal.status, fields=fields[:10])
-        return problem_response(refusal.status, refusal.problems, retry_after_s=retry_after_s)
-
-    def _unhandled(self, status: int) -> web.StreamResponse:
-        """For what is no proper HTTP, and for what we failed at."""
-        if status < 500:
-            response = self._refused(Refusal(status, (Problem(None, "the request is not proper HTTP/1.1"),)))
-        else:
-            self._metrics.answered(None, status)
-            response = problem_response(status, (Problem(None, "the gateway failed at this request: see its log"),))
-        response.headers["Server"] = SERVER
-        return response
-
-    def _unavailable(self, connector: str | None, why: str) -> web.Response:
-        self._metrics.answered(connector, 503)
-        return problem_response(503, (Problem(None, why),), retry_after_s=REPEAT_AFTER_S)
-
-    async def _healthz(self, _request: web.Request) -> web.Response:
-        """The event loop runs, or this would not answer."""
-        return web.Response(text="ok\n")
-
-    async def _readyz(self, _request: web.Request) -> web.Response:
-        why_not = (
-            "stopping" if self._is_stopping else None if self._outlet.is_connected else "not connected to RabbitMQ"
-        )
-        return web.Response(text=f"{why_not or 'ready'}\n", status=503 if why_not else 200)
-
-    async def _get_metrics(self, _request: web.Request) -> web.Response:
-        body = generate_latest(self._metrics.registry)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
-
-
-def problem_response(status: int, problems: Sequence[Problem], *, retry_after_s: float | None = None) -> web.Response:
-    """What is wrong, as application/problem+json (RFC 9457); no value of the body is quoted."""
-    headers = {} if retry_after_s is None else {"Retry-After": str(math.ceil(retry_after_s))}
-    text = json.dumps(problem_details(status, problems), ensure_ascii=False)
-    return web.Response(text=text, status=status, headers=headers, content_type="application/problem+json")
-
-
-_TOO_LARGE = Refusal(413, (Problem(None, f"the body has more than {BODY_BYTES_MAX} bytes"),))
-
 
 def _words_of(error: web.HTTPException) -> str:
     if isinstance(error, web.HTTPRequestEntityTooLarge):
-        return _TOO_LARGE.problems[0].message
+        return TOO_LARGE.problems[0].message
     return error.reason or "refused"
 
 
