@@ -27,6 +27,7 @@ class Front:
     def __init__(self, process: asyncio.subprocess.Process, port: int, log: list[dict[str, Any]]) -> None:
         self.process = process
         self.log = log
+        self.port = port
         self.url = f"http://127.0.0.1:{port}"
 
     async def post(self, body: object, path: str | URL = WEBHOOK_PATH, **headers: str) -> tuple[int, str]:
@@ -69,7 +70,8 @@ async def gateway(url: str, prefix: str, **settings: str) -> AsyncIterator[Front
 
         await wait_until(is_ready, what="its readiness")
         yield front
-        process.send_signal(signal.SIGTERM)
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), 10) == 0
     finally:
         if process.returncode is None:
