@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.gateway.parts import Kill, Load, kill, load
-from benchmarks.gateway.running import MODULES
+from benchmarks.gateway.running import MODULES, declared
 from deploy.local import PrivateRabbitMQ, ensure_installed
 from signalq.names import Names
 
@@ -61,10 +61,10 @@ def main() -> int:
     kills: dict[str, Kill] = {}
     if chosen.part != "kill":
         with PrivateRabbitMQ(installation) as broker, tempfile.TemporaryDirectory(prefix="signalq-bench-") as folder:
-            for number, kind in enumerate(MODULES):
-                work = load(
-                    kind, broker.url, Names(f"load-{number}"), chosen.rate, chosen.seconds, Path(folder), progress
-                )
+            queues = {kind: Names(f"load-{number}") for number, kind in enumerate(MODULES)}
+            asyncio.run(declared(broker.url, *queues.values()))
+            for kind, names in queues.items():
+                work = load(kind, broker.url, names, chosen.rate, chosen.seconds, Path(folder), progress)
                 loads[kind] = asyncio.run(work)
     if chosen.part != "load":
         for number, kind in enumerate(MODULES):

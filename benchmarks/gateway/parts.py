@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.gateway.alerts import Answers, number_of, steadily
-from benchmarks.gateway.running import collected, ready_count, running
+from benchmarks.gateway.running import collected, declared, ready_count, running
 from deploy.local import PrivateRabbitMQ
 from signalq.names import Names
 
-WARM_UP_S = 2.0
+WARM_UP_S = 5.0
 
 Progress = Callable[[str], None]
 
@@ -68,7 +68,7 @@ async def load(
 ) -> Load:
     """The load on a gateway of this kind; what warms it up is not counted."""
     async with running(kind, broker_url, names, folder) as url:
-        await steadily(url, rate_per_s / 2, WARM_UP_S, repeating=True)
+        await steadily(url, rate_per_s, WARM_UP_S, repeating=True)
         before = await ready_count(broker_url, names.orders)
         answers = await steadily(
             url, rate_per_s, seconds, progress=lambda words: progress(f"{kind}, steady load: {words}")
@@ -92,6 +92,7 @@ async def kill(
     kind: str, broker: PrivateRabbitMQ, names: Names, rate_per_s: float, seconds: float, progress: Progress
 ) -> Kill:
     """The load; half-way through, the broker is killed, and started at once."""
+    await declared(broker.url, names)
     with tempfile.TemporaryDirectory(prefix="signalq-bench-") as folder:
         async with running(kind, broker.url, names, Path(folder)) as url:
             killing = asyncio.create_task(_kill_after(broker, seconds / 2, progress, kind))

@@ -25,17 +25,24 @@ START_TIMEOUT_S = 30.0
 END_TIMEOUT_S = 30.0
 COLLECT_TIMEOUT_S = 60.0
 PREFETCH = 500
+QUIET_S = 6.0
 # How long a count has to stay the same to be believed: the broker counts a moment after it confirms.
 SETTLED_S = 1.0
 
 MODULES = {"signalq gateway": ["ops", "gateway"], "naive aiohttp + aio-pika": ["benchmarks.gateway.naive"]}
 
 
+async def declared(broker_url: str, *broker: Names) -> None:
+    """Make the queues of all, and give RabbitMQ the time to write their names down: it does so seconds later."""
+    async with await connect(broker_url, name="signalq benchmark") as connection:
+        for names in broker:
+            await Topology(names).declare(connection)
+    await asyncio.sleep(QUIET_S)
+
+
 @asynccontextmanager
 async def running(kind: str, broker_url: str, names: Names, folder: Path) -> AsyncIterator[str]:
     """Run a gateway of MODULES; the block begins, with its address, when it listens and is connected, and ends it."""
-    async with await connect(broker_url, name="signalq benchmark") as connection:
-        await Topology(names).declare(connection)
     environment = os.environ | {
         "BENCH_BROKER": broker_url,
         "BENCH_EXCHANGE": names.orders,
