@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -66,19 +68,27 @@ async def _serve(settings: Settings, config: Path | None, masker: Masker) -> Non
     outlet = Outlet(broker.url.get_secret_value(), prefix=broker.prefix, heartbeat_s=broker.heartbeat_s)
     gateway = Gateway(options_of(current), outlet)
     port = await gateway.start()
-    keeping = asyncio.create_task(outlet.run(), name="gateway connection")
     _say_who_may_call(settings)
     log.info("gateway.started", host=settings.gateway.host, port=port, version=__version__)
-    try:
-        async with reloader.running():
-            await asked_to_stop.wait()
-            log.info("gateway.stopping")
-            await gateway.stop()
-    finally:
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
-        await asyncio.wait_for(outlet.close(), CLOSE_S)
+    async with reloader.running(), _connected(outlet):
+        await asked_to_stop.wait()
+        log.info("gateway.stopping")
+        await gateway.stop()
     log.info("gateway.stopped")
+
+
+@asynccontextmanager
+async def _connected(outlet: Outlet) -> AsyncIterator[None]:
+    """Keep the connection to RabbitMQ; should that ever fail, so does the gateway, instead of going on without."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            keeping = group.create_task(outlet.run(), name="gateway connection")
+            yield
+            keeping.cancel()
+    finally:
+        # RabbitMQ may not answer any more, and nothing is to be had from it.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(outlet.close(), CLOSE_S)
 
 
 def _say_who_may_call(settings: Settings) -> None:

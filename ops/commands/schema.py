@@ -3,34 +3,56 @@
 from __future__ import annotations
 
 import json
-from typing import get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from ops.invocation import Invocation, SignalqCommand, pass_invocation
+from producers.gateway.openapi import openapi_document
 from signalq.asyncapi import asyncapi_document
 from signalq.names import Names
 from signalq.schema import intent_schema
 
+if TYPE_CHECKING:
+    from consumer.settings import Settings
+
 
 @click.command(
     cls=SignalqCommand,
-    example="signalq schema > intent.schema.json\nsignalq schema --asyncapi > signalq.asyncapi.json",
+    example="signalq schema > intent.schema.json\n"
+    "signalq schema --asyncapi > signalq.asyncapi.json\n"
+    "signalq schema --openapi > gateway.openapi.json",
 )
 @click.option("--asyncapi", "as_asyncapi", is_flag=True, help="The AsyncAPI 3.0 document of all channels instead.")
+@click.option("--openapi", "as_openapi", is_flag=True, help="The OpenAPI 3.1 document of the gateway instead.")
 @pass_invocation
-def command(invocation: Invocation, *, as_asyncapi: bool) -> None:
+def command(invocation: Invocation, *, as_asyncapi: bool, as_openapi: bool) -> None:
     """Print the JSON Schema of an order intent: the body of a message (draft 2020-12).
 
     The longest delay it allows is delivery.delay_max_s of the settings. With --asyncapi: orders in, outcomes and dead
-    letters out, under broker.prefix, as other programs' tools read it.
+    letters out, under broker.prefix, as other programs' tools read it. With --openapi: what `signalq gateway` takes and
+    answers, at gateway.host and gateway.port; the path secret is a parameter of it.
     """
     from consumer.history import Reason  # noqa: PLC0415
 
+    if as_asyncapi and as_openapi:
+        raise click.UsageError("--asyncapi and --openapi are two documents: ask for one")
     settings = invocation.settings()
     delay_max_s = settings.delivery.delay_max_s
-    if as_asyncapi:
+    if as_openapi:
+        document = _of_gateway(settings)
+    elif as_asyncapi:
         document = asyncapi_document(Names(settings.broker.prefix), reasons=get_args(Reason), delay_max_s=delay_max_s)
     else:
         document = intent_schema(delay_max_s=delay_max_s)
     click.echo(json.dumps(document, indent=2))
+
+
+def _of_gateway(settings: Settings) -> dict[str, Any]:
+    ours = settings.gateway
+    host = f"[{ours.host}]" if ":" in ours.host else ours.host
+    return openapi_document(
+        url=f"http://{host}:{ours.port}",
+        with_path_secret=ours.path_secret is not None,
+        delay_max_s=settings.delivery.delay_max_s,
+    )

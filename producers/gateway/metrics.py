@@ -32,6 +32,7 @@ class GatewayMetrics:
         self.broker_connected = Gauge(
             "signalq_gateway_broker_connected", "1 while alerts can be published", registry=self.registry
         )
+        self.connections = Gauge("signalq_gateway_connections", "Open connections", registry=self.registry)
         self.in_flight = Gauge("signalq_gateway_in_flight", "Requests being answered", registry=self.registry)
 
     def answered(self, connector: str | None, status: int) -> None:

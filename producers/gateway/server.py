@@ -4,34 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
-import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from http import HTTPStatus
+from typing import cast
 
 import structlog
-from aiohttp import web
-from prometheus_client import generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from aiohttp import HttpVersion11, web
 
 from producers.gateway.alerts import Alert, Refusal, Rules, read_alert
+from producers.gateway.answers import WEBHOOK_PATH
 from producers.gateway.callers import Callers
+from producers.gateway.health import add_health
+from producers.gateway.listener import Listener
 from producers.gateway.metrics import GatewayMetrics
 from producers.gateway.outlet import Outlet
 from producers.gateway.rates import Rates
+from producers.gateway.refusals import SERVER, TOO_LARGE, Refusals, hops
 from producers.gateway.repeats import Identity
 from signalq.errors import Problem, PublishError, SettingsError
 from signalq.strict_json import BODY_BYTES_MAX
 
-WEBHOOK_PATH = "/trading-signal/webhook"
 # TradingView gives up after 3 s and never repeats what it gave up: the answer has to be there by then.
 ANSWER_S = 2.5
-# What is being answered at a time; with more, the broker does not keep up, and waiting would make all of them late.
-IN_FLIGHT_MAX = 1_000
-# TradingView repeats a 5xx after 5 s; others may be told so.
-REPEAT_AFTER_S = 5
+# Orders that wait for their confirm; with more, the broker does not keep up, and waiting would make all of them late.
+UNCONFIRMED_MAX = 1_000
 STOP_TIMEOUT_S = 3.0
 
 log = structlog.get_logger()
@@ -61,41 +58,73 @@ class Gateway:
         self._outlet = outlet
         self._rates = Rates(options.rate_per_s)
         self._metrics = GatewayMetrics(options.is_configured)
+        self._refusals = Refusals(self._metrics, options.callers)
         self._in_flight = 0
+        self._unconfirmed = 0
         self._is_stopping = False
         self._runner: web.AppRunner | None = None
+        self._listener = Listener(unhandled=self._refusals.unhandled)
         self._metrics.in_flight.set_function(lambda: self._in_flight)
         self._metrics.broker_connected.set_function(lambda: float(outlet.is_connected))
+        self._metrics.connections.set_function(lambda: len(self._listener))
 
     async def start(self) -> int:
         """Listen; return the port. Raises SettingsError where it can't be listened on."""
-        app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_as_problems])
-        app.router.add_get("/healthz", self._healthz)
-        app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/metrics", self._get_metrics)
-        if self._options.path_secret is None:
-            app.router.add_post(WEBHOOK_PATH, self._take)
-        else:
-            app.router.add_post(f"/{{secret}}{WEBHOOK_PATH}", self._take)
-            app.router.add_post(f"{WEBHOOK_PATH}/{{secret}}", self._take)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=STOP_TIMEOUT_S)
+        self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=STOP_TIMEOUT_S)
         await self._runner.setup()
         host, port = self._options.host, self._options.port
         try:
-            await web.TCPSite(self._runner, host, port).start()
-        except OSError as error:
+            return await self._listener.start(cast("web.Server", self._runner.server), host, port)
+        except (OSError, UnicodeError) as error:
             await self._runner.cleanup()
+            why = error.strerror if isinstance(error, OSError) else "it is no name of a host"
             raise SettingsError(
-                f"gateway.host {host} port {port} can't be listened on ({error.strerror or error}): set gateway.port "
+                f"gateway.host {host} port {port} can't be listened on ({why or error}): set gateway.port "
                 "to another, or to 0 for a free one"
             ) from None
-        return int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
-        """Take no new request; those that are here get their answer."""
+        """Take no new connection; the requests that are here, or on their way over an open one, get their answer."""
         self._is_stopping = True
+        await self._listener.close()
         if self._runner is not None:
             await self._runner.cleanup()
+
+    def _application(self) -> web.Application:
+        app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[self._around])
+        app.on_response_prepare.append(_without_versions)
+        add_health(app, why_not_ready=self._why_not_ready, registry=self._metrics.registry)
+        with_secret = (f"/{{secret}}{WEBHOOK_PATH}", f"{WEBHOOK_PATH}/{{secret}}")
+        for path in (WEBHOOK_PATH,) if self._options.path_secret is None else with_secret:
+            app.router.add_post(path, self._take, expect_handler=self._expected)
+        return app
+
+    @web.middleware
+    async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """The answers that aiohttp gives by itself (no such path, a body too large) in the same form as ours."""
+        self._listener.spoke(request.protocol)
+        try:
+            response = await handler(request)
+        except web.HTTPException as error:
+            if error.status < 400:
+                raise
+            response = self._refusals.refused(request, Refusal(error.status, (Problem(None, _words_of(error)),)))
+            if "Allow" in error.headers:
+                response.headers["Allow"] = error.headers["Allow"]
+        if self._is_stopping and not response.prepared:
+            response.force_close()
+        return response
+
+    async def _expected(self, request: web.Request) -> web.StreamResponse | None:
+        """Ask for the body only where it will be read. A caller of HTTP/1.0 can't be asked."""
+        if request.headers["Expect"].lower() != "100-continue":
+            return self._refusals.refused(request, Refusal(417, (Problem(None, "only 100-continue can be expected"),)))
+        if (request.content_length or 0) > BODY_BYTES_MAX:
+            return self._refusals.refused(request, TOO_LARGE)
+        if request.version >= HttpVersion11:
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # that was no part of the answer yet
+        return None
 
     async def _take(self, request: web.Request) -> web.StreamResponse:
         self._in_flight += 1
@@ -107,19 +136,28 @@ class Gateway:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         began_s = time.monotonic()
         self._check_secret(request)
-        if not self._options.callers.may_call(request.remote, request.headers.getall("X-Forwarded-For", ())):
-            return self._refused(Refusal(403, (Problem(None, "this address may not call"),)))
-        if self._in_flight > IN_FLIGHT_MAX:
-            return self._unavailable(None, "too many requests at once")
+        if not self._options.callers.may_call(*hops(request)):
+            return self._refusals.refused(request, Refusal(403, (Problem(None, "this address may not call"),)))
         alert = await self._read(request)
         if isinstance(alert, Refusal):
-            return self._refused(alert)
+            return self._refusals.refused(request, alert)
         if wait_s := self._rates.wait_s(alert.connector):
             problem = Problem("connectorName", "sends more than gateway.rate_per_s allows")
-            return self._refused(Refusal(429, (problem,)), alert.connector, retry_after_s=wait_s)
-        return await self._publish(request, alert, began_s)
+            return self._refusals.refused(request, Refusal(429, (problem,)), alert.connector, retry_after_s=wait_s)
+        if self._unconfirmed >= UNCONFIRMED_MAX:
+            return self._refusals.unavailable(alert.connector, "too many requests at once")
+        self._unconfirmed += 1
+        try:
+            with self._listener.busy(request.protocol):
+                return await self._publish(request, alert, began_s)
+        finally:
+            self._unconfirmed -= 1
 
     async def _read(self, request: web.Request) -> Alert | Refusal:
+        if request.headers.get("Content-Encoding", "").strip().lower() not in {"", "identity"}:
+            return Refusal(415, (Problem(None, "the body is compressed: send it as it is"),))
+        if (request.content_length or 0) > BODY_BYTES_MAX:
+            return TOO_LARGE
         try:
             async with asyncio.timeout(ANSWER_S):
                 body = await request.read()
@@ -140,7 +178,7 @@ class Gateway:
             self._outlet.was_not_answered(alert, identity)
             why = str(error) or f"RabbitMQ did not confirm within {ANSWER_S:g} s"
             log.warning("alert.unconfirmed", why=why, **_facts(alert, identity))
-            return self._unavailable(alert.connector, "the order could not be queued: send it again")
+            return self._refusals.unavailable(alert.connector, "the order could not be queued: send it again")
         except BaseException:  # whatever it is: it may be in the queue, and its caller hears no ok
             self._outlet.was_not_answered(alert, identity)
             raise
@@ -152,81 +190,42 @@ class Gateway:
     ) -> web.StreamResponse:
         """Answer here, not by returning: whether it could be sent decides whether an equal alert is a repeat."""
         response = web.Response(text="ok")
+        if self._is_stopping:
+            response.force_close()
         try:
-            await response.prepare(request)
-            await response.write_eof()
+            async with asyncio.timeout(ANSWER_S):
+                await response.prepare(request)
+                await response.write_eof()
             if request.transport is None or request.transport.is_closing():
                 raise ConnectionResetError
-        except ConnectionError:
+        except (ConnectionError, TimeoutError):
             self._outlet.was_not_answered(alert, identity)
             log.warning("alert.answer_unheard", **_facts(alert, identity))
+            request.protocol.force_close()
             return response
         self._metrics.answered(alert.connector, 200)
         log.info("alert.published", repeat=is_repeat, **_facts(alert, identity))
         return response
 
+    def _why_not_ready(self) -> str | None:
+        return "stopping" if self._is_stopping else None if self._outlet.is_connected else "not connected to RabbitMQ"
+
     def _check_secret(self, request: web.Request) -> None:
         secret = self._options.path_secret
         given = request.match_info.get("secret", "").encode("utf-8", "surrogatepass")
         if secret is not None and not hmac.compare_digest(given, secret.encode()):
-            self._metrics.answered(None, 404)
             raise web.HTTPNotFound
 
-    def _refused(
-        self, refusal: Refusal, connector: str | None = None, *, retry_after_s: float | None = None
-    ) -> web.Response:
-        self._metrics.answered(connector, refusal.status)
-        fields = [problem.field or "the request" for problem in refusal.problems]
-        log.warning("alert.refused", status=refusal.status, fields=fields[:10])
-        return problem_response(refusal.status, refusal.problems, retry_after_s=retry_after_s)
 
-    def _unavailable(self, connector: str | None, why: str) -> web.Response:
-        self._metrics.answered(connector, 503)
-        return problem_response(503, (Problem(None, why),), retry_after_s=REPEAT_AFTER_S)
-
-    async def _healthz(self, _request: web.Request) -> web.Response:
-        """The event loop runs, or this would not answer."""
-        return web.Response(text="ok\n")
-
-    async def _readyz(self, _request: web.Request) -> web.Response:
-        why_not = (
-            "stopping" if self._is_stopping else None if self._outlet.is_connected else "not connected to RabbitMQ"
-        )
-        return web.Response(text=f"{why_not or 'ready'}\n", status=503 if why_not else 200)
-
-    async def _get_metrics(self, _request: web.Request) -> web.Response:
-        body = generate_latest(self._metrics.registry)
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
+def _words_of(error: web.HTTPException) -> str:
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        return TOO_LARGE.problems[0].message
+    return error.reason or "refused"
 
 
-def problem_response(status: int, problems: Sequence[Problem], *, retry_after_s: float | None = None) -> web.Response:
-    """What is wrong, as application/problem+json (RFC 9457); no value of the body is quoted."""
-    told = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": "; ".join(map(str, problems)),
-        "fields": [{"field": problem.field, "problem": problem.message} for problem in problems],
-    }
-    headers = {} if retry_after_s is None else {"Retry-After": str(math.ceil(retry_after_s))}
-    text = json.dumps(told, ensure_ascii=False)
-    return web.Response(text=text, status=status, headers=headers, content_type="application/problem+json")
-
-
-@web.middleware
-async def _as_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The answers that aiohttp gives by itself (no such path, a body too large) in the same form as ours."""
-    try:
-        return await handler(request)
-    except web.HTTPRequestEntityTooLarge:
-        return problem_response(413, (Problem(None, f"the body has more than {BODY_BYTES_MAX} bytes"),))
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        response = problem_response(error.status, (Problem(None, error.reason or "refused"),))
-        if "Allow" in error.headers:
-            response.headers["Allow"] = error.headers["Allow"]
-        return response
+async def _without_versions(_request: web.Request, response: web.StreamResponse) -> None:
+    """Whoever looks for a hole need not be told what we are made of."""
+    response.headers["Server"] = SERVER
 
 
 def _facts(alert: Alert, identity: Identity) -> dict[str, str]:

@@ -15,6 +15,7 @@ import aio_pika
 import aiormq
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
+from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from pamqp import decode, encode
 from pamqp.exceptions import PAMQPException
 from yarl import URL
@@ -23,6 +24,7 @@ from signalq.errors import BrokerUnreachable
 from signalq.names import UNREADABLE_HEADERS
 
 CONNECT_TIMEOUT_S = 10.0
+CLOSE_TIMEOUT_S = 4.0
 HEARTBEAT_S = 10
 # RabbitMQ's well-known one, where a URL names none.
 DEFAULT_USER = "guest"
@@ -80,18 +82,54 @@ async def connect(
 
 
 class _Connection(aio_pika.Connection):
-    """One that never came to be is closed at once.
+    """One that ends when it is closed, and that never came to be is closed at once.
 
     Left to the garbage collector it tries to close itself, in whichever thread that happens to run: in one without an
     event loop Python then prints a warning about a coroutine that was never awaited into the middle of the log.
     """
 
+    _socket: _Socket | None = None
+
     async def connect(self, timeout: float | None = None) -> None:
+        self._socket = _Socket(self.url)
+        self.kwargs["transport_factory"] = self._socket
         try:
             await super().connect(timeout)
         except BaseException:
             await self.close()
             raise
+
+    async def close(self, exc: aiormq.abc.ExceptionType | None = aiormq.exceptions.ConnectionClosed) -> None:
+        """Take leave of the broker, for CLOSE_TIMEOUT_S; then hang up.
+
+        A broker in need (memory, disk) reads no more from who publishes: once the buffers are full, aiormq would wait
+        for ever to get the last bytes out, and can't be canceled.
+        """
+        closing = asyncio.ensure_future(super().close(exc))
+        try:
+            await asyncio.wait({closing}, timeout=CLOSE_TIMEOUT_S)
+        finally:
+            if not closing.done() and self._socket is not None:
+                self._socket.hang_up()
+        await closing
+
+
+class _Socket(TransportFactory):
+    """aiormq's own way to the broker, remembered."""
+
+    def __init__(self, url: URL) -> None:
+        self._open = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect."""
+        reader, self._writer = await self._open.create(url, **kwargs)
+        return reader, self._writer
+
+    def hang_up(self) -> None:
+        """What is not sent yet is lost."""
+        if self._writer is not None:
+            self._writer.transport.abort()
 
 
 async def open_channel(

@@ -13,14 +13,15 @@ import pytest
 import pytest_asyncio
 
 from deploy.local import BrokerFailed, Installation, PrivateRabbitMQ
+from producers.gateway.answers import WEBHOOK_PATH
 from signalq.amqp.connection import connect
 from signalq.amqp.topology import Topology
 from signalq.names import Names
-from tests.integration.test_gateway import PATH, gateway
 from tests.support.amqp import depth, drain
 from tests.support.broker import Broker
 from tests.support.commands import Ran
 from tests.support.examples import ROOT, TOKEN, platform, run
+from tests.support.gateways import gateway
 from tests.support.skipping import skip_outside_ci
 from tests.support.waiting import wait_until
 from tests.support.webhook import Answer, CutOff, Webhook
@@ -59,7 +60,7 @@ async def test_an_order_by_the_gateway_arrives_with_its_bytes_and_a_bad_one_is_t
         platform(broker.url, prefix) as (sandbox, _),
         gateway(broker.url, prefix, CONNECTORS__MAIN__TOKEN=TOKEN, GATEWAY__PATH_SECRET="s3cret-path") as front,
     ):
-        url = f"{front.base}/s3cret-path{PATH}"
+        url = f"{front.url}/s3cret-path{WEBHOOK_PATH}"
         ran = await by_gateway(url)
         assert (ran.status, ran.out) == (0, ""), ran.err
         order = tmp_path / "an order.json"
@@ -72,7 +73,7 @@ async def test_an_order_by_the_gateway_arrives_with_its_bytes_and_a_bad_one_is_t
         assert (bad.status, bad.out) == (1, "")
         assert "refused with 400" in bad.err
         assert "must be at most 100" in bad.err
-        assert (await by_gateway(f"{front.base}{PATH}")).status == 1, "without the path secret"
+        assert (await by_gateway(f"{front.url}{WEBHOOK_PATH}")).status == 1, "without the path secret"
     for wrong in (("--colour",), ("no-such-file",), ("a", "b")):
         assert (await by_gateway(url, *wrong)).status == 2
 
@@ -105,7 +106,7 @@ async def test_no_secret_is_among_the_arguments_of_curl(tmp_path: Path) -> None:
     (tmp_path / "curl").chmod(0o755)
     (tmp_path / "config").write_text('user = "guest:s3cret-password"\n', "utf-8")
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "CURL_CONFIG": str(tmp_path / "config")}
-    url = f"http://127.0.0.1:9/s3cret-path{PATH}"
+    url = f"http://127.0.0.1:9/s3cret-path{WEBHOOK_PATH}"
     assert (await script("order-by-gateway.sh", GATEWAY_URL=url, **environment)).status == 1
     assert (await script("order-by-broker.sh", "main", **environment)).status == 1
     seen = (tmp_path / "seen").read_text("utf-8")

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
-import aiohttp
 import pytest
 from yarl import URL
 
@@ -19,79 +13,13 @@ from signalq.amqp.topology import Topology
 from signalq.names import Names
 from tests.support.amqp import Message, depth, drain
 from tests.support.broker import ExternalBroker, through, written_down
+from tests.support.gateways import ALERT, TOKEN, gateway
 from tests.support.proxy import Proxy
 from tests.support.waiting import wait_until
 
 Broker = PrivateRabbitMQ | ExternalBroker
 
 PATH = "/trading-signal/webhook"
-TOKEN = "the-right-token"
-ALERT = {"connectorName": "main", "connectorToken": TOKEN, "action": "openLong", "percent": "50"}
-SETTINGS = {"CONNECTORS__MAIN__TOKEN": TOKEN}
-
-
-class Front:
-    """A running gateway."""
-
-    def __init__(self, process: asyncio.subprocess.Process, port: int, log: list[dict[str, Any]]) -> None:
-        self.process = process
-        self.log = log
-        self.base = f"http://127.0.0.1:{port}"
-
-    async def post(self, body: object, path: str | URL = PATH, **headers: str) -> tuple[int, str]:
-        """The status and the body of the answer."""
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        url = URL(f"{self.base}{path}", encoded=True)
-        async with (
-            aiohttp.ClientSession() as session,
-            session.post(url, data=data, headers=headers) as got,
-        ):
-            return got.status, await got.text()
-
-    async def get(self, path: str) -> tuple[int, str]:
-        """The status and the body of the answer."""
-        async with aiohttp.ClientSession() as session, session.get(self.base + path) as got:
-            return got.status, await got.text()
-
-    def events(self, name: str) -> list[dict[str, Any]]:
-        """What it logged under this name."""
-        return [line for line in self.log if line["event"] == name]
-
-
-@asynccontextmanager
-async def gateway(url: str, prefix: str, **settings: str) -> AsyncIterator[Front]:
-    """A gateway in a process of its own, connected; at the end it is asked to stop, and does."""
-    variables = {"BROKER__URL": url, "BROKER__PREFIX": prefix, "GATEWAY__PORT": "0", "LOG__FORMAT": "json"}
-    environment = {f"SIGNALQ_{name}": value for name, value in (variables | SETTINGS | settings).items()}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "ops", "gateway"), env=environment, stderr=asyncio.subprocess.PIPE
-    )
-    log: list[dict[str, Any]] = []
-    reading = asyncio.create_task(_read(process, log))
-    try:
-        await wait_until(lambda: log or process.returncode is not None, what="the gateway's first line")
-        await wait_until(lambda: [line for line in log if line["event"] == "gateway.started"], what="its start")
-        front = Front(process, next(line["port"] for line in log if line["event"] == "gateway.started"), log)
-
-        async def is_ready() -> bool:
-            return (await front.get("/readyz"))[0] == 200
-
-        await wait_until(is_ready, what="its readiness")
-        yield front
-        process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 10) == 0
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-        await reading
-
-
-async def _read(process: asyncio.subprocess.Process, log: list[dict[str, Any]]) -> None:
-    assert process.stderr is not None
-    async for line in process.stderr:
-        text = line.decode()
-        log.append(json.loads(text) if text.startswith("{") else {"event": "text", "text": text})
 
 
 @pytest.fixture
@@ -124,30 +52,32 @@ async def test_an_alert_is_answered_ok_and_is_one_message_with_its_bytes_an_iden
     assert TOKEN not in json.dumps(front.log)
 
 
-@pytest.mark.parametrize(
-    ("body", "status", "field"),
-    [
-        (ALERT | {"connectorToken": "wrong"}, 401, "connectorToken"),
-        ({"connectorName": "main", "action": "openLong"}, 401, "connectorToken"),
-        ({"connectorName": "elsewhere", "action": "openLong"}, 401, "connectorToken"),
-        (ALERT | {"percent": "101"}, 400, "percent"),
-        (ALERT | {"colour": "red"}, 400, "colour"),
-        (b"not json", 400, None),
-        (b"", 400, None),
-        (b'{"log": "' + b"x" * 70_000 + b'"}', 413, None),
-    ],
-)
+REFUSED: list[tuple[object, int, str | None]] = [
+    (ALERT | {"connectorToken": "wrong"}, 401, "connectorToken"),
+    ({"connectorName": "main", "action": "openLong"}, 401, "connectorToken"),
+    ({"connectorName": "elsewhere", "action": "openLong"}, 401, "connectorToken"),
+    (ALERT | {"percent": "101"}, 400, "percent"),
+    (ALERT | {"colour": "red"}, 400, "colour"),
+    (b"not json", 400, None),
+    (b"", 400, None),
+    (b'{"log": "' + b"x" * 70_000 + b'"}', 413, None),
+]
+
+
 async def test_what_is_refused_is_a_problem_that_names_the_field_and_never_a_message(
-    broker: Broker, queue: str, prefix: str, body: object, status: int, field: str | None
+    broker: Broker, queue: str, prefix: str
 ) -> None:
     async with gateway(broker.url, prefix) as front:
-        got, text = await front.post(body)
-        assert got == status
-        problem = json.loads(text)
-        assert (problem["status"], problem["type"]) == (status, "about:blank")
-        assert [one["field"] for one in problem["fields"]] == [field]
-        assert "wrong" not in text
-        assert "101" not in text
+        for body, status, field in REFUSED:
+            got, text = await front.post(body)
+            assert got == status
+            problem = json.loads(text)
+            assert (problem["status"], problem["type"]) == (status, "about:blank")
+            assert [one["field"] for one in problem["fields"]] == [field]
+            assert "wrong" not in text
+            assert "101" not in text
+        assert {line["caller"] for line in front.events("alert.refused")} == {"127.0.0.1"}
+        assert 'signalq_gateway_requests_total{connector="other",status="413"} 1.0' in (await front.get("/metrics"))[1]
     assert await depth(broker.url, queue) == 0
 
 
@@ -198,7 +128,7 @@ async def test_while_the_broker_is_away_the_answer_is_503_in_time_and_the_repeat
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         status, text = await front.post(ALERT)
-        assert (status, loop.time() - began_s < 3) == (503, True), text
+        assert (status, loop.time() - began_s < 10) == (503, True), f"2.5 s, later only on a busy machine: {text}"
         link.heal()
         assert await front.post(ALERT) == (200, "ok")
         assert await front.post(ALERT) == (200, "ok")

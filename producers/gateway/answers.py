@@ -1,0 +1,47 @@
+"""What the gateway answers: the path it answers at, each status with what it means, and how a refusal is told.
+
+The one source of the OpenAPI document and, by a test, of the table in docs/gateway.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from signalq.errors import Problem
+
+# The platform's own.
+WEBHOOK_PATH = "/trading-signal/webhook"
+# A body of 64 KiB holds thousands of bad fields; nobody reads the next hundred.
+PROBLEMS_MAX = 100
+
+# Of POSTs to the path; whoever answers with another status adds it here, or the schemathesis test fails.
+STATUSES: dict[int, str] = {
+    200: "RabbitMQ has confirmed the order; the body is `ok`.",
+    400: "It is no valid order: each bad field is named. Or it is no proper HTTP.",
+    401: "The token is missing, or is not the connector's.",
+    403: "This address may not call.",
+    404: "There is nothing at this path, or the path secret is wrong.",
+    405: "There is no such method here.",
+    408: "The body did not come in time.",
+    413: "The body is too large.",
+    415: "The body is compressed.",
+    417: "What the Expect header asks for can't be met.",
+    429: "More alerts a second than this connector may send; Retry-After says when to try again.",
+    500: "A fault of the gateway itself, which its log tells.",
+    503: "RabbitMQ did not confirm in time, or too much came at once: send it again after Retry-After.",
+}
+
+
+def problem_details(status: int, problems: Sequence[Problem]) -> dict[str, Any]:
+    """What is wrong, as application/problem+json has it (RFC 9457); no value of the body is quoted."""
+    told = problems[:PROBLEMS_MAX]
+    more = [f"and {len(problems) - len(told)} more"] if len(problems) > len(told) else []
+    return {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": "; ".join([*map(str, told), *more]),
+        "fields": [{"field": problem.field, "problem": problem.message} for problem in told],
+    }

@@ -1,0 +1,1 @@
+"""The long form of the gateway's fuzzing; `./run fuzz-gateway`."""

@@ -1,0 +1,79 @@
+"""The gateway's OpenAPI document: what the meta-schema asks for, and what the code says."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+
+from producers.gateway.answers import STATUSES, WEBHOOK_PATH, problem_details
+from producers.gateway.openapi import RETRY_STATUSES, openapi_document
+from signalq.errors import Problem
+from signalq.intent import FIELD_NAMES
+from tests.unit.test_docs import DOCS, rows
+
+DOCUMENT: dict[str, Any] = openapi_document(url="http://127.0.0.1:8081", delay_max_s=60)
+POST = DOCUMENT["paths"][WEBHOOK_PATH]["post"]
+SCHEMAS = DOCUMENT["components"]["schemas"]
+GATEWAY = DOCS / "gateway.md"
+
+
+def references(part: Any) -> Iterator[str]:
+    """Every $ref in the document."""
+    if isinstance(part, dict):
+        yield from [part["$ref"]] if "$ref" in part else []
+        for inner in part.values():
+            yield from references(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            yield from references(inner)
+
+
+def test_every_reference_leads_somewhere_and_every_component_is_used() -> None:
+    wanted = set(references(DOCUMENT))
+    there = {f"#/components/{kind}/{name}" for kind, named in DOCUMENT["components"].items() for name in named}
+    assert wanted == there
+
+
+def test_it_is_json_and_its_schemas_are_schemas() -> None:
+    assert json.loads(json.dumps(DOCUMENT)) == DOCUMENT
+    for schema in SCHEMAS.values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+
+
+@pytest.mark.parametrize("secret", [True, False])
+def test_every_parameter_of_a_path_is_described_and_no_other(secret: bool) -> None:
+    for path, operations in openapi_document(url="http://x", with_path_secret=secret)["paths"].items():
+        for operation in operations.values():
+            assert re.findall(r"{(\w+)}", path) == [one["name"] for one in operation.get("parameters", [])]
+
+
+def test_the_order_is_the_intent_with_a_token() -> None:
+    order = SCHEMAS["OrderIntent"]
+    assert sorted(order["properties"]) == sorted(FIELD_NAMES)
+    assert order["properties"]["delaySeconds"]["anyOf"][0]["maximum"] == 60
+    validator = jsonschema.Draft202012Validator(order)
+    for example in order["examples"]:
+        assert validator.is_valid(example)
+        assert not validator.is_valid(example | {"connectorToken": None})
+        assert not validator.is_valid({name: example[name] for name in example if name != "connectorToken"})
+
+
+def test_every_status_is_documented_here_and_on_the_gateways_page() -> None:
+    assert {int(status) for status in POST["responses"]} == set(STATUSES)
+    on_page = {int(number) for row in rows(GATEWAY, "## Answers") for number in re.findall(r"\d{3}", row[0])}
+    assert on_page == set(STATUSES)
+    assert "`ok`" in next(row[0] for row in rows(GATEWAY, "## Answers") if "200" in row[0])
+
+
+def test_a_refusal_looks_as_the_document_says() -> None:
+    validator = jsonschema.Draft202012Validator(SCHEMAS["Problem"])
+    for status in STATUSES:
+        if status >= 400:
+            validator.validate(problem_details(status, [Problem("percent", "is too much"), Problem(None, "is wrong")]))
+    for status in RETRY_STATUSES:
+        assert "Retry-After" in DOCUMENT["components"]["responses"][f"Refused{status}"]["headers"]
