@@ -45,7 +45,22 @@ class ConfirmedPublisher:
 
         Raises BrokerUnreachable (nothing was sent), Unroutable (it is in no queue), Unconfirmed (it may be).
         """
-        channel = await self.channel()
+        await self.publish_on(await self.channel(), exchange, routing_key, body, properties, mandatory=mandatory)
+
+    async def publish_on(
+        self,
+        channel: AbstractChannel,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: Basic.Properties,
+        *,
+        mandatory: bool = True,
+    ) -> None:
+        """The same on this channel, which `channel` gave, and on no later one: it raises Unconfirmed if that is closed.
+
+        So nothing overtakes what a broken connection left behind.
+        """
         if not mandatory:
             # Nothing comes back, so nothing can be confused.
             await _send(channel, exchange, routing_key, body, properties, mandatory=False)
