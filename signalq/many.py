@@ -148,7 +148,7 @@ class ManyPublisher:
         assert self._channel is not None  # noqa: S101 - it is broken as long as there is none
         flight.error = None
         sending = self._publisher.publish_on(
-            self._channel, self._exchange, order.routing_key, order.body, order.properties
+            self._channel, self._exchange, order.routing_key, order.body, order.properties, is_counted=True
         )
         flight.sending = asyncio.create_task(sending, name=f"signalq publish {flight.number}")
         flight.sending.add_done_callback(partial(self._landed, flight))

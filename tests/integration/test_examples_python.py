@@ -106,3 +106,8 @@ async def test_the_bare_environment_lacks_everything_else(bare: BareEnvironment)
     """Or the test above would prove nothing."""
     look = f"import importlib.util, signalq; print(signalq.__file__, *filter(importlib.util.find_spec, {OTHERS!r}))"
     assert (await ran(bare.command("-c", look), bare.environment())).split() == [str(bare.site / "signalq/__init__.py")]
+
+
+def test_the_documented_number_of_dependencies_is_right(bare: BareEnvironment) -> None:
+    text = (REPOSITORY / "docs" / "sdk.md").read_text(encoding="utf-8")
+    assert f"signalq and {len(bare.needed)} distributions" in text
