@@ -80,6 +80,8 @@ class ManyPublisher:
         self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Semaphore(in_flight_max)
+        self._freed = 0
+        self._freed_at_once = max(1, in_flight_max // 4)
         self._window: deque[_Flight] = deque()
         self._taken = 0
         self._oldest_since_s = 0.0
@@ -215,9 +217,14 @@ class ManyPublisher:
     def _tell_settled(self) -> None:
         while self._window and self._window[0].is_settled:
             flight = self._window.popleft()
-            self._room.release()
+            self._freed += 1
             self._oldest_since_s = self._loop.time()
             self._tell(flight)
+        # Several at a time, so that several are written at a time.
+        if self._freed >= self._freed_at_once or not self._window:
+            for _ in range(self._freed):
+                self._room.release()
+            self._freed = 0
 
     async def _end(self, feeding: asyncio.Task[None]) -> None:
         """Whatever is still in flight now is told as it stands."""
