@@ -231,11 +231,16 @@ class LedgerSettings(Section):
 
 
 def default_ledger_url() -> str:
-    """The file signalq/signalq.db below $STATE_DIRECTORY, $XDG_STATE_HOME or ~/.local/state."""
+    """The file signalq.db in the state folder."""
+    return f"{SQLITE_SCHEME}:///{state_folder() / 'signalq.db'}"
+
+
+def state_folder() -> Path:
+    """The folder signalq below $STATE_DIRECTORY, $XDG_STATE_HOME or ~/.local/state; it need not be there."""
     # systemd gives several folders separated by colons; ours is the first.
     given = os.environ.get("STATE_DIRECTORY", "").split(":")[0] or os.environ.get("XDG_STATE_HOME")
     state = Path(given) if given else Path.home() / ".local" / "state"
-    return f"{SQLITE_SCHEME}:///{(state / 'signalq' / 'signalq.db').absolute()}"
+    return (state / "signalq").absolute()
 
 
 def check_ledger_url(url: str) -> None:

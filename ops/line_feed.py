@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from typing import Generic, TypeVar
 
-from producers.files.reader import BadLine, IntentLine
+from producers.files.marks import FileChanged
 
 # Lines read ahead of what is being published.
-READ_AHEAD_MAX = 2048
+READ_AHEAD_MAX = 512
 
 Line = TypeVar("Line")
 
@@ -30,22 +30,27 @@ class LineFeed(Generic[Line]):
         self._loop = asyncio.get_running_loop()
         self._queue: asyncio.Queue[Line | _End] = asyncio.Queue()
         self._room = threading.BoundedSemaphore(READ_AHEAD_MAX)
+        self._is_ended = False
         # A daemon: a read from a pipe that stays silent can't be interrupted.
         threading.Thread(target=self._read, name="signalq-lines", daemon=True).start()
 
-    async def rounds(self, size_max: int) -> AsyncIterator[list[Line]]:
-        """What has been read by now, at least one line and at most `size_max`; raises what reading raised."""
+    async def __aiter__(self) -> AsyncIterator[Line]:
+        """Raises what reading raised."""
         while True:
-            items = [await self._queue.get()]
-            while len(items) < size_max and not self._queue.empty():
-                items.append(self._queue.get_nowait())
-            if lines := [item for item in items if not isinstance(item, _End)]:
-                self._room.release(len(lines))
-                yield lines
-            if isinstance(items[-1], _End):
-                if items[-1].error is not None:
-                    raise items[-1].error
+            item = await self._queue.get()
+            if self._is_ended:
                 return
+            if isinstance(item, _End):
+                if item.error is not None:
+                    raise item.error
+                return
+            self._room.release()
+            yield item
+
+    def end(self) -> None:
+        """Give nothing more, also of what has been read already."""
+        self._is_ended = True
+        self._queue.put_nowait(_End())
 
     def _read(self) -> None:
         try:
@@ -55,7 +60,7 @@ class LineFeed(Generic[Line]):
             self._hand_over(_End())
         except _LoopClosed:
             return
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, FileChanged) as error:
             self._hand_over(_End(error))
 
     def _hand_over(self, item: Line | _End) -> None:
@@ -67,15 +72,3 @@ class LineFeed(Generic[Line]):
 
 class _LoopClosed(Exception):
     """Nobody waits for lines any more."""
-
-
-async def intents_of(
-    rounds: AsyncIterator[list[IntentLine | BadLine]], on_bad: Callable[[BadLine], None]
-) -> AsyncIterator[list[IntentLine]]:
-    """The rounds without their bad lines, each of which is reported when its turn comes."""
-    async for lines in rounds:
-        for line in lines:
-            if isinstance(line, BadLine):
-                on_bad(line)
-        if intents := [line for line in lines if isinstance(line, IntentLine)]:
-            yield intents

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -10,22 +12,34 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ops.escaping import escaped
 from ops.publishing import Tally
-from ops.render import console, plural, print_json
+from ops.render import Row, ascii_json, console, plural, print_json
 from producers.files.reader import BadLine, IntentLine
 
 BAR_COLUMNS = 32
+# As in ops/__main__.py, which can't be imported from here.
+DONE, FAILED, INTERRUPTED = 0, 1, 130
 
 
 class Report:
-    """Tells of each line as it is dealt with; `lines_total` is None where nobody knows (a pipe, one intent).
+    """Tells of each line as it is dealt with; `message_id` is that of one intent from flags, which is no file.
 
-    What was published goes to standard output, everything else to standard error.
+    `lines_total` is None where nobody knows (a pipe, one intent). What was published goes to standard output; with
+    JSON that is an object an intent and nothing else, and the summary is the last line of standard error.
     """
 
-    def __init__(self, *, as_json: bool, from_file: bool, lines_total: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        as_json: bool,
+        message_id: str | None = None,
+        lines_total: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._as_json = as_json
-        self._from_file = from_file
-        self._bad = 0
+        self._message_id = message_id
+        self._from_file = from_file = message_id is None
+        self._clock = clock
+        self._began_s = clock()
         self._errors = console(stderr=True)
         # JSON on the same terminal would run through the bar.
         wanted = from_file and self._errors.is_terminal and not (as_json and sys.stdout.isatty())
@@ -65,24 +79,83 @@ class Report:
 
     def bad(self, line: BadLine) -> None:
         """A line held no intent."""
-        self._bad += 1
         self._progress.update(self._task, completed=line.line)
         self._errors.print(f"line {line.line}: {escaped(line.problem)}")
 
-    def finish(self, tally: Tally, *, again: bool) -> int:
-        """Say what it came to, and give the exit status."""
-        if self._from_file:
-            said = f"published {plural(tally.published, 'intent')}"
-            said += f", {plural(self._bad, 'line was bad', 'lines were bad')}" if self._bad else ""
-            console(stderr=self._as_json).print(said)
-        if tally.unconfirmed:
-            self._errors.print(f"signalq: {self._unconfirmed(tally, again=again)}")
-        return 1 if self._bad or tally.unconfirmed else 0
+    def finish(self, tally: Tally, *, next_command: str | None, skipped_lines: int, not_kept: str | None) -> int:
+        """Say what it came to, and give the exit status.
 
-    def _unconfirmed(self, tally: Tally, *, again: bool) -> str:
+        `next_command` goes on where it ended; without one (a pipe, one intent) the same has to be published again.
+        `not_kept` says why the progress could not be written down.
+        """
+        seconds = self._clock() - self._began_s
+        if self._from_file and not self._as_json:
+            console().print(self._summary(tally, skipped_lines, seconds))
+        if not_kept is not None:
+            self._errors.print(f"signalq: --resume will not know how far it came: {escaped(not_kept)}")
+        if says := self._what_is_open(tally, next_command if not_kept is None else None):
+            self._errors.print(f"signalq: {says}")
+        if self._from_file and self._as_json:
+            self._errors.print(ascii_json(_row(tally, skipped_lines, seconds)))
+        if tally.stopped_by is not None:
+            return INTERRUPTED
+        return FAILED if tally.bad or tally.unconfirmed else DONE
+
+    def _summary(self, tally: Tally, skipped_lines: int, seconds: float) -> str:
+        parts = [f"published {plural(tally.published, 'intent')}"]
+        if tally.bad:
+            parts.append(plural(tally.bad, "line was bad", "lines were bad"))
+        if skipped_lines:
+            parts.append(f"{plural(skipped_lines, 'line')} skipped: confirmed before")
+        if tally.published:
+            parts.append(f"in {seconds:,.1f} s, {_rate(tally, seconds):,.4g} per s")
+        return ", ".join(parts)
+
+    def _what_is_open(self, tally: Tally, next_command: str | None) -> str | None:
+        """One sentence on what is not confirmed, and what to run next; None where nothing is open."""
         if not self._from_file:
-            return "RabbitMQ did not confirm it: run the same command with the same --message-id once it is reachable"
-        what = f"from line {tally.unconfirmed_from_line} on RabbitMQ confirmed nothing or not everything"
-        if again:
-            return f"{what}; with --again a second run orders everything twice: publish the rest of the file"
-        return f"{what}: publish the same file again once it is reachable, what has arrived is dropped as a duplicate"
+            return tally.refused or (self._one_in_doubt if tally.unconfirmed or tally.stopped_by else None)
+        if tally.refused:
+            return f"{tally.refused}; then {_next(next_command)}"
+        if not tally.unconfirmed and tally.stopped_by is None:
+            return None
+        why = f"stopped by {tally.stopped_by}" if tally.stopped_by else "RabbitMQ does not confirm any more"
+        doubt = ""
+        if tally.unconfirmed:
+            doubt = f", {plural(tally.unconfirmed, 'intent')} behind it may have arrived or not"
+        through = (
+            f"everything up to line {tally.through_line:,} is dealt with"
+            if tally.through_line
+            else "nothing is confirmed"
+        )
+        return f"{why}: {through}{doubt}; {_next(next_command)}"
+
+    @property
+    def _one_in_doubt(self) -> str:
+        return (
+            "RabbitMQ did not confirm it: once it is reachable, run the same command with "
+            f"--message-id {escaped(self._message_id or '')}, that orders it once"
+        )
+
+
+def _next(next_command: str | None) -> str:
+    if next_command is not None:
+        return f"go on with `{escaped(next_command)}`"
+    return "publish the same again from its first line: what has arrived is dropped as a duplicate"
+
+
+def _rate(tally: Tally, seconds: float) -> float:
+    return tally.published / max(seconds, 1e-3)
+
+
+def _row(tally: Tally, skipped_lines: int, seconds: float) -> Row:
+    return {
+        "published": tally.published,
+        "bad": tally.bad,
+        "skipped_lines": skipped_lines,
+        "unconfirmed": tally.unconfirmed,
+        "through_line": tally.through_line,
+        "seconds": round(seconds, 3),
+        "rate_per_s": round(_rate(tally, seconds), 1),
+        "stopped_by": tally.stopped_by,
+    }

@@ -1,6 +1,7 @@
 """signalq: publish order intents that end in exactly one place."""
 
-from signalq.client import OrderPublisher, SyncOrderPublisher
+from signalq.blocking import SyncOrderPublisher
+from signalq.client import OrderPublisher
 from signalq.errors import (
     BrokerError,
     BrokerUnreachable,
@@ -17,12 +18,14 @@ from signalq.errors import (
 from signalq.intent import OrderIntent
 from signalq.outcome import Outcome
 from signalq.receipt import Receipt, SyncReceipt
+from signalq.results import NotAllConfirmed, PublishResult, SyncPublishResult
 from signalq.version import __version__
 
 __all__ = [
     "BrokerError",
     "BrokerUnreachable",
     "InvalidIntent",
+    "NotAllConfirmed",
     "OrderIntent",
     "OrderPublisher",
     "Outcome",
@@ -31,9 +34,11 @@ __all__ = [
     "OutcomesUnavailable",
     "Problem",
     "PublishError",
+    "PublishResult",
     "Receipt",
     "SignalQError",
     "SyncOrderPublisher",
+    "SyncPublishResult",
     "SyncReceipt",
     "Unconfirmed",
     "Unroutable",

@@ -8,66 +8,46 @@ async with OrderPublisher("amqp://…", strategy="momentum") as orders:
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterable, Callable, Iterable
+from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self, TypeVar
-
-from pamqp.commands import Basic
+from typing import Self, TypedDict
 
 from signalq.amqp.connection import HEARTBEAT_S, user_of
-from signalq.amqp.publisher import CLOSE_TIMEOUT_S, ConfirmedPublisher
-from signalq.envelope import SHORT_STRING_BYTES_MAX, new_message_id, publish_properties
-from signalq.errors import BrokerUnreachable, InvalidIntent, Problem, Unconfirmed
-from signalq.intent import OrderIntent, intent_from_body
+from signalq.amqp.publisher import ConfirmedPublisher
+from signalq.errors import BrokerUnreachable, Unconfirmed
+from signalq.intent import OrderIntent
+from signalq.many import IN_FLIGHT_MAX, RECONNECT_PAUSE_S, ManyPublisher
 from signalq.names import Names
 from signalq.outcome_listener import OutcomeListener
-from signalq.receipt import Receipt, SyncReceipt
+from signalq.outgoing import Outgoing, outgoing
+from signalq.receipt import Receipt
+from signalq.results import Given, PublishResult, Tally
 
 PUBLISH_TIMEOUT_S = 30.0
-RECONNECT_PAUSE_S = 0.5
-
-T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """An intent as it is published: checked, with its identity and its creation time."""
+class PublisherOptions(TypedDict, total=False):
+    """The options of OrderPublisher, for whoever passes them on."""
 
-    receipt: Receipt
-    routing_key: str
-    body: bytes
-    properties: Basic.Properties
-
-
-def outgoing(
-    intent: OrderIntent, *, strategy: str | None, message_id: str | None, now_ms: int, user: str | None = None
-) -> Outgoing:
-    """Check an intent as the consumer will, and give it an identity. Raises InvalidIntent."""
-    body = intent.to_message()
-    intent_from_body(body)
-    identity = message_id if message_id is not None else new_message_id()
-    for name, text in (("message_id", identity), ("strategy", strategy)):
-        if text is not None and not _fits_short_string(text):
-            raise InvalidIntent([Problem(name, f"must have 1 to {SHORT_STRING_BYTES_MAX} bytes of UTF-8")])
-    properties = publish_properties(message_id=identity, strategy_name=strategy, created_ms=now_ms, user=user)
-    return Outgoing(Receipt(identity, now_ms), intent.connector_name, body, properties)
-
-
-def _fits_short_string(text: str) -> bool:
-    try:
-        return 1 <= len(text.encode()) <= SHORT_STRING_BYTES_MAX
-    except UnicodeEncodeError:
-        return False
+    strategy: str | None
+    prefix: str
+    publish_timeout_s: float
+    heartbeat_s: int
+    outcomes: bool
+    send_user: bool
 
 
 class OrderPublisher:
     """Publishes order intents to RabbitMQ and waits for its confirm. One per process is enough; calls may overlap.
 
+    Of calls that overlap, IN_FLIGHT_MAX are sent and not yet confirmed at a time, and the others wait for their turn:
+    a connection that breaks leaves no more than these in doubt. They leave in the order of the calls as long as it
+    lasts; where the order counts beyond that, await each, or use `publish_many`.
+
     `url` is an AMQP URL (`amqps://` for TLS), `strategy` the name the orders go by, `prefix` the broker prefix,
-    `publish_timeout_s` the time in which one publish is sent and confirmed, reconnecting included.
+    `publish_timeout_s` the time in which one publish is sent and confirmed, reconnecting and its turn included.
     Use it as an async context manager; entering connects and raises BrokerUnreachable where that fails.
 
     With a strategy, each message carries the URL's user as its `user_id`, which the broker checks: a consumer may know
@@ -97,6 +77,7 @@ class OrderPublisher:
             OutcomeListener(url, self._names, strategy=strategy, heartbeat_s=heartbeat_s) if outcomes else None
         )
         self._publish_timeout_s = publish_timeout_s
+        self._turns = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._publisher = ConfirmedPublisher(url, name=f"signalq publisher {strategy or '-'}", heartbeat_s=heartbeat_s)
 
     async def publish(self, intent: OrderIntent, *, message_id: str | None = None) -> Receipt:
@@ -108,24 +89,67 @@ class OrderPublisher:
         Raises InvalidIntent before anything is sent; Unroutable where no queue takes it; Unconfirmed where it may or
         may not have arrived. Both of these carry the `message_id`.
         """
-        now_ms = time.time_ns() // 1_000_000
-        order = outgoing(intent, strategy=self._strategy, message_id=message_id, now_ms=now_ms, user=self._user)
-        if self._listener is None:
-            await self._send_in_time(order)
-            return order.receipt
-        listening = self._listener.listening
-        # Before it is sent: its event may be here before its confirm.
-        expected = listening.expect(order.receipt.message_id, order.body)
+        order = self._prepare(intent, message_id)
         try:
             await self._send_in_time(order)
         except BaseException:
-            listening.forget(expected)
+            self._withdraw(order)
             raise
-        return replace(order.receipt, expected=expected)
+        return order.receipt
+
+    async def publish_many(
+        self,
+        intents: Iterable[Given] | AsyncIterable[Given],
+        *,
+        on_result: Callable[[PublishResult], object] | None = None,
+        in_flight_max: int = IN_FLIGHT_MAX,
+    ) -> int:
+        """Return how many were published, once the broker has confirmed every one of them.
+
+        `intents` gives intents, or tuples of an intent and its `message_id`; it may be a generator, also an
+        asynchronous one, and is read no further ahead than `in_flight_max` intents are sent and not confirmed. A plain
+        iterable is read in the event loop and should not keep it waiting for seconds.
+
+        `on_result` is called once for each intent that was taken, in their order, as soon as it is settled: with its
+        receipt, or with the error that `publish` would have raised. It is your progress.
+
+        An invalid one is told, and the others go on. If the connection breaks, what was not confirmed is sent again
+        with the same identities before anything new is; the order is kept. It gives up once the oldest one has been
+        that for `publish_timeout_s`. What the iterable or `on_result` raises ends the taking: what is in flight is
+        settled, then it is raised. A cancellation tells what was in flight as unconfirmed, and ends it at once.
+
+        Raises NotAllConfirmed where some of those taken were not confirmed. It holds them, with their identities:
+        repeating these is safe.
+        """
+        tally = Tally(on_result)
+        many = ManyPublisher(
+            self._publisher,
+            self._names.orders,
+            prepare=self._prepare,
+            withdraw=self._withdraw,
+            tell=tally.tell,
+            in_flight_max=in_flight_max,
+            timeout_s=self._publish_timeout_s,
+        )
+        return tally.end(await many.publish(intents))
+
+    def _prepare(self, intent: OrderIntent, message_id: str | None) -> Outgoing:
+        """Check it, and expect its outcome before it is sent: its event may be here before its confirm."""
+        now_ms = time.time_ns() // 1_000_000
+        order = outgoing(intent, strategy=self._strategy, message_id=message_id, now_ms=now_ms, user=self._user)
+        if self._listener is None:
+            return order
+        expected = self._listener.listening.expect(order.receipt.message_id, order.body)
+        return replace(order, receipt=replace(order.receipt, expected=expected))
+
+    def _withdraw(self, order: Outgoing) -> None:
+        """It was not confirmed."""
+        if self._listener is not None and order.receipt.expected is not None:
+            self._listener.listening.forget(order.receipt.expected)
 
     async def _send_in_time(self, order: Outgoing) -> None:
         try:
-            async with asyncio.timeout(self._publish_timeout_s):
+            async with asyncio.timeout(self._publish_timeout_s), self._turns:
                 await self._send(order)
         except TimeoutError:
             raise Unconfirmed(
@@ -165,68 +189,3 @@ class OrderPublisher:
         if self._listener is not None:
             await self._listener.close()
         await self._publisher.close()
-
-
-class SyncOrderPublisher:
-    """OrderPublisher for code without asyncio: the same calls, blocking; safe to use from several threads.
-
-    Its connection lives in a thread of its own, so heartbeats go on between calls.
-    """
-
-    def __init__(self, url: str, **options: Any) -> None:
-        self._make: Callable[[], OrderPublisher] = lambda: OrderPublisher(url, **options)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._publisher: OrderPublisher | None = None
-        self._lock = threading.Lock()
-
-    def publish(self, intent: OrderIntent, *, message_id: str | None = None) -> SyncReceipt:
-        """See OrderPublisher.publish; the receipt's `outcome()` blocks, too."""
-        if self._publisher is None:
-            raise RuntimeError("use SyncOrderPublisher in a with block")
-        receipt = self._run(self._publisher.publish(intent, message_id=message_id))
-        return SyncReceipt(receipt.message_id, receipt.created_ms, receipt, self._run)
-
-    def __enter__(self) -> Self:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="signalq-publisher", daemon=True)
-        self._thread.start()
-        self._publisher = self._make()
-        try:
-            self._run(self._publisher.__aenter__())
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection and end the thread; publishes in flight raise Unconfirmed."""
-        with self._lock:
-            loop, self._loop = self._loop, None
-        if loop is None or self._thread is None or self._publisher is None:
-            return
-        asyncio.run_coroutine_threadsafe(_wind_up(self._publisher), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        self._thread.join()
-        loop.close()
-
-    def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        with self._lock:
-            if self._loop is None:
-                work.close()
-                raise RuntimeError("use SyncOrderPublisher in a with block")
-            running = asyncio.run_coroutine_threadsafe(work, self._loop)
-        return running.result()
-
-
-async def _wind_up(publisher: OrderPublisher) -> None:
-    """Close, and let the publishes of other threads say how they ended: those threads wait for it."""
-    await publisher.close()
-    in_flight = asyncio.all_tasks() - {asyncio.current_task()}
-    if in_flight:
-        await asyncio.wait(in_flight, timeout=CLOSE_TIMEOUT_S)

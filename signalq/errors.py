@@ -1,5 +1,7 @@
 """Every error signalq raises on purpose: one root, its families, their members.
 
+One more, NotAllConfirmed, is with the results it holds (signalq/results.py).
+
 The text of each is one sentence that says what to do. None quotes a value of an order, and none shows a password.
 """
 

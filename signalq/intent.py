@@ -218,6 +218,11 @@ class OrderIntent(BaseModel):
         """Whether it carries fields beyond the table, which its connector lets through."""
         return bool(self._extra)
 
+    @property
+    def extra_fields(self) -> tuple[str, ...]:
+        """The names of these fields."""
+        return tuple(self._extra)
+
     def is_exit(self, *, spot_sell_is_exit: bool = False) -> bool:
         """Whether it ends a position or an order; the rest are opens."""
         return self.action in EXIT_ACTIONS or (spot_sell_is_exit and self.action == "sell")

@@ -11,17 +11,20 @@ Outcomes are what the test says: `orders.settle_all("dead", reason="expired")` f
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterable, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from signalq.client import Outgoing, outgoing
-from signalq.errors import PublishError, Unconfirmed, Unroutable
+from signalq.errors import InvalidIntent, Unconfirmed, Unroutable
 from signalq.intent import OrderIntent, intent_from_body
+from signalq.many import IN_FLIGHT_MAX, each_of
 from signalq.outcome import ABSENT, Outcome, Status, at
 from signalq.outcome_listener import CLOSED
+from signalq.outgoing import Outgoing, outgoing
 from signalq.receipt import Listening, Receipt
+from signalq.results import Given, PublishResult, Tally, intent_and_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class InMemoryOrderPublisher:
     def __init__(self, *, strategy: str | None = None) -> None:
         self.published: list[Published] = []
         self._strategy = strategy
-        self._failures: list[type[PublishError]] = []
+        self._failures: list[type[Unroutable] | type[Unconfirmed]] = []
         self._is_closed = False
         self._listening = Listening()
         self._usual: tuple[Status, str | None] | None = None
@@ -59,6 +62,38 @@ class InMemoryOrderPublisher:
             status, reason = self._usual
             self.settle(order.receipt.message_id, status, reason=reason)
         return replace(order.receipt, expected=expected)
+
+    async def publish_many(
+        self,
+        intents: Iterable[Given] | AsyncIterable[Given],
+        *,
+        on_result: Callable[[PublishResult], object] | None = None,
+        in_flight_max: int = IN_FLIGHT_MAX,
+    ) -> int:
+        """See OrderPublisher.publish_many; with `fail_next` it ends at that intent, as if the broker were gone."""
+        if in_flight_max < 1:
+            raise ValueError("in_flight_max must be at least 1")
+        tally = Tally(on_result)
+        failure: Exception | None = None
+        number = 0
+        try:
+            async for given in intents if isinstance(intents, AsyncIterable) else each_of(intents):
+                intent, message_id = intent_and_id(given)
+                number += 1
+                result = await self._result(number, intent, message_id)
+                tally.tell(result)
+                if isinstance(result.error, (Unroutable, Unconfirmed)):
+                    break
+        except Exception as error:  # noqa: BLE001 - the caller's own, raised to him by the tally
+            failure = error
+        return tally.end(failure)
+
+    async def _result(self, number: int, intent: OrderIntent, message_id: str) -> PublishResult:
+        try:
+            receipt = await self.publish(intent, message_id=message_id)
+        except (InvalidIntent, Unroutable, Unconfirmed) as error:
+            return PublishResult(number, intent, message_id, None, error)
+        return PublishResult(number, intent, message_id, receipt)
 
     def settle_all(self, status: Status, *, reason: str | None = None) -> None:
         """From now on everything that is published ends so, at once."""

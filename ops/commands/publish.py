@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -13,10 +13,11 @@ import click
 
 from consumer.settings import Settings
 from ops.invocation import Invocation, SignalqCommand, pass_invocation
-from ops.line_feed import LineFeed, intents_of
+from ops.publish_file import FileRun
+from ops.publish_progress import Progress
 from ops.publish_report import Report
-from ops.publishing import IN_FLIGHT_MAX, IntentPublisher, Tally
-from producers.files.reader import BadLine, Identities, IntentLine, bounded_lines, read_csv, read_jsonl
+from ops.publishing import LinePublisher, Tally
+from producers.files.reader import IntentLine, bounded_lines
 from signalq.envelope import SHORT_STRING_BYTES_MAX, new_message_id
 from signalq.errors import InvalidIntent
 from signalq.intent import OrderIntent, intent_from_fields
@@ -54,6 +55,8 @@ def _label(_context: click.Context, _parameter: click.Parameter, text: str | Non
     example=(
         "signalq publish --connector main --action openLong --percent 50 --token-env MAIN_TOKEN\n"
         "signalq publish --strategy momentum orders.csv\n"
+        "signalq publish --resume --strategy momentum orders.csv\n"
+        "signalq publish --rate 0.5 orders.jsonl      # one every two seconds\n"
         "other-program | signalq publish -"
     ),
 )
@@ -63,10 +66,23 @@ def _label(_context: click.Context, _parameter: click.Parameter, text: str | Non
 @click.option("--strategy", metavar="TEXT", callback=_label, help="The strategy that the orders come from.")
 @click.option("--format", "file_format", type=click.Choice(["jsonl", "csv"]), help="What FILE is; else by its name.")
 @click.option("--again", is_flag=True, help="Order the same file once more: its lines get new identities.")
-@click.option("--json", "as_json", is_flag=True, help="One object an intent: line, message_id, connector, action.")
+@click.option("--resume", is_flag=True, help="Go on behind the last line of FILE that an earlier run saw confirmed.")
+@click.option(
+    "--rate",
+    "rate_per_s",
+    metavar="NUMBER",
+    type=click.FloatRange(0.0001, 100_000),
+    help="At most so many intents a second, evenly; 0.5 is one every two seconds.",
+)
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="One object an intent: line, message_id, connector, action; for a FILE, the summary ends standard error.",
+)
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @pass_invocation
-def command(
+def command(  # noqa: PLR0913 - an argument for each option
     invocation: Invocation,
     /,
     *,
@@ -75,6 +91,8 @@ def command(
     message_id: str | None,
     file_format: str | None,
     again: bool,
+    resume: bool,
+    rate_per_s: float | None,
     as_json: bool,
     **flags: str | None,
 ) -> int:
@@ -84,35 +102,48 @@ def command(
     line; an empty cell means absent. A bad line is reported, and the rest go on.
 
     Publishing the same file twice is safe: its lines keep their identities, and the consumer drops
-    those it has seen, unless --again is given. The exit status is 1 if a line was bad or not confirmed.
+    those it has seen, unless --again is given. --resume sends nothing again that was confirmed, also
+    after --again. It refuses if the file has changed up to there; lines may be added at its end.
+    How far a file came is kept in the folder publish of the state folder, ~/.local/state/signalq.
+
+    Ctrl-C or SIGTERM ends it once what is in flight is confirmed, and says how far it came and how
+    to go on. The exit status is 1 if a line was bad or not confirmed, 130 if it was stopped.
     """
     settings = invocation.settings()
     given = {name: value for name, value in flags.items() if value is not None}
     if file is None:
-        if again or file_format:
-            raise click.UsageError("--again and --format go with a FILE")
-        one = IntentLine(1, message_id or new_message_id(), _from_flags(settings, given))
-        report = Report(as_json=as_json, from_file=False)
-        return report.finish(asyncio.run(_publish(settings, [one], strategy, report)), again=False)
+        if again or file_format or resume or rate_per_s is not None:
+            raise click.UsageError("--again, --format, --rate and --resume go with a FILE")
+        return _publish_one(settings, given, message_id or new_message_id(), strategy, as_json=as_json)
     if given or message_id:
         flag = FLAGS[next(iter(given))][0] if given else "--message-id"
         raise click.UsageError(f"{flag} describes one intent: leave it out, or leave FILE out")
     kind = file_format or ("jsonl" if file == STANDARD_INPUT else FORMATS.get(Path(file).suffix.lower()))
     if kind is None:
         raise click.UsageError("FILE is named neither .jsonl nor .csv: say what it is with --format")
+    if resume and again:
+        raise click.UsageError("--resume goes on with the run before, --again begins a new one: give one of them")
     with _opened(file) as (stream, lines_total):
-        report = Report(as_json=as_json, from_file=True, lines_total=lines_total)
-        lines = _lines(settings, stream, kind, Identities(fresh=again))
-        return report.finish(asyncio.run(_publish(settings, lines, strategy, report)), again=again)
+        is_kept = lines_total is not None and file != STANDARD_INPUT
+        if resume and not is_kept:
+            raise click.UsageError("--resume needs a file that can be read again from its beginning, not a pipe")
+        progress = Progress(settings, file, strategy=strategy, kind=kind) if is_kept else None
+        options = {"--config": invocation.config, "--strategy": strategy, "--format": file_format, "--rate": rate_per_s}
+        run = FileRun(file, kind, progress, is_again=again, is_resumed=resume, options=options)
+        report = Report(as_json=as_json, lines_total=lines_total)
+        return run.publish(settings, stream, report, strategy=strategy, rate_per_s=rate_per_s)
 
 
-async def _publish(
-    settings: Settings, lines: Iterable[IntentLine | BadLine], strategy: str | None, report: Report
-) -> Tally:
-    async with IntentPublisher(settings, strategy=strategy, on_published=report.published) as publisher:
-        with report:
-            await publisher.publish_all(intents_of(LineFeed(lines).rounds(IN_FLIGHT_MAX), report.bad))
-        return publisher.tally
+def _publish_one(
+    settings: Settings, given: Mapping[str, str], message_id: str, strategy: str | None, *, as_json: bool
+) -> int:
+    line = IntentLine(1, message_id, _from_flags(settings, given))
+    report = Report(as_json=as_json, message_id=message_id)
+
+    async def publish() -> Tally:
+        return await LinePublisher(settings, strategy=strategy, report=report).publish([(line, None)])
+
+    return report.finish(asyncio.run(publish()), next_command=None, skipped_lines=0, not_kept=None)
 
 
 def _from_flags(settings: Settings, given: Mapping[str, str]) -> OrderIntent:
@@ -160,16 +191,3 @@ def _opened(file: str) -> Iterator[tuple[BinaryIO, int | None]]:
         lines_total = sum(1 for _ in bounded_lines(stream))
         stream.seek(start)
         yield stream, lines_total
-
-
-def _lines(settings: Settings, stream: BinaryIO, kind: str, identities: Identities) -> Iterator[IntentLine | BadLine]:
-    def make_intent(fields: Mapping[str, object]) -> OrderIntent:
-        connector = fields.get("connectorName")
-        extra_fields = settings.connector(connector).extra_fields if isinstance(connector, str) else ()
-        return intent_from_fields(fields, extra_fields=extra_fields, delay_max_s=settings.delivery.delay_max_s)
-
-    lines = bounded_lines(stream)
-    if kind == "jsonl":
-        return read_jsonl(lines, identities=identities, make_intent=make_intent)
-    extra_fields = {name for connector in settings.connectors.values() for name in connector.extra_fields}
-    return read_csv(lines, identities=identities, make_intent=make_intent, extra_fields=extra_fields)

@@ -1,19 +1,13 @@
-"""Lines of a file, each an intent with an identity, or a problem with its line number. Pure: no broker, no clock.
-
-The identity of a line is a hash of its bytes and of how many equal lines came before it: the same file published again
-gives the same identities, and the consumer drops them as duplicates.
-"""
+"""Lines of a file, each an intent with an identity, or a problem with its line number. Pure: no broker, no clock."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from signalq.envelope import new_message_id
+from producers.files.identities import Identities
 from signalq.errors import InvalidIntent, Problem
 from signalq.intent import FIELD_NAMES, OrderIntent, intent_from_fields, nearest_name
 from signalq.strict_json import BODY_BYTES_MAX, parse_object, printable_name
@@ -59,32 +53,24 @@ def bounded_lines(stream: BinaryIO) -> Iterator[bytes]:
         first = False
 
 
-class Identities:
-    """A stable identity for each line; with `fresh` a new one, so that the same file is ordered once more.
-
-    It remembers 16 bytes for every different line of the file.
-    """
-
-    def __init__(self, *, fresh: bool = False) -> None:
-        self._fresh = fresh
-        self._seen: Counter[bytes] = Counter()
-
-    def of(self, content: bytes) -> str:
-        """The identity of the next line with this content."""
-        if self._fresh:
-            return new_message_id()
-        digest = hashlib.sha256(content).digest()[:16]
-        self._seen[digest] += 1
-        return hashlib.sha256(digest + str(self._seen[digest]).encode()).hexdigest()[:32]
-
-
 def read_jsonl(
-    lines: Iterable[bytes], *, identities: Identities, make_intent: MakeIntent = intent_from_fields
+    lines: Iterable[bytes],
+    *,
+    identities: Identities,
+    make_intent: MakeIntent = intent_from_fields,
+    skip_lines: int = 0,
 ) -> Iterator[IntentLine | BadLine]:
-    """An intent or a problem for every line that is not blank."""
+    """An intent or a problem for every line that is not blank, behind the first `skip_lines`.
+
+    Those count for the identities of what follows, and are not read otherwise.
+    """
     for number, line in enumerate(lines, start=1):
         content = line.strip(b" \t\r\n")
         if not content:
+            continue
+        if number <= skip_lines:
+            # Also if it was bad: then no good one is equal to it.
+            identities.of(content)
             continue
         try:
             _check_length(line)
@@ -102,16 +88,20 @@ def read_csv(
     identities: Identities,
     make_intent: MakeIntent = intent_from_fields,
     extra_fields: Collection[str] = (),
+    skip_lines: int = 0,
 ) -> Iterator[IntentLine | BadLine]:
     """An intent or a problem for every row below the header, which names the fields; an empty cell means absent.
 
     `extra_fields` may be columns too. With a header that can't be used, that is the one problem, and no row is read.
+    The rows among the first `skip_lines` count for the identities of what follows, and are not read otherwise.
     """
     records = _Records(lines)
     header: list[str] = []
     for row in records:
+        is_skipped = bool(header) and records.last_line <= skip_lines
         if isinstance(row, InvalidIntent):
-            yield BadLine(records.line, str(row))
+            if not is_skipped:
+                yield BadLine(records.line, str(row))
             if not header:
                 return
         elif not header:
@@ -120,29 +110,38 @@ def read_csv(
                 return
             header, header_content = row, records.content
         elif row:
-            try:
-                intent = make_intent(_fields(header, row))
-                _check_message(intent)
-            except InvalidIntent as error:
-                yield BadLine(records.line, str(error))
-            else:
-                # With the header: the same cells under other names are another order.
-                yield IntentLine(records.line, identities.of(header_content + b"\n" + records.content), intent)
+            # With the header: the same cells under other names are another order.
+            content = header_content + b"\n" + records.content
+            if is_skipped:
+                identities.of(content)
+                continue
+            yield _row_line(records.line, header, row, content, identities, make_intent)
+
+
+def _row_line(
+    number: int, header: list[str], row: list[str], content: bytes, identities: Identities, make_intent: MakeIntent
+) -> IntentLine | BadLine:
+    try:
+        intent = make_intent(_fields(header, row))
+        _check_message(intent)
+    except InvalidIntent as error:
+        return BadLine(number, str(error))
+    return IntentLine(number, identities.of(content), intent)
 
 
 class _Records:
-    """The rows of a CSV file with the line each begins on; what is no row is an InvalidIntent, and the next follow."""
+    """The rows of a CSV file, with the lines each begins and ends on; what is no row is an InvalidIntent."""
 
     def __init__(self, lines: Iterable[bytes]) -> None:
         self._lines = iter(lines)
-        self._lines_read = 0
         self.line = 0
+        self.last_line = 0
         self.content = b""
 
     def __iter__(self) -> Iterator[list[str] | InvalidIntent]:
         rows = csv.reader(self._decoded(), strict=True)
         while True:
-            self.line, self.content = self._lines_read + 1, b""
+            self.line, self.content = self.last_line + 1, b""
             try:
                 yield next(rows)
             except StopIteration:
@@ -155,7 +154,7 @@ class _Records:
 
     def _decoded(self) -> Iterator[str]:
         for line in self._lines:
-            self._lines_read += 1
+            self.last_line += 1
             self.content += line.rstrip(b"\r\n") if not self.content else b"\n" + line.rstrip(b"\r\n")
             # Also where a quote is never closed: the rest of the file would be one cell.
             _check_length(self.content)

@@ -45,13 +45,30 @@ class ConfirmedPublisher:
 
         Raises BrokerUnreachable (nothing was sent), Unroutable (it is in no queue), Unconfirmed (it may be).
         """
-        channel = await self.channel()
+        await self.publish_on(await self.channel(), exchange, routing_key, body, properties, mandatory=mandatory)
+
+    async def publish_on(
+        self,
+        channel: AbstractChannel,
+        exchange: str,
+        routing_key: str,
+        body: bytes,
+        properties: Basic.Properties,
+        *,
+        mandatory: bool = True,
+        is_counted: bool = False,
+    ) -> None:
+        """The same on this channel, which `channel` gave, and on no later one: it raises Unconfirmed if that is closed.
+
+        So nothing overtakes what a broken connection left behind. `is_counted` says that the caller bounds how many are
+        in flight: then several are written at once.
+        """
         if not mandatory:
             # Nothing comes back, so nothing can be confused.
             await _send(channel, exchange, routing_key, body, properties, mandatory=False)
             return
         async with self._alone(properties.message_id):
-            await _send(channel, exchange, routing_key, body, properties, mandatory=True)
+            await _send(channel, exchange, routing_key, body, properties, mandatory=True, is_counted=is_counted)
 
     async def channel(self) -> AbstractChannel:
         """The open channel, opened now if there is none. Raises BrokerUnreachable, also once this is closed."""
@@ -111,6 +128,7 @@ async def _send(
     properties: Basic.Properties,
     *,
     mandatory: bool,
+    is_counted: bool = False,
 ) -> None:
     """Publish and wait for the confirm; what went wrong, in our words."""
     message_id = properties.message_id
@@ -122,7 +140,7 @@ async def _send(
             routing_key=routing_key,
             properties=properties,
             mandatory=mandatory,
-            wait=mandatory,
+            wait=mandatory and not is_counted,
         )
     except aiormq.exceptions.PublishError as error:
         raise Unroutable(f"no queue takes messages for {exchange or routing_key}", message_id) from error

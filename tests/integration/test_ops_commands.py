@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -136,68 +135,6 @@ async def test_publishing_one_intent_from_flags_puts_exactly_it_on_the_broker(
     }
     properties = message.properties
     assert (properties.message_id, properties.app_id, properties.delivery_mode) == ("m1", "momentum", 2)
-
-
-async def test_a_bad_line_of_a_file_is_told_with_its_number_and_the_rest_go_out_in_order(
-    broker: Broker, topology: Topology, signalq: Signalq, tmp_path: Path
-) -> None:
-    lines = [f'{{"connectorName":"main","action":"buy","log":"{number}"}}' for number in range(600)]
-    lines[2] = '{"connectorName":"main","action":"buy","percnt":1}'
-    path = tmp_path / "orders.jsonl"
-    path.write_text("\n".join(lines), encoding="utf-8")
-    ran = await signalq("publish", str(path), "--json")
-    assert ran.status == 1
-    assert ran.err.splitlines() == [
-        "line 3: percnt: is not a field of an intent, the nearest is percent",
-        "published 599 intents, 1 line was bad",
-    ]
-    assert [row["line"] for row in ran.rows] == [number for number in range(1, 601) if number != 3]
-    messages = await drain(broker.url, topology.names.orders)
-    assert [json.loads(message.body)["log"] for message in messages] == [str(n) for n in range(600) if n != 2]
-    assert [message.properties.message_id for message in messages] == [row["message_id"] for row in ran.rows]
-
-
-async def test_the_same_file_again_has_the_same_identities_unless_it_is_meant_again(
-    topology: Topology, signalq: Signalq, tmp_path: Path
-) -> None:
-    path = tmp_path / "orders.csv"
-    path.write_text("connectorName,action\nmain,buy\nmain,buy\n", encoding="utf-8")
-    first, second, meant = [
-        [row["message_id"] for row in (await signalq("publish", str(path), "--json", *more)).rows]
-        for more in ([], [], ["--again"])
-    ]
-    assert first == second
-    assert len({*first, *meant}) == 4
-
-
-async def test_lines_from_a_pipe_go_out_before_the_pipe_ends(topology: Topology, environment: None) -> None:
-    process = await start("publish", "-", "--json")
-    assert process.stdin
-    assert process.stdout
-    process.stdin.write(b'{"connectorName":"main","action":"buy"}\n')
-    async with asyncio.timeout(TIMEOUT_S):
-        assert json.loads(await process.stdout.readline())["line"] == 1
-        process.send_signal(2)  # SIGINT, while it waits for the next line
-        _, err = await process.communicate()
-    assert (process.returncode, err.strip()) == (130, b"")
-
-
-async def test_a_connection_that_breaks_in_mid_file_loses_nothing_and_keeps_the_order(
-    broker: Broker, topology: Topology, signalq: Signalq, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    path = tmp_path / "orders.jsonl"
-    numbers = [str(number) for number in range(1000)]
-    path.write_text("".join(f'{{"connectorName":"main","action":"buy","log":"{n}"}}\n' for n in numbers), "utf-8")
-    async with cut_once(URL(broker.url), after_bytes=60_000) as url:
-        monkeypatch.setenv("SIGNALQ_BROKER__URL", url)
-        ran = await signalq("publish", str(path), "--json")
-    assert (ran.status, ran.err) == (0, "published 1,000 intents\n")
-    assert [row["line"] for row in ran.rows] == list(range(1, 1001))
-    messages = await drain(broker.url, topology.names.orders)
-    # What was not confirmed went out again: the first of each identity is what the consumer delivers.
-    first = {message.properties.message_id: json.loads(message.body)["log"] for message in reversed(messages)}
-    assert sorted(first.values(), key=int) == numbers
-    assert list(dict.fromkeys(json.loads(message.body)["log"] for message in messages)) == numbers
 
 
 async def test_publishing_where_nothing_is_declared_says_what_to_do(signalq: Signalq, prefix: str) -> None:

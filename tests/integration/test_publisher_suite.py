@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,7 +12,16 @@ from typing import Any, Protocol
 import pytest
 import pytest_asyncio
 
-from signalq import InvalidIntent, OrderIntent, OrderPublisher, Receipt, SyncOrderPublisher, Unconfirmed
+from signalq import (
+    InvalidIntent,
+    NotAllConfirmed,
+    OrderIntent,
+    OrderPublisher,
+    Receipt,
+    SyncOrderPublisher,
+    Unconfirmed,
+)
+from signalq.results import Given
 from signalq.testing import InMemoryOrderPublisher
 from tests.support.amqp import drain
 
@@ -23,6 +32,8 @@ class Publisher(Protocol):
     """What the suite needs of a publisher."""
 
     async def publish(self, intent: OrderIntent, *, message_id: str | None = None) -> Receipt: ...
+
+    async def publish_many(self, intents: Iterable[Given], **options: Any) -> int: ...
 
     async def close(self) -> None: ...
 
@@ -35,6 +46,9 @@ class InThreads:
 
     async def publish(self, intent: OrderIntent, *, message_id: str | None = None) -> Receipt:
         return await asyncio.to_thread(self._blocking.publish, intent, message_id=message_id)
+
+    async def publish_many(self, intents: Iterable[Given], **options: Any) -> int:
+        return await asyncio.to_thread(self._blocking.publish_many, intents, **options)
 
     async def close(self) -> None:
         await asyncio.to_thread(self._blocking.close)
@@ -171,6 +185,111 @@ async def test_an_invalid_intent_is_refused_by_field_and_nothing_is_published(su
 async def test_an_identity_that_amqp_cannot_carry_is_refused(subject: Subject, message_id: str) -> None:
     with pytest.raises(InvalidIntent, match="message_id: must have 1 to 255 bytes"):
         await subject.orders.publish(INTENT, message_id=message_id)
+
+
+async def test_many_arrive_in_their_order_and_each_is_told_with_its_receipt(subject: Subject) -> None:
+    told: list[Any] = []
+    ids = [f"id-{number}" for number in range(600)]
+    count = await subject.orders.publish_many(((INTENT, one) for one in ids), on_result=told.append)
+    assert count == 600
+    assert [sent.message_id for sent in await subject.sent(600)] == ids
+    assert [(result.number, result.message_id) for result in told] == list(enumerate(ids, start=1))
+    assert [result.receipt.message_id for result in told] == ids
+    assert all(result.intent is INTENT and result.error is None for result in told)
+
+
+async def test_many_without_identities_get_their_own_and_none_is_fine_too(subject: Subject) -> None:
+    told: list[Any] = []
+    assert await subject.orders.publish_many([INTENT] * 3, on_result=told.append) == 3
+    ids = [sent.message_id for sent in await subject.sent(3)]
+    assert len(set(ids)) == 3
+    assert ids == [result.message_id for result in told]
+    assert await subject.orders.publish_many([]) == 0
+
+
+async def test_of_many_an_invalid_one_is_told_and_the_others_go_out(subject: Subject) -> None:
+    invalid = INTENT.model_copy(update={"percent": "101"})
+    given: list[Given] = [(INTENT, "a"), (invalid, "b"), (INTENT, "x" * 256), (INTENT, "c")]
+    told: list[Any] = []
+    with pytest.raises(NotAllConfirmed) as refusal:
+        await subject.orders.publish_many(given, on_result=told.append)
+    assert [sent.message_id for sent in await subject.sent(2)] == ["a", "c"]
+    assert [type(result.error) for result in told] == [type(None), InvalidIntent, InvalidIntent, type(None)]
+    error = refusal.value
+    assert (error.confirmed, error.invalid_count, error.unconfirmed, error.taken) == (2, 2, (), 4)
+    assert [result.message_id for result in error.invalid] == ["b", "x" * 256]
+    assert str(error) == (
+        "of 4 intents 2 were confirmed; 2 invalid, the first is number 2 (percent: must be at most 100)"
+    )
+
+
+class Stop(Exception):
+    """What somebody's own code raises."""
+
+
+async def test_what_the_iterable_raises_comes_once_all_that_it_gave_is_confirmed(subject: Subject) -> None:
+    def given() -> Iterator[Given]:
+        yield INTENT, "a"
+        yield INTENT, "b"
+        raise Stop
+
+    told: list[Any] = []
+    with pytest.raises(Stop):
+        await subject.orders.publish_many(given(), on_result=told.append)
+    assert [result.message_id for result in told if result.receipt] == ["a", "b"]
+    assert [sent.message_id for sent in await subject.sent(2)] == ["a", "b"]
+
+
+async def test_what_on_result_raises_comes_once_all_that_was_taken_is_settled(subject: Subject) -> None:
+    taken: list[str] = []
+
+    def given() -> Iterator[Given]:
+        for number in range(2000):
+            taken.append(f"id-{number}")
+            yield INTENT, taken[-1]
+
+    def on_result(result: Any) -> None:
+        if result.number == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        await subject.orders.publish_many(given(), on_result=on_result)
+    assert len(taken) < 2000
+    # The twin stops at the intent itself; the others have up to a window's worth in flight.
+    assert [sent.message_id for sent in await subject.sent(len(taken))] == taken
+
+
+async def test_what_is_no_intent_is_a_type_error_that_quotes_nothing(subject: Subject) -> None:
+    with pytest.raises(TypeError, match="takes an OrderIntent, or a tuple of one and its message_id, not dict"):
+        await subject.orders.publish_many([{"connectorToken": "s3cret"}])  # type: ignore[list-item]
+
+
+async def test_of_many_no_more_are_taken_than_may_be_in_flight(subject: Subject) -> None:
+    settled, ahead = 0, 0
+
+    def given() -> Iterator[Given]:
+        nonlocal ahead
+        for number in range(50):
+            ahead = max(ahead, number - settled)
+            yield INTENT, f"id-{number}"
+
+    def on_result(_result: Any) -> None:
+        nonlocal settled
+        settled += 1
+
+    assert await subject.orders.publish_many(given(), on_result=on_result, in_flight_max=4) == 50
+    # The step of the generator that gives the next comes before that is taken.
+    assert ahead <= 4
+    assert [sent.message_id for sent in await subject.sent(50)] == [f"id-{number}" for number in range(50)]
+
+
+async def test_many_after_closing_are_in_doubt_or_refused(subject: Subject) -> None:
+    await subject.orders.close()
+    with pytest.raises((NotAllConfirmed, RuntimeError)) as refusal:
+        await subject.orders.publish_many([(INTENT, "a"), (INTENT, "b")])
+    if isinstance(refusal.value, NotAllConfirmed):
+        assert refusal.value.to_repeat[0] == (INTENT, "a")
+        assert "the publisher is closed" in str(refusal.value)
 
 
 async def test_closing_twice_is_fine_and_publishing_after_it_is_not(subject: Subject) -> None:

@@ -12,27 +12,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.bare import BUILD_TIMEOUT_S, build_wheel
+
 REPOSITORY = Path(__file__).parents[2]
-BUILD_TIMEOUT_S = 60
 HEAVY = ["aiohttp", "structlog", "click", "rich", "pydantic_settings", "prometheus_client", "sqlalchemy"]
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built by the build backend alone: no isolation, no network."""
-    folder = tmp_path_factory.mktemp("wheel")
-    build = "import sys; from hatchling.build import build_wheel; print(build_wheel(sys.argv[1]))"
-    done = subprocess.run(  # noqa: S603 - our own interpreter
-        [sys.executable, "-c", build, str(folder)],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=BUILD_TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    (built,) = folder.glob("*.whl")
-    return built
+    """The wheel as it is built now."""
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")

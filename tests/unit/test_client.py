@@ -23,8 +23,8 @@ from signalq import (
     Unroutable,
 )
 from signalq.amqp.connection import connect, masked
-from signalq.client import outgoing
 from signalq.names import Names
+from signalq.outgoing import outgoing
 from signalq.testing import InMemoryOrderPublisher
 
 INTENT = OrderIntent(connector_name="main", action="openLong", percent="50")

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 
 import pytest
 
+from producers.files.identities import Identities
+from producers.files.marks import FileChanged, Mark, MarkedLines
 from producers.files.reader import (
     LINE_BYTES_MAX,
     BadLine,
-    Identities,
     IntentLine,
     bounded_lines,
     read_csv,
@@ -18,11 +19,13 @@ from producers.files.reader import (
 )
 
 BUY = b'{"connectorName":"main","action":"buy","percent":12.50}\n'
+# The identities of two such lines, before 0.2.
+PINNED = ["dc7709cb742a3717a7233cb9706f7666", "296749a157073a7c66fb05f1b9e29c78"]
 SELL = b'{"connectorName":"main","action":"sell"}\n'
 
 
-def jsonl(*lines: bytes, fresh: bool = False) -> list[IntentLine | BadLine]:
-    return list(read_jsonl(lines, identities=Identities(fresh=fresh)))
+def jsonl(*lines: bytes, salt: bytes = b"") -> list[IntentLine | BadLine]:
+    return list(read_jsonl(lines, identities=Identities(salt)))
 
 
 def table(text: str | bytes, **options: Iterable[str]) -> list[IntentLine | BadLine]:
@@ -58,9 +61,46 @@ def test_an_identity_does_not_depend_on_what_else_is_in_the_file_or_how_its_line
     assert good(alone[0]).message_id == good(among[2]).message_id
 
 
-def test_fresh_identities_are_never_the_same() -> None:
-    lines = jsonl(BUY, BUY, fresh=True) + jsonl(BUY, fresh=True)
-    assert len({good(line).message_id for line in lines}) == 3
+def test_another_salt_gives_other_identities_and_the_same_again_the_same() -> None:
+    lines = [*jsonl(BUY, BUY), *jsonl(BUY, BUY, salt=b"a"), *jsonl(BUY, BUY, salt=b"b")]
+    assert len({good(line).message_id for line in lines}) == 6
+    assert jsonl(BUY, BUY, salt=b"a") == lines[2:4]
+
+
+def test_identities_are_those_of_earlier_versions() -> None:
+    """A file that was published before an upgrade, and is again after it, must not be ordered twice."""
+    assert [good(line).message_id for line in jsonl(BUY, BUY)] == PINNED
+
+
+@pytest.mark.parametrize("skip", range(5))
+def test_lines_that_are_skipped_count_for_the_identities_of_those_behind_them(skip: int) -> None:
+    lines = [BUY, b"nonsense\n", BUY, SELL, BUY]
+    wanted = [line for line in jsonl(*lines) if line.line > skip]
+    assert list(read_jsonl(lines, identities=Identities(), skip_lines=skip)) == wanted
+    rows = b'connectorName,action,log\nmain,buy,x\nmain,buy,"a\nb"\nmain,buy,x\nmain,bye,\n'
+    below = list(read_csv(bounded_lines(io.BytesIO(rows)), identities=Identities(), skip_lines=skip))
+    # A row that ends behind them is not skipped.
+    assert below == [row for row in table(rows) if row.line > skip or (row.line, skip) == (3, 3)]
+
+
+def marks_of(*lines: bytes, expected: Mark | None = None) -> list[Mark]:
+    marked = MarkedLines(lines, expected=expected)
+    return [marked.mark() for _ in marked]
+
+
+def test_a_file_that_is_the_same_up_to_its_mark_may_grow_and_get_its_last_line_ending() -> None:
+    mark = marks_of(b"a\n", b"b")[1]
+    assert len(marks_of(b"a\n", b"b\r\n", b"c\n", expected=mark)) == 3
+    assert len(marks_of(b"a\n", b"b", expected=mark)) == 2
+
+
+@pytest.mark.parametrize("lines", [[b"A\n", b"b\n", b"c\n"], [b"a\n", b"bb\n", b"c\n"], [b"a\n"], []])
+def test_a_file_that_has_changed_before_its_mark_is_refused_before_a_line_behind_it_is_read(lines: list[bytes]) -> None:
+    mark = marks_of(b"a\n", b"b\n")[1]
+    read: list[bytes] = []
+    with pytest.raises(FileChanged, match="the first 2 lines are no longer those"):
+        read.extend(MarkedLines(lines, expected=mark))
+    assert b"c\n" not in read
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,54 @@
+"""How far a file was read, and whether it is still the same up to there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from signalq.errors import SignalQError
+
+
+class FileChanged(SignalQError):
+    """The file is no longer the same up to the mark; nothing behind it was read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The first `lines` lines of a file, and a digest of them without their line endings."""
+
+    lines: int
+    digest: str
+
+
+class MarkedLines:
+    """Passes lines on, and marks how far they were read.
+
+    With `expected`, raises FileChanged instead of passing on the first line behind it, if the lines before it are
+    others now, or fewer. A last line without an ending may get one later, and nothing else.
+    """
+
+    def __init__(self, lines: Iterable[bytes], *, expected: Mark | None = None) -> None:
+        self._lines = lines
+        self._expected = expected
+        self._read = 0
+        self._digest = hashlib.blake2b(digest_size=16)
+
+    def __iter__(self) -> Iterator[bytes]:
+        for line in self._lines:
+            self._check(is_end=False)
+            self._read += 1
+            self._digest.update(line.rstrip(b"\r\n") + b"\n")
+            yield line
+        self._check(is_end=True)
+
+    def mark(self) -> Mark:
+        """Up to the line that was passed on last."""
+        return Mark(self._read, self._digest.hexdigest())
+
+    def _check(self, *, is_end: bool) -> None:
+        expected = self._expected
+        if expected is None or (self._read != expected.lines and not (is_end and self._read < expected.lines)):
+            return
+        if self.mark() != expected:
+            raise FileChanged(f"the first {expected.lines:,} lines are no longer those that were published")

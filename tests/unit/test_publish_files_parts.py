@@ -1,0 +1,85 @@
+"""The parts of `signalq publish FILE` that need no broker: the pace, and the progress on disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from consumer.settings import load_settings
+from ops.errors import CommandFailed
+from ops.pace import CATCH_UP_S, Pace
+from ops.publish_progress import FILES_MAX, Progress
+from producers.files.marks import Mark
+
+
+def times_of(pace: Pace, arrivals_s: list[float]) -> list[float]:
+    """When each goes, of those that come at these times."""
+    return [now_s + pace.wait_s(now_s) for now_s in arrivals_s]
+
+
+def test_a_pace_is_even() -> None:
+    assert times_of(Pace(4), [0, 0, 0.3, 0.5]) == pytest.approx([0, 0.25, 0.5, 0.75])
+    assert times_of(Pace(0.5), [10, 10]) == [10, 12]
+
+
+def test_after_a_long_hold_up_no_burst_follows_and_a_small_lateness_is_caught_up() -> None:
+    assert times_of(Pace(100), [0, 60, 60, 60, 60]) == pytest.approx([0, 60, 60, 60, 60])
+    late = times_of(Pace(10), [0, 60, 60, 60])
+    assert late[2] - late[1] >= 0.1 - CATCH_UP_S
+    assert late[3] - late[2] == pytest.approx(0.1)
+
+
+@pytest.fixture
+def progress(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Progress:
+    monkeypatch.delenv("SIGNALQ_CONFIG", raising=False)
+    monkeypatch.setenv("SIGNALQ_BROKER__URL", "amqp://user:topsecret@127.0.0.1:1/")
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    return Progress(load_settings(None), "orders.csv", strategy="momentum", kind="csv")
+
+
+def test_progress_is_read_as_it_was_written_and_holds_no_password(progress: Progress) -> None:
+    progress.begin(b"salt")
+    progress.reached(Mark(7, "digest"))
+    progress.write()
+    read = progress.load()
+    assert (read.mark, bytes.fromhex(read.salt), read.strategy) == (Mark(7, "digest"), b"salt", "momentum")
+    assert "topsecret" not in progress.path.read_text("utf-8")
+
+
+def test_another_broker_prefix_strategy_or_format_has_a_progress_of_its_own(
+    progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings(None)
+    others = [
+        Progress(settings, "orders.csv", strategy=None, kind="csv"),
+        Progress(settings, "orders.csv", strategy="momentum", kind="jsonl"),
+        Progress(settings, "other/orders.csv", strategy="momentum", kind="csv"),
+    ]
+    monkeypatch.setenv("SIGNALQ_BROKER__PREFIX", "another")
+    others.append(Progress(load_settings(None), "orders.csv", strategy="momentum", kind="csv"))
+    monkeypatch.setenv("SIGNALQ_BROKER__URL", "amqp://user:changed@127.0.0.1:1/")
+    monkeypatch.delenv("SIGNALQ_BROKER__PREFIX")
+    same = Progress(load_settings(None), "orders.csv", strategy="momentum", kind="csv")
+    assert same.path == progress.path, "a password that was changed is the same broker"
+    assert len({progress.path, *(other.path for other in others)}) == 5
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 1}', '{"version": 99}'])
+def test_progress_that_cannot_be_read_is_refused_with_its_path(progress: Progress, text: str) -> None:
+    progress.path.parent.mkdir(parents=True)
+    progress.path.write_text(text, encoding="utf-8")
+    with pytest.raises(CommandFailed, match=r"publish without --resume") as refusal:
+        progress.load()
+    assert str(progress.path) in str(refusal.value)
+
+
+def test_of_too_many_files_the_oldest_are_forgotten(progress: Progress) -> None:
+    folder = progress.path.parent
+    folder.mkdir(parents=True)
+    for number in range(FILES_MAX + 3):
+        (folder / f"{number}.json").write_text(json.dumps({}), encoding="utf-8")
+    progress.begin(b"")
+    assert len(list(folder.glob("*.json"))) == FILES_MAX
+    assert progress.path.exists()
