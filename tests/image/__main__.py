@@ -24,6 +24,7 @@ from tests.support.waiting import wait_until
 START_TIMEOUT_S = 60.0
 # delivery.drain_timeout_s, and what closing may take.
 DRAIN_TIMEOUT_S = 40.0
+ARCHITECTURES = ("x86_64", "aarch64")
 # Of Debian's own files and of what the Dockerfile takes out: the checks have to see them.
 PLANTED = ("changes who runs it", "ensurepip builds or installs", "/usr/local/bin/pip3 builds", "is missing")
 
@@ -49,6 +50,9 @@ def main() -> int:
         version = workshop.run(built, "signalq", "--version")
         assert version == f"signalq {__version__}", version
         say(f"{version}, run by buildah")
+        for machine in ARCHITECTURES:
+            workshop.fetch_wheels(machine, folder / machine)
+        say(f"every package of the lock has a wheel for {' and '.join(ARCHITECTURES)}")
         state = folder / "state"
         state.mkdir(mode=0o700)
         os.chown(state, OWNER, OWNER)

@@ -45,7 +45,8 @@ class Workshop:
     def build(self) -> Built:
         """Base, wheels, image; a minute or two. Raises CalledProcessError."""
         self._make_base()
-        self._fetch_wheels()
+        self.fetch_wheels(platform.machine(), self._wheels)
+        self._pip.write_text(f"[global]\nno-index = true\nfind-links = {self._wheels}\n", encoding="utf-8")
         volumes = [f"{self._wheels}:{self._wheels}:ro", f"{self._pip}:/etc/pip.conf:ro"]
         self.buildah(
             *("bud", "--isolation", "chroot", "--format", "docker", "--build-arg", f"BASE={BASE}"),
@@ -61,6 +62,15 @@ class Workshop:
             Path(self.buildah("mount", base)),
             inspected["Docker"]["config"],
             container,
+        )
+
+    def fetch_wheels(self, machine: str, into: Path) -> None:
+        """The lock's, by this machine's pip and its settings: a build then needs no network."""
+        platforms = [f"--platform=manylinux{version}_{machine}" for version in ("2014", "_2_17", "_2_28")]
+        self._do(
+            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"),
+            *("--only-binary=:all:", f"--python-version={PYTHON}", *platforms),
+            *("--dest", str(into), "--requirement", str(ROOT / "requirements.lock")),
         )
 
     def run(self, built: Built, *command: str) -> str:
@@ -89,17 +99,6 @@ class Workshop:
         self.buildah("add", container, str(tar), "/")
         self.buildah("commit", "--rm", container, BASE)
         tar.unlink()
-
-    def _fetch_wheels(self) -> None:
-        """By this machine's pip and its settings, whatever those are; the build then needs no network."""
-        machine = platform.machine()
-        platforms = [f"--platform=manylinux{version}_{machine}" for version in ("2014", "_2_17", "_2_28")]
-        self._do(
-            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"),
-            *("--only-binary=:all:", f"--python-version={PYTHON}", *platforms),
-            *("--dest", str(self._wheels), "--requirement", str(ROOT / "requirements.lock")),
-        )
-        self._pip.write_text(f"[global]\nno-index = true\nfind-links = {self._wheels}\n", encoding="utf-8")
 
     def _do(self, *command: str) -> str:
         with (self._folder / "build.log").open("a", encoding="utf-8") as log:
