@@ -19,6 +19,7 @@ COMMANDS = {
     "lanes": ("ops.commands.lanes", "Look at the lanes; pause connectors, and let them go on."),
     "outcomes": ("ops.commands.outcomes", "Follow what becomes of intents, live."),
     "gateway": ("ops.commands.gateway", "Take orders by HTTP, as the platform's webhook does."),
+    "probe": ("ops.commands.probe", "Ask a consumer or a gateway whether it is well."),
     "sandbox": ("ops.commands.sandbox", "Run a stand-in for the platform's webhook."),
     "schema": ("ops.commands.schema", "Print the JSON Schema of an order intent, or the AsyncAPI document."),
 }

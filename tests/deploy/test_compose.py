@@ -1,0 +1,253 @@
+"""compose.yaml as docker-compose resolves it: nothing open, nothing unlimited, no secret but in files."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import stat
+import subprocess
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from consumer.settings import Delivery, known_keys, load_settings
+from ops.cli import COMMANDS
+from tests.support.tools import tool
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "deploy" / "container"
+TIMEOUT_S = 60.0
+# Prometheus asks these for metrics, by the service's name.
+SCRAPED = {"consumer": 8080, "gateway": 8081, "rabbitmq": 15692}
+OURS = ("consumer", "gateway", "sandbox")
+
+Json = dict[str, Any]
+
+
+def resolved(env_file: Path, *profiles: str) -> subprocess.CompletedProcess[str]:
+    """`docker-compose config`, with what an .env file says and nothing else."""
+    command = [tool("docker-compose"), "--env-file", str(env_file), "-f", str(FOLDER / "compose.yaml")]
+    command += [word for profile in profiles for word in ("--profile", profile)]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(env_file.parent)}
+    return subprocess.run(  # noqa: S603 - our own tool
+        [*command, "config", "--format", "json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TIMEOUT_S,
+        env=environment,
+    )
+
+
+@pytest.fixture(scope="module")
+def compose() -> Json:
+    """All of it, as .env.example has it."""
+    ran = resolved(FOLDER / ".env.example")
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)  # type: ignore[no-any-return]
+
+
+def problems(compose: Json) -> list[str]:
+    """What is wrong, each as `service: what`."""
+    found = []
+    for name, service in compose["services"].items():
+        found += [f"{name}: {what}" for what, holds in _rules(service).items() if not holds]
+    used = {one["source"] for service in compose["services"].values() for one in service.get("secrets", [])}
+    found += [f"secret {name}: nobody uses it" for name in sorted(set(compose["secrets"]) - used)]
+    found += [f"secret {name}: not a file" for name, one in compose["secrets"].items() if not one.get("file")]
+    return found
+
+
+def _rules(service: Json) -> dict[str, bool]:
+    limits = service.get("deploy", {}).get("resources", {}).get("limits", {})
+    environment = service.get("environment") or {}
+    _, _, tag = service["image"].rpartition(":")
+    return {
+        "an image without a version": bool(tag) and "/" not in tag and tag != "latest" and ":" in service["image"],
+        "a port that is open to others": all(port.get("host_ip") == "127.0.0.1" for port in service.get("ports", [])),
+        "no health check": bool(service.get("healthcheck", {}).get("test")),
+        "no limits": {"cpus", "memory", "pids"} <= set(limits),
+        "a root that can be written": service.get("read_only") is True,
+        "capabilities": service.get("cap_drop") == ["ALL"] and not service.get("cap_add"),
+        "new privileges": "no-new-privileges:true" in service.get("security_opt", []),
+        "root": bool(re.fullmatch(r"[1-9]\d*:\d+", service.get("user", ""))),
+        "no restart": service.get("restart") == "unless-stopped",
+        "logs without an end": {"max-size", "max-file"} <= set(service.get("logging", {}).get("options", {})),
+        "a secret in the environment": not any(_is_secret(key, value or "") for key, value in environment.items()),
+        "the host's own": not {"privileged", "network_mode", "pid", "ipc", "devices"} & set(service),
+        "a folder of the host": all(mount["type"] == "volume" for mount in service.get("volumes", [])),
+    }
+
+
+def _is_secret(key: str, value: str) -> bool:
+    named = re.search(r"TOKEN|PASS|SECRET|BROKER__URL|LEDGER__URL", key.upper()) and not key.upper().endswith("_FILE")
+    return bool(named) or "@" in value
+
+
+def test_it_resolves_and_nothing_is_wrong_with_it(compose: Json) -> None:
+    services = {"consumer", "gateway", "sandbox", "rabbitmq", "postgres", "prometheus", "grafana"}
+    assert set(compose["services"]) == services
+    assert problems(compose) == []
+
+
+def planted(service: str, key: str, value: object) -> Callable[[Json], None]:
+    return lambda compose: compose["services"][service].update({key: value})
+
+
+@pytest.mark.parametrize(
+    ("plant", "found"),
+    [
+        (planted("grafana", "image", "grafana/grafana:latest"), "grafana: an image without a version"),
+        (planted("grafana", "image", "localhost:5000/grafana"), "grafana: an image without a version"),
+        (planted("rabbitmq", "ports", [{"target": 5672}]), "rabbitmq: a port that is open to others"),
+        (planted("postgres", "healthcheck", {}), "postgres: no health check"),
+        (planted("consumer", "deploy", {"replicas": 2}), "consumer: no limits"),
+        (planted("consumer", "read_only", False), "consumer: a root that can be written"),
+        (planted("gateway", "cap_add", ["NET_RAW"]), "gateway: capabilities"),
+        (planted("gateway", "security_opt", []), "gateway: new privileges"),
+        (planted("postgres", "user", "0:0"), "postgres: root"),
+        (planted("sandbox", "restart", "no"), "sandbox: no restart"),
+        (planted("sandbox", "logging", {"driver": "json-file"}), "sandbox: logs without an end"),
+        (planted("postgres", "environment", {"POSTGRES_PASSWORD": "x"}), "postgres: a secret in the environment"),
+        (planted("consumer", "environment", {"ANY": "amqp://a:b@c/"}), "consumer: a secret in the environment"),
+        (planted("consumer", "network_mode", "host"), "consumer: the host's own"),
+        (planted("grafana", "volumes", [{"type": "bind"}]), "grafana: a folder of the host"),
+        (lambda compose: compose["secrets"].update(other={"file": "x"}), "secret other: nobody uses it"),
+    ],
+)
+def test_a_planted_mistake_is_found(compose: Json, plant: Callable[[Json], None], found: str) -> None:
+    broken = copy.deepcopy(compose)
+    plant(broken)
+    assert found in problems(broken)
+
+
+def test_without_a_webhook_that_is_named_nothing_starts(tmp_path: Path) -> None:
+    """Orders that go to a sandbox by oversight, or to the platform, are both worse."""
+    empty = tmp_path / ".env"
+    empty.write_text("", encoding="utf-8")
+    ran = resolved(empty)
+    assert ran.returncode != 0
+    assert "see .env.example" in ran.stderr
+
+
+def test_for_real_there_is_no_sandbox_and_no_plain_http(tmp_path: Path) -> None:
+    lines = (FOLDER / ".env.example").read_text(encoding="utf-8").splitlines()
+    (real,) = [line.removeprefix("# ") for line in lines if line.startswith("# SIGNALQ_WEBHOOK_URL=")]
+    env = tmp_path / ".env"
+    env.write_text(real + "\n", encoding="utf-8")
+    services = json.loads(resolved(env).stdout)["services"]
+    assert "sandbox" not in services
+    for name in ("consumer", "gateway"):
+        assert services[name]["environment"]["SIGNALQ_WEBHOOK__URL"] == real.partition("=")[2]
+        assert services[name]["environment"]["SIGNALQ_WEBHOOK__ALLOW_PLAIN_HTTP"] == "false"
+
+
+def test_the_database_is_reached_by_the_consumers_alone(compose: Json) -> None:
+    assert compose["networks"]["memory"]["internal"] is True
+    members = [name for name, service in compose["services"].items() if "memory" in service["networks"]]
+    assert sorted(members) == ["consumer", "postgres"]
+    assert list(compose["services"]["postgres"]["networks"]) == ["memory"]
+
+
+def test_two_consumers_run_and_a_drain_has_its_time(compose: Json) -> None:
+    consumer = compose["services"]["consumer"]
+    assert consumer["deploy"]["replicas"] == 2
+    drain_s = Delivery().drain_timeout_s
+    assert int(consumer["stop_grace_period"].removesuffix("s")) >= drain_s + 20
+
+
+def test_what_others_wait_for_can_be_waited_for(compose: Json) -> None:
+    for name, service in compose["services"].items():
+        for other, condition in service.get("depends_on", {}).items():
+            assert condition["condition"] == "service_healthy", name
+            assert "healthcheck" in compose["services"][other]
+    assert set(compose["services"]["consumer"]["depends_on"]) == {"rabbitmq", "postgres"}
+
+
+def test_prometheus_asks_every_service_that_has_metrics_and_grafana_asks_prometheus(compose: Json) -> None:
+    config = yaml.safe_load((FOLDER / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
+    asked = {}
+    for job in config["scrape_configs"]:
+        for one in job.get("dns_sd_configs", []):
+            asked.update(dict.fromkeys(one["names"], one["port"]))
+        for one in job.get("static_configs", []):
+            asked.update({target.partition(":")[0]: int(target.partition(":")[2]) for target in one["targets"]})
+    assert asked == SCRAPED
+    for name in SCRAPED:
+        assert set(compose["services"][name]["networks"]) & set(compose["services"]["prometheus"]["networks"])
+    (source,) = yaml.safe_load((FOLDER / "grafana" / "datasource.yaml").read_text(encoding="utf-8"))["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    assert "prometheus" in compose["services"]
+
+
+def test_every_file_it_mounts_is_there(compose: Json) -> None:
+    files = {name: Path(one["file"]) for name, one in compose["configs"].items()}
+    assert files.pop("alerts") == ROOT / "deploy" / "alerts" / "signalq.rules.yaml"
+    assert [name for name, file in files.items() if not file.is_file()] == []
+    targets = {one["target"] for one in compose["services"]["prometheus"]["configs"]}
+    (pattern,) = yaml.safe_load(files["prometheus"].read_text(encoding="utf-8"))["rule_files"]
+    assert any(Path(target).match(pattern) for target in targets)
+
+
+@pytest.fixture(scope="module")
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that make-secrets fills, somewhere else."""
+    folder = tmp_path_factory.mktemp("desk")
+    script = folder / "make-secrets"
+    script.write_bytes((FOLDER / "make-secrets").read_bytes())
+    script.chmod(0o755)
+    first = make(script)
+    assert first.count("made ") == len(list((folder / "secrets").iterdir()))
+    assert make(script) == ""
+    return folder / "secrets"
+
+
+def make(script: Path) -> str:
+    ran = subprocess.run([script], capture_output=True, text=True, check=True, timeout=TIMEOUT_S)  # noqa: S603 - our own script
+    return ran.stdout
+
+
+def test_make_secrets_makes_each_once_and_keeps_others_out(compose: Json, secrets: Path) -> None:
+    assert sorted(file.name for file in secrets.iterdir()) == sorted(compose["secrets"])
+    assert {one["file"] for one in compose["secrets"].values()} == {
+        str(FOLDER / "secrets" / name) for name in compose["secrets"]
+    }
+    assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
+    # Their readers are users inside the containers, each another.
+    assert {stat.S_IMODE(file.stat().st_mode) for file in secrets.iterdir()} == {0o644}
+    user = dict(line.split(" = ") for line in (secrets / "rabbitmq-user").read_text(encoding="utf-8").splitlines())
+    broker_url = (secrets / "broker-url").read_text(encoding="utf-8").strip()
+    assert broker_url == f"amqp://{user['default_user']}:{user['default_pass']}@rabbitmq:5672/"
+    assert (secrets / "postgres-password").read_text(encoding="utf-8").strip() in (secrets / "ledger-url").read_text()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_the_settings_of_each_service_can_be_loaded(
+    name: str, compose: Json, secrets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = compose["services"][name]
+    assert service["command"][0] in COMMANDS
+    file = tmp_path / "signalq.toml"
+    text = (FOLDER / "signalq.toml").read_text(encoding="utf-8")
+    file.write_text(text.replace("/run/secrets", str(secrets)), encoding="utf-8")
+    mounted = {one["target"] for one in service.get("secrets", [])}
+    monkeypatch.delenv("SIGNALQ_BROKER__URL", raising=False)
+    for key, value in (service.get("environment") or {}).items():
+        if key.startswith("SIGNALQ_") and key != "SIGNALQ_CONFIG":
+            assert key.removeprefix("SIGNALQ_").lower().replace("__", ".") in known_keys()
+            assert not value.startswith("/run/secrets/") or value in mounted
+            monkeypatch.setenv(key, value.replace("/run/secrets", str(secrets)))
+    if name == "sandbox":
+        return
+    settings = load_settings(file)
+    assert set(settings.connectors) == set(tomllib.loads(text)["connectors"])
+    wanted = {str(one["token_file"]) for one in tomllib.loads(text)["connectors"].values()}
+    assert wanted <= mounted
+    listens = settings.ops if name == "consumer" else settings.gateway
+    assert (listens.host, listens.port) == ("0.0.0.0", SCRAPED[name])  # noqa: S104 - inside the container
