@@ -70,6 +70,7 @@ class Gateway:
     async def start(self) -> int:
         """Listen; return the port. Raises SettingsError where it can't be listened on."""
         app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_as_problems])
+        app.router.add_get("/startupz", self._startupz)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._get_metrics)
@@ -183,6 +184,10 @@ class Gateway:
     def _unavailable(self, connector: str | None, why: str) -> web.Response:
         self._metrics.answered(connector, 503)
         return problem_response(503, (Problem(None, why),), retry_after_s=REPEAT_AFTER_S)
+
+    async def _startupz(self, _request: web.Request) -> web.Response:
+        """It has started: the settings are read, for before that nobody listens. Not about the broker."""
+        return web.Response(text="started\n")
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         """The event loop runs, or this would not answer."""
