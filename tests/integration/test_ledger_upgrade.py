@@ -123,7 +123,6 @@ async def test_the_command_says_what_it_did_and_what_it_looked_at(
     done = await run("ledger", "upgrade", "--json")
     assert (done.status, done.err) == (0, "")
     assert done.rows == [{"ledger": store.url, "from_schema": "0002", "to_schema": "0003"}]
-    assert "has schema 0003 already" in " ".join((await run("ledger", "upgrade")).out.split())
     monkeypatch.setenv("SIGNALQ_LEDGER__URL", "postgresql+asyncpg://signalq:secret@127.0.0.1:1/signalq")
     away = await run("ledger", "upgrade")
     assert (away.status, away.out) == (1, "")

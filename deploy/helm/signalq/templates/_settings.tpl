@@ -110,6 +110,7 @@ own its name, lane, ordering and concurrency. The rest is read again while it ru
 - name: ops-token
   secret:
     secretName: {{ .Values.ops.tokenSecret.name }}
+    defaultMode: 0440
     items:
       - key: {{ .Values.ops.tokenSecret.key }}
         path: token
@@ -149,19 +150,26 @@ own its name, lane, ordering and concurrency. The rest is read again while it ru
 - name: broker
   secret:
     secretName: {{ (index . 1).name }}
+    defaultMode: 0440
     items:
       - key: {{ (index . 1).key }}
         path: url
 {{- with $root.Values.broker.caSecret }}
+# The authority's certificate alone: a Secret of cert-manager has a server's key beside it.
 - name: broker-ca
   secret:
     secretName: {{ . }}
+    defaultMode: 0440
+    items:
+      - key: ca.crt
+        path: ca.crt
 {{- end }}
 {{- range $name := include "signalq.tokenSecrets" $root | fromJsonArray }}
 # All of its keys, so that a connector can be added without a restart.
 - name: {{ printf "tokens-%s" (sha256sum $name | trunc 8) }}
   secret:
     secretName: {{ $name }}
+    defaultMode: 0440
 {{- end }}
 {{- end -}}
 
@@ -190,6 +198,7 @@ own its name, lane, ordering and concurrency. The rest is read again while it ru
 - name: ledger
   secret:
     secretName: {{ .Values.ledger.secret.name }}
+    defaultMode: 0440
     items:
       - key: {{ .Values.ledger.secret.key }}
         path: url
@@ -197,6 +206,10 @@ own its name, lane, ordering and concurrency. The rest is read again while it ru
 - name: ledger-ca
   secret:
     secretName: {{ . }}
+    defaultMode: 0440
+    items:
+      - key: ca.crt
+        path: ca.crt
 {{- end }}
 {{- end -}}
 {{- end -}}
