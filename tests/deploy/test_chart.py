@@ -20,7 +20,7 @@ from tests.support.chart import CHART, VALUE_FILES, helm, rendered, settings_of,
 from tests.support.chart_links import LINK_RULES
 from tests.support.chart_rules import POD_RULES, Manifests
 from tests.support.chart_settings import SCHEMA, settings_schema
-from tests.support.manifests import pod_spec, problems
+from tests.support.manifests import documents, pod_spec, problems
 from tests.support.tools import HELM
 
 ROOT = Path(__file__).parents[2]
@@ -461,6 +461,26 @@ def test_the_readme_has_a_row_for_every_value_with_its_default_and_no_other() ->
     for name, default in values.items():
         shown = "see values.yaml" if isinstance(default, (list, dict)) and default else f"`{json.dumps(default)}`"
         assert rows[name] == shown, name
+
+
+@pytest.mark.parametrize("page", [CHART / "README.md", ROOT / "docs" / "kubernetes.md"], ids=["chart", "docs"])
+def test_the_documented_values_are_ones_that_it_takes(page: Path, tmp_path: Path) -> None:
+    (example,) = re.findall(r"^```yaml\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    file = tmp_path / "signalq.yaml"
+    file.write_text(example, encoding="utf-8")
+    ran = helm("4", "template", "signalq", str(CHART), "-f", str(file))
+    assert ran.returncode == 0, ran.stderr
+    manifests = documents(ran.stdout)
+    assert found(manifests) == []
+    # The name by which the page's commands call it.
+    assert the(manifests, "Deployment")["metadata"]["name"] == "signalq-consumer"
+
+
+def test_a_consumer_runs_after_ten_commands() -> None:
+    text = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
+    commands = text.split("```sh\n", 1)[1].split("```", 1)[0].splitlines()
+    assert len(commands) == 10
+    assert [command.split()[0] for command in commands] == ["docker"] * 2 + ["kubectl"] * 6 + ["helm"] * 2
 
 
 def test_every_relative_link_of_the_readme_leads_somewhere() -> None:

@@ -72,13 +72,16 @@ def _egress_of_the_consumer(manifests: Manifests) -> Iterator[str]:
 
 
 def secrets(manifests: Manifests) -> Iterator[str]:
-    """No secret is in what the chart makes: each is a file of a Secret that is there, mounted so that it can change."""
+    """No secret is in what the chart makes."""
     for one in manifests:
         if one["kind"] == "Secret":
             yield f"{name_of(one)} holds a secret"
-        for text in _texts(one):
-            if any(SECRET.search(line) for line in text.splitlines()):
-                yield f"{name_of(one)} shows a secret"
+        if any(SECRET.search(line) for text in _texts(one) for line in text.splitlines()):
+            yield f"{name_of(one)} shows a secret"
+
+
+def secret_files(manifests: Manifests) -> Iterator[str]:
+    """Secrets and settings are files that the pod's group alone may read, and mounted so that they can change."""
     for name, pod in pods(manifests):
         for volume in pod["volumes"]:
             secret = volume.get("secret", {})
@@ -86,14 +89,13 @@ def secrets(manifests: Manifests) -> Iterator[str]:
                 yield f"{name}: others than the pod's group may read {volume['name']}"
             if volume["name"].endswith("-ca") and [item["key"] for item in secret.get("items", [])] != ["ca.crt"]:
                 yield f"{name}: {volume['name']} is more than a certificate"
-        held = {volume["name"]: volume for volume in pod["volumes"]}
+        changing = {one["name"] for one in pod["volumes"] if one.keys() & {"secret", "configMap"}}
         for container in pod["containers"]:
             yield from (f"{name}: {one['name']} is never updated" for one in container["env"] if "valueFrom" in one)
             for mount in container["volumeMounts"]:
                 if "subPath" in mount:
                     yield f"{name}: {mount['mountPath']} is never updated"
-                kinds = held.get(mount["name"], {}).keys() & {"secret", "configMap"}
-                if kinds and mount.get("readOnly") is not True:
+                if mount["name"] in changing and mount.get("readOnly") is not True:
                     yield f"{name}: {mount['mountPath']} is not mounted read-only"
 
 
@@ -206,4 +208,4 @@ def _trigger(trigger: dict[str, Any], manifests: Manifests) -> Iterator[str]:
         yield "it has no TriggerAuthentication"
 
 
-LINK_RULES: tuple[Rule, ...] = (networks, secrets, volumes, targets, ingresses, monitors, scaling)
+LINK_RULES: tuple[Rule, ...] = (networks, secrets, secret_files, volumes, targets, ingresses, monitors, scaling)
