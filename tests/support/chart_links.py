@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.support.chart import of_kind, settings_of
-from tests.support.chart_rules import Manifests, Rule, deployments, labels_of, pods, selects
+from tests.support.chart_rules import POD_RULES, Manifests, Rule, deployments, labels_of, pods, selects
 from tests.support.manifests import Manifest, name_of
 
 SECRET_MODE = 0o440
-OPS_PORT, GATEWAY_PORT = 8080, 8081
+# Where something may come in, by the end of the policy's name; the Job that upgrades the ledger takes nothing in.
+PORTS_IN = {"-consumer": {8080}, "-gateway": {8081}, "-ledger-upgrade": set[int]()}
 WEBHOOK_PATH = "/trading-signal/webhook"
 # A URL with a password, or a key that only a secret has.
 SECRET = re.compile(
@@ -37,9 +38,9 @@ def networks(manifests: Manifests) -> Iterator[str]:
             yield f"{name} is for every pod of the namespace"
         yield from (f"{name}: {said}" for said in _open_rules(spec.get("ingress", []), "from"))
         yield from (f"{name}: {said}" for said in _open_rules(spec.get("egress", []), "to"))
-        own = GATEWAY_PORT if name.endswith("-gateway") else OPS_PORT
-        if {port["port"] for rule in spec.get("ingress", []) for port in rule.get("ports", [])} != {own}:
-            yield f"{name} lets in more than {own}"
+        own = next((ports for ending, ports in PORTS_IN.items() if name.endswith(ending)), set())
+        if {port["port"] for rule in spec.get("ingress", []) for port in rule.get("ports", [])} != own:
+            yield f"{name} lets in more or less than {own}"
         if not [rule for rule in spec.get("egress", []) if {"protocol": "UDP", "port": 53} in rule.get("ports", [])]:
             yield f"{name} keeps DNS out"
     yield from _egress_of_the_consumer(manifests)
@@ -209,3 +210,9 @@ def _trigger(trigger: dict[str, Any], manifests: Manifests) -> Iterator[str]:
 
 
 LINK_RULES: tuple[Rule, ...] = (networks, secrets, secret_files, volumes, targets, ingresses, monitors, scaling)
+RULES: dict[str, Rule] = {rule.__name__: rule for rule in (*POD_RULES, *LINK_RULES)}
+
+
+def found(manifests: Manifests) -> list[str]:
+    """What every rule of ours finds in a render, the rule's name before it."""
+    return [f"{name}: {said}" for name, rule in RULES.items() for said in rule(manifests)]

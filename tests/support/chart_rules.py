@@ -157,18 +157,30 @@ def disruption_budgets(manifests: Manifests) -> Iterator[str]:
             yield f"{name} may lose other than one pod at a time"
 
 
+def pre_upgrade(one: Manifest) -> bool:
+    """Whether it is there before an upgrade begins."""
+    return bool(one["metadata"].get("annotations", {}).get("helm.sh/hook") == "pre-upgrade")
+
+
 def updates(manifests: Manifests) -> Iterator[str]:
     """The ledger is upgraded before anything else changes, by a Job that needs nothing of the new release."""
     for job in of_kind(manifests, "Job"):
         pod = pod_spec(job)
         assert pod is not None
         hook = job["metadata"]["annotations"]
-        if hook.get("helm.sh/hook") != "pre-upgrade" or "hook-succeeded" not in hook["helm.sh/hook-delete-policy"]:
+        if not pre_upgrade(job) or "hook-succeeded" not in hook["helm.sh/hook-delete-policy"]:
             yield f"{name_of(job)} is not run before an upgrade, or stays"
         if pod["containers"][0]["command"] != ["signalq", "ledger", "upgrade"]:
             yield f"{name_of(job)} does something else"
         if not {"activeDeadlineSeconds", "backoffLimit"} <= job["spec"].keys():
             yield f"{name_of(job)} may go on for ever"
+        early = [one for one in manifests if pre_upgrade(one) and one["kind"] == "ServiceAccount"]
+        if pod.get("serviceAccountName") not in [one["metadata"]["name"] for one in early]:
+            yield f"{name_of(job)} has an account of the release before"
+        policies = [one for one in manifests if one["kind"] == "NetworkPolicy"]
+        mine = [one for one in policies if pre_upgrade(one) and selects(one["spec"]["podSelector"], labels_of(job))]
+        if policies and not mine:
+            yield f"{name_of(job)} has the networks of the release before"
         if any("configMap" in volume for volume in pod["volumes"]):
             yield f"{name_of(job)} reads settings of the release before"
     uses_server = any("SIGNALQ_LEDGER__URL_FILE" in str(container) for _, _, _, container in deployments(manifests))

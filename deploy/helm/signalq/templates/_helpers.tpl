@@ -31,6 +31,12 @@ app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | quote }}
 {{- end -}}
 
+{{/* Of pods, which are not replaced only because the chart has another version. */}}
+{{- define "signalq.podLabels" -}}
+{{ include "signalq.selector" . }}
+app.kubernetes.io/part-of: signalq
+{{- end -}}
+
 {{- define "signalq.image" -}}
 {{- with .Values.image -}}
 {{- if .digest -}}
