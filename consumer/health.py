@@ -1,4 +1,4 @@
-"""The consumer's own HTTP: /healthz, /readyz, /metrics. Never about the webhook: restarting us does not mend it."""
+"""The consumer's own HTTP: probes and metrics. Never about the webhook: restarting us does not mend it."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class OpsServer:
     async def start(self) -> int:
         """Listen; return the port (a free one where port 0 was asked for). Raises SettingsError."""
         app = web.Application()
+        app.router.add_get("/startupz", self._startupz)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
@@ -45,6 +46,13 @@ class OpsServer:
         """Stop listening."""
         if self._runner is not None:
             await self._runner.cleanup()
+
+    async def _startupz(self, _request: web.Request) -> web.Response:
+        """It has started: the settings are read and the ledger is open and upgraded, for before that nobody listens.
+
+        Not about the broker: a restart would not bring it back.
+        """
+        return web.Response(text="started\n")
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         """The event loop runs, or this would not answer."""

@@ -17,6 +17,7 @@ COMMANDS = {
     "orders": ("ops.commands.orders", "Say what became of each intent."),
     "scheduled": ("ops.commands.scheduled", "List or cancel the delayed intents that wait."),
     "lanes": ("ops.commands.lanes", "Look at the lanes; pause connectors, and let them go on."),
+    "ledger": ("ops.commands.ledger", "Upgrade the ledger's tables."),
     "outcomes": ("ops.commands.outcomes", "Follow what becomes of intents, live."),
     "gateway": ("ops.commands.gateway", "Take orders by HTTP, as the platform's webhook does."),
     "probe": ("ops.commands.probe", "Ask a consumer or a gateway whether it is well."),

@@ -7,10 +7,17 @@ import pwd
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from sqlalchemy.engine import make_url
+
+from consumer.ledger.database import database_at
+from consumer.ledger.migrate import Upgrade, upgrade
 from consumer.ledger.visit import LedgerVisit
 from consumer.settings import Settings
 from ops.errors import CommandFailed
 from signalq.errors import SettingsError
+
+# For one statement: an index of a large ledger takes longer than anything that a consumer does.
+UPGRADE_STATEMENT_TIMEOUT_S = 900.0
 
 
 @asynccontextmanager
@@ -22,6 +29,25 @@ async def open_ledger(settings: Settings) -> AsyncIterator[LedgerVisit]:
         raise CommandFailed(str(error)) from error
     async with visit:
         yield visit
+
+
+async def upgrade_ledger(settings: Settings) -> tuple[str, Upgrade | None]:
+    """Upgrade the ledger of these settings; return where it is, and what was done: None where there is none yet.
+
+    Raises CommandFailed where it can't be opened, or is of a newer signalq; then nothing has changed.
+    """
+    url = settings.ledger.url.get_secret_value()
+    shown = make_url(url).render_as_string(hide_password=True)
+    try:
+        database = database_at(url, create=False, command_timeout_s=UPGRADE_STATEMENT_TIMEOUT_S)
+    except SettingsError:  # there is no such file
+        return shown, None
+    try:
+        return shown, await upgrade(database)
+    except SettingsError as error:
+        raise CommandFailed(str(error)) from error
+    finally:
+        await database.close()
 
 
 def as_stored(argument: str) -> str:

@@ -59,12 +59,15 @@ class Database(Protocol):
         ...
 
 
-def database_at(url: str, *, create: bool) -> Database:
-    """The database of a ledger.url. Raises SettingsError where a file is missing and `create` is not given."""
+def database_at(url: str, *, create: bool, command_timeout_s: float = COMMAND_TIMEOUT_S) -> Database:
+    """The database of a ledger.url. Raises SettingsError where a file is missing and `create` is not given.
+
+    `command_timeout_s` is for one statement on a server.
+    """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return SqliteDatabase(parsed, create=create)
-    return PostgresDatabase(parsed)
+    return PostgresDatabase(parsed, command_timeout_s)
 
 
 class SqliteDatabase:
@@ -109,11 +112,11 @@ class _Unsure:
 class PostgresDatabase:
     """A PostgreSQL server, for consumers on several machines."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, command_timeout_s: float = COMMAND_TIMEOUT_S) -> None:
         self.shown = url.render_as_string(hide_password=True)
         timeouts = {
             "timeout": CONNECT_TIMEOUT_S,
-            "command_timeout": COMMAND_TIMEOUT_S,
+            "command_timeout": command_timeout_s,
             "server_settings": {"idle_in_transaction_session_timeout": str(STALLED_TRANSACTION_MS)},
         }
         self._engine: AsyncEngine = create_async_engine(url, pool_size=1, max_overflow=0, connect_args=timeouts)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 from alembic import command
@@ -21,17 +24,36 @@ from signalq.errors import SettingsError
 # Any number will do, as long as all consumers on one PostgreSQL use the same.
 ADVISORY_LOCK = 7_305_531
 
+T = TypeVar("T")
+
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """From which schema to which; the same where there was nothing to do."""
+
+    from_schema: str
+    to_schema: str
+
+
 async def migrate(database: Database) -> str:
-    """Bring the ledger to this version's schema; return its id. Raises SettingsError.
+    """Bring the ledger to this version's schema, made where there is none; return its id. Raises SettingsError.
 
     One transaction: on SQLite it holds the write lock, on PostgreSQL an advisory lock, so two consumers that start
     together do it one after the other.
     """
+    return await _transact(database, _migrate)
+
+
+async def upgrade(database: Database) -> Upgrade | None:
+    """The same for a ledger that is there; None where there is none yet: none is made. Raises SettingsError."""
+    return await _transact(database, _upgrade_existing)
+
+
+async def _transact(database: Database, work: Callable[[Connection], T]) -> T:
     try:
-        return await database.transact(_upgrade)
+        return await database.transact(work)
     except (SQLAlchemyError, OSError) as error:
         cause = getattr(error, "orig", None) or error
         raise SettingsError(
@@ -39,20 +61,39 @@ async def migrate(database: Database) -> str:
         ) from error
 
 
-def _upgrade(connection: Connection) -> str:
+def _migrate(connection: Connection) -> str:
+    found, head = _bring_up(connection)
+    if found != head:
+        log.info("ledger.upgraded", from_schema=found, to_schema=head)
+    return _identity(connection)
+
+
+def _upgrade_existing(connection: Connection) -> Upgrade | None:
+    if _schema_of(connection) is None:
+        return None
+    found, head = _bring_up(connection)
+    return Upgrade(str(found), head)
+
+
+def _bring_up(connection: Connection) -> tuple[str | None, str]:
+    """Upgrade under the lock; return the schema that was found, and that of this version."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": ADVISORY_LOCK})
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
-    found = MigrationContext.configure(connection).get_current_revision()
+    found = _schema_of(connection)
     script = ScriptDirectory.from_config(config)
     if found is not None and found not in {revision.revision for revision in script.walk_revisions()}:
         raise SettingsError(f"the ledger has schema {found}, which a newer signalq made: use that version or newer")
-    if found != script.get_current_head():
+    head = str(script.get_current_head())
+    if found != head:
         command.upgrade(config, "head")
-        log.info("ledger.upgraded", from_schema=found, to_schema=script.get_current_head())
-    return _identity(connection)
+    return found, head
+
+
+def _schema_of(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
 
 
 def _identity(connection: Connection) -> str:

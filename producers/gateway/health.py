@@ -1,4 +1,4 @@
-"""The gateway's /healthz, /readyz and /metrics."""
+"""The gateway's /startupz, /healthz, /readyz and /metrics."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 def add_health(app: web.Application, *, why_not_ready: Callable[[], str | None], registry: CollectorRegistry) -> None:
     """Serve them; `why_not_ready` returns None when it is ready, else why not."""
 
+    async def startupz(_request: web.Request) -> web.Response:
+        """It has started: the settings are read, for before that nobody listens. Not about the broker."""
+        return web.Response(text="started\n")
+
     async def healthz(_request: web.Request) -> web.Response:
         """The event loop runs, or this would not answer."""
         return web.Response(text="ok\n")
@@ -23,6 +27,7 @@ def add_health(app: web.Application, *, why_not_ready: Callable[[], str | None],
     async def metrics(_request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
+    app.router.add_get("/startupz", startupz)
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
     app.router.add_get("/metrics", metrics)

@@ -76,7 +76,9 @@ async def test_a_link_on_which_nothing_moves_any_more_is_noticed_and_left(
         link.stall()
         await wait_until(lambda: consumer.events("broker.lane_lost"), NOTICED_WITHIN_S, what="the loss to be noticed")
         assert (await consumer.get("/readyz"))[0] == 503
-        assert (await consumer.get("/healthz"))[0] == 200, "restarting it would not mend the link"
+        assert (await consumer.get("/startupz"))[0] == (await consumer.get("/healthz"))[0] == 200, (
+            "restarting it would not mend the link"
+        )
         await link.cut()
         link.heal()
         account = await play.account()

@@ -901,6 +901,7 @@ async def test_another_body_under_a_known_message_id_is_invalid_and_gets_an_iden
 
 
 async def test_it_is_healthy_and_ready_and_says_so_with_its_port_and_version(stage: Stage) -> None:
+    assert await stage.consumer.get("/startupz") == (200, "started\n")
     assert await stage.consumer.get("/healthz") == (200, "ok\n")
     assert await stage.consumer.get("/readyz") == (200, "ready\n")
     line = stage.consumer.events("service.started")[0]

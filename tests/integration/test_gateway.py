@@ -86,6 +86,7 @@ async def test_other_paths_and_methods_are_problems_too(broker: Broker, queue: s
         assert (await front.post(ALERT, "/elsewhere"))[0] == 404
         status, text = await front.get(PATH)
         assert (status, json.loads(text)["title"]) == (405, "Method Not Allowed")
+        assert await front.get("/startupz") == (200, "started\n")
         assert await front.get("/healthz") == (200, "ok\n")
     assert await depth(broker.url, queue) == 0
 

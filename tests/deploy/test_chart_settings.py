@@ -1,0 +1,104 @@
+"""The settings that the chart makes of its values are those that a pod reads: the file, its variables, its mounts."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from consumer.settings import Settings, load_settings
+from signalq.errors import SettingsError
+from tests.support.chart import VALUE_FILES, rendered, settings_of, the
+from tests.support.chart_rules import Manifests
+from tests.support.chart_settings import SCHEMA, settings_schema
+from tests.support.manifests import pod_spec
+
+
+def loaded(manifests: Manifests, component: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The settings as a pod's process reads them: its file, its environment, its mounts, all below `folder`."""
+    pod = pod_spec(the(manifests, "Deployment", component))
+    assert pod is not None
+    (container,) = pod["containers"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    for mount in container["volumeMounts"]:
+        place = folder / mount["mountPath"].lstrip("/")
+        place.mkdir(parents=True, exist_ok=True)
+        for item in volumes[mount["name"]].get("secret", {}).get("items", []):
+            (place / item["path"]).write_text(SECRETS.get(mount["name"], "a-secret-of-ours"), encoding="utf-8")
+    text = the(manifests, "ConfigMap")["data"]["signalq.toml"].replace("/run/secrets", f"{folder}/run/secrets")
+    for connector in settings_of(manifests).get("connectors", {}).values():
+        if "token_file" in connector:
+            # The folder is there only if the pod mounts this Secret.
+            (folder / connector["token_file"].lstrip("/")).write_text("a token", encoding="utf-8")
+    (folder / "etc/signalq/signalq.toml").write_text(text, encoding="utf-8")
+    for variable in container["env"]:
+        if variable["name"].startswith("SIGNALQ_"):
+            value = re.sub(r"^(?=/(run|etc)/)", str(folder), variable["value"])
+            monkeypatch.setenv(variable["name"], value)
+    return load_settings()
+
+
+SECRETS = {
+    "broker": "amqps://user:password@rabbitmq:5671/signalq",
+    "ledger": "postgresql+asyncpg://user:password@postgres/signalq?ssl=verify-full",
+}
+# Which value file makes which pod.
+COMPONENTS = [
+    ("sqlite", "consumer"),
+    ("postgresql", "consumer"),
+    ("everything", "consumer"),
+    ("everything", "gateway"),
+    ("gateway", "gateway"),
+]
+
+
+@pytest.mark.parametrize(("values", "component"), COMPONENTS)
+def test_a_pod_reads_the_settings_that_the_values_say(
+    values: str, component: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifests = rendered("4", values)
+    monkeypatch.delenv("SIGNALQ_BROKER__URL", raising=False)
+    settings = loaded(manifests, component, tmp_path, monkeypatch)
+    given = yaml.safe_load(VALUE_FILES[values].read_text(encoding="utf-8")).get("settings", {})
+    for section in ("connectors", "strategies"):
+        assert getattr(settings, section).keys() == given.get(section, {}).keys()
+        for name, table in given.get(section, {}).items():
+            assert_says(
+                getattr(settings, section)[name], {key: said for key, said in table.items() if key != "tokenSecret"}
+            )
+    for section, table in given.items():
+        if section not in {"connectors", "strategies"}:
+            assert_says(getattr(settings, section), table)
+    assert settings.broker.url.get_secret_value() == SECRETS["broker"]
+    if component == "consumer":
+        assert (settings.ops.host in {"0.0.0.0", "::"}, settings.ops.port) == (True, 8080)  # noqa: S104
+    else:
+        assert (settings.gateway.host in {"0.0.0.0", "::"}, settings.gateway.port) == (True, 8081)  # noqa: S104
+
+
+def test_settings_that_signalq_would_refuse_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifests = rendered("4", "sqlite")
+    the(manifests, "ConfigMap")["data"]["signalq.toml"] += "[delivery]\natempts_max = 1\n"
+    with pytest.raises(SettingsError, match=r"atempts_max is not a setting, the nearest is delivery\.attempts_max"):
+        loaded(manifests, "consumer", tmp_path, monkeypatch)
+
+
+def assert_says(section: Any, table: dict[str, Any]) -> None:
+    for key, said in table.items():
+        has = getattr(section, key)
+        if isinstance(said, list):
+            assert sorted(map(str, has)) in (
+                sorted(map(str, said)),
+                sorted(f"{one}/32" if "/" not in str(one) else one for one in said),
+            )
+        else:
+            assert has == said or float(has) == float(said), key
+
+
+def test_the_schema_of_the_settings_is_that_of_the_settings() -> None:
+    written = json.loads(SCHEMA.read_text(encoding="utf-8"))["properties"]["settings"]
+    assert written == settings_schema(), "python -m tests.support.chart_settings writes it anew"
