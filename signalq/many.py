@@ -23,6 +23,8 @@ from signalq.results import Given, PublishResult, intent_and_id
 IN_FLIGHT_MAX = 256
 """Sent and not yet confirmed. Four times as many were no faster, a quarter was a third slower (ran, 3.10.8)."""
 RECONNECT_PAUSE_S = 0.5
+CLOSED_GRACE_S = 1.0
+"""What is being sent on a channel that was closed has so long to end by itself."""
 
 STEP_S = 0.002
 """For so long a plain iterable may keep the event loop to itself, unless one of its steps takes longer."""
@@ -150,7 +152,7 @@ class ManyPublisher:
         assert self._channel is not None  # noqa: S101 - it is broken as long as there is none
         flight.error = None
         sending = self._publisher.publish_on(
-            self._channel, self._exchange, order.routing_key, order.body, order.properties, is_counted=True
+            self._channel, self._exchange, order.routing_key, order.body, order.properties
         )
         flight.sending = asyncio.create_task(sending, name=f"signalq publish {flight.number}")
         flight.sending.add_done_callback(partial(self._landed, flight))
@@ -176,8 +178,12 @@ class ManyPublisher:
         Until then nothing new goes out. Returns also where that did not succeed: it is tried again.
         """
         if on_their_way := self._on_their_way():
-            # On a closed channel each of them ends.
-            await asyncio.wait(on_their_way)
+            # On a closed channel each of them ends; what waits for room in its write queue would not.
+            is_closed = self._channel is not None and self._channel.is_closed
+            _, hanging = await asyncio.wait(on_their_way, timeout=CLOSED_GRACE_S if is_closed else None)
+            for sending in hanging:
+                sending.cancel()
+            await asyncio.gather(*hanging, return_exceptions=True)
         if self._has_tried:
             await asyncio.sleep(RECONNECT_PAUSE_S)
         self._has_tried = True

@@ -56,19 +56,17 @@ class ConfirmedPublisher:
         properties: Basic.Properties,
         *,
         mandatory: bool = True,
-        is_counted: bool = False,
     ) -> None:
         """The same on this channel, which `channel` gave, and on no later one: it raises Unconfirmed if that is closed.
 
-        So nothing overtakes what a broken connection left behind. `is_counted` says that the caller bounds how many are
-        in flight: then several are written at once.
+        So nothing overtakes what a broken connection left behind.
         """
         if not mandatory:
             # Nothing comes back, so nothing can be confused.
             await _send(channel, exchange, routing_key, body, properties, mandatory=False)
             return
         async with self._alone(properties.message_id):
-            await _send(channel, exchange, routing_key, body, properties, mandatory=True, is_counted=is_counted)
+            await _send(channel, exchange, routing_key, body, properties, mandatory=True)
 
     async def channel(self) -> AbstractChannel:
         """The open channel, opened now if there is none. Raises BrokerUnreachable, also once this is closed."""
@@ -128,7 +126,6 @@ async def _send(
     properties: Basic.Properties,
     *,
     mandatory: bool,
-    is_counted: bool = False,
 ) -> None:
     """Publish and wait for the confirm; what went wrong, in our words."""
     message_id = properties.message_id
@@ -140,7 +137,7 @@ async def _send(
             routing_key=routing_key,
             properties=properties,
             mandatory=mandatory,
-            wait=mandatory and not is_counted,
+            wait=mandatory,
         )
     except aiormq.exceptions.PublishError as error:
         raise Unroutable(f"no queue takes messages for {exchange or routing_key}", message_id) from error
