@@ -188,7 +188,7 @@ def test_prometheus_asks_every_service_that_has_metrics_and_grafana_asks_prometh
 
 def test_every_file_it_mounts_is_there(compose: Json) -> None:
     files = {name: Path(one["file"]) for name, one in compose["configs"].items()}
-    assert files.pop("alerts") == ROOT / "deploy" / "alerts" / "signalq.rules.yaml"
+    assert files["alerts"] == ROOT / "deploy" / "alerts" / "signalq.rules.yaml"
     assert [name for name, file in files.items() if not file.is_file()] == []
     targets = {one["target"] for one in compose["services"]["prometheus"]["configs"]}
     (pattern,) = yaml.safe_load(files["prometheus"].read_text(encoding="utf-8"))["rule_files"]
