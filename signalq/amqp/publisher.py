@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import cast
 
 import aiormq
@@ -30,7 +31,7 @@ class ConfirmedPublisher:
         self._name = name
         self._heartbeat_s = heartbeat_s
         self._connection: AbstractConnection | None = None
-        self._channel: AbstractChannel | None = None
+        self._open: _Open | None = None
         self._opening = asyncio.Lock()
         self._is_closed = False
         self._same_id: dict[str, _Turn] = {}
@@ -45,27 +46,43 @@ class ConfirmedPublisher:
 
         Raises BrokerUnreachable (nothing was sent), Unroutable (it is in no queue), Unconfirmed (it may be).
         """
-        channel = await self.channel()
-        if not mandatory:
-            # Nothing comes back, so nothing can be confused.
-            await _send(channel, exchange, routing_key, body, properties, mandatory=False)
-            return
-        async with self._alone(properties.message_id):
-            await _send(channel, exchange, routing_key, body, properties, mandatory=True)
+        async with self._in_use() as channel:
+            if not mandatory:
+                # Nothing comes back, so nothing can be confused.
+                await _send(channel, exchange, routing_key, body, properties, mandatory=False)
+                return
+            async with self._alone(properties.message_id):
+                await _send(channel, exchange, routing_key, body, properties, mandatory=True)
 
     async def channel(self) -> AbstractChannel:
         """The open channel, opened now if there is none. Raises BrokerUnreachable, also once this is closed."""
-        if self._channel is not None and not self._channel.is_closed and not self._is_closed:
-            return self._channel
+        return (await self._opened()).channel
+
+    async def _opened(self) -> _Open:
+        if self._open is not None and self._open.is_good and not self._is_closed:
+            return self._open
         async with self._opening:
             if self._is_closed:
                 raise BrokerUnreachable("the publisher is closed")
-            if self._channel is None or self._channel.is_closed:
+            if self._open is None or not self._open.is_good:
                 if self._connection is None or self._connection.is_closed or not self._connection.connected.is_set():
                     await self._disconnect()
                     self._connection = await connect(self._url, name=self._name, heartbeat_s=self._heartbeat_s)
-                self._channel = await open_channel(self._connection, confirms=True)
-            return self._channel
+                self._open = _Open(await open_channel(self._connection, confirms=True))
+            return self._open
+
+    @asynccontextmanager
+    async def _in_use(self) -> AsyncIterator[_Open]:
+        """The open channel for one publish; one that is spent is closed by the last that leaves it."""
+        channel = await self._opened()
+        channel.in_flight += 1
+        try:
+            yield channel
+        finally:
+            channel.in_flight -= 1
+            if channel.is_spent and not channel.in_flight:
+                with suppress(*CONNECTION_ERRORS):
+                    await asyncio.wait_for(channel.channel.close(), CLOSE_TIMEOUT_S)
 
     @property
     def is_closed(self) -> bool:
@@ -79,7 +96,7 @@ class ConfirmedPublisher:
             await self._disconnect()
 
     async def _disconnect(self) -> None:
-        connection, self._connection, self._channel = self._connection, None, None
+        connection, self._connection, self._open = self._connection, None, None
         if connection is not None and not connection.is_closed:
             try:
                 await asyncio.wait_for(connection.close(), CLOSE_TIMEOUT_S)
@@ -103,8 +120,27 @@ class ConfirmedPublisher:
                 del self._same_id[message_id]
 
 
+@dataclass(slots=True)
+class _Open:
+    """An open channel, and how many publishes are under way on it.
+
+    Spent is one on which RabbitMQ has refused a message. A channel keeps the leader of each quorum queue that it has
+    published to, and RabbitMQ 3.10 may keep one that is gone: it then refuses everything for that queue until the
+    leader's node is back (10 s and more, seen), though another node leads it by now. A new channel looks it up.
+    """
+
+    channel: AbstractChannel
+    in_flight: int = 0
+    is_spent: bool = False
+
+    @property
+    def is_good(self) -> bool:
+        """Whether to publish on it."""
+        return not self.is_spent and not self.channel.is_closed
+
+
 async def _send(
-    channel: AbstractChannel,
+    channel: _Open,
     exchange: str,
     routing_key: str,
     body: bytes,
@@ -116,7 +152,7 @@ async def _send(
     message_id = properties.message_id
     try:
         # For an event nobody waits until it is written: its confirm says so, and the next one need not queue for that.
-        await cast("aiormq.Channel", channel).basic_publish(
+        await cast("aiormq.Channel", channel.channel).basic_publish(
             body,
             exchange=exchange,
             routing_key=routing_key,
@@ -127,6 +163,7 @@ async def _send(
     except aiormq.exceptions.PublishError as error:
         raise Unroutable(f"no queue takes messages for {exchange or routing_key}", message_id) from error
     except aiormq.exceptions.DeliveryError as error:
+        channel.is_spent = True
         raise Unconfirmed(f"RabbitMQ refused the message for {exchange or routing_key}", message_id) from error
     except (aiormq.exceptions.ChannelNotFoundEntity, aiormq.exceptions.ChannelAccessRefused) as error:
         raise _refusal(error, exchange, message_id) from error
