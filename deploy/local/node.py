@@ -35,6 +35,13 @@ raft.wal_max_size_bytes = 67108864
 disk_free_limit.absolute = 50MB
 """
 
+# What a node of a cluster is told of the others. A minority stops serving, as with RabbitMQ's operator for Kubernetes:
+# else two halves that lost sight of each other would both go on.
+_CLUSTER_CONFIGURATION = """\
+cluster_formation.peer_discovery_backend = classic_config
+cluster_partition_handling = pause_minority
+"""
+
 # Erlang looks up no name but this one, and needs neither DNS nor a line in /etc/hosts for it.
 _RESOLVER = '{lookup, [file]}.\n{host, {127,0,0,1}, ["localhost"]}.\n'
 
@@ -46,6 +53,21 @@ class Ports:
     amqp: int
     distribution: int
     epmd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One node's place in a cluster: what all of them share, and its own name among `names`."""
+
+    name: str
+    names: tuple[str, ...]
+    cookie: str
+    epmd_port: int
+
+    def configuration(self) -> list[str]:
+        """Lines for rabbitmq.conf, by which the nodes find each other at their first start."""
+        nodes = (f"cluster_formation.classic_config.nodes.{at} = {name}" for at, name in enumerate(self.names, 1))
+        return [*_CLUSTER_CONFIGURATION.splitlines(), *nodes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +87,21 @@ class NodeFiles:
         """Its rabbitmq.conf."""
         return self.folder / "rabbitmq.conf"
 
+    @property
+    def advanced(self) -> Path:
+        """Its advanced.config, for what rabbitmq.conf has no key for."""
+        return self.folder / "advanced.config"
 
-def choose_ports() -> Ports:
-    """Three free ports."""
-    return Ports(*free_ports(3))
+
+def choose_ports(epmd: int | None = None) -> Ports:
+    """Three free ports; `epmd` is that of a cluster's, which is there already."""
+    amqp, distribution, own_epmd = free_ports(3)
+    return Ports(amqp, distribution, epmd or own_epmd)
+
+
+def epmd_command(installation: Installation, port: int) -> list[str]:
+    """Erlang's port mapper, in the foreground: one that Erlang starts by itself would be a daemon."""
+    return [str(installation.erlang / "epmd"), "-address", LOOPBACK, "-port", str(port)]
 
 
 def free_ports(count: int) -> list[int]:
@@ -81,23 +114,28 @@ def free_ports(count: int) -> list[int]:
     return chosen
 
 
-def prepare(folder: Path, ports: Ports, configuration: Sequence[str]) -> NodeFiles:
+def prepare(
+    folder: Path, ports: Ports, configuration: Sequence[str], member: Member | None = None, advanced: str = ""
+) -> NodeFiles:
     """Write what the node reads; a folder that held a node before keeps its messages, name and cookie.
 
-    `configuration` are further lines for rabbitmq.conf, which win over ours.
+    `configuration` are further lines for rabbitmq.conf, which win over ours; `member` is its place in a cluster;
+    `advanced` is the text of its advanced.config.
     """
     home = folder / "home"
     home.mkdir(parents=True, exist_ok=True)
     # Messages are stored under the node's name, so the name stays with the folder.
-    name = _kept(folder / "node-name", f"signalq-{secrets.token_hex(4)}@localhost")
+    name = _kept(folder / "node-name", member.name if member else f"signalq-{secrets.token_hex(4)}@localhost")
     cookie = home / ".erlang.cookie"
-    _kept(cookie, secrets.token_hex(16))
+    _kept(cookie, member.cookie if member else secrets.token_hex(16))
     cookie.chmod(0o400)
     files = NodeFiles(folder, name)
     (home / "resolver").write_text(_RESOLVER, "utf-8")
     (folder / "enabled_plugins").write_text("[].\n", "utf-8")
-    lines = [_CONFIGURATION.format(port=ports.amqp), *(f"{line}\n" for line in configuration)]
+    further = [*(member.configuration() if member else ()), *configuration]
+    lines = [_CONFIGURATION.format(port=ports.amqp), *(f"{line}\n" for line in further)]
     files.configuration.write_text("".join(lines), "utf-8")
+    files.advanced.write_text(advanced or "[].\n", "utf-8")
     files.log.touch()
     return files
 
@@ -124,7 +162,7 @@ def environment(installation: Installation, files: NodeFiles, ports: Ports) -> d
         "RABBITMQ_LOGS": "-",
         "RABBITMQ_PID_FILE": str(folder / "pid"),
         "RABBITMQ_CONFIG_FILE": str(files.configuration),
-        "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "none.config"),
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(files.advanced),
         "RABBITMQ_CONF_ENV_FILE": "/dev/null",
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
         "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "generated"),

@@ -18,7 +18,7 @@ from typing import Self
 from deploy.local.errors import BrokerFailed, BrokerUnavailable
 from deploy.local.guard import STOP_TIMEOUT_S, Guard, Plan
 from deploy.local.install import Installation, find_installation
-from deploy.local.node import LOOPBACK, NodeFiles, choose_ports, environment, prepare
+from deploy.local.node import LOOPBACK, Member, NodeFiles, choose_ports, environment, epmd_command, prepare
 
 START_TIMEOUT_S = 90.0
 """From `start()` until AMQP answers. 3 to 8 s is normal; a busy CI machine may need several times that."""
@@ -38,7 +38,8 @@ class PrivateRabbitMQ:
     `installation` is what to run (default: what `find_installation()` finds; BrokerUnavailable where that is
     nothing). `folder` holds the messages: a folder given here is kept, and a later node on it has its messages again;
     the default is a temporary one that goes with the node. `configuration` are further lines for rabbitmq.conf,
-    such as `vm_memory_high_watermark.absolute = 200MB`.
+    such as `vm_memory_high_watermark.absolute = 200MB`, `advanced` the text of an advanced.config. `member` is its
+    place in a cluster: see cluster.py.
 
     One node has the same ports through all its starts. Not thread-safe; `ctl` alone may run in any thread.
     """
@@ -49,6 +50,8 @@ class PrivateRabbitMQ:
         *,
         folder: Path | None = None,
         configuration: Sequence[str] = (),
+        advanced: str = "",
+        member: Member | None = None,
         start_timeout_s: float = START_TIMEOUT_S,
         stop_timeout_s: float = STOP_TIMEOUT_S,
     ) -> None:
@@ -60,7 +63,9 @@ class PrivateRabbitMQ:
         self._configuration = tuple(configuration)
         self._start_timeout_s = start_timeout_s
         self._stop_timeout_s = stop_timeout_s
-        self._ports = choose_ports()
+        self._advanced = advanced
+        self._member = member
+        self._ports = choose_ports(member.epmd_port if member else None)
         self._files: NodeFiles | None = None
         self._guard: Guard | None = None
         self._pid: int | None = None
@@ -74,6 +79,11 @@ class PrivateRabbitMQ:
     def port(self) -> int:
         """The AMQP port on 127.0.0.1."""
         return self._ports.amqp
+
+    @property
+    def name(self) -> str:
+        """Its name among Erlang's nodes; BrokerFailed before the first start."""
+        return self._prepared().name
 
     @property
     def pid(self) -> int:
@@ -185,10 +195,10 @@ class PrivateRabbitMQ:
 
     def _hire_guard(self) -> Guard:
         folder = self._given_folder or Path(tempfile.mkdtemp(prefix="signalq-rabbitmq-"))
-        self._files = files = prepare(folder, self._ports, self._configuration)
-        epmd = [str(self._installation.erlang / "epmd"), "-address", LOOPBACK, "-port", str(self._ports.epmd)]
+        self._files = files = prepare(folder, self._ports, self._configuration, self._member, self._advanced)
         plan = Plan(
-            epmd=epmd,
+            # A cluster's is its own, and outlives each node.
+            epmd=[] if self._member else epmd_command(self._installation, self._ports.epmd),
             server=[str(self._installation.scripts / "rabbitmq-server"), "-noinput"],
             environment=environment(self._installation, files, self._ports),
             folder=str(folder),
