@@ -62,9 +62,9 @@ async def test_while_the_node_that_led_a_queue_is_down_every_publisher_gets_thro
 
 
 async def test_a_node_an_active_consumer_and_the_databases_sessions_struck_down_under_load_break_no_law(
-    installation: Installation, tmp_path: Path
+    installation: Installation, rabbitmq_version: str | None, tmp_path: Path
 ) -> None:
-    plan = Plan(intents=400, strikes=1, seed=11, installation=installation)
+    plan = Plan(intents=400, strikes=1, seed=11, installation=installation, version=rabbitmq_version)
     async with storm(plan, tmp_path) as running:
         account = await running.run()
         account.check(doubts_max=running.doubts_max + running.play.accountant.unknown_answers, reasons={"rejected"})

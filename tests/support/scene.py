@@ -136,6 +136,8 @@ class Scene:
         """Nothing lies in the lanes or on the ladder, every consumer is ready, and none holds anything."""
         with suppress(aiohttp.ClientError, aiormq.AMQPError, OSError):
             for consumer in self.living:
+                if not consumer.events("service.started"):
+                    return False
                 ready, _ = await consumer.get("/readyz")
                 if ready != 200 or await consumer.metric("signalq_in_flight"):
                     return False

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from rich.console import Console
@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = _console(to_stderr=options.json)
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1_000_000)
     try:
-        plan = Plan(options.intents, options.strikes, seed, _installation(options.version, console), options.apart)
+        installation = _installation(options.version, console)
+        plan = Plan(options.intents, options.strikes, seed, installation, options.version, options.apart)
     except PrivateBrokerError as error:
         console.print(str(error), highlight=False, soft_wrap=True)
         return 1
@@ -189,10 +190,11 @@ def _show(account: Account, running: Storm, console: Console) -> None:
     table.add_row("POSTs that the webhook left open", f"{running.play.accountant.unknown_answers:,}", "")
     drains = [f"{strike.took_s:.1f}" for strike in running.struck if strike.kind == "drain"]
     table.add_row("SIGTERM to exit, s", f"{DRAIN_TIMEOUT_S:g}", f"at most; {', '.join(drains)}")
-    late_s = running.late_s or [0.0]
-    table.add_row(
-        "delayed orders late by, s", f"{late_s[-1]:.1f}", f"at most; p50 {late_s[len(late_s) // 2]:.3f}, behind others"
-    )
+    for name, waited_s in (
+        ("from publish to POST, s", running.waited_s(delayed=False)),
+        ("from due time to POST, s", running.waited_s(delayed=True)),
+    ):
+        table.add_row(name, f"{waited_s[-1]:.1f}", f"at most; p50 {waited_s[len(waited_s) // 2]:.3f}")
     console.print(table)
     console.print(_stillness(running))
 
@@ -211,12 +213,14 @@ def _as_json(account: Account, running: Storm, *, is_lawful: bool) -> dict[str, 
     return {
         "lawful": is_lawful,
         "seed": running.plan.seed,
-        "account": asdict(account),
+        # Not by asdict: it makes a Counter of pairs out of a Counter.
+        "account": {each.name: getattr(account, each.name) for each in fields(account)},
         "ledger": dict(running.ledger_statuses),
         "without_an_ending": running.without_an_ending,
         "unforeseen": running.unforeseen,
         "bad_drains": running.bad_drains,
-        "delayed_late_s_max": (running.late_s or [0.0])[-1],
+        "publish_to_post_s_max": running.waited_s(delayed=False)[-1],
+        "due_to_post_s_max": running.waited_s(delayed=True)[-1],
         "doubts_max": running.doubts_max,
         "drain_timeout_s": DRAIN_TIMEOUT_S,
         "strikes": [asdict(strike) for strike in running.struck],

@@ -49,7 +49,7 @@ def table(posts: Sequence[Post], strikes: Iterable[Strike]) -> list[Row]:
         if strike.at_ns - earlier >= APART_NS and later - strike.at_ns >= APART_NS:
             found[strike.kind].append(times.still(strike.at_ns, min(strike.at_ns + WINDOW_NS, later)))
         if strike.at_ns - earlier >= 2 * APART_NS and earlier:
-            found["calm"].append(times.still(strike.at_ns - APART_NS, strike.at_ns))
+            found["calm"].append(times.still(strike.at_ns - APART_NS, strike.at_ns, is_calm=True))
     return [_row(kind, found[kind]) for kind in (*KINDS, "calm") if found[kind]]
 
 
@@ -68,17 +68,18 @@ class _Times:
             self._by_connector[post.connector].append(post.at_ns)
         self.last_ns = self._all[-1] if self._all else 0
 
-    def still(self, since_ns: int, until_ns: int) -> Still:
-        slowest = max((_longest_s(times, since_ns, until_ns) for times in self._by_connector.values()), default=0.0)
-        return Still(_longest_s(self._all, since_ns, until_ns), slowest)
+    def still(self, since_ns: int, until_ns: int, *, is_calm: bool = False) -> Still:
+        """What begins within the two is seen to its end; but what lasts from the calm into a strike, to that alone."""
+        seen_ns = until_ns if is_calm else self.last_ns
+        every = [_longest_s(times, since_ns, until_ns, seen_ns) for times in self._by_connector.values()]
+        return Still(_longest_s(self._all, since_ns, until_ns, seen_ns), max(every, default=0.0))
 
 
-def _longest_s(times_ns: Sequence[int], since_ns: int, until_ns: int) -> float:
-    """The longest time without one that begins within the two; one that goes on beyond the end is seen to its end."""
-    first = bisect_left(times_ns, since_ns)
+def _longest_s(times_ns: Sequence[int], since_ns: int, until_ns: int, seen_ns: int) -> float:
+    """The longest time without one that begins between `since_ns` and `until_ns`, as far as it is seen."""
     longest, before = 0, since_ns
-    for at_ns in times_ns[first:]:
-        longest = max(longest, at_ns - before)
+    for at_ns in times_ns[bisect_left(times_ns, since_ns) :]:
+        longest = max(longest, min(at_ns, seen_ns) - before)
         if at_ns >= until_ns:
             break
         before = at_ns
