@@ -12,9 +12,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from aiormq.abc import AbstractChannel
-
-from signalq.amqp.publisher import ConfirmedPublisher
+from signalq.amqp.publisher import ConfirmedPublisher, OpenChannel
 from signalq.errors import BrokerUnreachable, InvalidIntent, Unconfirmed, Unroutable
 from signalq.intent import OrderIntent
 from signalq.outgoing import Outgoing
@@ -88,7 +86,7 @@ class ManyPublisher:
         self._taken = 0
         self._oldest_since_s = 0.0
         # Broken until the first channel is there.
-        self._channel: AbstractChannel | None = None
+        self._channel: OpenChannel | None = None
         self._is_broken = True
         self._has_tried = False
         self._is_over = False

@@ -183,6 +183,8 @@ _TRANSACTION_STATUS = text("SELECT txid_status(:number)")
 
 # SQLSTATE classes: data exception (a value out of range, a text too long), integrity constraint violation.
 _HOPELESS_STATES = ("22", "23")
+# Connection exception, operator intervention.
+_LOST_STATES = ("08", "57")
 
 
 def is_hopeless(error: Exception) -> bool:
@@ -193,6 +195,14 @@ def is_hopeless(error: Exception) -> bool:
     state = getattr(original, "sqlstate", None) or ""
     # asyncpg refuses a value that fits no column with a ValueError, before anything is sent.
     return state.startswith(_HOPELESS_STATES) or isinstance(getattr(original, "__cause__", None), ValueError)
+
+
+def is_lost(error: Exception) -> bool:
+    """Whether a connection to PostgreSQL that was there has gone: ended by the server, by an operator, or cut."""
+    original = getattr(error, "orig", None)
+    if original is None or not hasattr(original, "sqlstate"):  # not PostgreSQL, or there was no connection
+        return False
+    return original.sqlstate is None or original.sqlstate.startswith(_LOST_STATES)
 
 
 def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:

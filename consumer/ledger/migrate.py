@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import Callable
@@ -17,12 +18,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from consumer.ledger.database import Database
+from consumer.ledger.database import Database, is_lost
 from consumer.ledger.schema import identity
 from signalq.errors import SettingsError
 
 # Any number will do, as long as all consumers on one PostgreSQL use the same.
 ADVISORY_LOCK = 7_305_531
+TRIES_MAX = 5
+AGAIN_S = 0.2
 
 T = TypeVar("T")
 
@@ -41,7 +44,8 @@ async def migrate(database: Database) -> str:
     """Bring the ledger to this version's schema, made where there is none; return its id. Raises SettingsError.
 
     One transaction: on SQLite it holds the write lock, on PostgreSQL an advisory lock, so two consumers that start
-    together do it one after the other.
+    together do it one after the other. A connection that was there and is lost in the middle is no mistake in the
+    settings: it is tried again, up to TRIES_MAX times.
     """
     return await _transact(database, _migrate)
 
@@ -52,13 +56,19 @@ async def upgrade(database: Database) -> Upgrade | None:
 
 
 async def _transact(database: Database, work: Callable[[Connection], T]) -> T:
-    try:
-        return await database.transact(work)
-    except (SQLAlchemyError, OSError) as error:
-        cause = getattr(error, "orig", None) or error
-        raise SettingsError(
-            f"the ledger at {database.shown} can't be opened ({type(cause).__name__}: {cause})"
-        ) from error
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            return await database.transact(work)
+        except (SQLAlchemyError, OSError) as error:
+            if is_lost(error) and tries < TRIES_MAX:
+                await asyncio.sleep(AGAIN_S)
+                continue
+            cause = getattr(error, "orig", None) or error
+            raise SettingsError(
+                f"the ledger at {database.shown} can't be opened ({type(cause).__name__}: {cause})"
+            ) from error
 
 
 def _migrate(connection: Connection) -> str:

@@ -1,4 +1,4 @@
-"""A private RabbitMQ node, and a private PostgreSQL, on this machine: for the demo, the tests and the benchmarks.
+"""Private servers on this machine, for demo, tests and benchmarks: a RabbitMQ node, a cluster of them, a PostgreSQL.
 
 Only the standard library, and nothing of the project: it also runs before anything is installed.
 
@@ -7,6 +7,7 @@ Only the standard library, and nothing of the project: it also runs before anyth
         connect(broker.url, postgres.url)
 """
 
+from deploy.local.cluster import PrivateCluster
 from deploy.local.errors import (
     BrokerFailed,
     BrokerUnavailable,
@@ -31,6 +32,7 @@ __all__ = [
     "PostgresInstallation",
     "PostgresUnavailable",
     "PrivateBrokerError",
+    "PrivateCluster",
     "PrivatePostgres",
     "PrivateRabbitMQ",
     "ensure_installed",

@@ -31,7 +31,7 @@ _POSTGRES_OURS = re.compile(r"^Package: postgresql(-.*)?$", re.MULTILINE)
 _POSTGRES_NEEDED = re.compile(r"postgresql-\d+|lib(?!llvm|z3-|.*-perl$).*")
 _ROOTDIR = re.compile(r"\bROOTDIR=/usr/lib/erlang\b")
 # Erlang's own folder, seen from its `erl`: so the unpacked folder can be moved, and is whole after one rename.
-_OWN_ROOTDIR = 'ROOTDIR="$(cd "$(dirname "$0")/.." && pwd)"'
+_OWN_ROOTDIR = 'ROOTDIR="$(cd "$(dirname "$0")/{up}" && pwd)"'
 
 
 def privilege() -> Sequence[str] | None:
@@ -104,11 +104,23 @@ def refuse_spaces(cache: Path) -> None:
 
 
 def make_movable(root: Path) -> None:
-    """Let the unpacked Erlang find itself wherever its folder lies."""
-    erl = root / "usr/lib/erlang/bin/erl"
-    if not erl.is_file():
+    """Let the unpacked Erlang find itself wherever its folder lies: also where a node starts another to ask it.
+
+    Doing it again changes nothing, so what an earlier signalq has unpacked can be made whole.
+    """
+    erlang = root / "usr/lib/erlang"
+    if not (erlang / "bin/erl").is_file():
         raise FetchFailed("Debian's Erlang has no bin/erl where it was expected")
-    erl.write_text(_ROOTDIR.sub(lambda _: _OWN_ROOTDIR, erl.read_text("utf-8")), "utf-8")
+    for erl in (erlang / "bin/erl", *erlang.glob("erts-*/bin/erl")):
+        up = os.path.relpath(erlang, erl.parent)
+        before = erl.read_text("utf-8")
+        after = _ROOTDIR.sub(_OWN_ROOTDIR.format(up=up), before)
+        if after != before:
+            # By a rename: a node that runs may start another from it just now.
+            moving = erl.with_name("erl.new")
+            moving.write_text(after, "utf-8")
+            moving.chmod(erl.stat().st_mode)
+            moving.replace(erl)
 
 
 def try_erlang(root: Path, folders: Sequence[Path] = ()) -> None:

@@ -8,7 +8,7 @@ import random
 import secrets
 import socket
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from deploy.local.install import Installation
@@ -51,6 +51,13 @@ prometheus.tcp.port = {prometheus}
 """,
 }
 
+# What a node of a cluster is told of the others. A minority stops serving, as with RabbitMQ's operator for Kubernetes:
+# else two halves that lost sight of each other would both go on.
+_CLUSTER_CONFIGURATION = """\
+cluster_formation.peer_discovery_backend = classic_config
+cluster_partition_handling = pause_minority
+"""
+
 # Erlang looks up no name but this one, and needs neither DNS nor a line in /etc/hosts for it.
 _RESOLVER = '{lookup, [file]}.\n{host, {127,0,0,1}, ["localhost"]}.\n'
 
@@ -64,6 +71,21 @@ class Ports:
     epmd: int
     management: int
     prometheus: int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One node's place in a cluster: what all of them share, and its own name among `names`."""
+
+    name: str
+    names: tuple[str, ...]
+    cookie: str
+    epmd_port: int
+
+    def configuration(self) -> list[str]:
+        """Lines for rabbitmq.conf, by which the nodes find each other at their first start."""
+        nodes = (f"cluster_formation.classic_config.nodes.{at} = {name}" for at, name in enumerate(self.names, 1))
+        return [*_CLUSTER_CONFIGURATION.splitlines(), *nodes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +105,21 @@ class NodeFiles:
         """Its rabbitmq.conf."""
         return self.folder / "rabbitmq.conf"
 
+    @property
+    def advanced(self) -> Path:
+        """Its advanced.config, for what rabbitmq.conf has no key for."""
+        return self.folder / "advanced.config"
 
-def choose_ports() -> Ports:
-    """Free ports, one for each that a node may have."""
-    return Ports(*free_ports(len(fields(Ports))))
+
+def choose_ports(epmd: int | None = None) -> Ports:
+    """Free ports, one for each that a node may have; `epmd` is that of a cluster's, which is there already."""
+    ports = Ports(*free_ports(len(fields(Ports))))
+    return ports if epmd is None else replace(ports, epmd=epmd)
+
+
+def epmd_command(installation: Installation, port: int) -> list[str]:
+    """Erlang's port mapper, in the foreground: one that Erlang starts by itself would be a daemon."""
+    return [str(installation.erlang / "epmd"), "-address", LOOPBACK, "-port", str(port)]
 
 
 def free_ports(count: int) -> list[int]:
@@ -99,24 +132,35 @@ def free_ports(count: int) -> list[int]:
     return chosen
 
 
-def prepare(folder: Path, ports: Ports, configuration: Sequence[str], plugins: Sequence[str] = ()) -> NodeFiles:
+def prepare(
+    folder: Path,
+    ports: Ports,
+    configuration: Sequence[str],
+    *,
+    plugins: Sequence[str] = (),
+    member: Member | None = None,
+    advanced: str = "",
+) -> NodeFiles:
     """Write what the node reads; a folder that held a node before keeps its messages, name and cookie.
 
-    `configuration` are further lines for rabbitmq.conf, which win over ours. `plugins` are those it runs with.
+    `configuration` are further lines for rabbitmq.conf, which win over ours; `plugins` are those it runs with; `member`
+    is its place in a cluster; `advanced` is the text of its advanced.config.
     """
     home = folder / "home"
     home.mkdir(parents=True, exist_ok=True)
     # Messages are stored under the node's name, so the name stays with the folder.
-    name = _kept(folder / "node-name", f"signalq-{secrets.token_hex(4)}@localhost")
+    name = _kept(folder / "node-name", member.name if member else f"signalq-{secrets.token_hex(4)}@localhost")
     cookie = home / ".erlang.cookie"
-    _kept(cookie, secrets.token_hex(16))
+    _kept(cookie, member.cookie if member else secrets.token_hex(16))
     cookie.chmod(0o400)
     files = NodeFiles(folder, name)
     (home / "resolver").write_text(_RESOLVER, "utf-8")
     (folder / "enabled_plugins").write_text(f"[{','.join(plugins)}].\n", "utf-8")
     texts = [_CONFIGURATION.format(port=ports.amqp)]
     texts += [text.format(**asdict(ports)) for name, text in _PLUGINS_CONFIGURATION.items() if name in plugins]
-    files.configuration.write_text("".join([*texts, *(f"{line}\n" for line in configuration)]), "utf-8")
+    further = [*(member.configuration() if member else ()), *configuration]
+    files.configuration.write_text("".join([*texts, *(f"{line}\n" for line in further)]), "utf-8")
+    files.advanced.write_text(advanced or "[].\n", "utf-8")
     files.log.touch()
     return files
 
@@ -143,7 +187,7 @@ def environment(installation: Installation, files: NodeFiles, ports: Ports) -> d
         "RABBITMQ_LOGS": "-",
         "RABBITMQ_PID_FILE": str(folder / "pid"),
         "RABBITMQ_CONFIG_FILE": str(files.configuration),
-        "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "none.config"),
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(files.advanced),
         "RABBITMQ_CONF_ENV_FILE": "/dev/null",
         "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
         "RABBITMQ_GENERATED_CONFIG_DIR": str(folder / "generated"),

@@ -18,7 +18,7 @@ from typing import Self
 from deploy.local.errors import BrokerFailed, BrokerUnavailable
 from deploy.local.guard import STOP_TIMEOUT_S, Guard, Plan
 from deploy.local.install import Installation, find_installation
-from deploy.local.node import LOOPBACK, MANAGEMENT, NodeFiles, choose_ports, environment, prepare
+from deploy.local.node import LOOPBACK, MANAGEMENT, Member, NodeFiles, choose_ports, environment, epmd_command, prepare
 
 START_TIMEOUT_S = 90.0
 """From `start()` until AMQP answers. 3 to 8 s is normal; a busy CI machine may need several times that."""
@@ -38,8 +38,9 @@ class PrivateRabbitMQ:
     `installation` is what to run (default: what `find_installation()` finds; BrokerUnavailable where that is
     nothing). `folder` holds the messages: a folder given here is kept, and a later node on it has its messages again;
     the default is a temporary one that goes with the node. `configuration` are further lines for rabbitmq.conf,
-    such as `vm_memory_high_watermark.absolute = 200MB`. `plugins` are those it runs with, by name: with
-    `rabbitmq_management` (about a second more) it has an HTTP API at `management_url`, without statistics.
+    such as `vm_memory_high_watermark.absolute = 200MB`, `advanced` the text of an advanced.config. `plugins` are those
+    it runs with, by name: with `rabbitmq_management` (about a second more) it has an HTTP API at `management_url`,
+    without statistics. `member` is its place in a cluster: see cluster.py.
 
     One node has the same ports through all its starts. Not thread-safe; `ctl` alone may run in any thread.
     """
@@ -51,6 +52,8 @@ class PrivateRabbitMQ:
         folder: Path | None = None,
         configuration: Sequence[str] = (),
         plugins: Sequence[str] = (),
+        advanced: str = "",
+        member: Member | None = None,
         start_timeout_s: float = START_TIMEOUT_S,
         stop_timeout_s: float = STOP_TIMEOUT_S,
     ) -> None:
@@ -63,7 +66,9 @@ class PrivateRabbitMQ:
         self._plugins = tuple(plugins)
         self._start_timeout_s = start_timeout_s
         self._stop_timeout_s = stop_timeout_s
-        self._ports = choose_ports()
+        self._advanced = advanced
+        self._member = member
+        self._ports = choose_ports(member.epmd_port if member else None)
         self._files: NodeFiles | None = None
         self._guard: Guard | None = None
         self._pid: int | None = None
@@ -87,6 +92,11 @@ class PrivateRabbitMQ:
         if MANAGEMENT not in self._plugins:
             raise BrokerFailed(f"the private node has no HTTP API: it runs without the plugin {MANAGEMENT}")
         return f"http://{LOOPBACK}:{self._ports.management}"
+
+    @property
+    def name(self) -> str:
+        """Its name among Erlang's nodes; BrokerFailed before the first start."""
+        return self._prepared().name
 
     @property
     def pid(self) -> int:
@@ -198,10 +208,17 @@ class PrivateRabbitMQ:
 
     def _hire_guard(self) -> Guard:
         folder = self._given_folder or Path(tempfile.mkdtemp(prefix="signalq-rabbitmq-"))
-        self._files = files = prepare(folder, self._ports, self._configuration, self._plugins)
-        epmd = [str(self._installation.erlang / "epmd"), "-address", LOOPBACK, "-port", str(self._ports.epmd)]
+        self._files = files = prepare(
+            folder,
+            self._ports,
+            self._configuration,
+            plugins=self._plugins,
+            member=self._member,
+            advanced=self._advanced,
+        )
         plan = Plan(
-            epmd=epmd,
+            # A cluster's is its own, and outlives each node.
+            epmd=[] if self._member else epmd_command(self._installation, self._ports.epmd),
             server=[str(self._installation.scripts / "rabbitmq-server"), "-noinput"],
             environment=environment(self._installation, files, self._ports),
             folder=str(folder),

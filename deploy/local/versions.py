@@ -43,7 +43,9 @@ def ensure_version(version: str, say: Say, *, cache: Path | None = None) -> Inst
     """
     cache = cache or cache_folder()
     found = find_version(version, cache=cache)
-    if found is None:
+    if found is not None:
+        debian.make_movable(cache / version)
+    else:
         _fetch(version, cache, say)
         found = find_version(version, cache=cache)
     if found is None:

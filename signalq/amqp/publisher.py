@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import cast
 
 import aiormq
@@ -30,7 +31,7 @@ class ConfirmedPublisher:
         self._name = name
         self._heartbeat_s = heartbeat_s
         self._connection: AbstractConnection | None = None
-        self._channel: AbstractChannel | None = None
+        self._open: OpenChannel | None = None
         self._opening = asyncio.Lock()
         self._is_closed = False
         self._same_id: dict[str, _Turn] = {}
@@ -49,7 +50,7 @@ class ConfirmedPublisher:
 
     async def publish_on(
         self,
-        channel: AbstractChannel,
+        channel: OpenChannel,
         exchange: str,
         routing_key: str,
         body: bytes,
@@ -61,26 +62,27 @@ class ConfirmedPublisher:
 
         So nothing overtakes what a broken connection left behind.
         """
-        if not mandatory:
-            # Nothing comes back, so nothing can be confused.
-            await _send(channel, exchange, routing_key, body, properties, mandatory=False)
-            return
-        async with self._alone(properties.message_id):
-            await _send(channel, exchange, routing_key, body, properties, mandatory=True)
+        async with _in_use(channel):
+            if not mandatory:
+                # Nothing comes back, so nothing can be confused.
+                await _send(channel, exchange, routing_key, body, properties, mandatory=False)
+                return
+            async with self._alone(properties.message_id):
+                await _send(channel, exchange, routing_key, body, properties, mandatory=True)
 
-    async def channel(self) -> AbstractChannel:
+    async def channel(self) -> OpenChannel:
         """The open channel, opened now if there is none. Raises BrokerUnreachable, also once this is closed."""
-        if self._channel is not None and not self._channel.is_closed and not self._is_closed:
-            return self._channel
+        if self._open is not None and self._open.is_good and not self._is_closed:
+            return self._open
         async with self._opening:
             if self._is_closed:
                 raise BrokerUnreachable("the publisher is closed")
-            if self._channel is None or self._channel.is_closed:
+            if self._open is None or not self._open.is_good:
                 if self._connection is None or self._connection.is_closed or not self._connection.connected.is_set():
                     await self._disconnect()
                     self._connection = await connect(self._url, name=self._name, heartbeat_s=self._heartbeat_s)
-                self._channel = await open_channel(self._connection, confirms=True)
-            return self._channel
+                self._open = OpenChannel(await open_channel(self._connection, confirms=True))
+            return self._open
 
     @property
     def is_closed(self) -> bool:
@@ -94,7 +96,7 @@ class ConfirmedPublisher:
             await self._disconnect()
 
     async def _disconnect(self) -> None:
-        connection, self._connection, self._channel = self._connection, None, None
+        connection, self._connection, self._open = self._connection, None, None
         if connection is not None and not connection.is_closed:
             try:
                 await asyncio.wait_for(connection.close(), CLOSE_TIMEOUT_S)
@@ -118,8 +120,45 @@ class ConfirmedPublisher:
                 del self._same_id[message_id]
 
 
+@dataclass(slots=True)
+class OpenChannel:
+    """An open channel, and how many publishes are under way on it.
+
+    Spent is one on which RabbitMQ has refused a message. A channel keeps the leader of each quorum queue that it has
+    published to, and RabbitMQ 3.10 may keep one that is gone: it then refuses everything for that queue until the
+    leader's node is back (10 s and more, seen), though another node leads it by now. A new channel looks it up.
+    """
+
+    channel: AbstractChannel
+    in_flight: int = 0
+    is_spent: bool = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether what is under way on it is lost."""
+        return bool(self.channel.is_closed)
+
+    @property
+    def is_good(self) -> bool:
+        """Whether to publish on it."""
+        return not self.is_spent and not self.is_closed
+
+
+@asynccontextmanager
+async def _in_use(channel: OpenChannel) -> AsyncIterator[None]:
+    """For one publish; a channel that is spent is closed by the last that leaves it."""
+    channel.in_flight += 1
+    try:
+        yield
+    finally:
+        channel.in_flight -= 1
+        if channel.is_spent and not channel.in_flight:
+            with suppress(*CONNECTION_ERRORS):
+                await asyncio.wait_for(channel.channel.close(), CLOSE_TIMEOUT_S)
+
+
 async def _send(
-    channel: AbstractChannel,
+    channel: OpenChannel,
     exchange: str,
     routing_key: str,
     body: bytes,
@@ -131,7 +170,7 @@ async def _send(
     message_id = properties.message_id
     try:
         # For an event nobody waits until it is written: its confirm says so, and the next one need not queue for that.
-        await cast("aiormq.Channel", channel).basic_publish(
+        await cast("aiormq.Channel", channel.channel).basic_publish(
             body,
             exchange=exchange,
             routing_key=routing_key,
@@ -142,6 +181,7 @@ async def _send(
     except aiormq.exceptions.PublishError as error:
         raise Unroutable(f"no queue takes messages for {exchange or routing_key}", message_id) from error
     except aiormq.exceptions.DeliveryError as error:
+        channel.is_spent = True
         raise Unconfirmed(f"RabbitMQ refused the message for {exchange or routing_key}", message_id) from error
     except (aiormq.exceptions.ChannelNotFoundEntity, aiormq.exceptions.ChannelAccessRefused) as error:
         raise _refusal(error, exchange, message_id) from error

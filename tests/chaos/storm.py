@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -21,6 +20,7 @@ from deploy.local import PrivatePostgres, PrivateRabbitMQ
 from signalq.amqp.topology import Topology
 from signalq.envelope import digest_of
 from signalq.names import Names
+from tests.chaos.pace import Pace, moments
 from tests.support.accountant import Account
 from tests.support.broker import written_down
 from tests.support.consumer import Consumer
@@ -35,8 +35,6 @@ PREFIX = "chaos"
 CONSUMER_KILL_S = 3.5
 BROKER_KILL_S = 14.0
 INTENTS_PER_S_MAX = 150.0
-# Kills come while this part of the intents is published.
-FIRST_KILL, LAST_KILL = 0.03, 0.97
 # One kill of the consumer in so many finds another consumer standing by; one of the broker takes the consumer along.
 STANDBY_EVERY = 3
 BOTH_EVERY = 3
@@ -155,7 +153,7 @@ class Storm:
 
     async def _kill_consumers(self) -> None:
         rng = random.Random(f"consumers {self.plan.seed}")
-        for at, moment in enumerate(self._moments(rng, self.plan.consumer_kills)):
+        for at, moment in enumerate(moments(rng, self.plan.consumer_kills, self.plan.intents)):
             await self._reached(moment)
             standby = self.play.begin_consumer(SETTINGS) if at % STANDBY_EVERY == 1 else None
             await asyncio.sleep(rng.uniform(0, 0.5))
@@ -166,7 +164,7 @@ class Storm:
         """Any of them is killed, and another begun; or it is frozen for a while, and woken."""
         rng = random.Random(f"consumers {self.plan.seed}")
         async with asyncio.TaskGroup() as thawing:
-            for at, moment in enumerate(self._moments(rng, self.plan.consumer_kills)):
+            for at, moment in enumerate(moments(rng, self.plan.consumer_kills, self.plan.intents)):
                 await self._reached(moment)
                 frozen_s = rng.uniform(*FROZEN_S) if at % FREEZE_EVERY == 1 else 0.0
                 chosen, self.consumer_kills = rng.random(), self.consumer_kills + 1
@@ -192,7 +190,7 @@ class Storm:
 
     async def _kill_brokers(self) -> None:
         rng = random.Random(f"brokers {self.plan.seed}")
-        for at, moment in enumerate(self._moments(rng, self.plan.broker_kills)):
+        for at, moment in enumerate(moments(rng, self.plan.broker_kills, self.plan.intents)):
             await self._reached(moment)
             await asyncio.to_thread(self.broker.kill)
             self.broker_kills += 1
@@ -201,11 +199,6 @@ class Storm:
                 async with self._kill_lock:
                     await self._kill_consumer(None)
             await asyncio.to_thread(self.broker.start)
-
-    def _moments(self, rng: random.Random, count: int) -> list[float]:
-        """Intents published by then: spread over the whole run, each anywhere in its share of it."""
-        share = (LAST_KILL - FIRST_KILL) / max(count, 1)
-        return [(FIRST_KILL + (at + rng.random()) * share) * self.plan.intents for at in range(count)]
 
     async def _reached(self, published: float) -> None:
         while self.published < published:  # noqa: ASYNC110 - the pace of a storm
@@ -218,20 +211,6 @@ class Storm:
         self.consumer_kills += 1
         for _ in range(self.plan.consumers if standby is None else 0):
             self.play.begin_consumer(SETTINGS)
-
-
-class Pace:
-    """Call it before each publish: so many a second over all connectors, without catching up after a standstill."""
-
-    def __init__(self, per_s: float) -> None:
-        self._step_s = 1 / per_s
-        self._next_s = time.monotonic()
-
-    async def __call__(self) -> None:
-        now_s = time.monotonic()
-        self._next_s = max(self._next_s + self._step_s, now_s - 20 * self._step_s)
-        if self._next_s > now_s:
-            await asyncio.sleep(self._next_s - now_s)
 
 
 async def _endings(ledger_url: str) -> list[tuple[str, bytes]]:

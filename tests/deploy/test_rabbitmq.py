@@ -76,8 +76,8 @@ def cluster_findings(spec: Manifest) -> Iterator[str]:
     lines = [line for line in spec["rabbitmq"]["additionalConfig"].splitlines() if not line.startswith("#")]
     if STAMP not in lines:
         yield "messages get no time stamp"
-    if "cluster_partition_handling = pause_minority" not in lines:
-        yield "a minority goes on by itself"
+    if "consumer_disconnected_timeout = 2000" not in lines:
+        yield "lanes stay with a dead node"
     if not any(line.startswith("disk_free_limit.absolute") for line in lines):
         yield "there is no limit for the disk"
     if spec["resources"]["requests"].get("memory") != spec["resources"]["limits"].get("memory"):

@@ -29,7 +29,7 @@ from consumer.order import Order
 from deploy.local import PrivatePostgres
 from signalq.errors import SettingsError
 from tests.support.orders import body, new_id, order
-from tests.support.proxy import Proxy
+from tests.support.proxy import CHUNK_BYTES, Proxy
 from tests.support.stores import Store, fresh_url
 from tests.support.waiting import wait_until
 
@@ -696,6 +696,19 @@ async def test_a_postgresql_that_refuses_the_login_or_has_no_such_database_is_a_
             await SqlLedger(url, retention_days=7, observe_commit_s=lambda _: None).__aenter__()
 
 
+@pytest.mark.parametrize("step", [b"pg_catalog.version", b"BEGIN", b"pg_advisory_xact_lock", b"COMMIT"])
+async def test_a_postgresql_that_ends_the_session_in_the_middle_of_the_start_is_no_reason_to_give_up(
+    postgres: PrivatePostgres, postgres_url: str, stack: AsyncExitStack, step: bytes
+) -> None:
+    """A failover of the database, or an operator who ends sessions, is no mistake in the settings."""
+    async with CutsOnce(postgres.port, step) as proxy:
+        store = Store(str(URL(postgres_url).with_port(proxy.port)), stack)
+        ledger = await store.ledger()
+        assert proxy.has_cut
+        await ledger.open_lane(LANE)
+        await store.close(ledger)
+
+
 async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     path.write_bytes(b"these are somebody's notes" * 100)
@@ -847,6 +860,24 @@ async def test_a_postgresql_that_is_restarted_again_and_again_loses_nothing_and_
         stopped.set()
     rows = await Store(mortal_postgres.url, stack).rows("SELECT intent_id FROM intents WHERE status = 'delivered'")
     assert {row[0] for row in rows} == set(saved)
+
+
+class CutsOnce(Proxy):
+    """Ends the connection on which the client first says `step`, before the server hears it."""
+
+    def __init__(self, target_port: int, step: bytes) -> None:
+        super().__init__(target_port)
+        self.has_cut = False
+        self._step = step
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while chunk := await source.read(CHUNK_BYTES):
+            if self._step in chunk and not self.has_cut:
+                self.has_cut = True
+                break
+            sink.write(chunk)
+            await sink.drain()
+        raise ConnectionResetError
 
 
 class LosesTheAnswerToACommit(Proxy):

@@ -126,6 +126,28 @@ async def test_of_two_messages_with_one_identity_only_the_one_to_nowhere_is_unro
     assert await depth(broker.url, topology.names.dead) == 1
 
 
+async def test_after_a_message_that_the_broker_refuses_the_next_one_goes_by_a_new_channel(
+    broker: Any, confirmed: ConfirmedPublisher, topology: Topology, leftover_queues: list[str]
+) -> None:
+    """A channel may hold on to a quorum queue's leader that is gone, and be refused for as long as that is away."""
+    names = topology.names
+    full = f"{names.prefix}.full"
+    leftover_queues.append(full)
+    async with plain_channel(broker.url) as channel:
+        arguments: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
+        await channel.queue_declare(full, durable=True, arguments=arguments)
+    await confirmed.publish("", full, b"1", Basic.Properties())
+    spent = await confirmed.channel()
+    async with asyncio.TaskGroup() as group:
+        others = [group.create_task(confirmed.publish("", names.dead, b"2", Basic.Properties())) for _ in range(20)]
+        with pytest.raises(Unconfirmed, match="refused"):
+            await confirmed.publish("", full, b"3", Basic.Properties())
+    assert all(task.exception() is None for task in others), "those that were on their way are confirmed all the same"
+    assert await confirmed.channel() is not spent
+    await wait_until(lambda: spent.is_closed)
+    await confirmed.publish("", names.dead, b"4", Basic.Properties())
+
+
 async def test_a_refused_exchange_makes_nobody_else_believe_that_his_message_is_in_no_queue(
     broker: Any, confirmed: ConfirmedPublisher, topology: Topology
 ) -> None:

@@ -95,9 +95,17 @@ class Intent:
 
 
 def make_intents(
-    rng: random.Random, count: int, *, connectors: int = 8, delays_s: tuple[float, float] | None = (1.0, 4.0)
+    rng: random.Random,
+    count: int,
+    *,
+    connectors: int = 8,
+    delays_s: tuple[float, float] | None = (1.0, 4.0),
+    without_id: float = WITHOUT_ID,
 ) -> list[Intent]:
-    """`count` orders over so many connectors; without `delays_s` (shortest, longest) none is delayed."""
+    """`count` orders over so many connectors; without `delays_s` (shortest, longest) none is delayed.
+
+    `without_id` is the share of those without a message_id.
+    """
     prefix = uuid.UUID(int=rng.getrandbits(128)).hex[:6]
     numbers: dict[int, int] = defaultdict(int)
     equal_ones: dict[int, list[Intent]] = defaultdict(list)
@@ -105,7 +113,7 @@ def make_intents(
     for at in range(count):
         which = rng.randrange(connectors)
         numbers[which] += 1
-        intent = _intent(rng, f"{prefix}-{at}", f"{prefix}-c{which}", numbers[which], which, delays_s)
+        intent = _intent(rng, f"{prefix}-{at}", f"{prefix}-c{which}", numbers[which], which, delays_s, without_id)
         if intent.message_id is None and rng.random() < EQUAL / WITHOUT_ID:
             if equal_ones[which] and rng.random() < 0.7:
                 model = rng.choice(equal_ones[which])
@@ -117,7 +125,13 @@ def make_intents(
 
 
 def _intent(
-    rng: random.Random, key: str, connector: str, number: int, which: int, delays_s: tuple[float, float] | None
+    rng: random.Random,
+    key: str,
+    connector: str,
+    number: int,
+    which: int,
+    delays_s: tuple[float, float] | None,
+    without_id: float,
 ) -> Intent:
     cancels_all = which % EVERY_NTH_CANCELS_ALL == EVERY_NTH_CANCELS_ALL - 1
     kinds = (*EXITS, CANCEL_ALL) if cancels_all else EXITS
@@ -130,7 +144,7 @@ def _intent(
         connector=connector,
         number=number,
         fields={"connectorToken": "a-token"} | chosen,
-        message_id=None if rng.random() < WITHOUT_ID else f"id-{key}",
+        message_id=None if rng.random() < without_id else f"id-{key}",
         is_dated=rng.random() < DATED,
         delay_s=round(rng.uniform(*delays_s), 2) if delays_s is not None and is_delayed else 0.0,
     )

@@ -72,7 +72,7 @@ class Proxy:
             writer.transport.abort()
 
     async def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+        there_reader, there_writer = await self._connected()
         try:
             async with asyncio.TaskGroup() as pumps:
                 pumps.create_task(self._pump(reader, there_writer))
@@ -81,6 +81,9 @@ class Proxy:
             return
         finally:
             there_writer.transport.abort()
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self._target_port)
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while chunk := await source.read(CHUNK_BYTES):

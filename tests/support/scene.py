@@ -19,6 +19,7 @@ from tests.support.amqp import plain_channel
 from tests.support.consumer import Consumer
 from tests.support.consumer import ledger_url as file_ledger_url
 from tests.support.intents import Intent, Producer
+from tests.support.lanes import noted_queues
 from tests.support.waiting import wait_until
 from tests.support.webhook import Answer, Behaviour, Order, Webhook
 
@@ -43,15 +44,24 @@ BELIEVED_LOST_S = 10.0
 class Scene:
     """One test's producer, consumers, webhook and accountant."""
 
-    def __init__(self, url: str, names: Names, hook: Webhook, ledger_url: str | None, seed: int | str) -> None:
+    def __init__(
+        self,
+        url: str,
+        names: Names,
+        hook: Webhook,
+        ledger_url: str | None,
+        seed: int | str,
+        producer: Producer | None = None,
+    ) -> None:
         self.url = url
         self.names = names
         self.hook = hook
         self.accountant = Accountant(hook)
-        self.producer = Producer(url, names)
+        self.producer = producer or Producer(url, names)
         self.rng = random.Random(seed)
         self.consumers: list[Consumer] = []
         self.answers_after_s = ANSWERS_AFTER_S
+        self.believed_lost_s = BELIEVED_LOST_S
         self.ledger_url = ledger_url or file_ledger_url(names.prefix)
         self._publishing: list[asyncio.Task[None]] = []
         self._at_rest_since_s: float | None = None
@@ -117,7 +127,7 @@ class Scene:
         if not balance.lost and not balance.scheduled:
             return True
         self._at_rest_since_s = self._at_rest_since_s or time.monotonic()
-        return time.monotonic() - self._at_rest_since_s > BELIEVED_LOST_S
+        return time.monotonic() - self._at_rest_since_s > self.believed_lost_s
 
     def _balance(self, may_overtake: Collection[str]) -> Account:
         return self.accountant.account(self.producer.intents, may_overtake=may_overtake)
@@ -126,6 +136,8 @@ class Scene:
         """Nothing lies in the lanes or on the ladder, every consumer is ready, and none holds anything."""
         with suppress(aiohttp.ClientError, aiormq.AMQPError, OSError):
             for consumer in self.living:
+                if not consumer.events("service.started"):
+                    return False
                 ready, _ = await consumer.get("/readyz")
                 if ready != 200 or await consumer.metric("signalq_in_flight"):
                     return False
@@ -134,8 +146,9 @@ class Scene:
 
 
 async def waiting(url: str, names: Names) -> int:
-    """How many intents lie ready on the broker, in lanes or on the ladder."""
+    """How many intents lie ready on the broker, in lanes (own ones, too) or on the ladder."""
     queues = [queue.name for queue in Topology(names).queues() if queue.name not in {names.dead, names.ledger}]
+    queues += noted_queues(names.prefix)
     async with plain_channel(url) as channel:
         declared = [await channel.queue_declare(queue, passive=True, timeout=10) for queue in queues]
     return sum(queue.message_count or 0 for queue in declared)
@@ -143,11 +156,17 @@ async def waiting(url: str, names: Names) -> int:
 
 @asynccontextmanager
 async def scene(
-    url: str, names: Names, *, ledger_url: str | None = None, seed: int | str = 1, hook: Webhook | None = None
+    url: str,
+    names: Names,
+    *,
+    ledger_url: str | None = None,
+    seed: int | str = 1,
+    hook: Webhook | None = None,
+    producer: Producer | None = None,
 ) -> AsyncIterator[Scene]:
     """A scene, and its end: whatever still runs is killed, whatever breaks in the body."""
     async with hook or Webhook() as webhook:
-        play = Scene(url, names, webhook, ledger_url, seed)
+        play = Scene(url, names, webhook, ledger_url, seed, producer)
         try:
             async with play.producer:
                 yield play

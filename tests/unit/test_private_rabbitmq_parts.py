@@ -25,7 +25,7 @@ def test_the_listeners_of_plugins_are_on_loopback_with_ports_of_their_own_and_wh
     tmp_path: Path,
 ) -> None:
     ports = choose_ports()
-    files = prepare(tmp_path, ports, CONFIGURATION, (MANAGEMENT, PROMETHEUS))
+    files = prepare(tmp_path, ports, CONFIGURATION, plugins=(MANAGEMENT, PROMETHEUS))
     assert (tmp_path / "enabled_plugins").read_text("utf-8") == "[rabbitmq_management,rabbitmq_prometheus].\n"
     lines = files.configuration.read_text("utf-8").splitlines()
     assert {"management.tcp.ip = 127.0.0.1", "prometheus.tcp.ip = 127.0.0.1"} <= set(lines)
