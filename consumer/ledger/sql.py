@@ -427,7 +427,11 @@ class SqlLedger:
         owners = replicas.living(now.connection, now.now_ms, LEASE_MS)
         if told is None or told.version == switch.version:
             return owners, switch, ()
-        return owners, switch, switches.changes_since(now.connection, told.version, SWITCH_CHANGES_MAX)
+        return (
+            owners,
+            switch,
+            switches.changes_between(now.connection, told.version, switch.version, SWITCH_CHANGES_MAX),
+        )
 
     def _tell_of_switch(self, switch: Switch, changes: Sequence[Change]) -> None:
         """To whoever watches, once the sign of life is committed, and where there is something to tell."""

@@ -47,8 +47,11 @@ def change(connection: Connection, now_ms: int, connector: str, state: State, *,
     return Change(number, connector, state, now_ms, who, why)
 
 
-def changes_since(connection: Connection, version: int, changes_max: int) -> list[Change]:
-    """The latest changes after this version, the oldest of them first."""
-    query = select(switch_changes).where(switch_changes.c.number > version)
+def changes_between(connection: Connection, before: int, version: int, changes_max: int) -> list[Change]:
+    """The latest changes after the version `before` up to `version`, the oldest of them first.
+
+    Not beyond: on PostgreSQL there may be more by now than when the version was read, and those are told next time.
+    """
+    query = select(switch_changes).where(switch_changes.c.number > before, switch_changes.c.number <= version)
     rows = connection.execute(query.order_by(switch_changes.c.number.desc()).limit(changes_max))
     return [Change(**row._mapping) for row in rows][::-1]

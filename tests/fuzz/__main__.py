@@ -23,14 +23,11 @@ from deploy.local import PrivateRabbitMQ, ensure_installed
 from signalq.amqp.connection import connect
 from signalq.amqp.topology import Topology
 from signalq.names import Names
-from tests.support.fuzzing import Account, fuzz
+from tests.support.fuzzing import NOT_SAID, Account, fuzz
 from tests.support.gateways import gateway
 
 EXAMPLES = 2_000
 SEED_MAX = 2**31
-# A schema can't say all: bytes where it counts characters, the digits of 1e-200. Enough examples find that out.
-NOT_SAID = ("--exclude-checks", "positive_data_acceptance")
-
 
 say = Console(soft_wrap=True, highlight=False, markup=False).print
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from signalq.amqp.topology import Topology
 from tests.support.broker import Broker
-from tests.support.fuzzing import Account, fuzz
+from tests.support.fuzzing import NOT_SAID, Account, fuzz
 from tests.support.gateways import gateway
 
 EXAMPLES = "40"
@@ -15,7 +15,7 @@ EXAMPLES = "40"
 async def test_nothing_that_schemathesis_makes_up_is_a_500_or_a_message_unless_it_is_answered_ok(
     broker: Broker, topology: Topology, prefix: str, tmp_path: Path
 ) -> None:
-    options = ("--max-examples", EXAMPLES, "--generation-deterministic")
+    options = ("--max-examples", EXAMPLES, "--generation-deterministic", *NOT_SAID)
     async with gateway(broker.url, prefix) as front:
         account = await fuzz(front, broker.url, topology.names.orders, tmp_path, *options)
     assert account.faults == []

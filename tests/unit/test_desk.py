@@ -74,7 +74,7 @@ class Desk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.twin = InMemoryOrderPublisher(strategy="desk")
-        monkeypatch.setattr("signalq.client.OrderPublisher", lambda *_, **__: self.twin)
+        monkeypatch.setattr("signalq.blocking.OrderPublisher", lambda *_, **__: self.twin)
         self.orders = SyncOrderPublisher("amqp://nobody/")
         self.asked: list[str] = []
 
