@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from tests.chaos.arguments import one_or_more, zero_or_more
 from tests.chaos.storm import Plan, Storm, storm
 from tests.support.accountant import Account
 
@@ -56,13 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _plan(arguments: Sequence[str] | None) -> Plan:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--intents", type=_positive, default=10_000, help="default: %(default)s")
-    parser.add_argument("--consumer-kills", type=_count, default=20, help="default: %(default)s")
-    parser.add_argument("--broker-kills", type=_count, default=5, help="default: %(default)s")
-    parser.add_argument("--connectors", type=_positive, default=20, help="default: %(default)s")
+    parser.add_argument("--intents", type=one_or_more, default=10_000, help="default: %(default)s")
+    parser.add_argument("--consumer-kills", type=zero_or_more, default=20, help="default: %(default)s")
+    parser.add_argument("--broker-kills", type=zero_or_more, default=5, help="default: %(default)s")
+    parser.add_argument("--connectors", type=one_or_more, default=20, help="default: %(default)s")
     parser.add_argument(
         "--consumers",
-        type=_positive,
+        type=one_or_more,
         default=1,
         help="with more than one some are frozen, too; default: %(default)s",
     )
@@ -79,20 +80,6 @@ def _plan(arguments: Sequence[str] | None) -> Plan:
         given.ledger,
         consumers=given.consumers,
     )
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("must be 0 or more")
-    return number
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
 
 
 async def _run(plan: Plan, folder: Path, console: Console) -> bool:

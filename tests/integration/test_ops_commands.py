@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import aiohttp
 import pytest
 from pamqp.commands import Basic
-from yarl import URL
 
 from consumer.ledger.sql import SqlLedger
 from consumer.settings import load_settings
@@ -43,42 +41,6 @@ ROW_FIELDS = [
 ]
 
 Broker = PrivateRabbitMQ | ExternalBroker
-
-
-@asynccontextmanager
-async def cut_once(upstream: URL, *, after_bytes: int) -> AsyncIterator[str]:
-    """The URL of a way to the broker that breaks once, when so many bytes went towards it."""
-    left = after_bytes
-    links: set[asyncio.StreamWriter] = set()
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, counts: bool) -> None:
-        nonlocal left
-        while data := await reader.read(4096):
-            if counts and 0 < left <= len(data):
-                left = 0
-                break
-            left -= len(data) if counts and left else 0
-            writer.write(data)
-
-    async def link(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(upstream.host, upstream.port)
-        links.update((writer, back))
-        ways = [
-            asyncio.ensure_future(pump(reader, back, counts=True)),
-            asyncio.ensure_future(pump(there, writer, counts=False)),
-        ]
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        for way in ways:
-            way.cancel()
-        await asyncio.gather(*ways, return_exceptions=True)
-        for end in (writer, back):
-            end.transport.abort()
-
-    server = await asyncio.start_server(link, "127.0.0.1", 0)
-    async with server:
-        yield str(upstream.with_host("127.0.0.1").with_port(server.sockets[0].getsockname()[1]))
-        for end in links:
-            end.transport.abort()
 
 
 def letter(number: int, **headers: Any) -> tuple[bytes, Basic.Properties]:

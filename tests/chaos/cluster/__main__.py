@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from deploy.local import RELEASES, Installation, PrivateBrokerError, ensure_installed, ensure_version
+from tests.chaos.arguments import one_or_more, zero_or_more
 from tests.chaos.cluster import stillness
 from tests.chaos.cluster.storm import CONNECTORS, CONSUMERS, DRAIN_TIMEOUT_S, Plan, Storm, storm
 from tests.chaos.cluster.strikes import KINDS, Kind
@@ -111,8 +112,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--intents", type=_positive, default=5_000, help="default: %(default)s")
-    parser.add_argument("--strikes", type=_count, default=3, help="so many of each kind; default: %(default)s")
+    parser.add_argument("--intents", type=one_or_more, default=5_000, help="default: %(default)s")
+    parser.add_argument("--strikes", type=zero_or_more, default=3, help="so many of each kind; default: %(default)s")
     parser.add_argument(
         "--version",
         choices=(SYSTEMS_OWN, *RELEASES),
@@ -122,20 +123,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--apart", action="store_true", help="one strike at a time, to see what each costs in time")
     parser.add_argument("--json", action="store_true", help="print one JSON object; all else goes to standard error")
     return parser
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError("must be 0 or more")
-    return number
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return number
 
 
 async def _run(plan: Plan, folder: Path, console: Console, *, as_json: bool) -> bool:
