@@ -6,6 +6,7 @@ import asyncio
 
 import click
 
+from ops.errors import CommandFailed
 from ops.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
 from ops.ledger import upgrade_ledger
 from ops.render import console, print_json
@@ -17,16 +18,19 @@ def command() -> None:
 
 
 @command.command("upgrade", cls=SignalqCommand, example="signalq --config signalq.toml ledger upgrade")
+@click.option("--if-there", is_flag=True, help="Where there is no ledger yet, say so and exit 0: for a first rollout.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object: ledger, from_schema, to_schema.")
 @pass_invocation
-def upgrade(invocation: Invocation, *, as_json: bool) -> None:
+def upgrade(invocation: Invocation, *, if_there: bool, as_json: bool) -> None:
     """Upgrade the tables of a ledger that is there, as `consume` does at its start.
 
     In one transaction: it is done, or nothing has changed. Consumers of the version before may run on
     meanwhile and afterwards, but can't be started again. Where there is no ledger yet none is made, for
-    `consume` does that; the exit status is 0 then, too.
+    `consume` does that.
     """
     shown, upgraded = asyncio.run(upgrade_ledger(invocation.settings()))
+    if upgraded is None and not if_there:
+        raise CommandFailed(f"there is no ledger at {shown} yet: `signalq consume` makes it")
     if as_json:
         schemas = (upgraded.from_schema, upgraded.to_schema) if upgraded else (None, None)
         print_json({"ledger": shown, "from_schema": schemas[0], "to_schema": schemas[1]})

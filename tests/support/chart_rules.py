@@ -170,7 +170,7 @@ def updates(manifests: Manifests) -> Iterator[str]:
         hook = job["metadata"]["annotations"]
         if not pre_upgrade(job) or "hook-succeeded" not in hook["helm.sh/hook-delete-policy"]:
             yield f"{name_of(job)} is not run before an upgrade, or stays"
-        if pod["containers"][0]["command"] != ["signalq", "ledger", "upgrade"]:
+        if pod["containers"][0]["command"] != ["signalq", "ledger", "upgrade", "--if-there"]:
             yield f"{name_of(job)} does something else"
         if not {"activeDeadlineSeconds", "backoffLimit"} <= job["spec"].keys():
             yield f"{name_of(job)} may go on for ever"
