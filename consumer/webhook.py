@@ -1,26 +1,21 @@
 """One POST under one deadline, and how certain we are that the order was taken.
 
 An exception's type does not tell whether the order left this machine (a total time-out can strike before the
-connection or after the last byte). aiohttp's trace hooks do: the one for a connection in hand fires before the first
-byte is written, so "not sent" is a fact and everything else is "may have been sent".
+connection or after the last byte). The step that writes the request does: see _Body.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from types import SimpleNamespace
-from typing import Self
+from typing import Self, cast
 
 import aiohttp
-from aiohttp.client_reqrep import ClientRequest
-from aiohttp.connector import Connection
-from aiohttp.tracing import Trace
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import StreamWriter
 
 from consumer.history import Attempt, Certainty
 from consumer.order import Order
@@ -89,12 +84,11 @@ class Webhook:
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             # No limit here: the lanes' own bounds are the limit, and no lane may wait for another's connection.
-            connector=_Connector(limit=0, keepalive_timeout=KEEPALIVE_S),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
             timeout=aiohttp.ClientTimeout(total=self._timeouts.total_s, connect=self._timeouts.connect_s),
-            trace_configs=[_sent_tracer()],
             headers={"User-Agent": f"signalq/{__version__}", "Accept-Encoding": "identity"},
         )
         return self
@@ -106,28 +100,27 @@ class Webhook:
     async def post(self, order: Order, may_begin: MayBegin | None = None) -> Attempt:
         """POST the order once and say what became of it. Raises nothing but CancelledError.
 
-        `may_begin` is asked once a connection is in hand, directly before the first byte; where it says no, none goes.
+        `may_begin` is asked once, in the step that writes the first byte; where it says no, none goes.
         """
-        wire = SimpleNamespace(sent=False)
+        request = _Body(order.body_to_post(), may_begin)
         began_s = time.monotonic()
         try:
-            with _asked_before_sending(may_begin, wire):
-                status, headers, body = await self._exchange(order, wire)
+            status, headers, answer = await self._exchange(order, request)
         except Exception as error:  # noqa: BLE001 - whatever broke, all that matters is whether bytes went out
-            return _broken(error, sent=wire.sent, duration_s=time.monotonic() - began_s)
-        return _answered(order, status, headers, body, duration_s=time.monotonic() - began_s)
+            return _broken(error, request, duration_s=time.monotonic() - began_s)
+        finally:
+            request.withdraw()
+        duration_s = time.monotonic() - began_s
+        if not request.sent:
+            why = "answered before anything was sent"
+            return Attempt("not taken", sent=False, why=why, status=status, duration_s=duration_s)
+        return _answered(order, status, headers, answer, duration_s=duration_s)
 
-    async def _exchange(self, order: Order, wire: SimpleNamespace) -> tuple[int, Mapping[str, str], bytes | None]:
+    async def _exchange(self, order: Order, request: _Body) -> tuple[int, Mapping[str, str], bytes | None]:
         """Status, headers and, of a 2xx, the body (None where it is longer than any success could be)."""
         if self._session is None:
             raise RuntimeError("use Webhook in an async with block")
-        async with self._session.post(
-            order.policy.url,
-            data=order.body_to_post(),
-            headers={"Content-Type": "application/json"},
-            allow_redirects=False,
-            trace_request_ctx=wire,
-        ) as response:
+        async with self._session.post(order.policy.url, data=request, allow_redirects=False) as response:
             if not 200 <= response.status <= 299:
                 return response.status, response.headers, None
             body = bytearray()
@@ -138,67 +131,47 @@ class Webhook:
             return response.status, response.headers, bytes(body)
 
 
-class _MayNotBegin(Exception):
-    """It was too late, or forbidden, by the time there was a connection."""
+class _NotSent(Exception):
+    """The POST ended before its first byte."""
 
 
-class _Connector(aiohttp.TCPConnector):
-    """Asks, with a connection in hand that nothing was written to yet, whether its request may begin."""
+class _Body(aiohttp.BytesPayload):
+    """The body of one POST, and the one place that says whether any byte of the POST may have gone out.
 
-    async def connect(self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:
-        """See aiohttp.BaseConnector."""
-        connection = await super().connect(req, traces, timeout)
-        ask = _before_sending.get()
-        if ask is not None:
-            try:
-                await ask()
-            except BaseException:
-                connection.close()
-                raise
-        return connection
+    aiohttp keeps a request's head until its body is written, and sends both together: the first byte goes out in
+    `write_with_length`, and nothing is awaited there between the last look, the mark and that byte.
+    """
 
+    def __init__(self, body: bytes, may_begin: MayBegin | None) -> None:
+        super().__init__(body, content_type="application/json")
+        self.sent = False
+        self.is_refused = False
+        self._may_begin = may_begin
+        self._is_withdrawn = False
 
-# What the POST of this task has to ask.
-_before_sending: ContextVar[Callable[[], Awaitable[None]] | None] = ContextVar("before_sending", default=None)
+    def withdraw(self) -> None:
+        """The POST is over: where no byte has gone yet, none ever goes."""
+        self._is_withdrawn = True
 
-
-@contextmanager
-def _asked_before_sending(may_begin: MayBegin | None, wire: SimpleNamespace) -> Iterator[None]:
-    """Within the block each connection asks `may_begin`; until it has said yes, nothing counts as sent."""
-
-    async def ask() -> None:
-        wire.sent = False
-        if may_begin is not None and not await may_begin():
-            raise _MayNotBegin
-        wire.sent = True
-
-    token = _before_sending.set(ask)
-    try:
-        yield
-    finally:
-        _before_sending.reset(token)
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Look a last time, and write. Raises _NotSent where nothing is written. See aiohttp.Payload."""
+        if self._may_begin is not None and not await self._may_begin():
+            self.is_refused = True
+            raise _NotSent
+        transport = cast("StreamWriter", writer).transport
+        if self._is_withdrawn or transport is None or transport.is_closing():
+            raise _NotSent
+        self.sent = True
+        await super().write_with_length(writer, content_length)
 
 
-def _sent_tracer() -> aiohttp.TraceConfig:
-    """Marks `sent` on the request's context from the moment when its bytes could go out."""
-
-    async def mark(_session: object, context: SimpleNamespace, _params: object) -> None:
-        context.trace_request_ctx.sent = True
-
-    tracer = aiohttp.TraceConfig()
-    tracer.on_connection_create_end.append(mark)
-    tracer.on_connection_reuseconn.append(mark)
-    tracer.on_request_headers_sent.append(mark)
-    return tracer
-
-
-def _broken(error: Exception, *, sent: bool, duration_s: float) -> Attempt:
+def _broken(error: Exception, request: _Body, *, duration_s: float) -> Attempt:
     """An attempt without a (whole) answer."""
     what = "timed out" if isinstance(error, TimeoutError) else type(error).__name__
-    if isinstance(error, _MayNotBegin):
+    if request.is_refused:
         why = "too late or not allowed any more once there was a connection"
         return Attempt("not taken", sent=False, why=why, duration_s=duration_s)
-    if sent:
+    if request.sent:
         return Attempt("unknown", sent=True, why=f"{what} after the request began to go out", duration_s=duration_s)
     return Attempt("not taken", sent=False, why=f"{what} before anything was sent", duration_s=duration_s)
 
