@@ -6,7 +6,6 @@ import asyncio
 import gc
 import inspect
 import os
-import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -19,16 +18,16 @@ from signalq import OrderPublisher
 from signalq.amqp.connection import connect
 from signalq.amqp.topology import Topology
 from signalq.names import Names
-from tests.support.amqp import plain_channel
+from tests.support import prefixes, profiling
 from tests.support.broker import (
     STRATEGY,
     URL_VARIABLE,
     Broker,
+    ExternalBroker,
     chosen_installation,
     private_broker,
     running_broker,
 )
-from tests.support.lanes import noted_queues
 from tests.support.postgres import fresh_database, private_postgres
 from tests.support.proxy import Proxy
 from tests.support.skipping import skip_outside_ci
@@ -38,7 +37,8 @@ LEFTOVER_GRACE_S = 2.0
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--rabbitmq VERSION`."""
+    """Add `--rabbitmq VERSION` and `--profile`."""
+    parser.addoption(profiling.OPTION, action="store_true", help="show where the workers' seconds went")
     parser.addoption(
         "--rabbitmq",
         metavar="VERSION",
@@ -48,9 +48,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse a choice of two brokers."""
+    """Refuse a choice of two brokers; begin the profile that was asked for."""
+    if config.getoption(profiling.OPTION.removeprefix("--")):
+        config.pluginmanager.register(profiling.Profile(config))
     if config.getoption("rabbitmq") and os.environ.get(URL_VARIABLE):
         raise pytest.UsageError(f"--rabbitmq and {URL_VARIABLE} name two brokers: choose one")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What collecting has made lives to the end: the look for garbage after each test passes it by (0.1 s each)."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -81,6 +89,8 @@ def broker(rabbitmq_version: str | None) -> Iterator[Broker]:
     """A RabbitMQ for the whole run; `broker.url`. Skips (in CI: fails) where none is to be had."""
     with running_broker(rabbitmq_version) as running:
         yield running
+        if isinstance(running, ExternalBroker):
+            asyncio.run(prefixes.delete_all(running.url))
 
 
 @pytest.fixture
@@ -147,16 +157,19 @@ def leftover_queues() -> list[str]:
 
 
 @pytest_asyncio.fixture
-async def prefix(broker: Broker, leftover_queues: list[str]) -> AsyncIterator[str]:
-    """A broker prefix for one test alone, whose exchanges and queues are deleted after it."""
-    name = f"test-{uuid.uuid4().hex[:12]}"
-    yield name
-    topology = Topology(Names(name))
-    async with plain_channel(broker.url) as channel:
-        for queue in [*(queue.name for queue in topology.queues()), *noted_queues(name), *leftover_queues]:
-            await channel.queue_delete(queue, timeout=10)
-        for exchange in topology.exchanges():
-            await channel.exchange_delete(exchange.name, timeout=10)
+async def prefix(request: pytest.FixtureRequest, broker: Broker, leftover_queues: list[str]) -> AsyncIterator[str]:
+    """A broker prefix for one test alone, its topology declared and empty.
+
+    For a test that is marked `bare_prefix` it is one under which nothing was ever declared, and nothing is left of it.
+    """
+    if request.node.get_closest_marker("bare_prefix"):
+        name = prefixes.new_prefix()
+        yield name
+        await prefixes.delete(broker.url, name, leftover_queues)
+    else:
+        name = await prefixes.lend(broker.url)
+        yield name
+        await prefixes.give_back(broker.url, name, leftover_queues)
 
 
 @pytest.fixture
@@ -175,10 +188,11 @@ async def connection(broker: Broker) -> AsyncIterator[AbstractConnection]:
 
 
 @pytest_asyncio.fixture
-async def topology(connection: AbstractConnection, names: Names) -> Topology:
+async def topology(request: pytest.FixtureRequest, connection: AbstractConnection, names: Names) -> Topology:
     """The topology under this test's prefix, declared."""
     declared = Topology(names)
-    await declared.declare(connection)
+    if request.node.get_closest_marker("bare_prefix"):
+        await declared.declare(connection)
     return declared
 
 
@@ -210,7 +224,8 @@ async def tasks_checked() -> AsyncIterator[None]:
     yield
     # A task's unread exception is logged, with a traceback, when the task is collected. Python before 3.12 parses
     # source code for that, and crashes where it happens to be parsing already, as pytest does: so collect now.
-    gc.collect()
+    with profiling.spent("looking for garbage"):
+        gc.collect()
     left = asyncio.all_tasks() - before - {asyncio.current_task()}
     if left:
         _done, left = await asyncio.wait(left, timeout=LEFTOVER_GRACE_S)

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Collection
+from dataclasses import dataclass
 
 import pytest
 from yarl import URL
@@ -28,14 +29,25 @@ TAKEOVER_S = 2.0
 FROZEN_TAKEOVER_S = 8.0
 # Slow enough that every connector has orders waiting at each fault.
 ANSWERS_AFTER_S = (0.02, 0.08)
-# LEDGER_LOST_S, and one or two looks; then as after a kill.
-CUT_OFF_TAKEOVER_S = 12.0
 READY_S = 30.0
 OWN_LANES = 12
-# SETTLE_S, SPREAD_PERIOD_S and HOLD_S, and something for a busy machine.
-SPREAD_S = 11.0
 # Between two orders of a connector: some are always on their way while lanes go over.
 PACE_S = 0.4
+
+
+@dataclass(frozen=True)
+class Haste:
+    """A consumer's program; within how many seconds it has settled whose lanes are whose (SETTLE_S, SPREAD_PERIOD_S and
+    HOLD_S), and is replaced once it can't write its ledger (LEDGER_LOST_S, one or two looks, and then as after a kill).
+    """
+
+    module: str
+    spread_s: float
+    takeover_s: float
+
+
+HASTY = pytest.param(Haste("tests.support.hasty", 4.0, 9.0), id="hasty")
+AS_EVER = pytest.param(Haste("consumer", 11.0, 12.0), marks=pytest.mark.long, id="as ever")
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(12, marks=pytest.mark.long)])
@@ -63,7 +75,7 @@ async def test_killed_in_turn_the_other_takes_over_every_connector_within_two_se
         account.check(doubts_max=on_the_wire_max + _without_id(intents))
 
 
-@pytest.mark.parametrize("frozen_s", [10.0, pytest.param(60.0, marks=pytest.mark.long)])
+@pytest.mark.parametrize("frozen_s", [5.0, pytest.param(60.0, marks=pytest.mark.long)])
 async def test_frozen_and_woken_it_is_fenced_off_and_finds_its_place_again(
     broker: Broker, names: Names, postgres_url: str, frozen_s: float
 ) -> None:
@@ -93,11 +105,13 @@ async def test_frozen_and_woken_it_is_fenced_off_and_finds_its_place_again(
         account.check(doubts_max=2 * CONNECTORS + _without_id(intents))
 
 
+@pytest.mark.parametrize("haste", [HASTY, AS_EVER])
 async def test_lanes_go_over_to_the_replica_whose_they_are_and_come_back_when_that_one_is_stopped(
-    broker: Broker, names: Names, any_ledger: str | None, leftover_queues: list[str]
+    broker: Broker, names: Names, any_ledger: str | None, leftover_queues: list[str], haste: Haste
 ) -> None:
     """Handed over under load, and drained under load: nothing is cut off, nothing out of order, exit status 0."""
     async with scene(broker.url, names, ledger_url=any_ledger, seed=63) as play:
+        play.command = ("-m", haste.module)
         intents = make_intents(play.rng, 60 * OWN_LANES, connectors=OWN_LANES, delays_s=None)
         connectors = sorted({intent.connector for intent in intents})
         leftover_queues += [names.lane(connector) for connector in connectors]
@@ -106,7 +120,7 @@ async def test_lanes_go_over_to_the_replica_whose_they_are_and_come_back_when_th
         second = await play.consumer(config=config)
         play.producer.pause = lambda: elapsed(PACE_S)
         play.publish(intents)
-        await elapsed(SPREAD_S)
+        await elapsed(haste.spread_s)
         went = _handed_over(first, names, connectors)
         assert not _handed_over(second, names, connectors), "what went over stays there"
         await wait_until(lambda: went <= _posts_of(second), 10, what="the second one's POSTs on the lanes it got")
@@ -124,13 +138,15 @@ async def test_lanes_go_over_to_the_replica_whose_they_are_and_come_back_when_th
         account.check(doubts_max=_without_id(intents))
 
 
+@pytest.mark.parametrize("haste", [HASTY, AS_EVER])
 async def test_cut_off_from_its_ledger_it_gives_its_lanes_up_and_comes_back_when_the_ledger_answers(
-    broker: Broker, names: Names, postgres_url: str
+    broker: Broker, names: Names, postgres_url: str, haste: Haste
 ) -> None:
     """It has the broker, and so the broker would never take its lanes away."""
     port = URL(postgres_url).port or 5432
     async with Proxy(port) as one, Proxy(port) as two, scene(broker.url, names, ledger_url=postgres_url) as play:
         play.answers_after_s = ANSWERS_AFTER_S
+        play.command = ("-m", haste.module)
         wires = {await play.consumer({"ledger.url": _through(wire, postgres_url)}): wire for wire in (one, two)}
         intents = _load(play, 600)
         await _posting(play, intents, 3)
@@ -138,7 +154,7 @@ async def test_cut_off_from_its_ledger_it_gives_its_lanes_up_and_comes_back_when
         (other,) = (consumer for consumer in wires if consumer is not cut_off)
         wire = wires[cut_off]
         wire.stall()
-        takeover_s = await _takeover_s(play, intents, time.time_ns(), CUT_OFF_TAKEOVER_S)
+        takeover_s = await _takeover_s(play, intents, time.time_ns(), haste.takeover_s)
         _tell(f"first POST of the slowest connector after the cut: {takeover_s:.2f} s")
         assert (await cut_off.get("/readyz"))[0] == 503
         wire.heal()

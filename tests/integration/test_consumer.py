@@ -267,13 +267,14 @@ def by_connector(orders: Sequence[Order], field: str = "log") -> dict[str, list[
 # --- what comes in is what goes out ----------------------------------------------------------------------------------
 
 
+@pytest.mark.bare_prefix
 async def test_with_nothing_configured_a_plain_amqp_clients_order_reaches_the_webhook_as_it_is(
     broker: PrivateRabbitMQ | ExternalBroker, prefix: str, webhook: Webhook
 ) -> None:
     seed = (
         b'{"log":"Buy","action":"buy","percent":"100","connectorName":"YOUR_CONNECTOR","connectorToken":"YOUR_TOKEN"}'
     )
-    async with Consumer(broker.url, prefix, webhook.url) as consumer:
+    async with Consumer(broker.url, prefix, webhook.url, is_cold=True) as consumer:
         await consumer.started()
         await publish_many(broker.url, "", f"{prefix}.orders", [(seed, Basic.Properties())])
         (order,) = await webhook.received(1)
@@ -1017,6 +1018,7 @@ async def test_a_port_in_use_ends_it_with_2_and_what_to_do(stage: Stage) -> None
     assert "Traceback" not in log
 
 
+@pytest.mark.bare_prefix
 async def test_a_queue_with_other_arguments_ends_it_with_1_and_is_left_as_it_is(
     broker: PrivateRabbitMQ | ExternalBroker, prefix: str
 ) -> None:

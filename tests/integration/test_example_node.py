@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 from yarl import URL
 
@@ -79,6 +80,7 @@ async def test_an_order_is_delivered_once_also_where_its_confirm_is_lost_and_a_b
     assert TOKEN not in plain.err + repeated.err + bad.err
 
 
+@pytest.mark.bare_prefix
 async def test_what_no_queue_takes_and_what_the_broker_refuses_is_told_and_not_tried_again(
     broker: Broker, prefix: str
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,9 +16,10 @@ from producers.strategies.candles import BUNDLED, read_candles
 from producers.strategies.ma_cross import crosses, orders_of
 from producers.strategies.rebalancing import slot_at
 from tests.support.broker import Broker
-from tests.support.commands import ROOT, Ran, ended
+from tests.support.commands import Ran, ended
 from tests.support.consumer import Consumer
 from tests.support.waiting import wait_until
+from tests.support.warm import command
 
 TOKEN = "s3cret-of-the-desk"
 WEEK = timedelta(days=7)
@@ -51,14 +51,7 @@ class Floor:
     folder: Path
 
     async def run(self, program: str, *flags: str, typed: str = "") -> Ran:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", f"producers.strategies.{program}", *flags),
-            cwd=ROOT,
-            env=self.environment,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
+        process = await command(f"producers.strategies.{program}", *flags, environment=self.environment)
         return await ended(process, typed.encode())
 
     async def rebalance(self) -> Ran:

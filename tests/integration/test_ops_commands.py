@@ -99,6 +99,7 @@ async def test_publishing_one_intent_from_flags_puts_exactly_it_on_the_broker(
     assert (properties.message_id, properties.app_id, properties.delivery_mode) == ("m1", "momentum", 2)
 
 
+@pytest.mark.bare_prefix
 async def test_publishing_where_nothing_is_declared_says_what_to_do(signalq: Signalq, prefix: str) -> None:
     ran = await signalq("publish", "--connector=main", "--action=buy")
     assert ran.status == 1
@@ -107,6 +108,7 @@ async def test_publishing_where_nothing_is_declared_says_what_to_do(signalq: Sig
     )
 
 
+@pytest.mark.bare_prefix
 async def test_topology_apply_declares_what_show_had_called_missing(signalq: Signalq) -> None:
     before = await signalq("topology", "show", "--json")
     assert before.status == 1
@@ -134,6 +136,7 @@ async def test_check_finds_nothing_wrong_where_nothing_is_and_sends_no_order(
     assert webhook.orders == []
 
 
+@pytest.mark.bare_prefix
 async def test_check_says_what_is_wrong_and_what_to_do_and_changes_nothing(
     broker: Broker, signalq: Signalq, names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:

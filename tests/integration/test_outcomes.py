@@ -280,6 +280,7 @@ async def test_the_command_follows_what_is_asked_for_until_it_is_interrupted(
     assert b"Traceback" not in err
 
 
+@pytest.mark.bare_prefix
 async def test_the_command_says_that_the_exchange_is_missing(signalq: Signalq) -> None:
     ran = await signalq("outcomes")
     assert ran.status == 1

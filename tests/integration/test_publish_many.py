@@ -115,6 +115,7 @@ async def test_when_the_link_stays_broken_it_gives_up_in_time_and_says_which_are
     assert await first_of_each(broker.url, topology.names.orders) == [f"id-{number}" for number in range(2000)]
 
 
+@pytest.mark.bare_prefix
 async def test_a_topology_that_is_missing_ends_it_at_the_first_one(broker: Broker, prefix: str) -> None:
     async with OrderPublisher(broker.url, prefix=prefix, outcomes=False) as orders:
         with pytest.raises(NotAllConfirmed, match="topology apply") as refusal:

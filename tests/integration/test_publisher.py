@@ -79,6 +79,7 @@ async def test_the_longest_connector_name_is_routed(broker: Any, names: Names, p
 # --- refusals ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.bare_prefix
 async def test_a_missing_exchange_is_unroutable_with_the_identity_and_what_to_do(broker: Any, prefix: str) -> None:
     async with OrderPublisher(broker.url, prefix=prefix) as orders:
         with pytest.raises(Unroutable, match="topology apply") as refusal:
@@ -87,6 +88,7 @@ async def test_a_missing_exchange_is_unroutable_with_the_identity_and_what_to_do
     assert f"{prefix}.orders" in str(refusal.value)
 
 
+@pytest.mark.bare_prefix
 async def test_after_a_refusal_the_next_publish_works(broker: Any, connection: Any, names: Names) -> None:
     async with OrderPublisher(broker.url, prefix=names.prefix) as orders:
         with pytest.raises(Unroutable):

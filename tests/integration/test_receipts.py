@@ -239,6 +239,7 @@ async def test_the_documented_rights_are_enough(publisher_as: PublisherAs, tell:
         assert (await receipt.outcome()).status == "delivered"
 
 
+@pytest.mark.bare_prefix
 async def test_without_the_exchange_publishing_says_what_to_do_and_listening_begins_once_it_is_there(
     broker: Broker, names: Names
 ) -> None:

@@ -18,6 +18,7 @@ from signalq.names import Names
 from tests.support.amqp import depth, drain, plain_channel, publish, publish_all, wait_until
 
 
+@pytest.mark.bare_prefix
 async def test_declaring_twice_changes_nothing(broker: Any, connection: AbstractConnection, topology: Topology) -> None:
     await publish(broker.url, "", topology.names.dead, b"kept")
     await topology.declare(connection)
@@ -33,6 +34,7 @@ async def test_what_is_missing_is_named(broker: Any, connection: AbstractConnect
     assert await topology.missing(connection) == [f"exchange {names.outcomes}", f"queue {names.dead}"]
 
 
+@pytest.mark.bare_prefix
 async def test_where_nothing_was_declared_everything_is_missing_and_asking_declares_nothing(
     connection: AbstractConnection, names: Names
 ) -> None:
@@ -43,6 +45,7 @@ async def test_where_nothing_was_declared_everything_is_missing_and_asking_decla
         assert await topology.missing(connection) == everything
 
 
+@pytest.mark.bare_prefix
 async def test_a_queue_with_another_argument_is_named_and_left_as_it_is(
     broker: Any, connection: AbstractConnection, names: Names
 ) -> None:
@@ -59,6 +62,7 @@ async def test_a_queue_with_another_argument_is_named_and_left_as_it_is(
     assert [message.body for message in await drain(broker.url, names.dead, 1)] == [b"theirs"]
 
 
+@pytest.mark.bare_prefix
 async def test_an_exchange_of_another_kind_is_named_and_left_as_it_is(
     broker: Any, connection: AbstractConnection, names: Names
 ) -> None:
@@ -70,6 +74,7 @@ async def test_an_exchange_of_another_kind_is_named_and_left_as_it_is(
         await channel.exchange_declare(names.outcomes, exchange_type="fanout", durable=True)
 
 
+@pytest.mark.bare_prefix
 async def test_after_a_refusal_the_connection_still_serves(
     broker: Any, connection: AbstractConnection, names: Names
 ) -> None:

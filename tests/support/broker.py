@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,11 +60,12 @@ def chosen_installation(version: str | None = None) -> Installation:
 
 
 async def written_down(broker: PrivateRabbitMQ, *queues: str) -> None:
-    """Wait (about 5 s) until the broker has these quorum queues on disk: before that, `kill` would lose them.
+    """Let the broker have these quorum queues on disk: before that, `kill` would lose them.
 
-    RabbitMQ confirms messages at once, but writes the name of a new quorum queue down seconds later; one that is not
-    written down has no leader after a kill.
+    RabbitMQ confirms messages at once, but writes the name of a new quorum queue down up to 5 s later (when its tables
+    are saved next, which is asked for here); one that is not written down has no leader after a kill.
     """
+    await asyncio.to_thread(broker.ctl, "eval", "[dets:sync(Table) || Table <- dets:all()].")
     encoded = [f"%2F_{queue}".encode() for queue in queues]
 
     def are_written_down() -> bool:

@@ -24,7 +24,9 @@ from typing import Any, Self
 import aiohttp
 
 from tests.support.lanes import note_lanes
+from tests.support.profiling import spent
 from tests.support.waiting import wait_until
+from tests.support.warm import WarmProcess
 
 REPOSITORY = Path(__file__).parents[2]
 START_TIMEOUT_S = 30.0
@@ -45,8 +47,16 @@ def ledger_url(prefix: str) -> str:
     return f"sqlite+aiosqlite:///{ledger_file(prefix)}"
 
 
+def forget_ledger(prefix: str) -> None:
+    """Remove the file, and those that SQLite keeps beside it."""
+    for ending in ("", "-wal", "-shm", "-journal"):
+        Path(f"{ledger_file(prefix)}{ending}").unlink(missing_ok=True)
+
+
 class Consumer:
-    """One `python -m consumer`; `settings` are `section.key` to value, `config` the text of its settings file.
+    """One `python -m consumer`, warm unless `is_cold` (see tests.support.warm).
+
+    `settings` are `section.key` to value, `config` the text of its settings file.
 
     The environment it gets holds no other SIGNALQ_ variable than these. What it writes goes to a file, read as lines
     of JSON.
@@ -61,6 +71,7 @@ class Consumer:
         *,
         config: str = "",
         command: tuple[str, ...] = ("-m", "consumer"),
+        is_cold: bool = False,
     ) -> None:
         chosen: dict[str, object] = {
             "broker.url": broker_url,
@@ -74,8 +85,9 @@ class Consumer:
         self._config = config
         note_lanes(prefix, config)
         self._command = command
+        self._is_cold = is_cold or command[0] != "-m"
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | WarmProcess | None = None
         self._lines: list[dict[str, Any]] = []
         self._bytes_read = 0
 
@@ -91,15 +103,16 @@ class Consumer:
             settings_file = Path(self._folder.name) / "signalq.toml"
             settings_file.write_text(self._config, "utf-8")
             environment["SIGNALQ_CONFIG"] = str(settings_file)
-        with self._log_path.open("wb") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, *self._command],
-                cwd=REPOSITORY,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        with self._log_path.open("wb") as log, Path(os.devnull).open("rb") as nothing:
+            self._process = self._begin(environment, nothing.fileno(), log.fileno())
+
+    def _begin(self, environment: Mapping[str, str], stdin: int, log: int) -> subprocess.Popen[bytes] | WarmProcess:
+        if not self._is_cold:
+            _, module, *arguments = self._command
+            return WarmProcess(module, arguments, environment, stdin, log, log)
+        return subprocess.Popen(  # noqa: S603 - our own program
+            [sys.executable, *self._command], cwd=REPOSITORY, env=environment, stdin=stdin, stdout=log, stderr=log
+        )
 
     async def started(self) -> dict[str, Any]:
         """Wait until it says that it is ready; return that line."""
@@ -108,7 +121,8 @@ class Consumer:
             assert self.exit_code is None, f"it ended with {self.exit_code} while it started:\n{self.log}"
             return bool(self.events("service.started"))
 
-        await wait_until(announced, START_TIMEOUT_S, what="service.started")
+        with spent("starting consumers"):
+            await wait_until(announced, START_TIMEOUT_S, what="service.started")
         return self.events("service.started")[0]
 
     async def exited(self, timeout_s: float = EXIT_TIMEOUT_S) -> int:
@@ -155,7 +169,8 @@ class Consumer:
     ) -> None:
         try:
             if kind is None:
-                await self.end()
+                with spent("draining consumers"):
+                    await self.end()
             elif isinstance(error, AssertionError):
                 error.add_note(f"the end of the consumer's log:\n{self.log[-4000:]}")
         finally:
@@ -234,7 +249,7 @@ class Consumer:
         return Path(self._folder.name) / "log"
 
     @property
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> subprocess.Popen[bytes] | WarmProcess:
         if self._process is None:
             raise RuntimeError("the consumer was not started")
         return self._process

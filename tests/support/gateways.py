@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +14,7 @@ from yarl import URL
 
 from producers.gateway.answers import WEBHOOK_PATH
 from tests.support.waiting import wait_until
+from tests.support.warm import WarmCommand, command
 
 TOKEN = "the-right-token"
 ALERT = {"connectorName": "main", "connectorToken": TOKEN, "action": "openLong", "percent": "50"}
@@ -24,7 +24,7 @@ SETTINGS = {"CONNECTORS__MAIN__TOKEN": TOKEN}
 class Front:
     """A running gateway."""
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int, log: list[dict[str, Any]]) -> None:
+    def __init__(self, process: WarmCommand, port: int, log: list[dict[str, Any]]) -> None:
         self.process = process
         self.log = log
         self.port = port
@@ -55,9 +55,7 @@ async def gateway(url: str, prefix: str, **settings: str) -> AsyncIterator[Front
     """A gateway in a process of its own, connected; at the end it is asked to stop, and does."""
     variables = {"BROKER__URL": url, "BROKER__PREFIX": prefix, "GATEWAY__PORT": "0", "LOG__FORMAT": "json"}
     environment = {f"SIGNALQ_{name}": value for name, value in (variables | SETTINGS | settings).items()}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "ops", "gateway"), env=environment, stderr=asyncio.subprocess.PIPE
-    )
+    process = await command("ops", "gateway", environment=environment)
     log: list[dict[str, Any]] = []
     reading = asyncio.create_task(_read(process, log))
     try:
@@ -80,8 +78,7 @@ async def gateway(url: str, prefix: str, **settings: str) -> AsyncIterator[Front
         await reading
 
 
-async def _read(process: asyncio.subprocess.Process, log: list[dict[str, Any]]) -> None:
-    assert process.stderr is not None
+async def _read(process: WarmCommand, log: list[dict[str, Any]]) -> None:
     async for line in process.stderr:
         text = line.decode()
         log.append(json.loads(text) if text.startswith("{") else {"event": "text", "text": text})

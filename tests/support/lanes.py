@@ -20,3 +20,8 @@ def note_lanes(prefix: str, config: str) -> None:
 def noted_queues(prefix: str) -> Iterator[str]:
     """Their queues."""
     return map(Names(prefix).lane, sorted(_connectors[prefix]))
+
+
+def forget_lanes(prefix: str) -> None:
+    """They were deleted."""
+    _connectors.pop(prefix, None)

@@ -61,6 +61,7 @@ class Scene:
         self.rng = random.Random(seed)
         self.consumers: list[Consumer] = []
         self.answers_after_s = ANSWERS_AFTER_S
+        self.command = ("-m", "consumer")
         self.believed_lost_s = BELIEVED_LOST_S
         self.ledger_url = ledger_url or file_ledger_url(names.prefix)
         self._publishing: list[asyncio.Task[None]] = []
@@ -84,7 +85,9 @@ class Scene:
     ) -> Consumer:
         """Start a further consumer; returns at once."""
         chosen = {**SETTINGS, "ledger.url": self.ledger_url, **(settings or {})}
-        consumer = Consumer(url or self.url, self.names.prefix, self.hook.url, chosen, config=config)
+        consumer = Consumer(
+            url or self.url, self.names.prefix, self.hook.url, chosen, config=config, command=self.command
+        )
         consumer.start()
         self.consumers.append(consumer)
         return consumer

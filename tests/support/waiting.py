@@ -8,6 +8,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from tests.support.profiling import spent
+
 POLL_S = 0.005
 
 
@@ -30,7 +32,8 @@ async def wait_until(predicate: Callable[[], Any], timeout_s: float = 10.0, *, w
 
 async def elapsed(seconds: float) -> None:
     """Let this much time go by: for a moment that is meant to be any, never in the hope that something has happened."""
-    await asyncio.sleep(seconds)
+    with spent("letting time go by"):
+        await asyncio.sleep(seconds)
 
 
 async def _bounded(awaitable: Awaitable[Any], deadline: float, what: str) -> Any:

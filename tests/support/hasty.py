@@ -1,0 +1,20 @@
+"""`python -m tests.support.hasty`: the consumer, but it settles sooner who lives, and gives up a lost ledger sooner.
+
+What it waits for is the same; how long is a number. The numbers that users have are tried by `./run faults`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from consumer import spread, spreader
+from consumer.__main__ import main
+
+SETTLE_S, HOLD_S, SPREAD_PERIOD_S, LEDGER_LOST_S = 1.0, 0.5, 0.5, 2.0
+
+if __name__ == "__main__":
+    spread.SETTLE_S = SETTLE_S
+    spread.HOLD_S = HOLD_S
+    spreader.SPREAD_PERIOD_S = SPREAD_PERIOD_S
+    spreader.LEDGER_LOST_S = LEDGER_LOST_S
+    sys.exit(main())
