@@ -18,7 +18,7 @@ from signalq.names import Names
 from tests.support.broker import Broker
 from tests.support.consumer import Consumer, ledger_file
 from tests.support.intents import make_intents
-from tests.support.postgres import execute, fresh_database
+from tests.support.postgres import END_OTHER_SESSIONS, execute, fresh_database
 from tests.support.scene import Scene, scene
 from tests.support.skipping import skip_outside_ci
 from tests.support.waiting import elapsed, wait_until
@@ -121,7 +121,7 @@ async def test_a_postgresql_that_ends_every_session_under_load_costs_nothing(
         for _ in range(8):
             before = len(play.hook.orders)
             await play.posted(before + play.rng.randrange(5, 25))
-            await execute(postgres_url, END_SESSIONS)
+            await execute(postgres_url, END_OTHER_SESSIONS)
         (await play.account()).check(doubts_max=0)
 
 
@@ -142,12 +142,6 @@ async def test_a_postgresql_that_is_killed_under_load_costs_nothing(
         await asyncio.to_thread(mortal_postgres.start)
         await _goes_on(consumer)
         (await play.account()).check(doubts_max=0)
-
-
-END_SESSIONS = (
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-    " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-)
 
 
 async def _stands_still(play: Scene, consumer: Consumer) -> None:
@@ -208,9 +202,9 @@ async def _read_only(url: str) -> AsyncIterator[None]:
     name = url.rpartition("/")[2].partition("?")[0]
     reset = f"ALTER DATABASE {name} RESET default_transaction_read_only"
     await execute(url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    await execute(url, END_SESSIONS)
+    await execute(url, END_OTHER_SESSIONS)
     try:
         yield
     finally:
         await execute(url, f"BEGIN READ WRITE; {reset}; COMMIT")
-        await execute(url, END_SESSIONS)
+        await execute(url, END_OTHER_SESSIONS)
