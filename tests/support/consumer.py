@@ -16,7 +16,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -32,6 +34,7 @@ REPOSITORY = Path(__file__).parents[2]
 START_TIMEOUT_S = 30.0
 EXIT_TIMEOUT_S = 30.0
 HTTP_TIMEOUT_S = 5.0
+FREEZE_TIMEOUT_S = 10.0
 
 
 _ledgers = tempfile.TemporaryDirectory(prefix="signalq-ledgers-")
@@ -147,8 +150,19 @@ class Consumer:
             self._process.wait(EXIT_TIMEOUT_S)
 
     def freeze(self) -> None:
-        """SIGSTOP: it does nothing more, its connections stay open."""
+        """SIGSTOP: it does nothing more, its connections stay open. Returns when each of its threads stands still."""
         self.signal(signal.SIGSTOP)
+        # A busy machine takes its time to stop them, and one that still runs may take the ledger's lock.
+        deadline = time.monotonic() + FREEZE_TIMEOUT_S
+        while any(state != "T" for state in self._thread_states()):
+            assert time.monotonic() < deadline, "it does not stand still"
+            time.sleep(0.001)
+
+    def _thread_states(self) -> Iterator[str]:
+        """Of each thread, as Linux tells it (proc(5)); of none elsewhere."""
+        for thread in Path(f"/proc/{self.pid}/task").glob("*/stat"):
+            with suppress(OSError):  # it ended meanwhile
+                yield thread.read_text("utf-8", errors="replace").rpartition(")")[2].split()[0]
 
     def thaw(self) -> None:
         """SIGCONT after freeze."""
