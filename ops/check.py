@@ -25,9 +25,10 @@ from ops.escaping import escaped
 from ops.lanes import read_switch
 from ops.render import plural
 from signalq.amqp.asking import Asker, QueueDepth
-from signalq.amqp.connection import connect, masked
+from signalq.amqp.connection import connect
 from signalq.amqp.ledger_mark import LedgerMark, held_mark
 from signalq.errors import BrokerError, SettingsError, SignalQError
+from signalq.masking import masked
 from signalq.names import Names
 
 # So many missing objects are named; more than these are counted.

@@ -110,6 +110,8 @@ def command(  # noqa: PLR0913 - an argument for each option
     to go on. The exit status is 1 if a line was bad or not confirmed, 130 if it was stopped.
     """
     settings = invocation.settings()
+    # Exit 1 would have it published once more: what is confirmed is done, wherever it could be said.
+    invocation.output_counts = False
     given = {name: value for name, value in flags.items() if value is not None}
     if file is None:
         if again or file_format or resume or rate_per_s is not None:

@@ -184,7 +184,7 @@ def test_a_broker_that_is_not_there_is_one_sentence_without_its_password(
 ) -> None:
     ran = signalq(*arguments)
     assert ran.status == 1
-    assert ran.err.startswith("signalq: no connection to RabbitMQ at amqp://user:***@127.0.0.1:1/")
+    assert ran.err.startswith("signalq: no connection to RabbitMQ at amqp://user:***@127.0.0.1:1/ (connection refused")
     assert ran.err.count("\n") == 1
 
 

@@ -18,6 +18,7 @@ Load = Callable[..., Settings]
 
 DEFAULTS: dict[str, Any] = {
     "broker.url": "amqp://guest:guest@127.0.0.1:5672/",
+    "broker.allow_plain": False,
     "broker.prefix": "signalq",
     "broker.heartbeat_s": 10,
     "broker.topology": "declare",
@@ -40,6 +41,7 @@ DEFAULTS: dict[str, Any] = {
     "delivery.concurrency": 64,
     "delivery.shared_window": 1000,
     "delivery.drain_timeout_s": 20,
+    "ledger.allow_plain": False,
     "ledger.retention_days": 7,
     "ops.host": "127.0.0.1",
     "ops.port": 8080,
@@ -121,8 +123,10 @@ def test_without_a_setting_the_ledger_is_a_file_below_the_state_folder_by_its_ab
     [
         "sqlite+aiosqlite:////var/lib/signalq/signalq.db",
         "sqlite+aiosqlite:////a b/é.db",
-        "postgresql+asyncpg://host/db",
-        "postgresql+asyncpg://user:pass@host:5432/db",
+        "sqlite:////var/lib/signalq/signalq.db",
+        "postgresql+asyncpg://host/db?sslmode=require",
+        "postgresql+asyncpg://user:pass@127.0.0.1:5432/db",
+        "postgresql://user:pass@h1:5432,h2:5432/db?ssl=verify-full&target_session_attrs=read-write",
         "postgresql+asyncpg:///db?host=/run/postgresql",
     ],
 )
@@ -181,7 +185,7 @@ def test_no_dotenv_file_is_read_unasked(tmp_path: Path, monkeypatch: pytest.Monk
 
 # --- secrets ---------------------------------------------------------------------------------------------------------
 
-SECRET_URLS = {"broker": "amqp://user:{}@host/", "ledger": "postgresql+asyncpg://user:{}@host/db"}
+SECRET_URLS = {"broker": "amqps://user:{}@host/", "ledger": "postgresql+asyncpg://user:{}@127.0.0.1/db"}
 
 
 @pytest.mark.parametrize("key", ["broker.url", "ledger.url", "ops.token", "connectors.main.token"])
@@ -255,8 +259,8 @@ def test_an_empty_secret_file_is_refused(load: Load, tmp_path: Path) -> None:
 
 def test_no_secret_is_in_what_the_settings_show_of_themselves(load: Load) -> None:
     settings = load(
-        '[broker]\nurl = "amqp://user:pa%2Fss@host/"\n[ops]\ntoken = "ops-token"\n[connectors.main]\ntoken = "tok"\n'
-        '[ledger]\nurl = "postgresql+asyncpg://user:pg%2Fpass@host/db"\n'
+        '[broker]\nurl = "amqps://user:pa%2Fss@host/"\n[ops]\ntoken = "ops-token"\n[connectors.main]\ntoken = "tok"\n'
+        '[ledger]\nurl = "postgresql+asyncpg://user:pg%2Fpass@localhost/db"\n'
     )
     shown = repr(settings) + str(settings) + str(settings.model_dump()) + settings.model_dump_json()
     for secret in ("pa%2Fss", "pg%2Fpass", "ops-token", "'tok'", '"tok"'):
@@ -409,7 +413,8 @@ def test_every_key_that_is_known_is_a_setting_of_the_contract_or_one_of_a_name()
                 "5",
                 '"signalq.db"',
                 '"/var/lib/signalq.db"',
-                '"sqlite:////var/lib/signalq.db"',
+                '"sqlite:///signalq.db"',
+                '"mysql://host/db"',
                 '"sqlite+aiosqlite:///signalq.db"',
                 '"sqlite+aiosqlite:///./signalq.db"',
                 '"sqlite+aiosqlite:///../signalq.db"',
