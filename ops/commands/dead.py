@@ -109,13 +109,18 @@ async def _show(settings: Settings, intent_id: str, *, raw: bool, as_json: bool)
     if not found:
         raise CommandFailed(f"there is no dead letter {intent_id}: `signalq dead list` shows those there are")
     for letter in found:
-        properties, headers = letter.properties_shown(raw=raw), letter.headers_shown(raw=raw)
-        if as_json:
-            row = {**letter.row(), "properties": properties, "headers": headers, "body": letter.body_shown(raw=raw)}
-            print_json(row, raw=raw)
-        else:
-            _print_letter(letter, properties, headers, raw=raw)
+        tell(letter, raw=raw, as_json=as_json)
     return 0
+
+
+def tell(letter: DeadLetter, *, raw: bool, as_json: bool) -> None:
+    """Show one letter."""
+    properties, headers = letter.properties_shown(raw=raw), letter.headers_shown(raw=raw)
+    if as_json:
+        row = {**letter.row(), "properties": properties, "headers": headers, "body": letter.body_shown(raw=raw)}
+        print_json(row, raw=raw)
+    else:
+        _print_letter(letter, properties, headers, raw=raw)
 
 
 def _print_letter(letter: DeadLetter, properties: dict[str, object], headers: dict[str, object], *, raw: bool) -> None:
