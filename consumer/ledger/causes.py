@@ -16,6 +16,7 @@ _BY_STATE = {
     "42501": "this user lacks a right there: grant it",
     "53300": "it has too many connections: raise its max_connections, or the pooler's limit",
     "57P03": "it is starting or stopping: try again",
+    "08003": "the connection was cut: check that PostgreSQL is up, and at that host and port",
     "08P01": "the server, or a pooler before it, refused how we connect: see its log",
 }
 
