@@ -361,7 +361,7 @@ def _check_no_token_for_a_name(intent: OrderIntent, sender: _Sender, settings: S
         "strategy": sender.strategy,
     }
     for name, value in stated.items():
-        if value in settings.secrets or (len(own) >= SECRET_CHARACTERS_MIN and own in (value or "")):
+        if value in settings.tokens or (len(own) >= SECRET_CHARACTERS_MIN and own in (value or "")):
             raise InvalidIntent([Problem(name, "holds a token, which would be shown there")])
 
 

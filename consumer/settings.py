@@ -478,9 +478,10 @@ class Settings(BaseSettings):
         return Blanker(self.secret_values(), characters_min=SECRET_CHARACTERS_MIN)
 
     @cached_property
-    def secrets(self) -> frozenset[str]:
-        """Every secret that is configured and long enough to be no name by chance."""
-        return frozenset(value for value in self.secret_values() if len(value) >= SECRET_CHARACTERS_MIN)
+    def tokens(self) -> frozenset[str]:
+        """Every token that is configured, and long enough to be no name by chance."""
+        given = (connector.token.get_secret_value() for connector in self.connectors.values() if connector.token)
+        return frozenset(token for token in given if len(token) >= SECRET_CHARACTERS_MIN)
 
     def secret_values(self) -> list[str]:
         """Every secret that is configured, so that logs can blank them."""

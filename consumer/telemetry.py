@@ -79,6 +79,11 @@ class Masker:
         self._blanker.learn(secrets)
 
     def __call__(self, _logger: object, _method: str, event: EventDict) -> EventDict:
+        # As a rule there is nothing to do, which is seen at once over all of it.
+        whole = " ".join([value for value in event.values() if type(value) is str])
+        is_flat = not any(type(value) in {list, tuple} for value in event.values())
+        if is_flat and whole.isprintable() and "://" not in whole and not self._blanker.finds(whole):
+            return event
         for key, value in event.items():
             if isinstance(value, str) and not _is_our_own(key, value):
                 event[key] = self._clean(value, lines=key == "exception")

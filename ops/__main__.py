@@ -25,9 +25,12 @@ EXTRAS = frozenset({"aiohttp", "click", "prometheus_client", "pydantic_settings"
 def main() -> None:
     """Run `signalq` with this process's arguments, and leave with its exit status."""
     streams = Streams()
-    # What signalq makes (ledger, progress of files, demo) is its user's alone.
-    os.umask(0o077)
     _quiet_libraries()
+    if streams.are_own:
+        # What signalq makes (ledger, progress of files, demo) is its user's alone.
+        os.umask(0o077)
+        # What a library's clean-up trips over, once the loop is closed, is no news.
+        sys.unraisablehook = lambda _unraisable: None
     try:
         # Here, not above: without the extras this import is what fails.
         from ops.invocation import Invocation  # noqa: PLC0415
@@ -53,8 +56,6 @@ def _quiet_libraries() -> None:
         logging.getLogger(name).addHandler(logging.NullHandler())
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-        # What a library's clean-up trips over, once the loop is closed, is no news either.
-        sys.unraisablehook = lambda _unraisable: None
 
 
 def _run(invocation: Invocation, streams: Streams) -> int:
@@ -86,7 +87,10 @@ def _wrong_usage(error: ClickException, invocation: Invocation) -> int:
         return WRONG_USAGE
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "signalq"
-    _say(f"{error.format_message().removesuffix('.')} (see {command} --help)", invocation)
+    said = error.format_message().removesuffix(".")
+    if said.startswith("Got unexpected extra argument"):
+        said = "there is an argument too many"  # which may be a token without its flag
+    _say(f"{said} (see {command} --help)", invocation)
     return WRONG_USAGE
 
 

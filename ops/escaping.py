@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from signalq.masking import Blanker
 
 # One that is shorter would turn up by chance.
-SECRET_CHARACTERS_MIN = 4
+SECRET_CHARACTERS_MIN = 6
 
 
-@dataclass(slots=True)
 class Secrets:
     """What this run of the command knows to be secret: nothing, until its settings are read."""
 
-    _blank: Callable[[str], str] | None = None
-    _finds: Callable[[str], bool] | None = None
+    def __init__(self) -> None:
+        self._blanker: Blanker | None = None
 
     def learn(self, values: list[str]) -> None:
         """Blank these in everything that is shown."""
         # Imported here: what is shown of --help needs no library.
         from signalq.masking import Blanker  # noqa: PLC0415
 
-        blanker = Blanker(values, characters_min=SECRET_CHARACTERS_MIN)
-        self._blank, self._finds = blanker, blanker.finds
+        self._blanker = self._blanker or Blanker(characters_min=SECRET_CHARACTERS_MIN)
+        self._blanker.learn(values)
+
+    def forget(self) -> None:
+        """Know none again."""
+        self._blanker = None
 
     def finds(self, text: str) -> bool:
         """Whether one of them stands in a text."""
-        return self._finds is not None and self._finds(text)
+        return self._blanker is not None and self._blanker.finds(text)
 
     def blanked(self, text: str) -> str:
         """The text without them, and without what logs in to any URL in it."""
-        return text if self._blank is None else self._blank(text)
+        return text if self._blanker is None else self._blanker(text)
 
 
 secrets = Secrets()

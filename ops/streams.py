@@ -48,9 +48,11 @@ class Streams:
         _fill(_OUTPUT, os.O_RDONLY)
         _fill(_ERRORS, os.O_WRONLY)
         self._output = _Output(_OUTPUT, "w", closefd=False)
+        # False where somebody runs the command within another program, as a test does.
+        self.are_own = sys.stdout is None or sys.stdout is sys.__stdout__
         if sys.stdin is None:
             sys.stdin = open(_INPUT, closefd=False)  # noqa: SIM115 - it lives as long as the process
-        if sys.stdout is None or sys.stdout is sys.__stdout__:
+        if self.are_own:
             sys.stdout = _text(self._output, sys.stdout)
         if sys.stderr is None or sys.stderr is sys.__stderr__:
             sys.stderr = _text(_Errors(_ERRORS, "w", closefd=False), sys.stderr)

@@ -12,6 +12,7 @@ from typing import BinaryIO
 import click
 
 from consumer.settings import Settings
+from ops.escaping import secrets
 from ops.invocation import Invocation, SignalqCommand, pass_invocation
 from ops.publish_file import FileRun
 from ops.publish_progress import Progress
@@ -152,6 +153,7 @@ def _from_flags(settings: Settings, given: Mapping[str, str]) -> OrderIntent:
     """The intent; its problems are named by flag."""
     fields: dict[str, object] = {name: value for name, value in given.items() if not name.startswith("token")}
     if token := _token(given):
+        secrets.learn([token])
         fields["connectorToken"] = token
     try:
         return intent_from_fields(fields, delay_max_s=settings.delivery.delay_max_s)

@@ -75,8 +75,7 @@ async def seen(
             ran = await signalq(*command.split())
             places[command] = ran.out + ran.err
         letters = [read_letter(message) for message in await _letters(broker.url, names.dead)]
-        for name in ("_blank", "_finds"):
-            monkeypatch.setattr(escaping.secrets, name, None)  # and back to it at the end
+        monkeypatch.setattr(escaping.secrets, "_blanker", None)  # and back to it at the end
         escaping.secrets.learn([CONFIGURED])
         capsys.readouterr()
         for letter in letters:

@@ -111,6 +111,17 @@ def test_a_known_secret_is_blanked_however_it_is_written(secret: str, spelt: obj
     assert "***" in blanker(text)
 
 
+@pytest.mark.parametrize("count", [1, 500])
+def test_one_of_many_secrets_is_found_as_one_of_a_few_is(count: int) -> None:
+    known = [f"{number:04}-{secrets.token_urlsafe(12)}" for number in range(count)]
+    blanker = Blanker([*known, "tiny"])
+    for text in (known[-1], f"x{known[0]}y", f"x {known[count // 2]}", "atinyb"):
+        assert blanker.finds(text)
+        assert "***" in blanker(text)
+    assert not blanker.finds("nothing of the kind")
+    assert blanker("nothing of the kind") == "nothing of the kind"
+
+
 def test_one_that_is_the_beginning_of_another_leaves_nothing_of_it() -> None:
     blanker = Blanker(["abcdef"])
     blanker.learn(["abcdefghij"])
