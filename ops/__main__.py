@@ -89,7 +89,10 @@ def _wrong_usage(error: ClickException, invocation: Invocation) -> int:
     command = context.command_path if context is not None else "signalq"
     said = error.format_message().removesuffix(".")
     if said.startswith("Got unexpected extra argument"):
-        said = "there is an argument too many"  # which may be a token without its flag
+        from signalq.masking import shown_name  # noqa: PLC0415
+
+        # It may be a token whose flag was forgotten.
+        said = f"there is an argument too many: {shown_name(said.partition('(')[2].removesuffix(')'))}"
     _say(f"{said} (see {command} --help)", invocation)
     return WRONG_USAGE
 

@@ -113,15 +113,23 @@ class DeadLetter:
             return MASK
         return self._hidden(value)
 
+    @property
+    def is_readable(self) -> bool:
+        """Whether its body is a JSON object, whose fields can be told apart."""
+        return self._fields is not None
+
     def body_shown(self, *, raw: bool = False) -> str | None:
         """The body as text, not yet escaped: values of an intent's fields, never the token; or all as it is.
 
-        None where it is no JSON object: nobody can say where in it a token stands.
+        Of what is no JSON object nobody can say where a token stands: it is told by the names of fields that are in
+        it, and is None where there are none.
         """
         if raw:
             return _cut(self.body.decode("utf-8", "backslashreplace"), self.body)
         if self._fields is None:
-            return None
+            plain = self.body.replace(b"\0", b"")  # UTF-16 is recognised too
+            there = [name for name in FIELD_NAMES if f'"{name}"'.encode() in plain]
+            return render(dict.fromkeys(there, MASK)) if there else None
         shown = {shown_name(name): self._field(name, value) for name, value in self._fields.items()}
         return _cut(render(shown), self.body)
 

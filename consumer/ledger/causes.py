@@ -48,7 +48,9 @@ def _of_the_network(error: BaseException) -> str | None:  # noqa: PLR0911 - one 
             return "it speaks no TLS: turn ssl on at the server, or check host and port in ledger.url"
         case ConnectionRefusedError():
             return "nothing listens there, connection refused: start PostgreSQL, or check host and port in ledger.url"
-        case ConnectionResetError():
+        case ConnectionResetError() | ConnectionAbortedError() | BrokenPipeError():
+            return "it hung up: check that PostgreSQL is at that host and port"
+        case ConnectionError() if "connection_lost" in str(error):  # asyncpg's, for a server that hangs up
             return "it hung up: check that PostgreSQL is at that host and port"
         case OSError() if "Connect call failed" in str(error):
             return "nothing listens there, connection refused: start PostgreSQL, or check host and port in ledger.url"

@@ -133,8 +133,10 @@ def _print_letter(letter: DeadLetter, properties: dict[str, object], headers: di
             out.print(Text.assemble("  ", (shown(name).ljust(width), "dim"), "  ", text))
     out.print(Text.assemble(("Body", "bold"), (f"  {len(letter.body):,} bytes", "dim")))
     body = letter.body_shown(raw=raw)
-    text = _NOT_SHOWN if body is None else escaped_whole(body) if raw else escaped(body)
-    out.print(Text("  " + text))
+    if body is not None:
+        out.print(Text("  " + (escaped_whole(body) if raw else escaped(body))))
+    if not raw and not letter.is_readable:
+        out.print(Text(_NOT_SHOWN, style="dim"))
 
 
-_NOT_SHOWN = "(not shown, for it is no JSON object and may hold a token anywhere: `dead show --raw` shows it)"
+_NOT_SHOWN = "  (not shown: it is no JSON object, and may hold a token anywhere; `dead show --raw` shows it)"

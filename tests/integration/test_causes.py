@@ -130,8 +130,9 @@ async def test_what_is_no_broker_is_told_apart(serve: Callable[..., Awaitable[in
 
 
 async def test_a_broker_that_does_not_answer_in_time_is_told(serve: Callable[..., Awaitable[int]]) -> None:
-    async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
+        writer.close()
 
     port = await serve(silent)
     with pytest.raises(BrokerUnreachable, match=r"no answer from RabbitMQ at amqp://127.0.0.1:\d+/ within 0.1 s"):

@@ -185,11 +185,11 @@ def test_a_traceback_is_escaped_and_shows_no_secret(signalq: Signalq, monkeypatc
     assert "topsecret" not in ran.err
 
 
-def test_an_argument_too_many_is_not_quoted(signalq: Signalq) -> None:
-    ran = signalq("dead", "list", "topsecret")
+def test_an_argument_too_many_is_not_quoted_if_it_may_be_a_token(signalq: Signalq) -> None:
+    ran = signalq("dead", "list", "t0ps3cret-9f8e")
     assert ran.status == 2
     assert "an argument too many" in ran.err
-    assert "topsecret" not in ran.err
+    assert "t0ps3cret" not in ran.err
 
 
 @pytest.mark.parametrize(
