@@ -143,7 +143,8 @@ class DeadLetter:
         if not isinstance(value, str):
             return value
         if self._own is None:
-            self._own = Blanker(secrets_in(self._fields or {}), characters_min=SECRET_CHARACTERS_MIN)
+            found = secrets_in(self._fields or {})
+            self._own = Blanker(found, characters_min=SECRET_CHARACTERS_MIN, other_forms=False)
         return self._own(value)
 
 
