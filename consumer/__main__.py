@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import random
 import signal
 import sys
@@ -109,6 +110,7 @@ async def _run(
 
 def main() -> int:
     """`python -m consumer`: the settings come from SIGNALQ_CONFIG and the environment."""
+    os.umask(0o077)  # what it makes, the ledger above all, is its user's alone
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be followed: it must not end what is starting
     try:
         settings = load_settings()

@@ -11,11 +11,12 @@ from aio_pika.abc import AbstractConnection
 from consumer.ledger import Ledger
 from consumer.settings import Settings
 from signalq.amqp.asking import Asker, QueueDepth
-from signalq.amqp.connection import CONNECTION_ERRORS, connect, masked
+from signalq.amqp.connection import CONNECTION_ERRORS, connect
 from signalq.amqp.ledger_mark import LedgerMark, claim_mark
 from signalq.amqp.publisher import CLOSE_TIMEOUT_S
 from signalq.amqp.topology import Topology, unbind_lane
 from signalq.errors import BrokerUnreachable, SettingsError, SignalQError, TopologyError
+from signalq.masking import masked
 
 RECONNECT_BASE_S = 0.5
 RECONNECT_MAX_S = 15.0

@@ -12,11 +12,12 @@ from consumer.history import Reason
 from consumer.lanes import HOPS_MAX, queue_of
 from consumer.limits import Exceeded, Rate, Scoped
 from consumer.rights import NOBODY, WRONG_TOKEN, Rights, is_wrong_token
-from consumer.settings import Connector, Limits, Settings
+from consumer.settings import SECRET_CHARACTERS_MIN, Connector, Limits, Settings
 from signalq import names
 from signalq.envelope import Creation, creation, digest_of, fitting_id, id_of_nobodys, new_message_id, strategy
 from signalq.errors import InvalidIntent, Problem
 from signalq.intent import OrderIntent, intent_from_fields
+from signalq.masking import Blanker, secrets_in
 from signalq.strict_json import parse_object
 
 DETAIL_CHARACTERS_MAX = 8_000
@@ -254,11 +255,13 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
             token_needed=connector.token is None,
             delay_max_s=settings.delivery.delay_max_s,
         )
+        _check_no_token_for_a_name(intent, sender, settings)
         created = creation(properties, now_ms)
         is_exit = intent.is_exit(spot_sell_is_exit=connector.spot_sell_is_exit)
         _check_dated(created, settings, is_exit=is_exit)
     except InvalidIntent as invalid:
-        return _unreadable(invalid, sender, _connector_of(fields, message), digest_of(message.body))
+        found = _unreadable(invalid, sender, _connector_of(fields, message), digest_of(message.body))
+        return _without_secrets(found, fields, message, settings)
     return Order(
         intent=intent,
         policy=_policy(connector, settings, rights, is_exit=is_exit),
@@ -346,6 +349,39 @@ def _unreadable(invalid: InvalidIntent, sender: _Sender, connector: str, digest:
     if sender.is_nobody:
         return Unreadable(NOBODY, connector, intent_id, sender.strategy, sender.user, "unauthorized")
     return Unreadable(_shortened(invalid), connector, intent_id, sender.strategy, sender.user)
+
+
+def _check_no_token_for_a_name(intent: OrderIntent, sender: _Sender, settings: Settings) -> None:
+    """What names an order is shown everywhere: it must not be a token, the order's own or one of the settings."""
+    own = intent.connector_token or ""
+    stated = {
+        "connectorName": intent.connector_name,
+        "clientOrderId": intent.client_order_id,
+        "message_id": sender.intent_id,
+        "strategy": sender.strategy,
+    }
+    for name, value in stated.items():
+        if value in settings.tokens or (len(own) >= SECRET_CHARACTERS_MIN and own in (value or "")):
+            raise InvalidIntent([Problem(name, "holds a token, which would be shown there")])
+
+
+def _without_secrets(found: Unreadable, fields: dict[str, object], message: Message, settings: Settings) -> Unreadable:
+    """The same, none of its parts a secret that the settings name or that the body has for a token."""
+    own = Blanker(secrets_in(fields), characters_min=SECRET_CHARACTERS_MIN, other_forms=False)
+
+    def blank(text: str) -> str:
+        return settings.blanker(own(text))
+
+    intent_id = found.intent_id
+    if blank(intent_id) != intent_id:
+        intent_id = id_of_nobodys("hidden", message.properties.user_id, digest_of(message.body))
+    return replace(
+        found,
+        detail=blank(found.detail),
+        connector=blank(found.connector),
+        strategy=blank(found.strategy),
+        intent_id=intent_id,
+    )
 
 
 def _check_headers(headers: FieldTable) -> None:

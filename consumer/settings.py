@@ -9,36 +9,52 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from decimal import Decimal
+from difflib import SequenceMatcher
 from functools import cached_property
 from hashlib import blake2b
-from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as UnparsableVariable
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
+from consumer.ledger_url import SQLITE_SCHEME, check_ledger_url
+from signalq.amqp.address import check_url, is_loopback
 from signalq.errors import SettingsError
 from signalq.intent import connector_name, nearest_name
+from signalq.masking import Blanker, login_secrets
 from signalq.names import LADDER_MAX_S
 
 ENV_PREFIX = "SIGNALQ_"
 CONFIG_ENV = "SIGNALQ_CONFIG"
-# Kubernetes sets these in every pod for a service whose name begins with signalq; they are no settings of ours.
-KUBERNETES_SERVICE_LINK = re.compile(
-    r"SIGNALQ(?:_[A-Z0-9]+)*?_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_[A-Z]+)?)?)"
+# Kubernetes sets these in every pod for a service whose name begins with signalq; they are no settings of ours. Told by
+# the name and what it holds: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+_IP = r"[0-9a-fA-F.:]+"
+_SERVICE_URL = r"(?:tcp|udp|sctp)://\S+"
+KUBERNETES_SERVICE_VARIABLES = re.compile(
+    rf"""SIGNALQ(?:_[A-Z0-9]+)*?_(?:
+        SERVICE_HOST={_IP} | SERVICE_PORT(?:_[A-Z0-9_]+)?=\d+
+        | PORT_\d+_(?:TCP|UDP|SCTP)_(?:PROTO=\w+|PORT=\d+|ADDR={_IP})
+        | (?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_[A-Z]+)?)?)={_SERVICE_URL}
+    )""",
+    re.VERBOSE,
 )
-SQLITE_SCHEME = "sqlite+aiosqlite"
-POSTGRESQL_SCHEME = "postgresql+asyncpg"
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 PATH_SECRET = re.compile(r"[A-Za-z0-9_.~-]{8,128}")
@@ -142,6 +158,8 @@ def _digest(content: bytes) -> bytes:
 class Broker(Section):
     """The RabbitMQ that intents come from."""
 
+    # Before the URL, which is judged by it.
+    allow_plain: bool = False
     url: SecretStr = SecretStr("amqp://guest:guest@127.0.0.1:5672/")
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")] = "signalq"
     heartbeat_s: Annotated[int, Field(ge=1, le=600)] = 10
@@ -149,10 +167,8 @@ class Broker(Section):
 
     @field_validator("url")
     @classmethod
-    def _is_amqp(cls, value: SecretStr) -> SecretStr:
-        parts = _parts_of(value.get_secret_value())
-        if parts.scheme not in {"amqp", "amqps"} or not parts.hostname:
-            raise ValueError("must be an amqp:// or amqps:// URL with a host")
+    def _is_safe(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        check_url(value.get_secret_value(), allow_plain=info.data.get("allow_plain", False))
         return value
 
 
@@ -189,7 +205,7 @@ def check_webhook_url(url: str, *, allow_plain_http: bool) -> None:
         raise ValueError("url must be an https:// URL with a host")
     if parts.username or parts.password:
         raise ValueError("url must not hold a user name or a password")
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS and not allow_plain_http:
+    if parts.scheme == "http" and not is_loopback(parts.hostname) and not allow_plain_http:
         raise ValueError("url is plain http to another machine: use https, or set webhook.allow_plain_http")
 
 
@@ -220,13 +236,15 @@ class Delivery(Section):
 class LedgerSettings(Section):
     """The memory behind "never twice": a SQLite file for consumers on one machine, PostgreSQL for replicas."""
 
+    # Before the URL, which is judged by it.
+    allow_plain: bool = False
     url: SecretStr = Field(default_factory=lambda: SecretStr(default_ledger_url()))
     retention_days: Annotated[float, Field(gt=0, le=3650)] = 7.0
 
     @field_validator("url")
     @classmethod
-    def _is_durable(cls, value: SecretStr) -> SecretStr:
-        check_ledger_url(value.get_secret_value())
+    def _is_durable_and_safe(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        check_ledger_url(value.get_secret_value(), allow_plain=info.data.get("allow_plain", False))
         return value
 
 
@@ -241,28 +259,6 @@ def state_folder() -> Path:
     given = os.environ.get("STATE_DIRECTORY", "").split(":")[0] or os.environ.get("XDG_STATE_HOME")
     state = Path(given) if given else Path.home() / ".local" / "state"
     return (state / "signalq").absolute()
-
-
-def check_ledger_url(url: str) -> None:
-    """A file by its absolute path, or PostgreSQL. Raises ValueError."""
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in {SQLITE_SCHEME, POSTGRESQL_SCHEME}:
-        raise ValueError(f"must begin with {SQLITE_SCHEME}:/// or {POSTGRESQL_SCHEME}://")
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        raise ValueError("can't be read as a URL: is a character in the password not percent-encoded?") from None
-    if scheme == POSTGRESQL_SCHEME:
-        if not _parts_of(url).hostname and "host" not in parsed.query:
-            raise ValueError("must name a host")
-        if "password" in parsed.query:
-            raise ValueError("must have the password before the host (user:password@host), where it is never shown")
-        if find_spec("asyncpg") is None:
-            raise ValueError("needs the package asyncpg: pip install 'signalq[postgres]'")
-        return
-    path = rest.removeprefix("/").partition("?")[0]
-    if not path.startswith("/") or path.endswith("/"):
-        raise ValueError(f"must be a file by its absolute path, such as {SQLITE_SCHEME}:////var/lib/signalq/signalq.db")
 
 
 class Ops(Section):
@@ -367,6 +363,10 @@ SECTIONS: dict[str, type[Section]] = {
     "connectors": Connector,
     "strategies": Strategy,
 }
+# So alike, of 1, must a known key be to be named as the nearest.
+NEAR_FROM = 0.6
+# One that is shorter may be equal to a name by chance, and is blanked in the log alone.
+SECRET_CHARACTERS_MIN = 8
 # Stands for a token that was not looked for.
 UNREAD = "unread"
 # Sections with a table for each name.
@@ -472,18 +472,26 @@ class Settings(BaseSettings):
         """The settings of a connector, named in the file or not."""
         return self.connectors.get(name, DEFAULT_CONNECTOR)
 
+    @cached_property
+    def blanker(self) -> Blanker:
+        """Blanks every secret that is configured."""
+        return Blanker(self.secret_values(), characters_min=SECRET_CHARACTERS_MIN)
+
+    @cached_property
+    def tokens(self) -> frozenset[str]:
+        """Every token that is configured, and long enough to be no name by chance."""
+        given = (connector.token.get_secret_value() for connector in self.connectors.values() if connector.token)
+        return frozenset(token for token in given if len(token) >= SECRET_CHARACTERS_MIN)
+
     def secret_values(self) -> list[str]:
         """Every secret that is configured, so that logs can blank them."""
-        urls = (self.broker.url, self.ledger.url)
-        passwords = [urlsplit(url.get_secret_value()).password for url in urls]
         tokens = [connector.token for connector in self.connectors.values()]
+        urls = (self.broker.url.get_secret_value(), self.ledger.url.get_secret_value())
         found = [
-            *passwords,
-            *(unquote(password or "") for password in passwords),
+            *(secret for url in urls for secret in login_secrets(url)),
             *(secret.get_secret_value() for secret in [self.ops.token, self.gateway.path_secret, *tokens] if secret),
         ]
-        # RabbitMQ's well-known default is no secret, and "guest" is a word that logs need.
-        return [value for value in found if value and value != "guest"]
+        return list(filter(None, found))
 
 
 def load_settings(path: Path | None = None, *, with_secrets: bool = True) -> Settings:
@@ -574,14 +582,15 @@ def _unread(table: dict[str, Any], model: type[Section]) -> dict[str, Any]:
 def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
     """A misspelt variable would be ignored in silence; the sections below check their own keys."""
     sections = {name.upper() for name in SECTIONS}
-    for variable in environ:
+    for variable, value in environ.items():
         upper = variable.upper()
-        if not upper.startswith(ENV_PREFIX) or upper == CONFIG_ENV or KUBERNETES_SERVICE_LINK.fullmatch(upper):
+        if not upper.startswith(ENV_PREFIX) or upper == CONFIG_ENV:
             continue
         section, _, key = upper.removeprefix(ENV_PREFIX).partition("__")
-        if section not in sections or not key:
-            known = [f"{ENV_PREFIX}{path.upper().replace('.', '__')}" for path in known_keys()]
-            raise SettingsError(f"{variable} is not a setting, the nearest is {nearest_name(variable, known)}")
+        if (section in sections and key) or KUBERNETES_SERVICE_VARIABLES.fullmatch(f"{upper}={value}"):
+            continue
+        known = [CONFIG_ENV, *(f"{ENV_PREFIX}{path.upper().replace('.', '__')}" for path in known_keys())]
+        raise SettingsError(f"{variable} is not a setting{_nearest(variable, known)}")
 
 
 def known_keys() -> list[str]:
@@ -602,7 +611,7 @@ def _problem(details: Any) -> str:
     location = [str(part) for part in details["loc"]]
     key = ".".join(location)
     if details["type"] == "extra_forbidden":
-        return f"{key} is not a setting, the nearest is {_nearest_key(location)}"
+        return f"{key} is not a setting{_nearest_key(location)}"
     message = details["msg"].removeprefix("Value error, ")
     return f"{key}: {message}" if key else message
 
@@ -611,5 +620,12 @@ def _nearest_key(location: list[str]) -> str:
     section, *rest = location
     if section in NAMED_SECTIONS and len(rest) > 1:
         known = [path.rsplit(".", 1)[1] for path in known_keys() if path.startswith(f"{section}.")]
-        return f"{section}.{rest[0]}.{nearest_name(rest[-1], known)}"
-    return nearest_name(".".join(location), [*known_keys(), *SECTIONS])
+        return _nearest(rest[-1], known, before=f"{section}.{rest[0]}.")
+    return _nearest(".".join(location), [*known_keys(), *SECTIONS])
+
+
+def _nearest(name: str, known: Collection[str], *, before: str = "") -> str:
+    """A clause that names the nearest known one, if one is near."""
+    nearest = nearest_name(name, known)
+    likeness = SequenceMatcher(None, name.casefold(), nearest.casefold()).ratio()
+    return f", the nearest is {before}{nearest}" if likeness >= NEAR_FROM else ""

@@ -15,6 +15,8 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from structlog.typing import EventDict, Processor
 
+from signalq.masking import Blanker
+
 # Names that may label a metric besides the configured ones: the first that had an accepted POST.
 CONNECTOR_LABELS_MAX = 1000
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -70,23 +72,27 @@ class Masker:
     """Escapes control characters (foreign text must not draw on a terminal) and blanks known secrets."""
 
     def __init__(self, secrets: Collection[str]) -> None:
-        self._secrets: list[str] = []
-        self.blank(secrets)
+        self._blanker = Blanker(secrets)
 
     def blank(self, secrets: Collection[str]) -> None:
         """Blank these as well, from now on."""
-        # The longest first: one may be the beginning of another.
-        self._secrets = sorted({*self._secrets, *filter(None, secrets)}, key=len, reverse=True)
+        self._blanker.learn(secrets)
 
     def __call__(self, _logger: object, _method: str, event: EventDict) -> EventDict:
+        # As a rule there is nothing to do, which is seen at once over all of it.
+        whole = " ".join([value for value in event.values() if type(value) is str])
+        is_flat = not any(type(value) in {list, tuple} for value in event.values())
+        if is_flat and whole.isprintable() and "://" not in whole and not self._blanker.finds(whole):
+            return event
         for key, value in event.items():
             if isinstance(value, str) and not _is_our_own(key, value):
                 event[key] = self._clean(value, lines=key == "exception")
+            elif isinstance(value, (list, tuple)):
+                event[key] = [self._clean(one, lines=False) if isinstance(one, str) else one for one in value]
         return event
 
     def _clean(self, text: str, *, lines: bool) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
+        text = self._blanker(text)
         if text.isprintable():
             return text
         return "".join(c if c.isprintable() or (lines and c == "\n") else ascii(c)[1:-1] for c in text)

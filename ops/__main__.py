@@ -9,6 +9,8 @@ import traceback
 import warnings
 from typing import TYPE_CHECKING
 
+from ops.streams import Streams
+
 if TYPE_CHECKING:
     from click import ClickException
 
@@ -22,16 +24,30 @@ EXTRAS = frozenset({"aiohttp", "click", "prometheus_client", "pydantic_settings"
 
 def main() -> None:
     """Run `signalq` with this process's arguments, and leave with its exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal that can't show a character gets its escape, not a traceback.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    streams = Streams()
     _quiet_libraries()
+    if streams.are_own:
+        # What signalq makes (ledger, progress of files, demo) is its user's alone.
+        os.umask(0o077)
+        # What a library's clean-up trips over, once the loop is closed, is no news.
+        sys.unraisablehook = lambda _unraisable: None
     try:
         # Here, not above: without the extras this import is what fails.
         from ops.invocation import Invocation  # noqa: PLC0415
     except ModuleNotFoundError as error:
         sys.exit(_failed(error, None))
-    sys.exit(_run(Invocation()))
+    invocation = Invocation()
+    status = _run(invocation, streams)
+    sys.exit(_unwritten(streams.failure, status, invocation))
+
+
+def _unwritten(failure: OSError | None, status: int, invocation: Invocation) -> int:
+    """The status of a run whose output went nowhere; a reader that has had enough needs no sentence."""
+    if failure is None or not invocation.output_counts:
+        return status
+    if not isinstance(failure, BrokenPipeError):
+        _say(f"standard output can't be written ({failure.strerror})", invocation)
+    return FAILED
 
 
 def _quiet_libraries() -> None:
@@ -42,7 +58,7 @@ def _quiet_libraries() -> None:
         warnings.simplefilter("ignore")
 
 
-def _run(invocation: Invocation) -> int:
+def _run(invocation: Invocation, streams: Streams) -> int:
     from click import Abort, ClickException  # noqa: PLC0415
 
     from ops.cli import cli  # noqa: PLC0415
@@ -54,12 +70,11 @@ def _run(invocation: Invocation) -> int:
         return _wrong_usage(error, invocation)
     except (Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has enough of it; the interpreter must not try to flush the rest.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else FAILED
     except Exception as error:  # noqa: BLE001 - the last one: a person gets a sentence, not a traceback
-        return _failed(error, invocation)
+        # Standard output that fails is told of once, at the end.
+        return FAILED if streams.failure else _failed(error, invocation)
     return status if isinstance(status, int) else DONE
 
 
@@ -72,7 +87,13 @@ def _wrong_usage(error: ClickException, invocation: Invocation) -> int:
         return WRONG_USAGE
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "signalq"
-    _say(f"{error.format_message().removesuffix('.')} (see {command} --help)", invocation)
+    said = error.format_message().removesuffix(".")
+    if said.startswith("Got unexpected extra argument"):
+        from signalq.masking import shown_name  # noqa: PLC0415
+
+        # It may be a token whose flag was forgotten.
+        said = f"there is an argument too many: {shown_name(said.partition('(')[2].removesuffix(')'))}"
+    _say(f"{said} (see {command} --help)", invocation)
     return WRONG_USAGE
 
 
@@ -88,6 +109,10 @@ def _failed(error: Exception, invocation: Invocation | None) -> int:
     if isinstance(error, SignalQError):
         _say(str(error), invocation)
         return FAILED
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        _say(f"{where}{error.strerror}: a file, a stream or the network can't be used", invocation)
+        return FAILED
     # The type alone: nobody has looked at this text for secrets.
     _say(f"something unexpected went wrong ({type(error).__name__}): run with --debug for the traceback", invocation)
     return FAILED
@@ -96,8 +121,11 @@ def _failed(error: Exception, invocation: Invocation | None) -> int:
 def _say(sentence: str, invocation: Invocation | None) -> None:
     from ops.escaping import escaped  # noqa: PLC0415
 
-    if invocation is not None and invocation.debug:
-        traceback.print_exc()
+    if invocation is not None and invocation.debug and sys.exc_info()[0] is not None:
+        from signalq.masking import without_logins  # noqa: PLC0415
+
+        for line in traceback.format_exc().splitlines():
+            sys.stderr.write(f"{escaped(without_logins(line))}\n")
     sys.stderr.write(f"signalq: {escaped(sentence)}\n")
 
 

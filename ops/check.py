@@ -14,20 +14,24 @@ from urllib.parse import urlsplit
 
 from aio_pika.abc import AbstractConnection
 from sqlalchemy.exc import ProgrammingError
+from yarl import URL
 
 from consumer import lanes
 from consumer.ledger.producers import Careless, careless
 from consumer.ledger.statements import known_lanes
 from consumer.ledger.visit import LedgerVisit, read_mark
+from consumer.ledger_url import SqliteFile, read_ledger_url
 from consumer.settings import CONFIG_ENV, ENV_PREFIX, Settings
 from consumer.topology import topology_of
 from ops.escaping import escaped
 from ops.lanes import read_switch
 from ops.render import plural
+from signalq.amqp.address import is_loopback
 from signalq.amqp.asking import Asker, QueueDepth
-from signalq.amqp.connection import connect, masked
+from signalq.amqp.connection import connect
 from signalq.amqp.ledger_mark import LedgerMark, held_mark
-from signalq.errors import BrokerError, SettingsError, SignalQError
+from signalq.errors import BrokerError, BrokerUnreachable, SettingsError, SignalQError
+from signalq.masking import masked
 from signalq.names import Names
 
 # So many missing objects are named; more than these are counted.
@@ -58,7 +62,7 @@ async def findings(settings: Settings, config: Path | None) -> AsyncIterator[Fin
     try:
         connection = await connect(url, name="signalq check", heartbeat_s=settings.broker.heartbeat_s)
     except BrokerError as error:
-        yield Finding("broker", "wrong", str(error), "start RabbitMQ, or set broker.url (SIGNALQ_BROKER__URL)")
+        yield _no_broker(error)
         yield Finding("topology", "note", "not looked at, for lack of a broker")
     else:
         async with connection:
@@ -92,7 +96,17 @@ def _broker(url: str, connection: AbstractConnection) -> Finding:
     properties = connection.transport.connection.server_properties if connection.transport else {}
     told = [value for name in ("product", "version") if isinstance(value := properties.get(name), str)]
     known = " ".join(told) or "a broker that does not say its version"
-    return Finding("broker", "ok", f"{escaped(known)} at {masked(url)}")
+    found = f"{escaped(known)} at {masked(url)}"
+    if url.startswith("amqps"):
+        return Finding("broker", "ok", f"{found}, its certificate checked")
+    if is_loopback(URL(url).host or ""):
+        return Finding("broker", "ok", found)
+    return Finding("broker", "note", f"{found}, in plain text (broker.allow_plain)", "use amqps:// where it can be had")
+
+
+def _no_broker(error: BrokerError) -> Finding:
+    what, advice = (error.what, error.advice) if isinstance(error, BrokerUnreachable) else (str(error), None)
+    return Finding("broker", "wrong", what, advice or "start RabbitMQ, or set broker.url (SIGNALQ_BROKER__URL)")
 
 
 async def _topology(settings: Settings, connection: AbstractConnection) -> AsyncIterator[Finding]:
@@ -180,7 +194,22 @@ async def _ledger(settings: Settings, held: LedgerMark | None) -> Finding:
     if held is not None and held.ledger_id != mine.ledger_id:
         return Finding("ledger", "wrong", f"{mine.ledger} ({mine.ledger_id}) is there, but {theirs}", _USE_THE_FORMER)
     belongs = ", and the lanes on the broker belong to it" if held is not None else ""
-    return Finding("ledger", "ok", f"{mine.ledger} is there{belongs}")
+    found = f"{mine.ledger} is there{belongs}"
+    safety = _how_safe(settings)
+    return Finding("ledger", "note" if safety else "ok", found + safety, _VERIFY if safety else None)
+
+
+def _how_safe(settings: Settings) -> str:
+    """What somebody on the way to the ledger could do."""
+    read = read_ledger_url(settings.ledger.url.get_secret_value())
+    if isinstance(read, SqliteFile) or read.is_local or read.is_checked:
+        return ""
+    if read.is_encrypted:
+        return "; encrypted, its certificate not checked"
+    return "; perhaps in plain text (ledger.allow_plain)"
+
+
+_VERIFY = "add sslmode=verify-full to ledger.url, with sslrootcert for an authority of your own"
 
 
 _USE_THE_FORMER = "set ledger.url to the one that they belong to; only if it is lost, `signalq topology adopt-ledger`"

@@ -1,21 +1,58 @@
-"""Foreign text, safe to show: nothing in it can move the cursor, break a line, or turn text round."""
+"""Foreign text, safe to show: nothing in it can move the cursor, break a line, or turn text round, or is a secret."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-MASK = "***"
+if TYPE_CHECKING:
+    from signalq.masking import Blanker
 
-# From the key on, up to the end of the value where the value is a well-formed string, else up to the end: of a body
-# that nobody could read, nothing may be trusted to end where it seems to.
-_TOKEN_IN_TEXT = re.compile(r'(token\\?["\']?\s*[:=]\s*)(?:"(?:[^"\\]|\\.)*"|.*)', re.IGNORECASE | re.DOTALL)
+# One that is shorter would turn up by chance.
+SECRET_CHARACTERS_MIN = 6
+
+
+class Secrets:
+    """What this run of the command knows to be secret: nothing, until its settings are read."""
+
+    def __init__(self) -> None:
+        self._blanker: Blanker | None = None
+
+    def learn(self, values: list[str]) -> None:
+        """Blank these in everything that is shown."""
+        # Imported here: what is shown of --help needs no library.
+        from signalq.masking import Blanker  # noqa: PLC0415
+
+        self._blanker = self._blanker or Blanker(characters_min=SECRET_CHARACTERS_MIN)
+        self._blanker.learn(values)
+
+    def forget(self) -> None:
+        """Know none again."""
+        self._blanker = None
+
+    def finds(self, text: str) -> bool:
+        """Whether one of them stands in a text."""
+        return self._blanker is not None and self._blanker.finds(text)
+
+    def blanked(self, text: str) -> str:
+        """The text without them, and without what logs in to any URL in it."""
+        return text if self._blanker is None else self._blanker(text)
+
+
+secrets = Secrets()
 
 
 def escaped(text: str) -> str:
     r"""The text with every character that is not printable as `\x1b`, `\n`, `\u202e`: controls, bidi overrides,
     zero-width and unassigned characters, lone surrogates. A backslash that was there stays as it is.
+
+    Known secrets, and what logs in to a URL, are blanked.
     """
+    return escaped_whole(secrets.blanked(text))
+
+
+def escaped_whole(text: str) -> str:
+    """The same with secrets and all, for `dead show --raw` alone."""
     if text.isprintable():
         return text
     return "".join(
@@ -24,24 +61,12 @@ def escaped(text: str) -> str:
     )
 
 
-def is_secret(name: str) -> bool:
-    """Whether the value under this name is not to be shown: `connectorToken`, and what is spelt nearly so."""
-    return "token" in name.casefold()
-
-
-def without_tokens(value: object) -> object:
-    """JSON data with every token in it masked, however deep."""
+def without_secrets(value: object) -> object:
+    """JSON data with known secrets blanked in every text of it; keys stay."""
+    if isinstance(value, str):
+        return secrets.blanked(value)
     if isinstance(value, Mapping):
-        return {name: MASK if is_secret(name) else without_tokens(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [without_tokens(item) for item in value]
+        return {name: without_secrets(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_secrets(item) for item in value]
     return value
-
-
-def text_without_tokens(body: bytes) -> str:
-    """A body that is no readable JSON, as text with everything that looks like a token masked.
-
-    NUL bytes are left out, so that a body in UTF-16 is recognised too. Escape the result before showing it.
-    """
-    text = body.replace(b"\0", b"").decode("utf-8", "backslashreplace")
-    return _TOKEN_IN_TEXT.sub(rf'\1"{MASK}"', text)

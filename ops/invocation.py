@@ -22,13 +22,18 @@ class Invocation:
 
     config: Path | None = None
     debug: bool = False
+    # Whether a run whose output could not be written has failed.
+    output_counts: bool = True
 
     def settings(self) -> Settings:
         """The settings that every command of this run acts on. Raises SettingsError."""
         # Imported here: pydantic takes a quarter of a second, and --help needs none of it.
         from consumer.settings import load_settings  # noqa: PLC0415
+        from ops.escaping import secrets  # noqa: PLC0415
 
-        return load_settings(self.config)
+        settings = load_settings(self.config)
+        secrets.learn(settings.secret_values())
+        return settings
 
     def settings_without_secrets(self) -> Settings:
         """The same for a command that needs no secret: those that lie in files or variables are not looked for."""

@@ -7,14 +7,13 @@ import pwd
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sqlalchemy.engine import make_url
-
 from consumer.ledger.database import database_at
 from consumer.ledger.migrate import Upgrade, upgrade
 from consumer.ledger.visit import LedgerVisit
 from consumer.settings import Settings
 from ops.errors import CommandFailed
 from signalq.errors import SettingsError
+from signalq.masking import masked
 
 # For one statement: an index of a large ledger takes longer than anything that a consumer does.
 UPGRADE_STATEMENT_TIMEOUT_S = 900.0
@@ -37,7 +36,7 @@ async def upgrade_ledger(settings: Settings) -> tuple[str, Upgrade | None]:
     Raises CommandFailed where it can't be opened, or is of a newer signalq; then nothing has changed.
     """
     url = settings.ledger.url.get_secret_value()
-    shown = make_url(url).render_as_string(hide_password=True)
+    shown = masked(url)
     try:
         database = database_at(url, create=False, command_timeout_s=UPGRADE_STATEMENT_TIMEOUT_S)
     except SettingsError:  # there is no such file

@@ -17,10 +17,11 @@ from pathlib import Path
 
 from yarl import URL
 
+from consumer.private_files import make_private_folder, open_private
 from consumer.settings import Settings, state_folder
 from ops.errors import CommandFailed
 from producers.files.marks import Mark
-from signalq.amqp.connection import masked
+from signalq.masking import masked
 
 WRITE_PERIOD_S = 0.1
 FORMAT_VERSION = 1
@@ -121,9 +122,9 @@ def _key(settings: Settings, published: Published, kind: str) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private_folder(path.parent)
     beside = path.with_suffix(f".{os.getpid()}")
-    with beside.open("w", encoding="utf-8") as file:
+    with open_private(beside) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

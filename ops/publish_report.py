@@ -73,9 +73,11 @@ class Report:
         connector, action = line.intent.connector_name, line.intent.action
         if self._as_json:
             number = line.line if self._from_file else None
-            print_json({"line": number, "message_id": line.message_id, "connector": connector, "action": action})
+            row = {"line": number, "message_id": line.message_id, "connector": connector, "action": action}
+            self._tell(lambda: print_json(row), ascii_json(row))
         elif not self._from_file:
-            console().print(f"published {action} for {escaped(connector)}, message_id {escaped(line.message_id)}")
+            said = f"published {action} for {escaped(connector)}, message_id {escaped(line.message_id)}"
+            self._tell(lambda: _print(said), said)
 
     def bad(self, line: BadLine) -> None:
         """A line held no intent."""
@@ -90,7 +92,8 @@ class Report:
         """
         seconds = self._clock() - self._began_s
         if self._from_file and not self._as_json:
-            console().print(self._summary(tally, skipped_lines, seconds))
+            said = self._summary(tally, skipped_lines, seconds)
+            self._tell(lambda: _print(said), said)
         if not_kept is not None:
             self._errors.print(f"signalq: --resume will not know how far it came: {escaped(not_kept)}")
         if says := self._what_is_open(tally, next_command if not_kept is None else None):
@@ -100,6 +103,13 @@ class Report:
         if tally.stopped_by is not None:
             return INTERRUPTED
         return FAILED if tally.bad or tally.unconfirmed else DONE
+
+    def _tell(self, write: Callable[[], None], said: str) -> None:
+        """Write to standard output; what is published is published, also where that takes nothing any more."""
+        try:
+            write()
+        except OSError:
+            self._errors.print(f"signalq: standard output can't be written, so it is said here: {said}")
 
     def _summary(self, tally: Tally, skipped_lines: int, seconds: float) -> str:
         parts = [f"published {plural(tally.published, 'intent')}"]
@@ -136,6 +146,11 @@ class Report:
             "RabbitMQ did not confirm it: once it is reachable, run the same command with "
             f"--message-id {escaped(self._message_id or '')}, that orders it once"
         )
+
+
+def _print(sentence: str) -> None:
+    sys.stdout.write(f"{sentence}\n")
+    sys.stdout.flush()
 
 
 def _next(next_command: str | None) -> str:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from ops.escaping import escaped
+from ops.escaping import escaped, secrets, without_secrets
 from signalq.strict_json import render
 
 Row = Mapping[str, object]
@@ -65,9 +65,15 @@ def ascii_json(value: object) -> str:
     return _NOT_PLAIN.sub(lambda found: json.dumps(found[0])[1:-1], render(value))
 
 
-def print_json(row: Row) -> None:
-    """Write one row as JSON, at once: whoever reads along should not wait for a buffer."""
-    sys.stdout.write(ascii_json(dict(row)) + "\n")
+def print_json(row: Row, *, raw: bool = False) -> None:
+    """Write one row as JSON, at once: whoever reads along should not wait for a buffer.
+
+    Known secrets are blanked in it, unless it is to be shown `raw`.
+    """
+    text = ascii_json(dict(row))
+    if not raw and secrets.finds(text):
+        text = ascii_json(without_secrets(row))
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 

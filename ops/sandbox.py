@@ -22,10 +22,10 @@ from pydantic import ValidationError
 
 from ops.behaviour import Behaviour, Behaviours
 from ops.errors import CommandFailed
-from ops.escaping import without_tokens
 from ops.render import ascii_json
 from signalq.errors import InvalidIntent
 from signalq.intent import intent_from_fields
+from signalq.masking import without_tokens
 from signalq.strict_json import BODY_BYTES_MAX, parse_object
 from signalq.times import iso_utc
 

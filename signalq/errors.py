@@ -38,7 +38,12 @@ class BrokerError(SignalQError):
 
 
 class BrokerUnreachable(BrokerError):
-    """No connection could be made, or not in time."""
+    """No connection could be made, or not in time; `advice` says what to do, if the cause is known."""
+
+    def __init__(self, what: str, advice: str | None = None) -> None:
+        self.what = what
+        self.advice = advice
+        super().__init__(f"{what}: {advice}" if advice else what)
 
 
 class TopologyError(BrokerError):

@@ -26,8 +26,9 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from signalq.errors import InvalidIntent, Problem
+from signalq.masking import looks_like_a_name, shown_name
 from signalq.names import LADDER_MAX_S
-from signalq.strict_json import JsonNumber, parse_object, printable_name, render
+from signalq.strict_json import JsonNumber, parse_object, render
 
 CONNECTOR_NAME_BYTES_MAX = 128
 CLIENT_ORDER_ID_BYTES_MAX = 128
@@ -332,8 +333,9 @@ def _problem(details: Any, *, suggest: bool) -> Problem:
         case "missing":
             return Problem(name, "is missing")
         case "extra_forbidden":
+            suggest = suggest and looks_like_a_name(name or "")
             nearest = f", the nearest is {nearest_name(name or '', FIELD_NAMES)}" if suggest else ""
-            return Problem(printable_name(name or ""), f"is not a field of an intent{nearest}")
+            return Problem(shown_name(name or ""), f"is not a field of an intent{nearest}")
         case "literal_error":
             return Problem(name, "must be one of " + ", ".join(get_args(Action)))
         case "string_type":

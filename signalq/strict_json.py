@@ -10,6 +10,7 @@ from collections import Counter
 from typing import NoReturn
 
 from signalq.errors import InvalidIntent, Problem
+from signalq.masking import shown_name
 
 BODY_BYTES_MAX = 65_536
 DEPTH_MAX = 64
@@ -48,7 +49,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
         return fields
     times = Counter(key for key, _ in pairs)
     repeated = [key for key, count in times.items() if count > 1]
-    raise InvalidIntent([Problem(printable_name(key), "is there more than once") for key in repeated])
+    raise InvalidIntent([Problem(shown_name(key), "is there more than once") for key in repeated])
 
 
 _decoder = json.JSONDecoder(
@@ -79,9 +80,9 @@ def parse_object(body: bytes) -> dict[str, object]:
     if not isinstance(value, dict):
         raise _refused("the body is JSON, but not an object")
     for key, item in value.items():
-        _check(item, printable_name(key), DEPTH_MAX - 1)
+        _check(item, shown_name(key), DEPTH_MAX - 1)
         if not _encodable(key):
-            raise _refused("the name of the field holds a lone surrogate", printable_name(key))
+            raise _refused("the name of the field holds a lone surrogate", shown_name(key))
     return value
 
 

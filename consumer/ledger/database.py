@@ -16,11 +16,13 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from consumer.ledger_url import PostgresServer, SqliteFile, read_ledger_url
+from consumer.private_files import make_private_folder
 from signalq.errors import SettingsError
+from signalq.masking import masked
 
 SQLITE_BUSY_TIMEOUT_MS = 2_000
 CONNECT_TIMEOUT_S = 5.0
@@ -64,23 +66,25 @@ def database_at(url: str, *, create: bool, command_timeout_s: float = COMMAND_TI
 
     `command_timeout_s` is for one statement on a server.
     """
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
-        return SqliteDatabase(parsed, create=create)
-    return PostgresDatabase(parsed, command_timeout_s)
+    try:
+        read = read_ledger_url(url)
+    except ValueError as error:
+        raise SettingsError(f"ledger.url {error}") from None
+    if isinstance(read, SqliteFile):
+        return SqliteDatabase(read, shown=masked(url), create=create)
+    return PostgresDatabase(read, shown=masked(url), command_timeout_s=command_timeout_s)
 
 
 class SqliteDatabase:
     """A file, in WAL mode with synchronous FULL: a commit that returned is on disk."""
 
-    def __init__(self, url: URL, *, create: bool) -> None:
-        file = Path(url.database or "")
+    def __init__(self, where: SqliteFile, *, shown: str, create: bool) -> None:
         if create:
-            _make_folder(file.parent)
-        elif not file.is_file():
-            raise SettingsError(f"there is no ledger at {file}: start `signalq consume` with it once")
-        self.shown = url.render_as_string(hide_password=True)
-        self._engine: Engine = create_engine(url.set(drivername="sqlite+pysqlite"), pool_size=1, max_overflow=0)
+            _make_folder(where.file.parent)
+        elif not where.file.is_file():
+            raise SettingsError(f"there is no ledger at {where.file}: start `signalq consume` with it once")
+        self.shown = shown
+        self._engine: Engine = create_engine(where.url, pool_size=1, max_overflow=0, hide_parameters=True)
         event.listen(self._engine, "connect", _set_up_sqlite)
         event.listen(self._engine, "begin", _begin)
         self._reading = self._engine.execution_options(**{READS_ONLY: True})
@@ -112,14 +116,14 @@ class _Unsure:
 class PostgresDatabase:
     """A PostgreSQL server, for consumers on several machines."""
 
-    def __init__(self, url: URL, command_timeout_s: float = COMMAND_TIMEOUT_S) -> None:
-        self.shown = url.render_as_string(hide_password=True)
-        timeouts = {
-            "timeout": CONNECT_TIMEOUT_S,
-            "command_timeout": command_timeout_s,
-            "server_settings": {"idle_in_transaction_session_timeout": str(STALLED_TRANSACTION_MS)},
-        }
-        self._engine: AsyncEngine = create_async_engine(url, pool_size=1, max_overflow=0, connect_args=timeouts)
+    def __init__(self, server: PostgresServer, *, shown: str, command_timeout_s: float = COMMAND_TIMEOUT_S) -> None:
+        self.shown = shown
+        arguments = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": command_timeout_s, **server.connect_arguments()}
+        # The driver's name alone: what logs in is in the arguments, which no repr and no error shows.
+        self._engine: AsyncEngine = create_async_engine(
+            "postgresql+asyncpg://", pool_size=1, max_overflow=0, connect_args=arguments, hide_parameters=True
+        )
+        event.listen(self._engine.sync_engine, "connect", _set_up_postgresql)
         self._unsure: _Unsure | None = None
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
@@ -212,9 +216,17 @@ def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
 
 def _make_folder(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_folder(folder)
     except OSError as error:
         raise SettingsError(f"the ledger's folder {folder} can't be made: {error.strerror}") from None
+
+
+def _set_up_postgresql(connection: Any, _record: object) -> None:
+    """Set on a connection that is there: as a startup parameter, PgBouncer would refuse it."""
+    cursor = connection.cursor()
+    cursor.execute(f"SET idle_in_transaction_session_timeout = {STALLED_TRANSACTION_MS}")
+    cursor.close()
+    connection.commit()
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:

@@ -18,6 +18,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from consumer.ledger.causes import cause_of
 from consumer.ledger.database import Database, is_lost
 from consumer.ledger.schema import identity
 from signalq.errors import SettingsError
@@ -65,10 +66,7 @@ async def _transact(database: Database, work: Callable[[Connection], T]) -> T:
             if is_lost(error) and tries < TRIES_MAX:
                 await asyncio.sleep(AGAIN_S)
                 continue
-            cause = getattr(error, "orig", None) or error
-            raise SettingsError(
-                f"the ledger at {database.shown} can't be opened ({type(cause).__name__}: {cause})"
-            ) from error
+            raise SettingsError(f"the ledger at {database.shown} can't be opened ({cause_of(error)})") from error
 
 
 def _migrate(connection: Connection) -> str:

@@ -43,6 +43,7 @@ from consumer.ledger import (
     switches,
 )
 from consumer.ledger import rates as rate_table
+from consumer.ledger.causes import cause_of
 from consumer.ledger.database import clock_ms, database_at, is_hopeless, machine_ms
 from consumer.ledger.leases import ALIVE_PERIOD_S, LEASE_MS
 from consumer.ledger.migrate import migrate
@@ -401,8 +402,7 @@ class SqlLedger:
             return answers
 
     def _note_failure(self, error: Exception) -> None:
-        cause = getattr(error, "orig", None) or error
-        self.why_not_writable = f"the ledger can't be written ({type(cause).__name__}: {cause})"
+        self.why_not_writable = f"the ledger can't be written ({cause_of(error)})"
         log.error("ledger.not_writable", why=self.why_not_writable)
 
     def count_unacked(self, unacked: Callable[[], Mapping[str, int]]) -> None:

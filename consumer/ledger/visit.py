@@ -11,6 +11,7 @@ from typing import Self, TypeVar
 from sqlalchemy import Connection, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from consumer.ledger.causes import cause_of
 from consumer.ledger.database import database_at, is_hopeless
 from consumer.ledger.schema import identity, metadata
 from signalq.amqp.ledger_mark import LedgerMark
@@ -49,7 +50,7 @@ class LedgerVisit:
             raise
         except (SQLAlchemyError, OSError) as error:
             await self._database.close()
-            raise SettingsError(f"there is no ledger at {self.shown} ({type(error).__name__})") from error
+            raise SettingsError(f"there is no ledger at {self.shown} ({cause_of(error)})") from error
         return self
 
     async def __aexit__(
@@ -74,9 +75,8 @@ class LedgerVisit:
                 return await run(work)
             except (SQLAlchemyError, OSError) as error:
                 if is_hopeless(error) or time.monotonic() >= deadline:
-                    cause = getattr(error, "orig", None) or error
                     raise LedgerUnavailable(
-                        f"the ledger at {self.shown} can't be used ({type(cause).__name__}): try again when it can"
+                        f"the ledger at {self.shown} can't be used ({cause_of(error)}): try again when it can"
                     ) from error
             await asyncio.sleep(RETRY_S)
 

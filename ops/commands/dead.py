@@ -12,7 +12,7 @@ from ops.commands.dead_settle import discard_letters, filtered, replay_letters
 from ops.dead import LETTERS_MAX, DeadLetters
 from ops.dead_report import COLUMNS, letters_bar, note, say
 from ops.errors import CommandFailed
-from ops.escaping import escaped
+from ops.escaping import escaped, escaped_whole
 from ops.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
 from ops.letters import DeadLetter
 from ops.render import console, plural, print_json, print_rows, shown
@@ -54,14 +54,18 @@ def list_letters(
 
 @command.command("show", cls=SignalqCommand, example="signalq dead show 3b61a24e3b6743658da38126d25cb526")
 @click.argument("intent_id", metavar="ID")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a letter, whole.")
+@click.option("--raw", is_flag=True, help="Show headers, properties and body as they are: secrets and all.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a letter.")
 @pass_invocation
-def show_letter(invocation: Invocation, *, intent_id: str, as_json: bool) -> int:
-    """Show one letter whole: its headers, its properties and its body, tokens masked.
+def show_letter(invocation: Invocation, *, intent_id: str, raw: bool, as_json: bool) -> int:
+    """Show one letter: its headers, its properties and its body.
+
+    Of the body and of a producer's headers only the values of fields that an intent has are shown, and never a
+    token: what is misspelt or can't be read may be one. --raw shows all of it as it is.
 
     Two strategies may use the same ID: then both letters are shown. The exit status is 1 if there is none.
     """
-    return asyncio.run(_show(invocation.settings(), intent_id, as_json=as_json))
+    return asyncio.run(_show(invocation.settings(), intent_id, raw=raw, as_json=as_json))
 
 
 command.add_command(replay_letters)
@@ -94,7 +98,7 @@ def _summary(read: int, matched: int, shown_count: int) -> str:
     return said
 
 
-async def _show(settings: Settings, intent_id: str, *, as_json: bool) -> int:
+async def _show(settings: Settings, intent_id: str, *, raw: bool, as_json: bool) -> int:
     async with DeadLetters(settings, on_wait=say) as letters:
         with letters_bar("reading", letters.wanted) as step:
             found = []
@@ -105,24 +109,34 @@ async def _show(settings: Settings, intent_id: str, *, as_json: bool) -> int:
     if not found:
         raise CommandFailed(f"there is no dead letter {intent_id}: `signalq dead list` shows those there are")
     for letter in found:
-        if as_json:
-            more = {"properties": letter.properties_shown(), "headers": letter.headers_shown()}
-            print_json({**letter.row(), **more, "body": letter.body_shown()})
-        else:
-            _print_letter(letter)
+        tell(letter, raw=raw, as_json=as_json)
     return 0
 
 
-def _print_letter(letter: DeadLetter) -> None:
+def tell(letter: DeadLetter, *, raw: bool, as_json: bool) -> None:
+    """Show one letter."""
+    properties, headers = letter.properties_shown(raw=raw), letter.headers_shown(raw=raw)
+    if as_json:
+        row = {**letter.row(), "properties": properties, "headers": headers, "body": letter.body_shown(raw=raw)}
+        print_json(row, raw=raw)
+    else:
+        _print_letter(letter, properties, headers, raw=raw)
+
+
+def _print_letter(letter: DeadLetter, properties: dict[str, object], headers: dict[str, object], *, raw: bool) -> None:
     out = console()
-    for title, values in (
-        ("Dead letter", letter.row()),
-        ("Properties", letter.properties_shown()),
-        ("Headers", letter.headers_shown()),
-    ):
+    for title, values in (("Dead letter", letter.row()), ("Properties", properties), ("Headers", headers)):
         out.print(Text(title, style="bold"))
         width = max([NAME_COLUMNS, *(len(shown(name)) for name in values)])
         for name, value in values.items():
-            out.print(Text.assemble("  ", (shown(name).ljust(width), "dim"), "  ", shown(value)))
+            text = escaped_whole(str(value)) if raw else shown(value)
+            out.print(Text.assemble("  ", (shown(name).ljust(width), "dim"), "  ", text))
     out.print(Text.assemble(("Body", "bold"), (f"  {len(letter.body):,} bytes", "dim")))
-    out.print(Text("  " + escaped(letter.body_shown())))
+    body = letter.body_shown(raw=raw)
+    if body is not None:
+        out.print(Text("  " + (escaped_whole(body) if raw else escaped(body))))
+    if not raw and not letter.is_readable:
+        out.print(Text(_NOT_SHOWN, style="dim"))
+
+
+_NOT_SHOWN = "  (not shown: it is no JSON object, and may hold a token anywhere; `dead show --raw` shows it)"

@@ -12,6 +12,7 @@ from typing import BinaryIO
 import click
 
 from consumer.settings import Settings
+from ops.escaping import secrets
 from ops.invocation import Invocation, SignalqCommand, pass_invocation
 from ops.publish_file import FileRun
 from ops.publish_progress import Progress
@@ -110,6 +111,8 @@ def command(  # noqa: PLR0913 - an argument for each option
     to go on. The exit status is 1 if a line was bad or not confirmed, 130 if it was stopped.
     """
     settings = invocation.settings()
+    # Exit 1 would have it published once more: what is confirmed is done, wherever it could be said.
+    invocation.output_counts = False
     given = {name: value for name, value in flags.items() if value is not None}
     if file is None:
         if again or file_format or resume or rate_per_s is not None:
@@ -150,6 +153,7 @@ def _from_flags(settings: Settings, given: Mapping[str, str]) -> OrderIntent:
     """The intent; its problems are named by flag."""
     fields: dict[str, object] = {name: value for name, value in given.items() if not name.startswith("token")}
     if token := _token(given):
+        secrets.learn([token])
         fields["connectorToken"] = token
     try:
         return intent_from_fields(fields, delay_max_s=settings.delivery.delay_max_s)

@@ -10,7 +10,8 @@ from typing import BinaryIO
 from producers.files.identities import Identities
 from signalq.errors import InvalidIntent, Problem
 from signalq.intent import FIELD_NAMES, OrderIntent, intent_from_fields, nearest_name
-from signalq.strict_json import BODY_BYTES_MAX, parse_object, printable_name
+from signalq.masking import shown_name
+from signalq.strict_json import BODY_BYTES_MAX, parse_object
 
 # An intent has at most BODY_BYTES_MAX bytes; the line that holds it gets a little more for its line ending.
 LINE_BYTES_MAX = BODY_BYTES_MAX + 2
@@ -167,7 +168,7 @@ class _Records:
 def _header_problem(header: list[str], known: list[str]) -> str | None:
     for name in header:
         if name not in known:
-            return f"the header's {printable_name(name)!r} is not a field, the nearest is {nearest_name(name, known)}"
+            return f"the header's {shown_name(name)!r} is not a field, the nearest is {nearest_name(name, known)}"
         if header.count(name) > 1:
             return f"the header has {name} more than once"
     missing = [name for name in _MANDATORY if name not in header]

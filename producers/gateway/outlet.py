@@ -6,6 +6,8 @@ import asyncio
 import time
 from contextlib import suppress
 
+import structlog
+
 from producers.gateway.alerts import Alert
 from producers.gateway.repeats import Identity, Unanswered
 from signalq.amqp.connection import user_of
@@ -19,6 +21,8 @@ STRATEGY = "gateway"
 PAUSE_S = 0.1
 CONNECT_EVERY_S = 1.0
 
+log = structlog.get_logger()
+
 
 class Outlet:
     """Publishes alerts under identities that their repeats will have, too; use `run` to keep it connected."""
@@ -29,17 +33,24 @@ class Outlet:
         self._publisher = ConfirmedPublisher(broker_url, name="signalq gateway", heartbeat_s=heartbeat_s)
         self._unanswered = Unanswered()
         self.is_connected = False
+        self.why_not_connected: str | None = None
 
     async def run(self) -> None:
         """Keep the connection open, for as long as this runs."""
         while True:
             try:
                 await self._publisher.channel()
-            except BrokerError:
-                self.is_connected = False
+            except BrokerError as error:
+                self._note_away(str(error))
             else:
-                self.is_connected = True
+                self.is_connected, self.why_not_connected = True, None
             await asyncio.sleep(CONNECT_EVERY_S)
+
+    def _note_away(self, why: str) -> None:
+        """Told once for each cause: it is tried again every CONNECT_EVERY_S."""
+        if why != self.why_not_connected:
+            log.warning("broker.unreachable", why=why)
+        self.is_connected, self.why_not_connected = False, why
 
     def identify(self, alert: Alert) -> tuple[Identity, bool]:
         """The identity to publish it under, and whether it is a repeat of one that was not answered `ok`."""

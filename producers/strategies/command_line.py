@@ -1,7 +1,8 @@
 """What the strategies here have in common: where the broker is, whose token it is, and how an error ends them.
 
 The broker stands in the environment, as it does for signalq's own commands: SIGNALQ_BROKER__URL, or a file that holds
-it in SIGNALQ_BROKER__URL_FILE, and SIGNALQ_BROKER__PREFIX. There is no flag for it, and none that takes a token:
+it in SIGNALQ_BROKER__URL_FILE, SIGNALQ_BROKER__ALLOW_PLAIN and SIGNALQ_BROKER__PREFIX. There is no flag for it, and
+none that takes a token:
 everybody on a machine can read its command lines.
 """
 
@@ -12,12 +13,13 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from signalq import SignalQError
+from signalq.amqp.address import check_url
 from signalq.intent import problems_of
 
 DEFAULT_URL = "amqp://guest:guest@127.0.0.1:5672/"
@@ -31,18 +33,21 @@ class WrongInput(Exception):
 class Broker:
     """Where to publish; `url` holds a password."""
 
-    url: str
+    url: str = field(repr=False)
     prefix: str
 
 
 def broker(environment: Mapping[str, str] = os.environ) -> Broker:
     """The broker that the environment names. Raises WrongInput."""
     file = environment.get("SIGNALQ_BROKER__URL_FILE")
-    url = _secret_in(Path(file), "SIGNALQ_BROKER__URL_FILE") if file else None
-    return Broker(
-        url or environment.get("SIGNALQ_BROKER__URL") or DEFAULT_URL,
-        environment.get("SIGNALQ_BROKER__PREFIX") or "signalq",
-    )
+    found = _secret_in(Path(file), "SIGNALQ_BROKER__URL_FILE") if file else environment.get("SIGNALQ_BROKER__URL")
+    url = found or DEFAULT_URL
+    allow_plain = (environment.get("SIGNALQ_BROKER__ALLOW_PLAIN") or "").casefold() in {"1", "true", "yes", "on"}
+    try:
+        check_url(url, allow_plain=allow_plain)
+    except ValueError as error:
+        raise WrongInput(f"SIGNALQ_BROKER__URL {error}") from None
+    return Broker(url, environment.get("SIGNALQ_BROKER__PREFIX") or "signalq")
 
 
 def parser(name: str, about: str, *, examples: str, strategy: str) -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import ssl
 from typing import Any
 
 import aio_pika
@@ -20,12 +21,17 @@ from pamqp import decode, encode
 from pamqp.exceptions import PAMQPException
 from yarl import URL
 
+from signalq.amqp.address import tls_context
+from signalq.amqp.unreachable import unreachable
 from signalq.errors import BrokerUnreachable
+from signalq.masking import masked
 from signalq.names import UNREADABLE_HEADERS
 
 CONNECT_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 4.0
 HEARTBEAT_S = 10
+# Of an answer, to tell why it is none of RabbitMQ's.
+RECEIVED_BYTES_MAX = 1_024
 # RabbitMQ's well-known one, where a URL names none.
 DEFAULT_USER = "guest"
 
@@ -42,15 +48,6 @@ CONNECTION_ERRORS = (
 )
 
 
-def masked(url: str) -> str:
-    """The URL as it may be shown: without its password, and without its query."""
-    try:
-        parsed = URL(url)
-        return str(parsed.with_password("***" if parsed.password else None).with_query(None))
-    except ValueError:
-        return "a malformed URL"
-
-
 def user_of(url: str) -> str:
     """The user that a connection to this URL is opened as."""
     return URL(url).user or DEFAULT_USER
@@ -59,26 +56,35 @@ def user_of(url: str) -> str:
 async def connect(
     url: str, *, name: str, heartbeat_s: int = HEARTBEAT_S, timeout_s: float = CONNECT_TIMEOUT_S
 ) -> AbstractConnection:
-    """Open a connection that shows up as `name` in RabbitMQ's lists. Raises BrokerUnreachable."""
+    """Open a connection that shows up as `name` in RabbitMQ's lists. Raises BrokerUnreachable, which says why."""
     read_foreign_properties_leniently()
     write_floats_in_full()
+    connection: _Connection | None = None
     try:
         async with asyncio.timeout(timeout_s):
-            return await aio_pika.connect(
-                url, heartbeat=heartbeat_s, client_properties={"connection_name": name}, connection_class=_Connection
+            connection = _Connection(
+                URL(url).update_query(heartbeat=heartbeat_s),
+                ssl_context=await _tls_context(url),
+                client_properties={"connection_name": name},
             )
+            await connection.connect()
+            return connection
     except TimeoutError:
-        raise BrokerUnreachable(f"no answer from RabbitMQ at {masked(url)} within {timeout_s:g} s") from None
-    except aiormq.exceptions.ProbableAuthenticationError:
         raise BrokerUnreachable(
-            f"RabbitMQ at {masked(url)} refused the user name or the password: check broker.url"
+            f"no answer from RabbitMQ at {masked(url)} within {timeout_s:g} s",
+            "check host and port in broker.url, and that no firewall is in between",
         ) from None
     except asyncio.CancelledError:
         if somebody_cancelled():
             raise
         raise BrokerUnreachable(f"the connection to RabbitMQ at {masked(url)} was closed as it was opened") from None
     except (*CONNECTION_ERRORS, ValueError) as error:
-        raise BrokerUnreachable(f"no connection to RabbitMQ at {masked(url)} ({type(error).__name__})") from None
+        raise unreachable(error, url, connection.received if connection else b"") from None
+
+
+async def _tls_context(url: str) -> ssl.SSLContext | None:
+    parsed = URL(url)
+    return await asyncio.to_thread(tls_context, parsed) if parsed.scheme == "amqps" else None
 
 
 class _Connection(aio_pika.Connection):
@@ -90,6 +96,11 @@ class _Connection(aio_pika.Connection):
 
     _socket: _Socket | None = None
 
+    @property
+    def received(self) -> bytes:
+        """The last bytes that the server has sent while the connection was made."""
+        return self._socket.received if self._socket else b""
+
     async def connect(self, timeout: float | None = None) -> None:
         self._socket = _Socket(self.url)
         self.kwargs["transport_factory"] = self._socket
@@ -98,6 +109,7 @@ class _Connection(aio_pika.Connection):
         except BaseException:
             await self.close()
             raise
+        self._socket.forget()
 
     async def close(self, exc: aiormq.abc.ExceptionType | None = aiormq.exceptions.ConnectionClosed) -> None:
         """Take leave of the broker, for CLOSE_TIMEOUT_S; then hang up.
@@ -115,16 +127,31 @@ class _Connection(aio_pika.Connection):
 
 
 class _Socket(TransportFactory):
-    """aiormq's own way to the broker, remembered."""
+    """aiormq's own way to the broker, remembered; and what came in last, until the connection is made."""
 
     def __init__(self, url: URL) -> None:
         self._open = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
         self._writer: asyncio.StreamWriter | None = None
+        self._reader: asyncio.StreamReader | None = None
+        self.received = b""
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Connect."""
-        reader, self._writer = await self._open.create(url, **kwargs)
-        return reader, self._writer
+        self._reader, self._writer = await self._open.create(url, **kwargs)
+        feed = self._reader.feed_data
+
+        def feed_and_note(data: bytes) -> None:
+            self.received = bytes(data[-RECEIVED_BYTES_MAX:])
+            feed(data)
+
+        self._reader.feed_data = feed_and_note  # type: ignore[method-assign,assignment]
+        return self._reader, self._writer
+
+    def forget(self) -> None:
+        """The connection is made: note nothing any more."""
+        if self._reader is not None:
+            del self._reader.feed_data
+        self._reader = None
 
     def hang_up(self) -> None:
         """What is not sent yet is lost."""

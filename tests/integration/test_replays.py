@@ -270,6 +270,6 @@ async def test_a_visit_waits_for_a_locked_file_only_so_long(tmp_path: Path, monk
             work = visiting.transact(lambda connection: connection.execute(select(intents)).all())
             asyncio.run_coroutine_threadsafe(work, loop).result(10)
 
-        with pytest.raises(LedgerUnavailable, match=r"can't be used \(OperationalError\)"):
+        with pytest.raises(LedgerUnavailable, match=r"can't be used \(OperationalError: database is locked\)"):
             await locker.transact(locked)
     await locker.close()

@@ -174,6 +174,24 @@ def test_debug_shows_the_traceback_wherever_it_stands(arguments: list[str], sign
     assert "topsecret" not in ran.err
 
 
+def test_a_traceback_is_escaped_and_shows_no_secret(signalq: Signalq, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_path: object, **_options: object) -> None:
+        raise ValueError("bad \x1b[31m\u202e at amqp://u:abc@topsecret@h/")
+
+    monkeypatch.setattr(consumer.settings, "load_settings", broken)
+    ran = signalq("--debug", "dead", "list")
+    assert "ValueError: bad \\x1b[31m\\u202e at amqp://***@h/" in ran.err
+    assert all(line.isprintable() for line in ran.err.splitlines())
+    assert "topsecret" not in ran.err
+
+
+def test_an_argument_too_many_is_not_quoted_if_it_may_be_a_token(signalq: Signalq) -> None:
+    ran = signalq("dead", "list", "t0ps3cret-9f8e")
+    assert ran.status == 2
+    assert "an argument too many" in ran.err
+    assert "t0ps3cret" not in ran.err
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["dead", "list"], ["dead", "show", "x"], ["topology", "apply"], ["publish", "--connector=a", "--action=buy"]],
@@ -184,7 +202,7 @@ def test_a_broker_that_is_not_there_is_one_sentence_without_its_password(
 ) -> None:
     ran = signalq(*arguments)
     assert ran.status == 1
-    assert ran.err.startswith("signalq: no connection to RabbitMQ at amqp://user:***@127.0.0.1:1/")
+    assert ran.err.startswith("signalq: no connection to RabbitMQ at amqp://user:***@127.0.0.1:1/ (connection refused")
     assert ran.err.count("\n") == 1
 
 

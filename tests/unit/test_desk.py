@@ -172,7 +172,8 @@ def test_without_a_broker_it_says_so_in_one_sentence_and_shows_no_password(
     monkeypatch.setenv("SIGNALQ_BROKER__URL", "amqp://desk:topsecret@127.0.0.1:1/")
     assert run(desk.main, ["--yes", "buy", "main", "5%"]) == 1
     assert capsys.readouterr().err == (
-        "no connection to RabbitMQ at amqp://desk:***@127.0.0.1:1/ (AMQPConnectionError)\n"
+        "no connection to RabbitMQ at amqp://desk:***@127.0.0.1:1/ (connection refused: nothing listens there): start "
+        "RabbitMQ, or check host and port in broker.url (SIGNALQ_BROKER__URL)\n"
     )
 
 

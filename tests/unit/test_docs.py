@@ -106,7 +106,7 @@ def test_every_settings_example_can_be_loaded(page: Path, tmp_path: Path, monkey
     (tmp_path / "main-token").write_text("a token", encoding="utf-8")
     for variable in ("MAIN_TOKEN", "SPOT_BOT_TOKEN"):
         monkeypatch.setenv(variable, "a token")
-    monkeypatch.setenv("RABBITMQ_URL", "amqp://user:password@broker/")
+    monkeypatch.setenv("RABBITMQ_URL", "amqps://user:password@broker/")
     monkeypatch.delenv("SIGNALQ_BROKER__URL", raising=False)
     examples = blocks(page, "toml")
     assert examples

@@ -18,6 +18,7 @@ Load = Callable[..., Settings]
 
 DEFAULTS: dict[str, Any] = {
     "broker.url": "amqp://guest:guest@127.0.0.1:5672/",
+    "broker.allow_plain": False,
     "broker.prefix": "signalq",
     "broker.heartbeat_s": 10,
     "broker.topology": "declare",
@@ -40,6 +41,7 @@ DEFAULTS: dict[str, Any] = {
     "delivery.concurrency": 64,
     "delivery.shared_window": 1000,
     "delivery.drain_timeout_s": 20,
+    "ledger.allow_plain": False,
     "ledger.retention_days": 7,
     "ops.host": "127.0.0.1",
     "ops.port": 8080,
@@ -121,8 +123,10 @@ def test_without_a_setting_the_ledger_is_a_file_below_the_state_folder_by_its_ab
     [
         "sqlite+aiosqlite:////var/lib/signalq/signalq.db",
         "sqlite+aiosqlite:////a b/é.db",
-        "postgresql+asyncpg://host/db",
-        "postgresql+asyncpg://user:pass@host:5432/db",
+        "sqlite:////var/lib/signalq/signalq.db",
+        "postgresql+asyncpg://host/db?sslmode=require",
+        "postgresql+asyncpg://user:pass@127.0.0.1:5432/db",
+        "postgresql://user:pass@h1:5432,h2:5432/db?ssl=verify-full&target_session_attrs=read-write",
         "postgresql+asyncpg:///db?host=/run/postgresql",
     ],
 )
@@ -181,7 +185,7 @@ def test_no_dotenv_file_is_read_unasked(tmp_path: Path, monkeypatch: pytest.Monk
 
 # --- secrets ---------------------------------------------------------------------------------------------------------
 
-SECRET_URLS = {"broker": "amqp://user:{}@host/", "ledger": "postgresql+asyncpg://user:{}@host/db"}
+SECRET_URLS = {"broker": "amqps://user:{}@host/", "ledger": "postgresql+asyncpg://user:{}@127.0.0.1/db"}
 
 
 @pytest.mark.parametrize("key", ["broker.url", "ledger.url", "ops.token", "connectors.main.token"])
@@ -255,8 +259,8 @@ def test_an_empty_secret_file_is_refused(load: Load, tmp_path: Path) -> None:
 
 def test_no_secret_is_in_what_the_settings_show_of_themselves(load: Load) -> None:
     settings = load(
-        '[broker]\nurl = "amqp://user:pa%2Fss@host/"\n[ops]\ntoken = "ops-token"\n[connectors.main]\ntoken = "tok"\n'
-        '[ledger]\nurl = "postgresql+asyncpg://user:pg%2Fpass@host/db"\n'
+        '[broker]\nurl = "amqps://user:pa%2Fss@host/"\n[ops]\ntoken = "ops-token"\n[connectors.main]\ntoken = "tok"\n'
+        '[ledger]\nurl = "postgresql+asyncpg://user:pg%2Fpass@localhost/db"\n'
     )
     shown = repr(settings) + str(settings) + str(settings.model_dump()) + settings.model_dump_json()
     for secret in ("pa%2Fss", "pg%2Fpass", "ops-token", "'tok'", '"tok"'):
@@ -357,6 +361,87 @@ def test_the_variables_that_kubernetes_sets_for_services_are_no_settings_of_ours
     assert load(**{variable: "tcp://10.0.0.1:8080"}).ops.port == 8080
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SIGNALQ_SERVICE_HOST", "10.0.0.1"),
+        ("SIGNALQ_SERVICE_HOST", "fd00::1"),
+        ("SIGNALQ_GATEWAY_SERVICE_PORT", "8081"),
+        ("SIGNALQ_GATEWAY_SERVICE_PORT_HTTP", "8081"),
+        ("SIGNALQ_OPS_PORT", "tcp://10.0.0.1:8080"),
+        ("SIGNALQ_OPS_PORT", "tcp://[fd00::1]:8080"),
+        ("SIGNALQ_OPS_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+        ("SIGNALQ_OPS_PORT_8080_TCP_PROTO", "tcp"),
+        ("SIGNALQ_OPS_PORT_8080_TCP_PORT", "8080"),
+        ("SIGNALQ_OPS_PORT_8080_TCP_ADDR", "10.0.0.1"),
+    ],
+)
+def test_so_are_those_with_the_values_that_it_gives_them(variable: str, value: str, load: Load) -> None:
+    assert load(**{variable: value}).ops.port == 8080
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "nearest"),
+    [
+        ("SIGNALQ_OPS_PORT", "9090", "SIGNALQ_OPS__PORT"),
+        ("SIGNALQ_GATEWAY_PORT", "9091", "SIGNALQ_GATEWAY__PORT"),
+        ("SIGNALQ_OPS_PORT", "", "SIGNALQ_OPS__PORT"),
+        ("SIGNALQ_BROKER_PORT", "5672", None),
+        ("SIGNALQ_WEBHOOK_SERVICE_HOST", "api.example.com", None),
+        ("SIGNALQ_OPS_PORT_8080_TCP_PORT", "x", None),
+        ("SIGNALQ_OPS_PORT_8080_TCP_COLOR", "8080", None),
+        ("signalq_gateway_port", "8081", "SIGNALQ_GATEWAY__PORT"),
+        ("SIGNALQ_CONFI", "/etc/signalq.toml", "SIGNALQ_CONFIG"),
+    ],
+)
+def test_a_mistake_that_looks_like_one_of_them_is_refused(
+    variable: str, value: str, nearest: str | None, load: Load
+) -> None:
+    with pytest.raises(SettingsError, match=f"{variable} is not a setting") as refused:
+        load(**{variable: value})
+    assert nearest is None or f"the nearest is {nearest}" in str(refused.value)
+
+
+def test_a_key_that_is_near_to_none_is_refused_without_a_guess(load: Load) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(SIGNALQ_ZZZZ__QQQQQQQQQQQQQQ="1")
+    assert str(refused.value) == "SIGNALQ_ZZZZ__QQQQQQQQQQQQQQ is not a setting"
+
+
+# --- plain text ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost", "[::1]"])
+def test_a_broker_on_this_machine_may_be_spoken_to_in_plain_text(host: str, load: Load) -> None:
+    assert load(SIGNALQ_BROKER__URL=f"amqp://u:p@{host}:5672/")
+
+
+@pytest.mark.parametrize(
+    "host", ["rabbitmq", "10.0.0.1", "127.0.0.1.example.com", "[2001:db8::1]", "localhost.example"]
+)
+def test_one_on_another_only_where_that_is_allowed(host: str, load: Load) -> None:
+    url = f"amqp://u:s3cr3t@{host}:5672/"
+    with pytest.raises(
+        SettingsError, match=r"broker.url: is plain amqp:// to another machine.*broker.allow_plain"
+    ) as told:
+        load(SIGNALQ_BROKER__URL=url)
+    assert "s3cr3t" not in str(told.value)
+    assert plain(load(SIGNALQ_BROKER__URL=url, SIGNALQ_BROKER__ALLOW_PLAIN="true").broker.url) == url
+    assert load(SIGNALQ_BROKER__URL=url.replace("amqp:", "amqps:"))
+
+
+@pytest.mark.parametrize("value", ["1", "true", "False", "", "00"])
+def test_no_certificate_is_left_unchecked(value: str, load: Load) -> None:
+    with pytest.raises(SettingsError, match="certificates are always checked"):
+        load(SIGNALQ_BROKER__URL=f"amqps://u:p@host/?no_verify_ssl={value}", SIGNALQ_BROKER__ALLOW_PLAIN="true")
+
+
+def test_a_ledger_on_another_machine_needs_tls_or_the_word_of_the_operator(load: Load) -> None:
+    with pytest.raises(SettingsError, match=r"ledger.url: goes to another machine.*sslmode=require"):
+        load(SIGNALQ_LEDGER__URL="postgresql://u:p@db/x?sslmode=prefer")
+    assert load(SIGNALQ_LEDGER__URL="postgresql://u:p@db/x", SIGNALQ_LEDGER__ALLOW_PLAIN="true").ledger.allow_plain
+
+
 def test_the_variables_of_other_programs_are_left_alone(load: Load) -> None:
     assert load(SIGNALQUEUE_URL="x", SIGNAL_Q="x", BROKER__URL="x") == Settings()
 
@@ -409,7 +494,8 @@ def test_every_key_that_is_known_is_a_setting_of_the_contract_or_one_of_a_name()
                 "5",
                 '"signalq.db"',
                 '"/var/lib/signalq.db"',
-                '"sqlite:////var/lib/signalq.db"',
+                '"sqlite:///signalq.db"',
+                '"mysql://host/db"',
                 '"sqlite+aiosqlite:///signalq.db"',
                 '"sqlite+aiosqlite:///./signalq.db"',
                 '"sqlite+aiosqlite:///../signalq.db"',

@@ -1,0 +1,70 @@
+"""Why a ledger can't be opened or used, and what to do about it, in a few words; no statement and no value in them."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+
+from signalq.masking import without_logins
+
+# SQLSTATEs, which asyncpg's errors carry: https://www.postgresql.org/docs/current/errcodes-appendix.html
+_BY_STATE = {
+    "28P01": "it refused the user name or the password: check them in ledger.url (in a URL, @ is written %40)",
+    "28000": "it refused this user: check ledger.url, sslmode, and the server's pg_hba.conf",
+    "3D000": "there is no such database: create it, or check the path of ledger.url",
+    "42501": "this user lacks a right there: grant it",
+    "53300": "it has too many connections: raise its max_connections, or the pooler's limit",
+    "57P03": "it is starting or stopping: try again",
+    "08003": "the connection was cut: check that PostgreSQL is up, and at that host and port",
+    "08P01": "the server, or a pooler before it, refused how we connect: see its log",
+}
+
+
+def cause_of(error: BaseException) -> str:
+    """The cause of an error of SQLAlchemy, of a driver, or of the operating system."""
+    chain = list(_chain(error))
+    for one in chain:
+        if (state := getattr(one, "sqlstate", None)) in _BY_STATE:
+            return f"{_BY_STATE[state]} ({_text(one)})"
+        if (known := _of_the_network(one)) is not None:
+            return known
+    cause = getattr(error, "orig", None) or error
+    return f"{type(cause).__name__}: {_text(cause)}" if str(cause) else type(cause).__name__
+
+
+def _of_the_network(error: BaseException) -> str | None:  # noqa: PLR0911 - one for each cause
+    match error:
+        case ssl.SSLCertVerificationError():
+            why = error.verify_message.rstrip(".")
+            return f"its certificate is not accepted: {why}; name its authority by sslrootcert in ledger.url"
+        case ssl.SSLError():
+            return f"TLS failed: {error.reason or 'no TLS is spoken there'}; check sslmode and the port in ledger.url"
+        case socket.gaierror():
+            return "unknown host, its name does not resolve: check the host in ledger.url, and this machine's DNS"
+        case TimeoutError():
+            return "no answer in time: check host and port in ledger.url, and that no firewall is in between"
+        case ConnectionError() if "SSL upgrade" in str(error):
+            return "it speaks no TLS: turn ssl on at the server, or check host and port in ledger.url"
+        case ConnectionRefusedError():
+            return "nothing listens there, connection refused: start PostgreSQL, or check host and port in ledger.url"
+        case ConnectionResetError() | ConnectionAbortedError() | BrokenPipeError():
+            return "it hung up: check that PostgreSQL is at that host and port"
+        case ConnectionError() if "connection_lost" in str(error):  # asyncpg's, for a server that hangs up
+            return "it hung up: check that PostgreSQL is at that host and port"
+        case OSError() if "Connect call failed" in str(error):
+            return "nothing listens there, connection refused: start PostgreSQL, or check host and port in ledger.url"
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, what its library wraps, and what it was raised from."""
+    while error is not None:
+        yield error
+        error = getattr(error, "orig", None) or error.__cause__
+
+
+def _text(error: BaseException) -> str:
+    """The first line of what it says: behind it may stand a statement."""
+    lines = str(error).splitlines() or [""]
+    return without_logins(lines[0].rpartition("'>: ")[2])

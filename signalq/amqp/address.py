@@ -1,0 +1,78 @@
+"""The broker's address: what a URL may be, and the TLS that it asks for. Certificates are always checked."""
+
+from __future__ import annotations
+
+import ssl
+from base64 import b64decode
+from ipaddress import ip_address
+
+from yarl import URL
+
+from signalq.errors import BrokerUnreachable
+
+_SCHEMES = ("amqp", "amqps")
+_FILES = ("cafile", "capath", "certfile", "keyfile")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether what is sent to this host stays on this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def check_url(url: str, *, allow_plain: bool) -> None:
+    """An amqp:// or amqps:// URL whose password and orders nobody on the way can read. Raises ValueError.
+
+    Nothing of the URL is quoted.
+    """
+    try:
+        parsed = URL(url)
+        host, _ = parsed.host, parsed.port
+    except ValueError:
+        raise ValueError(_UNREADABLE) from None
+    if parsed.scheme not in _SCHEMES or not host:
+        raise ValueError("must be an amqp:// or amqps:// URL with a host")
+    if leaves_certificates_unchecked(parsed):
+        raise ValueError("must not have no_verify_ssl: certificates are always checked; name an authority by ?cafile=")
+    if parsed.scheme == "amqp" and not is_loopback(host) and not allow_plain:
+        raise ValueError(
+            "is plain amqp:// to another machine, which shows the password and the orders to the network: "
+            "use amqps://, or set broker.allow_plain"
+        )
+
+
+_UNREADABLE = "can't be read as a URL: in a password, @ is written %40, : %3A, / %2F, # %23 and ? %3F"
+
+
+def leaves_certificates_unchecked(url: URL) -> bool:
+    """Whether it asks for TLS that trusts anybody."""
+    return any(value != "0" for value in url.query.getall("no_verify_ssl", []))
+
+
+def tls_context(url: URL) -> ssl.SSLContext:
+    """What checks the broker's certificate: against `cafile`, `capath` or `cadata` of the URL, else the system's.
+
+    Reads files. Raises BrokerUnreachable that names the one that can't be used, and where nothing would be checked.
+    """
+    if leaves_certificates_unchecked(url):
+        raise BrokerUnreachable("broker.url has no_verify_ssl", "take it out: certificates are always checked")
+    query = url.query
+    cadata = query.get("cadata")
+    try:
+        context = ssl.create_default_context(
+            cafile=query.get("cafile"), capath=query.get("capath"), cadata=b64decode(cadata) if cadata else None
+        )
+        if query.get("certfile"):
+            context.load_cert_chain(query["certfile"], query.get("keyfile"))
+    except (OSError, ValueError) as error:
+        named = " or ".join(f"{query[name]} ({name})" for name in _FILES if query.get(name)) or "its cadata"
+        why = error.strerror if not isinstance(error, ssl.SSLError) and isinstance(error, OSError) else None
+        raise BrokerUnreachable(
+            f"broker.url names {named}, which can't be used for TLS ({why or 'no certificate or key in it'})",
+            "check the path, and what is in the file",
+        ) from None
+    return context

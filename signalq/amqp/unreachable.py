@@ -1,0 +1,135 @@
+"""Why there is no connection to RabbitMQ: one sentence for each cause, and what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+
+import aiormq
+from yarl import URL
+
+from signalq.errors import BrokerUnreachable
+from signalq.masking import MALFORMED, masked
+
+# Connection.Close, class 10 and method 50: a short with the code and a short string with the reason follow.
+_CLOSE_METHOD = b"\x00\x0a\x00\x32"
+_NOT_ALLOWED = 530
+# A TLS record of type alert or handshake, of any version.
+_TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
+_URL_ADVICE = "check the user and the password in broker.url (in a URL, @ in a password is written %40)"
+
+
+def unreachable(error: BaseException, url: str, received: bytes) -> BrokerUnreachable:
+    """The error that says why; `received` are the last bytes that the server sent."""
+    if masked(url) == MALFORMED:
+        return BrokerUnreachable(
+            "the broker's URL can't be read", "in a password, @ is written %40, : %3A, / %2F, # %23 and ? %3F"
+        )
+    parsed, at = URL(url), masked(url)
+    if not parsed.host:
+        return BrokerUnreachable("the broker's URL names no host", "set broker.url to amqp://user:password@host/")
+    return (
+        _by_error(error, parsed, at)
+        or _by_answer(received, parsed, at)
+        or _by_hanging_up(error, received, at)
+        or _none(at, type(error).__name__, _LOG_ADVICE)
+    )
+
+
+def _none(at: str, cause: str, advice: str) -> BrokerUnreachable:
+    return BrokerUnreachable(f"no connection to RabbitMQ at {at} ({cause})", advice)
+
+
+_LOG_ADVICE = "look at RabbitMQ's log, and check broker.url"
+
+
+def _by_error(  # noqa: PLR0911 - one for each cause
+    error: BaseException, url: URL, at: str
+) -> BrokerUnreachable | None:
+    """What the operating system, TLS or the login says."""
+    match error.__cause__ if isinstance(error.__cause__, OSError) else error:
+        case ssl.SSLCertVerificationError() as refused:
+            why = refused.verify_message.rstrip(".")
+            return _none(at, f"its certificate is not accepted: {why}", _CERTIFICATE)
+        case ssl.SSLError() as refused if "ALERT" in (refused.reason or ""):
+            return _none(
+                at,
+                f"it refused the TLS handshake: {refused.reason}",
+                "check certfile and keyfile in broker.url, if it wants a certificate of ours",
+            )
+        case ssl.SSLError():
+            return _none(
+                at, "no TLS is spoken there", "use the TLS port (5671 as a rule), or amqp:// where that is allowed"
+            )
+        case socket.gaierror():
+            return BrokerUnreachable(
+                f"unknown host: the name {url.host} does not resolve",
+                "check the host in broker.url, and this machine's DNS",
+            )
+        case ConnectionRefusedError():
+            return _none(
+                at,
+                "connection refused: nothing listens there",
+                "start RabbitMQ, or check host and port in broker.url (SIGNALQ_BROKER__URL)",
+            )
+        case aiormq.exceptions.ProbableAuthenticationError():
+            return BrokerUnreachable(f"RabbitMQ at {at} refused the user name or the password", _URL_ADVICE)
+        case aiormq.exceptions.AuthenticationError():
+            return BrokerUnreachable(f"RabbitMQ at {at} offers no such login", "check auth= in broker.url")
+        case TimeoutError() | asyncio.TimeoutError():
+            return None
+        case OSError(errno=int(), strerror=str(why)):
+            return _none(at, why, "check broker.url, and the network")
+    return None
+
+
+_CERTIFICATE = (
+    "use the name that it is for, and name its authority by ?cafile=FILE in broker.url unless the system knows it; "
+    "certificates are always checked"
+)
+
+
+def _by_answer(received: bytes, url: URL, at: str) -> BrokerUnreachable | None:
+    """What the server said before it hung up."""
+    if received.startswith(b"HTTP/"):
+        return _none(
+            at,
+            "an HTTP server answers there",
+            "use the port for AMQP (5672, for TLS 5671), not the management's (15672)",
+        )
+    if received.startswith(_TLS_RECORDS):
+        return _none(at, "TLS is spoken there", "use amqps:// in broker.url")
+    if _CLOSE_METHOD in received:
+        return _by_close(received.partition(_CLOSE_METHOD)[2], url, at)
+    if received and not received.startswith((b"\x01", b"AMQP")):
+        return _none(at, "no AMQP is spoken there", "check host and port in broker.url")
+    return None
+
+
+def _by_close(arguments: bytes, url: URL, at: str) -> BrokerUnreachable:
+    """What RabbitMQ said when it closed the connection."""
+    code, reason = int.from_bytes(arguments[:2], "big"), arguments[3 : 3 + arguments[2]].decode("utf-8", "replace")
+    vhost = url.path[1:].replace("%2F", "/") or "/"
+    if code == _NOT_ALLOWED and "not found" in reason:
+        return BrokerUnreachable(
+            f"RabbitMQ at {at} has no virtual host (vhost) {vhost}",
+            "create it, or correct the path of broker.url (the virtual host / is an empty path or %2F)",
+        )
+    if code == _NOT_ALLOWED and "access to vhost" in reason and "limit" not in reason:
+        return BrokerUnreachable(
+            f"the user {url.user or 'guest'} may not use the virtual host (vhost) {vhost} of RabbitMQ at {at}",
+            "give this user permissions there (rabbitmqctl set_permissions), or correct broker.url",
+        )
+    return BrokerUnreachable(f"RabbitMQ at {at} refused the connection ({reason or code})", _LOG_ADVICE)
+
+
+def _by_hanging_up(error: BaseException, received: bytes, at: str) -> BrokerUnreachable | None:
+    """A server that says nothing: RabbitMQ's TLS port does so to plain text, and a proxy whose broker is away."""
+    if received or not isinstance(error, (StopAsyncIteration, ConnectionError, aiormq.AMQPError)):
+        return None
+    return _none(
+        at,
+        "it hung up without a word",
+        "if that is a TLS port, use amqps:// in broker.url; else check host and port, and RabbitMQ's log",
+    )

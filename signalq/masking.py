@@ -1,0 +1,221 @@
+"""What may be shown: a URL without what logs in, a text without known secrets, a foreign name if it looks like one.
+
+Every output, log line and error of signalq goes through these; they are the only place that knows how to mask.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Collection, Mapping
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
+
+MASK = "***"
+MALFORMED = "a malformed URL"
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_TEXT_WORD = re.compile(r"\S+")
+_PLAIN_USER = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# What a URL's query may show; a name that is not here may hold a password, be it misspelt.
+_SHOWN_PARAMETERS = frozenset({"host", "hostaddr", "port", "dbname", "sslmode", "ssl", "target_session_attrs"})
+_PLAIN_VALUE = re.compile(r"[A-Za-z0-9._:,/\[\]-]*")
+
+
+def masked(url: str) -> str:
+    """The URL as it may be shown: scheme, user, host, path, and the harmless part of its query.
+
+    Everything up to the last `@` is blanked, except a plain user name before a colon: a password with a raw `@` (it is
+    written `%40`) would otherwise be shown in part. A user without a password is blanked too, it may be a token.
+    """
+    scheme = _SCHEME.match(url)
+    if scheme is None:
+        return MALFORMED
+    rest = url[scheme.end() :]
+    if url.startswith("sqlite"):  # a path, which may hold an @
+        return scheme[0] + rest.partition("?")[0]
+    try:
+        _ = urlsplit(url).port
+    except ValueError as error:
+        # Several hosts (`h1:5432,h2:5432`) have no single port; anything else is malformed.
+        if "," not in rest.rpartition("@")[2] or not str(error).startswith("Port"):
+            return MALFORMED
+    login, at, address = rest.rpartition("@")
+    path, _, query = address.partition("#")[0].partition("?")
+    return scheme[0] + (_login(login) + at if at else "") + path + _query(query)
+
+
+def _login(login: str) -> str:
+    user, colon, _ = login.partition(":")
+    return f"{user}:{MASK}" if colon and (not user or _PLAIN_USER.fullmatch(user)) else MASK
+
+
+def _query(query: str) -> str:
+    shown = [
+        f"{name}={value}"
+        for name, value in parse_qsl(query)
+        if name in _SHOWN_PARAMETERS and _PLAIN_VALUE.fullmatch(value)
+    ]
+    return "?" + "&".join(shown) if shown else ""
+
+
+def without_logins(text: str) -> str:
+    """A text in which every URL is without what logs in: in each word, all from `://` to its last `@`."""
+    if "://" not in text or "@" not in text:
+        return text
+    return _TEXT_WORD.sub(lambda found: _word_without_login(found[0]), text)
+
+
+def _word_without_login(word: str) -> str:
+    scheme, separator, rest = word.partition("://")
+    login, at, address = rest.rpartition("@")
+    if not separator or not at:
+        return word
+    is_masked = login.endswith(f":{MASK}") and _PLAIN_USER.fullmatch(login.removesuffix(f":{MASK}"))
+    return f"{scheme}://{login if is_masked else MASK}@{address}"
+
+
+def login_secrets(url: str) -> list[str]:
+    """The password in a URL, as it stands there and decoded.
+
+    Of a URL with a raw `@` in its password all up to the last one. A password that is the user's name, as RabbitMQ's
+    well-known guest has it, is none: blanked, the name would be missing in everything that is shown.
+    """
+    user, _, password = _SCHEME.sub("", url, count=1).rpartition("@")[0].partition(":")
+    return [one for one in {password, unquote(password)} if one and one != user]
+
+
+class Blanker:
+    """Blanks known secrets wherever they stand in a text, however they are written there.
+
+    Written so: as it is, percent-encoded, escaped as in JSON, in base 64 or hexadecimal. One that is shorter than
+    `characters_min` is left alone. Without `other_forms` it looks for them as they are alone, which costs less.
+    """
+
+    def __init__(self, secrets: Collection[str] = (), *, characters_min: int = 1, other_forms: bool = True) -> None:
+        self._characters_min = characters_min
+        self._form_all = _forms if other_forms else lambda secret: {secret}
+        self._forms: list[str] = []
+        # Of many, the beginnings of the long ones are looked for in one go, whatever their number.
+        self._looked_for: list[str] = []
+        self._beginnings: frozenset[str] = frozenset()
+        self.learn(secrets)
+
+    def learn(self, secrets: Collection[str]) -> None:
+        """Blank these as well, from now on; an empty one is none."""
+        secrets = list(filter(None, secrets))
+        forms = {form for one in secrets if len(one) >= self._characters_min for form in self._form_all(one)}
+        # The longest first: one may be the beginning of another.
+        self._forms = sorted({*self._forms, *forms}, key=len, reverse=True)
+        many = len(self._forms) > _MANY_FORMS
+        long = {form for form in self._forms if many and len(form) >= _BEGINNING_CHARACTERS}
+        self._looked_for = [form for form in self._forms if form not in long]
+        self._beginnings = frozenset(form[:_BEGINNING_CHARACTERS] for form in long)
+
+    def finds(self, text: str) -> bool:
+        """Whether the text may hold a known secret: one of a few, or the beginning of one of many.
+
+        It is asked for every log line; any() with a generator would take twice as long.
+        """
+        for form in self._looked_for:
+            if form in text:
+                return True
+        size = _BEGINNING_CHARACTERS
+        return bool(self._beginnings) and not self._beginnings.isdisjoint(
+            [text[at : at + size] for at in range(len(text) - size + 1)]
+        )
+
+    def __call__(self, text: str) -> str:
+        """The text without them, and without what logs in to any URL in it."""
+        for form in self._forms if self.finds(text) else ():
+            if form in text:
+                text = text.replace(form, MASK)
+        return without_logins(text)
+
+
+_MANY_FORMS = 64
+_BEGINNING_CHARACTERS = 8
+# Other spellings are looked for of what is at least so long: those of a shorter one would turn up by chance.
+_FORMS_FROM_CHARACTERS = 6
+
+
+def _forms(secret: str) -> set[str]:
+    if len(secret) < _FORMS_FROM_CHARACTERS:
+        return {secret}
+    raw = secret.encode("utf-8", "surrogatepass")
+    return {
+        secret,
+        quote(secret, safe="", errors="replace"),
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        base64.b64encode(raw).decode().rstrip("="),
+        base64.urlsafe_b64encode(raw).decode().rstrip("="),
+        raw.hex(),
+    }
+
+
+NAME_CHARACTERS_MAX = 32
+_NAME = re.compile(r"[A-Za-z][A-Za-z_.-]*[0-9]?|[A-Za-z]{1,2}[0-9]{1,4}")
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
+_UNSPEAKABLE = re.compile(r"[^aeiouyAEIOUY_.-]{6}")
+_WORDS_MAX = 6
+_WORD_CHARACTERS_MAX = 14
+_WORD_CHARACTERS_MEAN = 2.5
+
+
+def looks_like_a_name(name: str) -> bool:
+    """Whether somebody may have meant it as the name of a field or a header, and not put a secret where a name stands.
+
+    A name is of a few words, camelCase, snake_case or with hyphens, that can be spoken; a digit only at its end.
+    """
+    if len(name) > NAME_CHARACTERS_MAX or not _NAME.fullmatch(name) or _UNSPEAKABLE.search(name):
+        return False
+    words = _WORD.findall(name)
+    if len(words) > _WORDS_MAX or any(len(word) > _WORD_CHARACTERS_MAX for word in words):
+        return False
+    return len(words) == 1 or sum(map(len, words)) >= _WORD_CHARACTERS_MEAN * len(words)
+
+
+def shown_name(name: str) -> str:
+    """A foreign name, if it looks like one; else how long it is.
+
+    A short one with control characters, which no secret has, is shown with these as their escapes.
+    """
+    if looks_like_a_name(name):
+        return name
+    if len(name) < _ESCAPED_CHARACTERS_MAX and not name.isprintable():
+        return name.encode("unicode_escape", "backslashreplace").decode("ascii")
+    return f"(a name of {len(name)} characters, not shown)"
+
+
+_ESCAPED_CHARACTERS_MAX = 12
+
+
+_SECRET_WORDS = ("tok", "tkn", "secret", "passw", "pwd", "auth", "credential", "apikey", "api_key")
+_LETTERS_OF_TOKEN = frozenset("connectortoken")
+_LETTERS_MISSING_MAX = 1
+
+
+def names_a_secret(name: str) -> bool:
+    """Whether what stands under a name may be a token: `connectorToken`, what is spelt nearly so, `authorization`.
+
+    Nearly so: with the k, which no other field has, and all letters of connectorToken but one.
+    """
+    folded = name.casefold()[:NAME_CHARACTERS_MAX]
+    if any(word in folded for word in _SECRET_WORDS):
+        return True
+    return "k" in folded and len(_LETTERS_OF_TOKEN - set(folded)) <= _LETTERS_MISSING_MAX
+
+
+def secrets_in(fields: Mapping[str, object]) -> list[str]:
+    """The texts that stand in a body under names of secrets."""
+    return [value for name, value in fields.items() if isinstance(value, str) and names_a_secret(name)]
+
+
+def without_tokens(value: object) -> object:
+    """JSON data with what stands under names of secrets masked, however deep."""
+    if isinstance(value, Mapping):
+        return {name: MASK if names_a_secret(name) else without_tokens(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [without_tokens(item) for item in value]
+    return value

@@ -1,0 +1,92 @@
+"""Of a letter only what an intent has is shown, never a token; all of it only raw (contract 5)."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any, cast
+
+from aiormq.abc import DeliveredMessage
+from pamqp.commands import Basic
+
+from ops.letters import DeadLetter, read_letter
+
+TOKEN = "kQ7vX2mN9pL4"
+
+
+def letter(body: bytes, headers: dict[str, Any] | None = None, **properties: Any) -> DeadLetter:
+    header = SimpleNamespace(properties=Basic.Properties(headers=headers, **properties))
+    return read_letter(cast("DeliveredMessage", SimpleNamespace(header=header, body=body, delivery_tag=1)))
+
+
+def shown(body: dict[str, object]) -> object:
+    return json.loads(letter(json.dumps(body).encode()).body_shown() or "")
+
+
+def test_values_of_an_intents_fields_are_shown_and_no_others() -> None:
+    body = {
+        "connectorName": "main",
+        "connectorToken": TOKEN,
+        "action": "buy",
+        "fixed": 1.5,
+        "notional": "7",
+        "x": {"a": 1},
+    }
+    expected = {"connectorName": "main", "connectorToken": "***", "action": "buy", "fixed": 1.5, "notional": "***"}
+    assert shown(body) == expected | {"x": "***"}
+
+
+def test_a_field_of_an_intent_that_holds_no_plain_value_is_not_shown() -> None:
+    assert shown({"action": {"token": TOKEN}, "log": [TOKEN]}) == {"action": "***", "log": "***"}
+
+
+def test_what_stands_under_a_misspelt_token_is_blanked_elsewhere_too() -> None:
+    assert shown({"connectorTokne": TOKEN, "log": f"sent {TOKEN}"}) == {"connectorTokne": "***", "log": "sent ***"}
+
+
+def test_a_name_that_looks_like_none_is_told_by_its_length() -> None:
+    assert shown({TOKEN: "1"}) == {"(a name of 12 characters, not shown)": "***"}
+
+
+def test_of_what_is_no_object_the_names_of_fields_are_told() -> None:
+    found = letter(f'{{"connectorName":"main","connectorToken":"{TOKEN}","act'.encode())
+    assert not found.is_readable
+    assert found.body_shown() == '{"connectorName":"***","connectorToken":"***"}'
+    assert letter(f"<token>{TOKEN}</token>".encode()).body_shown() is None
+
+
+def test_of_headers_and_properties_those_that_signalq_knows_are_shown() -> None:
+    headers = {
+        "signalq-reason": "invalid",
+        "signalq-created-ms": 5,
+        "traceparent": TOKEN,
+        "authorization": f"Bearer {TOKEN}",
+        TOKEN: "1",
+        "signalq-strategy": {"token": TOKEN},
+    }
+    found = letter(b"{}", headers, message_id="id", correlation_id=TOKEN, content_type="application/json")
+    masked = dict.fromkeys(["traceparent", "authorization", "(a name of 12 characters, not shown)"], "***")
+    assert found.headers_shown() == masked | {
+        "signalq-reason": "invalid",
+        "signalq-created-ms": 5,
+        "signalq-strategy": "***",
+    }
+    assert found.properties_shown() == {
+        "message_id": "id",
+        "content_type": "application/json",
+        "correlation_id": "***",
+    }
+    assert letter(b"{}", content_type=TOKEN).properties_shown() == {"content_type": "***"}
+
+
+def test_raw_everything_is_shown_as_it_is() -> None:
+    body = f"<token>{TOKEN}</token>\x1b[31m".encode()
+    found = letter(body, {"authorization": TOKEN, "more": {"token": TOKEN}}, correlation_id=TOKEN)
+    assert found.body_shown(raw=True) == body.decode()
+    assert found.headers_shown(raw=True) == {"authorization": TOKEN, "more": {"token": TOKEN}}
+    assert found.properties_shown(raw=True) == {"correlation_id": TOKEN}
+
+
+def test_in_a_listing_the_letters_own_token_is_blanked() -> None:
+    found = letter(json.dumps({"connectorToken": TOKEN, "clientOrderId": f"a-{TOKEN}"}).encode())
+    assert found.row()["client_order_id"] == "a-***"

@@ -1,0 +1,195 @@
+"""One place masks: URLs, texts with known secrets in them, and foreign names (contract 3 to 5)."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import string
+import time
+import uuid
+from random import Random
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from producers.strategies.command_line import Broker
+from signalq import OrderPublisher, SyncOrderPublisher
+from signalq.masking import (
+    MALFORMED,
+    Blanker,
+    login_secrets,
+    looks_like_a_name,
+    masked,
+    names_a_secret,
+    shown_name,
+    without_logins,
+)
+
+SECRET = "s3cr3t"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("amqp://u:s3cr3t@host/v", "amqp://u:***@host/v"),
+        ("amqp://u:abc@s3cr3t@host/v", "amqp://u:***@host/v"),
+        ("amqp://u:abc%40s3cr3t@host/v", "amqp://u:***@host/v"),
+        ("amqp://u:@s3cr3t@@@host", "amqp://u:***@host"),
+        ("amqp://s3cr3t@host/", "amqp://***@host/"),
+        ("amqp://:s3cr3t@host/", "amqp://:***@host/"),
+        ("amqp://u@x:s3cr3t@host/", "amqp://***@host/"),
+        ("amqp://a%40b:s3cr3t@host/", "amqp://***@host/"),
+        ("amqps://u:s3cr3t@[::1]:5671/v", "amqps://u:***@[::1]:5671/v"),
+        ("amqp://u:1/s3cr3t@host/v", "amqp://u:***@host/v"),
+        ("amqp://host/v?password=s3cr3t", "amqp://host/v"),
+        ("amqp://host/v?passwrd=a@s3cr3t", "amqp://***@s3cr3t"),
+        ("amqp://host/v#s3cr3t", "amqp://host/v"),
+        ("postgresql://u:s3cr3t@h1:5432,h2:5432/db?sslmode=require", "postgresql://u:***@h1:5432,h2:5432/db?sslmode=require"),
+        ("postgresql+asyncpg://u:abc@s3cr3t@127.0.0.1:1/db", "postgresql+asyncpg://u:***@127.0.0.1:1/db"),
+        ("postgresql:///db?host=/run/pg&password=s3cr3t&sslpassword=s3cr3t", "postgresql:///db?host=/run/pg"),
+        ("sqlite+aiosqlite:////home/a@b/x.db", "sqlite+aiosqlite:////home/a@b/x.db"),
+        ("amqp://u:p/s3cr3t@host", MALFORMED),
+        ("u:s3cr3t@host/v", MALFORMED),
+        ("s3cr3t", MALFORMED),
+        ("", MALFORMED),
+    ],
+)  # fmt: skip
+def test_of_a_url_all_up_to_the_last_at_is_blanked_but_a_plain_user(url: str, shown: str) -> None:
+    assert masked(url) == shown
+    assert masked(shown) in {shown, MALFORMED}, "what is masked stays so"
+
+
+@given(st.text(min_size=6), st.sampled_from(["amqp", "amqps", "postgresql", "postgresql+asyncpg"]))
+def test_no_password_whatsoever_is_in_a_masked_url(password: str, scheme: str) -> None:
+    shown = masked(f"{scheme}://user:{password}@host.example/db")
+    assert shown in {f"{scheme}://user:***@host.example/db", MALFORMED}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("no URL a@b", "no URL a@b"),
+        ("at amqp://u:s3cr3t@h/ and a@b", "at amqp://***@h/ and a@b"),
+        ("at amqp://u:***@h/, where @ is %40", "at amqp://u:***@h/, where @ is %40"),
+        ("'amqp://u:a@s3cr3t@h' failed", "'amqp://***@h' failed"),
+        ("amqp://u:***@h,amqp://u:s3cr3t@h", "amqp://***@h"),
+        ("https://h/path", "https://h/path"),
+    ],
+)
+def test_a_text_is_shown_without_what_logs_in_to_its_urls(text: str, shown: str) -> None:
+    assert without_logins(text) == shown
+
+
+@pytest.mark.parametrize("text", ["://" * 20_000, "a" * 60_000 + "://@", "a://" * 15_000 + "@", "@" * 60_000])
+def test_the_longest_text_is_masked_at_once(text: str) -> None:
+    began_s = time.process_time()
+    without_logins(text)
+    assert time.process_time() - began_s < 0.2
+
+
+SPELLINGS = [
+    lambda secret: secret,
+    lambda secret: quote(secret, safe=""),
+    json.dumps,
+    lambda secret: json.dumps(secret, ensure_ascii=False),
+    lambda secret: base64.b64encode(secret.encode()).decode(),
+    lambda secret: base64.urlsafe_b64encode(secret.encode()).decode(),
+    lambda secret: secret.encode().hex(),
+]
+
+
+@pytest.mark.parametrize("spelt", SPELLINGS)
+@pytest.mark.parametrize("secret", ["k2Jd8-Wq", 'a"b\\c/d?e', "pässwörd+ 1"])
+def test_a_known_secret_is_blanked_however_it_is_written(secret: str, spelt: object) -> None:
+    blanker = Blanker([secret, ""])
+    text = f"before {spelt(secret)} after"  # type: ignore[operator]
+    assert blanker.finds(text)
+    assert secret not in blanker(text)
+    assert "***" in blanker(text)
+
+
+@pytest.mark.parametrize("count", [1, 500])
+def test_one_of_many_secrets_is_found_as_one_of_a_few_is(count: int) -> None:
+    known = [f"{number:04}-{secrets.token_urlsafe(12)}" for number in range(count)]
+    blanker = Blanker([*known, "tiny"])
+    for text in (known[-1], f"x{known[0]}y", f"x {known[count // 2]}", "atinyb"):
+        assert blanker.finds(text)
+        assert "***" in blanker(text)
+    assert not blanker.finds("nothing of the kind")
+    assert blanker("nothing of the kind") == "nothing of the kind"
+
+
+def test_one_that_is_the_beginning_of_another_leaves_nothing_of_it() -> None:
+    blanker = Blanker(["abcdef"])
+    blanker.learn(["abcdefghij"])
+    assert blanker("x abcdefghij y abcdef z") == "x *** y *** z"
+
+
+def test_of_a_url_the_password_is_a_secret_as_it_stands_there_and_decoded() -> None:
+    assert set(login_secrets("amqp://u:a%40b@h/")) == {"a%40b", "a@b"}
+    assert login_secrets("amqp://u:abc@s3cr3t@h/") == ["abc@s3cr3t"]
+    assert login_secrets("amqp://guest:guest@h/") == login_secrets("amqp://h/") == []
+
+
+NAMES = (
+    "percent percnt limt conectorName connectorTokne client_order_id notional position entryOrder stopLoss takeProfit2 "
+    "TP SL qty a u10 CONNECTORNAME Content-Type x-request-id authorization limit_price delaySecs"
+)
+
+
+@pytest.mark.parametrize("name", NAMES.split())
+def test_what_looks_like_a_name_is_shown(name: str) -> None:
+    assert shown_name(name) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a\x1b[31m", "a\\x1b[31m"),
+        ("\ud800", "\\ud800"),
+        ("tok-4f5e6d7c8b9a", "(a name of 16 characters, not shown)"),
+        ("größe", "(a name of 5 characters, not shown)"),
+        ("s3cr3t", "(a name of 6 characters, not shown)"),
+        ("", "(a name of 0 characters, not shown)"),
+        ("n" * 33, "(a name of 33 characters, not shown)"),
+    ],
+)
+def test_what_does_not_look_like_one_is_told_by_its_length(name: str, shown: str) -> None:
+    assert shown_name(name) == shown
+
+
+def test_no_random_token_looks_like_a_name() -> None:
+    random = Random(15)
+    letters = string.ascii_letters
+    makers = [
+        lambda: f"{random.getrandbits(128):032x}",
+        lambda: str(uuid.UUID(int=random.getrandbits(128), version=4)),
+        lambda: base64.urlsafe_b64encode(random.randbytes(24)).decode(),
+        lambda: base64.b32encode(random.randbytes(20)).decode(),
+        lambda: "".join(random.choices(letters + string.digits, k=20)),
+    ]
+    for make in makers:
+        assert sum(looks_like_a_name(make()) for _ in range(2_000)) <= 10
+    assert sum(looks_like_a_name("".join(random.choices(letters, k=24))) for _ in range(2_000)) <= 40
+
+
+@pytest.mark.parametrize(
+    "name", ["connectorToken", "ConnectorTokne", "conectorToekn", "authorization", "api_key", "PASSWORD"]
+)
+def test_a_misspelt_token_is_known_for_one(name: str) -> None:
+    assert names_a_secret(name)
+
+
+@pytest.mark.parametrize("name", ["connectorName", "clientOrderId", "action", "notional", "log"])
+def test_another_field_is_none(name: str) -> None:
+    assert not names_a_secret(name)
+
+
+def test_no_password_is_in_what_a_publisher_shows_of_itself() -> None:
+    url = f"amqp://desk:{secrets.token_hex(8)}@127.0.0.1:1/"
+    password = url.partition("desk:")[2].partition("@")[0]
+    for one in (OrderPublisher(url), SyncOrderPublisher(url), Broker(url, "signalq")):
+        assert password not in f"{one!r} {one}"
