@@ -16,7 +16,7 @@ from consumer.settings import Connector, Limits, Settings
 from signalq import names
 from signalq.envelope import Creation, creation, digest_of, fitting_id, id_of_nobodys, new_message_id, strategy
 from signalq.errors import InvalidIntent, Problem
-from signalq.intent import OrderIntent, intent_from_fields
+from signalq.intent import OrderIntent, connector_name, intent_from_fields
 from signalq.outcome import is_event
 from signalq.strict_json import parse_object
 
@@ -416,9 +416,10 @@ def _policy(connector: Connector, settings: Settings, rights: Rights, *, is_exit
 def _connector_of(fields: dict[str, object], message: Message) -> str:
     """The connector that the body names, where it names one that could be; else the routing key."""
     name = fields.get("connectorName")
-    if isinstance(name, str) and name and len(name.encode("utf-8", "replace")) <= 128 and name.isprintable():
-        return name
-    return message.routing_key
+    try:
+        return connector_name(name) if isinstance(name, str) else message.routing_key
+    except ValueError:
+        return message.routing_key
 
 
 def _shortened(invalid: InvalidIntent) -> str:

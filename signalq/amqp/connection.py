@@ -20,6 +20,7 @@ from pamqp import decode, encode
 from pamqp.exceptions import PAMQPException
 from yarl import URL
 
+from signalq.amqp.channel import taking_any_name
 from signalq.errors import BrokerUnreachable
 from signalq.names import UNREADABLE_HEADERS
 
@@ -144,7 +145,8 @@ async def open_channel(
         raise BrokerUnreachable("the connection to RabbitMQ is closed")
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            channel = await transport.connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+            opened = await transport.connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+            channel = taking_any_name(opened)
             if prefetch is not None:
                 await channel.basic_qos(prefetch_count=prefetch)
             return channel
