@@ -123,6 +123,8 @@ class Order:
     is_letter: bool = False
     # A copy of what we parked that the ladder did not bring: somebody has bound a queue of theirs, or ours, to it.
     came_beside: bool = False
+    # Its producer lets the broker drop it, with nobody knowing.
+    may_vanish: bool = False
     # The queue of its connector's lane, the one that it came by, and how often it was forwarded, by what it says.
     lane: str = ""
     came_by: str = ""
@@ -294,6 +296,7 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
         lane=(lane := queue_of(settings, intent.connector_name)),
         came_by=message.queue or lane,
         hops=min(max(_whole(headers.get(names.HOPS)), 0), HOPS_MAX) if sender.user is None else 0,
+        may_vanish=properties.expiration is not None,
         is_letter=sender.hands_back and names.REASON in headers,
         came_beside=sender.hands_back and _came_beside(message, names.Names(settings.broker.prefix)),
         recorded=message.handled_before,
