@@ -31,6 +31,11 @@ class Wanted:
     strategy: str | None = None
     status: Status | None = None
 
+    def bindings(self) -> list[str]:
+        """The keys to listen for: duplicates too, for by these what is told again is known."""
+        statuses = [self.status] if self.status in (None, "duplicate") else [self.status, "duplicate"]
+        return [binding_key(connector=self.connector, strategy=self.strategy, status=one) for one in statuses]
+
     def fits(self, outcome: Outcome) -> bool:
         """Whether the event is meant: different names can share a routing key."""
         given = ((self.connector, outcome.connector), (self.strategy, outcome.strategy), (self.status, outcome.status))
@@ -88,7 +93,7 @@ async def follow(
     feed = OutcomeFeed(
         settings.broker.url.get_secret_value(),
         Names(settings.broker.prefix),
-        [binding_key(connector=wanted.connector, strategy=wanted.strategy, status=wanted.status)],
+        wanted.bindings(),
         name="signalq outcomes",
         on_outcome=take,
         on_away=on_away,

@@ -14,7 +14,7 @@ from consumer.order import Message, Order, Unreadable, read
 from consumer.outcomes import event_of, unreadable
 from consumer.rules import Drop, Park, before
 from consumer.settings import Settings
-from signalq.outcome import EVENT_BEGINS, is_event
+from signalq.outcome import EVENT_BEGINS, OWN_EVENT_BYTES_MAX, Outcome, is_event
 
 NOW_MS = 1_700_000_000_000
 SETTINGS = Settings(connectors={"main": {}})
@@ -47,6 +47,13 @@ def test_an_event_is_known_by_its_body_whatever_became_of_its_headers(headers: d
     assert "outcome event of signalq" in found.detail
 
 
+def test_the_longest_names_that_an_event_can_tell_make_it_no_longer_than_what_is_looked_at() -> None:
+    longest = "\U0001f600" * 255
+    assert is_event(
+        Outcome(longest, 1, longest, longest, longest, longest, "dead", "x", 0, 1, None, None, None).to_event()
+    )
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -55,8 +62,9 @@ def test_an_event_is_known_by_its_body_whatever_became_of_its_headers(headers: d
         EVENT_BEGINS + b'"x"}',
         json.dumps({"connectorName": "main", **json.loads(EVENT.body)}).encode(),
         json.dumps(json.loads(EVENT.body) | {"status": "received"}, separators=(",", ":")).encode(),
+        json.dumps(json.loads(EVENT.body) | {"more": "x" * OWN_EVENT_BYTES_MAX}, separators=(",", ":")).encode(),
     ],
-    ids=["nothing", "cut off", "its beginning alone", "another beginning", "another status"],
+    ids=["nothing", "cut off", "its beginning alone", "another beginning", "another status", "too long"],
 )
 def test_what_only_looks_like_an_event_is_an_ending_of_its_own(body: bytes) -> None:
     assert not is_event(body)

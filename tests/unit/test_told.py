@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from ops import outcomes
-from ops.outcomes import Told
+from ops.outcomes import Told, Wanted
 from signalq.outcome import Outcome
 
 THEN = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -25,6 +25,13 @@ def test_a_duplicates_first_ending_is_not_shown_again_and_each_duplicate_is() ->
 
 def test_an_ending_from_before_anybody_listened_is_no_news_when_a_duplicate_repeats_it() -> None:
     assert shown(DUPLICATE, DELIVERED) == [DUPLICATE]
+
+
+def test_whoever_wants_one_ending_alone_listens_for_duplicates_too() -> None:
+    assert Wanted(connector="main", status="delivered").bindings() == ["main.*.delivered", "main.*.duplicate"]
+    assert Wanted(strategy="m").bindings() == ["*.m.*"]
+    assert Wanted(status="duplicate").bindings() == ["*.*.duplicate"]
+    assert not Wanted(status="delivered").fits(DUPLICATE)
 
 
 def test_an_ending_that_comes_after_its_duplicate_is_news() -> None:
