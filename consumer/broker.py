@@ -298,6 +298,7 @@ class Lane:
                 routing_key=deliver.routing_key or "",
                 redelivered=bool(deliver.redelivered),
                 queue=self.queue,
+                exchange=deliver.exchange or "",
             ),
             deliver.delivery_tag,
             session,

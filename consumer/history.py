@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 Status = Literal["received", "scheduled", "sending", "retrying", "dying", "delivered", "dead", "canceled"]
 Certainty = Literal["accepted", "not taken", "refused", "unknown"]
@@ -18,6 +18,7 @@ Reason = Literal[
     "outcome-unknown",
     "undeliverable",
 ]
+REASONS: tuple[Reason, ...] = get_args(Reason)
 ENDINGS = frozenset({"delivered", "dead", "canceled"})
 
 

@@ -27,22 +27,27 @@ class Journal:
     def __init__(self, metrics: Metrics, clock: Clock) -> None:
         self._metrics = metrics
         self._clock = clock
-        self._warned_strategies: set[str] = set()
+        self._without_identity: set[str] = set()
+        self._with_expiration: set[str] = set()
 
     def received(self, order: Order) -> None:
         """A valid intent came in, for the first time or again."""
         age_s = (order.received_ms - order.creation.age_ms) / 1000
         self._metrics.receipt_age_seconds.observe(age_s)
         log.debug("intent.received", **facts_of(order), redelivered=order.redelivered)
-        self._warn_without_identity(order)
-
-    def _warn_without_identity(self, order: Order) -> None:
-        """Once per strategy: without a message_id nobody can tell a second delivery from a second order."""
-        if order.message_id is not None or order.strategy in self._warned_strategies:
-            return
-        if len(self._warned_strategies) < WARNED_STRATEGIES_MAX:
-            self._warned_strategies.add(order.strategy)
+        # Nobody can tell a second delivery from a second order.
+        if order.message_id is None and self._is_first(order, self._without_identity):
             log.warning("intent.without_message_id", strategy=order.strategy, connector=order.connector)
+        # One that the broker drops before we see it is lost, and nobody knows.
+        if order.may_vanish and self._is_first(order, self._with_expiration):
+            log.warning("intent.with_expiration", strategy=order.strategy, connector=order.connector)
+
+    def _is_first(self, order: Order, warned: set[str]) -> bool:
+        """Whether its strategy was not warned of yet: it is once, as long as we can remember."""
+        if order.strategy in warned or len(warned) >= WARNED_STRATEGIES_MAX:
+            return False
+        warned.add(order.strategy)
+        return True
 
     def claimed(self, claim: Known) -> None:
         """A POST is about to begin: at the first one, how late it is, and which limits only report it."""

@@ -16,11 +16,16 @@ from consumer.settings import SECRET_CHARACTERS_MIN, Connector, Limits, Settings
 from signalq import names
 from signalq.envelope import Creation, creation, digest_of, fitting_id, id_of_nobodys, new_message_id, strategy
 from signalq.errors import InvalidIntent, Problem
-from signalq.intent import OrderIntent, intent_from_fields
+from signalq.intent import OrderIntent, connector_name, intent_from_fields
 from signalq.masking import Blanker, secrets_in
+from signalq.outcome import is_event
 from signalq.strict_json import parse_object
 
 DETAIL_CHARACTERS_MAX = 8_000
+EVENT_CAME_BACK = (
+    "it is an outcome event of signalq, and no order: a binding, or a queue that dead-letters, brings what is "
+    "published to the exchange of outcomes back as a message"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,8 @@ class Message:
     given_id: str = field(default_factory=new_message_id, compare=False)
     nobody_since_ms: int | None = None
     queue: str = ""
+    # Where it was published, as the broker says; empty for what went straight into a queue.
+    exchange: str = ""
     # Handling this very delivery has failed before: what the ledger knows of it may be its own.
     handled_before: bool = False
 
@@ -113,6 +120,12 @@ class Order:
     needs_proof: bool = False
     # The strategy and the id that it would have by its label alone, where the settings give it others.
     by_label: tuple[str, str] | None = None
+    # It is marked as a letter of ours, and as our own copy: the ledger knows whether its intent is dead.
+    is_letter: bool = False
+    # A copy of what we parked that the ladder did not bring: somebody has bound a queue of theirs, or ours, to it.
+    came_beside: bool = False
+    # Its producer lets the broker drop it, with nobody knowing.
+    may_vanish: bool = False
     # The queue of its connector's lane, the one that it came by, and how often it was forwarded, by what it says.
     lane: str = ""
     came_by: str = ""
@@ -228,7 +241,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A message that is no valid intent: what is wrong, and what is known of it all the same."""
+    """A message that is no valid intent: what is wrong, and what is known of it all the same.
+
+    `came_back`: we published it ourselves, as an event or as a letter. Its ending is no news to anybody.
+    """
 
     detail: str
     connector: str
@@ -236,6 +252,7 @@ class Unreadable:
     strategy: str
     origin_user: str | None
     reason: Reason = "invalid"
+    came_back: bool = False
 
 
 def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadable:
@@ -260,7 +277,7 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
         is_exit = intent.is_exit(spot_sell_is_exit=connector.spot_sell_is_exit)
         _check_dated(created, settings, is_exit=is_exit)
     except InvalidIntent as invalid:
-        found = _unreadable(invalid, sender, _connector_of(fields, message), digest_of(message.body))
+        found = _unreadable(invalid, sender, _connector_of(fields, message), message)
         return _without_secrets(found, fields, message, settings)
     return Order(
         intent=intent,
@@ -282,6 +299,9 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
         lane=(lane := queue_of(settings, intent.connector_name)),
         came_by=message.queue or lane,
         hops=min(max(_whole(headers.get(names.HOPS)), 0), HOPS_MAX) if sender.user is None else 0,
+        may_vanish=properties.expiration is not None,
+        is_letter=sender.hands_back and names.REASON in headers,
+        came_beside=sender.hands_back and _came_beside(message, names.Names(settings.broker.prefix)),
         recorded=message.handled_before,
         settings=settings,
         needs_proof=sender.needs_proof,
@@ -343,12 +363,30 @@ def _sender(message: Message, rights: Rights) -> _Sender:
     return _Sender(user, name, message_id, intent_id, hands_back, by_label=by_label)
 
 
-def _unreadable(invalid: InvalidIntent, sender: _Sender, connector: str, digest: bytes) -> Unreadable:
-    """Of what can't be read there is nothing in the ledger: what that alone could prove is not believed."""
+def _unreadable(invalid: InvalidIntent, sender: _Sender, connector: str, message: Message) -> Unreadable:
+    """Of what can't be read there is nothing in the ledger: what that alone could prove is not believed.
+
+    An event is told by its body, for that stays as it is on every way by which it may come back.
+    """
+    digest = digest_of(message.body)
     intent_id = id_of_nobodys(sender.intent_id, None, digest) if sender.needs_proof else sender.intent_id
+    if is_event(message.body):
+        return Unreadable(EVENT_CAME_BACK, connector, intent_id, sender.strategy, sender.user, came_back=True)
+    came_back = sender.hands_back and names.REASON in (message.properties.headers or {})
     if sender.is_nobody:
-        return Unreadable(NOBODY, connector, intent_id, sender.strategy, sender.user, "unauthorized")
-    return Unreadable(_shortened(invalid), connector, intent_id, sender.strategy, sender.user)
+        return Unreadable(NOBODY, connector, intent_id, sender.strategy, sender.user, "unauthorized", came_back)
+    return Unreadable(_shortened(invalid), connector, intent_id, sender.strategy, sender.user, came_back=came_back)
+
+
+def _came_beside(message: Message, topology: names.Names) -> bool:
+    """Whether another queue than its level's own had it from the ladder: the ladder's own hand it to the due queue by
+    dead-lettering, and the broker notes where each queue that did so had it from.
+    """
+    deaths = (message.properties.headers or {}).get("x-death")
+    ways: list[tuple[object, object]] = [(message.exchange, None)]
+    if isinstance(deaths, list):
+        ways += [(one.get("exchange"), one.get("queue")) for one in deaths if isinstance(one, dict)]
+    return any(topology.is_delay(exchange) and exchange != queue for exchange, queue in ways)
 
 
 def _check_no_token_for_a_name(intent: OrderIntent, sender: _Sender, settings: Settings) -> None:
@@ -417,9 +455,10 @@ def _policy(connector: Connector, settings: Settings, rights: Rights, *, is_exit
 def _connector_of(fields: dict[str, object], message: Message) -> str:
     """The connector that the body names, where it names one that could be; else the routing key."""
     name = fields.get("connectorName")
-    if isinstance(name, str) and name and len(name.encode("utf-8", "replace")) <= 128 and name.isprintable():
-        return name
-    return message.routing_key
+    try:
+        return connector_name(name) if isinstance(name, str) else message.routing_key
+    except ValueError:
+        return message.routing_key
 
 
 def _shortened(invalid: InvalidIntent) -> str:

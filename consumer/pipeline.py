@@ -152,6 +152,9 @@ class Pipeline:
         if isinstance(order, Unreadable):
             await self._refuse(delivery, order, slot)
             return
+        if order.came_beside:  # only the ledger knows whether it is one copy too many
+            await self.handle(delivery, slot)
+            return
         due_ms = order.due_ms or 0
         message = delivery.message
         properties = republish_properties(message.properties, marks_of(order), order.intent_id)

@@ -229,10 +229,18 @@ def _known_already(order: Order, history: History, now_ms: int) -> Wait | Drop |
         return Drop(duplicate=not order.is_copy)
     if history.status == "dying" and history.reason is not None:
         return DeadLetter(history.reason, history.detail or "")
-    # `scheduled` is saved once the ladder has confirmed: its copy will come, at its place among those that are due.
-    if history.status == "scheduled" and not order.handed_back:
+    if _comes_by_the_ladder(order, history):
         return Drop(duplicate=not order.is_copy)
     return _second_delivery(order, history, now_ms)
+
+
+def _comes_by_the_ladder(order: Order, history: History) -> bool:
+    """Whether the ladder holds another copy, which will come at its place among those that are due. `scheduled` is
+    saved once the ladder has confirmed. What came beside the ladder would, parked again, come beside it again.
+    """
+    if order.came_beside and not order.is_due:
+        return history.version > 0 and not order.recorded
+    return history.status == "scheduled" and not order.handed_back
 
 
 def _second_delivery(order: Order, history: History, now_ms: int) -> DeadLetter | None:

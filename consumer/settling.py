@@ -47,9 +47,9 @@ class Settler:
                 await self._forward(delivery, known, queue)
                 return ()
             case DeadLetter():
-                return (await self._bury(delivery, known, disposition),)
+                return await self._bury(delivery, known, disposition)
             case Drop(duplicate):
-                return self._drop(known, duplicate=duplicate)
+                return await self._drop(delivery, known, duplicate=duplicate)
             case _:
                 assert_never(disposition)
 
@@ -58,10 +58,13 @@ class Settler:
         letter = DeadLetter(unreadable.reason, unreadable.detail)
         await self._publish_letter(delivery, unreadable, letter, None)
         self._journal.settled(unreadable, "dead", unreadable.reason)
-        return (outcomes.unreadable(unreadable, self._clock.now_ms()),)
+        # An event of an event that came back would come back.
+        return () if unreadable.came_back else (outcomes.unreadable(unreadable, self._clock.now_ms()),)
 
-    def _drop(self, known: Known, *, duplicate: bool) -> Sequence[Outcome]:
+    async def _drop(self, delivery: Delivery, known: Known, *, duplicate: bool) -> Sequence[Outcome]:
         """What came again: whoever saw to it first may have died before it told, so what has ended is told again."""
+        if known.order.is_letter:
+            return await self._put_back(delivery, known)
         ended = (self._ending(known),) if known.history.ended else ()
         if not duplicate:
             return ended
@@ -101,13 +104,22 @@ class Settler:
         await self._dispositions.hand_to_lane(queue, message.body, properties)
         self._journal.forwarded(order, queue)
 
-    async def _bury(self, delivery: Delivery, known: Known, letter: DeadLetter) -> Outcome:
+    async def _put_back(self, delivery: Delivery, known: Known) -> Sequence[Outcome]:
+        """A letter that left the dead letters by no command of ours (somebody moved it, or a policy): it goes back, if
+        it still holds. Its ending was told when it was buried first.
+        """
+        history = known.history
+        if history.status == "dead" and history.reason is not None:
+            await self._publish_letter(delivery, known.order, DeadLetter(history.reason, history.detail or ""), history)
+        return ()
+
+    async def _bury(self, delivery: Delivery, known: Known, letter: DeadLetter) -> Sequence[Outcome]:
         """Ledger `dying`, letter confirmed, ledger `dead`: a letter may be there twice, never be missing."""
         if letter.under_own_id:
             own_id = id_of_its_own(known.order.intent_id, known.order.digest)
             known = await self._ledger.recall(replace(known.order, intent_id=own_id), epoch_of(delivery))
             if known.history.ended:  # a redelivery of what is in the dead letters already
-                return self._ending(known)
+                return await self._drop(delivery, known, duplicate=False)
         if known.history.status != "dying":
             dying = known.history.dying(letter.reason, letter.detail)
             fence, attempt = _fence(delivery, known), known.history.unconcluded
@@ -115,7 +127,7 @@ class Settler:
         await self._publish_letter(delivery, known.order, letter, known.history)
         known = await self._ledger.save(known.order, known.history.dead())
         self._journal.settled(known.order, "dead", letter.reason)
-        return self._ending(known)
+        return (self._ending(known),)
 
     async def _publish_letter(
         self, delivery: Delivery, order: Order | Unreadable, letter: DeadLetter, history: History | None

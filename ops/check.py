@@ -6,10 +6,8 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 from aio_pika.abc import AbstractConnection
@@ -22,36 +20,18 @@ from consumer.ledger.statements import known_lanes
 from consumer.ledger.visit import LedgerVisit, read_mark
 from consumer.ledger_url import SqliteFile, read_ledger_url
 from consumer.settings import CONFIG_ENV, ENV_PREFIX, Settings
-from consumer.topology import topology_of
+from ops.check_topology import check_topology
 from ops.escaping import escaped
+from ops.finding import NAMED_MAX, Finding, named
 from ops.lanes import read_switch
 from ops.render import plural
 from signalq.amqp.address import is_loopback
-from signalq.amqp.asking import Asker, QueueDepth
+from signalq.amqp.asking import Asker
 from signalq.amqp.connection import connect
 from signalq.amqp.ledger_mark import LedgerMark, held_mark
 from signalq.errors import BrokerError, BrokerUnreachable, SettingsError, SignalQError
 from signalq.masking import masked
 from signalq.names import Names
-
-# So many missing objects are named; more than these are counted.
-NAMED_MAX = 4
-
-State = Literal["ok", "note", "wrong"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at: what was found, and what to do where it is not as it should be."""
-
-    check: str
-    state: State
-    found: str
-    advice: str | None = None
-
-    def row(self) -> dict[str, object]:
-        """As a JSON object."""
-        return {"check": self.check, "state": self.state, "found": self.found, "advice": self.advice}
 
 
 async def findings(settings: Settings, config: Path | None) -> AsyncIterator[Finding]:
@@ -67,7 +47,7 @@ async def findings(settings: Settings, config: Path | None) -> AsyncIterator[Fin
     else:
         async with connection:
             yield _broker(url, connection)
-            async for finding in _topology(settings, connection):
+            async for finding in check_topology(settings, connection):
                 yield finding
             async for finding in _retired(settings, connection):
                 yield finding
@@ -107,56 +87,6 @@ def _broker(url: str, connection: AbstractConnection) -> Finding:
 def _no_broker(error: BrokerError) -> Finding:
     what, advice = (error.what, error.advice) if isinstance(error, BrokerUnreachable) else (str(error), None)
     return Finding("broker", "wrong", what, advice or "start RabbitMQ, or set broker.url (SIGNALQ_BROKER__URL)")
-
-
-async def _topology(settings: Settings, connection: AbstractConnection) -> AsyncIterator[Finding]:
-    names = Names(settings.broker.prefix)
-    topology = topology_of(settings)
-    try:
-        missing = await topology.missing(connection)
-        depths = await topology.depths(connection)
-    except BrokerError as error:
-        yield Finding("topology", "wrong", str(error), "grant this user read on what is under the prefix")
-        return
-    total = sum(1 for _ in topology.exchanges()) + sum(1 for _ in topology.queues())
-    if missing:
-        yield Finding(
-            "topology",
-            "wrong",
-            _missing(missing, total, names.prefix),
-            "run `signalq topology apply`, or start the consumer once with broker.topology = declare",
-        )
-    else:
-        yield Finding("topology", "ok", f"all {total} exchanges and queues of {names.prefix} are there")
-    for finding in _queues(names, depths):
-        yield finding
-
-
-def _missing(missing: list[str], total: int, prefix: str) -> str:
-    if len(missing) == total:
-        return f"nothing is declared under {prefix} yet"
-    named = ", ".join(missing[:NAMED_MAX])
-    more = f" and {len(missing) - NAMED_MAX} more" if len(missing) > NAMED_MAX else ""
-    return f"{len(missing)} of {total} objects are missing: {named}{more}"
-
-
-def _queues(names: Names, depths: dict[str, QueueDepth | None]) -> Iterator[Finding]:
-    there = {name: depth for name, depth in depths.items() if depth is not None}
-    waiting, dead = there.get(names.orders), there.get(names.dead)
-    held = sum(depth.ready for name, depth in there.items() if name.startswith(f"{names.prefix}.delay."))
-    delayed = f", {held:,} delayed" if held else ""
-    if waiting is not None and waiting.consumers:
-        yield Finding("consumer", "ok", f"{waiting.consumers} connected, {waiting.ready:,} waiting{delayed}")
-    elif waiting is not None:
-        # Ready orders that nobody takes grow old and die: then it is wrong, not merely quiet.
-        state: State = "wrong" if waiting.ready else "note"
-        found = f"none connected, {waiting.ready:,} waiting{delayed}"
-        yield Finding("consumer", state, found, "start one with `signalq consume`")
-    if dead is not None and dead.ready:
-        found = f"{plural(dead.ready, 'dead letter')} in {names.dead}"
-        yield Finding("dead letters", "note", found, "look at them with `signalq dead list`")
-    elif dead is not None:
-        yield Finding("dead letters", "ok", "none")
 
 
 async def _retired(settings: Settings, connection: AbstractConnection) -> AsyncIterator[Finding]:
@@ -223,14 +153,14 @@ async def _switch(settings: Settings) -> Finding:
         return Finding("switch", "wrong", str(error), "look at the ledger")
     if not switch.states:
         return Finding("switch", "ok", "every connector is open")
-    named = [f"{escaped(name) or 'all connectors'} {state}" for name, state in sorted(switch.states.items())]
-    more = f", and {len(named) - NAMED_MAX} more" if len(named) > NAMED_MAX else ""
-    found = ", ".join(named[:NAMED_MAX]) + more
+    found = named([f"{escaped(name) or 'all connectors'} {state}" for name, state in sorted(switch.states.items())])
     return Finding("switch", "note", found, "`signalq lanes resume` lets them go on, when they should")
 
 
 async def _producers(settings: Settings) -> Finding:
-    """Who publishes without what tells a second delivery from a second order, or an old order from a new one."""
+    """Who publishes without what tells a second delivery from a second order, or an old order from a new one; and who
+    lets the broker drop orders with nobody knowing.
+    """
     try:
         async with LedgerVisit(settings.ledger.url.get_secret_value()) as visit:
             found = await visit.read(careless)
@@ -238,18 +168,25 @@ async def _producers(settings: Settings) -> Finding:
         return Finding("producers", "wrong", str(error), "check ledger.url (SIGNALQ_LEDGER__URL), and whether it is up")
     if not found:
         return Finding("producers", "ok", "all recent intents have an id and a creation time")
-    told = [_careless(one) for one in found[:NAMED_MAX]]
-    more = [f"{len(found) - NAMED_MAX} more strategies"] if len(found) > NAMED_MAX else []
-    return Finding("producers", "note", "; ".join(told + more), _SET_THEM)
+    # Whoever may lose orders is named in any case.
+    losing = [one for one in found if one.with_expiration]
+    others = [one for one in found if not one.with_expiration]
+    told = [_careless(one) for one in (*losing, *others[:NAMED_MAX])]
+    more = [f"{len(others) - NAMED_MAX} more strategies"] if len(others) > NAMED_MAX else []
+    advice = [_SET_THEM] if any(one.without_id or one.without_date for one in found) else []
+    advice += [_NO_EXPIRATION] if losing else []
+    return Finding("producers", "note", "; ".join(told + more), "; ".join(advice))
 
 
 def _careless(one: Careless) -> str:
     lacking = {"message_id": one.without_id, "creation time": one.without_date}
     counts = [f"{count:,} without a {what}" for what, count in lacking.items() if count]
+    counts += [f"{one.with_expiration:,} with an AMQP expiration"] if one.with_expiration else []
     return f"strategy {escaped(one.strategy)}: {' and '.join(counts)}, of {plural(one.intents, 'recent intent')}"
 
 
 _SET_THEM = "publish with message_id and the header signalq-created-ms, as the SDK and `signalq publish` do"
+_NO_EXPIRATION = "set no expiration: the broker drops an order when it has passed, and nobody knows"
 
 
 def _webhooks(settings: Settings) -> dict[str, list[str]]:

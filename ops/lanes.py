@@ -17,6 +17,7 @@ from consumer.ledger.database import clock_ms
 from consumer.ledger.replicas import Replica
 from consumer.ledger.visit import LedgerUnavailable, LedgerVisit
 from consumer.settings import Settings
+from consumer.spread import desired
 from consumer.switch import ALL, Change, State, Switch
 from ops.errors import CommandFailed
 from ops.ledger import open_ledger, who
@@ -71,9 +72,16 @@ class _Known:
         """How many messages of a queue the consumers hold."""
         return sum(replica.unacked.get(queue, 0) for replica in self.living)
 
-    def active_consumer(self, queue: str) -> str | None:
-        """The name of the consumer that serves a queue, if one does."""
-        return next((one.name for one in self.living if one.owner == self.owners.get(queue)), None)
+    def active_consumer(self, queue: str, depth: QueueDepth | None) -> str | None:
+        """The name of the consumer that serves a queue, if one does.
+
+        It says so with the first message. An idle one is whose the queue is by the spread, which all of them go by.
+        """
+        names = {one.owner: one.name for one in self.living}
+        said = names.get(self.owners.get(queue, ""))
+        if said is not None or depth is None or not depth.consumers or not names:
+            return said
+        return names[desired(queue, names)]
 
 
 async def list_lanes(settings: Settings) -> list[dict[str, object]]:
@@ -149,7 +157,7 @@ def _row(known: _Known, connector: str | None, queue: str, depth: QueueDepth | N
         "ready": depth.ready if depth is not None else None,
         "unacked": known.unacked(queue),
         "state": known.switch.state_of(connector or ALL),
-        "active_consumer": known.active_consumer(queue),
+        "active_consumer": known.active_consumer(queue, depth),
     }
 
 

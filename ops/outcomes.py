@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from consumer.ledger.schedule import Pending
 from consumer.outcomes import canceled, event_of
@@ -16,6 +18,8 @@ from signalq.names import Names
 from signalq.outcome import Outcome, Status, binding_key
 
 TELL_AT_ONCE_MAX = 100
+# Of the endings that were shown the latest so many are remembered.
+TOLD_MAX = 100_000
 TELL_TIMEOUT_S = 10.0
 
 
@@ -27,10 +31,37 @@ class Wanted:
     strategy: str | None = None
     status: Status | None = None
 
+    def bindings(self) -> list[str]:
+        """The keys to listen for: duplicates too, for by these what is told again is known."""
+        statuses = [self.status] if self.status in (None, "duplicate") else [self.status, "duplicate"]
+        return [binding_key(connector=self.connector, strategy=self.strategy, status=one) for one in statuses]
+
     def fits(self, outcome: Outcome) -> bool:
         """Whether the event is meant: different names can share a routing key."""
         given = ((self.connector, outcome.connector), (self.strategy, outcome.strategy), (self.status, outcome.status))
         return all(wanted in (None, found) for wanted, found in given)
+
+
+class Told:
+    """Which endings were shown: an event may come again, as the answer to a duplicate or after a crash."""
+
+    def __init__(self) -> None:
+        self._told: OrderedDict[tuple[str, str, int, Status], datetime | None] = OrderedDict()
+
+    def is_news(self, outcome: Outcome) -> bool:
+        """Whether it has not been told; from now on it has. A second publish is an event of its own, each time. What
+        it repeats is no news either, though nobody listened when it ended: then it ended before.
+        """
+        key = outcome.strategy, outcome.intent_id, outcome.generation
+        second_at = self._told.get((*key, "duplicate"))
+        is_repeated = (*key, outcome.status) in self._told or (
+            second_at is not None and outcome.updated_at is not None and outcome.updated_at <= second_at
+        )
+        self._told[*key, outcome.status] = outcome.updated_at
+        self._told.move_to_end((*key, outcome.status))
+        if len(self._told) > TOLD_MAX:
+            self._told.popitem(last=False)
+        return outcome.status == "duplicate" or not is_repeated
 
 
 async def follow(
@@ -48,9 +79,10 @@ async def follow(
     """
 
     broken: list[OSError] = []
+    told = Told()
 
     def take(outcome: Outcome) -> None:
-        if not wanted.fits(outcome):
+        if not told.is_news(outcome) or not wanted.fits(outcome):
             return
         try:
             on_outcome(outcome)
@@ -61,7 +93,7 @@ async def follow(
     feed = OutcomeFeed(
         settings.broker.url.get_secret_value(),
         Names(settings.broker.prefix),
-        [binding_key(connector=wanted.connector, strategy=wanted.strategy, status=wanted.status)],
+        wanted.bindings(),
         name="signalq outcomes",
         on_outcome=take,
         on_away=on_away,

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 from aio_pika.abc import AbstractConnection
 
-from consumer.ledger.visit import read_mark
 from consumer.settings import Settings
 from consumer.topology import topology_of
+from ops.ledger import open_ledger
 from signalq.amqp.connection import connect
 from signalq.amqp.ledger_mark import LedgerMark, replace_mark
 from signalq.names import Names
+
+Row = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,10 @@ async def apply(settings: Settings) -> Applied:
 async def adopt_ledger(settings: Settings) -> LedgerMark:
     """Let the lanes belong to the ledger of these settings, whichever they belonged to before.
 
-    Raises SettingsError where there is no such ledger, BrokerUnreachable.
+    Raises CommandFailed where there is no such ledger, BrokerUnreachable.
     """
-    mark = await read_mark(settings.ledger.url.get_secret_value())
+    async with open_ledger(settings) as ledger:
+        mark = ledger.mark
     names = Names(settings.broker.prefix)
     async with await _connected(settings) as connection:
         if settings.broker.topology == "declare":
@@ -47,20 +50,27 @@ async def adopt_ledger(settings: Settings) -> LedgerMark:
     return mark
 
 
-async def rows(settings: Settings) -> list[dict[str, object]]:
+async def rows(settings: Settings) -> list[Row]:
     """Every exchange, queue and binding that should be there, as JSON objects; `state` says what is.
 
     A binding can't be asked for over AMQP: it counts as present while both its ends are, since it was declared with
-    them. Raises BrokerUnreachable.
+    them. What has other arguments, or is of another type, differs, and `why` says how. Raises BrokerUnreachable.
     """
     topology = topology_of(settings)
     async with await _connected(settings) as connection:
         missing = set(await topology.missing(connection))
+        differing = (await topology.differing(connection, missing)).sentences
         depths = await topology.depths(connection)
-    found: list[dict[str, object]] = []
-    for exchange in topology.exchanges():
-        state = _state(f"exchange {exchange.name}" not in missing)
-        found.append({"object": "exchange", "name": exchange.name, "type": exchange.kind, "state": state})
+
+    def state_of(title: str) -> Row:
+        if title in differing:
+            return {"state": "differs", "why": differing[title]}
+        return {"state": "missing" if title in missing else "present"}
+
+    found: list[Row] = [
+        {"object": "exchange", "name": exchange.name, "type": exchange.kind, **state_of(exchange.title)}
+        for exchange in topology.exchanges()
+    ]
     for queue in topology.queues():
         depth = depths[queue.name]
         found.append(
@@ -68,7 +78,7 @@ async def rows(settings: Settings) -> list[dict[str, object]]:
                 "object": "queue",
                 "name": queue.name,
                 "type": "quorum",
-                "state": _state(depth is not None),
+                **state_of(queue.title),
                 "ready": depth.ready if depth else None,
                 "consumers": depth.consumers if depth else None,
             }
@@ -80,15 +90,11 @@ async def rows(settings: Settings) -> list[dict[str, object]]:
                 "object": "binding",
                 "name": f"{binding.source} -> {binding.destination}",
                 "type": "to queue",
-                "state": _state(not ends & missing),
+                "state": "missing" if ends & missing else "present",
                 "routing_key": binding.routing_key,
             }
         )
     return found
-
-
-def _state(present: bool) -> str:  # noqa: FBT001
-    return "present" if present else "missing"
 
 
 async def _connected(settings: Settings) -> AbstractConnection:

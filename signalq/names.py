@@ -108,3 +108,7 @@ class Names:
     def delay(self, level: int) -> str:
         """Exchange and queue of one level of the delay ladder, 0 to LADDER_LEVELS - 1."""
         return f"{self.prefix}.delay.{level}"
+
+    def is_delay(self, name: object) -> bool:
+        """Whether this is the name of one level of the ladder."""
+        return isinstance(name, str) and name.startswith(f"{self.prefix}.delay.")

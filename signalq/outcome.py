@@ -18,6 +18,10 @@ from signalq.times import iso_utc
 Status = Literal["delivered", "dead", "canceled", "duplicate"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 
+# How the body of every event begins, as `to_event` writes it, and more than any can have: three names of 255 bytes, in
+# escapes, and some short fields. So no other body costs much to tell apart.
+EVENT_BEGINS = b'{"intent_id":'
+OWN_EVENT_BYTES_MAX = 16_384
 # An event has at most three foreign names of 255 bytes, and some short fields.
 EVENT_BYTES_MAX = 65_536
 # A routing key has at most 255 bytes: both names, the longest status and two dots.
@@ -108,6 +112,17 @@ class Outcome:
             due_at=_moment(fields, "due_at"),
             updated_at=_moment(fields, "updated_at"),
         )
+
+
+def is_event(body: bytes) -> bool:
+    """Whether these bytes are an outcome event: no order has such fields, whoever sends it."""
+    if not body.startswith(EVENT_BEGINS) or len(body) > OWN_EVENT_BYTES_MAX:
+        return False
+    try:
+        Outcome.from_event(body)
+    except InvalidEvent:
+        return False
+    return True
 
 
 def at(ms: int | None) -> datetime | None:

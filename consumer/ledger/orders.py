@@ -111,6 +111,13 @@ def count(connection: Connection, wanted: Wanted) -> int:
     return connection.execute(query).scalar_one()
 
 
+def dead_since(connection: Connection, since_ms: int) -> dict[str, int]:
+    """How many have died since then and are dead still, by reason."""
+    fits = intents.c.ended_ms >= since_ms, intents.c.status == "dead"
+    query = select(intents.c.reason, func.count()).where(*fits).group_by(intents.c.reason)
+    return {str(reason): number for reason, number in connection.execute(query)}
+
+
 def timelines(connection: Connection, intent_id: str) -> list[tuple[Recorded, list[Happened]]]:
     """Every intent of that id (strategies may share one), the oldest first, with its steps in their order."""
     # The numbers come from the index of the identities alone: it is much smaller than the table.

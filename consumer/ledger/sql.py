@@ -106,7 +106,12 @@ class Transaction:
 
     def note(self, order: Order, history: History, attempt: Attempt | None) -> None:
         """Have the step that a save makes written with it: all those of one transaction together, at its end."""
-        if (step := steps.step_of(order, history, attempt)) is not None:
+        made = [steps.of_receipt(order) if history.version == 0 else None, steps.step_of(order, history, attempt)]
+        self.steps += [step for step in made if step is not None]
+
+    def note_receipt(self, order: Order) -> None:
+        """The same for an intent whose first record is made by a look at it."""
+        if (step := steps.of_receipt(order)) is not None:
             self.steps.append(step)
 
     def cancel_by(self, order: Order) -> tuple[Pending, ...]:
@@ -240,6 +245,8 @@ class SqlLedger:
             is_held = self._holds.by_another(order, epoch)
             known = statements.recall(now.connection, now.now_ms, order, epoch, self._owner, is_held)
             self._holds.hold(known.order, epoch)
+            if known.order.recorded and not order.recorded:
+                now.note_receipt(known.order)
             return known
 
         in_hurry = order.handed_back or (order.due_ms or 0) - order.received_ms < HURRY_MS

@@ -17,6 +17,7 @@ from signalq.times import iso_ms
 
 ATTEMPT, SCHEDULED, DEAD = "attempt", "scheduled", "dead"
 CANCELED, REPLAYED, DISCARDED = "canceled", "replayed", "discarded"
+EXPIRATION = "expiration"
 
 Step = dict[str, Any]
 
@@ -42,6 +43,14 @@ def step_of(order: Order, history: History, attempt: Attempt | None) -> Step | N
         # The row says so, too, but only until the next replay.
         return _step(order, history, DEAD, f"{history.reason}: {history.detail}")
     return None
+
+
+def of_receipt(order: Order) -> Step | None:
+    """The step that the first record of an intent makes, if it makes one."""
+    if not order.may_vanish:
+        return None
+    detail = "its producer set an AMQP expiration: had that passed before, the broker would have dropped it unseen"
+    return _step(order, History(order.intent_id, order.digest), EXPIRATION, detail)
 
 
 def write(connection: Connection, now_ms: int, noted: Sequence[Step]) -> None:

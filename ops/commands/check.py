@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
 
 import click
 from rich.console import Console
 from rich.text import Text
 
-from ops.check import Finding, findings
+from ops.check import findings
+from ops.finding import Finding
 from ops.invocation import Invocation, SignalqCommand, pass_invocation
 from ops.render import console, plural, print_json
 
@@ -23,25 +25,34 @@ NAME_COLUMNS = 13
 def command(invocation: Invocation, *, as_json: bool) -> int:
     """Say what is right, what is wrong, and what to do about it. Changes nothing, sends nothing.
 
-    It looks at the settings, the broker, the exchanges and queues, the ledger and the webhook's host
-    (which is connected to, never POSTed to). The exit status is 1 if something is wrong.
+    It looks at the settings, the broker, the exchanges and queues, the dead letters of the last 24 h, the ledger,
+    how the strategies publish, and the webhook's host (which is connected to, never POSTed to). The exit status is 1
+    if something is wrong; what only deserves a look, as dead letters do and what `consume` makes next, is marked (•).
     """
     return asyncio.run(_check(invocation, as_json=as_json))
 
 
 async def _check(invocation: Invocation, *, as_json: bool) -> int:
-    wrong = 0
+    states: Counter[str] = Counter()
     out = console()
     async for finding in findings(invocation.settings(), invocation.config):
-        wrong += finding.state == "wrong"
+        states[finding.state] += 1
         if as_json:
             print_json(finding.row())
         else:
             _show(out, finding)
     if not as_json:
-        out.print(Text("all is well" if not wrong else f"{plural(wrong, 'thing is', 'things are')} wrong"))
+        out.print(Text(_summary(states["wrong"], states["note"])))
     sys.stdout.flush()
-    return 1 if wrong else 0
+    return 1 if states["wrong"] else 0
+
+
+def _summary(wrong: int, noted: int) -> str:
+    if wrong:
+        return f"{plural(wrong, 'thing is', 'things are')} wrong"
+    return (
+        f"nothing is wrong, {plural(noted, 'thing deserves', 'things deserve')} a look (•)" if noted else "all is well"
+    )
 
 
 def _show(out: Console, finding: Finding) -> None:

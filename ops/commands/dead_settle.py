@@ -12,8 +12,10 @@ from typing import Any
 
 import click
 
+from consumer.history import REASONS
 from consumer.ledger.visit import LedgerVisit
 from consumer.settings import Settings
+from ops.choices import one_of
 from ops.dead import LETTERS_MAX, DeadLetters
 from ops.dead_report import SettledReport, letters_bar, say
 from ops.discarding import Discarding
@@ -35,7 +37,12 @@ def filtered(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that choose letters; the command gets them as `selection`."""
 
     @click.option("--id", "ids", metavar="ID", multiple=True, help="Only this intent; give it again for more.")
-    @click.option("--reason", metavar="REASON", help="Only this reason: rejected, expired, outcome-unknown, …")
+    @click.option(
+        "--reason",
+        callback=one_of("reason", REASONS),
+        metavar="REASON",
+        help="Only this reason: rejected, expired, outcome-unknown, …",
+    )
     @click.option("--connector", metavar="NAME", help="Only this connector.")
     @click.option("--strategy", metavar="NAME", help="Only this strategy.")
     @wraps(function)

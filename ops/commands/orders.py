@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Collection
 from datetime import UTC, datetime, timedelta
-from typing import Any, get_args
+from typing import Any
 
 import click
 
-from consumer.history import Reason
+from consumer.history import REASONS
 from consumer.ledger.orders import STATUSES, Wanted
 from consumer.ledger.schedule import Filter
 from consumer.settings import Settings
+from ops.choices import one_of
 from ops.errors import CommandFailed
 from ops.escaping import escaped
 from ops.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
@@ -21,12 +21,10 @@ from ops.ledger import as_stored
 from ops.orders import read_orders, read_timelines
 from ops.render import Column, Row, console, plural, print_json, print_rows, shown
 from ops.timeline_view import STATUS_STYLES, print_order
-from signalq.intent import nearest_name
 
 ROWS_DEFAULT = 100
 # A table's columns are as wide as its widest row, so it holds all of them.
 TABLE_ROWS_MAX = 100_000
-REASONS = get_args(Reason)
 
 COLUMNS = [
     Column("created_at", "CREATED AT", style="dim"),
@@ -48,17 +46,10 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-def _known(name: str, known: Collection[str]) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
-    """One of some names; a wrong one is told the nearest."""
-
-    def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-        if value == "duplicate":
-            raise click.BadParameter("a duplicate has no row of its own: the consumer's log tells of it")
-        if value is not None and value not in known:
-            raise click.BadParameter(f"{value} is no {name}, the nearest is {nearest_name(value, known)}")
-        return value
-
-    return check
+def _status(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value == "duplicate":
+        raise click.BadParameter("a duplicate has no row of its own: the consumer's log tells of it")
+    return one_of("status", STATUSES)(context, parameter, value)
 
 
 def _moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | timedelta | None:
@@ -89,12 +80,10 @@ def command() -> None:
 @click.option("--id", "intent_ids", metavar="ID", multiple=True, help="Only this intent; may be repeated.")
 @click.option("--connector", metavar="NAME", help="Only this connector.")
 @click.option("--strategy", metavar="NAME", help="Only this strategy.")
-@click.option(
-    "--status", callback=_known("status", STATUSES), metavar="STATUS", help=f"Only this one: {', '.join(STATUSES)}."
-)
+@click.option("--status", callback=_status, metavar="STATUS", help=f"Only this one: {', '.join(STATUSES)}.")
 @click.option(
     "--reason",
-    callback=_known("reason", REASONS),
+    callback=one_of("reason", REASONS),
     metavar="REASON",
     help="Only this reason: rejected, expired, outcome-unknown, …",
 )

@@ -36,7 +36,7 @@ def command(
     """Follow what becomes of intents, live: a line for each ending, from now on, until Ctrl-C.
 
     It reads the events on the exchange of outcomes and takes nothing away from others. A lost connection is told, and
-    made again; what ended meanwhile is not shown. After a crash of the consumer an ending may be shown twice.
+    made again; what ended meanwhile is not shown. An ending is shown once, also where its event comes again.
     """
     settings = invocation.settings()
     asyncio.run(_run(settings, Wanted(connector, strategy, status), as_json=as_json))

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import click
 
 from ops import topology
+from ops.escaping import escaped
 from ops.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
 from ops.render import Column, console, plural, print_json, print_rows
 
@@ -74,16 +75,21 @@ def adopt_ledger(invocation: Invocation, *, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, every object.")
 @pass_invocation
 def show(invocation: Invocation, *, show_all: bool, as_json: bool) -> int:
-    """Show what is there and what is missing; the exit status is 1 if something is missing.
+    """Show what is there, what is missing, and what differs; the exit status is 1 unless all of it is as it should be.
 
-    The levels of the delay ladder share a row where all of them are there.
+    What differs has other arguments or another type than `signalq topology apply` would give it; how is said below
+    the table. The levels of the delay ladder share a row where all of them are there.
     """
     settings = invocation.settings()
     rows = asyncio.run(topology.rows(settings))
     if not as_json and not show_all:
         rows = list(_folded(rows, f"{settings.broker.prefix}.delay."))
     print_rows(COLUMNS, rows, as_json=as_json)
-    return 1 if any(row["state"] == "missing" for row in rows) else 0
+    if not as_json:
+        for row in rows:
+            if "why" in row:
+                console(stderr=True).print(escaped(str(row["why"])))
+    return 0 if all(row["state"] == "present" for row in rows) else 1
 
 
 @command.command(

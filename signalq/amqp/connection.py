@@ -22,6 +22,7 @@ from pamqp.exceptions import PAMQPException
 from yarl import URL
 
 from signalq.amqp.address import tls_context
+from signalq.amqp.channel import taking_any_name
 from signalq.amqp.unreachable import unreachable
 from signalq.errors import BrokerUnreachable
 from signalq.masking import masked
@@ -171,7 +172,8 @@ async def open_channel(
         raise BrokerUnreachable("the connection to RabbitMQ is closed")
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            channel = await transport.connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+            opened = await transport.connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+            channel = taking_any_name(opened)
             if prefetch is not None:
                 await channel.basic_qos(prefetch_count=prefetch)
             return channel

@@ -14,7 +14,7 @@ lower levels yet to go through.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,6 +46,11 @@ class Exchange:
     kind: str
     arguments: Arguments = field(default_factory=dict)
 
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return f"exchange {self.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class Queue:
@@ -55,6 +60,11 @@ class Queue:
     arguments: Arguments
     connector: str | None = None
 
+    @property
+    def title(self) -> str:
+        """What people call it."""
+        return f"queue {self.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class Binding:
@@ -63,6 +73,20 @@ class Binding:
     source: str
     destination: str
     routing_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Differing:
+    """What is there and is not as it should be, with a sentence for each; and what could not be compared, for lack of
+    the right to declare it.
+    """
+
+    sentences: Mapping[str, str]
+    uncompared: Sequence[str]
+
+
+class MayNotDeclare(TopologyError):
+    """The user lacks the right to declare it; whether it is as it should be is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +159,7 @@ class Topology:
         """
         channel = await open_channel(connection)
         for exchange in self.exchanges():
-            with _named(f"exchange {exchange.name}"):
-                await channel.exchange_declare(
-                    exchange.name,
-                    exchange_type=exchange.kind,
-                    durable=True,
-                    arguments=exchange.arguments,
-                    timeout=ANSWER_TIMEOUT_S,
-                )
+            await _declare_exchange(channel, exchange)
         base = Topology(self.names)
         for queue in base.queues():
             await _declare_queue(channel, queue)
@@ -170,12 +187,39 @@ class Topology:
         await channel.close()
 
     async def missing(self, connection: AbstractConnection) -> list[str]:
-        """What is not there, by kind and name; changes nothing (AMQP can't ask for bindings or arguments)."""
+        """What is not there, by kind and name; changes nothing (AMQP can't ask for bindings)."""
         asker = Asker(connection)
-        exchanges = [exchange.name for exchange in self.exchanges() if not await asker.has_exchange(exchange.name)]
-        queues = [queue.name for queue in self.queues() if await asker.depth(queue.name) is None]
+        exchanges = [exchange.title for exchange in self.exchanges() if not await asker.has_exchange(exchange.name)]
+        queues = [queue.title for queue in self.queues() if await asker.depth(queue.name) is None]
         await asker.close()
-        return [f"exchange {name}" for name in exchanges] + [f"queue {name}" for name in queues]
+        return exchanges + queues
+
+    async def differing(self, connection: AbstractConnection, missing: Collection[str]) -> Differing:
+        """What of that which is there, so is not `missing`, is not as it should be; changes nothing.
+
+        What is there RabbitMQ compares with a declaration, and leaves as it is; it does so for who may declare it.
+        Raises BrokerUnreachable.
+        """
+        differing: dict[str, str] = {}
+        uncompared: list[str] = []
+        channel = await open_channel(connection)
+        everything: list[Exchange | Queue] = [*self.exchanges(), *self.queues()]
+        for declared in everything:
+            if declared.title in missing:
+                continue
+            if channel.is_closed:  # by the refusal before
+                channel = await open_channel(connection)
+            try:
+                if isinstance(declared, Exchange):
+                    await _declare_exchange(channel, declared)
+                else:
+                    await _declare_queue(channel, declared)
+            except MayNotDeclare:
+                uncompared.append(declared.title)
+            except TopologyError as error:
+                differing[declared.title] = str(error)
+        await channel.close()
+        return Differing(differing, uncompared)
 
     async def depths(self, connection: AbstractConnection) -> dict[str, QueueDepth | None]:
         """How many messages are ready and how many consumers there are, by queue; None for one that is missing."""
@@ -193,8 +237,19 @@ async def unbind_lane(connection: AbstractConnection, names: Names, connector: s
     await channel.close()
 
 
+async def _declare_exchange(channel: AbstractChannel, exchange: Exchange) -> None:
+    with _named(exchange.title):
+        await channel.exchange_declare(
+            exchange.name,
+            exchange_type=exchange.kind,
+            durable=True,
+            arguments=exchange.arguments,
+            timeout=ANSWER_TIMEOUT_S,
+        )
+
+
 async def _declare_queue(channel: AbstractChannel, queue: Queue) -> None:
-    with _named(f"queue {queue.name}", queue.connector):
+    with _named(queue.title, queue.connector):
         await channel.queue_declare(queue.name, durable=True, arguments=queue.arguments, timeout=ANSWER_TIMEOUT_S)
 
 
@@ -214,7 +269,7 @@ def _named(what: str, connector: str | None = None) -> Iterator[None]:
     except aiormq.exceptions.ChannelPreconditionFailed as error:
         raise TopologyError(f"{what} is there with other arguments ({error}): {advice}") from error
     except aiormq.exceptions.ChannelAccessRefused as error:
-        raise TopologyError(
+        raise MayNotDeclare(
             f"{what} may not be declared by this user: grant configure, or set broker.topology to passive"
         ) from error
     except CONNECTION_ERRORS as error:

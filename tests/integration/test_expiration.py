@@ -1,0 +1,37 @@
+"""What the ledger knows of an AMQP expiration, on SQLite and PostgreSQL; the rest is in test_check.py."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlalchemy import Connection
+
+from consumer.history import Attempt, History
+from consumer.ledger.producers import Careless, careless
+from consumer.ledger.steps import EXPIRATION
+from consumer.ledger.visit import LedgerVisit
+from tests.support.orders import body, order
+from tests.support.stores import Store
+
+
+async def test_each_strategy_that_sets_one_is_counted_once_an_intent_whatever_became_of_it(store: Store) -> None:
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane("signalq.orders")
+    hasty = replace(order(body(log="a"), message_id="a", created_ms=1_000), may_vanish=True)
+    # Claimed at once, tried twice; recorded by the look at it, as what is delayed is.
+    known = await ledger.save(hasty, History("a", hasty.digest).claimed(1_000), epoch)
+    retrying = known.history.concluded(Attempt("not taken", sent=False, why="refused"), was_in_doubt=False)
+    await ledger.save(hasty, retrying.retrying(2_000), attempt=Attempt("not taken", sent=False, why="refused"))
+    delayed = replace(order(body(log="b"), message_id="b", created_ms=1_000), may_vanish=True, came_early=True)
+    for _ in range(2):
+        known = await ledger.recall(delayed, epoch)
+    await ledger.save(delayed, known.history.scheduled())
+    careful = order(body(log="c"), message_id="c", created_ms=1_000)
+    await ledger.save(careful, History("c", careful.digest).claimed(1_000), epoch)
+
+    def look(connection: Connection) -> list[Careless]:
+        return careless(connection)
+
+    async with LedgerVisit(store.url) as visit:
+        assert await visit.read(look) == [Careless(hasty.strategy, 3, 0, 0, 2)]
+    assert await store.rows(f"SELECT count(*) FROM steps WHERE what = '{EXPIRATION}'") == [(2,)]  # noqa: S608

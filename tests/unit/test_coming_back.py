@@ -1,0 +1,121 @@
+"""What we published ourselves, known again when it comes back as a message: pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from pamqp.commands import Basic
+
+from consumer.history import History
+from consumer.order import Message, Order, Unreadable, read
+from consumer.outcomes import event_of, unreadable
+from consumer.rules import Drop, Park, before
+from consumer.settings import Settings
+from signalq.outcome import EVENT_BEGINS, OWN_EVENT_BYTES_MAX, Outcome, is_event
+
+NOW_MS = 1_700_000_000_000
+SETTINGS = Settings(connectors={"main": {}})
+COPY = {"signalq-intent-id": "id"}
+LETTER = {**COPY, "signalq-reason": "expired"}
+EVENT = event_of(unreadable(Unreadable("what", "main", "id", "-", None), NOW_MS))
+BY_THE_LADDER = {"exchange": "signalq.delay.3", "queue": "signalq.delay.3", "reason": "expired", "count": 1}
+
+
+def receive(body: bytes, headers: dict[str, Any] | None = None, **properties: Any) -> Order | Unreadable:
+    sent = Basic.Properties(message_id="id", headers=headers or {}, **properties)
+    return read(Message(body, sent, "main", redelivered=False), SETTINGS, NOW_MS)
+
+
+def order_of(headers: dict[str, Any], *, exchange: str = "", **fields: Any) -> Order:
+    body = {"connectorName": "main", "connectorToken": "t", "action": "openLong"} | fields
+    dated = {"signalq-created-ms": NOW_MS, **headers}
+    message = Message(json.dumps(body).encode(), Basic.Properties(message_id="id", headers=dated), "main", False)
+    found = read(replace(message, exchange=exchange), SETTINGS, NOW_MS)
+    assert isinstance(found, Order)
+    return found
+
+
+@pytest.mark.parametrize("headers", [{}, COPY, {"x-death": [{"count": 1}]}], ids=str)
+def test_an_event_is_known_by_its_body_whatever_became_of_its_headers(headers: dict[str, Any]) -> None:
+    assert is_event(EVENT.body)
+    found = receive(EVENT.body, headers)
+    assert isinstance(found, Unreadable)
+    assert (found.reason, found.came_back) == ("invalid", True)
+    assert "outcome event of signalq" in found.detail
+
+
+def test_the_longest_names_that_an_event_can_tell_make_it_no_longer_than_what_is_looked_at() -> None:
+    longest = "\U0001f600" * 255
+    assert is_event(
+        Outcome(longest, 1, longest, longest, longest, longest, "dead", "x", 0, 1, None, None, None).to_event()
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        EVENT.body[:-1],
+        EVENT_BEGINS + b'"x"}',
+        json.dumps({"connectorName": "main", **json.loads(EVENT.body)}).encode(),
+        json.dumps(json.loads(EVENT.body) | {"status": "received"}, separators=(",", ":")).encode(),
+        json.dumps(json.loads(EVENT.body) | {"more": "x" * OWN_EVENT_BYTES_MAX}, separators=(",", ":")).encode(),
+    ],
+    ids=["nothing", "cut off", "its beginning alone", "another beginning", "another status", "too long"],
+)
+def test_what_only_looks_like_an_event_is_an_ending_of_its_own(body: bytes) -> None:
+    assert not is_event(body)
+    found = receive(body)
+    assert isinstance(found, Unreadable)
+    assert not found.came_back
+
+
+def test_a_letter_is_known_by_its_marks_unless_the_broker_says_whose_it_is() -> None:
+    """Where it can be read, the ledger says what to do with it: forged marks keep no order from its webhook."""
+    lettered = receive(b"no JSON", LETTER)
+    forged = receive(b"no JSON", LETTER, user_id="momentum")
+    half = receive(b"no JSON", {"signalq-reason": "expired"})
+    assert [found.came_back for found in (lettered, forged, half) if isinstance(found, Unreadable)] == [
+        True,
+        False,
+        False,
+    ]
+    assert order_of(LETTER).is_letter
+    assert not order_of(COPY).is_letter
+
+
+@pytest.mark.parametrize(
+    ("exchange", "deaths", "is_beside"),
+    [
+        ("", [BY_THE_LADDER], False),
+        ("", [], False),
+        ("signalq.orders", [], False),
+        ("signalq.delay.3", [], True),
+        ("", [BY_THE_LADDER | {"queue": "theirs"}], True),
+        ("", [BY_THE_LADDER | {"queue": "signalq.delay.4"}], True),
+        ("signalq.orders", [{"exchange": "x", "queue": "theirs"}, BY_THE_LADDER | {"queue": "mine"}], True),
+        ("", "no list", False),
+        ("", [None, {"exchange": 1}], False),
+    ],
+)
+def test_a_copy_came_beside_the_ladder_where_any_other_queue_than_its_own_had_it_from_there(
+    exchange: str, deaths: Any, *, is_beside: bool
+) -> None:
+    assert order_of(COPY | {"x-death": deaths}, exchange=exchange).came_beside is is_beside
+    assert not order_of({"x-death": deaths}, exchange=exchange).came_beside, "no copy of ours"
+
+
+@pytest.mark.parametrize("status", ["received", "scheduled"])
+def test_of_what_is_parked_a_copy_that_came_beside_the_ladder_is_dropped_and_one_that_it_brought_is_parked_on(
+    status: Any,
+) -> None:
+    beside = order_of(COPY, exchange="signalq.delay.3", delaySeconds=60)
+    brought = order_of(COPY, delaySeconds=60)
+    known = History("id", beside.digest, status=status, version=1)
+    assert before(beside, known, 0, NOW_MS) == Drop(duplicate=False)
+    assert before(brought, known, 0, NOW_MS) == Park(NOW_MS + 60_000)
+    nothing = History("id", beside.digest)
+    assert before(beside, nothing, 0, NOW_MS) == Park(NOW_MS + 60_000), "nobody knows it: it may be the only one"

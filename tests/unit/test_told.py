@@ -1,0 +1,58 @@
+"""`signalq outcomes` shows an ending once, however often its event comes: pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from ops import outcomes
+from ops.outcomes import Told, Wanted
+from signalq.outcome import Outcome
+
+THEN = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+DELIVERED = Outcome("id", 1, "main", "m", "buy", None, "delivered", None, 1, 200, THEN, None, THEN)
+DUPLICATE = replace(DELIVERED, status="duplicate", attempts=0, updated_at=THEN + timedelta(seconds=1))
+
+
+def shown(*events: Outcome) -> list[Outcome]:
+    told = Told()
+    return [event for event in events if told.is_news(event)]
+
+
+def test_a_duplicates_first_ending_is_not_shown_again_and_each_duplicate_is() -> None:
+    assert shown(DELIVERED, DUPLICATE, DELIVERED, DUPLICATE, DELIVERED) == [DELIVERED, DUPLICATE, DUPLICATE]
+
+
+def test_an_ending_from_before_anybody_listened_is_no_news_when_a_duplicate_repeats_it() -> None:
+    assert shown(DUPLICATE, DELIVERED) == [DUPLICATE]
+
+
+def test_whoever_wants_one_ending_alone_listens_for_duplicates_too() -> None:
+    assert Wanted(connector="main", status="delivered").bindings() == ["main.*.delivered", "main.*.duplicate"]
+    assert Wanted(strategy="m").bindings() == ["*.m.*"]
+    assert Wanted(status="duplicate").bindings() == ["*.*.duplicate"]
+    assert not Wanted(status="delivered").fits(DUPLICATE)
+
+
+def test_an_ending_that_comes_after_its_duplicate_is_news() -> None:
+    """The second publish came while the first one was on its way."""
+    later = replace(DELIVERED, updated_at=THEN + timedelta(seconds=2))
+    assert shown(DUPLICATE, later, later) == [DUPLICATE, later]
+
+
+def test_another_intent_generation_strategy_or_ending_is_news() -> None:
+    others = [
+        replace(DELIVERED, intent_id="other"),
+        replace(DELIVERED, generation=2),
+        replace(DELIVERED, strategy="n"),
+        replace(DELIVERED, status="dead"),
+    ]
+    assert shown(DELIVERED, *others) == [DELIVERED, *others]
+
+
+def test_only_so_many_are_remembered() -> None:
+    told = Told()
+    for number in range(outcomes.TOLD_MAX + 1):
+        told.is_news(replace(DELIVERED, intent_id=str(number)))
+    assert not told.is_news(replace(DELIVERED, intent_id=str(outcomes.TOLD_MAX)))
+    assert told.is_news(replace(DELIVERED, intent_id="0"))
