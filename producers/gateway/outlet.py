@@ -49,7 +49,7 @@ class Outlet:
     def _note_away(self, why: str) -> None:
         """Told once for each cause: it is tried again every CONNECT_EVERY_S."""
         if why != self.why_not_connected:
-            log.warning("broker.unreachable", why=why)
+            log.warning("gateway.disconnected", why=why)
         self.is_connected, self.why_not_connected = False, why
 
     def identify(self, alert: Alert) -> tuple[Identity, bool]:

@@ -183,12 +183,17 @@ def test_without_a_broker_it_says_so_in_one_sentence_and_shows_no_password(
 def test_the_broker_is_that_of_the_environment_and_of_this_machine_without_one(tmp_path: Any) -> None:
     assert broker({}).url == "amqp://guest:guest@127.0.0.1:5672/"
     assert broker({}).prefix == "signalq"
-    chosen = broker({"SIGNALQ_BROKER__URL": "amqp://there/", "SIGNALQ_BROKER__PREFIX": "desk.a"})
-    assert (chosen.url, chosen.prefix) == ("amqp://there/", "desk.a")
-    (tmp_path / "url").write_text("amqp://from-a-file/\n", "utf-8")
-    assert broker({"SIGNALQ_BROKER__URL_FILE": str(tmp_path / "url")}).url == "amqp://from-a-file/"
+    chosen = broker({"SIGNALQ_BROKER__URL": "amqps://there/", "SIGNALQ_BROKER__PREFIX": "desk.a"})
+    assert (chosen.url, chosen.prefix) == ("amqps://there/", "desk.a")
+    (tmp_path / "url").write_text("amqps://from-a-file/\n", "utf-8")
+    assert broker({"SIGNALQ_BROKER__URL_FILE": str(tmp_path / "url")}).url == "amqps://from-a-file/"
     with pytest.raises(WrongInput, match="nowhere, which can't be read"):
         broker({"SIGNALQ_BROKER__URL_FILE": "/nowhere"})
+    plain = {"SIGNALQ_BROKER__URL": "amqp://u:topsecret@there/"}
+    with pytest.raises(WrongInput, match="is plain amqp:// to another machine") as refused:
+        broker(plain)
+    assert "topsecret" not in str(refused.value)
+    assert broker(plain | {"SIGNALQ_BROKER__ALLOW_PLAIN": "true"}).url == "amqp://u:topsecret@there/"
 
 
 @pytest.mark.parametrize("main", [desk.main], ids=["desk"])
