@@ -16,7 +16,7 @@ from yarl import URL
 
 from deploy.local import RELEASES, Installation, PrivatePostgres, PrivateRabbitMQ
 from signalq import OrderPublisher
-from signalq.amqp.connection import connect
+from signalq.amqp.connection import connect, handle_foreign_properties
 from signalq.amqp.topology import Topology
 from signalq.names import Names
 from tests.support.amqp import plain_channel
@@ -48,7 +48,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse a choice of two brokers."""
+    """Refuse a choice of two brokers; read messages as the consumer's process does, whatever properties they bring."""
+    handle_foreign_properties()
     if config.getoption("rabbitmq") and os.environ.get(URL_VARIABLE):
         raise pytest.UsageError(f"--rabbitmq and {URL_VARIABLE} name two brokers: choose one")
 
