@@ -17,6 +17,7 @@ from consumer.telemetry import Metrics
 from signalq.times import iso_ms
 
 WARNED_STRATEGIES_MAX = 1000
+WARNED_CONNECTORS_MAX = 1000
 
 log = structlog.get_logger()
 
@@ -28,6 +29,7 @@ class Journal:
         self._metrics = metrics
         self._clock = clock
         self._warned_strategies: set[str] = set()
+        self._warned_connectors: set[str] = set()
 
     def received(self, order: Order) -> None:
         """A valid intent came in, for the first time or again."""
@@ -35,6 +37,7 @@ class Journal:
         self._metrics.receipt_age_seconds.observe(age_s)
         log.debug("intent.received", **facts_of(order), redelivered=order.redelivered)
         self._warn_without_identity(order)
+        self._warn_of_a_near_name(order)
 
     def _warn_without_identity(self, order: Order) -> None:
         """Once per strategy: without a message_id nobody can tell a second delivery from a second order."""
@@ -43,6 +46,17 @@ class Journal:
         if len(self._warned_strategies) < WARNED_STRATEGIES_MAX:
             self._warned_strategies.add(order.strategy)
             log.warning("intent.without_message_id", strategy=order.strategy, connector=order.connector)
+
+    def _warn_of_a_near_name(self, order: Order) -> None:
+        """Once per name: what looks like a connector of the settings, and is none, has no limits and no pause of it."""
+        if order.settings is None or order.connector in order.settings.connectors:
+            return
+        near = order.settings.near_connectors.of(order.connector)
+        if near is None or order.connector in self._warned_connectors:
+            return
+        if len(self._warned_connectors) < WARNED_CONNECTORS_MAX:
+            self._warned_connectors.add(order.connector)
+            log.warning("connector.near_another", connector=order.connector, near=near, strategy=order.strategy)
 
     def claimed(self, claim: Known) -> None:
         """A POST is about to begin: at the first one, how late it is, and which limits only report it."""
