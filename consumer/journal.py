@@ -16,7 +16,7 @@ from consumer.rules import After, DeadLetter, Retry
 from consumer.telemetry import Metrics
 from signalq.times import iso_ms
 
-WARNED_STRATEGIES_MAX = 1000
+WARNED_MAX = 1000
 
 log = structlog.get_logger()
 
@@ -29,6 +29,7 @@ class Journal:
         self._clock = clock
         self._without_identity: set[str] = set()
         self._with_expiration: set[str] = set()
+        self._near_another: set[str] = set()
 
     def received(self, order: Order) -> None:
         """A valid intent came in, for the first time or again."""
@@ -36,18 +37,27 @@ class Journal:
         self._metrics.receipt_age_seconds.observe(age_s)
         log.debug("intent.received", **facts_of(order), redelivered=order.redelivered)
         # Nobody can tell a second delivery from a second order.
-        if order.message_id is None and self._is_first(order, self._without_identity):
+        if order.message_id is None and self._is_first(order.strategy, self._without_identity):
             log.warning("intent.without_message_id", strategy=order.strategy, connector=order.connector)
         # One that the broker drops before we see it is lost, and nobody knows.
-        if order.may_vanish and self._is_first(order, self._with_expiration):
+        if order.may_vanish and self._is_first(order.strategy, self._with_expiration):
             log.warning("intent.with_expiration", strategy=order.strategy, connector=order.connector)
+        self._warn_of_a_near_name(order)
 
-    def _is_first(self, order: Order, warned: set[str]) -> bool:
-        """Whether its strategy was not warned of yet: it is once, as long as we can remember."""
-        if order.strategy in warned or len(warned) >= WARNED_STRATEGIES_MAX:
+    def _is_first(self, name: str, warned: set[str]) -> bool:
+        """Whether this name was not warned of yet: it is once, as long as we can remember."""
+        if name in warned or len(warned) >= WARNED_MAX:
             return False
-        warned.add(order.strategy)
+        warned.add(name)
         return True
+
+    def _warn_of_a_near_name(self, order: Order) -> None:
+        """Once per name: what looks like a connector of the settings, and is none, has no limits and no pause of it."""
+        if order.settings is None or order.connector in order.settings.connectors:
+            return
+        near = order.settings.near_connectors.of(order.connector)
+        if near is not None and self._is_first(order.connector, self._near_another):
+            log.warning("connector.near_another", connector=order.connector, near=near, strategy=order.strategy)
 
     def claimed(self, claim: Known) -> None:
         """A POST is about to begin: at the first one, how late it is, and which limits only report it."""

@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractConnection
 from consumer.ledger import Ledger
 from consumer.settings import Settings
 from signalq.amqp.asking import Asker, QueueDepth
-from signalq.amqp.connection import CONNECTION_ERRORS, connect
+from signalq.amqp.connection import CONNECTION_ERRORS, connect, handle_foreign_properties
 from signalq.amqp.ledger_mark import LedgerMark, claim_mark
 from signalq.amqp.publisher import CLOSE_TIMEOUT_S
 from signalq.amqp.topology import Topology, unbind_lane
@@ -97,6 +97,7 @@ class Link:
     async def _open(self) -> AbstractConnection:
         broker = self._settings.broker
         url = broker.url.get_secret_value()
+        handle_foreign_properties()
         connection = await connect(url, name="signalq consumer", heartbeat_s=broker.heartbeat_s)
         try:
             await self._see_to_topology(connection)

@@ -7,13 +7,14 @@ its label. What is from nobody that the settings know may do nothing, whatever i
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from consumer.settings import Settings, Strategy
 from signalq.intent import OrderIntent
 
 NOBODY = "no strategy of the settings is known by its user, or by its label without one"
+NOT_NAMED = 'no setting names its connector, and delivery.connectors is "named"'
 NOT_THIS_CONNECTOR = "its strategy is not allowed this connector"
 NOT_THIS_ACTION = "its strategy is not allowed this action"
 WRONG_TOKEN = "connectorToken: is not the one that is configured for its connector"  # noqa: S105 - a sentence
@@ -21,20 +22,29 @@ WRONG_TOKEN = "connectorToken: is not the one that is configured for its connect
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """The strategies of the settings; without any, everybody may do everything, and a label is only a label."""
+    """The strategies of the settings; without any, everybody may do everything, and a label is only a label.
+
+    `connectors` are those that orders may be for; None means any.
+    """
 
     strategies: Mapping[str, Strategy]
     by_user: Mapping[str, str]
+    connectors: Collection[str] | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Rights:
         """The rights that these settings give."""
-        return cls(settings.strategies, settings.strategy_by_user)
+        connectors = settings.connectors if settings.delivery.connectors == "named" else None
+        return cls(settings.strategies, settings.strategy_by_user, connectors)
 
     @property
     def are_given(self) -> bool:
         """Whether anybody is named: then nobody else may do anything."""
         return bool(self.strategies)
+
+    def takes(self, connector: str) -> bool:
+        """Whether orders may be for this connector, whoever they are from."""
+        return self.connectors is None or connector in self.connectors
 
     def name_of(self, user: str | None, label: str) -> str | None:
         """The strategy that a message of this user, with this label, is from; None for nobody.
@@ -53,6 +63,8 @@ class Rights:
 
     def why_not(self, user: str | None, label: str, intent: OrderIntent) -> str | None:
         """Why its sender may not have this intent POSTed, in one sentence that quotes nothing of it."""
+        if not self.takes(intent.connector_name):
+            return NOT_NAMED
         if not self.are_given:
             return None
         strategy = self.strategy_of(user, label)

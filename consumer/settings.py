@@ -40,6 +40,7 @@ from signalq.errors import SettingsError
 from signalq.intent import connector_name, nearest_name
 from signalq.masking import Blanker, login_secrets
 from signalq.names import LADDER_MAX_S
+from signalq.near_names import NearNames
 
 ENV_PREFIX = "SIGNALQ_"
 CONFIG_ENV = "SIGNALQ_CONFIG"
@@ -224,6 +225,7 @@ class Delivery(Section):
     undated: Literal["accept", "refuse"] = "accept"
     concurrency: Annotated[int, Field(ge=1, le=10_000)] = 64
     shared_window: Annotated[int, Field(ge=1, le=60_000)] = 1000
+    connectors: Literal["any", "named"] = "any"
     drain_timeout_s: Seconds = 20.0
 
     @model_validator(mode="after")
@@ -422,6 +424,8 @@ class Settings(BaseSettings):
                     check_webhook_url(connector.url, allow_plain_http=self.webhook.allow_plain_http)
                 except ValueError as error:
                     raise ValueError(f"connectors.{name}.{error}") from None
+        if self.delivery.connectors == "named" and not self.connectors:
+            raise ValueError('delivery.connectors is "named", and no connector is: every order would be dead')
         self._check_names()
         return self
 
@@ -458,6 +462,18 @@ class Settings(BaseSettings):
                     f"strategies.{name} has fixed_max or percent_max, and its connector {with_extra[0]} has "
                     "extra_fields, which might carry a size: take one of them out"
                 )
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's, without what was worked out from the values that are replaced."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
+
+    @cached_property
+    def near_connectors(self) -> NearNames:
+        """Says of a connector that no setting names whether it looks like one that a setting names."""
+        return NearNames(self.connectors)
 
     @cached_property
     def strategy_by_user(self) -> Mapping[str, str]:

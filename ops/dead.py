@@ -31,7 +31,7 @@ from consumer.settings import Settings
 from ops.errors import CommandFailed
 from ops.letters import DeadLetter, read_letter
 from signalq.amqp.asking import queue_depth
-from signalq.amqp.connection import CONNECTION_ERRORS, connect, open_channel
+from signalq.amqp.connection import CONNECTION_ERRORS, connect, handle_foreign_properties, open_channel
 from signalq.errors import BrokerError, BrokerUnreachable
 from signalq.names import Names
 
@@ -96,6 +96,7 @@ class DeadLetters:
         return min(self.ready, LETTERS_MAX)
 
     async def __aenter__(self) -> Self:
+        handle_foreign_properties()
         self._connection = await connect(self._url, name="signalq dead", heartbeat_s=self._heartbeat_s)
         try:
             await self._take_turn(self._connection)

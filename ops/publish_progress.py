@@ -1,7 +1,7 @@
-"""How far a file was published, on disk: what `signalq publish --resume` goes on from.
+"""How far a file was published, on disk: what `signalq publish --resume` goes on from, and what is known to be there.
 
-One small file for each file, broker, prefix and strategy, in the folder `publish` of the state folder. It names lines
-that RabbitMQ has confirmed, never others: written behind the confirms, at most WRITE_PERIOD_S late. A run that is
+One small file for each file, broker, prefix, strategy and batch, in the folder `publish` of the state folder. It names
+lines that RabbitMQ has confirmed, never others: written behind the confirms, at most WRITE_PERIOD_S late. A run that is
 killed in between is resumed a little too early, under the same identities, and the consumer drops what it has seen.
 """
 
@@ -11,8 +11,10 @@ import asyncio
 import hashlib
 import json
 import os
+import threading
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from yarl import URL
@@ -20,73 +22,128 @@ from yarl import URL
 from consumer.private_files import make_private_folder, open_private
 from consumer.settings import Settings, state_folder
 from ops.errors import CommandFailed
-from producers.files.marks import Mark
+from producers.files.marks import Mark, MarkedLines
 from signalq.masking import masked
 
 WRITE_PERIOD_S = 0.1
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# In the one before, lines had identities of their bytes alone.
+FORMAT_OF_BYTES_ALONE = 1
 # Of the files that were published longest ago, more than these are forgotten.
 FILES_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """So far a file was published; `salt` is that of its lines' identities, in hex."""
+    """So far a file was published by its last run, whose identities have this `salt`, in hex.
+
+    `known_lines` are those that were ever confirmed under identities without a salt, and have not changed since: a run
+    without --again sends them as duplicates. `at` is when the last run began, ISO 8601.
+    """
 
     file: str
     broker: str
     prefix: str
     strategy: str | None
+    batch: str | None
     lines: int
     digest: str
     salt: str
+    known_lines: int
+    known_digest: str
+    at: str
 
     @property
     def mark(self) -> Mark:
         """Where it goes on."""
         return Mark(self.lines, self.digest)
 
+    @property
+    def known(self) -> Mark:
+        """Up to where a run without --again is of duplicates."""
+        return Mark(self.known_lines, self.known_digest)
+
+
+UNKNOWN = ", so it is not known what of the file was published before"
+NO_LINES = Mark(0, MarkedLines([]).mark().digest)
+
+
+class OfAnEarlierVersion(CommandFailed):
+    """The progress was written by a version that made other identities of lines; `mark` is how far it came."""
+
+    def __init__(self, path: Path, mark: Mark) -> None:
+        super().__init__(f"{path} was written by an earlier version of signalq")
+        self.mark = mark
+
 
 class Progress:
     """The progress of one file; `keep` writes it down as it goes on, `write` at once."""
 
-    def __init__(self, settings: Settings, file: str, *, strategy: str | None, kind: str) -> None:
-        broker = masked(settings.broker.url.get_secret_value())
+    def __init__(
+        self, settings: Settings, file: str, *, strategy: str | None, kind: str, batch: str | None = None
+    ) -> None:
         self._published = Published(
-            str(Path(file).resolve()), broker, settings.broker.prefix, strategy, 0, Mark(0, "").digest, ""
+            file=str(Path(file).resolve()),
+            broker=masked(settings.broker.url.get_secret_value()),
+            prefix=settings.broker.prefix,
+            strategy=strategy,
+            batch=batch,
+            lines=0,
+            digest=NO_LINES.digest,
+            salt="",
+            known_lines=0,
+            known_digest=NO_LINES.digest,
+            at="",
         )
         self.path = _folder() / f"{Path(file).name[:64]}-{_key(settings, self._published, kind)}.json"
         self.why_not_kept: str | None = None
         self._changed = asyncio.Event()
         self._written: Published | None = None
+        self._writing = threading.Lock()
 
-    def load(self) -> Published:
-        """How far it came. Raises CommandFailed where that is not known."""
+    def load(self) -> Published | None:
+        """What is kept of the runs before; None where nothing is.
+
+        Raises CommandFailed where it can't be read, OfAnEarlierVersion where it does not tell of the same identities.
+        """
         try:
             fields = json.loads(self.path.read_text(encoding="utf-8"))
-            if fields.pop("version") != FORMAT_VERSION:
-                raise CommandFailed(f"{self.path} was written by another version of signalq: publish without --resume")
+            version = fields.pop("version")
+            if version == FORMAT_OF_BYTES_ALONE:
+                raise OfAnEarlierVersion(self.path, Mark(int(fields["lines"]), str(fields["digest"])))
+            if version != FORMAT_VERSION:
+                raise CommandFailed(f"{self.path} was written by another version of signalq{UNKNOWN}")
             self._published = Published(**fields)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise CommandFailed(
-                f"there is nothing to resume: no progress of this file, with this broker, prefix and strategy, is kept "
-                f"in {self.path.parent}; publish it without --resume"
-            ) from None
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise CommandFailed(
-                f"the progress in {self.path} can't be read ({type(error).__name__}): publish without --resume"
+                f"the progress in {self.path} can't be read ({type(error).__name__}){UNKNOWN}"
             ) from None
         return self._published
 
-    def begin(self, salt: bytes) -> None:
-        """Nothing of it is published yet; written down before the first line goes out."""
-        self._published = replace(self._published, salt=salt.hex())
+    def begin(self, salt: bytes, *, known: Mark = NO_LINES) -> None:
+        """Nothing of it is published by this run yet; written down before the first line goes out.
+
+        `known` is what still holds of the known lines of the runs before.
+        """
+        self._published = replace(
+            self._published,
+            lines=0,
+            digest=NO_LINES.digest,
+            salt=salt.hex(),
+            known_lines=known.lines,
+            known_digest=known.digest,
+            at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        )
         _forget_the_oldest(self.path.parent)
         self.write()
 
     def reached(self, mark: Mark) -> None:
         """Everything up to here is confirmed."""
         self._published = replace(self._published, lines=mark.lines, digest=mark.digest)
+        if not self._published.salt and mark.lines > self._published.known_lines:
+            self._published = replace(self._published, known_lines=mark.lines, known_digest=mark.digest)
         self._changed.set()
 
     async def keep(self) -> None:
@@ -98,16 +155,20 @@ class Progress:
             await asyncio.sleep(WRITE_PERIOD_S)
 
     def write(self) -> None:
-        """Replace the file as a whole, on disk when this returns; `why_not_kept` says what was in the way."""
-        published = self._published
-        if published == self._written:
-            return
-        try:
-            _replace(self.path, json.dumps({"version": FORMAT_VERSION} | asdict(published)) + "\n")
-        except OSError as error:
-            self.why_not_kept = f"{self.path} can't be written ({type(error).__name__})"
-        else:
-            self.why_not_kept, self._written = None, published
+        """Replace the file as a whole, on disk when this returns; `why_not_kept` says what was in the way.
+
+        One at a time, each with what holds then: the one of `keep` may still be at it when the last one comes.
+        """
+        with self._writing:
+            published = self._published
+            if published == self._written:
+                return
+            try:
+                _replace(self.path, json.dumps({"version": FORMAT_VERSION} | asdict(published)) + "\n")
+            except OSError as error:
+                self.why_not_kept = f"{self.path} can't be written ({type(error).__name__})"
+            else:
+                self.why_not_kept, self._written = None, published
 
 
 def _folder() -> Path:
@@ -118,6 +179,8 @@ def _key(settings: Settings, published: Published, kind: str) -> str:
     url = URL(settings.broker.url.get_secret_value())
     broker = f"{url.host}:{url.port}{url.path}"
     named = [broker, published.prefix, published.strategy or "", kind, published.file]
+    if published.batch is not None:
+        named.append(published.batch)
     return hashlib.blake2b("\0".join(named).encode(), digest_size=8).hexdigest()
 
 

@@ -84,25 +84,42 @@ class Report:
         self._progress.update(self._task, completed=line.line)
         self._errors.print(f"line {line.line}: {escaped(line.problem)}")
 
-    def finish(self, tally: Tally, *, next_command: str | None, skipped_lines: int, not_kept: str | None) -> int:
+    def say(self, sentence: str) -> None:
+        """One sentence that is about no single line."""
+        self._errors.print(f"signalq: {escaped(sentence)}")
+
+    def finish(
+        self,
+        tally: Tally,
+        *,
+        what_next: str = "",
+        skipped: int = 0,
+        duplicates: int | None = 0,
+        not_kept: str | None = None,
+    ) -> int:
         """Say what it came to, and give the exit status.
 
-        `next_command` goes on where it ended; without one (a pipe, one intent) the same has to be published again.
-        `not_kept` says why the progress could not be written down.
+        `what_next` says what to do about what is open, `skipped` how many intents were confirmed by an earlier run,
+        `duplicates` how many of those published were published before (None: nobody knows), `not_kept` why the progress
+        could not be written down.
         """
         seconds = self._clock() - self._began_s
         if self._from_file and not self._as_json:
-            said = self._summary(tally, skipped_lines, seconds)
+            said = self._summary(tally, skipped, duplicates, seconds)
             self._tell(lambda: _print(said), said)
         if not_kept is not None:
-            self._errors.print(f"signalq: --resume will not know how far it came: {escaped(not_kept)}")
-        if says := self._what_is_open(tally, next_command if not_kept is None else None):
+            self.say(f"--resume will not know how far it came: {not_kept}")
+        if says := self._what_is_open(tally, what_next):
             self._errors.print(f"signalq: {says}")
+        is_empty = self._from_file and not (tally.published or tally.bad or tally.unconfirmed or skipped)
+        if is_empty and tally.stopped_by is None:
+            # More often than a day without orders it is an export that failed, and nobody looks at what exits with 0.
+            self.say("the input holds no intent: nothing was published")
         if self._from_file and self._as_json:
-            self._errors.print(ascii_json(_row(tally, skipped_lines, seconds)))
+            self._errors.print(ascii_json(_row(tally, skipped, duplicates, seconds)))
         if tally.stopped_by is not None:
             return INTERRUPTED
-        return FAILED if tally.bad or tally.unconfirmed else DONE
+        return FAILED if tally.bad or tally.unconfirmed or is_empty else DONE
 
     def _tell(self, write: Callable[[], None], said: str) -> None:
         """Write to standard output; what is published is published, also where that takes nothing any more."""
@@ -111,22 +128,24 @@ class Report:
         except OSError:
             self._errors.print(f"signalq: standard output can't be written, so it is said here: {said}")
 
-    def _summary(self, tally: Tally, skipped_lines: int, seconds: float) -> str:
+    def _summary(self, tally: Tally, skipped: int, duplicates: int | None, seconds: float) -> str:
         parts = [f"published {plural(tally.published, 'intent')}"]
+        if duplicates:
+            parts.append(f"{duplicates:,} of them published before, and dropped as duplicates")
         if tally.bad:
             parts.append(plural(tally.bad, "line was bad", "lines were bad"))
-        if skipped_lines:
-            parts.append(f"{plural(skipped_lines, 'line')} skipped: confirmed before")
+        if skipped:
+            parts.append(f"{plural(skipped, 'intent')} skipped: confirmed before")
         if tally.published:
             parts.append(f"in {seconds:,.1f} s, {_rate(tally, seconds):,.4g} per s")
         return ", ".join(parts)
 
-    def _what_is_open(self, tally: Tally, next_command: str | None) -> str | None:
+    def _what_is_open(self, tally: Tally, what_next: str) -> str | None:
         """One sentence on what is not confirmed, and what to run next; None where nothing is open."""
         if not self._from_file:
             return tally.refused or (self._one_in_doubt if tally.unconfirmed or tally.stopped_by else None)
         if tally.refused:
-            return f"{tally.refused}; then {_next(next_command)}"
+            return f"{tally.refused}; then {what_next}"
         if not tally.unconfirmed and tally.stopped_by is None:
             return None
         why = f"stopped by {tally.stopped_by}" if tally.stopped_by else "RabbitMQ does not confirm any more"
@@ -138,7 +157,7 @@ class Report:
             if tally.through_line
             else "nothing is confirmed"
         )
-        return f"{why}: {through}{doubt}; {_next(next_command)}"
+        return f"{why}: {through}{doubt}; {what_next}"
 
     @property
     def _one_in_doubt(self) -> str:
@@ -153,21 +172,16 @@ def _print(sentence: str) -> None:
     sys.stdout.flush()
 
 
-def _next(next_command: str | None) -> str:
-    if next_command is not None:
-        return f"go on with `{escaped(next_command)}`"
-    return "publish the same again from its first line: what has arrived is dropped as a duplicate"
-
-
 def _rate(tally: Tally, seconds: float) -> float:
     return tally.published / max(seconds, 1e-3)
 
 
-def _row(tally: Tally, skipped_lines: int, seconds: float) -> Row:
+def _row(tally: Tally, skipped: int, duplicates: int | None, seconds: float) -> Row:
     return {
         "published": tally.published,
         "bad": tally.bad,
-        "skipped_lines": skipped_lines,
+        "skipped_lines": skipped,
+        "duplicates": duplicates,
         "unconfirmed": tally.unconfirmed,
         "through_line": tally.through_line,
         "seconds": round(seconds, 3),

@@ -28,9 +28,12 @@ MarkedLine = tuple[IntentLine | BadLine, Mark | None]
 
 @dataclass(slots=True)
 class Tally:
-    """What became of the lines. `through_line` is the last of those that are all dealt with."""
+    """What became of the lines. `through_line` is the last of those that are all dealt with; `known` were published
+    before, too.
+    """
 
     published: int = 0
+    known: int = 0
     bad: int = 0
     unconfirmed: int = 0
     through_line: int = 0
@@ -58,7 +61,8 @@ class _Pending:
 class LinePublisher:
     """Publishes lines in their order; one run.
 
-    `rate_per_s` paces it: evenly, and what a broken connection held up is not made up for afterwards.
+    `rate_per_s` paces it: evenly, and what a broken connection held up is not made up for afterwards. The first
+    `known_lines` were published before under the same identities.
     """
 
     def __init__(
@@ -69,8 +73,10 @@ class LinePublisher:
         report: Report,
         rate_per_s: float | None = None,
         progress: Progress | None = None,
+        known_lines: int = 0,
     ) -> None:
         self.tally = Tally()
+        self._known_lines = known_lines
         self._report = report
         self._progress = progress
         self._pace = Pace(rate_per_s) if rate_per_s is not None else None
@@ -156,6 +162,7 @@ class LinePublisher:
             self._report.bad(BadLine(pending.line.line, str(result.error)))
         elif result.error is None:
             self.tally.published += 1
+            self.tally.known += pending.line.line <= self._known_lines
             self._reached(pending.through_line, pending.mark)
             self._report.published(pending.line)
         else:

@@ -22,7 +22,7 @@ from ops.letters import DeadLetter
 from ops.selection import Selection
 from ops.verdicts import Discard, DiscardVerdict, MovedOn, PublishAnyway, Refuse, ReplayVerdict, TakeBack
 from signalq import names
-from signalq.amqp.connection import connect
+from signalq.amqp.connection import connect, handle_foreign_properties
 from signalq.amqp.ledger_mark import held_mark
 from signalq.errors import BrokerError, SignalQError
 
@@ -123,6 +123,7 @@ async def check_ledger(settings: Settings, ledger: LedgerVisit) -> None:
     Raises CommandFailed, BrokerUnreachable.
     """
     url = settings.broker.url.get_secret_value()
+    handle_foreign_properties()
     async with await connect(url, name="signalq dead", heartbeat_s=settings.broker.heartbeat_s) as connection:
         held = await held_mark(connection, names.Names(settings.broker.prefix))
     if held is not None and held.ledger_id != ledger.mark.ledger_id:

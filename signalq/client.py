@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self, TypedDict
 
 from signalq.amqp.connection import HEARTBEAT_S, user_of
-from signalq.amqp.publisher import ConfirmedPublisher
+from signalq.amqp.publisher import FORKED, ConfirmedPublisher
 from signalq.errors import BrokerUnreachable, Unconfirmed
 from signalq.intent import OrderIntent
 from signalq.many import IN_FLIGHT_MAX, RECONNECT_PAUSE_S, ManyPublisher
@@ -79,6 +79,11 @@ class OrderPublisher:
         self._publish_timeout_s = publish_timeout_s
         self._turns = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._publisher = ConfirmedPublisher(url, name=f"signalq publisher {strategy or '-'}", heartbeat_s=heartbeat_s)
+
+    @property
+    def publish_timeout_s(self) -> float:
+        """What bounds one publish."""
+        return self._publish_timeout_s
 
     async def publish(self, intent: OrderIntent, *, message_id: str | None = None) -> Receipt:
         """Return once the broker has confirmed the intent.
@@ -148,35 +153,37 @@ class OrderPublisher:
             self._listener.listening.forget(order.receipt.expected)
 
     async def _send_in_time(self, order: Outgoing) -> None:
+        """Send once connected; a connection that can't be made is tried again until the time is up."""
+        if self._publisher.is_of_another_process:
+            # Before its turn: whoever had that when the process was forked never gives it back here.
+            raise Unconfirmed(FORKED, order.receipt.message_id)
+        in_the_way = ""
         try:
             async with asyncio.timeout(self._publish_timeout_s), self._turns:
-                await self._send(order)
+                while True:
+                    try:
+                        return await self._publisher.publish(
+                            self._names.orders, order.routing_key, order.body, order.properties
+                        )
+                    except BrokerUnreachable as error:
+                        if (why := self._publisher.why_closed) is not None:
+                            raise Unconfirmed(why, order.receipt.message_id) from None
+                        in_the_way = f" ({error})"
+                    await asyncio.sleep(RECONNECT_PAUSE_S)
         except TimeoutError:
             raise Unconfirmed(
-                f"RabbitMQ did not confirm within {self._publish_timeout_s:g} s: repeat with the same message_id",
+                f"RabbitMQ did not confirm within {self._publish_timeout_s:g} s{in_the_way}: "
+                "repeat with the same message_id",
                 order.receipt.message_id,
             ) from None
 
-    async def _send(self, order: Outgoing) -> None:
-        """Send once connected; a connection that can't be made is tried again until the caller's time is up."""
-        while True:
-            try:
-                return await self._publisher.publish(
-                    self._names.orders, order.routing_key, order.body, order.properties
-                )
-            except BrokerUnreachable:
-                if self._publisher.is_closed:
-                    raise Unconfirmed("the publisher is closed", order.receipt.message_id) from None
-                await asyncio.sleep(RECONNECT_PAUSE_S)
-
     async def __aenter__(self) -> Self:
         await self._publisher.channel()
-        if self._listener is not None:
-            try:
-                await self._listener.start()
-            except BaseException:
-                await self.close()
-                raise
+        try:
+            await self.listen()
+        except BaseException:
+            await self.close()
+            raise
         return self
 
     async def __aexit__(
@@ -184,8 +191,15 @@ class OrderPublisher:
     ) -> None:
         await self.close()
 
+    async def listen(self) -> None:
+        """Listen for outcomes from now on, where they are wanted. Entering does so; what stands against it is kept for
+        those who ask for outcomes.
+        """
+        if self._listener is not None:
+            await self._listener.start()
+
     async def close(self) -> None:
         """Close the connections; publishes in flight raise Unconfirmed, and `outcome()` OutcomesUnavailable."""
-        if self._listener is not None:
+        if self._listener is not None and not self._publisher.is_of_another_process:
             await self._listener.close()
         await self._publisher.close()

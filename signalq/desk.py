@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any
 
+from signalq.amqp.publisher import CLOSED
 from signalq.errors import Unconfirmed
-from signalq.many import CLOSED
 from signalq.receipt import Receipt, SyncReceipt
 from signalq.results import Given, NotAllConfirmed, PublishResult, SyncPublishResult, intent_and_id
 

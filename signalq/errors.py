@@ -8,6 +8,7 @@ The text of each is one sentence that says what to do. None quotes a value of an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 class SignalQError(Exception):
@@ -16,7 +17,10 @@ class SignalQError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with an intent: the JSON field (None: the body as a whole) and what is wrong."""
+    """One thing that is wrong with an intent: the field (None: the body as a whole) and what is wrong.
+
+    The field is named as it was given: as Python has it where an OrderIntent is made, as the JSON has it of a body.
+    """
 
     field: str | None
     message: str
@@ -25,12 +29,19 @@ class Problem:
         return f"{self.field}: {self.message}" if self.field is not None else self.message
 
 
-class InvalidIntent(SignalQError):
-    """The intent breaks a rule of its fields; `problems` names each bad field, no value is quoted."""
+class InvalidIntent(SignalQError, ValueError):
+    """The intent breaks a rule of its fields; `problems` names each bad field, no value is quoted.
+
+    It is a ValueError, as pydantic's ValidationError is, which it takes the place of.
+    """
 
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("; ".join(map(str, problems)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors go from one process to another whole: a pool that can't read one waits for ever."""
+        return type(self), (list(self.problems),)
 
 
 class BrokerError(SignalQError):
@@ -57,6 +68,10 @@ class PublishError(BrokerError):
         self.message_id = message_id
         super().__init__(sentence)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """See InvalidIntent."""
+        return type(self), (str(self), self.message_id)
+
 
 class Unroutable(PublishError):
     """The broker returned the message: no queue takes it. It is in no queue."""
@@ -76,6 +91,10 @@ class OutcomeError(SignalQError):
     def __init__(self, sentence: str, message_id: str) -> None:
         self.message_id = message_id
         super().__init__(sentence)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """See InvalidIntent."""
+        return type(self), (str(self), self.message_id)
 
 
 class OutcomeTimeout(OutcomeError):

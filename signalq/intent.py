@@ -8,9 +8,10 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import unicodedata
 from collections.abc import Collection, Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -19,9 +20,11 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
+    SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_serializer,
 )
 from pydantic.alias_generators import to_camel
 
@@ -56,19 +59,30 @@ _NOT_POSTED = frozenset({"delaySeconds", "delaySecondsFilter"})
 
 _PLAIN_DECIMAL = re.compile(r"(?:\d+(?:\.\d+)?|\.\d+)", re.ASCII)
 _NUMERIC = re.compile(r"-?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d{1,9})?", re.ASCII)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Control and format characters, by Unicode's general category: they show as nothing, or turn the text around them.
+_UNSEEN = frozenset({"Cc", "Cf"})
 
 
 def _as_decimal_text(value: object) -> object:
-    """The text that goes out: a string as it is, a number in plain notation with exactly its own digits."""
+    """The text that goes out: a string as it is, a number in plain notation with exactly its own digits.
+
+    Null is refused: JSON.stringify and pandas write it for NaN, and a price that could not be computed must not become
+    a market order. So is Python's float: its digits are not those that anybody meant.
+    """
+    if value is None:
+        raise ValueError("is null: give a decimal number, or leave the field out")
     if isinstance(value, str):
         if not _PLAIN_DECIMAL.fullmatch(value):
             raise ValueError("must be a decimal number such as 12.5, with digits and at most one point")
         return value
     if isinstance(value, JsonNumber):
         return _plain(value.text)
-    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
+    if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
         return _plain(str(value))
+    if isinstance(value, float):
+        raise ValueError(  # noqa: TRY004 - pydantic gathers ValueErrors, and lets a TypeError through
+            "must not be a float, whose digits nobody meant: write it as a string or as a Decimal"
+        )
     raise ValueError("must be a decimal number, as a string or as a JSON number")
 
 
@@ -123,10 +137,16 @@ def _bytes_between(value: str, low: int, high: int) -> str:
 
 
 def connector_name(value: str) -> str:
-    """The name of a connector, as it came. Raises ValueError where it can't be one."""
-    if _CONTROL.search(value):
-        raise ValueError("must not hold control characters")
-    return _bytes_between(value, 1, CONNECTOR_NAME_BYTES_MAX)
+    """The name of a connector, as it came. Raises ValueError where it can't be one.
+
+    What looks like another name must not be one beside it, past its limits and its pause.
+    """
+    _bytes_between(value, 1, CONNECTOR_NAME_BYTES_MAX)
+    if not value.isprintable() and not _UNSEEN.isdisjoint(map(unicodedata.category, value)):
+        raise ValueError("must not hold control or format characters")
+    if value != value.strip():
+        raise ValueError("must not begin or end with white space")
+    return value
 
 
 def _encodable(value: str) -> str:
@@ -136,15 +156,17 @@ def _encodable(value: str) -> str:
 
 
 Text = Annotated[str, Field(strict=True), AfterValidator(_encodable)]
-DecimalText = Annotated[str, BeforeValidator(_as_decimal_text), AfterValidator(_above_zero)]
+DecimalText = Annotated[str, AfterValidator(_above_zero)]
 PercentText = Annotated[DecimalText, AfterValidator(_at_most_100)]
+# Around the whole, so that a None that was given is seen, too.
+_Decimal = BeforeValidator(_as_decimal_text)
 
 
 class OrderIntent(BaseModel):
     """An order that somebody wants placed: frozen, valid from the moment it exists.
 
     Prices and amounts are decimal strings, kept digit by digit; `delay_seconds` is a Decimal in seconds.
-    Raises pydantic.ValidationError (a ValueError) that names each bad field and shows no value.
+    Making one raises InvalidIntent (a ValueError), which names each bad field and shows no value.
     """
 
     model_config = ConfigDict(
@@ -158,11 +180,11 @@ class OrderIntent(BaseModel):
     connector_name: Annotated[Text, AfterValidator(connector_name)]
     action: Action
     connector_token: Annotated[Text | None, Field(repr=False)] = None
-    fixed: DecimalText | None = None
-    percent: PercentText | None = None
-    limit: DecimalText | None = None
-    profit: DecimalText | None = None
-    loss: DecimalText | None = None
+    fixed: Annotated[DecimalText | None, _Decimal] = None
+    percent: Annotated[PercentText | None, _Decimal] = None
+    limit: Annotated[DecimalText | None, _Decimal] = None
+    profit: Annotated[DecimalText | None, _Decimal] = None
+    loss: Annotated[DecimalText | None, _Decimal] = None
     log: Text | None = None
     client_order_id: Annotated[Text | None, Field(validate_default=True)] = None
     delay_seconds: Annotated[Decimal, BeforeValidator(_as_seconds)] | None = None
@@ -171,6 +193,39 @@ class OrderIntent(BaseModel):
     # Fields that a connector lets through untouched, and the order in which all fields came in.
     _extra: dict[str, object] = PrivateAttr(default_factory=dict)
     _order: tuple[str, ...] = PrivateAttr(default=())
+
+    # A type checker sees the constructor that pydantic derives from the fields.
+    if not TYPE_CHECKING:
+
+        def __init__(self, /, **fields: Any) -> None:
+            try:
+                super().__init__(**fields)
+            except ValidationError as error:
+                raise InvalidIntent(problems_of(error, _NAMES)) from None
+
+        # As RootModel says it of its own: validating needs no detour by this constructor, which would lose its context.
+        __init__.__pydantic_base_init__ = True
+
+    @classmethod
+    def model_validate(cls, *args: Any, **options: Any) -> Self:
+        """As pydantic's, but what is wrong is an InvalidIntent, under the JSON's field names."""
+        try:
+            return super().model_validate(*args, **options)
+        except ValidationError as error:
+            raise InvalidIntent(problems_of(error)) from None
+
+    @classmethod
+    def model_validate_json(cls, *args: Any, **options: Any) -> Self:
+        """As `model_validate`; unlike signalq's own reader it lets duplicate keys pass, and JSON's fractions do not."""
+        try:
+            return super().model_validate_json(*args, **options)
+        except ValidationError as error:
+            raise InvalidIntent(problems_of(error)) from None
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_absent(self, serialized: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What is dumped can be read again: a null would not be what was there, but a refusal."""
+        return {name: value for name, value in serialized(self).items() if value is not None}
 
     @field_validator("connector_token", mode="after")
     @classmethod
@@ -237,6 +292,13 @@ class OrderIntent(BaseModel):
         numerator, denominator = self.delay_seconds.as_integer_ratio()
         return -(-1000 * numerator // denominator)
 
+    def checked(self) -> Self:
+        """The same intent, judged anew: a `model_copy` with other fields never was. Raises InvalidIntent."""
+        given = {name: value for name, value in self.__dict__.items() if name in self.model_fields_set}
+        same = type(self)(**given)
+        same._extra, same._order = self._extra, self._order
+        return same
+
     def to_message(self) -> bytes:
         """The body to publish: every field that is there, in the order it came in."""
         return _rendered(self._fields())
@@ -252,7 +314,7 @@ class OrderIntent(BaseModel):
 
     def _fields(self) -> dict[str, object]:
         values = self.__dict__
-        present = {alias: values[name] for name, alias in _ALIASES.items() if values[name] is not None}
+        present = {alias: value for name, alias in _ALIASES.items() if (value := values.get(name)) is not None}
         present |= self._extra
         # A copy with other fields (model_copy) may lack some of those that came in, or have new ones: these go last.
         return {name: present[name] for name in self._order if name in present} | present
@@ -277,6 +339,11 @@ def _rendered(fields: Mapping[str, object]) -> bytes:
 _encode_strings = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _ALIASES = {name: to_camel(name) for name in OrderIntent.model_fields}
 FIELD_NAMES = tuple(_ALIASES.values())
+DECIMAL_FIELDS = ("fixed", "percent", "limit", "profit", "loss")
+# A field by its name in Python or in JSON, as the JSON has it, and as Python has it.
+_JSON_NAMES = _ALIASES | {alias: alias for alias in FIELD_NAMES}
+_NULL_IS_ABSENT = frozenset(FIELD_NAMES) - frozenset(DECIMAL_FIELDS)
+_NAMES = {spelling: name for name, alias in _ALIASES.items() for spelling in (name, alias)}
 
 
 def intent_from_fields(
@@ -286,13 +353,13 @@ def intent_from_fields(
     token_needed: bool = False,
     delay_max_s: int = LADDER_MAX_S,
 ) -> OrderIntent:
-    """The intent in an object of JSON fields; an explicit null is as if absent.
+    """The intent in an object of JSON fields; an explicit null is as if absent, but in a decimal field it is refused.
 
     `extra_fields` are let through untouched, null and all; `token_needed` says that no token is configured for the
     connector.
     Raises InvalidIntent with a problem for every bad field.
     """
-    present = {name: value for name, value in fields.items() if value is not None or name not in FIELD_NAMES}
+    present = {name: value for name, value in fields.items() if value is not None or name not in _NULL_IS_ABSENT}
     extra = {name: present[name] for name in extra_fields if name in present and name not in FIELD_NAMES}
     problems: list[Problem] = []
     if token_needed and "connectorToken" not in present:
@@ -305,8 +372,8 @@ def intent_from_fields(
             by_alias=True,
             by_name=False,
         )
-    except ValidationError as error:
-        raise InvalidIntent(problems + problems_of(error)) from None
+    except InvalidIntent as invalid:
+        raise InvalidIntent([*problems, *invalid.problems]) from None
     if problems:
         raise InvalidIntent(problems)
     intent._extra = extra
@@ -319,23 +386,24 @@ def intent_from_body(body: bytes) -> OrderIntent:
     return intent_from_fields(parse_object(body))
 
 
-def problems_of(error: ValidationError) -> list[Problem]:
-    """What pydantic found, as our problems: JSON field names, our words, no values."""
+def problems_of(error: ValidationError, names: Mapping[str, str] | None = None) -> list[Problem]:
+    """What pydantic found, as our problems: our words, no values; fields as `names` has them, else as the JSON has."""
     found = error.errors(include_url=False, include_input=False)
-    return [_problem(details, suggest=number < SUGGESTIONS_MAX) for number, details in enumerate(found)]
+    known = _JSON_NAMES if names is None else names
+    return [_problem(details, known, suggest=number < SUGGESTIONS_MAX) for number, details in enumerate(found)]
 
 
-def _problem(details: Any, *, suggest: bool) -> Problem:
-    name = str(details["loc"][0]) if details["loc"] else None
-    if name is not None and details["type"] != "extra_forbidden":
-        name = _ALIASES.get(name, name)
+def _problem(details: Any, names: Mapping[str, str], *, suggest: bool) -> Problem:
+    given = str(details["loc"][0]) if details["loc"] else None
+    name = names.get(given, given) if given is not None else None
     match details["type"]:
         case "missing":
             return Problem(name, "is missing")
         case "extra_forbidden":
-            suggest = suggest and looks_like_a_name(name or "")
-            nearest = f", the nearest is {nearest_name(name or '', FIELD_NAMES)}" if suggest else ""
-            return Problem(shown_name(name or ""), f"is not a field of an intent{nearest}")
+            known = tuple(dict.fromkeys(names.values()))
+            suggest = suggest and looks_like_a_name(given or "")
+            nearest = f", the nearest is {nearest_name(given or '', known)}" if suggest else ""
+            return Problem(shown_name(given or ""), f"is not a field of an intent{nearest}")
         case "literal_error":
             return Problem(name, "must be one of " + ", ".join(get_args(Action)))
         case "string_type":

@@ -28,7 +28,6 @@ STEP_S = 0.002
 """For so long a plain iterable may keep the event loop to itself, unless one of its steps takes longer."""
 
 INTERRUPTED = "it was interrupted before RabbitMQ confirmed the message: repeat it with the same message_id"
-CLOSED = "the publisher is closed"
 
 
 @dataclass(slots=True, eq=False)
@@ -188,8 +187,8 @@ class ManyPublisher:
         try:
             self._channel = await self._publisher.channel()
         except BrokerUnreachable:
-            if self._publisher.is_closed:
-                self._why_not_confirmed, self._is_over = CLOSED, True
+            if (why := self._publisher.why_closed) is not None:
+                self._why_not_confirmed, self._is_over = why, True
             return
         self._is_broken = False
         for flight in self._window:

@@ -8,7 +8,7 @@ from pamqp.commands import Basic
 
 from signalq.envelope import SHORT_STRING_BYTES_MAX, new_message_id, publish_properties
 from signalq.errors import InvalidIntent, Problem
-from signalq.intent import OrderIntent, intent_from_fields
+from signalq.intent import OrderIntent
 from signalq.receipt import Receipt
 from signalq.strict_json import parse_object
 
@@ -30,8 +30,9 @@ def outgoing(
 
     It may carry the fields that it was made to let through; whether its connector does, the consumer knows.
     """
+    intent = intent.checked()
     body = intent.to_message()
-    intent_from_fields(parse_object(body), extra_fields=intent.extra_fields)
+    parse_object(body)
     identity = message_id if message_id is not None else new_message_id()
     for name, text in (("message_id", identity), ("strategy", strategy)):
         if text is not None and not _fits_short_string(text):
@@ -40,8 +41,8 @@ def outgoing(
     return Outgoing(Receipt(identity, now_ms), intent.connector_name, body, properties)
 
 
-def _fits_short_string(text: str) -> bool:
+def _fits_short_string(text: object) -> bool:
     try:
-        return 1 <= len(text.encode()) <= SHORT_STRING_BYTES_MAX
+        return isinstance(text, str) and 1 <= len(text.encode()) <= SHORT_STRING_BYTES_MAX
     except UnicodeEncodeError:
         return False

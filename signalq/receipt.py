@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from signalq.strict_json import printable_name
 OUTCOME_TIMEOUT_S = 30.0
 
 NOT_LISTENING = "nobody listens for outcomes here"
+NOT_HERE = "the publisher is closed, or was entered in another process, before a fork"
 
 
 class Expected:
@@ -30,6 +32,7 @@ class Expected:
         # What is published while nobody listens may be missed even if somebody does soon after.
         self._losses_before = listening.losses - (listening.away is not None)
         self._changed = asyncio.Event()
+        self._process = os.getpid()
 
     def take(self, outcome: Outcome) -> None:
         """Its event has come; a later generation's (it was replayed) counts more."""
@@ -43,6 +46,9 @@ class Expected:
 
     async def arrive(self, timeout_s: float) -> Outcome:
         """The outcome, once it is known. Raises OutcomeTimeout, OutcomesUnavailable."""
+        if self.outcome is None and self._process != os.getpid():
+            # What the parent hears, its child does not.
+            raise OutcomesUnavailable(NOT_HERE, self.message_id)
         try:
             async with asyncio.timeout(None if timeout_s == math.inf else timeout_s):
                 while self.outcome is None:
@@ -162,4 +168,4 @@ class SyncReceipt:
         try:
             return self.run(self.receipt.outcome(timeout_s=timeout_s))
         except RuntimeError:
-            raise OutcomesUnavailable("the publisher is closed", self.message_id) from None
+            raise OutcomesUnavailable(NOT_HERE, self.message_id) from None

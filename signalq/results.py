@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from signalq.envelope import new_message_id
 from signalq.errors import BrokerError, InvalidIntent, Unconfirmed, Unroutable
@@ -70,6 +70,10 @@ class NotAllConfirmed(BrokerError):
         self.invalid = tuple(invalid)
         self.unconfirmed = tuple(unconfirmed)
         super().__init__(confirmed, invalid_count)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """See InvalidIntent."""
+        return type(self), (self.confirmed, self.invalid_count, self.invalid, self.unconfirmed)
 
     def __str__(self) -> str:
         said = f"of {self.taken} intents {self.confirmed} were confirmed"

@@ -12,7 +12,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from signalq.intent import CLIENT_ORDER_ID_BYTES_MAX, CONNECTOR_NAME_BYTES_MAX, FUTURES_ACTIONS, OrderIntent
+from signalq.intent import (
+    CLIENT_ORDER_ID_BYTES_MAX,
+    CONNECTOR_NAME_BYTES_MAX,
+    DECIMAL_FIELDS,
+    FUTURES_ACTIONS,
+    OrderIntent,
+)
 from signalq.names import LADDER_MAX_S
 from signalq.strict_json import BODY_BYTES_MAX
 
@@ -25,7 +31,14 @@ _DECIMAL = r"^([0-9]+(\.[0-9]+)?|\.[0-9]+)$"
 _NOT_ZERO = r"[1-9]"
 _UP_TO_100 = r"^0*(100(\.0+)?|[0-9]{1,2}(\.[0-9]+)?|\.[0-9]+)$"
 _SECONDS = r"^([0-9]+(\.[0-9]+)?|\.[0-9]+|-0+(\.0+)?|-\.0+)([eE][+-]?[0-9]{1,9})?$"
-_CONTROL = r"[\x00-\x1f\x7f-\x9f]"
+# By their code points, which every engine reads alike: control characters, Unicode's format characters up to U+FFFF
+# (those beyond are two units to some engines), and white space.
+_FORMAT = (
+    "\xad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u0891\u08e2\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff"
+    "\ufff9-\ufffb"
+)
+_SPACE = " \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_NO_NAME = rf"[\x00-\x1f\x7f-\x9f{_FORMAT}]|^[{_SPACE}]|[{_SPACE}]$"
 _LINE_BREAK = r"\n"
 
 
@@ -38,14 +51,14 @@ def intent_schema(*, delay_max_s: int = LADDER_MAX_S) -> dict[str, Any]:
     rules = _rules(delay_max_s)
     properties = {name: {**_enumerated(found), **rules[name]} for name, found in model["properties"].items()}
     for name in model["properties"]:
-        if name not in model["required"]:
+        if name not in {*model["required"], *DECIMAL_FIELDS}:
             properties[name] = _or_null(properties[name])
     return {
         "$schema": DIALECT,
         "title": "Order intent",
         "description": (
             f"A UTF-8 JSON object of at most {BODY_BYTES_MAX} bytes, without duplicate keys. "
-            "An explicit null for an optional field means that it is absent."
+            "An explicit null for an optional field means that it is absent; in a decimal field it is refused."
         ),
         "type": "object",
         "required": model["required"],
@@ -65,8 +78,11 @@ def _rules(delay_max_s: int) -> dict[str, dict[str, Any]]:
             "type": "string",
             "minLength": 1,
             "maxLength": CONNECTOR_NAME_BYTES_MAX,
-            "not": _string_with(_CONTROL),
-            "description": f"The connector; 1 to {CONNECTOR_NAME_BYTES_MAX} bytes of UTF-8, no control characters.",
+            "not": _string_with(_NO_NAME),
+            "description": (
+                f"The connector; 1 to {CONNECTOR_NAME_BYTES_MAX} bytes of UTF-8, no control or format characters, no "
+                "white space at either end."
+            ),
         },
         "action": {"type": "string", "description": "What to do; cancelAll has three spellings that mean the same."},
         "connectorToken": {
@@ -146,5 +162,5 @@ def _cancel_names_an_order() -> dict[str, Any]:
 def _only_for_futures() -> dict[str, Any]:
     return {
         "if": {"required": ["action"], "properties": {"action": {"enum": list(FUTURES_ACTIONS)}}},
-        "else": {"properties": {"profit": {"type": "null"}, "loss": {"type": "null"}}},
+        "else": {"not": {"anyOf": [{"required": ["profit"]}, {"required": ["loss"]}]}},
     }

@@ -15,7 +15,7 @@ from yarl import URL
 
 from deploy.local import RELEASES, Installation, PrivatePostgres, PrivateRabbitMQ
 from signalq import OrderPublisher
-from signalq.amqp.connection import connect
+from signalq.amqp.connection import connect, handle_foreign_properties
 from signalq.amqp.topology import Topology
 from signalq.names import Names
 from tests.support import prefixes, profiling
@@ -48,7 +48,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse a choice of two brokers; begin the profile that was asked for."""
+    """Refuse a choice of two brokers; begin the profile that was asked for; read messages as the consumer's process
+    does, whatever properties they bring.
+    """
+    handle_foreign_properties()
     if config.getoption(profiling.OPTION.removeprefix("--")):
         config.pluginmanager.register(profiling.Profile(config))
     if config.getoption("rabbitmq") and os.environ.get(URL_VARIABLE):

@@ -17,11 +17,15 @@ export class Refused extends Error {}
 /** No confirm came in time. The order may lie in a queue: only the same one, with the same id, may be sent again. */
 export class Unconfirmed extends Error {}
 
-/** An order, once and for all: its bytes, its id and its date stay the same through every attempt. */
+/**
+ * An order, once and for all: its bytes, its id and its date stay the same through every attempt.
+ *
+ * Throws a TypeError where a field has no value: a price that is NaN must not become an order without one.
+ */
 export function makeOrder(intent, { strategy, messageId = randomUUID() } = {}) {
   return {
     connector: intent.connectorName,
-    body: Buffer.from(JSON.stringify(intent)),
+    body: Buffer.from(JSON.stringify(intent, withValue)),
     properties: {
       messageId,
       appId: strategy,
@@ -31,6 +35,14 @@ export function makeOrder(intent, { strategy, messageId = randomUUID() } = {}) {
       headers: { 'signalq-created-ms': Date.now() },
     },
   };
+}
+
+/** JSON has no NaN: without this, JSON.stringify writes null for it, and leaves out what is undefined. */
+function withValue(field, value) {
+  if (value === null || value === undefined || (typeof value === 'number' && !Number.isFinite(value))) {
+    throw new TypeError(`${field} has no value: leave the field out where none is meant`);
+  }
+  return value;
 }
 
 /**

@@ -15,6 +15,7 @@ from consumer.settings import Settings
 from ops.escaping import secrets
 from ops.invocation import Invocation, SignalqCommand, pass_invocation
 from ops.publish_file import FileRun
+from ops.publish_forecast import Forecast
 from ops.publish_progress import Progress
 from ops.publish_report import Report
 from ops.publishing import LinePublisher, Tally
@@ -58,7 +59,7 @@ def _label(_context: click.Context, _parameter: click.Parameter, text: str | Non
         "signalq publish --strategy momentum orders.csv\n"
         "signalq publish --resume --strategy momentum orders.csv\n"
         "signalq publish --rate 0.5 orders.jsonl      # one every two seconds\n"
-        "other-program | signalq publish -"
+        "other-program | signalq publish --batch 2026-01-31 -"
     ),
 )
 @click.option(
@@ -67,6 +68,12 @@ def _label(_context: click.Context, _parameter: click.Parameter, text: str | Non
 @click.option("--strategy", metavar="TEXT", callback=_label, help="The strategy that the orders come from.")
 @click.option("--format", "file_format", type=click.Choice(["jsonl", "csv"]), help="What FILE is; else by its name.")
 @click.option("--again", is_flag=True, help="Order the same file once more: its lines get new identities.")
+@click.option(
+    "--batch",
+    metavar="NAME",
+    callback=_label,
+    help="What the lines are known by, instead of the file: the same line of the same batch is ordered once.",
+)
 @click.option("--resume", is_flag=True, help="Go on behind the last line of FILE that an earlier run saw confirmed.")
 @click.option(
     "--rate",
@@ -92,6 +99,7 @@ def command(  # noqa: PLR0913 - an argument for each option
     message_id: str | None,
     file_format: str | None,
     again: bool,
+    batch: str | None,
     resume: bool,
     rate_per_s: float | None,
     as_json: bool,
@@ -102,21 +110,30 @@ def command(  # noqa: PLR0913 - an argument for each option
     It waits until the broker has confirmed each. A CSV file has the names of the fields in its first
     line; an empty cell means absent. A bad line is reported, and the rest go on.
 
-    Publishing the same file twice is safe: its lines keep their identities, and the consumer drops
-    those it has seen, unless --again is given. --resume sends nothing again that was confirmed, also
-    after --again. It refuses if the file has changed up to there; lines may be added at its end.
-    How far a file came is kept in the folder publish of the state folder, ~/.local/state/signalq.
+    A line's identity is made of the file's absolute path (or of --batch NAME), the line's number and
+    its bytes. So publishing the same file twice is safe: the consumer drops what it has seen, unless
+    --again is given. An equal line of another file, or at another place of this one, is another order.
+    Lines of standard input, or of any pipe, are orders of their own each time, unless --batch NAME says
+    what they are. A file that was published before, or has changed since, is told before anything is
+    sent. --resume sends nothing again that was confirmed, also after --again. It refuses if the file
+    has changed up to there; lines may be added at its end. How far a file came is kept in the folder
+    publish of the state folder, ~/.local/state/signalq.
+
+    Before anything is sent it also tells of a connector whose orders could not be POSTed in time,
+    if five a second are (or connectors.NAME.rate_per_s), and of one that looks like a misspelling of a
+    connector of the settings.
 
     Ctrl-C or SIGTERM ends it once what is in flight is confirmed, and says how far it came and how
-    to go on. The exit status is 1 if a line was bad or not confirmed, 130 if it was stopped.
+    to go on. The exit status is 1 if a line was bad or not confirmed, or if there was no intent at all
+    (an export that failed leaves such a file), and 130 if it was stopped.
     """
     settings = invocation.settings()
     # Exit 1 would have it published once more: what is confirmed is done, wherever it could be said.
     invocation.output_counts = False
     given = {name: value for name, value in flags.items() if value is not None}
     if file is None:
-        if again or file_format or resume or rate_per_s is not None:
-            raise click.UsageError("--again, --format, --rate and --resume go with a FILE")
+        if again or file_format or resume or batch is not None or rate_per_s is not None:
+            raise click.UsageError("--again, --batch, --format, --rate and --resume go with a FILE")
         return _publish_one(settings, given, message_id or new_message_id(), strategy, as_json=as_json)
     if given or message_id:
         flag = FLAGS[next(iter(given))][0] if given else "--message-id"
@@ -130,9 +147,18 @@ def command(  # noqa: PLR0913 - an argument for each option
         is_kept = lines_total is not None and file != STANDARD_INPUT
         if resume and not is_kept:
             raise click.UsageError("--resume needs a file that can be read again from its beginning, not a pipe")
-        progress = Progress(settings, file, strategy=strategy, kind=kind) if is_kept else None
-        options = {"--config": invocation.config, "--strategy": strategy, "--format": file_format, "--rate": rate_per_s}
-        run = FileRun(file, kind, progress, is_again=again, is_resumed=resume, options=options)
+        options = {
+            "--config": invocation.config,
+            "--batch": batch,
+            "--strategy": strategy,
+            "--format": file_format,
+            "--rate": rate_per_s,
+        }
+        if is_kept:
+            progress = Progress(settings, file, strategy=strategy, kind=kind, batch=batch)
+            run = FileRun(file, kind, progress, batch, is_again=again, is_resumed=resume, options=options)
+        else:
+            run = FileRun.of_pipe(file, kind, batch=batch, is_again=again, options=options)
         report = Report(as_json=as_json, lines_total=lines_total)
         return run.publish(settings, stream, report, strategy=strategy, rate_per_s=rate_per_s)
 
@@ -142,11 +168,13 @@ def _publish_one(
 ) -> int:
     line = IntentLine(1, message_id, _from_flags(settings, given))
     report = Report(as_json=as_json, message_id=message_id)
+    for sentence in Forecast(settings, rate_per_s=None).take(line.intent):
+        report.say(sentence)
 
     async def publish() -> Tally:
         return await LinePublisher(settings, strategy=strategy, report=report).publish([(line, None)])
 
-    return report.finish(asyncio.run(publish()), next_command=None, skipped_lines=0, not_kept=None)
+    return report.finish(asyncio.run(publish()))
 
 
 def _from_flags(settings: Settings, given: Mapping[str, str]) -> OrderIntent:

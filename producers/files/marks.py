@@ -25,12 +25,15 @@ class MarkedLines:
     """Passes lines on, and marks how far they were read.
 
     With `expected`, raises FileChanged instead of passing on the first line behind it, if the lines before it are
-    others now, or fewer. A last line without an ending may get one later, and nothing else.
+    others now, or fewer. A last line without an ending may get one later, and nothing else. `noted` is the mark behind
+    the first `note_at` lines, once they were read.
     """
 
-    def __init__(self, lines: Iterable[bytes], *, expected: Mark | None = None) -> None:
+    def __init__(self, lines: Iterable[bytes], *, expected: Mark | None = None, note_at: int = 0) -> None:
         self._lines = lines
         self._expected = expected
+        self._note_at = note_at
+        self.noted: Mark | None = None
         self._read = 0
         self._digest = hashlib.blake2b(digest_size=16)
 
@@ -39,6 +42,8 @@ class MarkedLines:
             self._check(is_end=False)
             self._read += 1
             self._digest.update(line.rstrip(b"\r\n") + b"\n")
+            if self._read == self._note_at:
+                self.noted = self.mark()
             yield line
         self._check(is_end=True)
 

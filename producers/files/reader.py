@@ -61,17 +61,10 @@ def read_jsonl(
     make_intent: MakeIntent = intent_from_fields,
     skip_lines: int = 0,
 ) -> Iterator[IntentLine | BadLine]:
-    """An intent or a problem for every line that is not blank, behind the first `skip_lines`.
-
-    Those count for the identities of what follows, and are not read otherwise.
-    """
+    """An intent or a problem for every line that is not blank, behind the first `skip_lines`."""
     for number, line in enumerate(lines, start=1):
         content = line.strip(b" \t\r\n")
-        if not content:
-            continue
-        if number <= skip_lines:
-            # Also if it was bad: then no good one is equal to it.
-            identities.of(content)
+        if not content or number <= skip_lines:
             continue
         try:
             _check_length(line)
@@ -80,7 +73,7 @@ def read_jsonl(
         except InvalidIntent as error:
             yield BadLine(number, str(error))
         else:
-            yield IntentLine(number, identities.of(content), intent)
+            yield IntentLine(number, identities.of(number, content), intent)
 
 
 def read_csv(
@@ -94,7 +87,7 @@ def read_csv(
     """An intent or a problem for every row below the header, which names the fields; an empty cell means absent.
 
     `extra_fields` may be columns too. With a header that can't be used, that is the one problem, and no row is read.
-    The rows among the first `skip_lines` count for the identities of what follows, and are not read otherwise.
+    Rows that end among the first `skip_lines` are passed over.
     """
     records = _Records(lines)
     header: list[str] = []
@@ -110,12 +103,9 @@ def read_csv(
                 yield BadLine(records.line, f"{problem}; no row was read")
                 return
             header, header_content = row, records.content
-        elif row:
+        elif row and not is_skipped:
             # With the header: the same cells under other names are another order.
             content = header_content + b"\n" + records.content
-            if is_skipped:
-                identities.of(content)
-                continue
             yield _row_line(records.line, header, row, content, identities, make_intent)
 
 
@@ -127,7 +117,7 @@ def _row_line(
         _check_message(intent)
     except InvalidIntent as error:
         return BadLine(number, str(error))
-    return IntentLine(number, identities.of(content), intent)
+    return IntentLine(number, identities.of(number, content), intent)
 
 
 class _Records:

@@ -16,11 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from signalq import SignalQError
+from signalq import InvalidIntent, SignalQError
 from signalq.amqp.address import check_url
-from signalq.intent import problems_of
 
 DEFAULT_URL = "amqp://guest:guest@127.0.0.1:5672/"
 
@@ -86,8 +83,8 @@ def run(program: Callable[[Sequence[str]], int], arguments: Sequence[str] | None
         return program(sys.argv[1:] if arguments is None else arguments)
     except WrongInput as error:
         return _ended(str(error), 2)
-    except ValidationError as error:
-        return _ended("; ".join(map(str, problems_of(error))), 2)
+    except InvalidIntent as error:
+        return _ended(str(error), 2)
     except OSError as error:
         return _ended(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
     except SignalQError as error:

@@ -19,11 +19,9 @@ from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import get_args
 
-from pydantic import ValidationError
-
 from producers.strategies.command_line import WrongInput, broker, parser, run, token
-from signalq import OrderIntent, OutcomeError, SignalQError, SyncOrderPublisher, Unconfirmed
-from signalq.intent import Action, problems_of
+from signalq import InvalidIntent, OrderIntent, OutcomeError, SignalQError, SyncOrderPublisher, Unconfirmed
+from signalq.intent import Action
 
 EXAMPLES = """\
   python -m producers.strategies.desk buy main 25%
@@ -63,8 +61,8 @@ def intent_of(words: Sequence[str], *, token: str | None = None) -> OrderIntent:
         fields[field] = value
     try:
         return OrderIntent.model_validate(fields)
-    except ValidationError as error:
-        raise WrongInput("; ".join(map(str, problems_of(error)))) from None
+    except InvalidIntent as error:
+        raise WrongInput(str(error)) from None
 
 
 # ---- effects ----

@@ -37,7 +37,7 @@ def read_targets(file: Path) -> dict[str, Target]:
         }
     except tomllib.TOMLDecodeError as error:
         raise WrongInput(f"{file} is no TOML: {error}") from None
-    except (KeyError, TypeError, ValueError, InvalidOperation):
+    except (KeyError, TypeError, AttributeError, ValueError, InvalidOperation):
         raise WrongInput(f"{file}: each asset needs a table with a connector and a percent") from None
     if len({target.connector for target in targets.values()}) < len(targets):
         raise WrongInput(f"{file}: each asset needs a connector of its own")

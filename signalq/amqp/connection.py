@@ -58,8 +58,6 @@ async def connect(
     url: str, *, name: str, heartbeat_s: int = HEARTBEAT_S, timeout_s: float = CONNECT_TIMEOUT_S
 ) -> AbstractConnection:
     """Open a connection that shows up as `name` in RabbitMQ's lists. Raises BrokerUnreachable, which says why."""
-    read_foreign_properties_leniently()
-    write_floats_in_full()
     connection: _Connection | None = None
     try:
         async with asyncio.timeout(timeout_s):
@@ -89,11 +87,7 @@ async def _tls_context(url: str) -> ssl.SSLContext | None:
 
 
 class _Connection(aio_pika.Connection):
-    """One that ends when it is closed, and that never came to be is closed at once.
-
-    Left to the garbage collector it tries to close itself, in whichever thread that happens to run: in one without an
-    event loop Python then prints a warning about a coroutine that was never awaited into the middle of the log.
-    """
+    """One that ends when it is closed, and that never came to be is closed at once."""
 
     _socket: _Socket | None = None
 
@@ -101,6 +95,13 @@ class _Connection(aio_pika.Connection):
     def received(self) -> bytes:
         """The last bytes that the server has sent while the connection was made."""
         return self._socket.received if self._socket else b""
+
+    def __del__(self) -> None:
+        """Nothing: whoever opened it closes it.
+
+        aio-pika's would close itself here, in whichever thread and process the garbage collector happens to run: after
+        a fork the child would take leave of the broker in its parent's name.
+        """
 
     async def connect(self, timeout: float | None = None) -> None:
         self._socket = _Socket(self.url)
@@ -193,6 +194,16 @@ def somebody_cancelled() -> bool:
     """
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
+
+
+def handle_foreign_properties() -> None:
+    """Read what any producer may set, and pass it on as it came: for processes of signalq's own.
+
+    It changes the codec of the whole process. So whoever reads foreign messages calls it before it connects, and the
+    SDK never does: it lives in programs that may have connections of their own.
+    """
+    read_foreign_properties_leniently()
+    write_floats_in_full()
 
 
 def read_foreign_properties_leniently() -> None:

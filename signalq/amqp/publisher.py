@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from signalq.amqp.connection import CONNECTION_ERRORS, HEARTBEAT_S, connect, ope
 from signalq.errors import BrokerUnreachable, PublishError, Unconfirmed, Unroutable
 
 CLOSE_TIMEOUT_S = 5.0
+
+CLOSED = "the publisher is closed"
+FORKED = "the publisher was entered in another process, before a fork: make and enter one in this process"
 
 
 class ConfirmedPublisher:
@@ -34,6 +38,8 @@ class ConfirmedPublisher:
         self._open: OpenChannel | None = None
         self._opening = asyncio.Lock()
         self._is_closed = False
+        # Where its connection is: after a fork it is the parent's, and whoever used it here would garble it there.
+        self._process: int | None = None
         self._same_id: dict[str, _Turn] = {}
 
     async def publish(
@@ -71,12 +77,15 @@ class ConfirmedPublisher:
                 await _send(channel, exchange, routing_key, body, properties, mandatory=True)
 
     async def channel(self) -> OpenChannel:
-        """The open channel, opened now if there is none. Raises BrokerUnreachable, also once this is closed."""
-        if self._open is not None and self._open.is_good and not self._is_closed:
+        """The open channel, opened now if there is none. Raises BrokerUnreachable, also once it is closed for good."""
+        if self.why_closed is not None:
+            raise BrokerUnreachable(self.why_closed)
+        if self._open is not None and self._open.is_good:
             return self._open
         async with self._opening:
             if self._is_closed:
-                raise BrokerUnreachable("the publisher is closed")
+                raise BrokerUnreachable(CLOSED)
+            self._process = os.getpid()
             if self._open is None or not self._open.is_good:
                 if self._connection is None or self._connection.is_closed or not self._connection.connected.is_set():
                     await self._disconnect()
@@ -85,13 +94,22 @@ class ConfirmedPublisher:
             return self._open
 
     @property
-    def is_closed(self) -> bool:
-        """Whether `close` was called: it will open no connection any more."""
-        return self._is_closed
+    def why_closed(self) -> str | None:
+        """Why it opens no connection any more: `close` was called, or its connection is that of a parent process."""
+        if self.is_of_another_process:
+            return FORKED
+        return CLOSED if self._is_closed else None
+
+    @property
+    def is_of_another_process(self) -> bool:
+        """Whether this process was forked after it was connected."""
+        return self._process is not None and self._process != os.getpid()
 
     async def close(self) -> None:
-        """Close the connection for good; publishes in flight raise Unconfirmed."""
+        """Close the connection for good; publishes in flight raise Unconfirmed. In the child of a fork: do nothing."""
         self._is_closed = True
+        if self.is_of_another_process:
+            return
         async with self._opening:
             await self._disconnect()
 

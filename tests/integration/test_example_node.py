@@ -103,3 +103,17 @@ async def test_it_gives_up_after_its_time_and_tells_the_id_to_ask_for() -> None:
     ran = await order("amqp://127.0.0.1:9/", "signalq", *OPEN, "--message-id", "id-7", "--give-up", "0.5")
     assert ran.status == 1
     assert "its message_id is id-7" in ran.err
+
+
+async def test_a_price_that_could_not_be_computed_makes_no_order() -> None:
+    package(EXAMPLE, "amqplib")
+    program = """
+    const { makeOrder } = await import(process.argv[1]);
+    const valid = { connectorName: 'main', action: 'openLong', percent: '50', limit: '1' };
+    makeOrder(valid);
+    for (const limit of [NaN, Infinity, null, undefined, new Date(NaN), [NaN], { at: null }]) {
+      try { makeOrder({ ...valid, limit }); console.log('made', limit); } catch (error) { console.log(error.name); }
+    }"""
+    publisher = str(EXAMPLE / "publisher.js")
+    ran = await run(node(), "--input-type=module", "--eval", program, publisher, environment={})
+    assert ran.out == "TypeError\n" * 7, ran.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -223,7 +224,9 @@ async def test_closing_the_blocking_form_ends_a_publish_many_of_another_thread(
     link.stall()
     given = [INTENT] * 3
     publishing = asyncio.create_task(asyncio.to_thread(orders.publish_many, given))
-    await wait_until(lambda: orders._publisher._publisher._same_id, what="the publishes under way")
+    await wait_until(
+        lambda: orders._by_process[os.getpid()]._orders._publisher._same_id, what="the publishes under way"
+    )
     await link.cut(refuse=True)
     await asyncio.to_thread(orders.close)
     with pytest.raises(NotAllConfirmed) as refusal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator
 from typing import Any
@@ -303,7 +304,9 @@ async def test_closing_a_blocking_publisher_ends_the_publishes_of_other_threads(
     await asyncio.to_thread(orders.__enter__)
     await memory_alarm(True)
     publishing = asyncio.create_task(asyncio.to_thread(orders.publish, INTENT, message_id="id-1"))
-    await wait_until(lambda: "id-1" in orders._publisher._publisher._same_id, what="the publish under way")
+    await wait_until(
+        lambda: "id-1" in orders._by_process[os.getpid()]._orders._publisher._same_id, what="the publish under way"
+    )
     await asyncio.to_thread(orders.close)
     with pytest.raises(Unconfirmed):
         async with asyncio.timeout(10):

@@ -97,6 +97,9 @@ def test_what_is_rendered_reads_back_the_same(fields: dict[str, object]) -> None
 # --- valid intents -----------------------------------------------------------------------------------------------
 
 names = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=32)
+connectors = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cf"]), min_size=1, max_size=32).filter(
+    lambda name: name == name.strip()
+)
 texts = st.text(st.characters(codec="utf-8"), max_size=40)
 plain_decimals = st.from_regex(r"[0-9]{1,12}(\.[0-9]{1,25})?", fullmatch=True).filter(lambda text: Decimal(text) > 0)
 percents = plain_decimals.filter(lambda text: Decimal(text) <= 100)
@@ -108,15 +111,13 @@ def intents(draw: st.DrawFn) -> OrderIntent:
     """Any valid intent."""
     action = draw(st.sampled_from(["buy", "sell", *FUTURES_ACTIONS, "cancel", *CANCEL_ALL_SPELLINGS]))
     is_futures = action in FUTURES_ACTIONS
+    prices = ["limit", "profit", "loss"] if is_futures else ["limit"]
+    sizes = {"fixed": plain_decimals, "percent": percents} | dict.fromkeys(prices, plain_decimals)
     return OrderIntent(
-        connector_name=draw(names),
+        **draw(st.fixed_dictionaries({}, optional=sizes)),
+        connector_name=draw(connectors),
         action=action,
         connector_token=draw(st.none() | texts.filter(bool)),
-        fixed=draw(st.none() | plain_decimals),
-        percent=draw(st.none() | percents),
-        limit=draw(st.none() | plain_decimals),
-        profit=draw(st.none() | plain_decimals) if is_futures else None,
-        loss=draw(st.none() | plain_decimals) if is_futures else None,
         log=draw(st.none() | texts),
         client_order_id=draw(names if action == "cancel" else st.none() | names),
         delay_seconds=draw(st.none() | delays),

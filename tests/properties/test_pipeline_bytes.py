@@ -584,6 +584,17 @@ async def test_a_strategy_that_sets_no_message_id_is_warned_of_once() -> None:
     assert warned == [("one", "warning"), ("two", "warning")]
 
 
+async def test_a_connector_that_looks_like_a_configured_one_is_warned_of_once_by_name() -> None:
+    world = World()
+    with capture_logs() as lines:
+        for number, name in enumerate(("Always", "alwyas", "Always", "with-token", "elsewhere", "alwyas")):
+            body = open_body(connectorName=name, connectorToken="configured")
+            await world.deliver(world.delivery(body, Basic.Properties(message_id=f"{number}")))
+    warned = [(line["connector"], line["near"]) for line in lines if line["event"] == "connector.near_another"]
+    assert warned == [("Always", "always"), ("alwyas", "always")]
+    assert len(world.webhook.posted) == 6
+
+
 async def test_forged_internal_headers_do_not_bring_an_order_past_its_delay_or_its_identity() -> None:
     world = World()
     forged = {names.INTENT_ID: "another", names.GENERATION: 7, names.ATTEMPTS: 3, names.PARK_RANK: -5}

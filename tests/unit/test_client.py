@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from signalq import (
     OutcomeError,
     OutcomesUnavailable,
     OutcomeTimeout,
+    Problem,
     Receipt,
     SignalQError,
     SyncOrderPublisher,
@@ -53,6 +56,35 @@ def test_an_intent_without_an_id_is_given_a_new_one() -> None:
 def test_an_identity_or_a_strategy_that_amqp_cannot_carry_is_refused_by_name(name: str, text: str) -> None:
     with pytest.raises(InvalidIntent, match=f"{name}: must have 1 to 255 bytes of UTF-8"):
         prepared(**{name: text})
+
+
+@pytest.mark.parametrize("identity", [7, b"bytes", ["list"]])
+def test_an_identity_that_is_no_text_is_refused_by_name(identity: object) -> None:
+    with pytest.raises(InvalidIntent, match="message_id: must have 1 to 255 bytes of UTF-8"):
+        prepared(message_id=identity)
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"percent": "101"}, "percent: must be at most 100"),
+        ({"percent": float("nan")}, "percent: must not be a float"),
+        ({"limit": None}, "limit: is null"),
+        ({"action": object()}, "action: must be one of"),
+        ({"action": "cancel"}, "client_order_id: is needed with the action cancel"),
+    ],
+)
+def test_a_copy_that_was_never_checked_is_checked_before_it_leaves(changed: dict[str, Any], problem: str) -> None:
+    async def run() -> None:
+        with pytest.raises(InvalidIntent, match=problem):
+            await OrderPublisher(NOBODY, outcomes=False).publish(INTENT.model_copy(update=changed))
+
+    asyncio.run(run())
+
+
+def test_a_copy_goes_out_as_an_intent_made_of_the_same_fields_does() -> None:
+    copied = outgoing(INTENT.model_copy(update={"percent": Decimal("1E1")}), strategy=None, message_id="1", now_ms=1)
+    assert copied.body == b'{"connectorName":"main","action":"openLong","percent":"10"}'
 
 
 @pytest.mark.parametrize("name", ["message_id", "strategy"])
@@ -203,3 +235,18 @@ def test_every_name_is_under_the_prefix() -> None:
     names = Names("desk.a")
     found = [names.orders, names.unrouted, names.due, names.dead, names.outcomes, names.delay(3)]
     assert found == [f"desk.a.{part}" for part in ("orders", "unrouted", "due", "dead", "outcomes", "delay.3")]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InvalidIntent([Problem("percent", "must be at most 100")]),
+        Unroutable("no queue", "id-1"),
+        Unconfirmed("no confirm", "id-2"),
+        OutcomeTimeout("no outcome", "id-3"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_comes_whole_out_of_a_process_pool(error: SignalQError) -> None:
+    arrived = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    assert (type(arrived), str(arrived), vars(arrived)) == (type(error), str(error), vars(error))

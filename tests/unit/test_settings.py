@@ -40,6 +40,7 @@ DEFAULTS: dict[str, Any] = {
     "delivery.undated": "accept",
     "delivery.concurrency": 64,
     "delivery.shared_window": 1000,
+    "delivery.connectors": "any",
     "delivery.drain_timeout_s": 20,
     "ledger.allow_plain": False,
     "ledger.retention_days": 7,
