@@ -41,7 +41,8 @@ SQLITE_SCHEME = "sqlite+aiosqlite"
 POSTGRESQL_SCHEME = "postgresql+asyncpg"
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
-PATH_SECRET = re.compile(r"[A-Za-z0-9_.~-]{8,128}")
+# Short ones can be found by trying.
+PATH_SECRET = re.compile(r"[A-Za-z0-9_.~-]{16,128}")
 
 # An address counts as a network of itself alone.
 Network = IPv4Network | IPv6Network
@@ -287,13 +288,14 @@ class Gateway(Section):
     path_secret: SecretStr | None = None
     sources: tuple[Network, ...] = ()
     proxies: tuple[Network, ...] = ()
+    connectors: Literal["named", "any"] = "named"
     rate_per_s: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] | None = None
 
     @field_validator("path_secret")
     @classmethod
     def _fits_a_path(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not PATH_SECRET.fullmatch(value.get_secret_value()):
-            raise ValueError("must be 8 to 128 of A-Z a-z 0-9 _ . ~ -")
+            raise ValueError("must be 16 to 128 of A-Z a-z 0-9 _ . ~ -")
         return value
 
 

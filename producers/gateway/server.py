@@ -20,7 +20,7 @@ from producers.gateway.listener import Listener
 from producers.gateway.metrics import GatewayMetrics
 from producers.gateway.outlet import Outlet
 from producers.gateway.rates import Rates
-from producers.gateway.refusals import SERVER, TOO_LARGE, Refusals, hops
+from producers.gateway.refusals import REPEAT_AFTER_S, SERVER, TOO_LARGE, Refusals, hops
 from producers.gateway.repeats import Identity
 from signalq.errors import Problem, PublishError, SettingsError
 from signalq.strict_json import BODY_BYTES_MAX
@@ -30,6 +30,10 @@ ANSWER_S = 2.5
 # Orders that wait for their confirm; with more, the broker does not keep up, and waiting would make all of them late.
 UNCONFIRMED_MAX = 1_000
 STOP_TIMEOUT_S = 3.0
+# Alerts are smaller. A larger body waits until it is the only one that is judged in a round of the event loop: so many
+# at once, from whomever, hold no small one up.
+SMALL_BODY_BYTES = 4_096
+NOT_JUDGED = Refusal(503, (Problem(None, "too many requests at once"),), retry_after_s=REPEAT_AFTER_S)
 
 log = structlog.get_logger()
 
@@ -42,12 +46,13 @@ class Options:
 
     host: str
     port: int
-    rules_of: Callable[[str], Rules]
+    rules_of: Callable[[str], Rules | None]
     is_configured: Callable[[str], bool]
     delay_max_s: int
     callers: Callers = field(default_factory=Callers)
     path_secret: str | None = field(default=None, repr=False)
     rate_per_s: float | None = None
+    is_secret: Callable[[str], bool] = lambda _text: False
 
 
 class Gateway:
@@ -58,7 +63,8 @@ class Gateway:
         self._outlet = outlet
         self._rates = Rates(options.rate_per_s)
         self._metrics = GatewayMetrics(options.is_configured)
-        self._refusals = Refusals(self._metrics, options.callers)
+        self._refusals = Refusals(self._metrics, options.callers, options.is_secret)
+        self._judging = asyncio.Lock()
         self._in_flight = 0
         self._unconfirmed = 0
         self._is_stopping = False
@@ -89,6 +95,7 @@ class Gateway:
         await self._listener.close()
         if self._runner is not None:
             await self._runner.cleanup()
+        self._refusals.close()
 
     def _application(self) -> web.Application:
         app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[self._around])
@@ -138,12 +145,12 @@ class Gateway:
         self._check_secret(request)
         if not self._options.callers.may_call(*hops(request)):
             return self._refusals.refused(request, Refusal(403, (Problem(None, "this address may not call"),)))
-        alert = await self._read(request)
+        alert = await self._read(request, began_s)
         if isinstance(alert, Refusal):
             return self._refusals.refused(request, alert)
         if wait_s := self._rates.wait_s(alert.connector):
             problem = Problem("connectorName", "sends more than gateway.rate_per_s allows")
-            return self._refusals.refused(request, Refusal(429, (problem,)), alert.connector, retry_after_s=wait_s)
+            return self._refusals.refused(request, Refusal(429, (problem,), alert.connector, retry_after_s=wait_s))
         if self._unconfirmed >= UNCONFIRMED_MAX:
             return self._refusals.unavailable(alert.connector, "too many requests at once")
         self._unconfirmed += 1
@@ -153,7 +160,7 @@ class Gateway:
         finally:
             self._unconfirmed -= 1
 
-    async def _read(self, request: web.Request) -> Alert | Refusal:
+    async def _read(self, request: web.Request, began_s: float) -> Alert | Refusal:
         if request.headers.get("Content-Encoding", "").strip().lower() not in {"", "identity"}:
             return Refusal(415, (Problem(None, "the body is compressed: send it as it is"),))
         if (request.content_length or 0) > BODY_BYTES_MAX:
@@ -165,6 +172,19 @@ class Gateway:
             return Refusal(408, (Problem(None, "the body did not come in time"),))
         except web.RequestPayloadError:
             return Refusal(400, (Problem(None, "the body is not encoded as its headers say"),))
+        return await self._judge(body, began_s)
+
+    async def _judge(self, body: bytes, began_s: float) -> Alert | Refusal:
+        if len(body) > SMALL_BODY_BYTES:
+            try:
+                async with asyncio.timeout(began_s + ANSWER_S - time.monotonic()), self._judging:
+                    await asyncio.sleep(0)
+                    return self._read_alert(body)
+            except TimeoutError:
+                return NOT_JUDGED
+        return self._read_alert(body)
+
+    def _read_alert(self, body: bytes) -> Alert | Refusal:
         return read_alert(body, self._options.rules_of, delay_max_s=self._options.delay_max_s)
 
     async def _publish(self, request: web.Request, alert: Alert, began_s: float) -> web.StreamResponse:
