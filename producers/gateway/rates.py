@@ -26,16 +26,20 @@ class Rates:
 
     def wait_s(self, key: Hashable) -> float:
         """0 and one less in its bucket; or the seconds until there is one."""
-        if self._rate_per_s is None:
-            return 0.0
-        now_s, each_s = self._clock(), 1 / self._rate_per_s
-        full_at_s = max(self._full_at_s.get(key, now_s), now_s) + each_s
-        bucket_s = 1.0 if self._burst is None else self._burst * each_s
-        over_s = full_at_s - now_s - max(bucket_s, each_s)
-        if over_s > 0:
-            return over_s
-        self._full_at_s[key] = full_at_s
+        if self._rate_per_s is None or (over_s := self.over_s(key)) > 0:
+            return 0.0 if self._rate_per_s is None else over_s
+        now_s = self._clock()
+        self._full_at_s[key] = max(self._full_at_s.get(key, now_s), now_s) + 1 / self._rate_per_s
         self._full_at_s.move_to_end(key)
         if len(self._full_at_s) > KEYS_MAX:
             self._full_at_s.popitem(last=False)
         return 0.0
+
+    def over_s(self, key: Hashable) -> float:
+        """The seconds until there is one in its bucket, 0 where there is; none is taken."""
+        if self._rate_per_s is None:
+            return 0.0
+        now_s, each_s = self._clock(), 1 / self._rate_per_s
+        bucket_s = 1.0 if self._burst is None else self._burst * each_s
+        full_at_s = max(self._full_at_s.get(key, now_s), now_s) + each_s
+        return max(0.0, full_at_s - now_s - max(bucket_s, each_s))

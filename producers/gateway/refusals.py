@@ -19,7 +19,7 @@ from aiohttp import web
 
 from producers.gateway.alerts import Refusal
 from producers.gateway.answers import PROBLEMS_MAX, problem_details
-from producers.gateway.callers import Callers, counted_as
+from producers.gateway.callers import Address, Callers, counted_as
 from producers.gateway.metrics import GatewayMetrics
 from producers.gateway.rates import Rates
 from signalq.errors import Problem
@@ -35,6 +35,8 @@ FIELDS_LOGGED_MAX = 10
 # A wrong token and a wrong path are guesses. Somebody who sets an alert up makes some, a program makes thousands.
 GUESSES = frozenset({401, 404})
 GUESSES_MAX = 60
+# As a guess counts, of a large body, what took our time to find out.
+COSTLY = frozenset({400, 408})
 GUESSES_PER_S = 1.0
 TOO_MANY_GUESSES = Refusal(429, (Problem(None, "too many refused requests came from this address"),))
 
@@ -66,13 +68,21 @@ class Refusals:
         self._unlogged: Counter[int] = Counter()
         self._telling: asyncio.TimerHandle | None = None
 
-    def refused(self, request: web.Request | None, refusal: Refusal) -> web.Response:
-        """What the caller did wrong; without a `request` it was none."""
-        caller = self._callers.caller(*hops(request)) if request is not None else None
-        refusal = self._shown(self._limited(refusal, counted_as(caller)))
+    def refused(self, request: web.Request | None, refusal: Refusal, *, is_large: bool = False) -> web.Response:
+        """What the caller did wrong; without a `request` it was none. A large body is worth a guess."""
+        caller = self._caller(request)
+        refusal = self._shown(self._limited(refusal, counted_as(caller), is_large=is_large))
         self._metrics.answered(refusal.connector, refusal.status)
         self._log(refusal, str(caller or "unknown"), counted_as(caller))
         return _problem_response(refusal)
+
+    def flooding(self, request: web.Request) -> Refusal | None:
+        """The refusal of what costs much, from an address that has made too many guesses."""
+        wait_s = self._guesses.over_s(counted_as(self._caller(request)))
+        return replace(TOO_MANY_GUESSES, retry_after_s=wait_s) if wait_s else None
+
+    def _caller(self, request: web.Request | None) -> Address | None:
+        return self._callers.caller(*hops(request)) if request is not None else None
 
     def unavailable(self, connector: str | None, why: str) -> web.Response:
         """What the caller is to send again."""
@@ -97,9 +107,10 @@ class Refusals:
             self._telling.cancel()
             self._tell_unlogged()
 
-    def _limited(self, refusal: Refusal, sender: str) -> Refusal:
-        """429 in place of one guess too many. A right token is none, and never waits for another sender's guesses."""
-        wait_s = self._guesses.wait_s(sender) if refusal.status in GUESSES else 0.0
+    def _limited(self, refusal: Refusal, sender: str, *, is_large: bool) -> Refusal:
+        """429 in place of one guess too many."""
+        is_guess = refusal.status in GUESSES or (is_large and refusal.status in COSTLY and refusal.connector is None)
+        wait_s = self._guesses.wait_s(sender) if is_guess else 0.0
         return replace(TOO_MANY_GUESSES, retry_after_s=wait_s) if wait_s else refusal
 
     def _shown(self, refusal: Refusal) -> Refusal:

@@ -211,7 +211,7 @@ async def test_a_flood_has_a_few_lines_and_then_a_number(door: Refusals, monkeyp
         door.refused(request(), Refusal(400, (Problem("percent", "is wrong"),), "main"))
         assert logs[-1]["connector"] == "main", "who knows the token is heard through the noise of strangers"
         door.close()
-    assert 2 * ALIKE_LINES_MAX <= strangers <= LINES_MAX + 5
+    assert 2 * ALIKE_LINES_MAX <= strangers <= LINES_MAX + 60, "and one a second, on a slow machine"
     last = logs[-1]
     assert last["event"] == "alert.refused_unlogged"
     assert last["count"] == 4000 - strangers
