@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -111,6 +112,9 @@ async def _serve(settings: Settings, config: Path | None, masker: Masker) -> Non
     gateway = Gateway(options_of(current), outlet)
     port = await gateway.start()
     say_who_may_call(settings)
+    # What was made at the start lives to the end: looked through for garbage again and again, it holds alerts up.
+    gc.collect()
+    gc.freeze()
     log.info("gateway.started", host=settings.gateway.host, port=port, version=__version__)
     async with reloader.running(), _connected(outlet):
         await asked_to_stop.wait()

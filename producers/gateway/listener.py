@@ -34,7 +34,9 @@ BACKLOG = 4_096
 # Of these, so many are accepted in a round of the event loop, and so much is read of each connection: a flood of either
 # leaves room for what came before it. (asyncio's own are BACKLOG and 256 KiB, which may hold thousands of tiny chunks.)
 ACCEPTED_AT_ONCE = 32
-READ_AT_ONCE_BYTES = 16_384
+READ_AT_ONCE_BYTES = 32_768
+# Of a body that nobody reads yet about twice as much is taken off the connection.
+BUFFERED_BYTES = 8_192
 # At the end: for what is already on its way over an open connection.
 FAREWELL_S = 0.5
 # Of the event loop, from accepting a connection to its being one: asyncio drops what is not one yet when it closes.
@@ -136,6 +138,7 @@ class Connection(web.RequestHandler):
             access_log=None,  # type: ignore[arg-type]  # as AppRunner takes it
             keepalive_timeout=IDLE_S,
             lingering_time=LINGER_S,
+            read_bufsize=BUFFERED_BYTES,
             auto_decompress=False,
         )
         self._listener = listener

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import aiohttp
 
 from producers.gateway.answers import WEBHOOK_PATH
 
@@ -75,6 +78,41 @@ async def flood(port: int, kind: str, count: int, rate_per_s: float | None) -> C
             if rate_per_s is not None:
                 await asyncio.sleep(1 / rate_per_s)
     return statuses
+
+
+@asynccontextmanager
+async def stranger(port: int, kind: str, count: int, rate_per_s: float | None = None) -> AsyncIterator[None]:
+    """The same in a process of its own, for as long as the block takes, and to its end."""
+    rate = [] if rate_per_s is None else [str(rate_per_s)]
+    command = [sys.executable, "-m", "tests.support.flood", str(port), kind, str(count), *rate]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    try:
+        yield
+        assert process.stdout is not None
+        said = (await process.stdout.read()).decode()
+        assert await process.wait() == 0
+        assert "'200'" not in said
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def honest_ms(url: str, body_of: Callable[[int], bytes], count: int, every_s: float) -> list[float]:
+    """What honest alerts take, in ms and sorted, sent at their time however slow the answers are; each is `ok`."""
+    took: list[float] = []
+
+    async def alert(session: aiohttp.ClientSession, number: int) -> None:
+        began_s = time.monotonic()
+        async with session.post(url + WEBHOOK_PATH, data=body_of(number)) as got:
+            assert (got.status, await got.text()) == (200, "ok")
+        took.append((time.monotonic() - began_s) * 1000)
+
+    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as sending:
+        for number in range(count):
+            sending.create_task(alert(session, number))
+            await asyncio.sleep(every_s)
+    return sorted(took)
 
 
 if __name__ == "__main__":
