@@ -461,6 +461,16 @@ class Settings(BaseSettings):
                     "extra_fields, which might carry a size: take one of them out"
                 )
 
+    def with_names(self, connectors: Mapping[str, Connector], strategies: Mapping[str, Strategy]) -> Self:
+        """These settings with other connectors and strategies. Raises SettingsError where they don't go together."""
+        changed = self.model_copy(update={"connectors": dict(connectors), "strategies": dict(strategies)})
+        changed.__dict__.pop("strategy_by_user", None)  # it was made of the strategies before
+        try:
+            changed._relations()  # type: ignore[operator]  # pydantic leaves it a method
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
+        return changed
+
     @cached_property
     def strategy_by_user(self) -> Mapping[str, str]:
         """The strategies that are known by their user."""
