@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -98,11 +98,16 @@ class _Tokens:
 
 async def _serve(settings: Settings, config: Path | None, masker: Masker) -> None:
     current = CurrentSettings(settings)
+
+    def on_change(changed: Settings) -> None:
+        masker.blank(changed.secret_values())
+        _warn_of_open_doors(changed, current.settings)
+
     reloader = Reloader(
         current,
         file=settings_file(config),
         load=lambda: without_tokens(load_settings(config)),
-        on_change=lambda changed: masker.blank(changed.secret_values()),
+        on_change=on_change,
     )
     asked_to_stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -111,7 +116,7 @@ async def _serve(settings: Settings, config: Path | None, masker: Masker) -> Non
     outlet = Outlet(broker.url.get_secret_value(), prefix=broker.prefix, heartbeat_s=broker.heartbeat_s)
     gateway = Gateway(options_of(current), outlet)
     port = await gateway.start()
-    say_who_may_call(settings)
+    _warn_of_open_doors(settings)
     # What was made at the start lives to the end: looked through for garbage again and again, it holds alerts up.
     gc.collect()
     gc.freeze()
@@ -137,17 +142,24 @@ async def _connected(outlet: Outlet) -> AsyncIterator[None]:
             await asyncio.wait_for(outlet.close(), CLOSE_S)
 
 
-def say_who_may_call(settings: Settings) -> None:
-    """Warn of each door that stands open; also on loopback, where a proxy brings everybody in."""
+def open_doors(settings: Settings) -> Iterator[str]:
+    """What to do about each door that stands open; also on loopback, where a proxy brings everybody in."""
     ours = settings.gateway
     if not ours.sources and ours.path_secret is None:
-        log.warning("gateway.open", advice="set gateway.sources or gateway.path_secret: only tokens keep others out")
+        yield "set gateway.sources or gateway.path_secret: only tokens keep others out"
     if ours.connectors == "any":
-        advice = (
+        yield (
             'set gateway.connectors = "named": orders for connectors that no setting names are taken with any token, '
             "and go to the platform from this address"
         )
-        log.warning("gateway.open", advice=advice)
     if without := [name for name, connector in settings.connectors.items() if connector.token is None]:
         names = ", ".join(without[:NAMED_MAX]) + (", …" if len(without) > NAMED_MAX else "")
-        log.warning("gateway.open", advice=f"configure the token of {names}: until then any token is passed on for it")
+        yield f"configure the token of {names}: until then any token is passed on for it"
+
+
+def _warn_of_open_doors(settings: Settings, before: Settings | None = None) -> None:
+    """Of those that were not open before."""
+    known = set(open_doors(before)) if before is not None else set()
+    for advice in open_doors(settings):
+        if advice not in known:
+            log.warning("gateway.open", advice=advice)

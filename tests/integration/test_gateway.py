@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 from yarl import URL
@@ -30,6 +31,29 @@ def queue(topology: Topology) -> str:
 
 async def taken(broker: Broker, queue: str, count: int) -> list[Message]:
     return await drain(broker.url, queue, count)
+
+
+async def test_an_open_door_is_warned_of_at_the_start_and_when_the_settings_change(
+    broker: Broker, queue: str, prefix: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "signalq.toml"
+    file.write_text('[connectors.second]\nlane = "shared"\ntoken = "second-token"\n', "utf-8")
+    async with gateway(broker.url, prefix, CONFIG=str(file)) as front:
+        (line,) = front.events("gateway.open")
+        assert (line["level"], "gateway.path_secret" in line["advice"]) == ("warning", True)
+        order = ALERT | {"connectorName": "second", "connectorToken": "second-token"}
+        assert await front.post(order) == (200, "ok")
+        assert (await front.post(order | {"connectorToken": "new-token"}))[0] == 401
+        file.write_text('[connectors.second]\nlane = "shared"\ntoken = "new-token"\n[connectors.third]\n', "utf-8")
+        await wait_until(lambda: front.events("settings.reloaded"), what="the new token")
+        assert "connectors.third is new" in front.events("settings.refused")[0]["why"]
+        assert (await front.post(order | {"connectorToken": "new-token"})) == (200, "ok")
+        assert (await front.post(order))[0] == 401
+        file.write_text('[connectors.second]\nlane = "shared"\n', "utf-8")
+        await wait_until(lambda: len(front.events("gateway.open")) == 2, what="the connector without a token")
+        assert "token of second" in front.events("gateway.open")[1]["advice"]
+    assert await depth(broker.url, queue) == 2
+    assert "new-token" not in json.dumps(front.log)
 
 
 async def test_an_alert_is_answered_ok_and_is_one_message_with_its_bytes_an_identity_and_a_date(
