@@ -30,6 +30,7 @@ from sqlalchemy.exc import ArgumentError
 from signalq.errors import SettingsError
 from signalq.intent import connector_name, nearest_name
 from signalq.names import LADDER_MAX_S
+from signalq.version import how_to_install
 
 ENV_PREFIX = "SIGNALQ_"
 CONFIG_ENV = "SIGNALQ_CONFIG"
@@ -259,7 +260,7 @@ def check_ledger_url(url: str) -> None:
         if "password" in parsed.query:
             raise ValueError("must have the password before the host (user:password@host), where it is never shown")
         if find_spec("asyncpg") is None:
-            raise ValueError("needs the package asyncpg: pip install 'signalq[postgres]'")
+            raise ValueError(f"needs the package asyncpg: {how_to_install('postgres')}")
         return
     path = rest.removeprefix("/").partition("?")[0]
     if not path.startswith("/") or path.endswith("/"):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
-# What `pip install signalq` alone does not bring.
+# What the distribution brings only with an extra.
 EXTRAS = frozenset({"aiohttp", "click", "prometheus_client", "pydantic_settings", "rich", "structlog"})
 
 
@@ -25,6 +25,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # A terminal that can't show a character gets its escape, not a traceback.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    # Python's TLS would write the keys of every connection to the file that it names, for whoever can read it: tokens
+    # are in these connections. Before anything is imported that makes a TLS context.
+    os.environ.pop("SSLKEYLOGFILE", None)
     _quiet_libraries()
     try:
         # Here, not above: without the extras this import is what fails.
@@ -78,7 +81,9 @@ def _wrong_usage(error: ClickException, invocation: Invocation) -> int:
 
 def _failed(error: Exception, invocation: Invocation | None) -> int:
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in EXTRAS:
-        _say(f"the package {error.name} is not installed: pip install 'signalq[all]'", invocation)
+        from signalq.version import how_to_install  # noqa: PLC0415
+
+        _say(f"the package {error.name} is not installed: {how_to_install('all')}", invocation)
         return WRONG_USAGE
     from signalq.errors import SettingsError, SignalQError  # noqa: PLC0415
 

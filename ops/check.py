@@ -29,6 +29,7 @@ from signalq.amqp.connection import connect, masked
 from signalq.amqp.ledger_mark import LedgerMark, held_mark
 from signalq.errors import BrokerError, SettingsError, SignalQError
 from signalq.names import Names
+from signalq.version import how_to_install
 
 # So many missing objects are named; more than these are counted.
 NAMED_MAX = 4
@@ -170,7 +171,7 @@ async def _ledger(settings: Settings, held: LedgerMark | None) -> Finding:
     try:
         mine = await read_mark(settings.ledger.url.get_secret_value())
     except ModuleNotFoundError as error:
-        return Finding("ledger", "wrong", f"the package {error.name} is missing", "pip install 'signalq[postgres]'")
+        return Finding("ledger", "wrong", f"the package {error.name} is missing", how_to_install("postgres"))
     except SettingsError as error:
         if held is not None:
             return Finding("ledger", "wrong", f"{error}; {theirs}", _USE_THE_FORMER)
