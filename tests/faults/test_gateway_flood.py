@@ -11,7 +11,7 @@ import pytest
 from signalq.amqp.topology import Topology
 from tests.support.amqp import depth
 from tests.support.broker import Broker
-from tests.support.flood import BODIES, honest_ms, request, stranger
+from tests.support.gateway_flood import BODIES, honest_ms, request, stranger
 from tests.support.gateways import ALERT, gateway
 
 BURST, STEADY, STEADY_PER_S = 1500, 430, 43.0

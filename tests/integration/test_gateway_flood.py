@@ -12,7 +12,7 @@ from producers.gateway.refusals import GUESSES_MAX
 from signalq.amqp.topology import Topology
 from tests.support.amqp import depth
 from tests.support.broker import Broker
-from tests.support.flood import honest_ms, request, stranger
+from tests.support.gateway_flood import honest_ms, request, stranger
 from tests.support.gateways import ALERT, Front, gateway
 from tests.support.waiting import wait_until
 

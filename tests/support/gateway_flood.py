@@ -1,7 +1,7 @@
 """A stranger who floods the gateway, in a process of its own, so that it takes no time from the caller that is timed.
 
-    python -m tests.support.flood PORT KIND COUNT      all at once
-    python -m tests.support.flood PORT KIND COUNT 43   43 a second
+    python -m tests.support.gateway_flood PORT KIND COUNT      all at once
+    python -m tests.support.gateway_flood PORT KIND COUNT 43   43 a second
 
 Prints how often each status was answered; None stands for no answer.
 """
@@ -84,7 +84,7 @@ async def flood(port: int, kind: str, count: int, rate_per_s: float | None) -> C
 async def stranger(port: int, kind: str, count: int, rate_per_s: float | None = None) -> AsyncIterator[None]:
     """The same in a process of its own, for as long as the block takes, and to its end."""
     rate = [] if rate_per_s is None else [str(rate_per_s)]
-    command = [sys.executable, "-m", "tests.support.flood", str(port), kind, str(count), *rate]
+    command = [sys.executable, "-m", "tests.support.gateway_flood", str(port), kind, str(count), *rate]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
         yield
