@@ -33,7 +33,7 @@ LINGER_S = 2.0
 BACKLOG = 4_096
 # Of these, so many are accepted in a round of the event loop, and so much is read of each connection: a flood of either
 # leaves room for what came before it. (asyncio's own are BACKLOG and 256 KiB, which may hold thousands of tiny chunks.)
-ACCEPTED_AT_ONCE = 32
+ACCEPTED_AT_ONCE = 8
 READ_AT_ONCE_BYTES = 32_768
 # Of a body that nobody reads yet about twice as much is taken off the connection.
 BUFFERED_BYTES = 8_192

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 from collections.abc import Iterator
@@ -16,11 +15,13 @@ import pytest
 from deploy.local import PrivateRabbitMQ
 from signalq import OrderIntent, OrderPublisher
 from signalq.names import Names
+from signalq.outcome import binding_key
 from tests.support.broker import URL_VARIABLE, Broker
 from tests.support.commands import run
 from tests.support.consumer import Consumer
 from tests.support.rights import attempt, bind, consume, declare, publish
 from tests.support.skipping import skip_outside_ci
+from tests.support.waiting import wait_until
 from tests.support.webhook import Answer, Webhook
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "container" / "make-secrets"
@@ -74,13 +75,14 @@ async def test_each_user_can_do_its_work(
     async with consumer, OrderPublisher(desk.url("strategies"), strategy="momentum") as orders:
         await consumer.started()
         intent = OrderIntent(connector_name="main", action="openLong", percent="5")
-        receipts = [
-            await orders.publish(intent),
-            await orders.publish(intent.model_copy(update={"delay_seconds": 1.2})),
-            await orders.publish(OrderIntent(connector_name="main", action="openLong", percent="5", log="refuse")),
-        ]
-        outcomes = await asyncio.gather(*(receipt.outcome(timeout_s=20) for receipt in receipts))
-        assert [one.status for one in outcomes] == ["delivered", "delivered", "dead"]
+        await orders.publish(intent)
+        await orders.publish(intent.model_copy(update={"delay_seconds": 1.2}))
+        await orders.publish(OrderIntent(connector_name="main", action="openLong", percent="5", log="refuse"))
+        await wait_until(lambda: len(consumer.events("intent.settled")) == 3, 30, what="the end of all three")
+        statuses = sorted(str(line["status"]) for line in consumer.events("intent.settled"))
+        assert statuses == ["dead", "delivered", "delivered"]
+        assert consumer.events("broker.lane_lost") == []
+        await attempt(desk.url("strategies"), bind(binding_key(strategy="momentum")))
     monkeypatch.setenv("SIGNALQ_BROKER__URL", desk.url("consumer"))
     monkeypatch.setenv("SIGNALQ_LEDGER__URL", str(settings["ledger.url"]))
     ran = await run("dead", "list", "--json")
