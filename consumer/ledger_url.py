@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, unquote
 from signalq.amqp.address import is_loopback
 from signalq.errors import SettingsError
 from signalq.masking import shown_name
+from signalq.version import how_to_install
 
 SQLITE_SCHEME = "sqlite+aiosqlite"
 SQLITE_SCHEMES = (SQLITE_SCHEME, "sqlite")
@@ -135,7 +136,7 @@ def check_ledger_url(url: str, *, allow_plain: bool) -> None:
             "verify-full (checked against the system's authorities, or sslrootcert's) to it, or set ledger.allow_plain"
         )
     if find_spec("asyncpg") is None:
-        raise ValueError("needs the package asyncpg: pip install 'signalq[postgres]'")
+        raise ValueError(f"needs the package asyncpg: {how_to_install('postgres')}")
 
 
 def _sqlite(rest: str) -> SqliteFile:

@@ -1,7 +1,7 @@
 """Settings that change while the consumer runs: by SIGHUP, or because a file that they were read from has changed.
 
-Connectors and strategies, with their limits and tokens, are applied. What takes a restart stays as it is, and is named.
-A file that can't be taken as a whole is refused, and the settings before it stay.
+Connectors and strategies, with their limits and tokens, are applied. What takes a restart stays as it is and is named,
+a lane with a sentence, any other key in a list. A broken file is refused whole, and the settings before it stay.
 """
 
 from __future__ import annotations
@@ -44,18 +44,24 @@ class CurrentSettings:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What follows from new settings: those that hold then, the keys that changed, and those that take a restart."""
+    """What follows from new settings.
+
+    Those that hold then, the keys that changed, those that take a restart, and for each change of lanes a sentence.
+    """
 
     settings: Settings
     keys: tuple[str, ...]
     need_restart: tuple[str, ...]
+    refused: tuple[str, ...] = ()
 
 
 def change(now: Settings, wanted: Settings) -> Change:
-    """What becomes of the settings that hold now. Raises SettingsError where a connector would change its lane."""
-    _refuse_other_lanes(now, wanted)
-    connectors = {name: _without_restart(now, name, connector) for name, connector in wanted.connectors.items()}
-    applied = now.model_copy(update={"connectors": connectors, "strategies": wanted.strategies})
+    """What becomes of the settings that hold now.
+
+    Raises SettingsError where what is left of the new ones, without what takes a restart, does not go together.
+    """
+    lanes = [(name, why) for name in {**wanted.connectors, **now.connectors} for why in _other_lane(now, wanted, name)]
+    applied = now.with_names(_connectors(now, wanted), wanted.strategies)
     keys = tuple(key for section in NAMED_SECTIONS for key in _changed(section, now, applied))
     need_restart = [
         f"{section}.{name}"
@@ -63,17 +69,41 @@ def change(now: Settings, wanted: Settings) -> Change:
         if section not in NAMED_SECTIONS
         for name in _differing(model, getattr(now, section), getattr(wanted, section))
     ]
+    refused = {name for name, _ in lanes}
     need_restart += [
         f"connectors.{name}.concurrency"
         for name, connector in wanted.connectors.items()
-        if connector.concurrency != connectors[name].concurrency
+        if name not in refused and connector.concurrency != applied.connectors[name].concurrency
     ]
-    return Change(applied if keys else now, keys, tuple(need_restart))
+    return Change(applied if keys else now, keys, tuple(need_restart), tuple(why for _, why in lanes))
 
 
-def _without_restart(now: Settings, name: str, wanted: Connector) -> Connector:
-    """As wanted, but for what is made once, at start."""
-    return wanted.model_copy(update={"concurrency": now.connector(name).concurrency})
+def _connectors(now: Settings, wanted: Settings) -> dict[str, Connector]:
+    """As wanted, but for the lanes: those are made at the start, and what waits in an old one has to be read empty."""
+    kept = {name: one for name, one in now.connectors.items() if name not in wanted.connectors and one.lane == "own"}
+    known = {name: one for name, one in wanted.connectors.items() if name in now.connectors or one.lane == "shared"}
+    return kept | {name: _in_its_lane(now.connector(name), one) for name, one in known.items()}
+
+
+def _in_its_lane(before: Connector, wanted: Connector) -> Connector:
+    return wanted.model_copy(update={key: getattr(before, key) for key in ("lane", "ordering", "concurrency")})
+
+
+def _other_lane(now: Settings, wanted: Settings, name: str) -> Iterator[str]:
+    """Why what is wanted of this connector's lane is refused, and what holds instead."""
+    before, after = now.connector(name), wanted.connector(name)
+    if name not in now.connectors and after.lane == "own":
+        yield (
+            f"connectors.{name} is new, with a lane of its own, and is not known until the consumer is restarted: "
+            'restart it, or give the connector lane = "shared"'
+        )
+    elif name not in wanted.connectors and before.lane == "own":
+        yield f"connectors.{name} is gone, and stays as it was until the consumer is restarted: its lane is of its own"
+    elif name in now.connectors and name in wanted.connectors:
+        for key in ("lane", "ordering"):
+            old, new = getattr(before, key), getattr(after, key)
+            if old != new:
+                yield f'connectors.{name}.{key} stays "{old}" until the consumer is restarted: do, or take it back'
 
 
 def _changed(section: str, now: Settings, applied: Settings) -> Iterator[str]:
@@ -88,25 +118,6 @@ def _changed(section: str, now: Settings, applied: Settings) -> Iterator[str]:
 
 def _differing(model: type[Section], one: Section, other: Section) -> list[str]:
     return [name for name in model.model_fields if getattr(one, name) != getattr(other, name)]
-
-
-def _refuse_other_lanes(now: Settings, wanted: Settings) -> None:
-    """Moving between lanes takes a restart: what waits in the old one has to be read empty."""
-    problems = []
-    for name in {**now.connectors, **wanted.connectors}:
-        before, after = now.connector(name), wanted.connector(name)
-        if (before.lane, before.ordering) == (after.lane, after.ordering):
-            continue
-        if name not in now.connectors:
-            problems.append(f'connectors.{name} is new, and would get a lane of its own: give it lane = "shared"')
-        elif name not in wanted.connectors:
-            problems.append(f"connectors.{name} is gone, and has a lane of its own: name it")
-        else:
-            key = "lane" if before.lane != after.lane else "ordering"
-            problems.append(f"connectors.{name}.{key} has changed: take that back")
-    if problems:
-        rest = f"; and {len(problems) - NAMED_MAX} more" if len(problems) > NAMED_MAX else ""
-        raise SettingsError("; ".join(problems[:NAMED_MAX]) + rest + "; or restart the consumer, which moves lanes")
 
 
 class Reloader:
@@ -208,11 +219,18 @@ class Reloader:
             self._on_change(found.settings)
             self._current.settings = found.settings
             log.info("settings.reloaded", keys=", ".join(found.keys))
+        if found.refused:
+            self._refuse(_sentence(found.refused))
         if found.need_restart:
             log.warning("settings.need_restart", keys=", ".join(found.need_restart))
-        if asked and not found.keys and not found.need_restart:
+        if asked and not found.keys and not found.need_restart and not found.refused:
             log.info("settings.unchanged", why="the settings are those that hold already")
 
     def _refuse(self, why: str) -> None:
-        """Those that hold stay; it is looked at again when it has changed again."""
+        """What is named stays as it is; it is looked at again when the file has changed again."""
         log.error("settings.refused", why=why)
+
+
+def _sentence(refused: tuple[str, ...]) -> str:
+    more = len(refused) - NAMED_MAX
+    return "; ".join([*refused[:NAMED_MAX], *([f"and {more} more"] if more > 0 else [])]) + "; the rest of it holds"

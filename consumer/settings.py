@@ -58,7 +58,8 @@ KUBERNETES_SERVICE_VARIABLES = re.compile(
 )
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
-PATH_SECRET = re.compile(r"[A-Za-z0-9_.~-]{8,128}")
+# Short ones can be found by trying.
+PATH_SECRET = re.compile(r"[A-Za-z0-9_.~-]{16,128}")
 
 # An address counts as a network of itself alone.
 Network = IPv4Network | IPv6Network
@@ -285,13 +286,14 @@ class Gateway(Section):
     path_secret: SecretStr | None = None
     sources: tuple[Network, ...] = ()
     proxies: tuple[Network, ...] = ()
+    connectors: Literal["named", "any"] = "named"
     rate_per_s: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] | None = None
 
     @field_validator("path_secret")
     @classmethod
     def _fits_a_path(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not PATH_SECRET.fullmatch(value.get_secret_value()):
-            raise ValueError("must be 8 to 128 of A-Z a-z 0-9 _ . ~ -")
+            raise ValueError("must be 16 to 128 of A-Z a-z 0-9 _ . ~ -")
         return value
 
 
@@ -469,6 +471,15 @@ class Settings(BaseSettings):
         for name in copied.__dict__.keys() - type(self).model_fields.keys():
             del copied.__dict__[name]
         return copied
+
+    def with_names(self, connectors: Mapping[str, Connector], strategies: Mapping[str, Strategy]) -> Self:
+        """These settings with other connectors and strategies. Raises SettingsError where they don't go together."""
+        changed = self.model_copy(update={"connectors": dict(connectors), "strategies": dict(strategies)})
+        try:
+            changed._relations()  # type: ignore[operator]  # pydantic leaves it a method
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
+        return changed
 
     @cached_property
     def near_connectors(self) -> NearNames:

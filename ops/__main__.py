@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
-# What `pip install signalq` alone does not bring.
+# What the distribution brings only with an extra.
 EXTRAS = frozenset({"aiohttp", "click", "prometheus_client", "pydantic_settings", "rich", "structlog"})
 
 
 def main() -> None:
     """Run `signalq` with this process's arguments, and leave with its exit status."""
     streams = Streams()
+    # Python's TLS would write the keys of every connection to the file that it names, for whoever can read it: tokens
+    # are in these connections. Before anything is imported that makes a TLS context.
+    os.environ.pop("SSLKEYLOGFILE", None)
     _quiet_libraries()
     if streams.are_own:
         # What signalq makes (ledger, progress of files, demo) is its user's alone.
@@ -99,7 +102,9 @@ def _wrong_usage(error: ClickException, invocation: Invocation) -> int:
 
 def _failed(error: Exception, invocation: Invocation | None) -> int:
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in EXTRAS:
-        _say(f"the package {error.name} is not installed: pip install 'signalq[all]'", invocation)
+        from signalq.version import how_to_install  # noqa: PLC0415
+
+        _say(f"the package {error.name} is not installed: {how_to_install('all')}", invocation)
         return WRONG_USAGE
     from signalq.errors import SettingsError, SignalQError  # noqa: PLC0415
 

@@ -32,6 +32,7 @@ from signalq.amqp.ledger_mark import LedgerMark, held_mark
 from signalq.errors import BrokerError, BrokerUnreachable, SettingsError, SignalQError
 from signalq.masking import masked
 from signalq.names import Names
+from signalq.version import how_to_install
 
 
 async def findings(settings: Settings, config: Path | None) -> AsyncIterator[Finding]:
@@ -114,7 +115,7 @@ async def _ledger(settings: Settings, held: LedgerMark | None) -> Finding:
     try:
         mine = await read_mark(settings.ledger.url.get_secret_value())
     except ModuleNotFoundError as error:
-        return Finding("ledger", "wrong", f"the package {error.name} is missing", "pip install 'signalq[postgres]'")
+        return Finding("ledger", "wrong", f"the package {error.name} is missing", how_to_install("postgres"))
     except SettingsError as error:
         if held is not None:
             return Finding("ledger", "wrong", f"{error}; {theirs}", _USE_THE_FORMER)

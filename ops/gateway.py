@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import structlog
+from pydantic import SecretStr
 
 from consumer.reload import CurrentSettings, Reloader
-from consumer.settings import LOOPBACK_HOSTS, Settings, load_settings, settings_file
+from consumer.settings import Settings, load_settings, settings_file
 from consumer.telemetry import Masker, configure_logging
-from producers.gateway.alerts import Rules
+from producers.gateway.alerts import Rules, token_digest
 from producers.gateway.callers import Callers
 from producers.gateway.outlet import Outlet
 from producers.gateway.server import Gateway, Options
+from signalq.errors import SettingsError
 from signalq.version import __version__
 
 CLOSE_S = 2.0
+NAMED_MAX = 10
 
 log = structlog.get_logger()
 
@@ -29,18 +33,34 @@ def run(settings: Settings, config: Path | None) -> None:
 
     `config` is the settings file that was named, and is read again when it changes.
     """
+    if not settings.connectors and settings.gateway.connectors == "named":
+        raise SettingsError(
+            'gateway.connectors is "named", and no connector is named, so that nobody could order: add a table '
+            '[connectors.<name>] with its token, or set gateway.connectors = "any"'
+        )
+    settings = without_tokens(settings)
     masker = configure_logging(form=settings.log.format, level=settings.log.level, secrets=settings.secret_values())
     asyncio.run(_serve(settings, config, masker))
 
 
+def without_tokens(settings: Settings) -> Settings:
+    """The settings with a digest in the place of each token: the gateway compares tokens, and sends none."""
+    connectors = {
+        name: connector.model_copy(update={"token": _digested(connector.token)})
+        for name, connector in settings.connectors.items()
+    }
+    return settings.model_copy(update={"connectors": connectors})
+
+
 def options_of(current: CurrentSettings) -> Options:
-    """What the settings say; of connectors always those that hold now."""
-    settings, ours = current.settings, current.settings.gateway
+    """What the settings (without_tokens) say; of connectors always those that hold now."""
+    settings, ours, tokens = current.settings, current.settings.gateway, _Tokens(current)
     return Options(
         host=ours.host,
         port=ours.port,
         rules_of=lambda connector: _rules(current.settings, connector),
         is_configured=lambda connector: connector in current.settings.connectors,
+        is_secret=lambda text: text in tokens,
         delay_max_s=settings.delivery.delay_max_s,
         callers=Callers(ours.sources, ours.proxies),
         path_secret=ours.path_secret.get_secret_value() if ours.path_secret else None,
@@ -48,18 +68,46 @@ def options_of(current: CurrentSettings) -> Options:
     )
 
 
-def _rules(settings: Settings, name: str) -> Rules:
+def _rules(settings: Settings, name: str) -> Rules | None:
+    if settings.gateway.connectors == "named" and name not in settings.connectors:
+        return None
     connector = settings.connector(name)
-    return Rules(connector.token.get_secret_value() if connector.token else None, connector.extra_fields)
+    digest = bytes.fromhex(connector.token.get_secret_value()) if connector.token else None
+    return Rules(digest, connector.extra_fields)
+
+
+def _digested(token: SecretStr | None) -> SecretStr | None:
+    return SecretStr(token_digest(token.get_secret_value()).hex()) if token else None
+
+
+class _Tokens:
+    """Knows a text that is the token of a connector, whichever, by its digest."""
+
+    def __init__(self, current: CurrentSettings) -> None:
+        self._current = current
+        self._of: Settings | None = None
+        self._digests: frozenset[str] = frozenset()
+
+    def __contains__(self, text: str) -> bool:
+        settings = self._current.settings
+        if self._of is not settings:
+            tokens = [connector.token for connector in settings.connectors.values()]
+            self._of, self._digests = settings, frozenset(one.get_secret_value() for one in tokens if one)
+        return token_digest(text).hex() in self._digests
 
 
 async def _serve(settings: Settings, config: Path | None, masker: Masker) -> None:
     current = CurrentSettings(settings)
+
+    def on_change(changed: Settings) -> None:
+        masker.blank(changed.secret_values())
+        _warn_of_open_doors(changed, current.settings)
+
     reloader = Reloader(
         current,
         file=settings_file(config),
-        load=lambda: load_settings(config),
-        on_change=lambda changed: masker.blank(changed.secret_values()),
+        load=lambda: without_tokens(load_settings(config)),
+        on_change=on_change,
     )
     asked_to_stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -68,7 +116,10 @@ async def _serve(settings: Settings, config: Path | None, masker: Masker) -> Non
     outlet = Outlet(broker.url.get_secret_value(), prefix=broker.prefix, heartbeat_s=broker.heartbeat_s)
     gateway = Gateway(options_of(current), outlet)
     port = await gateway.start()
-    _say_who_may_call(settings)
+    _warn_of_open_doors(settings)
+    # What was made at the start lives to the end: looked through for garbage again and again, it holds alerts up.
+    gc.collect()
+    gc.freeze()
     log.info("gateway.started", host=settings.gateway.host, port=port, version=__version__)
     async with reloader.running(), _connected(outlet):
         await asked_to_stop.wait()
@@ -91,7 +142,24 @@ async def _connected(outlet: Outlet) -> AsyncIterator[None]:
             await asyncio.wait_for(outlet.close(), CLOSE_S)
 
 
-def _say_who_may_call(settings: Settings) -> None:
+def open_doors(settings: Settings) -> Iterator[str]:
+    """What to do about each door that stands open; also on loopback, where a proxy brings everybody in."""
     ours = settings.gateway
-    if ours.host not in LOOPBACK_HOSTS and not ours.sources and ours.path_secret is None:
-        log.warning("gateway.open", advice="set gateway.sources or gateway.path_secret: only tokens keep others out")
+    if not ours.sources and ours.path_secret is None:
+        yield "set gateway.sources or gateway.path_secret: only tokens keep others out"
+    if ours.connectors == "any":
+        yield (
+            'set gateway.connectors = "named": orders for connectors that no setting names are taken with any token, '
+            "and go to the platform from this address"
+        )
+    if without := [name for name, connector in settings.connectors.items() if connector.token is None]:
+        names = ", ".join(without[:NAMED_MAX]) + (", …" if len(without) > NAMED_MAX else "")
+        yield f"configure the token of {names}: until then any token is passed on for it"
+
+
+def _warn_of_open_doors(settings: Settings, before: Settings | None = None) -> None:
+    """Of those that were not open before."""
+    known = set(open_doors(before)) if before is not None else set()
+    for advice in open_doors(settings):
+        if advice not in known:
+            log.warning("gateway.open", advice=advice)

@@ -19,8 +19,9 @@ from ops.invocation import Invocation, SignalqCommand, pass_invocation
 def command(invocation: Invocation) -> int:
     """Take orders by HTTP at the platform's own path, and answer ok once the broker has them.
 
-    A TradingView alert only changes its host. Every request must carry its connectorToken; where the
-    settings have one for the connector, it must be that one. What can't be queued within 3 s is answered
+    A TradingView alert only changes its host. Every request must carry its connectorToken. Orders are
+    taken for the connectors that the settings name, with the tokens that they have there; for others only
+    with gateway.connectors = "any". What can't be queued within 3 s is answered
     503, and its repeat is the same order. SIGTERM or Ctrl-C ends it, SIGHUP reads the settings again.
     Logs go to standard error.
     """

@@ -28,7 +28,8 @@ STATUSES: dict[int, str] = {
     413: "The body is too large.",
     415: "The body is compressed.",
     417: "What the Expect header asks for can't be met.",
-    429: "More alerts a second than this connector may send; Retry-After says when to try again.",
+    429: "More alerts a second than this connector may send, or too many refused requests of this address; "
+    "Retry-After says when to try again.",
     500: "A fault of the gateway itself, which its log tells.",
     503: "RabbitMQ did not confirm in time, or too much came at once: send it again after Retry-After.",
 }

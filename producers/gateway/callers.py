@@ -8,6 +8,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+# What one customer of a provider has, at least.
+IPV6_PREFIX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,13 @@ class Callers:
             if address is None or not _is_in(address, self.proxies):
                 return address
         return _address(written[0] if written else peer or "")
+
+
+def counted_as(address: Address | None) -> str:
+    """The sender that an address is counted as: of IPv6 its /64, in which one machine has as many as it likes."""
+    if isinstance(address, IPv6Address):
+        return str(IPv6Network((address, IPV6_PREFIX), strict=False))
+    return str(address or "unknown")
 
 
 def _is_in(address: Address, networks: Sequence[Network]) -> bool:

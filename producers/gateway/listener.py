@@ -8,7 +8,9 @@ body, token and all.
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
+import socket
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -27,7 +29,14 @@ FILES_BESIDE = 100
 IDLE_S = 180.0
 # For the answer to be read by somebody who is still sending.
 LINGER_S = 2.0
-BACKLOG = 512
+# Connections that wait to be accepted, as far as the system lets them: who finds no room tries again after 1 s.
+BACKLOG = 4_096
+# Of these, so many are accepted in a round of the event loop, and so much is read of each connection: a flood of either
+# leaves room for what came before it. (asyncio's own are BACKLOG and 256 KiB, which may hold thousands of tiny chunks.)
+ACCEPTED_AT_ONCE = 8
+READ_AT_ONCE_BYTES = 32_768
+# Of a body that nobody reads yet about twice as much is taken off the connection.
+BUFFERED_BYTES = 8_192
 # At the end: for what is already on its way over an open connection.
 FAREWELL_S = 0.5
 # Of the event loop, from accepting a connection to its being one: asyncio drops what is not one yet when it closes.
@@ -58,7 +67,12 @@ class Listener:
     async def start(self, server: web.Server, host: str, port: int) -> int:
         """Listen for what `server` handles; return the port. Raises OSError or UnicodeError where that can't be."""
         loop = asyncio.get_running_loop()
-        self._listening = await loop.create_server(lambda: Connection(server, self), host, port, backlog=BACKLOG)
+        self._listening = await loop.create_server(
+            lambda: Connection(server, self), host, port, backlog=ACCEPTED_AT_ONCE
+        )
+        for listening in self._listening.sockets:
+            with socket.socket(fileno=os.dup(listening.fileno())) as same:
+                same.listen(BACKLOG)
         return int(self._listening.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
@@ -124,6 +138,7 @@ class Connection(web.RequestHandler):
             access_log=None,  # type: ignore[arg-type]  # as AppRunner takes it
             keepalive_timeout=IDLE_S,
             lingering_time=LINGER_S,
+            read_bufsize=BUFFERED_BYTES,
             auto_decompress=False,
         )
         self._listener = listener
@@ -131,6 +146,8 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take it, or hang up where there is no room."""
         super().connection_made(transport)
+        if hasattr(transport, "max_size"):
+            transport.max_size = READ_AT_ONCE_BYTES
         if not self._listener.opened(self):
             self.force_close()
 
@@ -138,6 +155,10 @@ class Connection(web.RequestHandler):
         """It is gone."""
         self._listener.closed(self)
         super().connection_lost(exc)
+
+    def leave_the_rest(self) -> None:
+        """What is still to come of the request's body is not read: hang up after the answer instead."""
+        self._lingering_time = 0.0
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None

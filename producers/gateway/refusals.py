@@ -1,19 +1,29 @@
-"""Every answer that is not `ok`: counted, logged, and told as application/problem+json (RFC 9457)."""
+"""Every answer that is not `ok`: counted, logged, and told as application/problem+json (RFC 9457).
+
+Refused requests are counted by the address that they come from. Whoever guesses tokens or paths is told 429 after a
+while, and the log says how many there were instead of naming each.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import structlog
 from aiohttp import web
 
 from producers.gateway.alerts import Refusal
-from producers.gateway.answers import problem_details
-from producers.gateway.callers import Callers
+from producers.gateway.answers import PROBLEMS_MAX, problem_details
+from producers.gateway.callers import Address, Callers, counted_as
 from producers.gateway.metrics import GatewayMetrics
+from producers.gateway.rates import Rates
 from signalq.errors import Problem
+from signalq.intent import FIELD_NAMES
 from signalq.strict_json import BODY_BYTES_MAX
 
 # TradingView repeats a 5xx after 5 s; others may be told so.
@@ -22,35 +32,62 @@ SERVER = "signalq"
 TOO_LARGE = Refusal(413, (Problem(None, f"the body has more than {BODY_BYTES_MAX} bytes"),))
 FIELDS_LOGGED_MAX = 10
 
+# A wrong token and a wrong path are guesses. Somebody who sets an alert up makes some, a program makes thousands.
+GUESSES = frozenset({401, 404})
+GUESSES_MAX = 60
+# As a guess counts, of a large body, what took our time to find out.
+COSTLY = frozenset({400, 408})
+GUESSES_PER_S = 1.0
+TOO_MANY_GUESSES = Refusal(429, (Problem(None, "too many refused requests came from this address"),))
+
+# Of refusals that are alike, and of all strangers' together: so many lines at once, and then so many a second.
+ALIKE_LINES_MAX, ALIKE_LINES_PER_S = 10, 0.1
+LINES_MAX, LINES_PER_S = 200, 1.0
+# How often the log says how many had no line.
+UNLOGGED_EVERY_S = 10.0
+
+# What looks like the name of a field: short, and of few digits. Anything else may be a value in the wrong place.
+NAME = re.compile(r"(?=[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z)(?!(?:[^0-9]*[0-9]){4}).*")
+NOT_SHOWN = "(a name that is not shown)"
+
 log = structlog.get_logger()
 
 
 class Refusals:
-    """Makes them. No value of a body is in any, nor in the log."""
+    """Makes them. No value of a body is in any, nor in the log; `is_secret` knows a token by its look."""
 
-    def __init__(self, metrics: GatewayMetrics, callers: Callers) -> None:
+    def __init__(
+        self, metrics: GatewayMetrics, callers: Callers, is_secret: Callable[[str], bool] = lambda _text: False
+    ) -> None:
         self._metrics = metrics
         self._callers = callers
+        self._is_secret = is_secret
+        self._guesses = Rates(GUESSES_PER_S, burst=GUESSES_MAX)
+        self._alike = Rates(ALIKE_LINES_PER_S, burst=ALIKE_LINES_MAX)
+        self._lines = Rates(LINES_PER_S, burst=LINES_MAX)
+        self._unlogged: Counter[int] = Counter()
+        self._telling: asyncio.TimerHandle | None = None
 
-    def refused(
-        self,
-        request: web.Request | None,
-        refusal: Refusal,
-        connector: str | None = None,
-        *,
-        retry_after_s: float | None = None,
-    ) -> web.Response:
-        """What the caller did wrong; without a `request` it was none."""
-        self._metrics.answered(connector, refusal.status)
-        caller = self._callers.caller(*hops(request)) if request is not None else None
-        fields = [problem.field or "the request" for problem in refusal.problems][:FIELDS_LOGGED_MAX]
-        log.warning("alert.refused", status=refusal.status, fields=fields, caller=str(caller or "unknown"))
-        return _problem_response(refusal.status, refusal.problems, retry_after_s=retry_after_s)
+    def refused(self, request: web.Request | None, refusal: Refusal, *, is_large: bool = False) -> web.Response:
+        """What the caller did wrong; without a `request` it was none. A large body is worth a guess."""
+        caller = self._caller(request)
+        refusal = self._shown(self._limited(refusal, counted_as(caller), is_large=is_large))
+        self._metrics.answered(refusal.connector, refusal.status)
+        self._log(refusal, str(caller or "unknown"), counted_as(caller))
+        return _problem_response(refusal)
+
+    def flooding(self, request: web.Request) -> Refusal | None:
+        """The refusal of what costs much, from an address that has made too many guesses."""
+        wait_s = self._guesses.over_s(counted_as(self._caller(request)))
+        return replace(TOO_MANY_GUESSES, retry_after_s=wait_s) if wait_s else None
+
+    def _caller(self, request: web.Request | None) -> Address | None:
+        return self._callers.caller(*hops(request)) if request is not None else None
 
     def unavailable(self, connector: str | None, why: str) -> web.Response:
         """What the caller is to send again."""
         self._metrics.answered(connector, 503)
-        return _problem_response(503, (Problem(None, why),), retry_after_s=REPEAT_AFTER_S)
+        return _problem_response(Refusal(503, (Problem(None, why),), retry_after_s=REPEAT_AFTER_S))
 
     def unhandled(self, status: int) -> web.StreamResponse:
         """For what is no proper HTTP, and for what we failed at."""
@@ -58,9 +95,52 @@ class Refusals:
             response = self.refused(None, Refusal(status, (Problem(None, "the request is not proper HTTP/1.1"),)))
         else:
             self._metrics.answered(None, status)
-            response = _problem_response(status, (Problem(None, "the gateway failed at this request: see its log"),))
+            response = _problem_response(
+                Refusal(status, (Problem(None, "the gateway failed at this request: see its log"),))
+            )
         response.headers["Server"] = SERVER
         return response
+
+    def close(self) -> None:
+        """Say what is still to be said."""
+        if self._telling is not None:
+            self._telling.cancel()
+            self._tell_unlogged()
+
+    def _limited(self, refusal: Refusal, sender: str, *, is_large: bool) -> Refusal:
+        """429 in place of one guess too many."""
+        is_guess = refusal.status in GUESSES or (is_large and refusal.status in COSTLY and refusal.connector is None)
+        wait_s = self._guesses.wait_s(sender) if is_guess else 0.0
+        return replace(TOO_MANY_GUESSES, retry_after_s=wait_s) if wait_s else refusal
+
+    def _shown(self, refusal: Refusal) -> Refusal:
+        """With names of fields alone: a token that stands where a name should is not told to anybody."""
+        told = [replace(one, field=self._name(one.field)) for one in refusal.problems[:PROBLEMS_MAX]]
+        return replace(refusal, problems=(*told, *refusal.problems[PROBLEMS_MAX:]))
+
+    def _name(self, field: str | None) -> str | None:
+        if field is None or field in FIELD_NAMES:
+            return field
+        return field if NAME.fullmatch(field) and not self._is_secret(field) else NOT_SHOWN
+
+    def _log(self, refusal: Refusal, caller: str, sender: str) -> None:
+        """A line that says why; in a flood the first ones of a kind, and then how many there were."""
+        why = _why(refusal)
+        who = refusal.connector or sender
+        if self._alike.wait_s((who, refusal.status, why)) or self._lines.wait_s(refusal.connector or ""):
+            self._unlogged[refusal.status] += 1
+            if self._telling is None:
+                self._telling = asyncio.get_running_loop().call_later(UNLOGGED_EVERY_S, self._tell_unlogged)
+            return
+        fields = [problem.field or "the request" for problem in refusal.problems][:FIELDS_LOGGED_MAX]
+        facts = {"connector": refusal.connector} if refusal.connector else {}
+        log.warning("alert.refused", status=refusal.status, why=why, fields=fields, caller=caller, **facts)
+
+    def _tell_unlogged(self) -> None:
+        self._telling = None
+        statuses = {str(status): count for status, count in sorted(self._unlogged.items())}
+        log.warning("alert.refused_unlogged", count=self._unlogged.total(), statuses=statuses)
+        self._unlogged.clear()
 
 
 def hops(request: web.Request) -> tuple[str | None, Sequence[str]]:
@@ -68,7 +148,15 @@ def hops(request: web.Request) -> tuple[str | None, Sequence[str]]:
     return request.remote, request.headers.getall("X-Forwarded-For", ())
 
 
-def _problem_response(status: int, problems: Sequence[Problem], *, retry_after_s: float | None = None) -> web.Response:
-    headers = {} if retry_after_s is None else {"Retry-After": str(math.ceil(retry_after_s))}
-    text = json.dumps(problem_details(status, problems), ensure_ascii=False)
-    return web.Response(text=text, status=status, headers=headers, content_type="application/problem+json")
+def _why(refusal: Refusal) -> str:
+    """In a sentence, as the caller is told, and what only the log may say."""
+    told = [str(problem) for problem in refusal.problems[:FIELDS_LOGGED_MAX]]
+    more = len(refusal.problems) - len(told)
+    return "; ".join([*told, *([f"and {more} more"] if more else []), *([refusal.hint] if refusal.hint else [])])
+
+
+def _problem_response(refusal: Refusal) -> web.Response:
+    wait_s = refusal.retry_after_s
+    headers = {} if wait_s is None else {"Retry-After": str(math.ceil(wait_s))}
+    text = json.dumps(problem_details(refusal.status, refusal.problems), ensure_ascii=False)
+    return web.Response(text=text, status=refusal.status, headers=headers, content_type="application/problem+json")

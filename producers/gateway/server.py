@@ -16,11 +16,11 @@ from producers.gateway.alerts import Alert, Refusal, Rules, read_alert
 from producers.gateway.answers import WEBHOOK_PATH
 from producers.gateway.callers import Callers
 from producers.gateway.health import add_health
-from producers.gateway.listener import Listener
+from producers.gateway.listener import Connection, Listener
 from producers.gateway.metrics import GatewayMetrics
 from producers.gateway.outlet import Outlet
 from producers.gateway.rates import Rates
-from producers.gateway.refusals import SERVER, TOO_LARGE, Refusals, hops
+from producers.gateway.refusals import REPEAT_AFTER_S, SERVER, TOO_LARGE, Refusals, hops
 from producers.gateway.repeats import Identity
 from signalq.errors import Problem, PublishError, SettingsError
 from signalq.strict_json import BODY_BYTES_MAX
@@ -30,6 +30,13 @@ ANSWER_S = 2.5
 # Orders that wait for their confirm; with more, the broker does not keep up, and waiting would make all of them late.
 UNCONFIRMED_MAX = 1_000
 STOP_TIMEOUT_S = 3.0
+# TradingView's messages are smaller. Of larger bodies so many are here at once; one is judged at a time, and then
+# others have as much time: however many come, from whomever, they hold no alert up.
+SMALL_BODY_BYTES = 4_096
+LARGE_MAX = 250
+NOT_JUDGED = Refusal(503, (Problem(None, "too many requests at once"),), retry_after_s=REPEAT_AFTER_S)
+# Each chunk costs as much as a whole alert does, however small it is.
+CHUNKS_MAX = 1_024
 
 log = structlog.get_logger()
 
@@ -42,12 +49,13 @@ class Options:
 
     host: str
     port: int
-    rules_of: Callable[[str], Rules]
+    rules_of: Callable[[str], Rules | None]
     is_configured: Callable[[str], bool]
     delay_max_s: int
     callers: Callers = field(default_factory=Callers)
     path_secret: str | None = field(default=None, repr=False)
     rate_per_s: float | None = None
+    is_secret: Callable[[str], bool] = lambda _text: False
 
 
 class Gateway:
@@ -58,7 +66,9 @@ class Gateway:
         self._outlet = outlet
         self._rates = Rates(options.rate_per_s)
         self._metrics = GatewayMetrics(options.is_configured)
-        self._refusals = Refusals(self._metrics, options.callers)
+        self._refusals = Refusals(self._metrics, options.callers, options.is_secret)
+        self._judging = asyncio.Lock()
+        self._large = 0
         self._in_flight = 0
         self._unconfirmed = 0
         self._is_stopping = False
@@ -89,6 +99,7 @@ class Gateway:
         await self._listener.close()
         if self._runner is not None:
             await self._runner.cleanup()
+        self._refusals.close()
 
     def _application(self) -> web.Application:
         app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[self._around])
@@ -138,12 +149,14 @@ class Gateway:
         self._check_secret(request)
         if not self._options.callers.may_call(*hops(request)):
             return self._refusals.refused(request, Refusal(403, (Problem(None, "this address may not call"),)))
-        alert = await self._read(request)
+        alert = await self._read(request, began_s)
         if isinstance(alert, Refusal):
-            return self._refusals.refused(request, alert)
+            if request.content_length is None:
+                cast("Connection", request.protocol).leave_the_rest()
+            return self._refusals.refused(request, alert, is_large=not _is_small(request))
         if wait_s := self._rates.wait_s(alert.connector):
             problem = Problem("connectorName", "sends more than gateway.rate_per_s allows")
-            return self._refusals.refused(request, Refusal(429, (problem,)), alert.connector, retry_after_s=wait_s)
+            return self._refusals.refused(request, Refusal(429, (problem,), alert.connector, retry_after_s=wait_s))
         if self._unconfirmed >= UNCONFIRMED_MAX:
             return self._refusals.unavailable(alert.connector, "too many requests at once")
         self._unconfirmed += 1
@@ -153,18 +166,43 @@ class Gateway:
         finally:
             self._unconfirmed -= 1
 
-    async def _read(self, request: web.Request) -> Alert | Refusal:
+    async def _read(self, request: web.Request, began_s: float) -> Alert | Refusal:
+        if unread := self._refused_unread(request):
+            return unread
+        if _is_small(request):
+            body = await _body(request)
+            return body if isinstance(body, Refusal) else self._read_alert(body)
+        self._large += 1
+        try:
+            body = await _body(request)
+            return body if isinstance(body, Refusal) else await self._judge(request, body, began_s)
+        finally:
+            self._large -= 1
+
+    def _refused_unread(self, request: web.Request) -> Refusal | None:
+        """What its headers say is enough to refuse it."""
         if request.headers.get("Content-Encoding", "").strip().lower() not in {"", "identity"}:
             return Refusal(415, (Problem(None, "the body is compressed: send it as it is"),))
         if (request.content_length or 0) > BODY_BYTES_MAX:
             return TOO_LARGE
+        if _is_small(request):
+            return None
+        return self._refusals.flooding(request) or (NOT_JUDGED if self._large >= LARGE_MAX else None)
+
+    async def _judge(self, request: web.Request, body: bytes, began_s: float) -> Alert | Refusal:
+        """A large body, when its turn has come."""
         try:
-            async with asyncio.timeout(ANSWER_S):
-                body = await request.read()
+            async with asyncio.timeout(began_s + ANSWER_S - time.monotonic()), self._judging:
+                if flooding := self._refusals.flooding(request):
+                    return flooding
+                judging_s = time.monotonic()
+                alert = self._read_alert(body)
+                await asyncio.sleep(time.monotonic() - judging_s)
+                return alert
         except TimeoutError:
-            return Refusal(408, (Problem(None, "the body did not come in time"),))
-        except web.RequestPayloadError:
-            return Refusal(400, (Problem(None, "the body is not encoded as its headers say"),))
+            return NOT_JUDGED
+
+    def _read_alert(self, body: bytes) -> Alert | Refusal:
         return read_alert(body, self._options.rules_of, delay_max_s=self._options.delay_max_s)
 
     async def _publish(self, request: web.Request, alert: Alert, began_s: float) -> web.StreamResponse:
@@ -215,6 +253,35 @@ class Gateway:
         given = request.match_info.get("secret", "").encode("utf-8", "surrogatepass")
         if secret is not None and not hmac.compare_digest(given, secret.encode()):
             raise web.HTTPNotFound
+
+
+def _is_small(request: web.Request) -> bool:
+    return request.content_length is not None and request.content_length <= SMALL_BODY_BYTES
+
+
+async def _body(request: web.Request) -> bytes | Refusal:
+    """The whole body, if it comes in time. Raises HTTPRequestEntityTooLarge."""
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            if request.content_length is not None:
+                return await request.read()
+            return await _chunked_body(request)
+    except TimeoutError:
+        return Refusal(408, (Problem(None, "the body did not come in time"),))
+    except web.RequestPayloadError:
+        return Refusal(400, (Problem(None, "the body is not encoded as its headers say"),))
+
+
+async def _chunked_body(request: web.Request) -> bytes | Refusal:
+    body, chunks = bytearray(), 0
+    async for part, is_whole in request.content.iter_chunks():
+        body += part
+        chunks += is_whole
+        if len(body) > BODY_BYTES_MAX:
+            raise web.HTTPRequestEntityTooLarge(max_size=BODY_BYTES_MAX, actual_size=len(body))
+        if chunks > CHUNKS_MAX:
+            return Refusal(400, (Problem(None, f"the body comes in more than {CHUNKS_MAX} chunks"),))
+    return bytes(body)
 
 
 def _words_of(error: web.HTTPException) -> str:

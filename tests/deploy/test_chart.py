@@ -28,7 +28,7 @@ def test_lint_finds_nothing(version: str, values: str) -> None:
 @pytest.mark.parametrize("version", HELM)
 def test_lint_finds_a_planted_mistake(version: str) -> None:
     ran = helm(
-        version, "lint", "--strict", str(CHART), "-f", str(VALUE_FILES["sqlite"]), "--set", "consumer.replicas=2"
+        version, "lint", "--strict", str(CHART), "-f", str(VALUE_FILES["sqlite"]), "--set", "consumer.replicas=two"
     )
     assert ran.returncode != 0
     assert "replicas" in ran.stdout + ran.stderr

@@ -9,11 +9,11 @@ from tests.support.tools import HELM
 
 # The value file, what is set, and what is said, by both versions of Helm.
 REFUSED = [
-    ("sqlite", "consumer.replicas=2", "replicas"),
-    ("sqlite", "keda.enabled=true", "enabled"),
-    ("sqlite", "image.tag=latest", "tag"),
-    ("sqlite", "image.digest=sha256:1", "digest"),
-    ("sqlite", "image.repository=signalq:latest", "repository"),
+    ("sqlite", "consumer.replicas=2", "a ledger in a SQLite file is for one consumer: set ledger.kind to postgresql"),
+    ("sqlite", "keda.enabled=true", "keda.enabled adds consumers, and a ledger in a SQLite file is for one"),
+    ("sqlite", "image.tag=latest", "image.tag is latest: nobody could say what runs"),
+    ("sqlite", "image.digest=sha256:1", "image.digest is sha256:1, and must be sha256: with 64"),
+    ("sqlite", "image.repository=signalq:latest", "must be a name without a tag or a digest"),
     ("sqlite", "consumer.replica=2", "replica"),
     ("sqlite", "settings.delivery.atempts_max=2", "atempts_max"),
     ("sqlite", "settings.delivery.attempts_max=0", "attempts_max"),
@@ -22,7 +22,7 @@ REFUSED = [
     ("sqlite", "settings.ops.token=abc", "ops"),
     ("sqlite", "consumer.resources.limits=null", "limits"),
     ("sqlite", "broker.secret.name=null", "broker.secret.name is empty: make a Secret"),
-    ("sqlite", "ops.tokenSecret.name=", "ops.tokenSecret.name is empty: make a Secret"),
+    ("sqlite", "networkPolicy.broker.to=null", "networkPolicy.broker.to is empty: say where RabbitMQ is"),
     (
         "sqlite",
         "consumer.terminationGracePeriodSeconds=39",
@@ -41,7 +41,8 @@ REFUSED = [
     ("gateway", "gateway.autoscaling.enabled=true", "gateway.repeatsStick"),
     ("gateway", "gateway.ingress.enabled=true", "gateway.ingress needs a host and a tlsSecret"),
     ("everything", "gateway.autoscaling.minReplicas=9", "minReplicas is above maxReplicas"),
-    ("everything", "networkPolicy.broker.to=null", "to"),
+    ("everything", "networkPolicy.broker.to=null", "networkPolicy.broker.to is empty: say where RabbitMQ is"),
+    ("gateway", "settings.connectors=null", "gateway.enabled needs settings.connectors"),
     ("everything", "networkPolicy.metricsFrom=null", "metricsFrom"),
     ("everything", "keda.minReplicas=0", "minReplicas"),
     ("everything", "keda.minReplicas=9", "keda.minReplicas is above keda.maxReplicas"),

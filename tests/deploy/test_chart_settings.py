@@ -37,7 +37,8 @@ def loaded(manifests: Manifests, component: str, folder: Path, monkeypatch: pyte
     (folder / "etc/signalq/signalq.toml").write_text(text, encoding="utf-8")
     for variable in container["env"]:
         if variable["name"].startswith("SIGNALQ_"):
-            value = re.sub(r"^(?=/(run|etc)/)", str(folder), variable["value"])
+            # What the cluster knows of a pod: its UID.
+            value = re.sub(r"^(?=/(run|etc)/)", str(folder), variable.get("value", "a-uid-of-a-pod"))
             monkeypatch.setenv(variable["name"], value)
     return load_settings()
 

@@ -9,9 +9,12 @@ import re
 import stat
 import subprocess
 import tomllib
+from base64 import b64decode
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -214,17 +217,47 @@ def make(script: Path) -> str:
 
 
 def test_make_secrets_makes_each_once_and_keeps_others_out(compose: Json, secrets: Path) -> None:
-    assert sorted(file.name for file in secrets.iterdir()) == sorted(compose["secrets"])
+    assert sorted(file.name for file in secrets.iterdir()) == sorted([*compose["secrets"], "rabbitmq-admin"])
     assert {one["file"] for one in compose["secrets"].values()} == {
         str(FOLDER / "secrets" / name) for name in compose["secrets"]
     }
     assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
     # Their readers are users inside the containers, each another.
-    assert {stat.S_IMODE(file.stat().st_mode) for file in secrets.iterdir()} == {0o644}
-    user = dict(line.split(" = ") for line in (secrets / "rabbitmq-user").read_text(encoding="utf-8").splitlines())
-    broker_url = (secrets / "broker-url").read_text(encoding="utf-8").strip()
-    assert broker_url == f"amqp://{user['default_user']}:{user['default_pass']}@rabbitmq:5672/"
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in secrets.iterdir()}
+    assert modes.pop("rabbitmq-admin") == 0o600, "for a person alone"
+    assert set(modes.values()) == {0o644}
     assert (secrets / "postgres-password").read_text(encoding="utf-8").strip() in (secrets / "ledger-url").read_text()
+
+
+def test_no_service_has_the_brokers_administrator_and_the_broker_has_digests_of_passwords(
+    compose: Json, secrets: Path
+) -> None:
+    text = (secrets / "rabbitmq-definitions").read_text(encoding="utf-8")
+    users = {one["name"]: one for one in json.loads(text)["users"]}
+    assert {name: one["tags"] for name, one in users.items()} == {
+        "signalq-consumer": [],
+        "signalq-strategies": [],
+        "admin": ["administrator"],
+    }
+    for service, user in (("consumer", "consumer"), ("gateway", "strategies")):
+        url = urlsplit((secrets / f"{user}-broker-url").read_text(encoding="utf-8").strip())
+        assert (url.scheme, url.username, url.hostname, url.port) == ("amqp", f"signalq-{user}", "rabbitmq", 5672)
+        assert url.password is not None
+        raw = b64decode(users[f"signalq-{user}"]["password_hash"])
+        assert raw[4:] == sha256(raw[:4] + url.password.encode()).digest()
+        assert url.password not in text
+        environment = compose["services"][service]["environment"]
+        assert environment["SIGNALQ_BROKER__URL_FILE"] == f"/run/secrets/{user}-broker-url"
+    used = {one["source"] for service in compose["services"].values() for one in service.get("secrets", [])}
+    assert "rabbitmq-admin" not in used
+
+
+def test_the_broker_takes_its_users_from_a_file_and_no_message_much_larger_than_an_order(compose: Json) -> None:
+    lines = (FOLDER / "rabbitmq.conf").read_text(encoding="utf-8").splitlines()
+    targets = {one["target"] for one in compose["services"]["rabbitmq"]["secrets"]}
+    (definitions,) = [line.partition(" = ")[2] for line in lines if line.startswith("load_definitions")]
+    assert definitions in targets
+    assert "max_message_size = 131072" in lines
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -78,6 +78,8 @@ def cluster_findings(spec: Manifest) -> Iterator[str]:
         yield "messages get no time stamp"
     if "consumer_disconnected_timeout = 2000" not in lines:
         yield "lanes stay with a dead node"
+    if "max_message_size = 131072" not in lines:
+        yield "a message may be much larger than an order"
     if not any(line.startswith("disk_free_limit.absolute") for line in lines):
         yield "there is no limit for the disk"
     if spec["resources"]["requests"].get("memory") != spec["resources"]["limits"].get("memory"):

@@ -55,7 +55,7 @@ async def run(examples: int, seed: int, folder: Path) -> Account:
     with PrivateRabbitMQ(ensure_installed(say)) as broker:
         async with await connect(broker.url, name="signalq fuzz") as connection:
             await Topology(names).declare(connection)
-        async with gateway(broker.url, names.prefix) as front:
+        async with gateway(broker.url, names.prefix, GATEWAY__CONNECTORS="any") as front:
             options = ("--max-examples", str(examples), "--seed", str(seed), "--generation-database", "none")
             return await fuzz(front, broker.url, names.orders, folder, *options, *NOT_SAID)
 

@@ -58,9 +58,9 @@ async def test_an_order_by_the_gateway_arrives_with_its_bytes_and_a_bad_one_is_t
 ) -> None:
     async with (
         platform(broker.url, prefix) as (sandbox, _),
-        gateway(broker.url, prefix, CONNECTORS__MAIN__TOKEN=TOKEN, GATEWAY__PATH_SECRET="s3cret-path") as front,
+        gateway(broker.url, prefix, CONNECTORS__MAIN__TOKEN=TOKEN, GATEWAY__PATH_SECRET="s3cret-path-of-16") as front,
     ):
-        url = f"{front.url}/s3cret-path{WEBHOOK_PATH}"
+        url = f"{front.url}/s3cret-path-of-16{WEBHOOK_PATH}"
         ran = await by_gateway(url)
         assert (ran.status, ran.out) == (0, ""), ran.err
         order = tmp_path / "an order.json"
@@ -106,7 +106,7 @@ async def test_no_secret_is_among_the_arguments_of_curl(tmp_path: Path) -> None:
     (tmp_path / "curl").chmod(0o755)
     (tmp_path / "config").write_text('user = "guest:s3cret-password"\n', "utf-8")
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "CURL_CONFIG": str(tmp_path / "config")}
-    url = f"http://127.0.0.1:9/s3cret-path{WEBHOOK_PATH}"
+    url = f"http://127.0.0.1:9/s3cret-path-of-16{WEBHOOK_PATH}"
     assert (await script("order-by-gateway.sh", GATEWAY_URL=url, **environment)).status == 1
     assert (await script("order-by-broker.sh", "main", **environment)).status == 1
     seen = (tmp_path / "seen").read_text("utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 from yarl import URL
@@ -30,6 +31,29 @@ def queue(topology: Topology) -> str:
 
 async def taken(broker: Broker, queue: str, count: int) -> list[Message]:
     return await drain(broker.url, queue, count)
+
+
+async def test_an_open_door_is_warned_of_at_the_start_and_when_the_settings_change(
+    broker: Broker, queue: str, prefix: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "signalq.toml"
+    file.write_text('[connectors.second]\nlane = "shared"\ntoken = "second-token"\n', "utf-8")
+    async with gateway(broker.url, prefix, CONFIG=str(file)) as front:
+        (line,) = front.events("gateway.open")
+        assert (line["level"], "gateway.path_secret" in line["advice"]) == ("warning", True)
+        order = ALERT | {"connectorName": "second", "connectorToken": "second-token"}
+        assert await front.post(order) == (200, "ok")
+        assert (await front.post(order | {"connectorToken": "new-token"}))[0] == 401
+        file.write_text('[connectors.second]\nlane = "shared"\ntoken = "new-token"\n[connectors.third]\n', "utf-8")
+        await wait_until(lambda: front.events("settings.reloaded"), what="the new token")
+        assert "connectors.third is new" in front.events("settings.refused")[0]["why"]
+        assert (await front.post(order | {"connectorToken": "new-token"})) == (200, "ok")
+        assert (await front.post(order))[0] == 401
+        file.write_text('[connectors.second]\nlane = "shared"\n', "utf-8")
+        await wait_until(lambda: len(front.events("gateway.open")) == 2, what="the connector without a token")
+        assert "token of second" in front.events("gateway.open")[1]["advice"]
+    assert await depth(broker.url, queue) == 2
+    assert "new-token" not in json.dumps(front.log)
 
 
 async def test_an_alert_is_answered_ok_and_is_one_message_with_its_bytes_an_identity_and_a_date(
@@ -92,13 +116,13 @@ async def test_other_paths_and_methods_are_problems_too(broker: Broker, queue: s
 
 
 async def test_with_a_path_secret_nothing_is_taken_without_it(broker: Broker, queue: str, prefix: str) -> None:
-    async with gateway(broker.url, prefix, GATEWAY__PATH_SECRET="s3cret-path") as front:
+    async with gateway(broker.url, prefix, GATEWAY__PATH_SECRET="s3cret-path-of-16") as front:
         for path in (PATH, f"/wrong-secret{PATH}", f"{PATH}/wrong-secret"):
             assert (await front.post(ALERT, path))[0] == 404
-        assert await front.post(ALERT, f"/s3cret-path{PATH}") == (200, "ok")
-        assert await front.post(ALERT, f"{PATH}/s3cret-path") == (200, "ok")
+        assert await front.post(ALERT, f"/s3cret-path-of-16{PATH}") == (200, "ok")
+        assert await front.post(ALERT, f"{PATH}/s3cret-path-of-16") == (200, "ok")
     assert len(await taken(broker, queue, 2)) == 2
-    assert "s3cret-path" not in json.dumps(front.log)
+    assert "s3cret-path-of-16" not in json.dumps(front.log)
 
 
 async def test_only_the_listed_sources_may_call_also_behind_a_proxy(broker: Broker, queue: str, prefix: str) -> None:
@@ -113,7 +137,7 @@ async def test_only_the_listed_sources_may_call_also_behind_a_proxy(broker: Brok
 async def test_more_than_its_rate_of_one_connector_is_told_to_wait_and_holds_up_no_other(
     broker: Broker, queue: str, prefix: str
 ) -> None:
-    async with gateway(broker.url, prefix, GATEWAY__RATE_PER_S="3") as front:
+    async with gateway(broker.url, prefix, GATEWAY__RATE_PER_S="3", CONNECTORS__OTHER__TOKEN=TOKEN) as front:
         answers = [(await front.post(ALERT | {"log": str(number)}))[0] for number in range(6)]
         assert answers.count(429) >= 2
         assert answers[:3] == [200] * 3
@@ -186,8 +210,8 @@ async def prefix_on_mortal(mortal_broker: PrivateRabbitMQ) -> Names:
 
 
 async def test_nothing_that_comes_is_answered_with_a_500(broker: Broker, queue: str, prefix: str) -> None:
-    async with gateway(broker.url, prefix, GATEWAY__PATH_SECRET="s3cret-path") as front:
-        path = f"/s3cret-path{PATH}"
+    async with gateway(broker.url, prefix, GATEWAY__PATH_SECRET="s3cret-path-of-16") as front:
+        path = f"/s3cret-path-of-16{PATH}"
         statuses = [
             (await front.post(b"no gzip", path, **{"Content-Encoding": "gzip"}))[0],
             (await front.post(b"\xff\xfe{}", path))[0],

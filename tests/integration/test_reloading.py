@@ -157,16 +157,20 @@ async def test_under_load_a_rotation_by_symlink_and_by_file_loses_doubles_and_dr
     assert await depth(desk.broker.url, desk.names.dead) == 0
 
 
-async def test_a_broken_file_and_one_that_moves_a_connector_are_refused_and_the_old_settings_stay(desk: Desk) -> None:
+async def test_a_broken_file_is_refused_whole_and_a_change_of_lanes_alone(desk: Desk) -> None:
     desk.file.write_text("[connectors.main\ntoken = ", "utf-8")
     assert "is not TOML" in str((await desk.says("refused"))["why"])
-    desk.write("[connectors.second]")
-    assert 'give it lane = "shared"' in str((await desk.says("refused", 2))["why"])
-    desk.file.write_text('[connectors.main]\ntoken = "token-2"', "utf-8")
-    assert "connectors.main.lane has changed" in str((await desk.says("refused", 3))["why"])
     await desk.publish("a")
     await desk.hook.received(1)
     assert desk.tokens == ["token-1"]
+    desk.file.write_text('[connectors.main]\ntoken = "token-2"\n[connectors.second]\n', "utf-8")
+    why = str((await desk.says("refused", 2))["why"])
+    assert 'connectors.main.lane stays "shared"' in why
+    assert "connectors.second is new" in why
+    await desk.says("reloaded")
+    await desk.publish("b")
+    await desk.hook.received(2)
+    assert desk.tokens == ["token-1", "token-2"], "the token of a connector in the same file is applied"
     assert (await desk.consumer.get("/readyz"))[0] == 200
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from email import message_from_bytes
 from email.message import Message
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.support.bare import BUILD_TIMEOUT_S, build_wheel
 
@@ -122,3 +126,62 @@ def test_importing_the_sdk_loads_nothing_that_only_the_consumer_or_the_commands_
 def test_the_private_broker_needs_the_standard_library_alone() -> None:
     before, after = loaded_by("pass"), loaded_by("import deploy.local")
     assert after - before - {"deploy"} <= set(sys.stdlib_module_names)
+
+
+def brought_by(extra: str) -> set[str]:
+    """The top-level modules of what an extra installs, and of what that needs in turn."""
+    found: set[str] = set()
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]
+    # As pyproject.toml has it now; what is installed may be older.
+    waiting = [Requirement(line) for line in [*project["dependencies"], *project["optional-dependencies"][extra]]]
+    found.update(one.name for one in waiting)
+    while waiting:
+        wanted = waiting.pop()
+        for line in requires(wanted.name) or ():
+            needed = Requirement(line)
+            marker = needed.marker
+            is_wanted = marker is None or any(marker.evaluate({"extra": one}) for one in wanted.extras or {""})
+            if is_wanted and needed.name not in found:
+                found.add(needed.name)
+                waiting.append(needed)
+    names = {name.lower().replace("_", "-") for name in found}
+    return {
+        module
+        for module, owners in packages_distributions().items()
+        if names & {owner.lower().replace("_", "-") for owner in owners}
+    }
+
+
+def test_the_extra_of_the_gateway_is_enough_to_run_its_command() -> None:
+    """Without a connector it says so, which is after everything was imported."""
+    others = (
+        set(packages_distributions()) - brought_by("gateway") - {"signalq", "consumer", "producers", "ops", "deploy"}
+    )
+    assert {"alembic", "hypothesis"} <= others
+    program = (
+        "import sys\n"
+        "class Missing:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.split('.')[0] in {sorted(others)!r}: raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
+        "sys.argv = ['signalq', 'gateway']\n"
+        "from ops.__main__ import main; main()"
+    )
+    ran = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", program],
+        cwd=REPOSITORY,
+        env={"PYTHONPATH": str(REPOSITORY), "PATH": "", "HOME": "/"},
+        capture_output=True,
+        text=True,
+        timeout=BUILD_TIMEOUT_S,
+        check=False,
+    )
+    assert (ran.returncode, "no connector is named" in ran.stderr) == (2, True), ran.stderr
+
+
+def test_nothing_advises_to_install_by_a_name_that_is_on_no_index() -> None:
+    """From the project's folder or from a wheel; Dockerfile and ./run install from folders of their own."""
+    pages = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md"), *(REPOSITORY / "examples").rglob("*.md")]
+    code = [file for name in ("signalq", "consumer", "producers", "ops") for file in (REPOSITORY / name).rglob("*.py")]
+    advice = re.compile(r"pip install +(-\S+ +)*['\"]?signalq\b")
+    assert [str(file) for file in [*pages, *code] if advice.search(file.read_text("utf-8"))] == []

@@ -92,7 +92,9 @@ def secret_files(manifests: Manifests) -> Iterator[str]:
                 yield f"{name}: {volume['name']} is more than a certificate"
         changing = {one["name"] for one in pod["volumes"] if one.keys() & {"secret", "configMap"}}
         for container in pod["containers"]:
-            yield from (f"{name}: {one['name']} is never updated" for one in container["env"] if "valueFrom" in one)
+            # What a pod knows of itself, such as its UID, does not change.
+            others = [one for one in container["env"] if one.get("valueFrom", {}).keys() - {"fieldRef"}]
+            yield from (f"{name}: {one['name']} is never updated" for one in others)
             for mount in container["volumeMounts"]:
                 if "subPath" in mount:
                     yield f"{name}: {mount['mountPath']} is never updated"

@@ -15,6 +15,7 @@ import consumer.settings
 from ops.__main__ import main
 from ops.cli import cli
 from signalq import __version__
+from signalq.version import how_to_install
 
 ROOT = Path(__file__).parents[2]
 # Port 1 of loopback: nobody listens, connecting is refused at once.
@@ -244,7 +245,22 @@ def test_without_the_extras_it_says_what_to_install(package: str, arguments: str
     )
     ran = in_a_process(sys.executable, "-c", script)
     assert ran.status == 2
-    assert ran.err == f"signalq: the package {package} is not installed: pip install 'signalq[all]'\n"
+    assert ran.err == f"signalq: the package {package} is not installed: {how_to_install('all')}\n"
+
+
+def test_tls_keys_are_written_nowhere_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = (
+        "import os, sys\n"
+        "import ops.__main__\n"
+        "assert not {'ssl', 'aiohttp'} & set(sys.modules)\n"
+        "sys.argv = ['signalq', '--version']\n"
+        "try: ops.__main__.main()\n"
+        "finally:\n"
+        "    import ssl, aiohttp.connector as c\n"
+        "    print(ssl.create_default_context().keylog_filename, c._SSL_CONTEXT_VERIFIED.keylog_filename)"
+    )
+    monkeypatch.setenv("SSLKEYLOGFILE", "/dev/null")
+    assert in_a_process(sys.executable, "-c", script).out.splitlines()[-1] == "None None"
 
 
 def test_a_reader_that_went_away_is_no_error() -> None:

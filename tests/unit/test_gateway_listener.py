@@ -15,7 +15,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from producers.gateway import server as server_module
-from producers.gateway.alerts import Alert, Rules
+from producers.gateway.alerts import Alert, Rules, token_digest
 from producers.gateway.listener import Listener, _allowed_files
 from producers.gateway.outlet import Outlet
 from producers.gateway.repeats import Identity
@@ -49,7 +49,7 @@ class ToldOutlet(Outlet):
 
 
 def options(host: str = "127.0.0.1", port: int = 0) -> Options:
-    return Options(host, port, lambda _name: Rules(TOKEN), lambda name: name == "main", delay_max_s=60)
+    return Options(host, port, lambda _name: Rules(token_digest(TOKEN)), lambda name: name == "main", delay_max_s=60)
 
 
 @asynccontextmanager

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.gateway.alerts import Alert, Refusal, Rules, read_alert
+from producers.gateway.alerts import Alert, Refusal, Rules, read_alert, token_digest
 from producers.gateway.callers import Callers
 from producers.gateway.metrics import GatewayMetrics
 from producers.gateway.rates import Rates
 from producers.gateway.repeats import UNANSWERED_MAX, UNANSWERED_S, Identity, Unanswered
 
 TOKEN = "the-right-token"
+RULES = Rules(token_digest(TOKEN))
 FIELDS = {"connectorName": "main", "connectorToken": TOKEN, "action": "openLong", "percent": "50"}
 
 
@@ -33,7 +34,7 @@ class Watch:
 
 def read(fields: object, rules: Rules | None = None) -> Alert | Refusal:
     body = fields if isinstance(fields, bytes) else json.dumps(fields).encode()
-    return read_alert(body, lambda _connector: rules or Rules(TOKEN), delay_max_s=60)
+    return read_alert(body, lambda _connector: rules or RULES, delay_max_s=60)
 
 
 # ---- which body is an alert ----
@@ -54,7 +55,7 @@ def test_a_token_that_is_not_the_connectors_is_refused_before_anything_else_is_t
     assert [problem.field for problem in refusal.problems] == ["connectorToken"]
 
 
-@pytest.mark.parametrize("rules", [Rules(TOKEN), Rules()])
+@pytest.mark.parametrize("rules", [RULES, Rules()])
 def test_a_token_is_needed_whether_one_is_configured_or_not(rules: Rules) -> None:
     for missing in ({}, {"connectorToken": None}):
         fields = {name: value for name, value in FIELDS.items() if name != "connectorToken"} | missing
@@ -83,7 +84,7 @@ def test_a_bad_field_is_named(change: dict[str, object], field: str) -> None:
 
 
 def test_the_extra_fields_of_a_connector_are_let_through() -> None:
-    assert isinstance(read(FIELDS | {"notional": "5"}, Rules(TOKEN, ("notional",))), Alert)
+    assert isinstance(read(FIELDS | {"notional": "5"}, Rules(token_digest(TOKEN), ("notional",))), Alert)
 
 
 @given(
@@ -94,7 +95,7 @@ def test_the_extra_fields_of_a_connector_are_let_through() -> None:
     ).map(lambda value: json.dumps(value).encode("utf-8", "replace"))
 )
 def test_whatever_comes_is_an_answer(body: bytes) -> None:
-    answer = read_alert(body, lambda _connector: Rules(TOKEN), delay_max_s=60)
+    answer = read_alert(body, lambda _connector: RULES, delay_max_s=60)
     assert isinstance(answer, Refusal)
     assert answer.status in {400, 401}
     assert answer.problems

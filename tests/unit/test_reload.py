@@ -84,25 +84,66 @@ def test_what_takes_a_restart_stays_as_it_is_and_is_named() -> None:
     assert found.settings.delivery == now.delivery
 
 
+OWN, OTHER = {"token": "a"}, {"lane": "shared", "token": "b"}
+
+
 @pytest.mark.parametrize(
     ("now", "wanted", "says"),
     [
-        ({"main": {}}, {"main": {"lane": "shared"}}, "connectors.main.lane has changed"),
-        ({"main": {"lane": "shared"}}, {"main": {}}, "connectors.main.lane has changed"),
-        ({"main": {}}, {"main": {"ordering": "none"}}, "connectors.main.ordering has changed"),
-        ({}, {"main": {}}, 'connectors.main is new, and would get a lane of its own: give it lane = "shared"'),
-        ({"main": {}}, {}, "connectors.main is gone, and has a lane of its own"),
+        (OWN, {"lane": "shared"}, 'connectors.main.lane stays "own"'),
+        ({"lane": "shared"}, {}, 'connectors.main.lane stays "shared"'),
+        (OWN, {"ordering": "none", "concurrency": 3}, 'connectors.main.ordering stays "strict"'),
+        ({"ordering": "none", "concurrency": 3}, {}, 'connectors.main.ordering stays "none"'),
+        (None, OWN, "connectors.main is new, with a lane of its own"),
+        (OWN, None, "connectors.main is gone, and stays as it was"),
     ],
 )
-def test_a_change_of_lanes_is_refused_with_a_sentence(now: dict[str, Any], wanted: dict[str, Any], says: str) -> None:
-    with pytest.raises(SettingsError, match="restart") as refused:
-        change(settings(connectors=now), settings(connectors=wanted))
-    assert says in str(refused.value)
+def test_a_change_of_lanes_is_refused_alone_and_everything_else_is_applied(
+    now: dict[str, Any] | None, wanted: dict[str, Any] | None, says: str
+) -> None:
+    def with_main(main: dict[str, Any] | None, other: dict[str, Any], **sections: Any) -> Settings:
+        return settings(connectors={"other": other} | ({"main": main} if main is not None else {}), **sections)
+
+    before = with_main(now, OTHER)
+    found = change(before, with_main(wanted, OTHER | {"token": "c"}, strategies={"one": {"user": "u"}}))
+    (sentence,) = found.refused
+    assert says in sentence
+    assert "until the consumer is restarted" in sentence
+    assert {"connectors.other.token", "strategies.one"} <= set(found.keys)
+    assert found.settings.connectors["other"] == settings(connectors={"x": OTHER | {"token": "c"}}).connectors["x"]
+    assert found.settings.own_lanes() == before.own_lanes()
+    assert found.settings.connector("main").ordering == before.connector("main").ordering
+    assert found.need_restart == ()
 
 
-def test_of_many_changes_of_lanes_some_are_named_and_the_rest_counted() -> None:
-    with pytest.raises(SettingsError, match="; and 90 more;"):
-        change(settings(), settings(connectors={f"c{number}": {} for number in range(100)}))
+def test_of_a_connector_whose_lane_is_refused_the_other_keys_are_applied() -> None:
+    now = settings(connectors={"main": {"token": "a", "percent_max": 50}})
+    found = change(now, settings(connectors={"main": {"token": "b", "percent_max": 50, "lane": "shared"}}))
+    assert found.keys == ("connectors.main.token",)
+    assert found.settings.connectors["main"].lane == "own"
+    assert len(found.refused) == 1
+
+
+def test_of_many_changes_of_lanes_each_has_a_sentence_and_nothing_is_applied() -> None:
+    now = settings()
+    found = change(now, settings(connectors={f"c{number}": {} for number in range(100)}))
+    assert len(found.refused) == 100
+    assert found.settings is now
+
+
+def test_what_is_left_without_a_change_of_lanes_must_go_together() -> None:
+    """A connector that stays, with extra fields, and a strategy whose size limits these would pass by."""
+    now = settings(connectors={"main": {"extra_fields": ["notional"]}})
+    with pytest.raises(SettingsError, match="extra_fields"):
+        change(now, settings(strategies={"one": {"fixed_max": 1, "connectors": ["main"]}}))
+
+
+def test_strategies_are_known_by_their_new_users_after_a_change() -> None:
+    now = settings(strategies={"one": {"user": "before"}})
+    assert now.strategy_by_user == {"before": "one"}
+    found = change(now, settings(strategies={"one": {"user": "after"}}))
+    assert found.settings.strategy_by_user == {"after": "one"}
+    assert now.strategy_by_user == {"before": "one"}
 
 
 # --- looking at files ------------------------------------------------------------------------------------------------
@@ -212,12 +253,11 @@ async def test_a_token_file_that_is_swapped_by_symlink_is_seen_although_it_is_da
         (b"[connectors.main", "is not TOML"),
         (b"[connectors.main]\ntokn = 'x'", "connectors.main.tokn is not a setting"),
         (b"[connectors.main]\ntoken_file = '/nowhere/at/all'", "which can't be read"),
-        (b"[connectors.main]\nlane = 'own'", "connectors.main.lane has changed"),
         (b"\xff\xfe", "is not TOML"),
         (b"a = " + b"[" * 100_000, "the settings"),
         (None, "can't be read"),
     ],
-    ids=["half written", "unknown key", "no token file", "another lane", "no text", "deep", "missing"],
+    ids=["half written", "unknown key", "no token file", "no text", "deep", "missing"],
 )
 async def test_a_file_that_can_not_be_taken_is_refused_once_and_the_settings_stay(
     content: bytes | None, says: str, tmp_path: Path
@@ -309,6 +349,23 @@ async def test_what_takes_a_restart_is_warned_of_and_the_rest_applied(tmp_path: 
         assert await desk.says("need_restart") == "delivery.attempts_max"
         assert await desk.says("reloaded") == "connectors.main.token"
         assert desk.current.settings.delivery.attempts_max == 8
+
+
+async def test_a_file_with_another_lane_and_a_new_connector_is_refused_in_that_alone(tmp_path: Path) -> None:
+    file = tmp_path / "signalq.toml"
+    write(file)
+    async with looking_at(file) as desk:
+        new = ["[connectors.new]", 'token = "x"']
+        file.write_text("\n".join(["[connectors.main]", 'lane = "own"', 'token = "two"', *new]), "utf-8")
+        assert await desk.says("reloaded") == "connectors.main.token"
+        why = await desk.says("refused")
+        assert 'connectors.main.lane stays "shared"' in why
+        assert "connectors.new is new" in why
+        assert why.endswith("the rest of it holds")
+        assert desk.token == "two"
+        desk.reloader.ask()
+        assert await desk.says("refused", 2) == why
+    assert desk.said("unchanged") == []
 
 
 async def test_a_file_that_changed_between_the_start_and_the_first_look_is_applied(tmp_path: Path) -> None:

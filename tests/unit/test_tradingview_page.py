@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 
 from consumer.settings import load_settings
-from producers.gateway.alerts import Alert, Refusal, Rules, read_alert
+from producers.gateway.alerts import Alert, Refusal, Rules, read_alert, token_digest
 from signalq.intent import Action
 
 PAGE = Path(__file__).parents[2] / "docs" / "tradingview.md"
@@ -78,7 +78,7 @@ def messages_of(script: str) -> Iterator[str]:
 
 
 def read(message: str, token: str = TOKEN) -> Alert | Refusal:
-    return read_alert(message.encode(), lambda _connector: Rules(token=token), delay_max_s=DELAY_MAX_S)
+    return read_alert(message.encode(), lambda _connector: Rules(token_digest(token)), delay_max_s=DELAY_MAX_S)
 
 
 SCRIPTS = blocks("pine")
@@ -123,7 +123,7 @@ def test_the_table_maps_to_actions_that_there_are() -> None:
 
 def test_the_settings_on_the_page_can_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAIN_TOKEN", TOKEN)
-    monkeypatch.setenv("GATEWAY_PATH_SECRET", "s3cret-path")
+    monkeypatch.setenv("GATEWAY_PATH_SECRET", "s3cret-path-of-16")
     (example,) = blocks("toml")
     file = tmp_path / "signalq.toml"
     file.write_text(re.sub("^   ", "", example, flags=re.MULTILINE), encoding="utf-8")

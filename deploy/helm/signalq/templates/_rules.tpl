@@ -1,5 +1,6 @@
 {{/* What a schema can't say: relations between values, and names that have to be given. Each failure is one sentence. */}}
 {{- define "signalq.check" -}}
+{{- include "signalq.checkImage" . -}}
 {{- if not (or .Values.consumer.enabled .Values.gateway.enabled) -}}
 {{- fail "consumer.enabled and gateway.enabled are both false: enable one" -}}
 {{- end -}}
@@ -9,11 +10,31 @@
 {{- if .Values.consumer.enabled -}}{{- include "signalq.checkConsumer" . -}}{{- end -}}
 {{- if .Values.gateway.enabled -}}{{- include "signalq.checkGateway" . -}}{{- end -}}
 {{- if .Values.keda.enabled -}}{{- include "signalq.checkKeda" . -}}{{- end -}}
+{{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.broker.to) -}}
+{{- fail "networkPolicy.broker.to is empty: say where RabbitMQ is, as peers of a NetworkPolicy (values.yaml has two examples), or set networkPolicy.enabled to false; nothing would reach it" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "signalq.checkImage" -}}
+{{- with .Values.image -}}
+{{- if not (regexMatch "^([A-Za-z0-9.-]+(:[0-9]+)?/)?[a-z0-9._/-]+$" .repository) -}}
+{{- fail (printf "image.repository is %s, and must be a name without a tag or a digest: those are image.tag and image.digest" .repository) -}}
+{{- end -}}
+{{- if eq .tag "latest" -}}
+{{- fail "image.tag is latest: nobody could say what runs, or go back to it; name a version, or set image.digest" -}}
+{{- end -}}
+{{- if and .digest (not (regexMatch "^sha256:[0-9a-f]{64}$" .digest)) -}}
+{{- fail (printf "image.digest is %s, and must be sha256: with 64 hexadecimal digits, as `docker push` prints it" .digest) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "signalq.checkConsumer" -}}
-{{- if not .Values.ops.tokenSecret.name -}}
-{{- fail "ops.tokenSecret.name is empty: make a Secret that holds ops.token, and name it; the consumer listens beyond loopback only with one" -}}
+{{- if and (eq .Values.ledger.kind "sqlite") (ne (int .Values.consumer.replicas) 1) -}}
+{{- fail (printf "consumer.replicas is %d, and a ledger in a SQLite file is for one consumer: set ledger.kind to postgresql" (int .Values.consumer.replicas)) -}}
+{{- end -}}
+{{- if and (eq .Values.ledger.kind "sqlite") .Values.keda.enabled -}}
+{{- fail "keda.enabled adds consumers, and a ledger in a SQLite file is for one: set ledger.kind to postgresql" -}}
 {{- end -}}
 {{- $grace := .Values.consumer.terminationGracePeriodSeconds -}}
 {{- $least := include "signalq.graceSeconds" . | int -}}
@@ -35,6 +56,9 @@
 {{- end -}}
 
 {{- define "signalq.checkGateway" -}}
+{{- if and (not .Values.settings.connectors) (ne (default "named" .Values.settings.gateway.connectors) "any") -}}
+{{- fail "gateway.enabled needs settings.connectors: the gateway takes orders for named connectors alone; name them with their tokens, or set settings.gateway.connectors to any" -}}
+{{- end -}}
 {{- if not (include "signalq.gatewayBrokerSecret" . | fromJson).name -}}
 {{- fail "gateway.brokerSecret.name and broker.secret.name are both empty: make a Secret that holds broker.url, and name it" -}}
 {{- end -}}

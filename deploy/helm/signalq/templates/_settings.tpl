@@ -77,8 +77,16 @@ own its name, lane, ordering and concurrency. The rest is read again while it ru
   value: {{ .Values.listenHost | quote }}
 - name: SIGNALQ_OPS__PORT
   value: "8080"
+{{- if .Values.ops.tokenSecret.name }}
 - name: SIGNALQ_OPS__TOKEN_FILE
   value: /run/secrets/signalq/ops/token
+{{- else }}
+# To listen beyond loopback takes a token, and nothing that is served today asks for it: one that nobody has to make.
+- name: SIGNALQ_OPS__TOKEN
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.uid
+{{- end }}
 {{- end -}}
 
 {{- define "signalq.ledgerEnv" -}}
@@ -99,21 +107,27 @@ own its name, lane, ordering and concurrency. The rest is read again while it ru
 {{- define "signalq.consumerMounts" -}}
 {{ include "signalq.settingsMounts" . }}
 {{ include "signalq.ledgerMounts" . }}
+{{- if .Values.ops.tokenSecret.name }}
 - name: ops-token
   mountPath: /run/secrets/signalq/ops
   readOnly: true
+{{- end }}
 {{- end -}}
 
 {{- define "signalq.consumerVolumes" -}}
 {{ include "signalq.settingsVolumes" (list . .Values.broker.secret) }}
 {{ include "signalq.ledgerVolumes" . }}
+{{- with .Values.ops.tokenSecret }}
+{{- if .name }}
 - name: ops-token
   secret:
-    secretName: {{ .Values.ops.tokenSecret.name }}
+    secretName: {{ .name }}
     defaultMode: 0440
     items:
-      - key: {{ .Values.ops.tokenSecret.key }}
+      - key: {{ .key }}
         path: token
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* Shared by consumer and gateway. Nothing is a subPath: those are never updated. */}}
