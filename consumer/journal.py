@@ -27,22 +27,34 @@ class Journal:
     def __init__(self, metrics: Metrics, clock: Clock) -> None:
         self._metrics = metrics
         self._clock = clock
-        self._warned_strategies: set[str] = set()
+        self._warned: dict[str, set[str]] = {"intent.without_message_id": set(), "intent.dated_ahead": set()}
 
     def received(self, order: Order) -> None:
         """A valid intent came in, for the first time or again."""
         age_s = (order.received_ms - order.creation.age_ms) / 1000
         self._metrics.receipt_age_seconds.observe(age_s)
         log.debug("intent.received", **facts_of(order), redelivered=order.redelivered)
-        self._warn_without_identity(order)
-
-    def _warn_without_identity(self, order: Order) -> None:
-        """Once per strategy: without a message_id nobody can tell a second delivery from a second order."""
-        if order.message_id is not None or order.strategy in self._warned_strategies:
-            return
-        if len(self._warned_strategies) < WARNED_STRATEGIES_MAX:
-            self._warned_strategies.add(order.strategy)
+        # Nobody can tell a second delivery of it from a second order.
+        if order.message_id is None and self._is_new("intent.without_message_id", order.strategy):
             log.warning("intent.without_message_id", strategy=order.strategy, connector=order.connector)
+        # It counts as created now, whatever its deadline was meant to be.
+        created = order.creation
+        if created.is_ahead and self._is_new("intent.dated_ahead", order.strategy):
+            log.warning(
+                "intent.dated_ahead",
+                strategy=order.strategy,
+                connector=order.connector,
+                ahead_s=created.ahead_ms / 1000,
+                said_by=created.source,
+            )
+
+    def _is_new(self, event: str, strategy: str) -> bool:
+        """Whether this was not told of a strategy yet."""
+        warned = self._warned[event]
+        if strategy in warned or len(warned) >= WARNED_STRATEGIES_MAX:
+            return False
+        warned.add(strategy)
+        return True
 
     def claimed(self, claim: Known) -> None:
         """A POST is about to begin: at the first one, how late it is, and which limits only report it."""
@@ -76,6 +88,7 @@ class Journal:
             attempt=history.attempts,
             certainty=attempt.certainty,
             why=attempt.why,
+            answer=attempt.answer,
             duration_ms=round(attempt.duration_s * 1000, 1),
             next_attempt_at=iso_ms(after.at_ms) if isinstance(after, Retry) else None,
         )
@@ -93,9 +106,10 @@ class Journal:
         """It lay in another lane than its connector's."""
         log.info("intent.forwarded", **facts_of(order), source=order.came_by, queue=queue)
 
-    def dead_lettered(self, order: Order | Unreadable, letter: DeadLetter) -> None:
-        """The dead-letter queue has it."""
-        log.error("intent.dead_lettered", **facts_of(order), reason=letter.reason, detail=letter.detail)
+    def dead_lettered(self, order: Order | Unreadable, letter: DeadLetter, answer: str | None = None) -> None:
+        """The dead-letter queue has it; `answer` is the last one that the webhook gave, where that was no success."""
+        reason, detail = letter.reason, letter.detail
+        log.error("intent.dead_lettered", **facts_of(order), reason=reason, detail=detail, answer=answer)
 
     def settled(self, order: Order | Unreadable, status: str, reason: str = "") -> None:
         """It has ended."""

@@ -8,18 +8,29 @@ from dataclasses import dataclass, field, replace
 from aiormq.abc import FieldTable
 from pamqp.commands import Basic
 
+from consumer.delays import KnownSkew
 from consumer.history import Reason
 from consumer.lanes import HOPS_MAX, queue_of
 from consumer.limits import Exceeded, Rate, Scoped
 from consumer.rights import NOBODY, WRONG_TOKEN, Rights, is_wrong_token
 from consumer.settings import Connector, Limits, Settings
 from signalq import names
-from signalq.envelope import Creation, creation, digest_of, fitting_id, id_of_nobodys, new_message_id, strategy
+from signalq.envelope import (
+    Creation,
+    broker_stamp_ms,
+    creation,
+    digest_of,
+    fitting_id,
+    id_of_nobodys,
+    new_message_id,
+    strategy,
+)
 from signalq.errors import InvalidIntent, Problem
 from signalq.intent import OrderIntent, intent_from_fields
 from signalq.strict_json import parse_object
 
 DETAIL_CHARACTERS_MAX = 8_000
+NO_SKEW = KnownSkew()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +127,10 @@ class Order:
     lane: str = ""
     came_by: str = ""
     hops: int = 0
+    # When the broker took it, by its clock, where it says so.
+    stamped_ms: int | None = None
+    # What was known of this machine's clock when it came.
+    skew: KnownSkew = field(default=NO_SKEW, compare=False, repr=False)
 
     @property
     def connector(self) -> str:
@@ -151,8 +166,14 @@ class Order:
 
     @property
     def expires_ms(self) -> int:
-        """After this it is not POSTed any more."""
-        return self.age_from_ms + round(self.policy.max_age_s * 1000)
+        """After this it is not POSTed any more. What our clock is known to be ahead is no age of an exit."""
+        expires_ms = self.age_from_ms + round(self.policy.max_age_s * 1000)
+        return expires_ms + self.clock_ahead_ms if self.is_exit else expires_ms
+
+    @property
+    def clock_ahead_ms(self) -> int:
+        """How far our clock is known to be ahead of the one that dated it, at most."""
+        return self.skew.ahead_of(self.creation.age_ms)
 
     def known_as(self, intent_id: str, created: Creation, replayed_ms: int | None = None) -> Order:
         """The same order under the identity and the creation time that the ledger keeps for it.
@@ -237,7 +258,7 @@ class Unreadable:
     reason: Reason = "invalid"
 
 
-def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadable:
+def read(message: Message, settings: Settings, now_ms: int, skew: KnownSkew = NO_SKEW) -> Order | Unreadable:
     """Read any message whatsoever; never raises."""
     properties = message.properties
     headers = properties.headers or {}
@@ -283,6 +304,8 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
         settings=settings,
         needs_proof=sender.needs_proof,
         by_label=sender.by_label,
+        stamped_ms=broker_stamp_ms(properties),
+        skew=skew,
     )
 
 

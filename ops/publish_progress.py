@@ -17,6 +17,7 @@ from pathlib import Path
 
 from yarl import URL
 
+from consumer.private import make_private_file, make_private_folder
 from consumer.settings import Settings, state_folder
 from ops.errors import CommandFailed
 from producers.files.marks import Mark
@@ -121,8 +122,9 @@ def _key(settings: Settings, published: Published, kind: str) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private_folder(path.parent)
     beside = path.with_suffix(f".{os.getpid()}")
+    make_private_file(beside)
     with beside.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
