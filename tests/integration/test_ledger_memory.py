@@ -166,7 +166,7 @@ async def test_the_ledgers_files_and_folders_are_its_users_alone_also_those_of_a
 ) -> None:
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    tmp_path.chmod(0o755)
+    tmp_path.chmod(0o755)  # noqa: ASYNC240 - a test of it
     folder = tmp_path / "state" / "signalq"
     make_private_folder(folder / "publish")
     assert [mode(one) for one in (folder.parent, folder, folder / "publish")] == [0o700] * 3
