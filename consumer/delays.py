@@ -6,6 +6,7 @@ Times are ms since the epoch, waits are seconds.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from signalq.names import LADDER_MAX_S
 
@@ -65,7 +66,7 @@ class KnownSkew:
     def _set_since(self, dated_ms: int) -> int:
         """By how much it was set after that, if this machine has dated it."""
         set_ms = 0
-        for before, after in zip(self.segments, self.segments[1:], strict=False):
+        for before, after in pairwise(self.segments):
             step_ms = after.offset_ms - before.offset_ms
             if after.since_ms - step_ms >= dated_ms:
                 set_ms += step_ms
@@ -73,9 +74,5 @@ class KnownSkew:
 
     def _since_a_day(self, dated_ms: int) -> int:
         """How far it is ahead of what it was within a day: that may have been right, and others' clocks be so still."""
-        shown = [
-            before
-            for before, after in zip(self.segments, self.segments[1:], strict=False)
-            if after.since_ms >= dated_ms - DAY_MS
-        ]
+        shown = [before for before, after in pairwise(self.segments) if after.since_ms >= dated_ms - DAY_MS]
         return max((self.segments[-1].offset_ms - before.offset_ms for before in shown), default=0)

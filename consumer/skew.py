@@ -36,7 +36,7 @@ class Skew:
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         even_ms: Callable[[], int] | None = None,
     ) -> None:
-        self.machine = _machine()
+        self.machine = machine()
         self.is_recalled = False
         self._tell = tell
         self._wall_ms = wall_ms
@@ -103,7 +103,7 @@ def since_start_ms() -> int:
     return (time.clock_gettime_ns(clock) if clock is not None else time.monotonic_ns()) // 1_000_000
 
 
-def _machine() -> str:
+def machine() -> str:
     """The machine since its start; where that has no name, this process."""
     try:
         return BOOT_ID.read_text("ascii").strip()[:64] or uuid.uuid4().hex
