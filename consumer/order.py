@@ -269,15 +269,18 @@ def read(message: Message, settings: Settings, now_ms: int, skew: KnownSkew = NO
         _check_headers(headers)
         fields = parse_object(message.body)
         connector = settings.connector(str(fields.get("connectorName")))
-        intent = intent_from_fields(
-            fields,
-            extra_fields=connector.extra_fields,
-            token_needed=connector.token is None,
-            delay_max_s=settings.delivery.delay_max_s,
-        )
-        created = creation(properties, now_ms)
+        misdated, created = _dated(properties, now_ms)
+        try:
+            intent = intent_from_fields(
+                fields,
+                extra_fields=connector.extra_fields,
+                token_needed=connector.token is None,
+                delay_max_s=settings.delivery.delay_max_s,
+            )
+        except InvalidIntent as invalid:
+            raise InvalidIntent([*invalid.problems, *misdated]) from None
         is_exit = intent.is_exit(spot_sell_is_exit=connector.spot_sell_is_exit)
-        _check_dated(created, settings, is_exit=is_exit)
+        _check_dated(created, misdated, settings, is_exit=is_exit)
     except InvalidIntent as invalid:
         return _unreadable(invalid, sender, _connector_of(fields, message), digest_of(message.body))
     return Order(
@@ -376,7 +379,17 @@ def _check_headers(headers: FieldTable) -> None:
         raise InvalidIntent([Problem(None, "the headers of the message can't be read")])
 
 
-def _check_dated(created: Creation, settings: Settings, *, is_exit: bool) -> None:
+def _dated(properties: Basic.Properties, now_ms: int) -> tuple[list[Problem], Creation]:
+    """What is wrong with its creation time, if anything is, and else that."""
+    try:
+        return [], creation(properties, now_ms)
+    except InvalidIntent as invalid:
+        return list(invalid.problems), Creation(now_ms, now_ms, "first receipt")
+
+
+def _check_dated(created: Creation, misdated: list[Problem], settings: Settings, *, is_exit: bool) -> None:
+    if misdated:
+        raise InvalidIntent(misdated)
     if created.source == "first receipt" and settings.delivery.undated == "refuse" and not is_exit:
         raise InvalidIntent([Problem(None, "it has no creation time (signalq-created-ms or timestamp)")])
 

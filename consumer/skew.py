@@ -47,10 +47,8 @@ class Skew:
 
     def known(self) -> KnownSkew:
         """What is known now, with a look at the clock."""
-        last, now = self._known.segments[-1], self._segment()
-        step_ms = now.offset_ms - last.offset_ms
-        if abs(step_ms) >= STEP_MS:
-            log.warning("clock.stepped", step_s=step_ms / 1000)
+        now = self._segment()
+        if self._is_step(self._known.segments[-1], now):
             self._known = KnownSkew((*self._known.segments, now)[-STEPS_MAX:])
             self._ahead.clear()
         return self._known
@@ -78,7 +76,7 @@ class Skew:
         known = list(segments)
         # What was seen by this process goes behind it, but for a first look that found the clock as it was known.
         for segment in self._known.segments:
-            if abs(segment.offset_ms - known[-1].offset_ms) >= STEP_MS:
+            if self._is_step(known[-1], segment):
                 known.append(segment)
         self._known = KnownSkew(tuple(known)[-STEPS_MAX:], self._known.ahead_ms)
 
@@ -89,6 +87,13 @@ class Skew:
     def saved(self, segments: Sequence[Segment]) -> None:
         """The ledger knows these now."""
         self._saved.update(segments)
+
+    def _is_step(self, before: Segment, after: Segment) -> bool:
+        step_ms = after.offset_ms - before.offset_ms
+        if abs(step_ms) < STEP_MS:
+            return False
+        log.warning("clock.stepped", step_s=step_ms / 1000)
+        return True
 
     def _segment(self) -> Segment:
         wall_ms = self._wall_ms()

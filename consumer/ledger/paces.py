@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select
+from sqlalchemy import Connection, Row, delete, insert, or_, select
 
 from consumer.delays import Segment
 from consumer.ledger import LaneMemory
 from consumer.ledger.database import upsert
 from consumer.ledger.schema import clock_steps, paces
 from consumer.skew import STEPS_MAX
+
+MEMORIES_MAX = 10_000
 
 
 def remember(connection: Connection, now_ms: int, memories: Mapping[str, tuple[str, LaneMemory]]) -> None:
@@ -34,8 +36,12 @@ def remember(connection: Connection, now_ms: int, memories: Mapping[str, tuple[s
 
 
 def of_lane(connection: Connection, now_ms: int, lane: str) -> tuple[LaneMemory, ...]:
-    """What is known of the connectors of a lane. A clock that was set since makes no wait longer than it was."""
-    return tuple(_memory(row, now_ms) for row in connection.execute(select(paces).where(paces.c.lane == lane)))
+    """What is known of the connectors of a lane that wait for anything, the latest MEMORIES_MAX of them. A clock that
+    was set since makes no wait longer than it was.
+    """
+    waits = or_(paces.c.failures > 0, paces.c.posted_ms.is_not(None))
+    latest = select(paces).where(paces.c.lane == lane, waits).order_by(paces.c.noted_ms.desc()).limit(MEMORIES_MAX)
+    return tuple(_memory(row, now_ms) for row in connection.execute(latest))
 
 
 def _memory(row: Row[Any], now_ms: int) -> LaneMemory:
