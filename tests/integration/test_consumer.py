@@ -562,6 +562,7 @@ async def test_a_dead_letter_has_all_its_headers_and_keeps_what_its_producer_set
         "signalq-reason": "rejected",
         "signalq-attempts": 1,
         "signalq-http-status": 400,
+        "signalq-answer": "no",
         "signalq-intent-id": "id-1",
         "signalq-generation": 1,
         "signalq-connector": connector,
