@@ -24,21 +24,23 @@ from consumer.pipeline import Pipeline
 from consumer.reload import CurrentSettings, Reloader
 from consumer.service import Service
 from consumer.settings import Settings, load_settings, settings_file
+from consumer.skew import Skew
 from consumer.telemetry import Masker, Metrics, configure_logging
 from consumer.topology import topology_of
 from consumer.webhook import Timeouts, Webhook
 from signalq.errors import SettingsError, SignalQError
 from signalq.names import Names
 
-LedgerMaker = Callable[[Settings, Metrics], AbstractAsyncContextManager[Ledger]]
+LedgerMaker = Callable[[Settings, Metrics, Skew], AbstractAsyncContextManager[Ledger]]
 
 
-def durable_ledger(settings: Settings, metrics: Metrics) -> SqlLedger:
+def durable_ledger(settings: Settings, metrics: Metrics, skew: Skew) -> SqlLedger:
     """The ledger of the settings."""
     return SqlLedger(
         settings.ledger.url.get_secret_value(),
         retention_days=settings.ledger.retention_days,
         observe_commit_s=metrics.ledger_commit_seconds.observe,
+        skew=skew,
     )
 
 
@@ -70,6 +72,7 @@ async def _run(
     jitter = random.SystemRandom().random
     metrics = Metrics(settings.connectors)
     current = CurrentSettings(settings)
+    skew = Skew(lambda source, ahead_s: metrics.clock_skew_seconds.labels(source).set(ahead_s))
 
     def know(changed: Settings) -> None:
         masker.blank(changed.secret_values())
@@ -79,7 +82,7 @@ async def _run(
     dispositions = Dispositions(settings, names, jitter)
     timeouts = Timeouts(connect_s=settings.webhook.connect_timeout_s, total_s=settings.webhook.timeout_s)
     async with (
-        make_ledger(settings, metrics) as ledger,
+        make_ledger(settings, metrics, skew) as ledger,
         Webhook(timeouts) as webhook,
         reloader.running(),
     ):
@@ -91,6 +94,7 @@ async def _run(
             metrics=metrics,
             clock=clock,
             jitter=jitter,
+            skew=skew,
         )
         # What was made at the start lives to the end. Looked through for garbage again and again, it held orders up:
         # with 300 waiting beside them, the slowest of a hundred took 1.5 times as long.

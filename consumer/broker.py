@@ -37,6 +37,9 @@ WATCHDOG_QUESTIONS_PER_S = 20.0
 # A channel whose oldest unacknowledged message is older than this is given up and opened again. RabbitMQ does the same
 # after 30 minutes unless it is told otherwise, some hosts' after 15, and the contract says 10: this leaves a minute.
 UNACKED_MAX_S = 540.0
+# How long the broker may take, at the end, to say that it has our acknowledgements, and the ledger to note it; else
+# whoever comes next is in doubt of what has no message_id.
+FLUSH_S = 0.5
 # Messages are ready, we hold none and none has come for this long: the channel only looks alive.
 SILENT_MAX_S = 30.0
 
@@ -63,6 +66,8 @@ class Session:
         self.last_delivery_s = opened_s
         # When each message that is not acknowledged came, the oldest first.
         self._came_s: dict[int, float] = {}
+        # Those whose ending may be recorded, and whose acknowledgement is not sent yet.
+        self._owed: set[int] = set()
 
     @property
     def unacked(self) -> int:
@@ -79,6 +84,10 @@ class Session:
         self.last_delivery_s = self._came_s[tag] = loop_s()
         self.active_since_s = self.active_since_s or self.last_delivery_s
 
+    def owe(self, tag: int) -> None:
+        """Its ending may be recorded from here on: until it is acknowledged, somebody would be in doubt of it."""
+        self._owed.add(tag)
+
     async def ack(self, tag: int) -> bool:
         """Acknowledge; False where the channel is gone and the broker will deliver the message again."""
         self._came_s.pop(tag, None)
@@ -88,7 +97,21 @@ class Session:
             await self._channel.basic_ack(tag, wait=False)
         except CONNECTION_ERRORS:
             return False
+        self._owed.discard(tag)
         return True
+
+    async def flush(self, prefetch: int) -> bool:
+        """Whether the broker has processed every acknowledgement of what has ended here: it answers, on this channel,
+        what was asked behind them (the prefetch once more, which changes nothing).
+        """
+        if self.lost.is_set() or self._owed:
+            return False
+        try:
+            async with asyncio.timeout(FLUSH_S):
+                await self._channel.basic_qos(prefetch_count=prefetch)
+        except (*CONNECTION_ERRORS, TimeoutError):
+            return False
+        return not self.lost.is_set()
 
     def note_closed(self, closing: asyncio.Future[Any]) -> None:
         """The channel has closed, for whatever reason."""
@@ -144,6 +167,7 @@ class Lane:
         ledger: Ledger | None,
         on_delivery: Callable[[Delivery], None],
         on_lost: Callable[[Session], None],
+        on_active: Callable[[Epoch], None] = lambda _epoch: None,
         jitter: Callable[[], float],
     ) -> None:
         self.queue = queue
@@ -153,6 +177,7 @@ class Lane:
         self._ledger = ledger
         self._on_delivery = on_delivery
         self._on_lost = on_lost
+        self._on_active = on_active
         self._jitter = jitter
         self.has_order = manner.has_order
         self._session: Session | None = None
@@ -222,6 +247,7 @@ class Lane:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 await finish(session)
+                await self._leave_settled(session)
         session.lose("handed over")
 
     def suspend(self, why: str) -> None:
@@ -240,10 +266,26 @@ class Lane:
         if self._activation is not None:
             self._activation.cancel()
 
+    async def leave_settled(self) -> None:
+        """Drained, and nothing of it is in the consumer any more: nobody need be in doubt of what has ended."""
+        if self._session is not None:
+            await self._leave_settled(self._session)
+
     async def close(self) -> None:
         """Close the channel; what is unacknowledged goes back in order."""
         if self._session is not None:
             await self._session.close()
+
+    async def _leave_settled(self, session: Session) -> None:
+        """Before the channel closes: the next consumer may be there at once, and then asks the ledger. Where a lane has
+        several active consumers, what came redelivered may be another's, and one of them can't say anything.
+        """
+        if self._ledger is None or session.epoch is None or not self.has_order:
+            return
+        if await session.flush(self._manner.prefetch):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FLUSH_S):
+                    await self._ledger.leave_settled(session.epoch)
 
     async def _open(self) -> Session:
         connection = await self._link.connection()
@@ -331,6 +373,7 @@ class Lane:
             session.lose("the broker did not answer after the lane was taken")
         # Since we joined we keep the lane alive ourselves: what counts is how we found it.
         session.epoch = replace(epoch, alive_before_ms=session.nobody_since_ms) if session.found_alone else epoch
+        self._on_active(epoch)
         if self._draining or session.leaving or session.lost.is_set():
             return
         for delivery in session.held_back:

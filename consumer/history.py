@@ -27,6 +27,8 @@ class Attempt:
     """One POST, begun or tried, and how certain we are of what became of it.
 
     `sent`: bytes of the request may have gone out. `why` is half a sentence for people, without any foreign text.
+    `answer` is foreign: the beginning of an answer that was not the expected one, without any known secret.
+    `clock_ahead_ms`: by the answer's date, our clock is between so much ahead of the webhook's and so much.
     """
 
     certainty: Certainty
@@ -35,6 +37,8 @@ class Attempt:
     status: int | None = None
     retry_after_s: float | None = None
     duration_s: float = 0.0
+    answer: str | None = None
+    clock_ahead_ms: tuple[int, int] | None = field(default=None, compare=False)
 
 
 NEVER_CONCLUDED = Attempt("unknown", sent=True, why="the consumer ended while it was sending")
@@ -49,7 +53,8 @@ class History:
     body was met before whose acknowledgement may have been lost. `version` counts the saves: a save on top of another
     version than the ledger's is refused. `leased_for_ms`: another consumer is POSTing it, and lives for so long yet.
     `replayed_ms`: when the present generation began, by the ledger's clock, if it is not the first.
-    `updated_ms`: when the ledger wrote it, by its clock; 0 where that is not known.
+    `updated_ms`: when the ledger wrote it, by its clock; 0 where that is not known. `wait_ms`: for how long the next
+    attempt was put off, when it was; None where that is not known. `answer` is the last attempt's.
     """
 
     intent_id: str
@@ -70,6 +75,8 @@ class History:
     leased_for_ms: int = 0
     replayed_ms: int | None = None
     updated_ms: int = field(default=0, compare=False)
+    wait_ms: int | None = None
+    answer: str | None = None
 
     @property
     def ended(self) -> bool:
@@ -95,6 +102,7 @@ class History:
             first_post_ms=self.first_post_ms if self.first_post_ms is not None else now_ms,
             in_doubt=True,
             why=None,
+            answer=None,
         )
 
     def concluded(self, attempt: Attempt, *, was_in_doubt: bool) -> Self:
@@ -106,11 +114,12 @@ class History:
             in_doubt=was_in_doubt or attempt.certainty == "unknown",
             why=attempt.why,
             http_status=attempt.status,
+            answer=attempt.answer,
         )
 
-    def retrying(self, at_ms: int) -> Self:
-        """To be tried again, not before `at_ms`."""
-        return replace(self, status="retrying", next_attempt_ms=at_ms)
+    def retrying(self, at_ms: int, wait_ms: int | None = None) -> Self:
+        """To be tried again, not before `at_ms`, which is `wait_ms` from now."""
+        return replace(self, status="retrying", next_attempt_ms=at_ms, wait_ms=wait_ms)
 
     def dying(self, reason: Reason, detail: str) -> Self:
         """About to be dead-lettered: the letter may or may not be in the queue."""
@@ -139,5 +148,7 @@ class History:
             in_doubt=False,
             why=None,
             http_status=None,
+            wait_ms=None,
+            answer=None,
             replayed_ms=now_ms,
         )

@@ -29,6 +29,7 @@ class Journal:
         self._clock = clock
         self._without_identity: set[str] = set()
         self._with_expiration: set[str] = set()
+        self._dated_ahead: set[str] = set()
         self._near_another: set[str] = set()
 
     def received(self, order: Order) -> None:
@@ -42,6 +43,16 @@ class Journal:
         # One that the broker drops before we see it is lost, and nobody knows.
         if order.may_vanish and self._is_first(order.strategy, self._with_expiration):
             log.warning("intent.with_expiration", strategy=order.strategy, connector=order.connector)
+        # It counts as created now, whatever its deadline was meant to be.
+        created = order.creation
+        if created.is_ahead and self._is_first(order.strategy, self._dated_ahead):
+            log.warning(
+                "intent.dated_ahead",
+                strategy=order.strategy,
+                connector=order.connector,
+                ahead_s=created.ahead_ms / 1000,
+                said_by=created.source,
+            )
         self._warn_of_a_near_name(order)
 
     def _is_first(self, name: str, warned: set[str]) -> bool:
@@ -91,6 +102,7 @@ class Journal:
             attempt=history.attempts,
             certainty=attempt.certainty,
             why=attempt.why,
+            answer=attempt.answer,
             duration_ms=round(attempt.duration_s * 1000, 1),
             next_attempt_at=iso_ms(after.at_ms) if isinstance(after, Retry) else None,
         )
@@ -108,9 +120,10 @@ class Journal:
         """It lay in another lane than its connector's."""
         log.info("intent.forwarded", **facts_of(order), source=order.came_by, queue=queue)
 
-    def dead_lettered(self, order: Order | Unreadable, letter: DeadLetter) -> None:
-        """The dead-letter queue has it."""
-        log.error("intent.dead_lettered", **facts_of(order), reason=letter.reason, detail=letter.detail)
+    def dead_lettered(self, order: Order | Unreadable, letter: DeadLetter, answer: str | None = None) -> None:
+        """The dead-letter queue has it; `answer` is the last one that the webhook gave, where that was no success."""
+        reason, detail = letter.reason, letter.detail
+        log.error("intent.dead_lettered", **facts_of(order), reason=reason, detail=detail, answer=answer)
 
     def settled(self, order: Order | Unreadable, status: str, reason: str = "") -> None:
         """It has ended."""

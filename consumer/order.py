@@ -8,13 +8,23 @@ from dataclasses import dataclass, field, replace
 from aiormq.abc import FieldTable
 from pamqp.commands import Basic
 
+from consumer.delays import KnownSkew
 from consumer.history import Reason
 from consumer.lanes import HOPS_MAX, queue_of
 from consumer.limits import Exceeded, Rate, Scoped
 from consumer.rights import NOBODY, WRONG_TOKEN, Rights, is_wrong_token
 from consumer.settings import SECRET_CHARACTERS_MIN, Connector, Limits, Settings
 from signalq import names
-from signalq.envelope import Creation, creation, digest_of, fitting_id, id_of_nobodys, new_message_id, strategy
+from signalq.envelope import (
+    Creation,
+    broker_stamp_ms,
+    creation,
+    digest_of,
+    fitting_id,
+    id_of_nobodys,
+    new_message_id,
+    strategy,
+)
 from signalq.errors import InvalidIntent, Problem
 from signalq.intent import OrderIntent, connector_name, intent_from_fields
 from signalq.masking import Blanker, secrets_in
@@ -26,6 +36,7 @@ EVENT_CAME_BACK = (
     "it is an outcome event of signalq, and no order: a binding, or a queue that dead-letters, brings what is "
     "published to the exchange of outcomes back as a message"
 )
+NO_SKEW = KnownSkew()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +141,10 @@ class Order:
     lane: str = ""
     came_by: str = ""
     hops: int = 0
+    # When the broker took it, by its clock, where it says so.
+    stamped_ms: int | None = None
+    # What was known of this machine's clock when it came.
+    skew: KnownSkew = field(default=NO_SKEW, compare=False, repr=False)
 
     @property
     def connector(self) -> str:
@@ -165,8 +180,14 @@ class Order:
 
     @property
     def expires_ms(self) -> int:
-        """After this it is not POSTed any more."""
-        return self.age_from_ms + round(self.policy.max_age_s * 1000)
+        """After this it is not POSTed any more. What our clock is known to be ahead is no age of an exit."""
+        expires_ms = self.age_from_ms + round(self.policy.max_age_s * 1000)
+        return expires_ms + self.clock_ahead_ms if self.is_exit else expires_ms
+
+    @property
+    def clock_ahead_ms(self) -> int:
+        """How far our clock is known to be ahead of the one that dated it, at most."""
+        return self.skew.ahead_of(self.creation.age_ms)
 
     def known_as(self, intent_id: str, created: Creation, replayed_ms: int | None = None) -> Order:
         """The same order under the identity and the creation time that the ledger keeps for it.
@@ -255,7 +276,7 @@ class Unreadable:
     came_back: bool = False
 
 
-def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadable:
+def read(message: Message, settings: Settings, now_ms: int, skew: KnownSkew = NO_SKEW) -> Order | Unreadable:
     """Read any message whatsoever; never raises."""
     properties = message.properties
     headers = properties.headers or {}
@@ -267,17 +288,20 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
         fields = parse_object(message.body)
         name = str(fields.get("connectorName"))
         connector = settings.connector(name)
-        intent = intent_from_fields(
-            fields,
-            extra_fields=connector.extra_fields,
-            # Of a connector that orders may not be for, that is what is told, not that it has no token.
-            token_needed=connector.token is None and rights.takes(name),
-            delay_max_s=settings.delivery.delay_max_s,
-        )
+        misdated, created = _dated(properties, now_ms)
+        try:
+            intent = intent_from_fields(
+                fields,
+                extra_fields=connector.extra_fields,
+                # Of a connector that orders may not be for, that is what is told, not that it has no token.
+                token_needed=connector.token is None and rights.takes(name),
+                delay_max_s=settings.delivery.delay_max_s,
+            )
+        except InvalidIntent as invalid:
+            raise InvalidIntent([*invalid.problems, *misdated]) from None
         _check_no_token_for_a_name(intent, sender, settings)
-        created = creation(properties, now_ms)
         is_exit = intent.is_exit(spot_sell_is_exit=connector.spot_sell_is_exit)
-        _check_dated(created, settings, is_exit=is_exit)
+        _check_dated(created, misdated, settings, is_exit=is_exit)
     except InvalidIntent as invalid:
         found = _unreadable(invalid, sender, _connector_of(fields, message), message)
         return _without_secrets(found, fields, message, settings)
@@ -308,6 +332,8 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
         settings=settings,
         needs_proof=sender.needs_proof,
         by_label=sender.by_label,
+        stamped_ms=broker_stamp_ms(properties),
+        skew=skew,
     )
 
 
@@ -429,7 +455,17 @@ def _check_headers(headers: FieldTable) -> None:
         raise InvalidIntent([Problem(None, "the headers of the message can't be read")])
 
 
-def _check_dated(created: Creation, settings: Settings, *, is_exit: bool) -> None:
+def _dated(properties: Basic.Properties, now_ms: int) -> tuple[list[Problem], Creation]:
+    """What is wrong with its creation time, if anything is, and else that."""
+    try:
+        return [], creation(properties, now_ms)
+    except InvalidIntent as invalid:
+        return list(invalid.problems), Creation(now_ms, now_ms, "first receipt")
+
+
+def _check_dated(created: Creation, misdated: list[Problem], settings: Settings, *, is_exit: bool) -> None:
+    if misdated:
+        raise InvalidIntent(misdated)
     if created.source == "first receipt" and settings.delivery.undated == "refuse" and not is_exit:
         raise InvalidIntent([Problem(None, "it has no creation time (signalq-created-ms or timestamp)")])
 

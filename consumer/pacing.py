@@ -1,6 +1,7 @@
 """Pacing: the POSTs of a connector begin at least 1/`rate_per_s` apart. Its lane waits; nothing ends for it.
 
-Counted on the loop's own clock, which nobody sets, and by each consumer for itself.
+Counted on the loop's own clock, which nobody sets, and by each consumer for itself; who consumes a lane next is told
+by the ledger when the last POST began.
 """
 
 from __future__ import annotations
@@ -9,16 +10,19 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+# A wait that is longer by less than this many digits of a ms is so by rounding alone.
+ROUNDED_DIGITS = 6
+
 
 @dataclass(slots=True)
 class Pace:
-    """When a connector's next POST may begin, in seconds of the loop's clock."""
+    """When a connector's last POST began, in seconds of the loop's clock."""
 
-    next_s: float = -math.inf
+    last_s: float = -math.inf
 
-    def take(self, now_s: float, interval_s: float) -> None:
-        """A POST is about to begin, or begins: the next one is not before `interval_s` from now."""
-        self.next_s = max(self.next_s, now_s + interval_s)
+    def take(self, now_s: float) -> None:
+        """A POST is about to begin, or begins."""
+        self.last_s = max(self.last_s, now_s)
 
 
 class Paces:
@@ -33,10 +37,14 @@ class Paces:
         pace = self._paces.get(connector)
         if pace is None or rate_per_s is None:
             return 0
-        # A rate that was raised meanwhile is not held up by what was noted under the old one.
-        return max(0, math.ceil(min(pace.next_s - self._now_s(), 1 / rate_per_s) * 1000))
+        wait_ms = (pace.last_s + 1 / rate_per_s - self._now_s()) * 1000
+        return max(0, math.ceil(round(wait_ms, ROUNDED_DIGITS)))
 
     def take(self, connector: str, rate_per_s: float | None) -> None:
         """Note that a POST of the connector is about to begin."""
         if rate_per_s is not None:
-            self._paces.setdefault(connector, Pace()).take(self._now_s(), 1 / rate_per_s)
+            self._paces.setdefault(connector, Pace()).take(self._now_s())
+
+    def remember(self, connector: str, posted_ago_ms: int) -> None:
+        """Somebody before us began a POST of the connector so long ago."""
+        self._paces.setdefault(connector, Pace()).take(self._now_s() - posted_ago_ms / 1000)

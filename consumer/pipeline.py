@@ -18,24 +18,25 @@ from dataclasses import replace
 from consumer import lanes, rules
 from consumer.broker import Delivery
 from consumer.clock import Clock
-from consumer.delays import LANE_LEAD_MS, backoff_s, park_seconds
+from consumer.delays import LANE_LEAD_MS, park_seconds
 from consumer.dispositions import Dispositions
 from consumer.due import DueTimes
 from consumer.history import Attempt, History
 from consumer.journal import Journal
-from consumer.ledger import Conflict, Fenced, Known, Ledger, RateExceeded, SwitchedOff
+from consumer.ledger import Conflict, Epoch, Fenced, Known, Ledger, RateExceeded, SwitchedOff
 from consumer.ledger.leases import CLAIM_MS_MAX
 from consumer.order import Order, Unreadable, read
-from consumer.pacing import Paces
 from consumer.reload import CurrentSettings
 from consumer.rules import DeadLetter, Deliver, Hold, Retry, Wait
 from consumer.settling import Settler, epoch_of, marks_of
+from consumer.skew import Skew
 from consumer.slots import Slot
 from consumer.superseding import Superseding, as_of_now, seen
 from consumer.switch import State
 from consumer.telemetry import Metrics
 from consumer.telling import Teller
 from consumer.turns import Place, Turn, Turns
+from consumer.waits import Waits
 from consumer.webhook import Webhook
 from signalq.envelope import republish_properties
 from signalq.outcome import Outcome
@@ -57,6 +58,7 @@ class Pipeline:
         metrics: Metrics,
         clock: Clock,
         jitter: Callable[[], float],
+        skew: Skew | None = None,
     ) -> None:
         self._current = current
         self._ledger = ledger
@@ -69,10 +71,10 @@ class Pipeline:
         self._journal = Journal(metrics, clock)
         self._settler = Settler(ledger, dispositions, self._journal, clock)
         self._clock = clock
-        self._jitter = jitter
+        self._skew = skew or Skew()
         self._turns = Turns()
-        self._superseding = Superseding(current, ledger=ledger, turns=self._turns, clock=clock)
-        self._paces = Paces(lambda: asyncio.get_running_loop().time())
+        self._waits = Waits(current, ledger=ledger, turns=self._turns, clock=clock, jitter=jitter)
+        self._superseding = Superseding(current, ledger=ledger, turns=self._turns, waits=self._waits, clock=clock)
         # Of the shared lane alone: who has a lane of its own waits for nobody else.
         self._shared_posts = asyncio.Semaphore(current.settings.delivery.concurrency)
         self._last_rank = 0
@@ -87,10 +89,11 @@ class Pipeline:
         recalling: asyncio.Task[Known] | None = None
         judging: asyncio.Task[None] | None = None
         try:
-            if self._is_about_due(order):
+            if self._is_about_due(order) or order.creation.is_ahead:
                 recalling = self._begin_to_recall(delivery, order)
+            if self._is_about_due(order):
                 order = await self._at_its_time(order)
-            place = Place(order, delivery.message)
+            place = Place(order, delivery.message, self._clock.even_ms())
             judging = self._superseding.begin_to_judge(delivery, place, recalling)
             async with self._turn(order, place) as turn:
                 ended = await self._deliver(delivery, order, recalling, turn, place, slot)
@@ -104,6 +107,10 @@ class Pipeline:
                 if task is not None:
                     task.cancel()
             self._ledger.release(order)
+
+    def remember(self, epoch: Epoch) -> None:
+        """A lane is ours: what its consumer before us waited for, we wait for."""
+        self._waits.remember(epoch)
 
     async def told(self) -> None:
         """Return once nothing is told beside the messages any more; see Teller."""
@@ -140,6 +147,7 @@ class Pipeline:
 
     async def _let_go(self, delivery: Delivery, ended: Sequence[Outcome], slot: Slot) -> None:
         """Tell what has ended, then acknowledge: whoever dies between has its message come again, and tells again."""
+        delivery.session.owe(delivery.tag)
         with slot.telling():
             await self._teller.tell(ended)
             await self._dispositions.ack(delivery)
@@ -171,9 +179,11 @@ class Pipeline:
             await self._dispositions.ack(delivery)
 
     def _read(self, delivery: Delivery) -> Order | Unreadable:
-        order = read(delivery.message, self._current.settings, self._clock.now_ms())
+        order = read(delivery.message, self._current.settings, self._clock.now_ms(), self._skew.known())
         if isinstance(order, Order):
             self._journal.received(order)
+            if order.stamped_ms is not None:  # it can't have come before it was taken: more than that it does not say
+                self._skew.note("broker", 0, order.received_ms - order.stamped_ms)
         return order
 
     def _ranked(self, order: Order) -> Order:
@@ -230,14 +240,13 @@ class Pipeline:
         """Ask the rules. An exit behind that ends the waiting of this one goes at once, when its turn comes."""
         by = self._superseding.exit_behind(known.order, turn, place)
         kind = by.order.intent.kind if by is not None else None
-        opens_ms = 0 if place.has_superseded else turn.opens_ms
-        now_ms = self._clock.now_ms()
+        now_ms = self._waits.now_ms(place)
         decision = rules.before(
             known.order,
-            known.history,
-            opens_ms,
+            self._waits.put_off(known.history, place, now_ms),
+            now_ms + self._waits.lane_ms(turn, place),
             now_ms,
-            paced_until_ms=now_ms + self._paces.wait_ms(known.order.connector, known.order.policy.rate_per_s),
+            paced_until_ms=now_ms + self._waits.pace_ms(known.order),
             superseded_by=kind,
             over_rate=over_rate,
             switched=switched,
@@ -280,10 +289,10 @@ class Pipeline:
             try:
                 match decision:
                     case Hold(until_ms):
-                        switched = await self._held(known.order, until_ms)
+                        switched = await self._held(known.order, until_ms - self._waits.now_ms(place))
                         continue
                     case Wait(until_ms):
-                        await place.sleep(self._clock.sleep_until(until_ms))
+                        await place.sleep(self._clock.sleep(until_ms - self._waits.now_ms(place)))
                     case Deliver():
                         ended = await self._attempt_in_time(delivery, known, turn, place, slot)
                         if ended is not None:
@@ -304,7 +313,7 @@ class Pipeline:
 
     async def _known_so_far(self, order: Order, recalling: asyncio.Task[Known] | None) -> Known | None:
         """What is known without asking anew; None where the ledger has to be asked."""
-        if order.is_first_delivery:
+        if order.is_first_delivery and recalling is None:
             # Most likely unknown: the claim's own insert finds out, and spares a look-up.
             return Known(order, History(order.intent_id, order.digest))
         if recalling is None:
@@ -313,9 +322,9 @@ class Pipeline:
         # The ledger's due time counts, whatever the message says: what is not due by that is parked again.
         return replace(known, order=known.order.fallen_due(self._clock.now_ms())) if order.is_due else known
 
-    async def _held(self, order: Order, until_ms: int) -> State:
+    async def _held(self, order: Order, wait_ms: int) -> State:
         """Wait while it is paused; what the ledger was last heard to say spares asking it until it is resumed."""
-        await self._clock.sleep_until(until_ms)
+        await self._clock.sleep(wait_ms)
         return "paused" if self._ledger.switched(order.connector) == "paused" else "open"
 
     async def _attempt_in_time(
@@ -327,48 +336,47 @@ class Pipeline:
         """
         is_own = lanes.has_own_lane(self._current.settings, known.order.connector)
         async with nullcontext() if is_own else self._shared_posts:
-            order = known.order
-            if self._clock.now_ms() > order.expires_ms or not self._is_as_of_now(order) or self._must_wait(order):
+            order, has_expired = known.order, self._waits.now_ms(place) > known.order.expires_ms
+            if has_expired or not self._is_as_of_now(order) or self._waits.pace_ms(order) > 0:
                 return None  # the rules are asked again: it has expired, the settings have changed, or it has to wait
             with slot.busy():
-                known, after = await self._attempt(delivery, known, turn)
+                known, after = await self._attempt(delivery, known, turn, place)
                 place.has_superseded = False  # from here on it backs off as any other
                 return None if isinstance(after, Retry) else await self._settler.settle(delivery, known, after)
 
-    def _must_wait(self, order: Order) -> bool:
-        """Whether another POST of its connector came first meanwhile; else the next place in its pace is its own."""
-        if self._paces.wait_ms(order.connector, order.policy.rate_per_s) > 0:
-            return True
-        self._paces.take(order.connector, order.policy.rate_per_s)
-        return False
-
-    async def _attempt(self, delivery: Delivery, known: Known, turn: Turn) -> tuple[Known, rules.After]:
+    async def _attempt(self, delivery: Delivery, known: Known, turn: Turn, place: Place) -> tuple[Known, rules.After]:
         """Claim, POST, record: the claim is known before the first byte goes out, the outcome before anything else."""
-        order, before = known.order, known.history
-        claim = known.history.claimed(self._clock.now_ms())
+        order, before, epoch = known.order, known.history, epoch_of(delivery)
+        claim = known.history.claimed(self._waits.now_ms(place))
         rates = () if before.attempts else order.rates()
-        known = await self._ledger.save(order, claim, epoch_of(delivery), attempt=before.unconcluded, rates=rates)
+        self._waits.claims(order, epoch, turn)
+        known = await self._ledger.save(order, claim, epoch, attempt=before.unconcluded, rates=rates)
         self._journal.claimed(known)
         self._teller.tell_beside(known.canceled)
         failures_before = turn.failures
-        if self._is_too_old(known.began_ms) or rules.too_late(order, before, self._clock.now_ms()):
+        if self._is_too_old(known.began_ms) or rules.too_late(order, before, self._waits.now_ms(place)):
             attempt = Attempt("not taken", sent=False, why="its claim took too long")
         else:
-            self._paces.take(order.connector, order.policy.rate_per_s)  # its claim took a while
+            self._waits.begins(order)  # its claim took a while
             claimed = known
-            attempt = await self._webhook.post(order, lambda: self._may_begin(delivery, claimed, before))
+            attempt = await self._webhook.post(order, lambda: self._may_begin(delivery, claimed, before, place))
+        if attempt.clock_ahead_ms is not None:
+            self._skew.note("webhook", *attempt.clock_ahead_ms)
         concluded = known.history.concluded(attempt, was_in_doubt=before.in_doubt)
-        wait_s = self._note_answer(turn, attempt, failures_before)
-        after = rules.after(order, concluded, attempt, wait_s, self._clock.now_ms())
+        wait_s = self._waits.note_answer(order, attempt, epoch, turn, failures_before)
+        now_ms = self._waits.now_ms(place)
+        after = rules.after(order, concluded, attempt, wait_s, now_ms)
         if isinstance(after, Retry):
-            concluded = concluded.retrying(after.at_ms)
+            put_off_ms = after.at_ms - now_ms
+            after = Retry(self._clock.now_ms() + put_off_ms)
+            concluded = concluded.retrying(after.at_ms, put_off_ms)
         elif isinstance(after, DeadLetter):
             concluded = concluded.dying(after.reason, after.detail)
         known = await self._ledger.save(order, concluded, attempt=attempt)
         self._journal.attempted(order, concluded, attempt, after)
         return known, after
 
-    async def _may_begin(self, delivery: Delivery, claimed: Known, before: History) -> bool:
+    async def _may_begin(self, delivery: Delivery, claimed: Known, before: History, place: Place) -> bool:
         """The last look, with a connection in hand and nothing sent: getting one may have taken long (DNS, TLS), and
         what the claim has read of the lane and the switch holds for CLAIM_MS_MAX. `before` is how it stood before it.
         """
@@ -378,21 +386,8 @@ class Pipeline:
                 began_ms = await self._ledger.confirm(claimed.order, claimed.history, epoch_of(delivery))
             except Conflict:
                 return False
-        return not self._is_too_old(began_ms) and not rules.too_late(claimed.order, before, self._clock.now_ms())
+        return not self._is_too_old(began_ms) and not rules.too_late(claimed.order, before, self._waits.now_ms(place))
 
     def _is_too_old(self, began_ms: int) -> bool:
         """Whether what a transaction has read that began then does not count any more; 0 where nobody knows when."""
         return began_ms > 0 and self._clock.now_ms() - began_ms > CLAIM_MS_MAX
-
-    def _note_answer(self, turn: Turn, attempt: Attempt, failures_before: int) -> float:
-        """Keep the lane's backoff; return how long it waits at least, in seconds."""
-        if attempt.certainty in {"accepted", "refused"}:
-            turn.succeeded()
-            return 0.0
-        failures, delivery = turn.failed(failures_before), self._current.settings.delivery
-        wait_s = backoff_s(
-            failures, base_s=delivery.backoff_base_s, max_s=delivery.backoff_max_s, fraction=self._jitter()
-        )
-        asked_s = min(attempt.retry_after_s or 0.0, delivery.retry_after_max_s)
-        turn.closed_until(self._clock.now_ms() + round(max(wait_s, asked_s) * 1000))
-        return wait_s

@@ -13,6 +13,7 @@ from consumer.history import NEVER_CONCLUDED, Attempt, History, Reason
 from consumer.lanes import HOPS_MAX
 from consumer.order import Order
 from consumer.switch import State
+from signalq.envelope import CLOCKS_AGREE_MS
 from signalq.times import iso_ms
 
 # What is held by the switch looks at it again so often.
@@ -311,7 +312,8 @@ def _repeating_is_safe(order: Order, history: History, at_ms: int) -> bool:
     if order.intent.kind == "cancel":
         return True
     first_ms = history.first_post_ms if history.first_post_ms is not None else at_ms
-    in_window = at_ms - first_ms <= order.policy.repeat_window_s * 1000
+    # One that lies ahead was written down before the clock was set back: nobody knows how long ago that is.
+    in_window = abs(at_ms - first_ms) <= order.policy.repeat_window_s * 1000
     return in_window and (order.intent.kind == "cancelAll" or _closes_all(order))
 
 
@@ -348,14 +350,28 @@ def _closed_to_opens(history: History) -> str:
 def _expired(order: Order, now_ms: int, start_ms: int) -> str:
     base = "its due time" if order.due_ms is not None else f"its creation ({order.creation.source})"
     base = "its replay" if order.replayed_ms is not None else base
-    limit_s = (order.expires_ms - order.age_from_ms) / 1000
+    limit_s = order.policy.max_age_s
     if now_ms <= order.expires_ms:
         wait_s = (start_ms - now_ms) / 1000
         return f"the next attempt is {wait_s:.1f} s away, past the {limit_s:g} s allowed from {base}"
     text = f"{(now_ms - order.age_from_ms) / 1000:.1f} s old, {limit_s:g} s are allowed from {base}"
-    age_at_receipt_ms = order.received_ms - order.age_from_ms
-    dated = order.due_ms is None and order.replayed_ms is None
-    if dated and not order.redelivered and age_at_receipt_ms > order.expires_ms - order.age_from_ms:
-        text += f"; it was {age_at_receipt_ms / 1000:.1f} s old when it came: it waited on the broker, or the clock"
-        text += " of its producer is behind"
-    return text
+    why = _why_old_when_it_came(order)
+    return f"{text}; {why}" if why else text
+
+
+def _why_old_when_it_came(order: Order) -> str | None:
+    """Where it came too old already: whose clock says so, or where it waited; None for any other."""
+    limit_ms, age_ms = round(order.policy.max_age_s * 1000), order.received_ms - order.age_from_ms
+    if order.due_ms is not None or order.replayed_ms is not None or age_ms <= limit_ms:
+        return None
+    if order.clock_ahead_ms >= CLOCKS_AGREE_MS:
+        return f"this machine's clock is {order.clock_ahead_ms / 1000:.1f} s ahead"
+    stamped_ms = order.stamped_ms
+    if stamped_ms is None:
+        came = f"it was {age_ms / 1000:.1f} s old when it came"
+        waited = "it waited on the broker, or the clock of its producer is behind"
+        return None if order.redelivered else f"{came}: {waited}"
+    dated_ago_ms = stamped_ms - order.creation.age_ms
+    if dated_ago_ms > limit_ms:
+        return f"its producer's clock is behind: by that it was {dated_ago_ms / 1000:.1f} s old when the broker took it"
+    return f"it waited on the broker for {(order.received_ms - stamped_ms) / 1000:.1f} s"

@@ -78,6 +78,8 @@ class Service:
         self._slots = Slots()
         self._stop = asyncio.Event()
         self._cut_off = asyncio.Event()
+        # Drained, and nothing was cut off.
+        self._is_settled = False
         self._ops = OpsServer(settings.ops, why_not_ready=self._why_not_ready, registry=metrics.registry)
         self._lanes = [
             self._lane(names.orders, pipeline.handle, self._manner(settings.delivery.shared_window)),
@@ -90,6 +92,7 @@ class Service:
         self._spreader = Spreader(ledger, self._all_lanes, self._finish)
         self._lifeline = Lifeline(ledger, self._all_lanes)
         metrics.in_flight.set_function(lambda: len(self._slots))
+        metrics.ledger_wal_bytes.set_function(lambda: self._ledger.wal_bytes)
         metrics.scheduled.set_function(lambda: self._ledger.scheduled)
         metrics.broker_connected.set_function(lambda: float(all(lane.consuming.is_set() for lane in self._lanes)))
 
@@ -183,7 +186,8 @@ class Service:
             timeout=self._time_to_drain_s(),
             return_when=asyncio.FIRST_COMPLETED,
         )
-        if not finished.done():
+        self._is_settled = finished.done()
+        if not self._is_settled:
             log.error("service.cut_off", in_flight=len(self._slots))
             await self._slots.cut_off()
         for task in (finished, cut_off):
@@ -204,6 +208,8 @@ class Service:
         await self._pipeline.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
+                if self._is_settled:
+                    await asyncio.gather(*(lane.leave_settled() for lane in self._all_lanes()))
                 await asyncio.gather(*(lane.close() for lane in self._all_lanes()))
                 await self._link.close()
                 await self._dispositions.close()
@@ -229,6 +235,7 @@ class Service:
             ledger=self._ledger,
             on_delivery=lambda delivery: self._start(handler, delivery),
             on_lost=self._lost,
+            on_active=self._pipeline.remember,
             jitter=self._jitter,
         )
 
@@ -246,6 +253,7 @@ class Service:
                 else:
                     await self._pipeline.give_up(delivery, slot)
             except Exception:
+                delivery.session.owe(delivery.tag)  # nobody knows how far it came
                 message_id = delivery.message.properties.message_id
                 log.exception("intent.handling_failed", crashes=crashes, message_id=message_id)
             else:

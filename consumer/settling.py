@@ -137,6 +137,7 @@ class Settler:
             names.DETAIL: letter.detail,
             names.ATTEMPTS: history.attempts if history else 0,
             names.HTTP_STATUS: history.http_status if history else None,
+            names.ANSWER: history.answer if history else None,
             names.DEAD_AT: iso_ms(self._clock.now_ms()),
             names.INTENT_ID: order.intent_id,
             names.GENERATION: history.generation if history else 1,
@@ -146,7 +147,7 @@ class Settler:
         }
         message = delivery.message
         await self._dispositions.bury(message.body, republish_properties(message.properties, headers, order.intent_id))
-        self._journal.dead_lettered(order, letter)
+        self._journal.dead_lettered(order, letter, history.answer if history else None)
 
 
 def epoch_of(delivery: Delivery) -> Epoch:

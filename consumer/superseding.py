@@ -18,15 +18,17 @@ from consumer.reload import CurrentSettings
 from consumer.rules import Deliver, Hold, Wait
 from consumer.settling import epoch_of
 from consumer.turns import Place, Turn, Turns
+from consumer.waits import Waits
 
 
 class Superseding:
     """Judges the exits that wait behind others."""
 
-    def __init__(self, current: CurrentSettings, *, ledger: Ledger, turns: Turns, clock: Clock) -> None:
+    def __init__(self, current: CurrentSettings, *, ledger: Ledger, turns: Turns, waits: Waits, clock: Clock) -> None:
         self._current = current
         self._ledger = ledger
         self._turns = turns
+        self._waits = waits
         self._clock = clock
 
     def begin_to_judge(
@@ -50,12 +52,12 @@ class Superseding:
             known = await (recalling or self._ledger.recall(place.order, epoch_of(delivery)))
             recalling = None
             known = replace(known, order=known.order.fallen_due(place.order.received_ms))
-            decision = self._if_open(known)
+            decision = self._if_open(known, place)
             if isinstance(decision, Deliver):
                 turn.judged(place, known)
             if not isinstance(decision, (Wait, Hold)):
                 return
-            await self._clock.sleep_until(decision.until_ms)
+            await self._clock.sleep(decision.until_ms - self._waits.now_ms(place))
 
     def exit_behind(self, order: Order, turn: Turn, place: Place) -> Place | None:
         """The first exit behind it that ends its waiting, if it has to wait: one that would still be POSTed now."""
@@ -63,14 +65,15 @@ class Superseding:
             if other.known is None:
                 continue
             known = replace(other.known, order=as_of_now(other.known.order, other.message, self._current))
-            if rules.is_superseded_by(order, known.order) and isinstance(self._if_open(known), Deliver):
+            if rules.is_superseded_by(order, known.order) and isinstance(self._if_open(known, other), Deliver):
                 return other
         return None
 
-    def _if_open(self, known: Known) -> rules.Before:
+    def _if_open(self, known: Known, place: Place) -> rules.Before:
         """What would be done with it if it had its turn and nothing were waited for but the switch."""
-        switched = self._ledger.switched(known.order.connector)
-        return rules.before(known.order, known.history, 0, self._clock.now_ms(), switched=switched)
+        switched, now_ms = self._ledger.switched(known.order.connector), self._waits.now_ms(place)
+        history = self._waits.put_off(known.history, place, now_ms)
+        return rules.before(known.order, history, 0, now_ms, switched=switched)
 
 
 def as_of_now(order: Order, message: Message, current: CurrentSettings) -> Order:

@@ -145,6 +145,12 @@ class Metrics:
         self.lane_paused = self._make(
             Gauge, "signalq_lane_paused", "1 while the switch says paused; * is the one for all", ["connector"]
         )
+        self.clock_skew_seconds = self._make(
+            Gauge, "signalq_clock_skew_seconds", "How far this machine's clock is ahead of another's", ["source"]
+        )
+        self.ledger_wal_bytes = self._make(
+            Gauge, "signalq_ledger_wal_bytes", "Size of the ledger's write-ahead log, where the ledger is a file"
+        )
         self.in_flight = self._make(Gauge, "signalq_in_flight", "Intents in the consumer")
         self.broker_connected = self._make(Gauge, "signalq_broker_connected", "1 while consuming or standing by")
 

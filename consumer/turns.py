@@ -17,6 +17,8 @@ from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
 
+from consumer.delays import remaining_ms
+from consumer.history import History
 from consumer.ledger import Known
 from consumer.order import Message, Order
 
@@ -28,9 +30,11 @@ class Place:
     waiting of opens; None until then. `has_superseded`: it has done so, and does not wait for the lane's backoff.
     """
 
-    def __init__(self, order: Order, message: Message) -> None:
+    def __init__(self, order: Order, message: Message, came_ms: int = 0) -> None:
         self.order = order
         self.message = message
+        self._came_ms = came_ms
+        self._put_off: tuple[int, int] | None = None
         self.number = 0
         self.known: Known | None = None
         self.has_superseded = False
@@ -40,6 +44,22 @@ class Place:
     def identity(self) -> tuple[str, str]:
         """Two messages with the same one stand for the same intent, or one of them is invalid."""
         return self.order.strategy, self.order.intent_id
+
+    def now_ms(self, even_ms: int, wall_ms: int) -> int:
+        """What time it is for its order: by the clock as it was when it came, and on from there by the even one. An
+        open is never younger than the wall clock says; of a machine that stood still, that alone knows.
+        """
+        since_came_ms = self.order.received_ms + even_ms - self._came_ms
+        return since_came_ms if self.order.is_exit else max(since_came_ms, wall_ms)
+
+    def put_off_ms(self, history: History, longest_ms: int, even_ms: int, wall_ms: int) -> int:
+        """How long its next attempt has to wait yet. What the ledger says in wall time is read once for each state that
+        it is in, and from then on waited for by the even clock: setting the wall clock makes it no longer.
+        """
+        if self._put_off is None or self._put_off[0] != history.version:
+            asked_ms = longest_ms if history.wait_ms is None else history.wait_ms
+            self._put_off = history.version, even_ms + remaining_ms(history.next_attempt_ms, wall_ms, asked_ms)
+        return max(0, self._put_off[1] - even_ms)
 
     async def sleep(self, until: Coroutine[Any, Any, None]) -> None:
         """Return at its end, or when woken. Nothing is awaited before it can be woken, so no waking is missed."""
@@ -115,7 +135,7 @@ class Turn:
         return self.failures
 
     def closed_until(self, at_ms: int) -> None:
-        """The lane's next POST is not before `at_ms`."""
+        """The lane's next POST is not before `at_ms`, on a clock that nobody sets."""
         self.opens_ms = max(self.opens_ms, at_ms)
 
     @property
@@ -135,6 +155,12 @@ class Turns:
     def find(self, connector: str) -> Turn | None:
         """The connector's turn, if somebody has it, or it is remembered."""
         return self._turns.get(connector)
+
+    def remember(self, connector: str, failures: int, opens_ms: int, *, places: int = 1) -> None:
+        """What the lane's consumer before us knew of a connector whose webhook failed."""
+        turn = self._turns.setdefault(connector, Turn(places))
+        turn.failures = max(turn.failures, failures)
+        turn.closed_until(opens_ms)
 
     @asynccontextmanager
     async def take(self, whose: Hashable, place: Place | None = None, *, places: int = 1) -> AsyncIterator[Turn]:

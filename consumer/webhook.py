@@ -6,9 +6,11 @@ connection or after the last byte). The step that writes the request does: see _
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Self, cast
@@ -17,8 +19,10 @@ import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 
+from consumer.answers import Secrets, shown
 from consumer.history import Attempt, Certainty
 from consumer.order import Order
+from consumer.settings import Settings
 from signalq.version import __version__
 
 ANSWER_BYTES_MAX = 4096
@@ -26,6 +30,8 @@ ANSWER_BYTES_MAX = 4096
 # connection that is just being closed has an outcome that nobody knows.
 KEEPALIVE_S = 2.0
 RETRY_AFTER_DIGITS_MAX = 9
+# What an answer says of itself beyond its status is waited for no longer, where its status has said it all.
+ANSWER_BODY_S = 1.0
 
 MayBegin = Callable[[], Awaitable[bool]]
 
@@ -66,12 +72,8 @@ def retry_after_s(value: str | None, now: datetime) -> float | None:
     text = value.strip()
     if text.isascii() and text.isdigit():
         return float(text.lstrip("0")[:RETRY_AFTER_DIGITS_MAX] or "0")
-    try:
-        date = parsedate_to_datetime(text)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    aware = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
-    return max(0.0, (aware - now).total_seconds())
+    date = _date(text)
+    return max(0.0, (date - now).total_seconds()) if date is not None else None
 
 
 class Webhook:
@@ -80,6 +82,7 @@ class Webhook:
     def __init__(self, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
         self._session: aiohttp.ClientSession | None = None
+        self._secrets: tuple[Settings | None, Secrets] = None, Secrets(())
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -103,7 +106,7 @@ class Webhook:
         `may_begin` is asked once, in the step that writes the first byte; where it says no, none goes.
         """
         request = _Body(order.body_to_post(), may_begin)
-        began_s = time.monotonic()
+        began_s, began_ms = time.monotonic(), _now_ms()
         try:
             status, headers, answer = await self._exchange(order, request)
         except Exception as error:  # noqa: BLE001 - whatever broke, all that matters is whether bytes went out
@@ -114,21 +117,67 @@ class Webhook:
         if not request.sent:
             why = "answered before anything was sent"
             return Attempt("not taken", sent=False, why=why, status=status, duration_s=duration_s)
-        return _answered(order, status, headers, answer, duration_s=duration_s)
+        attempt = _answered(order, status, headers, answer, duration_s=duration_s)
+        ahead_ms = clock_ahead_ms(headers.get("Date"), began_ms, _now_ms())
+        told = None if attempt.certainty == "accepted" else shown(answer or b"", self._secrets_of(order))
+        return replace(attempt, answer=told, clock_ahead_ms=ahead_ms)
+
+    def _secrets_of(self, order: Order) -> Secrets:
+        """All that are configured, and the order's own."""
+        if self._secrets[0] is not order.settings:
+            known = order.settings.secret_values() if order.settings is not None else ()
+            self._secrets = order.settings, Secrets(known)
+        own = (order.intent.connector_token, order.policy.token)
+        return self._secrets[1] | Secrets(token for token in own if token)
 
     async def _exchange(self, order: Order, request: _Body) -> tuple[int, Mapping[str, str], bytes | None]:
-        """Status, headers and, of a 2xx, the body (None where it is longer than any success could be)."""
+        """Status, headers and the beginning of the body: longer than any success where it is longer than that."""
         if self._session is None:
             raise RuntimeError("use Webhook in an async with block")
         async with self._session.post(order.policy.url, data=request, allow_redirects=False) as response:
-            if not 200 <= response.status <= 299:
-                return response.status, response.headers, None
             body = bytearray()
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > ANSWER_BYTES_MAX:
-                    return response.status, response.headers, None
+            if 200 <= response.status <= 299:
+                await _read(response, body)
+            else:
+                # Its status counts, however the rest of it ends.
+                with suppress(aiohttp.ClientError, OSError, TimeoutError):
+                    async with asyncio.timeout(ANSWER_BODY_S):
+                        await _read(response, body)
             return response.status, response.headers, bytes(body)
+
+
+async def _read(response: aiohttp.ClientResponse, body: bytearray) -> None:
+    """Read its body, up to a little more than a success could have."""
+    async for chunk in response.content.iter_any():
+        body += chunk[: ANSWER_BYTES_MAX + 1 - len(body)]
+        if len(body) > ANSWER_BYTES_MAX:
+            return
+
+
+def clock_ahead_ms(date: str | None, began_ms: int, ended_ms: int) -> tuple[int, int] | None:
+    """Our clock is between so much ahead, and so much, of the one that dated an answer in whole seconds while it was
+    waited for; None where it has no date.
+    """
+    at = _date(date)
+    if at is None:
+        return None
+    at_ms = round(at.timestamp() * 1000)
+    return began_ms - (at_ms + 1000), ended_ms - at_ms
+
+
+def _date(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        date = parsedate_to_datetime(text.strip())
+        aware = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+        return aware.astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class _NotSent(Exception):
@@ -179,7 +228,8 @@ def _broken(error: Exception, request: _Body, *, duration_s: float) -> Attempt:
 def _answered(
     order: Order, status: int, headers: Mapping[str, str], body: bytes | None, *, duration_s: float
 ) -> Attempt:
-    wait_s = retry_after_s(headers.get("Retry-After"), datetime.now(UTC))
+    # Whoever names a moment names it by its own clock.
+    wait_s = retry_after_s(headers.get("Retry-After"), _date(headers.get("Date")) or datetime.now(UTC))
     is_success_body = _is_success(body, order.policy.success_body)
     certainty = certainty_of(
         status,
@@ -197,4 +247,6 @@ def _is_success(body: bytes | None, success_body: str) -> bool:
     """Trimmed, case ignored; an empty success_body accepts whatever came."""
     if not success_body:
         return True
-    return body is not None and body.decode("utf-8", "replace").strip().lower() == success_body.strip().lower()
+    if body is None or len(body) > ANSWER_BYTES_MAX:
+        return False
+    return body.decode("utf-8", "replace").strip().lower() == success_body.strip().lower()

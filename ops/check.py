@@ -7,19 +7,25 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from aio_pika.abc import AbstractConnection
+from sqlalchemy import Connection
 from sqlalchemy.exc import ProgrammingError
 from yarl import URL
 
 from consumer import lanes
+from consumer.delays import DAY_MS
+from consumer.ledger.database import clock_ms, machine_ms
+from consumer.ledger.paces import clock_of
 from consumer.ledger.producers import Careless, careless
 from consumer.ledger.statements import known_lanes
 from consumer.ledger.visit import LedgerVisit, read_mark
 from consumer.ledger_url import SqliteFile, read_ledger_url
 from consumer.settings import CONFIG_ENV, ENV_PREFIX, Settings
+from consumer.skew import machine
 from ops.check_topology import check_topology
 from ops.escaping import escaped
 from ops.finding import NAMED_MAX, Finding, named
@@ -29,6 +35,7 @@ from signalq.amqp.address import is_loopback
 from signalq.amqp.asking import Asker
 from signalq.amqp.connection import connect
 from signalq.amqp.ledger_mark import LedgerMark, held_mark
+from signalq.envelope import CLOCKS_AGREE_MS
 from signalq.errors import BrokerError, BrokerUnreachable, SettingsError, SignalQError
 from signalq.masking import masked
 from signalq.names import Names
@@ -58,6 +65,7 @@ async def findings(settings: Settings, config: Path | None) -> AsyncIterator[Fin
     if ledger.state == "ok":
         yield await _switch(settings)
         yield await _producers(settings)
+        yield await _clock(settings)
     for url, connectors in _webhooks(settings).items():
         yield await _webhook(url, connectors, settings.webhook.connect_timeout_s)
 
@@ -188,6 +196,38 @@ def _careless(one: Careless) -> str:
 
 _SET_THEM = "publish with message_id and the header signalq-created-ms, as the SDK and `signalq publish` do"
 _NO_EXPIRATION = "set no expiration: the broker drops an order when it has passed, and nobody knows"
+
+
+async def _clock(settings: Settings) -> Finding:
+    """How far this machine's clock is from the ledger's, where that is a server's, and how it was set lately."""
+    began_ms = machine_ms()
+    try:
+        async with LedgerVisit(settings.ledger.url.get_secret_value()) as visit:
+            began_ms = machine_ms()
+            theirs_ms, steps = await visit.read(lambda connection: (clock_ms(connection), _steps(connection, began_ms)))
+    except SignalQError as error:
+        return Finding("clock", "wrong", str(error), "check ledger.url (SIGNALQ_LEDGER__URL), and whether it is up")
+    ahead_ms = max(began_ms - theirs_ms, 0) or min(machine_ms() - theirs_ms, 0)
+    if abs(ahead_ms) >= CLOCKS_AGREE_MS:
+        return Finding("clock", "wrong", f"{_by(ahead_ms, 'ahead of', 'behind')} the ledger's server's", _SET_IT_RIGHT)
+    if steps:
+        found = ", ".join(_by(step_ms, "forward", "back") for step_ms in steps[-NAMED_MAX:])
+        return Finding("clock", "note", f"within a day this machine's clock was set {found}", _SET_IT_RIGHT)
+    return Finding("clock", "ok", "it agrees with the ledger's, and no consumer has seen it set within a day")
+
+
+def _steps(connection: Connection, now_ms: int) -> list[int]:
+    pairs = pairwise(clock_of(connection, machine()))
+    return [after.offset_ms - before.offset_ms for before, after in pairs if after.since_ms >= now_ms - DAY_MS]
+
+
+def _by(ms: int, forward: str, back: str) -> str:
+    return f"{abs(ms) / 1000:.1f} s {forward if ms > 0 else back}"
+
+
+_SET_IT_RIGHT = (
+    "look at the time service of this machine (timedatectl, chronyc): by its clock orders are too old, or not"
+)
 
 
 def _webhooks(settings: Settings) -> dict[str, list[str]]:

@@ -42,7 +42,9 @@ def _numbered(one: Recorded, happened: Sequence[Happened]) -> Iterable[tuple[int
             facts: Entry = {"certainty": step.certainty, "http_status": step.http_status}
             yield (
                 step.at_ms,
-                entry | {"attempt": number, **facts, "duration_ms": step.duration_ms, "detail": step.detail},
+                entry
+                | {"attempt": number, **facts, "duration_ms": step.duration_ms, "detail": step.detail}
+                | ({"answer": step.answer} if step.answer is not None else {}),
             )
         elif step.what == steps.DEAD:
             if step.generation < one.generation:  # else the row says so

@@ -86,6 +86,8 @@ def _outcome(entry: Entry) -> Iterator[str]:
     yield lasted(duration_ms) if isinstance(duration_ms, int) else ""
     # Where there is an answer, the detail begins with it.
     yield shown(entry["detail"]).removeprefix(answer).strip()
+    if "answer" in entry:
+        yield f"it said: {shown(entry['answer'])}"
 
 
 def _lines(entries: Sequence[Entry]) -> Iterator[tuple[str, str, Text, str]]:

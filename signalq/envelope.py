@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import struct
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, Literal
 
 from aiormq.abc import FieldTable
@@ -14,6 +15,7 @@ from pamqp import encode
 from pamqp.commands import Basic
 
 from signalq import names
+from signalq.errors import InvalidIntent, Problem
 
 # RabbitMQ (before 4.0.1) takes a republished message that still carries these for a cycle, and drops it; CC and BCC
 # would send copies elsewhere.
@@ -24,8 +26,14 @@ HEADERS_BYTES_MAX = 65_536
 SHORT_STRING_BYTES_MAX = 255
 # Of an identity that is too long to travel; a digest of all of it follows.
 ID_BYTES_KEPT = 200
-# Above this, a whole number in `signalq-created-ms` is no date any more (the year 9999).
+# Above this, a whole number in a header is no date any more (the year 9999).
 CREATED_MS_MAX = 253_402_300_799_000
+# The year 2001: what lies before it was most likely meant in seconds.
+CREATED_MS_MIN = 978_307_200_000
+# A producer's clock may be wrong; a date that is further ahead than this is none.
+CREATED_AHEAD_MS_MAX = 86_400_000
+# Clocks agree as well as this. A date that is further ahead is told of, and what counts instead is kept at once.
+CLOCKS_AGREE_MS = 1_000
 
 DIGEST_BYTES = 16
 # Of an id that belongs to other bytes, so much is kept in the id that takes its place.
@@ -41,34 +49,82 @@ class Creation:
     `age_ms` is where its age begins, `delay_ms` where its delay begins; they differ for a `timestamp` in whole
     seconds, whose start counts for the age and whose end for the delay: never too young, never too early.
     `pinned` says that the message itself does not carry this time (none was given, or one in the future): whoever
-    passes the message on has to write it down.
+    passes the message on has to write it down. `ahead_ms` is how far in the future the one was that was given.
     """
 
     age_ms: int
     delay_ms: int
     source: CreatedFrom
     pinned: bool = False
+    ahead_ms: int = field(default=0, compare=False)
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether a time in the future was given, by more than clocks differ: now counts instead, once."""
+        return self.ahead_ms > CLOCKS_AGREE_MS
 
 
 def creation(properties: Basic.Properties, received_ms: int) -> Creation:
-    """The creation time; one that lies in the future counts as now (`received_ms`)."""
+    """The creation time; one that lies in the future counts as now (`received_ms`).
+
+    Raises InvalidIntent for a `signalq-created-ms` that can't be a date.
+    """
     headers = properties.headers or {}
-    for header, source in _STAMPS.items():
-        stamped_ms = headers.get(header)
-        if isinstance(stamped_ms, int) and not isinstance(stamped_ms, bool) and 0 <= stamped_ms <= CREATED_MS_MAX:
-            at_ms = min(stamped_ms, received_ms)
-            return Creation(at_ms, at_ms, source, pinned=stamped_ms > received_ms)
+    if names.CREATED_MS in headers:
+        return _created(_created_ms(headers[names.CREATED_MS], received_ms), "signalq-created-ms", received_ms)
+    if (stamped_ms := broker_stamp_ms(properties)) is not None:
+        return _created(stamped_ms, "timestamp_in_ms", received_ms)
     if isinstance(properties.timestamp, datetime):
-        start_ms = int(properties.timestamp.timestamp()) * 1000
-        return Creation(
-            min(start_ms, received_ms), min(start_ms + 1000, received_ms), "timestamp", pinned=start_ms > received_ms
-        )
+        return _created(int(properties.timestamp.timestamp()) * 1000, "timestamp", received_ms, unsure_ms=1000)
     return Creation(received_ms, received_ms, "first receipt", pinned=True)
 
 
-_STAMPS: dict[str, CreatedFrom] = {
-    names.CREATED_MS: "signalq-created-ms",
-    names.BROKER_TIMESTAMP_MS: "timestamp_in_ms",
+def broker_stamp_ms(properties: Basic.Properties) -> int | None:
+    """When the broker took the message, by its own clock, where it is one that stamps messages."""
+    stamped_ms = (properties.headers or {}).get(names.BROKER_TIMESTAMP_MS)
+    if not isinstance(stamped_ms, int) or isinstance(stamped_ms, bool):
+        return None
+    return stamped_ms if 0 <= stamped_ms <= CREATED_MS_MAX else None
+
+
+def _created(given_ms: int, source: CreatedFrom, received_ms: int, *, unsure_ms: int = 0) -> Creation:
+    ahead_ms = max(0, given_ms - received_ms)
+    age_ms, delay_ms = min(given_ms, received_ms), min(given_ms + unsure_ms, received_ms)
+    return Creation(age_ms, delay_ms, source, pinned=ahead_ms > 0, ahead_ms=ahead_ms)
+
+
+def _created_ms(given: object, received_ms: int) -> int:
+    """The ms of a `signalq-created-ms`. Raises InvalidIntent that says what is expected, and quotes nothing."""
+    if isinstance(given, str) and given.isascii() and given.isdigit() and len(given) <= CREATED_DIGITS_MAX:
+        given = int(given)
+    if not isinstance(given, int) or isinstance(given, bool):
+        kind = _KINDS.get(type(given), "something else")
+        raise _not_a_date(f"{kind} is no creation time")
+    if given < CREATED_MS_MIN:
+        raise _not_a_date("it lies before 2001 (seconds instead of ms?)")
+    if given > received_ms + CREATED_AHEAD_MS_MAX:
+        ahead = "it lies more than a day ahead (is the producer's clock wrong, or was it given in µs or ns?)"
+        raise _not_a_date(ahead)
+    return given
+
+
+def _not_a_date(why: str) -> InvalidIntent:
+    expected = "an integer is expected, or its digits as a string: ms since 1970 in UTC"
+    return InvalidIntent([Problem(names.CREATED_MS, f"{why}; {expected}")])
+
+
+CREATED_DIGITS_MAX = 20
+_KINDS: dict[type, str] = {
+    bool: "a boolean",
+    float: "a floating-point number",
+    Decimal: "a decimal",
+    datetime: "an AMQP timestamp",
+    str: "a string of anything but digits",
+    bytes: "a byte array",
+    bytearray: "a byte array",
+    dict: "a table",
+    list: "a list",
+    type(None): "a null",
 }
 
 

@@ -14,6 +14,7 @@ REASON = "signalq-reason"
 DETAIL = "signalq-detail"
 ATTEMPTS = "signalq-attempts"
 HTTP_STATUS = "signalq-http-status"
+ANSWER = "signalq-answer"
 DEAD_AT = "signalq-dead-at"
 INTENT_ID = "signalq-intent-id"
 GENERATION = "signalq-generation"
@@ -31,6 +32,7 @@ OWN_HEADERS = frozenset(
         DETAIL,
         ATTEMPTS,
         HTTP_STATUS,
+        ANSWER,
         DEAD_AT,
         INTENT_ID,
         GENERATION,

@@ -20,18 +20,34 @@ from signalq.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True)
+class LaneMemory:
+    """What outlives a lane's consumer of a connector: how often its webhook failed in a row, for how long its next POST
+    has to wait for that, and how long ago its last one began; None where that is not known, or has not changed.
+    """
+
+    connector: str
+    failures: int
+    wait_ms: int
+    posted_ago_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Epoch:
     """One consumer's time as the active one of a lane: `number` is the fencing token, raised by each new one.
 
     `alive_before_ms` is when the consumer before it was last known to live; None on a lane that never had one.
     `opening` counts the times that this process has opened lanes: of two sessions that share an epoch the later one
-    has the higher.
+    has the higher. `settled_after`: of intents without a message_id with a higher number than this nobody is in doubt,
+    for whoever consumed the lane since then has left it with all that had ended acknowledged; None where one has not.
+    `remembered` is what its connectors have to wait for.
     """
 
     lane: str
     number: int
     alive_before_ms: int | None
     opening: int = field(default=0, compare=False)
+    settled_after: int | None = field(default=None, compare=False)
+    remembered: tuple[LaneMemory, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +128,11 @@ class Ledger(Protocol):
         ...
 
     @property
+    def wal_bytes(self) -> int:
+        """How large its write-ahead log is, where that is a file of ours; else 0."""
+        ...
+
+    @property
     def live(self) -> Live | None:
         """Who shares it and lives, as last seen; None where nobody can."""
         ...
@@ -132,6 +153,14 @@ class Ledger(Protocol):
 
         Not `alone`: one of several, on a lane without order; then the epoch of the others is shared.
         """
+        ...
+
+    async def leave_settled(self, epoch: Epoch) -> None:
+        """All that has ended in this epoch is acknowledged, and nothing more of it will end: nobody is in doubt."""
+        ...
+
+    def remember(self, lane: str, memory: LaneMemory) -> None:
+        """Keep this of a connector for the lane's next consumer, with whatever is saved next."""
         ...
 
     async def known_lanes(self) -> list[str]:

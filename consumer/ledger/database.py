@@ -20,11 +20,13 @@ from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from consumer.ledger_url import PostgresServer, SqliteFile, read_ledger_url
-from consumer.private_files import make_private_folder
+from consumer.private_files import make_private_file, make_private_folder, tighten_file
 from signalq.errors import SettingsError
 from signalq.masking import masked
 
 SQLITE_BUSY_TIMEOUT_MS = 2_000
+# The write-ahead log is as large as this at work, and is cut back to it once a reader that held it up is gone.
+WAL_BYTES_KEPT = 8 * 1024 * 1024
 CONNECT_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 10.0
 # A consumer that is frozen or cut off in mid-transaction holds the row of its lane: after this long the server ends its
@@ -56,6 +58,15 @@ class Database(Protocol):
         """
         ...
 
+    async def tidy(self) -> None:
+        """Give back the room on disk that nothing is kept in any more, where that is ours to do."""
+        ...
+
+    @property
+    def wal_bytes(self) -> int:
+        """How large the write-ahead log is, where it is a file of ours; else 0."""
+        ...
+
     async def close(self) -> None:
         """Close the connection."""
         ...
@@ -79,8 +90,9 @@ class SqliteDatabase:
     """A file, in WAL mode with synchronous FULL: a commit that returned is on disk."""
 
     def __init__(self, where: SqliteFile, *, shown: str, create: bool) -> None:
+        self._file = where.file
         if create:
-            _make_folder(where.file.parent)
+            _make_private(where.file)
         elif not where.file.is_file():
             raise SettingsError(f"there is no ledger at {where.file}: start `signalq consume` with it once")
         self.shown = shown
@@ -97,6 +109,19 @@ class SqliteDatabase:
     async def read(self, work: Callable[[Connection], T]) -> T:
         """See Database."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, _transact, self._reading, work)
+
+    async def tidy(self) -> None:
+        """See Database. Who reads an old state keeps the log from being emptied: then it stays, and nobody waits."""
+        if self.wal_bytes > WAL_BYTES_KEPT:
+            await asyncio.get_running_loop().run_in_executor(self._thread, _empty_wal, self._engine)
+
+    @property
+    def wal_bytes(self) -> int:
+        """See Database."""
+        try:
+            return self._file.with_name(f"{self._file.name}-wal").stat().st_size
+        except OSError:
+            return 0
 
     async def close(self) -> None:
         """See Database."""
@@ -145,6 +170,14 @@ class PostgresDatabase:
         """See Database."""
         async with self._engine.begin() as connection:
             return await connection.run_sync(work)
+
+    async def tidy(self) -> None:
+        """See Database; the server sees to it."""
+
+    @property
+    def wal_bytes(self) -> int:
+        """See Database."""
+        return 0
 
     async def _was_committed(self, number: int) -> bool:
         """Whether a transaction whose end we didn't hear of was committed. Raises as long as it runs yet."""
@@ -214,11 +247,32 @@ def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
         return work(connection)
 
 
-def _make_folder(folder: Path) -> None:
+def _make_private(file: Path) -> None:
+    """Make the ledger's file and its folder, our user's alone; SQLite makes what lies beside the file alike. Files that
+    an earlier version made are tightened.
+    """
     try:
-        make_private_folder(folder)
+        make_private_folder(file.parent)
     except OSError as error:
-        raise SettingsError(f"the ledger's folder {folder} can't be made: {error.strerror}") from None
+        raise SettingsError(f"the ledger's folder {file.parent} can't be made: {error.strerror}") from None
+    make_private_file(file)
+    for suffix in ("-wal", "-shm"):
+        tighten_file(file.with_name(file.name + suffix))
+
+
+def _empty_wal(engine: Engine) -> None:
+    """Move what the write-ahead log holds into the file, and cut it (https://sqlite.org/pragma.html#pragma_wal_checkpoint);
+    give up at once where a reader is in the way.
+    """
+    connection = engine.raw_connection()
+    try:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA busy_timeout = 0")
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        cursor.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS}")
+        cursor.close()
+    finally:
+        connection.close()
 
 
 def _set_up_postgresql(connection: Any, _record: object) -> None:
@@ -235,6 +289,7 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
     cursor.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS}")
     cursor.close()
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Self
 
 from consumer.history import Attempt, History
-from consumer.ledger import Conflict, Epoch, Fenced, Known, Live, RateExceeded, SwitchWatcher
+from consumer.ledger import Conflict, Epoch, Fenced, Known, LaneMemory, Live, RateExceeded, SwitchWatcher
 from consumer.ledger.database import machine_ms
 from consumer.ledger.schedule import PENDING_STATUSES, Pending
 from consumer.limits import MINUTE_MS, Rate
@@ -29,6 +29,7 @@ class MemoryLedger:
     why_not_writable: str | None = None
     scheduled = 0
     silent_s = 0.0
+    wal_bytes = 0
     live: Live | None = None
 
     def __init__(self, ended_max: int = ENDED_MAX) -> None:
@@ -61,6 +62,12 @@ class MemoryLedger:
         self._epochs[lane] = number + 1 if alone or not number else number
         self._openings += 1
         return Epoch(lane, self._epochs[lane], None, self._openings)
+
+    async def leave_settled(self, epoch: Epoch) -> None:
+        """See Ledger; nobody comes after it."""
+
+    def remember(self, lane: str, memory: LaneMemory) -> None:
+        """See Ledger; nobody comes after it."""
 
     async def known_lanes(self) -> list[str]:
         """See Ledger."""
@@ -97,7 +104,8 @@ class MemoryLedger:
 
     async def _first_receipt(self, order: Order, epoch: Epoch) -> Known:
         history = History(order.intent_id, order.digest)
-        if order.is_due and (order.message_id is None or not order.creation.pinned):
+        is_needed = order.creation.is_ahead or (order.message_id is not None and order.creation.pinned)
+        if order.is_due and not is_needed:
             return Known(order, history)
         known = await self.save(order, history, epoch if order.message_id is None else None)
         return replace(known, order=replace(order, recorded=True))

@@ -69,6 +69,7 @@ class Happened:
     http_status: int | None
     duration_ms: int | None
     detail: str | None
+    answer: str | None = None
 
 
 _columns = tuple(intents.c[name] for name in Recorded.__dataclass_fields__)

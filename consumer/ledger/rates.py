@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from consumer.ledger.schema import identity, posted_opens
 from consumer.limits import MINUTE_MS, Rate
@@ -30,6 +30,8 @@ def over(connection: Connection, now_ms: int, rates: Sequence[Rate]) -> list[Rat
     if not rates:
         return []
     forget(connection, now_ms, [rate.key for rate in rates])
+    # What lies ahead was POSTed before the clock was set back: it counts for a minute from now, and no longer.
+    connection.execute(update(posted_opens).where(posted_opens.c.at_ms > now_ms).values(at_ms=now_ms))
     return [rate for rate in rates if connection.execute(_count, {"scope": rate.key}).scalar_one() >= rate.opens_max]
 
 

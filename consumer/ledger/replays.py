@@ -116,6 +116,8 @@ def _anew(generation: int, now_ms: int) -> dict[str, Any]:
         "in_doubt": history.in_doubt,
         "why": history.why,
         "http_status": history.http_status,
+        "wait_ms": history.wait_ms,
+        "answer": history.answer,
         "replayed_ms": history.replayed_ms,
         "updated_ms": now_ms,
         "ended_ms": None,

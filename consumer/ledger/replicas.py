@@ -35,8 +35,8 @@ class Replica:
 
     @property
     def lives(self) -> bool:
-        """Whether it gave a sign of life lately."""
-        return self.silent_ms < LIVE_MS
+        """Whether it gave a sign of life lately; one that lies ahead was given before the clock was set back."""
+        return abs(self.silent_ms) < LIVE_MS
 
 
 def note_alive(
@@ -54,7 +54,9 @@ def note_alive(
 
 def living(connection: Connection, now_ms: int, silent_ms_max: int) -> frozenset[str]:
     """The owners of those that gave a sign of life within `silent_ms_max`."""
-    return frozenset(connection.scalars(select(replicas.c.owner).where(replicas.c.alive_ms >= now_ms - silent_ms_max)))
+    # One that lies further ahead was given before the clock was set back.
+    lately = replicas.c.alive_ms.between(now_ms - silent_ms_max, now_ms + silent_ms_max)
+    return frozenset(connection.scalars(select(replicas.c.owner).where(lately)))
 
 
 def leave(connection: Connection, owner: str) -> None:

@@ -44,7 +44,9 @@ identity = Table(
     Column("created_ms", BigInteger, nullable=False),
 )
 
-# One row a lane: its fencing token, and when an active consumer was last known to live.
+# One row a lane: its fencing token, and when an active consumer was last known to live. `left_epoch` is the last epoch
+# that left nobody in doubt: all that ended in it was acknowledged. `settled_after` is the intents' highest number when
+# the unbroken row of such epochs began.
 lanes = Table(
     "lanes",
     metadata,
@@ -52,6 +54,34 @@ lanes = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("owner", String(64), nullable=False),
     Column("alive_ms", BigInteger, nullable=False),
+    Column("left_epoch", BigInteger),
+    Column("settled_after", BigInteger),
+)
+
+# What a connector's lane waits for, for the lane's next consumer: how often its webhook failed in a row, and that from
+# `noted_ms` on it waits `wait_ms`; and where it is paced, when it was POSTed to last. On the ledger's clock.
+paces = Table(
+    "paces",
+    metadata,
+    Column("connector", String(255), primary_key=True),
+    Column("lane", String(255), nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("noted_ms", BigInteger, nullable=False),
+    Column("wait_ms", BigInteger, nullable=False),
+    Column("posted_ms", BigInteger),
+    Index("ix_paces_lane", "lane"),
+)
+
+# How far the clock of a machine was ahead of the time since its start, from `since_ms` on (by that clock): a row for
+# the first look, and one for each step of the clock. `machine` is another after each start of the machine.
+clock_steps = Table(
+    "clock_steps",
+    metadata,
+    Column("number", RowNumber, primary_key=True, autoincrement=True),
+    Column("machine", String(64), nullable=False),
+    Column("offset_ms", BigInteger, nullable=False),
+    Column("since_ms", BigInteger, nullable=False),
+    Index("ix_clock_steps_machine", "machine", "number"),
 )
 
 # One row a consumer that runs, or that ended without saying so. `switch_seen` is the last change of the switch that it
@@ -134,6 +164,10 @@ intents = Table(
     Column("lease_until_ms", BigInteger),
     # When the present generation began, of an intent that was replayed: its deadline counts from here.
     Column("replayed_ms", BigInteger),
+    # How long the next attempt was to wait when it was put off: no reading of a clock makes that longer.
+    Column("wait_ms", BigInteger),
+    # The beginning of the last answer that was not the expected one, without any known secret.
+    Column("answer", Text),
     UniqueConstraint("strategy", "intent_id"),
     # Intents without a message_id are told by their bytes.
     Index(
@@ -170,5 +204,7 @@ steps = Table(
     Column("duration_ms", Integer),
     # A sentence without any foreign text.
     Column("detail", Text),
+    # As in `intents`.
+    Column("answer", Text),
     Index("ix_steps_intent", "intent"),
 )

@@ -32,10 +32,12 @@ from consumer.ledger import (
     Epoch,
     Fenced,
     Known,
+    LaneMemory,
     Live,
     RateExceeded,
     SwitchedOff,
     SwitchWatcher,
+    paces,
     replicas,
     schedule,
     statements,
@@ -50,6 +52,7 @@ from consumer.ledger.migrate import migrate
 from consumer.ledger.schedule import Pending
 from consumer.limits import Rate
 from consumer.order import Order
+from consumer.skew import Skew
 from consumer.switch import Change, State, Switch, stops
 
 # Lanes that are noted as looked after with each sign of life; more take turns.
@@ -86,6 +89,7 @@ class Transaction:
     switch_read: Switch | None = None
     epochs: dict[str, int | None] = field(default_factory=dict)
     steps: list[steps.Step] = field(default_factory=list)
+    memories: dict[str, tuple[str, LaneMemory]] = field(default_factory=dict)
 
     def is_current(self, epoch: Epoch) -> bool:
         """Whether nobody has become the lane's consumer since."""
@@ -127,6 +131,18 @@ class Transaction:
             steps.write(self.connection, self.now_ms, self.steps)
             self.steps.clear()
 
+    def remember(self, lane: str, memory: LaneMemory) -> None:
+        """Have it kept for the lane's next consumer, at the end of the transaction; the last word of each counts."""
+        _, before = self.memories.get(memory.connector, (lane, memory))
+        if memory.posted_ago_ms is None:
+            memory = replace(memory, posted_ago_ms=before.posted_ago_ms)
+        self.memories[memory.connector] = lane, memory
+
+    def end(self) -> None:
+        """Write what was noted to be written last."""
+        self.write_steps()
+        paces.remember(self.connection, self.now_ms, self.memories)
+
 
 Work = Callable[[Transaction], Any]
 
@@ -147,7 +163,14 @@ log = structlog.get_logger()
 class SqlLedger:
     """SQLite or PostgreSQL by one URL; use it as an async context manager."""
 
-    def __init__(self, url: str, *, retention_days: float, observe_commit_s: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        retention_days: float,
+        observe_commit_s: Callable[[float], None],
+        skew: Skew | None = None,
+    ) -> None:
         self.ledger_id = ""
         self.scheduled = 0
         self.why_not_writable: str | None = None
@@ -155,6 +178,7 @@ class SqlLedger:
         self._answered_s = time.monotonic()
         self._retention_ms = round(retention_days * 86_400_000)
         self._observe_commit_s = observe_commit_s
+        self._skew = skew or Skew()
         self._owner = uuid.uuid4().hex
         self._holds = Holds()
         self._replica = f"{socket.gethostname()}:{os.getpid()}"
@@ -195,6 +219,11 @@ class SqlLedger:
         await self._database.close()
 
     @property
+    def wal_bytes(self) -> int:
+        """How large the file is in which SQLite keeps what it has not moved into its own yet; 0 elsewhere."""
+        return self._database.wal_bytes
+
+    @property
     def silent_s(self) -> float:
         """See Ledger."""
         return time.monotonic() - self._answered_s
@@ -226,6 +255,14 @@ class SqlLedger:
         opening = self._openings
         return replace(await self._ask(work), opening=opening)
 
+    async def leave_settled(self, epoch: Epoch) -> None:
+        """See Ledger."""
+        await self._ask(lambda now: statements.leave_settled(now.connection, epoch))
+
+    def remember(self, lane: str, memory: LaneMemory) -> None:
+        """See Ledger."""
+        self._enqueue(lambda now: now.remember(lane, memory))
+
     async def known_lanes(self) -> list[str]:
         """See Ledger."""
         return await self._ask(lambda now: statements.known_lanes(now.connection))
@@ -240,7 +277,8 @@ class SqlLedger:
 
         def work(now: Transaction) -> Known | None:
             # The lane's next consumer has the same message, and could not tell that it is the same.
-            if order.message_id is None and not order.is_due and not now.is_current(epoch):
+            is_recorded = not order.is_due or order.creation.is_ahead
+            if order.message_id is None and is_recorded and not now.is_current(epoch):
                 return None
             is_held = self._holds.by_another(order, epoch)
             known = statements.recall(now.connection, now.now_ms, order, epoch, self._owner, is_held)
@@ -385,7 +423,7 @@ class SqlLedger:
                 rate_table.lock(connection)
             now = Transaction(connection, clock_ms(connection), began_ms, self._switch)
             answers = [work(now) for work in works]
-            now.write_steps()
+            now.end()
             self._switch = now.switch_read or self._switch
             return answers
 
@@ -421,6 +459,7 @@ class SqlLedger:
             seen_s = time.monotonic()
             owners, switch, changes = await self._ask(self._note_alive)
             self.live = Live(self._owner, owners, seen_s)
+            await self._note_clock(beat)
             self._tell_of_switch(switch, changes)
             if beat % COUNT_EVERY_BEATS == 0:
                 self.scheduled = await self._ask(lambda now: schedule.count(now.connection))
@@ -428,6 +467,9 @@ class SqlLedger:
 
     def _note_alive(self, now: Transaction) -> tuple[frozenset[str], Switch, Sequence[Change]]:
         """It says by which version of the switch we act: the one that this very transaction has read."""
+        if not self._skew.is_recalled:
+            self._skew.recall(paces.clock_of(now.connection, self._skew.machine))
+            self._note_clock_of(now)
         statements.keep_alive(now.connection, now.now_ms, self._some_lanes(), self._owner, LEASE_MS)
         switch, told = now.switch(), self._switch_told
         replicas.note_alive(now.connection, now.now_ms, self._owner, self._replica, switch.version, self._unacked())
@@ -439,6 +481,19 @@ class SqlLedger:
             switch,
             switches.changes_between(now.connection, told.version, switch.version, SWITCH_CHANGES_MAX),
         )
+
+    async def _note_clock(self, beat: int) -> None:
+        """Keep how this machine's clock was set, and ask the ledger's clock now and then."""
+        if segments := self._skew.unsaved():
+            await self._ask(lambda now: paces.note_clock(now.connection, self._skew.machine, segments))
+            self._skew.saved(segments)
+        if beat % COUNT_EVERY_BEATS == 0:
+            await self._ask(self._note_clock_of)
+
+    def _note_clock_of(self, now: Transaction) -> None:
+        """How far this machine's clock is from the ledger's, where that is another's."""
+        if now.connection.dialect.name != "sqlite":
+            self._skew.note("ledger", now.began_ms - now.now_ms, machine_ms() - now.now_ms)
 
     def _tell_of_switch(self, switch: Switch, changes: Sequence[Change]) -> None:
         """To whoever watches, once the sign of life is committed, and where there is something to tell."""
@@ -458,11 +513,14 @@ class SqlLedger:
         while True:
             pruned = await self._ask(self._prune_some)
             if pruned < PRUNE_ROWS_MAX:
+                with suppress(DBAPIError, OSError):
+                    await self._database.tidy()
                 await asyncio.sleep(PRUNE_PERIOD_S)
 
     def _prune_some(self, now: Transaction) -> int:
         replicas.forget_silent(now.connection, now.now_ms)
         rate_table.forget(now.connection, now.now_ms)
+        paces.forget(now.connection, now.now_ms, self._retention_ms, self._skew.machine)
         return statements.prune(now.connection, now.now_ms, self._retention_ms, PRUNE_ROWS_MAX)
 
 

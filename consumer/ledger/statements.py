@@ -6,15 +6,17 @@ that the other saves in the same transaction are not undone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, bindparam, delete, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from consumer.history import ENDINGS, History
-from consumer.ledger import Epoch, Known
+from consumer.ledger import Epoch, Known, paces
+from consumer.ledger.leases import LEASE_MS
 from consumer.ledger.schema import intents, lanes, steps
 from consumer.order import Found, Order
 from consumer.outcomes import of_row
@@ -74,6 +76,8 @@ _step = (
                 "ended_ms",
                 "owner",
                 "lease_until_ms",
+                "wait_ms",
+                "answer",
             )
         }
     )
@@ -98,7 +102,7 @@ def recall(
         look(order.strategy, order.intent_id)
     row = rows[order.strategy, order.intent_id]
     if row is not None:
-        return _known(order, order.intent_id, row, owner, now_ms)
+        return _known(connection, order, order.intent_id, row, owner, now_ms)
     if order.message_id is None and order.redelivered:
         return _recall_by_bytes(connection, now_ms, order, epoch, owner, is_held)
     return _first_receipt(connection, now_ms, order, owner)
@@ -106,10 +110,12 @@ def recall(
 
 def _first_receipt(connection: Connection, now_ms: int, order: Order, owner: str) -> Known:
     """Nothing is known yet. What nobody dated is recorded, so that its first receipt is kept; and what is delayed, so
-    that it is pending before anything behind it in its lane is looked at: a cancel that follows it finds it.
+    that it is pending before anything behind it in its lane is looked at: a cancel that follows it finds it. What is
+    dated ahead counts as created now, and not again when it comes again.
     """
     history = History(order.intent_id, order.digest)
-    is_needed = not order.is_due or (order.creation.pinned and order.message_id is not None)
+    created, has_id = order.creation, order.message_id is not None
+    is_needed = not order.is_due or created.is_ahead or (created.pinned and has_id)
     if is_needed and save(connection, now_ms, order, history, owner, 0):
         return Known(replace(order, recorded=True), replace(history, version=1))
     return Known(order, history)
@@ -120,24 +126,26 @@ def _recall_by_bytes(
 ) -> Known:
     """Equal bodies without an identity can be exchanged for each other. One that can't have been acknowledged is
     surely among what comes redelivered: this message may be taken for it. One that may have been acknowledged, or
-    not, makes this message a possible second delivery.
+    not, makes this message a possible second delivery; one that surely was acknowledged does not.
     """
     adopted: Row[Any] | None = None
     again: list[Row[Any]] = []
     since_ms = (epoch.alive_before_ms or 0) - LAST_ACKS_MS
-    named = {order.strategy, order.by_label[0] if order.by_label is not None else order.strategy}
-    keys = {"strategies": sorted(map(_storable, named)), "digest": order.digest}
+    settled_after = math.inf if epoch.settled_after is None else epoch.settled_after
+    names = {order.strategy, order.by_label[0] if order.by_label is not None else order.strategy}
+    keys = {"strategies": sorted(map(_storable, names)), "digest": order.digest}
     for row in connection.execute(_by_digest, keys):
         if is_held(row.intent_id) or row.origin_user != _storable(order.origin_user):
             continue
         # A replayed one has a message that carries its id now: it is not among those that are told by their bytes.
         if row.status in SURELY_UNACKED and row.replayed_ms is None:
             adopted = adopted or row
-        elif row.updated_ms >= since_ms:
+        elif row.updated_ms >= since_ms and row.number <= settled_after:
             again.append(row)
     maybe_untold = _maybe_untold(again)
     if adopted is not None:
-        known = _known(replace(order, strategy=adopted.strategy), adopted.intent_id, adopted, owner, now_ms)
+        named = replace(order, strategy=adopted.strategy)
+        known = _known(connection, named, adopted.intent_id, adopted, owner, now_ms)
         return replace(known, maybe_untold=maybe_untold)
     if not again:
         return _first_receipt(connection, now_ms, order, owner)
@@ -154,11 +162,16 @@ def _maybe_untold(again: list[Row[Any]]) -> tuple[Outcome, ...]:
     return tuple(of_row(row, row.status) for row in ended[-MAYBE_UNTOLD_MAX:])
 
 
-def _known(order: Order, intent_id: str, row: Row[Any], owner: str, now_ms: int) -> Known:
+def _known(connection: Connection, order: Order, intent_id: str, row: Row[Any], owner: str, now_ms: int) -> Known:
     created = Creation(row.age_from_ms, row.delay_from_ms, row.created_from)
     if order.creation.pinned or created != order.creation:
         created = replace(created, pinned=True)  # this message doesn't carry it: it is written down when passed on
     theirs = row.status == "sending" and row.owner != owner
+    leased_for_ms = max(0, (row.lease_until_ms or 0) - now_ms) if theirs else 0
+    if leased_for_ms > LEASE_MS:  # the clock was set back since: who lives renews it, for others it ends like any
+        leased_for_ms = LEASE_MS
+        shortened = update(intents).where(intents.c.number == row.number, intents.c.owner == row.owner)
+        connection.execute(shortened.values(lease_until_ms=now_ms + LEASE_MS))
     history = History(
         intent_id=intent_id,
         digest=bytes(row.digest),
@@ -174,9 +187,11 @@ def _known(order: Order, intent_id: str, row: Row[Any], owner: str, now_ms: int)
         why=row.why,
         http_status=row.http_status,
         version=row.version,
-        leased_for_ms=max(0, (row.lease_until_ms or 0) - now_ms) if theirs else 0,
+        leased_for_ms=leased_for_ms,
         replayed_ms=row.replayed_ms,
         updated_ms=row.updated_ms,
+        wait_ms=row.wait_ms,
+        answer=row.answer,
     )
     return Known(order.known_as(intent_id, created, row.replayed_ms), history)
 
@@ -200,6 +215,8 @@ def save(connection: Connection, now_ms: int, order: Order, history: History, ow
         "ended_ms": now_ms if history.status in ENDINGS else None,
         "owner": owner if history.status == "sending" else None,
         "lease_until_ms": now_ms + lease_ms if history.status == "sending" else None,
+        "wait_ms": history.wait_ms,
+        "answer": history.answer,
     }
     if history.version:
         keys: dict[str, Any] = {
@@ -253,8 +270,27 @@ def take_lane(connection: Connection, now_ms: int, lane: str, owner: str, *, alo
     connection.execute(_FIRST_OF_LANE[connection.dialect.name], first)
     before = connection.execute(select(lanes).where(lanes.c.lane == lane).with_for_update()).one()
     number = before.epoch + 1 if alone or not before.epoch else before.epoch
-    connection.execute(update(lanes).where(lanes.c.lane == lane).values(epoch=number, owner=owner, alive_ms=now_ms))
-    return Epoch(lane, number, before.alive_ms if before.epoch else None)
+    was_left = alone and before.epoch > 0 and before.left_epoch == before.epoch
+    settled_after = before.settled_after if was_left else connection.execute(_last_intent).scalar_one()
+    changed = {"epoch": number, "owner": owner, "alive_ms": now_ms, "settled_after": settled_after}
+    connection.execute(update(lanes).where(lanes.c.lane == lane).values(changed))
+    return Epoch(
+        lane,
+        number,
+        before.alive_ms if before.epoch else None,
+        settled_after=settled_after if was_left else None,
+        remembered=paces.of_lane(connection, now_ms, lane),
+    )
+
+
+def leave_settled(connection: Connection, epoch: Epoch) -> None:
+    """All that has ended in this epoch is acknowledged. Whoever takes the lane next need not ask what became of it."""
+    connection.execute(
+        update(lanes).where(lanes.c.lane == epoch.lane, lanes.c.epoch == epoch.number).values(left_epoch=epoch.number)
+    )
+
+
+_last_intent = select(func.coalesce(func.max(intents.c.number), 0))
 
 
 _FIRST_OF_LANE = {
@@ -304,7 +340,8 @@ def keep_alive(connection: Connection, now_ms: int, joined: list[str], owner: st
     """Note that this consumer lives, on the lanes that it looks after and on what it is POSTing."""
     if joined:
         # Whoever looks after the same lanes notes it as well: two need not wait for each other's rows, and do not.
-        stale = lanes.c.alive_ms < now_ms - ALIVE_NOTED_MS
+        # One that lies ahead was noted before the clock was set back.
+        stale = ~lanes.c.alive_ms.between(now_ms - ALIVE_NOTED_MS, now_ms)
         free = select(lanes.c.lane).where(lanes.c.lane.in_(joined), stale)
         free = free.with_for_update(key_share=True, skip_locked=True)
         connection.execute(update(lanes).where(lanes.c.lane.in_(free)).values(alive_ms=now_ms))

@@ -21,7 +21,7 @@ EXPIRATION = "expiration"
 
 Step = dict[str, Any]
 
-_COLUMNS = ("generation", "what", "certainty", "http_status", "duration_ms", "detail")
+_COLUMNS = ("generation", "what", "certainty", "http_status", "duration_ms", "detail", "answer")
 
 # One statement for all steps of a transaction; which row an intent has is looked up by its identity.
 _write = steps.insert().from_select(
@@ -69,4 +69,5 @@ def _step(order: Order, history: History, what: str, detail: str, attempt: Attem
         # 0 where nothing was sent at all, or nobody was there to measure.
         "duration_ms": round(attempt.duration_s * 1000) if attempt and attempt.duration_s else None,
         "detail": detail,
+        "answer": attempt.answer if attempt else None,
     }

@@ -21,7 +21,7 @@ SAMPLES: dict[type, tuple[str, ...]] = {Counter: ("_total",), Histogram: ("_buck
 FOUND_LABELS = {"namespace", "pod", "job", "instance"}
 WORDS = re.compile(r"signalq_[a-z_]+")
 LABELS = re.compile(r"([a-z_]+)\s*(?:=~|!~|!=|=)\s*\"|by \(([a-z_, ]+)\)")
-UNITS = {"s", "ops", "reqps", "short"}
+UNITS = {"s", "ops", "reqps", "short", "bytes"}
 
 Json = dict[str, Any]
 
@@ -128,7 +128,7 @@ def test_every_panel_has_a_unit_a_sentence_and_a_place_of_its_own(dashboard: Jso
         )
         assert unit in UNITS
         # What is named for seconds is shown as seconds, where it is not counted.
-        timed = any("_seconds_bucket" in target["expr"] for target in panel["targets"])
+        timed = any(re.search("_seconds_bucket|_skew_seconds", target["expr"]) for target in panel["targets"])
         assert (unit == "s") == timed, panel["title"]
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 

@@ -563,6 +563,7 @@ async def test_a_dead_letter_has_all_its_headers_and_keeps_what_its_producer_set
         "signalq-reason": "rejected",
         "signalq-attempts": 1,
         "signalq-http-status": 400,
+        "signalq-answer": "no",
         "signalq-intent-id": "id-1",
         "signalq-generation": 1,
         "signalq-connector": connector,
@@ -591,8 +592,6 @@ HOSTILE_PROPERTIES: list[tuple[str, Basic.Properties]] = [
     ("a timestamp in microseconds", raw_properties(timestamp=1_700_000_000_000_000)),
     ("a message_id that is not UTF-8", raw_properties(message_id=b"\xff\xfe id")),
     ("an empty message_id", raw_properties(message_id=b"")),
-    ("a date that is no number", persistent(headers={"signalq-created-ms": "yesterday"})),
-    ("a date beyond the calendar", persistent(headers={"signalq-created-ms": 2**62})),
     ("forged internal headers", persistent(headers={"signalq-intent-id": "x", "signalq-generation": -1})),
     ("a strategy that is no text", persistent(headers={"signalq-strategy": [1, 2]})),
     ("a strategy that draws on a terminal", persistent(headers={"signalq-strategy": "\x1b[2J\n\r"})),
@@ -614,6 +613,24 @@ async def test_whatever_the_properties_a_good_body_is_posted_and_a_bad_one_becom
     assert "action" in str(letter.headers["signalq-detail"])
     assert {"x-death", "x-delivery-count"} & letter.headers.keys() == set()
     await stage.publish(body_for(connector), properties)
+    assert len(await stage.posted(1, connector)) == 1
+
+
+async def test_a_date_that_is_none_is_refused_with_whatever_else_is_wrong_and_one_in_digits_is_taken(
+    stage: Stage,
+) -> None:
+    connector = stage.connector()
+    dates = ["yesterday", 2**62, 1.7e12, 1_700_000_000, datetime.fromtimestamp(1_700_000_000, tz=UTC)]
+    for date in dates:
+        await stage.publish(body_for(connector), persistent(headers={"signalq-created-ms": date}))
+    await stage.publish(body_for(connector, action="hodl"), persistent(headers={"signalq-created-ms": "yesterday"}))
+    letters = await stage.letters(len(dates) + 1, stage.names.orders, connector)
+    assert {letter.headers["signalq-reason"] for letter in letters} == {"invalid"}
+    details = [str(letter.headers["signalq-detail"]) for letter in letters]
+    assert all("signalq-created-ms: " in detail and "an integer is expected" in detail for detail in details)
+    assert "action" in details[-1]
+    digits = str(time.time_ns() // 1_000_000)
+    await stage.publish(body_for(connector), persistent(headers={"signalq-created-ms": digits}))
     assert len(await stage.posted(1, connector)) == 1
 
 

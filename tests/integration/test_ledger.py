@@ -59,7 +59,7 @@ async def save_all(ledger: Ledger, changes: list[tuple[Any, ...]]) -> list[Known
 
 
 async def test_what_was_never_met_is_unknown(ledger: Ledger) -> None:
-    met = order(message_id=new_id(), created_ms=1_000)
+    met = order(message_id=new_id(), created_ms=1_000_000_000_000)
     known = await ledger.recall(met, await ledger.open_lane(LANE))
     assert known == Known(met, History(met.intent_id, met.digest))
 
@@ -84,7 +84,7 @@ async def test_every_field_of_a_history_is_recalled_as_it_was_saved(ledger: Ledg
 
 async def test_a_save_on_top_of_an_old_version_is_refused_and_changes_nothing(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
-    met = order(message_id=new_id(), created_ms=1_000)
+    met = order(message_id=new_id(), created_ms=1_000_000_000_000)
     first = History(met.intent_id, met.digest)
     claimed = await ledger.save(met, first.claimed(1), epoch)
     with pytest.raises(Conflict):
@@ -97,17 +97,17 @@ async def test_a_save_on_top_of_an_old_version_is_refused_and_changes_nothing(le
 
 async def test_one_message_id_of_two_strategies_is_two_intents(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
-    mine = order(message_id=new_id(), strategy="mine", created_ms=1_000)
-    theirs = order(message_id=mine.message_id, strategy="theirs", created_ms=1_000)
+    mine = order(message_id=new_id(), strategy="mine", created_ms=1_000_000_000_000)
+    theirs = order(message_id=mine.message_id, strategy="theirs", created_ms=1_000_000_000_000)
     await ledger.save(mine, History(mine.intent_id, mine.digest).claimed(1), epoch)
     assert (await ledger.recall(theirs, epoch)).history.version == 0
 
 
 async def test_other_bytes_under_one_id_are_told_by_the_digest_of_the_first(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
-    met = order(message_id=new_id(), created_ms=1_000)
+    met = order(message_id=new_id(), created_ms=1_000_000_000_000)
     await ledger.save(met, History(met.intent_id, met.digest).claimed(1), epoch)
-    other = order(message_id=met.message_id, created_ms=1_000)
+    other = order(message_id=met.message_id, created_ms=1_000_000_000_000)
     assert (await ledger.recall(other, epoch)).history.digest == met.digest != other.digest
 
 
@@ -116,13 +116,13 @@ async def test_a_claim_under_an_old_epoch_is_fenced_off_and_not_saved(ledger: Le
     elsewhere = await ledger.open_lane("another lane")
     new = await ledger.open_lane(LANE)
     assert new.number > old.number
-    met = order(message_id=new_id(), created_ms=1_000)
+    met = order(message_id=new_id(), created_ms=1_000_000_000_000)
     history = History(met.intent_id, met.digest)
     with pytest.raises(Fenced):
         await ledger.save(met, history.claimed(1), old)
     assert (await ledger.recall(met, new)).history.version == 0
     # An outcome needs no epoch, another lane's epoch is not touched, and the new one holds.
-    other = order(message_id=new_id(), created_ms=1_000)
+    other = order(message_id=new_id(), created_ms=1_000_000_000_000)
     assert (await ledger.save(other, History(other.intent_id, other.digest).claimed(1), elsewhere)).history.version == 1
     claimed = await ledger.save(met, history.claimed(1), new)
     await ledger.open_lane(LANE)
@@ -133,7 +133,7 @@ async def test_a_claim_asked_for_after_the_lane_was_opened_anew_is_fenced_off_in
     ledger: Ledger,
 ) -> None:
     epoch = await ledger.open_lane(LANE)
-    early, late = (order(message_id=new_id(), created_ms=1_000) for _ in range(2))
+    early, late = (order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(2))
     outcomes = await asyncio.gather(
         ledger.save(early, History(early.intent_id, early.digest).claimed(1), epoch),
         ledger.open_lane(LANE),
@@ -145,7 +145,7 @@ async def test_a_claim_asked_for_after_the_lane_was_opened_anew_is_fenced_off_in
 
 async def test_of_two_claims_at_once_exactly_one_wins(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
-    met = [order(message_id=new_id(), created_ms=1_000) for _ in range(20)]
+    met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(20)]
     claims = [(one, History(one.intent_id, one.digest).claimed(1), epoch) for one in met for _ in range(2)]
     outcomes = await save_all(ledger, claims)
     for first, second in zip(outcomes[::2], outcomes[1::2], strict=True):
@@ -154,9 +154,9 @@ async def test_of_two_claims_at_once_exactly_one_wins(ledger: Ledger) -> None:
 
 async def test_a_conflict_does_not_undo_what_is_saved_beside_it(ledger: Ledger) -> None:
     old, epoch = await ledger.open_lane(LANE), await ledger.open_lane(LANE)
-    taken = order(message_id=new_id(), created_ms=1_000)
+    taken = order(message_id=new_id(), created_ms=1_000_000_000_000)
     await ledger.save(taken, History(taken.intent_id, taken.digest).claimed(1), epoch)
-    met = [order(message_id=new_id(), created_ms=1_000) for _ in range(200)]
+    met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(200)]
     changes: list[tuple[Any, ...]] = []
     for one in met:
         changes.append((one, History(one.intent_id, one.digest).claimed(1), epoch))
@@ -184,16 +184,16 @@ async def test_the_creation_time_of_an_undated_intent_is_that_of_its_first_recei
 async def test_a_creation_time_in_the_future_is_that_of_the_first_receipt_for_ever(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     content = body(delaySeconds=2)
-    first = order(content, message_id=new_id(), created_ms=50_000, received_ms=10_000)
+    first = order(content, message_id=new_id(), created_ms=1_000_000_050_000, received_ms=1_000_000_010_000)
     await ledger.recall(first, epoch)
-    later = order(content, message_id=first.message_id, created_ms=50_000, received_ms=99_000)
+    later = order(content, message_id=first.message_id, created_ms=1_000_000_050_000, received_ms=1_000_000_099_000)
     known = (await ledger.recall(later, epoch)).order
-    assert (known.creation.age_ms, known.due_ms, known.creation.pinned) == (10_000, 12_000, True)
+    assert (known.creation.age_ms, known.due_ms, known.creation.pinned) == (1_000_000_010_000, 1_000_000_012_000, True)
 
 
 async def test_a_creation_time_that_the_message_carries_need_not_be_written_down(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
-    met = order(message_id=new_id(), created_ms=1_000)
+    met = order(message_id=new_id(), created_ms=1_000_000_000_000)
     await ledger.save(met, History(met.intent_id, met.digest).claimed(1), epoch)
     assert not (await ledger.recall(met, epoch)).order.creation.pinned
 
@@ -229,11 +229,11 @@ async def test_a_redelivered_body_whose_equal_may_have_been_acknowledged_may_be_
 async def test_a_new_consumer_of_a_lane_fences_off_the_one_before_it(store: Store) -> None:
     old, new = await store.ledger(), await store.ledger()
     before = await old.open_lane(LANE)
-    met = order(message_id=new_id(), created_ms=1_000)
+    met = order(message_id=new_id(), created_ms=1_000_000_000_000)
     claimed = await old.save(met, History(met.intent_id, met.digest).claimed(1), before)
     epoch = await new.open_lane(LANE)
     assert (before.alive_before_ms, epoch.number) == (None, before.number + 1)
-    other = order(message_id=new_id(), created_ms=1_000)
+    other = order(message_id=new_id(), created_ms=1_000_000_000_000)
     with pytest.raises(Fenced):
         await old.save(other, History(other.intent_id, other.digest).claimed(1), before)
     # What it had on the wire, it may still conclude.
@@ -259,7 +259,7 @@ async def test_what_another_consumer_is_posting_is_leased_as_long_as_that_one_li
     store: Store, short_lease: int
 ) -> None:
     posting, waiting = await store.ledger(), await store.ledger()
-    met = order(message_id=new_id(), created_ms=1_000)
+    met = order(message_id=new_id(), created_ms=1_000_000_000_000)
     await posting.save(met, History(met.intent_id, met.digest).claimed(1), await posting.open_lane(LANE))
     epoch = await waiting.open_lane(LANE)
     known = await waiting.recall(met, epoch)
@@ -309,7 +309,7 @@ async def test_consumers_that_claim_on_lanes_of_their_own_and_note_that_they_liv
 
 async def test_a_lease_ends_with_the_outcome(store: Store) -> None:
     posting, waiting = await store.ledger(), await store.ledger()
-    met = order(message_id=new_id(), created_ms=1_000)
+    met = order(message_id=new_id(), created_ms=1_000_000_000_000)
     claimed = await posting.save(met, History(met.intent_id, met.digest).claimed(1), await posting.open_lane(LANE))
     await posting.save(met, claimed.history.concluded(NOT_SENT, was_in_doubt=False).retrying(5_000))
     known = await waiting.recall(met, await waiting.open_lane(LANE))
@@ -320,7 +320,7 @@ async def test_a_message_whose_claim_was_refused_ends_no_lease_when_it_goes(stor
     """It came again on a later session, while the first one's POST is still on the wire: that one lives."""
     posting, waiting = await store.ledger(), await store.ledger()
     epoch = await posting.open_lane(LANE)
-    met = order(message_id=new_id(), created_ms=1_000)
+    met = order(message_id=new_id(), created_ms=1_000_000_000_000)
     again = replace(met, receipt="another")
     claim = History(met.intent_id, met.digest).claimed(1)
     await posting.save(met, claim, epoch)
@@ -334,7 +334,7 @@ async def test_a_message_whose_claim_was_refused_ends_no_lease_when_it_goes(stor
 async def test_of_two_consumers_that_claim_one_intent_exactly_one_wins(store: Store) -> None:
     ledgers = [await store.ledger(), await store.ledger()]
     epochs = [await ledger.open_lane(f"lane {number}") for number, ledger in enumerate(ledgers)]
-    met = [order(message_id=new_id(), created_ms=1_000) for _ in range(40)]
+    met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(40)]
 
     async def claim_all(ledger: Ledger, epoch: Epoch) -> list[Known | BaseException]:
         claims = [(one, History(one.intent_id, one.digest).claimed(1), epoch) for one in met]
@@ -441,7 +441,7 @@ async def test_a_body_is_not_taken_for_one_of_another_strategy_or_of_other_bytes
         order(body(log="other"), redelivered=True),
         order(body(log="with an id"), redelivered=True),
         order(body()),
-        order(body(), message_id=new_id(), redelivered=True, created_ms=1_000),
+        order(body(), message_id=new_id(), redelivered=True, created_ms=1_000_000_000_000),
     ]
     for stranger in strangers:
         known = await ledger.recall(stranger, epoch)
@@ -480,7 +480,7 @@ async def test_saves_that_wait_share_commits_and_a_stranger_finds_them_all(store
     commits: list[float] = []
     ledger = await store.ledger(commits=commits)
     epoch = await ledger.open_lane(LANE)
-    met = [order(message_id=new_id(), created_ms=1_000) for _ in range(200)]
+    met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(200)]
     before = len(commits)
     await save_all(ledger, [(one, History(one.intent_id, one.digest).claimed(1), epoch) for one in met])
     assert len(commits) - before < 10
@@ -498,7 +498,7 @@ SAVES_THEN_WAITS = """
             epoch = await ledger.open_lane("signalq.orders")
 
             async def claim(number: int) -> None:
-                met = order(message_id=f"intent {number}", created_ms=1_000)
+                met = order(message_id=f"intent {number}", created_ms=1_000_000_000_000)
                 await ledger.save(met, History(met.intent_id, met.digest).claimed(1), epoch)
                 print("saved", number, file=sys.stderr, flush=True)
 
@@ -524,7 +524,7 @@ async def test_whatever_a_save_returned_from_is_there_after_a_sigkill(store: Sto
     epoch = await ledger.open_lane(LANE)
     assert (epoch.number, epoch.alive_before_ms is None) == (2, False)
     for number in range(200):
-        known = await ledger.recall(order(message_id=f"intent {number}", created_ms=1_000), epoch)
+        known = await ledger.recall(order(message_id=f"intent {number}", created_ms=1_000_000_000_000), epoch)
         assert (known.history.status, known.history.in_doubt) == ("sending", True)
 
 
@@ -566,7 +566,7 @@ async def test_foreign_text_of_any_kind_is_saved_and_recalled(store: Store) -> N
 async def test_what_a_save_cannot_hold_fails_for_its_asker_alone(store: Store) -> None:
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
-    good, bad = (order(message_id=new_id(), created_ms=1_000) for _ in range(2))
+    good, bad = (order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(2))
     impossible = replace(History(bad.intent_id, bad.digest), next_attempt_ms=2**70)
     async with asyncio.timeout(10):
         outcomes = await save_all(
@@ -656,6 +656,7 @@ async def test_the_migrations_make_exactly_the_tables_of_the_schema(
     assert differences == []
     assert found == expected
     ours = {"ledger", "lanes", "intents", "steps", "replicas", "switches", "switch_changes", "posted_opens"}
+    ours |= {"paces", "clock_steps"}
     assert set(found) == ours
 
 
@@ -741,7 +742,7 @@ def engine_of(ledger: SqlLedger) -> Engine:
 
 async def save_while_it_is_broken(ledger: SqlLedger, epoch: Epoch, why: str) -> tuple[list[Order], asyncio.Task[Any]]:
     """Claim twenty intents on a ledger that can't be written; see that all of them wait, and that it says why."""
-    met = [order(message_id=new_id(), created_ms=1_000) for _ in range(20)]
+    met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(20)]
     claims = [
         (one, replace(History(one.intent_id, one.digest).claimed(1), why="a long tale " * 700), epoch) for one in met
     ]
@@ -819,7 +820,7 @@ async def test_a_postgresql_that_goes_away_makes_saves_wait_until_it_is_back_wit
     store = Store(mortal_postgres.url, stack)
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
-    before = [order(message_id=new_id(), created_ms=1_000) for _ in range(20)]
+    before = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(20)]
     await save_all(ledger, [(one, History(one.intent_id, one.digest).claimed(1), epoch) for one in before])
     if end == "kill":
         await asyncio.to_thread(mortal_postgres.kill)
@@ -840,7 +841,7 @@ async def test_a_postgresql_that_is_restarted_again_and_again_loses_nothing_and_
 
     async def keep_saving() -> None:
         while not stopped.is_set():
-            met = order(message_id=new_id(), created_ms=1_000)
+            met = order(message_id=new_id(), created_ms=1_000_000_000_000)
             known = await ledger.save(met, History(met.intent_id, met.digest).claimed(1), epoch)
             await ledger.save(met, known.history.concluded(ACCEPTED, was_in_doubt=False))
             saved.append(met.intent_id)
@@ -906,7 +907,7 @@ async def test_a_commit_whose_answer_was_lost_is_not_taken_for_somebody_elses(
         store = Store(str(URL(postgres_url).with_port(proxy.port)), stack)
         ledger = await store.ledger()
         epoch = await ledger.open_lane(LANE)
-        met = order(message_id=new_id(), created_ms=1_000)
+        met = order(message_id=new_id(), created_ms=1_000_000_000_000)
         proxy.armed = True
         known = await ledger.save(met, History(met.intent_id, met.digest).claimed(1), epoch)
         assert proxy.lost == 1

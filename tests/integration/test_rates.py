@@ -44,7 +44,7 @@ async def test_as_many_opens_are_claimed_as_there_are_places_and_then_none(ledge
 async def test_of_what_finds_no_place_nothing_is_saved_and_no_other_rate_counts_it(ledger: Ledger) -> None:
     full, other = rate(1), rate(2, "strategy:s")
     assert await claim(ledger, [full, other])
-    of = order(message_id=new_id(), created_ms=1)
+    of = order(message_id=new_id(), created_ms=1_000_000_000_000)
     assert not await claim(ledger, [full, other], of=of)
     known = await ledger.recall(of, await ledger.open_lane(LANE))
     assert (known.history.version, known.history.attempts) == (0, 0)

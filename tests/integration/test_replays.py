@@ -83,10 +83,10 @@ def again(one: Dead, **given: Any) -> Order:
 
 
 async def test_the_next_generation_begins_anew_and_is_what_the_consumer_recalls(desk: Desk) -> None:
-    await record(desk.url, [one := dead(1, reason="outcome-unknown", created_ms=1_000_000)])
+    await record(desk.url, [one := dead(1, reason="outcome-unknown", created_ms=1_000_000_000_000)])
     assert await desk.do(begin, await desk.find(one.order), BY)
     epoch = await desk.ledger.open_lane(LANE)
-    known = await desk.ledger.recall(again(one, created_ms=1_000_000), epoch)
+    known = await desk.ledger.recall(again(one, created_ms=1_000_000_000_000), epoch)
     history = known.history
     assert history.replayed_ms is not None
     assert history == History(
@@ -94,7 +94,7 @@ async def test_the_next_generation_begins_anew_and_is_what_the_consumer_recalls(
     )
     assert abs(history.replayed_ms - time.time_ns() // 1_000_000) < 60_000
     assert known.order.age_from_ms == history.replayed_ms
-    assert known.order.creation.age_ms == 1_000_000
+    assert known.order.creation.age_ms == 1_000_000_000_000
     assert before(known.order, history, 0, history.replayed_ms) == Deliver()
     assert (await desk.find(one.order)).ended_ms is None
     assert await desk.steps() == [("replayed", 2, BY)]
@@ -140,10 +140,10 @@ async def test_a_replay_taken_back_is_dead_and_its_message_is_dropped(desk: Desk
 
 
 async def test_what_the_ledger_does_not_know_is_admitted_as_if_it_had_been_dead(desk: Desk) -> None:
-    one = dead(1, created_ms=1_000_000, delaySeconds=60)
+    one = dead(1, created_ms=1_000_000_000_000, delaySeconds=60)
     assert await desk.do(admit, one.order, 3, BY)
     assert not await desk.do(admit, one.order, 3, BY), "somebody was quicker"
-    known = await desk.ledger.recall(again(one, created_ms=1_000_000), await desk.ledger.open_lane(LANE))
+    known = await desk.ledger.recall(again(one, created_ms=1_000_000_000_000), await desk.ledger.open_lane(LANE))
     assert (known.history.generation, known.history.status) == (4, "received")
     assert known.order.due_ms is None
     assert known.order.age_from_ms == known.history.replayed_ms

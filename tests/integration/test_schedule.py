@@ -14,7 +14,7 @@ from tests.support.orders import body, new_id, order
 from tests.support.stores import Store
 
 LANE = "signalq.orders"
-CREATED_MS, RECEIVED_MS = 1_000_000, 1_001_000
+CREATED_MS, RECEIVED_MS = 1_000_001_000_000, 1_000_001_001_000
 EVERYTHING = Filter()
 
 

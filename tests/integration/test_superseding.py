@@ -189,7 +189,9 @@ async def test_nothing_else_ends_the_waiting_of_an_open(play: Play) -> None:
     await play.publish(
         *((name, fields | {"connectorName": name}) for name, fields in others.items() if name != "expired")
     )
-    long_ago = Basic.Properties(delivery_mode=2, message_id="expired", headers={"signalq-created-ms": 1})
+    long_ago = Basic.Properties(
+        delivery_mode=2, message_id="expired", headers={"signalq-created-ms": 1_000_000_000_000}
+    )
     body = json.dumps({"connectorName": "expired", "connectorToken": "t"} | CLOSE_LONG).encode()
     await publish_all(play.broker.url, "", play.names.orders, [(body, long_ago)])
     # A connector whose open is superseded, behind all of these, says that they have been looked at.

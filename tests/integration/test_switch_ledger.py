@@ -34,7 +34,7 @@ async def change(store: Store, connector: str, state: State, why: str = "") -> C
 
 
 def an(action: str = "openLong", connector: str = "main") -> Order:
-    return order(body(action=action, connectorName=connector), message_id=new_id(), created_ms=1_000)
+    return order(body(action=action, connectorName=connector), message_id=new_id(), created_ms=1_000_000_000_000)
 
 
 def claim(of: Order) -> History:

@@ -71,9 +71,12 @@ class FakeClock:
     def slice_until(self, at_ms: int) -> float:
         return max(0, at_ms - self.ms) / 1000
 
-    async def sleep_until(self, at_ms: int) -> None:
+    def even_ms(self) -> int:
+        return self.ms
+
+    async def sleep(self, wait_ms: int) -> None:
         await asyncio.sleep(0)
-        self.ms = max(self.ms, at_ms)
+        self.ms += max(0, wait_ms)
 
 
 class FakeDueTimes:
@@ -85,7 +88,7 @@ class FakeDueTimes:
     async def wait_until(self, at_ms: int, *, rank: int, session: object = None) -> bool:
         assert isinstance(rank, int)
         assert session is None or isinstance(session, Session)
-        await self._clock.sleep_until(at_ms)
+        await self._clock.sleep(at_ms - self._clock.ms)
         return True
 
 

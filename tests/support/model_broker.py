@@ -84,6 +84,13 @@ class Channel:
         asyncio.get_running_loop().call_later(ACK_UNDER_WAY_S, self._process_ack, tag, what)
         await self.member.gate(f"{what}: sent")
 
+    async def basic_qos(self, *, prefetch_count: int) -> None:
+        assert prefetch_count == self.prefetch, "it must not change: that reorders"
+        await self.member.gate("asks whether its acks are processed")
+        self._check_open()
+        await asyncio.sleep(ACK_UNDER_WAY_S)
+        self._check_open()
+
     async def close(self) -> None:
         if not self.closed:
             await self.member.gate("closes a channel")

@@ -75,5 +75,8 @@ class ModelClock(Clock):
     def now_ms(self) -> int:
         return EPOCH_MS + self._loop.now_ns // 1_000_000
 
+    def even_ms(self) -> int:
+        return self._loop.now_ns // 1_000_000
+
     def slice_until(self, at_ms: int) -> float:
         return min(max((at_ms - EPOCH_MS) * 1_000_000 - self._loop.now_ns, 0) / 1e9, SLICE_S)

@@ -20,6 +20,7 @@ from signalq.envelope import (
     republish_properties,
     strategy,
 )
+from signalq.errors import InvalidIntent
 
 NOW_MS = 1_700_000_000_500
 EARLIER_MS = NOW_MS - 10_000
@@ -72,10 +73,59 @@ def test_a_timestamp_in_the_future_counts_as_now_and_is_pinned() -> None:
 
 
 @pytest.mark.parametrize("value", ["1700000000000", 1.7e12, True, None, -1, 2**62, b"1", [1], {}, Decimal(1)], ids=repr)
-@pytest.mark.parametrize("header", ["signalq-created-ms", "timestamp_in_ms"])
-def test_a_stamp_that_is_no_plausible_whole_number_is_as_if_absent(header: str, value: Any) -> None:
-    message = Basic.Properties(headers={header: value}, timestamp=datetime.fromtimestamp(1_699_999_990, tz=UTC))
+def test_a_brokers_stamp_that_is_no_plausible_whole_number_is_as_if_absent(value: Any) -> None:
+    headers = {"timestamp_in_ms": value}
+    message = Basic.Properties(headers=headers, timestamp=datetime.fromtimestamp(1_699_999_990, tz=UTC))
     assert creation(message, NOW_MS).source == "timestamp"
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (1.7e12, "a floating-point number is no"),
+        (True, "a boolean is no"),
+        (None, "a null is no"),
+        (b"1", "a byte array is no"),
+        ([1], "a list is no"),
+        ({}, "a table is no"),
+        (Decimal(1_700_000_000_000), "a decimal is no"),
+        (datetime.fromtimestamp(1_700_000_000, tz=UTC), "an AMQP timestamp is no"),
+        ("yesterday", "a string of anything but digits is no"),
+        ("1.7e12", "a string of anything but digits is no"),
+        (" 1700000000000", "a string of anything but digits is no"),
+        ("-1700000000000", "a string of anything but digits is no"),
+        ("\u0661\u0667\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0660", "anything but digits is no"),
+        ("", "a string of anything but digits is no"),
+        ("9" * 10_000, "a string of anything but digits is no"),
+        (1_700_000_000, "before 2001 (seconds instead of ms?)"),
+        ("1700000000", "before 2001 (seconds instead of ms?)"),
+        (-1, "before 2001"),
+        (978_307_199_999, "before 2001"),
+        (NOW_MS + 86_400_001, "more than a day ahead"),
+        (NOW_MS * 1000, "more than a day ahead"),
+    ],
+    ids=repr,
+)
+def test_a_producers_date_that_is_none_is_refused_with_what_is_expected(value: Any, why: str) -> None:
+    with pytest.raises(InvalidIntent) as refused:
+        creation(Basic.Properties(headers={"signalq-created-ms": value}), NOW_MS)
+    told = str(refused.value)
+    assert told.startswith("signalq-created-ms: ")
+    assert why in told
+    assert "an integer is expected, or its digits as a string: ms since 1970 in UTC" in told
+    assert "yesterday" not in told
+
+
+@pytest.mark.parametrize("value", [1_699_999_999_000, "1699999999000", "0001699999999000"])
+def test_a_producers_date_is_an_integer_or_its_digits(value: Any) -> None:
+    at = creation(Basic.Properties(headers={"signalq-created-ms": value}), NOW_MS)
+    assert at == Creation(1_699_999_999_000, 1_699_999_999_000, "signalq-created-ms")
+
+
+@pytest.mark.parametrize(("ahead_ms", "is_ahead"), [(1, False), (1_000, False), (1_001, True), (86_400_000, True)])
+def test_a_date_ahead_is_told_of_where_clocks_do_not_differ_so(ahead_ms: int, is_ahead: bool) -> None:
+    at = creation(Basic.Properties(headers={"signalq-created-ms": NOW_MS + ahead_ms}), NOW_MS)
+    assert (at.age_ms, at.ahead_ms, at.is_ahead) == (NOW_MS, ahead_ms, is_ahead)
 
 
 # --- strategy ----------------------------------------------------------------------------------------------------

@@ -69,3 +69,12 @@ def test_no_two_posts_begin_closer_than_the_rate_allows(rate_per_s: float, pause
         paces.take("main", rate_per_s)
         begun.append(time.now_s)
     assert all(later - sooner >= 1 / rate_per_s - 1e-6 for sooner, later in pairwise(begun))
+
+
+def test_a_pace_that_somebody_before_us_kept_goes_on() -> None:
+    time = Time()
+    paces = Paces(time)
+    paces.remember("main", 4_000)
+    assert paces.wait_ms("main", 0.1) == 6_000
+    paces.remember("other", 11_000)
+    assert paces.wait_ms("other", 0.1) == 0

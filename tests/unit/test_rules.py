@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 
+from consumer.delays import KnownSkew
 from consumer.history import ENDINGS, Attempt, History
 from consumer.order import Message, Order, read, renewed
 from consumer.rules import (
@@ -603,6 +604,54 @@ def test_it_waits_for_the_longer_of_backoff_and_retry_after_which_is_bounded(
     answer = Attempt("not taken", sent=True, why="HTTP 429", status=429, retry_after_s=retry_after_s)
     found = ask_after(order({"action": "cancelAll"}), answer, backoff_s=backoff_s)
     assert found == Retry(NOW_MS + round(1000 * wait_s))
+
+
+HOUR_MS = 3_600_000
+
+
+def told(of: Order, now_ms: int = NOW_MS) -> str:
+    """What an expired one's letter says."""
+    found = ask_before(of, now_ms=now_ms)
+    assert isinstance(found, DeadLetter)
+    assert found.reason == "expired"
+    return found.detail
+
+
+@pytest.mark.parametrize("fields", EXITS, ids=str)
+def test_no_exit_dies_of_what_the_clock_is_known_to_be_ahead(fields: dict[str, Any]) -> None:
+    ahead = KnownSkew((), HOUR_MS)
+    known = replace(order(fields, age_s=EXIT_AGE_S + 3_600), skew=ahead)
+    assert ask_before(known) == Deliver()
+    older = replace(order(fields, age_s=EXIT_AGE_S + 3_600.001), skew=ahead)
+    assert told(older).endswith("; this machine's clock is 3600.0 s ahead")
+
+
+def test_an_open_is_judged_by_what_the_clock_says_and_its_letter_says_what_of_it_is_known() -> None:
+    known = replace(order(age_s=3_610), skew=KnownSkew((), HOUR_MS))
+    assert told(known) == (
+        "3610.0 s old, 60 s are allowed from its creation (signalq-created-ms); this machine's clock is 3600.0 s ahead"
+    )
+
+
+def test_an_expired_whose_age_lies_in_its_producers_clock_says_so_where_the_broker_has_stamped_it() -> None:
+    behind = replace(order(age_s=3_610), stamped_ms=NOW_MS - 5_000)
+    assert told(behind).endswith(
+        "; its producer's clock is behind: by that it was 3605.0 s old when the broker took it"
+    )
+    waited = replace(order(age_s=3_610), stamped_ms=NOW_MS - 3_600_000)
+    assert told(waited).endswith("; it waited on the broker for 3600.0 s")
+    unknown = order(age_s=3_610)
+    assert told(unknown).endswith(
+        "; it was 3610.0 s old when it came: it waited on the broker, or the clock of its producer is behind"
+    )
+    assert told(order(age_s=0), NOW_MS + 61_000).endswith("(signalq-created-ms)"), "it grew old here"
+
+
+@pytest.mark.parametrize(("first_ms", "expected"), [(NOW_MS + 60_000, "Deliver"), (NOW_MS + 60_001, "outcome-unknown")])
+def test_what_was_posted_by_a_clock_that_was_set_back_since_counts_as_long_ago(first_ms: int, expected: str) -> None:
+    of = order({"action": "cancelAll"})
+    known = history(of, version=2, status="retrying", in_doubt=True, first_post_ms=first_ms, attempts=1)
+    assert ending(ask_before(of, known)) == expected
 
 
 def test_a_retry_past_the_deadline_is_expired_at_once() -> None:

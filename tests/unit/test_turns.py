@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from pamqp.commands import Basic
@@ -202,3 +203,46 @@ def test_posts_that_failed_side_by_side_count_as_one_failure() -> None:
     assert turn.failed(1) == 2
     turn.succeeded()
     assert turn.failed(2) == 1, "it began before the success, and ends behind it"
+
+
+# --- time ------------------------------------------------------------------------------------------------------------
+
+
+def exit_place(came_ms: int) -> Place:
+    content = body(action="cancelAll")
+    message = Message(content, Basic.Properties(), "main", redelivered=False)
+    return Place(order(content, received_ms=1_000_000), message, came_ms)
+
+
+@pytest.mark.parametrize("wall_ms", [1_005_000, 4_605_000, -2_595_000], ids=["as it goes", "set forth", "set back"])
+def test_for_an_order_that_waits_time_goes_on_evenly_and_an_open_is_never_younger_than_by_the_wall(
+    wall_ms: int,
+) -> None:
+    assert exit_place(50_000).now_ms(55_000, wall_ms) == 1_005_000
+    content = body()
+    message = Message(content, Basic.Properties(), "main", redelivered=False)
+    an_open = Place(order(content, received_ms=1_000_000), message, 50_000)
+    assert an_open.now_ms(55_000, wall_ms) == max(1_005_000, wall_ms)
+
+
+def test_what_the_ledger_says_of_the_next_attempt_is_read_once_and_waited_for_evenly() -> None:
+    one = exit_place(0)
+    put_off = History("id", b"", version=3, next_attempt_ms=1_004_000, wait_ms=4_000)
+    assert one.put_off_ms(put_off, 300_000, 50_000, 1_001_000) == 3_000
+    assert one.put_off_ms(put_off, 300_000, 51_000, -2_598_000) == 2_000, "the clock was set back meanwhile"
+    assert one.put_off_ms(put_off, 300_000, 53_000, -2_596_000) == 0
+    next_one = replace(put_off, version=5)
+    assert one.put_off_ms(next_one, 300_000, 53_000, -2_596_000) == 4_000, "no longer than was asked for"
+    of_an_earlier_version = replace(put_off, version=7, wait_ms=None)
+    assert one.put_off_ms(of_an_earlier_version, 300_000, 53_000, -2_596_000) == 300_000
+
+
+async def test_a_lane_that_is_taken_over_backs_off_as_it_did_for_who_had_it_before() -> None:
+    turns = Turns()
+    turns.remember("main", 3, 5_000)
+    turns.remember("many", 1, 2_000, places=2)
+    async with turns.take("main") as turn:
+        assert (turn.failures, turn.opens_ms) == (3, 5_000)
+        assert turn.failed(3) == 4
+    async with asyncio.timeout(1), turns.take("many", places=2), turns.take("many", places=2):
+        pass

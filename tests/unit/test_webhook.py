@@ -135,10 +135,59 @@ async def test_an_attempt_tells_its_retry_after_and_how_long_it_took(webhook: su
     assert attempt.duration_s >= 0.05
 
 
-async def test_no_word_of_the_answer_is_in_the_attempt(webhook: support.Webhook, client: Webhook) -> None:
-    webhook.script(Answer(status=400, body=b"secret words"), Answer(body=b"secret words"))
-    for _ in range(2):
-        assert "secret" not in str(await client.post(order(webhook.url)))
+async def test_the_beginning_of_an_answer_that_was_not_expected_is_in_the_attempt_without_any_token(
+    webhook: support.Webhook, client: Webhook
+) -> None:
+    long = b"a wrong\r\n token: \x00my-own-token, or  a-configured-token " + b"x" * 5_000
+    webhook.script(Answer(status=400, body=long), Answer(body=long), Answer(status=500, body=b""), Answer())
+    settings = Settings(webhook={"url": webhook.url}, connectors={"other": {"token": "a-configured-token"}})
+    body = {"connectorName": "main", "connectorToken": "my-own-token", "action": "cancelAll"}
+    message = Message(json.dumps(body).encode(), Basic.Properties(), "main", redelivered=False)
+    found = read(message, settings, 1_700_000_000_000)
+    assert isinstance(found, Order)
+    refused, unknown, empty, accepted = [await client.post(found) for _ in range(4)]
+    assert refused.certainty == "refused"
+    assert refused.answer is not None
+    assert refused.answer.startswith("a wrong token: ***, or *** xxxx")
+    assert len(refused.answer) == 200
+    assert (unknown.certainty, unknown.answer) == ("unknown", refused.answer)
+    assert (empty.answer, accepted.answer) == (None, None)
+
+
+async def test_a_refusals_status_counts_however_its_body_ends(webhook: support.Webhook) -> None:
+    """The body is waited for no longer than ANSWER_BODY_S, and not read to its end."""
+
+    async def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}")
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 1000\r\n\r\nno, because")
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(begin, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with Webhook(Timeouts(connect_s=2, total_s=0.3)) as brief:
+            attempt = await brief.post(order(f"http://127.0.0.1:{port}/"))
+    assert (attempt.certainty, attempt.status, attempt.answer) == ("refused", 400, "no, because")
+
+
+async def test_an_answers_date_says_how_far_our_clock_is_ahead(webhook: support.Webhook, client: Webhook) -> None:
+    an_hour_ago = format_datetime(datetime.now(UTC) - timedelta(hours=1), usegmt=True)
+    webhook.script(Answer(headers={"Date": an_hour_ago}), Answer(), Answer(headers={"Date": "soon"}))
+    at_least_ms, at_most_ms = (await client.post(order(webhook.url))).clock_ahead_ms or (0, 0)
+    assert 3_598_000 <= at_least_ms <= 3_600_000 <= at_most_ms <= 3_602_000
+    assert (await client.post(order(webhook.url))).clock_ahead_ms is None
+    assert (await client.post(order(webhook.url))).clock_ahead_ms is None
+
+
+async def test_a_retry_after_that_is_a_date_counts_from_the_date_of_its_answer(
+    webhook: support.Webhook, client: Webhook
+) -> None:
+    dated = {
+        "Date": format_datetime(NOW, usegmt=True),
+        "Retry-After": format_datetime(NOW + timedelta(seconds=7), usegmt=True),
+    }
+    webhook.script(Answer(status=429, headers=dated))
+    assert (await client.post(order(webhook.url))).retry_after_s == 7.0
 
 
 async def test_proxies_of_the_environment_are_not_used(

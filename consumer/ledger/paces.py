@@ -1,0 +1,70 @@
+"""What the lanes wait for, and how the machines' clocks were set: kept for whoever consumes next.
+
+Synchronous, inside one transaction, like statements.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, insert, or_, select
+
+from consumer.delays import Segment
+from consumer.ledger import LaneMemory
+from consumer.ledger.database import upsert
+from consumer.ledger.schema import clock_steps, paces
+from consumer.skew import STEPS_MAX
+
+MEMORIES_MAX = 10_000
+
+
+def remember(connection: Connection, now_ms: int, memories: Mapping[str, tuple[str, LaneMemory]]) -> None:
+    """Keep what is known of each connector, by its name with its lane; always in the same order, so that two consumers
+    never wait for each other in a circle.
+    """
+    for connector, (lane, memory) in sorted(memories.items()):
+        values: dict[str, Any] = {
+            "lane": lane,
+            "failures": memory.failures,
+            "noted_ms": now_ms,
+            "wait_ms": memory.wait_ms,
+        }
+        if memory.posted_ago_ms is not None:
+            values["posted_ms"] = now_ms - memory.posted_ago_ms
+        upsert(connection, paces, {"connector": connector}, values)
+
+
+def of_lane(connection: Connection, now_ms: int, lane: str) -> tuple[LaneMemory, ...]:
+    """What is known of the connectors of a lane that wait for anything, the latest MEMORIES_MAX of them. A clock that
+    was set since makes no wait longer than it was.
+    """
+    waits = or_(paces.c.failures > 0, paces.c.posted_ms.is_not(None))
+    latest = select(paces).where(paces.c.lane == lane, waits).order_by(paces.c.noted_ms.desc()).limit(MEMORIES_MAX)
+    return tuple(_memory(row, now_ms) for row in connection.execute(latest))
+
+
+def _memory(row: Row[Any], now_ms: int) -> LaneMemory:
+    waited_ms = max(0, now_ms - row.noted_ms)
+    posted_ago_ms = None if row.posted_ms is None else max(0, now_ms - row.posted_ms)
+    return LaneMemory(row.connector, row.failures, max(0, row.wait_ms - waited_ms), posted_ago_ms)
+
+
+def clock_of(connection: Connection, machine: str) -> list[Segment]:
+    """How the clock of a machine was set since the machine's start, oldest first."""
+    query = select(clock_steps).where(clock_steps.c.machine == machine).order_by(clock_steps.c.number.desc())
+    return [Segment(row.offset_ms, row.since_ms) for row in connection.execute(query.limit(STEPS_MAX))][::-1]
+
+
+def note_clock(connection: Connection, machine: str, segments: Sequence[Segment]) -> None:
+    """Keep how it was set."""
+    if segments:
+        rows = [{"machine": machine, "offset_ms": one.offset_ms, "since_ms": one.since_ms} for one in segments]
+        connection.execute(insert(clock_steps), rows)
+
+
+def forget(connection: Connection, now_ms: int, retention_ms: int, machine: str) -> None:
+    """Forget what nobody has noted anything of since; of this machine's clock all is kept."""
+    before_ms = now_ms - retention_ms
+    connection.execute(delete(paces).where(paces.c.noted_ms < before_ms))
+    connection.execute(delete(clock_steps).where(clock_steps.c.since_ms < before_ms, clock_steps.c.machine != machine))

@@ -1,0 +1,233 @@
+"""What the ledger keeps for a lane's next consumer, whatever the clock says by then; and who may read it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+import consumer.ledger.sql
+from consumer.history import Attempt, History
+from consumer.ledger import LaneMemory
+from consumer.ledger.database import WAL_BYTES_KEPT, database_at
+from consumer.ledger.leases import LEASE_MS
+from consumer.ledger.sql import SqlLedger
+from consumer.private_files import make_private_folder
+from consumer.settings import LedgerSettings, Settings
+from ops import check
+from tests.support.orders import body, new_id, order
+from tests.support.stores import Store, file_of
+
+LANE = "signalq.orders"
+ACCEPTED = Attempt("accepted", sent=True, why="200", status=200)
+HOUR_MS = 3_600_000
+
+
+@contextmanager
+def clock_set_by(step_ms: int) -> Iterator[None]:
+    """The ledger's clock, so much further than it is."""
+    real = consumer.ledger.sql.clock_ms
+    with patch.object(consumer.ledger.sql, "clock_ms", lambda connection: real(connection) + step_ms):
+        yield
+
+
+async def deliver(ledger: SqlLedger, message_body: bytes, epoch: consumer.ledger.Epoch) -> None:
+    """One without an id is POSTed, and taken."""
+    first = order(message_body)
+    claimed = await ledger.save(first, (await ledger.recall(first, epoch)).history.claimed(1), epoch)
+    await ledger.save(first, claimed.history.concluded(ACCEPTED, was_in_doubt=False))
+    ledger.release(first)
+
+
+@pytest.mark.parametrize("step_ms", [0, HOUR_MS, -HOUR_MS])
+async def test_a_lanes_waits_are_remembered_and_no_clock_makes_them_longer(store: Store, step_ms: int) -> None:
+    first = await store.ledger()
+    await first.open_lane(LANE)
+    first.remember(LANE, LaneMemory("main", 3, 20_000))
+    first.remember(LANE, LaneMemory("paced", 0, 0, posted_ago_ms=0))
+    first.remember(LANE, LaneMemory("paced", 1, 7_000))
+    first.remember("another.lane", LaneMemory("other", 9, 9_000))
+    await store.close(first)
+    second = await store.ledger()
+    with clock_set_by(step_ms):
+        found = {one.connector: one for one in (await second.open_lane(LANE)).remembered}
+    assert set(found) == {"main", "paced"}
+    assert found["main"].failures == 3
+    wait_ms, posted_ago_ms = found["main"].wait_ms, found["paced"].posted_ago_ms
+    assert posted_ago_ms is not None
+    if step_ms > 0:
+        assert (wait_ms, posted_ago_ms >= step_ms) == (0, True)
+    else:
+        assert 10_000 < wait_ms <= 20_000
+        assert 0 <= posted_ago_ms < 10_000
+    second.remember(LANE, LaneMemory("main", 0, 0))
+    await second.known_lanes()
+    again = {one.connector: one for one in (await second.open_lane(LANE)).remembered}
+    assert set(again) == {"paced"}, "it waits for nothing any more"
+
+
+async def test_how_long_an_attempt_was_put_off_and_what_was_answered_is_kept_with_it(store: Store) -> None:
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    met = order(message_id=new_id())
+    claimed = await ledger.save(met, History(met.intent_id, met.digest).claimed(1_000), epoch)
+    busy = Attempt("not taken", sent=True, why="HTTP 429", status=429, answer="slow down")
+    concluded = claimed.history.concluded(busy, was_in_doubt=False).retrying(5_000, 4_000)
+    await ledger.save(met, concluded, attempt=busy)
+    history = (await ledger.recall(met, epoch)).history
+    assert (history.next_attempt_ms, history.wait_ms, history.answer) == (5_000, 4_000, "slow down")
+    assert await store.rows("SELECT answer FROM steps") == [("slow down",)]
+
+
+async def test_after_a_lane_was_left_settled_nobody_is_in_doubt_and_after_a_crash_everybody_is(store: Store) -> None:
+    first = await store.ledger()
+    epoch = await first.open_lane(LANE)
+    await deliver(first, body(), epoch)
+    await first.leave_settled(epoch)
+    again = order(body(), redelivered=True)
+    epoch = await first.open_lane(LANE)
+    assert not (await first.recall(again, epoch)).history.maybe_second_delivery
+    await deliver(first, body(log="2"), epoch)
+    await first.leave_settled(epoch)
+    epoch = await first.open_lane(LANE)
+    for message in (body(), body(log="2")):
+        known = await first.recall(order(message, redelivered=True), epoch)
+        assert not known.history.maybe_second_delivery, "also after two such"
+    await deliver(first, body(log="3"), epoch)
+    crashed = await first.open_lane(LANE)
+    for message in (body(), body(log="2"), body(log="3")):
+        assert (await first.recall(order(message, redelivered=True), crashed)).history.maybe_second_delivery
+    await first.leave_settled(epoch)
+    late = await first.open_lane(LANE)
+    known = await first.recall(order(body(log="3"), redelivered=True), late)
+    assert known.history.maybe_second_delivery, "who is not its consumer any more can't say so"
+    await first.leave_settled(late)
+    epoch = await first.open_lane(LANE)
+    known = await first.recall(order(body(log="3"), redelivered=True), epoch)
+    assert known.history.maybe_second_delivery, "it may have waited in that epoch unseen, since the crash"
+
+
+async def test_one_that_is_dated_ahead_counts_as_created_once_with_an_id_or_without(store: Store) -> None:
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    now_ms = 1_700_000_000_000
+    for message_id in (new_id(), None):
+        ahead = {"created_ms": now_ms + HOUR_MS, "message_id": message_id}
+        message = body(log=str(message_id))
+        first = await ledger.recall(order(message, received_ms=now_ms, **ahead), epoch)
+        ledger.release(first.order)
+        later = order(message, received_ms=now_ms + 50_000, redelivered=True, **ahead)
+        again = await ledger.recall(later, epoch)
+        assert again.order.creation.age_ms == now_ms, "not again when it comes again"
+        assert again.order.intent_id == first.order.intent_id
+
+
+async def test_a_lease_and_signs_of_life_that_lie_ahead_are_from_before_the_clock_was_set_back(store: Store) -> None:
+    gone, other = await store.ledger(), await store.ledger()
+    with clock_set_by(HOUR_MS):
+        epoch = await gone.open_lane(LANE)
+        met = order(message_id=new_id())
+        await gone.save(met, History(met.intent_id, met.digest).claimed(1_000), epoch)
+        await asyncio.sleep(0.5)  # a sign of life
+    for task in gone._tasks:
+        task.cancel()  # it is gone without a word
+    epoch = await other.open_lane(LANE)
+    assert 0 < (await other.recall(met, epoch)).history.leased_for_ms <= LEASE_MS
+    async with asyncio.timeout(5):
+        while (await other.recall(met, epoch)).history.leased_for_ms:  # noqa: ASYNC110 - the ledger tells nobody
+            await asyncio.sleep(0.1)
+    live = other.live
+    assert live is not None
+    assert live.owners == {live.me}
+
+
+async def test_check_says_how_far_the_clock_is_from_the_ledgers_and_how_it_was_set(store: Store) -> None:
+    settings = Settings(ledger=LedgerSettings.model_validate({"url": store.url}))
+    ledger = await store.ledger()
+    async with asyncio.timeout(5):
+        while ledger._skew.unsaved():  # noqa: ASYNC110 - the ledger tells nobody
+            await asyncio.sleep(0.05)
+    assert (await check._clock(settings)).state == "ok"
+    machine_ms = check.machine_ms
+    if store.url.startswith("postgresql"):
+        with patch.object(check, "machine_ms", lambda: machine_ms() - HOUR_MS):
+            behind = await check._clock(settings)
+        assert behind.state == "wrong"
+        assert behind.found == "3600.0 s behind the ledger's server's"
+    await store.run(f"UPDATE clock_steps SET offset_ms = offset_ms + {HOUR_MS}")  # noqa: S608 - our own number
+    await store.close(ledger)
+    again = await store.ledger()
+    async with asyncio.timeout(5):
+        while again._skew.unsaved():  # noqa: ASYNC110 - the ledger tells nobody
+            await asyncio.sleep(0.05)
+    was_set = await check._clock(settings)
+    assert (was_set.state, was_set.found) == ("note", "within a day this machine's clock was set 3600.0 s back")
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.fixture
+def careless() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("careless")
+async def test_the_ledgers_files_and_folders_are_its_users_alone_also_those_of_an_earlier_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    tmp_path.chmod(0o755)  # noqa: ASYNC240 - a test of it
+    folder = tmp_path / "state" / "signalq"
+    make_private_folder(folder / "publish")
+    assert [mode(one) for one in (folder.parent, folder, folder / "publish")] == [0o700] * 3
+    folder.chmod(0o755)
+    url = f"sqlite+aiosqlite:///{folder}/signalq.db"
+    for loosened in (False, True):
+        async with SqlLedger(url, retention_days=7, observe_commit_s=lambda _seconds: None) as ledger:
+            await ledger.open_lane(LANE)
+            files = [folder / f"signalq.db{suffix}" for suffix in ("", "-wal", "-shm")]
+            assert [mode(one) for one in files] == [0o600] * 3, loosened
+            assert mode(folder) == 0o700
+            for one in (folder, *files):
+                one.chmod(0o755)
+    assert mode(tmp_path) == 0o755, "what is not ours is left alone"
+
+
+async def test_a_log_that_a_reader_has_made_grow_is_cut_once_the_reader_is_gone(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path}/signalq.db"
+    database = database_at(url, create=True)
+
+    def grow(connection: consumer.ledger.sql.Connection) -> None:
+        connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS big (x)")
+        connection.exec_driver_sql("INSERT INTO big VALUES (zeroblob(?))", (WAL_BYTES_KEPT,))
+
+    await database.transact(grow)
+    reader = sqlite3.connect(file_of(url), isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT count(*) FROM big").fetchone()
+    for _ in range(3):
+        await database.transact(grow)
+    assert database.wal_bytes > 2 * WAL_BYTES_KEPT
+    async with asyncio.timeout(1):
+        await database.tidy()  # gives up at once
+    assert database.wal_bytes > 2 * WAL_BYTES_KEPT
+    reader.close()
+    await database.tidy()
+    assert database.wal_bytes == 0
+    await database.transact(grow)
+    await database.close()
