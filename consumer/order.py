@@ -242,7 +242,8 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
     properties = message.properties
     headers = properties.headers or {}
     rights = Rights.of(settings)
-    sender = _sender(message, rights)
+    digest = digest_of(message.body)
+    sender = _sender(message, rights, digest)
     fields: dict[str, object] = {}
     try:
         _check_headers(headers)
@@ -258,7 +259,7 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
         is_exit = intent.is_exit(spot_sell_is_exit=connector.spot_sell_is_exit)
         _check_dated(created, settings, is_exit=is_exit)
     except InvalidIntent as invalid:
-        return _unreadable(invalid, sender, _connector_of(fields, message), digest_of(message.body))
+        return _unreadable(invalid, sender, _connector_of(fields, message), digest)
     return Order(
         intent=intent,
         policy=_policy(connector, settings, rights, is_exit=is_exit),
@@ -269,7 +270,7 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
         creation=created,
         due_ms=created.delay_ms + intent.delay_ms if intent.delay_ms else None,
         received_ms=now_ms,
-        digest=digest_of(message.body),
+        digest=digest,
         is_exit=is_exit,
         redelivered=message.redelivered,
         handed_back=sender.hands_back,
@@ -322,7 +323,7 @@ class _Sender:
     by_label: tuple[str, str] | None = None
 
 
-def _sender(message: Message, rights: Rights) -> _Sender:
+def _sender(message: Message, rights: Rights, digest: bytes) -> _Sender:
     properties = message.properties
     message_id = fitting_id(properties.message_id) if properties.message_id else None
     intent_id = message_id or message.given_id
@@ -335,7 +336,7 @@ def _sender(message: Message, rights: Rights) -> _Sender:
     by_label = (label, intent_id) if name != label else None
     if name is None:
         # It may not take an identity that belongs to another's intent, or will.
-        own_id = id_of_nobodys(intent_id, user, digest_of(message.body))
+        own_id = id_of_nobodys(intent_id, user, digest)
         return _Sender(user, label, message_id, own_id, is_nobody=True, by_label=by_label)
     return _Sender(user, name, message_id, intent_id, hands_back, by_label=by_label)
 

@@ -20,6 +20,7 @@ from pamqp import decode, encode
 from pamqp.exceptions import PAMQPException
 from yarl import URL
 
+from signalq.amqp.header_table import read_header_table
 from signalq.errors import BrokerUnreachable
 from signalq.names import UNREADABLE_HEADERS
 
@@ -211,6 +212,6 @@ def _short_string(value: bytes) -> tuple[int, str]:
 
 def _header_table(value: bytes) -> tuple[int, dict[str, Any]]:
     try:
-        return decode.field_table(value)
-    except (ValueError, ArithmeticError, RecursionError):
+        return read_header_table(value, timestamp=_timestamp)
+    except (ValueError, ArithmeticError):
         return 4 + int.from_bytes(value[:4], "big"), {UNREADABLE_HEADERS: True}
