@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -187,9 +187,8 @@ HEADERS = {
 
 
 @pytest.fixture
-def _lenient() -> Iterator[None]:
+def _lenient() -> None:
     read_foreign_properties_leniently()
-    return
 
 
 @pytest.mark.usefixtures("_lenient")

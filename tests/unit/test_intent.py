@@ -414,9 +414,7 @@ def test_a_decimal_of_another_json_type_is_refused(name: str, value: object) -> 
     assert problem_of(body_of(**{name: value})) == (name, "must be a decimal number, as a string or as a JSON number")
 
 
-@pytest.mark.parametrize(
-    "value", ["1e64", "1e-64", "1e-400", "1e999999999", "1e-999999999", "1e99999999999999999999"]
-)
+@pytest.mark.parametrize("value", ["1e64", "1e-64", "1e-400", "1e999999999", "1e-999999999", "1e99999999999999999999"])
 @pytest.mark.parametrize("name", [*DECIMAL_FIELDS, "delaySeconds"])
 def test_a_number_that_is_short_to_write_and_long_to_send_is_refused(name: str, value: str) -> None:
     assert problem_of(body_of(f'"{name}":{value}'))[0] == name
