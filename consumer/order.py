@@ -17,7 +17,7 @@ from signalq import names
 from signalq.envelope import Creation, creation, digest_of, fitting_id, id_of_nobodys, new_message_id, strategy
 from signalq.errors import InvalidIntent, Problem
 from signalq.intent import OrderIntent, intent_from_fields
-from signalq.strict_json import parse_object
+from signalq.strict_json import check_size, parse_object
 
 DETAIL_CHARACTERS_MAX = 8_000
 
@@ -37,8 +37,20 @@ class Message:
     given_id: str = field(default_factory=new_message_id, compare=False)
     nobody_since_ms: int | None = None
     queue: str = ""
+    # How long the body was, where less of it was kept.
+    sent_bytes: int | None = None
     # Handling this very delivery has failed before: what the ledger knows of it may be its own.
     handled_before: bool = False
+
+    @property
+    def body_bytes(self) -> int:
+        """How long the body was when it came."""
+        return len(self.body) if self.sent_bytes is None else self.sent_bytes
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether only its beginning was kept."""
+        return self.body_bytes > len(self.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +259,7 @@ def read(message: Message, settings: Settings, now_ms: int) -> Order | Unreadabl
     fields: dict[str, object] = {}
     try:
         _check_headers(headers)
+        check_size(message.body_bytes)
         fields = parse_object(message.body)
         connector = settings.connector(str(fields.get("connectorName")))
         intent = intent_from_fields(

@@ -76,8 +76,7 @@ def parse_object(body: bytes) -> dict[str, object]:
     """
     if not body:
         raise _refused("the body is empty")
-    if len(body) > BODY_BYTES_MAX:
-        raise _refused(f"the body has {len(body)} bytes, at most {BODY_BYTES_MAX} are allowed")
+    check_size(len(body))
     if body.startswith(_BYTE_ORDER_MARK):
         raise _refused("the body begins with a byte-order mark")
     if _has_too_many_signs(body):
@@ -96,6 +95,12 @@ def parse_object(body: bytes) -> dict[str, object]:
     if problems:
         raise InvalidIntent(problems)
     return value
+
+
+def check_size(body_bytes: int) -> None:
+    """Raise InvalidIntent for a body that is too long to be one."""
+    if body_bytes > BODY_BYTES_MAX:
+        raise _refused(f"the body has {body_bytes} bytes, at most {BODY_BYTES_MAX} are allowed")
 
 
 def _has_too_many_signs(body: bytes) -> bool:

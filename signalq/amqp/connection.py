@@ -78,7 +78,9 @@ async def connect(
         if somebody_cancelled():
             raise
         raise BrokerUnreachable(f"the connection to RabbitMQ at {masked(url)} was closed as it was opened") from None
-    except (*CONNECTION_ERRORS, ValueError) as error:
+    except Exception as error:
+        if not is_connection_error(error) and not isinstance(error, ValueError):
+            raise
         raise BrokerUnreachable(f"no connection to RabbitMQ at {masked(url)} ({type(error).__name__})") from None
 
 
@@ -153,8 +155,18 @@ async def open_channel(
         if somebody_cancelled():
             raise
         raise BrokerUnreachable("the connection was closed while RabbitMQ opened a channel") from error
-    except CONNECTION_ERRORS as error:
+    except Exception as error:
+        if not is_connection_error(error):
+            raise
         raise BrokerUnreachable(f"RabbitMQ opened no channel ({type(error).__name__})") from error
+
+
+def is_connection_error(error: BaseException) -> bool:
+    """Whether it says that the connection broke, or was refused or misunderstood.
+
+    aiormq ends what waits for an answer with a bare Exception where it does not know why the connection was closed.
+    """
+    return isinstance(error, CONNECTION_ERRORS) or type(error) is Exception
 
 
 def somebody_cancelled() -> bool:
