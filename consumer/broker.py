@@ -56,6 +56,7 @@ class Session:
         self.is_untouched = True
         # How many messages were ready, and since when nobody had been there, where it found the lane without consumers.
         self.waited_before = 0
+        self.waited_unmarked = 0
         self.nobody_since_ms: int | None = None
         self.found_alone = False
         self.lost = asyncio.Event()
@@ -313,7 +314,8 @@ class Lane:
         nobody_since_ms = await self._ledger.join_lane(self.queue)
         if depth is not None and depth.consumers == 0:
             session.found_alone = True
-            session.waited_before, session.nobody_since_ms = depth.ready, nobody_since_ms
+            session.waited_before = session.waited_unmarked = depth.ready
+            session.nobody_since_ms = nobody_since_ms
 
     def _take(self, session: Session, message: DeliveredMessage) -> None:
         """Synchronous from the frame to the slot: this is what keeps queue order."""
@@ -337,7 +339,7 @@ class Lane:
             session,
         )
         if session.intake is not None:
-            session.intake.take(delivery)
+            session.intake.take(self._aged(delivery))
         if session.room.is_crowded or delivery.message.is_cut:
             self._seclude(session)
         if session.is_untouched:
@@ -348,8 +350,9 @@ class Lane:
         return not (self._draining or session.leaving or session.lost.is_set())
 
     def _hand_over(self, delivery: Delivery) -> None:
+        delivery.session.waited_before = max(delivery.session.waited_before - 1, 0)
         if self._takes_in(delivery.session):
-            self._on_delivery(self._aged(delivery))
+            self._on_delivery(delivery)
         else:
             delivery.session.let_go(delivery.tag)
 
@@ -389,9 +392,9 @@ class Lane:
     def _aged(self, delivery: Delivery) -> Delivery:
         """Note on what had waited when we came since when nobody had been there."""
         session = delivery.session
-        if session.waited_before <= 0:
+        if session.waited_unmarked <= 0:
             return delivery
-        session.waited_before -= 1
+        session.waited_unmarked -= 1
         return replace(delivery, message=replace(delivery.message, nobody_since_ms=session.nobody_since_ms))
 
     async def _watch(self, session: Session) -> None:
@@ -411,7 +414,7 @@ class Lane:
                 look_s = loop_s() + self._manner.watch_period_s
             elif not self._manner.is_retired:
                 session.lose("the broker does not know this consumer any more, or does not answer")
-                await self._link.close()
+                await self._link.disconnect()
             else:
                 session.lose("the queue is gone, or the broker does not answer")
 

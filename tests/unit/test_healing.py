@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 from pamqp.commands import Basic
+from structlog.testing import capture_logs
 
 from consumer import link as link_module
 from consumer import service
@@ -115,5 +116,7 @@ async def test_a_task_beside_the_lanes_goes_on_after_any_error(monkeypatch: pyte
         if began <= len(FOREIGN):
             raise FOREIGN[began - 1]
 
-    await service._kept_going(work, "work")
+    with capture_logs() as logs:
+        await service._kept_going(work, "work")
+    assert [line["event"] for line in logs] == ["service.task_failed"] * len(FOREIGN)
     assert began == len(FOREIGN) + 1
