@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -21,12 +21,13 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
 
 from consumer.delays import backoff_s
+from consumer.intake import BULKY_BYTES_MAX, Intake, Room, read_within
 from consumer.ledger import Epoch, Ledger
 from consumer.link import RECONNECT_BASE_S, RECONNECT_MAX_S, Link, SharedFailure, loop_s
 from consumer.order import Message
-from signalq.amqp.connection import CONNECTION_ERRORS, open_channel
+from signalq.amqp.connection import CONNECTION_ERRORS, is_connection_error, open_channel
 from signalq.amqp.publisher import CLOSE_TIMEOUT_S
-from signalq.errors import BrokerError, BrokerUnreachable, TopologyError
+from signalq.errors import BrokerError, BrokerUnreachable, SettingsError, SignalQError, TopologyError
 
 WATCHDOG_PERIOD_S = 10.0
 WATCHDOG_ANSWER_S = 10.0
@@ -49,12 +50,16 @@ log = structlog.get_logger()
 class Session:
     """One channel consuming one queue, from its opening to its loss."""
 
-    def __init__(self, channel: AbstractChannel, opened_s: float) -> None:
+    def __init__(self, channel: AbstractChannel, opened_s: float, room: Room | None = None) -> None:
         self._channel = channel
         self.epoch: Epoch | None = None
-        self.held_back: list[Delivery] = []
+        # What of it is here, and what of that was handed over.
+        self.room = room or Room(BULKY_BYTES_MAX)
+        self.intake: Intake[Delivery] | None = None
+        self.is_untouched = True
         # How many messages were ready, and since when nobody had been there, where it found the lane without consumers.
         self.waited_before = 0
+        self.waited_unmarked = 0
         self.nobody_since_ms: int | None = None
         self.found_alone = False
         self.lost = asyncio.Event()
@@ -91,6 +96,7 @@ class Session:
     async def ack(self, tag: int) -> bool:
         """Acknowledge; False where the channel is gone and the broker will deliver the message again."""
         self._came_s.pop(tag, None)
+        self.let_go(tag)
         if self.lost.is_set():
             return False
         try:
@@ -109,25 +115,39 @@ class Session:
         try:
             async with asyncio.timeout(FLUSH_S):
                 await self._channel.basic_qos(prefetch_count=prefetch)
-        except (*CONNECTION_ERRORS, TimeoutError):
+        except Exception as error:  # aiormq ends what waits for an answer with a bare Exception, too
+            if not is_connection_error(error):
+                raise
             return False
         return not self.lost.is_set()
+
+    def let_go(self, tag: int) -> None:
+        """There is room for others in its place."""
+        self.room.give(tag)
+        if self.intake is not None:
+            self.intake.settled(tag)
 
     def note_closed(self, closing: asyncio.Future[Any]) -> None:
         """The channel has closed, for whatever reason."""
         error = None if closing.cancelled() else closing.exception()
-        self.lose(f"{type(error).__name__}: {error}" if error else "the channel was closed")
+        self.lose(told(error) if error else "the channel was closed")
 
     def lose(self, why: str) -> None:
         """What came on this session will come again on another."""
         if not self.lost.is_set():
             self.why_lost = why
+        self._end()
+
+    def _end(self) -> None:
         self.lost.set()
+        self.room.close()
+        if self.intake is not None:
+            self.intake.close()
 
     async def close(self) -> None:
         """Close the channel: what is unacknowledged goes back to its place in the queue."""
-        self.lost.set()
-        with suppress(*CONNECTION_ERRORS):
+        self._end()
+        with suppress(Exception):  # aiormq ends what waits for an answer with a bare Exception, too
             await asyncio.wait_for(self._channel.close(), CLOSE_TIMEOUT_S)
 
 
@@ -139,20 +159,28 @@ class Delivery:
     tag: int
     session: Session
 
+    @property
+    def body_bytes(self) -> int:
+        """How long its body was."""
+        return self.message.body_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Manner:
     """How a queue is consumed; `prefetch` is a constant (changing it reorders).
 
     Without order (`has_order`), several consumers are active in it at once. A retired one is consumed until its queue
-    is deleted.
+    is deleted. Of what was fetched, messages of `bytes_max` are handed over at a time. `make_room` makes the room for a
+    session's messages, which its connection is read within.
     """
 
     prefetch: int
+    bytes_max: int
     has_order: bool = True
     is_retired: bool = False
     watch_period_s: float = WATCHDOG_PERIOD_S
     unacked_max_s: float = UNACKED_MAX_S
+    make_room: Callable[[], Room] = field(default=lambda: Room(BULKY_BYTES_MAX))
 
 
 class Lane:
@@ -164,7 +192,7 @@ class Lane:
         queue: str,
         manner: Manner,
         *,
-        ledger: Ledger | None,
+        ledger: Ledger,
         on_delivery: Callable[[Delivery], None],
         on_lost: Callable[[Session], None],
         on_active: Callable[[Epoch], None] = lambda _epoch: None,
@@ -199,8 +227,8 @@ class Lane:
     async def run(self) -> None:
         """Consume, and after each loss consume again with backoff.
 
-        Ends only by cancellation, by a TopologyError before it ever consumed (that is a mistake to tell at once), or
-        when the queue of a retired lane is gone.
+        Ends only by cancellation, by a SettingsError, by a TopologyError before it ever consumed (these are mistakes to
+        tell at once), or when the queue of a retired lane is gone. No exception of a library ends it.
         """
         failures = 0
         consumed = False
@@ -211,21 +239,23 @@ class Lane:
                     return
                 async with self._link.places_to_open:
                     session = await self._open()
-            except BrokerError as error:
+            except Exception as error:
                 self.consuming.clear()
-                if isinstance(error, TopologyError) and not consumed:
+                if isinstance(error, SettingsError) or (isinstance(error, TopologyError) and not consumed):
                     raise
                 failures += 1
                 await self._back_off(failures, error)
                 continue
             failures, consumed = 0, True
-            await self._watch(session)
+            try:
+                await self._watch(session)
+            except Exception as error:  # noqa: BLE001 - a library's own: the lane heals as after any loss
+                session.lose(told(error))
             if not session.leaving:
                 self.consuming.clear()
             if self._activation is not None:
                 self._activation.cancel()
-            if self._ledger is not None:
-                self._ledger.leave_lane(self.queue)
+            self._ledger.leave_lane(self.queue)
             self._on_lost(session)
             if session.leaving:
                 if session.active_since_s is not None:
@@ -280,17 +310,24 @@ class Lane:
         """Before the channel closes: the next consumer may be there at once, and then asks the ledger. Where a lane has
         several active consumers, what came redelivered may be another's, and one of them can't say anything.
         """
-        if self._ledger is None or session.epoch is None or not self.has_order:
+        if session.epoch is None or not self.has_order:
             return
         if await session.flush(self._manner.prefetch):
             with suppress(TimeoutError):
                 async with asyncio.timeout(FLUSH_S):
                     await self._ledger.leave_settled(session.epoch)
 
+    async def hang_up(self) -> None:
+        """Close the connection, if it is this lane's own."""
+        if self._link.is_apart:
+            await self._link.disconnect()
+
     async def _open(self) -> Session:
         connection = await self._link.connection()
         channel = await open_channel(connection, prefetch=self._manner.prefetch)
-        session = Session(channel, loop_s())
+        session = Session(channel, loop_s(), self._manner.make_room())
+        session.intake = Intake(self._hand_over, self._manner.bytes_max)
+        read_within(channel, session.room)
         channel.closing.add_done_callback(session.note_closed)
         channel.on_consumer_cancel_callbacks.add(lambda _frame: session.lose("the broker canceled the consumer"))
         self._session = session
@@ -314,8 +351,6 @@ class Lane:
 
     async def _join(self, session: Session) -> None:
         """Look at the lane before consuming it: what waits there now, and since when nobody looked after it."""
-        if self._ledger is None:
-            return
         depth = await self._link.depth(self.queue)
         if depth is None and not self._manner.is_retired:
             await self._link.close()  # whoever connects sees to the topology
@@ -323,14 +358,16 @@ class Lane:
         nobody_since_ms = await self._ledger.join_lane(self.queue)
         if depth is not None and depth.consumers == 0:
             session.found_alone = True
-            session.waited_before, session.nobody_since_ms = depth.ready, nobody_since_ms
+            session.waited_before = session.waited_unmarked = depth.ready
+            session.nobody_since_ms = nobody_since_ms
 
     def _take(self, session: Session, message: DeliveredMessage) -> None:
         """Synchronous from the frame to the slot: this is what keeps queue order."""
-        if self._draining or session.leaving or session.lost.is_set():
-            return
         deliver = message.delivery
         if not isinstance(deliver, Basic.Deliver) or deliver.delivery_tag is None:
+            return
+        if not self._takes_in(session):
+            session.room.give(deliver.delivery_tag)
             return
         session.note_delivered(deliver.delivery_tag)
         delivery = Delivery(
@@ -341,26 +378,46 @@ class Lane:
                 redelivered=bool(deliver.redelivered),
                 queue=self.queue,
                 exchange=deliver.exchange or "",
+                sent_bytes=message.header.body_size,
             ),
             deliver.delivery_tag,
             session,
         )
-        if session.epoch is not None or self._ledger is None:
-            self._on_delivery(self._aged(delivery))
-            return
-        session.held_back.append(delivery)
-        if len(session.held_back) == 1:
-            work = self._activate(session, self._ledger)
-            self._activation = asyncio.create_task(work, name=f"activate {self.queue}")
+        if session.intake is not None:
+            session.intake.take(self._aged(delivery))
+        if session.room.is_crowded or delivery.message.is_cut:
+            self._seclude(session)
+        if session.is_untouched:
+            session.is_untouched = False
+            self._activation = asyncio.create_task(self._activate(session), name=f"activate {self.queue}")
 
-    async def _activate(self, session: Session, ledger: Ledger) -> None:
+    def _takes_in(self, session: Session) -> bool:
+        return not (self._draining or session.leaving or session.lost.is_set())
+
+    def _hand_over(self, delivery: Delivery) -> None:
+        delivery.session.waited_before = max(delivery.session.waited_before - 1, 0)
+        if self._takes_in(delivery.session):
+            self._on_delivery(delivery)
+        else:
+            delivery.session.let_go(delivery.tag)
+
+    def _seclude(self, session: Session) -> None:
+        """Read it over a connection of its own: waiting for room would hold up other lanes. From the next session on;
+        this one ends.
+        """
+        if not self._link.is_apart:
+            self._link = self._link.apart()
+            log.warning("broker.lane_secluded", queue=self.queue)
+            session.lose("its connection is its own from now on")
+
+    async def _activate(self, session: Session) -> None:
         """The first delivery says that we are the lane's active consumer: take its epoch, then go on in order.
 
         Between the two we may have stood still, and been replaced. The broker's answer afterwards says that our
         session lives, and so that nobody was active between.
         """
         try:
-            epoch = await ledger.open_lane(self.queue, alone=self.has_order)
+            epoch = await self._ledger.open_lane(self.queue, alone=self.has_order)
         except Exception:
             log.exception("broker.lane_not_taken", queue=self.queue)
             await asyncio.sleep(RECONNECT_BASE_S)
@@ -374,17 +431,16 @@ class Lane:
         # Since we joined we keep the lane alive ourselves: what counts is how we found it.
         session.epoch = replace(epoch, alive_before_ms=session.nobody_since_ms) if session.found_alone else epoch
         self._on_active(epoch)
-        if self._draining or session.leaving or session.lost.is_set():
-            return
-        for delivery in session.held_back:
-            self._on_delivery(self._aged(delivery))
+        if session.intake is not None and self._takes_in(session):
+            session.room.begin()
+            session.intake.begin()
 
     def _aged(self, delivery: Delivery) -> Delivery:
         """Note on what had waited when we came since when nobody had been there."""
         session = delivery.session
-        if session.waited_before <= 0:
+        if session.waited_unmarked <= 0:
             return delivery
-        session.waited_before -= 1
+        session.waited_unmarked -= 1
         return replace(delivery, message=replace(delivery.message, nobody_since_ms=session.nobody_since_ms))
 
     async def _watch(self, session: Session) -> None:
@@ -404,7 +460,7 @@ class Lane:
                 look_s = loop_s() + self._manner.watch_period_s
             elif not self._manner.is_retired:
                 session.lose("the broker does not know this consumer any more, or does not answer")
-                await self._link.close()
+                await self._link.disconnect()
             else:
                 session.lose("the queue is gone, or the broker does not answer")
 
@@ -423,8 +479,13 @@ class Lane:
         starved = depth.ready > 0 and is_ours and session.unacked == 0
         return not (starved and silent_s > SILENT_MAX_S)
 
-    async def _back_off(self, failures: int, error: BrokerError) -> None:
+    async def _back_off(self, failures: int, error: Exception) -> None:
         wait_s = backoff_s(failures, base_s=RECONNECT_BASE_S, max_s=RECONNECT_MAX_S, fraction=self._jitter())
         if not isinstance(error, SharedFailure):
-            log.warning("broker.unreachable", queue=self.queue, why=str(error), retry_in_s=round(wait_s, 2))
+            log.warning("broker.unreachable", queue=self.queue, why=told(error), retry_in_s=round(wait_s, 2))
         await asyncio.sleep(wait_s)
+
+
+def told(error: BaseException) -> str:
+    """What went wrong: our own sentence, or a library's with its name."""
+    return str(error) if isinstance(error, SignalQError) else f"{type(error).__name__}: {error}"

@@ -24,7 +24,8 @@ BACKLOG_MAX_S = 3.0
 MAKE_ROOM_PART = 8
 MAKE_ROOM_MS_MIN = 250
 
-Entry = tuple[int, int, int, asyncio.Future[bool]]
+# When, its rank, its number, the bytes that it holds, and who waits.
+Entry = tuple[int, int, int, int, asyncio.Future[bool]]
 
 
 class Arrivals(Protocol):
@@ -37,12 +38,15 @@ class Arrivals(Protocol):
 class DueTimes:
     """Moments, nearest first, and one timer for the nearest of them; close it at the end.
 
-    `places_max` bounds how many wait here: when all places are taken, those who are due last have to leave.
+    `places_max` bounds how many wait here, `bytes_max` how many bytes they hold: when all is taken, those who are due
+    last have to leave.
     """
 
-    def __init__(self, clock: Clock, *, places_max: int) -> None:
+    def __init__(self, clock: Clock, *, places_max: int, bytes_max: int) -> None:
         self._clock = clock
         self._places_max = places_max
+        self._bytes_max = bytes_max
+        self._bytes = 0
         self._heap: list[Entry] = []
         self._sequence = count()
         self._session: Arrivals | None = None
@@ -52,7 +56,9 @@ class DueTimes:
     def __len__(self) -> int:
         return len(self._heap)
 
-    async def wait_until(self, at_ms: int, *, rank: int = 0, session: Arrivals | None = None) -> bool:
+    async def wait_until(
+        self, at_ms: int, *, rank: int = 0, session: Arrivals | None = None, body_bytes: int = 0
+    ) -> bool:
         """Return True at `at_ms` or right after; among equal times by `rank`, then first come, first served.
 
         False before that, for one that can't stay: its place is needed for sooner ones, or the clock was set back and
@@ -60,9 +66,10 @@ class DueTimes:
         """
         self._note_arrival(session)
         moment: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        entry = (at_ms, rank, next(self._sequence), moment)
+        entry = (at_ms, rank, next(self._sequence), body_bytes, moment)
         heapq.heappush(self._heap, entry)
-        if len(self._heap) >= self._places_max:
+        self._bytes += body_bytes
+        if self._is_full():
             self._make_room()
         if self._heap and self._heap[0] is entry:
             self._look()
@@ -96,20 +103,33 @@ class DueTimes:
         """Let go of what is due; return the seconds until the clock has to be looked at again, None for no need."""
         now_ms = self._clock.now_ms()
         while self._heap and (self._heap[0][0] <= now_ms or self._heap[0][-1].done()):
-            at_ms, *_, moment = heapq.heappop(self._heap)
+            at_ms, *_, body_bytes, moment = heapq.heappop(self._heap)
+            self._bytes -= body_bytes
             if not moment.done():
                 moment.set_result(at_ms <= now_ms)
         if self._heap and park_seconds(self._heap[0][0], now_ms) > 0:
             self._send_away(list(self._heap))  # the clock was set back
         return self._clock.slice_until(self._heap[0][0]) if self._heap else None
 
+    def _is_full(self) -> bool:
+        return len(self._heap) >= self._places_max or self._bytes >= self._bytes_max
+
     def _make_room(self) -> None:
         """Send away those who are due last; first of all those who have left already (their session was lost)."""
         self._keep([entry for entry in self._heap if not entry[-1].done()])
-        if len(self._heap) >= self._places_max:
-            last = heapq.nlargest(max(1, self._places_max // MAKE_ROOM_PART), self._heap)
-            soon_ms = self._clock.now_ms() + MAKE_ROOM_MS_MIN
-            self._send_away([entry for entry in last if entry[0] > soon_ms])
+        if not self._is_full():
+            return
+        places = max(1, self._places_max // MAKE_ROOM_PART) if len(self._heap) >= self._places_max else 0
+        room_bytes = self._bytes_max // MAKE_ROOM_PART if self._bytes >= self._bytes_max else 0
+        soon_ms = self._clock.now_ms() + MAKE_ROOM_MS_MIN
+        last: list[Entry] = []
+        last_bytes = 0
+        for entry in sorted(self._heap, reverse=True):
+            if entry[0] <= soon_ms or (len(last) >= places and last_bytes >= room_bytes):
+                break
+            last.append(entry)
+            last_bytes += entry[-2]
+        self._send_away(last)
 
     def _send_away(self, entries: list[Entry]) -> None:
         for *_, moment in entries:
@@ -120,3 +140,4 @@ class DueTimes:
     def _keep(self, entries: list[Entry]) -> None:
         heapq.heapify(entries)
         self._heap = entries
+        self._bytes = sum(entry[-2] for entry in entries)

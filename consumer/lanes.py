@@ -8,6 +8,10 @@ from signalq.names import Names
 # What a strict own lane takes in at a time. A constant, not a setting: after a crash with another prefetch than before
 # RabbitMQ hands back in another order. It is far more than is POSTed in the round trip that fetches the next ones.
 OWN_LANE_WINDOW = 200
+# Of these, orders of so many bytes are handled or wait for their turn; the rest wait as the bytes they are. Read, an
+# order may take five times its bytes.
+OWN_LANE_BYTES = 4 * 1_048_576
+SHARED_BYTES = 16 * 1_048_576
 # A lane without order takes in so many times what it POSTs at once: the next ones are here when a POST ends.
 UNORDERED_WINDOW_FACTOR = 2
 # A message is forwarded so often, then handled where it is: consumers with different settings, as in a rolling

@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractConnection
 from consumer.ledger import Ledger
 from consumer.settings import Settings
 from signalq.amqp.asking import Asker, QueueDepth
-from signalq.amqp.connection import CONNECTION_ERRORS, connect, handle_foreign_properties
+from signalq.amqp.connection import connect, handle_foreign_properties
 from signalq.amqp.ledger_mark import LedgerMark, claim_mark
 from signalq.amqp.publisher import CLOSE_TIMEOUT_S
 from signalq.amqp.topology import Topology, unbind_lane
@@ -45,8 +45,22 @@ class Link:
         self._opened_before = False
         self._failed_s = float("-inf")
         self._why = ""
+        self._first: Link | None = None
         # Held by a lane while it opens.
         self.places_to_open = asyncio.Semaphore(LANES_OPENING_MAX)
+
+    def apart(self) -> Link:
+        """Another connection, for a lane that would hold up the others: opened once this one is, which has seen to
+        topology and ledger. To close it closes this one too, for whoever connects next sees to them again.
+        """
+        other = Link(self._settings, self._topology, self._ledger)
+        other._first = self
+        return other
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether it is one lane's own."""
+        return self._first is not None
 
     @property
     def is_up(self) -> bool:
@@ -89,15 +103,24 @@ class Link:
         await unbind_lane(await self.connection(), self._topology.names, connector)
         return True
 
-    async def close(self) -> None:
-        """Close the connection, at most CLOSE_TIMEOUT_S long."""
+    async def disconnect(self) -> None:
+        """Close this connection alone, at most CLOSE_TIMEOUT_S long."""
         async with self._opening:
             await self._close()
+
+    async def close(self) -> None:
+        """Close the connection, at most CLOSE_TIMEOUT_S long."""
+        await self.disconnect()
+        if self._first is not None:
+            await self._first.close()
 
     async def _open(self) -> AbstractConnection:
         broker = self._settings.broker
         url = broker.url.get_secret_value()
         handle_foreign_properties()
+        if self._first is not None:
+            await self._first.connection()
+            return await connect(url, name="signalq consumer apart", heartbeat_s=broker.heartbeat_s)
         connection = await connect(url, name="signalq consumer", heartbeat_s=broker.heartbeat_s)
         try:
             await self._see_to_topology(connection)
@@ -105,6 +128,9 @@ class Link:
         except SignalQError:
             await _abandon(connection)
             raise
+        except Exception as error:  # aiormq ends what waits for an answer with a bare Exception, too
+            await _abandon(connection)
+            raise BrokerUnreachable(f"the connection to RabbitMQ broke ({type(error).__name__}: {error})") from error
         log.info("broker.reconnected" if self._opened_before else "broker.connected", url=masked(url))
         self._opened_before = True
         return connection
@@ -136,7 +162,7 @@ class Link:
 
 
 async def _abandon(connection: AbstractConnection) -> None:
-    with suppress(*CONNECTION_ERRORS):
+    with suppress(Exception):  # whatever goes wrong with it: it is given up
         await asyncio.wait_for(connection.close(), CLOSE_TIMEOUT_S)
 
 

@@ -29,7 +29,7 @@ from signalq.errors import InvalidIntent, Problem
 from signalq.intent import OrderIntent, connector_name, intent_from_fields
 from signalq.masking import Blanker, secrets_in
 from signalq.outcome import is_event
-from signalq.strict_json import parse_object
+from signalq.strict_json import check_size, parse_object
 
 DETAIL_CHARACTERS_MAX = 8_000
 EVENT_CAME_BACK = (
@@ -56,8 +56,20 @@ class Message:
     queue: str = ""
     # Where it was published, as the broker says; empty for what went straight into a queue.
     exchange: str = ""
+    # How long the body was, where less of it was kept.
+    sent_bytes: int | None = None
     # Handling this very delivery has failed before: what the ledger knows of it may be its own.
     handled_before: bool = False
+
+    @property
+    def body_bytes(self) -> int:
+        """How long the body was when it came."""
+        return len(self.body) if self.sent_bytes is None else self.sent_bytes
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether only its beginning was kept."""
+        return self.body_bytes > len(self.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,10 +293,12 @@ def read(message: Message, settings: Settings, now_ms: int, skew: KnownSkew = NO
     properties = message.properties
     headers = properties.headers or {}
     rights = Rights.of(settings)
-    sender = _sender(message, rights)
+    digest = digest_of(message.body)
+    sender = _sender(message, rights, digest)
     fields: dict[str, object] = {}
     try:
         _check_headers(headers)
+        check_size(message.body_bytes)
         fields = parse_object(message.body)
         name = str(fields.get("connectorName"))
         connector = settings.connector(name)
@@ -303,8 +317,8 @@ def read(message: Message, settings: Settings, now_ms: int, skew: KnownSkew = NO
         is_exit = intent.is_exit(spot_sell_is_exit=connector.spot_sell_is_exit)
         _check_dated(created, misdated, settings, is_exit=is_exit)
     except InvalidIntent as invalid:
-        found = _unreadable(invalid, sender, _connector_of(fields, message), message)
-        return _without_secrets(found, fields, message, settings)
+        found = _unreadable(invalid, sender, _connector_of(fields, message), message, digest)
+        return _without_secrets(found, fields, message, settings, digest)
     return Order(
         intent=intent,
         policy=_policy(connector, settings, rights, is_exit=is_exit),
@@ -315,7 +329,7 @@ def read(message: Message, settings: Settings, now_ms: int, skew: KnownSkew = NO
         creation=created,
         due_ms=created.delay_ms + intent.delay_ms if intent.delay_ms else None,
         received_ms=now_ms,
-        digest=digest_of(message.body),
+        digest=digest,
         is_exit=is_exit,
         redelivered=message.redelivered,
         handed_back=sender.hands_back,
@@ -373,7 +387,7 @@ class _Sender:
     by_label: tuple[str, str] | None = None
 
 
-def _sender(message: Message, rights: Rights) -> _Sender:
+def _sender(message: Message, rights: Rights, digest: bytes) -> _Sender:
     properties = message.properties
     message_id = fitting_id(properties.message_id) if properties.message_id else None
     intent_id = message_id or message.given_id
@@ -386,17 +400,16 @@ def _sender(message: Message, rights: Rights) -> _Sender:
     by_label = (label, intent_id) if name != label else None
     if name is None:
         # It may not take an identity that belongs to another's intent, or will.
-        own_id = id_of_nobodys(intent_id, user, digest_of(message.body))
+        own_id = id_of_nobodys(intent_id, user, digest)
         return _Sender(user, label, message_id, own_id, is_nobody=True, by_label=by_label)
     return _Sender(user, name, message_id, intent_id, hands_back, by_label=by_label)
 
 
-def _unreadable(invalid: InvalidIntent, sender: _Sender, connector: str, message: Message) -> Unreadable:
+def _unreadable(invalid: InvalidIntent, sender: _Sender, connector: str, message: Message, digest: bytes) -> Unreadable:
     """Of what can't be read there is nothing in the ledger: what that alone could prove is not believed.
 
     An event is told by its body, for that stays as it is on every way by which it may come back.
     """
-    digest = digest_of(message.body)
     intent_id = id_of_nobodys(sender.intent_id, None, digest) if sender.needs_proof else sender.intent_id
     if is_event(message.body):
         return Unreadable(EVENT_CAME_BACK, connector, intent_id, sender.strategy, sender.user, came_back=True)
@@ -431,7 +444,9 @@ def _check_no_token_for_a_name(intent: OrderIntent, sender: _Sender, settings: S
             raise InvalidIntent([Problem(name, "holds a token, which would be shown there")])
 
 
-def _without_secrets(found: Unreadable, fields: dict[str, object], message: Message, settings: Settings) -> Unreadable:
+def _without_secrets(
+    found: Unreadable, fields: dict[str, object], message: Message, settings: Settings, digest: bytes
+) -> Unreadable:
     """The same, none of its parts a secret that the settings name or that the body has for a token."""
     own = Blanker(secrets_in(fields), characters_min=SECRET_CHARACTERS_MIN, other_forms=False)
 
@@ -440,7 +455,7 @@ def _without_secrets(found: Unreadable, fields: dict[str, object], message: Mess
 
     intent_id = found.intent_id
     if blank(intent_id) != intent_id:
-        intent_id = id_of_nobodys("hidden", message.properties.user_id, digest_of(message.body))
+        intent_id = id_of_nobodys("hidden", message.properties.user_id, digest)
     return replace(
         found,
         detail=blank(found.detail),

@@ -13,15 +13,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
+
+from pamqp.commands import Basic
 
 from consumer import lanes, rules
 from consumer.broker import Delivery
 from consumer.clock import Clock
 from consumer.delays import LANE_LEAD_MS, park_seconds
 from consumer.dispositions import Dispositions
-from consumer.due import DueTimes
+from consumer.due import MAKE_ROOM_PART, DueTimes
 from consumer.history import Attempt, History
+from consumer.intake import Room
 from consumer.journal import Journal
 from consumer.ledger import Conflict, Epoch, Fenced, Known, Ledger, RateExceeded, SwitchedOff
 from consumer.ledger.leases import CLAIM_MS_MAX
@@ -43,6 +46,23 @@ from signalq.outcome import Outcome
 
 # Intents that fall due within the same second and wait here for their moment; more wait on the broker.
 DUE_WINDOW = 10_000
+# They hold so many bytes at most; what comes beyond that is left with the broker, and those due last go back to it.
+DUE_BYTES = 24 * 1_048_576
+# Messages that are no orders: of each queue so many are answered at a time, and so many bytes of them in a second. A
+# flood of them leaves the loop, the disk and the broker to the orders.
+REFUSED_AT_ONCE = 4
+REFUSED_BYTES_PER_S = 8 * 1_048_576
+REFUSED_REST_S_MIN = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class _Parcel:
+    """An order on its way from the due queue to its lane, all but its body."""
+
+    due_ms: int
+    rank: int
+    lane: str
+    properties: Basic.Properties
 
 
 class Pipeline:
@@ -66,8 +86,8 @@ class Pipeline:
         self._dispositions = dispositions
         self._teller = Teller(dispositions)
         # What the ladder handed back, for up to its last second; and, in the lanes, for the last LANE_LEAD_MS of it.
-        self._due_soon = DueTimes(clock, places_max=DUE_WINDOW)
-        self._due_now = DueTimes(clock, places_max=DUE_WINDOW)
+        self._due_soon = DueTimes(clock, places_max=DUE_WINDOW, bytes_max=DUE_BYTES)
+        self._due_now = DueTimes(clock, places_max=DUE_WINDOW, bytes_max=DUE_BYTES)
         self._journal = Journal(metrics, clock)
         self._settler = Settler(ledger, dispositions, self._journal, clock)
         self._clock = clock
@@ -77,7 +97,12 @@ class Pipeline:
         self._superseding = Superseding(current, ledger=ledger, turns=self._turns, waits=self._waits, clock=clock)
         # Of the shared lane alone: who has a lane of its own waits for nobody else.
         self._shared_posts = asyncio.Semaphore(current.settings.delivery.concurrency)
+        self._refusing: dict[str, asyncio.Semaphore] = {}
         self._last_rank = 0
+
+    def due_room(self) -> Room:
+        """For what is read of the due queue: all of it leaves within its last second, so all of it counts."""
+        return Room(DUE_BYTES + DUE_BYTES // MAKE_ROOM_PART, lambda _bytes: True)
 
     async def handle(self, delivery: Delivery, slot: Slot) -> None:
         """A message of a lane: read it, wait for its connector's turn, POST it, settle it."""
@@ -141,9 +166,14 @@ class Pipeline:
             self._ledger.release(order)
 
     async def _refuse(self, delivery: Delivery, unreadable: Unreadable, slot: Slot) -> None:
-        with slot.busy():
-            ended = await self._settler.refuse(delivery, unreadable)
-        await self._let_go(delivery, ended, slot)
+        queue, body_bytes = delivery.message.queue, len(delivery.message.body)
+        async with self._refusing.setdefault(queue, asyncio.Semaphore(REFUSED_AT_ONCE)):
+            with slot.busy():
+                ended = await self._settler.refuse(delivery, unreadable)
+            await self._let_go(delivery, ended, slot)
+            rest_s = body_bytes * REFUSED_AT_ONCE / REFUSED_BYTES_PER_S
+            if rest_s >= REFUSED_REST_S_MIN:
+                await asyncio.sleep(rest_s)
 
     async def _let_go(self, delivery: Delivery, ended: Sequence[Outcome], slot: Slot) -> None:
         """Tell what has ended, then acknowledge: whoever dies between has its message come again, and tells again."""
@@ -156,27 +186,36 @@ class Pipeline:
         """A message that the ladder handed back: park it for what is left, or hold it for its last second; then give
         it to its lane, just before it is due.
         """
-        order = self._read(delivery)
-        if isinstance(order, Unreadable):
-            await self._refuse(delivery, order, slot)
+        parcel = self._packed(delivery)
+        if isinstance(parcel, Unreadable):
+            await self._refuse(delivery, parcel, slot)
             return
-        if order.came_beside:  # only the ledger knows whether it is one copy too many
+        if parcel is None:
             await self.handle(delivery, slot)
             return
-        due_ms = order.due_ms or 0
-        message = delivery.message
-        properties = republish_properties(message.properties, marks_of(order), order.intent_id)
+        due_ms, body = parcel.due_ms, delivery.message.body
         held = park_seconds(due_ms, self._clock.now_ms()) == 0 and await self._due_soon.wait_until(
-            due_ms - LANE_LEAD_MS, rank=order.park_rank, session=delivery.session
+            due_ms - LANE_LEAD_MS, rank=parcel.rank, session=delivery.session, body_bytes=len(body)
         )
-        if not held:
-            with slot.busy():
-                await self._dispositions.park(due_ms, self._clock.now_ms, message.body, properties)
-                await self._dispositions.ack(delivery)
-            return
         with slot.busy():
-            await self._dispositions.hand_to_lane(order.lane, message.body, properties)
+            if held:
+                await self._dispositions.hand_to_lane(parcel.lane, body, parcel.properties)
+            else:
+                await self._dispositions.park(due_ms, self._clock.now_ms, body, parcel.properties)
             await self._dispositions.ack(delivery)
+
+    def _packed(self, delivery: Delivery) -> _Parcel | Unreadable | None:
+        """What is needed of an order while it waits here: read, it may take five times its bytes.
+
+        None where it came beside the ladder: only the ledger knows whether it is one copy too many.
+        """
+        order = self._read(delivery)
+        if isinstance(order, Unreadable):
+            return order
+        if order.came_beside:
+            return None
+        properties = republish_properties(delivery.message.properties, marks_of(order), order.intent_id)
+        return _Parcel(order.due_ms or 0, order.park_rank, order.lane, properties)
 
     def _read(self, delivery: Delivery) -> Order | Unreadable:
         order = read(delivery.message, self._current.settings, self._clock.now_ms(), self._skew.known())

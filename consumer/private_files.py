@@ -1,4 +1,4 @@
-"""Files and folders of ours are our user's alone, 0600 and 0700, whatever the umask is and whoever of us comes first."""
+"""Files and folders of ours are our user's alone (0600, 0700), whatever the umask is and whoever of us comes first."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from consumer.dispositions import Dispositions
 from consumer.health import OpsServer
 from consumer.ledger import Ledger
 from consumer.link import RECONNECT_MAX_S, Link, SharedFailure
-from consumer.pipeline import DUE_WINDOW, Pipeline
+from consumer.pipeline import DUE_BYTES, DUE_WINDOW, Pipeline
 from consumer.settings import Settings
 from consumer.slots import Slot, Slots
 from consumer.spreader import Lifeline, Spreader
@@ -82,8 +82,18 @@ class Service:
         self._is_settled = False
         self._ops = OpsServer(settings.ops, why_not_ready=self._why_not_ready, registry=metrics.registry)
         self._lanes = [
-            self._lane(names.orders, pipeline.handle, self._manner(settings.delivery.shared_window)),
-            self._lane(names.due, pipeline.handle_due, self._manner(DUE_WINDOW)),
+            self._lane(
+                names.orders,
+                pipeline.handle,
+                self._manner(settings.delivery.shared_window, bytes_max=lanes.SHARED_BYTES),
+                link=link.apart(),
+            ),
+            self._lane(
+                names.due,
+                pipeline.handle_due,
+                replace(self._manner(DUE_WINDOW, bytes_max=2 * DUE_BYTES), make_room=pipeline.due_room),
+                link=link.apart(),
+            ),
             *map(self._own_lane, settings.own_lanes()),
         ]
         self._retired: list[Lane] = []
@@ -108,8 +118,8 @@ class Service:
     async def _serve(self, ops_port: int) -> None:
         tasks = [asyncio.create_task(lane.run(), name=f"lane {lane.queue}") for lane in self._lanes]
         movers = [
-            asyncio.create_task(self._spreader.run(), name="spreader"),
-            asyncio.create_task(self._lifeline.run(), name="lifeline"),
+            asyncio.create_task(_kept_going(self._spreader.run, "spreader"), name="spreader"),
+            asyncio.create_task(_kept_going(self._lifeline.run, "lifeline"), name="lifeline"),
         ]
         tasks += movers
         tasks.append(asyncio.create_task(self._announce(ops_port), name="announce"))
@@ -211,6 +221,7 @@ class Service:
                 if self._is_settled:
                     await asyncio.gather(*(lane.leave_settled() for lane in self._all_lanes()))
                 await asyncio.gather(*(lane.close() for lane in self._all_lanes()))
+                await asyncio.gather(*(lane.hang_up() for lane in self._all_lanes()))
                 await self._link.close()
                 await self._dispositions.close()
         log.info("service.stopped")
@@ -223,13 +234,22 @@ class Service:
         manner = self._manner(window, has_order=lanes.is_strict(self._settings, connector))
         return self._lane(Names(self._settings.broker.prefix).lane(connector), self._pipeline.handle, manner)
 
-    def _manner(self, prefetch: int, *, has_order: bool = True, is_retired: bool = False) -> Manner:
+    def _manner(
+        self,
+        prefetch: int,
+        *,
+        bytes_max: int = lanes.OWN_LANE_BYTES,
+        has_order: bool = True,
+        is_retired: bool = False,
+    ) -> Manner:
         period_s = max(WATCHDOG_PERIOD_S, len(self._settings.own_lanes()) / WATCHDOG_QUESTIONS_PER_S)
-        return Manner(prefetch, has_order, is_retired, watch_period_s=period_s, unacked_max_s=self._unacked_max_s)
+        return Manner(
+            prefetch, bytes_max, has_order, is_retired, watch_period_s=period_s, unacked_max_s=self._unacked_max_s
+        )
 
-    def _lane(self, queue: str, handler: Handler, manner: Manner) -> Lane:
+    def _lane(self, queue: str, handler: Handler, manner: Manner, link: Link | None = None) -> Lane:
         return Lane(
-            self._link,
+            link or self._link,
             queue,
             manner,
             ledger=self._ledger,
@@ -297,6 +317,16 @@ class Service:
         if self._stop.is_set():
             self._cut_off.set()
         self._stop.set()
+
+
+async def _kept_going(work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+    """Do it, and again after any error: the service does not end for what it can do without for a while."""
+    while True:
+        try:
+            return await work()
+        except Exception:
+            log.exception("service.task_failed", task=name)
+            await asyncio.sleep(CRASH_PAUSE_MAX_S)
 
 
 async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:

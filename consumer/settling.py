@@ -144,6 +144,7 @@ class Settler:
             names.CONNECTOR: order.connector,
             names.STRATEGY: order.strategy,
             names.ORIGIN_USER: order.origin_user,
+            names.BODY_BYTES: delivery.message.body_bytes if delivery.message.is_cut else None,
         }
         message = delivery.message
         await self._dispositions.bury(message.body, republish_properties(message.properties, headers, order.intent_id))

@@ -19,13 +19,15 @@ import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 
+from consumer.answer import AnswerConnector, AnswerTooLong
 from consumer.answers import Secrets, shown
 from consumer.history import Attempt, Certainty
 from consumer.order import Order
 from consumer.settings import Settings
 from signalq.version import __version__
 
-ANSWER_BYTES_MAX = 4096
+# Of the body of a success; every success body is far shorter.
+SUCCESS_BYTES_MAX = 4096
 # Idle connections are dropped well before servers drop them (5 s is a common default): a POST written into a
 # connection that is just being closed has an outcome that nobody knows.
 KEEPALIVE_S = 2.0
@@ -87,7 +89,7 @@ class Webhook:
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             # No limit here: the lanes' own bounds are the limit, and no lane may wait for another's connection.
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
+            connector=AnswerConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
@@ -149,8 +151,8 @@ class Webhook:
 async def _read(response: aiohttp.ClientResponse, body: bytearray) -> None:
     """Read its body, up to a little more than a success could have."""
     async for chunk in response.content.iter_any():
-        body += chunk[: ANSWER_BYTES_MAX + 1 - len(body)]
-        if len(body) > ANSWER_BYTES_MAX:
+        body += chunk[: SUCCESS_BYTES_MAX + 1 - len(body)]
+        if len(body) > SUCCESS_BYTES_MAX:
             return
 
 
@@ -217,6 +219,8 @@ class _Body(aiohttp.BytesPayload):
 def _broken(error: Exception, request: _Body, *, duration_s: float) -> Attempt:
     """An attempt without a (whole) answer."""
     what = "timed out" if isinstance(error, TimeoutError) else type(error).__name__
+    if isinstance(error, AnswerTooLong):
+        what = f"{error},"
     if request.is_refused:
         why = "too late or not allowed any more once there was a connection"
         return Attempt("not taken", sent=False, why=why, duration_s=duration_s)
@@ -244,9 +248,12 @@ def _answered(
 
 
 def _is_success(body: bytes | None, success_body: str) -> bool:
-    """Trimmed, case ignored; an empty success_body accepts whatever came."""
+    """Trimmed, case ignored; an empty success_body accepts whatever came.
+
+    Of ASCII's letters alone: to Unicode the Kelvin sign is a capital k, and nobody meant that by `ok`.
+    """
     if not success_body:
         return True
-    if body is None or len(body) > ANSWER_BYTES_MAX:
+    if body is None or len(body) > SUCCESS_BYTES_MAX:
         return False
-    return body.decode("utf-8", "replace").strip().lower() == success_body.strip().lower()
+    return body.strip().lower() == success_body.strip().encode().lower()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from consumer.ledger.replays import Standing
 from consumer.order import Order, Unreadable
 from ops.letters import DeadLetter
+from signalq import names
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,8 @@ def judge_discard(letter: DeadLetter, standing: Standing | None, *, force: bool)
 
 def _not_repeatable(letter: DeadLetter, found: Order | Unreadable, standing: Standing | None) -> str | None:
     """Why no message can stand for this letter, if so."""
+    if names.BODY_BYTES in (letter.properties.headers or {}):
+        return f"only the beginning of its body was kept, and no order is so long: {DISCARD_IT}"
     if letter.intent_id is None:
         return "it has no id that would tell a second copy of it: publish its body anew"
     if (found.intent_id, found.strategy) != (letter.intent_id, letter.strategy):

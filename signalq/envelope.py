@@ -21,8 +21,10 @@ from signalq.errors import InvalidIntent, Problem
 # would send copies elsewhere.
 BROKER_HEADERS = frozenset({"x-delivery-count", "x-acquired-count", "CC", "BCC"})
 BROKER_HEADER_PREFIXES = ("x-death", "x-first-death-", "x-last-death-")
-# Properties travel in one AMQP frame (131,072 bytes by default); headers beyond this are not carried along.
+# Properties travel in one AMQP frame (131,072 bytes by default); headers beyond this are not carried along, nor are
+# more values (those of arrays and tables counted): with what the ladder adds, they could not be read when they return.
 HEADERS_BYTES_MAX = 65_536
+HEADER_VALUES_MAX = 256
 SHORT_STRING_BYTES_MAX = 255
 # Of an identity that is too long to travel; a digest of all of it follows.
 ID_BYTES_KEPT = 200
@@ -204,7 +206,7 @@ def republish_properties(original: Basic.Properties, added: dict[str, Any], inte
     travel on are left behind.
     """
     headers = {name: value for name, value in (original.headers or {}).items() if not _is_internal(name)}
-    if _encoded_bytes(headers) > HEADERS_BYTES_MAX:
+    if not _can_travel(headers):
         headers = {}
     return Basic.Properties(
         content_type=_short(original.content_type),
@@ -229,8 +231,15 @@ def _is_internal(name: str) -> bool:
     return name in BROKER_HEADERS or name in names.OWN_HEADERS or name.startswith(BROKER_HEADER_PREFIXES)
 
 
-def _encoded_bytes(headers: FieldTable) -> int:
+def _can_travel(headers: FieldTable) -> bool:
     try:
-        return len(encode.field_table(headers))
+        return _values_in(headers) <= HEADER_VALUES_MAX and len(encode.field_table(headers)) <= HEADERS_BYTES_MAX
     except (ValueError, TypeError, ArithmeticError, RecursionError, struct.error):
-        return HEADERS_BYTES_MAX + 1  # a type we can read but not write
+        return False  # a type we can read but not write
+
+
+def _values_in(value: object) -> int:
+    """Those of a table or an array, and of what is in it."""
+    if not isinstance(value, (dict, list)):
+        return 0
+    return len(value) + sum(map(_values_in, value.values() if isinstance(value, dict) else value))

@@ -22,6 +22,7 @@ CONNECTOR = "signalq-connector"
 ORIGIN_USER = "signalq-origin-user"
 PARK_RANK = "signalq-park-rank"
 HOPS = "signalq-hops"
+BODY_BYTES = "signalq-body-bytes"
 
 # Stands in place of a header table that could not be read.
 UNREADABLE_HEADERS = "signalq-unreadable-headers"
@@ -40,6 +41,7 @@ OWN_HEADERS = frozenset(
         ORIGIN_USER,
         PARK_RANK,
         HOPS,
+        BODY_BYTES,
         UNREADABLE_HEADERS,
     }
 )

@@ -6,15 +6,27 @@ Numbers keep the digits that came in (`JsonNumber`); a float would round a price
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
+from collections.abc import Iterator
 from typing import NoReturn
 
 from signalq.errors import InvalidIntent, Problem
 from signalq.masking import shown_name
 
 BODY_BYTES_MAX = 65_536
-DEPTH_MAX = 64
+# Below the object itself: its fields, theirs, and the elements of arrays. So nothing is nested deeper than that either.
+VALUES_MAX = 64
+# Of a number, as it came and written out without an exponent.
+DIGITS_MAX = 64
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+# Each value below the object follows a comma, or is the first one in its object or array. So more of these signs than
+# this, outside of texts, are more values than VALUES_MAX. 64 KiB may hold 20,000, which are not decoded to be refused.
+_SIGNS_MAX = 2 * VALUES_MAX + 1
+_TOO_MANY_SIGNS = re.compile(
+    rb'(?:[^",\[{]*+(?:"(?:[^"\\]++|\\.)*+"[^",\[{]*+)*+[,\[{]){%d}+' % (_SIGNS_MAX + 1), re.DOTALL
+)
 
 
 class JsonNumber:
@@ -58,47 +70,84 @@ _decoder = json.JSONDecoder(
 
 
 def parse_object(body: bytes) -> dict[str, object]:
-    """Read a JSON object of at most BODY_BYTES_MAX bytes; numbers become JsonNumber.
+    """Read a JSON object of at most BODY_BYTES_MAX bytes and VALUES_MAX values; numbers become JsonNumber.
 
-    Raises InvalidIntent, with one sentence, for anything else: another encoding, a byte-order mark, duplicate keys,
-    NaN, lone surrogates, nesting deeper than DEPTH_MAX.
+    No body costs more than 2 ms. Raises InvalidIntent, with one sentence, for anything else: another encoding, a
+    byte-order mark, duplicate keys, NaN, lone surrogates, a number of more than DIGITS_MAX digits.
     """
     if not body:
         raise _refused("the body is empty")
-    if len(body) > BODY_BYTES_MAX:
-        raise _refused(f"the body has {len(body)} bytes, at most {BODY_BYTES_MAX} are allowed")
+    check_size(len(body))
     if body.startswith(_BYTE_ORDER_MARK):
         raise _refused("the body begins with a byte-order mark")
+    if _has_too_many_signs(body):
+        raise _too_many_values()
     try:
         value = _decoder.decode(body.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise _refused(f"the body is not UTF-8 (byte {error.start})") from None
     except json.JSONDecodeError as error:
         raise _refused(f"the body is not JSON ({error.msg}, line {error.lineno} column {error.colno})") from None
-    except RecursionError:
-        raise _refused(f"the body is nested deeper than {DEPTH_MAX}") from None
     if not isinstance(value, dict):
         raise _refused("the body is JSON, but not an object")
-    for key, item in value.items():
-        _check(item, shown_name(key), DEPTH_MAX - 1)
-        if not _encodable(key):
-            raise _refused("the name of the field holds a lone surrogate", shown_name(key))
+    if _values_below(value) > VALUES_MAX:
+        raise _too_many_values()
+    problems = [Problem(shown_name(key), message) for key, item in value.items() for message in _faults(key, item)]
+    if problems:
+        raise InvalidIntent(problems)
     return value
 
 
-def _check(value: object, field: str, depth_left: int) -> None:
-    """Lone surrogates (only an escape can smuggle one in) and nesting, below one field of the object."""
-    if depth_left < 0:
-        raise _refused(f"is nested deeper than {DEPTH_MAX}", field)
-    if isinstance(value, str) and not _encodable(value):
-        raise _refused("holds a lone surrogate", field)
+def check_size(body_bytes: int) -> None:
+    """Raise InvalidIntent for a body that is too long to be one."""
+    if body_bytes > BODY_BYTES_MAX:
+        raise _refused(f"the body has {body_bytes} bytes, at most {BODY_BYTES_MAX} are allowed")
+
+
+def _has_too_many_signs(body: bytes) -> bool:
+    """Whether it has more than _SIGNS_MAX commas and opening brackets outside of texts."""
+    signs = body.count(b",") + body.count(b"[") + body.count(b"{")
+    return signs > _SIGNS_MAX and _TOO_MANY_SIGNS.match(body) is not None
+
+
+def _too_many_values() -> InvalidIntent:
+    return _refused(f"the body has more than {VALUES_MAX} values (nested ones and elements of arrays are counted)")
+
+
+def _values_below(value: object) -> int:
+    if not isinstance(value, (dict, list)):
+        return 0
+    items = value.values() if isinstance(value, dict) else value
+    return len(value) + sum(map(_values_below, items))
+
+
+def _faults(name: str, item: object) -> Iterator[str]:
+    """What is wrong with one field: each sentence once."""
+    if not _encodable(name):
+        yield "the name of the field holds a lone surrogate"
+    leaves = list(_leaves(item))
+    if not all(_encodable(leaf) for leaf in leaves if isinstance(leaf, str)):
+        yield "holds a lone surrogate"  # only an escape can smuggle one in
+    if any(digits_of(leaf.text) > DIGITS_MAX for leaf in leaves if isinstance(leaf, JsonNumber)):
+        yield f"has more than {DIGITS_MAX} digits"
+
+
+def _leaves(value: object) -> Iterator[object]:
+    """All texts, names and numbers in it."""
     if isinstance(value, dict):
         for key, item in value.items():
-            _check(key, field, depth_left)
-            _check(item, field, depth_left - 1)
+            yield key
+            yield from _leaves(item)
     elif isinstance(value, list):
         for item in value:
-            _check(item, field, depth_left - 1)
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+def digits_of(number: str) -> int:
+    """How many digits the text of a number has."""
+    return len(number) - sum(map(number.count, "+-.eE"))
 
 
 def _encodable(text: str) -> bool:

@@ -23,6 +23,7 @@ from yarl import URL
 
 from signalq.amqp.address import tls_context
 from signalq.amqp.channel import taking_any_name
+from signalq.amqp.header_table import read_header_table
 from signalq.amqp.unreachable import unreachable
 from signalq.errors import BrokerUnreachable
 from signalq.masking import masked
@@ -77,7 +78,9 @@ async def connect(
         if somebody_cancelled():
             raise
         raise BrokerUnreachable(f"the connection to RabbitMQ at {masked(url)} was closed as it was opened") from None
-    except (*CONNECTION_ERRORS, ValueError) as error:
+    except Exception as error:
+        if not is_connection_error(error) and not isinstance(error, ValueError):
+            raise
         raise unreachable(error, url, connection.received if connection else b"") from None
 
 
@@ -182,8 +185,18 @@ async def open_channel(
         if somebody_cancelled():
             raise
         raise BrokerUnreachable("the connection was closed while RabbitMQ opened a channel") from error
-    except CONNECTION_ERRORS as error:
+    except Exception as error:
+        if not is_connection_error(error):
+            raise
         raise BrokerUnreachable(f"RabbitMQ opened no channel ({type(error).__name__})") from error
+
+
+def is_connection_error(error: BaseException) -> bool:
+    """Whether it says that the connection broke, or was refused or misunderstood.
+
+    aiormq ends what waits for an answer with a bare Exception where it does not know why the connection was closed.
+    """
+    return isinstance(error, CONNECTION_ERRORS) or type(error) is Exception
 
 
 def somebody_cancelled() -> bool:
@@ -251,6 +264,6 @@ def _short_string(value: bytes) -> tuple[int, str]:
 
 def _header_table(value: bytes) -> tuple[int, dict[str, Any]]:
     try:
-        return decode.field_table(value)
-    except (ValueError, ArithmeticError, RecursionError):
+        return read_header_table(value, timestamp=_timestamp)
+    except (ValueError, ArithmeticError):
         return 4 + int.from_bytes(value[:4], "big"), {UNREADABLE_HEADERS: True}

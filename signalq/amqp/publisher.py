@@ -14,7 +14,7 @@ from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
 from pamqp.commands import Basic
 
-from signalq.amqp.connection import CONNECTION_ERRORS, HEARTBEAT_S, connect, open_channel, somebody_cancelled
+from signalq.amqp.connection import HEARTBEAT_S, connect, is_connection_error, open_channel, somebody_cancelled
 from signalq.errors import BrokerUnreachable, PublishError, Unconfirmed, Unroutable
 
 CLOSE_TIMEOUT_S = 5.0
@@ -118,8 +118,9 @@ class ConfirmedPublisher:
         if connection is not None and not connection.is_closed:
             try:
                 await asyncio.wait_for(connection.close(), CLOSE_TIMEOUT_S)
-            except CONNECTION_ERRORS:
-                return
+            except Exception as error:
+                if not is_connection_error(error):
+                    raise
 
     @asynccontextmanager
     async def _alone(self, message_id: str | None) -> AsyncIterator[None]:
@@ -171,7 +172,7 @@ async def _in_use(channel: OpenChannel) -> AsyncIterator[None]:
     finally:
         channel.in_flight -= 1
         if channel.is_spent and not channel.in_flight:
-            with suppress(*CONNECTION_ERRORS):
+            with suppress(Exception):  # it is spent: whatever goes wrong with it, another one takes its place
                 await asyncio.wait_for(channel.channel.close(), CLOSE_TIMEOUT_S)
 
 
@@ -203,8 +204,9 @@ async def _send(
         raise Unconfirmed(f"RabbitMQ refused the message for {exchange or routing_key}", message_id) from error
     except (aiormq.exceptions.ChannelNotFoundEntity, aiormq.exceptions.ChannelAccessRefused) as error:
         raise _refusal(error, exchange, message_id) from error
-    except (*CONNECTION_ERRORS, asyncio.CancelledError) as error:
-        if isinstance(error, asyncio.CancelledError) and somebody_cancelled():
+    except (Exception, asyncio.CancelledError) as error:
+        is_ours = isinstance(error, asyncio.CancelledError) and not somebody_cancelled()
+        if not is_ours and not is_connection_error(error):
             raise
         raise Unconfirmed("the connection broke before RabbitMQ confirmed the message", message_id) from error
 

@@ -85,8 +85,9 @@ class FakeDueTimes:
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
 
-    async def wait_until(self, at_ms: int, *, rank: int, session: object = None) -> bool:
+    async def wait_until(self, at_ms: int, *, rank: int, session: object = None, body_bytes: int = 0) -> bool:
         assert isinstance(rank, int)
+        assert body_bytes >= 0
         assert session is None or isinstance(session, Session)
         await self._clock.sleep(at_ms - self._clock.ms)
         return True

@@ -13,12 +13,12 @@ from jsonschema import Draft202012Validator
 from signalq.intent import (
     CLIENT_ORDER_ID_BYTES_MAX,
     CONNECTOR_NAME_BYTES_MAX,
-    DECIMAL_CHARACTERS_MAX,
     FIELD_NAMES,
     Action,
 )
 from signalq.names import LADDER_MAX_S
 from signalq.schema import intent_schema
+from signalq.strict_json import DIGITS_MAX, digits_of
 from tests.unit.test_schema import BEYOND_A_SCHEMA, DECIMALS, OPEN, accepted_by_code
 
 SCHEMA = Draft202012Validator(intent_schema())
@@ -73,7 +73,7 @@ def is_long(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
         return False
     number = Decimal(value)
-    return len(number.as_tuple().digits) + abs(number.adjusted()) > DECIMAL_CHARACTERS_MAX
+    return abs(number.adjusted()) > DIGITS_MAX or digits_of(format(number, "f")) > DIGITS_MAX
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])

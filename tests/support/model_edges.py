@@ -275,6 +275,10 @@ class ModelLink:
         self.places_to_open = asyncio.Semaphore(LANES_OPENING_MAX)
 
     is_up = True
+    is_apart = True
+
+    def apart(self) -> ModelLink:
+        return self
 
     async def depth(self, queue: str) -> QueueDepth | None:
         await self.connection()
@@ -289,6 +293,8 @@ class ModelLink:
 
     async def close(self) -> None:
         return None
+
+    disconnect = close
 
 
 def _named(order: Order) -> str:

@@ -14,6 +14,7 @@ from tests.support.waiting import elapsed, wait_until
 
 NOW_MS = 1_000_000
 PLACES = 64
+BYTES = 64_000
 
 
 class SetClock(Clock):
@@ -36,7 +37,7 @@ def clock() -> SetClock:
 
 @pytest.fixture
 async def due_times(clock: SetClock) -> AsyncIterator[DueTimes]:
-    times = DueTimes(clock, places_max=PLACES)
+    times = DueTimes(clock, places_max=PLACES, bytes_max=BYTES)
     yield times
     times.close()
 
@@ -57,9 +58,11 @@ class Waiters:
         self._due_times = due_times
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def add(self, name: str, due_ms: int, rank: int = 0, session: Session | None = None) -> asyncio.Task[None]:
+    async def add(
+        self, name: str, due_ms: int, rank: int = 0, session: Session | None = None, body_bytes: int = 0
+    ) -> asyncio.Task[None]:
         """Begin to wait."""
-        task = asyncio.create_task(self._wait(name, due_ms, rank, session), name=name)
+        task = asyncio.create_task(self._wait(name, due_ms, rank, session, body_bytes), name=name)
         self._tasks.add(task)
         await asyncio.sleep(0)
         return task
@@ -68,8 +71,8 @@ class Waiters:
         await wait_until(lambda: len(self.gone) >= count, what=f"{count} to be let go")
         return self.gone
 
-    async def _wait(self, name: str, due_ms: int, rank: int, session: Session | None) -> None:
-        if await self._due_times.wait_until(due_ms, rank=rank, session=session):
+    async def _wait(self, name: str, due_ms: int, rank: int, session: Session | None, body_bytes: int) -> None:
+        if await self._due_times.wait_until(due_ms, rank=rank, session=session, body_bytes=body_bytes):
             self.gone.append(name)
         else:
             self.sent_away.append(name)
@@ -126,7 +129,7 @@ async def test_one_that_is_due_sooner_overtakes_one_that_is_waited_for(waiters: 
 async def test_one_that_is_due_sooner_is_not_kept_waiting_by_a_long_sleep() -> None:
     """With the real clock, which sleeps for up to a second at a time."""
     clock = Clock()
-    times = DueTimes(clock, places_max=PLACES)
+    times = DueTimes(clock, places_max=PLACES, bytes_max=BYTES)
     far = asyncio.create_task(times.wait_until(clock.now_ms() + 1_000))
     await asyncio.sleep(0)
     due_ms = clock.now_ms() + 30
@@ -185,6 +188,26 @@ async def test_when_all_places_are_taken_those_due_last_leave_and_the_sooner_one
     assert waiters.sent_away == [f"later {number}" for number in range(PLACES // MAKE_ROOM_PART)]
     clock.ms += 300
     assert await waiters.have_gone(1) == ["sooner"]
+
+
+async def test_when_they_hold_too_many_bytes_those_due_last_are_sent_away(waiters: Waiters, clock: SetClock) -> None:
+    for number in range(8):
+        await waiters.add(f"{number}", NOW_MS + MAKE_ROOM_MS_MIN + 100 * (8 - number), body_bytes=BYTES // 8 - 1)
+    assert not waiters.sent_away
+    await waiters.add("one too many", NOW_MS + MAKE_ROOM_MS_MIN + 50, body_bytes=1000)
+    await wait_until(lambda: waiters.sent_away, what="room to be made")
+    assert waiters.sent_away == ["0", "1"]  # an eighth of the bytes, and what one byte of it is short of
+    clock.ms += 5_000
+    assert await waiters.have_gone(7) == ["one too many", "7", "6", "5", "4", "3", "2"]
+    for number in range(8):  # what has gone holds nothing any more
+        await waiters.add(f"again {number}", clock.ms + 1_000, body_bytes=BYTES // 8 - 1)
+    assert len(waiters.sent_away) == 2
+
+
+async def test_none_that_is_about_to_be_due_is_sent_away_for_its_bytes(waiters: Waiters) -> None:
+    for number in range(10):
+        await waiters.add(str(number), NOW_MS + MAKE_ROOM_MS_MIN, body_bytes=BYTES)
+    assert not waiters.sent_away
 
 
 async def test_a_late_comer_that_is_due_last_is_itself_sent_away(waiters: Waiters) -> None:

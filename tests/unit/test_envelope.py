@@ -11,6 +11,7 @@ from pamqp.commands import Basic
 
 from signalq import names
 from signalq.envelope import (
+    HEADER_VALUES_MAX,
     HEADERS_BYTES_MAX,
     Creation,
     creation,
@@ -243,6 +244,8 @@ def test_a_message_without_an_id_travels_on_under_the_one_it_was_given() -> None
     "headers",
     [
         pytest.param({"a": "x" * (HEADERS_BYTES_MAX + 1)}, id="too large"),
+        pytest.param({f"a{n}": n for n in range(HEADER_VALUES_MAX + 1)}, id="too many"),
+        pytest.param({"a": [{"b": [0] * HEADER_VALUES_MAX}]}, id="too many within"),
         pytest.param({"a": 2**70}, id="a number beyond 64 bits"),
         pytest.param({"a": Decimal("1e400")}, id="a decimal out of range"),
         pytest.param({"a": b"\xff"}, id="bytes that are no text"),

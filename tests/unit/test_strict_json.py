@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+
 import pytest
 
 from signalq.errors import InvalidIntent
 from signalq.strict_json import (
     BODY_BYTES_MAX,
-    DEPTH_MAX,
+    DIGITS_MAX,
     NAME_CHARACTERS_MAX,
+    VALUES_MAX,
     JsonNumber,
     parse_object,
     printable_name,
@@ -101,7 +105,7 @@ def test_a_surrogate_pair_is_one_character() -> None:
 
 @pytest.mark.parametrize(
     "number",
-    ["0", "-0", "1", "1.50", "1e3", "1E+3", "-2.5e-7", "0.1000000000000000055511151231257827", "9" * 5000],
+    ["0", "-0", "1", "1.50", "1e3", "1E+3", "-2.5e-7", "0.1000000000000000055511151231257827", "9" * DIGITS_MAX],
 )
 def test_a_number_keeps_the_digits_that_came_in(number: str) -> None:
     body = f'{{"a":{number}}}'.encode()
@@ -127,16 +131,40 @@ def test_the_limit_counts_bytes_and_not_characters() -> None:
         parse_object(body)
 
 
-def test_nesting_is_allowed_up_to_its_limit_and_refused_beyond() -> None:
-    assert "a" in parse_object(nested(DEPTH_MAX))
-    with pytest.raises(InvalidIntent, match=f"a: is nested deeper than {DEPTH_MAX}"):
-        parse_object(nested(DEPTH_MAX + 1))
+VALUES = [
+    pytest.param(nested, id="one in the other"),
+    pytest.param(lambda count: b'{"a":[' + b",".join([b"[]"] * (count - 1)) + b"]}", id="in an array"),
+    pytest.param(lambda count: json.dumps({f"f{n}": "," for n in range(count)}).encode(), id="side by side"),
+    pytest.param(
+        lambda count: json.dumps({"a": {f"[{n}": '{\\",' for n in range(count - 1)}}).encode(), id="below one"
+    ),
+]
 
 
-@pytest.mark.parametrize("body", [b"[" * 60_000, b'{"a":' * 12_000, b'{"a":' + b"[" * 60_000])
+@pytest.mark.parametrize("body_with", VALUES)
+def test_values_are_allowed_up_to_their_limit_and_refused_beyond(body_with: Callable[[int], bytes]) -> None:
+    """Nested ones and elements of arrays count; signs within texts do not."""
+    assert parse_object(body_with(VALUES_MAX))
+    for count in (VALUES_MAX + 1, 3 * VALUES_MAX, 1000):
+        with pytest.raises(InvalidIntent, match=f"the body has more than {VALUES_MAX} values"):
+            parse_object(body_with(count))
+
+
+def test_a_text_may_hold_as_many_signs_as_it_likes() -> None:
+    text = '[{,"\\' * 5000
+    assert parse_object(json.dumps({"a": text, "b": [text[:99], "]"]}).encode()) == {"a": text, "b": [text[:99], "]"]}
+
+
+@pytest.mark.parametrize("body", [b"[" * 60_000, b'{"a":' * 12_000, b'{"a":' + b"[" * 60_000, b'{"a":[' * 10_000])
 def test_nesting_beyond_the_interpreters_stack_is_refused_too(body: bytes) -> None:
-    with pytest.raises(InvalidIntent, match="nested deeper"):
+    with pytest.raises(InvalidIntent, match="more than 64 values"):
         parse_object(body)
+
+
+@pytest.mark.parametrize("number", ["9" * 65, "0." + "1" * 64, "1" * 64 + "e1", "-" + "1" * 60_000])
+def test_a_number_of_more_digits_than_its_limit_is_refused_by_the_field_that_holds_it(number: str) -> None:
+    with pytest.raises(InvalidIntent, match="b: has more than 64 digits"):
+        parse_object(f'{{"a":1,"b":[{{"c":{number}}}]}}'.encode())
 
 
 def test_the_text_of_a_number_is_not_in_its_repr() -> None:

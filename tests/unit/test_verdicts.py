@@ -182,3 +182,12 @@ def test_copies_have_one_identity_and_each_letter_its_own_mark() -> None:
     foreign = [letter(is_ours=False, tag=number) for number in (1, 2)]
     assert foreign[0].identity != foreign[1].identity
     assert "tag" not in json.dumps(first.row())
+
+
+@pytest.mark.parametrize("standing", [None, stands()])
+def test_a_letter_that_keeps_only_the_beginning_of_its_body_is_never_replayed(standing: Standing | None) -> None:
+    """The beginning may well be an order, with a mebibyte of blanks behind it that was cut off."""
+    cut = letter(properties=Basic.Properties(message_id="id-1", headers={"signalq-body-bytes": 2_000_000}))
+    verdict = judged(cut, found(), standing, force=True)
+    assert isinstance(verdict, Refuse)
+    assert "only the beginning of its body was kept" in verdict.why

@@ -90,6 +90,8 @@ async def client() -> object:
         (b" \r\n ok\t\n", "ok", "accepted"),
         (b"ok", " Ok ", "accepted"),
         (b"okay", "ok", "unknown"),
+        ("o\u212a".encode(), "ok", "unknown"),  # the Kelvin sign, which Unicode takes for a capital k
+        ("\u00c4".encode(), "\u00c4", "accepted"),
         (b"ok ok", "ok", "unknown"),
         (b'"ok"', "ok", "unknown"),
         (b"", "ok", "unknown"),

@@ -1,0 +1,99 @@
+"""A message's header table, read at a bounded cost.
+
+pamqp copies what is left of a table for each value in it: a table of 128 KiB, which anybody who may publish can send,
+would hold the event loop up for seconds.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from pamqp import decode
+
+# Those of tables and arrays in it counted. Of a producer's own 256 at most go onto the ladder (envelope.py), whose 20
+# levels add fewer than 200 together.
+VALUES_MAX = 512
+DEPTH_MAX = 32
+
+Decoder = Callable[[bytes], tuple[int, Any]]
+
+_FIXED_BYTES_MAX = 8
+_WITH_LENGTH = (b"S", b"x")
+
+
+def read_header_table(data: bytes, *, timestamp: Decoder) -> tuple[int, dict[str, Any]]:
+    """The table at the beginning of `data`, and how many bytes it takes; `timestamp` reads the timestamps in it.
+
+    Raises ValueError for one that is cut off, of unknown types, or of more than VALUES_MAX values or DEPTH_MAX levels.
+    """
+    reader = _Reader(data, timestamp)
+    try:
+        table = reader.table(DEPTH_MAX)
+    except (struct.error, IndexError) as error:
+        raise ValueError("the header table is cut off") from error
+    return reader.offset, table
+
+
+class _Reader:
+    def __init__(self, data: bytes, timestamp: Decoder) -> None:
+        self.offset = 0
+        self._data = data
+        self._values_left = VALUES_MAX
+        self._timestamp = timestamp
+
+    def table(self, levels_left: int) -> dict[str, Any]:
+        end = self._end(levels_left)
+        table: dict[str, Any] = {}
+        while self.offset < end:
+            length = self._data[self.offset]
+            name = self._taken(1 + length)[1:].decode("utf-8")
+            table[name] = self._value(levels_left)
+        self.offset = end
+        return table
+
+    def _array(self, levels_left: int) -> list[Any]:
+        end = self._end(levels_left)
+        array = []
+        while self.offset < end:
+            array.append(self._value(levels_left))
+        return array
+
+    def _end(self, levels_left: int) -> int:
+        """Where the table or array ends that begins here."""
+        if levels_left == 0:
+            raise ValueError(f"the headers are nested deeper than {DEPTH_MAX}")
+        end = self.offset + 4 + self._length()
+        self._taken(4)
+        if end > len(self._data):
+            raise ValueError("the header table is cut off")
+        return end
+
+    def _length(self) -> int:
+        length: int = struct.unpack_from(">I", self._data, self.offset)[0]
+        return length
+
+    def _value(self, levels_left: int) -> Any:
+        self._values_left -= 1
+        if self._values_left < 0:
+            raise ValueError(f"the headers have more than {VALUES_MAX} values")
+        kind = self._taken(1)
+        if kind == b"F":
+            return self.table(levels_left - 1)
+        if kind == b"A":
+            return self._array(levels_left - 1)
+        decoder = self._timestamp if kind == b"T" else decode.TABLE_MAPPING.get(kind)
+        if decoder is None:
+            raise ValueError("the headers have a value of an unknown type")
+        longest = 4 + self._length() if kind in _WITH_LENGTH else _FIXED_BYTES_MAX
+        taken, value = decoder(self._data[self.offset : self.offset + longest])
+        self._taken(taken)
+        return value
+
+    def _taken(self, length: int) -> bytes:
+        """The next bytes, which are read then. Raises ValueError where there are not so many."""
+        begin, self.offset = self.offset, self.offset + length
+        if self.offset > len(self._data):
+            raise ValueError("the header table is cut off")
+        return self._data[begin : self.offset]

@@ -1,0 +1,206 @@
+"""What a message costs before anybody knows whose it is: bounded, whatever its shape.
+
+Measured as CPU time of this thread, the best of several tries: other work on the machine does not count. The contract
+says 2 ms; a plain order takes about 0.03 ms.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+
+from consumer.order import Message, Unreadable, read
+from consumer.settings import Settings
+from signalq.amqp.connection import read_foreign_properties_leniently
+from signalq.envelope import publish_properties, republish_properties
+from signalq.strict_json import BODY_BYTES_MAX
+
+COST_S_MAX = 0.002
+RATIO_MAX = 100
+TRIES = 7
+NOW_MS = 1_764_000_000_000
+ORDER = {"connectorName": "main", "connectorToken": "t", "action": "openLong", "percent": "50", "log": "long"}
+SETTINGS = Settings()
+
+
+def cost_s(work: Callable[[], object]) -> float:
+    """The CPU time that it takes, the best of TRIES."""
+    return min(_spent(work) for _ in range(TRIES))
+
+
+def _spent(work: Callable[[], object]) -> float:
+    began_s = time.thread_time()
+    work()
+    return time.thread_time() - began_s
+
+
+def judged(body: bytes, properties: Basic.Properties | None = None) -> object:
+    chosen = properties or publish_properties(message_id="i", strategy_name="s", created_ms=NOW_MS)
+    return read(Message(body, chosen, "main", redelivered=False), SETTINGS, NOW_MS)
+
+
+def check_cost(body: bytes) -> None:
+    """Of a body: within the contract's bound, and not too many times a plain order's."""
+    assert len(body) <= BODY_BYTES_MAX
+    plain_s = cost_s(lambda: judged(json.dumps(ORDER).encode()))
+    taken_s = cost_s(lambda: judged(body))
+    assert taken_s < COST_S_MAX, f"{taken_s * 1000:.2f} ms"
+    assert taken_s < plain_s * RATIO_MAX, f"{taken_s / plain_s:.0f} times a plain order's"
+
+
+def members(field: Callable[[int], str], *, rest: str = "") -> bytes:
+    """As many members as there is room for, beside those of a plain order."""
+    text = json.dumps(ORDER)[:-1] + rest
+    for number in range(BODY_BYTES_MAX):
+        added = "," + field(number)
+        if len(text) + len(added) + 1 > BODY_BYTES_MAX:
+            break
+        text += added
+    return (text + "}").encode()
+
+
+def with_field(name: str, written: str, *, of: str = "") -> bytes:
+    """A plain order with one field more (or another), of `written` or as often `of` as there is room for."""
+    fields = {key: value for key, value in ORDER.items() if key != name}
+    text = json.dumps(fields)[:-1] + f',"{name}":'
+    if not of:
+        return (text + written + "}").encode()
+    opening, closing = written.split("…")
+    room = BODY_BYTES_MAX - len((text + opening + closing + "}").encode())
+    return (text + opening + of * (room // len(of.encode())) + closing + "}").encode()
+
+
+SHAPES: dict[str, bytes] = {
+    "unknown fields": members(lambda number: f'"f{number}":""'),
+    "unknown fields that look like known ones": members(lambda number: f'"connectorTokne{number}":1'),
+    "sixty unknown fields of long names": members(lambda number: f'"{"delaySecondsFilter" * 55}{number}":1')[: 2**16],
+    "one key again and again": members(lambda _: '"action":"buy"'),
+    "two keys again and again": members(lambda number: f'"k{number % 2}":0'),
+    "numbers": with_field("a", "[…1]", of="1,"),
+    "empty lists": with_field("a", "[…[]]", of="[],"),
+    "empty objects": with_field("a", "[…{}]", of="{},"),
+    "empty texts": with_field("a", '[…""]', of='"",'),
+    "null": with_field("a", "[…null]", of="null,"),
+    "lists in lists": with_field("a", "…", of="["),
+    "lists in lists, closed": ("[" * 32_000 + "]" * 32_000).encode(),
+    "objects in objects": with_field("a", "…", of='{"a":'),
+    "a log of plain text": with_field("log", '"…"', of="x"),
+    "a log of line ends": with_field("log", '"…"', of="\\n"),
+    "a log of escaped quotes": with_field("log", '"…"', of='\\"'),
+    "a log of escaped letters": with_field("log", '"…"', of="\\u0041"),
+    "a log of escaped pairs": with_field("log", '"…"', of="\\ud83d\\ude80"),
+    "a log of lone surrogates": with_field("log", '"…"', of="\\ud83d"),
+    "a log of signs": with_field("log", '"…"', of=",[{"),
+    "a log of escapes and signs": with_field("log", '"…"', of="\\n,"),
+    "a log of emoji": with_field("log", '"…"', of="\U0001f680"),
+    "a token of emoji": with_field("connectorToken", '"…"', of="\U0001f680"),
+    "a connector's name of emoji": with_field("connectorName", '"…"', of="\U0001f680"),
+    "a connector's name of blanks": with_field("connectorName", '"…"', of=" "),
+    "a connector's name of control characters": with_field("connectorName", '"…"', of="\x7f"),
+    "an order's id of letters": with_field("clientOrderId", '"…"', of="i"),
+    "an action of letters": with_field("action", '"…"', of="b"),
+    "a filter that is nearly there": with_field("log", '"…"', of="a")[:30_000]
+    + b'","delaySeconds":1,"delaySecondsFilter":"'
+    + b"a" * 15_000
+    + b"b"
+    + b"a" * 15_000
+    + b'"}',
+    "a name of 64 KiB": with_field("x" * 65_000, "1"),
+    "a name of emoji": with_field("\U0001f680" * 16_000, "1"),
+    "digits in a text": with_field("fixed", '"…"', of="9"),
+    "nines in a percent": with_field("percent", '"99.…"', of="9"),
+    "digits in a number": with_field("fixed", "…", of="9"),
+    "digits of seconds": with_field("delaySeconds", '"…"', of="9"),
+    "a fraction of seconds": with_field("delaySeconds", "0.…", of="3"),
+    "a long exponent": with_field("fixed", "1e…", of="9"),
+    "a list of long numbers": with_field("a", "[" + ",".join(["9" * 1000] * 60) + "]"),
+    "blanks": b" " * 60_000 + json.dumps(ORDER).encode(),
+    "blanks and no JSON": b"\n" * 65_000 + b"x",
+    "quotes": b'"' * BODY_BYTES_MAX,
+    "backslashes in quotes": b'{"' + b'\\"' * 32_000,
+    "texts without commas": b'{"a":' + b'""' * 32_000,
+    "colons": b":" * BODY_BYTES_MAX,
+    "commas": b"," * BODY_BYTES_MAX,
+    "no UTF-8": b'{"a":"' + b"\xff" * 65_000 + b'"}',
+    "zeroes": b"\0" * BODY_BYTES_MAX,
+    "CSV": b"connectorName,action\nmain,buy\n" * 2_000,
+}
+
+
+@pytest.mark.parametrize("body", SHAPES.values(), ids=SHAPES)
+def test_no_shape_of_a_body_costs_more_than_2_ms_to_judge(body: bytes) -> None:
+    check_cost(body[:BODY_BYTES_MAX])
+
+
+pieces = st.sampled_from(
+    [*'{}[]",:\\', "\\u0041", '""', '"a":', "null", "1", "1e9", " ", "\n", "\U0001f680", "[],", "{},"]
+)
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=3)
+mixtures = st.lists(texts | pieces, min_size=1, max_size=8).map("".join)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.sampled_from(['{"log":"', '{"a":[', '{"a":', "{", ""]), mixtures)
+def test_no_mixture_of_signs_costs_more_than_2_ms_to_judge(opening: str, repeated: str) -> None:
+    text = (opening + repeated * (BODY_BYTES_MAX // len(repeated))).encode()
+    check_cost(text[:BODY_BYTES_MAX])
+
+
+def short(text: bytes) -> bytes:
+    return bytes([len(text)]) + text
+
+
+def table(entries: bytes) -> bytes:
+    return struct.pack(">I", len(entries)) + entries
+
+
+def deep(kind: bytes, levels: int) -> bytes:
+    inner = b""
+    for _ in range(levels):
+        inner = (short(b"a") if kind == b"F" else b"") + kind + table(inner)
+    return short(b"a") + b"A" + table(inner) if kind == b"A" else inner
+
+
+HEADERS_BYTES = 130_000
+HEADERS = {
+    "flags": b"".join(short(b"%04x" % number) + b"t\1" for number in range(HEADERS_BYTES // 7)),
+    "nothings without a name": b"\0V" * (HEADERS_BYTES // 2),
+    "an array of nothings": short(b"a") + b"A" + table(b"V" * HEADERS_BYTES),
+    "tables in tables": deep(b"F", HEADERS_BYTES // 8),
+    "arrays in arrays": deep(b"A", HEADERS_BYTES // 6),
+    "a thousand short texts": b"".join(short(b"%04x" % n) + b"S" + table(b"x" * 50) for n in range(1_000)),
+    "two hundred texts": b"".join(short(b"%04x" % n) + b"S" + table(b"x" * 300) for n in range(200)),
+    "one long text": short(b"a") + b"S" + table("é".encode() * (HEADERS_BYTES // 2)),
+    "bytes that are no text": short(b"a") + b"S" + table(b"\xff" * HEADERS_BYTES),
+    "timestamps": b"".join(short(b"%04x" % number) + b"T" + b"\xff" * 8 for number in range(1_000)),
+    "decimals": b"".join(short(b"%04x" % number) + b"D" + b"\xff" * 5 for number in range(1_000)),
+}
+
+
+@pytest.fixture
+def _lenient() -> None:
+    read_foreign_properties_leniently()
+
+
+@pytest.mark.usefixtures("_lenient")
+@pytest.mark.parametrize("entries", HEADERS.values(), ids=HEADERS)
+def test_no_table_of_headers_costs_more_than_2_ms_to_read_to_judge_and_to_pass_on(entries: bytes) -> None:
+    frame = struct.pack(">HHQH", 60, 0, 2, 0x2000) + table(entries)
+
+    def work() -> Any:
+        header = ContentHeader()
+        header.unmarshal(frame)
+        properties = header.properties
+        assert isinstance(judged(b"{}", properties), Unreadable)
+        return republish_properties(properties, {"signalq-reason": "invalid"}, "i")
+
+    assert cost_s(work) < COST_S_MAX

@@ -1,0 +1,122 @@
+"""No exception of a library ends the process while it can heal."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+from pamqp.commands import Basic
+from structlog.testing import capture_logs
+
+from consumer import link as link_module
+from consumer import service
+from consumer.broker import Lane, Manner
+from consumer.ledger.memory import MemoryLedger
+from consumer.link import Link
+from consumer.settings import Settings
+from consumer.topology import topology_of
+from signalq.amqp.publisher import ConfirmedPublisher, OpenChannel
+from signalq.errors import BrokerUnreachable, SettingsError, TopologyError, Unconfirmed
+from tests.support.waiting import wait_until
+
+FOREIGN = [Exception(), RuntimeError("from a library"), KeyError("x"), AssertionError()]
+
+
+class BrokenLink:
+    """Every connection fails so."""
+
+    is_apart = False
+
+    def __init__(self, error: Exception) -> None:
+        self.asked = 0
+        self.places_to_open = asyncio.Semaphore()
+        self._error = error
+
+    async def connection(self) -> None:
+        self.asked += 1
+        raise self._error
+
+
+def lane(link: BrokenLink) -> Lane:
+    def nothing(_what: object) -> None:
+        return
+
+    return Lane(
+        cast("Link", link),
+        "q",
+        Manner(prefetch=1, bytes_max=1),
+        ledger=MemoryLedger(),
+        on_delivery=nothing,
+        on_lost=nothing,
+        jitter=lambda: 0.0,
+    )
+
+
+@pytest.mark.parametrize("error", FOREIGN, ids=repr)
+async def test_a_lane_tries_again_after_any_error_of_a_library(error: Exception) -> None:
+    link = BrokenLink(error)
+    running = asyncio.create_task(lane(link).run())
+    await wait_until(lambda: link.asked > 3, 5)
+    assert not running.done()
+    running.cancel()
+    await asyncio.wait({running})
+
+
+@pytest.mark.parametrize("error", [SettingsError("another ledger"), TopologyError("another kind")], ids=repr)
+async def test_a_lane_ends_by_what_only_a_person_can_mend(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        await lane(BrokenLink(error)).run()
+
+
+async def test_a_connection_that_breaks_as_it_is_made_ready_is_closed_and_made_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    closed: list[bool] = []
+
+    class Connection:
+        async def close(self) -> None:
+            closed.append(True)
+            raise Exception  # noqa: TRY002 - as aiormq does
+
+    async def connect(*_args: object, **_options: object) -> Any:
+        return Connection()
+
+    async def breaks(*_args: object) -> None:
+        raise Exception  # noqa: TRY002 - as aiormq does
+
+    settings = Settings()
+    broken = Link(settings, topology_of(settings), MemoryLedger())
+    monkeypatch.setattr(link_module, "connect", connect)
+    monkeypatch.setattr(broken, "_see_to_topology", breaks)
+    with pytest.raises(BrokerUnreachable):
+        await broken.connection()
+    assert closed == [True]
+
+
+async def test_a_publish_that_ends_with_a_bare_exception_is_unconfirmed() -> None:
+    class Channel:
+        is_closed = False
+
+        async def basic_publish(self, *_args: object, **_options: object) -> None:
+            raise Exception  # noqa: TRY002 - as aiormq does
+
+    publisher = ConfirmedPublisher("amqp://127.0.0.1:1/", name="test")
+    with pytest.raises(Unconfirmed):
+        await publisher.publish_on(OpenChannel(cast("Any", Channel())), "", "q", b"", Basic.Properties())
+
+
+async def test_a_task_beside_the_lanes_goes_on_after_any_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "CRASH_PAUSE_MAX_S", 0.0)
+    began = 0
+
+    async def work() -> None:
+        nonlocal began
+        began += 1
+        if began <= len(FOREIGN):
+            raise FOREIGN[began - 1]
+
+    with capture_logs() as logs:
+        await service._kept_going(work, "work")
+    assert [line["event"] for line in logs] == ["service.task_failed"] * len(FOREIGN)
+    assert began == len(FOREIGN) + 1

@@ -1,0 +1,206 @@
+"""What is taken in of a queue: in order, little at a time, and no more bytes than there is room for."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from pamqp.body import ContentBody
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+
+from consumer.intake import (
+    STEP_BYTES_MAX,
+    STEP_MESSAGES_MAX,
+    WHOLE_BODY_BYTES_MAX,
+    Intake,
+    Room,
+    read_within,
+)
+from signalq.strict_json import BODY_BYTES_MAX
+
+
+@dataclass(frozen=True)
+class Given:
+    """A delivery."""
+
+    tag: int
+    body_bytes: int
+
+
+async def steps(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+# --- handing over ----------------------------------------------------------------------------------------------------
+
+
+def intake(bytes_max: int = 1_000_000) -> tuple[Intake[Given], list[int]]:
+    gone: list[int] = []
+    return Intake(lambda given: gone.append(given.tag), bytes_max), gone
+
+
+async def test_nothing_is_handed_over_before_the_lane_is_ours_and_then_in_order() -> None:
+    taken, gone = intake()
+    for tag in range(5):
+        taken.take(Given(tag, 300))
+    await steps(5)
+    assert gone == []
+    taken.begin()
+    await steps(2)
+    assert gone == list(range(5))
+
+
+async def test_a_step_of_the_loop_hands_over_a_few_messages() -> None:
+    taken, gone = intake()
+    taken.begin()
+    for tag in range(50):
+        taken.take(Given(tag, 300))
+    most = 0
+    while len(gone) < 50:
+        before = len(gone)
+        await steps(1)
+        most = max(most, len(gone) - before)
+    assert (gone, most) == (list(range(50)), STEP_MESSAGES_MAX)
+
+
+async def test_a_step_of_the_loop_hands_over_one_large_message() -> None:
+    taken, gone = intake()
+    taken.begin()
+    for tag in range(5):
+        taken.take(Given(tag, STEP_BYTES_MAX + 1))
+    for number in range(5):
+        await steps(1)
+        assert len(gone) <= number + 1
+    await steps(2)
+    assert gone == list(range(5))
+
+
+async def test_what_has_no_room_waits_until_what_was_handed_over_is_settled() -> None:
+    taken, gone = intake(bytes_max=1000)
+    taken.begin()
+    for tag in range(4):
+        taken.take(Given(tag, 500))
+    await steps(5)
+    assert gone == [0, 1]
+    taken.settled(1)
+    await steps(5)
+    assert gone == [0, 1, 2]
+    taken.settled(99)  # never handed over
+    await steps(5)
+    assert gone == [0, 1, 2]
+    taken.settled(0)
+    await steps(5)
+    assert gone == [0, 1, 2, 3]
+
+
+async def test_one_that_is_larger_than_the_room_gets_it_alone() -> None:
+    taken, gone = intake(bytes_max=1000)
+    taken.begin()
+    for tag, size in ((0, 10), (1, 5000), (2, 10)):
+        taken.take(Given(tag, size))
+    await steps(5)
+    assert gone == [0]
+    taken.settled(0)
+    await steps(5)
+    assert gone == [0, 1]
+    taken.settled(1)
+    await steps(5)
+    assert gone == [0, 1, 2]
+
+
+async def test_what_is_no_order_goes_round_those_that_wait() -> None:
+    taken, gone = intake(bytes_max=1000)
+    taken.begin()
+    for tag, size in ((0, 900), (1, 900), (2, BODY_BYTES_MAX + 1), (3, BODY_BYTES_MAX + 1)):
+        taken.take(Given(tag, size))
+    await steps(5)
+    assert sorted(gone) == [0, 2, 3]
+
+
+async def test_after_the_session_nothing_is_handed_over() -> None:
+    taken, gone = intake(bytes_max=1000)
+    taken.begin()
+    taken.take(Given(0, 900))
+    taken.close()
+    taken.take(Given(1, 10))
+    taken.settled(0)
+    await steps(5)
+    assert gone == []
+
+
+# --- room ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_reader_waits_for_room_and_goes_on_when_there_is_some() -> None:
+    room = Room(1000, lambda _bytes: True)
+    room.begin()
+    await room.take(1, 600)
+    assert room.is_crowded
+    waiting = asyncio.create_task(room.take(2, 600))
+    await steps(3)
+    assert not waiting.done()
+    room.give(99)
+    await steps(3)
+    assert not waiting.done()
+    room.give(1)
+    await asyncio.wait_for(waiting, 1)
+
+
+@pytest.mark.parametrize("ends", [Room.close, lambda room: room.give(1)])
+async def test_a_reader_never_waits_in_vain(ends: Any) -> None:
+    room = Room(1000, lambda _bytes: True)
+    room.begin()
+    await room.take(1, 5000)  # more than all of it, when it is empty
+    waiting = asyncio.create_task(room.take(2, 1))
+    await steps(3)
+    assert not waiting.done()
+    ends(room)
+    await asyncio.wait_for(waiting, 1)
+
+
+async def test_orders_take_no_room_of_a_lane_for_they_may_wait_long() -> None:
+    room = Room(1000)
+    room.begin()
+    for tag in range(100):
+        await asyncio.wait_for(room.take(tag, BODY_BYTES_MAX), 1)
+    assert not room.is_crowded
+
+
+async def test_before_the_lane_is_ours_nobody_waits_for_what_can_not_leave_yet() -> None:
+    room = Room(1000, lambda _bytes: True)
+    for tag in range(100):
+        await asyncio.wait_for(room.take(tag, 1000), 1)
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "kept"),
+    [
+        (0, 0),
+        (300, 300),
+        (WHOLE_BODY_BYTES_MAX, WHOLE_BODY_BYTES_MAX),
+        (WHOLE_BODY_BYTES_MAX + 1, BODY_BYTES_MAX),
+        (5 * WHOLE_BODY_BYTES_MAX, BODY_BYTES_MAX),
+    ],
+)
+@pytest.mark.parametrize("frame_bytes", [1000, 131_064])
+async def test_of_a_long_body_the_beginning_is_kept(size: int, kept: int, frame_bytes: int) -> None:
+    body = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    frames = iter([ContentBody(body[at : at + frame_bytes]) for at in range(0, size, frame_bytes)])
+
+    async def get_frame() -> ContentBody:
+        return next(frames)
+
+    channel = cast("Any", SimpleNamespace(_get_frame=get_frame))
+    read_within(channel, Room(1_000_000))
+    message = await channel._read_content(Basic.Deliver("tag", 1), ContentHeader(body_size=size))
+    assert message.body == body[:kept]
+    assert message.header.body_size == size
+    assert next(frames, None) is None
