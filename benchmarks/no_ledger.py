@@ -9,4 +9,4 @@ from consumer.ledger.memory import MemoryLedger
 from consumer.settings import load_settings
 
 if __name__ == "__main__":
-    sys.exit(run(load_settings(), lambda _settings, _metrics: MemoryLedger()))
+    sys.exit(run(load_settings(), lambda _settings, _metrics, _skew: MemoryLedger()))
