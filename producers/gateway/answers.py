@@ -13,8 +13,6 @@ from signalq.errors import Problem
 
 # The platform's own.
 WEBHOOK_PATH = "/trading-signal/webhook"
-# A body of 64 KiB holds thousands of bad fields; nobody reads the next hundred.
-PROBLEMS_MAX = 100
 
 # Of POSTs to the path; whoever answers with another status adds it here, or the schemathesis test fails.
 STATUSES: dict[int, str] = {
@@ -37,12 +35,10 @@ STATUSES: dict[int, str] = {
 
 def problem_details(status: int, problems: Sequence[Problem]) -> dict[str, Any]:
     """What is wrong, as application/problem+json has it (RFC 9457); no value of the body is quoted."""
-    told = problems[:PROBLEMS_MAX]
-    more = [f"and {len(problems) - len(told)} more"] if len(problems) > len(told) else []
     return {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "detail": "; ".join([*map(str, told), *more]),
-        "fields": [{"field": problem.field, "problem": problem.message} for problem in told],
+        "detail": "; ".join(map(str, problems)),
+        "fields": [{"field": problem.field, "problem": problem.message} for problem in problems],
     }

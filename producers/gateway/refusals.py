@@ -18,7 +18,7 @@ import structlog
 from aiohttp import web
 
 from producers.gateway.alerts import Refusal
-from producers.gateway.answers import PROBLEMS_MAX, problem_details
+from producers.gateway.answers import problem_details
 from producers.gateway.callers import Address, Callers, counted_as
 from producers.gateway.metrics import GatewayMetrics
 from producers.gateway.rates import Rates
@@ -115,8 +115,7 @@ class Refusals:
 
     def _shown(self, refusal: Refusal) -> Refusal:
         """With names of fields alone: a token that stands where a name should is not told to anybody."""
-        told = [replace(one, field=self._name(one.field)) for one in refusal.problems[:PROBLEMS_MAX]]
-        return replace(refusal, problems=(*told, *refusal.problems[PROBLEMS_MAX:]))
+        return replace(refusal, problems=tuple(replace(one, field=self._name(one.field)) for one in refusal.problems))
 
     def _name(self, field: str | None) -> str | None:
         if field is None or field in FIELD_NAMES:

@@ -27,7 +27,8 @@ def order(connector: dict[str, Any], strategy: dict[str, Any] | None = None, **f
         connectors={"main": {"token": "t"} | connector},
         strategies={} if strategy is None else {"s": strategy},
     )
-    body = json.dumps({"connectorName": "main", "action": "openLong"} | fields).encode()
+    stated = {name: value for name, value in fields.items() if value is not None}
+    body = json.dumps({"connectorName": "main", "action": "openLong"} | stated).encode()
     properties = Basic.Properties(message_id="id", app_id="s", headers={"signalq-created-ms": NOW_MS})
     found = read(Message(body, properties, "main", redelivered=False), settings, NOW_MS)
     assert isinstance(found, Order), found
