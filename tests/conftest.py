@@ -58,12 +58,6 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--rabbitmq and {URL_VARIABLE} name two brokers: choose one")
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """What collecting has made lives to the end: the look for garbage after each test passes it by (0.1 s each)."""
-    gc.collect()
-    gc.freeze()
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What compares two versions of RabbitMQ is part of ./run test-rabbitmq alone, so that no run skips it."""
     if config.getoption("rabbitmq"):
@@ -224,6 +218,8 @@ def no_task_left_behind(request: pytest.FixtureRequest) -> None:
 async def tasks_checked() -> AsyncIterator[None]:
     """Compare the loop's tasks before and after; what is about to end has LEFTOVER_GRACE_S to do so."""
     before = asyncio.all_tasks()
+    # What was there before the test is not looked through for garbage after it: of all modules that takes 0.1 s.
+    gc.freeze()
     yield
     # A task's unread exception is logged, with a traceback, when the task is collected. Python before 3.12 parses
     # source code for that, and crashes where it happens to be parsing already, as pytest does: so collect now.

@@ -51,6 +51,7 @@ async def check(settings: Settings) -> dict[str, Finding]:
 # --- a fresh broker --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.bare_prefix
 async def test_what_consume_makes_next_is_not_wrong_and_not_all_is_well_either(
     settings: Callable[[], Settings], signalq: Signalq, names: Names, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +81,7 @@ async def test_what_is_missing_beside_a_consumer_that_runs_is_wrong(
 # --- what differs ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.bare_prefix
 async def test_what_is_there_and_differs_is_named_as_apply_names_it_and_left_as_it_is(
     settings: Callable[[], Settings], signalq: Signalq, names: Names, broker: Broker, connection: object
 ) -> None:

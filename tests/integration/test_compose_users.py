@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ import pytest
 
 from deploy.local import PrivateRabbitMQ
 from signalq import OrderIntent, OrderPublisher
+from signalq.amqp.connection import connect
+from signalq.amqp.topology import OwnLane, Topology
 from signalq.names import Names
 from signalq.outcome import binding_key
 from tests.support.broker import URL_VARIABLE, Broker
@@ -60,8 +63,16 @@ def desk(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[D
     file = folder / "definitions.json"
     file.write_text(json.dumps(found), encoding="utf-8")
     broker.ctl("import_definitions", str(file))
-    yield Desk(broker.port, folder / "secrets")
+    made = Desk(broker.port, folder / "secrets")
+    asyncio.run(_declare(made.url("consumer")))
+    yield made
     broker.ctl("delete_vhost", VHOST)
+
+
+async def _declare(url: str) -> None:
+    connection = await connect(url, name="signalq test")
+    await Topology(NAMES, (OwnLane("main"),)).declare(connection)
+    await connection.close()
 
 
 async def test_each_user_can_do_its_work(

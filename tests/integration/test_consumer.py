@@ -298,7 +298,7 @@ async def test_the_delay_and_its_filter_are_not_forwarded_and_numbers_go_out_as_
     head = f'{{"connectorName":"{connector}","connectorToken":"t",'.encode()
     await stage.publish(
         head + b'"action":"openLong","fixed":0.10,"limit":1e3,"profit":"64000.50","log":"enter \\u00e9 \\ud83d\\ude80",'
-        b'"clientOrderId":"x","delaySeconds":0.01,"delaySecondsFilter":"enter","percent":null}'
+        b'"clientOrderId":"x","delaySeconds":0.01,"delaySecondsFilter":"enter"}'
     )
     (order,) = await stage.posted(1, connector)
     assert (
@@ -624,11 +624,12 @@ async def test_a_date_that_is_none_is_refused_with_whatever_else_is_wrong_and_on
     for date in dates:
         await stage.publish(body_for(connector), persistent(headers={"signalq-created-ms": date}))
     await stage.publish(body_for(connector, action="hodl"), persistent(headers={"signalq-created-ms": "yesterday"}))
-    letters = await stage.letters(len(dates) + 1, stage.names.orders, connector)
+    letters = await stage.letters(len(dates) + 1, connector)
     assert {letter.headers["signalq-reason"] for letter in letters} == {"invalid"}
     details = [str(letter.headers["signalq-detail"]) for letter in letters]
-    assert all("signalq-created-ms: " in detail and "an integer is expected" in detail for detail in details)
-    assert "action" in details[-1]
+    assert [detail for detail in details if "signalq-created-ms: " not in detail] == []
+    assert [detail for detail in details if "an integer is expected" not in detail] == []
+    assert any("action" in detail for detail in details)
     digits = str(time.time_ns() // 1_000_000)
     await stage.publish(body_for(connector), persistent(headers={"signalq-created-ms": digits}))
     assert len(await stage.posted(1, connector)) == 1

@@ -39,7 +39,7 @@ from tests.support.proxy import Proxy
 from tests.support.waiting import wait_until
 from tests.support.webhook import Answer, Webhook
 
-LONG_AGO_MS = 1_000_000
+LONG_AGO_MS = 1_000_000_000_000
 MANY = 1000
 
 Bury = Callable[[Sequence[Dead]], Awaitable[None]]

@@ -17,16 +17,18 @@ from tests.support.stores import Store
 async def test_each_strategy_that_sets_one_is_counted_once_an_intent_whatever_became_of_it(store: Store) -> None:
     ledger = await store.ledger()
     epoch = await ledger.open_lane("signalq.orders")
-    hasty = replace(order(body(log="a"), message_id="a", created_ms=1_000), may_vanish=True)
+    hasty = replace(order(body(log="a"), message_id="a", created_ms=1_700_000_000_000), may_vanish=True)
     # Claimed at once, tried twice; recorded by the look at it, as what is delayed is.
     known = await ledger.save(hasty, History("a", hasty.digest).claimed(1_000), epoch)
     retrying = known.history.concluded(Attempt("not taken", sent=False, why="refused"), was_in_doubt=False)
     await ledger.save(hasty, retrying.retrying(2_000), attempt=Attempt("not taken", sent=False, why="refused"))
-    delayed = replace(order(body(log="b"), message_id="b", created_ms=1_000), may_vanish=True, came_early=True)
+    delayed = replace(
+        order(body(log="b"), message_id="b", created_ms=1_700_000_000_000), may_vanish=True, came_early=True
+    )
     for _ in range(2):
         known = await ledger.recall(delayed, epoch)
     await ledger.save(delayed, known.history.scheduled())
-    careful = order(body(log="c"), message_id="c", created_ms=1_000)
+    careful = order(body(log="c"), message_id="c", created_ms=1_700_000_000_000)
     await ledger.save(careful, History("c", careful.digest).claimed(1_000), epoch)
 
     def look(connection: Connection) -> list[Careless]:

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 from aiormq.abc import AbstractChannel
 from pamqp.commands import Basic
@@ -20,6 +21,9 @@ from tests.support.consumer import Consumer
 from tests.support.outcomes import Heard, hearing
 from tests.support.waiting import elapsed, wait_until
 from tests.support.webhook import Webhook
+
+# Bindings can't be listed over AMQP: where a test makes foreign ones, nobody is lent its topology afterwards.
+pytestmark = pytest.mark.bare_prefix
 
 Broker = PrivateRabbitMQ | ExternalBroker
 

@@ -26,7 +26,7 @@ from tests.support.stores import Store, file_of
 from tests.support.waiting import wait_until
 
 LANE = "signalq.orders"
-CREATED_MS, RECEIVED_MS = 1_000_000, 1_001_000
+CREATED_MS, RECEIVED_MS = 1_700_000_000_000, 1_700_000_001_000
 ACCEPTED = Attempt("accepted", sent=True, why="HTTP 200", status=200, duration_s=0.0124)
 NOT_TAKEN = Attempt("not taken", sent=False, why="timed out before anything was sent", duration_s=3.0)
 REFUSED = Attempt("refused", sent=True, why="HTTP 400", status=400, duration_s=0.01)
@@ -135,7 +135,7 @@ async def test_parking_is_a_step_and_so_is_the_cancelation_that_follows_it_in_on
     one, steps = await told(ledger, "delayed")
     assert one.status == "canceled"
     assert [(step.what, step.detail) for step in steps] == [
-        ("scheduled", "until 1970-01-01T00:17:40.000Z"),
+        ("scheduled", "until 2023-11-14T22:14:20.000Z"),
         ("canceled", "by the cancelAll the cancel"),
     ]
 

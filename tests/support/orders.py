@@ -17,10 +17,9 @@ STRATEGY = "momentum"
 
 
 def body(**fields: object) -> bytes:
-    """A valid open for the connector `main`, with these fields besides or instead."""
-    return json.dumps(
-        {"connectorName": "main", "connectorToken": "t", "action": "openLong", "percent": "50"} | fields
-    ).encode()
+    """A valid open for the connector `main`, with these fields besides or instead; without those that are None."""
+    usual = {"connectorName": "main", "connectorToken": "t", "action": "openLong", "percent": "50"}
+    return json.dumps({name: value for name, value in (usual | fields).items() if value is not None}).encode()
 
 
 def order(
