@@ -30,7 +30,7 @@ from signalq.names import Names
 from signalq.strict_json import BODY_BYTES_MAX
 from signalq.version import __version__
 from tests.support.amqp import Message, RawProperties, depth, drain, plain_channel
-from tests.support.broker import ExternalBroker
+from tests.support.broker import ExternalBroker, written_down
 from tests.support.consumer import Consumer
 from tests.support.lanes import noted_queues
 from tests.support.waiting import wait_until
@@ -1137,7 +1137,8 @@ async def test_a_broker_that_closes_all_connections_costs_nothing_and_repeats_no
 async def test_after_the_broker_was_killed_it_reconnects_by_itself_and_goes_on(
     stage: Stage, own_broker: PrivateRabbitMQ
 ) -> None:
-    await wait_until(lambda: all_written_down(own_broker, stage.names), 60, what="RabbitMQ to write its queues down")
+    queues = [queue.name for queue in Topology(stage.names).queues()]
+    await written_down(own_broker, *queues, *noted_queues(stage.names.prefix))
     connector = stage.connector(Answer(delay_s=1.0))
     bodies = [(body_for(connector, log=str(number)), persistent(f"kill {number}")) for number in range(5)]
     await publish_many(stage.url, "", stage.names.orders, bodies)
@@ -1154,12 +1155,6 @@ async def test_after_the_broker_was_killed_it_reconnects_by_itself_and_goes_on(
 
 async def readiness_is(stage: Stage, status: int) -> bool:
     return (await stage.consumer.get("/readyz"))[0] == status
-
-
-def all_written_down(broker: PrivateRabbitMQ, names: Names) -> bool:
-    """RabbitMQ writes the names of quorum queues down late; one that is not, has no leader after a kill."""
-    written = b"".join(path.read_bytes() for path in broker.folder.rglob("names.dets"))
-    return all(f"%2F_{queue.name}".encode() in written for queue in Topology(names).queues())
 
 
 async def test_a_broker_that_is_not_there_yet_is_waited_for(prefix: str, stage: Stage) -> None:
