@@ -54,6 +54,11 @@ REFUSED_AT_ONCE = 4
 REFUSED_BYTES_PER_S = 8 * 1_048_576
 REFUSED_REST_S_MIN = 0.002
 
+# Of the shared lane so many claims are saved at a time. What is claimed together begins its POST in one step of the
+# loop, and own lanes wait for that step to end: with 64, an exit took 0.5 s beside a flood of orders, with 6 it takes
+# 10 ms.
+SHARED_CLAIMS = 6
+
 
 @dataclass(frozen=True, slots=True)
 class _Parcel:
@@ -97,6 +102,7 @@ class Pipeline:
         self._superseding = Superseding(current, ledger=ledger, turns=self._turns, waits=self._waits, clock=clock)
         # Of the shared lane alone: who has a lane of its own waits for nobody else.
         self._shared_posts = asyncio.Semaphore(current.settings.delivery.concurrency)
+        self._shared_claims = asyncio.Semaphore(SHARED_CLAIMS)
         self._refusing: dict[str, asyncio.Semaphore] = {}
         self._last_rank = 0
 
@@ -373,8 +379,7 @@ class Pipeline:
 
         Returns what has ended with it; None where it is not settled.
         """
-        is_own = lanes.has_own_lane(self._current.settings, known.order.connector)
-        async with nullcontext() if is_own else self._shared_posts:
+        async with nullcontext() if self._has_own_lane(known.order) else self._shared_posts:
             order, has_expired = known.order, self._waits.now_ms(place) > known.order.expires_ms
             if has_expired or not self._is_as_of_now(order) or self._waits.pace_ms(order) > 0:
                 return None  # the rules are asked again: it has expired, the settings have changed, or it has to wait
@@ -383,13 +388,17 @@ class Pipeline:
                 place.has_superseded = False  # from here on it backs off as any other
                 return None if isinstance(after, Retry) else await self._settler.settle(delivery, known, after)
 
+    def _has_own_lane(self, order: Order) -> bool:
+        return lanes.has_own_lane(self._current.settings, order.connector)
+
     async def _attempt(self, delivery: Delivery, known: Known, turn: Turn, place: Place) -> tuple[Known, rules.After]:
         """Claim, POST, record: the claim is known before the first byte goes out, the outcome before anything else."""
         order, before, epoch = known.order, known.history, epoch_of(delivery)
-        claim = known.history.claimed(self._waits.now_ms(place))
         rates = () if before.attempts else order.rates()
-        self._waits.claims(order, epoch, turn)
-        known = await self._ledger.save(order, claim, epoch, attempt=before.unconcluded, rates=rates)
+        async with nullcontext() if self._has_own_lane(order) else self._shared_claims:
+            claim = known.history.claimed(self._waits.now_ms(place))
+            self._waits.claims(order, epoch, turn)
+            known = await self._ledger.save(order, claim, epoch, attempt=before.unconcluded, rates=rates)
         self._journal.claimed(known)
         self._teller.tell_beside(known.canceled)
         failures_before = turn.failures

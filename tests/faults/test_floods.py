@@ -114,7 +114,14 @@ async def judged(consumer: Consumer, count: int, timeout_s: float, **labels: str
 
 
 async def flooded(
-    broker: Broker, names: Names, hook: Webhook, count: int, kind: str, *queues: str, quiet_s: float = QUIET_S
+    broker: Broker,
+    names: Names,
+    hook: Webhook,
+    count: int,
+    kind: str,
+    *queues: str,
+    quiet_s: float = QUIET_S,
+    ending: str = "dead",
 ) -> tuple[Watch, Watch]:
     """Two watches, before and during a flood of each queue that goes on until all of it is judged."""
     async with Consumer(broker.url, names.prefix, hook.url, config=CONFIG) as consumer:
@@ -126,7 +133,7 @@ async def flooded(
         async with watching(broker.url, names, consumer, hook) as loud:
             for queue in queues:
                 await flood(broker.url, "", f"{names.prefix}.{queue}", count, kind)
-            await judged(consumer, count * len(queues), 300, status="dead")
+            await judged(consumer, count * len(queues), 300, status=ending)
         # A flooded own lane is taken onto a connection of its own, once.
         lost = [event["queue"] for event in consumer.events("broker.lane_lost")]
         assert lost == [event["queue"] for event in consumer.events("broker.lane_secluded")]
@@ -149,6 +156,19 @@ async def test_bursts_of_the_worst_bodies_leave_an_own_lane_its_latency(
     quiet, loud = await flooded(broker, names, webhook, 60, "escapes and signs", *QUEUES, quiet_s=0.6)
     assert loud.p50_s < max(2 * RATIO_MAX * quiet.p50_s, 0.1)
     assert max(loud.healthz_s) < HEALTHZ_S_MAX
+
+
+@pytest.mark.parametrize("count", [500, pytest.param(5_000, marks=pytest.mark.long)])
+async def test_a_flood_of_orders_in_the_shared_lane_leaves_an_own_lane_its_latency(
+    broker: Broker, names: Names, webhook: Webhook, count: int
+) -> None:
+    """They are orders, and are POSTed, as many at a time as the shared lane may."""
+    quiet, loud = await flooded(
+        broker, names, webhook, count, "orders of many connectors", "orders", ending="delivered"
+    )
+    sys.stdout.write(f"p50 {quiet.p50_s * 1000:.1f}, then {loud.p50_s * 1000:.1f} ms; p99 {loud.p99_s * 1000:.0f} ms\n")
+    assert loud.p50_s < max(2 * RATIO_MAX * quiet.p50_s, 0.1)
+    assert loud.p99_s < P99_S_MAX
 
 
 INTERIM = """

@@ -97,17 +97,16 @@ async def test_what_the_webhook_leaves_open_is_in_doubt_and_never_sent_again_unl
         assert left_open <= doubted, "an open that was left open is told of"
 
 
-async def test_connections_that_end_before_a_byte_is_read_cost_doubts_and_no_repeats(
+async def test_connections_that_end_before_a_byte_is_read_cost_doubts_at_most_and_no_repeats(
     broker: Broker, names: Names
 ) -> None:
-    """We can't tell from here that nothing was read: what was sent into the void is in doubt."""
+    """An order is in doubt where its first byte went out before the close was seen: who knows whether it was read?"""
     async with scene(broker.url, names, seed=53) as play:
         await play.consumer()
         play.hook.close_unread(20)
         play.publish(make_intents(play.rng, 150, connectors=CONNECTORS))
         account = await play.account()
         account.check(doubts_max=20)
-        assert account.doubts > 0
 
 
 async def test_throttled_and_turned_away_orders_keep_their_place(broker: Broker, names: Names) -> None:

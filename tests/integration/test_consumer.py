@@ -937,8 +937,7 @@ async def test_metrics_have_the_names_and_labels_of_the_contract_and_count(stage
     await stage.settled(3, accepted)
     await stage.publish(body_for(refused))
     await stage.publish(body_for(unheard, action="hodl"))
-    await stage.letters(2, refused, unheard)
-    await stage.settled(1, unheard)
+    await stage.settled(2, refused, unheard)
     metric = stage.consumer.metric
     assert await metric("signalq_intents_total", connector=accepted, status="delivered", reason="") == 3
     assert await metric("signalq_attempts_total", connector=accepted, certainty="accepted") >= 2

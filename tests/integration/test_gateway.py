@@ -70,6 +70,7 @@ async def test_an_alert_is_answered_ok_and_is_one_message_with_its_bytes_an_iden
         assert properties.message_id != second.properties.message_id, "an equal alert after an ok is a new order"
         assert (properties.app_id, properties.user_id) == ("gateway", URL(broker.url).user)
         assert first.headers["signalq-created-ms"]
+        await wait_until(lambda: len(front.events("alert.published")) == 2)
         published = front.events("alert.published")
         assert [line["message_id"] for line in published] == [properties.message_id, second.properties.message_id]
         assert 'signalq_gateway_requests_total{connector="main",status="200"} 2.0' in (await front.get("/metrics"))[1]

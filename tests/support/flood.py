@@ -54,6 +54,9 @@ KINDS: dict[str, Callable[[int], bytes]] = {
             "log": "x" * 59_800,
         }
     ).encode(),
+    "orders of many connectors": lambda number: (
+        f'{{"connectorName":"many{number % 200}","connectorToken":"t","action":"buy","percent":"1"}}'.encode()
+    ),
     "small loud orders": lambda _: b'{"connectorName":"loud","connectorToken":"t","action":"buy","percent":"1"}',
 }
 
