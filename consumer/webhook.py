@@ -19,11 +19,11 @@ import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 
-from consumer.answer import AnswerConnector, AnswerTooLong
-from consumer.answers import Secrets, shown
+from consumer.answer_reader import AnswerConnector, AnswerTooLong
 from consumer.history import Attempt, Certainty
 from consumer.order import Order
 from consumer.settings import Settings
+from consumer.shown_answer import Secrets, shown
 from signalq.version import __version__
 
 # Of the body of a success; every success body is far shorter.

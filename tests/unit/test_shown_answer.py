@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.answers import RUN_CHARACTERS, SHOWN_CHARACTERS_MAX, Secrets, shown
+from consumer.shown_answer import RUN_CHARACTERS, SHOWN_CHARACTERS_MAX, Secrets, shown
 
 TOKEN = 'k"9/é+&tok <en>:\\x'
 
