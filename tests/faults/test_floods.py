@@ -147,28 +147,31 @@ def check(quiet: Watch, loud: Watch) -> None:
 
 
 QUEUES = ["orders", "orders.loud", "due"]
+MANY_ORDERS = "orders of many connectors"
 
 
 async def test_bursts_of_the_worst_bodies_leave_an_own_lane_its_latency(
     broker: Broker, names: Names, webhook: Webhook
 ) -> None:
-    """The short form: other tests run beside it, so its bounds are wide."""
-    quiet, loud = await flooded(broker, names, webhook, 60, "escapes and signs", *QUEUES, quiet_s=0.6)
-    assert loud.p50_s < max(2 * RATIO_MAX * quiet.p50_s, 0.1)
+    """The short form: other tests run beside it, so its bounds are those of the worst case."""
+    _, loud = await flooded(broker, names, webhook, 60, "escapes and signs", *QUEUES, quiet_s=0.6)
+    assert loud.p50_s < P99_S_MAX
     assert max(loud.healthz_s) < HEALTHZ_S_MAX
 
 
-@pytest.mark.parametrize("count", [500, pytest.param(5_000, marks=pytest.mark.long)])
-async def test_a_flood_of_orders_in_the_shared_lane_leaves_an_own_lane_its_latency(
-    broker: Broker, names: Names, webhook: Webhook, count: int
+async def test_a_burst_of_orders_in_the_shared_lane_leaves_an_own_lane_its_latency(
+    broker: Broker, names: Names, webhook: Webhook
 ) -> None:
-    """They are orders, and are POSTed, as many at a time as the shared lane may."""
-    quiet, loud = await flooded(
-        broker, names, webhook, count, "orders of many connectors", "orders", ending="delivered"
-    )
-    sys.stdout.write(f"p50 {quiet.p50_s * 1000:.1f}, then {loud.p50_s * 1000:.1f} ms; p99 {loud.p99_s * 1000:.0f} ms\n")
-    assert loud.p50_s < max(2 * RATIO_MAX * quiet.p50_s, 0.1)
-    assert loud.p99_s < P99_S_MAX
+    """The short form; they are orders, and are POSTed, as many at a time as the shared lane may."""
+    _, loud = await flooded(broker, names, webhook, 500, MANY_ORDERS, "orders", ending="delivered")
+    assert loud.p50_s < P99_S_MAX
+
+
+@pytest.mark.long
+async def test_five_thousand_orders_in_the_shared_lane_leave_an_own_lane_its_latency(
+    broker: Broker, names: Names, webhook: Webhook
+) -> None:
+    check(*await flooded(broker, names, webhook, 5_000, MANY_ORDERS, "orders", ending="delivered"))
 
 
 INTERIM = """
@@ -203,15 +206,13 @@ async def test_a_webhook_that_floods_interim_answers_leaves_other_lanes_alone(
         settings = {"delivery.backoff_base_s": 0.05, "delivery.backoff_max_s": 0.1}
         async with Consumer(broker.url, names.prefix, webhook.url, settings, config=config) as consumer:
             await consumer.started()
-            async with watching(broker.url, names, consumer, webhook) as quiet:
-                await asyncio.sleep(0.6)
             async with watching(broker.url, names, consumer, webhook) as loud:
                 await flood(broker.url, "", names.lane("loud"), 30, "small loud orders")
                 await judged(consumer, 30, 30, status="dead", reason="outcome-unknown")
     finally:
         server.kill()
         await server.wait()
-    assert loud.p50_s < max(2 * RATIO_MAX * quiet.p50_s, 0.1)
+    assert loud.p50_s < P99_S_MAX
 
 
 @pytest.mark.long

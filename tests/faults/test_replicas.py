@@ -45,6 +45,10 @@ class Haste:
     spread_s: float
     takeover_s: float
 
+    def command(self, what: str) -> tuple[str, ...]:
+        """Runs it."""
+        return ("-m", self.module, what)
+
 
 HASTY = pytest.param(Haste("tests.support.hasty", 4.0, 9.0), id="hasty")
 AS_EVER = pytest.param(Haste("consumer", 11.0, 12.0), marks=pytest.mark.long, id="as ever")
@@ -111,7 +115,7 @@ async def test_lanes_go_over_to_the_replica_whose_they_are_and_come_back_when_th
 ) -> None:
     """Handed over under load, and drained under load: nothing is cut off, nothing out of order, exit status 0."""
     async with scene(broker.url, names, ledger_url=any_ledger, seed=63) as play:
-        play.command = ("-m", haste.module)
+        play.command = haste.command("spread")
         intents = make_intents(play.rng, 60 * OWN_LANES, connectors=OWN_LANES, delays_s=None)
         connectors = sorted({intent.connector for intent in intents})
         leftover_queues += [names.lane(connector) for connector in connectors]
@@ -146,7 +150,7 @@ async def test_cut_off_from_its_ledger_it_gives_its_lanes_up_and_comes_back_when
     port = URL(postgres_url).port or 5432
     async with Proxy(port) as one, Proxy(port) as two, scene(broker.url, names, ledger_url=postgres_url) as play:
         play.answers_after_s = ANSWERS_AFTER_S
-        play.command = ("-m", haste.module)
+        play.command = haste.command("lifeline")
         wires = {await play.consumer({"ledger.url": _through(wire, postgres_url)}): wire for wire in (one, two)}
         intents = _load(play, 600)
         await _posting(play, intents, 3)

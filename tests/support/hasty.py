@@ -1,4 +1,5 @@
-"""`python -m tests.support.hasty`: the consumer, but it settles sooner who lives, and gives up a lost ledger sooner.
+"""`python -m tests.support.hasty WHAT`: the consumer, but it is sooner to pass lanes on (`spread`), or to give them up
+while its ledger is lost (`lifeline`).
 
 What it waits for is the same; how long is a number. The numbers that users have are tried by `./run faults`.
 """
@@ -13,8 +14,10 @@ from consumer.__main__ import main
 SETTLE_S, HOLD_S, SPREAD_PERIOD_S, LEDGER_LOST_S = 1.0, 0.5, 0.5, 2.0
 
 if __name__ == "__main__":
-    spread.SETTLE_S = SETTLE_S
-    spread.HOLD_S = HOLD_S
-    spreader.SPREAD_PERIOD_S = SPREAD_PERIOD_S
-    spreader.LEDGER_LOST_S = LEDGER_LOST_S
+    if sys.argv[1] == "spread":
+        spread.SETTLE_S = SETTLE_S
+        spread.HOLD_S = HOLD_S
+        spreader.SPREAD_PERIOD_S = SPREAD_PERIOD_S
+    else:
+        spreader.LEDGER_LOST_S = LEDGER_LOST_S
     sys.exit(main())

@@ -118,7 +118,8 @@ def make_intents(
             if equal_ones[which] and rng.random() < 0.7:
                 model = rng.choice(equal_ones[which])
                 intent.key, intent.fields, intent.delay_s = model.key, model.fields, model.delay_s
-            else:
+            elif not (intent.delay_s and intent.fields["action"] == "cancel"):
+                # Of equal cancels that are delayed, the first one that goes would cancel those created before it.
                 equal_ones[which].append(intent)
         intents.append(intent)
     return intents
