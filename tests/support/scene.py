@@ -66,6 +66,7 @@ class Scene:
         self.ledger_url = ledger_url or file_ledger_url(names.prefix)
         self._publishing: list[asyncio.Task[None]] = []
         self._at_rest_since_s: float | None = None
+        self._unrest = "nobody has looked"
         self.accountant.answer(self.well)
 
     def well(self, _order: Order) -> Behaviour:
@@ -105,7 +106,11 @@ class Scene:
     async def account(self, *, may_overtake: Collection[str] = (), rest_s: float = REST_S) -> Account:
         """Wait until everything published has had its way, stop the consumers in order, and draw the balance."""
         await asyncio.gather(*self._publishing)
-        await wait_until(self._is_over, rest_s, what="the end of all that was published")
+        try:
+            await wait_until(self._is_over, rest_s, what="the end of all that was published")
+        except AssertionError as error:
+            error.add_note(f"it is not at rest: {self._unrest}")
+            raise
         for consumer in self.living:
             await consumer.end()
         await self.accountant.collect(self.url, self.names.dead)
@@ -140,11 +145,17 @@ class Scene:
         with suppress(aiohttp.ClientError, aiormq.AMQPError, OSError):
             for consumer in self.living:
                 if not consumer.events("service.started"):
+                    self._unrest = "a consumer has not started"
                     return False
-                ready, _ = await consumer.get("/readyz")
-                if ready != 200 or await consumer.metric("signalq_in_flight"):
+                ready, why = await consumer.get("/readyz")
+                in_flight = await consumer.metric("signalq_in_flight")
+                if ready != 200 or in_flight:
+                    self._unrest = f"/readyz is {ready} ({why}), {in_flight:g} in flight"
                     return False
-            return await waiting(self.url, self.names) == 0
+            left = await waiting(self.url, self.names)
+            self._unrest = f"{left} lie on the broker"
+            return left == 0
+        self._unrest = "a consumer or the broker does not answer"
         return False
 
 
