@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
+from operator import length_hint
 from typing import Any
 
 import pytest
@@ -130,9 +131,11 @@ async def test_a_cancellation_ends_it_at_once_and_tells_what_is_in_doubt(
     broker: Broker, names: Names, link: Proxy, linked: OrderPublisher
 ) -> None:
     told: list[PublishResult] = []
-    publishing = asyncio.create_task(linked.publish_many(numbered(2000), on_result=told.append))
+    left = iter(numbered(2000))
+    publishing = asyncio.create_task(linked.publish_many(left, on_result=told.append))
     await wait_until(lambda: len(told) > 100, what="the first confirms")
     link.stall()
+    await wait_until(lambda: 2000 - length_hint(left) > len(told) + 10, what="some that are not confirmed")
     publishing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await publishing
