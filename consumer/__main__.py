@@ -116,6 +116,9 @@ def main() -> int:
     """`python -m consumer`: the settings come from SIGNALQ_CONFIG and the environment."""
     os.umask(0o077)  # what it makes, the ledger above all, is its user's alone
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be followed: it must not end what is starting
+    if sys.argv[1:]:
+        sys.stderr.write("python -m consumer takes no arguments: `signalq consume --help` tells the options\n")
+        return 2
     try:
         settings = load_settings()
     except SettingsError as error:

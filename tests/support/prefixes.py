@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import aiormq
 from aiormq.abc import AbstractChannel
+from pamqp.commands import Queue
 
 from signalq.amqp.connection import connect
 from signalq.amqp.topology import Topology
@@ -83,16 +84,21 @@ async def _put_in_order(channel: AbstractChannel, topology: Topology) -> bool:
             arguments=exchange.arguments,
             timeout=ANSWER_TIMEOUT_S,
         )
+    is_at_rest = True
     for queue in topology.queues():
-        await channel.queue_declare(queue.name, durable=True, arguments=queue.arguments, timeout=ANSWER_TIMEOUT_S)
+        found = await channel.queue_declare(
+            queue.name, durable=True, arguments=queue.arguments, timeout=ANSWER_TIMEOUT_S
+        )
+        is_at_rest &= _at_rest(found)
     for binding in topology.bindings():
         await channel.queue_bind(binding.destination, binding.source, binding.routing_key, timeout=ANSWER_TIMEOUT_S)
     try:
         async with asyncio.timeout(EMPTY_WITHIN_S):
-            while not await _is_at_rest(channel, topology):
+            while not is_at_rest:
                 for queue in topology.queues():
                     await channel.queue_purge(queue.name, timeout=ANSWER_TIMEOUT_S)
                 await asyncio.sleep(LOOK_AGAIN_S)
+                is_at_rest = await _is_at_rest(channel, topology)
     except TimeoutError:
         return False
     return True
@@ -101,10 +107,13 @@ async def _put_in_order(channel: AbstractChannel, topology: Topology) -> bool:
 async def _is_at_rest(channel: AbstractChannel, topology: Topology) -> bool:
     """Whether all of its queues are empty, and nobody consumes from them."""
     for queue in topology.queues():
-        found = await channel.queue_declare(queue.name, passive=True, timeout=ANSWER_TIMEOUT_S)
-        if found.message_count or found.consumer_count:
+        if not _at_rest(await channel.queue_declare(queue.name, passive=True, timeout=ANSWER_TIMEOUT_S)):
             return False
     return True
+
+
+def _at_rest(queue: Queue.DeclareOk) -> bool:
+    return not queue.message_count and not queue.consumer_count
 
 
 async def delete(url: str, prefix: str, further_queues: Sequence[str] = ()) -> None:
