@@ -14,7 +14,8 @@ from consumer.__main__ import main
 SETTLE_S, HOLD_S, SPREAD_PERIOD_S, LEDGER_LOST_S = 1.0, 0.5, 0.5, 2.0
 
 if __name__ == "__main__":
-    if sys.argv[1] == "spread":
+    what = sys.argv.pop()
+    if what == "spread":
         spread.SETTLE_S = SETTLE_S
         spread.HOLD_S = HOLD_S
         spreader.SPREAD_PERIOD_S = SPREAD_PERIOD_S

@@ -13,7 +13,7 @@ from tests.support.profiling import spent
 POLL_S = 0.005
 
 
-async def wait_until(predicate: Callable[[], Any], timeout_s: float = 10.0, *, what: str = "") -> Any:
+async def wait_until(predicate: Callable[[], Any], timeout_s: float = 30.0, *, what: str = "") -> Any:
     """Poll `predicate` (a plain or an async function) until it gives something true, and return that.
 
     Raises AssertionError, naming `what` was waited for, after `timeout_s`.
