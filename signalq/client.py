@@ -178,7 +178,11 @@ class OrderPublisher:
             ) from None
 
     async def __aenter__(self) -> Self:
-        await self._publisher.channel()
+        try:
+            await self._publisher.channel()
+        except BaseException:
+            await self._publisher.disconnect()  # not closed for good: it may be entered again
+            raise
         try:
             await self.listen()
         except BaseException:

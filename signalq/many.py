@@ -21,8 +21,6 @@ from signalq.results import Given, PublishResult, intent_and_id
 IN_FLIGHT_MAX = 256
 """Sent and not yet confirmed. Four times as many were no faster, a quarter was a third slower (ran, 3.10.8)."""
 RECONNECT_PAUSE_S = 0.5
-CLOSED_GRACE_S = 1.0
-"""What is being sent on a channel that was closed has so long to end by itself."""
 
 STEP_S = 0.002
 """For so long a plain iterable may keep the event loop to itself, unless one of its steps takes longer."""
@@ -175,12 +173,7 @@ class ManyPublisher:
         Until then nothing new goes out. Returns also where that did not succeed: it is tried again.
         """
         if on_their_way := self._on_their_way():
-            # On a closed channel each of them ends; what waits for room in its write queue would not.
-            is_closed = self._channel is not None and self._channel.is_closed
-            _, hanging = await asyncio.wait(on_their_way, timeout=CLOSED_GRACE_S if is_closed else None)
-            for sending in hanging:
-                sending.cancel()
-            await asyncio.gather(*hanging, return_exceptions=True)
+            await asyncio.wait(on_their_way)  # on a closed channel each of them ends
         if self._has_tried:
             await asyncio.sleep(RECONNECT_PAUSE_S)
         self._has_tried = True

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import ssl
-from typing import Any
+from typing import Any, cast
 
 import aio_pika
 import aiormq
@@ -34,6 +34,7 @@ CLOSE_TIMEOUT_S = 4.0
 HEARTBEAT_S = 10
 # Of an answer, to tell why it is none of RabbitMQ's.
 RECEIVED_BYTES_MAX = 1_024
+ENDED = "the connection was closed, or gave no sign of life for too long"
 # RabbitMQ's well-known one, where a URL names none.
 DEFAULT_USER = "guest"
 
@@ -113,8 +114,11 @@ class _Connection(aio_pika.Connection):
             await super().connect(timeout)
         except BaseException:
             await self.close()
+            self._socket.hang_up()  # canceled in the last moment, it is open and nobody's
             raise
         self._socket.forget()
+        if self.transport is not None:
+            _end_every_wait(self.transport.connection)
 
     async def close(self, exc: aiormq.abc.ExceptionType | None = aiormq.exceptions.ConnectionClosed) -> None:
         """Take leave of the broker, for CLOSE_TIMEOUT_S; then hang up.
@@ -129,6 +133,26 @@ class _Connection(aio_pika.Connection):
             if not closing.done() and self._socket is not None:
                 self._socket.hang_up()
         await closing
+
+
+def _end_every_wait(connection: aiormq.abc.AbstractConnection) -> None:
+    """Change two things of aiormq's connection, so that whatever waits for it ends with it, by an error.
+
+    Its queue of frames to be written has room for ten. Once the connection has died nobody makes room, and an
+    acknowledgement that waits for some waits for ever. So nobody waits for room: the windows of the lanes, and what may
+    be in flight of a publisher, bound the queue.
+
+    Where no sign of life came for too long, it ends what waits for an answer with a CancelledError; taken for real,
+    that ends the task, and with the task of a lane the consumer.
+    """
+    amended = cast("Any", connection)
+    amended.write_queue.full = lambda: False
+    close = amended.close
+
+    async def close_with_an_error(exc: Any = None, timeout: Any = None) -> None:
+        await close(exc if isinstance(exc, Exception) else aiormq.AMQPConnectionError(ENDED), timeout)
+
+    amended.close = close_with_an_error
 
 
 class _Socket(TransportFactory):

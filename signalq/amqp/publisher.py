@@ -108,8 +108,11 @@ class ConfirmedPublisher:
     async def close(self) -> None:
         """Close the connection for good; publishes in flight raise Unconfirmed. In the child of a fork: do nothing."""
         self._is_closed = True
-        if self.is_of_another_process:
-            return
+        if not self.is_of_another_process:
+            await self.disconnect()
+
+    async def disconnect(self) -> None:
+        """Close the connection; the next publish opens another."""
         async with self._opening:
             await self._disconnect()
 

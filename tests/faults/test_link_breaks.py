@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
@@ -12,7 +13,7 @@ from yarl import URL
 from signalq.names import Names
 from tests.support.broker import Broker, through
 from tests.support.intents import make_intents
-from tests.support.proxy import Proxy
+from tests.support.proxy import CHUNK_BYTES, Proxy
 from tests.support.scene import Scene, scene
 from tests.support.waiting import elapsed, wait_until
 
@@ -29,6 +30,29 @@ class SlowProxy(Proxy):
         while chunk := await source.read(512):
             await elapsed(LATENCY_S)
             sink.write(chunk)
+            await sink.drain()
+        raise ConnectionResetError
+
+
+class HalfDeafProxy(Proxy):
+    """Of what the broker says on a new connection it passes on the first `heard_bytes`, and nothing more."""
+
+    heard_bytes = sys.maxsize
+
+    def __init__(self, target_port: int) -> None:
+        super().__init__(target_port)
+        self._from_broker: set[asyncio.StreamReader] = set()
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await super()._connected()
+        self._from_broker.add(reader)
+        return reader, writer
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        left = self.heard_bytes if source in self._from_broker else sys.maxsize
+        while chunk := await source.read(CHUNK_BYTES):
+            sink.write(chunk[:left])
+            left -= len(chunk[:left])
             await sink.drain()
         raise ConnectionResetError
 
@@ -84,6 +108,25 @@ async def test_a_link_on_which_nothing_moves_any_more_is_noticed_and_left(
         account = await play.account()
         account.check(doubts_max=sum(intent.message_id is None for intent in intents))
         assert set(account.in_doubt) <= {"no message_id, came again"}, account.table()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("heard_bytes", [1500, 2500])
+async def test_a_broker_that_falls_silent_while_its_lanes_are_opened_again_ends_no_consumer(
+    broker: Broker, names: Names, heard_bytes: int
+) -> None:
+    """Until its lanes are consumed it hears some 2,900 bytes: the topology is declared, the ledger's mark is read."""
+    async with HalfDeafProxy(URL(broker.url).port or 5672) as link, scene(broker.url, names, seed=34) as play:
+        consumer = await play.consumer(url=through(link, broker.url))
+        link.heard_bytes = heard_bytes
+        await link.cut()
+        await wait_until(lambda: consumer.events("broker.unreachable"), NOTICED_WITHIN_S, what="the silence noticed")
+        link.heard_bytes = sys.maxsize
+        await link.cut()
+        await _consumes_again(play)
+        play.publish(make_intents(play.rng, 50, connectors=CONNECTORS))
+        account = await play.account()
+        account.check(doubts_max=0)
 
 
 @pytest.mark.long

@@ -30,7 +30,7 @@ from signalq.names import Names
 from signalq.strict_json import BODY_BYTES_MAX
 from signalq.version import __version__
 from tests.support.amqp import Message, RawProperties, depth, drain, plain_channel
-from tests.support.broker import ExternalBroker, written_down
+from tests.support.broker import ExternalBroker, close_connections, written_down
 from tests.support.consumer import Consumer
 from tests.support.lanes import noted_queues
 from tests.support.waiting import wait_until
@@ -1123,7 +1123,7 @@ async def test_a_broker_that_closes_all_connections_costs_nothing_and_repeats_no
     messages = [(body, persistent(f"blip {number}")) for number, body in enumerate(bodies)]
     await publish_many(stage.url, "", stage.names.orders, messages)
     await stage.posted(20, *connectors)
-    await asyncio.to_thread(own_broker.ctl, "close_all_connections", "a test")
+    await close_connections(own_broker, "signalq consumer")
     await wait_until(lambda: stage.consumer.events("broker.lane_lost"))
     await stage.settled(200, *connectors, timeout_s=30)
     assert by_connector(stage.orders(*connectors)) == {

@@ -18,7 +18,7 @@ from signalq.amqp.topology import Topology
 from signalq.envelope import digest_of, id_of_its_own
 from signalq.names import Names
 from tests.support.amqp import depth, publish_all
-from tests.support.broker import ExternalBroker
+from tests.support.broker import ExternalBroker, close_connections
 from tests.support.commands import Signalq, start
 from tests.support.consumer import Consumer
 from tests.support.outcomes import Heard, hearing
@@ -292,7 +292,7 @@ async def test_the_command_says_when_the_connection_was_lost_and_goes_on_when_it
 ) -> None:
     process = await start("outcomes")
     await told(process, "following")
-    await asyncio.to_thread(own_broker.ctl, "close_all_connections", "a test")
+    await close_connections(own_broker, "signalq outcomes")
     await told(process, "lost")
     await told(process, "listening again")
     process.send_signal(signal.SIGTERM)

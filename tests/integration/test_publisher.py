@@ -18,7 +18,7 @@ from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.amqp.topology import Topology
 from signalq.names import Names
 from tests.support.amqp import depth, drain, plain_channel, wait_until
-from tests.support.broker import STRATEGY, through
+from tests.support.broker import STRATEGY, close_connections, through
 from tests.support.proxy import Proxy
 
 INTENT = OrderIntent(connector_name="main", action="openLong", percent="50")
@@ -198,7 +198,7 @@ async def test_a_connection_killed_among_publishes_loses_none_and_the_next_works
 
     publishing = asyncio.create_task(keep_publishing())
     await wait_until(lambda: len(outcomes) > 10, what="the first publishes")
-    await asyncio.to_thread(own_broker.ctl, "close_all_connections", "a test")
+    await close_connections(own_broker, f"signalq publisher {STRATEGY}")
     so_far = len(outcomes)
     await wait_until(lambda: len(outcomes) > so_far + 10, what="publishes after the connection was killed")
     stop.set()

@@ -75,6 +75,17 @@ async def written_down(broker: PrivateRabbitMQ, *queues: str) -> None:
     await wait_until(are_written_down, 30, what=f"{', '.join(queues)} to be on the broker's disk")
 
 
+async def close_connections(broker: PrivateRabbitMQ, name: str) -> None:
+    """Let the broker close the connections whose names begin so: RabbitMQ's own `close_all_connections` waits for the
+    goodbye of each one on the node, also of those that other tests have left.
+    """
+    named = f'{{<<"connection_name">>, _, Name}} <- Properties, string:prefix(Name, <<"{name}">>) =/= nomatch'
+    found = "[{_, Properties}] <- [catch rabbit_networking:connection_info(Pid, [client_properties])]"
+    closing = f'rabbit_networking:close_connection(Pid, "a test") || Pid <- rabbit_networking:connections(), {found}'
+    closed = await asyncio.to_thread(broker.ctl, "eval", f"[{closing}, {named}].")
+    assert "ok" in closed, f"no connection is named {name}: {closed}"
+
+
 def through(link: Proxy, url: str) -> str:
     """The broker's URL, by way of the proxy."""
     return str(URL(url).with_host("127.0.0.1").with_port(link.port))

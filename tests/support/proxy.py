@@ -33,6 +33,11 @@ class Proxy:
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
+    @property
+    def is_used(self) -> bool:
+        """Whether there is a connection through it."""
+        return bool(self._links)
+
     def stall(self) -> None:
         """Pass nothing on, in either direction, on old and new connections."""
         self._flowing.clear()
