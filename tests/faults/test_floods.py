@@ -21,6 +21,7 @@ import pytest
 from pamqp.commands import Basic
 
 from signalq.names import Names
+from tests.support import prefixes
 from tests.support.amqp import drain, plain_channel
 from tests.support.broker import Broker
 from tests.support.consumer import Consumer
@@ -120,24 +121,54 @@ async def flooded(
     count: int,
     kind: str,
     *queues: str,
-    quiet_s: float = QUIET_S,
     ending: str = "dead",
 ) -> tuple[Watch, Watch]:
     """Two watches, before and during a flood of each queue that goes on until all of it is judged."""
     async with Consumer(broker.url, names.prefix, hook.url, config=CONFIG) as consumer:
         await consumer.started()
         async with watching(broker.url, names, consumer, hook):
-            await asyncio.sleep(quiet_s / 2)  # it warms up
+            await asyncio.sleep(QUIET_S / 2)  # it warms up
         async with watching(broker.url, names, consumer, hook) as quiet:
-            await asyncio.sleep(quiet_s)
+            await asyncio.sleep(QUIET_S)
         async with watching(broker.url, names, consumer, hook) as loud:
             for queue in queues:
                 await flood(broker.url, "", f"{names.prefix}.{queue}", count, kind)
             await judged(consumer, count * len(queues), 300, status=ending)
-        # A flooded own lane is taken onto a connection of its own, once.
-        lost = [event["queue"] for event in consumer.events("broker.lane_lost")]
-        assert lost == [event["queue"] for event in consumer.events("broker.lane_secluded")]
+        check_lanes(consumer)
     return quiet, loud
+
+
+async def flooded_beside_a_calm_one(
+    broker: Broker, names: Names, hook: Webhook, count: int, kind: str, *queues: str, ending: str = "dead"
+) -> tuple[Watch, Watch]:
+    """Two watches during a flood of each queue: of another consumer, whose queues nobody floods, and of this one.
+
+    Machine and broker are the same: what both suffer is not the flood's doing in the consumer.
+    """
+    calm_prefix = await prefixes.lend(broker.url)
+    try:
+        async with (
+            Consumer(broker.url, names.prefix, hook.url, config=CONFIG) as flooded_one,
+            Consumer(broker.url, calm_prefix, hook.url, config=CONFIG) as calm_one,
+        ):
+            await asyncio.gather(flooded_one.started(), calm_one.started())
+            async with (
+                watching(broker.url, Names(calm_prefix), calm_one, hook) as calm,
+                watching(broker.url, names, flooded_one, hook) as loud,
+            ):
+                for queue in queues:
+                    await flood(broker.url, "", f"{names.prefix}.{queue}", count, kind)
+                await judged(flooded_one, count * len(queues), 300, status=ending)
+            check_lanes(flooded_one)
+    finally:
+        await prefixes.give_back(broker.url, calm_prefix, [])
+    return calm, loud
+
+
+def check_lanes(consumer: Consumer) -> None:
+    """A flooded own lane is taken onto a connection of its own, once; no other is lost."""
+    lost = [event["queue"] for event in consumer.events("broker.lane_lost")]
+    assert lost == [event["queue"] for event in consumer.events("broker.lane_secluded")]
 
 
 def check(quiet: Watch, loud: Watch) -> None:
@@ -153,18 +184,18 @@ MANY_ORDERS = "orders of many connectors"
 async def test_bursts_of_the_worst_bodies_leave_an_own_lane_its_latency(
     broker: Broker, names: Names, webhook: Webhook
 ) -> None:
-    """The short form: other tests run beside it, so its bounds are those of the worst case."""
-    _, loud = await flooded(broker, names, webhook, 60, "escapes and signs", *QUEUES, quiet_s=0.6)
-    assert loud.p50_s < P99_S_MAX
-    assert max(loud.healthz_s) < HEALTHZ_S_MAX
+    """The short form: other tests run beside it, so its bounds are those of the worst case, or of the machine."""
+    calm, loud = await flooded_beside_a_calm_one(broker, names, webhook, 60, "escapes and signs", *QUEUES)
+    assert loud.p50_s < max(P99_S_MAX, RATIO_MAX * calm.p50_s)
+    assert max(loud.healthz_s) < max(HEALTHZ_S_MAX, RATIO_MAX * max(calm.healthz_s))
 
 
 async def test_a_burst_of_orders_in_the_shared_lane_leaves_an_own_lane_its_latency(
     broker: Broker, names: Names, webhook: Webhook
 ) -> None:
     """The short form; they are orders, and are POSTed, as many at a time as the shared lane may."""
-    _, loud = await flooded(broker, names, webhook, 500, MANY_ORDERS, "orders", ending="delivered")
-    assert loud.p50_s < P99_S_MAX
+    calm, loud = await flooded_beside_a_calm_one(broker, names, webhook, 500, MANY_ORDERS, "orders", ending="delivered")
+    assert loud.p50_s < max(P99_S_MAX, RATIO_MAX * calm.p50_s)
 
 
 @pytest.mark.long

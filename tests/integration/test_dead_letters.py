@@ -339,7 +339,8 @@ async def test_replays_killed_in_the_middle_lose_nothing_and_double_nothing_whil
             await wait_until(
                 lambda begun=begun, process=process: (
                     has_steps(names, "replayed", begun) or process.returncode is not None
-                )
+                ),
+                what="a few replays, or all of them",
             )
             if process.returncode is None:
                 process.kill()

@@ -158,7 +158,7 @@ async def test_an_asyncio_publisher_of_the_parent_raises_at_once_in_the_child(
                 receipt = await orders.publish(INTENT, message_id="1")
                 began_s = time.monotonic()
                 assert forked(lambda: in_child(orders, receipt)) == 0
-                assert time.monotonic() - began_s < 5
+                assert time.monotonic() - began_s < 20  # publish_timeout_s is 30
                 await orders.publish(INTENT, message_id="2")
 
         asyncio.run(main())

@@ -18,7 +18,7 @@ from tests.support.amqp import depth, drain, plain_channel, publish_all
 from tests.support.broker import Broker
 from tests.support.commands import Signalq
 from tests.support.consumer import Consumer
-from tests.support.waiting import elapsed, wait_until
+from tests.support.waiting import PATIENCE_S, elapsed, wait_until
 from tests.support.webhook import Answer, Hang, Order, Webhook
 
 SETTINGS = {
@@ -51,7 +51,7 @@ def logs(hook: Webhook, connector: str) -> list[str]:
     return [order.json["log"] for order in hook.orders if order.connector == connector]
 
 
-async def settled(consumers: Sequence[Consumer], count: int, timeout_s: float = 30.0, **fields: object) -> None:
+async def settled(consumers: Sequence[Consumer], count: int, timeout_s: float = PATIENCE_S, **fields: object) -> None:
     """Wait until so many intents have ended."""
 
     def ended() -> bool:

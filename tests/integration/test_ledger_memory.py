@@ -24,6 +24,7 @@ from consumer.settings import LedgerSettings, Settings
 from ops import check
 from tests.support.orders import body, new_id, order
 from tests.support.stores import Store, file_of
+from tests.support.waiting import PATIENCE_S
 
 LANE = "signalq.orders"
 ACCEPTED = Attempt("accepted", sent=True, why="200", status=200)
@@ -140,7 +141,7 @@ async def test_a_lease_and_signs_of_life_that_lie_ahead_are_from_before_the_cloc
         task.cancel()  # it is gone without a word
     epoch = await other.open_lane(LANE)
     assert 0 < (await other.recall(met, epoch)).history.leased_for_ms <= LEASE_MS
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while (await other.recall(met, epoch)).history.leased_for_ms:  # noqa: ASYNC110 - the ledger tells nobody
             await asyncio.sleep(0.1)
     live = other.live
@@ -151,7 +152,7 @@ async def test_a_lease_and_signs_of_life_that_lie_ahead_are_from_before_the_cloc
 async def test_check_says_how_far_the_clock_is_from_the_ledgers_and_how_it_was_set(store: Store) -> None:
     settings = Settings(ledger=LedgerSettings.model_validate({"url": store.url}))
     ledger = await store.ledger()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while ledger._skew.unsaved():  # noqa: ASYNC110 - the ledger tells nobody
             await asyncio.sleep(0.05)
     assert (await check._clock(settings)).state == "ok"
@@ -164,7 +165,7 @@ async def test_check_says_how_far_the_clock_is_from_the_ledgers_and_how_it_was_s
     await store.run(f"UPDATE clock_steps SET offset_ms = offset_ms + {HOUR_MS}")  # noqa: S608 - our own number
     await store.close(ledger)
     again = await store.ledger()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while again._skew.unsaved():  # noqa: ASYNC110 - the ledger tells nobody
             await asyncio.sleep(0.05)
     was_set = await check._clock(settings)

@@ -160,7 +160,7 @@ async def test_a_parked_order_that_comes_back_beside_the_ladder_is_parked_no_mor
     began_s = time.time()
     await orders.publish(OPEN.model_copy(update={"delay_seconds": 2.3}), message_id="id-1")
     await wait_until(lambda: webhook.orders, what="the POST")
-    assert 2.25 <= time.time() - began_s < 2.8
+    assert 2.25 <= time.time() - began_s < 4, "parked once more, it would come after 4.3 s"
     await elapsed(0.3)
     assert len(webhook.orders) == 1
     assert len(consumer.events("intent.scheduled")) <= 3

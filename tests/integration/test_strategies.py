@@ -21,7 +21,7 @@ from tests.support.broker import Broker
 from tests.support.commands import Signalq
 from tests.support.consumer import Consumer
 from tests.support.graveyard import in_ledger
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 from tests.support.webhook import Answer, Webhook
 
 TOKEN = "the-configured-token"
@@ -119,7 +119,7 @@ class Play:
         await publish(self.users.url(user), exchange, key, content, properties)
         return content
 
-    async def dead(self, count: int, timeout_s: float = 20.0) -> dict[str, Message]:
+    async def dead(self, count: int, timeout_s: float = PATIENCE_S) -> dict[str, Message]:
         """Wait for so many dead letters and take them out; all that were taken so far, by what they say in `log`."""
         await wait_until(lambda: self._has_letters(count), timeout_s, what=f"{count} dead letters")
         for letter in await drain(self.url, self.names.dead):

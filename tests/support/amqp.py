@@ -14,7 +14,7 @@ import aiormq
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic, Queue
 
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 
 __all__ = ["Message", "RawProperties", "depth", "drain", "plain_channel", "publish", "publish_all", "wait_until"]
 
@@ -83,7 +83,7 @@ async def publish_all(
             )
 
 
-async def drain(url: str, queue: str, count: int | None = None, *, timeout_s: float = 10.0) -> list[Message]:
+async def drain(url: str, queue: str, count: int | None = None, *, timeout_s: float = PATIENCE_S) -> list[Message]:
     """Take `count` messages (default: those ready now) out of a queue, in its order, acknowledging each.
 
     Raises AssertionError where fewer came within `timeout_s`: on a queue with a single active consumer none comes

@@ -27,14 +27,14 @@ import aiohttp
 
 from tests.support.lanes import note_lanes
 from tests.support.profiling import spent
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 from tests.support.warm import WarmProcess
 
 REPOSITORY = Path(__file__).parents[2]
-START_TIMEOUT_S = 30.0
-EXIT_TIMEOUT_S = 30.0
-HTTP_TIMEOUT_S = 5.0
-FREEZE_TIMEOUT_S = 10.0
+START_TIMEOUT_S = PATIENCE_S
+EXIT_TIMEOUT_S = PATIENCE_S
+HTTP_TIMEOUT_S = 15.0
+FREEZE_TIMEOUT_S = PATIENCE_S
 
 
 _ledgers = tempfile.TemporaryDirectory(prefix="signalq-ledgers-")

@@ -11,7 +11,7 @@ from typing import Any
 from aiormq.abc import DeliveredMessage
 
 from tests.support.amqp import plain_channel
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Heard:
         """The fields of the events of one intent."""
         return [fields for _, _, fields in self.events if fields["intent_id"] == intent_id]
 
-    async def first(self, count: int, timeout_s: float = 15.0) -> list[dict[str, Any]]:
+    async def first(self, count: int, timeout_s: float = PATIENCE_S) -> list[dict[str, Any]]:
         """Wait for this many events; the fields of all there are."""
         await wait_until(lambda: len(self.events) >= count, timeout_s, what=f"{count} outcome events")
         return [fields for _, _, fields in self.events]

@@ -20,7 +20,7 @@ from tests.support.consumer import Consumer
 from tests.support.consumer import ledger_url as file_ledger_url
 from tests.support.intents import Intent, Producer
 from tests.support.lanes import noted_queues
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 from tests.support.webhook import Answer, Behaviour, Order, Webhook
 
 WEBHOOK_TIMEOUT_S = 1.5
@@ -99,7 +99,7 @@ class Scene:
         self._publishing.append(task)
         return task
 
-    async def posted(self, count: int, timeout_s: float = 30.0) -> None:
+    async def posted(self, count: int, timeout_s: float = PATIENCE_S) -> None:
         """Wait until the webhook has seen so many POSTs in all."""
         await self.hook.received(count, timeout_s)
 

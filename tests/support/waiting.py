@@ -11,9 +11,11 @@ from typing import Any
 from tests.support.profiling import spent
 
 POLL_S = 0.005
+# How long a test waits for what must come. No promise: on a machine that is as busy as can be, everything takes longer.
+PATIENCE_S = 60.0
 
 
-async def wait_until(predicate: Callable[[], Any], timeout_s: float = 30.0, *, what: str = "") -> Any:
+async def wait_until(predicate: Callable[[], Any], timeout_s: float = PATIENCE_S, *, what: str = "") -> Any:
     """Poll `predicate` (a plain or an async function) until it gives something true, and return that.
 
     Raises AssertionError, naming `what` was waited for, after `timeout_s`.

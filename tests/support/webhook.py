@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE_S, wait_until
 
 BODY_BYTES_MAX = 1_048_576
 PATH = "/trading-signal/webhook"
@@ -132,7 +132,7 @@ class Webhook:
         """Close the next `connections` connections before anything of them is read."""
         self._close_unread = connections
 
-    async def received(self, count: int, timeout_s: float = 10.0) -> list[Order]:
+    async def received(self, count: int, timeout_s: float = PATIENCE_S) -> list[Order]:
         """Wait for at least `count` orders, and return all there are."""
         await wait_until(lambda: len(self.orders) >= count, timeout_s, what=f"{count} POSTs, {len(self.orders)} came")
         return self.orders

@@ -103,7 +103,7 @@ async def _server(name: bytes) -> AsyncIterator[int]:
 async def _asked(port: int) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             return await reader.read(1)
     except ConnectionError:
         return b""

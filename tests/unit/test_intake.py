@@ -148,7 +148,7 @@ async def test_a_reader_waits_for_room_and_goes_on_when_there_is_some() -> None:
     await steps(3)
     assert not waiting.done()
     room.give(1)
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 30)
 
 
 @pytest.mark.parametrize("ends", [Room.close, lambda room: room.give(1)])
@@ -160,21 +160,21 @@ async def test_a_reader_never_waits_in_vain(ends: Any) -> None:
     await steps(3)
     assert not waiting.done()
     ends(room)
-    await asyncio.wait_for(waiting, 1)
+    await asyncio.wait_for(waiting, 30)
 
 
 async def test_orders_take_no_room_of_a_lane_for_they_may_wait_long() -> None:
     room = Room(1000)
     room.begin()
     for tag in range(100):
-        await asyncio.wait_for(room.take(tag, BODY_BYTES_MAX), 1)
+        await asyncio.wait_for(room.take(tag, BODY_BYTES_MAX), 30)
     assert not room.is_crowded
 
 
 async def test_before_the_lane_is_ours_nobody_waits_for_what_can_not_leave_yet() -> None:
     room = Room(1000, lambda _bytes: True)
     for tag in range(100):
-        await asyncio.wait_for(room.take(tag, 1000), 1)
+        await asyncio.wait_for(room.take(tag, 1000), 30)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
