@@ -240,10 +240,11 @@ class Pipeline:
 
     @asynccontextmanager
     async def _turn(self, order: Order, place: Place) -> AsyncIterator[Turn]:
-        """The connector's turn; what is not due yet waits for none and holds up none. What is astray has turns of its
-        own: it keeps its order, and does not wait in a foreign lane for what its own lane waits for.
+        """The connector's turn; what is not due yet waits for none and holds up none, unless it was so before and the
+        clock was set back. What is astray has turns of its own: it keeps its order, and does not wait in a foreign lane
+        for what its own lane waits for.
         """
-        if not order.is_due:
+        if not order.is_due and not order.handed_back:
             yield Turn()
             return
         if order.is_astray and order.hops < lanes.HOPS_MAX:
