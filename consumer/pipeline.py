@@ -439,4 +439,4 @@ class Pipeline:
 
     def _is_too_old(self, began_ms: int) -> bool:
         """Whether what a transaction has read that began then does not count any more; 0 where nobody knows when."""
-        return began_ms > 0 and self._clock.now_ms() - began_ms > CLAIM_MS_MAX
+        return began_ms > 0 and self._clock.even_ms() - began_ms > CLAIM_MS_MAX

@@ -6,16 +6,21 @@ import asyncio
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 from unittest.mock import patch
 
 import pytest
+from structlog.testing import capture_logs
 
 import consumer.ledger.sql
+from consumer import kept_going
 from consumer.history import Attempt, History
-from consumer.ledger import LaneMemory
+from consumer.ledger import LaneMemory, database, replicas, statements
 from consumer.ledger.database import WAL_BYTES_KEPT, database_at
 from consumer.ledger.leases import LEASE_MS
 from consumer.ledger.sql import SqlLedger
@@ -24,6 +29,7 @@ from consumer.settings import LedgerSettings, Settings
 from ops import check
 from tests.support.orders import body, new_id, order
 from tests.support.stores import Store, file_of
+from tests.support.waiting import wait_until
 
 LANE = "signalq.orders"
 ACCEPTED = Attempt("accepted", sent=True, why="200", status=200)
@@ -157,6 +163,9 @@ async def test_check_says_how_far_the_clock_is_from_the_ledgers_and_how_it_was_s
     assert (await check._clock(settings)).state == "ok"
     machine_ms = check.machine_ms
     if store.url.startswith("postgresql"):
+        async with asyncio.timeout(5):
+            while ledger._skew.known().ahead_ms != 0:  # noqa: ASYNC110 - the ledger tells nobody
+                await asyncio.sleep(0.05)
         with patch.object(check, "machine_ms", lambda: machine_ms() - HOUR_MS):
             behind = await check._clock(settings)
         assert behind.state == "wrong"
@@ -210,24 +219,74 @@ async def test_the_ledgers_files_and_folders_are_its_users_alone_also_those_of_a
 
 async def test_a_log_that_a_reader_has_made_grow_is_cut_once_the_reader_is_gone(tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path}/signalq.db"
-    database = database_at(url, create=True)
+    file = database_at(url, create=True)
 
     def grow(connection: consumer.ledger.sql.Connection) -> None:
         connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS big (x)")
         connection.exec_driver_sql("INSERT INTO big VALUES (zeroblob(?))", (WAL_BYTES_KEPT,))
 
-    await database.transact(grow)
+    await file.transact(grow)
     reader = sqlite3.connect(file_of(url), isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM big").fetchone()
     for _ in range(3):
-        await database.transact(grow)
-    assert database.wal_bytes > 2 * WAL_BYTES_KEPT
+        await file.transact(grow)
+    assert file.wal_bytes > 2 * WAL_BYTES_KEPT
     async with asyncio.timeout(1):
-        await database.tidy()  # gives up at once
-    assert database.wal_bytes > 2 * WAL_BYTES_KEPT
+        await file.tidy()  # gives up at once
+    assert file.wal_bytes > 2 * WAL_BYTES_KEPT
     reader.close()
-    await database.tidy()
-    assert database.wal_bytes == 0
-    await database.transact(grow)
-    await database.close()
+    await file.tidy()
+    assert file.wal_bytes == 0
+    await file.transact(grow)
+    await file.close()
+
+
+def test_a_log_that_can_not_be_cut_leaves_the_connection_as_it_was() -> None:
+    """With no patience for other writers left on it, each of them would be an error to us."""
+    asked: list[str] = []
+
+    class Connection:
+        def cursor(self) -> Connection:
+            return self
+
+        def execute(self, statement: str) -> None:
+            asked.append(statement)
+            if "wal_checkpoint" in statement:
+                raise sqlite3.OperationalError("disk I/O error")
+
+        def close(self) -> None:
+            asked.append("close")
+
+    engine = SimpleNamespace(raw_connection=Connection)
+    with pytest.raises(sqlite3.OperationalError):
+        database._empty_wal(cast("Any", engine))
+    assert asked[-2:] == [f"PRAGMA busy_timeout = {database.SQLITE_BUSY_TIMEOUT_MS}", "close"]
+
+
+async def test_what_the_ledger_does_beside_the_orders_goes_on_after_any_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_going, "PAUSE_S", 0.01)
+    monkeypatch.setattr(consumer.ledger.sql, "PRUNE_PERIOD_S", 0.01)
+    began: Counter[str] = Counter()
+
+    def failing_at_first(name: str, error: Exception, work: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            began[name] += 1
+            if began[name] <= 2:  # with others in one transaction, and alone
+                raise error
+            return work(*arguments)
+
+        return call
+
+    foreign = sqlite3.OperationalError("disk I/O error")
+    monkeypatch.setattr(statements, "prune", failing_at_first("prune", RuntimeError(), statements.prune))
+    monkeypatch.setattr(replicas, "note_alive", failing_at_first("alive", RuntimeError(), replicas.note_alive))
+    tidy = failing_at_first("tidy", foreign, database.SqliteDatabase.tidy)
+    monkeypatch.setattr(database.SqliteDatabase, "tidy", tidy)
+    url = f"sqlite+aiosqlite:///{tmp_path}/signalq.db"
+    with capture_logs() as logs:
+        async with SqlLedger(url, retention_days=7, observe_commit_s=lambda _seconds: None) as ledger:
+            await wait_until(lambda: min(began["prune"], began["tidy"]) > 3 and ledger.live, 5)
+    assert {line["task"] for line in logs if "task" in line} == {"ledger alive", "ledger pruning"}

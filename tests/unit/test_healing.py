@@ -9,11 +9,12 @@ import pytest
 from pamqp.commands import Basic
 from structlog.testing import capture_logs
 
+from consumer import kept_going
 from consumer import link as link_module
-from consumer import service
 from consumer.broker import Lane, Manner
 from consumer.ledger.memory import MemoryLedger
 from consumer.link import Link
+from consumer.service import Service
 from consumer.settings import Settings
 from consumer.topology import topology_of
 from signalq.amqp.publisher import ConfirmedPublisher, OpenChannel
@@ -107,7 +108,7 @@ async def test_a_publish_that_ends_with_a_bare_exception_is_unconfirmed() -> Non
 
 
 async def test_a_task_beside_the_lanes_goes_on_after_any_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "CRASH_PAUSE_MAX_S", 0.0)
+    monkeypatch.setattr(kept_going, "PAUSE_S", 0.0)
     began = 0
 
     async def work() -> None:
@@ -117,6 +118,27 @@ async def test_a_task_beside_the_lanes_goes_on_after_any_error(monkeypatch: pyte
             raise FOREIGN[began - 1]
 
     with capture_logs() as logs:
-        await service._kept_going(work, "work")
+        await kept_going.kept_going(work, "work")
     assert [line["event"] for line in logs] == ["service.task_failed"] * len(FOREIGN)
     assert began == len(FOREIGN) + 1
+
+
+async def test_a_retired_lane_that_fails_in_any_way_leaves_the_others_to_be_read_empty() -> None:
+    consumer, asked = Service.__new__(Service), []
+    consumer._settings, consumer._retired, consumer._jitter = Settings(), [], lambda: 0.0
+    known = ["signalq.orders.one", "signalq.orders.two"]
+
+    class Ledger:
+        async def known_lanes(self) -> list[str]:
+            return known
+
+    async def retire(queue: str, _connector: str) -> bool:
+        asked.append(queue)
+        if len(asked) <= len(FOREIGN):
+            raise FOREIGN[len(asked) - 1]
+        return False
+
+    consumer._ledger = cast("Any", Ledger())
+    consumer._retire = retire  # type: ignore[method-assign]
+    await consumer._serve_retired()
+    assert asked == [known[0]] * (len(FOREIGN) + 1) + [known[1]]
