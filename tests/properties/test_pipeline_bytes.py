@@ -11,7 +11,7 @@ import json
 import uuid
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -35,6 +35,7 @@ from consumer.outcomes import Event
 from consumer.pipeline import Pipeline
 from consumer.reload import CurrentSettings
 from consumer.settings import Settings
+from consumer.skew import Skew
 from consumer.slots import Slot
 from consumer.telemetry import Metrics
 from consumer.webhook import Webhook
@@ -674,3 +675,14 @@ async def test_what_is_canceled_while_it_is_being_parked_is_no_duplicate() -> No
         "canceled"
     ]
     assert world.each_delivery_acked_once()
+
+
+async def test_what_a_webhook_and_a_broker_say_of_the_time_is_heard() -> None:
+    told: dict[str, float] = {}
+    world = World([replace(REFUSED, clock_ahead_ms=(5_000, 6_000))])
+    world.pipeline._skew = Skew(told.__setitem__)
+    content = b'{"connectorName":"main","connectorToken":"t","action":"cancelAll"}'
+    stamped = Basic.Properties(headers={names.CREATED_MS: NOW_MS, names.BROKER_TIMESTAMP_MS: NOW_MS + 3_000})
+    await world.deliver(world.delivery(content, stamped))
+    assert told == {"broker": -3.0, "webhook": 5.0}
+    assert world.pipeline._skew.known().ahead_ms == 5_000
