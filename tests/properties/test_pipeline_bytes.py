@@ -28,6 +28,7 @@ from consumer.dispositions import Dispositions
 from consumer.due import DueTimes
 from consumer.history import Attempt, History
 from consumer.ledger import Epoch, Known
+from consumer.ledger.leases import CLAIM_MS_MAX
 from consumer.ledger.memory import MemoryLedger
 from consumer.limits import Rate
 from consumer.order import Message, Order, Unreadable, read
@@ -686,3 +687,13 @@ async def test_what_a_webhook_and_a_broker_say_of_the_time_is_heard() -> None:
     await world.deliver(world.delivery(content, stamped))
     assert told == {"broker": -3.0, "webhook": 5.0}
     assert world.pipeline._skew.known().ahead_ms == 5_000
+
+
+def test_how_old_a_claim_is_goes_by_the_clock_that_nobody_sets() -> None:
+    world = World()
+    began_ms = world.clock.even_ms()
+    world.clock.now_ms = lambda: NOW_MS - 3_600_000  # type: ignore[method-assign]
+    world.clock.ms += CLAIM_MS_MAX
+    assert not world.pipeline._is_too_old(began_ms)
+    world.clock.ms += 1
+    assert world.pipeline._is_too_old(began_ms)
