@@ -74,10 +74,13 @@ class KnownSkew:
 
     def ahead_of(self, dated_ms: int) -> int:
         """How far the clock is ahead, at most, of the one that something was dated by; 0 where it is behind."""
-        # What it was before may have been right, and others' clocks be so still.
-        ahead_ms = max(self._set_within_a_day_of(dated_ms)) if self.ahead_ms is None else self.ahead_ms
+        ahead_ms = self.forward_ms(dated_ms) if self.ahead_ms is None else self.ahead_ms
         set_ms = max((self.segments[-1].offset_ms - offset_ms for offset_ms in self._offsets_at(dated_ms)), default=0)
         return min(max(0, set_ms, ahead_ms), AHEAD_MS_MAX)
+
+    def forward_ms(self, now_ms: int) -> int:
+        """How far the clock is ahead of what it was within a day: that may have been right, and others be so still."""
+        return max(self._set_within_a_day_of(now_ms))
 
     def behind_ms(self, now_ms: int) -> int:
         """How far the clock is behind what it was within a day: that may have been right, and may be so again."""

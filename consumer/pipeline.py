@@ -279,9 +279,6 @@ class Pipeline:
         recalling.add_done_callback(seen)
         return recalling
 
-    def _is_as_of_now(self, order: Order) -> bool:
-        return order.settings is self._current.settings
-
     def _decide(self, known: Known, turn: Turn, place: Place, switched: State, over_rate: str | None) -> rules.Before:
         """Ask the rules. An exit behind that ends the waiting of this one goes at once, when its turn comes."""
         by = self._superseding.exit_behind(known.order, turn, place)
@@ -382,7 +379,7 @@ class Pipeline:
         """
         async with nullcontext() if self._has_own_lane(known.order) else self._shared_posts:
             order, has_expired = known.order, self._waits.now_ms(place) > known.order.expires_ms
-            if has_expired or not self._is_as_of_now(order) or self._waits.pace_ms(order) > 0:
+            if has_expired or order.settings is not self._current.settings or self._waits.pace_ms(order) > 0:
                 return None  # the rules are asked again: it has expired, the settings have changed, or it has to wait
             with slot.busy():
                 known, after = await self._attempt(delivery, known, turn, place)

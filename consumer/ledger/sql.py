@@ -26,7 +26,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from consumer.delays import backoff_s
+from consumer.delays import KnownSkew, backoff_s
 from consumer.history import Attempt, History
 from consumer.kept_going import kept_going
 from consumer.ledger import (
@@ -248,10 +248,12 @@ class SqlLedger:
     async def open_lane(self, lane: str, *, alone: bool = True) -> Epoch:
         """See Ledger."""
         self._lanes[lane] = None
+        of_this_machine = self._skew.known()
 
         def work(now: Transaction) -> Epoch:
             now.epochs.pop(lane, None)
-            return statements.take_lane(now.connection, now.now_ms, lane, self._owner, alone=alone)
+            skew = of_this_machine if now.connection.dialect.name == "sqlite" else KnownSkew()
+            return statements.take_lane(now.connection, now.now_ms, lane, self._owner, alone=alone, skew=skew)
 
         self._openings += 1
         opening = self._openings

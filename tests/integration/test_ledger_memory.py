@@ -9,6 +9,7 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -19,11 +20,13 @@ from structlog.testing import capture_logs
 
 import consumer.ledger.sql
 from consumer import kept_going
+from consumer.delays import KnownSkew, Segment
 from consumer.history import Attempt, History
-from consumer.ledger import LaneMemory, database, replicas, statements
+from consumer.ledger import LaneMemory, RateExceeded, database, replicas, statements
 from consumer.ledger.database import WAL_BYTES_KEPT, database_at
-from consumer.ledger.leases import LEASE_MS
+from consumer.ledger.leases import LEASE_MS, LIVE_MS
 from consumer.ledger.sql import SqlLedger
+from consumer.limits import MINUTE_MS, Rate
 from consumer.private_files import make_private_folder
 from consumer.settings import LedgerSettings, Settings
 from ops import check
@@ -52,8 +55,13 @@ async def deliver(ledger: SqlLedger, message_body: bytes, epoch: consumer.ledger
     ledger.release(first)
 
 
-@pytest.mark.parametrize("step_ms", [0, HOUR_MS, -HOUR_MS])
-async def test_a_lanes_waits_are_remembered_and_no_clock_makes_them_longer(store: Store, step_ms: int) -> None:
+@pytest.mark.parametrize(
+    ("step_ms", "is_seen"), [(0, True), (HOUR_MS, False), (-HOUR_MS, False), (HOUR_MS, True), (-HOUR_MS, True)]
+)
+async def test_a_lanes_waits_are_remembered_and_no_clock_makes_them_longer(
+    store: Store, step_ms: int, is_seen: bool
+) -> None:
+    """Nor shorter, where the ledger's clock is this machine's, and is seen to have been set."""
     first = await store.ledger()
     await first.open_lane(LANE)
     first.remember(LANE, LaneMemory("main", 3, 20_000))
@@ -62,13 +70,15 @@ async def test_a_lanes_waits_are_remembered_and_no_clock_makes_them_longer(store
     first.remember("another.lane", LaneMemory("other", 9, 9_000))
     await store.close(first)
     second = await store.ledger()
+    if is_seen:
+        second._skew._wall_ms = lambda: database.machine_ms() + step_ms
     with clock_set_by(step_ms):
         found = {one.connector: one for one in (await second.open_lane(LANE)).remembered}
     assert set(found) == {"main", "paced"}
     assert found["main"].failures == 3
     wait_ms, posted_ago_ms = found["main"].wait_ms, found["paced"].posted_ago_ms
     assert posted_ago_ms is not None
-    if step_ms > 0:
+    if step_ms > 0 and not (is_seen and store.url.startswith("sqlite")):
         assert (wait_ms, posted_ago_ms >= step_ms) == (0, True)
     else:
         assert 10_000 < wait_ms <= 20_000
@@ -118,6 +128,54 @@ async def test_after_a_lane_was_left_settled_nobody_is_in_doubt_and_after_a_cras
     epoch = await first.open_lane(LANE)
     known = await first.recall(order(body(log="3"), redelivered=True), epoch)
     assert known.history.maybe_second_delivery, "it may have waited in that epoch unseen, since the crash"
+
+
+async def test_what_ended_just_before_a_crash_is_in_doubt_though_the_clock_was_set_forward_before_it(
+    store: Store,
+) -> None:
+    """By that clock it ended an hour before its consumer was last seen alive."""
+    ledger = await store.ledger()
+    await deliver(ledger, body(), await ledger.open_lane(LANE))
+    now_ms = database.machine_ms()
+    epoch = replace(await ledger.open_lane(LANE), alive_before_ms=now_ms + HOUR_MS)
+    again = order(body(), redelivered=True)
+    assert not (await ledger.recall(again, epoch)).history.maybe_second_delivery, "an hour ago"
+    set_forth = KnownSkew((Segment(0, now_ms - HOUR_MS), Segment(HOUR_MS, now_ms + HOUR_MS)))
+    assert (await ledger.recall(replace(again, skew=set_forth), epoch)).history.maybe_second_delivery
+
+
+async def test_a_lane_that_was_seen_alive_by_a_clock_that_was_set_back_since_is_noted_as_alive_by_the_new_one(
+    store: Store,
+) -> None:
+    ledger = await store.ledger()
+    with clock_set_by(HOUR_MS):
+        await ledger.join_lane(LANE)
+    async with asyncio.timeout(5):
+        while (await store.rows("SELECT alive_ms FROM lanes"))[0][0] > database.machine_ms() + HOUR_MS // 2:
+            await asyncio.sleep(0.05)
+
+
+async def test_what_was_posted_by_a_clock_that_was_set_back_since_counts_for_a_rate_for_a_minute_and_no_longer(
+    store: Store,
+) -> None:
+    ledger = await store.ledger()
+
+    async def claim() -> None:
+        of = order(message_id=new_id())
+        rate = Rate("connector:main", "connector", 1, enforced=True)
+        await ledger.save(of, History(of.intent_id, of.digest).claimed(1), rates=[rate])
+
+    with clock_set_by(HOUR_MS):
+        await claim()
+    with pytest.raises(RateExceeded):
+        await claim()
+    with clock_set_by(MINUTE_MS + 1_000):
+        await claim()
+
+
+def test_a_replica_whose_sign_of_life_lies_ahead_does_not_count_as_living() -> None:
+    for silent_ms, lives in ((0, True), (-LIVE_MS + 1, True), (LIVE_MS, False), (-HOUR_MS, False)):
+        assert replicas.Replica("o", "n", 0, silent_ms, 0, {}).lives == lives
 
 
 async def test_one_that_is_dated_ahead_counts_as_created_once_with_an_id_or_without(store: Store) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from consumer.clock import Clock
 from consumer.history import Attempt
 from consumer.ledger import Epoch, LaneMemory
 from consumer.ledger.memory import MemoryLedger
+from consumer.pacing import Paces
 from consumer.reload import CurrentSettings
 from consumer.settings import Settings
 from consumer.turns import Turn, Turns
@@ -53,3 +56,19 @@ async def test_what_was_kept_is_waited_for() -> None:
     assert found.failures == 3
     assert 4_000 < found.opens_ms - Clock().even_ms() <= 5_000
     assert turns.find("idle") is None
+
+
+async def test_a_paced_post_is_kept_as_it_is_claimed_and_again_with_its_answer_from_when_it_began() -> None:
+    """Its claim may have taken a while, and the next POST must not come sooner for that."""
+    ledger, turn = NotingLedger(), Turn()
+    waits = Waits(CurrentSettings(SETTINGS), ledger=ledger, turns=Turns(), clock=Clock(), jitter=lambda: 1.0)
+    now_s = [1_000.0]
+    waits._paces = Paces(lambda: now_s[0])
+    paced = order()
+    paced = replace(paced, policy=replace(paced.policy, rate_per_s=0.1))
+    waits.claims(paced, EPOCH, turn)
+    now_s[0] += 0.5
+    waits.begins(paced)
+    now_s[0] += 0.25
+    waits.note_answer(paced, Attempt("accepted", sent=True, why=""), EPOCH, turn, 0)
+    assert ledger.kept == [LaneMemory("main", 0, 0, posted_ago_ms=0), LaneMemory("main", 0, 0, posted_ago_ms=250)]
