@@ -220,8 +220,9 @@ class Pipeline:
             return order
         if order.came_beside:
             return None
-        properties = republish_properties(delivery.message.properties, marks_of(order), order.intent_id)
-        return _Parcel(order.due_ms or 0, order.park_rank, order.lane, properties)
+        given = replace(order, creation=order.creation.as_given())  # not ahead when it was parked
+        properties = republish_properties(delivery.message.properties, marks_of(given), order.intent_id)
+        return _Parcel((order.due_ms or 0) + order.creation.ahead_ms, order.park_rank, order.lane, properties)
 
     def _read(self, delivery: Delivery) -> Order | Unreadable:
         order = read(delivery.message, self._current.settings, self._clock.now_ms(), self._skew.known())

@@ -96,8 +96,8 @@ async def test_what_is_delayed_goes_out_once_the_clock_is_right_again_and_once_t
 ) -> None:
     async with Consumer(broker.url, names.prefix, webhook.url, SETTINGS, command=COMMAND) as consumer:
         await consumer.started()
-        await publish_exit(broker, names, "set back in its last second", delay_s=1.2)
-        await elapsed(0.8)
+        await publish_exit(broker, names, "set back in its last second", delay_s=1.0)
+        await elapsed(0.5)
         set_to(clock, -HOUR_S)
         await elapsed(0.8)
         assert not webhook.orders, "a due time follows the clock"

@@ -39,6 +39,7 @@ from consumer.settings import Settings
 from consumer.skew import Skew
 from consumer.slots import Slot
 from consumer.telemetry import Metrics
+from consumer.turns import Place
 from consumer.webhook import Webhook
 from signalq import names
 from signalq.amqp.connection import read_foreign_properties_leniently, write_floats_in_full
@@ -697,3 +698,33 @@ def test_how_old_a_claim_is_goes_by_the_clock_that_nobody_sets() -> None:
     assert not world.pipeline._is_too_old(began_ms)
     world.clock.ms += 1
     assert world.pipeline._is_too_old(began_ms)
+
+
+async def test_what_the_ladder_hands_back_is_due_when_it_was_although_the_clock_was_set_back() -> None:
+    world = World()
+    await world.connect()
+    world.clock.ms = created_ms = NOW_MS + 10_000_000
+    content = b'{"connectorName":"main","connectorToken":"t","action":"cancelAll","delaySeconds":60}'
+    properties = Basic.Properties(headers={names.CREATED_MS: created_ms})
+    await world.pipeline.handle(world.delivery(content, properties), Slot())
+    for _ in range(2):
+        body, properties, _ = world.dispositions.due.popleft()
+        world.clock.ms -= 3_600_000
+        await world.pipeline.handle_due(world.delivery(body, properties), Slot())
+        ((_, _, back_ms),) = world.dispositions.due
+        assert created_ms + 58_000 < back_ms < created_ms + 60_000
+        assert (properties.headers or {})[names.CREATED_MS] == created_ms
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+async def test_what_was_parked_before_takes_its_connectors_turn_although_it_is_not_due_by_now(is_ours: bool) -> None:
+    """It may have been tried since, and then it is POSTed: one at a time."""
+    world = World()
+    content = b'{"connectorName":"main","connectorToken":"t","action":"cancelAll","delaySeconds":60}'
+    headers = {names.CREATED_MS: NOW_MS} | ({names.INTENT_ID: "id"} if is_ours else {})
+    message = world.delivery(content, Basic.Properties(message_id="id", headers=headers), redelivered=True).message
+    parked = read(message, SETTINGS, NOW_MS)
+    assert isinstance(parked, Order)
+    assert not parked.is_due
+    async with world.pipeline._turn(parked, Place(parked, message)) as turn:
+        assert (world.pipeline._turns.find("main") is turn) == is_ours
