@@ -108,7 +108,18 @@ def test_a_brokers_stamp_says_how_far_we_are_behind_and_nothing_else() -> None:
     skew.known()
     skew.note("broker", 0, 4_000)
     assert machine.told == {"broker": 0.0}
-    assert skew.known().ahead_of(machine.wall_ms - HOUR_MS) == HOUR_MS, "it may have waited: it vouches for nothing"
+    others_ms = machine.wall_ms - HOUR_MS + 60_000
+    assert skew.known().ahead_of(others_ms) == HOUR_MS, "it may have waited: it vouches for nothing"
+
+
+def test_what_was_heard_of_others_before_a_step_says_nothing_any_more() -> None:
+    machine = Machine()
+    skew = machine.skew()
+    skew.note("webhook", HOUR_MS, HOUR_MS + 1_000)
+    machine.ahead_ms -= HOUR_MS
+    assert skew.known().ahead_ms is None
+    skew.note("ledger", 0, 5)
+    assert skew.known().ahead_ms == 0
 
 
 @pytest.mark.parametrize(
