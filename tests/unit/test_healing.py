@@ -161,11 +161,12 @@ async def test_a_lane_whose_watch_fails_in_any_way_is_lost_and_consumed_again(er
 
     one = lane(BrokenLink(error))
     one._open, one._watch = opens, fails  # type: ignore[method-assign]
-    running = asyncio.create_task(one.run())
-    await wait_until(lambda: len(opened) > 3, 5)
-    assert opened[0].lost.is_set()
-    running.cancel()
-    await asyncio.wait({running})
+    with capture_logs():
+        running = asyncio.create_task(one.run())
+        await wait_until(lambda: len(opened) > 3, 5)
+        assert opened[0].lost.is_set()
+        running.cancel()
+        await asyncio.wait({running})
 
 
 @pytest.mark.parametrize("error", FOREIGN, ids=repr)
@@ -177,7 +178,8 @@ async def test_a_session_whose_lane_can_not_be_taken_is_lost(error: Exception, m
     monkeypatch.setattr(broker, "RECONNECT_BASE_S", 0.0)
     one, session = lane(BrokenLink(error)), Session(cast("Any", None), 0.0)
     monkeypatch.setattr(one._ledger, "open_lane", fails)
-    await one._activate(session)
+    with capture_logs():
+        await one._activate(session)
     assert session.lost.is_set()
     assert session.epoch is None
 
@@ -195,5 +197,6 @@ async def test_a_message_that_is_handled_again_says_so(monkeypatch: pytest.Monke
             raise KeyError
 
     message = Message(b"{}", Basic.Properties(), "q", redelivered=False)
-    await consumer._guarded(fails_at_first, Delivery(message, 1, Session(cast("Any", None), 0.0)), Slot())
+    with capture_logs():
+        await consumer._guarded(fails_at_first, Delivery(message, 1, Session(cast("Any", None), 0.0)), Slot())
     assert seen == [False, True]

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 from pamqp.commands import Basic
+from structlog.testing import capture_logs
 
 from consumer import broker
 from consumer.broker import Delivery, Lane, Manner, Session
@@ -182,7 +183,8 @@ async def test_a_message_whose_handling_failed_is_owed_for_nobody_knows_how_far_
         raise KeyError
 
     message = Message(b"{}", Basic.Properties(), "q", redelivered=False)
-    await consumer._guarded(fails, Delivery(message, 1, one), slot)
+    with capture_logs():
+        await consumer._guarded(fails, Delivery(message, 1, one), slot)
     assert not await one.flush(PREFETCH)
     assert await one.ack(1)
     assert await one.flush(PREFETCH)
