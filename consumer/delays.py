@@ -17,8 +17,8 @@ LADDER_SLACK_MS = 100
 # How long before its due time an intent goes into its lane: the way there is over by then (p99 of the hop through a
 # quorum queue, measured under load), and in the lane it waits for its moment without holding anybody up.
 LANE_LEAD_MS = 25
-# What is parked while the clock is set back is so late at most when that is set right: often enough for an order, and
-# for 10,000 of them some 300 messages a second.
+# A clock that was set back may be set right at any time: a parked order is looked at so often once it would be due
+# then. It is late by this at most, and 10,000 such orders cost some 300 messages a second.
 SET_BACK_LOOK_S = 30
 DAY_MS = 86_400_000
 # Nobody makes an exit live longer than this by what he says of the time.
@@ -28,8 +28,8 @@ AHEAD_MS_MAX = DAY_MS
 def park_seconds(due_ms: int, now_ms: int, behind_ms: int = 0) -> int:
     """Whole seconds to park on the ladder so that the intent comes back before it is due; 0: hold it here.
 
-    A clock that was set back by `behind_ms` may be set right at any time. So it comes back before it would be due then,
-    and from that moment on again and again, ever more seldom, but at least every SET_BACK_LOOK_S.
+    The clock was set back by `behind_ms`, and may be set right at any time. So the intent comes back before it would be
+    due then. From that moment on it comes back again and again: ever more seldom, but at least every SET_BACK_LOOK_S.
     """
     remaining_ms = due_ms - now_ms - LADDER_SLACK_MS
     seconds = min(max(remaining_ms // 1000, 0), LADDER_MAX_S)
@@ -79,18 +79,18 @@ class KnownSkew:
         return min(max(0, set_ms, ahead_ms), AHEAD_MS_MAX)
 
     def forward_ms(self, now_ms: int) -> int:
-        """How far the clock is ahead of what it was within a day: that may have been right, and others be so still."""
+        """How far the clock is ahead of its slowest setting within a day: others' clocks may go by that one."""
         return max(self._set_within_a_day_of(now_ms))
 
     def behind_ms(self, now_ms: int) -> int:
-        """How far the clock is behind what it was within a day: that may have been right, and may be so again."""
+        """How far the clock is behind its fastest setting within a day: that one may be right, and may come again."""
         return -min(self._set_within_a_day_of(now_ms))
 
     def passed_ms(self, dated_ms: int, now_ms: int) -> int:
-        """How long ago it was that this machine dated something, however its clock was set since.
+        """How long ago this machine wrote `dated_ms`, however its clock was set since. `now_ms` is what it shows now.
 
-        Where it showed the same time twice, the later one counts. What came before the clock was set is dated on as if
-        it had not been.
+        The clock may have shown `dated_ms` twice: the later time counts. Or it never showed it: an order that came
+        before the clock was set goes on by the former setting.
         """
         if not self.segments:
             return now_ms - dated_ms
@@ -102,13 +102,13 @@ class KnownSkew:
         return even_ms - (dated_ms - offset_ms)
 
     def _offsets_at(self, dated_ms: int) -> list[int]:
-        """Those by which the clock may have shown that, oldest first."""
+        """The offsets by which the clock may have shown `dated_ms`, oldest first."""
         since = [-inf, *(one.since_ms for one in self.segments[1:])]
         until = [*(one.since_ms - one.offset_ms + before.offset_ms for before, one in pairwise(self.segments)), inf]
         shown = zip(self.segments, since, until, strict=False)
         return [one.offset_ms for one, since_ms, until_ms in shown if since_ms <= dated_ms <= until_ms]
 
     def _set_within_a_day_of(self, at_ms: int) -> list[int]:
-        """By how much it was set in all: since a day before that, since each time that it was set, and since now."""
+        """How far the present setting is ahead of each one within a day, itself (0) first."""
         shown = [before.offset_ms for before, after in pairwise(self.segments) if after.since_ms >= at_ms - DAY_MS]
         return [0, *(self.segments[-1].offset_ms - offset_ms for offset_ms in shown)]

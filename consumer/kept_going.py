@@ -1,4 +1,4 @@
-"""Work that goes on beside the messages, whatever goes wrong with it."""
+"""Tasks beside the messages: an error ends none of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = structlog.get_logger()
 
 
 async def kept_going(work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
-    """Do it, and after any error again, until it returns: what can wait for a while does not end the service."""
+    """Run `work` until it returns; after an error, run it again. The service can do without it for a while."""
     while True:
         try:
             return await work()

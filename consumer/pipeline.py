@@ -220,7 +220,7 @@ class Pipeline:
             return order
         if order.came_beside:
             return None
-        given = replace(order, creation=order.creation.as_given())  # not ahead when it was parked
+        given = replace(order, creation=order.creation.as_given())
         properties = republish_properties(delivery.message.properties, marks_of(given), order.intent_id)
         return _Parcel((order.due_ms or 0) + order.creation.ahead_ms, order.park_rank, order.lane, properties)
 
@@ -241,9 +241,9 @@ class Pipeline:
 
     @asynccontextmanager
     async def _turn(self, order: Order, place: Place) -> AsyncIterator[Turn]:
-        """The connector's turn; what is not due yet waits for none and holds up none, unless it was so before and the
-        clock was set back. What is astray has turns of its own: it keeps its order, and does not wait in a foreign lane
-        for what its own lane waits for.
+        """The connector's turn. An order that is not due waits for none and holds up none, unless the ladder has handed
+        it back: then the clock was set back, and it may have been tried. A misrouted order has turns of its own: it
+        keeps its order, but does not wait for this lane's backoff.
         """
         if not order.is_due and not order.handed_back:
             yield Turn()

@@ -66,7 +66,7 @@ class Creation:
         return self.ahead_ms > CLOCKS_AGREE_MS
 
     def as_given(self) -> Creation:
-        """The same, although it lies in the future: what we have dated is so by a clock that was set back since."""
+        """The same time, as it was given: of a copy of ours it lies ahead only because our clock was set back since."""
         given = replace(self, age_ms=self.age_ms + self.ahead_ms, delay_ms=self.delay_ms + self.ahead_ms, ahead_ms=0)
         return given if self.ahead_ms else self
 

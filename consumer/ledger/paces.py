@@ -37,7 +37,7 @@ def remember(connection: Connection, now_ms: int, memories: Mapping[str, tuple[s
 
 def of_lane(connection: Connection, now_ms: int, lane: str, skew: KnownSkew) -> tuple[LaneMemory, ...]:
     """What is known of the connectors of a lane that wait for anything, the latest MEMORIES_MAX of them. `skew` says
-    how the ledger's clock was set; where that is not known, it makes no wait longer than it was.
+    how the ledger's clock was set. An unknown setting makes no wait longer than it was.
     """
     waits = or_(paces.c.failures > 0, paces.c.posted_ms.is_not(None))
     latest = select(paces).where(paces.c.lane == lane, waits).order_by(paces.c.noted_ms.desc()).limit(MEMORIES_MAX)

@@ -131,7 +131,7 @@ def _recall_by_bytes(
     """
     adopted: Row[Any] | None = None
     again: list[Row[Any]] = []
-    # By a clock that was set forward meanwhile, what ended just before the last sign of life ended long before it.
+    # The clock may have been set forward between an ending and the last sign of life, and make them look far apart.
     since_ms = (epoch.alive_before_ms or 0) - LAST_ACKS_MS - order.skew.forward_ms(now_ms)
     settled_after = math.inf if epoch.settled_after is None else epoch.settled_after
     names = {order.strategy, order.by_label[0] if order.by_label is not None else order.strategy}
