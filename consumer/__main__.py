@@ -79,7 +79,7 @@ async def _run(
         metrics.configure(changed.connectors)
 
     reloader = Reloader(current, file=settings_file(config), load=lambda: load_settings(config), on_change=know)
-    dispositions = Dispositions(settings, names, jitter)
+    dispositions = Dispositions(settings, names, jitter, skew)
     timeouts = Timeouts(connect_s=settings.webhook.connect_timeout_s, total_s=settings.webhook.timeout_s)
     async with (
         make_ledger(settings, metrics, skew) as ledger,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from math import inf
 
 from signalq.names import LADDER_MAX_S
 
@@ -16,15 +17,28 @@ LADDER_SLACK_MS = 100
 # How long before its due time an intent goes into its lane: the way there is over by then (p99 of the hop through a
 # quorum queue, measured under load), and in the lane it waits for its moment without holding anybody up.
 LANE_LEAD_MS = 25
+# A clock that was set back may be set right at any time: a parked order is looked at so often once it would be due
+# then. It is late by this at most, and 10,000 such orders cost some 300 messages a second.
+SET_BACK_LOOK_S = 30
 DAY_MS = 86_400_000
 # Nobody makes an exit live longer than this by what he says of the time.
 AHEAD_MS_MAX = DAY_MS
 
 
-def park_seconds(due_ms: int, now_ms: int) -> int:
-    """Whole seconds to park on the ladder so that the intent comes back before it is due; 0: hold it here."""
+def park_seconds(due_ms: int, now_ms: int, behind_ms: int = 0) -> int:
+    """Whole seconds to park on the ladder so that the intent comes back before it is due; 0: hold it here.
+
+    The clock was set back by `behind_ms`, and may be set right at any time. So the intent comes back before it would be
+    due then. From that moment on it comes back again and again: ever more seldom, but at least every SET_BACK_LOOK_S.
+    """
     remaining_ms = due_ms - now_ms - LADDER_SLACK_MS
-    return min(max(remaining_ms // 1000, 0), LADDER_MAX_S)
+    seconds = min(max(remaining_ms // 1000, 0), LADDER_MAX_S)
+    if behind_ms <= 0 or not seconds:
+        return seconds
+    until_right_ms = remaining_ms - behind_ms
+    if until_right_ms >= 1000:
+        return min(seconds, until_right_ms // 1000)
+    return min(seconds, max(1, min(-until_right_ms // 2000, SET_BACK_LOOK_S)))
 
 
 def backoff_s(failures: int, *, base_s: float, max_s: float, fraction: float) -> float:
@@ -60,19 +74,41 @@ class KnownSkew:
 
     def ahead_of(self, dated_ms: int) -> int:
         """How far the clock is ahead, at most, of the one that something was dated by; 0 where it is behind."""
-        ahead_ms = self.ahead_ms if self.ahead_ms is not None else self._since_a_day(dated_ms)
-        return min(max(0, self._set_since(dated_ms), ahead_ms), AHEAD_MS_MAX)
+        ahead_ms = self.forward_ms(dated_ms) if self.ahead_ms is None else self.ahead_ms
+        set_ms = max((self.segments[-1].offset_ms - offset_ms for offset_ms in self._offsets_at(dated_ms)), default=0)
+        return min(max(0, set_ms, ahead_ms), AHEAD_MS_MAX)
 
-    def _set_since(self, dated_ms: int) -> int:
-        """By how much it was set after that, if this machine has dated it."""
-        set_ms = 0
-        for before, after in pairwise(self.segments):
-            step_ms = after.offset_ms - before.offset_ms
-            if after.since_ms - step_ms >= dated_ms:
-                set_ms += step_ms
-        return set_ms
+    def forward_ms(self, now_ms: int) -> int:
+        """How far the clock is ahead of its slowest setting within a day: others' clocks may go by that one."""
+        return max(self._set_within_a_day_of(now_ms))
 
-    def _since_a_day(self, dated_ms: int) -> int:
-        """How far it is ahead of what it was within a day: that may have been right, and others' clocks be so still."""
-        shown = [before for before, after in pairwise(self.segments) if after.since_ms >= dated_ms - DAY_MS]
-        return max((self.segments[-1].offset_ms - before.offset_ms for before in shown), default=0)
+    def behind_ms(self, now_ms: int) -> int:
+        """How far the clock is behind its fastest setting within a day: that one may be right, and may come again."""
+        return -min(self._set_within_a_day_of(now_ms))
+
+    def passed_ms(self, dated_ms: int, now_ms: int) -> int:
+        """How long ago this machine wrote `dated_ms`, however its clock was set since. `now_ms` is what it shows now.
+
+        The clock may have shown `dated_ms` twice: the later time counts. Or it never showed it: an order that came
+        before the clock was set goes on by the former setting.
+        """
+        if not self.segments:
+            return now_ms - dated_ms
+        even_ms = now_ms - self.segments[-1].offset_ms
+        exact = [offset_ms for offset_ms in self._offsets_at(dated_ms) if dated_ms - offset_ms <= even_ms]
+        begun = [self.segments[0], *(one for one in self.segments[1:] if one.since_ms <= dated_ms)]
+        dated_on = [one.offset_ms for one in begun if dated_ms - one.offset_ms <= even_ms]
+        offset_ms = exact[-1] if exact else max(dated_on, default=self.segments[-1].offset_ms)
+        return even_ms - (dated_ms - offset_ms)
+
+    def _offsets_at(self, dated_ms: int) -> list[int]:
+        """The offsets by which the clock may have shown `dated_ms`, oldest first."""
+        since = [-inf, *(one.since_ms for one in self.segments[1:])]
+        until = [*(one.since_ms - one.offset_ms + before.offset_ms for before, one in pairwise(self.segments)), inf]
+        shown = zip(self.segments, since, until, strict=False)
+        return [one.offset_ms for one, since_ms, until_ms in shown if since_ms <= dated_ms <= until_ms]
+
+    def _set_within_a_day_of(self, at_ms: int) -> list[int]:
+        """How far the present setting is ahead of each one within a day, itself (0) first."""
+        shown = [before.offset_ms for before, after in pairwise(self.segments) if after.since_ms >= at_ms - DAY_MS]
+        return [0, *(self.segments[-1].offset_ms - offset_ms for offset_ms in shown)]

@@ -13,6 +13,7 @@ from consumer.delays import backoff_s, park_seconds
 from consumer.link import RECONNECT_BASE_S, RECONNECT_MAX_S
 from consumer.outcomes import Event
 from consumer.settings import Settings
+from consumer.skew import Skew
 from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.amqp.topology import ladder_entry
 from signalq.errors import BrokerUnreachable, PublishError
@@ -28,10 +29,11 @@ log = structlog.get_logger()
 class Dispositions:
     """Where messages go from here: onto the ladder, back to their lane, into the dead letters; and who is told."""
 
-    def __init__(self, settings: Settings, names: Names, jitter: Callable[[], float]) -> None:
+    def __init__(self, settings: Settings, names: Names, jitter: Callable[[], float], skew: Skew | None = None) -> None:
         broker = settings.broker
         self._names = names
         self._jitter = jitter
+        self._skew = skew or Skew()
         self._parking = asyncio.Semaphore(PARKING_MAX)
         url, heartbeat_s = broker.url.get_secret_value(), broker.heartbeat_s
         self._publisher = ConfirmedPublisher(url, name="signalq consumer publishing", heartbeat_s=heartbeat_s)
@@ -41,8 +43,13 @@ class Dispositions:
 
     async def park(self, due_ms: int, now_ms: Callable[[], int], body: bytes, properties: Basic.Properties) -> None:
         """Onto the ladder for the whole seconds that remain when it is sent; return once the broker has it."""
+
+        def entry() -> tuple[str, str]:
+            at_ms = now_ms()
+            return ladder_entry(park_seconds(due_ms, at_ms, self._skew.known().behind_ms(at_ms)), self._names)
+
         async with self._parking:
-            await self._confirmed(lambda: ladder_entry(park_seconds(due_ms, now_ms()), self._names), body, properties)
+            await self._confirmed(entry, body, properties)
 
     async def hand_to_lane(self, queue: str, body: bytes, properties: Basic.Properties) -> None:
         """Into the queue of a lane, straight: by the exchange a missing binding would send it round in circles.

@@ -40,6 +40,11 @@ class Paces:
         wait_ms = (pace.last_s + 1 / rate_per_s - self._now_s()) * 1000
         return max(0, math.ceil(round(wait_ms, ROUNDED_DIGITS)))
 
+    def posted_ago_ms(self, connector: str, rate_per_s: float | None) -> int | None:
+        """How long ago the last POST of the connector began; None where it has no rate."""
+        pace = self._paces.get(connector)
+        return int((self._now_s() - pace.last_s) * 1000) if pace is not None and rate_per_s is not None else None
+
     def take(self, connector: str, rate_per_s: float | None) -> None:
         """Note that a POST of the connector is about to begin."""
         if rate_per_s is not None:

@@ -220,8 +220,9 @@ class Pipeline:
             return order
         if order.came_beside:
             return None
-        properties = republish_properties(delivery.message.properties, marks_of(order), order.intent_id)
-        return _Parcel(order.due_ms or 0, order.park_rank, order.lane, properties)
+        given = replace(order, creation=order.creation.as_given())
+        properties = republish_properties(delivery.message.properties, marks_of(given), order.intent_id)
+        return _Parcel((order.due_ms or 0) + order.creation.ahead_ms, order.park_rank, order.lane, properties)
 
     def _read(self, delivery: Delivery) -> Order | Unreadable:
         order = read(delivery.message, self._current.settings, self._clock.now_ms(), self._skew.known())
@@ -240,10 +241,11 @@ class Pipeline:
 
     @asynccontextmanager
     async def _turn(self, order: Order, place: Place) -> AsyncIterator[Turn]:
-        """The connector's turn; what is not due yet waits for none and holds up none. What is astray has turns of its
-        own: it keeps its order, and does not wait in a foreign lane for what its own lane waits for.
+        """The connector's turn. An order that is not due waits for none and holds up none, unless the ladder has handed
+        it back: then the clock was set back, and it may have been tried. A misrouted order has turns of its own: it
+        keeps its order, but does not wait for this lane's backoff.
         """
-        if not order.is_due:
+        if not order.is_due and not order.handed_back:
             yield Turn()
             return
         if order.is_astray and order.hops < lanes.HOPS_MAX:
@@ -277,9 +279,6 @@ class Pipeline:
         recalling = asyncio.create_task(self._ledger.recall(order, epoch_of(delivery)), name="recall")
         recalling.add_done_callback(seen)
         return recalling
-
-    def _is_as_of_now(self, order: Order) -> bool:
-        return order.settings is self._current.settings
 
     def _decide(self, known: Known, turn: Turn, place: Place, switched: State, over_rate: str | None) -> rules.Before:
         """Ask the rules. An exit behind that ends the waiting of this one goes at once, when its turn comes."""
@@ -381,7 +380,7 @@ class Pipeline:
         """
         async with nullcontext() if self._has_own_lane(known.order) else self._shared_posts:
             order, has_expired = known.order, self._waits.now_ms(place) > known.order.expires_ms
-            if has_expired or not self._is_as_of_now(order) or self._waits.pace_ms(order) > 0:
+            if has_expired or order.settings is not self._current.settings or self._waits.pace_ms(order) > 0:
                 return None  # the rules are asked again: it has expired, the settings have changed, or it has to wait
             with slot.busy():
                 known, after = await self._attempt(delivery, known, turn, place)
@@ -438,4 +437,4 @@ class Pipeline:
 
     def _is_too_old(self, began_ms: int) -> bool:
         """Whether what a transaction has read that began then does not count any more; 0 where nobody knows when."""
-        return began_ms > 0 and self._clock.now_ms() - began_ms > CLAIM_MS_MAX
+        return began_ms > 0 and self._clock.even_ms() - began_ms > CLAIM_MS_MAX

@@ -114,7 +114,7 @@ def before(
     known = _known_already(order, history, now_ms) or _barred(order, history) or _unfit(order, history)
     if known is not None:
         return known
-    if order.due_ms is not None and not order.is_due:
+    if order.due_ms is not None and not order.is_due and not history.attempts:
         return Park(order.due_ms)
     if order.is_astray and not _stays(order, history):
         return Drop(duplicate=True) if _is_said_twice(order, history) else Forward(order.lane)
@@ -312,8 +312,8 @@ def _repeating_is_safe(order: Order, history: History, at_ms: int) -> bool:
     if order.intent.kind == "cancel":
         return True
     first_ms = history.first_post_ms if history.first_post_ms is not None else at_ms
-    # One that lies ahead was written down before the clock was set back: nobody knows how long ago that is.
-    in_window = abs(at_ms - first_ms) <= order.policy.repeat_window_s * 1000
+    # One that lies ahead was written down by a clock that was set back unseen: nobody knows how long ago that is.
+    in_window = abs(order.skew.passed_ms(first_ms, at_ms)) <= order.policy.repeat_window_s * 1000
     return in_window and (order.intent.kind == "cancelAll" or _closes_all(order))
 
 

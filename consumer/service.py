@@ -24,10 +24,12 @@ from consumer.broker import (
     Lane,
     Manner,
     Session,
+    told,
 )
 from consumer.delays import backoff_s
 from consumer.dispositions import Dispositions
 from consumer.health import OpsServer
+from consumer.kept_going import kept_going
 from consumer.ledger import Ledger
 from consumer.link import RECONNECT_MAX_S, Link, SharedFailure
 from consumer.pipeline import DUE_BYTES, DUE_WINDOW, Pipeline
@@ -36,7 +38,6 @@ from consumer.slots import Slot, Slots
 from consumer.spreader import Lifeline, Spreader
 from consumer.switch_report import SwitchReport
 from consumer.telemetry import Metrics
-from signalq.errors import BrokerError
 from signalq.names import Names
 from signalq.version import __version__
 
@@ -118,8 +119,8 @@ class Service:
     async def _serve(self, ops_port: int) -> None:
         tasks = [asyncio.create_task(lane.run(), name=f"lane {lane.queue}") for lane in self._lanes]
         movers = [
-            asyncio.create_task(_kept_going(self._spreader.run, "spreader"), name="spreader"),
-            asyncio.create_task(_kept_going(self._lifeline.run, "lifeline"), name="lifeline"),
+            asyncio.create_task(kept_going(self._spreader.run, "spreader"), name="spreader"),
+            asyncio.create_task(kept_going(self._lifeline.run, "lifeline"), name="lifeline"),
         ]
         tasks += movers
         tasks.append(asyncio.create_task(self._announce(ops_port), name="announce"))
@@ -161,13 +162,14 @@ class Service:
             while queues:
                 try:
                     if await self._retire(queues[0], names.connector_of(queues[0]) or ""):
-                        serving.create_task(self._retired[-1].run(), name=f"retired lane {queues[0]}")
+                        name = f"retired lane {queues[0]}"
+                        serving.create_task(kept_going(self._retired[-1].run, name), name=name)
                     queues.pop(0)
-                except BrokerError as error:
+                except Exception as error:  # noqa: BLE001 - a library's own, too: the others are still to be read empty
                     failures += 1
                     wait_s = backoff_s(failures, base_s=CRASH_PAUSE_S, max_s=RECONNECT_MAX_S, fraction=self._jitter())
                     if not isinstance(error, SharedFailure):
-                        log.warning("broker.unreachable", queue=queues[0], why=str(error), retry_in_s=round(wait_s, 2))
+                        log.warning("broker.unreachable", queue=queues[0], why=told(error), retry_in_s=round(wait_s, 2))
                     await asyncio.sleep(wait_s)
 
     async def _retire(self, queue: str, connector: str) -> bool:
@@ -317,16 +319,6 @@ class Service:
         if self._stop.is_set():
             self._cut_off.set()
         self._stop.set()
-
-
-async def _kept_going(work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
-    """Do it, and again after any error: the service does not end for what it can do without for a while."""
-    while True:
-        try:
-            return await work()
-        except Exception:
-            log.exception("service.task_failed", task=name)
-            await asyncio.sleep(CRASH_PAUSE_MAX_S)
 
 
 async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:

@@ -37,7 +37,6 @@ class Skew:
         even_ms: Callable[[], int] | None = None,
     ) -> None:
         self.machine = machine()
-        self.is_recalled = False
         self._tell = tell
         self._wall_ms = wall_ms
         self._even_ms = even_ms or since_start_ms
@@ -69,7 +68,6 @@ class Skew:
 
     def recall(self, segments: Sequence[Segment]) -> None:
         """What the ledger knows of this machine's clock since its start; once."""
-        self.is_recalled = True
         self._saved.update(segments)
         if not segments:
             return

@@ -82,11 +82,14 @@ class Waits:
         self._paces.take(order.connector, order.policy.rate_per_s)
 
     def note_answer(self, order: Order, attempt: Attempt, epoch: Epoch, turn: Turn, failures_before: int) -> float:
-        """Keep the lane's backoff, here and with what is saved next; return how long it waits at least, in seconds."""
+        """Keep the lane's backoff, and when this POST began, here and with what is saved next; return how long it waits
+        at least, in seconds.
+        """
+        posted_ago_ms = self._paces.posted_ago_ms(order.connector, order.policy.rate_per_s)
         if attempt.certainty in {"accepted", "refused"}:
-            if turn.failures:
+            if turn.failures or posted_ago_ms is not None:
                 turn.succeeded()
-                self._ledger.remember(epoch.lane, LaneMemory(order.connector, 0, 0))
+                self._ledger.remember(epoch.lane, LaneMemory(order.connector, 0, 0, posted_ago_ms))
             return 0.0
         failures, delivery = turn.failed(failures_before), self._current.settings.delivery
         wait_s = backoff_s(
@@ -95,5 +98,5 @@ class Waits:
         asked_s = min(attempt.retry_after_s or 0.0, delivery.retry_after_max_s)
         wait_ms = round(max(wait_s, asked_s) * 1000)
         turn.closed_until(self._clock.even_ms() + wait_ms)
-        self._ledger.remember(epoch.lane, LaneMemory(order.connector, failures, wait_ms))
+        self._ledger.remember(epoch.lane, LaneMemory(order.connector, failures, wait_ms, posted_ago_ms))
         return wait_s

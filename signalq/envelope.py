@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Literal
@@ -64,6 +64,11 @@ class Creation:
     def is_ahead(self) -> bool:
         """Whether a time in the future was given, by more than clocks differ: now counts instead, once."""
         return self.ahead_ms > CLOCKS_AGREE_MS
+
+    def as_given(self) -> Creation:
+        """The same time, as it was given: of a copy of ours it lies ahead only because our clock was set back since."""
+        given = replace(self, age_ms=self.age_ms + self.ahead_ms, delay_ms=self.delay_ms + self.ahead_ms, ahead_ms=0)
+        return given if self.ahead_ms else self
 
 
 def creation(properties: Basic.Properties, received_ms: int) -> Creation:

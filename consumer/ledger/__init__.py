@@ -54,7 +54,7 @@ class Epoch:
 class Known:
     """An order, under the identity and creation time that the ledger keeps for it, and its history.
 
-    `began_ms`: when, on this machine's clock, the transaction began that says so; 0 where that does not matter.
+    `began_ms`: when the transaction began that says so, on the clock that nobody sets; 0 where that does not matter.
     `canceled`: what its claim has canceled with the same stroke, if it is a `cancel` or `cancelAll`.
     `over_rates`: the rates, only reported, that its claim was over.
     `maybe_untold`: endings of equal intents without a message_id, one of which its message may have stood for; if its
@@ -200,7 +200,8 @@ class Ledger(Protocol):
         """Look again whether a claim that was saved still lets its POST begin: nobody has taken the lane or gone on
         with the intent, and the switch lets it pass.
 
-        Returns when, on this machine's clock, the transaction began that says so. Raises as `save` of a claim does.
+        Returns when the transaction began that says so, on the clock that nobody sets. Raises as `save` of a claim
+        does.
         """
         ...
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, or_, select
 
-from consumer.delays import Segment
+from consumer.delays import KnownSkew, Segment
 from consumer.ledger import LaneMemory
 from consumer.ledger.database import upsert
 from consumer.ledger.schema import clock_steps, paces
@@ -35,18 +35,18 @@ def remember(connection: Connection, now_ms: int, memories: Mapping[str, tuple[s
         upsert(connection, paces, {"connector": connector}, values)
 
 
-def of_lane(connection: Connection, now_ms: int, lane: str) -> tuple[LaneMemory, ...]:
-    """What is known of the connectors of a lane that wait for anything, the latest MEMORIES_MAX of them. A clock that
-    was set since makes no wait longer than it was.
+def of_lane(connection: Connection, now_ms: int, lane: str, skew: KnownSkew) -> tuple[LaneMemory, ...]:
+    """What is known of the connectors of a lane that wait for anything, the latest MEMORIES_MAX of them. `skew` says
+    how the ledger's clock was set. An unknown setting makes no wait longer than it was.
     """
     waits = or_(paces.c.failures > 0, paces.c.posted_ms.is_not(None))
     latest = select(paces).where(paces.c.lane == lane, waits).order_by(paces.c.noted_ms.desc()).limit(MEMORIES_MAX)
-    return tuple(_memory(row, now_ms) for row in connection.execute(latest))
+    return tuple(_memory(row, now_ms, skew) for row in connection.execute(latest))
 
 
-def _memory(row: Row[Any], now_ms: int) -> LaneMemory:
-    waited_ms = max(0, now_ms - row.noted_ms)
-    posted_ago_ms = None if row.posted_ms is None else max(0, now_ms - row.posted_ms)
+def _memory(row: Row[Any], now_ms: int, skew: KnownSkew) -> LaneMemory:
+    waited_ms = max(0, skew.passed_ms(row.noted_ms, now_ms))
+    posted_ago_ms = None if row.posted_ms is None else max(0, skew.passed_ms(row.posted_ms, now_ms))
     return LaneMemory(row.connector, row.failures, max(0, row.wait_ms - waited_ms), posted_ago_ms)
 
 

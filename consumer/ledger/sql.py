@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sqlite3
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -25,8 +26,9 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from consumer.delays import backoff_s
+from consumer.delays import KnownSkew, backoff_s
 from consumer.history import Attempt, History
+from consumer.kept_going import kept_going
 from consumer.ledger import (
     Conflict,
     Epoch,
@@ -52,7 +54,7 @@ from consumer.ledger.migrate import migrate
 from consumer.ledger.schedule import Pending
 from consumer.limits import Rate
 from consumer.order import Order
-from consumer.skew import Skew
+from consumer.skew import Skew, since_start_ms
 from consumer.switch import Change, State, Switch, stops
 
 # Lanes that are noted as looked after with each sign of life; more take turns.
@@ -83,7 +85,7 @@ class Transaction:
 
     connection: Connection
     now_ms: int
-    # On this machine's clock, before anything was read.
+    # Before anything was read, on the clock that nobody sets.
     began_ms: int
     switch_before: Switch = field(default_factory=Switch)
     switch_read: Switch | None = None
@@ -202,8 +204,8 @@ class SqlLedger:
         self.ledger_id = await migrate(self._database)
         self._tasks = [
             asyncio.create_task(self._write(), name="ledger writer"),
-            asyncio.create_task(self._keep_alive(), name="ledger alive"),
-            asyncio.create_task(self._prune(), name="ledger pruning"),
+            asyncio.create_task(kept_going(self._keep_alive, "ledger alive"), name="ledger alive"),
+            asyncio.create_task(kept_going(self._prune, "ledger pruning"), name="ledger pruning"),
         ]
         return self
 
@@ -246,10 +248,12 @@ class SqlLedger:
     async def open_lane(self, lane: str, *, alone: bool = True) -> Epoch:
         """See Ledger."""
         self._lanes[lane] = None
+        of_this_machine = self._skew.known()
 
         def work(now: Transaction) -> Epoch:
             now.epochs.pop(lane, None)
-            return statements.take_lane(now.connection, now.now_ms, lane, self._owner, alone=alone)
+            skew = of_this_machine if now.connection.dialect.name == "sqlite" else KnownSkew()
+            return statements.take_lane(now.connection, now.now_ms, lane, self._owner, alone=alone, skew=skew)
 
         self._openings += 1
         opening = self._openings
@@ -418,7 +422,7 @@ class SqlLedger:
         """One transaction for all of them, tried until it succeeds; raises what one of them raised."""
 
         def run_all(connection: Connection) -> list[Any]:
-            began_ms = machine_ms()
+            began_ms = since_start_ms()
             if any(isinstance(work, Counted) for work in works):
                 rate_table.lock(connection)
             now = Transaction(connection, clock_ms(connection), began_ms, self._switch)
@@ -455,6 +459,8 @@ class SqlLedger:
         self._unacked = unacked
 
     async def _keep_alive(self) -> None:
+        # Before any lane is joined: what is asked is answered in order.
+        self._skew.recall(await self._ask(lambda now: paces.clock_of(now.connection, self._skew.machine)))
         for beat in count():
             seen_s = time.monotonic()
             owners, switch, changes = await self._ask(self._note_alive)
@@ -467,9 +473,6 @@ class SqlLedger:
 
     def _note_alive(self, now: Transaction) -> tuple[frozenset[str], Switch, Sequence[Change]]:
         """It says by which version of the switch we act: the one that this very transaction has read."""
-        if not self._skew.is_recalled:
-            self._skew.recall(paces.clock_of(now.connection, self._skew.machine))
-            self._note_clock_of(now)
         statements.keep_alive(now.connection, now.now_ms, self._some_lanes(), self._owner, LEASE_MS)
         switch, told = now.switch(), self._switch_told
         replicas.note_alive(now.connection, now.now_ms, self._owner, self._replica, switch.version, self._unacked())
@@ -493,7 +496,8 @@ class SqlLedger:
     def _note_clock_of(self, now: Transaction) -> None:
         """How far this machine's clock is from the ledger's, where that is another's."""
         if now.connection.dialect.name != "sqlite":
-            self._skew.note("ledger", now.began_ms - now.now_ms, machine_ms() - now.now_ms)
+            at_most_ms = machine_ms() - now.now_ms
+            self._skew.note("ledger", at_most_ms - (since_start_ms() - now.began_ms), at_most_ms)
 
     def _tell_of_switch(self, switch: Switch, changes: Sequence[Change]) -> None:
         """To whoever watches, once the sign of life is committed, and where there is something to tell."""
@@ -513,7 +517,7 @@ class SqlLedger:
         while True:
             pruned = await self._ask(self._prune_some)
             if pruned < PRUNE_ROWS_MAX:
-                with suppress(DBAPIError, OSError):
+                with suppress(DBAPIError, sqlite3.Error, OSError):
                     await self._database.tidy()
                 await asyncio.sleep(PRUNE_PERIOD_S)
 

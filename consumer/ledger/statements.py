@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from consumer.delays import KnownSkew
 from consumer.history import ENDINGS, History
 from consumer.ledger import Epoch, Known, paces
 from consumer.ledger.leases import LEASE_MS
@@ -130,7 +131,8 @@ def _recall_by_bytes(
     """
     adopted: Row[Any] | None = None
     again: list[Row[Any]] = []
-    since_ms = (epoch.alive_before_ms or 0) - LAST_ACKS_MS
+    # The clock may have been set forward between an ending and the last sign of life, and make them look far apart.
+    since_ms = (epoch.alive_before_ms or 0) - LAST_ACKS_MS - order.skew.forward_ms(now_ms)
     settled_after = math.inf if epoch.settled_after is None else epoch.settled_after
     names = {order.strategy, order.by_label[0] if order.by_label is not None else order.strategy}
     keys = {"strategies": sorted(map(_storable, names)), "digest": order.digest}
@@ -264,8 +266,10 @@ _FIRST_SAVE = {
 }
 
 
-def take_lane(connection: Connection, now_ms: int, lane: str, owner: str, *, alone: bool) -> Epoch:
-    """Make `owner` the lane's consumer: `alone`, everyone before it becomes a stranger, else it joins them."""
+def take_lane(connection: Connection, now_ms: int, lane: str, owner: str, *, alone: bool, skew: KnownSkew) -> Epoch:
+    """Make `owner` the lane's consumer: `alone`, everyone before it becomes a stranger, else it joins them. `skew` says
+    how the ledger's clock was set.
+    """
     first = {"lane": lane, "epoch": 0, "owner": owner, "alive_ms": now_ms}
     connection.execute(_FIRST_OF_LANE[connection.dialect.name], first)
     before = connection.execute(select(lanes).where(lanes.c.lane == lane).with_for_update()).one()
@@ -279,7 +283,7 @@ def take_lane(connection: Connection, now_ms: int, lane: str, owner: str, *, alo
         number,
         before.alive_ms if before.epoch else None,
         settled_after=settled_after if was_left else None,
-        remembered=paces.of_lane(connection, now_ms, lane),
+        remembered=paces.of_lane(connection, now_ms, lane, skew),
     )
 
 

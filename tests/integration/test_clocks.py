@@ -16,6 +16,7 @@ from tests.support.amqp import depth, publish
 from tests.support.broker import ExternalBroker
 from tests.support.consumer import Consumer
 from tests.support.set_clock import FILE
+from tests.support.waiting import elapsed
 from tests.support.webhook import Answer, Webhook
 
 HOUR_S = 3600
@@ -42,8 +43,9 @@ def set_to(file: Path, ahead_s: int) -> None:
     beside.replace(file)
 
 
-async def publish_exit(broker: PrivateRabbitMQ | ExternalBroker, names: Names, log: str) -> None:
+async def publish_exit(broker: PrivateRabbitMQ | ExternalBroker, names: Names, log: str, delay_s: float = 0.0) -> None:
     order = {"connectorName": "main", "connectorToken": "t", "action": "closeLong", "percent": "100", "log": log}
+    order |= {"delaySeconds": str(delay_s)} if delay_s else {}
     properties = Basic.Properties(
         delivery_mode=2, message_id=log, headers={header.CREATED_MS: time.time_ns() // 1_000_000}
     )
@@ -87,3 +89,27 @@ async def test_exits_go_out_within_two_backoffs_of_the_webhooks_recovery_however
         await publish_exit(broker, names, "f")
         await recovers(["e", "f"])
         assert await depth(broker.url, names.dead) == 0
+
+
+async def test_what_is_delayed_goes_out_once_the_clock_is_right_again_and_once_tried_it_does_not_wait_for_that(
+    broker: PrivateRabbitMQ | ExternalBroker, names: Names, webhook: Webhook, clock: Path
+) -> None:
+    async with Consumer(broker.url, names.prefix, webhook.url, SETTINGS, command=COMMAND) as consumer:
+        await consumer.started()
+        await publish_exit(broker, names, "set back in its last second", delay_s=1.0)
+        await elapsed(0.5)
+        set_to(clock, -HOUR_S)
+        await elapsed(0.8)
+        assert not webhook.orders, "a due time follows the clock"
+        set_to(clock, 0)
+        await webhook.received(1, 2 * SLACK_S)
+        webhook.behave(DOWN)
+        await publish_exit(broker, names, "set back while it backs off", delay_s=0.3)
+        await webhook.received(2)
+        set_to(clock, -HOUR_S)
+    webhook.behave(Answer())
+    before = len(webhook.orders)
+    async with Consumer(broker.url, names.prefix, webhook.url, SETTINGS, command=COMMAND):
+        await webhook.received(before + 1)
+    assert webhook.orders[before].json["log"] == "set back while it backs off"
+    assert await depth(broker.url, names.dead) == 0

@@ -6,25 +6,33 @@ import asyncio
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 from unittest.mock import patch
 
 import pytest
+from structlog.testing import capture_logs
 
 import consumer.ledger.sql
+from consumer import kept_going
+from consumer.delays import DAY_MS, KnownSkew, Segment
 from consumer.history import Attempt, History
-from consumer.ledger import LaneMemory
+from consumer.ledger import LaneMemory, RateExceeded, database, paces, replicas, statements
 from consumer.ledger.database import WAL_BYTES_KEPT, database_at
-from consumer.ledger.leases import LEASE_MS
+from consumer.ledger.leases import LEASE_MS, LIVE_MS
 from consumer.ledger.sql import SqlLedger
+from consumer.limits import MINUTE_MS, Rate
 from consumer.private_files import make_private_folder
 from consumer.settings import LedgerSettings, Settings
 from ops import check
 from tests.support.orders import body, new_id, order
 from tests.support.stores import Store, file_of
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, wait_until
 
 LANE = "signalq.orders"
 ACCEPTED = Attempt("accepted", sent=True, why="200", status=200)
@@ -47,8 +55,13 @@ async def deliver(ledger: SqlLedger, message_body: bytes, epoch: consumer.ledger
     ledger.release(first)
 
 
-@pytest.mark.parametrize("step_ms", [0, HOUR_MS, -HOUR_MS])
-async def test_a_lanes_waits_are_remembered_and_no_clock_makes_them_longer(store: Store, step_ms: int) -> None:
+@pytest.mark.parametrize(
+    ("step_ms", "is_seen"), [(0, True), (HOUR_MS, False), (-HOUR_MS, False), (HOUR_MS, True), (-HOUR_MS, True)]
+)
+async def test_a_lanes_waits_are_remembered_and_no_clock_makes_them_longer(
+    store: Store, step_ms: int, is_seen: bool
+) -> None:
+    """Nor shorter, where the ledger's clock is this machine's, and is seen to have been set."""
     first = await store.ledger()
     await first.open_lane(LANE)
     first.remember(LANE, LaneMemory("main", 3, 20_000))
@@ -57,13 +70,15 @@ async def test_a_lanes_waits_are_remembered_and_no_clock_makes_them_longer(store
     first.remember("another.lane", LaneMemory("other", 9, 9_000))
     await store.close(first)
     second = await store.ledger()
+    if is_seen:
+        second._skew._wall_ms = lambda: database.machine_ms() + step_ms
     with clock_set_by(step_ms):
         found = {one.connector: one for one in (await second.open_lane(LANE)).remembered}
     assert set(found) == {"main", "paced"}
     assert found["main"].failures == 3
     wait_ms, posted_ago_ms = found["main"].wait_ms, found["paced"].posted_ago_ms
     assert posted_ago_ms is not None
-    if step_ms > 0:
+    if step_ms > 0 and not (is_seen and store.url.startswith("sqlite")):
         assert (wait_ms, posted_ago_ms >= step_ms) == (0, True)
     else:
         assert 10_000 < wait_ms <= 20_000
@@ -115,6 +130,71 @@ async def test_after_a_lane_was_left_settled_nobody_is_in_doubt_and_after_a_cras
     assert known.history.maybe_second_delivery, "it may have waited in that epoch unseen, since the crash"
 
 
+async def test_what_ended_just_before_a_crash_is_in_doubt_though_the_clock_was_set_forward_before_it(
+    store: Store,
+) -> None:
+    """By that clock it ended an hour before its consumer was last seen alive."""
+    ledger = await store.ledger()
+    await deliver(ledger, body(), await ledger.open_lane(LANE))
+    now_ms = database.machine_ms()
+    epoch = replace(await ledger.open_lane(LANE), alive_before_ms=now_ms + HOUR_MS)
+    again = order(body(), redelivered=True)
+    assert not (await ledger.recall(again, epoch)).history.maybe_second_delivery, "an hour ago"
+    set_forth = KnownSkew((Segment(0, now_ms - HOUR_MS), Segment(HOUR_MS, now_ms + HOUR_MS)))
+    assert (await ledger.recall(replace(again, skew=set_forth), epoch)).history.maybe_second_delivery
+
+
+async def test_a_lane_that_was_seen_alive_by_a_clock_that_was_set_back_since_is_noted_as_alive_by_the_new_one(
+    store: Store,
+) -> None:
+    ledger = await store.ledger()
+    with clock_set_by(HOUR_MS):
+        await ledger.join_lane(LANE)
+    ahead_ms = HOUR_MS
+    async with asyncio.timeout(5):
+        while ahead_ms > HOUR_MS // 2:
+            await asyncio.sleep(0.05)
+            ahead_ms = (await store.rows("SELECT alive_ms FROM lanes"))[0][0] - database.machine_ms()
+
+
+async def test_what_was_posted_by_a_clock_that_was_set_back_since_counts_for_a_rate_for_a_minute_and_no_longer(
+    store: Store,
+) -> None:
+    ledger = await store.ledger()
+
+    async def claim() -> None:
+        of = order(message_id=new_id())
+        rate = Rate("connector:main", "connector", 1, enforced=True)
+        await ledger.save(of, History(of.intent_id, of.digest).claimed(1), rates=[rate])
+
+    with clock_set_by(HOUR_MS):
+        await claim()
+    with pytest.raises(RateExceeded):
+        await claim()
+    with clock_set_by(MINUTE_MS + 1_000):
+        await claim()
+
+
+async def test_pruning_forgets_waits_and_other_machines_clocks_after_the_retention_and_never_this_ones(
+    store: Store,
+) -> None:
+    ledger = await store.ledger()
+    ledger.remember(LANE, LaneMemory("main", 1, 1_000))
+    others = [Segment(0, database.machine_ms())]
+    await ledger._ask(lambda now: paces.note_clock(now.connection, "another machine", others))
+    await ledger._ask(lambda now: paces.note_clock(now.connection, ledger._skew.machine, others))
+    for days, machines, waits in ((6, {"another machine", ledger._skew.machine}, 1), (8, {ledger._skew.machine}, 0)):
+        with clock_set_by(days * DAY_MS):
+            await ledger._ask(ledger._prune_some)
+        assert {machine for (machine,) in await store.rows("SELECT machine FROM clock_steps")} == machines
+        assert len(await store.rows("SELECT connector FROM paces")) == waits
+
+
+def test_a_replica_whose_sign_of_life_lies_ahead_does_not_count_as_living() -> None:
+    for silent_ms, lives in ((0, True), (-LIVE_MS + 1, True), (LIVE_MS, False), (-HOUR_MS, False)):
+        assert replicas.Replica("o", "n", 0, silent_ms, 0, {}).lives == lives
+
+
 async def test_one_that_is_dated_ahead_counts_as_created_once_with_an_id_or_without(store: Store) -> None:
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
@@ -158,6 +238,9 @@ async def test_check_says_how_far_the_clock_is_from_the_ledgers_and_how_it_was_s
     assert (await check._clock(settings)).state == "ok"
     machine_ms = check.machine_ms
     if store.url.startswith("postgresql"):
+        async with asyncio.timeout(5):
+            while ledger._skew.known().ahead_ms != 0:  # noqa: ASYNC110 - the ledger tells nobody
+                await asyncio.sleep(0.05)
         with patch.object(check, "machine_ms", lambda: machine_ms() - HOUR_MS):
             behind = await check._clock(settings)
         assert behind.state == "wrong"
@@ -211,24 +294,77 @@ async def test_the_ledgers_files_and_folders_are_its_users_alone_also_those_of_a
 
 async def test_a_log_that_a_reader_has_made_grow_is_cut_once_the_reader_is_gone(tmp_path: Path) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path}/signalq.db"
-    database = database_at(url, create=True)
+    file = database_at(url, create=True)
 
     def grow(connection: consumer.ledger.sql.Connection) -> None:
         connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS big (x)")
         connection.exec_driver_sql("INSERT INTO big VALUES (zeroblob(?))", (WAL_BYTES_KEPT,))
 
-    await database.transact(grow)
+    await file.transact(grow)
+    limit = await file.read(lambda connection: connection.exec_driver_sql("PRAGMA journal_size_limit").scalar())
+    assert limit == WAL_BYTES_KEPT
     reader = sqlite3.connect(file_of(url), isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM big").fetchone()
     for _ in range(3):
-        await database.transact(grow)
-    assert database.wal_bytes > 2 * WAL_BYTES_KEPT
+        await file.transact(grow)
+    assert file.wal_bytes > 2 * WAL_BYTES_KEPT
     async with asyncio.timeout(1):
-        await database.tidy()  # gives up at once
-    assert database.wal_bytes > 2 * WAL_BYTES_KEPT
+        await file.tidy()  # gives up at once
+    assert file.wal_bytes > 2 * WAL_BYTES_KEPT
     reader.close()
-    await database.tidy()
-    assert database.wal_bytes == 0
-    await database.transact(grow)
-    await database.close()
+    await file.tidy()
+    assert file.wal_bytes == 0
+    await file.transact(grow)
+    await file.close()
+
+
+def test_a_log_that_can_not_be_cut_leaves_the_connection_as_it_was() -> None:
+    """With no patience for other writers left on it, each of them would be an error to us."""
+    asked: list[str] = []
+
+    class Connection:
+        def cursor(self) -> Connection:
+            return self
+
+        def execute(self, statement: str) -> None:
+            asked.append(statement)
+            if "wal_checkpoint" in statement:
+                raise sqlite3.OperationalError("disk I/O error")
+
+        def close(self) -> None:
+            asked.append("close")
+
+    engine = SimpleNamespace(raw_connection=Connection)
+    with pytest.raises(sqlite3.OperationalError):
+        database._empty_wal(cast("Any", engine))
+    assert asked[-2:] == [f"PRAGMA busy_timeout = {database.SQLITE_BUSY_TIMEOUT_MS}", "close"]
+
+
+async def test_what_the_ledger_does_beside_the_orders_goes_on_after_any_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_going, "PAUSE_S", 0.01)
+    monkeypatch.setattr(consumer.ledger.sql, "PRUNE_PERIOD_S", 0.01)
+    began: Counter[str] = Counter()
+
+    def failing_at_first(name: str, error: Exception, work: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            began[name] += 1
+            if began[name] <= 2:  # with others in one transaction, and alone
+                raise error
+            return work(*arguments)
+
+        return call
+
+    foreign = sqlite3.OperationalError("disk I/O error")
+    monkeypatch.setattr(statements, "prune", failing_at_first("prune", RuntimeError(), statements.prune))
+    monkeypatch.setattr(replicas, "note_alive", failing_at_first("alive", RuntimeError(), replicas.note_alive))
+    tidy = failing_at_first("tidy", foreign, database.SqliteDatabase.tidy)
+    monkeypatch.setattr(database.SqliteDatabase, "tidy", tidy)
+    url = f"sqlite+aiosqlite:///{tmp_path}/signalq.db"
+    with capture_logs() as logs:
+        async with SqlLedger(url, retention_days=7, observe_commit_s=lambda _seconds: None) as ledger:
+            await wait_until(lambda: min(began["prune"], began["tidy"]) > 3 and ledger.live, 5)
+    failed = [(line["task"], line["exc_info"]) for line in logs if "task" in line]
+    assert sorted(failed) == [("ledger alive", True), ("ledger pruning", True)], "a log that can't be cut is cut later"

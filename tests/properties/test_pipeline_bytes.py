@@ -11,7 +11,7 @@ import json
 import uuid
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -28,6 +28,7 @@ from consumer.dispositions import Dispositions
 from consumer.due import DueTimes
 from consumer.history import Attempt, History
 from consumer.ledger import Epoch, Known
+from consumer.ledger.leases import CLAIM_MS_MAX
 from consumer.ledger.memory import MemoryLedger
 from consumer.limits import Rate
 from consumer.order import Message, Order, Unreadable, read
@@ -35,8 +36,10 @@ from consumer.outcomes import Event
 from consumer.pipeline import Pipeline
 from consumer.reload import CurrentSettings
 from consumer.settings import Settings
+from consumer.skew import Skew
 from consumer.slots import Slot
 from consumer.telemetry import Metrics
+from consumer.turns import Place
 from consumer.webhook import Webhook
 from signalq import names
 from signalq.amqp.connection import read_foreign_properties_leniently, write_floats_in_full
@@ -674,3 +677,54 @@ async def test_what_is_canceled_while_it_is_being_parked_is_no_duplicate() -> No
         "canceled"
     ]
     assert world.each_delivery_acked_once()
+
+
+async def test_what_a_webhook_and_a_broker_say_of_the_time_is_heard() -> None:
+    told: dict[str, float] = {}
+    world = World([replace(REFUSED, clock_ahead_ms=(5_000, 6_000))])
+    world.pipeline._skew = Skew(told.__setitem__)
+    content = b'{"connectorName":"main","connectorToken":"t","action":"cancelAll"}'
+    stamped = Basic.Properties(headers={names.CREATED_MS: NOW_MS, names.BROKER_TIMESTAMP_MS: NOW_MS + 3_000})
+    await world.deliver(world.delivery(content, stamped))
+    assert told == {"broker": -3.0, "webhook": 5.0}
+    assert world.pipeline._skew.known().ahead_ms == 5_000
+
+
+def test_how_old_a_claim_is_goes_by_the_clock_that_nobody_sets() -> None:
+    world = World()
+    began_ms = world.clock.even_ms()
+    world.clock.now_ms = lambda: NOW_MS - 3_600_000  # type: ignore[method-assign]
+    world.clock.ms += CLAIM_MS_MAX
+    assert not world.pipeline._is_too_old(began_ms)
+    world.clock.ms += 1
+    assert world.pipeline._is_too_old(began_ms)
+
+
+async def test_what_the_ladder_hands_back_is_due_when_it_was_although_the_clock_was_set_back() -> None:
+    world = World()
+    await world.connect()
+    world.clock.ms = created_ms = NOW_MS + 10_000_000
+    content = b'{"connectorName":"main","connectorToken":"t","action":"cancelAll","delaySeconds":60}'
+    properties = Basic.Properties(headers={names.CREATED_MS: created_ms})
+    await world.pipeline.handle(world.delivery(content, properties), Slot())
+    for _ in range(2):
+        body, properties, _ = world.dispositions.due.popleft()
+        world.clock.ms -= 3_600_000
+        await world.pipeline.handle_due(world.delivery(body, properties), Slot())
+        ((_, _, back_ms),) = world.dispositions.due
+        assert created_ms + 58_000 < back_ms < created_ms + 60_000
+        assert (properties.headers or {})[names.CREATED_MS] == created_ms
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+async def test_what_was_parked_before_takes_its_connectors_turn_although_it_is_not_due_by_now(is_ours: bool) -> None:
+    """It may have been tried since, and then it is POSTed: one at a time."""
+    world = World()
+    content = b'{"connectorName":"main","connectorToken":"t","action":"cancelAll","delaySeconds":60}'
+    headers = {names.CREATED_MS: NOW_MS} | ({names.INTENT_ID: "id"} if is_ours else {})
+    message = world.delivery(content, Basic.Properties(message_id="id", headers=headers), redelivered=True).message
+    parked = read(message, SETTINGS, NOW_MS)
+    assert isinstance(parked, Order)
+    assert not parked.is_due
+    async with world.pipeline._turn(parked, Place(parked, message)) as turn:
+        assert (world.pipeline._turns.find("main") is turn) == is_ours

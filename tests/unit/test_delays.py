@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.delays import LADDER_SLACK_MS, backoff_s, park_seconds
+from consumer.delays import LADDER_SLACK_MS, SET_BACK_LOOK_S, backoff_s, park_seconds
 from signalq.names import LADDER_MAX_S
 
 NOW_MS = 1_700_000_000_000
@@ -31,6 +31,32 @@ def test_it_comes_back_before_it_is_due_with_little_left_to_wait(remaining_ms: i
         assert left_ms >= LADDER_SLACK_MS
     if seconds < LADDER_MAX_S:
         assert left_ms < 1000 + LADDER_SLACK_MS
+
+
+@pytest.mark.parametrize(
+    ("remaining_s", "behind_s", "seconds"),
+    [
+        (3_600, 3_600, 1),  # would be due now
+        (7_200, 3_600, 3_599),  # comes back before it would be
+        (3_590, 3_600, 5),  # would have been due for 10 s
+        (3_000, 3_600, SET_BACK_LOOK_S),
+        (10, 3_600, 9),  # is due sooner than that
+        (0, 3_600, 0),
+        (1, 3_600, 0),
+    ],
+)
+def test_what_would_be_due_if_the_clock_were_set_right_is_looked_at_again_soon(
+    remaining_s: int, behind_s: int, seconds: int
+) -> None:
+    assert park_seconds(NOW_MS + 1000 * remaining_s, NOW_MS, 1000 * behind_s) == seconds
+
+
+@given(st.integers(0, 10**10), st.integers(-(10**8), 10**8))
+def test_whatever_the_clock_was_it_comes_back_before_it_is_due_and_later_than_now(
+    remaining_ms: int, behind_ms: int
+) -> None:
+    usual = park_seconds(NOW_MS + remaining_ms, NOW_MS)
+    assert min(usual, 1) <= park_seconds(NOW_MS + remaining_ms, NOW_MS, behind_ms) <= usual
 
 
 @pytest.mark.parametrize(

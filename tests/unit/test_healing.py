@@ -9,12 +9,16 @@ import pytest
 from pamqp.commands import Basic
 from structlog.testing import capture_logs
 
+from consumer import broker, kept_going, service
 from consumer import link as link_module
-from consumer import service
-from consumer.broker import Lane, Manner
+from consumer.broker import Delivery, Lane, Manner, Session
+from consumer.ledger import Epoch
 from consumer.ledger.memory import MemoryLedger
 from consumer.link import Link
+from consumer.order import Message
+from consumer.service import Service
 from consumer.settings import Settings
+from consumer.slots import Slot
 from consumer.topology import topology_of
 from signalq.amqp.publisher import ConfirmedPublisher, OpenChannel
 from signalq.errors import BrokerUnreachable, SettingsError, TopologyError, Unconfirmed
@@ -107,7 +111,7 @@ async def test_a_publish_that_ends_with_a_bare_exception_is_unconfirmed() -> Non
 
 
 async def test_a_task_beside_the_lanes_goes_on_after_any_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "CRASH_PAUSE_MAX_S", 0.0)
+    monkeypatch.setattr(kept_going, "PAUSE_S", 0.0)
     began = 0
 
     async def work() -> None:
@@ -117,6 +121,82 @@ async def test_a_task_beside_the_lanes_goes_on_after_any_error(monkeypatch: pyte
             raise FOREIGN[began - 1]
 
     with capture_logs() as logs:
-        await service._kept_going(work, "work")
+        await kept_going.kept_going(work, "work")
     assert [line["event"] for line in logs] == ["service.task_failed"] * len(FOREIGN)
     assert began == len(FOREIGN) + 1
+
+
+async def test_a_retired_lane_that_fails_in_any_way_leaves_the_others_to_be_read_empty() -> None:
+    consumer, asked = Service.__new__(Service), []
+    consumer._settings, consumer._retired, consumer._jitter = Settings(), [], lambda: 0.0
+    known = ["signalq.orders.one", "signalq.orders.two"]
+
+    class Ledger:
+        async def known_lanes(self) -> list[str]:
+            return known
+
+    async def retire(queue: str, _connector: str) -> bool:
+        asked.append(queue)
+        if len(asked) <= len(FOREIGN):
+            raise FOREIGN[len(asked) - 1]
+        return False
+
+    consumer._ledger = cast("Any", Ledger())
+    consumer._retire = retire  # type: ignore[method-assign]
+    await consumer._serve_retired()
+    assert asked == [known[0]] * (len(FOREIGN) + 1) + [known[1]]
+
+
+@pytest.mark.parametrize("error", FOREIGN, ids=repr)
+async def test_a_lane_whose_watch_fails_in_any_way_is_lost_and_consumed_again(error: Exception) -> None:
+    opened: list[Session] = []
+
+    async def opens() -> Session:
+        opened.append(Session(cast("Any", None), 0.0))
+        return opened[-1]
+
+    async def fails(_session: Session) -> None:
+        await asyncio.sleep(0)
+        raise error
+
+    one = lane(BrokenLink(error))
+    one._open, one._watch = opens, fails  # type: ignore[method-assign]
+    with capture_logs():
+        running = asyncio.create_task(one.run())
+        await wait_until(lambda: len(opened) > 3, 5)
+        assert opened[0].lost.is_set()
+        running.cancel()
+        await asyncio.wait({running})
+
+
+@pytest.mark.parametrize("error", FOREIGN, ids=repr)
+async def test_a_session_whose_lane_can_not_be_taken_is_lost(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fails(_lane: str, *, alone: bool) -> Epoch:
+        assert alone
+        raise error
+
+    monkeypatch.setattr(broker, "RECONNECT_BASE_S", 0.0)
+    one, session = lane(BrokenLink(error)), Session(cast("Any", None), 0.0)
+    monkeypatch.setattr(one._ledger, "open_lane", fails)
+    with capture_logs():
+        await one._activate(session)
+    assert session.lost.is_set()
+    assert session.epoch is None
+
+
+async def test_a_message_that_is_handled_again_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the ledger knows of it by then may be its own first record."""
+    monkeypatch.setattr(service, "CRASH_PAUSE_S", 0.0)
+    consumer = Service.__new__(Service)
+    consumer._settings = Settings()
+    seen: list[bool] = []
+
+    async def fails_at_first(delivery: Delivery, _slot: Slot) -> None:
+        seen.append(delivery.message.handled_before)
+        if len(seen) == 1:
+            raise KeyError
+
+    message = Message(b"{}", Basic.Properties(), "q", redelivered=False)
+    with capture_logs():
+        await consumer._guarded(fails_at_first, Delivery(message, 1, Session(cast("Any", None), 0.0)), Slot())
+    assert seen == [False, True]

@@ -78,3 +78,13 @@ def test_a_pace_that_somebody_before_us_kept_goes_on() -> None:
     assert paces.wait_ms("main", 0.1) == 6_000
     paces.remember("other", 11_000)
     assert paces.wait_ms("other", 0.1) == 0
+
+
+def test_how_long_ago_the_last_post_began_is_known_of_who_has_a_rate() -> None:
+    time = Time()
+    paces = Paces(time)
+    assert paces.posted_ago_ms("main", 0.1) is None
+    paces.take("main", 0.1)
+    time.now_s += 1.5
+    assert paces.posted_ago_ms("main", 0.1) == 1_500
+    assert paces.posted_ago_ms("main", None) is None

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 
-from consumer.delays import KnownSkew
+from consumer.delays import KnownSkew, Segment
 from consumer.history import ENDINGS, Attempt, History
 from consumer.order import Message, Order, read, renewed
 from consumer.rules import (
@@ -652,6 +652,22 @@ def test_what_was_posted_by_a_clock_that_was_set_back_since_counts_as_long_ago(f
     of = order({"action": "cancelAll"})
     known = history(of, version=2, status="retrying", in_doubt=True, first_post_ms=first_ms, attempts=1)
     assert ending(ask_before(of, known)) == expected
+
+
+@pytest.mark.parametrize("step_ms", [HOUR_MS, -HOUR_MS], ids=["forth", "back"])
+def test_what_repeats_safely_does_so_however_the_clock_was_set_since_its_first_post(step_ms: int) -> None:
+    skew = KnownSkew((Segment(0, NOW_MS - 2 * HOUR_MS), Segment(step_ms, NOW_MS - 1_000)))
+    of = replace(order({"action": "cancelAll"}), skew=skew)
+    for passed_ms, expected in ((60_000, "Deliver"), (60_001, "outcome-unknown")):
+        first_ms = NOW_MS - step_ms - passed_ms
+        known = history(of, version=2, status="sending", in_doubt=True, first_post_ms=first_ms, attempts=1)
+        assert ending(ask_before(of, known)) == expected
+
+
+def test_what_was_attempted_is_not_parked_again_by_a_clock_that_was_set_back() -> None:
+    of = replace(order({"action": "cancelAll", "delaySeconds": 5}), due_ms=NOW_MS + HOUR_MS)
+    assert ask_before(of) == Park(NOW_MS + HOUR_MS)
+    assert ask_before(of, history(of, version=4, status="retrying", attempts=1)) == Deliver()
 
 
 def test_a_retry_past_the_deadline_is_expired_at_once() -> None:

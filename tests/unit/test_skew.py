@@ -108,7 +108,18 @@ def test_a_brokers_stamp_says_how_far_we_are_behind_and_nothing_else() -> None:
     skew.known()
     skew.note("broker", 0, 4_000)
     assert machine.told == {"broker": 0.0}
-    assert skew.known().ahead_of(machine.wall_ms - HOUR_MS) == HOUR_MS, "it may have waited: it vouches for nothing"
+    others_ms = machine.wall_ms - HOUR_MS + 60_000
+    assert skew.known().ahead_of(others_ms) == HOUR_MS, "it may have waited: it vouches for nothing"
+
+
+def test_what_was_heard_of_others_before_a_step_says_nothing_any_more() -> None:
+    machine = Machine()
+    skew = machine.skew()
+    skew.note("webhook", HOUR_MS, HOUR_MS + 1_000)
+    machine.ahead_ms -= HOUR_MS
+    assert skew.known().ahead_ms is None
+    skew.note("ledger", 0, 5)
+    assert skew.known().ahead_ms == 0
 
 
 @pytest.mark.parametrize(
@@ -117,3 +128,49 @@ def test_a_brokers_stamp_says_how_far_we_are_behind_and_nothing_else() -> None:
 )
 def test_a_wait_is_no_longer_than_was_asked_for(at_ms: int, asked_ms: int, remaining: int) -> None:
     assert remaining_ms(at_ms, 1_000, asked_ms) == remaining
+
+
+# --- what this machine dated, by a clock that was set since -----------------------------------------------------------
+
+STEP_MS = 10_000
+FORTH = KnownSkew((Segment(0, NOW_MS), Segment(HOUR_MS, NOW_MS + STEP_MS + HOUR_MS)))
+BACK = KnownSkew((Segment(0, NOW_MS), Segment(-HOUR_MS, NOW_MS + STEP_MS - HOUR_MS)))
+BACK_AND_FORTH = KnownSkew((*BACK.segments, Segment(0, NOW_MS + 2 * STEP_MS)))
+
+
+@pytest.mark.parametrize(
+    ("known", "dated_ms", "now_ms", "passed_ms"),
+    [
+        (KnownSkew(), 1_000, 5_000, 4_000),
+        (FORTH, NOW_MS + 5_000, NOW_MS + HOUR_MS + 15_000, 10_000),
+        (FORTH, NOW_MS + HOUR_MS + 12_000, NOW_MS + HOUR_MS + 15_000, 3_000),
+        (FORTH, NOW_MS + 12_000, NOW_MS + HOUR_MS + 15_000, 3_000),  # dated on as before, in an order that waited
+        (BACK, NOW_MS + 5_000, NOW_MS - HOUR_MS + 15_000, 10_000),
+        (BACK, NOW_MS + 12_000, NOW_MS - HOUR_MS + 15_000, 3_000),
+        (BACK, NOW_MS - HOUR_MS + 12_000, NOW_MS - HOUR_MS + 15_000, 3_000),
+        (BACK, NOW_MS - HOUR_MS + 5_000, NOW_MS - HOUR_MS + 15_000, HOUR_MS + 10_000),
+        (BACK_AND_FORTH, NOW_MS + 5_000, NOW_MS + 25_000, 20_000),
+        (BACK_AND_FORTH, NOW_MS - HOUR_MS + 15_000, NOW_MS + 25_000, 10_000),
+        (BACK, NOW_MS + 2 * HOUR_MS, NOW_MS, -2 * HOUR_MS),  # nobody's: it can't have been dated here yet
+    ],
+)
+def test_how_long_ago_something_was_does_not_depend_on_how_the_clock_was_set_since(
+    known: KnownSkew, dated_ms: int, now_ms: int, passed_ms: int
+) -> None:
+    assert known.passed_ms(dated_ms, now_ms) == passed_ms
+
+
+def test_what_was_dated_while_the_clock_was_back_is_no_older_for_its_being_right_again_whoever_says_so() -> None:
+    """Before the clock was set back it had shown that time, too: an exit is believed to be the younger one."""
+    known = KnownSkew(BACK_AND_FORTH.segments, 0)
+    assert known.ahead_of(NOW_MS - HOUR_MS + 15_000) == HOUR_MS
+    assert known.ahead_of(NOW_MS + 5_000) == 0
+    assert known.ahead_of(NOW_MS + 2 * STEP_MS + 1) == 0
+
+
+def test_a_clock_that_was_set_back_is_behind_what_it_was_for_a_day_or_until_it_is_set_right() -> None:
+    assert BACK.behind_ms(NOW_MS) == HOUR_MS
+    assert BACK.behind_ms(NOW_MS + STEP_MS - HOUR_MS + DAY_MS) == HOUR_MS
+    assert BACK.behind_ms(NOW_MS + STEP_MS - HOUR_MS + DAY_MS + 1) == 0
+    assert FORTH.behind_ms(NOW_MS + 2 * HOUR_MS) == BACK_AND_FORTH.behind_ms(NOW_MS + 2 * STEP_MS) == 0
+    assert KnownSkew().behind_ms(NOW_MS) == 0

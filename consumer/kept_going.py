@@ -1,0 +1,23 @@
+"""Tasks beside the messages: an error ends none of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+
+PAUSE_S = 5.0
+
+log = structlog.get_logger()
+
+
+async def kept_going(work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+    """Run `work` until it returns; after an error, run it again. The service can do without it for a while."""
+    while True:
+        try:
+            return await work()
+        except Exception:
+            log.exception("service.task_failed", task=name)
+            await asyncio.sleep(PAUSE_S)

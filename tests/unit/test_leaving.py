@@ -1,0 +1,190 @@
+"""Who says, on leaving a lane, that nobody need be in doubt of what has ended in it: only who can know."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+from pamqp.commands import Basic
+from structlog.testing import capture_logs
+
+from consumer import broker
+from consumer.broker import Delivery, Lane, Manner, Session
+from consumer.ledger import Epoch
+from consumer.ledger.memory import MemoryLedger
+from consumer.link import Link
+from consumer.order import Message
+from consumer.service import Service
+from consumer.settings import Settings
+from consumer.slots import Slot
+
+PREFETCH = 7
+
+
+class Channel:
+    """Notes what it is asked; `answer` is what the broker does about the prefetch."""
+
+    def __init__(self, answer: BaseException | float = 0.0) -> None:
+        self.asked: list[object] = []
+        self._answer = answer
+
+    async def basic_ack(self, tag: int, *, wait: bool) -> None:
+        assert not wait
+        self.asked.append(tag)
+
+    async def basic_qos(self, *, prefetch_count: int) -> None:
+        assert prefetch_count == PREFETCH, "it must not change: that reorders"
+        self.asked.append("qos")
+        if isinstance(self._answer, BaseException):
+            raise self._answer
+        await asyncio.sleep(self._answer)
+
+    async def close(self) -> None:
+        self.asked.append("close")
+
+
+class NotingLedger(MemoryLedger):
+    """Notes who has left its lane settled, and what was asked of the channel before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settled: list[Epoch] = []
+
+    async def leave_settled(self, epoch: Epoch) -> None:
+        self.settled.append(epoch)
+
+
+def session(channel: Channel, *tags: int) -> Session:
+    """One that has got these messages."""
+    made = Session(cast("Any", channel), 0.0)
+    made.epoch = Epoch("q", 1, None)
+    for tag in tags:
+        made.note_delivered(tag)
+    return made
+
+
+def lane(ledger: MemoryLedger, consumed: Session, *, has_order: bool = True) -> Lane:
+    """A lane that consumes on this session."""
+    made = Lane(
+        cast("Link", None),
+        "q",
+        Manner(PREFETCH, 1_000, has_order),
+        ledger=ledger,
+        on_delivery=lambda _delivery: None,
+        on_lost=lambda _session: None,
+        jitter=lambda: 0.0,
+    )
+    made._session = consumed
+    return made
+
+
+async def test_acknowledgements_are_flushed_once_the_broker_has_answered_behind_them() -> None:
+    channel = Channel()
+    one = session(channel, 1, 2)
+    one.owe(1)
+    assert not await one.flush(PREFETCH), "its ending may be recorded, and it is not acknowledged"
+    assert await one.ack(1)
+    assert await one.flush(PREFETCH)
+    assert channel.asked == [1, "qos"]
+
+
+@pytest.mark.parametrize("answer", [10.0, ConnectionError(), Exception()], ids=repr)
+async def test_they_are_not_where_the_broker_does_not_answer(
+    answer: BaseException | float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker, "FLUSH_S", 0.01)
+    assert not await session(Channel(answer)).flush(PREFETCH)
+
+
+async def test_they_are_not_where_the_session_is_lost_before_or_meanwhile() -> None:
+    lost = session(Channel())
+    lost.lose("the link broke")
+    assert not await lost.flush(PREFETCH)
+    one = session(Channel(0.01))
+    flushing = asyncio.create_task(one.flush(PREFETCH))
+    await asyncio.sleep(0)
+    one.lose("the link broke")
+    assert not await flushing
+
+
+async def test_what_could_not_be_acknowledged_any_more_stays_in_doubt() -> None:
+    one = session(Channel(), 1)
+    one.owe(1)
+    one.lose("the link broke")
+    assert not await one.ack(1)
+    assert one._owed == {1}
+
+
+async def test_a_lane_is_left_settled_by_its_one_consumer_and_by_none_of_several() -> None:
+    for has_order in (True, False):
+        ledger = NotingLedger()
+        one = session(Channel())
+        await lane(ledger, one, has_order=has_order).leave_settled()
+        assert ledger.settled == ([one.epoch] if has_order else [])
+
+
+async def test_a_lane_is_not_left_settled_while_anything_is_owed_or_before_it_is_ours() -> None:
+    ledger = NotingLedger()
+    owing, standing_by = session(Channel(), 1), session(Channel())
+    owing.owe(1)
+    standing_by.epoch = None
+    for one in (owing, standing_by):
+        await lane(ledger, one).leave_settled()
+    assert ledger.settled == []
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+async def test_a_lane_that_is_handed_over_is_left_settled_before_its_channel_closes_or_not_at_all(
+    is_slow: bool,
+) -> None:
+    ledger, channel = NotingLedger(), Channel()
+    one = session(channel)
+
+    async def finish(_session: Session) -> None:
+        await asyncio.sleep(10 if is_slow else 0)
+
+    await lane(ledger, one).hand_over(finish, 0.05)
+    assert ledger.settled == ([] if is_slow else [one.epoch])
+    assert one.lost.is_set()
+    assert one.leaving
+
+
+class ClosingLane:
+    """Notes what it is told to do, in order."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        async def note() -> None:
+            self.told.append(name)
+
+        return note
+
+
+@pytest.mark.parametrize("is_settled", [True, False])
+async def test_what_was_cut_off_leaves_its_lanes_in_doubt(is_settled: bool) -> None:
+    """A save may have been on its way: what it says has ended is not acknowledged, and nobody knows."""
+    consumer, closing = Service.__new__(Service), ClosingLane()
+    consumer._pipeline = consumer._link = consumer._dispositions = cast("Any", ClosingLane())
+    consumer._lanes, consumer._retired = cast("Any", [closing]), []
+    consumer._is_settled = is_settled
+    await consumer._close()
+    assert closing.told == (["leave_settled"] if is_settled else []) + ["close", "hang_up"]
+
+
+async def test_a_message_whose_handling_failed_is_owed_for_nobody_knows_how_far_it_came() -> None:
+    consumer, one, slot = Service.__new__(Service), session(Channel(), 1), Slot()
+    consumer._settings = Settings()
+    slot.withdraw()
+
+    async def fails(_delivery: Delivery, _slot: Slot) -> None:
+        raise KeyError
+
+    message = Message(b"{}", Basic.Properties(), "q", redelivered=False)
+    with capture_logs():
+        await consumer._guarded(fails, Delivery(message, 1, one), slot)
+    assert not await one.flush(PREFETCH)
+    assert await one.ack(1)
+    assert await one.flush(PREFETCH)
