@@ -55,7 +55,7 @@ def run(
 
     `config` is the settings file that was named, and is read again when it changes.
     """
-    masker = configure_logging(form=settings.log.format, level=settings.log.level, secrets=settings.secret_values())
+    masker = configure_logging(form=settings.log.format, level=settings.log.level, blanker=settings.blanker)
     try:
         asyncio.run(_run(settings, make_ledger, masker, config, unacked_max_s))
     except SignalQError as error:
@@ -75,7 +75,7 @@ async def _run(
     skew = Skew(lambda source, ahead_s: metrics.clock_skew_seconds.labels(source).set(ahead_s))
 
     def know(changed: Settings) -> None:
-        masker.blank(changed.secret_values())
+        masker.blank(changed.secret_values(), changed.shown_names())
         metrics.configure(changed.connectors)
 
     reloader = Reloader(current, file=settings_file(config), load=lambda: load_settings(config), on_change=know)

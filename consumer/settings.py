@@ -36,9 +36,10 @@ from pydantic_settings.exceptions import SettingsError as UnparsableVariable
 
 from consumer.ledger_url import SQLITE_SCHEME, check_ledger_url
 from signalq.amqp.address import check_url, is_loopback
+from signalq.blanking import Blanker, hold_token
 from signalq.errors import SettingsError
 from signalq.intent import connector_name, nearest_name
-from signalq.masking import Blanker, login_secrets
+from signalq.masking import login_name, login_secrets
 from signalq.names import LADDER_MAX_S
 from signalq.near_names import NearNames
 
@@ -502,13 +503,26 @@ class Settings(BaseSettings):
     @cached_property
     def blanker(self) -> Blanker:
         """Blanks every secret that is configured."""
-        return Blanker(self.secret_values(), characters_min=SECRET_CHARACTERS_MIN)
+        return Blanker(self.secret_values(), names=self.shown_names())
 
     @cached_property
     def tokens(self) -> frozenset[str]:
         """Every token that is configured, and long enough to be no name by chance."""
         given = (connector.token.get_secret_value() for connector in self.connectors.values() if connector.token)
         return frozenset(token for token in given if len(token) >= SECRET_CHARACTERS_MIN)
+
+    def hold_token(self, texts: Collection[str]) -> bool:
+        """Whether one of the texts holds a token that is configured, as a whole. Quick to say no."""
+        if not self.blanker.finds(" ".join(texts), characters_min=SECRET_CHARACTERS_MIN):
+            return False
+        held = [text for text in texts if self.blanker.holds(text, characters_min=SECRET_CHARACTERS_MIN)]
+        return bool(held) and any(hold_token(held, token) for token in self.tokens)
+
+    def shown_names(self) -> list[str]:
+        """The names that are configured and shown: a part of a secret that stands in one is none."""
+        urls = (self.broker.url.get_secret_value(), self.ledger.url.get_secret_value())
+        users = [*map(login_name, urls), *self.strategy_by_user]
+        return [self.broker.prefix, *self.connectors, *self.strategies, *filter(None, users)]
 
     def secret_values(self) -> list[str]:
         """Every secret that is configured, so that logs can blank them."""

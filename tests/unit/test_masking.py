@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
 import secrets
 import string
 import time
 import uuid
 from random import Random
-from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -19,7 +17,6 @@ from producers.strategies.command_line import Broker
 from signalq import OrderPublisher, SyncOrderPublisher
 from signalq.masking import (
     MALFORMED,
-    Blanker,
     login_secrets,
     looks_like_a_name,
     masked,
@@ -88,44 +85,6 @@ def test_the_longest_text_is_masked_at_once(text: str) -> None:
     began_s = time.process_time()
     without_logins(text)
     assert time.process_time() - began_s < 0.2
-
-
-SPELLINGS = [
-    lambda secret: secret,
-    lambda secret: quote(secret, safe=""),
-    json.dumps,
-    lambda secret: json.dumps(secret, ensure_ascii=False),
-    lambda secret: base64.b64encode(secret.encode()).decode(),
-    lambda secret: base64.urlsafe_b64encode(secret.encode()).decode(),
-    lambda secret: secret.encode().hex(),
-]
-
-
-@pytest.mark.parametrize("spelt", SPELLINGS)
-@pytest.mark.parametrize("secret", ["k2Jd8-Wq", 'a"b\\c/d?e', "pässwörd+ 1"])
-def test_a_known_secret_is_blanked_however_it_is_written(secret: str, spelt: object) -> None:
-    blanker = Blanker([secret, ""])
-    text = f"before {spelt(secret)} after"  # type: ignore[operator]
-    assert blanker.finds(text)
-    assert secret not in blanker(text)
-    assert "***" in blanker(text)
-
-
-@pytest.mark.parametrize("count", [1, 500])
-def test_one_of_many_secrets_is_found_as_one_of_a_few_is(count: int) -> None:
-    known = [f"{number:04}-{secrets.token_urlsafe(12)}" for number in range(count)]
-    blanker = Blanker([*known, "tiny"])
-    for text in (known[-1], f"x{known[0]}y", f"x {known[count // 2]}", "atinyb"):
-        assert blanker.finds(text)
-        assert "***" in blanker(text)
-    assert not blanker.finds("nothing of the kind")
-    assert blanker("nothing of the kind") == "nothing of the kind"
-
-
-def test_one_that_is_the_beginning_of_another_leaves_nothing_of_it() -> None:
-    blanker = Blanker(["abcdef"])
-    blanker.learn(["abcdefghij"])
-    assert blanker("x abcdefghij y abcdef z") == "x *** y *** z"
 
 
 def test_of_a_url_the_password_is_a_secret_as_it_stands_there_and_decoded() -> None:
