@@ -115,6 +115,7 @@ async def _run(
 def main() -> int:
     """`python -m consumer`: the settings come from SIGNALQ_CONFIG and the environment."""
     os.umask(0o077)  # what it makes, the ledger above all, is its user's alone
+    os.environ.pop("SSLKEYLOGFILE", None)  # Python's TLS would write the keys of every connection to that file
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be followed: it must not end what is starting
     try:
         settings = load_settings()

@@ -39,7 +39,7 @@ from signalq.amqp.address import check_url, is_loopback
 from signalq.blanking import Blanker, hold_token
 from signalq.errors import SettingsError
 from signalq.intent import connector_name, nearest_name
-from signalq.masking import login_name, login_secrets
+from signalq.masking import login_name, login_secrets, shown_path, shown_words
 from signalq.names import LADDER_MAX_S
 from signalq.near_names import NearNames
 
@@ -105,12 +105,12 @@ def _read_twin(name: str, source: str) -> str:
     if name.endswith("_env"):
         value = os.environ.get(source)
         if not value:
-            raise ValueError(f"{name} names the environment variable {source}, which is not set")
+            raise ValueError(f"{name} names the environment variable {shown_words(source)}, which is not set")
         return value
     try:
         value = _text_of(Path(source)).strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{name} names {source}, which can't be read ({type(error).__name__})") from None
+        raise ValueError(f"{name} names {shown_path(source)}, which can't be read ({type(error).__name__})") from None
     if not value:
         raise ValueError(f"{name} names {source}, which is empty")
     return value
@@ -562,7 +562,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(_text_of(path))
     except OSError as error:
-        raise SettingsError(f"the settings file {path} can't be read: {error.strerror}") from None
+        raise SettingsError(f"the settings file {shown_path(str(path))} can't be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"the settings file {path} is not TOML: {error}") from None
 
@@ -631,7 +631,7 @@ def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
         if (section in sections and key) or KUBERNETES_SERVICE_VARIABLES.fullmatch(f"{upper}={value}"):
             continue
         known = [CONFIG_ENV, *(f"{ENV_PREFIX}{path.upper().replace('.', '__')}" for path in known_keys())]
-        raise SettingsError(f"{variable} is not a setting{_nearest(variable, known)}")
+        raise SettingsError(f"{shown_words(variable)} is not a setting{_nearest(variable, known)}")
 
 
 def known_keys() -> list[str]:
@@ -650,9 +650,10 @@ def _sentence(error: ValidationError) -> str:
 
 def _problem(details: Any) -> str:
     location = [str(part) for part in details["loc"]]
-    key = ".".join(location)
     if details["type"] == "extra_forbidden":
+        key = ".".join([*location[:-1], shown_words(location[-1])])
         return f"{key} is not a setting{_nearest_key(location)}"
+    key = ".".join(location)
     message = details["msg"].removeprefix("Value error, ")
     return f"{key}: {message}" if key else message
 

@@ -7,6 +7,7 @@ connection or after the last byte). The step that writes the request does: see _
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -89,7 +90,7 @@ class Webhook:
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             # No limit here: the lanes' own bounds are the limit, and no lane may wait for another's connection.
-            connector=AnswerConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
+            connector=AnswerConnector(limit=0, keepalive_timeout=KEEPALIVE_S, ssl=_tls()),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
@@ -135,6 +136,13 @@ class Webhook:
             else:
                 await _glance(response, body)
             return response.status, response.headers, bytes(body)
+
+
+def _tls() -> ssl.SSLContext:
+    """As aiohttp's own, which is made when it is imported, and writes keys where SSLKEYLOGFILE was set by then."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def _blankers(order: Order) -> list[Blanker]:

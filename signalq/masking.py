@@ -5,6 +5,7 @@ With blanking, which looks for known secrets in a text, this is the only place t
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -123,6 +124,30 @@ def shown_name(name: str) -> str:
 
 
 _ESCAPED_CHARACTERS_MAX = 12
+
+_BETWEEN_PIECES = re.compile(r"[^\w]+|_+")
+_PIECE = re.compile(r"([A-Za-z]+)[0-9]{0,4}|[0-9]{1,14}|[^\W\d_]*[^\x00-\x7f]+\w*")
+
+
+_SECRET_CHARACTERS_MIN = 6
+
+
+def looks_like_words(text: str) -> bool:
+    """Whether it is made of words and numbers, as names of files and of our own settings are, and tokens are not."""
+    pieces = [_PIECE.fullmatch(piece) for piece in _BETWEEN_PIECES.split(text) if piece]
+    return all(found and (not found[1] or found[1].isupper() or looks_like_a_name(found[1])) for found in pieces)
+
+
+def shown_words(text: str) -> str:
+    """What somebody typed for a word of ours: a secret in the wrong place is not repeated, but its length."""
+    is_short = len(text) < _SECRET_CHARACTERS_MIN
+    return text if is_short or looks_like_words(text) else f"(a name of {len(text)} characters, not shown)"
+
+
+def shown_path(path: str) -> str:
+    """The path of a file that is not found: all of it where its folder is there, or it is made of words."""
+    folder = os.path.dirname(path)  # noqa: PTH120 - as it was typed
+    return path if folder and os.path.isdir(folder) else shown_words(path)  # noqa: PTH112
 
 
 _SECRET_WORDS = ("tok", "tkn", "secret", "passw", "pwd", "auth", "credential", "apikey", "api_key")

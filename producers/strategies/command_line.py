@@ -76,6 +76,7 @@ def token(arguments: argparse.Namespace, environment: Mapping[str, str] = os.env
 
 def run(program: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> int:
     """Run a program to its exit status: what went wrong is one sentence on standard error, 1 or 2, no traceback."""
+    os.environ.pop("SSLKEYLOGFILE", None)  # Python's TLS would write the keys of every connection to that file
     for name in ("aio_pika", "aiormq"):
         # What these have to say is in our own sentence; without a handler it would stand beside it.
         logging.getLogger(name).addHandler(logging.NullHandler())

@@ -7,6 +7,7 @@ import secrets
 import string
 import time
 import uuid
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -22,6 +23,8 @@ from signalq.masking import (
     masked,
     names_a_secret,
     shown_name,
+    shown_path,
+    shown_words,
     without_logins,
 )
 
@@ -152,3 +155,16 @@ def test_no_password_is_in_what_a_publisher_shows_of_itself() -> None:
     password = url.partition("desk:")[2].partition("@")[0]
     for one in (OrderPublisher(url), SyncOrderPublisher(url), Broker(url, "signalq")):
         assert password not in f"{one!r} {one}"
+
+
+@pytest.mark.parametrize("word", ["tokne", "MAIN_TOKEN2", "grid-1", "orders-2026-11-29.csv", "/srv/a_b/c.toml", "設定"])
+def test_a_word_that_was_typed_is_repeated(word: str) -> None:
+    assert shown_words(word) == shown_path(word) == word
+
+
+def test_no_token_that_was_typed_in_the_place_of_a_word_is_repeated(tmp_path: Path) -> None:
+    tokens = [token for token in (secrets.token_urlsafe(24) for _ in range(500)) if shown_words(token) == token]
+    assert len(tokens) <= 2
+    assert shown_words("kQ7vX2mN-9pL4wR8s") == "(a name of 17 characters, not shown)"
+    assert shown_path("kQ7vX2mN/9pL4wR8s") == "(a name of 17 characters, not shown)"
+    assert shown_path(f"{tmp_path}/kQ7vX2mN") == f"{tmp_path}/kQ7vX2mN"

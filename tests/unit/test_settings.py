@@ -667,3 +667,44 @@ def test_a_ledger_url_whose_password_could_be_shown_is_refused_without_quoting_i
     assert told in str(caught.value)
     assert "s3cret" not in str(caught.value)
     assert "w0rd" not in str(caught.value)
+
+
+TOKEN = "kQ7vX2mN-9pL4wR8s.Zt3hB6yD"
+
+
+@pytest.mark.parametrize(
+    ("text", "environment"),
+    [
+        (f'"{TOKEN}" = 1', {}),
+        (f'[connectors.main]\n"{TOKEN}" = 1', {}),
+        (f"[connectors.main]\n{TOKEN} = 1", {}),
+        (f"[connectors.main]\ntoken = {TOKEN}", {}),
+        (f'[connectors.main]\ntoken = "{TOKEN}', {}),
+        (f'[connectors.main]\ntoken = "{TOKEN}"\ntoken = "{TOKEN}"', {}),
+        (f'[connectors.main]\ntoken_file = "{TOKEN}"', {}),
+        (f'[connectors.main]\ntoken_env = "{TOKEN}"', {}),
+        (f'[connectors.main]\nurl = "{TOKEN}"', {}),
+        (f'[connectors.main]\nactions = ["{TOKEN}"]', {}),
+        (f'[log]\nlevel = "{TOKEN}"', {}),
+        ("", {f"SIGNALQ_{TOKEN}": "1"}),
+        ("", {f"SIGNALQ_CONNECTORS__MAIN__{TOKEN}": "1"}),
+        ("", {"SIGNALQ_CONNECTORS__MAIN__TOKNE": TOKEN}),
+        ("", {"SIGNALQ_CONNECTORS": f'{{"main": {{"token": "{TOKEN}"'}),
+        ("", {"SIGNALQ_OPS__TOKEN_ENV": TOKEN}),
+        ("", {"SIGNALQ_BROKER__URL": TOKEN}),
+        ("", {"SIGNALQ_LEDGER__URL": f"postgresql://u:p@127.0.0.1/d?{TOKEN}=1"}),
+    ],
+)
+def test_no_token_in_the_wrong_place_of_the_settings_is_repeated(
+    text: str, environment: dict[str, str], load: Load
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(text, **environment)
+    assert TOKEN[:8].casefold() not in str(refused.value).casefold()
+
+
+def test_no_token_in_the_place_of_a_file_is_repeated(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"the settings file \(a name of 26 characters, not shown\)"):
+        load_settings(Path(TOKEN))
+    with pytest.raises(SettingsError, match=str(tmp_path)):
+        load_settings(tmp_path / "missing.toml")
