@@ -19,7 +19,7 @@ from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from pydantic import (
     BaseModel,
@@ -528,8 +528,11 @@ class Settings(BaseSettings):
         """Every secret that is configured, so that logs can blank them."""
         tokens = [connector.token for connector in self.connectors.values()]
         urls = (self.broker.url.get_secret_value(), self.ledger.url.get_secret_value())
+        webhooks = [self.webhook.url, *(connector.url for connector in self.connectors.values() if connector.url)]
+        given = [value for url in webhooks for _, value in parse_qsl(urlsplit(url).query)]
         found = [
             *(secret for url in urls for secret in login_secrets(url)),
+            *(value for value in given if len(value) >= SECRET_CHARACTERS_MIN),
             *(secret.get_secret_value() for secret in [self.ops.token, self.gateway.path_secret, *tokens] if secret),
         ]
         return list(filter(None, found))

@@ -95,6 +95,12 @@ async def seen(
             tell(letter, raw=False, as_json=False)
             tell(letter, raw=False, as_json=True)
         places["dead show"] = capsys.readouterr().out
+        flags = ("--connector", "desk", "--action", "cancelAll", "--token", SECRET, "--message-id", SECRET)
+        ran = await signalq("publish", *flags)
+        places["publish"] = ran.out + ran.err
+        await wait_until(
+            lambda: len(consumer.events("intent.settled")) > ended, 10, what="the end of what was published"
+        )
         places["log"] = consumer.log
     yield Seen(places, letters)
 

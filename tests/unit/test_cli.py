@@ -320,3 +320,28 @@ def test_a_reader_that_went_away_is_no_error() -> None:
 
 def test_the_version_is_the_librarys(signalq: Signalq) -> None:
     assert signalq("--version").out == f"signalq {__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["check", "ledger upgrade", "orders list", "dead list", "topology show"])
+def test_a_user_without_a_password_is_shown_nowhere_it_may_be_a_token(
+    command: str, signalq: Signalq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGNALQ_BROKER__URL", f"amqp://{TOKEN}@127.0.0.1:1/")
+    monkeypatch.setenv("SIGNALQ_LEDGER__URL", f"postgresql://{TOKEN}@127.0.0.1:1/d")
+    ran = signalq(*command.split(), "--debug")
+    assert ran.status == 1
+    assert TOKEN[:8] not in ran.out + ran.err
+
+
+def test_a_traceback_is_without_logins_and_control_characters(
+    signalq: Signalq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_args: object, **_options: object) -> None:
+        raise RuntimeError(f"at amqp://u:{TOKEN}@h/ \x1b[31m")
+
+    monkeypatch.setattr(consumer.settings, "load_settings", fail)
+    ran = signalq("check", "--debug")
+    assert ran.status == 1
+    assert "Traceback" in ran.err
+    assert TOKEN[:8] not in ran.err
+    assert "\x1b" not in ran.err

@@ -263,11 +263,13 @@ def test_no_secret_is_in_what_the_settings_show_of_themselves(load: Load) -> Non
     settings = load(
         '[broker]\nurl = "amqps://user:pa%2Fss@host/"\n[ops]\ntoken = "ops-token"\n[connectors.main]\ntoken = "tok"\n'
         '[ledger]\nurl = "postgresql+asyncpg://user:pg%2Fpass@localhost/db"\n'
+        '[webhook]\nurl = "https://host/path?key=in-the-query&v=1"\n'
     )
     shown = repr(settings) + str(settings) + str(settings.model_dump()) + settings.model_dump_json()
     for secret in ("pa%2Fss", "pg%2Fpass", "ops-token", "'tok'", '"tok"'):
         assert secret not in shown
-    assert set(settings.secret_values()) == {"pa%2Fss", "pa/ss", "pg%2Fpass", "pg/pass", "ops-token", "tok"}
+    known = {"pa%2Fss", "pa/ss", "pg%2Fpass", "pg/pass", "ops-token", "tok", "in-the-query"}
+    assert set(settings.secret_values()) == known
 
 
 def test_the_well_known_guest_is_no_secret() -> None:
