@@ -274,6 +274,7 @@ def test_no_other_way_to_start_us_writes_tls_keys(start: str, monkeypatch: pytes
         "assert connector._SSL_CONTEXT_VERIFIED.keylog_filename == '/dev/null'\n"
         f"started = consumer.__main__.main() if {start!r} == 'consumer.__main__' else line.run(desk.main, ['x'])\n"
         "assert started == 2, started\n"
+        f"assert os.umask(0) == 0o077 or {start!r} != 'consumer.__main__'\n"
         "async def look():\n"
         "    async with Webhook(Timeouts(1, 2)) as webhook:\n"
         "        context = webhook._session.connector._ssl\n"
