@@ -55,7 +55,7 @@ def run(
 
     `config` is the settings file that was named, and is read again when it changes.
     """
-    masker = configure_logging(form=settings.log.format, level=settings.log.level, secrets=settings.secret_values())
+    masker = configure_logging(form=settings.log.format, level=settings.log.level, blanker=settings.blanker)
     try:
         asyncio.run(_run(settings, make_ledger, masker, config, unacked_max_s))
     except SignalQError as error:
@@ -75,7 +75,7 @@ async def _run(
     skew = Skew(lambda source, ahead_s: metrics.clock_skew_seconds.labels(source).set(ahead_s))
 
     def know(changed: Settings) -> None:
-        masker.blank(changed.secret_values())
+        masker.blank(changed.secret_values(), changed.shown_names())
         metrics.configure(changed.connectors)
 
     reloader = Reloader(current, file=settings_file(config), load=lambda: load_settings(config), on_change=know)
@@ -115,6 +115,7 @@ async def _run(
 def main() -> int:
     """`python -m consumer`: the settings come from SIGNALQ_CONFIG and the environment."""
     os.umask(0o077)  # what it makes, the ledger above all, is its user's alone
+    os.environ.pop("SSLKEYLOGFILE", None)  # Python's TLS would write the keys of every connection to that file
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be followed: it must not end what is starting
     if sys.argv[1:]:
         sys.stderr.write("python -m consumer takes no arguments: `signalq consume --help` tells the options\n")

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, unquote
 
 from signalq.amqp.address import is_loopback
 from signalq.errors import SettingsError
-from signalq.masking import shown_name
+from signalq.masking import shown_name, shown_path
 from signalq.version import how_to_install
 
 SQLITE_SCHEME = "sqlite+aiosqlite"
@@ -96,7 +96,7 @@ class PostgresServer:
             if "sslcert" in files:
                 context.load_cert_chain(files["sslcert"], files.get("sslkey"))
         except OSError as error:
-            named = " or ".join(f"{path} ({name})" for name, path in files.items())
+            named = " or ".join(f"{shown_path(path)} ({name})" for name, path in files.items())
             why = error.strerror if not isinstance(error, ssl.SSLError) else None
             raise SettingsError(
                 f"ledger.url names {named}, which can't be used for TLS ({why or 'no certificate or key in it'}): "

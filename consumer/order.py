@@ -15,6 +15,7 @@ from consumer.limits import Exceeded, Rate, Scoped
 from consumer.rights import NOBODY, WRONG_TOKEN, Rights, is_wrong_token
 from consumer.settings import SECRET_CHARACTERS_MIN, Connector, Limits, Settings
 from signalq import names
+from signalq.blanking import BodyBlanker, hold_token
 from signalq.envelope import (
     Creation,
     broker_stamp_ms,
@@ -27,7 +28,6 @@ from signalq.envelope import (
 )
 from signalq.errors import InvalidIntent, Problem
 from signalq.intent import OrderIntent, connector_name, intent_from_fields
-from signalq.masking import Blanker, secrets_in
 from signalq.outcome import is_event
 from signalq.strict_json import check_size, parse_object
 
@@ -433,14 +433,18 @@ def _came_beside(message: Message, topology: names.Names) -> bool:
 def _check_no_token_for_a_name(intent: OrderIntent, sender: _Sender, settings: Settings) -> None:
     """What names an order is shown everywhere: it must not be a token, the order's own or one of the settings."""
     own = intent.connector_token or ""
-    stated = {
+    given = {
         "connectorName": intent.connector_name,
         "clientOrderId": intent.client_order_id,
         "message_id": sender.intent_id,
         "strategy": sender.strategy,
     }
-    for name, value in stated.items():
-        if value in settings.tokens or (len(own) >= SECRET_CHARACTERS_MIN and own in (value or "")):
+    shown = {name: value for name, value in given.items() if value}
+    may_hold_own = len(own) >= SECRET_CHARACTERS_MIN and hold_token(shown.values(), own)
+    if not may_hold_own and not settings.hold_token(shown.values()):
+        return
+    for name, value in shown.items():
+        if (may_hold_own and hold_token([value], own)) or settings.hold_token([value]):
             raise InvalidIntent([Problem(name, "holds a token, which would be shown there")])
 
 
@@ -448,10 +452,10 @@ def _without_secrets(
     found: Unreadable, fields: dict[str, object], message: Message, settings: Settings, digest: bytes
 ) -> Unreadable:
     """The same, none of its parts a secret that the settings name or that the body has for a token."""
-    own = Blanker(secrets_in(fields), characters_min=SECRET_CHARACTERS_MIN, other_forms=False)
+    own = BodyBlanker(fields, characters_min=SECRET_CHARACTERS_MIN)
 
     def blank(text: str) -> str:
-        return settings.blanker(own(text))
+        return settings.blanker(own(text), characters_min=SECRET_CHARACTERS_MIN)
 
     intent_id = found.intent_id
     if blank(intent_id) != intent_id:

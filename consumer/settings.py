@@ -19,7 +19,7 @@ from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from pydantic import (
     BaseModel,
@@ -36,9 +36,10 @@ from pydantic_settings.exceptions import SettingsError as UnparsableVariable
 
 from consumer.ledger_url import SQLITE_SCHEME, check_ledger_url
 from signalq.amqp.address import check_url, is_loopback
+from signalq.blanking import Blanker, hold_token
 from signalq.errors import SettingsError
 from signalq.intent import connector_name, nearest_name
-from signalq.masking import Blanker, login_secrets
+from signalq.masking import login_name, login_secrets, shown_path, shown_words
 from signalq.names import LADDER_MAX_S
 from signalq.near_names import NearNames
 
@@ -104,12 +105,12 @@ def _read_twin(name: str, source: str) -> str:
     if name.endswith("_env"):
         value = os.environ.get(source)
         if not value:
-            raise ValueError(f"{name} names the environment variable {source}, which is not set")
+            raise ValueError(f"{name} names the environment variable {shown_words(source)}, which is not set")
         return value
     try:
         value = _text_of(Path(source)).strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{name} names {source}, which can't be read ({type(error).__name__})") from None
+        raise ValueError(f"{name} names {shown_path(source)}, which can't be read ({type(error).__name__})") from None
     if not value:
         raise ValueError(f"{name} names {source}, which is empty")
     return value
@@ -502,7 +503,7 @@ class Settings(BaseSettings):
     @cached_property
     def blanker(self) -> Blanker:
         """Blanks every secret that is configured."""
-        return Blanker(self.secret_values(), characters_min=SECRET_CHARACTERS_MIN)
+        return Blanker(self.secret_values(), names=self.shown_names())
 
     @cached_property
     def tokens(self) -> frozenset[str]:
@@ -510,12 +511,28 @@ class Settings(BaseSettings):
         given = (connector.token.get_secret_value() for connector in self.connectors.values() if connector.token)
         return frozenset(token for token in given if len(token) >= SECRET_CHARACTERS_MIN)
 
+    def hold_token(self, texts: Collection[str]) -> bool:
+        """Whether one of the texts holds a token that is configured, as a whole. Quick to say no."""
+        if not self.blanker.finds(" ".join(texts), characters_min=SECRET_CHARACTERS_MIN):
+            return False
+        held = [text for text in texts if self.blanker.holds(text, characters_min=SECRET_CHARACTERS_MIN)]
+        return bool(held) and any(hold_token(held, token) for token in self.tokens)
+
+    def shown_names(self) -> list[str]:
+        """The names that are configured and shown: a part of a secret that stands in one is none."""
+        urls = (self.broker.url.get_secret_value(), self.ledger.url.get_secret_value())
+        users = [*map(login_name, urls), *self.strategy_by_user]
+        return [self.broker.prefix, *self.connectors, *self.strategies, *filter(None, users)]
+
     def secret_values(self) -> list[str]:
         """Every secret that is configured, so that logs can blank them."""
         tokens = [connector.token for connector in self.connectors.values()]
         urls = (self.broker.url.get_secret_value(), self.ledger.url.get_secret_value())
+        webhooks = [self.webhook.url, *(connector.url for connector in self.connectors.values() if connector.url)]
+        given = [value for url in webhooks for _, value in parse_qsl(urlsplit(url).query)]
         found = [
             *(secret for url in urls for secret in login_secrets(url)),
+            *(value for value in given if len(value) >= SECRET_CHARACTERS_MIN),
             *(secret.get_secret_value() for secret in [self.ops.token, self.gateway.path_secret, *tokens] if secret),
         ]
         return list(filter(None, found))
@@ -548,7 +565,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(_text_of(path))
     except OSError as error:
-        raise SettingsError(f"the settings file {path} can't be read: {error.strerror}") from None
+        raise SettingsError(f"the settings file {shown_path(str(path))} can't be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"the settings file {path} is not TOML: {error}") from None
 
@@ -617,7 +634,7 @@ def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
         if (section in sections and key) or KUBERNETES_SERVICE_VARIABLES.fullmatch(f"{upper}={value}"):
             continue
         known = [CONFIG_ENV, *(f"{ENV_PREFIX}{path.upper().replace('.', '__')}" for path in known_keys())]
-        raise SettingsError(f"{variable} is not a setting{_nearest(variable, known)}")
+        raise SettingsError(f"{shown_words(variable)} is not a setting{_nearest(variable, known)}")
 
 
 def known_keys() -> list[str]:
@@ -636,9 +653,10 @@ def _sentence(error: ValidationError) -> str:
 
 def _problem(details: Any) -> str:
     location = [str(part) for part in details["loc"]]
-    key = ".".join(location)
     if details["type"] == "extra_forbidden":
+        key = ".".join([*location[:-1], shown_words(location[-1])])
         return f"{key} is not a setting{_nearest_key(location)}"
+    key = ".".join(location)
     message = details["msg"].removeprefix("Value error, ")
     return f"{key}: {message}" if key else message
 

@@ -15,7 +15,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from structlog.typing import EventDict, Processor
 
-from signalq.masking import Blanker
+from signalq.blanking import Blanker
 
 # Names that may label a metric besides the configured ones: the first that had an accepted POST.
 CONNECTOR_LABELS_MAX = 1000
@@ -28,13 +28,13 @@ LIBRARY_LEVEL = logging.WARNING
 TOLD_BY_US = ("aio_pika", "aiormq")
 
 
-def configure_logging(*, form: str | None, level: str, secrets: Collection[str]) -> Masker:
+def configure_logging(*, form: str | None, level: str, blanker: Blanker) -> Masker:
     """Log to stderr, one object a line (`json`) or for people (`console`, the default on a terminal).
 
-    `secrets` are replaced wherever they turn up, in the libraries' messages too; further ones are given to what this
-    returns.
+    What the `blanker` knows is blanked wherever it turns up, in the libraries' messages too; further secrets are given
+    to what this returns.
     """
-    masker = Masker(secrets)
+    masker = Masker(blanker)
     console = form == "console" or (form is None and sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -71,16 +71,16 @@ def configure_logging(*, form: str | None, level: str, secrets: Collection[str])
 class Masker:
     """Escapes control characters (foreign text must not draw on a terminal) and blanks known secrets."""
 
-    def __init__(self, secrets: Collection[str]) -> None:
-        self._blanker = Blanker(secrets)
+    def __init__(self, blanker: Blanker) -> None:
+        self._blanker = blanker
 
-    def blank(self, secrets: Collection[str]) -> None:
+    def blank(self, secrets: Collection[str], names: Collection[str] = ()) -> None:
         """Blank these as well, from now on."""
-        self._blanker.learn(secrets)
+        self._blanker.learn(secrets, names=names)
 
     def __call__(self, _logger: object, _method: str, event: EventDict) -> EventDict:
         # As a rule there is nothing to do, which is seen at once over all of it.
-        whole = " ".join([value for value in event.values() if type(value) is str])
+        whole = " ".join([value for key, value in event.items() if type(value) is str and key not in _OURS])
         is_flat = not any(type(value) in {list, tuple} for value in event.values())
         if is_flat and whole.isprintable() and "://" not in whole and not self._blanker.finds(whole):
             return event
@@ -98,9 +98,12 @@ class Masker:
         return "".join(c if c.isprintable() or (lines and c == "\n") else ascii(c)[1:-1] for c in text)
 
 
+_OURS = frozenset({"level", "timestamp"})
+
+
 def _is_our_own(key: str, value: str) -> bool:
     """What holds no secret, and must be found in the log also where some secret is a single letter."""
-    return key in {"level", "timestamp"} or (key == "event" and EVENT_NAME.fullmatch(value) is not None)
+    return key in _OURS or (key == "event" and EVENT_NAME.fullmatch(value) is not None)
 
 
 class Metrics:

@@ -7,6 +7,7 @@ connection or after the last byte). The step that writes the request does: see _
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -22,8 +23,8 @@ from aiohttp.http import StreamWriter
 from consumer.answer_reader import AnswerConnector, AnswerTooLong
 from consumer.history import Attempt, Certainty
 from consumer.order import Order
-from consumer.settings import Settings
-from consumer.shown_answer import Secrets, shown
+from consumer.shown_answer import shown
+from signalq.blanking import Blanker
 from signalq.version import __version__
 
 # Of the body of a success; every success body is far shorter.
@@ -32,8 +33,9 @@ SUCCESS_BYTES_MAX = 4096
 # connection that is just being closed has an outcome that nobody knows.
 KEEPALIVE_S = 2.0
 RETRY_AFTER_DIGITS_MAX = 9
-# What an answer says of itself beyond its status is waited for no longer, where its status has said it all.
-ANSWER_BODY_S = 1.0
+# Where its status has said it all, what an answer says of itself beyond it is waited for no longer: the time for what
+# was sent right behind the head, be it far away. Until then nothing is on disk, and the lane waits.
+ANSWER_BODY_S = 0.2
 
 MayBegin = Callable[[], Awaitable[bool]]
 
@@ -84,12 +86,11 @@ class Webhook:
     def __init__(self, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
         self._session: aiohttp.ClientSession | None = None
-        self._secrets: tuple[Settings | None, Secrets] = None, Secrets(())
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             # No limit here: the lanes' own bounds are the limit, and no lane may wait for another's connection.
-            connector=AnswerConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
+            connector=AnswerConnector(limit=0, keepalive_timeout=KEEPALIVE_S, ssl=_tls()),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
@@ -121,16 +122,8 @@ class Webhook:
             return Attempt("not taken", sent=False, why=why, status=status, duration_s=duration_s)
         attempt = _answered(order, status, headers, answer, duration_s=duration_s)
         ahead_ms = clock_ahead_ms(headers.get("Date"), began_ms, _now_ms())
-        told = None if attempt.certainty == "accepted" else shown(answer or b"", self._secrets_of(order))
+        told = None if attempt.certainty == "accepted" else shown(answer or b"", *_blankers(order))
         return replace(attempt, answer=told, clock_ahead_ms=ahead_ms)
-
-    def _secrets_of(self, order: Order) -> Secrets:
-        """All that are configured, and the order's own."""
-        if self._secrets[0] is not order.settings:
-            known = order.settings.secret_values() if order.settings is not None else ()
-            self._secrets = order.settings, Secrets(known)
-        own = (order.intent.connector_token, order.policy.token)
-        return self._secrets[1] | Secrets(token for token in own if token)
 
     async def _exchange(self, order: Order, request: _Body) -> tuple[int, Mapping[str, str], bytes | None]:
         """Status, headers and the beginning of the body: longer than any success where it is longer than that."""
@@ -141,11 +134,21 @@ class Webhook:
             if 200 <= response.status <= 299:
                 await _read(response, body)
             else:
-                # Its status counts, however the rest of it ends.
-                with suppress(aiohttp.ClientError, OSError, TimeoutError):
-                    async with asyncio.timeout(ANSWER_BODY_S):
-                        await _read(response, body)
+                await _glance(response, body)
             return response.status, response.headers, bytes(body)
+
+
+def _tls() -> ssl.SSLContext:
+    """As aiohttp's own, which is made when it is imported, and writes keys where SSLKEYLOGFILE was set by then."""
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _blankers(order: Order) -> list[Blanker]:
+    """Of all secrets that are configured, and of the order's own."""
+    own = [token for token in (order.intent.connector_token, order.policy.token) if token]
+    return [Blanker(own, names=[order.connector]), *([order.settings.blanker] if order.settings is not None else [])]
 
 
 async def _read(response: aiohttp.ClientResponse, body: bytearray) -> None:
@@ -154,6 +157,16 @@ async def _read(response: aiohttp.ClientResponse, body: bytearray) -> None:
         body += chunk[: SUCCESS_BYTES_MAX + 1 - len(body)]
         if len(body) > SUCCESS_BYTES_MAX:
             return
+
+
+async def _glance(response: aiohttp.ClientResponse, body: bytearray) -> None:
+    """Read what has come of its body, or comes at once: its status counts, however the rest of it ends."""
+    with suppress(aiohttp.ClientError, OSError, TimeoutError):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_BODY_S):
+                await _read(response, body)
+        # Where the loop was busy, the time was over before what had come was looked at.
+        body += response.content.read_nowait(SUCCESS_BYTES_MAX + 1 - len(body))
 
 
 def clock_ahead_ms(date: str | None, began_ms: int, ended_ms: int) -> tuple[int, int] | None:

@@ -92,12 +92,21 @@ def _wrong_usage(error: ClickException, invocation: Invocation) -> int:
     command = context.command_path if context is not None else "signalq"
     said = error.format_message().removesuffix(".")
     if said.startswith("Got unexpected extra argument"):
-        from signalq.masking import shown_name  # noqa: PLC0415
-
-        # It may be a token whose flag was forgotten.
-        said = f"there is an argument too many: {shown_name(said.partition('(')[2].removesuffix(')'))}"
-    _say(f"{said} (see {command} --help)", invocation)
+        said = f"there is an argument too many: {said.partition('(')[2].removesuffix(')')}"
+    _say(f"{_without_secret_words(said)} (see {command} --help)", invocation)
     return WRONG_USAGE
+
+
+def _without_secret_words(said: str) -> str:
+    """What click says, without what of the command line may be a token in the wrong place, or under a misspelt flag."""
+    from ops.escaping import escaped  # noqa: PLC0415
+    from signalq.masking import shown_path, shown_words  # noqa: PLC0415
+
+    for argument in sorted(sys.argv[1:], key=len, reverse=True):
+        for word in {argument, argument.partition("=")[0], argument.partition("=")[2]}:
+            if word and shown_words(word) != word != shown_path(word):
+                said = said.replace(word, shown_words(word)).replace(escaped(word), shown_words(word))
+    return said
 
 
 def _failed(error: Exception, invocation: Invocation | None) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from signalq.masking import Blanker
+    from signalq.blanking import Blanker
 
 # One that is shorter would turn up by chance.
 SECRET_CHARACTERS_MIN = 6
@@ -18,13 +18,13 @@ class Secrets:
     def __init__(self) -> None:
         self._blanker: Blanker | None = None
 
-    def learn(self, values: list[str]) -> None:
-        """Blank these in everything that is shown."""
+    def learn(self, values: Iterable[str], *, names: Iterable[str] = ()) -> None:
+        """Blank these in everything that is shown; a part of one that stands in one of the names is none."""
         # Imported here: what is shown of --help needs no library.
-        from signalq.masking import Blanker  # noqa: PLC0415
+        from signalq.blanking import Blanker  # noqa: PLC0415
 
-        self._blanker = self._blanker or Blanker(characters_min=SECRET_CHARACTERS_MIN)
-        self._blanker.learn(values)
+        self._blanker = self._blanker or Blanker()
+        self._blanker.learn(values, names=names)
 
     def forget(self) -> None:
         """Know none again."""
@@ -32,11 +32,11 @@ class Secrets:
 
     def finds(self, text: str) -> bool:
         """Whether one of them stands in a text."""
-        return self._blanker is not None and self._blanker.finds(text)
+        return self._blanker is not None and self._blanker.finds(text, characters_min=SECRET_CHARACTERS_MIN)
 
     def blanked(self, text: str) -> str:
         """The text without them, and without what logs in to any URL in it."""
-        return text if self._blanker is None else self._blanker(text)
+        return text if self._blanker is None else self._blanker(text, characters_min=SECRET_CHARACTERS_MIN)
 
 
 secrets = Secrets()

@@ -39,7 +39,7 @@ def run(settings: Settings, config: Path | None) -> None:
             '[connectors.<name>] with its token, or set gateway.connectors = "any"'
         )
     settings = without_tokens(settings)
-    masker = configure_logging(form=settings.log.format, level=settings.log.level, secrets=settings.secret_values())
+    masker = configure_logging(form=settings.log.format, level=settings.log.level, blanker=settings.blanker)
     asyncio.run(_serve(settings, config, masker))
 
 
@@ -100,7 +100,7 @@ async def _serve(settings: Settings, config: Path | None, masker: Masker) -> Non
     current = CurrentSettings(settings)
 
     def on_change(changed: Settings) -> None:
-        masker.blank(changed.secret_values())
+        masker.blank(changed.secret_values(), changed.shown_names())
         _warn_of_open_doors(changed, current.settings)
 
     reloader = Reloader(

@@ -32,7 +32,7 @@ class Invocation:
         from ops.escaping import secrets  # noqa: PLC0415
 
         settings = load_settings(self.config)
-        secrets.learn(settings.secret_values())
+        secrets.learn(settings.secret_values(), names=settings.shown_names())
         return settings
 
     def settings_without_secrets(self) -> Settings:

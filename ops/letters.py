@@ -12,10 +12,11 @@ from pamqp.commands import Basic
 
 from ops.escaping import SECRET_CHARACTERS_MIN
 from signalq import names
+from signalq.blanking import BodyBlanker
 from signalq.envelope import strategy
 from signalq.errors import InvalidIntent
 from signalq.intent import FIELD_NAMES
-from signalq.masking import MASK, Blanker, names_a_secret, secrets_in, shown_name
+from signalq.masking import MASK, names_a_secret, shown_name
 from signalq.strict_json import parse_object, render
 from signalq.times import iso_utc
 
@@ -53,7 +54,7 @@ class DeadLetter:
     tag: int = 0
     # The body's fields; None where it is no JSON object.
     _fields: dict[str, object] | None = field(default=None, repr=False)
-    _own: Blanker | None = field(default=None, init=False, repr=False, compare=False)
+    _own: BodyBlanker | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def identity(self) -> bytes | int:
@@ -143,8 +144,7 @@ class DeadLetter:
         if not isinstance(value, str):
             return value
         if self._own is None:
-            found = secrets_in(self._fields or {})
-            self._own = Blanker(found, characters_min=SECRET_CHARACTERS_MIN, other_forms=False)
+            self._own = BodyBlanker(self._fields or {}, characters_min=SECRET_CHARACTERS_MIN)
         return self._own(value)
 
 

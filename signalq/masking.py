@@ -1,15 +1,14 @@
-"""What may be shown: a URL without what logs in, a text without known secrets, a foreign name if it looks like one.
+"""What may be shown of a URL, of a foreign name, and of JSON: no logins, no name that may be a secret, no token.
 
-Every output, log line and error of signalq goes through these; they are the only place that knows how to mask.
+With blanking, which looks for known secrets in a text, this is the only place that knows how to mask.
 """
 
 from __future__ import annotations
 
-import base64
-import json
+import os
 import re
-from collections.abc import Collection, Mapping
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 MASK = "***"
 MALFORMED = "a malformed URL"
@@ -75,6 +74,11 @@ def _word_without_login(word: str) -> str:
     return f"{scheme}://{login if is_masked else MASK}@{address}"
 
 
+def login_name(url: str) -> str:
+    """The user in a URL; empty where it names none."""
+    return unquote(_SCHEME.sub("", url, count=1).rpartition("@")[0].partition(":")[0])
+
+
 def login_secrets(url: str) -> list[str]:
     """The password in a URL, as it stands there and decoded.
 
@@ -83,75 +87,6 @@ def login_secrets(url: str) -> list[str]:
     """
     user, _, password = _SCHEME.sub("", url, count=1).rpartition("@")[0].partition(":")
     return [one for one in {password, unquote(password)} if one and one != user]
-
-
-class Blanker:
-    """Blanks known secrets wherever they stand in a text, however they are written there.
-
-    Written so: as it is, percent-encoded, escaped as in JSON, in base 64 or hexadecimal. One that is shorter than
-    `characters_min` is left alone. Without `other_forms` it looks for them as they are alone, which costs less.
-    """
-
-    def __init__(self, secrets: Collection[str] = (), *, characters_min: int = 1, other_forms: bool = True) -> None:
-        self._characters_min = characters_min
-        self._form_all = _forms if other_forms else lambda secret: {secret}
-        self._forms: list[str] = []
-        # Of many, the beginnings of the long ones are looked for in one go, whatever their number.
-        self._looked_for: list[str] = []
-        self._beginnings: frozenset[str] = frozenset()
-        self.learn(secrets)
-
-    def learn(self, secrets: Collection[str]) -> None:
-        """Blank these as well, from now on; an empty one is none."""
-        secrets = list(filter(None, secrets))
-        forms = {form for one in secrets if len(one) >= self._characters_min for form in self._form_all(one)}
-        # The longest first: one may be the beginning of another.
-        self._forms = sorted({*self._forms, *forms}, key=len, reverse=True)
-        many = len(self._forms) > _MANY_FORMS
-        long = {form for form in self._forms if many and len(form) >= _BEGINNING_CHARACTERS}
-        self._looked_for = [form for form in self._forms if form not in long]
-        self._beginnings = frozenset(form[:_BEGINNING_CHARACTERS] for form in long)
-
-    def finds(self, text: str) -> bool:
-        """Whether the text may hold a known secret: one of a few, or the beginning of one of many.
-
-        It is asked for every log line; any() with a generator would take twice as long.
-        """
-        for form in self._looked_for:
-            if form in text:
-                return True
-        size = _BEGINNING_CHARACTERS
-        return bool(self._beginnings) and not self._beginnings.isdisjoint(
-            [text[at : at + size] for at in range(len(text) - size + 1)]
-        )
-
-    def __call__(self, text: str) -> str:
-        """The text without them, and without what logs in to any URL in it."""
-        for form in self._forms if self.finds(text) else ():
-            if form in text:
-                text = text.replace(form, MASK)
-        return without_logins(text)
-
-
-_MANY_FORMS = 64
-_BEGINNING_CHARACTERS = 8
-# Other spellings are looked for of what is at least so long: those of a shorter one would turn up by chance.
-_FORMS_FROM_CHARACTERS = 6
-
-
-def _forms(secret: str) -> set[str]:
-    if len(secret) < _FORMS_FROM_CHARACTERS:
-        return {secret}
-    raw = secret.encode("utf-8", "surrogatepass")
-    return {
-        secret,
-        quote(secret, safe="", errors="replace"),
-        json.dumps(secret)[1:-1],
-        json.dumps(secret, ensure_ascii=False)[1:-1],
-        base64.b64encode(raw).decode().rstrip("="),
-        base64.urlsafe_b64encode(raw).decode().rstrip("="),
-        raw.hex(),
-    }
 
 
 NAME_CHARACTERS_MAX = 32
@@ -189,6 +124,30 @@ def shown_name(name: str) -> str:
 
 
 _ESCAPED_CHARACTERS_MAX = 12
+
+_BETWEEN_PIECES = re.compile(r"[^\w]+|_+")
+_PIECE = re.compile(r"([A-Za-z]+)[0-9]{0,4}|[0-9]{1,14}|[^\W\d_]*[^\x00-\x7f]+\w*")
+
+
+_SECRET_CHARACTERS_MIN = 6
+
+
+def looks_like_words(text: str) -> bool:
+    """Whether it is made of words and numbers, as names of files and of our own settings are, and tokens are not."""
+    pieces = [_PIECE.fullmatch(piece) for piece in _BETWEEN_PIECES.split(text) if piece]
+    return all(found and (not found[1] or found[1].isupper() or looks_like_a_name(found[1])) for found in pieces)
+
+
+def shown_words(text: str) -> str:
+    """What somebody typed for a word of ours: a secret in the wrong place is not repeated, but its length."""
+    is_short = len(text) < _SECRET_CHARACTERS_MIN
+    return text if is_short or looks_like_words(text) else f"(a name of {len(text)} characters, not shown)"
+
+
+def shown_path(path: str) -> str:
+    """The path of a file that is not found: all of it where its folder is there, or it is made of words."""
+    folder = os.path.dirname(path)  # noqa: PTH120 - as it was typed
+    return path if folder and os.path.isdir(folder) else shown_words(path)  # noqa: PTH112
 
 
 _SECRET_WORDS = ("tok", "tkn", "secret", "passw", "pwd", "auth", "credential", "apikey", "api_key")

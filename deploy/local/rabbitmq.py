@@ -208,6 +208,8 @@ class PrivateRabbitMQ:
 
     def _hire_guard(self) -> Guard:
         folder = self._given_folder or Path(tempfile.mkdtemp(prefix="signalq-rabbitmq-"))
+        # The messages in it have tokens.
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._files = files = prepare(
             folder,
             self._ports,

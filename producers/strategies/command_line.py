@@ -18,6 +18,7 @@ from pathlib import Path
 
 from signalq import InvalidIntent, SignalQError
 from signalq.amqp.address import check_url
+from signalq.masking import shown_path, shown_words
 
 DEFAULT_URL = "amqp://guest:guest@127.0.0.1:5672/"
 
@@ -70,12 +71,13 @@ def token(arguments: argparse.Namespace, environment: Mapping[str, str] = os.env
     if arguments.token_file:
         return _secret_in(arguments.token_file, "--token-file")
     if arguments.token_env and not environment.get(arguments.token_env):
-        raise WrongInput(f"--token-env names {arguments.token_env}, which is not set or empty")
+        raise WrongInput(f"--token-env names {shown_words(arguments.token_env)}, which is not set or empty")
     return environment[arguments.token_env] if arguments.token_env else None
 
 
 def run(program: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> int:
     """Run a program to its exit status: what went wrong is one sentence on standard error, 1 or 2, no traceback."""
+    os.environ.pop("SSLKEYLOGFILE", None)  # Python's TLS would write the keys of every connection to that file
     for name in ("aio_pika", "aiormq"):
         # What these have to say is in our own sentence; without a handler it would stand beside it.
         logging.getLogger(name).addHandler(logging.NullHandler())
@@ -97,7 +99,8 @@ def _secret_in(file: Path, named_by: str) -> str:
     try:
         secret = file.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise WrongInput(f"{named_by} names {file}, which can't be read ({type(error).__name__})") from None
+        why = f"which can't be read ({type(error).__name__})"
+        raise WrongInput(f"{named_by} names {shown_path(str(file))}, {why}") from None
     if not secret:
         raise WrongInput(f"{named_by} names {file}, which is empty")
     return secret

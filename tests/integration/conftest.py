@@ -12,9 +12,12 @@ import pytest_asyncio
 from consumer.ledger import Ledger
 from consumer.ledger.memory import MemoryLedger
 from deploy.local import PrivateRabbitMQ
+from signalq import OrderPublisher
+from signalq.names import Names
 from tests.support.broker import ExternalBroker
 from tests.support.commands import Signalq, run
-from tests.support.consumer import ledger_url
+from tests.support.consumer import Consumer, ledger_url
+from tests.support.outcomes import Heard, hearing
 from tests.support.stores import Store, fresh_url
 
 
@@ -51,3 +54,19 @@ async def ledger(request: pytest.FixtureRequest, tmp_path: Path, stack: AsyncExi
     if request.param == "memory":
         return MemoryLedger()
     return await Store(await fresh_url(request.param, request, tmp_path, stack), stack).ledger()
+
+
+@pytest_asyncio.fixture
+async def heard(broker: PrivateRabbitMQ | ExternalBroker, names: Names) -> AsyncIterator[Heard]:
+    """All outcome events under this test's prefix."""
+    async with hearing(broker.url, names.outcomes) as listener:
+        yield listener
+
+
+@pytest_asyncio.fixture
+async def orders(
+    broker: PrivateRabbitMQ | ExternalBroker, names: Names, consumer: Consumer
+) -> AsyncIterator[OrderPublisher]:
+    """A publisher of the strategy `momentum`, beside the module's consumer."""
+    async with OrderPublisher(broker.url, strategy="momentum", prefix=names.prefix) as publisher:
+        yield publisher

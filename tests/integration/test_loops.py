@@ -18,7 +18,7 @@ from signalq.names import Names
 from tests.support.amqp import Message, depth, drain, plain_channel, publish_all
 from tests.support.broker import ExternalBroker
 from tests.support.consumer import Consumer
-from tests.support.outcomes import Heard, hearing
+from tests.support.outcomes import Heard
 from tests.support.waiting import elapsed, wait_until
 from tests.support.webhook import Webhook
 
@@ -34,22 +34,10 @@ LOOK_S = 1.0
 
 
 @pytest_asyncio.fixture
-async def heard(broker: Broker, names: Names) -> AsyncIterator[Heard]:
-    async with hearing(broker.url, names.outcomes) as listener:
-        yield listener
-
-
-@pytest_asyncio.fixture
 async def consumer(broker: Broker, names: Names, heard: Heard, webhook: Webhook) -> AsyncIterator[Consumer]:
     async with Consumer(broker.url, names.prefix, webhook.url, SETTINGS, config="[connectors.main]\n") as running:
         await running.started()
         yield running
-
-
-@pytest_asyncio.fixture
-async def orders(broker: Broker, names: Names, consumer: Consumer) -> AsyncIterator[OrderPublisher]:
-    async with OrderPublisher(broker.url, strategy="momentum", prefix=names.prefix) as publisher:
-        yield publisher
 
 
 # --- events that come back -------------------------------------------------------------------------------------------

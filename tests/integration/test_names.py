@@ -18,7 +18,7 @@ from tests.support.amqp import plain_channel
 from tests.support.broker import ExternalBroker
 from tests.support.commands import Signalq
 from tests.support.consumer import Consumer
-from tests.support.outcomes import Heard, hearing
+from tests.support.outcomes import Heard
 from tests.support.waiting import wait_until
 from tests.support.webhook import Webhook
 
@@ -75,12 +75,6 @@ async def lanes(broker: Broker, names: Names) -> AsyncIterator[list[str]]:
     async with plain_channel(broker.url) as channel:
         for queue in queues:
             await channel.rpc(AnyDelete(queue=queue))
-
-
-@pytest_asyncio.fixture
-async def heard(broker: Broker, names: Names) -> AsyncIterator[Heard]:
-    async with hearing(broker.url, names.outcomes) as listener:
-        yield listener
 
 
 async def test_every_name_that_a_connector_may_have_works_from_its_settings_to_its_outcome(

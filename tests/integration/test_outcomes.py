@@ -21,7 +21,7 @@ from tests.support.amqp import depth, publish_all
 from tests.support.broker import ExternalBroker, close_connections
 from tests.support.commands import Signalq, start
 from tests.support.consumer import Consumer
-from tests.support.outcomes import Heard, hearing
+from tests.support.outcomes import Heard
 from tests.support.waiting import wait_until
 from tests.support.webhook import Answer, Hang, Webhook
 
@@ -47,25 +47,11 @@ OPEN = OrderIntent(connector_name="main", connector_token="t", action="openLong"
 
 
 @pytest_asyncio.fixture
-async def heard(broker: Broker, names: Names) -> AsyncIterator[Heard]:
-    """All outcome events under this test's prefix."""
-    async with hearing(broker.url, names.outcomes) as listener:
-        yield listener
-
-
-@pytest_asyncio.fixture
 async def consumer(broker: Broker, names: Names, heard: Heard, webhook: Webhook) -> AsyncIterator[Consumer]:
     """A consumer, started; whoever listens was there before."""
     async with Consumer(broker.url, names.prefix, webhook.url, SETTINGS) as running:
         await running.started()
         yield running
-
-
-@pytest_asyncio.fixture
-async def orders(broker: Broker, names: Names, consumer: Consumer) -> AsyncIterator[OrderPublisher]:
-    """A publisher of the strategy `momentum`, beside the consumer."""
-    async with OrderPublisher(broker.url, strategy="momentum", prefix=names.prefix) as publisher:
-        yield publisher
 
 
 async def publish_plainly(broker: Broker, names: Names, messages: Sequence[tuple[bytes, Basic.Properties]]) -> None:

@@ -48,6 +48,7 @@ def test_starts_beside_another_node_and_keeps_a_folder_that_was_given(
     with PrivateRabbitMQ(installation, folder=folder) as later:
         assert "only-here" in later.ctl("list_vhosts", "name")
     assert (folder / "rabbitmq.log").exists()
+    assert folder.stat().st_mode & 0o777 == 0o700
     assert capfd.readouterr() == ("", ""), "it is silent: its words are in its log"
 
 

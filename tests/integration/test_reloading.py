@@ -88,9 +88,10 @@ async def test_a_token_that_is_rotated_in_its_file_is_used_and_never_logged(desk
     await desk.hook.received(1)
     (desk.folder / "token").write_text("token-2", "utf-8")
     assert (await desk.says("reloaded"))["keys"] == "connectors.main.token"
-    await desk.publish("b")
+    await desk.publish("b by token-2")
     await desk.hook.received(2)
     assert desk.tokens == ["token-1", "token-2"]
+    await wait_until(lambda: desk.consumer.events("intent.settled", intent_id="b by ***"), 10, what="the end of b")
 
 
 async def test_sighup_applies_the_file_and_says_so_also_if_nothing_is_new(desk: Desk) -> None:

@@ -19,15 +19,23 @@ from ops.letters import DeadLetter, read_letter
 from signalq import names as headers
 from signalq.amqp.connection import connect, open_channel
 from signalq.names import Names
-from tests.support.amqp import plain_channel, publish_all, wait_until
+from tests.support.amqp import plain_channel, wait_until
 from tests.support.broker import ExternalBroker
 from tests.support.commands import Signalq
 from tests.support.consumer import Consumer, ledger_file
 from tests.support.secrets_table import CONFIGURED, ROWS, SECRET, found_in
-from tests.support.webhook import Webhook
+from tests.support.webhook import Answer, Webhook
 
 CONFIG = f'[connectors.main]\ntoken = "{CONFIGURED}"\n'
-OURS = (headers.REASON, headers.DETAIL, headers.INTENT_ID, headers.CONNECTOR, headers.STRATEGY, headers.ORIGIN_USER)
+OURS = (
+    headers.REASON,
+    headers.DETAIL,
+    headers.INTENT_ID,
+    headers.CONNECTOR,
+    headers.STRATEGY,
+    headers.ORIGIN_USER,
+    headers.ANSWER,
+)
 
 
 @dataclass
@@ -50,6 +58,8 @@ async def seen(
 ) -> AsyncIterator[Seen]:
     """One consumer takes every row; then every command looks once."""
     settings = {"log.level": "debug"}
+    answers = {row.body: row.answer for row in ROWS if row.answer is not None}
+    webhook.behave(lambda order: answers.get(order.body, Answer()))
     places: dict[str, str] = {}
     async with Consumer(broker.url, names.prefix, webhook.url, settings, config=CONFIG) as consumer:
         await consumer.started()
@@ -57,7 +67,10 @@ async def seen(
             events = (await channel.queue_declare(exclusive=True)).queue or ""
             await channel.queue_bind(events, names.outcomes, "#")
             for row in ROWS:
-                await publish_all(broker.url, names.orders, row.routing_key, [row.message()])
+                body, properties = row.message()
+                await channel.basic_publish(
+                    body, exchange=names.orders, routing_key=row.routing_key, properties=properties
+                )
             ended = len(ROWS)
             await wait_until(lambda: len(consumer.events("intent.settled")) >= ended, 20, what="an end of each row")
             places["events"] = "".join(
@@ -82,6 +95,12 @@ async def seen(
             tell(letter, raw=False, as_json=False)
             tell(letter, raw=False, as_json=True)
         places["dead show"] = capsys.readouterr().out
+        flags = ("--connector", "desk", "--action", "cancelAll", "--token", SECRET, "--message-id", SECRET)
+        ran = await signalq("publish", *flags)
+        places["publish"] = ran.out + ran.err
+        await wait_until(
+            lambda: len(consumer.events("intent.settled")) > ended, 10, what="the end of what was published"
+        )
         places["log"] = consumer.log
     yield Seen(places, letters)
 

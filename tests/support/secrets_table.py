@@ -15,6 +15,8 @@ from urllib.parse import quote
 
 from pamqp.commands import Basic
 
+from tests.support.webhook import Answer
+
 SECRET = "kQ7vX2mN-9pL4wR8s.Zt3hB6yD"
 CONFIGURED = "cF5tG8jW_1nM6qK3z~Vb9xR2uE"
 # So many of its characters in a row are a part of it.
@@ -26,7 +28,10 @@ URL_SECRET = quote(SECRET, safe="")
 
 @dataclass(frozen=True)
 class Row:
-    """One message; `is_order` where it is a valid intent all the same."""
+    """One message; `is_order` where it is a valid intent all the same.
+
+    With an `answer` it is one that the webhook refuses so.
+    """
 
     name: str
     body: bytes
@@ -34,6 +39,7 @@ class Row:
     headers: dict[str, Any] = field(default_factory=dict)
     properties: dict[str, Any] = field(default_factory=dict)
     is_order: bool = False
+    answer: Answer | None = None
 
     def message(self) -> tuple[bytes, Basic.Properties]:
         """As it is published."""
@@ -135,7 +141,69 @@ def _encoded() -> Iterator[Row]:
     yield Row("bytes that are no text", b"\xff" + spelt.encode())
 
 
-ROWS: tuple[Row, ...] = (*_misspelt(), *_misplaced(), *_encoded())
+def percent_encoded(token: str) -> str:
+    """All of it, also what need not be."""
+    return "".join(f"%{byte:02X}" for byte in token.encode())
+
+
+def escaped(token: str) -> str:
+    """As JSON may write any character."""
+    return "".join(f"\\u{ord(character):04x}" for character in token)
+
+
+def base64_of(token: str) -> str:
+    """As a header for a login has it."""
+    return base64.b64encode(f"u:{token}".encode()).decode()
+
+
+_SPELLINGS = {"upper case": str.upper, "base 64": base64_of, "percent-encoded": percent_encoded, "escaped": escaped}
+_ALL = (*_SPELLINGS.items(), ("plain letters", str), ("hexadecimal", lambda token: token.encode().hex()))
+
+
+def _misplaced_and_encoded() -> Iterator[Row]:
+    for token, whose in ((SECRET, "its own"), (CONFIGURED, "a configured one")):
+        for spelling, spelt in _SPELLINGS.items():
+            yield Row(f"as the client's id in {spelling}, {whose}", _json(clientOrderId=spelt(token)))
+            yield Row(f"as the connector in {spelling}, {whose}", _json("action", connectorName=spelt(token)))
+        hexadecimal = token.encode().hex()
+        yield Row(f"as the message_id in hexadecimal, {whose}", _json(), properties={"message_id": hexadecimal})
+        yield Row(f"as the strategy in a URL, {whose}", _json(), headers={"signalq-strategy": f"x?t={quote(token)}"})
+        yield Row(f"within the app_id, {whose}", _json(), properties={"app_id": f"desk {token} 2"})
+        yield Row(f"in the delay's filter, {whose}", _json(delaySecondsFilter=token, log="x"), is_order=True)
+    first, second = CONFIGURED[:13], CONFIGURED[13:]
+    yield Row("split over two fields", _json("action", connectorName=first, clientOrderId=second))
+    yield Row("a part as the routing key", b"nonsense", routing_key=first)
+    yield Row("a part as the message_id", _json("action"), properties={"message_id": f"order-{second}"})
+    yield Row("a part as the app_id", _json("action"), properties={"app_id": first})
+    yield Row("a list", _json(connectorToken=[SECRET]))
+    yield Row("an object", _json(connectorToken={"value": SECRET}))
+    yield Row("a Cyrillic letter", _named("\u0441onnectorToken"))
+    yield Row("a zero-width space", _named("connectorToken\u200b"))
+    yield Row("given twice", _json()[:-1] + f',"connectorToken":"{CONFIGURED}"}}'.encode())
+    yield Row("in a property", _json("action"), properties={"message_type": SECRET, "content_encoding": SECRET})
+    yield Row("as the trace of an order", _json(), headers={"traceparent": SECRET}, is_order=True)
+    yield Row("in a header of an order", _json(), headers={"authorization": SECRET, SECRET: "1"}, is_order=True)
+    yield Row("curl", f"curl -d connectorToken={SECRET} https://example.com".encode())
+    yield Row("an HTTP request", f"POST / HTTP/1.1\r\nAuthorization: Bearer {SECRET}\r\n\r\n".encode())
+    yield Row("PHP", f'a:1:{{s:14:"connectorToken";s:{len(SECRET)}:"{SECRET}";}}'.encode())
+
+
+def _answered() -> Iterator[Row]:
+    for token, whose in ((SECRET, "its own"), (CONFIGURED, "a configured one")):
+        headers = {"Location": f"https://example.com/{token}", "Set-Cookie": token, "Retry-After": token}
+        answers = {f"in {name}": Answer(400, f"the token {spelt(token)} is wrong".encode()) for name, spelt in _ALL}
+        answers["in part"] = Answer(500, f"{token[4:17]}… is wrong".encode())
+        answers["in headers"] = Answer(302, b"see there", headers)
+        for name, answer in answers.items():
+            yield Row(f"answered {name}, {whose}", posted(_json(clientOrderId=f"{name} {whose}")), answer=answer)
+
+
+def posted(body: bytes) -> bytes:
+    """As it is POSTed: without blanks."""
+    return json.dumps(json.loads(body), separators=(",", ":")).encode()
+
+
+ROWS: tuple[Row, ...] = (*_misspelt(), *_misplaced(), *_encoded(), *_misplaced_and_encoded(), *_answered())
 
 
 def found_in(text: str) -> list[str]:
@@ -143,7 +211,10 @@ def found_in(text: str) -> list[str]:
     spellings = [
         form
         for token in (SECRET, CONFIGURED)
-        for form in (token, quote(token, safe=""), base64.b64encode(token.encode()).decode(), token.encode().hex())
+        for form in (
+            *(token, token.upper(), token.lower(), quote(token, safe=""), percent_encoded(token), token.encode().hex()),
+            *(base64.b64encode(token.encode()).decode(), base64_of(token)[4:]),
+        )
     ]
     parts = {form[at : at + PART_CHARACTERS] for form in spellings for at in range(len(form) - PART_CHARACTERS + 1)}
     return sorted(part for part in parts if part in text)

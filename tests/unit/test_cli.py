@@ -263,9 +263,86 @@ def test_tls_keys_are_written_nowhere_whatever_the_environment_says(monkeypatch:
     assert in_a_process(sys.executable, "-c", script).out.splitlines()[-1] == "None None"
 
 
+@pytest.mark.parametrize("start", ["consumer.__main__", "producers.strategies.desk"])
+def test_no_other_way_to_start_us_writes_tls_keys(start: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where TLS was imported before, too: a context that was made by then is not used."""
+    script = (
+        "import asyncio, os, ssl, sys\n"
+        "from aiohttp import connector\n"
+        "from consumer.webhook import Timeouts, Webhook\n"
+        "import consumer.__main__, producers.strategies.desk as desk, producers.strategies.command_line as line\n"
+        "assert connector._SSL_CONTEXT_VERIFIED.keylog_filename == '/dev/null'\n"
+        f"started = consumer.__main__.main() if {start!r} == 'consumer.__main__' else line.run(desk.main, ['x'])\n"
+        "assert started == 2, started\n"
+        f"assert os.umask(0) == 0o077 or {start!r} != 'consumer.__main__'\n"
+        "async def look():\n"
+        "    async with Webhook(Timeouts(1, 2)) as webhook:\n"
+        "        context = webhook._session.connector._ssl\n"
+        "        made_now = ssl.create_default_context()\n"
+        "        print(made_now.keylog_filename, context.keylog_filename, int(context.verify_mode))\n"
+        "asyncio.run(look())\n"
+    )
+    monkeypatch.setenv("SSLKEYLOGFILE", "/dev/null")
+    monkeypatch.setenv("SIGNALQ_OPS__PORT", "none")
+    out = in_a_process(sys.executable, "-c", script).out.splitlines()[-1]
+    assert out == "None None 2"
+
+
+TOKEN = "kQ7vX2mN-9pL4wR8s.Zt3hB6yD"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("TOKEN",),
+        ("publish", "TOKEN"),
+        ("publish", "--connector", "main", "TOKEN", "--action", "buy"),
+        ("publish", "--token:TOKEN"),
+        ("publish", "--tokne=TOKEN"),
+        ("publish", "--rate", "TOKEN", "x.csv"),
+        ("--config", "TOKEN", "check"),
+        ("dead", "list", "--reason", "TOKEN"),
+        ("dead", "list", "--limit=TOKEN"),
+        ("consume", "TOKEN"),
+    ],
+)
+def test_no_token_in_the_wrong_place_of_the_command_line_is_repeated(
+    arguments: tuple[str, ...], signalq: Signalq
+) -> None:
+    ran = signalq(*(one.replace("TOKEN", TOKEN) for one in arguments))
+    assert ran.status == 2
+    assert TOKEN[:8] not in ran.out + ran.err
+    assert ran.err.startswith("signalq: ")
+
+
 def test_a_reader_that_went_away_is_no_error() -> None:
     assert in_a_process("sh", "-c", f"{sys.executable} -m ops schema | true").err == ""
 
 
 def test_the_version_is_the_librarys(signalq: Signalq) -> None:
     assert signalq("--version").out == f"signalq {__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["check", "ledger upgrade", "orders list", "dead list", "topology show"])
+def test_a_user_without_a_password_is_shown_nowhere_it_may_be_a_token(
+    command: str, signalq: Signalq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGNALQ_BROKER__URL", f"amqp://{TOKEN}@127.0.0.1:1/")
+    monkeypatch.setenv("SIGNALQ_LEDGER__URL", f"postgresql://{TOKEN}@127.0.0.1:1/d")
+    ran = signalq(*command.split(), "--debug")
+    assert ran.status == 1
+    assert TOKEN[:8] not in ran.out + ran.err
+
+
+def test_a_traceback_is_without_logins_and_control_characters(
+    signalq: Signalq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_args: object, **_options: object) -> None:
+        raise RuntimeError(f"at amqp://u:{TOKEN}@h/ \x1b[31m")
+
+    monkeypatch.setattr(consumer.settings, "load_settings", fail)
+    ran = signalq("check", "--debug")
+    assert ran.status == 1
+    assert "Traceback" in ran.err
+    assert TOKEN[:8] not in ran.err
+    assert "\x1b" not in ran.err

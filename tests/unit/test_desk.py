@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from producers.strategies import desk
-from producers.strategies.command_line import WrongInput, broker, run
-from producers.strategies.desk import intent_of, trade
+from producers.strategies.command_line import WrongInput, broker, run, token
+from producers.strategies.desk import intent_of, read_flags, trade
 from signalq import OrderIntent, SyncOrderPublisher, Unconfirmed
 from signalq.testing import InMemoryOrderPublisher
 
@@ -202,3 +202,19 @@ def test_help_has_examples(main: Callable[[list[str]], int], capsys: pytest.Capt
         main(["--help"])
     assert ended.value.code == 0
     assert "examples:\n  python -m producers.strategies.desk" in capsys.readouterr().out
+
+
+def test_a_password_goes_to_another_machine_in_plain_text_only_where_that_is_allowed() -> None:
+    url = "amqp://u:kQ7vX2mN@far.example/"
+    with pytest.raises(WrongInput, match="plain") as refused:
+        broker({"SIGNALQ_BROKER__URL": url})
+    assert "kQ7vX2mN" not in str(refused.value)
+    assert broker({"SIGNALQ_BROKER__URL": url, "SIGNALQ_BROKER__ALLOW_PLAIN": "true"}).url == url
+
+
+def test_what_is_typed_for_a_tokens_variable_or_file_is_not_repeated_where_it_may_be_the_token() -> None:
+    for flag in ("--token-env", "--token-file"):
+        given = read_flags([flag, "kQ7vX2mN-9pL4wR8s", "buy", "main", "1"])
+        with pytest.raises(WrongInput) as refused:
+            token(given, {})
+        assert "kQ7vX2mN" not in str(refused.value)

@@ -167,6 +167,7 @@ def test_a_byte_order_mark_belongs_to_the_file() -> None:
     [
         ("connectorName;action", "not a field, the nearest is connectorName"),
         ("connectorName,action,prcent", "the nearest is percent"),
+        ("connectorName,action,kQ7vX2mN9pL4", "'(a name of 12 characters, not shown)' is not a field"),
         ("connectorName,percent", "lacks action"),
         ("connectorName,action,action", "action more than once"),
         ("", "lacks connectorName and action"),

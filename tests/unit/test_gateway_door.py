@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from consumer.reload import CurrentSettings
 from consumer.settings import Settings
+from ops import gateway as gateway_module
 from ops.gateway import open_doors, options_of, run, without_tokens
 from producers.gateway import refusals as refusals_module
 from producers.gateway.alerts import Alert, Refusal, read_alert, token_digest
@@ -51,6 +52,18 @@ def test_a_connector_that_no_setting_names_is_answered_as_a_wrong_token_is(name:
     assert wrong.status == 401
     assert unnamed.hint is not None, "the log says what the answer does not"
     assert wrong.hint is None
+
+
+def test_a_gateway_that_runs_holds_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[str] = []
+
+    async def serve(served: Settings, *_args: object) -> None:
+        held.extend(served.secret_values())
+
+    monkeypatch.setattr(gateway_module, "_serve", serve)
+    monkeypatch.setattr(gateway_module, "configure_logging", lambda **_options: None)
+    run(settings(), None)
+    assert held == [token_digest(TOKEN).hex()]
 
 
 def test_with_any_a_connector_that_no_setting_names_is_taken_and_a_named_one_is_as_strict_as_ever() -> None:

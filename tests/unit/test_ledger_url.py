@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from consumer.ledger.causes import cause_of
 from consumer.ledger.visit import LedgerVisit
 from consumer.ledger_url import PostgresServer, SqliteFile, check_ledger_url, read_ledger_url
 from signalq.errors import SettingsError
@@ -174,3 +175,16 @@ async def test_nothing_is_sent_at_startup_that_a_pooler_refuses() -> None:
     assert "s3cr3t" not in str(refused.value)
     (startup,) = startups
     assert {name for name in startup if name} <= POOLED
+
+
+def test_no_login_is_in_the_cause_of_an_error() -> None:
+    assert cause_of(RuntimeError("can't reach postgresql://u:kQ7vX2mN@h/d")).endswith("postgresql://***@h/d")
+
+
+def test_no_token_in_the_place_of_a_certificate_is_repeated() -> None:
+    token = "kQ7vX2mN-9pL4wR8s"
+    server = read_ledger_url(f"postgresql://u:p@h/d?sslmode=verify-full&sslrootcert={token}")
+    assert isinstance(server, PostgresServer)
+    with pytest.raises(SettingsError) as refused:
+        server.connect_arguments()
+    assert token not in str(refused.value)

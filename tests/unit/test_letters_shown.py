@@ -34,6 +34,7 @@ def test_values_of_an_intents_fields_are_shown_and_no_others() -> None:
     }
     expected = {"connectorName": "main", "connectorToken": "***", "action": "buy", "fixed": 1.5, "notional": "***"}
     assert shown(body) == expected | {"x": "***"}
+    assert shown({"connectorToken": "abc"}) == {"connectorToken": "***"}, "be it as short as a word"
 
 
 def test_a_field_of_an_intent_that_holds_no_plain_value_is_not_shown() -> None:
@@ -90,3 +91,11 @@ def test_raw_everything_is_shown_as_it_is() -> None:
 def test_in_a_listing_the_letters_own_token_is_blanked() -> None:
     found = letter(json.dumps({"connectorToken": TOKEN, "clientOrderId": f"a-{TOKEN}"}).encode())
     assert found.row()["client_order_id"] == "a-***"
+
+
+def test_a_token_is_blanked_in_every_place_that_is_shown() -> None:
+    body = json.dumps({"connectorName": TOKEN, "connectorToken": TOKEN, "clientOrderId": f"c {TOKEN}"}).encode()
+    headers = {"signalq-strategy": f"s {TOKEN}", "signalq-detail": TOKEN, "signalq-intent-id": TOKEN}
+    found = letter(body, headers, message_id=f"id {TOKEN}", app_id=TOKEN)
+    for told in (found.row(), found.properties_shown(), found.headers_shown(), found.body_shown()):
+        assert TOKEN not in json.dumps(told)

@@ -13,6 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+import ops.escaping
 import ops.render
 from ops.escaping import escaped
 from ops.render import Column, ascii_json, plural, print_rows, sized
@@ -115,3 +116,18 @@ def test_times_are_iso_8601_in_utc() -> None:
 
 def test_one_is_not_many() -> None:
     assert [plural(count, "letter") for count in (0, 1, 1200)] == ["0 letters", "1 letter", "1,200 letters"]
+
+
+def test_no_known_secret_is_in_a_row_of_json_nor_of_a_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ops.escaping, "secrets", known := ops.escaping.Secrets())
+    monkeypatch.setattr(ops.render, "secrets", known)
+    known.learn(['kQ7"vX2mN-9pL4'])
+    row = {"id": 'a kQ7"vX2mN-9pL4', "more": [{"connector": 'kQ7"vX2mN-9pL4 b'}], "connector": 'KQ7"VX2MN-9PL4'}
+    print_rows(COLUMNS, [row], as_json=True)
+    print_rows(COLUMNS, [row], as_json=False)
+    written = capsys.readouterr().out
+    assert "X2m" not in written
+    assert "X2M" not in written
+    assert json.loads(written.splitlines()[0]) == {"id": "a ***", "more": [{"connector": "*** b"}], "connector": "***"}

@@ -263,11 +263,13 @@ def test_no_secret_is_in_what_the_settings_show_of_themselves(load: Load) -> Non
     settings = load(
         '[broker]\nurl = "amqps://user:pa%2Fss@host/"\n[ops]\ntoken = "ops-token"\n[connectors.main]\ntoken = "tok"\n'
         '[ledger]\nurl = "postgresql+asyncpg://user:pg%2Fpass@localhost/db"\n'
+        '[webhook]\nurl = "https://host/path?key=in-the-query&v=1"\n'
     )
     shown = repr(settings) + str(settings) + str(settings.model_dump()) + settings.model_dump_json()
     for secret in ("pa%2Fss", "pg%2Fpass", "ops-token", "'tok'", '"tok"'):
         assert secret not in shown
-    assert set(settings.secret_values()) == {"pa%2Fss", "pa/ss", "pg%2Fpass", "pg/pass", "ops-token", "tok"}
+    known = {"pa%2Fss", "pa/ss", "pg%2Fpass", "pg/pass", "ops-token", "tok", "in-the-query"}
+    assert set(settings.secret_values()) == known
 
 
 def test_the_well_known_guest_is_no_secret() -> None:
@@ -667,3 +669,44 @@ def test_a_ledger_url_whose_password_could_be_shown_is_refused_without_quoting_i
     assert told in str(caught.value)
     assert "s3cret" not in str(caught.value)
     assert "w0rd" not in str(caught.value)
+
+
+TOKEN = "kQ7vX2mN-9pL4wR8s.Zt3hB6yD"
+
+
+@pytest.mark.parametrize(
+    ("text", "environment"),
+    [
+        (f'"{TOKEN}" = 1', {}),
+        (f'[connectors.main]\n"{TOKEN}" = 1', {}),
+        (f"[connectors.main]\n{TOKEN} = 1", {}),
+        (f"[connectors.main]\ntoken = {TOKEN}", {}),
+        (f'[connectors.main]\ntoken = "{TOKEN}', {}),
+        (f'[connectors.main]\ntoken = "{TOKEN}"\ntoken = "{TOKEN}"', {}),
+        (f'[connectors.main]\ntoken_file = "{TOKEN}"', {}),
+        (f'[connectors.main]\ntoken_env = "{TOKEN}"', {}),
+        (f'[connectors.main]\nurl = "{TOKEN}"', {}),
+        (f'[connectors.main]\nactions = ["{TOKEN}"]', {}),
+        (f'[log]\nlevel = "{TOKEN}"', {}),
+        ("", {f"SIGNALQ_{TOKEN}": "1"}),
+        ("", {f"SIGNALQ_CONNECTORS__MAIN__{TOKEN}": "1"}),
+        ("", {"SIGNALQ_CONNECTORS__MAIN__TOKNE": TOKEN}),
+        ("", {"SIGNALQ_CONNECTORS": f'{{"main": {{"token": "{TOKEN}"'}),
+        ("", {"SIGNALQ_OPS__TOKEN_ENV": TOKEN}),
+        ("", {"SIGNALQ_BROKER__URL": TOKEN}),
+        ("", {"SIGNALQ_LEDGER__URL": f"postgresql://u:p@127.0.0.1/d?{TOKEN}=1"}),
+    ],
+)
+def test_no_token_in_the_wrong_place_of_the_settings_is_repeated(
+    text: str, environment: dict[str, str], load: Load
+) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(text, **environment)
+    assert TOKEN[:8].casefold() not in str(refused.value).casefold()
+
+
+def test_no_token_in_the_place_of_a_file_is_repeated(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"the settings file \(a name of 26 characters, not shown\)"):
+        load_settings(Path(TOKEN))
+    with pytest.raises(SettingsError, match=str(tmp_path)):
+        load_settings(tmp_path / "missing.toml")

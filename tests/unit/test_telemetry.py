@@ -11,6 +11,7 @@ import structlog
 from prometheus_client import generate_latest
 
 from consumer.telemetry import CONNECTOR_LABELS_MAX, Metrics, configure_logging
+from signalq.blanking import Blanker
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +34,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
 
 
 def test_a_line_is_one_json_object_with_event_level_and_timestamp(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging(form="json", level="info", secrets=[])
+    configure_logging(form="json", level="info", blanker=Blanker())
     structlog.get_logger().info("intent.settled", connector="é", attempts=2)
     (line,) = lines(capsys)
     assert str(line.pop("timestamp")).endswith("Z")
@@ -41,13 +42,13 @@ def test_a_line_is_one_json_object_with_event_level_and_timestamp(capsys: pytest
 
 
 def test_without_a_terminal_the_form_is_json(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging(form=None, level="info", secrets=[])
+    configure_logging(form=None, level="info", blanker=Blanker())
     structlog.get_logger().info("service.started")
     assert lines(capsys)[0]["event"] == "service.started"
 
 
 def test_what_is_below_the_level_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging(form="json", level="warning", secrets=[])
+    configure_logging(form="json", level="warning", blanker=Blanker())
     structlog.get_logger().info("intent.settled")
     structlog.get_logger().warning("broker.lane_lost")
     assert [line["event"] for line in lines(capsys)] == ["broker.lane_lost"]
@@ -69,7 +70,7 @@ def test_what_is_below_the_level_is_not_told(capsys: pytest.CaptureFixture[str])
 def test_control_characters_of_foreign_text_are_escaped(
     form: str, foreign: str, shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    configure_logging(form=form, level="info", secrets=[])
+    configure_logging(form=form, level="info", blanker=Blanker())
     structlog.get_logger().info("intent.received", strategy=foreign)
     errors = capsys.readouterr().err
     assert errors.count("\n") == 1, "one line, whatever it tells of"
@@ -78,7 +79,7 @@ def test_control_characters_of_foreign_text_are_escaped(
 
 
 def test_printable_foreign_text_stays_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging(form="json", level="info", secrets=[])
+    configure_logging(form="json", level="info", blanker=Blanker())
     structlog.get_logger().info("intent.received", strategy="plain 'words' \\ é 🚀")
     assert lines(capsys)[0]["strategy"] == "plain 'words' \\ é 🚀"
 
@@ -91,7 +92,7 @@ def fail(words: str) -> None:
 def test_secrets_are_blanked_in_every_field_in_exceptions_and_in_what_libraries_say(
     form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    configure_logging(form=form, level="debug", secrets=["s3cret", "s3cret-and-more", ""])
+    configure_logging(form=form, level="debug", blanker=Blanker(["s3cret", "s3cret-and-more", ""]))
     log = structlog.get_logger()
     log.info("s3cret in the event", why="amqp://user:s3cret@host/", longer="s3cret-and-more")
     try:
@@ -106,7 +107,7 @@ def test_secrets_are_blanked_in_every_field_in_exceptions_and_in_what_libraries_
 
 
 def test_a_secret_of_a_single_letter_hides_no_event(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging(form="json", level="info", secrets=["t"])
+    configure_logging(form="json", level="info", blanker=Blanker(["t"]))
     structlog.get_logger().info("service.started", told="that")
     (line,) = lines(capsys)
     assert (line["event"], line["level"], line["told"]) == ("service.started", "info", "***ha***")
@@ -114,7 +115,7 @@ def test_a_secret_of_a_single_letter_hides_no_event(capsys: pytest.CaptureFixtur
 
 
 def test_an_exception_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging(form="json", level="info", secrets=[])
+    configure_logging(form="json", level="info", blanker=Blanker())
     try:
         fail("reason")
     except ValueError:
@@ -125,7 +126,7 @@ def test_an_exception_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_libraries_do_not_tell_frames_and_bodies_whatever_our_level(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging(form="json", level="debug", secrets=[])
+    configure_logging(form="json", level="debug", blanker=Blanker())
     for library in ("aiormq.connection", "aio_pika.channel", "aiohttp.client", "asyncio"):
         logging.getLogger(library).debug("frame with a body")
         logging.getLogger(library).info("frame with a body")
@@ -170,7 +171,7 @@ def test_the_metrics_have_the_names_and_labels_of_the_contract() -> None:
 def test_secrets_that_become_known_later_are_blanked_and_the_old_ones_stay_so(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    masker = configure_logging(form="json", level="info", secrets=["s3cret"])
+    masker = configure_logging(form="json", level="info", blanker=Blanker(["s3cret"]))
     masker.blank(["s3cret-and-more", ""])
     structlog.get_logger().info("intent.settled", first="s3cret", second="s3cret-and-more")
     (line,) = lines(capsys)
