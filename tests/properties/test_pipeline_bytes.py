@@ -39,11 +39,11 @@ from consumer.slots import Slot
 from consumer.telemetry import Metrics
 from consumer.webhook import Webhook
 from signalq import names
-from signalq.amqp.connection import read_foreign_properties_leniently, write_floats_in_full
+from signalq.amqp.connection import read_foreign_properties_leniently, write_headers_as_they_came
 from signalq.outcome import Outcome
 
 read_foreign_properties_leniently()
-write_floats_in_full()
+write_headers_as_they_came()
 
 NOW_MS = 1_700_000_000_000
 LANE = "signalq.orders"
@@ -85,9 +85,9 @@ class FakeDueTimes:
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
 
-    async def wait_until(self, at_ms: int, *, rank: int, session: object = None, body_bytes: int = 0) -> bool:
+    async def wait_until(self, at_ms: int, *, rank: int, session: object = None, held_bytes: int = 0) -> bool:
         assert isinstance(rank, int)
-        assert body_bytes >= 0
+        assert held_bytes >= 0
         assert session is None or isinstance(session, Session)
         await self._clock.sleep(at_ms - self._clock.ms)
         return True
