@@ -26,6 +26,7 @@ from consumer.ledger import Epoch, Ledger
 from consumer.link import RECONNECT_BASE_S, RECONNECT_MAX_S, Link, SharedFailure, loop_s
 from consumer.order import Message
 from signalq.amqp.connection import CONNECTION_ERRORS, is_connection_error, open_channel
+from signalq.amqp.header_table import held_bytes
 from signalq.amqp.publisher import CLOSE_TIMEOUT_S
 from signalq.errors import BrokerError, BrokerUnreachable, SettingsError, SignalQError, TopologyError
 
@@ -158,6 +159,8 @@ class Delivery:
     message: Message
     tag: int
     session: Session
+    # About how much memory it takes: what is kept of its body, and its headers.
+    held_bytes: int = 0
 
     @property
     def body_bytes(self) -> int:
@@ -382,6 +385,7 @@ class Lane:
             ),
             deliver.delivery_tag,
             session,
+            len(message.body) + held_bytes(message.header.properties.headers),
         )
         if session.intake is not None:
             session.intake.take(self._aged(delivery))

@@ -57,7 +57,7 @@ class DueTimes:
         return len(self._heap)
 
     async def wait_until(
-        self, at_ms: int, *, rank: int = 0, session: Arrivals | None = None, body_bytes: int = 0
+        self, at_ms: int, *, rank: int = 0, session: Arrivals | None = None, held_bytes: int = 0
     ) -> bool:
         """Return True at `at_ms` or right after; among equal times by `rank`, then first come, first served.
 
@@ -66,9 +66,9 @@ class DueTimes:
         """
         self._note_arrival(session)
         moment: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        entry = (at_ms, rank, next(self._sequence), body_bytes, moment)
+        entry = (at_ms, rank, next(self._sequence), held_bytes, moment)
         heapq.heappush(self._heap, entry)
-        self._bytes += body_bytes
+        self._bytes += held_bytes
         if self._is_full():
             self._make_room()
         if self._heap and self._heap[0] is entry:
@@ -103,8 +103,8 @@ class DueTimes:
         """Let go of what is due; return the seconds until the clock has to be looked at again, None for no need."""
         now_ms = self._clock.now_ms()
         while self._heap and (self._heap[0][0] <= now_ms or self._heap[0][-1].done()):
-            at_ms, *_, body_bytes, moment = heapq.heappop(self._heap)
-            self._bytes -= body_bytes
+            at_ms, *_, held_bytes, moment = heapq.heappop(self._heap)
+            self._bytes -= held_bytes
             if not moment.done():
                 moment.set_result(at_ms <= now_ms)
         if self._heap and park_seconds(self._heap[0][0], now_ms) > 0:

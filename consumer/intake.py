@@ -17,6 +17,7 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
+from signalq.amqp.header_table import held_bytes
 from signalq.strict_json import BODY_BYTES_MAX
 
 # Of a longer body the first BODY_BYTES_MAX bytes are kept: nobody mends such an order by hand.
@@ -35,6 +36,8 @@ class HasBody(Protocol):
     def tag(self) -> int: ...
     @property
     def body_bytes(self) -> int: ...
+    @property
+    def held_bytes(self) -> int: ...
 
 
 def is_bulky(body_bytes: int) -> bool:
@@ -65,11 +68,11 @@ class Room:
         """Let the reader wait from now on: until its messages are handled, none would leave."""
         self._may_wait = True
 
-    async def take(self, tag: int, body_bytes: int) -> None:
+    async def take(self, tag: int, body_bytes: int, header_bytes: int = 0) -> None:
         """Return once there is room for it; one that is larger than all of it gets it when it is empty."""
         if self._is_closed or not self._counts(body_bytes):
             return
-        kept = kept_bytes(body_bytes)
+        kept = kept_bytes(body_bytes) + header_bytes
         while self._may_wait and self._bytes and self._bytes + kept > self._bytes_max:
             self._changed.clear()
             await self._changed.wait()
@@ -107,7 +110,7 @@ def read_within(channel: AbstractChannel, room: Room) -> None:
     async def read_content(frame: Basic.Deliver, header: ContentHeader) -> DeliveredMessage:
         size = header.body_size or 0
         if frame.name == Basic.Deliver.name:
-            await room.take(frame.delivery_tag or 0, size)
+            await room.take(frame.delivery_tag or 0, size, held_bytes(header.properties.headers))
         body, come = bytearray(), 0
         while come < size:
             content = await reading._get_frame()
@@ -168,7 +171,7 @@ class Intake(Generic[D]):
         """Whose turn it is: where its first one may go."""
         if self._bulky:
             return self._bulky
-        if self._waiting and (not self._bytes or self._bytes + self._waiting[0].body_bytes <= self._bytes_max):
+        if self._waiting and (not self._bytes or self._bytes + self._waiting[0].held_bytes <= self._bytes_max):
             return self._waiting
         return None
 
@@ -181,8 +184,8 @@ class Intake(Generic[D]):
                 break
             delivery = queue.popleft()
             if queue is self._waiting:
-                self._in_hand[delivery.tag] = delivery.body_bytes
-                self._bytes += delivery.body_bytes
-            step_bytes += delivery.body_bytes
+                self._in_hand[delivery.tag] = delivery.held_bytes
+                self._bytes += delivery.held_bytes
+            step_bytes += delivery.held_bytes
             self._hand_over(delivery)
         self._go_on()

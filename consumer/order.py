@@ -276,7 +276,7 @@ class Order:
 class Unreadable:
     """A message that is no valid intent: what is wrong, and what is known of it all the same.
 
-    `came_back`: we published it ourselves, as an event or as a letter. Its ending is no news to anybody.
+    `came_back`: it is an event of ours. Its ending is no news to anybody.
     """
 
     detail: str
@@ -413,10 +413,9 @@ def _unreadable(invalid: InvalidIntent, sender: _Sender, connector: str, message
     intent_id = id_of_nobodys(sender.intent_id, None, digest) if sender.needs_proof else sender.intent_id
     if is_event(message.body):
         return Unreadable(EVENT_CAME_BACK, connector, intent_id, sender.strategy, sender.user, came_back=True)
-    came_back = sender.hands_back and names.REASON in (message.properties.headers or {})
     if sender.is_nobody:
-        return Unreadable(NOBODY, connector, intent_id, sender.strategy, sender.user, "unauthorized", came_back)
-    return Unreadable(_shortened(invalid), connector, intent_id, sender.strategy, sender.user, came_back=came_back)
+        return Unreadable(NOBODY, connector, intent_id, sender.strategy, sender.user, "unauthorized")
+    return Unreadable(_shortened(invalid), connector, intent_id, sender.strategy, sender.user)
 
 
 def _came_beside(message: Message, topology: names.Names) -> bool:

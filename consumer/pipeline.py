@@ -54,11 +54,6 @@ REFUSED_AT_ONCE = 4
 REFUSED_BYTES_PER_S = 8 * 1_048_576
 REFUSED_REST_S_MIN = 0.002
 
-# Of the shared lane so many claims are saved at a time. What is claimed together begins its POST in one step of the
-# loop, and own lanes wait for that step to end: with 64, an exit took 0.5 s beside a flood of orders, with 6 it takes
-# 10 ms.
-SHARED_CLAIMS = 6
-
 
 @dataclass(frozen=True, slots=True)
 class _Parcel:
@@ -102,7 +97,6 @@ class Pipeline:
         self._superseding = Superseding(current, ledger=ledger, turns=self._turns, waits=self._waits, clock=clock)
         # Of the shared lane alone: who has a lane of its own waits for nobody else.
         self._shared_posts = asyncio.Semaphore(current.settings.delivery.concurrency)
-        self._shared_claims = asyncio.Semaphore(SHARED_CLAIMS)
         self._refusing: dict[str, asyncio.Semaphore] = {}
         self._last_rank = 0
 
@@ -172,12 +166,11 @@ class Pipeline:
             self._ledger.release(order)
 
     async def _refuse(self, delivery: Delivery, unreadable: Unreadable, slot: Slot) -> None:
-        queue, body_bytes = delivery.message.queue, len(delivery.message.body)
-        async with self._refusing.setdefault(queue, asyncio.Semaphore(REFUSED_AT_ONCE)):
+        async with self._refusing.setdefault(delivery.message.queue, asyncio.Semaphore(REFUSED_AT_ONCE)):
             with slot.busy():
                 ended = await self._settler.refuse(delivery, unreadable)
             await self._let_go(delivery, ended, slot)
-            rest_s = body_bytes * REFUSED_AT_ONCE / REFUSED_BYTES_PER_S
+            rest_s = delivery.held_bytes * REFUSED_AT_ONCE / REFUSED_BYTES_PER_S
             if rest_s >= REFUSED_REST_S_MIN:
                 await asyncio.sleep(rest_s)
 
@@ -201,7 +194,7 @@ class Pipeline:
             return
         due_ms, body = parcel.due_ms, delivery.message.body
         held = park_seconds(due_ms, self._clock.now_ms()) == 0 and await self._due_soon.wait_until(
-            due_ms - LANE_LEAD_MS, rank=parcel.rank, session=delivery.session, body_bytes=len(body)
+            due_ms - LANE_LEAD_MS, rank=parcel.rank, session=delivery.session, held_bytes=delivery.held_bytes
         )
         with slot.busy():
             if held:
@@ -394,10 +387,9 @@ class Pipeline:
         """Claim, POST, record: the claim is known before the first byte goes out, the outcome before anything else."""
         order, before, epoch = known.order, known.history, epoch_of(delivery)
         rates = () if before.attempts else order.rates()
-        async with nullcontext() if self._has_own_lane(order) else self._shared_claims:
-            claim = known.history.claimed(self._waits.now_ms(place))
-            self._waits.claims(order, epoch, turn)
-            known = await self._ledger.save(order, claim, epoch, attempt=before.unconcluded, rates=rates)
+        claim = known.history.claimed(self._waits.now_ms(place))
+        self._waits.claims(order, epoch, turn)
+        known = await self._ledger.save(order, claim, epoch, attempt=before.unconcluded, rates=rates)
         self._journal.claimed(known)
         self._teller.tell_beside(known.canceled)
         failures_before = turn.failures

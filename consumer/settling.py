@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import blake2b
 from typing import Any, assert_never
 
 from consumer import lanes, outcomes
@@ -17,7 +18,7 @@ from consumer.dispositions import Dispositions
 from consumer.history import History
 from consumer.journal import Journal
 from consumer.ledger import Epoch, Known, Ledger
-from consumer.order import Order, Unreadable
+from consumer.order import Message, Order, Unreadable
 from consumer.rules import DeadLetter, Disposition, Done, Drop, Forward, Park
 from signalq import names
 from signalq.envelope import id_of_its_own, republish_properties
@@ -58,13 +59,17 @@ class Settler:
         letter = DeadLetter(unreadable.reason, unreadable.detail)
         await self._publish_letter(delivery, unreadable, letter, None)
         self._journal.settled(unreadable, "dead", unreadable.reason)
-        # An event of an event that came back would come back.
-        return () if unreadable.came_back else (outcomes.unreadable(unreadable, self._clock.now_ms()),)
+        # An event of what came back would come back as well.
+        if unreadable.came_back or self._is_sealed(delivery.message):
+            return ()
+        return (outcomes.unreadable(unreadable, self._clock.now_ms()),)
 
     async def _drop(self, delivery: Delivery, known: Known, *, duplicate: bool) -> Sequence[Outcome]:
         """What came again: whoever saw to it first may have died before it told, so what has ended is told again."""
         if known.order.is_letter:
-            return await self._put_back(delivery, known)
+            await self._put_back(delivery, known)
+        if self._is_sealed(delivery.message):
+            return ()
         ended = (self._ending(known),) if known.history.ended else ()
         if not duplicate:
             return ended
@@ -104,14 +109,26 @@ class Settler:
         await self._dispositions.hand_to_lane(queue, message.body, properties)
         self._journal.forwarded(order, queue)
 
-    async def _put_back(self, delivery: Delivery, known: Known) -> Sequence[Outcome]:
+    def _is_sealed(self, message: Message) -> bool:
+        """Whether it is a letter of ours that came back: its ending was told when it was buried first, and told each
+        time it might go round for ever. The marks of a letter prove nothing, anybody can set them; its seal does.
+        """
+        headers = message.properties.headers or {}
+        return names.SEAL in headers and headers[names.SEAL] == self._seal(headers.get(names.INTENT_ID), message.body)
+
+    def _seal(self, intent_id: object, body: bytes) -> str:
+        """What only a consumer on our ledger can write on a letter."""
+        return blake2b(
+            f"{intent_id}\n".encode(errors="replace") + body, key=self._ledger.ledger_id.encode(), digest_size=16
+        ).hexdigest()
+
+    async def _put_back(self, delivery: Delivery, known: Known) -> None:
         """A letter that left the dead letters by no command of ours (somebody moved it, or a policy): it goes back, if
-        it still holds. Its ending was told when it was buried first.
+        it still holds.
         """
         history = known.history
         if history.status == "dead" and history.reason is not None:
             await self._publish_letter(delivery, known.order, DeadLetter(history.reason, history.detail or ""), history)
-        return ()
 
     async def _bury(self, delivery: Delivery, known: Known, letter: DeadLetter) -> Sequence[Outcome]:
         """Ledger `dying`, letter confirmed, ledger `dead`: a letter may be there twice, never be missing."""
@@ -132,6 +149,7 @@ class Settler:
     async def _publish_letter(
         self, delivery: Delivery, order: Order | Unreadable, letter: DeadLetter, history: History | None
     ) -> None:
+        message = delivery.message
         headers: dict[str, Any] = {
             names.REASON: letter.reason,
             names.DETAIL: letter.detail,
@@ -144,9 +162,9 @@ class Settler:
             names.CONNECTOR: order.connector,
             names.STRATEGY: order.strategy,
             names.ORIGIN_USER: order.origin_user,
-            names.BODY_BYTES: delivery.message.body_bytes if delivery.message.is_cut else None,
+            names.BODY_BYTES: message.body_bytes if message.is_cut else None,
+            names.SEAL: self._seal(order.intent_id, message.body),
         }
-        message = delivery.message
         await self._dispositions.bury(message.body, republish_properties(message.properties, headers, order.intent_id))
         self._journal.dead_lettered(order, letter, history.answer if history else None)
 

@@ -23,6 +23,7 @@ ORIGIN_USER = "signalq-origin-user"
 PARK_RANK = "signalq-park-rank"
 HOPS = "signalq-hops"
 BODY_BYTES = "signalq-body-bytes"
+SEAL = "signalq-seal"
 
 # Stands in place of a header table that could not be read.
 UNREADABLE_HEADERS = "signalq-unreadable-headers"
@@ -42,6 +43,7 @@ OWN_HEADERS = frozenset(
         PARK_RANK,
         HOPS,
         BODY_BYTES,
+        SEAL,
         UNREADABLE_HEADERS,
     }
 )

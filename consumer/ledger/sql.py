@@ -1,10 +1,10 @@
 """The durable ledger: one writer, group commit.
 
-Whatever waits when a transaction can begin goes into that one: under load a commit is shared by many intents, and an
-idle ledger commits at once. Only what is noted of an intent while it is parked may wait for company, up to COMPANY_S:
-nobody waits for that, and the claims of others find the disk idle more often. A transaction that fails (disk full,
-locked, read-only, database gone) is tried again as a whole until it succeeds; whoever asked waits, so no POST begins
-meanwhile.
+Whatever waits when a transaction can begin goes into that one, of each lane a few: under load a commit is shared by
+many intents, an idle ledger commits at once, and no lane waits for the flood of another. Only what is noted of an
+intent while it is parked may wait for company, up to COMPANY_S: nobody waits for that, and the claims of others find
+the disk idle more often. A transaction that fails (disk full, locked, read-only, database gone) is tried again as a
+whole until it succeeds; whoever asked waits, so no POST begins meanwhile.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ from consumer.ledger import (
 from consumer.ledger import rates as rate_table
 from consumer.ledger.causes import cause_of
 from consumer.ledger.database import clock_ms, database_at, is_hopeless, machine_ms
+from consumer.ledger.fair_queue import FairQueue
 from consumer.ledger.leases import ALIVE_PERIOD_S, LEASE_MS
 from consumer.ledger.migrate import migrate
 from consumer.ledger.schedule import Pending
@@ -193,7 +194,7 @@ class SqlLedger:
         self._openings = 0
         # The intents that messages in our hands may have claimed, by the messages' receipts.
         self._claims: dict[str, Order] = {}
-        self._waiting: list[tuple[Work, asyncio.Future[Any]]] = []
+        self._waiting: FairQueue[tuple[Work, asyncio.Future[Any]]] = FairQueue()
         self._something_waits = asyncio.Event()
         self._database = database_at(url, create=True)
         self.name = self._database.shown
@@ -216,8 +217,9 @@ class SqlLedger:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for _, answer in self._waiting:
-            answer.cancel()
+        while self._waiting:
+            for _, answer in self._waiting.take(BATCH_MAX):
+                answer.cancel()
         await self._database.close()
 
     @property
@@ -237,7 +239,9 @@ class SqlLedger:
 
     async def join_lane(self, lane: str) -> int | None:
         """See Ledger."""
-        before_ms = await self._ask(lambda now: statements.join_lane(now.connection, now.now_ms, lane, self._owner))
+        before_ms = await self._ask(
+            lambda now: statements.join_lane(now.connection, now.now_ms, lane, self._owner), lane
+        )
         self._lanes[lane] = None
         return before_ms
 
@@ -257,15 +261,15 @@ class SqlLedger:
 
         self._openings += 1
         opening = self._openings
-        return replace(await self._ask(work), opening=opening)
+        return replace(await self._ask(work, lane), opening=opening)
 
     async def leave_settled(self, epoch: Epoch) -> None:
         """See Ledger."""
-        await self._ask(lambda now: statements.leave_settled(now.connection, epoch))
+        await self._ask(lambda now: statements.leave_settled(now.connection, epoch), epoch.lane)
 
     def remember(self, lane: str, memory: LaneMemory) -> None:
         """See Ledger."""
-        self._enqueue(lambda now: now.remember(lane, memory))
+        self._enqueue(lambda now: now.remember(lane, memory), lane)
 
     async def known_lanes(self) -> list[str]:
         """See Ledger."""
@@ -274,7 +278,7 @@ class SqlLedger:
     async def forget_lane(self, lane: str) -> None:
         """See Ledger."""
         self.leave_lane(lane)
-        await self._ask(lambda now: statements.forget_lane(now.connection, now.now_ms, lane))
+        await self._ask(lambda now: statements.forget_lane(now.connection, now.now_ms, lane), lane)
 
     async def recall(self, order: Order, epoch: Epoch) -> Known:
         """See Ledger."""
@@ -292,7 +296,7 @@ class SqlLedger:
             return known
 
         in_hurry = order.handed_back or (order.due_ms or 0) - order.received_ms < HURRY_MS
-        known = await self._ask(work, in_hurry=in_hurry)
+        known = await self._ask(work, epoch.lane, in_hurry=in_hurry)
         if known is None:
             raise Fenced
         return known
@@ -302,7 +306,7 @@ class SqlLedger:
         self._holds.release(order)
         claimed = self._claims.pop(order.receipt, None)
         if claimed is not None:
-            self._enqueue(lambda now: statements.end_lease(now.connection, claimed, self._owner))
+            self._enqueue(lambda now: statements.end_lease(now.connection, claimed, self._owner), order.came_by)
 
     async def save(
         self,
@@ -340,7 +344,8 @@ class SqlLedger:
             self._holds.hold(order, epoch)
         if is_claim:
             self._claims[order.receipt] = order
-        answer = await self._ask(Counted(work) if rates else work, in_hurry=history.status != "scheduled")
+        in_hurry = history.status != "scheduled"
+        answer = await self._ask(Counted(work) if rates else work, order.came_by, in_hurry=in_hurry)
         refused = not isinstance(answer, tuple)
         if refused or not is_claim:  # what another message of the same intent may have claimed is its own business
             self._claims.pop(order.receipt, None)
@@ -360,7 +365,7 @@ class SqlLedger:
                 return Conflict()
             return now.switched_off(order) or now.began_ms
 
-        answer = await self._ask(work)
+        answer = await self._ask(work, order.came_by)
         if isinstance(answer, Conflict):
             raise answer
         return answer
@@ -374,14 +379,14 @@ class SqlLedger:
         self._switch_watcher = watcher
         self._switch_told = None
 
-    async def _ask(self, work: Callable[[Transaction], T], *, in_hurry: bool = True) -> T:
-        return await self._enqueue(work, in_hurry=in_hurry)
+    async def _ask(self, work: Callable[[Transaction], T], lane: str = "", *, in_hurry: bool = True) -> T:
+        return await self._enqueue(work, lane, in_hurry=in_hurry)
 
-    def _enqueue(self, work: Callable[[Transaction], T], *, in_hurry: bool = True) -> asyncio.Future[T]:
-        """Have it done in its turn; see COMPANY_S for what is in no hurry."""
+    def _enqueue(self, work: Callable[[Transaction], T], lane: str = "", *, in_hurry: bool = True) -> asyncio.Future[T]:
+        """Have it done in the turn of its lane; see COMPANY_S for what is in no hurry."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
-        self._waiting.append((work, answer))
+        self._waiting.put(lane, (work, answer))
         if in_hurry:
             self._something_waits.set()
         elif len(self._waiting) == 1:
@@ -395,7 +400,7 @@ class SqlLedger:
             if not self._waiting:  # it went with others before its own time came
                 self._something_waits.clear()
                 continue
-            batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
+            batch = self._waiting.take(BATCH_MAX)
             if not self._waiting:
                 self._something_waits.clear()
             try:

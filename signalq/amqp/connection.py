@@ -15,7 +15,7 @@ from typing import Any, cast
 import aio_pika
 import aiormq
 from aio_pika.abc import AbstractConnection
-from aiormq.abc import AbstractChannel
+from aiormq.abc import AbstractChannel, FieldTable
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
 from pamqp import decode, encode
 from pamqp.exceptions import PAMQPException
@@ -240,7 +240,7 @@ def handle_foreign_properties() -> None:
     SDK never does: it lives in programs that may have connections of their own.
     """
     read_foreign_properties_leniently()
-    write_floats_in_full()
+    write_headers_as_they_came()
 
 
 def read_foreign_properties_leniently() -> None:
@@ -256,12 +256,14 @@ def read_foreign_properties_leniently() -> None:
     decode.METHODS["table"] = _header_table
 
 
-def write_floats_in_full() -> None:
-    """Pass on a producer's 64-bit float header as it came: pamqp writes every float with 32 bits, or not at all.
+def write_headers_as_they_came() -> None:
+    """Pass on a producer's headers as they came: pamqp writes every float with 32 bits, or not at all, cuts names to
+    128 bytes of the 255 that AMQP has for them, and logs each name that it cuts.
 
     Calling this twice changes nothing.
     """
     encode.encode_table_value = _table_value
+    encode.field_table = encode.METHODS["table"] = _written_table
 
 
 _table_value_of_pamqp = encode.encode_table_value
@@ -271,6 +273,12 @@ def _table_value(value: Any) -> bytes:
     if isinstance(value, float):
         return b"d" + encode.double(value)
     return _table_value_of_pamqp(value)
+
+
+def _written_table(value: FieldTable) -> bytes:
+    values = [encode.short_string(name) + encode.encode_table_value(item) for name, item in (value or {}).items()]
+    written = b"".join(values)
+    return len(written).to_bytes(4, "big") + written
 
 
 def _timestamp(value: bytes) -> tuple[int, dt.datetime | None]:

@@ -16,6 +16,8 @@ from pamqp import decode
 # levels add fewer than 200 together.
 VALUES_MAX = 512
 DEPTH_MAX = 32
+# What a value takes of memory besides its bytes, about.
+VALUE_BYTES = 96
 
 Decoder = Callable[[bytes], tuple[int, Any]]
 
@@ -23,16 +25,28 @@ _FIXED_BYTES_MAX = 8
 _WITH_LENGTH = (b"S", b"x")
 
 
-def read_header_table(data: bytes, *, timestamp: Decoder) -> tuple[int, dict[str, Any]]:
+class HeaderTable(dict[str, Any]):
+    """A message's headers, and about how much memory they take."""
+
+    held_bytes: int = 0
+
+
+def held_bytes(headers: object) -> int:
+    """About how much memory a message's headers take, as they were read."""
+    return headers.held_bytes if isinstance(headers, HeaderTable) else 0
+
+
+def read_header_table(data: bytes, *, timestamp: Decoder) -> tuple[int, HeaderTable]:
     """The table at the beginning of `data`, and how many bytes it takes; `timestamp` reads the timestamps in it.
 
     Raises ValueError for one that is cut off, of unknown types, or of more than VALUES_MAX values or DEPTH_MAX levels.
     """
     reader = _Reader(data, timestamp)
     try:
-        table = reader.table(DEPTH_MAX)
+        table = HeaderTable(reader.table(DEPTH_MAX))
     except (struct.error, IndexError) as error:
         raise ValueError("the header table is cut off") from error
+    table.held_bytes = reader.offset + VALUE_BYTES * reader.values_read
     return reader.offset, table
 
 
@@ -42,6 +56,10 @@ class _Reader:
         self._data = data
         self._values_left = VALUES_MAX
         self._timestamp = timestamp
+
+    @property
+    def values_read(self) -> int:
+        return VALUES_MAX - self._values_left
 
     def table(self, levels_left: int) -> dict[str, Any]:
         end = self._end(levels_left)

@@ -42,11 +42,11 @@ from consumer.telemetry import Metrics
 from consumer.turns import Place
 from consumer.webhook import Webhook
 from signalq import names
-from signalq.amqp.connection import read_foreign_properties_leniently, write_floats_in_full
+from signalq.amqp.connection import read_foreign_properties_leniently, write_headers_as_they_came
 from signalq.outcome import Outcome
 
 read_foreign_properties_leniently()
-write_floats_in_full()
+write_headers_as_they_came()
 
 NOW_MS = 1_700_000_000_000
 LANE = "signalq.orders"
@@ -88,9 +88,9 @@ class FakeDueTimes:
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
 
-    async def wait_until(self, at_ms: int, *, rank: int, session: object = None, body_bytes: int = 0) -> bool:
+    async def wait_until(self, at_ms: int, *, rank: int, session: object = None, held_bytes: int = 0) -> bool:
         assert isinstance(rank, int)
-        assert body_bytes >= 0
+        assert held_bytes >= 0
         assert session is None or isinstance(session, Session)
         await self._clock.sleep(at_ms - self._clock.ms)
         return True
@@ -336,11 +336,6 @@ def test_any_message_can_be_read(body: bytes, properties: Basic.Properties, rede
         assert json.loads(found.body_to_post())["connectorName"] == found.connector
 
 
-def is_a_letter_that_came_back(properties: Basic.Properties) -> bool:
-    """Its ending was told when it became a letter: told each time it comes back, it might go round for ever."""
-    return properties.user_id is None and {names.INTENT_ID, names.REASON} <= (properties.headers or {}).keys()
-
-
 @settings(max_examples=400, deadline=None)
 @given(body=bodies, properties=some_properties, redelivered=st.booleans(), script=st.lists(attempts, max_size=12))
 def test_any_message_ends_in_one_acknowledgement_and_a_post_a_letter_or_a_parking(
@@ -352,19 +347,15 @@ def test_any_message_ends_in_one_acknowledgement_and_a_post_a_letter_or_a_parkin
     accepted = [post for post in world.webhook.posted if post[2] is ACCEPTED]
     letters = world.dispositions.letters
     assert len(accepted) + len(letters) == 1, "it has exactly one ending"
-    assert len(world.dispositions.told) <= 1
-    if not (letters and is_a_letter_that_came_back(properties)):
-        assert len(world.dispositions.told) == 1, "and one event that tells it"
-    for told in world.dispositions.told:
-        assert told.status == ("dead" if letters else "delivered")
-        assert told.attempts == len(world.webhook.posted)
+    (told,) = world.dispositions.told
+    assert told.status == ("dead" if letters else "delivered")
+    assert told.attempts == len(world.webhook.posted)
     assert world.dispositions.parked <= 1
     assert [letter for letter, _ in letters] == [body] * len(letters)
     if letters:
         headers = letters[0][1].headers or {}
         assert headers[names.ATTEMPTS] == len(world.webhook.posted)
-        for told in world.dispositions.told:
-            assert (headers[names.REASON], headers[names.INTENT_ID]) == (told.reason, told.intent_id)
+        assert (headers[names.REASON], headers[names.INTENT_ID]) == (told.reason, told.intent_id)
         assert letters[0][1].expiration is None
         assert not {"x-death", "x-delivery-count", "CC"} & headers.keys()
     assert world.clock.ms <= NOW_MS + 10**12
@@ -420,6 +411,49 @@ async def deliver_in_two_goes(world: World, deliveries: list[Delivery]) -> None:
 
 def open_body(**fields: object) -> bytes:
     return json.dumps({"connectorName": "main", "connectorToken": "t", "action": "openLong"} | fields).encode()
+
+
+NO_ORDER = b"no JSON"
+EXPIRED = open_body()
+
+
+@pytest.mark.parametrize("body", [NO_ORDER, EXPIRED], ids=["no order", "an order"])
+async def test_a_letter_that_comes_back_is_put_back_and_not_told_again(body: bytes) -> None:
+    world = letters_world()
+    dated = Basic.Properties(message_id="id", headers={names.CREATED_MS: NOW_MS - 3_600_000})
+    await world.deliver(world.delivery(body, dated))
+    ((letter, properties),) = world.dispositions.letters
+    for _ in range(2):
+        await world.deliver(world.delivery(letter, properties))
+    assert len(world.dispositions.letters) == 3
+    assert len({str(sorted(said_by(one).items())) for one in world.dispositions.letters}) == 1
+    assert len(world.dispositions.told) == 1
+
+
+@pytest.mark.parametrize("forged", ["marks", "the seal of another letter", "the seal of another ledger"])
+async def test_a_letter_that_is_forged_has_an_event_as_any_other_ending(forged: str) -> None:
+    world, other = letters_world(), letters_world()
+    other.ledger.ledger_id = "theirs"
+    source, body = (other, NO_ORDER) if forged == "the seal of another ledger" else (world, NO_ORDER + b"!")
+    await source.deliver(source.delivery(body, Basic.Properties(message_id="id")))
+    headers = dict(source.dispositions.letters[0][1].headers or {})
+    if forged == "marks":
+        del headers[names.SEAL]
+    world.dispositions.told.clear()
+    await world.deliver(world.delivery(NO_ORDER, Basic.Properties(message_id="id", headers=headers)))
+    assert [(told.intent_id, told.status) for told in world.dispositions.told] == [("id", "dead")]
+
+
+def letters_world() -> World:
+    world = World()
+    world.ledger.ledger_id = "ours"
+    return world
+
+
+def said_by(letter: tuple[bytes, Basic.Properties]) -> dict[str, object]:
+    headers = dict(letter[1].headers or {})
+    del headers[names.DEAD_AT]
+    return headers
 
 
 async def test_parking_that_is_confirmed_after_the_intent_came_back_does_not_let_it_out_again() -> None:

@@ -176,7 +176,7 @@ class ToldLedger(SqlLedger):
         self._about = f"save of {_named(order)} {history.status} on v{history.version}", order, history
         return await super().save(order, history, epoch, attempt=attempt, rates=rates)
 
-    async def _ask(self, work: Callable[[Transaction], T], *, in_hurry: bool = True) -> T:
+    async def _ask(self, work: Callable[[Transaction], T], lane: str = "", *, in_hurry: bool = True) -> T:
         (label, order, history), self._about = self._about, ("", None, None)
 
         def told(now: Transaction) -> T:
@@ -191,7 +191,7 @@ class ToldLedger(SqlLedger):
             return answer
 
         told.label = label
-        return await super()._ask(told, in_hurry=in_hurry)
+        return await super()._ask(told, lane, in_hurry=in_hurry)
 
     async def _prune(self) -> None:
         """Nothing is ever old enough."""

@@ -59,10 +59,10 @@ class Waiters:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def add(
-        self, name: str, due_ms: int, rank: int = 0, session: Session | None = None, body_bytes: int = 0
+        self, name: str, due_ms: int, rank: int = 0, session: Session | None = None, held_bytes: int = 0
     ) -> asyncio.Task[None]:
         """Begin to wait."""
-        task = asyncio.create_task(self._wait(name, due_ms, rank, session, body_bytes), name=name)
+        task = asyncio.create_task(self._wait(name, due_ms, rank, session, held_bytes), name=name)
         self._tasks.add(task)
         await asyncio.sleep(0)
         return task
@@ -71,8 +71,8 @@ class Waiters:
         await wait_until(lambda: len(self.gone) >= count, what=f"{count} to be let go")
         return self.gone
 
-    async def _wait(self, name: str, due_ms: int, rank: int, session: Session | None, body_bytes: int) -> None:
-        if await self._due_times.wait_until(due_ms, rank=rank, session=session, body_bytes=body_bytes):
+    async def _wait(self, name: str, due_ms: int, rank: int, session: Session | None, held_bytes: int) -> None:
+        if await self._due_times.wait_until(due_ms, rank=rank, session=session, held_bytes=held_bytes):
             self.gone.append(name)
         else:
             self.sent_away.append(name)
@@ -192,21 +192,21 @@ async def test_when_all_places_are_taken_those_due_last_leave_and_the_sooner_one
 
 async def test_when_they_hold_too_many_bytes_those_due_last_are_sent_away(waiters: Waiters, clock: SetClock) -> None:
     for number in range(8):
-        await waiters.add(f"{number}", NOW_MS + MAKE_ROOM_MS_MIN + 100 * (8 - number), body_bytes=BYTES // 8 - 1)
+        await waiters.add(f"{number}", NOW_MS + MAKE_ROOM_MS_MIN + 100 * (8 - number), held_bytes=BYTES // 8 - 1)
     assert not waiters.sent_away
-    await waiters.add("one too many", NOW_MS + MAKE_ROOM_MS_MIN + 50, body_bytes=1000)
+    await waiters.add("one too many", NOW_MS + MAKE_ROOM_MS_MIN + 50, held_bytes=1000)
     await wait_until(lambda: waiters.sent_away, what="room to be made")
     assert waiters.sent_away == ["0", "1"]  # an eighth of the bytes, and what one byte of it is short of
     clock.ms += 5_000
     assert await waiters.have_gone(7) == ["one too many", "7", "6", "5", "4", "3", "2"]
     for number in range(8):  # what has gone holds nothing any more
-        await waiters.add(f"again {number}", clock.ms + 1_000, body_bytes=BYTES // 8 - 1)
+        await waiters.add(f"again {number}", clock.ms + 1_000, held_bytes=BYTES // 8 - 1)
     assert len(waiters.sent_away) == 2
 
 
 async def test_none_that_is_about_to_be_due_is_sent_away_for_its_bytes(waiters: Waiters) -> None:
     for number in range(10):
-        await waiters.add(str(number), NOW_MS + MAKE_ROOM_MS_MIN, body_bytes=BYTES)
+        await waiters.add(str(number), NOW_MS + MAKE_ROOM_MS_MIN, held_bytes=BYTES)
     assert not waiters.sent_away
 
 

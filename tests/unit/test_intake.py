@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from pamqp import decode, encode
 from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
@@ -20,6 +21,7 @@ from consumer.intake import (
     Room,
     read_within,
 )
+from signalq.amqp.header_table import read_header_table
 from signalq.strict_json import BODY_BYTES_MAX
 
 
@@ -29,6 +31,11 @@ class Given:
 
     tag: int
     body_bytes: int
+    header_bytes: int = 0
+
+    @property
+    def held_bytes(self) -> int:
+        return self.body_bytes + self.header_bytes
 
 
 async def steps(count: int) -> None:
@@ -113,6 +120,15 @@ async def test_one_that_is_larger_than_the_room_gets_it_alone() -> None:
     assert gone == [0, 1, 2]
 
 
+async def test_headers_take_room_as_bodies_do_and_make_no_order_a_bulky_one() -> None:
+    taken, gone = intake(bytes_max=1000)
+    taken.begin()
+    for tag in range(3):
+        taken.take(Given(tag, 100, header_bytes=BODY_BYTES_MAX))
+    await steps(5)
+    assert gone == [0]
+
+
 async def test_what_is_no_order_goes_round_those_that_wait() -> None:
     taken, gone = intake(bytes_max=1000)
     taken.begin()
@@ -175,6 +191,17 @@ async def test_before_the_lane_is_ours_nobody_waits_for_what_can_not_leave_yet()
     room = Room(1000, lambda _bytes: True)
     for tag in range(100):
         await asyncio.wait_for(room.take(tag, 1000), 30)
+
+
+async def test_headers_take_room_as_bodies_do() -> None:
+    room = Room(1000, lambda _bytes: True)
+    channel = cast("Any", SimpleNamespace())
+    read_within(channel, room)
+    headers = encode.field_table({"a": [{"b": "x" * 400}]})
+    _, table = read_header_table(headers, timestamp=decode.timestamp)
+    header = ContentHeader(body_size=0, properties=Basic.Properties(headers=table))
+    await channel._read_content(Basic.Deliver("tag", 1), header)
+    assert room.is_crowded
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

@@ -1,0 +1,34 @@
+"""No lane's flood holds up the works of another: pure."""
+
+from __future__ import annotations
+
+from consumer.ledger.fair_queue import LANE_SHARE, FairQueue
+
+
+def filled(**lanes: int) -> FairQueue[str]:
+    queue: FairQueue[str] = FairQueue()
+    for lane, count in lanes.items():
+        for number in range(count):
+            queue.put(lane, f"{lane}{number}")
+    return queue
+
+
+def test_of_a_flooded_lane_a_share_is_taken_and_of_the_others_all() -> None:
+    queue = filled(flood=1000, calm=1)
+    assert queue.take(500) == [*(f"flood{number}" for number in range(LANE_SHARE)), "calm0"]
+    assert len(queue) == 1000 - LANE_SHARE
+
+
+def test_within_a_lane_it_is_first_in_first_out_and_nothing_is_left_out() -> None:
+    queue = filled(a=3 * LANE_SHARE + 1, b=LANE_SHARE + 2)
+    taken: list[str] = []
+    while queue:
+        taken += queue.take(5)
+    for lane, count in (("a", 3 * LANE_SHARE + 1), ("b", LANE_SHARE + 2)):
+        assert [name for name in taken if name.startswith(lane)] == [f"{lane}{number}" for number in range(count)]
+
+
+def test_lanes_that_found_no_place_are_the_first_ones_next_time() -> None:
+    queue = filled(a=5, b=5, c=5)
+    firsts = [queue.take(4)[0] for _ in range(4)]
+    assert firsts == ["a0", "b0", "c0", "a4"]
