@@ -54,6 +54,11 @@ def in_a_process(*command: str) -> Ran:
     return Ran(ran.returncode, ran.stdout, ran.stderr)
 
 
+def test_python_runs_it_as_a_module_too() -> None:
+    ran = in_a_process(sys.executable, "-m", "signalq", "--version")
+    assert (ran.status, ran.out, ran.err) == (0, f"signalq {__version__}\n", "")
+
+
 def every_command(group: click.Group = cli, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     found = [path]
     context = click.Context(group)
