@@ -105,7 +105,7 @@ def intent(number: int, log: str) -> OrderIntent:
     """An order for one of the connectors."""
     return OrderIntent(
         connector_name=f"connector-{number % CONNECTORS}",
-        connector_token="benchmark",  # noqa: S106 - not a secret
+        connector_token="0-pretended-0",  # noqa: S106 - not a secret
         action="openLong",
         percent="50",
         log=log,

@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from decimal import Decimal
-from difflib import SequenceMatcher
 from functools import cached_property
 from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Network
@@ -38,10 +37,10 @@ from consumer.ledger_url import SQLITE_SCHEME, check_ledger_url
 from signalq.amqp.address import check_url, is_loopback
 from signalq.blanking import Blanker, hold_token
 from signalq.errors import SettingsError
-from signalq.intent import connector_name, nearest_name
+from signalq.intent import connector_name
 from signalq.masking import login_name, login_secrets, shown_path, shown_words
 from signalq.names import LADDER_MAX_S
-from signalq.near_names import NearNames
+from signalq.near_names import NearNames, nearest_clause
 
 ENV_PREFIX = "SIGNALQ_"
 CONFIG_ENV = "SIGNALQ_CONFIG"
@@ -368,8 +367,6 @@ SECTIONS: dict[str, type[Section]] = {
     "connectors": Connector,
     "strategies": Strategy,
 }
-# So alike, of 1, must a known key be to be named as the nearest.
-NEAR_FROM = 0.6
 # One that is shorter may be equal to a name by chance, and is blanked in the log alone.
 SECRET_CHARACTERS_MIN = 8
 # Stands for a token that was not looked for.
@@ -633,8 +630,10 @@ def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
         section, _, key = upper.removeprefix(ENV_PREFIX).partition("__")
         if (section in sections and key) or KUBERNETES_SERVICE_VARIABLES.fullmatch(f"{upper}={value}"):
             continue
-        known = [CONFIG_ENV, *(f"{ENV_PREFIX}{path.upper().replace('.', '__')}" for path in known_keys())]
-        raise SettingsError(f"{shown_words(variable)} is not a setting{_nearest(variable, known)}")
+        # Without the prefix, which would make any two alike.
+        known = [CONFIG_ENV.removeprefix(ENV_PREFIX), *(path.upper().replace(".", "__") for path in known_keys())]
+        nearest = nearest_clause(upper.removeprefix(ENV_PREFIX), known, before=ENV_PREFIX)
+        raise SettingsError(f"{shown_words(variable)} is not a setting{nearest}")
 
 
 def known_keys() -> list[str]:
@@ -665,12 +664,5 @@ def _nearest_key(location: list[str]) -> str:
     section, *rest = location
     if section in NAMED_SECTIONS and len(rest) > 1:
         known = [path.rsplit(".", 1)[1] for path in known_keys() if path.startswith(f"{section}.")]
-        return _nearest(rest[-1], known, before=f"{section}.{rest[0]}.")
-    return _nearest(".".join(location), [*known_keys(), *SECTIONS])
-
-
-def _nearest(name: str, known: Collection[str], *, before: str = "") -> str:
-    """A clause that names the nearest known one, if one is near."""
-    nearest = nearest_name(name, known)
-    likeness = SequenceMatcher(None, name.casefold(), nearest.casefold()).ratio()
-    return f", the nearest is {before}{nearest}" if likeness >= NEAR_FROM else ""
+        return nearest_clause(rest[-1], known, before=f"{section}.{rest[0]}.")
+    return nearest_clause(".".join(location), [*known_keys(), *SECTIONS])

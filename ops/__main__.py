@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ops.streams import Streams
@@ -41,6 +42,9 @@ def main() -> None:
         sys.exit(_failed(error, None))
     invocation = Invocation()
     status = _run(invocation, streams)
+    # Also behind an error: what the interpreter can't write at its end has it exit with 120.
+    with suppress(OSError):
+        sys.stdout.flush()
     sys.exit(_unwritten(streams.failure, status, invocation))
 
 

@@ -17,11 +17,10 @@ def one_of(what: str, known: Collection[str], *, also: Collection[str] = ()) -> 
             return value
         # Imported here: --help needs none of it.
         from ops.escaping import escaped  # noqa: PLC0415
-        from signalq.intent import nearest_name  # noqa: PLC0415
+        from signalq.near_names import nearest_clause  # noqa: PLC0415
 
         raise click.BadParameter(
-            f"{escaped(value)} is no {what}, the nearest is {nearest_name(value, known)}: it is one of "
-            f"{', '.join(known)}"
+            f"{escaped(value)} is no {what}{nearest_clause(value, known)}: it is one of {', '.join(known)}"
         )
 
     return check

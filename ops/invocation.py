@@ -118,9 +118,9 @@ class SignalqGroup(click.Group):
         """As click does, but an unknown command names the nearest known one."""
         known = self.list_commands(ctx)
         if not args[0].startswith("-") and args[0] not in known:
-            from signalq.intent import nearest_name  # noqa: PLC0415
+            from signalq.near_names import nearest_clause  # noqa: PLC0415
 
-            ctx.fail(f"there is no command {args[0]}, the nearest is {nearest_name(args[0], known)}")
+            ctx.fail(f"there is no command {args[0]}{nearest_clause(args[0], known)}")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -44,7 +44,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class FileRun:
-    """How this file is published; `progress` is None for a pipe, of which none can be kept.
+    """How this file is published; `progress` is None for a pipe whose batch is made up for this run.
 
     `batch` is what its lines are known by; None means by the file. `options` are those of the command line that a run
     which goes on has to be given again.
@@ -57,15 +57,24 @@ class FileRun:
     is_again: bool
     is_resumed: bool
     options: Mapping[str, object]
+    is_pipe: bool = False
 
     @classmethod
     def of_pipe(
-        cls, file: str, kind: str, *, batch: str | None, is_again: bool, options: Mapping[str, object]
+        cls,
+        file: str,
+        kind: str,
+        progress: Progress | None,
+        *,
+        batch: str | None,
+        is_again: bool,
+        options: Mapping[str, object],
     ) -> FileRun:
         """Lines that come once: without a batch they are known by one that is made up here, and told if need be."""
         if batch is None or is_again:
-            batch = f"{batch or 'pipe'}-{secrets.token_hex(BATCH_BYTES)}"
-        return cls(file, kind, None, batch, is_again=False, is_resumed=False, options={**options, "--batch": batch})
+            progress, batch = None, f"{batch or 'pipe'}-{secrets.token_hex(BATCH_BYTES)}"
+        options = {**options, "--batch": batch}
+        return cls(file, kind, progress, batch, is_again=False, is_resumed=False, options=options, is_pipe=True)
 
     def publish(
         self,
@@ -79,8 +88,8 @@ class FileRun:
         """Publish it; returns the exit status. Raises CommandFailed where it can't go on where it was left."""
         forecast = Forecast(settings, rate_per_s=rate_per_s)
         try:
-            if self.progress is None:
-                start, skipped = Start(), 0
+            if self.is_pipe or self.progress is None:
+                start, skipped = self._start_of_pipe(report), 0
                 lines = self._told_as_they_come(self._read(settings, stream, start), forecast, report)
             else:
                 begin_at = stream.tell()
@@ -127,14 +136,9 @@ class FileRun:
     def _start(self, settings: Settings, stream: BinaryIO, report: Report, progress: Progress) -> Start:
         """Where it begins; tells of the runs before."""
         try:
-            before = progress.load()
+            before = self._before(progress, report)
         except OfAnEarlierVersion as earlier:
             return self._start_after_earlier_version(earlier.mark, stream, report)
-        except CommandFailed as error:
-            if self.is_resumed:
-                raise CommandFailed(f"{error}: publish without --resume") from None
-            report.say(str(error))
-            before = None
         if self.is_resumed:
             if before is None:
                 raise CommandFailed(
@@ -152,6 +156,37 @@ class FileRun:
         known = before.known if holds else NO_LINES
         return Start(salt=salt, known=known, is_changed=not holds and not self.is_again)
 
+    def _before(self, progress: Progress, report: Report) -> Published | None:
+        """What the runs before did; tells where that can't be read. Raises OfAnEarlierVersion."""
+        try:
+            return progress.load()
+        except OfAnEarlierVersion:
+            raise
+        except CommandFailed as error:
+            if self.is_resumed:
+                raise CommandFailed(f"{error}: publish without --resume") from None
+            report.say(str(error))
+            return None
+
+    @property
+    def _what(self) -> str:
+        """What is published, as it is told."""
+        return f"the batch {self.batch}" if self.batch is not None else self.file
+
+    def _start_of_pipe(self, report: Report) -> Start:
+        """It is read once: which of its lines are duplicates, nobody can tell before they come."""
+        if self.progress is None:
+            return Start()
+        before = self._before(self.progress, report)
+        if before is not None and before.known_lines:
+            report.say(
+                f"{self._what} was published before, at {before.at}: each line that is where it was and as it was is "
+                "dropped as a duplicate, any other is a new order; --again orders all of them"
+            )
+        start = Start(is_changed=before is not None)
+        self._begin(self.progress, start)
+        return start
+
     def _start_after_earlier_version(self, mark: Mark, stream: BinaryIO, report: Report) -> Start:
         """Its identities were others: what it published, nobody would know again."""
         if not self.is_again and (self.is_resumed or (mark.lines and _holds(mark, stream))):
@@ -164,7 +199,7 @@ class FileRun:
         return Start(salt=secrets.token_bytes(SALT_BYTES) if self.is_again else b"")
 
     def _published_before(self, before: Published, settings: Settings, *, holds: bool) -> str:
-        said = f"{self.file} was published before, at {before.at}"
+        said = f"{self._what} was published before, at {before.at}"
         if self.is_again:
             return f"{said}: --again orders all of it once more"
         known = before.known
@@ -209,7 +244,7 @@ class FileRun:
 
     def _begin(self, progress: Progress, start: Start) -> None:
         if not self.is_resumed:
-            progress.begin(start.salt, known=start.known)
+            progress.begin(start.salt, known_holds=bool(start.known.lines))
 
     # ---- what to run next ----
 
@@ -222,7 +257,7 @@ class FileRun:
 
     def _what_next(self) -> str:
         again = "publish the same again from its first line"
-        if self.progress is None:
+        if self.is_pipe or self.progress is None:
             return f"{again} with `{escaped(self._next_command())}`: what has arrived is dropped as a duplicate"
         if self.progress.why_not_kept is None:
             return f"go on with `{escaped(self._next_command())}`"
@@ -233,7 +268,7 @@ class FileRun:
     def _next_command(self) -> str:
         config = self.options.get("--config")
         words = ["signalq", *(["--config", str(config)] if config is not None else []), "publish"]
-        if self.progress is not None:
+        if not self.is_pipe:
             words.append("--resume")
         for name, value in self.options.items():
             if value is not None and name != "--config":

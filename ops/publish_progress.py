@@ -1,8 +1,9 @@
 """How far a file was published, on disk: what `signalq publish --resume` goes on from, and what is known to be there.
 
-One small file for each file, broker, prefix, strategy and batch, in the folder `publish` of the state folder. It names
-lines that RabbitMQ has confirmed, never others: written behind the confirms, at most WRITE_PERIOD_S late. A run that is
-killed in between is resumed a little too early, under the same identities, and the consumer drops what it has seen.
+One small file for each file or batch, broker, prefix and strategy, in the folder `publish` of the state folder. It
+names lines that RabbitMQ has confirmed, never others: written behind the confirms, at most WRITE_PERIOD_S late. A run
+that is killed in between is resumed a little too early, under the same identities, and the consumer drops what it has
+seen.
 """
 
 from __future__ import annotations
@@ -77,7 +78,10 @@ class OfAnEarlierVersion(CommandFailed):
 
 
 class Progress:
-    """The progress of one file; `keep` writes it down as it goes on, `write` at once."""
+    """The progress of one file, or of one batch, wherever its lines come from (of a pipe, `file` is `-`).
+
+    `keep` writes it down as it goes on, `write` at once.
+    """
 
     def __init__(
         self, settings: Settings, file: str, *, strategy: str | None, kind: str, batch: str | None = None
@@ -95,7 +99,9 @@ class Progress:
             known_digest=NO_LINES.digest,
             at="",
         )
-        self.path = _folder() / f"{Path(file).name[:64]}-{_key(settings, self._published, kind)}.json"
+        named = "batch" if batch is not None else Path(self._published.file).name[:64]
+        self.path = _folder() / f"{named}-{_key(settings, self._published, kind)}.json"
+        self._known_holds = True
         self.why_not_kept: str | None = None
         self._changed = asyncio.Event()
         self._written: Published | None = None
@@ -113,7 +119,8 @@ class Progress:
                 raise OfAnEarlierVersion(self.path, Mark(int(fields["lines"]), str(fields["digest"])))
             if version != FORMAT_VERSION:
                 raise CommandFailed(f"{self.path} was written by another version of signalq{UNKNOWN}")
-            self._published = Published(**fields)
+            # A batch may have come from another file.
+            self._published = replace(Published(**fields), file=self._published.file)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -122,28 +129,29 @@ class Progress:
             ) from None
         return self._published
 
-    def begin(self, salt: bytes, *, known: Mark = NO_LINES) -> None:
+    def begin(self, salt: bytes, *, known_holds: bool) -> None:
         """Nothing of it is published by this run yet; written down before the first line goes out.
 
-        `known` is what still holds of the known lines of the runs before.
+        Where the known lines of the runs before do not hold any more, they are replaced by the first that is confirmed:
+        a run of no line at all (an export that failed) leaves them as they are.
         """
         self._published = replace(
             self._published,
             lines=0,
             digest=NO_LINES.digest,
             salt=salt.hex(),
-            known_lines=known.lines,
-            known_digest=known.digest,
             at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         )
+        self._known_holds = known_holds
         _forget_the_oldest(self.path.parent)
         self.write()
 
     def reached(self, mark: Mark) -> None:
         """Everything up to here is confirmed."""
         self._published = replace(self._published, lines=mark.lines, digest=mark.digest)
-        if not self._published.salt and mark.lines > self._published.known_lines:
+        if not self._published.salt and (mark.lines > self._published.known_lines or not self._known_holds):
             self._published = replace(self._published, known_lines=mark.lines, known_digest=mark.digest)
+            self._known_holds = True
         self._changed.set()
 
     async def keep(self) -> None:
@@ -178,9 +186,9 @@ def _folder() -> Path:
 def _key(settings: Settings, published: Published, kind: str) -> str:
     url = URL(settings.broker.url.get_secret_value())
     broker = f"{url.host}:{url.port}{url.path}"
-    named = [broker, published.prefix, published.strategy or "", kind, published.file]
-    if published.batch is not None:
-        named.append(published.batch)
+    # Where its lines come from is no part of a batch.
+    source = [published.file] if published.batch is None else ["", published.batch]
+    named = [broker, published.prefix, published.strategy or "", kind, *source]
     return hashlib.blake2b("\0".join(named).encode(), digest_size=8).hexdigest()
 
 

@@ -17,6 +17,7 @@ from signalq.envelope import new_message_id
 from signalq.errors import Unconfirmed
 from signalq.intent import OrderIntent
 from signalq.many import IN_FLIGHT_MAX
+from signalq.outgoing import outgoing
 from signalq.receipt import Receipt, SyncReceipt
 from signalq.results import Given, SyncPublishResult
 
@@ -41,6 +42,9 @@ class SyncOrderPublisher:
 
     def publish(self, intent: OrderIntent, *, message_id: str | None = None) -> SyncReceipt:
         """See OrderPublisher.publish; the receipt's `outcome()` blocks, too."""
+        if not self._is_entered:
+            # An invalid intent is told without a connection, as OrderPublisher does.
+            outgoing(intent, strategy=None, message_id=message_id, now_ms=0)
         here = self._here()
         return here.blocking(here.run(here.publish(intent, message_id)))
 

@@ -408,6 +408,8 @@ def _problem(details: Any, names: Mapping[str, str], *, suggest: bool) -> Proble
     match details["type"]:
         case "missing":
             return Problem(name, "is missing")
+        case "extra_forbidden" if names.get(given or "") == given:
+            return Problem(name, "is there twice, under its name here and under the JSON's")
         case "extra_forbidden":
             known = tuple(dict.fromkeys(names.values()))
             suggest = suggest and looks_like_a_name(given or "")

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from difflib import SequenceMatcher
 from functools import lru_cache
+
+from signalq.intent import nearest_name
 
 # A longer name is near another only where both fold to the same: each character of one is looked up by itself.
 CHARACTERS_MAX = 64
@@ -15,6 +18,8 @@ COMMON_CHARACTERS_MIN = 2
 # Of known names that have so much in common, more are not looked at.
 ALIKE_MAX = 8
 REMEMBERED_MAX = 4_096
+# So alike, of 1, must a word be to be named as the nearest.
+NEAR_FROM = 0.6
 
 _DIGITS = re.compile(r"\d+")
 
@@ -67,3 +72,10 @@ def _pieces(folded: str) -> Iterator[str]:
 
 def _is_series(one: str, other: str) -> bool:
     return bool(_DIGITS.search(one) and _DIGITS.search(other)) and _DIGITS.sub("", one) == _DIGITS.sub("", other)
+
+
+def nearest_clause(name: str, known: Collection[str], *, before: str = "") -> str:
+    """A clause that names the nearest known one, if one is near; `before` stands before it."""
+    nearest = nearest_name(name, known)
+    likeness = SequenceMatcher(None, name.casefold(), nearest.casefold()).ratio()
+    return f", the nearest is {before}{nearest}" if likeness >= NEAR_FROM else ""

@@ -30,6 +30,10 @@ def outgoing(
 
     It may carry the fields that it was made to let through; whether its connector does, the consumer knows.
     """
+    if not isinstance(intent, OrderIntent):
+        raise InvalidIntent(
+            [Problem(None, f"is no OrderIntent, but of type {type(intent).__name__}: make one of its fields")]
+        )
     intent = intent.checked()
     body = intent.to_message()
     parse_object(body)

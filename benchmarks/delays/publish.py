@@ -36,7 +36,7 @@ def intent(plan: Plan, number: int, delay_ms: int) -> OrderIntent:
     """An order for one of the connectors."""
     return OrderIntent(
         connector_name=f"connector-{number % CONNECTORS}",
-        connector_token="benchmark",  # noqa: S106 - not a secret
+        connector_token="0-pretended-0",  # noqa: S106 - not a secret
         action="openLong",
         percent="50",
         log=plan.log(number),

@@ -16,7 +16,8 @@ from ops.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invoca
 from ops.lanes import SWITCH_WAIT_S, Changed, change_switch, list_lanes
 from ops.ledger import as_stored
 from ops.render import Column, console, plural, print_json, print_rows
-from signalq.intent import connector_name, nearest_name
+from signalq.intent import connector_name
+from signalq.near_names import NearNames
 
 WHY_CHARACTERS_MAX = 1000
 SHARED = "(shared lane)"
@@ -114,8 +115,9 @@ def _change(
     else:
         console().print(_said(done))
     if name != ALL and settings.connectors and name not in settings.connectors:
-        nearest = nearest_name(name, list(settings.connectors))
-        console(stderr=True).print(f"the settings name no connector {escaped(name)}, the nearest is {escaped(nearest)}")
+        near = NearNames(settings.connectors).of(name)
+        nearest = f", the nearest is {escaped(near)}" if near is not None else ""
+        console(stderr=True).print(f"the settings name no connector {escaped(name)}{nearest}")
     if done.not_taken_up_by:
         late = ", ".join(escaped(one) for one in done.not_taken_up_by)
         raise CommandFailed(

@@ -154,11 +154,11 @@ def command(  # noqa: PLR0913 - an argument for each option
             "--format": file_format,
             "--rate": rate_per_s,
         }
+        progress = Progress(settings, file if is_kept else "-", strategy=strategy, kind=kind, batch=batch)
         if is_kept:
-            progress = Progress(settings, file, strategy=strategy, kind=kind, batch=batch)
             run = FileRun(file, kind, progress, batch, is_again=again, is_resumed=resume, options=options)
         else:
-            run = FileRun.of_pipe(file, kind, batch=batch, is_again=again, options=options)
+            run = FileRun.of_pipe(file, kind, progress, batch=batch, is_again=again, options=options)
         report = Report(as_json=as_json, lines_total=lines_total)
         return run.publish(settings, stream, report, strategy=strategy, rate_per_s=rate_per_s)
 

@@ -10,7 +10,7 @@ from yarl import URL
 
 from signalq.errors import BrokerUnreachable
 
-_SCHEMES = ("amqp", "amqps")
+SCHEMES = ("amqp", "amqps")
 _FILES = ("cafile", "capath", "certfile", "keyfile")
 
 
@@ -34,7 +34,7 @@ def check_url(url: str, *, allow_plain: bool) -> None:
         host, _ = parsed.host, parsed.port
     except ValueError:
         raise ValueError(_UNREADABLE) from None
-    if parsed.scheme not in _SCHEMES or not host:
+    if parsed.scheme not in SCHEMES or not host:
         raise ValueError("must be an amqp:// or amqps:// URL with a host")
     if leaves_certificates_unchecked(parsed):
         raise ValueError("must not have no_verify_ssl: certificates are always checked; name an authority by ?cafile=")

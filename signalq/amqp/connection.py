@@ -21,7 +21,7 @@ from pamqp import decode, encode
 from pamqp.exceptions import PAMQPException
 from yarl import URL
 
-from signalq.amqp.address import tls_context
+from signalq.amqp.address import SCHEMES, tls_context
 from signalq.amqp.channel import taking_any_name
 from signalq.amqp.header_table import read_header_table
 from signalq.amqp.unreachable import unreachable
@@ -52,8 +52,11 @@ CONNECTION_ERRORS = (
 
 
 def user_of(url: str) -> str:
-    """The user that a connection to this URL is opened as."""
-    return URL(url).user or DEFAULT_USER
+    """The user that a connection to this URL is opened as; `connect` says what is wrong with a URL that is none."""
+    try:
+        return URL(url).user or DEFAULT_USER
+    except ValueError:
+        return DEFAULT_USER
 
 
 async def connect(
@@ -87,6 +90,9 @@ async def connect(
 
 async def _tls_context(url: str) -> ssl.SSLContext | None:
     parsed = URL(url)
+    if parsed.scheme not in SCHEMES:
+        # aiormq would speak plain AMQP there.
+        raise ValueError("no URL of a broker")
     return await asyncio.to_thread(tls_context, parsed) if parsed.scheme == "amqps" else None
 
 

@@ -9,6 +9,7 @@ import ssl
 import aiormq
 from yarl import URL
 
+from signalq.amqp.address import SCHEMES
 from signalq.errors import BrokerUnreachable
 from signalq.masking import MALFORMED, masked
 
@@ -27,8 +28,11 @@ def unreachable(error: BaseException, url: str, received: bytes) -> BrokerUnreac
             "the broker's URL can't be read", "in a password, @ is written %40, : %3A, / %2F, # %23 and ? %3F"
         )
     parsed, at = URL(url), masked(url)
-    if not parsed.host:
-        return BrokerUnreachable("the broker's URL names no host", "set broker.url to amqp://user:password@host/")
+    if parsed.scheme not in SCHEMES or not parsed.host:
+        return BrokerUnreachable(
+            "the broker's URL is no amqp:// or amqps:// URL with a host",
+            "set broker.url to amqps://user:password@host/, or to amqp:// for a broker on this machine",
+        )
     return (
         _by_error(error, parsed, at)
         or _by_answer(received, parsed, at)

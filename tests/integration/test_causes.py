@@ -124,6 +124,8 @@ async def test_what_is_no_broker_is_told_apart(serve: Callable[..., Awaitable[in
         f"amqps://{login}localhost:{tls}/?cafile=/etc/passwd": "no certificate or key in it",
         f"amqps://{login}localhost:{tls}/?no_verify_ssl=1": "certificates are always checked",
         "amqp://u:top/topsecret@127.0.0.1/": "can't be read",
+        f"amqp://{login}127.0.0.1:99999/": "can't be read",
+        f"amqpss://{login}127.0.0.1:1/": "no amqp:// or amqps:// URL",
     }
     for url, said in expected.items():
         assert said in await why(url), url

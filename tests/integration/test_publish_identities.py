@@ -135,6 +135,33 @@ def test_a_file_that_has_changed_is_told_before_anything_is_sent_and_grown_ones_
     assert "a ledger that keeps orders for 7 days may know them no more" in publish(str(path)).err
 
 
+def test_duplicates_are_told_by_whatever_name_and_after_whatever_run_they_come_again(
+    publish: Publish, tmp_path: Path
+) -> None:
+    """By a link, after a run of no line (an export that failed), of a batch that another file or a pipe had."""
+    path, link, other = tmp_path / "orders.csv", tmp_path / "latest.csv", tmp_path / "copy.csv"
+    path.write_text(HEADER + LINE, encoding="utf-8")
+    link.symlink_to(path)
+    other.write_text(HEADER + LINE, encoding="utf-8")
+    publish(str(path))
+    dropped = "1 of them published before, and dropped as duplicates"
+    assert dropped in publish(str(link)).out
+    path.write_text(HEADER, encoding="utf-8")
+    assert publish(str(path)).status == 1
+    path.write_text(HEADER + LINE, encoding="utf-8")
+    assert dropped in publish(str(path)).out
+    publish("--batch", "monday", str(path))
+    same = publish("--batch", "monday", str(other))
+    assert same.err.startswith("signalq: the batch monday was published before, at 20")
+    assert dropped in same.out
+    line = '{"connectorName":"alt","action":"buy","fixed":"0.07"}\n'
+    assert publish("--batch", "tuesday", "-", stdin=line).err == ""
+    piped = publish("--batch", "tuesday", "-", stdin=line)
+    assert piped.err.startswith("signalq: the batch tuesday was published before, at 20")
+    assert "each line that is where it was and as it was is dropped as a duplicate" in piped.err
+    assert publish("--batch", "tuesday", "--again", "-", stdin=line).err == ""
+
+
 def test_what_an_earlier_version_published_is_not_ordered_once_more(
     broker: Broker, topology: Topology, publish: Publish, tmp_path: Path, state: Path
 ) -> None:

@@ -261,6 +261,7 @@ async def test_the_list_says_what_waits_what_is_held_and_who_serves_it(floor: Fl
     ran = await floor.lanes("pause", "mian")
     assert ran.out == "mian is paused now; no consumer runs, it holds for those that come\n"
     assert ran.err == "the settings name no connector mian, the nearest is main\n"
+    assert (await floor.lanes("pause", "zebra")).err == "the settings name no connector zebra\n"
 
 
 async def test_wrong_usage_is_told_in_a_sentence(floor: Floor) -> None:

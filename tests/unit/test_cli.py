@@ -54,6 +54,11 @@ def in_a_process(*command: str) -> Ran:
     return Ran(ran.returncode, ran.stdout, ran.stderr)
 
 
+def test_python_runs_it_as_a_module_too() -> None:
+    ran = in_a_process(sys.executable, "-m", "signalq", "--version")
+    assert (ran.status, ran.out, ran.err) == (0, f"signalq {__version__}\n", "")
+
+
 def every_command(group: click.Group = cli, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     found = [path]
     context = click.Context(group)
@@ -95,6 +100,8 @@ def test_help_is_fast_because_it_imports_no_broker_no_model_and_no_table() -> No
 WRONG = {
     "an unknown command": (["dedd"], "the nearest is dead"),
     "an unknown command of a group": (["dead", "shwo"], "the nearest is show"),
+    "a command like no other": (["xyzzy"], "there is no command xyzzy (see"),
+    "a reason like no other": (["dead", "list", "--reason", "xyzzy"], "xyzzy is no reason: it is one of"),
     "an unknown option": (["check", "--jsno"], "--json"),
     "no settings file": (["check", "--config", "/nowhere/signalq.toml"], "/nowhere/signalq.toml can't be read"),
     "consume without its settings file": (["--config", "/nowhere.toml", "consume"], "/nowhere.toml"),

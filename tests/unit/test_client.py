@@ -108,6 +108,17 @@ async def test_an_invalid_intent_needs_no_connection() -> None:
     with pytest.raises(InvalidIntent):
         await orders.publish(INTENT.model_copy(update={"action": "cancel"}))
     await orders.close()
+    blocking = SyncOrderPublisher(NOBODY)
+    with pytest.raises(InvalidIntent, match="client_order_id"):
+        blocking.publish(INTENT.model_copy(update={"action": "cancel"}))
+    with pytest.raises(RuntimeError, match="in a with block"):
+        blocking.publish(INTENT)
+
+
+@pytest.mark.parametrize("given", [None, {"connectorName": "main", "action": "buy"}, b"{}"])
+def test_what_is_no_intent_is_refused_as_an_invalid_one(given: Any) -> None:
+    with pytest.raises(InvalidIntent, match=f"is no OrderIntent, but of type {type(given).__name__}"):
+        outgoing(given, strategy=None, message_id=None, now_ms=1)
 
 
 async def test_entering_without_a_broker_says_so_without_the_password() -> None:

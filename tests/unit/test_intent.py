@@ -157,6 +157,8 @@ def test_a_field_is_called_as_the_language_of_the_caller_calls_it() -> None:
         InvalidIntent, match="conector_name: is not a field of an intent, the nearest is connector_name"
     ):
         OrderIntent(conector_name="main", action="buy")
+    with pytest.raises(InvalidIntent, match="connector_name: is there twice"):
+        OrderIntent(connector_name="main", connectorName="main", action="buy")  # type: ignore[call-arg]
 
 
 def test_what_caught_a_value_error_before_still_does_and_another_models_error_stays_its_own() -> None:

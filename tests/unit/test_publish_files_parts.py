@@ -42,7 +42,7 @@ def progress(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Progress:
 
 
 def test_progress_is_read_as_it_was_written_and_holds_no_password(progress: Progress) -> None:
-    progress.begin(b"salt")
+    progress.begin(b"salt", known_holds=True)
     progress.reached(Mark(7, "digest"))
     progress.write()
     read = progress.load()
@@ -94,27 +94,37 @@ def test_progress_of_the_version_before_is_told_apart_with_its_mark(progress: Pr
 
 
 def test_known_lines_outlast_a_run_with_other_identities_and_one_that_begins_again(progress: Progress) -> None:
-    progress.begin(b"")
+    progress.begin(b"", known_holds=True)
     progress.reached(Mark(7, "seven"))
-    progress.begin(b"salt", known=Mark(7, "seven"))
+    progress.begin(b"salt", known_holds=True)
     progress.reached(Mark(9, "nine"))
     progress.write()
     read = progress.load()
     assert read is not None
     assert (read.mark, read.known) == (Mark(9, "nine"), Mark(7, "seven"))
-    progress.begin(b"", known=read.known)
+    progress.begin(b"", known_holds=True)
     progress.reached(Mark(2, "two"))
     progress.write()
     read = progress.load()
     assert read is not None
     assert (read.mark, read.known) == (Mark(2, "two"), Mark(7, "seven"))
+    progress.begin(b"", known_holds=False)
+    progress.write()
+    read = progress.load()
+    assert read is not None
+    assert read.known == Mark(7, "seven"), "a run of no line changes nothing"
+    progress.reached(Mark(1, "one"))
+    progress.write()
+    read = progress.load()
+    assert read is not None
+    assert read.known == Mark(1, "one")
 
 
 def test_two_writers_neither_fail_nor_put_an_older_mark_back(
     progress: Progress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The one that runs beside the publishing is at its file when the last one comes."""
-    progress.begin(b"")
+    progress.begin(b"", known_holds=True)
     at_it, go_on, sync = threading.Event(), threading.Event(), os.fsync
 
     def slowly(file: int) -> None:
@@ -141,7 +151,7 @@ def test_two_writers_neither_fail_nor_put_an_older_mark_back(
 def test_the_folder_and_the_file_are_their_users_alone(progress: Progress) -> None:
     previous = os.umask(0)
     try:
-        progress.begin(b"")
+        progress.begin(b"", known_holds=True)
     finally:
         os.umask(previous)
     modes = [path.stat().st_mode & 0o777 for path in (progress.path, *list(progress.path.parents)[:2])]
@@ -153,6 +163,6 @@ def test_of_too_many_files_the_oldest_are_forgotten(progress: Progress) -> None:
     folder.mkdir(parents=True)
     for number in range(FILES_MAX + 3):
         (folder / f"{number}.json").write_text(json.dumps({}), encoding="utf-8")
-    progress.begin(b"")
+    progress.begin(b"", known_holds=True)
     assert len(list(folder.glob("*.json"))) == FILES_MAX
     assert progress.path.exists()

@@ -335,6 +335,7 @@ def test_an_unknown_key_in_the_file_is_refused_with_the_nearest_known_one(text: 
         ("SIGNALQ_PREFIX", "SIGNALQ_PREFIX is not a setting, the nearest is SIGNALQ_BROKER__PREFIX"),
         ("SIGNALQ_BROKER", "SIGNALQ_BROKER is not a setting"),
         ("SIGNALQ_", "SIGNALQ_ is not a setting"),
+        ("SIGNALQ_TESTS", "SIGNALQ_TESTS is not a setting"),
         ("signalq_prefix", "signalq_prefix is not a setting"),
         ("SIGNALQ_CONNECTORS__MAIN__TOKN", "connectors.main.tokn is not a setting"),
     ],
@@ -343,6 +344,8 @@ def test_an_unknown_variable_is_refused_with_the_nearest_known_one(variable: str
     with pytest.raises(SettingsError) as error:
         load(**{variable: "1"})
     assert said in str(error.value)
+    if variable in ("SIGNALQ_", "SIGNALQ_TESTS"):
+        assert str(error.value) == said, "no name is near"
 
 
 @pytest.mark.parametrize(

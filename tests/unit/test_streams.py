@@ -37,6 +37,26 @@ def test_output_that_takes_nothing_is_one_sentence(command: str) -> None:
         assert ran(command, redirection) == (1, f"signalq: standard output can't be written ({why})\n")
 
 
+def test_output_before_an_error_that_nobody_takes_is_a_sentence_and_a_status_too() -> None:
+    code = (
+        "from ops.__main__ import main\nfrom ops.cli import cli\nfrom ops.errors import CommandFailed\n"
+        "def ends_in_an_error(**_: object) -> None:\n    print('a row')\n    raise CommandFailed('it failed')\n"
+        "cli.main = ends_in_an_error\nmain()\n"
+    )
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(  # noqa: S603 - our own program
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=LONG_S,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("signalq: it failed\nsignalq: standard output can't be written (No space left")
+
+
 @pytest.mark.parametrize("command", WRITERS)
 def test_a_reader_that_has_had_enough_is_told_nothing(command: str) -> None:
     assert ran(command, "| true") == (1, "")
