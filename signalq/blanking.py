@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import string
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 
 from signalq.masking import MASK, looks_like_a_name, names_a_secret, secrets_in, without_logins
 from signalq.unescaping import may_be_escaped, views
@@ -19,6 +20,7 @@ _FORMS_FROM_CHARACTERS = 6
 # Every part of PART_CHARACTERS has one of these at one of the places that are looked at: a third of all.
 _PIECE_CHARACTERS = 6
 _STEP = PART_CHARACTERS - _PIECE_CHARACTERS + 1
+FORMS_REMEMBERED_MAX = 256
 
 
 class Blanker:
@@ -95,6 +97,8 @@ class Blanker:
     def _places(self, folded: str) -> list[int]:
         """Where a piece of a secret stands, of the places that are looked at."""
         size, pieces = _PIECE_CHARACTERS, self._pieces
+        if not pieces:
+            return []
         looked_at = [folded[at : at + size] for at in range(0, len(folded) - size + 1, _STEP)]
         if pieces.isdisjoint(looked_at):
             return []
@@ -164,7 +168,7 @@ def hold_token(texts: Collection[str], token: str) -> bool:
         return True
     # Every spelling but an escaped one is longer by a third.
     may_be_spelt = max(map(len, texts), default=0) * 3 >= len(token) * 4 - 4
-    return may_be_spelt and any(_folded(form) in folded for form in _forms(token))
+    return may_be_spelt and any(form in folded for form in _folded_forms(token))
 
 
 # A part of a secret that is longer is none by chance.
@@ -208,6 +212,12 @@ def _forms(secret: str) -> set[str]:
     return forms
 
 
+@lru_cache(maxsize=FORMS_REMEMBERED_MAX)
+def _folded_forms(token: str) -> tuple[str, ...]:
+    """The same, folded. Most orders bring one of a few tokens."""
+    return tuple(map(_folded, _forms(token)))
+
+
 # Of so many bytes before, so many characters of base 64 tell something.
 _BASE64_OF_OTHERS = (0, 2, 3)
 
@@ -216,4 +226,5 @@ _FOLDS = {ord(letter): letter.lower() for letter in string.ascii_uppercase} | {o
 
 
 def _folded(text: str) -> str:
-    return text.translate(_FOLDS)
+    # As a rule a text is all ASCII, whose letters are made small much more quickly.
+    return text.lower().replace("+", " ") if text.isascii() else text.translate(_FOLDS)
