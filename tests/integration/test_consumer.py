@@ -558,6 +558,7 @@ async def test_a_dead_letter_has_all_its_headers_and_keeps_what_its_producer_set
     assert before - timedelta(seconds=1) < dead_at < datetime.now(UTC) + timedelta(seconds=1)
     assert dead_at.utcoffset() == timedelta(0)
     assert "HTTP 400" in str(headers.pop("signalq-detail"))
+    assert headers.pop("signalq-seal")
     assert headers.pop("signalq-created-ms") == (properties.headers or {})["signalq-created-ms"]
     assert headers == {
         "signalq-reason": "rejected",

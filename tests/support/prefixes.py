@@ -2,7 +2,7 @@
 
 A prefix that a test gives back is put in order and lent again: its queues are empty and nobody consumes from them, its
 own lanes and its ledger file are gone, its exchanges have the bindings of the topology and no others. What can't be put
-in order is deleted.
+in order is deleted. A test that changes the ladder or a queue's arguments is marked `bare_prefix`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import Sequence
 
 import aiormq
 from aiormq.abc import AbstractChannel
-from pamqp.commands import Queue
 
 from signalq.amqp.connection import connect
 from signalq.amqp.topology import Topology
@@ -38,12 +37,8 @@ def new_prefix() -> str:
 
 async def lend(url: str) -> str:
     """A prefix whose topology is declared, and empty."""
-    while _free[url]:
-        prefix = _free[url].pop()
-        async with plain_channel(url) as channel:
-            if await _is_at_rest(channel, Topology(Names(prefix))):
-                return prefix
-        await delete(url, prefix)
+    if _free[url]:
+        return _free[url].pop()
     prefix = new_prefix()
     connection = await connect(url, name="signalq tests' prefixes")
     try:
@@ -60,9 +55,6 @@ async def give_back(url: str, prefix: str, further_queues: Sequence[str]) -> Non
         async with plain_channel(url) as channel:
             for queue in [*noted_queues(prefix), *further_queues]:
                 await channel.queue_delete(queue, timeout=ANSWER_TIMEOUT_S)
-            # With them go all bindings that a test made from them.
-            for exchange in (topology.names.orders, topology.names.unrouted, topology.names.outcomes):
-                await channel.exchange_delete(exchange, timeout=ANSWER_TIMEOUT_S)
             is_in_order = await _put_in_order(channel, topology)
     except aiormq.AMQPError:
         is_in_order = False
@@ -75,30 +67,30 @@ async def give_back(url: str, prefix: str, further_queues: Sequence[str]) -> Non
 
 
 async def _put_in_order(channel: AbstractChannel, topology: Topology) -> bool:
-    """Declare it again, which fails where anything is there with other arguments; empty it; whether it is at rest."""
-    for exchange in topology.exchanges():
-        await channel.exchange_declare(
-            exchange.name,
-            exchange_type=exchange.kind,
-            durable=True,
-            arguments=exchange.arguments,
-            timeout=ANSWER_TIMEOUT_S,
-        )
-    is_at_rest = True
-    for queue in topology.queues():
-        found = await channel.queue_declare(
-            queue.name, durable=True, arguments=queue.arguments, timeout=ANSWER_TIMEOUT_S
-        )
-        is_at_rest &= _at_rest(found)
+    """Give it its own bindings alone, and empty it; whether it is at rest. Raises where a queue is not there."""
+    names = topology.names
+    # With these go all bindings that a test made, from them or to them; to the ladder none makes any other.
+    remade = {names.orders, names.unrouted, names.outcomes}
+    for exchange in remade:
+        await channel.exchange_delete(exchange, timeout=ANSWER_TIMEOUT_S)
+    for declared in topology.exchanges():
+        if declared.name in remade:
+            await channel.exchange_declare(
+                declared.name,
+                exchange_type=declared.kind,
+                durable=True,
+                arguments=declared.arguments,
+                timeout=ANSWER_TIMEOUT_S,
+            )
     for binding in topology.bindings():
-        await channel.queue_bind(binding.destination, binding.source, binding.routing_key, timeout=ANSWER_TIMEOUT_S)
+        if binding.source in remade:
+            await channel.queue_bind(binding.destination, binding.source, binding.routing_key, timeout=ANSWER_TIMEOUT_S)
     try:
         async with asyncio.timeout(EMPTY_WITHIN_S):
-            while not is_at_rest:
+            while not await _is_at_rest(channel, topology):
                 for queue in topology.queues():
                     await channel.queue_purge(queue.name, timeout=ANSWER_TIMEOUT_S)
                 await asyncio.sleep(LOOK_AGAIN_S)
-                is_at_rest = await _is_at_rest(channel, topology)
     except TimeoutError:
         return False
     return True
@@ -107,13 +99,10 @@ async def _put_in_order(channel: AbstractChannel, topology: Topology) -> bool:
 async def _is_at_rest(channel: AbstractChannel, topology: Topology) -> bool:
     """Whether all of its queues are empty, and nobody consumes from them."""
     for queue in topology.queues():
-        if not _at_rest(await channel.queue_declare(queue.name, passive=True, timeout=ANSWER_TIMEOUT_S)):
+        found = await channel.queue_declare(queue.name, passive=True, timeout=ANSWER_TIMEOUT_S)
+        if found.message_count or found.consumer_count:
             return False
     return True
-
-
-def _at_rest(queue: Queue.DeclareOk) -> bool:
-    return not queue.message_count and not queue.consumer_count
 
 
 async def delete(url: str, prefix: str, further_queues: Sequence[str] = ()) -> None:
