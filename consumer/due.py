@@ -23,6 +23,8 @@ BACKLOG_MAX_S = 3.0
 # by those who are due last, unless that is so soon that they would come back late.
 MAKE_ROOM_PART = 8
 MAKE_ROOM_MS_MIN = 250
+# So many go in one step of the loop: thousands may be due in the same moment, and other lanes wait for the step to end.
+STEP_MAX = 8
 
 # When, its rank, its number, the bytes that it holds, and who waits.
 Entry = tuple[int, int, int, int, asyncio.Future[bool]]
@@ -101,12 +103,13 @@ class DueTimes:
 
     def _let_go(self) -> float | None:
         """Let go of what is due; return the seconds until the clock has to be looked at again, None for no need."""
-        now_ms = self._clock.now_ms()
-        while self._heap and (self._heap[0][0] <= now_ms or self._heap[0][-1].done()):
+        now_ms, gone = self._clock.now_ms(), 0
+        while self._heap and gone < STEP_MAX and (self._heap[0][0] <= now_ms or self._heap[0][-1].done()):
             at_ms, *_, held_bytes, moment = heapq.heappop(self._heap)
             self._bytes -= held_bytes
             if not moment.done():
                 moment.set_result(at_ms <= now_ms)
+                gone += 1
         if self._heap and park_seconds(self._heap[0][0], now_ms) > 0:
             self._send_away(list(self._heap))  # the clock was set back
         return self._clock.slice_until(self._heap[0][0]) if self._heap else None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from consumer.clock import Clock
-from consumer.due import MAKE_ROOM_MS_MIN, MAKE_ROOM_PART, QUIET_S, DueTimes
+from consumer.due import MAKE_ROOM_MS_MIN, MAKE_ROOM_PART, QUIET_S, STEP_MAX, DueTimes
 from tests.support.waiting import elapsed, wait_until
 
 NOW_MS = 1_000_000
@@ -107,6 +107,19 @@ async def test_without_a_rank_equal_due_times_leave_first_come_first_served(wait
         await waiters.add(name, NOW_MS + 100)
     clock.ms += 100
     assert await waiters.have_gone(50) == names
+
+
+async def test_of_many_that_are_due_at_once_a_few_leave_in_one_step_of_the_loop(
+    waiters: Waiters, clock: SetClock
+) -> None:
+    for number in range(5 * STEP_MAX):
+        await waiters.add(str(number), NOW_MS + 100)
+    clock.ms += 100
+    gone_before, most = 0, 0
+    while gone_before < 5 * STEP_MAX:
+        await asyncio.sleep(0)
+        most, gone_before = max(most, len(waiters.gone) - gone_before), len(waiters.gone)
+    assert most <= STEP_MAX
 
 
 async def test_none_leaves_before_its_time(waiters: Waiters, clock: SetClock) -> None:
