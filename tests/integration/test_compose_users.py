@@ -60,6 +60,8 @@ def desk(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[D
     for one in [*found["permissions"], *found["topic_permissions"]]:
         one |= {"user": f"desk-{one['user']}", "vhost": VHOST}
     found["vhosts"] = [{"name": VHOST}]
+    for exchange in found["exchanges"]:
+        exchange["vhost"] = VHOST
     file = folder / "definitions.json"
     file.write_text(json.dumps(found), encoding="utf-8")
     broker.ctl("import_definitions", str(file))
