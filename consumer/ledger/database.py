@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -194,8 +195,15 @@ class PostgresDatabase:
 
 def upsert(connection: Connection, table: Table, keys: Mapping[str, Any], values: Mapping[str, Any]) -> None:
     """Insert a row of both; where there is one of the same primary key, the first of `keys`, set only `values`."""
-    insert: Any = _INSERT[connection.dialect.name](table).values({**keys, **values})
-    connection.execute(insert.on_conflict_do_update(index_elements=[next(iter(keys))], set_=dict(values)))
+    statement = _upsert_of(connection.dialect.name, table, next(iter(keys)), tuple(values))
+    connection.execute(statement, {**keys, **values})
+
+
+@cache
+def _upsert_of(dialect: str, table: Table, key: str, columns: tuple[str, ...]) -> Any:
+    insert: Any = _INSERT[dialect](table)
+    new = {column: insert.excluded[column] for column in columns}
+    return insert.on_conflict_do_update(index_elements=[key], set_=new)
 
 
 _INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, or_, select
+from sqlalchemy import Connection, Row, bindparam, delete, insert, or_, select
 
 from consumer.delays import KnownSkew, Segment
 from consumer.ledger import LaneMemory
@@ -39,9 +39,15 @@ def of_lane(connection: Connection, now_ms: int, lane: str, skew: KnownSkew) -> 
     """What is known of the connectors of a lane that wait for anything, the latest MEMORIES_MAX of them. `skew` says
     how the ledger's clock was set. An unknown setting makes no wait longer than it was.
     """
-    waits = or_(paces.c.failures > 0, paces.c.posted_ms.is_not(None))
-    latest = select(paces).where(paces.c.lane == lane, waits).order_by(paces.c.noted_ms.desc()).limit(MEMORIES_MAX)
-    return tuple(_memory(row, now_ms, skew) for row in connection.execute(latest))
+    return tuple(_memory(row, now_ms, skew) for row in connection.execute(_latest, {"by_lane": lane}))
+
+
+_latest = (
+    select(paces)
+    .where(paces.c.lane == bindparam("by_lane"), or_(paces.c.failures > 0, paces.c.posted_ms.is_not(None)))
+    .order_by(paces.c.noted_ms.desc())
+    .limit(MEMORIES_MAX)
+)
 
 
 def _memory(row: Row[Any], now_ms: int, skew: KnownSkew) -> LaneMemory:

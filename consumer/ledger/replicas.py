@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from consumer.ledger.database import upsert
 from consumer.ledger.leases import LIVE_MS
@@ -54,9 +54,13 @@ def note_alive(
 
 def living(connection: Connection, now_ms: int, silent_ms_max: int) -> frozenset[str]:
     """The owners of those that gave a sign of life within `silent_ms_max`."""
-    # One that lies further ahead was given before the clock was set back.
-    lately = replicas.c.alive_ms.between(now_ms - silent_ms_max, now_ms + silent_ms_max)
-    return frozenset(connection.scalars(select(replicas.c.owner).where(lately)))
+    return frozenset(
+        connection.scalars(_living, {"since_ms": now_ms - silent_ms_max, "until_ms": now_ms + silent_ms_max})
+    )
+
+
+# One that lies further ahead was given before the clock was set back.
+_living = select(replicas.c.owner).where(replicas.c.alive_ms.between(bindparam("since_ms"), bindparam("until_ms")))
 
 
 def leave(connection: Connection, owner: str) -> None:

@@ -272,12 +272,12 @@ def take_lane(connection: Connection, now_ms: int, lane: str, owner: str, *, alo
     """
     first = {"lane": lane, "epoch": 0, "owner": owner, "alive_ms": now_ms}
     connection.execute(_FIRST_OF_LANE[connection.dialect.name], first)
-    before = connection.execute(select(lanes).where(lanes.c.lane == lane).with_for_update()).one()
+    before = connection.execute(_lane_to_take, {"by_lane": lane}).one()
     number = before.epoch + 1 if alone or not before.epoch else before.epoch
     was_left = alone and before.epoch > 0 and before.left_epoch == before.epoch
     settled_after = before.settled_after if was_left else connection.execute(_last_intent).scalar_one()
     changed = {"epoch": number, "owner": owner, "alive_ms": now_ms, "settled_after": settled_after}
-    connection.execute(update(lanes).where(lanes.c.lane == lane).values(changed))
+    connection.execute(_change_lane, {"by_lane": lane, **changed})
     return Epoch(
         lane,
         number,
@@ -294,6 +294,8 @@ def leave_settled(connection: Connection, epoch: Epoch) -> None:
     )
 
 
+_lane_to_take = select(lanes).where(lanes.c.lane == bindparam("by_lane")).with_for_update()
+_change_lane = update(lanes).where(lanes.c.lane == bindparam("by_lane"))
 _last_intent = select(func.coalesce(func.max(intents.c.number), 0))
 
 
@@ -321,11 +323,12 @@ def join_lane(connection: Connection, now_ms: int, lane: str, owner: str) -> int
     first = {"lane": lane, "epoch": 0, "owner": owner, "alive_ms": now_ms}
     if connection.execute(_FIRST_OF_LANE[connection.dialect.name], first).rowcount == 1:
         return None
-    before_ms: int = connection.execute(
-        select(lanes.c.alive_ms).where(lanes.c.lane == lane).with_for_update(key_share=True)
-    ).scalar_one()
-    connection.execute(update(lanes).where(lanes.c.lane == lane).values(alive_ms=now_ms))
+    before_ms: int = connection.execute(_lane_to_join, {"by_lane": lane}).scalar_one()
+    connection.execute(_change_lane, {"by_lane": lane, "alive_ms": now_ms})
     return before_ms
+
+
+_lane_to_join = select(lanes.c.alive_ms).where(lanes.c.lane == bindparam("by_lane")).with_for_update(key_share=True)
 
 
 def known_lanes(connection: Connection) -> list[str]:
@@ -343,17 +346,24 @@ def forget_lane(connection: Connection, now_ms: int, lane: str) -> None:
 def keep_alive(connection: Connection, now_ms: int, joined: list[str], owner: str, lease_ms: int) -> None:
     """Note that this consumer lives, on the lanes that it looks after and on what it is POSTing."""
     if joined:
-        # Whoever looks after the same lanes notes it as well: two need not wait for each other's rows, and do not.
-        # One that lies ahead was noted before the clock was set back.
-        stale = ~lanes.c.alive_ms.between(now_ms - ALIVE_NOTED_MS, now_ms)
-        free = select(lanes.c.lane).where(lanes.c.lane.in_(joined), stale)
-        free = free.with_for_update(key_share=True, skip_locked=True)
-        connection.execute(update(lanes).where(lanes.c.lane.in_(free)).values(alive_ms=now_ms))
-    connection.execute(
-        update(intents)
-        .where(intents.c.owner == owner, intents.c.status == "sending")
-        .values(lease_until_ms=now_ms + lease_ms)
+        noted = {"by_lanes": joined, "noted_since_ms": now_ms - ALIVE_NOTED_MS, "now_ms": now_ms, "alive_ms": now_ms}
+        connection.execute(_note_lanes, noted)
+    connection.execute(_renew_leases, {"by_owner": owner, "lease_until_ms": now_ms + lease_ms})
+
+
+# Whoever looks after the same lanes notes it as well: two need not wait for each other's rows, and do not.
+# One that lies ahead was noted before the clock was set back.
+_note_lanes = update(lanes).where(
+    lanes.c.lane.in_(
+        select(lanes.c.lane)
+        .where(
+            lanes.c.lane.in_(bindparam("by_lanes", expanding=True)),
+            ~lanes.c.alive_ms.between(bindparam("noted_since_ms"), bindparam("now_ms")),
+        )
+        .with_for_update(key_share=True, skip_locked=True)
     )
+)
+_renew_leases = update(intents).where(intents.c.owner == bindparam("by_owner"), intents.c.status == "sending")
 
 
 def end_lease(connection: Connection, order: Order, owner: str) -> None:
