@@ -43,17 +43,17 @@ class Haste:
     HOLD_S), and is replaced once it can't write its ledger (LEDGER_LOST_S, one or two looks, and then as after a kill).
     """
 
-    module: str
+    is_hasty: bool
     spread_s: float
     takeover_s: float
 
     def command(self, what: str) -> tuple[str, ...]:
         """Runs it."""
-        return ("-m", self.module, what)
+        return ("-m", "tests.support.hasty", what) if self.is_hasty else ("-m", "consumer")
 
 
-HASTY = pytest.param(Haste("tests.support.hasty", 4.0, 9.0), id="hasty")
-AS_EVER = pytest.param(Haste("consumer", 11.0, 12.0), marks=pytest.mark.long, id="as ever")
+HASTY = pytest.param(Haste(True, 4.0, 9.0), id="hasty")
+AS_EVER = pytest.param(Haste(False, 11.0, 12.0), marks=pytest.mark.long, id="as ever")
 
 
 @pytest.mark.parametrize(
