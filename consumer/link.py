@@ -19,7 +19,8 @@ from signalq.errors import BrokerUnreachable, SettingsError, SignalQError, Topol
 from signalq.masking import masked
 
 RECONNECT_BASE_S = 0.5
-RECONNECT_MAX_S = 15.0
+# Orders wait meanwhile, and each attempt at a broker that is away costs next to nothing.
+RECONNECT_MAX_S = 5.0
 # More lanes than this are not opened at a time: each asks the broker and the ledger several things.
 LANES_OPENING_MAX = 32
 # A connection that could not be made is not tried again within so long, however many lanes ask.

@@ -24,7 +24,7 @@ from signalq.outcome import Outcome
 # From the first byte to the first event that could come.
 OPEN_TIMEOUT_S = 15.0
 RECONNECT_BASE_S = 0.5
-RECONNECT_MAX_S = 15.0
+RECONNECT_MAX_S = 5.0
 # What the broker holds for a listener that is slow; the oldest go first.
 EVENTS_HELD_MAX = 100_000
 
