@@ -349,8 +349,8 @@ async def test_replays_killed_in_the_middle_lose_nothing_and_double_nothing_whil
         webhook.behave(lambda _found: Answer())
         while (await run("dead", "list", "--json")).rows:
             assert (await run("dead", "replay", "--all")).status == 0
-            await wait_until(lambda: is_empty(broker, names), 30)
-        await wait_until(lambda: idle(consumer), 30)
+            await wait_until(lambda: is_empty(broker, names))
+        await wait_until(lambda: idle(consumer))
     posted = Counter(logs(webhook))
     del posted["new"]
     assert posted == {str(number): 1 for number in range(MANY)}
