@@ -117,7 +117,7 @@ class Settler:
         return names.SEAL in headers and headers[names.SEAL] == self._seal(headers.get(names.INTENT_ID), message.body)
 
     def _seal(self, intent_id: object, body: bytes) -> str:
-        """What only a consumer on our ledger can write on a letter."""
+        """The digest that only a consumer on our ledger can write on a letter."""
         return blake2b(
             f"{intent_id}\n".encode(errors="replace") + body, key=self._ledger.ledger_id.encode(), digest_size=16
         ).hexdigest()

@@ -214,7 +214,7 @@ def _forms(secret: str) -> set[str]:
 
 @lru_cache(maxsize=FORMS_REMEMBERED_MAX)
 def _folded_forms(token: str) -> tuple[str, ...]:
-    """The same, folded. Most orders bring one of a few tokens."""
+    """The spellings of a token, folded. Most orders bring one of a few; none that is kept is longer than a name."""
     return tuple(map(_folded, _forms(token)))
 
 

@@ -139,7 +139,7 @@ def looks_like_words(text: str) -> bool:
 
 
 def shown_words(text: str) -> str:
-    """What somebody typed for a word of ours: a secret in the wrong place is not repeated, but its length."""
+    """The word that somebody typed; of one that may be a misplaced secret, its length alone."""
     is_short = len(text) < _SECRET_CHARACTERS_MIN
     return text if is_short or looks_like_words(text) else f"(a name of {len(text)} characters, not shown)"
 

@@ -24,7 +24,7 @@ class FairQueue(Generic[T]):
         return self._count
 
     def put(self, lane: str, item: T) -> None:
-        """It waits behind the others of its lane."""
+        """Put the item behind the others of its lane."""
         self._lanes.setdefault(lane, deque()).append(item)
         self._count += 1
 

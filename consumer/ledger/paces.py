@@ -36,7 +36,7 @@ def remember(connection: Connection, now_ms: int, memories: Mapping[str, tuple[s
 
 
 def of_lane(connection: Connection, now_ms: int, lane: str, skew: KnownSkew) -> tuple[LaneMemory, ...]:
-    """What is known of the connectors of a lane that wait for anything, the latest MEMORIES_MAX of them. `skew` says
+    """The memories of those connectors of a lane that wait for anything, the latest MEMORIES_MAX of them. `skew` says
     how the ledger's clock was set. An unknown setting makes no wait longer than it was.
     """
     return tuple(_memory(row, now_ms, skew) for row in connection.execute(_latest, {"by_lane": lane}))
