@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 from pamqp.commands import Basic
 
@@ -32,11 +33,12 @@ async def test_the_pace_of_a_connector_is_kept_over_a_restart(
     messages = [(body(log=log), Basic.Properties(delivery_mode=2, message_id=log)) for log in ("one", "two")]
     async with Consumer(broker.url, names.prefix, webhook.url, config=config) as consumer:
         await consumer.started()
+        published_ns = time.time_ns()
         await publish_all(broker.url, names.orders, "main", messages)
         await webhook.received(1)
     async with Consumer(broker.url, names.prefix, webhook.url, config=config):
-        first, second = await webhook.received(2)
-    assert second.at_ns - first.at_ns >= (1 / RATE_PER_S - 0.05) * 1e9
+        _, second = await webhook.received(2)
+    assert second.at_ns - published_ns >= 1 / RATE_PER_S * 1e9
 
 
 async def test_the_backoff_of_a_lane_is_kept_over_a_restart_for_whoever_is_next(
@@ -54,7 +56,7 @@ async def test_the_backoff_of_a_lane_is_kept_over_a_restart_for_whoever_is_next(
     async with Consumer(broker.url, names.prefix, webhook.url, settings):
         first, second = await webhook.received(2)
     assert (first.json["log"], second.json["log"]) == ("one", "two")
-    assert second.at_ns - first.at_ns >= (BACKOFF_S - 0.05) * 1e9
+    assert second.at_ns // 1_000_000 - first.at_ns // 1_000_000 >= BACKOFF_S * 1_000
 
 
 async def test_equal_opens_without_an_id_go_on_after_a_clean_restart(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from itertools import pairwise
 from typing import Any
 
 from pamqp.commands import Basic
@@ -18,8 +17,6 @@ from tests.support.waiting import wait_until
 from tests.support.webhook import Answer, Webhook
 
 SETTINGS = {"delivery.backoff_base_s": 0.05, "delivery.backoff_max_s": 0.2, "log.level": "debug"}
-# How much sooner than allowed a POST may be seen here: the one before may have come late.
-SEEN_LATE_S = 0.02
 
 
 def main(text: str) -> str:
@@ -169,6 +166,7 @@ async def test_the_posts_of_a_paced_connector_begin_apart_in_order_and_hold_up_n
         broker.url, prefix, webhook.url, SETTINGS, config=main(f"rate_per_s = {rate_per_s}")
     ) as consumer:
         await consumer.started()
+        sent_ns = time.time_ns()
         await send(broker, names, [{} for _ in range(paced)])
         other = json.dumps({"connectorName": "fast", "connectorToken": "t", "action": "openLong"}).encode()
         await asyncio.gather(
@@ -177,8 +175,8 @@ async def test_the_posts_of_a_paced_connector_begin_apart_in_order_and_hold_up_n
         )
     begun = [order for order in webhook.orders if order.connector == "main"]
     assert [order.json["log"] for order in begun] == ["0", *map(str, range(paced))], "retries are POSTs, too"
-    apart_s = [(later.at_ns - sooner.at_ns) / 1e9 for sooner, later in pairwise(begun)]
-    assert min(apart_s) >= 1 / rate_per_s - SEEN_LATE_S, apart_s
-    assert sum(apart_s) >= paced / rate_per_s - SEEN_LATE_S
+    # Not from POST to POST: how late a busy machine shows one of them is no fault of the pace (test_pacing.py).
+    after_s = [(order.at_ns - sent_ns) / 1e9 for order in begun]
+    assert all(seen >= number / rate_per_s for number, seen in enumerate(after_s)), after_s
     fast = [order.at_ns for order in webhook.orders if order.connector == "fast"]
     assert max(fast) < begun[-1].at_ns
