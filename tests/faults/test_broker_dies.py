@@ -96,5 +96,5 @@ async def _steady(play: Scene) -> int:
         await elapsed(0.5)
         return len(play.hook.orders) == seen == before
 
-    await wait_until(unchanged, 20, what="the broker to take in nothing more")
+    await wait_until(unchanged, what="the broker to take in nothing more")
     return seen

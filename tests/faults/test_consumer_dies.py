@@ -43,7 +43,7 @@ async def test_a_consumer_killed_while_it_starts_leaves_nothing_behind(broker: B
         for _ in range(5):
             await asyncio.to_thread(play.consumers[-1].kill)
             starting = play.begin_consumer()
-            await wait_until(lambda: starting.lines, 15, what="its first word")  # noqa: B023 - awaited right here
+            await wait_until(lambda: starting.lines, what="its first word")  # noqa: B023 - awaited right here
             await elapsed(play.rng.uniform(0.0, 0.1))
         await starting.started()
         account = await play.account()
@@ -63,9 +63,9 @@ async def test_a_frozen_consumer_is_replaced_and_after_it_thaws_repeats_nothing(
         standby = await play.consumer()
         assert not standby.events("delivery.attempted"), "one is active, the other stands by"
         await freeze(play, frozen, in_a_transaction=False)
-        await wait_until(lambda: len(standby.events("delivery.attempted")) > CONNECTORS, 30, what="the standby's POSTs")
+        await wait_until(lambda: len(standby.events("delivery.attempted")) > CONNECTORS, what="the standby's POSTs")
         frozen.thaw()
-        await wait_until(lambda: frozen.events("broker.lane_lost"), 30, what="the thawed one to notice")
+        await wait_until(lambda: frozen.events("broker.lane_lost"), what="the thawed one to notice")
         await play.account()
         account = play.accountant.account(intents, may_overtake=begun_before_the_freeze(play))
         without_id = sum(intent.message_id is None for intent in intents)
@@ -85,7 +85,7 @@ async def test_a_consumer_frozen_in_mid_transaction_does_not_keep_the_lane_from_
         await play.posted(40)
         standby = await play.consumer()
         await freeze(play, frozen, in_a_transaction=True)
-        await wait_until(lambda: standby.events("delivery.attempted"), 30, what="the standby's first POST")
+        await wait_until(lambda: standby.events("delivery.attempted"), what="the standby's first POST")
         frozen.thaw()
         await play.account()
         account = play.accountant.account(intents, may_overtake=begun_before_the_freeze(play))
@@ -105,7 +105,7 @@ async def test_a_consumer_frozen_with_the_lock_of_its_file_stops_the_next_until_
         await play.posted(40)
         standby = await play.consumer()
         await freeze(play, frozen, in_a_transaction=True)
-        await wait_until(lambda: standby.events("ledger.not_writable"), 20, what="the standby to say why it waits")
+        await wait_until(lambda: standby.events("ledger.not_writable"), what="the standby to say why it waits")
         assert (await standby.get("/readyz"))[0] == 503
         assert not standby.events("delivery.attempted")
         await asyncio.to_thread(frozen.kill)

@@ -39,7 +39,7 @@ def delayed(count: int, delays_s: tuple[float, float]) -> list[Intent]:
 async def parked(play: Scene, count: int) -> None:
     """Wait until so many are on the ladder."""
     consumer = play.consumers[0]
-    await wait_until(lambda: len(consumer.events("intent.scheduled")) >= count, 30, what=f"{count} to be parked")
+    await wait_until(lambda: len(consumer.events("intent.scheduled")) >= count, what=f"{count} to be parked")
 
 
 async def test_a_thousand_parked_orders_survive_a_kill_of_the_broker(mortal_broker: PrivateRabbitMQ) -> None:
@@ -70,7 +70,7 @@ async def test_what_is_overdue_after_an_outage_of_the_broker_comes_back_at_once(
         await parked(play, 20)
         await asyncio.to_thread(mortal_broker.kill)
         due_s = max(intent.due_ms for intent in play.producer.intents) / 1000
-        await wait_until(lambda: time.time() > due_s, 30, what="all of them to be overdue")
+        await wait_until(lambda: time.time() > due_s, what="all of them to be overdue")
         await asyncio.to_thread(mortal_broker.start)
         back_s = time.time()
         account = await play.account()

@@ -88,7 +88,7 @@ async def _under_full_load(
     consumer = await play.consumer({**DEFAULTS, **(settings or {})}, url=url)
     intents = make_intents(play.rng, CONNECTORS * EACH, connectors=CONNECTORS, delays_s=None)
     play.publish(intents)
-    await wait_until(lambda: play.hook.in_flight == DEFAULTS["delivery.concurrency"], 30, what="a full house")
+    await wait_until(lambda: play.hook.in_flight == DEFAULTS["delivery.concurrency"], what="a full house")
     await elapsed(0.5)
     return consumer, intents
 

@@ -66,6 +66,7 @@ async def watching(
     came_ns: dict[str, int] = {}
     seen = 0
     port = consumer.ops_port
+    ended = asyncio.Event()
 
     def all_came() -> bool:
         nonlocal seen
@@ -74,7 +75,7 @@ async def watching(
         return went_ns.keys() <= came_ns.keys()
 
     async def send(channel: aiormq.abc.AbstractChannel) -> None:
-        while True:
+        while not ended.is_set():
             message_id = f"exit-{time.time_ns()}"
             body = {"connectorName": "calm", "connectorToken": "t", "action": "closeLong", "log": message_id}
             went_ns[message_id] = time.time_ns()
@@ -89,7 +90,7 @@ async def watching(
             await asyncio.sleep(EVERY_S)
 
     async def probe() -> None:
-        while True:
+        while not ended.is_set():
             began_s = time.monotonic()
             status, _ = await consumer.get("/healthz", port)
             assert status == 200
@@ -98,11 +99,12 @@ async def watching(
 
     async with plain_channel(url) as channel:
         tasks = [asyncio.create_task(send(channel)), asyncio.create_task(probe())]
-        yield watch
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    await wait_until(all_came, 60, what="every exit's POST")
+        try:
+            yield watch
+        finally:
+            ended.set()  # not canceled: what is noted as sent has been sent
+            await asyncio.gather(*tasks)
+    await wait_until(all_came, what="every exit's POST")
     watch.latencies_s = [(came_ns[name] - at_ns) / 1e9 for name, at_ns in went_ns.items()]
 
 

@@ -151,8 +151,8 @@ async def _stands_still(play: Scene, consumer: Consumer) -> None:
         status, text = await consumer.get("/readyz")
         return status == 503 and "ledger" in text
 
-    await wait_until(is_not_ready, 20, what="503 from /readyz")
-    await wait_until(lambda: play.hook.in_flight == 0, 5)
+    await wait_until(is_not_ready, what="503 from /readyz")
+    await wait_until(lambda: play.hook.in_flight == 0)
     seen = len(play.hook.orders)
     await elapsed(1.0)
     assert len(play.hook.orders) == seen, "a POST began although the ledger could not be written"
@@ -164,7 +164,7 @@ async def _goes_on(consumer: Consumer) -> None:
     async def is_ready() -> bool:
         return (await consumer.get("/readyz"))[0] == 200
 
-    await wait_until(is_ready, 20, what="200 from /readyz")
+    await wait_until(is_ready, what="200 from /readyz")
 
 
 def _wal_bytes(names: Names) -> int:

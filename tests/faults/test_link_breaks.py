@@ -146,4 +146,4 @@ async def _consumes_again(play: Scene) -> None:
     async def is_ready() -> bool:
         return (await play.consumers[-1].get("/readyz"))[0] == 200
 
-    await wait_until(is_ready, 30, what="the consumer to be ready again")
+    await wait_until(is_ready, what="the consumer to be ready again")

@@ -100,12 +100,12 @@ async def test_frozen_and_woken_it_is_fenced_off_and_finds_its_place_again(
         _tell(f"first POST of the slowest connector after the freeze: {takeover_s:.2f} s")
         await elapsed(max(0.0, frozen_s - takeover_s))
         frozen.thaw()
-        await wait_until(lambda: frozen.events("broker.reconnected"), 30, what="the woken one to connect again")
+        await wait_until(lambda: frozen.events("broker.reconnected"), what="the woken one to connect again")
         await _ready(frozen)
         before = len(frozen.events("delivery.attempted"))
         await asyncio.to_thread(other.kill)
         intents += _load(play, 80)
-        await wait_until(lambda: len(frozen.events("delivery.attempted")) > before, 15, what="its POSTs")
+        await wait_until(lambda: len(frozen.events("delivery.attempted")) > before, what="its POSTs")
         await play.account()
         late = begun_before_the_freeze(play)
         account = play.accountant.account(intents, may_overtake=late)
@@ -129,16 +129,17 @@ async def test_lanes_go_over_to_the_replica_whose_they_are_and_come_back_when_th
         play.producer.pause = lambda: elapsed(PACE_S)
         play.publish(intents)
         await elapsed(haste.spread_s)
+        await wait_until(lambda: _handed_over(first, names, connectors), what="lanes to go over")
         went = _handed_over(first, names, connectors)
         assert not _handed_over(second, names, connectors), "what went over stays there"
-        await wait_until(lambda: went <= _posts_of(second), 10, what="the second one's POSTs on the lanes it got")
+        await wait_until(lambda: went <= _posts_of(second), what="the second one's POSTs on the lanes it got")
         assert 0 < len(went) < OWN_LANES, went
         began_s, taken = time.monotonic(), len(first.events("delivery.attempted"))
         assert await second.terminate() == 0
         took_s = time.monotonic() - began_s
         play.producer.pause = None
         assert took_s < SETTINGS["delivery.drain_timeout_s"]
-        await wait_until(lambda: went <= _posts_of(first, taken), 10, what="the first one's POSTs on those lanes")
+        await wait_until(lambda: went <= _posts_of(first, taken), what="the first one's POSTs on those lanes")
         assert not first.events("ledger.not_writable"), "two that work on one ledger don't stop each other"
         account = await play.account()
         _tell(f"{len(went)} of {OWN_LANES} lanes went over; the drain took {took_s:.2f} s")
@@ -170,7 +171,7 @@ async def test_cut_off_from_its_ledger_it_gives_its_lanes_up_and_comes_back_when
         await asyncio.to_thread(other.kill)
         before = len(cut_off.events("delivery.attempted"))
         intents += _load(play, 80)
-        await wait_until(lambda: len(cut_off.events("delivery.attempted")) > before, 15, what="its POSTs")
+        await wait_until(lambda: len(cut_off.events("delivery.attempted")) > before, what="its POSTs")
         account = await play.account()
         assert account.in_doubt["cut off while sending"] <= 2 * CONNECTORS, account.table()
         account.check(doubts_max=2 * CONNECTORS + _without_id(intents))
@@ -251,7 +252,7 @@ async def _posting(play: Scene, load: Collection[Intent], each: int) -> None:
         counts = Counter(order.connector for order in play.hook.orders[before:])
         return all(counts[connector] >= each for connector in connectors)
 
-    await wait_until(all_have, 30, what=f"{each} POSTs of each connector")
+    await wait_until(all_have, what=f"{each} POSTs of each connector")
 
 
 async def _active(play: Scene) -> Consumer:

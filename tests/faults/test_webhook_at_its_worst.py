@@ -51,7 +51,7 @@ class WebhookAt(Webhook):
         """Stop listening once nothing is on the wire: from now on connections are refused."""
         assert self._server is not None
         self._server.close()
-        await wait_until(lambda: self.in_flight == 0, 5)
+        await wait_until(lambda: self.in_flight == 0)
         await self.__aexit__(None, None, None)
 
 
@@ -68,7 +68,7 @@ async def test_while_nobody_listens_nothing_is_lost_and_afterwards_everything_ar
         await play.posted(60)
         await hook.goes()
         refused = "not taken"
-        await wait_until(lambda: len(consumer.events("delivery.attempted", certainty=refused)) > 10, 10)
+        await wait_until(lambda: len(consumer.events("delivery.attempted", certainty=refused)) > 10)
         await hook.__aenter__()
         account = await play.account()
         # A connection that was open and idle when the webhook went may have taken one POST with it, for each connector.

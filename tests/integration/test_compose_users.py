@@ -91,7 +91,7 @@ async def test_each_user_can_do_its_work(
         await orders.publish(intent)
         await orders.publish(intent.model_copy(update={"delay_seconds": 1.2}))
         await orders.publish(OrderIntent(connector_name="main", action="openLong", percent="5", log="refuse"))
-        await wait_until(lambda: len(consumer.events("intent.settled")) == 3, 30, what="the end of all three")
+        await wait_until(lambda: len(consumer.events("intent.settled")) == 3, what="the end of all three")
         statuses = sorted(str(line["status"]) for line in consumer.events("intent.settled"))
         assert statuses == ["dead", "delivered", "delivered"]
         assert consumer.events("broker.lane_lost") == []

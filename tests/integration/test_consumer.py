@@ -995,7 +995,7 @@ async def test_neither_a_token_nor_the_brokers_password_is_ever_told(
             await publish_many(
                 own_broker.url, "", f"{prefix}.orders", [(body, persistent(app_id="s")) for body in bodies]
             )
-            await wait_until(lambda: len(consumer.events("intent.settled")) == len(bodies), 20, what="all endings")
+            await wait_until(lambda: len(consumer.events("intent.settled")) == len(bodies), what="all endings")
             _, metrics = await consumer.get("/metrics")
             log = consumer.log
         letters = await drain(own_broker.url, f"{prefix}.dead")
@@ -1144,7 +1144,7 @@ async def test_after_the_broker_was_killed_it_reconnects_by_itself_and_goes_on(
     await publish_many(stage.url, "", stage.names.orders, bodies)
     await stage.posted(1, connector)
     await asyncio.to_thread(own_broker.kill)
-    await wait_until(lambda: readiness_is(stage, 503), 20, what="503 of /readyz")
+    await wait_until(lambda: readiness_is(stage, 503), what="503 of /readyz")
     assert (await stage.consumer.get("/healthz"))[0] == 200
     await asyncio.to_thread(own_broker.start)
     await wait_until(lambda: readiness_is(stage, 200), 60, what="200 of /readyz")
@@ -1161,6 +1161,6 @@ async def test_a_broker_that_is_not_there_yet_is_waited_for(prefix: str, stage: 
     """Last but not least: nothing is wrong with settings that name a broker which is still starting."""
     consumer = Consumer(f"amqp://guest:guest@127.0.0.1:{free_port()}/", prefix, stage.hook.url, SETTINGS)
     async with consumer:
-        await wait_until(lambda: len(consumer.events("broker.unreachable")) >= 3, 20, what="three tries")
+        await wait_until(lambda: len(consumer.events("broker.unreachable")) >= 3, what="three tries")
         assert consumer.exit_code is None
         assert aiormq.exceptions.AMQPError.__name__ not in consumer.log

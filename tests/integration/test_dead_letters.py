@@ -423,8 +423,8 @@ async def test_a_broker_that_is_gone_in_the_middle_is_one_sentence_and_a_second_
     async with Consumer(broker.url, names.prefix, webhook.url) as consumer:
         await consumer.started()
         await webhook.received(MANY, 60)
-        await wait_until(lambda: is_empty(broker, names), 30)
-        await wait_until(lambda: idle(consumer), 30)
+        await wait_until(lambda: is_empty(broker, names))
+        await wait_until(lambda: idle(consumer))
     assert Counter(logs(webhook)) == {str(number): 1 for number in range(MANY)}
 
 

@@ -153,7 +153,7 @@ async def test_an_own_lane_whose_queue_is_deleted_by_mistake_is_made_again(
         async def is_ready() -> bool:
             return (await consumer.get("/readyz"))[0] == 200 and await depth(broker.url, names.lane("one")) is not None
 
-        await wait_until(is_ready, 20, what="the queue to be there again")
+        await wait_until(is_ready, what="the queue to be there again")
         await publish_all(broker.url, names.orders, "one", numbered("one", 3))
         await settled([consumer], 3, status="delivered")
     assert logs(webhook, "one") == ["0", "1", "2"]
@@ -287,7 +287,7 @@ async def test_two_consumers_share_a_lane_without_order_and_the_death_of_one_rep
     async with both[0] as dying, both[1] as living:
         await asyncio.gather(dying.started(), living.started())
         await publish_all(broker.url, names.orders, "many", numbered("many", 200))
-        await wait_until(lambda: len(webhook.orders) > 60, 20, what="some POSTs")
+        await wait_until(lambda: len(webhook.orders) > 60, what="some POSTs")
         assert dying.events("delivery.attempted")
         assert living.events("delivery.attempted"), "both are active at once"
         assert not dying.events("broker.lane_lost"), "neither fences the other off"
@@ -297,9 +297,9 @@ async def test_two_consumers_share_a_lane_without_order_and_the_death_of_one_rep
             held = await living.metric("signalq_in_flight")
             return held == 0 and await _empty(broker, names.lane("many"))
 
-        await wait_until(at_rest, 30, what="all to end")
+        await wait_until(at_rest, what="all to end")
         await elapsed(0.5)  # what the broker gives back of the dead one's comes in one stroke
-        await wait_until(at_rest, 30, what="all to end")
+        await wait_until(at_rest, what="all to end")
     posts = Counter(logs(webhook, "many"))
     assert set(posts.values()) == {1}, "each once, also what was on the wire when one of them was killed"
     letters = await drain(broker.url, names.dead)

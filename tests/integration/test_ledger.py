@@ -864,7 +864,7 @@ async def test_a_postgresql_that_is_restarted_again_and_again_loses_nothing_and_
 
     async def fifty_more() -> None:
         enough = len(saved) + 50
-        await wait_until(lambda: len(saved) >= enough, 30, what="50 more saves")
+        await wait_until(lambda: len(saved) >= enough, what="50 more saves")
 
     async with asyncio.TaskGroup() as savers:
         for number in range(5):

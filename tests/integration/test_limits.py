@@ -45,12 +45,12 @@ async def dead(broker: Broker, names: Names, count: int) -> list[Message]:
     async def is_there() -> bool:
         return (await depth(broker.url, names.dead) or 0) >= count
 
-    await wait_until(is_there, 20, what=f"{count} dead letters")
+    await wait_until(is_there, what=f"{count} dead letters")
     return await drain(broker.url, names.dead)
 
 
 async def settled(consumer: Consumer, count: int) -> None:
-    await wait_until(lambda: len(consumer.events("intent.settled")) >= count, 20, what=f"{count} endings")
+    await wait_until(lambda: len(consumer.events("intent.settled")) >= count, what=f"{count} endings")
 
 
 async def test_what_is_over_a_size_limit_is_forbidden_at_once_and_when_it_is_due_and_an_exit_is_not(

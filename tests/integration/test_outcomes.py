@@ -204,7 +204,7 @@ async def test_what_was_recorded_and_not_told_before_a_kill_is_told_by_the_next_
             await asyncio.to_thread(consumer.close)
     async with Consumer(broker.url, names.prefix, webhook.url, SETTINGS) as last:
         await last.started()
-        await wait_until(lambda: {fields["intent_id"] for _, _, fields in heard.events} == set(ids), 30)
+        await wait_until(lambda: {fields["intent_id"] for _, _, fields in heard.events} == set(ids))
         by_id = {one: {(fields["status"], fields["reason"]) for fields in heard.of(one)} for one in ids}
     assert all(len(told) == 1 for told in by_id.values()), "no event contradicts another"
     doubtful = [one for one, told in by_id.items() if told != {("delivered", None)}]

@@ -134,7 +134,7 @@ async def test_events_that_came_while_the_connection_was_lost_are_missed_and_the
         with pytest.raises(OutcomeTimeout, match=r"none can: (no connection to|the connection to) RabbitMQ"):
             await missed.outcome(timeout_s=SHORT_S)
         link.heal()
-        await wait_until(lambda: publisher._listener.listening.away is None, 30)
+        await wait_until(lambda: publisher._listener.listening.away is None)
         with pytest.raises(OutcomeTimeout, match=r"was lost .* may have been missed: `signalq orders show"):
             await missed.outcome(timeout_s=SHORT_S)
         heard = await publisher.publish(OPEN)
@@ -247,4 +247,4 @@ async def test_without_the_exchange_publishing_says_what_to_do_and_listening_beg
         assert "signalq topology apply" in publisher._listener.listening.away
         async with plain_channel(broker.url) as channel:
             await channel.exchange_declare(names.outcomes, exchange_type="topic", durable=True)
-        await wait_until(lambda: publisher._listener.listening.away is None, 20)
+        await wait_until(lambda: publisher._listener.listening.away is None)

@@ -64,7 +64,7 @@ class Desk:
     async def says(self, event: str, count: int = 1) -> dict[str, object]:
         """Wait until this was logged so often; the last line."""
         found = self.consumer.events
-        await wait_until(lambda: len(found(f"settings.{event}")) >= count, 15, what=f"{count} settings.{event}")
+        await wait_until(lambda: len(found(f"settings.{event}")) >= count, what=f"{count} settings.{event}")
         return found(f"settings.{event}")[-1]
 
     @property
@@ -91,7 +91,7 @@ async def test_a_token_that_is_rotated_in_its_file_is_used_and_never_logged(desk
     await desk.publish("b by token-2")
     await desk.hook.received(2)
     assert desk.tokens == ["token-1", "token-2"]
-    await wait_until(lambda: desk.consumer.events("intent.settled", intent_id="b by ***"), 10, what="the end of b")
+    await wait_until(lambda: desk.consumer.events("intent.settled", intent_id="b by ***"), what="the end of b")
 
 
 async def test_sighup_applies_the_file_and_says_so_also_if_nothing_is_new(desk: Desk) -> None:
@@ -215,16 +215,16 @@ async def test_sighups_while_it_starts_and_while_it_ends_do_not_kill_it(desk: De
     """From the moment when our code runs: before, it is Python that starts."""
     consumer = desk.new_consumer("-m", "ops", "--config", str(desk.file), "consume")
     async with consumer:
-        await wait_until(lambda: _ignores_hang_ups(consumer.pid), 20, what="SIGHUP to be ignored or followed")
+        await wait_until(lambda: _ignores_hang_ups(consumer.pid), what="SIGHUP to be ignored or followed")
 
         def hung_up() -> bool:
             consumer.signal(signal.SIGHUP)
             return consumer.exit_code is not None or bool(consumer.events("service.started"))
 
-        await wait_until(hung_up, 30, what="its start")
+        await wait_until(hung_up, what="its start")
         assert consumer.exit_code is None
         consumer.signal(signal.SIGTERM)
-        await wait_until(lambda: consumer.exit_code is not None or consumer.signal(signal.SIGHUP), 20, what="its end")
+        await wait_until(lambda: consumer.exit_code is not None or consumer.signal(signal.SIGHUP), what="its end")
         assert consumer.exit_code == 0
 
 

@@ -72,7 +72,7 @@ async def seen(
                     body, exchange=names.orders, routing_key=row.routing_key, properties=properties
                 )
             ended = len(ROWS)
-            await wait_until(lambda: len(consumer.events("intent.settled")) >= ended, 20, what="an end of each row")
+            await wait_until(lambda: len(consumer.events("intent.settled")) >= ended, what="an end of each row")
             places["events"] = "".join(
                 [f"{one.routing_key} {one.body!r}" for one in await _taken(channel, events, ended)]
             )
@@ -112,7 +112,7 @@ async def _taken(channel: Any, queue: str, count: int) -> list[Any]:
         taken.append(message)
 
     await channel.basic_consume(queue, take, no_ack=True)
-    await wait_until(lambda: len(taken) >= count, 10, what="an event of each row")
+    await wait_until(lambda: len(taken) >= count, what="an event of each row")
     return taken
 
 
@@ -128,7 +128,7 @@ async def _letters(url: str, queue: str) -> list[Any]:
             taken.append(message)
 
         await channel.basic_consume(queue, take)
-        await wait_until(lambda: len(taken) >= wanted, 10, what="the letters")
+        await wait_until(lambda: len(taken) >= wanted, what="the letters")
         await channel.close()
         return taken
 

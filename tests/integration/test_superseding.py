@@ -57,12 +57,12 @@ class Play:
     async def tried(self, name: str) -> None:
         """Wait until this one has had an attempt."""
         tried = self.consumer.events
-        await wait_until(lambda: tried("delivery.attempted", intent_id=name), 15, what=f"an attempt of {name}")
+        await wait_until(lambda: tried("delivery.attempted", intent_id=name), what=f"an attempt of {name}")
 
     async def settled(self, name: str) -> tuple[str, str | None]:
         """Wait until this one has ended; its status and reason."""
         settled = self.consumer.events
-        (line,) = await wait_until(lambda: settled("intent.settled", intent_id=name), 15, what=f"the end of {name}")
+        (line,) = await wait_until(lambda: settled("intent.settled", intent_id=name), what=f"the end of {name}")
         return line["status"], line["reason"]
 
     @property

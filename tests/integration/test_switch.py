@@ -317,10 +317,10 @@ async def test_a_post_that_had_to_wait_for_its_connection_looks_at_the_switch_ag
         rows = (await floor.signalq("orders", "list", "--json")).rows
         return [row["status"] for row in rows] == ["sending"]
 
-    await wait_until(is_claimed, 10)
+    await wait_until(is_claimed)
     await floor.lanes("pause", "--all")
     async with slow:
-        await wait_until(lambda: consumer.events("delivery.attempted", intent_id=intent_id), 25)
+        await wait_until(lambda: consumer.events("delivery.attempted", intent_id=intent_id))
         (attempted,) = consumer.events("delivery.attempted", intent_id=intent_id)
         assert attempted["certainty"] == "not taken"
         assert attempted["why"] == "too late or not allowed any more once there was a connection"

@@ -72,7 +72,7 @@ async def written_down(broker: PrivateRabbitMQ, *queues: str) -> None:
         tables = [table.read_bytes() for table in broker.folder.rglob("names.dets")]
         return all(any(name in table for table in tables) for name in encoded)
 
-    await wait_until(are_written_down, 30, what=f"{', '.join(queues)} to be on the broker's disk")
+    await wait_until(are_written_down, what=f"{', '.join(queues)} to be on the broker's disk")
 
 
 async def close_connections(broker: PrivateRabbitMQ, name: str) -> None:

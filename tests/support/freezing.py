@@ -34,7 +34,7 @@ async def freeze(play: Scene, consumer: Consumer, *, in_a_transaction: bool) -> 
         await elapsed(play.rng.uniform(0, 0.02))
         return False
 
-    await wait_until(at_the_right_moment, 20, what="a freeze at the right moment")
+    await wait_until(at_the_right_moment, what="a freeze at the right moment")
 
 
 async def _has_a_transaction(ledger_url: str) -> bool:

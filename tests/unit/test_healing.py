@@ -61,7 +61,7 @@ def lane(link: BrokenLink) -> Lane:
 async def test_a_lane_tries_again_after_any_error_of_a_library(error: Exception) -> None:
     link = BrokenLink(error)
     running = asyncio.create_task(lane(link).run())
-    await wait_until(lambda: link.asked > 3, 5)
+    await wait_until(lambda: link.asked > 3)
     assert not running.done()
     running.cancel()
     await asyncio.wait({running})
@@ -163,7 +163,7 @@ async def test_a_lane_whose_watch_fails_in_any_way_is_lost_and_consumed_again(er
     one._open, one._watch = opens, fails  # type: ignore[method-assign]
     with capture_logs():
         running = asyncio.create_task(one.run())
-        await wait_until(lambda: len(opened) > 3, 5)
+        await wait_until(lambda: len(opened) > 3)
         assert opened[0].lost.is_set()
         running.cancel()
         await asyncio.wait({running})
