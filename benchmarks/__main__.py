@@ -21,10 +21,10 @@ from pathlib import Path
 
 from benchmarks.contender import consuming, cpu_seconds, told
 from benchmarks.endpoint import Endpoint
-from deploy.local import PrivateRabbitMQ, ensure_installed
 from signalq import OrderIntent, OrderPublisher
 from signalq.amqp.connection import connect
 from signalq.amqp.topology import Topology
+from signalq.local import PrivateRabbitMQ, ensure_installed
 from signalq.names import Names
 
 CONNECTORS = 20

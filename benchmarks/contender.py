@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aio_pika.abc import AbstractConnection
 
-from signalq.amqp.asking import queue_depth
+from signalq.amqp.inspect import queue_depth
 from signalq.names import Names
 
 READY_TIMEOUT_S = 30.0

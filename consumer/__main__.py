@@ -14,22 +14,22 @@ from pathlib import Path
 
 import structlog
 
-from consumer.broker import UNACKED_MAX_S
-from consumer.clock import Clock
-from consumer.dispositions import Dispositions
-from consumer.ledger import Ledger
-from consumer.ledger.sql import SqlLedger
-from consumer.link import Link
-from consumer.pipeline import Pipeline
-from consumer.reload import CurrentSettings, Reloader
-from consumer.service import Service
-from consumer.settings import Settings, load_settings, settings_file
-from consumer.skew import Skew
-from consumer.telemetry import Masker, Metrics, configure_logging
-from consumer.topology import topology_of
-from consumer.webhook import Timeouts, Webhook
+from signalq.consumer.broker.connection import BrokerConnection
+from signalq.consumer.broker.lane_consumer import UNACKED_MAX_S
+from signalq.consumer.broker.publisher import BrokerPublisher
+from signalq.consumer.broker.topology import topology_of
+from signalq.consumer.clocks.clock import Clock
+from signalq.consumer.clocks.skew import Skew
+from signalq.consumer.ledger import Ledger
+from signalq.consumer.ledger.sql import SqlLedger
+from signalq.consumer.pipeline import Pipeline
+from signalq.consumer.service import Service
+from signalq.consumer.telemetry.metrics import Masker, Metrics, configure_logging
+from signalq.consumer.webhook.client import Timeouts, Webhook
 from signalq.errors import SettingsError, SignalQError
 from signalq.names import Names
+from signalq.settings.reload import CurrentSettings, Reloader
+from signalq.settings.sections import Settings, load_settings, settings_file
 
 LedgerMaker = Callable[[Settings, Metrics, Skew], AbstractAsyncContextManager[Ledger]]
 
@@ -79,7 +79,7 @@ async def _run(
         metrics.configure(changed.connectors)
 
     reloader = Reloader(current, file=settings_file(config), load=lambda: load_settings(config), on_change=know)
-    dispositions = Dispositions(settings, names, jitter, skew)
+    publisher = BrokerPublisher(settings, names, jitter, skew)
     timeouts = Timeouts(connect_s=settings.webhook.connect_timeout_s, total_s=settings.webhook.timeout_s)
     async with (
         make_ledger(settings, metrics, skew) as ledger,
@@ -90,7 +90,7 @@ async def _run(
             current,
             ledger=ledger,
             webhook=webhook,
-            dispositions=dispositions,
+            publisher=publisher,
             metrics=metrics,
             clock=clock,
             jitter=jitter,
@@ -102,8 +102,8 @@ async def _run(
         gc.freeze()
         await Service(
             settings,
-            link=Link(settings, topology_of(settings), ledger),
-            dispositions=dispositions,
+            link=BrokerConnection(settings, topology_of(settings), ledger),
+            publisher=publisher,
             pipeline=pipeline,
             ledger=ledger,
             metrics=metrics,

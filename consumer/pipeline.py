@@ -17,32 +17,32 @@ from dataclasses import dataclass, replace
 
 from pamqp.commands import Basic
 
-from consumer import lanes, rules
-from consumer.broker import Delivery
-from consumer.clock import Clock
-from consumer.delays import LANE_LEAD_MS, park_seconds
-from consumer.dispositions import Dispositions
-from consumer.due import MAKE_ROOM_PART, DueTimes
-from consumer.history import Attempt, History
-from consumer.intake import Room
-from consumer.journal import Journal
-from consumer.ledger import Conflict, Epoch, Fenced, Known, Ledger, RateExceeded, SwitchedOff
-from consumer.ledger.leases import CLAIM_MS_MAX
-from consumer.order import Order, Unreadable, read
-from consumer.reload import CurrentSettings
-from consumer.rules import DeadLetter, Deliver, Hold, Retry, Wait
-from consumer.settling import Settler, epoch_of, marks_of
-from consumer.skew import Skew
-from consumer.slots import Slot
-from consumer.superseding import Superseding, as_of_now, seen
-from consumer.switch import State
-from consumer.telemetry import Metrics
-from consumer.telling import Teller
-from consumer.turns import Place, Turn, Turns
-from consumer.waits import Waits
-from consumer.webhook import Webhook
-from signalq.envelope import republish_properties
-from signalq.outcome import Outcome
+from signalq.consumer.broker.intake import Room
+from signalq.consumer.broker.lane_consumer import Delivery
+from signalq.consumer.broker.outcome_publisher import OutcomePublisher
+from signalq.consumer.broker.publisher import BrokerPublisher
+from signalq.consumer.clocks.clock import Clock
+from signalq.consumer.clocks.skew import Skew
+from signalq.consumer.lanes.due_times import MAKE_ROOM_PART, DueTimes
+from signalq.consumer.lanes.queues import Place, Turn, Turns
+from signalq.consumer.lanes.superseding import Superseding, as_of_now, seen
+from signalq.consumer.lanes.waits import Waits
+from signalq.consumer.ledger import Conflict, Epoch, Fenced, Ledger, LedgerEntry, RateExceeded, SwitchedOff
+from signalq.consumer.ledger.leases import CLAIM_MS_MAX
+from signalq.consumer.orders import lanes, rules
+from signalq.consumer.orders.delays import LANE_LEAD_MS, park_seconds
+from signalq.consumer.orders.order import Order, Unreadable, read
+from signalq.consumer.orders.rules import DeadLetter, Deliver, Hold, Retry, Wait
+from signalq.consumer.orders.state import Attempt, IntentState
+from signalq.consumer.orders.switch import State
+from signalq.consumer.settling import Settler, epoch_of, marks_of
+from signalq.consumer.slots import Slot
+from signalq.consumer.telemetry.intents import IntentTelemetry
+from signalq.consumer.telemetry.metrics import Metrics
+from signalq.consumer.webhook.client import Webhook
+from signalq.message.envelope import republish_properties
+from signalq.message.outcome import Outcome
+from signalq.settings.reload import CurrentSettings
 
 # Intents that fall due within the same second and wait here for their moment; more wait on the broker.
 DUE_WINDOW = 10_000
@@ -74,7 +74,7 @@ class Pipeline:
         *,
         ledger: Ledger,
         webhook: Webhook,
-        dispositions: Dispositions,
+        publisher: BrokerPublisher,
         metrics: Metrics,
         clock: Clock,
         jitter: Callable[[], float],
@@ -83,13 +83,13 @@ class Pipeline:
         self._current = current
         self._ledger = ledger
         self._webhook = webhook
-        self._dispositions = dispositions
-        self._teller = Teller(dispositions)
+        self._publisher = publisher
+        self._outcomes = OutcomePublisher(publisher)
         # What the ladder handed back, for up to its last second; and, in the lanes, for the last LANE_LEAD_MS of it.
         self._due_soon = DueTimes(clock, places_max=DUE_WINDOW, bytes_max=DUE_BYTES)
         self._due_now = DueTimes(clock, places_max=DUE_WINDOW, bytes_max=DUE_BYTES)
-        self._journal = Journal(metrics, clock)
-        self._settler = Settler(ledger, dispositions, self._journal, clock)
+        self._telemetry = IntentTelemetry(metrics, clock)
+        self._settler = Settler(ledger, publisher, self._telemetry, clock)
         self._clock = clock
         self._skew = skew or Skew()
         self._turns = Turns()
@@ -111,7 +111,7 @@ class Pipeline:
             await self._refuse(delivery, order, slot)
             return
         order = self._ranked(order)
-        recalling: asyncio.Task[Known] | None = None
+        recalling: asyncio.Task[LedgerEntry] | None = None
         judging: asyncio.Task[None] | None = None
         try:
             if self._is_about_due(order) or order.creation.is_ahead:
@@ -139,13 +139,13 @@ class Pipeline:
 
     async def told(self) -> None:
         """Return once nothing is told beside the messages any more; see Teller."""
-        await self._teller.told()
+        await self._outcomes.told()
 
     async def close(self) -> None:
         """Nothing is waited for any more."""
         self._due_soon.close()
         self._due_now.close()
-        await self._teller.close()
+        await self._outcomes.close()
 
     async def give_up(self, delivery: Delivery, slot: Slot) -> None:
         """A message whose handling failed unexpectedly `delivery.crashes_max` times: nobody can deliver it."""
@@ -157,9 +157,9 @@ class Pipeline:
         try:
             with slot.busy():
                 known = await self._ledger.recall(order, epoch_of(delivery))
-                disposition = rules.given_up(known.order, known.history, detail, self._clock.now_ms())
+                disposition = rules.given_up(known.order, known.state, detail, self._clock.now_ms())
                 ended = await self._settler.settle(delivery, known, disposition)
-            await self._let_go(delivery, (*known.maybe_untold, *ended), slot)
+            await self._let_go(delivery, (*known.maybe_unpublished, *ended), slot)
         except Conflict:
             delivery.session.lose("handling a message failed, and the ledger has moved on meanwhile")
         finally:
@@ -178,8 +178,8 @@ class Pipeline:
         """Tell what has ended, then acknowledge: whoever dies between has its message come again, and tells again."""
         delivery.session.owe(delivery.tag)
         with slot.telling():
-            await self._teller.tell(ended)
-            await self._dispositions.ack(delivery)
+            await self._outcomes.tell(ended)
+            await self._publisher.ack(delivery)
 
     async def handle_due(self, delivery: Delivery, slot: Slot) -> None:
         """A message that the ladder handed back: park it for what is left, or hold it for its last second; then give
@@ -198,10 +198,10 @@ class Pipeline:
         )
         with slot.busy():
             if held:
-                await self._dispositions.hand_to_lane(parcel.lane, body, parcel.properties)
+                await self._publisher.hand_to_lane(parcel.lane, body, parcel.properties)
             else:
-                await self._dispositions.park(due_ms, self._clock.now_ms, body, parcel.properties)
-            await self._dispositions.ack(delivery)
+                await self._publisher.park(due_ms, self._clock.now_ms, body, parcel.properties)
+            await self._publisher.ack(delivery)
 
     def _packed(self, delivery: Delivery) -> _Parcel | Unreadable | None:
         """What is needed of an order while it waits here: read, it may take five times its bytes.
@@ -220,14 +220,14 @@ class Pipeline:
     def _read(self, delivery: Delivery) -> Order | Unreadable:
         order = read(delivery.message, self._current.settings, self._clock.now_ms(), self._skew.known())
         if isinstance(order, Order):
-            self._journal.received(order)
+            self._telemetry.received(order)
             if order.stamped_ms is not None:  # it can't have come before it was taken: more than that it does not say
                 self._skew.note("broker", 0, order.received_ms - order.stamped_ms)
         return order
 
     def _ranked(self, order: Order) -> Order:
         """Write down the place in the lane of what will be parked: µs, made to rise, also from replica to replica."""
-        if order.is_due or (order.handed_back and order.park_rank):
+        if order.is_due or (order.is_own_copy and order.park_rank):
             return order
         self._last_rank = max(self._last_rank + 1, order.received_ms * 1000)
         return replace(order, park_rank=self._last_rank)
@@ -238,11 +238,11 @@ class Pipeline:
         it back: then the clock was set back, and it may have been tried. A misrouted order has turns of its own: it
         keeps its order, but does not wait for this lane's backoff.
         """
-        if not order.is_due and not order.handed_back:
+        if not order.is_due and not order.is_own_copy:
             yield Turn()
             return
-        if order.is_astray and order.hops < lanes.HOPS_MAX:
-            async with self._turns.take((order.came_by, order.connector), place) as turn:
+        if order.is_misrouted and order.forwards < lanes.FORWARDS_MAX:
+            async with self._turns.take((order.source_queue, order.connector), place) as turn:
                 yield turn
             return
         async with self._alone(order), self._turns.take(order.connector, place, places=self._places(order)) as turn:
@@ -264,23 +264,25 @@ class Pipeline:
 
     def _is_about_due(self, order: Order) -> bool:
         """Whether it was put into its lane shortly before it is due: the ladder handed it back."""
-        early = order.handed_back and not order.is_due and order.due_ms is not None
+        early = order.is_own_copy and not order.is_due and order.due_ms is not None
         return early and park_seconds(order.due_ms or 0, self._clock.now_ms()) == 0
 
-    def _begin_to_recall(self, delivery: Delivery, order: Order) -> asyncio.Task[Known]:
+    def _begin_to_recall(self, delivery: Delivery, order: Order) -> asyncio.Task[LedgerEntry]:
         """Look it up while it waits for its moment: when that comes, only the claim is left to do."""
         recalling = asyncio.create_task(self._ledger.recall(order, epoch_of(delivery)), name="recall")
         recalling.add_done_callback(seen)
         return recalling
 
-    def _decide(self, known: Known, turn: Turn, place: Place, switched: State, over_rate: str | None) -> rules.Before:
+    def _decide(
+        self, known: LedgerEntry, turn: Turn, place: Place, switched: State, over_rate: str | None
+    ) -> rules.Before:
         """Ask the rules. An exit behind that ends the waiting of this one goes at once, when its turn comes."""
         by = self._superseding.exit_behind(known.order, turn, place)
         kind = by.order.intent.kind if by is not None else None
         now_ms = self._waits.now_ms(place)
         decision = rules.before(
             known.order,
-            self._waits.put_off(known.history, place, now_ms),
+            self._waits.put_off(known.state, place, now_ms),
             now_ms + self._waits.lane_ms(turn, place),
             now_ms,
             paced_until_ms=now_ms + self._waits.pace_ms(known.order),
@@ -302,7 +304,7 @@ class Pipeline:
         self,
         delivery: Delivery,
         order: Order,
-        recalling: asyncio.Task[Known] | None,
+        recalling: asyncio.Task[LedgerEntry] | None,
         turn: Turn,
         place: Place,
         slot: Slot,
@@ -311,7 +313,7 @@ class Pipeline:
         longer ours.
         """
         known = place.known or await self._known_so_far(order, recalling)
-        untold: tuple[Outcome, ...] = ()
+        unpublished: tuple[Outcome, ...] = ()
         switched: State = "open"
         over_rate: str | None = None
         while not slot.withdrawn:
@@ -319,7 +321,7 @@ class Pipeline:
             known = known or await self._ledger.recall(order, epoch_of(delivery))
             known = replace(known, order=as_of_now(known.order, delivery.message, self._current))
             order = replace(order, recorded=known.order.recorded)
-            untold = untold or known.maybe_untold
+            unpublished = unpublished or known.maybe_unpublished
             decision = self._decide(known, turn, place, switched, over_rate)
             # Only a claim says what the switch forbids: nothing that was heard of it before is good for a dead letter.
             switched = "open"
@@ -333,10 +335,10 @@ class Pipeline:
                     case Deliver():
                         ended = await self._attempt_in_time(delivery, known, turn, place, slot)
                         if ended is not None:
-                            return *untold, *ended
+                            return *unpublished, *ended
                     case disposition:
                         with slot.busy():
-                            return *untold, *await self._settler.settle(delivery, known, disposition)
+                            return *unpublished, *await self._settler.settle(delivery, known, disposition)
             except Fenced:
                 raise
             except SwitchedOff as off:
@@ -344,15 +346,15 @@ class Pipeline:
             except RateExceeded as full:
                 over_rate = full.rate.exceeded.detail
             except Conflict:
-                self._journal.moved_on(known.order)
+                self._telemetry.moved_on(known.order)
             known = None
         return None
 
-    async def _known_so_far(self, order: Order, recalling: asyncio.Task[Known] | None) -> Known | None:
+    async def _known_so_far(self, order: Order, recalling: asyncio.Task[LedgerEntry] | None) -> LedgerEntry | None:
         """What is known without asking anew; None where the ledger has to be asked."""
         if order.is_first_delivery and recalling is None:
             # Most likely unknown: the claim's own insert finds out, and spares a look-up.
-            return Known(order, History(order.intent_id, order.digest))
+            return LedgerEntry(order, IntentState(order.intent_id, order.digest))
         if recalling is None:
             return None
         known = await recalling
@@ -365,7 +367,7 @@ class Pipeline:
         return "paused" if self._ledger.switched(order.connector) == "paused" else "open"
 
     async def _attempt_in_time(
-        self, delivery: Delivery, known: Known, turn: Turn, place: Place, slot: Slot
+        self, delivery: Delivery, known: LedgerEntry, turn: Turn, place: Place, slot: Slot
     ) -> Sequence[Outcome] | None:
         """One attempt, in the shared lane once one of the `delivery.concurrency` places is free, and what follows.
 
@@ -383,15 +385,17 @@ class Pipeline:
     def _has_own_lane(self, order: Order) -> bool:
         return lanes.has_own_lane(self._current.settings, order.connector)
 
-    async def _attempt(self, delivery: Delivery, known: Known, turn: Turn, place: Place) -> tuple[Known, rules.After]:
+    async def _attempt(
+        self, delivery: Delivery, known: LedgerEntry, turn: Turn, place: Place
+    ) -> tuple[LedgerEntry, rules.After]:
         """Claim, POST, record: the claim is known before the first byte goes out, the outcome before anything else."""
-        order, before, epoch = known.order, known.history, epoch_of(delivery)
+        order, before, epoch = known.order, known.state, epoch_of(delivery)
         rates = () if before.attempts else order.rates()
-        claim = known.history.claimed(self._waits.now_ms(place))
+        claim = known.state.claimed(self._waits.now_ms(place))
         self._waits.claims(order, epoch, turn)
         known = await self._ledger.save(order, claim, epoch, attempt=before.unconcluded, rates=rates)
-        self._journal.claimed(known)
-        self._teller.tell_beside(known.canceled)
+        self._telemetry.claimed(known)
+        self._outcomes.tell_beside(known.canceled)
         failures_before = turn.failures
         if self._is_too_old(known.began_ms) or rules.too_late(order, before, self._waits.now_ms(place)):
             attempt = Attempt("not taken", sent=False, why="its claim took too long")
@@ -401,7 +405,7 @@ class Pipeline:
             attempt = await self._webhook.post(order, lambda: self._may_begin(delivery, claimed, before, place))
         if attempt.clock_ahead_ms is not None:
             self._skew.note("webhook", *attempt.clock_ahead_ms)
-        concluded = known.history.concluded(attempt, was_in_doubt=before.in_doubt)
+        concluded = known.state.concluded(attempt, was_in_doubt=before.in_doubt)
         wait_s = self._waits.note_answer(order, attempt, epoch, turn, failures_before)
         now_ms = self._waits.now_ms(place)
         after = rules.after(order, concluded, attempt, wait_s, now_ms)
@@ -412,17 +416,17 @@ class Pipeline:
         elif isinstance(after, DeadLetter):
             concluded = concluded.dying(after.reason, after.detail)
         known = await self._ledger.save(order, concluded, attempt=attempt)
-        self._journal.attempted(order, concluded, attempt, after)
+        self._telemetry.attempted(order, concluded, attempt, after)
         return known, after
 
-    async def _may_begin(self, delivery: Delivery, claimed: Known, before: History, place: Place) -> bool:
+    async def _may_begin(self, delivery: Delivery, claimed: LedgerEntry, before: IntentState, place: Place) -> bool:
         """The last look, with a connection in hand and nothing sent: getting one may have taken long (DNS, TLS), and
         what the claim has read of the lane and the switch holds for CLAIM_MS_MAX. `before` is how it stood before it.
         """
         began_ms = claimed.began_ms
         if self._is_too_old(began_ms):
             try:
-                began_ms = await self._ledger.confirm(claimed.order, claimed.history, epoch_of(delivery))
+                began_ms = await self._ledger.confirm(claimed.order, claimed.state, epoch_of(delivery))
             except Conflict:
                 return False
         return not self._is_too_old(began_ms) and not rules.too_late(claimed.order, before, self._waits.now_ms(place))

@@ -15,30 +15,30 @@ from typing import Any
 
 import structlog
 
-from consumer import lanes
-from consumer.broker import (
+from signalq.consumer.broker.connection import RECONNECT_MAX_S, BrokerConnection, SharedFailure
+from signalq.consumer.broker.lane_consumer import (
     UNACKED_MAX_S,
     WATCHDOG_PERIOD_S,
     WATCHDOG_QUESTIONS_PER_S,
+    ConsumeOptions,
     Delivery,
     Lane,
-    Manner,
     Session,
     told,
 )
-from consumer.delays import backoff_s
-from consumer.dispositions import Dispositions
-from consumer.health import OpsServer
-from consumer.kept_going import kept_going
-from consumer.ledger import Ledger
-from consumer.link import RECONNECT_MAX_S, Link, SharedFailure
-from consumer.pipeline import DUE_BYTES, DUE_WINDOW, Pipeline
-from consumer.settings import Settings
-from consumer.slots import Slot, Slots
-from consumer.spreader import Lifeline, Spreader
-from consumer.switch_report import SwitchReport
-from consumer.telemetry import Metrics
+from signalq.consumer.broker.publisher import BrokerPublisher
+from signalq.consumer.kept_going import kept_going
+from signalq.consumer.ledger import Ledger
+from signalq.consumer.orders import lanes
+from signalq.consumer.orders.delays import backoff_s
+from signalq.consumer.pipeline import DUE_BYTES, DUE_WINDOW, Pipeline
+from signalq.consumer.replicas.rebalancer import LaneRebalancer, LedgerWatch
+from signalq.consumer.slots import Slot, Slots
+from signalq.consumer.telemetry.health import OpsServer
+from signalq.consumer.telemetry.metrics import Metrics
+from signalq.consumer.telemetry.switch import SwitchReport
 from signalq.names import Names
+from signalq.settings.sections import Settings
 from signalq.version import __version__
 
 CRASH_PAUSE_S = 0.2
@@ -60,8 +60,8 @@ class Service:
         self,
         settings: Settings,
         *,
-        link: Link,
-        dispositions: Dispositions,
+        link: BrokerConnection,
+        publisher: BrokerPublisher,
         pipeline: Pipeline,
         ledger: Ledger,
         metrics: Metrics,
@@ -73,7 +73,7 @@ class Service:
         self._jitter = jitter
         self._unacked_max_s = unacked_max_s
         self._link = link
-        self._dispositions = dispositions
+        self._publisher = publisher
         self._pipeline = pipeline
         self._ledger = ledger
         self._slots = Slots()
@@ -100,8 +100,8 @@ class Service:
         self._retired: list[Lane] = []
         ledger.count_unacked(lambda: {lane.queue: lane.unacked for lane in self._all_lanes()})
         ledger.watch_switch(SwitchReport(metrics))
-        self._spreader = Spreader(ledger, self._all_lanes, self._finish)
-        self._lifeline = Lifeline(ledger, self._all_lanes)
+        self._spreader = LaneRebalancer(ledger, self._all_lanes, self._finish)
+        self._lifeline = LedgerWatch(ledger, self._all_lanes)
         metrics.in_flight.set_function(lambda: len(self._slots))
         metrics.ledger_wal_bytes.set_function(lambda: self._ledger.wal_bytes)
         metrics.scheduled.set_function(lambda: self._ledger.scheduled)
@@ -225,7 +225,7 @@ class Service:
                 await asyncio.gather(*(lane.close() for lane in self._all_lanes()))
                 await asyncio.gather(*(lane.hang_up() for lane in self._all_lanes()))
                 await self._link.close()
-                await self._dispositions.close()
+                await self._publisher.close()
         log.info("service.stopped")
 
     def _all_lanes(self) -> Sequence[Lane]:
@@ -243,13 +243,13 @@ class Service:
         bytes_max: int = lanes.OWN_LANE_BYTES,
         has_order: bool = True,
         is_retired: bool = False,
-    ) -> Manner:
+    ) -> ConsumeOptions:
         period_s = max(WATCHDOG_PERIOD_S, len(self._settings.own_lanes()) / WATCHDOG_QUESTIONS_PER_S)
-        return Manner(
+        return ConsumeOptions(
             prefetch, bytes_max, has_order, is_retired, watch_period_s=period_s, unacked_max_s=self._unacked_max_s
         )
 
-    def _lane(self, queue: str, handler: Handler, manner: Manner, link: Link | None = None) -> Lane:
+    def _lane(self, queue: str, handler: Handler, manner: ConsumeOptions, link: BrokerConnection | None = None) -> Lane:
         return Lane(
             link or self._link,
             queue,

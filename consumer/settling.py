@@ -11,35 +11,35 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, assert_never
 
-from consumer import lanes, outcomes
-from consumer.broker import Delivery
-from consumer.clock import Clock
-from consumer.dispositions import Dispositions
-from consumer.history import History
-from consumer.journal import Journal
-from consumer.ledger import Epoch, Known, Ledger
-from consumer.order import Message, Order, Unreadable
-from consumer.rules import DeadLetter, Disposition, Done, Drop, Forward, Park
 from signalq import names
-from signalq.envelope import id_of_its_own, republish_properties
-from signalq.outcome import Outcome
+from signalq.consumer.broker.lane_consumer import Delivery
+from signalq.consumer.broker.publisher import BrokerPublisher
+from signalq.consumer.clocks.clock import Clock
+from signalq.consumer.ledger import Epoch, Ledger, LedgerEntry
+from signalq.consumer.orders import lanes, outcomes
+from signalq.consumer.orders.order import Message, Order, Unreadable
+from signalq.consumer.orders.rules import DeadLetter, Disposition, Done, Drop, Forward, Park
+from signalq.consumer.orders.state import IntentState
+from signalq.consumer.telemetry.intents import IntentTelemetry
+from signalq.message.envelope import id_of_its_own, republish_properties
+from signalq.message.outcome import Outcome
 from signalq.times import iso_ms
 
 
 class Settler:
     """Does what the rules say; every method returns once it has happened and is recorded."""
 
-    def __init__(self, ledger: Ledger, dispositions: Dispositions, journal: Journal, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, publisher: BrokerPublisher, journal: IntentTelemetry, clock: Clock) -> None:
         self._ledger = ledger
-        self._dispositions = dispositions
-        self._journal = journal
+        self._publisher = publisher
+        self._telemetry = journal
         self._clock = clock
 
-    async def settle(self, delivery: Delivery, known: Known, disposition: Disposition) -> Sequence[Outcome]:
+    async def settle(self, delivery: Delivery, known: LedgerEntry, disposition: Disposition) -> Sequence[Outcome]:
         """Publish and confirm, then record. Returns what has ended."""
         match disposition:
             case Done():
-                self._journal.settled(known.order, "delivered")
+                self._telemetry.settled(known.order, "delivered")
                 return (self._ending(known),)
             case Park(due_ms):
                 await self._park(delivery, known, due_ms)
@@ -58,56 +58,56 @@ class Settler:
         """What is no intent has no history either: its letter is all that is known of it."""
         letter = DeadLetter(unreadable.reason, unreadable.detail)
         await self._publish_letter(delivery, unreadable, letter, None)
-        self._journal.settled(unreadable, "dead", unreadable.reason)
+        self._telemetry.settled(unreadable, "dead", unreadable.reason)
         # An event of what came back would come back as well.
         if unreadable.came_back or self._is_sealed(delivery.message):
             return ()
         return (outcomes.unreadable(unreadable, self._clock.now_ms()),)
 
-    async def _drop(self, delivery: Delivery, known: Known, *, duplicate: bool) -> Sequence[Outcome]:
+    async def _drop(self, delivery: Delivery, known: LedgerEntry, *, duplicate: bool) -> Sequence[Outcome]:
         """What came again: whoever saw to it first may have died before it told, so what has ended is told again."""
         if known.order.is_letter:
             await self._put_back(delivery, known)
         if self._is_sealed(delivery.message):
             return ()
-        ended = (self._ending(known),) if known.history.ended else ()
+        ended = (self._ending(known),) if known.state.ended else ()
         if not duplicate:
             return ended
-        self._journal.settled(known.order, "duplicate")
-        return outcomes.duplicate(known.order, known.history, self._clock.now_ms()), *ended
+        self._telemetry.settled(known.order, "duplicate")
+        return outcomes.duplicate(known.order, known.state, self._clock.now_ms()), *ended
 
-    def _ending(self, known: Known) -> Outcome:
-        return outcomes.ending(known.order, known.history, known.history.updated_ms or self._clock.now_ms())
+    def _ending(self, known: LedgerEntry) -> Outcome:
+        return outcomes.ending(known.order, known.state, known.state.updated_ms or self._clock.now_ms())
 
-    async def _park(self, delivery: Delivery, known: Known, due_ms: int) -> None:
+    async def _park(self, delivery: Delivery, known: LedgerEntry, due_ms: int) -> None:
         """Onto the ladder, confirmed, then recorded. Until then it is `received`: whatever dies between, its message
         comes again and is parked again, and of two copies the second is dropped when it is due.
         """
         order, message = known.order, delivery.message
         if (fence := _fence(delivery, known)) is not None:
-            known = await self._ledger.save(order, known.history, fence)
+            known = await self._ledger.save(order, known.state, fence)
         properties = republish_properties(message.properties, marks_of(order), order.intent_id)
-        await self._dispositions.park(due_ms, self._clock.now_ms, message.body, properties)
+        await self._publisher.park(due_ms, self._clock.now_ms, message.body, properties)
         # Further on already (a clock was set back, an earlier copy came back): that stands, this is one more copy.
-        if known.history.status == "received":
-            await self._ledger.save(order, known.history.scheduled())
-        self._journal.parked(order, due_ms)
+        if known.state.status == "received":
+            await self._ledger.save(order, known.state.scheduled())
+        self._telemetry.parked(order, due_ms)
 
-    async def _forward(self, delivery: Delivery, known: Known, queue: str) -> None:
+    async def _forward(self, delivery: Delivery, known: LedgerEntry, queue: str) -> None:
         """Into the queue of its lane, confirmed. It is in the ledger before, so that the copy is known for what it is;
         whatever dies between, its message comes again and is forwarded again, and of two copies the second is dropped.
         """
         order, message = known.order, delivery.message
         is_copy = order.is_copy
-        if not known.history.version:
-            await self._ledger.save(order, known.history, _fence(delivery, known))
+        if not known.state.version:
+            await self._ledger.save(order, known.state, _fence(delivery, known))
             is_copy = True
-        marks = marks_of(order) | {names.HOPS: order.hops % lanes.HOPS_MAX + 1}
+        marks = marks_of(order) | {names.HOPS: order.forwards % lanes.FORWARDS_MAX + 1}
         if not is_copy:  # a producer's second publish of what is known: it stays one
             del marks[names.INTENT_ID]
         properties = republish_properties(message.properties, marks, order.intent_id)
-        await self._dispositions.hand_to_lane(queue, message.body, properties)
-        self._journal.forwarded(order, queue)
+        await self._publisher.hand_to_lane(queue, message.body, properties)
+        self._telemetry.forwarded(order, queue)
 
     def _is_sealed(self, message: Message) -> bool:
         """Whether it is a letter of ours that came back: its ending was told when it was buried first, and told each
@@ -122,51 +122,51 @@ class Settler:
             f"{intent_id}\n".encode(errors="replace") + body, key=self._ledger.ledger_id.encode(), digest_size=16
         ).hexdigest()
 
-    async def _put_back(self, delivery: Delivery, known: Known) -> None:
+    async def _put_back(self, delivery: Delivery, known: LedgerEntry) -> None:
         """A letter that left the dead letters by no command of ours (somebody moved it, or a policy): it goes back, if
         it still holds.
         """
-        history = known.history
-        if history.status == "dead" and history.reason is not None:
-            await self._publish_letter(delivery, known.order, DeadLetter(history.reason, history.detail or ""), history)
+        state = known.state
+        if state.status == "dead" and state.reason is not None:
+            await self._publish_letter(delivery, known.order, DeadLetter(state.reason, state.detail or ""), state)
 
-    async def _bury(self, delivery: Delivery, known: Known, letter: DeadLetter) -> Sequence[Outcome]:
+    async def _bury(self, delivery: Delivery, known: LedgerEntry, letter: DeadLetter) -> Sequence[Outcome]:
         """Ledger `dying`, letter confirmed, ledger `dead`: a letter may be there twice, never be missing."""
         if letter.under_own_id:
             own_id = id_of_its_own(known.order.intent_id, known.order.digest)
             known = await self._ledger.recall(replace(known.order, intent_id=own_id), epoch_of(delivery))
-            if known.history.ended:  # a redelivery of what is in the dead letters already
+            if known.state.ended:  # a redelivery of what is in the dead letters already
                 return await self._drop(delivery, known, duplicate=False)
-        if known.history.status != "dying":
-            dying = known.history.dying(letter.reason, letter.detail)
-            fence, attempt = _fence(delivery, known), known.history.unconcluded
+        if known.state.status != "dying":
+            dying = known.state.dying(letter.reason, letter.detail)
+            fence, attempt = _fence(delivery, known), known.state.unconcluded
             known = await self._ledger.save(known.order, dying, fence, attempt=attempt)
-        await self._publish_letter(delivery, known.order, letter, known.history)
-        known = await self._ledger.save(known.order, known.history.dead())
-        self._journal.settled(known.order, "dead", letter.reason)
+        await self._publish_letter(delivery, known.order, letter, known.state)
+        known = await self._ledger.save(known.order, known.state.dead())
+        self._telemetry.settled(known.order, "dead", letter.reason)
         return (self._ending(known),)
 
     async def _publish_letter(
-        self, delivery: Delivery, order: Order | Unreadable, letter: DeadLetter, history: History | None
+        self, delivery: Delivery, order: Order | Unreadable, letter: DeadLetter, state: IntentState | None
     ) -> None:
         message = delivery.message
         headers: dict[str, Any] = {
             names.REASON: letter.reason,
             names.DETAIL: letter.detail,
-            names.ATTEMPTS: history.attempts if history else 0,
-            names.HTTP_STATUS: history.http_status if history else None,
-            names.ANSWER: history.answer if history else None,
+            names.ATTEMPTS: state.attempts if state else 0,
+            names.HTTP_STATUS: state.http_status if state else None,
+            names.ANSWER: state.answer if state else None,
             names.DEAD_AT: iso_ms(self._clock.now_ms()),
             names.INTENT_ID: order.intent_id,
-            names.GENERATION: history.generation if history else 1,
+            names.GENERATION: state.generation if state else 1,
             names.CONNECTOR: order.connector,
             names.STRATEGY: order.strategy,
             names.ORIGIN_USER: order.origin_user,
             names.BODY_BYTES: message.body_bytes if message.is_cut else None,
             names.SEAL: self._seal(order.intent_id, message.body),
         }
-        await self._dispositions.bury(message.body, republish_properties(message.properties, headers, order.intent_id))
-        self._journal.dead_lettered(order, letter, history.answer if history else None)
+        await self._publisher.bury(message.body, republish_properties(message.properties, headers, order.intent_id))
+        self._telemetry.dead_lettered(order, letter, state.answer if state else None)
 
 
 def epoch_of(delivery: Delivery) -> Epoch:
@@ -184,7 +184,7 @@ def marks_of(order: Order) -> dict[str, Any]:
         # Where the user alone named it, the name would be lost: we publish as another user.
         names.STRATEGY: order.strategy if order.strategy != "-" else None,
         names.PARK_RANK: order.park_rank or None,
-        names.HOPS: order.hops or None,
+        names.HOPS: order.forwards or None,
     }
     # A `timestamp` in whole seconds counts from its end, or from now if that is to come: later, "now" is another.
     if order.creation.pinned or order.creation.source == "timestamp":
@@ -192,8 +192,8 @@ def marks_of(order: Order) -> dict[str, Any]:
     return marks
 
 
-def _fence(delivery: Delivery, known: Known) -> Epoch | None:
+def _fence(delivery: Delivery, known: LedgerEntry) -> Epoch | None:
     """An intent that is known by nothing yet may be recorded only while its lane is ours: the lane's next consumer
     has the same message, and could not tell that it is the same.
     """
-    return epoch_of(delivery) if known.order.message_id is None and not known.history.version else None
+    return epoch_of(delivery) if known.order.message_id is None and not known.state.version else None

@@ -10,12 +10,12 @@ import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ops.streams import Streams
+from signalq.ops.terminal.streams import Streams
 
 if TYPE_CHECKING:
     from click import ClickException
 
-    from ops.invocation import Invocation
+    from signalq.ops.terminal.invocation import Invocation
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -37,7 +37,7 @@ def main() -> None:
         sys.unraisablehook = lambda _unraisable: None
     try:
         # Here, not above: without the extras this import is what fails.
-        from ops.invocation import Invocation  # noqa: PLC0415
+        from signalq.ops.terminal.invocation import Invocation  # noqa: PLC0415
     except ModuleNotFoundError as error:
         sys.exit(_failed(error, None))
     invocation = Invocation()
@@ -68,7 +68,7 @@ def _quiet_libraries() -> None:
 def _run(invocation: Invocation, streams: Streams) -> int:
     from click import Abort, ClickException  # noqa: PLC0415
 
-    from ops.cli import cli  # noqa: PLC0415
+    from signalq.ops.terminal.cli import cli  # noqa: PLC0415
 
     try:
         status = cli.main(prog_name="signalq", obj=invocation, standalone_mode=False)
@@ -103,8 +103,8 @@ def _wrong_usage(error: ClickException, invocation: Invocation) -> int:
 
 def _without_secret_words(said: str) -> str:
     """What click says, without what of the command line may be a token in the wrong place, or under a misspelt flag."""
-    from ops.escaping import escaped  # noqa: PLC0415
-    from signalq.masking import shown_path, shown_words  # noqa: PLC0415
+    from signalq.ops.terminal.escaping import escaped  # noqa: PLC0415
+    from signalq.secrets.masking import shown_path, shown_words  # noqa: PLC0415
 
     for argument in sorted(sys.argv[1:], key=len, reverse=True):
         for word in {argument, argument.partition("=")[0], argument.partition("=")[2]}:
@@ -137,10 +137,10 @@ def _failed(error: Exception, invocation: Invocation | None) -> int:
 
 
 def _say(sentence: str, invocation: Invocation | None) -> None:
-    from ops.escaping import escaped  # noqa: PLC0415
+    from signalq.ops.terminal.escaping import escaped  # noqa: PLC0415
 
     if invocation is not None and invocation.debug and sys.exc_info()[0] is not None:
-        from signalq.masking import without_logins  # noqa: PLC0415
+        from signalq.secrets.masking import without_logins  # noqa: PLC0415
 
         for line in traceback.format_exc().splitlines():
             sys.stderr.write(f"{escaped(without_logins(line))}\n")

@@ -18,18 +18,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from consumer.settings import Broker, Settings
-from deploy.local import PrivateBrokerError, PrivateRabbitMQ, ensure_installed
-from ops.behaviour import Behaviour
-from ops.dead import DeadLetters
-from ops.errors import CommandFailed
-from ops.letters import DeadLetter
-from ops.render import Column, console, print_json, print_rows
-from ops.sandbox import Sandbox, SandboxOrder
 from signalq import OrderIntent, OrderPublisher, Receipt
 from signalq.amqp.publisher import ConfirmedPublisher
-from signalq.envelope import new_message_id, publish_properties
+from signalq.local import PrivateBrokerError, PrivateRabbitMQ, ensure_installed
+from signalq.message.envelope import new_message_id, publish_properties
 from signalq.names import Names
+from signalq.ops.dead_letters.letter import DeadLetter
+from signalq.ops.dead_letters.reader import DeadLetters
+from signalq.ops.sandbox.behaviour import Behaviour
+from signalq.ops.sandbox.server import Sandbox, SandboxOrder
+from signalq.ops.terminal.errors import CommandFailed
+from signalq.ops.terminal.render import Column, console, print_json, print_rows
+from signalq.settings.sections import Broker, Settings
 
 START_TIMEOUT_S = 30.0
 DRAIN_TIMEOUT_S = 30.0
@@ -252,7 +252,7 @@ def _own_ledger(folder: Path) -> dict[str, str]:
 def _running(environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as sink:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ops", "consume"], env=environment, stdin=subprocess.DEVNULL, stderr=sink
+            [sys.executable, "-m", "signalq", "consume"], env=environment, stdin=subprocess.DEVNULL, stderr=sink
         )
         try:
             yield process

@@ -12,14 +12,14 @@ from pathlib import Path
 import structlog
 from pydantic import SecretStr
 
-from consumer.reload import CurrentSettings, Reloader
-from consumer.settings import Settings, load_settings, settings_file
-from consumer.telemetry import Masker, configure_logging
-from producers.gateway.alerts import Rules, token_digest
-from producers.gateway.callers import Callers
-from producers.gateway.outlet import Outlet
-from producers.gateway.server import Gateway, Options
+from signalq.consumer.telemetry.metrics import Masker, configure_logging
 from signalq.errors import SettingsError
+from signalq.producers.gateway.alerts import Rules, token_digest
+from signalq.producers.gateway.callers import Callers
+from signalq.producers.gateway.outlet import Outlet
+from signalq.producers.gateway.server import Gateway, Options
+from signalq.settings.reload import CurrentSettings, Reloader
+from signalq.settings.sections import Settings, load_settings, settings_file
 from signalq.version import __version__
 
 CLOSE_S = 2.0

@@ -12,18 +12,18 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from consumer.ledger import replicas, switches
-from consumer.ledger.database import clock_ms
-from consumer.ledger.replicas import Replica
-from consumer.ledger.visit import LedgerUnavailable, LedgerVisit
-from consumer.settings import Settings
-from consumer.spread import desired
-from consumer.switch import ALL, Change, State, Switch
-from ops.errors import CommandFailed
-from ops.ledger import open_ledger, who
-from signalq.amqp.asking import Asker, QueueDepth
 from signalq.amqp.connection import connect
+from signalq.amqp.inspect import Inspector, QueueDepth
+from signalq.consumer.ledger import replicas, switches
+from signalq.consumer.ledger.database import clock_ms
+from signalq.consumer.ledger.replicas import Replica
+from signalq.consumer.ledger.visit import LedgerClient, LedgerUnavailable
+from signalq.consumer.orders.switch import ALL, Change, State, Switch
+from signalq.consumer.replicas.assignment import desired
 from signalq.names import Names
+from signalq.ops.ledger import open_ledger, who
+from signalq.ops.terminal.errors import CommandFailed
+from signalq.settings.sections import Settings
 from signalq.times import iso_ms
 
 # So long a change is waited for until every consumer has taken it up; a sign of life comes every 0.4 s.
@@ -127,7 +127,7 @@ async def change_switch(settings: Settings, connector: str, state: State, why: s
     return Changed(change, switch, seen, [one.name for one in living if one.switch_seen < change.number])
 
 
-async def _taken_up(ledger: LedgerVisit, number: int) -> Sequence[Replica]:
+async def _taken_up(ledger: LedgerClient, number: int) -> Sequence[Replica]:
     """The consumers that live, once all of them act by this change, or when there is no more time to wait.
 
     One that is silent is not waited for: it can't claim anything now, and its next claim reads the switch.
@@ -165,5 +165,5 @@ async def _depths(settings: Settings, queues: Sequence[str]) -> dict[str, QueueD
     """How full they are; None for one that is not there."""
     url = settings.broker.url.get_secret_value()
     async with await connect(url, name="signalq lanes", heartbeat_s=settings.broker.heartbeat_s) as connection:
-        asker = Asker(connection)
+        asker = Inspector(connection)
         return {queue: await asker.depth(queue) for queue in queues}

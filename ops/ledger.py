@@ -7,23 +7,23 @@ import pwd
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from consumer.ledger.database import database_at
-from consumer.ledger.migrate import Upgrade, upgrade
-from consumer.ledger.visit import LedgerVisit
-from consumer.settings import Settings
-from ops.errors import CommandFailed
+from signalq.consumer.ledger.database import database_at
+from signalq.consumer.ledger.migrate import Upgrade, upgrade
+from signalq.consumer.ledger.visit import LedgerClient
 from signalq.errors import SettingsError
-from signalq.masking import masked
+from signalq.ops.terminal.errors import CommandFailed
+from signalq.secrets.masking import masked
+from signalq.settings.sections import Settings
 
 # For one statement: an index of a large ledger takes longer than anything that a consumer does.
 UPGRADE_STATEMENT_TIMEOUT_S = 900.0
 
 
 @asynccontextmanager
-async def open_ledger(settings: Settings) -> AsyncIterator[LedgerVisit]:
+async def open_ledger(settings: Settings) -> AsyncIterator[LedgerClient]:
     """The ledger of these settings. Raises CommandFailed, with the place that was looked at, where there is none."""
     try:
-        visit = await LedgerVisit(settings.ledger.url.get_secret_value()).__aenter__()
+        visit = await LedgerClient(settings.ledger.url.get_secret_value()).__aenter__()
     except SettingsError as error:
         raise CommandFailed(str(error)) from error
     async with visit:

@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from consumer.ledger.schedule import Pending
-from consumer.outcomes import canceled, event_of
-from consumer.settings import Settings
 from signalq.amqp.outcome_feed import OutcomeFeed
 from signalq.amqp.publisher import ConfirmedPublisher
+from signalq.consumer.ledger.schedule import Pending
+from signalq.consumer.orders.outcomes import canceled, event_of
 from signalq.errors import BrokerError
+from signalq.message.outcome import Outcome, Status, binding_key
 from signalq.names import Names
-from signalq.outcome import Outcome, Status, binding_key
+from signalq.settings.sections import Settings
 
 TELL_AT_ONCE_MAX = 100
 # Of the endings that were shown the latest so many are remembered.

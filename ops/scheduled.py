@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
-from consumer.ledger import schedule
-from consumer.ledger.database import clock_ms
-from consumer.ledger.schedule import Filter, Pending
-from consumer.settings import Settings
-from ops.ledger import open_ledger, who
-from ops.outcomes import tell_canceled
+from signalq.consumer.ledger import schedule
+from signalq.consumer.ledger.database import clock_ms
+from signalq.consumer.ledger.schedule import Filter, Pending
+from signalq.ops.ledger import open_ledger, who
+from signalq.ops.outcomes import tell_canceled
+from signalq.settings.sections import Settings
 from signalq.times import iso_ms
 
 # A listing holds its rows in memory.

@@ -6,4 +6,4 @@ import runpy
 
 if __name__ == "__main__":
     # By name: the library imports nothing of the commands.
-    runpy.run_module("ops", run_name="__main__", alter_sys=True)
+    runpy.run_module("signalq.ops", run_name="__main__", alter_sys=True)

@@ -1,6 +1,6 @@
 """Every error signalq raises on purpose: one root, its families, their members.
 
-One more, NotAllConfirmed, is with the results it holds (signalq/results.py).
+One more, NotAllConfirmed, is with the results it holds (signalq/publishing/results.py).
 
 The text of each is one sentence that says what to do. None quotes a value of an order, and none shows a password.
 """

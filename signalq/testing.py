@@ -18,13 +18,13 @@ from types import TracebackType
 from typing import Self
 
 from signalq.errors import InvalidIntent, Unconfirmed, Unroutable
-from signalq.intent import OrderIntent, intent_from_body
-from signalq.many import IN_FLIGHT_MAX, each_of
-from signalq.outcome import ABSENT, Outcome, Status, at
-from signalq.outcome_listener import CLOSED
-from signalq.outgoing import Outgoing, outgoing
-from signalq.receipt import Listening, Receipt
-from signalq.results import Given, PublishResult, Tally, intent_and_id
+from signalq.message.intent import OrderIntent, intent_from_body
+from signalq.message.outcome import ABSENT, Outcome, Status, at
+from signalq.publishing.bulk import IN_FLIGHT_MAX, each_of
+from signalq.publishing.outcome_listener import CLOSED
+from signalq.publishing.prepare import Outgoing, outgoing
+from signalq.publishing.receipt import Listening, Receipt
+from signalq.publishing.results import Given, PublishResult, Tally, intent_and_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ import pytest_asyncio
 from aio_pika.abc import AbstractConnection
 from yarl import URL
 
-from deploy.local import RELEASES, Installation, PrivatePostgres, PrivateRabbitMQ
 from signalq import OrderPublisher
 from signalq.amqp.connection import connect, handle_foreign_properties
 from signalq.amqp.topology import Topology
+from signalq.local import RELEASES, Installation, PrivatePostgres, PrivateRabbitMQ
 from signalq.names import Names
 from tests.support import prefixes, profiling
 from tests.support.broker import (

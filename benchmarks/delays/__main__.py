@@ -23,7 +23,7 @@ from benchmarks.delays.course import Course
 from benchmarks.delays.lateness import KOMBU, SIGNALQ, Lateness, from_asked, from_rounded, turn
 from benchmarks.delays.memory import Memory
 from benchmarks.delays.plan import Plan
-from deploy.local import PrivateRabbitMQ, ensure_installed
+from signalq.local import PrivateRabbitMQ, ensure_installed
 
 ORDERS = 10_000
 # With room: two cores that have other work too sustain 150 a second; at 250 the lateness grows.

@@ -20,8 +20,8 @@ from benchmarks.delays import course
 from benchmarks.delays.course import Progress
 from benchmarks.delays.plan import Plan
 from benchmarks.endpoint import Endpoint
-from signalq.amqp.asking import queue_depth
 from signalq.amqp.connection import connect
+from signalq.amqp.inspect import queue_depth
 from signalq.amqp.topology import Topology
 from signalq.names import LADDER_LEVELS, Names
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from benchmarks.gateway.parts import Kill, Load, kill, load
 from benchmarks.gateway.running import MODULES, declared
-from deploy.local import PrivateRabbitMQ, ensure_installed
+from signalq.local import PrivateRabbitMQ, ensure_installed
 from signalq.names import Names
 
 RATE_PER_S = 200.0

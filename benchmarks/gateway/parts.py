@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.gateway.alerts import Answers, number_of, steadily
 from benchmarks.gateway.running import collected, declared, ready_count, running
-from deploy.local import PrivateRabbitMQ
+from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
 
 WARM_UP_S = 5.0

@@ -14,8 +14,8 @@ from pathlib import Path
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage
 
-from signalq.amqp.asking import queue_depth
 from signalq.amqp.connection import connect
+from signalq.amqp.inspect import queue_depth
 from signalq.amqp.topology import Topology
 from signalq.names import Names
 

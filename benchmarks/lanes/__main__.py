@@ -19,8 +19,8 @@ from pathlib import Path
 
 from benchmarks.lanes.isolation import SHARED_CONNECTORS, Isolation, own_lanes, shared_lane
 from benchmarks.lanes.many import Cost, cost
-from consumer.settings import OWN_LANES_MAX
-from deploy.local import PrivateRabbitMQ, ensure_installed
+from signalq.local import PrivateRabbitMQ, ensure_installed
+from signalq.settings.sections import OWN_LANES_MAX
 
 ORDERS = 1_000
 # The least of which a p99 means something.

@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.endpoint import Endpoint
 from benchmarks.lanes.running import running
 from signalq.amqp.publisher import ConfirmedPublisher
-from signalq.envelope import publish_properties
+from signalq.message.envelope import publish_properties
 from signalq.names import Names
 
 SHARED_CONNECTORS = 20

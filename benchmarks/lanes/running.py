@@ -41,7 +41,7 @@ async def running(
     }
     began_s = time.monotonic()
     with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, "-m", "consumer"], env=environment, stderr=output)  # noqa: ASYNC220 - our own module
+        process = subprocess.Popen([sys.executable, "-m", "signalq.consumer"], env=environment, stderr=output)  # noqa: ASYNC220 - our own module
     try:
         async with asyncio.timeout(READY_TIMEOUT_S):
             while b"service.started" not in log.read_bytes():

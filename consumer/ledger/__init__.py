@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from consumer.history import Attempt, History
-from consumer.ledger.schedule import Pending
-from consumer.limits import Rate
-from consumer.order import Order
-from consumer.switch import Change, State, Switch
-from signalq.outcome import Outcome
+from signalq.consumer.ledger.schedule import Pending
+from signalq.consumer.orders.limits import Rate
+from signalq.consumer.orders.order import Order
+from signalq.consumer.orders.state import Attempt, IntentState
+from signalq.consumer.orders.switch import Change, State, Switch
+from signalq.message.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Epoch:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class LedgerEntry:
     """An order, under the identity and creation time that the ledger keeps for it, and its history.
 
     `began_ms`: when the transaction began that says so, on the clock that nobody sets; 0 where that does not matter.
@@ -62,9 +62,9 @@ class Known:
     """
 
     order: Order
-    history: History
+    state: IntentState
     canceled: tuple[Pending, ...] = ()
-    maybe_untold: tuple[Outcome, ...] = ()
+    maybe_unpublished: tuple[Outcome, ...] = ()
     began_ms: int = field(default=0, compare=False)
     over_rates: tuple[Rate, ...] = ()
 
@@ -171,7 +171,7 @@ class Ledger(Protocol):
         """The lane's queue is gone: forget the lane, once that can't be mistaken any more."""
         ...
 
-    async def recall(self, order: Order, epoch: Epoch) -> Known:
+    async def recall(self, order: Order, epoch: Epoch) -> LedgerEntry:
         """What is known of the intent; what is delayed, or dated by nobody, is recorded.
 
         Raises Fenced where that would have to be recorded for one without a message_id, and the lane is another's.
@@ -181,12 +181,12 @@ class Ledger(Protocol):
     async def save(
         self,
         order: Order,
-        history: History,
+        state: IntentState,
         epoch: Epoch | None = None,
         *,
         attempt: Attempt | None = None,
         rates: Sequence[Rate] = (),
-    ) -> Known:
+    ) -> LedgerEntry:
         """Return once this is durably what is known, with its new version.
 
         With an epoch (a claim) also only if that is still the lane's. The claim of a `cancel` or `cancelAll` cancels
@@ -196,7 +196,7 @@ class Ledger(Protocol):
         """
         ...
 
-    async def confirm(self, order: Order, claim: History, epoch: Epoch) -> int:
+    async def confirm(self, order: Order, claim: IntentState, epoch: Epoch) -> int:
         """Look again whether a claim that was saved still lets its POST begin: nobody has taken the lane or gone on
         with the intent, and the switch lets it pass.
 

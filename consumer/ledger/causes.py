@@ -6,7 +6,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-from signalq.masking import without_logins
+from signalq.secrets.masking import without_logins
 
 # SQLSTATEs, which asyncpg's errors carry: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _BY_STATE = {

@@ -20,10 +20,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from consumer.ledger_url import PostgresServer, SqliteFile, read_ledger_url
-from consumer.private_files import make_private_file, make_private_folder, tighten_file
 from signalq.errors import SettingsError
-from signalq.masking import masked
+from signalq.secrets.masking import masked
+from signalq.settings.ledger_url import PostgresServer, SqliteFile, read_ledger_url
+from signalq.settings.private_files import make_private_file, make_private_folder, tighten_file
 
 SQLITE_BUSY_TIMEOUT_MS = 2_000
 # The write-ahead log is as large as this at work, and is cut back to it once a reader that held it up is gone.

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Self
 
-from consumer.history import Attempt, History
-from consumer.ledger import Conflict, Epoch, Fenced, Known, LaneMemory, Live, RateExceeded, SwitchWatcher
-from consumer.ledger.database import machine_ms
-from consumer.ledger.schedule import PENDING_STATUSES, Pending
-from consumer.limits import MINUTE_MS, Rate
-from consumer.order import Found, Order
-from consumer.switch import State
+from signalq.consumer.ledger import Conflict, Epoch, Fenced, LaneMemory, LedgerEntry, Live, RateExceeded, SwitchWatcher
+from signalq.consumer.ledger.database import machine_ms
+from signalq.consumer.ledger.schedule import PENDING_STATUSES, Pending
+from signalq.consumer.orders.limits import MINUTE_MS, Rate
+from signalq.consumer.orders.order import Found, Order
+from signalq.consumer.orders.state import Attempt, IntentState
+from signalq.consumer.orders.switch import State
 
 Key = tuple[str, str]
 Met = tuple[str, str | None, bytes]
@@ -34,8 +34,8 @@ class MemoryLedger:
 
     def __init__(self, ended_max: int = ENDED_MAX) -> None:
         self._ended_max = ended_max
-        self._open: dict[Key, tuple[History, Order]] = {}
-        self._ended: OrderedDict[Key, tuple[History, Order]] = OrderedDict()
+        self._open: dict[Key, tuple[IntentState, Order]] = {}
+        self._ended: OrderedDict[Key, tuple[IntentState, Order]] = OrderedDict()
         # Digests of bodies that were met, for the intents that have no message_id to be known by.
         self._met: OrderedDict[Met, int | None] = OrderedDict()
         self._epochs: dict[str, int] = {}
@@ -77,55 +77,57 @@ class MemoryLedger:
         """See Ledger."""
         self._epochs.pop(lane, None)
 
-    async def recall(self, order: Order, epoch: Epoch) -> Known:
+    async def recall(self, order: Order, epoch: Epoch) -> LedgerEntry:
         """See Ledger."""
         order = order.identified(self._look)
         known = self._find((order.strategy, order.intent_id))
         if known is not None:
-            history, first = known
+            state, first = known
             created = first.creation
             if order.creation.pinned or created != order.creation:
                 created = replace(created, pinned=True)
-            return Known(order.known_as(order.intent_id, created, history.replayed_ms), history)
+            return LedgerEntry(order.known_as(order.intent_id, created, state.replayed_ms), state)
         if order.message_id is None and order.redelivered:
             for name in (order.strategy, order.by_label[0] if order.by_label is not None else order.strategy):
                 if (met := (name, order.origin_user, order.digest)) in self._met:
                     first_ms = self._met[met]
-                    history = History(order.intent_id, order.digest, first_post_ms=first_ms, maybe_second_delivery=True)
-                    return Known(order, history)
+                    state = IntentState(
+                        order.intent_id, order.digest, first_post_ms=first_ms, maybe_second_delivery=True
+                    )
+                    return LedgerEntry(order, state)
         return await self._first_receipt(order, epoch)
 
-    def _find(self, key: Key) -> tuple[History, Order] | None:
+    def _find(self, key: Key) -> tuple[IntentState, Order] | None:
         return self._open.get(key) or self._ended.get(key)
 
     def _look(self, strategy: str, intent_id: str) -> Found | None:
         known = self._find((strategy, intent_id))
         return Found(known[0].digest, known[1].origin_user) if known is not None else None
 
-    async def _first_receipt(self, order: Order, epoch: Epoch) -> Known:
-        history = History(order.intent_id, order.digest)
+    async def _first_receipt(self, order: Order, epoch: Epoch) -> LedgerEntry:
+        state = IntentState(order.intent_id, order.digest)
         is_needed = order.creation.is_ahead or (order.message_id is not None and order.creation.pinned)
         if order.is_due and not is_needed:
-            return Known(order, history)
-        known = await self.save(order, history, epoch if order.message_id is None else None)
+            return LedgerEntry(order, state)
+        known = await self.save(order, state, epoch if order.message_id is None else None)
         return replace(known, order=replace(order, recorded=True))
 
     async def save(
         self,
         order: Order,
-        history: History,
+        state: IntentState,
         epoch: Epoch | None = None,
         *,
         attempt: Attempt | None = None,
         rates: Sequence[Rate] = (),
-    ) -> Known:
+    ) -> LedgerEntry:
         """See Ledger; it keeps no timelines."""
         del attempt
         if epoch is not None and self._epochs.get(epoch.lane) != epoch.number:
             raise Fenced
         key = (order.strategy, order.intent_id)
         known = self._find(key)
-        if (known[0].version if known else 0) != history.version:
+        if (known[0].version if known else 0) != state.version:
             raise Conflict
         now_ms = machine_ms()
         over = [] if not rates else [rate for rate in rates if self._posted_opens(rate, now_ms) >= rate.opens_max]
@@ -133,15 +135,15 @@ class MemoryLedger:
             raise RateExceeded(enforced)
         for rate in rates:
             self._posted[rate.key].append(now_ms)
-        saved = replace(history, version=history.version + 1)
+        saved = replace(state, version=state.version + 1)
         if order.message_id is None:
             met = (order.strategy, order.origin_user, order.digest)
-            self._met[met] = self._met.get(met) or history.first_post_ms
+            self._met[met] = self._met.get(met) or state.first_post_ms
             self._shrink(self._met)
         self._put(key, saved, order)
         cancels = saved.status == "sending" and order.intent.kind in {"cancel", "cancelAll"}
         canceled = tuple(self._cancel_by(order)) if cancels else ()
-        return Known(order, saved, canceled, over_rates=tuple(over))
+        return LedgerEntry(order, saved, canceled, over_rates=tuple(over))
 
     def _posted_opens(self, rate: Rate, now_ms: int) -> int:
         posted = self._posted.setdefault(rate.key, deque())
@@ -149,22 +151,22 @@ class MemoryLedger:
             posted.popleft()
         return len(posted)
 
-    def _put(self, key: Key, history: History, order: Order) -> None:
-        if history.ended:
+    def _put(self, key: Key, state: IntentState, order: Order) -> None:
+        if state.ended:
             self._open.pop(key, None)
-            self._ended[key] = history, order
+            self._ended[key] = state, order
             self._shrink(self._ended)
         else:
-            self._open[key] = history, order
+            self._open[key] = state, order
 
     def _cancel_by(self, order: Order) -> Iterator[Pending]:
-        for number, (key, (history, other)) in enumerate(list(self._open.items())):
-            pending = history.status in PENDING_STATUSES and other.due_ms is not None
+        for number, (key, (state, other)) in enumerate(list(self._open.items())):
+            pending = state.status in PENDING_STATUSES and other.due_ms is not None
             if pending and other.is_canceled_by(order):
-                self._put(key, history.canceled(), other)
+                self._put(key, state.canceled(), other)
                 yield Pending(
                     number,
-                    history.generation,
+                    state.generation,
                     other.intent_id,
                     other.connector,
                     other.strategy,
@@ -173,13 +175,13 @@ class MemoryLedger:
                     other.due_ms or 0,
                     "canceled",
                     None,
-                    history.attempts,
-                    history.http_status,
+                    state.attempts,
+                    state.http_status,
                     other.creation.age_ms,
                     order.received_ms,
                 )
 
-    async def confirm(self, order: Order, claim: History, epoch: Epoch) -> int:
+    async def confirm(self, order: Order, claim: IntentState, epoch: Epoch) -> int:
         """See Ledger; it can't tell when."""
         if self._epochs.get(epoch.lane) != epoch.number:
             raise Fenced
@@ -202,6 +204,6 @@ class MemoryLedger:
     def release(self, order: Order) -> None:
         """See Ledger."""
 
-    def _shrink(self, entries: OrderedDict[Key, tuple[History, Order]] | OrderedDict[Met, int | None]) -> None:
+    def _shrink(self, entries: OrderedDict[Key, tuple[IntentState, Order]] | OrderedDict[Met, int | None]) -> None:
         while len(entries) > self._ended_max:
             entries.popitem(last=False)

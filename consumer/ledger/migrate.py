@@ -18,9 +18,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from consumer.ledger.causes import cause_of
-from consumer.ledger.database import Database, is_lost
-from consumer.ledger.schema import identity
+from signalq.consumer.ledger.causes import cause_of
+from signalq.consumer.ledger.database import Database, is_lost
+from signalq.consumer.ledger.schema import identity
 from signalq.errors import SettingsError
 
 # Any number will do, as long as all consumers on one PostgreSQL use the same.

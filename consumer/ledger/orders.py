@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from consumer.ledger.schedule import Filter
-from consumer.ledger.schema import intents, steps
+from signalq.consumer.ledger.schedule import Filter
+from signalq.consumer.ledger.schema import intents, steps
 
 # The statuses that users know. What is about to be dead, its letter not confirmed yet, is `dying` in the ledger alone:
 # it goes on by itself like what is `retrying`, and has its reason already.

@@ -10,11 +10,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, insert, or_, select
 
-from consumer.delays import KnownSkew, Segment
-from consumer.ledger import LaneMemory
-from consumer.ledger.database import upsert
-from consumer.ledger.schema import clock_steps, paces
-from consumer.skew import STEPS_MAX
+from signalq.consumer.clocks.skew import STEPS_MAX
+from signalq.consumer.ledger import LaneMemory
+from signalq.consumer.ledger.database import upsert
+from signalq.consumer.ledger.schema import clock_steps, paces
+from signalq.consumer.orders.delays import KnownSkew, Segment
 
 MEMORIES_MAX = 10_000
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, case, exists, func, or_, select
 
-from consumer.ledger.schema import intents, steps
-from consumer.ledger.steps import EXPIRATION
+from signalq.consumer.ledger.schema import intents, steps
+from signalq.consumer.ledger.steps import EXPIRATION
 
 # So many of the latest intents are looked at, whoever sent them.
 LATEST_MAX = 10_000

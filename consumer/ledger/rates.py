@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
-from consumer.ledger.schema import identity, posted_opens
-from consumer.limits import MINUTE_MS, Rate
+from signalq.consumer.ledger.schema import identity, posted_opens
+from signalq.consumer.orders.limits import MINUTE_MS, Rate
 
 _count = select(func.count()).where(posted_opens.c.scope == bindparam("scope"))
 

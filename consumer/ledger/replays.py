@@ -12,12 +12,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from consumer.history import History, Reason
-from consumer.ledger import statements
-from consumer.ledger.schema import intents, steps
-from consumer.ledger.steps import DEAD, DISCARDED, REPLAYED
-from consumer.order import Order
-from signalq.envelope import Creation
+from signalq.consumer.ledger import statements
+from signalq.consumer.ledger.schema import intents, steps
+from signalq.consumer.ledger.steps import DEAD, DISCARDED, REPLAYED
+from signalq.consumer.orders.order import Order
+from signalq.consumer.orders.state import IntentState, Reason
+from signalq.message.envelope import Creation
 
 # Nobody has a claim or a lease on what is replayed.
 NO_OWNER = ""
@@ -66,8 +66,8 @@ def renew(connection: Connection, now_ms: int, standing: Standing) -> bool:
 
 def admit(connection: Connection, now_ms: int, order: Order, generation: int, by: str) -> bool:
     """Replay what the ledger does not know, or has forgotten: as if it had been dead at `generation`."""
-    history = History(order.intent_id, order.digest, generation)
-    if not statements.save(connection, now_ms, order, history, NO_OWNER, 0):
+    state = IntentState(order.intent_id, order.digest, generation)
+    if not statements.save(connection, now_ms, order, state, NO_OWNER, 0):
         return False
     standing = find(connection, order.strategy, order.intent_id)
     if standing is None:
@@ -103,22 +103,22 @@ def note_discarded(connection: Connection, now_ms: int, standing: Standing, gene
 
 def _anew(generation: int, now_ms: int) -> dict[str, Any]:
     """The columns of the generation after this one, at its beginning."""
-    history = History("", b"", generation).replayed(now_ms)
+    state = IntentState("", b"", generation).replayed(now_ms)
     return {
-        "generation": history.generation,
-        "status": history.status,
-        "reason": history.reason,
-        "detail": history.detail,
-        "attempts": history.attempts,
-        "attempts_counted": history.attempts_counted,
-        "first_post_ms": history.first_post_ms,
-        "next_attempt_ms": history.next_attempt_ms,
-        "in_doubt": history.in_doubt,
-        "why": history.why,
-        "http_status": history.http_status,
-        "wait_ms": history.wait_ms,
-        "answer": history.answer,
-        "replayed_ms": history.replayed_ms,
+        "generation": state.generation,
+        "status": state.status,
+        "reason": state.reason,
+        "detail": state.detail,
+        "attempts": state.attempts,
+        "attempts_counted": state.attempts_counted,
+        "first_post_ms": state.first_post_ms,
+        "next_attempt_ms": state.next_attempt_ms,
+        "in_doubt": state.in_doubt,
+        "why": state.why,
+        "http_status": state.http_status,
+        "wait_ms": state.wait_ms,
+        "answer": state.answer,
+        "replayed_ms": state.replayed_ms,
         "updated_ms": now_ms,
         "ended_ms": None,
     }

@@ -9,9 +9,9 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select
 
-from consumer.ledger.database import upsert
-from consumer.ledger.leases import LIVE_MS
-from consumer.ledger.schema import lanes, replicas
+from signalq.consumer.ledger.database import upsert
+from signalq.consumer.ledger.leases import LIVE_MS
+from signalq.consumer.ledger.schema import lanes, replicas
 
 # Who gave no sign of life for so long is forgotten: it ended without saying so.
 FORGET_MS = 3_600_000

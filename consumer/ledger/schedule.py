@@ -14,9 +14,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
-from consumer.ledger.schema import intents, steps
-from consumer.ledger.steps import CANCELED
-from consumer.order import Order
+from signalq.consumer.ledger.schema import intents, steps
+from signalq.consumer.ledger.steps import CANCELED
+from signalq.consumer.orders.order import Order
 
 PENDING_STATUSES = ("received", "scheduled")
 

@@ -26,15 +26,14 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from consumer.delays import KnownSkew, backoff_s
-from consumer.history import Attempt, History
-from consumer.kept_going import kept_going
-from consumer.ledger import (
+from signalq.consumer.clocks.skew import Skew, since_start_ms
+from signalq.consumer.kept_going import kept_going
+from signalq.consumer.ledger import (
     Conflict,
     Epoch,
     Fenced,
-    Known,
     LaneMemory,
+    LedgerEntry,
     Live,
     RateExceeded,
     SwitchedOff,
@@ -46,17 +45,18 @@ from consumer.ledger import (
     steps,
     switches,
 )
-from consumer.ledger import rates as rate_table
-from consumer.ledger.causes import cause_of
-from consumer.ledger.database import clock_ms, database_at, is_hopeless, machine_ms
-from consumer.ledger.fair_queue import FairQueue
-from consumer.ledger.leases import ALIVE_PERIOD_S, LEASE_MS
-from consumer.ledger.migrate import migrate
-from consumer.ledger.schedule import Pending
-from consumer.limits import Rate
-from consumer.order import Order
-from consumer.skew import Skew, since_start_ms
-from consumer.switch import Change, State, Switch, stops
+from signalq.consumer.ledger import rates as rate_table
+from signalq.consumer.ledger.causes import cause_of
+from signalq.consumer.ledger.database import clock_ms, database_at, is_hopeless, machine_ms
+from signalq.consumer.ledger.fair_queue import FairQueue
+from signalq.consumer.ledger.leases import ALIVE_PERIOD_S, LEASE_MS
+from signalq.consumer.ledger.migrate import migrate
+from signalq.consumer.ledger.schedule import Pending
+from signalq.consumer.orders.delays import KnownSkew, backoff_s
+from signalq.consumer.orders.limits import Rate
+from signalq.consumer.orders.order import Order
+from signalq.consumer.orders.state import Attempt, IntentState
+from signalq.consumer.orders.switch import Change, State, Switch, stops
 
 # Lanes that are noted as looked after with each sign of life; more take turns.
 ALIVE_LANES_MAX = 100
@@ -111,9 +111,9 @@ class Transaction:
         state = self.switch().state_of(order.connector)
         return SwitchedOff(state) if stops(state, is_exit=order.is_exit) else None
 
-    def note(self, order: Order, history: History, attempt: Attempt | None) -> None:
+    def note(self, order: Order, state: IntentState, attempt: Attempt | None) -> None:
         """Have the step that a save makes written with it: all those of one transaction together, at its end."""
-        made = [steps.of_receipt(order) if history.version == 0 else None, steps.step_of(order, history, attempt)]
+        made = [steps.of_receipt(order) if state.version == 0 else None, steps.step_of(order, state, attempt)]
         self.steps += [step for step in made if step is not None]
 
     def note_receipt(self, order: Order) -> None:
@@ -280,10 +280,10 @@ class SqlLedger:
         self.leave_lane(lane)
         await self._ask(lambda now: statements.forget_lane(now.connection, now.now_ms, lane), lane)
 
-    async def recall(self, order: Order, epoch: Epoch) -> Known:
+    async def recall(self, order: Order, epoch: Epoch) -> LedgerEntry:
         """See Ledger."""
 
-        def work(now: Transaction) -> Known | None:
+        def work(now: Transaction) -> LedgerEntry | None:
             # The lane's next consumer has the same message, and could not tell that it is the same.
             is_recorded = not order.is_due or order.creation.is_ahead
             if order.message_id is None and is_recorded and not now.is_current(epoch):
@@ -295,7 +295,7 @@ class SqlLedger:
                 now.note_receipt(known.order)
             return known
 
-        in_hurry = order.handed_back or (order.due_ms or 0) - order.received_ms < HURRY_MS
+        in_hurry = order.is_own_copy or (order.due_ms or 0) - order.received_ms < HURRY_MS
         known = await self._ask(work, epoch.lane, in_hurry=in_hurry)
         if known is None:
             raise Fenced
@@ -306,17 +306,17 @@ class SqlLedger:
         self._holds.release(order)
         claimed = self._claims.pop(order.receipt, None)
         if claimed is not None:
-            self._enqueue(lambda now: statements.end_lease(now.connection, claimed, self._owner), order.came_by)
+            self._enqueue(lambda now: statements.end_lease(now.connection, claimed, self._owner), order.source_queue)
 
     async def save(
         self,
         order: Order,
-        history: History,
+        state: IntentState,
         epoch: Epoch | None = None,
         *,
         attempt: Attempt | None = None,
         rates: Sequence[Rate] = (),
-    ) -> Known:
+    ) -> LedgerEntry:
         """See Ledger."""
 
         saved_ms = began_ms = 0
@@ -332,29 +332,29 @@ class SqlLedger:
             over = rate_table.over(now.connection, now.now_ms, rates)
             if full := [rate for rate in over if rate.enforced]:
                 return RateExceeded(full[0])
-            if not statements.save(now.connection, now.now_ms, order, history, self._owner, LEASE_MS):
+            if not statements.save(now.connection, now.now_ms, order, state, self._owner, LEASE_MS):
                 return Conflict()
             rate_table.take(now.connection, now.now_ms, rates)
-            now.note(order, history, attempt)
+            now.note(order, state, attempt)
             return now.cancel_by(order) if is_claim else ()
 
-        is_claim = history.status == "sending"
+        is_claim = state.status == "sending"
 
         if epoch is not None:
             self._holds.hold(order, epoch)
         if is_claim:
             self._claims[order.receipt] = order
-        in_hurry = history.status != "scheduled"
-        answer = await self._ask(Counted(work) if rates else work, order.came_by, in_hurry=in_hurry)
+        in_hurry = state.status != "scheduled"
+        answer = await self._ask(Counted(work) if rates else work, order.source_queue, in_hurry=in_hurry)
         refused = not isinstance(answer, tuple)
         if refused or not is_claim:  # what another message of the same intent may have claimed is its own business
             self._claims.pop(order.receipt, None)
         if refused:
             raise answer
-        saved = replace(history, version=history.version + 1, updated_ms=saved_ms)
-        return Known(order, saved, answer, began_ms=began_ms, over_rates=tuple(over))
+        saved = replace(state, version=state.version + 1, updated_ms=saved_ms)
+        return LedgerEntry(order, saved, answer, began_ms=began_ms, over_rates=tuple(over))
 
-    async def confirm(self, order: Order, claim: History, epoch: Epoch) -> int:
+    async def confirm(self, order: Order, claim: IntentState, epoch: Epoch) -> int:
         """See Ledger."""
 
         def work(now: Transaction) -> int | Conflict:
@@ -365,7 +365,7 @@ class SqlLedger:
                 return Conflict()
             return now.switched_off(order) or now.began_ms
 
-        answer = await self._ask(work, order.came_by)
+        answer = await self._ask(work, order.source_queue)
         if isinstance(answer, Conflict):
             raise answer
         return answer

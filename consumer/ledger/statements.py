@@ -14,15 +14,15 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Row, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from consumer.delays import KnownSkew
-from consumer.history import ENDINGS, History
-from consumer.ledger import Epoch, Known, paces
-from consumer.ledger.leases import LEASE_MS
-from consumer.ledger.schema import intents, lanes, steps
-from consumer.order import Found, Order
-from consumer.outcomes import of_row
-from signalq.envelope import Creation
-from signalq.outcome import Outcome
+from signalq.consumer.ledger import Epoch, LedgerEntry, paces
+from signalq.consumer.ledger.leases import LEASE_MS
+from signalq.consumer.ledger.schema import intents, lanes, steps
+from signalq.consumer.orders.delays import KnownSkew
+from signalq.consumer.orders.order import Found, Order
+from signalq.consumer.orders.outcomes import of_row
+from signalq.consumer.orders.state import ENDINGS, IntentState
+from signalq.message.envelope import Creation
+from signalq.message.outcome import Outcome
 
 # How long the lane's consumer may have been dead before its last sign of life was noted, and acknowledgements it sent
 # just before that may have been lost with it.
@@ -87,7 +87,7 @@ _step = (
 
 def recall(
     connection: Connection, now_ms: int, order: Order, epoch: Epoch, owner: str, is_held: Callable[[str], bool]
-) -> Known:
+) -> LedgerEntry:
     """What is known of the order's intent; for one without a message_id, by its bytes where it came redelivered.
 
     `is_held` says whether another message in this consumer stands for an intent.
@@ -109,22 +109,22 @@ def recall(
     return _first_receipt(connection, now_ms, order, owner)
 
 
-def _first_receipt(connection: Connection, now_ms: int, order: Order, owner: str) -> Known:
+def _first_receipt(connection: Connection, now_ms: int, order: Order, owner: str) -> LedgerEntry:
     """Nothing is known yet. What nobody dated is recorded, so that its first receipt is kept; and what is delayed, so
     that it is pending before anything behind it in its lane is looked at: a cancel that follows it finds it. What is
     dated ahead counts as created now, and not again when it comes again.
     """
-    history = History(order.intent_id, order.digest)
+    state = IntentState(order.intent_id, order.digest)
     created, has_id = order.creation, order.message_id is not None
     is_needed = not order.is_due or created.is_ahead or (created.pinned and has_id)
-    if is_needed and save(connection, now_ms, order, history, owner, 0):
-        return Known(replace(order, recorded=True), replace(history, version=1))
-    return Known(order, history)
+    if is_needed and save(connection, now_ms, order, state, owner, 0):
+        return LedgerEntry(replace(order, recorded=True), replace(state, version=1))
+    return LedgerEntry(order, state)
 
 
 def _recall_by_bytes(
     connection: Connection, now_ms: int, order: Order, epoch: Epoch, owner: str, is_held: Callable[[str], bool]
-) -> Known:
+) -> LedgerEntry:
     """Equal bodies without an identity can be exchanged for each other. One that can't have been acknowledged is
     surely among what comes redelivered: this message may be taken for it. One that may have been acknowledged, or
     not, makes this message a possible second delivery; one that surely was acknowledged does not.
@@ -144,18 +144,18 @@ def _recall_by_bytes(
             adopted = adopted or row
         elif row.updated_ms >= since_ms and row.number <= settled_after:
             again.append(row)
-    maybe_untold = _maybe_untold(again)
+    maybe_unpublished = _maybe_untold(again)
     if adopted is not None:
         named = replace(order, strategy=adopted.strategy)
         known = _known(connection, named, adopted.intent_id, adopted, owner, now_ms)
-        return replace(known, maybe_untold=maybe_untold)
+        return replace(known, maybe_unpublished=maybe_unpublished)
     if not again:
         return _first_receipt(connection, now_ms, order, owner)
     # If it is one of these, it was POSTed first when that one was.
     posted_ms = [row.first_post_ms for row in again if row.first_post_ms is not None]
     first_post_ms = min(posted_ms, default=None)
-    history = History(order.intent_id, order.digest, first_post_ms=first_post_ms, maybe_second_delivery=True)
-    return Known(order, history, maybe_untold=maybe_untold)
+    state = IntentState(order.intent_id, order.digest, first_post_ms=first_post_ms, maybe_second_delivery=True)
+    return LedgerEntry(order, state, maybe_unpublished=maybe_unpublished)
 
 
 def _maybe_untold(again: list[Row[Any]]) -> tuple[Outcome, ...]:
@@ -164,7 +164,7 @@ def _maybe_untold(again: list[Row[Any]]) -> tuple[Outcome, ...]:
     return tuple(of_row(row, row.status) for row in ended[-MAYBE_UNTOLD_MAX:])
 
 
-def _known(connection: Connection, order: Order, intent_id: str, row: Row[Any], owner: str, now_ms: int) -> Known:
+def _known(connection: Connection, order: Order, intent_id: str, row: Row[Any], owner: str, now_ms: int) -> LedgerEntry:
     created = Creation(row.age_from_ms, row.delay_from_ms, row.created_from)
     if order.creation.pinned or created != order.creation:
         created = replace(created, pinned=True)  # this message doesn't carry it: it is written down when passed on
@@ -174,7 +174,7 @@ def _known(connection: Connection, order: Order, intent_id: str, row: Row[Any], 
         leased_for_ms = LEASE_MS
         shortened = update(intents).where(intents.c.number == row.number, intents.c.owner == row.owner)
         connection.execute(shortened.values(lease_until_ms=now_ms + LEASE_MS))
-    history = History(
+    state = IntentState(
         intent_id=intent_id,
         digest=bytes(row.digest),
         generation=row.generation,
@@ -195,49 +195,49 @@ def _known(connection: Connection, order: Order, intent_id: str, row: Row[Any], 
         wait_ms=row.wait_ms,
         answer=row.answer,
     )
-    return Known(order.known_as(intent_id, created, row.replayed_ms), history)
+    return LedgerEntry(order.known_as(intent_id, created, row.replayed_ms), state)
 
 
-def save(connection: Connection, now_ms: int, order: Order, history: History, owner: str, lease_ms: int) -> bool:
+def save(connection: Connection, now_ms: int, order: Order, state: IntentState, owner: str, lease_ms: int) -> bool:
     """Insert the first version, or step the saved one on; False where the ledger has another version."""
     changing: dict[str, Any] = {
-        "version": history.version + 1,
-        "status": history.status,
-        "reason": history.reason,
-        "detail": history.detail,
-        "attempts": history.attempts,
-        "attempts_counted": history.attempts_counted,
-        "first_post_ms": history.first_post_ms,
-        "next_attempt_ms": history.next_attempt_ms,
-        "in_doubt": history.in_doubt,
-        "why": history.why,
-        "http_status": history.http_status,
-        "generation": history.generation,
+        "version": state.version + 1,
+        "status": state.status,
+        "reason": state.reason,
+        "detail": state.detail,
+        "attempts": state.attempts,
+        "attempts_counted": state.attempts_counted,
+        "first_post_ms": state.first_post_ms,
+        "next_attempt_ms": state.next_attempt_ms,
+        "in_doubt": state.in_doubt,
+        "why": state.why,
+        "http_status": state.http_status,
+        "generation": state.generation,
         "updated_ms": now_ms,
-        "ended_ms": now_ms if history.status in ENDINGS else None,
-        "owner": owner if history.status == "sending" else None,
-        "lease_until_ms": now_ms + lease_ms if history.status == "sending" else None,
-        "wait_ms": history.wait_ms,
-        "answer": history.answer,
+        "ended_ms": now_ms if state.status in ENDINGS else None,
+        "owner": owner if state.status == "sending" else None,
+        "lease_until_ms": now_ms + lease_ms if state.status == "sending" else None,
+        "wait_ms": state.wait_ms,
+        "answer": state.answer,
     }
-    if history.version:
+    if state.version:
         keys: dict[str, Any] = {
             "by_strategy": _storable(order.strategy),
             "by_intent_id": _storable(order.intent_id),
-            "by_version": history.version,
+            "by_version": state.version,
         }
         result = connection.execute(_step, keys | {f"new_{column}": value for column, value in changing.items()})
     else:
-        result = connection.execute(_first_save(connection), _first_values(order, history) | changing)
+        result = connection.execute(_first_save(connection), _first_values(order, state) | changing)
     return result.rowcount == 1
 
 
-def _first_values(order: Order, history: History) -> dict[str, Any]:
+def _first_values(order: Order, state: IntentState) -> dict[str, Any]:
     return {
         "strategy": _storable(order.strategy),
         "intent_id": _storable(order.intent_id),
         "has_message_id": order.message_id is not None,
-        "digest": history.digest,
+        "digest": state.digest,
         "connector": order.connector,
         "action": order.intent.action,
         "client_order_id": _storable(order.intent.client_order_id),

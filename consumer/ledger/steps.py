@@ -10,9 +10,9 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
-from consumer.history import Attempt, History
-from consumer.ledger.schema import intents, steps
-from consumer.order import Order
+from signalq.consumer.ledger.schema import intents, steps
+from signalq.consumer.orders.order import Order
+from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.times import iso_ms
 
 ATTEMPT, SCHEDULED, DEAD = "attempt", "scheduled", "dead"
@@ -33,15 +33,15 @@ _write = steps.insert().from_select(
 )
 
 
-def step_of(order: Order, history: History, attempt: Attempt | None) -> Step | None:
+def step_of(order: Order, state: IntentState, attempt: Attempt | None) -> Step | None:
     """The step that saving this history makes, if it makes one."""
     if attempt is not None:
-        return _step(order, history, ATTEMPT, attempt.why, attempt)
-    if history.status == "scheduled" and order.due_ms is not None:
-        return _step(order, history, SCHEDULED, f"until {iso_ms(order.due_ms)}")
-    if history.status == "dead":
+        return _step(order, state, ATTEMPT, attempt.why, attempt)
+    if state.status == "scheduled" and order.due_ms is not None:
+        return _step(order, state, SCHEDULED, f"until {iso_ms(order.due_ms)}")
+    if state.status == "dead":
         # The row says so, too, but only until the next replay.
-        return _step(order, history, DEAD, f"{history.reason}: {history.detail}")
+        return _step(order, state, DEAD, f"{state.reason}: {state.detail}")
     return None
 
 
@@ -50,7 +50,7 @@ def of_receipt(order: Order) -> Step | None:
     if not order.may_vanish:
         return None
     detail = "its producer set an AMQP expiration: had that passed before, the broker would have dropped it unseen"
-    return _step(order, History(order.intent_id, order.digest), EXPIRATION, detail)
+    return _step(order, IntentState(order.intent_id, order.digest), EXPIRATION, detail)
 
 
 def write(connection: Connection, now_ms: int, noted: Sequence[Step]) -> None:
@@ -58,11 +58,11 @@ def write(connection: Connection, now_ms: int, noted: Sequence[Step]) -> None:
     connection.execute(_write, [step | {"at_ms": now_ms} for step in noted])
 
 
-def _step(order: Order, history: History, what: str, detail: str, attempt: Attempt | None = None) -> Step:
+def _step(order: Order, state: IntentState, what: str, detail: str, attempt: Attempt | None = None) -> Step:
     return {
         "by_strategy": order.strategy.replace("\x00", "\\x00"),
         "by_intent_id": order.intent_id.replace("\x00", "\\x00"),
-        "generation": history.generation,
+        "generation": state.generation,
         "what": what,
         "certainty": attempt.certainty if attempt else None,
         "http_status": attempt.status if attempt else None,

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, delete, func, insert, select, text
 
-from consumer.ledger.database import upsert
-from consumer.ledger.schema import switch_changes, switches
-from consumer.switch import ALL, Change, State, Switch
+from signalq.consumer.ledger.database import upsert
+from signalq.consumer.ledger.schema import switch_changes, switches
+from signalq.consumer.orders.switch import ALL, Change, State, Switch
 
 _version = select(func.coalesce(func.max(switch_changes.c.number), 0))
 _states = select(switches.c.connector, switches.c.state)

@@ -11,10 +11,10 @@ from typing import Self, TypeVar
 from sqlalchemy import Connection, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from consumer.ledger.causes import cause_of
-from consumer.ledger.database import database_at, is_hopeless
-from consumer.ledger.schema import identity, metadata
 from signalq.amqp.ledger_mark import LedgerMark
+from signalq.consumer.ledger.causes import cause_of
+from signalq.consumer.ledger.database import database_at, is_hopeless
+from signalq.consumer.ledger.schema import identity, metadata
 from signalq.errors import SettingsError, SignalQError
 
 # A consumer's transactions are short; a disk that is full, or a server that restarts, may take this long.
@@ -28,7 +28,7 @@ class LedgerUnavailable(SignalQError):
     """The ledger is there, and can't be read or written now."""
 
 
-class LedgerVisit:
+class LedgerClient:
     """Transactions on the ledger of a `ledger.url`; use it as an async context manager.
 
     Entering raises SettingsError that names the place where there is no ledger, or one of another schema.
@@ -99,5 +99,5 @@ class LedgerVisit:
 
 async def read_mark(url: str) -> LedgerMark:
     """The mark of a ledger that is there. Raises SettingsError that names the place where there is none."""
-    async with LedgerVisit(url) as visit:
+    async with LedgerClient(url) as visit:
         return visit.mark

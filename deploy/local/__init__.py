@@ -7,8 +7,8 @@ Only the standard library, and nothing of the project: it also runs before anyth
         connect(broker.url, postgres.url)
 """
 
-from deploy.local.cluster import PrivateCluster
-from deploy.local.errors import (
+from signalq.local.cluster import PrivateCluster
+from signalq.local.errors import (
     BrokerFailed,
     BrokerUnavailable,
     FetchFailed,
@@ -16,11 +16,11 @@ from deploy.local.errors import (
     PostgresUnavailable,
     PrivateBrokerError,
 )
-from deploy.local.install import Installation, ensure_installed, find_installation
-from deploy.local.postgres import PrivatePostgres
-from deploy.local.postgres_install import PostgresInstallation, ensure_postgres_installed, find_postgres
-from deploy.local.rabbitmq import PrivateRabbitMQ
-from deploy.local.versions import RELEASES, ensure_version, find_version
+from signalq.local.install import Installation, ensure_installed, find_installation
+from signalq.local.postgres import PrivatePostgres
+from signalq.local.postgres_install import PostgresInstallation, ensure_postgres_installed, find_postgres
+from signalq.local.rabbitmq import PrivateRabbitMQ
+from signalq.local.versions import RELEASES, ensure_version, find_version
 
 __all__ = [
     "RELEASES",

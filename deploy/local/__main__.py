@@ -1,4 +1,4 @@
-"""`python -m deploy.local`: run a private RabbitMQ in the foreground, or only fetch a server."""
+"""`python -m signalq.local`: run a private RabbitMQ in the foreground, or only fetch a server."""
 
 import argparse
 import json
@@ -8,12 +8,12 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.local.errors import BrokerFailed, PrivateBrokerError
-from deploy.local.install import Installation, ensure_installed
-from deploy.local.node import MANAGEMENT
-from deploy.local.postgres_install import ensure_postgres_installed
-from deploy.local.rabbitmq import PrivateRabbitMQ
-from deploy.local.versions import RELEASES, ensure_version
+from signalq.local.errors import BrokerFailed, PrivateBrokerError
+from signalq.local.install import Installation, ensure_installed
+from signalq.local.node import MANAGEMENT
+from signalq.local.postgres_install import ensure_postgres_installed
+from signalq.local.rabbitmq import PrivateRabbitMQ
+from signalq.local.versions import RELEASES, ensure_version
 
 _WATCH_INTERVAL_S = 1.0
 
@@ -64,7 +64,7 @@ def _run(
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m deploy.local",
+        prog="python -m signalq.local",
         description="A private RabbitMQ node on this machine: its own ports, folders and name, on 127.0.0.1 only.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")

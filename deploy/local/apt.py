@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.local.errors import FetchFailed
+from signalq.local.errors import FetchFailed
 
 APT_TIMEOUT_S = 600.0
 """For one call of apt: on a slow line, 60 MB of packages or the lists of all sources."""

@@ -15,11 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from deploy.local.errors import BrokerFailed, BrokerUnavailable
-from deploy.local.guard import Guard, Plan
-from deploy.local.install import Installation, find_installation
-from deploy.local.node import Member, epmd_command, free_ports
-from deploy.local.rabbitmq import PrivateRabbitMQ
+from signalq.local.errors import BrokerFailed, BrokerUnavailable
+from signalq.local.guard import Guard, Plan
+from signalq.local.install import Installation, find_installation
+from signalq.local.node import Member, epmd_command, free_ports
+from signalq.local.rabbitmq import PrivateRabbitMQ
 
 SIZE = 3
 """The fewest of which a majority is left when one is down."""
@@ -46,7 +46,7 @@ class PrivateCluster:
     ) -> None:
         found = installation or find_installation()
         if found is None:
-            raise BrokerUnavailable("there is no RabbitMQ server here yet (`python -m deploy.local install` gets one)")
+            raise BrokerUnavailable("there is no RabbitMQ server here yet (`python -m signalq.local install` gets one)")
         self._installation = found
         self._epmd_port = free_ports(1)[0]
         self._epmd: Guard | None = None

@@ -7,9 +7,9 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from deploy.local import apt
-from deploy.local.apt import last_line, run
-from deploy.local.errors import FetchFailed
+from signalq.local import apt
+from signalq.local.apt import last_line, run
+from signalq.local.errors import FetchFailed
 
 Say = Callable[[str], None]
 

@@ -16,9 +16,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local import apt, debian
-from deploy.local.debian import Say
-from deploy.local.errors import BrokerUnavailable, FetchFailed
+from signalq.local import apt, debian
+from signalq.local.debian import Say
+from signalq.local.errors import BrokerUnavailable, FetchFailed
 
 # The scripts of the server itself. Debian's own wrapper in /usr/sbin is not among them: it insists on the
 # user `rabbitmq`. In this order: Debian and Fedora, Homebrew (ARM, Intel), the official container image.

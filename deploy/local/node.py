@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
-from deploy.local.install import Installation
+from signalq.local.install import Installation
 
 LOOPBACK = "127.0.0.1"
 

@@ -10,7 +10,7 @@ moved.
 import os
 from pathlib import Path
 
-from deploy.local.errors import FetchFailed
+from signalq.local.errors import FetchFailed
 
 _ASIDE = ".program"
 _ELF = b"\x7fELF"

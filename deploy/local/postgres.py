@@ -18,10 +18,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from deploy.local.errors import PostgresFailed, PostgresUnavailable
-from deploy.local.guard import STOP_TIMEOUT_S, Guard, Plan
-from deploy.local.node import LOOPBACK, free_ports
-from deploy.local.postgres_install import PostgresInstallation, find_postgres
+from signalq.local.errors import PostgresFailed, PostgresUnavailable
+from signalq.local.guard import STOP_TIMEOUT_S, Guard, Plan
+from signalq.local.node import LOOPBACK, free_ports
+from signalq.local.postgres_install import PostgresInstallation, find_postgres
 
 START_TIMEOUT_S = 60.0
 """From `start()` until it takes connections. 1 s is normal, the first time 2 s."""
@@ -64,7 +64,7 @@ class PrivatePostgres:
         found = installation or find_postgres()
         if found is None:
             raise PostgresUnavailable(
-                "there is no PostgreSQL server here yet (`python -m deploy.local install postgres` gets one)"
+                "there is no PostgreSQL server here yet (`python -m signalq.local install postgres` gets one)"
             )
         self._installation = found
         self._start_timeout_s = start_timeout_s

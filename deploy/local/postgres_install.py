@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.local import apt, debian
-from deploy.local.debian import Say
-from deploy.local.errors import FetchFailed, PostgresUnavailable
-from deploy.local.install import cache_folder
+from signalq.local import apt, debian
+from signalq.local.debian import Say
+from signalq.local.errors import FetchFailed, PostgresUnavailable
+from signalq.local.install import cache_folder
 
 # Debian; PostgreSQL's own packages for Red Hat; Homebrew (ARM, Intel). Their programs are not on the PATH.
 _SYSTEM_PROGRAMS = (

@@ -15,10 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from deploy.local.errors import BrokerFailed, BrokerUnavailable
-from deploy.local.guard import STOP_TIMEOUT_S, Guard, Plan
-from deploy.local.install import Installation, find_installation
-from deploy.local.node import LOOPBACK, MANAGEMENT, Member, NodeFiles, choose_ports, environment, epmd_command, prepare
+from signalq.local.errors import BrokerFailed, BrokerUnavailable
+from signalq.local.guard import STOP_TIMEOUT_S, Guard, Plan
+from signalq.local.install import Installation, find_installation
+from signalq.local.node import LOOPBACK, MANAGEMENT, Member, NodeFiles, choose_ports, environment, epmd_command, prepare
 
 START_TIMEOUT_S = 90.0
 """From `start()` until AMQP answers. 3 to 8 s is normal; a busy CI machine may need several times that."""
@@ -59,7 +59,7 @@ class PrivateRabbitMQ:
     ) -> None:
         found = installation or find_installation()
         if found is None:
-            raise BrokerUnavailable("there is no RabbitMQ server here yet (`python -m deploy.local install` gets one)")
+            raise BrokerUnavailable("there is no RabbitMQ server here yet (`python -m signalq.local install` gets one)")
         self._installation = found
         self._given_folder = folder.absolute() if folder else None
         self._configuration = tuple(configuration)

@@ -11,12 +11,12 @@ import re
 import tempfile
 from pathlib import Path
 
-from deploy.local import apt, debian
-from deploy.local.apt import run
-from deploy.local.debian import Say
-from deploy.local.errors import FetchFailed
-from deploy.local.install import Installation, cache_folder, complete
-from deploy.local.own_loader import give_own_loader
+from signalq.local import apt, debian
+from signalq.local.apt import run
+from signalq.local.debian import Say
+from signalq.local.errors import FetchFailed
+from signalq.local.install import Installation, cache_folder, complete
+from signalq.local.own_loader import give_own_loader
 
 RELEASES = {"4.0": "trixie", "4.3": "forky"}
 """Each version that can be had, and the release of Debian that it is from."""

@@ -10,10 +10,10 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from ops.check import findings
-from ops.finding import Finding
-from ops.invocation import Invocation, SignalqCommand, pass_invocation
-from ops.render import console, plural, print_json
+from signalq.ops.check.finding import Finding
+from signalq.ops.check.findings import findings
+from signalq.ops.terminal.invocation import Invocation, SignalqCommand, pass_invocation
+from signalq.ops.terminal.render import console, plural, print_json
 
 MARKS = {"ok": ("✓", "green"), "note": ("•", "yellow"), "wrong": ("✗", "bold red")}
 NAME_COLUMNS = 13

@@ -6,7 +6,7 @@ import signal
 
 import click
 
-from ops.invocation import Invocation, SignalqCommand, pass_invocation
+from signalq.ops.terminal.invocation import Invocation, SignalqCommand, pass_invocation
 
 
 @click.command(cls=SignalqCommand, example="signalq --config signalq.toml consume")
@@ -19,6 +19,6 @@ def command(invocation: Invocation) -> int:
     connectors, strategies, limits and tokens. Logs go to standard error.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be followed: it must not end what is starting
-    from consumer.__main__ import run  # noqa: PLC0415
+    from signalq.consumer.__main__ import run  # noqa: PLC0415
 
     return run(invocation.settings(), config=invocation.config)

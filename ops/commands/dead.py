@@ -7,17 +7,17 @@ import asyncio
 import click
 from rich.text import Text
 
-from consumer.settings import Settings
-from ops.commands.dead_settle import discard_letters, filtered, replay_letters
-from ops.dead import LETTERS_MAX, DeadLetters
-from ops.dead_report import COLUMNS, letters_bar, note, say
-from ops.errors import CommandFailed
-from ops.escaping import escaped, escaped_whole
-from ops.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
-from ops.letters import DeadLetter
-from ops.render import console, plural, print_json, print_rows, shown
-from ops.selection import Selection
-from ops.spool import Spool
+from signalq.ops.commands.dead_settle import discard_letters, filtered, replay_letters
+from signalq.ops.dead_letters.filter import Selection
+from signalq.ops.dead_letters.letter import DeadLetter
+from signalq.ops.dead_letters.reader import LETTERS_MAX, DeadLetters
+from signalq.ops.dead_letters.report import COLUMNS, letters_bar, note, say
+from signalq.ops.terminal.errors import CommandFailed
+from signalq.ops.terminal.escaping import escaped, escaped_whole
+from signalq.ops.terminal.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
+from signalq.ops.terminal.render import console, plural, print_json, print_rows, shown
+from signalq.ops.terminal.row_spool import Spool
+from signalq.settings.sections import Settings
 
 NAME_COLUMNS = 18
 

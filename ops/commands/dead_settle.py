@@ -12,25 +12,25 @@ from typing import Any
 
 import click
 
-from consumer.history import REASONS
-from consumer.ledger.visit import LedgerVisit
-from consumer.settings import Settings
-from ops.choices import one_of
-from ops.dead import LETTERS_MAX, DeadLetters
-from ops.dead_report import SettledReport, letters_bar, say
-from ops.discarding import Discarding
-from ops.errors import CommandFailed
-from ops.invocation import Invocation, SignalqCommand, pass_invocation
-from ops.ledger import open_ledger
-from ops.render import plural
-from ops.replaying import Replaying
-from ops.selection import Selection
-from ops.settling import Handler, check_ledger, settle
-from ops.spool import Spool
 from signalq.amqp.publisher import ConfirmedPublisher
+from signalq.consumer.ledger.visit import LedgerClient
+from signalq.consumer.orders.state import REASONS
 from signalq.errors import SignalQError
+from signalq.ops.dead_letters.batches import Handler, check_ledger, settle
+from signalq.ops.dead_letters.discard import Discarding
+from signalq.ops.dead_letters.filter import Selection
+from signalq.ops.dead_letters.reader import LETTERS_MAX, DeadLetters
+from signalq.ops.dead_letters.replay import Replaying
+from signalq.ops.dead_letters.report import SettledReport, letters_bar, say
+from signalq.ops.ledger import open_ledger
+from signalq.ops.terminal.choices import one_of
+from signalq.ops.terminal.errors import CommandFailed
+from signalq.ops.terminal.invocation import Invocation, SignalqCommand, pass_invocation
+from signalq.ops.terminal.render import plural
+from signalq.ops.terminal.row_spool import Spool
+from signalq.settings.sections import Settings
 
-MakeHandler = Callable[[Settings, LedgerVisit, AsyncExitStack], Handler]
+MakeHandler = Callable[[Settings, LedgerClient, AsyncExitStack], Handler]
 
 
 def filtered(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -89,7 +89,7 @@ def replay_letters(
     was refused, or there is none for an --id.
     """
 
-    def handler(settings: Settings, ledger: LedgerVisit, stack: AsyncExitStack) -> Handler:
+    def handler(settings: Settings, ledger: LedgerClient, stack: AsyncExitStack) -> Handler:
         broker = settings.broker
         publisher = ConfirmedPublisher(
             broker.url.get_secret_value(), name="signalq dead replay", heartbeat_s=broker.heartbeat_s
@@ -116,7 +116,7 @@ def discard_letters(
     if not (yes or force or dry_run) and sys.stdin.isatty() and sys.stderr.isatty():
         selection = _confirmed(settings, selection)
 
-    def handler(_settings: Settings, ledger: LedgerVisit, _stack: AsyncExitStack) -> Handler:
+    def handler(_settings: Settings, ledger: LedgerClient, _stack: AsyncExitStack) -> Handler:
         return Discarding(ledger, force=force, dry_run=dry_run)
 
     return _run(settings, selection, handler, "discarded", dry_run=dry_run, as_json=as_json)

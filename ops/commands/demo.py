@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-from ops.invocation import SignalqCommand
+from signalq.ops.terminal.invocation import SignalqCommand
 
 
 @click.command(cls=SignalqCommand, example="signalq demo")
@@ -16,5 +16,5 @@ def command(*, as_json: bool) -> int:
 
     It needs no settings, touches no broker of yours, ends by itself and leaves nothing behind.
     """
-    status: int = import_module("ops.demo").run_demo(as_json=as_json)
+    status: int = import_module("signalq.ops.demo").run_demo(as_json=as_json)
     return status

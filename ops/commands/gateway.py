@@ -6,7 +6,7 @@ import signal
 
 import click
 
-from ops.invocation import Invocation, SignalqCommand, pass_invocation
+from signalq.ops.terminal.invocation import Invocation, SignalqCommand, pass_invocation
 
 
 @click.command(
@@ -26,7 +26,7 @@ def command(invocation: Invocation) -> int:
     Logs go to standard error.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be followed
-    from ops.gateway import run  # noqa: PLC0415
+    from signalq.ops.gateway import run  # noqa: PLC0415
 
     run(invocation.settings(), invocation.config)
     return 0

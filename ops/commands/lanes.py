@@ -8,16 +8,16 @@ from typing import Any
 
 import click
 
-from consumer.settings import Settings
-from consumer.switch import ALL, State
-from ops.errors import CommandFailed
-from ops.escaping import escaped
-from ops.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
-from ops.lanes import SWITCH_WAIT_S, Changed, change_switch, list_lanes
-from ops.ledger import as_stored
-from ops.render import Column, console, plural, print_json, print_rows
-from signalq.intent import connector_name
-from signalq.near_names import NearNames
+from signalq.consumer.orders.switch import ALL, State
+from signalq.message.intent import connector_name
+from signalq.message.near_names import NearNames
+from signalq.ops.lanes import SWITCH_WAIT_S, Changed, change_switch, list_lanes
+from signalq.ops.ledger import as_stored
+from signalq.ops.terminal.errors import CommandFailed
+from signalq.ops.terminal.escaping import escaped
+from signalq.ops.terminal.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
+from signalq.ops.terminal.render import Column, console, plural, print_json, print_rows
+from signalq.settings.sections import Settings
 
 WHY_CHARACTERS_MAX = 1000
 SHARED = "(shared lane)"

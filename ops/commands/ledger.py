@@ -6,10 +6,10 @@ import asyncio
 
 import click
 
-from ops.errors import CommandFailed
-from ops.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
-from ops.ledger import upgrade_ledger
-from ops.render import console, print_json
+from signalq.ops.ledger import upgrade_ledger
+from signalq.ops.terminal.errors import CommandFailed
+from signalq.ops.terminal.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
+from signalq.ops.terminal.render import console, print_json
 
 
 @click.group(cls=SignalqGroup, example="signalq --config signalq.toml ledger upgrade")

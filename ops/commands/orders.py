@@ -9,18 +9,18 @@ from typing import Any
 
 import click
 
-from consumer.history import REASONS
-from consumer.ledger.orders import STATUSES, Wanted
-from consumer.ledger.schedule import Filter
-from consumer.settings import Settings
-from ops.choices import one_of
-from ops.errors import CommandFailed
-from ops.escaping import escaped
-from ops.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
-from ops.ledger import as_stored
-from ops.orders import read_orders, read_timelines
-from ops.render import Column, Row, console, plural, print_json, print_rows, shown
-from ops.timeline_view import STATUS_STYLES, print_order
+from signalq.consumer.ledger.orders import STATUSES, Wanted
+from signalq.consumer.ledger.schedule import Filter
+from signalq.consumer.orders.state import REASONS
+from signalq.ops.ledger import as_stored
+from signalq.ops.orders.listing import read_orders, read_timelines
+from signalq.ops.orders.timeline_view import STATUS_STYLES, print_order
+from signalq.ops.terminal.choices import one_of
+from signalq.ops.terminal.errors import CommandFailed
+from signalq.ops.terminal.escaping import escaped
+from signalq.ops.terminal.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
+from signalq.ops.terminal.render import Column, Row, console, plural, print_json, print_rows, shown
+from signalq.settings.sections import Settings
 
 ROWS_DEFAULT = 100
 # A table's columns are as wide as its widest row, so it holds all of them.

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import click
 from rich.text import Text
 
-from ops.escaping import escaped
-from ops.invocation import Invocation, SignalqCommand, pass_invocation
-from ops.outcomes import Wanted, follow
-from ops.render import console, print_json, shown, sized
-from signalq.outcome import STATUSES, Outcome, Status
+from signalq.message.outcome import STATUSES, Outcome, Status
+from signalq.ops.outcomes import Wanted, follow
+from signalq.ops.terminal.escaping import escaped
+from signalq.ops.terminal.invocation import Invocation, SignalqCommand, pass_invocation
+from signalq.ops.terminal.render import console, print_json, shown, sized
 
 if TYPE_CHECKING:
-    from consumer.settings import Settings
+    from signalq.settings.sections import Settings
 
 COLUMNS = {"updated_at": 24, "status": 9, "connector": 16, "strategy": 16, "action": 10, "why": 15}
 STYLES = {"delivered": "green", "dead": "red", "canceled": "yellow", "duplicate": "dim"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ops.invocation import Invocation, SignalqCommand, pass_invocation
+from signalq.ops.terminal.invocation import Invocation, SignalqCommand, pass_invocation
 
 TIMEOUT_S = 3.0
 
@@ -38,7 +38,7 @@ def command(
     that it does not need, so that it may run every few seconds.
     """
     # Here, not above: the help needs none of it.
-    from ops.probing import address_of, ask, url_for  # noqa: PLC0415
+    from signalq.ops.probe import address_of, ask, url_for  # noqa: PLC0415
 
     if url is not None and (ready or path is not None or section is not None):
         raise click.UsageError("--url says it all: give it without --ready, --path and --gateway")

@@ -11,18 +11,18 @@ from typing import BinaryIO
 
 import click
 
-from consumer.settings import Settings
-from ops.escaping import secrets
-from ops.invocation import Invocation, SignalqCommand, pass_invocation
-from ops.publish_file import FileRun
-from ops.publish_forecast import Forecast
-from ops.publish_progress import Progress
-from ops.publish_report import Report
-from ops.publishing import LinePublisher, Tally
-from producers.files.reader import IntentLine, bounded_lines
-from signalq.envelope import SHORT_STRING_BYTES_MAX, new_message_id
 from signalq.errors import InvalidIntent
-from signalq.intent import OrderIntent, intent_from_fields
+from signalq.message.envelope import SHORT_STRING_BYTES_MAX, new_message_id
+from signalq.message.intent import OrderIntent, intent_from_fields
+from signalq.ops.publish.file_run import FileRun
+from signalq.ops.publish.forecast import Forecast
+from signalq.ops.publish.line_publisher import LinePublisher, Tally
+from signalq.ops.publish.progress import Progress
+from signalq.ops.publish.report import Report
+from signalq.ops.terminal.escaping import secrets
+from signalq.ops.terminal.invocation import Invocation, SignalqCommand, pass_invocation
+from signalq.producers.files.reader import IntentLine, bounded_lines
+from signalq.settings.sections import Settings
 
 # The fields of an intent, their flags and what their help says.
 FLAGS = {

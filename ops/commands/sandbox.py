@@ -10,11 +10,11 @@ from collections.abc import Callable, Mapping
 import click
 from rich.text import Text
 
-from ops.behaviour import Behaviour
-from ops.invocation import SignalqCommand
-from ops.render import console, print_json, shown, sized
-from ops.sandbox import Sandbox, SandboxOrder
-from signalq.strict_json import JsonNumber
+from signalq.message.strict_json import JsonNumber
+from signalq.ops.sandbox.behaviour import Behaviour
+from signalq.ops.sandbox.server import Sandbox, SandboxOrder
+from signalq.ops.terminal.invocation import SignalqCommand
+from signalq.ops.terminal.render import console, print_json, shown, sized
 from signalq.times import iso_utc
 
 DEFAULT_PORT = 8090

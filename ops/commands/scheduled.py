@@ -8,12 +8,12 @@ from typing import TypeVar
 
 import click
 
-from consumer.ledger.schedule import Filter
-from ops.errors import CommandFailed
-from ops.escaping import escaped
-from ops.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
-from ops.render import Column, Row, console, plural, print_rows, shown
-from ops.scheduled import ROWS_MAX, cancel, list_pending
+from signalq.consumer.ledger.schedule import Filter
+from signalq.ops.scheduled import ROWS_MAX, cancel, list_pending
+from signalq.ops.terminal.errors import CommandFailed
+from signalq.ops.terminal.escaping import escaped
+from signalq.ops.terminal.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
+from signalq.ops.terminal.render import Column, Row, console, plural, print_rows, shown
 
 F = TypeVar("F", bound=Callable[..., object])
 

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from ops.invocation import Invocation, SignalqCommand, pass_invocation
-from producers.gateway.openapi import openapi_document
-from signalq.asyncapi import asyncapi_document
+from signalq.documents.asyncapi import asyncapi_document
+from signalq.documents.json_schema import intent_schema
 from signalq.names import Names
-from signalq.schema import intent_schema
+from signalq.ops.terminal.invocation import Invocation, SignalqCommand, pass_invocation
+from signalq.producers.gateway.openapi import openapi_document
 
 if TYPE_CHECKING:
-    from consumer.settings import Settings
+    from signalq.settings.sections import Settings
 
 
 @click.command(
     cls=SignalqCommand,
     example="signalq schema > intent.schema.json\n"
-    "signalq schema --asyncapi > signalq.asyncapi.json\n"
+    "signalq schema --asyncapi > signalq.documents.asyncapi.json\n"
     "signalq schema --openapi > gateway.openapi.json",
 )
 @click.option("--asyncapi", "as_asyncapi", is_flag=True, help="The AsyncAPI 3.0 document of all channels instead.")
@@ -33,7 +33,7 @@ def command(invocation: Invocation, *, as_asyncapi: bool, as_openapi: bool) -> N
     letters out, under broker.prefix, as other programs' tools read it. With --openapi: what `signalq gateway` takes and
     answers, at gateway.host and gateway.port; the path secret is a parameter of it.
     """
-    from consumer.history import Reason  # noqa: PLC0415
+    from signalq.consumer.orders.state import Reason  # noqa: PLC0415
 
     if as_asyncapi and as_openapi:
         raise click.UsageError("--asyncapi and --openapi are two documents: ask for one")

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 
 import click
 
-from ops import topology
-from ops.escaping import escaped
-from ops.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
-from ops.render import Column, console, plural, print_json, print_rows
+from signalq.ops.terminal.escaping import escaped
+from signalq.ops.terminal.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
+from signalq.ops.terminal.render import Column, console, plural, print_json, print_rows
+from signalq.ops.topology import objects
 
 # What deploy/kubernetes/rabbitmq calls them.
 CLUSTER, VHOST = "signalq-rabbitmq", "signalq"
@@ -41,7 +41,7 @@ def apply(invocation: Invocation, *, as_json: bool) -> None:
     at its start, unless broker.topology is passive.
     """
     settings = invocation.settings()
-    applied = asyncio.run(topology.apply(settings))
+    applied = asyncio.run(objects.apply(settings))
     if as_json:
         print_json({"objects": applied.objects, "bindings": applied.bindings, "added": applied.added})
         return
@@ -63,7 +63,7 @@ def adopt_ledger(invocation: Invocation, *, as_json: bool) -> None:
     nothing of the orders that were placed, and could place them again. Adopt one only when no consumer runs
     and the other ledger is gone for good, or was moved here.
     """
-    mark = asyncio.run(topology.adopt_ledger(invocation.settings()))
+    mark = asyncio.run(objects.adopt_ledger(invocation.settings()))
     if as_json:
         print_json({"ledger_id": mark.ledger_id, "ledger": mark.ledger})
         return
@@ -81,7 +81,7 @@ def show(invocation: Invocation, *, show_all: bool, as_json: bool) -> int:
     the table. The levels of the delay ladder share a row where all of them are there.
     """
     settings = invocation.settings()
-    rows = asyncio.run(topology.rows(settings))
+    rows = asyncio.run(objects.rows(settings))
     if not as_json and not show_all:
         rows = list(_folded(rows, f"{settings.broker.prefix}.delay."))
     print_rows(COLUMNS, rows, as_json=as_json)
@@ -109,8 +109,8 @@ def manifests(invocation: Invocation, *, cluster: str, vhost: str) -> None:
     name. Set broker.topology to passive with it.
     """
     # Imported here: the gateway's packages take a tenth of a second, and no other command here needs them.
-    from ops.manifests import Manifests  # noqa: PLC0415
-    from ops.yaml_stream import yaml_stream  # noqa: PLC0415
+    from signalq.ops.topology.manifests import Manifests  # noqa: PLC0415
+    from signalq.ops.topology.yaml_stream import yaml_stream  # noqa: PLC0415
 
     settings = invocation.settings_without_secrets()
     click.echo(f"# {PRINTED_BY}\n{yaml_stream(Manifests(settings, cluster=cluster, vhost=vhost).all())}", nl=False)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from producers.files.identities import Identities
 from signalq.errors import InvalidIntent, Problem
-from signalq.intent import FIELD_NAMES, OrderIntent, intent_from_fields, nearest_name
-from signalq.masking import shown_name
-from signalq.strict_json import BODY_BYTES_MAX, parse_object
+from signalq.message.intent import FIELD_NAMES, OrderIntent, intent_from_fields, nearest_name
+from signalq.message.strict_json import BODY_BYTES_MAX, parse_object
+from signalq.producers.files.identities import Identities
+from signalq.secrets.masking import shown_name
 
 # An intent has at most BODY_BYTES_MAX bytes; the line that holds it gets a little more for its line ending.
 LINE_BYTES_MAX = BODY_BYTES_MAX + 2

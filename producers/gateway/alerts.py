@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from signalq.errors import InvalidIntent, Problem
-from signalq.intent import intent_from_fields
-from signalq.strict_json import parse_object
+from signalq.message.intent import intent_from_fields
+from signalq.message.strict_json import parse_object
 
 # Of this process alone: a digest tells nothing to whoever finds it somewhere else.
 _KEY = secrets.token_bytes(32)

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from producers.gateway.answers import STATUSES, WEBHOOK_PATH
+from signalq.documents.json_schema import intent_schema
+from signalq.message.strict_json import BODY_BYTES_MAX
 from signalq.names import LADDER_MAX_S
-from signalq.schema import intent_schema
-from signalq.strict_json import BODY_BYTES_MAX
+from signalq.producers.gateway.answers import STATUSES, WEBHOOK_PATH
 from signalq.version import __version__
 
 VERSION = "3.1.0"

@@ -8,13 +8,13 @@ from contextlib import suppress
 
 import structlog
 
-from producers.gateway.alerts import Alert
-from producers.gateway.repeats import Identity, Unanswered
 from signalq.amqp.connection import user_of
 from signalq.amqp.publisher import ConfirmedPublisher
-from signalq.envelope import digest_of, new_message_id, publish_properties
 from signalq.errors import BrokerError, BrokerUnreachable
+from signalq.message.envelope import digest_of, new_message_id, publish_properties
 from signalq.names import Names
+from signalq.producers.gateway.alerts import Alert
+from signalq.producers.gateway.repeats import Identity, Unanswered
 
 # The strategy that alerts go by.
 STRATEGY = "gateway"

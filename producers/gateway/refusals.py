@@ -17,14 +17,14 @@ from dataclasses import replace
 import structlog
 from aiohttp import web
 
-from producers.gateway.alerts import Refusal
-from producers.gateway.answers import problem_details
-from producers.gateway.callers import Address, Callers, counted_as
-from producers.gateway.metrics import GatewayMetrics
-from producers.gateway.rates import Rates
 from signalq.errors import Problem
-from signalq.intent import FIELD_NAMES
-from signalq.strict_json import BODY_BYTES_MAX
+from signalq.message.intent import FIELD_NAMES
+from signalq.message.strict_json import BODY_BYTES_MAX
+from signalq.producers.gateway.alerts import Refusal
+from signalq.producers.gateway.answers import problem_details
+from signalq.producers.gateway.callers import Address, Callers, counted_as
+from signalq.producers.gateway.metrics import GatewayMetrics
+from signalq.producers.gateway.rates import Rates
 
 # TradingView repeats a 5xx after 5 s; others may be told so.
 REPEAT_AFTER_S = 5

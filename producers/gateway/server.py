@@ -12,18 +12,18 @@ from typing import cast
 import structlog
 from aiohttp import HttpVersion11, web
 
-from producers.gateway.alerts import Alert, Refusal, Rules, read_alert
-from producers.gateway.answers import WEBHOOK_PATH
-from producers.gateway.callers import Callers
-from producers.gateway.health import add_health
-from producers.gateway.listener import Connection, Listener
-from producers.gateway.metrics import GatewayMetrics
-from producers.gateway.outlet import Outlet
-from producers.gateway.rates import Rates
-from producers.gateway.refusals import REPEAT_AFTER_S, SERVER, TOO_LARGE, Refusals, hops
-from producers.gateway.repeats import Identity
 from signalq.errors import Problem, PublishError, SettingsError
-from signalq.strict_json import BODY_BYTES_MAX
+from signalq.message.strict_json import BODY_BYTES_MAX
+from signalq.producers.gateway.alerts import Alert, Refusal, Rules, read_alert
+from signalq.producers.gateway.answers import WEBHOOK_PATH
+from signalq.producers.gateway.callers import Callers
+from signalq.producers.gateway.health import add_health
+from signalq.producers.gateway.listener import Connection, Listener
+from signalq.producers.gateway.metrics import GatewayMetrics
+from signalq.producers.gateway.outlet import Outlet
+from signalq.producers.gateway.rates import Rates
+from signalq.producers.gateway.refusals import REPEAT_AFTER_S, SERVER, TOO_LARGE, Refusals, hops
+from signalq.producers.gateway.repeats import Identity
 
 # TradingView gives up after 3 s and never repeats what it gave up: the answer has to be there by then.
 ANSWER_S = 2.5

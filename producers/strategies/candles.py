@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 from itertools import pairwise
 from pathlib import Path
 
-from producers.strategies.command_line import WrongInput
+from signalq.producers.strategies.command_line import WrongInput
 
 # Synthetic: see make_candles.
 BUNDLED = Path(__file__).with_name("candles.csv")

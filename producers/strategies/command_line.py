@@ -18,7 +18,7 @@ from pathlib import Path
 
 from signalq import InvalidIntent, SignalQError
 from signalq.amqp.address import check_url
-from signalq.masking import shown_path, shown_words
+from signalq.secrets.masking import shown_path, shown_words
 
 DEFAULT_URL = "amqp://guest:guest@127.0.0.1:5672/"
 

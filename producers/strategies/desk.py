@@ -19,9 +19,9 @@ from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import get_args
 
-from producers.strategies.command_line import WrongInput, broker, parser, run, token
 from signalq import InvalidIntent, OrderIntent, OutcomeError, SignalQError, SyncOrderPublisher, Unconfirmed
-from signalq.intent import Action
+from signalq.message.intent import Action
+from signalq.producers.strategies.command_line import WrongInput, broker, parser, run, token
 
 EXAMPLES = """\
   python -m producers.strategies.desk buy main 25%

@@ -22,9 +22,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Literal
 
-from producers.strategies.candles import BUNDLED, Candle, closed, newest, read_candles
-from producers.strategies.command_line import Broker, WrongInput, broker, parser, run, token
 from signalq import OrderIntent, OrderPublisher
+from signalq.producers.strategies.candles import BUNDLED, Candle, closed, newest, read_candles
+from signalq.producers.strategies.command_line import Broker, WrongInput, broker, parser, run, token
 
 EXAMPLES = """\
   python -m producers.strategies.ma_cross --replay --dry-run

@@ -11,8 +11,8 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from producers.strategies.command_line import WrongInput
-from producers.strategies.rebalancing import Order
+from signalq.producers.strategies.command_line import WrongInput
+from signalq.producers.strategies.rebalancing import Order
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ import tomllib
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-from producers.strategies.command_line import WrongInput
-from producers.strategies.rebalancing import Target
-from signalq.intent import connector_name
+from signalq.message.intent import connector_name
+from signalq.producers.strategies.command_line import WrongInput
+from signalq.producers.strategies.rebalancing import Target
 
 
 def current_weights(file: Path) -> dict[str, Decimal]:

@@ -23,11 +23,11 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-from producers.strategies.command_line import WrongInput, broker, parser, run, token
-from producers.strategies.plan_file import Plan, read_plan, write_plan
-from producers.strategies.portfolio import current_weights, read_targets
-from producers.strategies.rebalancing import intent_of, plan_orders, slot_at
 from signalq import OrderPublisher, SignalQError
+from signalq.producers.strategies.command_line import WrongInput, broker, parser, run, token
+from signalq.producers.strategies.plan_file import Plan, read_plan, write_plan
+from signalq.producers.strategies.portfolio import current_weights, read_targets
+from signalq.producers.strategies.rebalancing import intent_of, plan_orders, slot_at
 
 EXAMPLES = """\
   python -m producers.strategies.rebalancer --targets targets.toml --weights weights.json --plan plan.json --once

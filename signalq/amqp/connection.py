@@ -26,8 +26,8 @@ from signalq.amqp.channel import taking_any_name
 from signalq.amqp.header_table import read_header_table
 from signalq.amqp.unreachable import unreachable
 from signalq.errors import BrokerUnreachable
-from signalq.masking import masked
 from signalq.names import UNREADABLE_HEADERS
+from signalq.secrets.masking import masked
 
 CONNECT_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 4.0

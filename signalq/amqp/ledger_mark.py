@@ -16,8 +16,8 @@ from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
 
-from signalq.amqp.asking import queue_depth
 from signalq.amqp.connection import CONNECTION_ERRORS, open_channel
+from signalq.amqp.inspect import queue_depth
 from signalq.errors import BrokerError, BrokerUnreachable
 from signalq.names import Names
 

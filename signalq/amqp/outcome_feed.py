@@ -18,8 +18,8 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from signalq.amqp.connection import CONNECTION_ERRORS, HEARTBEAT_S, connect, open_channel
 from signalq.amqp.publisher import CLOSE_TIMEOUT_S
 from signalq.errors import BrokerError, BrokerUnreachable, InvalidEvent, NotPermitted, TopologyError
+from signalq.message.outcome import Outcome
 from signalq.names import Names
-from signalq.outcome import Outcome
 
 # From the first byte to the first event that could come.
 OPEN_TIMEOUT_S = 15.0
@@ -30,7 +30,7 @@ EVENTS_HELD_MAX = 100_000
 
 
 class OutcomeFeed:
-    """Listens for the events that match one of `bindings` (see signalq.outcome.binding_key).
+    """Listens for the events that match one of `bindings` (see signalq.message.outcome.binding_key).
 
     `on_outcome` is called for each, in the order of their coming. `on_away` is called with half a sentence when they
     can't be heard any more, with None when they are heard again.

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from signalq.message.outcome import routing_key
 from signalq.names import Names
-from signalq.outcome import routing_key
 
 NOTHING = "^$"
 # The exchange without a name, as the broker calls it when it asks for a right: straight to a queue.

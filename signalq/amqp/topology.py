@@ -23,8 +23,8 @@ import aiormq
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
 
-from signalq.amqp.asking import ANSWER_TIMEOUT_S, Asker, QueueDepth
 from signalq.amqp.connection import CONNECTION_ERRORS, open_channel
+from signalq.amqp.inspect import ANSWER_TIMEOUT_S, Inspector, QueueDepth
 from signalq.errors import BrokerUnreachable, TopologyError
 from signalq.names import LADDER_LEVELS, Names
 
@@ -188,7 +188,7 @@ class Topology:
 
     async def missing(self, connection: AbstractConnection) -> list[str]:
         """What is not there, by kind and name; changes nothing (AMQP can't ask for bindings)."""
-        asker = Asker(connection)
+        asker = Inspector(connection)
         exchanges = [exchange.title for exchange in self.exchanges() if not await asker.has_exchange(exchange.name)]
         queues = [queue.title for queue in self.queues() if await asker.depth(queue.name) is None]
         await asker.close()
@@ -223,7 +223,7 @@ class Topology:
 
     async def depths(self, connection: AbstractConnection) -> dict[str, QueueDepth | None]:
         """How many messages are ready and how many consumers there are, by queue; None for one that is missing."""
-        asker = Asker(connection)
+        asker = Inspector(connection)
         found = {queue.name: await asker.depth(queue.name) for queue in self.queues()}
         await asker.close()
         return found

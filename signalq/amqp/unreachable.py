@@ -11,7 +11,7 @@ from yarl import URL
 
 from signalq.amqp.address import SCHEMES
 from signalq.errors import BrokerUnreachable
-from signalq.masking import MALFORMED, masked
+from signalq.secrets.masking import MALFORMED, masked
 
 # Connection.Close, class 10 and method 50: a short with the code and a short string with the reason follow.
 _CLOSE_METHOD = b"\x00\x0a\x00\x32"

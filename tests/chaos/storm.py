@@ -13,12 +13,12 @@ from pathlib import Path
 
 from sqlalchemy import Connection, select
 
-from consumer.history import ENDINGS
-from consumer.ledger.database import database_at
-from consumer.ledger.schema import intents as ledger_rows
-from deploy.local import PrivatePostgres, PrivateRabbitMQ
 from signalq.amqp.topology import Topology
-from signalq.envelope import digest_of
+from signalq.consumer.ledger.database import database_at
+from signalq.consumer.ledger.schema import intents as ledger_rows
+from signalq.consumer.orders.state import ENDINGS
+from signalq.local import PrivatePostgres, PrivateRabbitMQ
+from signalq.message.envelope import digest_of
 from signalq.names import Names
 from tests.chaos.pace import Pace, moments
 from tests.support.accountant import Account

@@ -13,8 +13,8 @@ import yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
-from consumer.telemetry import Metrics
-from producers.gateway.metrics import GatewayMetrics
+from signalq.consumer.telemetry.metrics import Metrics
+from signalq.producers.gateway.metrics import GatewayMetrics
 from tests.support.manifests import problems
 from tests.support.tools import tool
 

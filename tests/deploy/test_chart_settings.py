@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from consumer.settings import Settings, load_settings
 from signalq.errors import SettingsError
+from signalq.settings.sections import Settings, load_settings
 from tests.support.chart import VALUE_FILES, rendered, settings_of, the
 from tests.support.chart_rules import Manifests
 from tests.support.chart_settings import SCHEMA, settings_schema

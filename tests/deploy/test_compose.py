@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from consumer.settings import Delivery, known_keys, load_settings
-from ops.cli import COMMANDS
+from signalq.ops.terminal.cli import COMMANDS
+from signalq.settings.sections import Delivery, known_keys, load_settings
 from tests.support.tools import tool
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.cli import COMMANDS
+from signalq.ops.terminal.cli import COMMANDS
 from tests.support.tools import tool
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +111,9 @@ def test_what_is_sent_to_the_build_is_what_the_wheel_is_made_of() -> None:
     rules = [line for line in lines if line and not line.startswith("#")]
     assert rules[0] == "*"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
+    assert project["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"] == ["signalq"]
+    # Its parts lie beside it, and are links in it.
+    links = [path for path in (ROOT / "signalq").iterdir() if path.is_symlink()]
+    packages = ["signalq", *(str(link.resolve().relative_to(ROOT)) for link in links)]
     files = ["LICENSE", "README.md", "pyproject.toml", "requirements.lock"]
     assert sorted(rule[1:] for rule in rules if rule.startswith("!")) == sorted([*packages, *files])

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ops.commands.topology import CLUSTER, VHOST
+from signalq.ops.commands.topology import CLUSTER, VHOST
 from tests.support.definitions import definitions
 from tests.support.manifests import Manifest, documents, problems
 from tests.support.site import FOLDER, manifests

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from deploy.local import PrivateRabbitMQ
 from signalq.amqp.topology import Topology
+from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
 from tests.support.broker import written_down
 from tests.support.intents import make_intents

@@ -11,11 +11,11 @@ import pytest
 from pamqp.commands import Basic
 from yarl import URL
 
-from deploy.local import Installation, PrivateCluster
 from signalq.amqp.connection import connect
 from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.amqp.topology import Topology
 from signalq.errors import BrokerError
+from signalq.local import Installation, PrivateCluster
 from signalq.names import Names
 from tests.chaos.cluster.storm import Plan, storm
 from tests.support.balancer import Balancer

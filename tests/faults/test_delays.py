@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from deploy.local import PrivateRabbitMQ
 from signalq.amqp.topology import Topology
+from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
 from tests.support.broker import written_down
 from tests.support.intents import Intent

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from deploy.local import PrivateRabbitMQ
 from signalq.amqp.topology import Topology
+from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
 from tests.support.broker import through, written_down
 from tests.support.intents import make_intents

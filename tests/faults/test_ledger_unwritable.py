@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import PrivatePostgres
+from signalq.local import PrivatePostgres
 from signalq.names import Names
 from tests.support.broker import Broker
 from tests.support.consumer import Consumer, ledger_file

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 from yarl import URL
 
-from deploy.local import PrivatePostgres
+from signalq.local import PrivatePostgres
 from signalq.names import Names
 from tests.support.broker import Broker
 from tests.support.consumer import Consumer
@@ -49,7 +49,7 @@ class Haste:
 
     def command(self, what: str) -> tuple[str, ...]:
         """Runs it."""
-        return ("-m", "tests.support.hasty", what) if self.is_hasty else ("-m", "consumer")
+        return ("-m", "tests.support.hasty", what) if self.is_hasty else ("-m", "signalq.consumer")
 
 
 HASTY = pytest.param(Haste(True, 4.0, 9.0), id="hasty")

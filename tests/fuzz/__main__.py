@@ -19,9 +19,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from deploy.local import PrivateRabbitMQ, ensure_installed
 from signalq.amqp.connection import connect
 from signalq.amqp.topology import Topology
+from signalq.local import PrivateRabbitMQ, ensure_installed
 from signalq.names import Names
 from tests.support.fuzzing import NOT_SAID, Account, fuzz
 from tests.support.gateways import gateway

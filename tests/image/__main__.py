@@ -12,9 +12,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from deploy.local import PrivateRabbitMQ, find_installation
-from ops.sandbox import Sandbox
 from signalq import OrderIntent, OrderPublisher
+from signalq.local import PrivateRabbitMQ, find_installation
+from signalq.ops.sandbox.server import Sandbox
 from signalq.version import __version__
 from tests.image.build import ROOT, Built, Workshop
 from tests.image.findings import CODE, OWNER, findings, megabytes

@@ -64,14 +64,14 @@ def _state(root: Path) -> Iterator[str]:
 def _code(root: Path) -> Iterator[str]:
     """All of it root's, and compiled: nothing could be compiled later."""
     packages = sorted(root.glob(f"{CODE}/lib/python3*/site-packages"))
-    if not packages or not (packages[0] / "consumer" / "service.py").exists():
+    if not packages or not (packages[0] / "signalq" / "consumer" / "service.py").exists():
         yield f"/{CODE} does not hold signalq"
         return
     for path, status in _all(root / CODE):
         name = f"/{path.relative_to(root)}"
         if status.st_uid or status.st_gid or (not stat.S_ISLNK(status.st_mode) and status.st_mode & stat.S_IWGRP):
             yield f"{name} can be changed by others than root"
-    for source in (packages[0] / "consumer").rglob("*.py"):
+    for source in (packages[0] / "signalq" / "consumer").rglob("*.py"):
         if not list((source.parent / "__pycache__").glob(f"{source.stem}.*.pyc")):
             yield f"/{source.relative_to(root)} is not compiled"
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from consumer.ledger import Ledger
-from consumer.ledger.memory import MemoryLedger
-from deploy.local import PrivateRabbitMQ
 from signalq import OrderPublisher
+from signalq.consumer.ledger import Ledger
+from signalq.consumer.ledger.memory import MemoryLedger
+from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
 from tests.support.broker import ExternalBroker
 from tests.support.commands import Signalq, run

@@ -14,13 +14,13 @@ import pytest
 import pytest_asyncio
 from yarl import URL
 
-from consumer.ledger.visit import LedgerVisit
-from consumer.settings import load_settings
-from deploy.local import PrivatePostgres, PrivateRabbitMQ
-from ops.check import findings
 from signalq import OrderPublisher
 from signalq.amqp.connection import connect
+from signalq.consumer.ledger.visit import LedgerClient
 from signalq.errors import BrokerUnreachable, SettingsError
+from signalq.local import PrivatePostgres, PrivateRabbitMQ
+from signalq.ops.check.findings import findings
+from signalq.settings.sections import load_settings
 from tests.support.broker import ExternalBroker
 from tests.support.commands import Signalq
 
@@ -172,6 +172,6 @@ async def test_a_ledger_that_is_not_there_says_why(
     }
     for where, said in expected.items():
         with pytest.raises(SettingsError) as refused:
-            await LedgerVisit(where).__aenter__()
+            await LedgerClient(where).__aenter__()
         assert said in str(refused.value), where
         assert "topsecret" not in str(refused.value)

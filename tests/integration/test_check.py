@@ -9,15 +9,15 @@ from collections.abc import Callable
 import pytest
 from pamqp.commands import Basic
 
-from consumer.settings import Settings, load_settings
-from deploy.local import PrivateRabbitMQ
-from ops.check import findings
-from ops.finding import Finding
-from ops.lanes import list_lanes
-from ops.topology import rows
 from signalq.amqp.topology import Topology
+from signalq.local import PrivateRabbitMQ
+from signalq.message.outcome import Outcome
 from signalq.names import Names
-from signalq.outcome import Outcome
+from signalq.ops.check.finding import Finding
+from signalq.ops.check.findings import findings
+from signalq.ops.lanes import list_lanes
+from signalq.ops.topology.objects import rows
+from signalq.settings.sections import Settings, load_settings
 from tests.support.amqp import depth, drain, plain_channel, publish, publish_all
 from tests.support.broker import ExternalBroker
 from tests.support.commands import Signalq

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from pamqp.commands import Basic
 
-from deploy.local import PrivateRabbitMQ
 from signalq import names as header
+from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
 from tests.support.amqp import depth, publish
 from tests.support.broker import ExternalBroker

@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 import aiormq
 import pytest
 
-from deploy.local import PrivateRabbitMQ
 from signalq import OrderIntent, OrderPublisher
 from signalq.amqp.connection import connect
 from signalq.amqp.topology import OwnLane, Topology
+from signalq.local import PrivateRabbitMQ
+from signalq.message.outcome import binding_key
 from signalq.names import Names
-from signalq.outcome import binding_key
 from tests.support.broker import URL_VARIABLE, Broker
 from tests.support.commands import run
 from tests.support.consumer import Consumer

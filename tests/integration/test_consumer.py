@@ -24,10 +24,10 @@ import aiormq
 import pytest
 from pamqp.commands import Basic
 
-from deploy.local import PrivateRabbitMQ
 from signalq.amqp.topology import Topology
+from signalq.local import PrivateRabbitMQ
+from signalq.message.strict_json import BODY_BYTES_MAX
 from signalq.names import Names
-from signalq.strict_json import BODY_BYTES_MAX
 from signalq.version import __version__
 from tests.support.amqp import Message, RawProperties, depth, drain, plain_channel
 from tests.support.broker import ExternalBroker, close_connections, written_down

@@ -17,18 +17,18 @@ import pytest
 from pamqp.commands import Basic
 from sqlalchemy import Connection
 
-from consumer.history import Reason
-from consumer.ledger import replays
-from consumer.ledger.database import clock_ms
-from consumer.ledger.visit import LedgerVisit
-from consumer.settings import load_settings
-from ops.dead import DeadLetters
-from ops.replaying import candidate_of
 from signalq import names as headers
 from signalq.amqp.connection import connect
 from signalq.amqp.ledger_mark import LedgerMark, claim_mark
 from signalq.amqp.topology import Topology
+from signalq.consumer.ledger import replays
+from signalq.consumer.ledger.database import clock_ms
+from signalq.consumer.ledger.visit import LedgerClient
+from signalq.consumer.orders.state import Reason
 from signalq.names import Names
+from signalq.ops.dead_letters.reader import DeadLetters
+from signalq.ops.dead_letters.replay import candidate_of
+from signalq.settings.sections import load_settings
 from tests.support.amqp import depth, drain, publish, publish_all
 from tests.support.broker import Broker, through
 from tests.support.commands import ROOT, Ran, ended, run, start
@@ -82,7 +82,7 @@ def logs(hook: Webhook) -> list[str]:
 
 async def replayed_up_to_the_ledger(one: Dead) -> None:
     """What a replay does before it publishes, and no more: it was killed there."""
-    async with LedgerVisit(load_settings().ledger.url.get_secret_value()) as ledger:
+    async with LedgerClient(load_settings().ledger.url.get_secret_value()) as ledger:
 
         def begin(connection: Connection) -> bool:
             found = replays.find(connection, one.order.strategy, one.order.intent_id)
@@ -456,7 +456,7 @@ async def test_on_a_terminal_discarding_asks_first_and_leaves_what_arrives_after
     ours, theirs = os.openpty()
     try:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "ops", "dead", "discard", "--all"),
+            *(sys.executable, "-m", "signalq", "dead", "discard", "--all"),
             stdin=theirs,
             stdout=asyncio.subprocess.PIPE,
             stderr=theirs,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pamqp.commands import Basic
 
-from deploy.local import PrivateRabbitMQ
+from signalq.local import PrivateRabbitMQ
 from tests.support.amqp import depth, publish_all
 from tests.support.broker import ExternalBroker
 from tests.support.commands import Ran, Signalq

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from deploy.local import BrokerFailed, Installation, PrivateRabbitMQ
-from producers.gateway.answers import WEBHOOK_PATH
 from signalq.amqp.connection import connect
 from signalq.amqp.topology import Topology
+from signalq.local import BrokerFailed, Installation, PrivateRabbitMQ
 from signalq.names import Names
+from signalq.producers.gateway.answers import WEBHOOK_PATH
 from tests.support.amqp import depth, drain
 from tests.support.broker import Broker
 from tests.support.commands import Ran

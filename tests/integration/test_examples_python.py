@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from deploy.local import PrivateRabbitMQ
-from ops.sandbox import Sandbox
 from signalq.amqp.topology import Topology
+from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
+from signalq.ops.sandbox.server import Sandbox
 from tests.support.amqp import plain_channel
 from tests.support.bare import REPOSITORY, BareEnvironment
 from tests.support.consumer import Consumer

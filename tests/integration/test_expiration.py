@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from consumer.history import Attempt, History
-from consumer.ledger.producers import Careless, careless
-from consumer.ledger.steps import EXPIRATION
-from consumer.ledger.visit import LedgerVisit
+from signalq.consumer.ledger.producers import Careless, careless
+from signalq.consumer.ledger.steps import EXPIRATION
+from signalq.consumer.ledger.visit import LedgerClient
+from signalq.consumer.orders.state import Attempt, IntentState
 from tests.support.orders import body, order
 from tests.support.stores import Store
 
@@ -19,21 +19,21 @@ async def test_each_strategy_that_sets_one_is_counted_once_an_intent_whatever_be
     epoch = await ledger.open_lane("signalq.orders")
     hasty = replace(order(body(log="a"), message_id="a", created_ms=1_700_000_000_000), may_vanish=True)
     # Claimed at once, tried twice; recorded by the look at it, as what is delayed is.
-    known = await ledger.save(hasty, History("a", hasty.digest).claimed(1_000), epoch)
-    retrying = known.history.concluded(Attempt("not taken", sent=False, why="refused"), was_in_doubt=False)
+    known = await ledger.save(hasty, IntentState("a", hasty.digest).claimed(1_000), epoch)
+    retrying = known.state.concluded(Attempt("not taken", sent=False, why="refused"), was_in_doubt=False)
     await ledger.save(hasty, retrying.retrying(2_000), attempt=Attempt("not taken", sent=False, why="refused"))
     delayed = replace(
         order(body(log="b"), message_id="b", created_ms=1_700_000_000_000), may_vanish=True, came_early=True
     )
     for _ in range(2):
         known = await ledger.recall(delayed, epoch)
-    await ledger.save(delayed, known.history.scheduled())
+    await ledger.save(delayed, known.state.scheduled())
     careful = order(body(log="c"), message_id="c", created_ms=1_700_000_000_000)
-    await ledger.save(careful, History("c", careful.digest).claimed(1_000), epoch)
+    await ledger.save(careful, IntentState("c", careful.digest).claimed(1_000), epoch)
 
     def look(connection: Connection) -> list[Careless]:
         return careless(connection)
 
-    async with LedgerVisit(store.url) as visit:
+    async with LedgerClient(store.url) as visit:
         assert await visit.read(look) == [Careless(hasty.strategy, 3, 0, 0, 2)]
     assert await store.rows(f"SELECT count(*) FROM steps WHERE what = '{EXPIRATION}'") == [(2,)]  # noqa: S608

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest_asyncio
 
-from ops.sandbox import Sandbox
-from producers.strategies.candles import BUNDLED, read_candles
-from producers.strategies.ma_cross import crosses, orders_of
-from producers.strategies.rebalancing import slot_at
+from signalq.ops.sandbox.server import Sandbox
+from signalq.producers.strategies.candles import BUNDLED, read_candles
+from signalq.producers.strategies.ma_cross import crosses, orders_of
+from signalq.producers.strategies.rebalancing import slot_at
 from tests.support.broker import Broker
 from tests.support.commands import Ran, ended
 from tests.support.consumer import Consumer
@@ -51,7 +51,7 @@ class Floor:
     folder: Path
 
     async def run(self, program: str, *flags: str, typed: str = "") -> Ran:
-        process = await command(f"producers.strategies.{program}", *flags, environment=self.environment)
+        process = await command(f"signalq.producers.strategies.{program}", *flags, environment=self.environment)
         return await ended(process, typed.encode())
 
     async def rebalance(self) -> Ran:
@@ -92,7 +92,7 @@ async def floor(broker: Broker, prefix: str, tmp_path: Path) -> AsyncIterator[Fl
     async with (
         Sandbox() as sandbox,
         Consumer(
-            broker.url, prefix, sandbox.url, {"log.level": "debug"}, config=CONFIG, command=("-m", "ops", "consume")
+            broker.url, prefix, sandbox.url, {"log.level": "debug"}, config=CONFIG, command=("-m", "signalq", "consume")
         ) as consumer,
     ):
         await consumer.started()

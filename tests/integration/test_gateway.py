@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from yarl import URL
 
-from deploy.local import PrivateRabbitMQ
 from signalq.amqp.topology import Topology
+from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
 from tests.support.amqp import Message, depth, drain
 from tests.support.broker import ExternalBroker, through, written_down

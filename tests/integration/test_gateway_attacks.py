@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from deploy.local import PrivateRabbitMQ
-from producers.gateway.answers import STATUSES, WEBHOOK_PATH
 from signalq.amqp.topology import Topology
+from signalq.local import PrivateRabbitMQ
+from signalq.producers.gateway.answers import STATUSES, WEBHOOK_PATH
 from tests.support.amqp import depth, drain
 from tests.support.broker import Broker, through
 from tests.support.gateways import ALERT, Front, gateway

@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from producers.gateway.answers import WEBHOOK_PATH
-from producers.gateway.refusals import GUESSES_MAX
 from signalq.amqp.topology import Topology
+from signalq.producers.gateway.answers import WEBHOOK_PATH
+from signalq.producers.gateway.refusals import GUESSES_MAX
 from tests.support.amqp import depth
 from tests.support.broker import Broker
 from tests.support.gateway_flood import honest_ms, request, stranger

@@ -7,7 +7,7 @@ import time
 
 from pamqp.commands import Basic
 
-from deploy.local import PrivateRabbitMQ
+from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
 from tests.support.amqp import RawProperties, depth, publish_all
 from tests.support.broker import ExternalBroker

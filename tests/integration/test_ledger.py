@@ -20,15 +20,15 @@ from sqlalchemy import Connection, Engine, event, inspect
 from sqlalchemy.engine import make_url
 from yarl import URL
 
-from consumer.history import Attempt, History
-from consumer.ledger import Conflict, Epoch, Fenced, Known, Ledger, database, sql, statements
-from consumer.ledger.database import SqliteDatabase, database_at
-from consumer.ledger.fair_queue import LANE_SHARE
-from consumer.ledger.schema import metadata
-from consumer.ledger.sql import SqlLedger
-from consumer.order import Order
-from deploy.local import PrivatePostgres
+from signalq.consumer.ledger import Conflict, Epoch, Fenced, Ledger, LedgerEntry, database, sql, statements
+from signalq.consumer.ledger.database import SqliteDatabase, database_at
+from signalq.consumer.ledger.fair_queue import LANE_SHARE
+from signalq.consumer.ledger.schema import metadata
+from signalq.consumer.ledger.sql import SqlLedger
+from signalq.consumer.orders.order import Order
+from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.errors import SettingsError
+from signalq.local import PrivatePostgres
 from tests.support.orders import body, new_id, order
 from tests.support.proxy import CHUNK_BYTES, Proxy
 from tests.support.stores import Store, fresh_url
@@ -51,7 +51,7 @@ def short_lease(monkeypatch: pytest.MonkeyPatch) -> int:
     return 300
 
 
-async def save_all(ledger: Ledger, changes: list[tuple[Any, ...]]) -> list[Known | BaseException]:
+async def save_all(ledger: Ledger, changes: list[tuple[Any, ...]]) -> list[LedgerEntry | BaseException]:
     """Save them at once, each a tuple of save's arguments; what came of each."""
     return await asyncio.gather(*(ledger.save(*change) for change in changes), return_exceptions=True)
 
@@ -62,22 +62,22 @@ async def save_all(ledger: Ledger, changes: list[tuple[Any, ...]]) -> list[Known
 async def test_what_was_never_met_is_unknown(ledger: Ledger) -> None:
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
     known = await ledger.recall(met, await ledger.open_lane(LANE))
-    assert known == Known(met, History(met.intent_id, met.digest))
+    assert known == LedgerEntry(met, IntentState(met.intent_id, met.digest))
 
 
 async def test_every_field_of_a_history_is_recalled_as_it_was_saved(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     met = order(message_id=new_id())
     known = await ledger.recall(met, epoch)
-    known = await ledger.save(met, known.history.claimed(5_000), epoch)
-    assert (await ledger.recall(met, epoch)).history == known.history
-    concluded = known.history.concluded(UNANSWERED, was_in_doubt=False).retrying(7_000)
+    known = await ledger.save(met, known.state.claimed(5_000), epoch)
+    assert (await ledger.recall(met, epoch)).state == known.state
+    concluded = known.state.concluded(UNANSWERED, was_in_doubt=False).retrying(7_000)
     known = await ledger.save(met, replace(concluded, http_status=503, generation=2))
-    assert (await ledger.recall(met, epoch)).history == known.history
-    known = await ledger.save(met, known.history.dying("outcome-unknown", "nobody knows; a smile: \U0001f600"))
-    known = await ledger.save(met, known.history.dead())
-    recalled = (await ledger.recall(met, epoch)).history
-    assert recalled == known.history
+    assert (await ledger.recall(met, epoch)).state == known.state
+    known = await ledger.save(met, known.state.dying("outcome-unknown", "nobody knows; a smile: \U0001f600"))
+    known = await ledger.save(met, known.state.dead())
+    recalled = (await ledger.recall(met, epoch)).state
+    assert recalled == known.state
     assert recalled.ended
     assert (recalled.attempts, recalled.attempts_counted, recalled.first_post_ms) == (1, 1, 5_000)
     assert (recalled.reason, recalled.http_status, recalled.generation) == ("outcome-unknown", 503, 2)
@@ -86,30 +86,30 @@ async def test_every_field_of_a_history_is_recalled_as_it_was_saved(ledger: Ledg
 async def test_a_save_on_top_of_an_old_version_is_refused_and_changes_nothing(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
-    first = History(met.intent_id, met.digest)
+    first = IntentState(met.intent_id, met.digest)
     claimed = await ledger.save(met, first.claimed(1), epoch)
     with pytest.raises(Conflict):
         await ledger.save(met, first.dying("expired", "too late"))
-    delivered = await ledger.save(met, claimed.history.concluded(ACCEPTED, was_in_doubt=False))
+    delivered = await ledger.save(met, claimed.state.concluded(ACCEPTED, was_in_doubt=False))
     with pytest.raises(Conflict):
-        await ledger.save(met, claimed.history.retrying(9))
-    assert (await ledger.recall(met, epoch)).history == delivered.history
+        await ledger.save(met, claimed.state.retrying(9))
+    assert (await ledger.recall(met, epoch)).state == delivered.state
 
 
 async def test_one_message_id_of_two_strategies_is_two_intents(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     mine = order(message_id=new_id(), strategy="mine", created_ms=1_000_000_000_000)
     theirs = order(message_id=mine.message_id, strategy="theirs", created_ms=1_000_000_000_000)
-    await ledger.save(mine, History(mine.intent_id, mine.digest).claimed(1), epoch)
-    assert (await ledger.recall(theirs, epoch)).history.version == 0
+    await ledger.save(mine, IntentState(mine.intent_id, mine.digest).claimed(1), epoch)
+    assert (await ledger.recall(theirs, epoch)).state.version == 0
 
 
 async def test_other_bytes_under_one_id_are_told_by_the_digest_of_the_first(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
-    await ledger.save(met, History(met.intent_id, met.digest).claimed(1), epoch)
+    await ledger.save(met, IntentState(met.intent_id, met.digest).claimed(1), epoch)
     other = order(message_id=met.message_id, created_ms=1_000_000_000_000)
-    assert (await ledger.recall(other, epoch)).history.digest == met.digest != other.digest
+    assert (await ledger.recall(other, epoch)).state.digest == met.digest != other.digest
 
 
 async def test_a_claim_under_an_old_epoch_is_fenced_off_and_not_saved(ledger: Ledger) -> None:
@@ -118,16 +118,18 @@ async def test_a_claim_under_an_old_epoch_is_fenced_off_and_not_saved(ledger: Le
     new = await ledger.open_lane(LANE)
     assert new.number > old.number
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
-    history = History(met.intent_id, met.digest)
+    state = IntentState(met.intent_id, met.digest)
     with pytest.raises(Fenced):
-        await ledger.save(met, history.claimed(1), old)
-    assert (await ledger.recall(met, new)).history.version == 0
+        await ledger.save(met, state.claimed(1), old)
+    assert (await ledger.recall(met, new)).state.version == 0
     # An outcome needs no epoch, another lane's epoch is not touched, and the new one holds.
     other = order(message_id=new_id(), created_ms=1_000_000_000_000)
-    assert (await ledger.save(other, History(other.intent_id, other.digest).claimed(1), elsewhere)).history.version == 1
-    claimed = await ledger.save(met, history.claimed(1), new)
+    assert (
+        await ledger.save(other, IntentState(other.intent_id, other.digest).claimed(1), elsewhere)
+    ).state.version == 1
+    claimed = await ledger.save(met, state.claimed(1), new)
     await ledger.open_lane(LANE)
-    assert (await ledger.save(met, claimed.history.concluded(ACCEPTED, was_in_doubt=False))).history.ended
+    assert (await ledger.save(met, claimed.state.concluded(ACCEPTED, was_in_doubt=False))).state.ended
 
 
 async def test_a_claim_asked_for_after_the_lane_was_opened_anew_is_fenced_off_in_the_same_commit(
@@ -136,37 +138,37 @@ async def test_a_claim_asked_for_after_the_lane_was_opened_anew_is_fenced_off_in
     epoch = await ledger.open_lane(LANE)
     early, late = (order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(2))
     outcomes = await asyncio.gather(
-        ledger.save(early, History(early.intent_id, early.digest).claimed(1), epoch),
+        ledger.save(early, IntentState(early.intent_id, early.digest).claimed(1), epoch),
         ledger.open_lane(LANE),
-        ledger.save(late, History(late.intent_id, late.digest).claimed(1), epoch),
+        ledger.save(late, IntentState(late.intent_id, late.digest).claimed(1), epoch),
         return_exceptions=True,
     )
-    assert [type(outcome) for outcome in outcomes] == [Known, Epoch, Fenced]
+    assert [type(outcome) for outcome in outcomes] == [LedgerEntry, Epoch, Fenced]
 
 
 async def test_of_two_claims_at_once_exactly_one_wins(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(20)]
-    claims = [(one, History(one.intent_id, one.digest).claimed(1), epoch) for one in met for _ in range(2)]
+    claims = [(one, IntentState(one.intent_id, one.digest).claimed(1), epoch) for one in met for _ in range(2)]
     outcomes = await save_all(ledger, claims)
     for first, second in zip(outcomes[::2], outcomes[1::2], strict=True):
-        assert {type(first), type(second)} == {Known, Conflict}
+        assert {type(first), type(second)} == {LedgerEntry, Conflict}
 
 
 async def test_a_conflict_does_not_undo_what_is_saved_beside_it(ledger: Ledger) -> None:
     old, epoch = await ledger.open_lane(LANE), await ledger.open_lane(LANE)
     taken = order(message_id=new_id(), created_ms=1_000_000_000_000)
-    await ledger.save(taken, History(taken.intent_id, taken.digest).claimed(1), epoch)
+    await ledger.save(taken, IntentState(taken.intent_id, taken.digest).claimed(1), epoch)
     met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(200)]
     changes: list[tuple[Any, ...]] = []
     for one in met:
-        changes.append((one, History(one.intent_id, one.digest).claimed(1), epoch))
-        changes.append((taken, History(taken.intent_id, taken.digest).claimed(1), epoch))
-        changes.append((one, History(one.intent_id, one.digest).claimed(1), old))
+        changes.append((one, IntentState(one.intent_id, one.digest).claimed(1), epoch))
+        changes.append((taken, IntentState(taken.intent_id, taken.digest).claimed(1), epoch))
+        changes.append((one, IntentState(one.intent_id, one.digest).claimed(1), old))
     outcomes = await save_all(ledger, changes)
-    assert [type(outcome) for outcome in outcomes] == [Known, Conflict, Fenced] * 200
+    assert [type(outcome) for outcome in outcomes] == [LedgerEntry, Conflict, Fenced] * 200
     for one in met:
-        assert (await ledger.recall(one, epoch)).history.status == "sending"
+        assert (await ledger.recall(one, epoch)).state.status == "sending"
 
 
 async def test_the_creation_time_of_an_undated_intent_is_that_of_its_first_receipt_for_ever(ledger: Ledger) -> None:
@@ -178,7 +180,7 @@ async def test_the_creation_time_of_an_undated_intent_is_that_of_its_first_recei
     known = (await ledger.recall(again, epoch)).order
     assert (known.creation.age_ms, known.due_ms) == (10_000, 12_000)
     assert known.creation.pinned, "the message doesn't carry it: whoever passes that on has to write it down"
-    claimed = await ledger.save(known, (await ledger.recall(again, epoch)).history.claimed(99_000), epoch)
+    claimed = await ledger.save(known, (await ledger.recall(again, epoch)).state.claimed(99_000), epoch)
     assert await ledger.recall(again, epoch) == claimed
 
 
@@ -195,19 +197,19 @@ async def test_a_creation_time_in_the_future_is_that_of_the_first_receipt_for_ev
 async def test_a_creation_time_that_the_message_carries_need_not_be_written_down(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
-    await ledger.save(met, History(met.intent_id, met.digest).claimed(1), epoch)
+    await ledger.save(met, IntentState(met.intent_id, met.digest).claimed(1), epoch)
     assert not (await ledger.recall(met, epoch)).order.creation.pinned
 
 
 async def test_an_equal_body_without_an_id_is_a_new_intent_as_long_as_it_is_not_redelivered(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     first = order(body())
-    delivered = (await ledger.save(first, (await ledger.recall(first, epoch)).history.claimed(1), epoch)).history
+    delivered = (await ledger.save(first, (await ledger.recall(first, epoch)).state.claimed(1), epoch)).state
     await ledger.save(first, delivered.concluded(ACCEPTED, was_in_doubt=False))
     second = order(body())
     known = await ledger.recall(second, epoch)
     assert known.order.intent_id == second.intent_id != first.intent_id
-    assert (known.history.version, known.history.maybe_second_delivery) == (0, False)
+    assert (known.state.version, known.state.maybe_second_delivery) == (0, False)
 
 
 async def test_a_redelivered_body_whose_equal_may_have_been_acknowledged_may_be_its_second_delivery(
@@ -215,13 +217,13 @@ async def test_a_redelivered_body_whose_equal_may_have_been_acknowledged_may_be_
 ) -> None:
     epoch = await ledger.open_lane(LANE)
     first = order(body())
-    claimed = await ledger.save(first, (await ledger.recall(first, epoch)).history.claimed(1), epoch)
-    await ledger.save(first, claimed.history.concluded(ACCEPTED, was_in_doubt=False))
+    claimed = await ledger.save(first, (await ledger.recall(first, epoch)).state.claimed(1), epoch)
+    await ledger.save(first, claimed.state.concluded(ACCEPTED, was_in_doubt=False))
     ledger.release(first)
     again = await ledger.recall(order(body(), redelivered=True), await ledger.open_lane(LANE))
-    assert again.history.maybe_second_delivery
+    assert again.state.maybe_second_delivery
     for other in (order(body(), strategy="another", redelivered=True), order(body(log="other"), redelivered=True)):
-        assert not (await ledger.recall(other, epoch)).history.maybe_second_delivery
+        assert not (await ledger.recall(other, epoch)).state.maybe_second_delivery
 
 
 # --- two consumers on one ledger -------------------------------------------------------------------------------------
@@ -231,15 +233,15 @@ async def test_a_new_consumer_of_a_lane_fences_off_the_one_before_it(store: Stor
     old, new = await store.ledger(), await store.ledger()
     before = await old.open_lane(LANE)
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
-    claimed = await old.save(met, History(met.intent_id, met.digest).claimed(1), before)
+    claimed = await old.save(met, IntentState(met.intent_id, met.digest).claimed(1), before)
     epoch = await new.open_lane(LANE)
     assert (before.alive_before_ms, epoch.number) == (None, before.number + 1)
     other = order(message_id=new_id(), created_ms=1_000_000_000_000)
     with pytest.raises(Fenced):
-        await old.save(other, History(other.intent_id, other.digest).claimed(1), before)
+        await old.save(other, IntentState(other.intent_id, other.digest).claimed(1), before)
     # What it had on the wire, it may still conclude.
-    done = await old.save(met, claimed.history.concluded(ACCEPTED, was_in_doubt=False))
-    assert (await new.recall(met, epoch)).history == done.history
+    done = await old.save(met, claimed.state.concluded(ACCEPTED, was_in_doubt=False))
+    assert (await new.recall(met, epoch)).state == done.state
 
 
 async def test_the_next_consumer_learns_when_the_lane_was_last_alive(store: Store, short_lease: int) -> None:
@@ -261,18 +263,18 @@ async def test_what_another_consumer_is_posting_is_leased_as_long_as_that_one_li
 ) -> None:
     posting, waiting = await store.ledger(), await store.ledger()
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
-    await posting.save(met, History(met.intent_id, met.digest).claimed(1), await posting.open_lane(LANE))
+    await posting.save(met, IntentState(met.intent_id, met.digest).claimed(1), await posting.open_lane(LANE))
     epoch = await waiting.open_lane(LANE)
 
-    async def leased() -> Known | None:
+    async def leased() -> LedgerEntry | None:
         found = await waiting.recall(met, epoch)
-        return found if found.history.leased_for_ms else None
+        return found if found.state.leased_for_ms else None
 
     # On a machine that stood still for that long the lease is over, and is renewed at once.
     known = await wait_until(leased, what="the lease of one that lives")
-    assert 0 < known.history.leased_for_ms <= short_lease
-    assert known.history.status == "sending"
-    assert (await posting.recall(met, epoch)).history.leased_for_ms == 0, "its own claim keeps nobody waiting"
+    assert 0 < known.state.leased_for_ms <= short_lease
+    assert known.state.status == "sending"
+    assert (await posting.recall(met, epoch)).state.leased_for_ms == 0, "its own claim keeps nobody waiting"
     ((until_ms,),) = await store.rows("SELECT lease_until_ms FROM intents")
 
     async def is_renewed() -> bool:
@@ -282,10 +284,10 @@ async def test_what_another_consumer_is_posting_is_leased_as_long_as_that_one_li
     await store.close(posting)
 
     async def is_over() -> bool:
-        return (await waiting.recall(met, epoch)).history.leased_for_ms == 0
+        return (await waiting.recall(met, epoch)).state.leased_for_ms == 0
 
     await wait_until(is_over, what="the lease to end with its owner")
-    assert (await waiting.recall(met, epoch)).history.in_doubt
+    assert (await waiting.recall(met, epoch)).state.in_doubt
 
 
 async def test_consumers_that_claim_on_lanes_of_their_own_and_note_that_they_live_never_wait_in_a_circle(
@@ -304,7 +306,7 @@ async def test_consumers_that_claim_on_lanes_of_their_own_and_note_that_they_liv
         for _ in range(40):
             claimed = [(order(message_id=new_id()), epoch) for epoch in epochs]
             await asyncio.gather(
-                *(ledger.save(met, History(met.intent_id, met.digest).claimed(1), epoch) for met, epoch in claimed)
+                *(ledger.save(met, IntentState(met.intent_id, met.digest).claimed(1), epoch) for met, epoch in claimed)
             )
             epochs.reverse()
 
@@ -317,10 +319,10 @@ async def test_consumers_that_claim_on_lanes_of_their_own_and_note_that_they_liv
 async def test_a_lease_ends_with_the_outcome(store: Store) -> None:
     posting, waiting = await store.ledger(), await store.ledger()
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
-    claimed = await posting.save(met, History(met.intent_id, met.digest).claimed(1), await posting.open_lane(LANE))
-    await posting.save(met, claimed.history.concluded(NOT_SENT, was_in_doubt=False).retrying(5_000))
+    claimed = await posting.save(met, IntentState(met.intent_id, met.digest).claimed(1), await posting.open_lane(LANE))
+    await posting.save(met, claimed.state.concluded(NOT_SENT, was_in_doubt=False).retrying(5_000))
     known = await waiting.recall(met, await waiting.open_lane(LANE))
-    assert (known.history.leased_for_ms, known.history.status, known.history.in_doubt) == (0, "retrying", False)
+    assert (known.state.leased_for_ms, known.state.status, known.state.in_doubt) == (0, "retrying", False)
 
 
 async def test_a_message_whose_claim_was_refused_ends_no_lease_when_it_goes(store: Store) -> None:
@@ -329,13 +331,13 @@ async def test_a_message_whose_claim_was_refused_ends_no_lease_when_it_goes(stor
     epoch = await posting.open_lane(LANE)
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
     again = replace(met, receipt="another")
-    claim = History(met.intent_id, met.digest).claimed(1)
+    claim = IntentState(met.intent_id, met.digest).claimed(1)
     await posting.save(met, claim, epoch)
     with pytest.raises(Conflict):
         await posting.save(again, claim, epoch)
     posting.release(again)
     known = await waiting.recall(met, await waiting.open_lane(LANE))
-    assert (known.history.status, known.history.leased_for_ms > 0) == ("sending", True)
+    assert (known.state.status, known.state.leased_for_ms > 0) == ("sending", True)
 
 
 async def test_of_two_consumers_that_claim_one_intent_exactly_one_wins(store: Store) -> None:
@@ -343,13 +345,13 @@ async def test_of_two_consumers_that_claim_one_intent_exactly_one_wins(store: St
     epochs = [await ledger.open_lane(f"lane {number}") for number, ledger in enumerate(ledgers)]
     met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(40)]
 
-    async def claim_all(ledger: Ledger, epoch: Epoch) -> list[Known | BaseException]:
-        claims = [(one, History(one.intent_id, one.digest).claimed(1), epoch) for one in met]
+    async def claim_all(ledger: Ledger, epoch: Epoch) -> list[LedgerEntry | BaseException]:
+        claims = [(one, IntentState(one.intent_id, one.digest).claimed(1), epoch) for one in met]
         return await save_all(ledger, claims)
 
     outcomes = await asyncio.gather(*(claim_all(*pair) for pair in zip(ledgers, epochs, strict=True)))
     for first, second in zip(*outcomes, strict=True):
-        assert {type(first), type(second)} == {Known, Conflict}
+        assert {type(first), type(second)} == {LedgerEntry, Conflict}
 
 
 async def test_two_consumers_that_open_one_new_lane_at_once_get_different_epochs(store: Store) -> None:
@@ -364,12 +366,12 @@ async def test_two_consumers_that_open_one_new_lane_at_once_get_different_epochs
 # --- intents without an id, known by their bytes ---------------------------------------------------------------------
 
 
-async def claimed_without_id(ledger: Ledger, content: bytes, **message: Any) -> Known:
+async def claimed_without_id(ledger: Ledger, content: bytes, **message: Any) -> LedgerEntry:
     """An intent without an id that was claimed, and whose consumer was cut off while it was POSTing."""
     epoch = await ledger.open_lane(LANE)
     met = order(content, **message)
     known = await ledger.recall(met, epoch)
-    claimed = await ledger.save(known.order, known.history.claimed(1), epoch)
+    claimed = await ledger.save(known.order, known.state.claimed(1), epoch)
     ledger.release(met)
     return claimed
 
@@ -388,9 +390,9 @@ async def test_a_redelivered_body_is_taken_for_the_equal_one_that_cannot_have_be
     known = await ledger.recall(again, epoch)
     assert known.order.intent_id == claimed.order.intent_id
     assert known.order.creation.age_ms == 10_000
-    assert replace(known.history, leased_for_ms=0) == claimed.history
-    saved = await ledger.save(known.order, known.history.concluded(ACCEPTED, was_in_doubt=True))
-    assert saved.history.version == 2
+    assert replace(known.state, leased_for_ms=0) == claimed.state
+    saved = await ledger.save(known.order, known.state.concluded(ACCEPTED, was_in_doubt=True))
+    assert saved.state.version == 2
 
 
 async def test_each_intent_without_an_id_is_adopted_by_one_message_only(store: Store) -> None:
@@ -452,32 +454,32 @@ async def test_a_body_is_not_taken_for_one_of_another_strategy_or_of_other_bytes
     ]
     for stranger in strangers:
         known = await ledger.recall(stranger, epoch)
-        assert known == Known(stranger, History(stranger.intent_id, stranger.digest))
+        assert known == LedgerEntry(stranger, IntentState(stranger.intent_id, stranger.digest))
 
 
 @pytest.mark.parametrize("status", ["scheduled", "delivered", "dead", "canceled"])
 async def test_what_may_have_been_acknowledged_is_not_adopted_but_warned_of(store: Store, status: Any) -> None:
     first = await store.ledger()
     claimed = await claimed_without_id(first, body())
-    await first.save(claimed.order, replace(claimed.history, status=status))
+    await first.save(claimed.order, replace(claimed.state, status=status))
     await store.close(first)
     ledger = await store.ledger()
     message = order(body(), redelivered=True)
     known = await ledger.recall(message, await ledger.open_lane(LANE))
     assert known.order.intent_id == message.intent_id
-    assert (known.history.version, known.history.maybe_second_delivery) == (0, True)
+    assert (known.state.version, known.state.maybe_second_delivery) == (0, True)
 
 
 async def test_what_was_settled_long_before_its_consumer_was_last_alive_is_surely_acknowledged(store: Store) -> None:
     first = await store.ledger()
     claimed = await claimed_without_id(first, body())
-    await first.save(claimed.order, claimed.history.concluded(ACCEPTED, was_in_doubt=False))
+    await first.save(claimed.order, claimed.state.concluded(ACCEPTED, was_in_doubt=False))
     await store.close(first)
     earlier_ms = statements.LAST_ACKS_MS + 1_000
     await store.run(f"UPDATE intents SET updated_ms = updated_ms - {earlier_ms}")  # noqa: S608 - our own number
     ledger = await store.ledger()
     known = await ledger.recall(order(body(), redelivered=True), await ledger.open_lane(LANE))
-    assert not known.history.maybe_second_delivery
+    assert not known.state.maybe_second_delivery
 
 
 # --- durable ---------------------------------------------------------------------------------------------------------
@@ -489,7 +491,7 @@ async def test_saves_that_wait_share_commits_and_a_stranger_finds_them_all(store
     epoch = await ledger.open_lane(LANE)
     met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(200)]
     before = len(commits)
-    await save_all(ledger, [(one, History(one.intent_id, one.digest).claimed(1), epoch) for one in met])
+    await save_all(ledger, [(one, IntentState(one.intent_id, one.digest).claimed(1), epoch) for one in met])
     assert len(commits) - before <= 200 / LANE_SHARE + 2
     assert await store.rows("SELECT count(*) FROM intents WHERE status = 'sending'") == [(200,)]
 
@@ -498,12 +500,12 @@ async def test_a_save_waits_for_no_flood_of_another_lane(store: Store) -> None:
     ledger = await store.ledger()
     epoch, calm = await ledger.open_lane(LANE), await ledger.open_lane("calm")
     met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(201)]
-    *flood, one = (replace(each, came_by=LANE) for each in met)
-    saves = save_all(ledger, [(each, History(each.intent_id, each.digest).claimed(1), epoch) for each in flood])
+    *flood, one = (replace(each, source_queue=LANE) for each in met)
+    saves = save_all(ledger, [(each, IntentState(each.intent_id, each.digest).claimed(1), epoch) for each in flood])
     flooding = asyncio.create_task(saves)
     for _ in range(2):  # it begins, and so do its saves
         await asyncio.sleep(0)
-    await ledger.save(replace(one, came_by="calm"), History(one.intent_id, one.digest).claimed(1), calm)
+    await ledger.save(replace(one, source_queue="calm"), IntentState(one.intent_id, one.digest).claimed(1), calm)
     ((saved,),) = await store.rows("SELECT count(*) FROM intents WHERE status = 'sending'")
     assert saved <= 4 * LANE_SHARE
     await flooding
@@ -511,8 +513,8 @@ async def test_a_save_waits_for_no_flood_of_another_lane(store: Store) -> None:
 
 SAVES_THEN_WAITS = """
     import asyncio, sys
-    from consumer.history import History
-    from consumer.ledger.sql import SqlLedger
+    from signalq.consumer.orders.state import History
+    from signalq.consumer.ledger.sql import SqlLedger
     from tests.support.orders import order
 
     async def main(url: str) -> None:
@@ -547,15 +549,15 @@ async def test_whatever_a_save_returned_from_is_there_after_a_sigkill(store: Sto
     assert (epoch.number, epoch.alive_before_ms is None) == (2, False)
     for number in range(200):
         known = await ledger.recall(order(message_id=f"intent {number}", created_ms=1_000_000_000_000), epoch)
-        assert (known.history.status, known.history.in_doubt) == ("sending", True)
+        assert (known.state.status, known.state.in_doubt) == ("sending", True)
 
 
 async def test_a_restart_finds_its_id_its_epochs_and_all_it_knew(store: Store) -> None:
     first = await store.ledger()
     epoch = await first.open_lane(LANE)
     met = order(message_id=new_id())
-    known = await first.save(met, (await first.recall(met, epoch)).history.claimed(1), epoch)
-    known = await first.save(met, known.history.concluded(ACCEPTED, was_in_doubt=False))
+    known = await first.save(met, (await first.recall(met, epoch)).state.claimed(1), epoch)
+    known = await first.save(met, known.state.concluded(ACCEPTED, was_in_doubt=False))
     await store.close(first)
     second = await store.ledger()
     assert second.ledger_id == first.ledger_id != ""
@@ -578,10 +580,10 @@ async def test_foreign_text_of_any_kind_is_saved_and_recalled(store: Store) -> N
         )
         known = await ledger.recall(met, epoch)
         async with asyncio.timeout(10):
-            known = await ledger.save(known.order, known.history.claimed(1), epoch)
+            known = await ledger.save(known.order, known.state.claimed(1), epoch)
         recalled = await ledger.recall(met, epoch)
-        assert (recalled.history, recalled.order.intent_id) == (known.history, met.intent_id)
-        assert (await ledger.recall(replace(met, strategy="another"), epoch)).history.status == "received"
+        assert (recalled.state, recalled.order.intent_id) == (known.state, met.intent_id)
+        assert (await ledger.recall(replace(met, strategy="another"), epoch)).state.status == "received"
     assert ledger.why_not_writable is None
 
 
@@ -589,14 +591,14 @@ async def test_what_a_save_cannot_hold_fails_for_its_asker_alone(store: Store) -
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
     good, bad = (order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(2))
-    impossible = replace(History(bad.intent_id, bad.digest), next_attempt_ms=2**70)
+    impossible = replace(IntentState(bad.intent_id, bad.digest), next_attempt_ms=2**70)
     async with asyncio.timeout(10):
         outcomes = await save_all(
             ledger,
-            [(bad, impossible), (good, History(good.intent_id, good.digest).claimed(1), epoch), (bad, impossible)],
+            [(bad, impossible), (good, IntentState(good.intent_id, good.digest).claimed(1), epoch), (bad, impossible)],
         )
     assert [isinstance(outcome, Exception) for outcome in outcomes] == [True, False, True]
-    assert (await ledger.recall(good, epoch)).history.status == "sending"
+    assert (await ledger.recall(good, epoch)).state.status == "sending"
     assert ledger.why_not_writable is None
 
 
@@ -609,11 +611,11 @@ async def test_pruning_forgets_what_ended_before_the_retention_in_steps_and_noth
 
     async def bring_about(kind: str, one: Order) -> None:
         known = await first.recall(one, epoch)
-        claimed = await first.save(one, known.history.claimed(1), epoch)
+        claimed = await first.save(one, known.state.claimed(1), epoch)
         if kind in {"old", "fresh"}:
-            await first.save(one, claimed.history.concluded(ACCEPTED, was_in_doubt=False))
+            await first.save(one, claimed.state.concluded(ACCEPTED, was_in_doubt=False))
         elif kind == "waiting":
-            await first.save(one, claimed.history.retrying(5))
+            await first.save(one, claimed.state.retrying(5))
 
     await asyncio.gather(*(bring_about(kind, one) for kind, orders in met.items() for one in orders))
     await store.close(first)
@@ -766,7 +768,8 @@ async def save_while_it_is_broken(ledger: SqlLedger, epoch: Epoch, why: str) -> 
     """Claim twenty intents on a ledger that can't be written; see that all of them wait, and that it says why."""
     met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(20)]
     claims = [
-        (one, replace(History(one.intent_id, one.digest).claimed(1), why="a long tale " * 700), epoch) for one in met
+        (one, replace(IntentState(one.intent_id, one.digest).claimed(1), why="a long tale " * 700), epoch)
+        for one in met
     ]
     saves = asyncio.create_task(save_all(ledger, claims))
     await wait_until(lambda: ledger.why_not_writable, what="why_not_writable")
@@ -782,7 +785,7 @@ async def assert_all_were_saved(
 ) -> None:
     """Its saves return, it says that all is well, and everything is there."""
     async with asyncio.timeout(20):
-        assert [type(outcome) for outcome in await saves] == [Known] * len(met)
+        assert [type(outcome) for outcome in await saves] == [LedgerEntry] * len(met)
     assert ledger.why_not_writable is None
     found = {row[0] for row in await store.rows("SELECT intent_id FROM intents WHERE status = 'sending'")}
     assert found == {one.intent_id for one in [*before, *met]}
@@ -843,7 +846,7 @@ async def test_a_postgresql_that_goes_away_makes_saves_wait_until_it_is_back_wit
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
     before = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(20)]
-    await save_all(ledger, [(one, History(one.intent_id, one.digest).claimed(1), epoch) for one in before])
+    await save_all(ledger, [(one, IntentState(one.intent_id, one.digest).claimed(1), epoch) for one in before])
     if end == "kill":
         await asyncio.to_thread(mortal_postgres.kill)
     else:
@@ -864,8 +867,8 @@ async def test_a_postgresql_that_is_restarted_again_and_again_loses_nothing_and_
     async def keep_saving() -> None:
         while not stopped.is_set():
             met = order(message_id=new_id(), created_ms=1_000_000_000_000)
-            known = await ledger.save(met, History(met.intent_id, met.digest).claimed(1), epoch)
-            await ledger.save(met, known.history.concluded(ACCEPTED, was_in_doubt=False))
+            known = await ledger.save(met, IntentState(met.intent_id, met.digest).claimed(1), epoch)
+            await ledger.save(met, known.state.concluded(ACCEPTED, was_in_doubt=False))
             saved.append(met.intent_id)
 
     async def fifty_more() -> None:
@@ -931,10 +934,10 @@ async def test_a_commit_whose_answer_was_lost_is_not_taken_for_somebody_elses(
         epoch = await ledger.open_lane(LANE)
         met = order(message_id=new_id(), created_ms=1_000_000_000_000)
         proxy.armed = True
-        known = await ledger.save(met, History(met.intent_id, met.digest).claimed(1), epoch)
+        known = await ledger.save(met, IntentState(met.intent_id, met.digest).claimed(1), epoch)
         assert proxy.lost == 1
         proxy.armed = True
-        known = await ledger.save(met, known.history.concluded(ACCEPTED, was_in_doubt=False))
+        known = await ledger.save(met, known.state.concluded(ACCEPTED, was_in_doubt=False))
         assert proxy.lost == 2
-        assert (await ledger.recall(met, epoch)).history == known.history
+        assert (await ledger.recall(met, epoch)).state == known.state
         await store.close(ledger)

@@ -18,18 +18,18 @@ from unittest.mock import patch
 import pytest
 from structlog.testing import capture_logs
 
-import consumer.ledger.sql
-from consumer import kept_going
-from consumer.delays import DAY_MS, KnownSkew, Segment
-from consumer.history import Attempt, History
-from consumer.ledger import LaneMemory, RateExceeded, database, paces, replicas, statements
-from consumer.ledger.database import WAL_BYTES_KEPT, database_at
-from consumer.ledger.leases import LEASE_MS, LIVE_MS
-from consumer.ledger.sql import SqlLedger
-from consumer.limits import MINUTE_MS, Rate
-from consumer.private_files import make_private_folder
-from consumer.settings import LedgerSettings, Settings
-from ops import check
+import signalq.consumer.ledger.sql
+from signalq.consumer import kept_going
+from signalq.consumer.ledger import LaneMemory, RateExceeded, database, paces, replicas, statements
+from signalq.consumer.ledger.database import WAL_BYTES_KEPT, database_at
+from signalq.consumer.ledger.leases import LEASE_MS, LIVE_MS
+from signalq.consumer.ledger.sql import SqlLedger
+from signalq.consumer.orders.delays import DAY_MS, KnownSkew, Segment
+from signalq.consumer.orders.limits import MINUTE_MS, Rate
+from signalq.consumer.orders.state import Attempt, IntentState
+from signalq.ops.check import findings
+from signalq.settings.private_files import make_private_folder
+from signalq.settings.sections import LedgerSettings, Settings
 from tests.support.orders import body, new_id, order
 from tests.support.stores import Store, file_of
 from tests.support.waiting import PATIENCE_S, wait_until
@@ -42,16 +42,16 @@ HOUR_MS = 3_600_000
 @contextmanager
 def clock_set_by(step_ms: int) -> Iterator[None]:
     """The ledger's clock, so much further than it is."""
-    real = consumer.ledger.sql.clock_ms
-    with patch.object(consumer.ledger.sql, "clock_ms", lambda connection: real(connection) + step_ms):
+    real = signalq.consumer.ledger.sql.clock_ms
+    with patch.object(signalq.consumer.ledger.sql, "clock_ms", lambda connection: real(connection) + step_ms):
         yield
 
 
-async def deliver(ledger: SqlLedger, message_body: bytes, epoch: consumer.ledger.Epoch) -> None:
+async def deliver(ledger: SqlLedger, message_body: bytes, epoch: signalq.consumer.ledger.Epoch) -> None:
     """One without an id is POSTed, and taken."""
     first = order(message_body)
-    claimed = await ledger.save(first, (await ledger.recall(first, epoch)).history.claimed(1), epoch)
-    await ledger.save(first, claimed.history.concluded(ACCEPTED, was_in_doubt=False))
+    claimed = await ledger.save(first, (await ledger.recall(first, epoch)).state.claimed(1), epoch)
+    await ledger.save(first, claimed.state.concluded(ACCEPTED, was_in_doubt=False))
     ledger.release(first)
 
 
@@ -93,12 +93,12 @@ async def test_how_long_an_attempt_was_put_off_and_what_was_answered_is_kept_wit
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
     met = order(message_id=new_id())
-    claimed = await ledger.save(met, History(met.intent_id, met.digest).claimed(1_000), epoch)
+    claimed = await ledger.save(met, IntentState(met.intent_id, met.digest).claimed(1_000), epoch)
     busy = Attempt("not taken", sent=True, why="HTTP 429", status=429, answer="slow down")
-    concluded = claimed.history.concluded(busy, was_in_doubt=False).retrying(5_000, 4_000)
+    concluded = claimed.state.concluded(busy, was_in_doubt=False).retrying(5_000, 4_000)
     await ledger.save(met, concluded, attempt=busy)
-    history = (await ledger.recall(met, epoch)).history
-    assert (history.next_attempt_ms, history.wait_ms, history.answer) == (5_000, 4_000, "slow down")
+    state = (await ledger.recall(met, epoch)).state
+    assert (state.next_attempt_ms, state.wait_ms, state.answer) == (5_000, 4_000, "slow down")
     assert await store.rows("SELECT answer FROM steps") == [("slow down",)]
 
 
@@ -109,25 +109,25 @@ async def test_after_a_lane_was_left_settled_nobody_is_in_doubt_and_after_a_cras
     await first.leave_settled(epoch)
     again = order(body(), redelivered=True)
     epoch = await first.open_lane(LANE)
-    assert not (await first.recall(again, epoch)).history.maybe_second_delivery
+    assert not (await first.recall(again, epoch)).state.maybe_second_delivery
     await deliver(first, body(log="2"), epoch)
     await first.leave_settled(epoch)
     epoch = await first.open_lane(LANE)
     for message in (body(), body(log="2")):
         known = await first.recall(order(message, redelivered=True), epoch)
-        assert not known.history.maybe_second_delivery, "also after two such"
+        assert not known.state.maybe_second_delivery, "also after two such"
     await deliver(first, body(log="3"), epoch)
     crashed = await first.open_lane(LANE)
     for message in (body(), body(log="2"), body(log="3")):
-        assert (await first.recall(order(message, redelivered=True), crashed)).history.maybe_second_delivery
+        assert (await first.recall(order(message, redelivered=True), crashed)).state.maybe_second_delivery
     await first.leave_settled(epoch)
     late = await first.open_lane(LANE)
     known = await first.recall(order(body(log="3"), redelivered=True), late)
-    assert known.history.maybe_second_delivery, "who is not its consumer any more can't say so"
+    assert known.state.maybe_second_delivery, "who is not its consumer any more can't say so"
     await first.leave_settled(late)
     epoch = await first.open_lane(LANE)
     known = await first.recall(order(body(log="3"), redelivered=True), epoch)
-    assert known.history.maybe_second_delivery, "it may have waited in that epoch unseen, since the crash"
+    assert known.state.maybe_second_delivery, "it may have waited in that epoch unseen, since the crash"
 
 
 async def test_what_ended_just_before_a_crash_is_in_doubt_though_the_clock_was_set_forward_before_it(
@@ -139,9 +139,9 @@ async def test_what_ended_just_before_a_crash_is_in_doubt_though_the_clock_was_s
     now_ms = database.machine_ms()
     epoch = replace(await ledger.open_lane(LANE), alive_before_ms=now_ms + HOUR_MS)
     again = order(body(), redelivered=True)
-    assert not (await ledger.recall(again, epoch)).history.maybe_second_delivery, "an hour ago"
+    assert not (await ledger.recall(again, epoch)).state.maybe_second_delivery, "an hour ago"
     set_forth = KnownSkew((Segment(0, now_ms - HOUR_MS), Segment(HOUR_MS, now_ms + HOUR_MS)))
-    assert (await ledger.recall(replace(again, skew=set_forth), epoch)).history.maybe_second_delivery
+    assert (await ledger.recall(replace(again, skew=set_forth), epoch)).state.maybe_second_delivery
 
 
 async def test_a_lane_that_was_seen_alive_by_a_clock_that_was_set_back_since_is_noted_as_alive_by_the_new_one(
@@ -165,7 +165,7 @@ async def test_what_was_posted_by_a_clock_that_was_set_back_since_counts_for_a_r
     async def claim() -> None:
         of = order(message_id=new_id())
         rate = Rate("connector:main", "connector", 1, enforced=True)
-        await ledger.save(of, History(of.intent_id, of.digest).claimed(1), rates=[rate])
+        await ledger.save(of, IntentState(of.intent_id, of.digest).claimed(1), rates=[rate])
 
     with clock_set_by(HOUR_MS):
         await claim()
@@ -215,14 +215,14 @@ async def test_a_lease_and_signs_of_life_that_lie_ahead_are_from_before_the_cloc
     with clock_set_by(HOUR_MS):
         epoch = await gone.open_lane(LANE)
         met = order(message_id=new_id())
-        await gone.save(met, History(met.intent_id, met.digest).claimed(1_000), epoch)
+        await gone.save(met, IntentState(met.intent_id, met.digest).claimed(1_000), epoch)
         await asyncio.sleep(0.5)  # a sign of life
     for task in gone._tasks:
         task.cancel()  # it is gone without a word
     epoch = await other.open_lane(LANE)
-    assert 0 < (await other.recall(met, epoch)).history.leased_for_ms <= LEASE_MS
+    assert 0 < (await other.recall(met, epoch)).state.leased_for_ms <= LEASE_MS
     async with asyncio.timeout(PATIENCE_S):
-        while (await other.recall(met, epoch)).history.leased_for_ms:  # noqa: ASYNC110 - the ledger tells nobody
+        while (await other.recall(met, epoch)).state.leased_for_ms:  # noqa: ASYNC110 - the ledger tells nobody
             await asyncio.sleep(0.1)
     live = other.live
     assert live is not None
@@ -235,14 +235,14 @@ async def test_check_says_how_far_the_clock_is_from_the_ledgers_and_how_it_was_s
     async with asyncio.timeout(PATIENCE_S):
         while ledger._skew.unsaved():  # noqa: ASYNC110 - the ledger tells nobody
             await asyncio.sleep(0.05)
-    assert (await check._clock(settings)).state == "ok"
-    machine_ms = check.machine_ms
+    assert (await findings._clock(settings)).state == "ok"
+    machine_ms = findings.machine_ms
     if store.url.startswith("postgresql"):
         async with asyncio.timeout(5):
             while ledger._skew.known().ahead_ms != 0:  # noqa: ASYNC110 - the ledger tells nobody
                 await asyncio.sleep(0.05)
-        with patch.object(check, "machine_ms", lambda: machine_ms() - HOUR_MS):
-            behind = await check._clock(settings)
+        with patch.object(findings, "machine_ms", lambda: machine_ms() - HOUR_MS):
+            behind = await findings._clock(settings)
         assert behind.state == "wrong"
         assert behind.found == "3600.0 s behind the ledger's server's"
     await store.run(f"UPDATE clock_steps SET offset_ms = offset_ms + {HOUR_MS}")  # noqa: S608 - our own number
@@ -251,7 +251,7 @@ async def test_check_says_how_far_the_clock_is_from_the_ledgers_and_how_it_was_s
     async with asyncio.timeout(PATIENCE_S):
         while again._skew.unsaved():  # noqa: ASYNC110 - the ledger tells nobody
             await asyncio.sleep(0.05)
-    was_set = await check._clock(settings)
+    was_set = await findings._clock(settings)
     assert (was_set.state, was_set.found) == ("note", "within a day this machine's clock was set 3600.0 s back")
 
 
@@ -296,7 +296,7 @@ async def test_a_log_that_a_reader_has_made_grow_is_cut_once_the_reader_is_gone(
     url = f"sqlite+aiosqlite:///{tmp_path}/signalq.db"
     file = database_at(url, create=True)
 
-    def grow(connection: consumer.ledger.sql.Connection) -> None:
+    def grow(connection: signalq.consumer.ledger.sql.Connection) -> None:
         connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS big (x)")
         connection.exec_driver_sql("INSERT INTO big VALUES (zeroblob(?))", (WAL_BYTES_KEPT,))
 
@@ -345,7 +345,7 @@ async def test_what_the_ledger_does_beside_the_orders_goes_on_after_any_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kept_going, "PAUSE_S", 0.01)
-    monkeypatch.setattr(consumer.ledger.sql, "PRUNE_PERIOD_S", 0.01)
+    monkeypatch.setattr(signalq.consumer.ledger.sql, "PRUNE_PERIOD_S", 0.01)
     began: Counter[str] = Counter()
 
     def failing_at_first(name: str, error: Exception, work: Callable[..., Any]) -> Callable[..., Any]:

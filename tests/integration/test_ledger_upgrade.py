@@ -11,18 +11,18 @@ from alembic.config import Config
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
 
-import consumer.ledger
-from consumer.history import Attempt, History
-from consumer.ledger.database import database_at
-from consumer.settings import LedgerSettings, Settings
-from ops.errors import CommandFailed
-from ops.ledger import upgrade_ledger
+import signalq.consumer.ledger
+from signalq.consumer.ledger.database import database_at
+from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.errors import SettingsError
+from signalq.ops.ledger import upgrade_ledger
+from signalq.ops.terminal.errors import CommandFailed
+from signalq.settings.sections import LedgerSettings, Settings
 from tests.support.commands import run
 from tests.support.orders import new_id, order
 from tests.support.stores import Store, file_of
 
-MIGRATIONS = Path(consumer.ledger.__file__).parent / "migrations"
+MIGRATIONS = Path(signalq.consumer.ledger.__file__).parent / "migrations"
 LANE = "signalq.orders"
 ACCEPTED = Attempt("accepted", sent=True, why="200", status=200)
 # What a migration may do: whatever a consumer of the version before need not know of.
@@ -82,17 +82,17 @@ async def test_a_consumer_works_on_while_a_newer_version_has_upgraded_its_ledger
     running = await store.ledger()
     epoch = await running.open_lane(LANE)
     met = order(message_id=new_id())
-    claimed = await running.save(met, History(met.intent_id, met.digest).claimed(1_000), epoch)
+    claimed = await running.save(met, IntentState(met.intent_id, met.digest).claimed(1_000), epoch)
     # What a later version may do, see below: all of it is new, and nothing has to be filled in.
     await store.run("ALTER TABLE intents ADD COLUMN of_a_later_version BIGINT")
     await store.run("CREATE TABLE of_a_later_version (number BIGINT PRIMARY KEY)")
     await store.run("CREATE INDEX ix_of_a_later_version ON intents (of_a_later_version)")
     await store.run("UPDATE alembic_version SET version_num = '9999'")
-    await running.save(met, claimed.history.concluded(ACCEPTED, was_in_doubt=False))
+    await running.save(met, claimed.state.concluded(ACCEPTED, was_in_doubt=False))
     other = order(message_id=new_id())
-    known = await running.save(other, History(other.intent_id, other.digest).claimed(2_000), epoch)
-    assert (await running.recall(other, epoch)).history == known.history
-    assert (await running.recall(met, epoch)).history.status == "delivered"
+    known = await running.save(other, IntentState(other.intent_id, other.digest).claimed(2_000), epoch)
+    assert (await running.recall(other, epoch)).state == known.state
+    assert (await running.recall(met, epoch)).state.status == "delivered"
     with pytest.raises(SettingsError, match="a newer signalq made"):
         await store.ledger()
 

@@ -12,8 +12,8 @@ import pytest_asyncio
 from aiormq.abc import AbstractChannel
 from pamqp.commands import Basic
 
-from deploy.local import PrivateRabbitMQ
 from signalq import OrderIntent, OrderPublisher
+from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
 from tests.support.amqp import Message, depth, drain, plain_channel, publish_all
 from tests.support.broker import ExternalBroker

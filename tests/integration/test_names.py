@@ -10,10 +10,10 @@ import pytest
 import pytest_asyncio
 from pamqp.commands import Queue
 
-from deploy.local import PrivateRabbitMQ
 from signalq import OrderIntent, OrderPublisher
+from signalq.local import PrivateRabbitMQ
+from signalq.message.outcome import routing_key
 from signalq.names import Names
-from signalq.outcome import routing_key
 from tests.support.amqp import plain_channel
 from tests.support.broker import ExternalBroker
 from tests.support.commands import Signalq

@@ -11,14 +11,14 @@ import aiohttp
 import pytest
 from pamqp.commands import Basic
 
-from consumer.ledger.sql import SqlLedger
-from consumer.settings import load_settings
-from deploy.local import PrivateRabbitMQ
-from ops.dead import DeadLetters
 from signalq.amqp.connection import connect
 from signalq.amqp.ledger_mark import LedgerMark, claim_mark
 from signalq.amqp.topology import Topology
+from signalq.consumer.ledger.sql import SqlLedger
+from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
+from signalq.ops.dead_letters.reader import DeadLetters
+from signalq.settings.sections import load_settings
 from tests.support.amqp import depth, drain, publish_all
 from tests.support.broker import ExternalBroker
 from tests.support.commands import TIMEOUT_S, Ran, Signalq, start
@@ -351,7 +351,7 @@ async def test_a_second_reader_gives_up_with_a_sentence(
     bury: Any, environment: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bury([letter(1)])
-    monkeypatch.setattr("ops.dead.TURN_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("signalq.ops.dead_letters.reader.TURN_TIMEOUT_S", 0.5)
     said: list[str] = []
     async with DeadLetters(load_settings(), on_wait=said.append):
         with pytest.raises(Exception, match="another reader still has"):

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from consumer.history import NEVER_CONCLUDED, Attempt
-from consumer.ledger import Conflict, Epoch, Known, orders, schedule
-from consumer.ledger.database import database_at
-from consumer.ledger.orders import Happened, Recorded, Wanted
-from consumer.ledger.schedule import Filter
-from consumer.ledger.sql import SqlLedger
-from consumer.order import Order
-from consumer.settings import Settings
-from ops.orders import read_orders, read_timelines
+from signalq.consumer.ledger import Conflict, Epoch, LedgerEntry, orders, schedule
+from signalq.consumer.ledger.database import database_at
+from signalq.consumer.ledger.orders import Happened, Recorded, Wanted
+from signalq.consumer.ledger.schedule import Filter
+from signalq.consumer.ledger.sql import SqlLedger
+from signalq.consumer.orders.order import Order
+from signalq.consumer.orders.state import NEVER_CONCLUDED, Attempt
+from signalq.ops.orders.listing import read_orders, read_timelines
+from signalq.settings.sections import Settings
 from tests.support.orders import body, order
 from tests.support.stores import Store, file_of
 from tests.support.waiting import wait_until
@@ -42,24 +42,24 @@ def made(name: str, *, strategy: str = "momentum", **fields: object) -> Order:
     )
 
 
-async def claim(ledger: SqlLedger, epoch: Epoch, one: Order) -> Known:
+async def claim(ledger: SqlLedger, epoch: Epoch, one: Order) -> LedgerEntry:
     known = await ledger.recall(one, epoch)
-    claimed = known.history.claimed(RECEIVED_MS)
-    return await ledger.save(one, claimed, epoch, attempt=known.history.unconcluded)
+    claimed = known.state.claimed(RECEIVED_MS)
+    return await ledger.save(one, claimed, epoch, attempt=known.state.unconcluded)
 
 
-async def conclude(ledger: SqlLedger, claimed: Known, attempt: Attempt) -> Known:
-    concluded = claimed.history.concluded(attempt, was_in_doubt=False)
+async def conclude(ledger: SqlLedger, claimed: LedgerEntry, attempt: Attempt) -> LedgerEntry:
+    concluded = claimed.state.concluded(attempt, was_in_doubt=False)
     return await ledger.save(claimed.order, concluded, attempt=attempt)
 
 
-async def deliver(ledger: SqlLedger, epoch: Epoch, one: Order) -> Known:
+async def deliver(ledger: SqlLedger, epoch: Epoch, one: Order) -> LedgerEntry:
     return await conclude(ledger, await claim(ledger, epoch, one), ACCEPTED)
 
 
-async def bury(ledger: SqlLedger, known: Known, reason: Any) -> None:
-    dying = await ledger.save(known.order, known.history.dying(reason, "a sentence: of it"))
-    await ledger.save(known.order, dying.history.dead())
+async def bury(ledger: SqlLedger, known: LedgerEntry, reason: Any) -> None:
+    dying = await ledger.save(known.order, known.state.dying(reason, "a sentence: of it"))
+    await ledger.save(known.order, dying.state.dead())
 
 
 async def found(
@@ -127,10 +127,10 @@ async def test_parking_is_a_step_and_so_is_the_cancelation_that_follows_it_in_on
     canceler = replace(canceler, creation=replace(canceler.creation, delay_ms=RECEIVED_MS))
     known = await ledger.recall(canceler, epoch)
     parked, canceled = await asyncio.gather(
-        ledger.save(delayed.order, delayed.history.scheduled()),
-        ledger.save(canceler, known.history.claimed(RECEIVED_MS), epoch),
+        ledger.save(delayed.order, delayed.state.scheduled()),
+        ledger.save(canceler, known.state.claimed(RECEIVED_MS), epoch),
     )
-    assert parked.history.status == "scheduled"
+    assert parked.state.status == "scheduled"
     assert [one.intent_id for one in canceled.canceled] == ["delayed"]
     one, steps = await told(ledger, "delayed")
     assert one.status == "canceled"
@@ -159,7 +159,7 @@ async def test_steps_are_forgotten_with_their_intents_and_no_others(
     await conclude(first, await claim(first, epoch, made("old and waiting")), NOT_TAKEN)
     await store.close(first)
     await store.run("UPDATE intents SET ended_ms = ended_ms - 8 * 86400000 WHERE intent_id LIKE 'old%'")
-    monkeypatch.setattr("consumer.ledger.sql.PRUNE_ROWS_MAX", 10)
+    monkeypatch.setattr("signalq.consumer.ledger.sql.PRUNE_ROWS_MAX", 10)
     ledger = await store.ledger(retention_days=7)
 
     async def left() -> bool:
@@ -177,7 +177,7 @@ async def test_orders_are_found_by_id_connector_strategy_status_reason_and_time_
     await deliver(ledger, epoch, made("b", strategy="value"))
     await bury(ledger, await ledger.recall(made("c", connectorName="other"), epoch), "expired")
     dying = await ledger.recall(made("d"), epoch)
-    await ledger.save(dying.order, dying.history.dying("exhausted", "8 attempts failed"))
+    await ledger.save(dying.order, dying.state.dying("exhausted", "8 attempts failed"))
     await conclude(ledger, await claim(ledger, epoch, made("e")), NOT_TAKEN)
     await claim(ledger, epoch, made("f"))
     await ledger.recall(made("g", delaySeconds=60), epoch)
@@ -275,7 +275,7 @@ async def test_a_command_reads_any_number_page_by_page_and_says_how_many_more_fi
     epoch = await ledger.open_lane(LANE)
     for name in "abcde":
         await deliver(ledger, epoch, made(name))
-    monkeypatch.setattr("ops.orders.PAGE_ROWS", 2)
+    monkeypatch.setattr("signalq.ops.orders.listing.PAGE_ROWS", 2)
     settings = Settings(ledger={"url": store.url})
 
     async def read(**how: Any) -> tuple[list[str], int]:

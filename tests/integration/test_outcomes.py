@@ -12,10 +12,10 @@ import pytest
 import pytest_asyncio
 from pamqp.commands import Basic
 
-from deploy.local import PrivateRabbitMQ
 from signalq import OrderIntent, OrderPublisher, SyncOrderPublisher
 from signalq.amqp.topology import Topology
-from signalq.envelope import digest_of, id_of_its_own
+from signalq.local import PrivateRabbitMQ
+from signalq.message.envelope import digest_of, id_of_its_own
 from signalq.names import Names
 from tests.support.amqp import depth, publish_all
 from tests.support.broker import ExternalBroker, close_connections

@@ -11,14 +11,14 @@ import aiormq
 import pytest
 from aiormq.abc import AbstractChannel
 
-from deploy.local import PrivateRabbitMQ
-from producers.gateway.alerts import Alert
-from producers.gateway.outlet import Outlet
 from signalq import OrderIntent, OrderPublisher
-from signalq.amqp.asking import queue_depth
 from signalq.amqp.connection import connect
+from signalq.amqp.inspect import queue_depth
 from signalq.errors import BrokerUnreachable
-from signalq.outcome import binding_key
+from signalq.local import PrivateRabbitMQ
+from signalq.message.outcome import binding_key
+from signalq.producers.gateway.alerts import Alert
+from signalq.producers.gateway.outlet import Outlet
 from tests.support.amqp import depth, drain, plain_channel
 from tests.support.broker import URL_VARIABLE, Broker
 from tests.support.commands import run

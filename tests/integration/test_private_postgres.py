@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg  # type: ignore[import-untyped]
 import pytest
 
-from deploy.local import PostgresFailed, PostgresUnavailable, PrivatePostgres
+from signalq.local import PostgresFailed, PostgresUnavailable, PrivatePostgres
 from tests.integration.test_private_rabbitmq import (
     DEADLINE_S,
     REPOSITORY,
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc to 
 
 RUNS_ONE_AND_WAITS = """
 import sys
-from deploy.local import PrivatePostgres
+from signalq.local import PrivatePostgres
 with PrivatePostgres() as postgres:
     print(postgres.pid, postgres.port, postgres.log_path.parent, flush=True)
     sys.stdin.read()
@@ -126,6 +126,6 @@ def test_one_that_cannot_start_fails_at_once_with_the_end_of_its_log(postgres: P
 
 
 def test_without_a_server_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deploy.local.postgres.find_postgres", lambda: None)
+    monkeypatch.setattr("signalq.local.postgres.find_postgres", lambda: None)
     with pytest.raises(PostgresUnavailable, match=r"install PostgreSQL's server .*brew install postgresql"):
         PrivatePostgres()

@@ -13,8 +13,8 @@ from pathlib import Path
 import aio_pika
 import pytest
 
-from deploy.local import BrokerFailed, BrokerUnavailable, Installation, PrivateRabbitMQ
-from deploy.local.guard import Guard, Plan
+from signalq.local import BrokerFailed, BrokerUnavailable, Installation, PrivateRabbitMQ
+from signalq.local.guard import Guard, Plan
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc to see what is left behind")
 
@@ -148,7 +148,7 @@ def test_run_prints_its_url_and_leaves_no_process_no_folder_and_no_port_at_sigte
 
 
 def test_without_a_server_it_names_the_choices(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deploy.local.rabbitmq.find_installation", lambda: None)
+    monkeypatch.setattr("signalq.local.rabbitmq.find_installation", lambda: None)
     with pytest.raises(BrokerUnavailable, match=r"brew install rabbitmq.*docker run.*SIGNALQ_BROKER__URL"):
         PrivateRabbitMQ()
 

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from deploy.local import PrivateRabbitMQ
-from ops.__main__ import main
 from signalq import OrderIntent, OrderPublisher, PublishResult
 from signalq.amqp.connection import connect
 from signalq.amqp.topology import Topology
+from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
+from signalq.ops.__main__ import main
 from tests.support.amqp import depth, drain
 from tests.support.broker import Broker, through, written_down
 from tests.support.commands import TIMEOUT_S, Ran, Signalq, ended, start

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.__main__ import main
 from signalq.amqp.topology import Topology
+from signalq.ops.__main__ import main
 from tests.support.amqp import drain
 from tests.support.broker import Broker
 from tests.support.commands import Ran

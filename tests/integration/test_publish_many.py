@@ -25,9 +25,9 @@ from signalq import (
     Unroutable,
 )
 from signalq.amqp.topology import Topology
-from signalq.many import IN_FLIGHT_MAX
 from signalq.names import Names
-from signalq.results import Given
+from signalq.publishing.bulk import IN_FLIGHT_MAX
+from signalq.publishing.results import Given
 from tests.support.amqp import depth, drain
 from tests.support.broker import Broker, through
 from tests.support.proxy import Proxy

@@ -12,10 +12,10 @@ import pytest
 import pytest_asyncio
 from pamqp.commands import Basic
 
-from deploy.local import PrivateRabbitMQ
 from signalq import OrderIntent, OrderPublisher, SyncOrderPublisher, Unconfirmed, Unroutable
 from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.amqp.topology import Topology
+from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
 from tests.support.amqp import depth, drain, plain_channel, wait_until
 from tests.support.broker import STRATEGY, close_connections, through

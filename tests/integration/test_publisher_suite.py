@@ -21,7 +21,7 @@ from signalq import (
     SyncOrderPublisher,
     Unconfirmed,
 )
-from signalq.results import Given
+from signalq.publishing.results import Given
 from signalq.testing import InMemoryOrderPublisher
 from tests.support.amqp import drain
 

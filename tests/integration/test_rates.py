@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import pytest
 
-from consumer.history import History
-from consumer.ledger import Conflict, Epoch, Ledger, RateExceeded
-from consumer.ledger.sql import SqlLedger
-from consumer.limits import Rate
-from consumer.order import Order
+from signalq.consumer.ledger import Conflict, Epoch, Ledger, RateExceeded
+from signalq.consumer.ledger.sql import SqlLedger
+from signalq.consumer.orders.limits import Rate
+from signalq.consumer.orders.order import Order
+from signalq.consumer.orders.state import IntentState
 from tests.support.orders import new_id, order
 from tests.support.stores import Store
 
@@ -29,7 +29,7 @@ async def claim(ledger: Ledger, rates: Sequence[Rate], epoch: Epoch | None = Non
     """Claim an order's first POST; whether there was a place for it."""
     of = of or order(message_id=new_id())
     try:
-        await ledger.save(of, History(of.intent_id, of.digest).claimed(1), epoch, rates=rates)
+        await ledger.save(of, IntentState(of.intent_id, of.digest).claimed(1), epoch, rates=rates)
     except RateExceeded:
         return False
     return True
@@ -47,7 +47,7 @@ async def test_of_what_finds_no_place_nothing_is_saved_and_no_other_rate_counts_
     of = order(message_id=new_id(), created_ms=1_000_000_000_000)
     assert not await claim(ledger, [full, other], of=of)
     known = await ledger.recall(of, await ledger.open_lane(LANE))
-    assert (known.history.version, known.history.attempts) == (0, 0)
+    assert (known.state.version, known.state.attempts) == (0, 0)
     assert await claim(ledger, [other]), "its place in the other rate is still there"
 
 
@@ -55,7 +55,7 @@ async def test_a_claim_that_lost_its_race_takes_no_place(ledger: Ledger) -> None
     of = order(message_id=new_id())
     assert await claim(ledger, [rate(2)], of=of)
     with pytest.raises(Conflict) as lost:
-        await ledger.save(of, History(of.intent_id, of.digest).claimed(1), rates=[rate(2)])
+        await ledger.save(of, IntentState(of.intent_id, of.digest).claimed(1), rates=[rate(2)])
     assert not isinstance(lost.value, RateExceeded)
     assert await claim(ledger, [rate(2)])
 
@@ -64,7 +64,7 @@ async def test_a_rate_that_is_only_reported_lets_pass_and_says_so(ledger: Ledger
     reported = rate(1, enforced=False)
     for over in ((), (reported,)):
         of = order(message_id=new_id())
-        known = await ledger.save(of, History(of.intent_id, of.digest).claimed(1), rates=[reported])
+        known = await ledger.save(of, IntentState(of.intent_id, of.digest).claimed(1), rates=[reported])
         assert known.over_rates == over
 
 
@@ -110,60 +110,60 @@ async def test_claims_under_rates_and_lanes_that_change_hands_do_not_wait_for_ea
 async def test_the_ledger_tells_from_whom_a_copy_is_and_no_header_does(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     first = replace(order(message_id="x"), origin_user="the-user")
-    await ledger.save(first, History(first.intent_id, first.digest).scheduled(), epoch)
-    copy = replace(first, origin_user=None, handed_back=True, needs_proof=True)
+    await ledger.save(first, IntentState(first.intent_id, first.digest).scheduled(), epoch)
+    copy = replace(first, origin_user=None, is_own_copy=True, needs_proof=True)
     known = await ledger.recall(copy, epoch)
     assert (known.order.origin_user, known.order.intent_id) == ("the-user", "x")
-    assert known.history.status == "scheduled"
+    assert known.state.status == "scheduled"
 
 
 async def test_a_forged_copy_neither_finds_nor_takes_the_identity_that_it_claims(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     first = replace(order(message_id="x"), origin_user="the-user")
-    await ledger.save(first, History(first.intent_id, first.digest).scheduled(), epoch)
+    await ledger.save(first, IntentState(first.intent_id, first.digest).scheduled(), epoch)
     for claimed in ("x", "y"):
-        forged = replace(order(message_id=claimed), handed_back=True, needs_proof=True)
+        forged = replace(order(message_id=claimed), is_own_copy=True, needs_proof=True)
         undated = replace(forged, creation=replace(forged.creation, pinned=True))
         known = await ledger.recall(undated, epoch)
         assert known.order.intent_id not in ("x", "y")
-        assert known.history.status == "received"
+        assert known.state.status == "received"
         assert known.order.origin_user is None
         assert (await ledger.recall(undated, epoch)).order.intent_id == known.order.intent_id
     untouched = await ledger.recall(replace(order(message_id="y"), origin_user="the-user"), epoch)
-    assert untouched.history.version <= 1, "the id is free for the one whose it is"
+    assert untouched.state.version <= 1, "the id is free for the one whose it is"
 
 
 async def test_equal_bytes_of_another_user_are_no_second_delivery(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     first = replace(order(), origin_user="the-user")
-    await ledger.save(first, History(first.intent_id, first.digest).claimed(1), epoch)
+    await ledger.save(first, IntentState(first.intent_id, first.digest).claimed(1), epoch)
     ledger.release(first)
     again = replace(first, redelivered=True, intent_id=new_id(), receipt=new_id())
     foreign = await ledger.recall(replace(again, origin_user="another"), epoch)
-    assert not foreign.history.maybe_second_delivery
-    assert foreign.history.attempts == 0
-    own = (await ledger.recall(again, epoch)).history
+    assert not foreign.state.maybe_second_delivery
+    assert foreign.state.attempts == 0
+    own = (await ledger.recall(again, epoch)).state
     assert own.maybe_second_delivery or own.attempts == 1
 
 
 async def test_without_an_id_what_comes_again_under_a_new_name_is_known_by_its_bytes(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     first = replace(order(strategy="old"), origin_user="the-user")
-    await ledger.save(first, History(first.intent_id, first.digest).claimed(1), epoch)
+    await ledger.save(first, IntentState(first.intent_id, first.digest).claimed(1), epoch)
     ledger.release(first)
     given_id = new_id()
     renamed = {"strategy": "new", "by_label": ("old", given_id), "intent_id": given_id, "receipt": given_id}
     known = await ledger.recall(replace(first, redelivered=True, **renamed), epoch)
-    assert known.history.maybe_second_delivery or known.history.attempts == 1
-    assert known.order.strategy == ("old" if known.history.attempts else "new")
+    assert known.state.maybe_second_delivery or known.state.attempts == 1
+    assert known.order.strategy == ("old" if known.state.attempts else "new")
 
 
 async def test_what_comes_again_under_a_new_name_is_found_under_its_old_one(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     first = replace(order(message_id="x", strategy="old"), origin_user="the-user")
-    await ledger.save(first, History(first.intent_id, first.digest).claimed(1), epoch)
+    await ledger.save(first, IntentState(first.intent_id, first.digest).claimed(1), epoch)
     again = replace(first, strategy="new", redelivered=True, by_label=("old", "x"))
     known = await ledger.recall(again, epoch)
-    assert (known.order.strategy, known.history.attempts) == ("old", 1)
+    assert (known.order.strategy, known.state.attempts) == ("old", 1)
     foreign = await ledger.recall(replace(again, origin_user="another"), epoch)
-    assert (foreign.order.strategy, foreign.history.attempts) == ("new", 0)
+    assert (foreign.order.strategy, foreign.state.attempts) == ("new", 0)

@@ -14,19 +14,12 @@ import pytest
 import pytest_asyncio
 from yarl import URL
 
-from consumer.outcomes import event_of
-from deploy.local import PrivateRabbitMQ
-from signalq import (
-    OrderIntent,
-    OrderPublisher,
-    OutcomesUnavailable,
-    OutcomeTimeout,
-    Receipt,
-    SyncOrderPublisher,
-)
+from signalq import OrderIntent, OrderPublisher, OutcomesUnavailable, OutcomeTimeout, Receipt, SyncOrderPublisher
 from signalq.amqp.topology import Topology
+from signalq.consumer.orders.outcomes import event_of
+from signalq.local import PrivateRabbitMQ
+from signalq.message.outcome import Outcome
 from signalq.names import Names
-from signalq.outcome import Outcome
 from tests.support.amqp import plain_channel
 from tests.support.broker import STRATEGY, Broker, through
 from tests.support.proxy import Proxy

@@ -38,7 +38,7 @@ class Desk:
         self.file = folder / "signalq.toml"
         (folder / "token").write_text("token-1", "utf-8")
         self.write()
-        self.consumer = self.new_consumer("-m", "ops", "--config", str(self.file), "consume")
+        self.consumer = self.new_consumer("-m", "signalq", "--config", str(self.file), "consume")
 
     def new_consumer(self, *command: str) -> Consumer:
         """A consumer by this command."""
@@ -213,7 +213,7 @@ async def test_without_a_settings_file_sighup_says_so(broker: Broker, names: Nam
 
 async def test_sighups_while_it_starts_and_while_it_ends_do_not_kill_it(desk: Desk) -> None:
     """From the moment when our code runs: before, it is Python that starts."""
-    consumer = desk.new_consumer("-m", "ops", "--config", str(desk.file), "consume")
+    consumer = desk.new_consumer("-m", "signalq", "--config", str(desk.file), "consume")
     async with consumer:
         await wait_until(lambda: _ignores_hang_ups(consumer.pid), what="SIGHUP to be ignored or followed")
 

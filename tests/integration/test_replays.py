@@ -14,17 +14,17 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import Connection, select, text
 
-from consumer.history import History
-from consumer.ledger import Conflict, visit
-from consumer.ledger.database import clock_ms, database_at
-from consumer.ledger.memory import MemoryLedger
-from consumer.ledger.replays import Standing, admit, begin, find, note_discarded, renew, take_back
-from consumer.ledger.schema import intents, steps
-from consumer.ledger.sql import SqlLedger
-from consumer.ledger.steps import DISCARDED, REPLAYED
-from consumer.ledger.visit import LedgerUnavailable, LedgerVisit
-from consumer.order import Order
-from consumer.rules import Deliver, Park, before
+from signalq.consumer.ledger import Conflict, visit
+from signalq.consumer.ledger.database import clock_ms, database_at
+from signalq.consumer.ledger.memory import MemoryLedger
+from signalq.consumer.ledger.replays import Standing, admit, begin, find, note_discarded, renew, take_back
+from signalq.consumer.ledger.schema import intents, steps
+from signalq.consumer.ledger.sql import SqlLedger
+from signalq.consumer.ledger.steps import DISCARDED, REPLAYED
+from signalq.consumer.ledger.visit import LedgerClient, LedgerUnavailable
+from signalq.consumer.orders.order import Order
+from signalq.consumer.orders.rules import Deliver, Park, before
+from signalq.consumer.orders.state import IntentState
 from signalq.errors import SettingsError
 from tests.support.graveyard import Dead, dead, record
 from tests.support.orders import body, new_id, order
@@ -42,7 +42,7 @@ class Desk:
 
     url: str
     ledger: SqlLedger
-    visit: LedgerVisit
+    visit: LedgerClient
 
     async def do(self, work: Callable[..., T], *arguments: Any) -> T:
         """Run one of the functions of replays.py, with the ledger's clock."""
@@ -74,7 +74,7 @@ async def desk(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
             url = await stack.enter_async_context(fresh_database(request.getfixturevalue("postgres")))
         ledger = SqlLedger(url, retention_days=7, observe_commit_s=lambda _seconds: None)
         await stack.enter_async_context(ledger)
-        yield Desk(url, ledger, await stack.enter_async_context(LedgerVisit(url)))
+        yield Desk(url, ledger, await stack.enter_async_context(LedgerClient(url)))
 
 
 def again(one: Dead, **given: Any) -> Order:
@@ -87,15 +87,15 @@ async def test_the_next_generation_begins_anew_and_is_what_the_consumer_recalls(
     assert await desk.do(begin, await desk.find(one.order), BY)
     epoch = await desk.ledger.open_lane(LANE)
     known = await desk.ledger.recall(again(one, created_ms=1_000_000_000_000), epoch)
-    history = known.history
-    assert history.replayed_ms is not None
-    assert history == History(
-        one.order.intent_id, one.order.digest, generation=2, version=3, replayed_ms=history.replayed_ms
+    state = known.state
+    assert state.replayed_ms is not None
+    assert state == IntentState(
+        one.order.intent_id, one.order.digest, generation=2, version=3, replayed_ms=state.replayed_ms
     )
-    assert abs(history.replayed_ms - time.time_ns() // 1_000_000) < 60_000
-    assert known.order.age_from_ms == history.replayed_ms
+    assert abs(state.replayed_ms - time.time_ns() // 1_000_000) < 60_000
+    assert known.order.age_from_ms == state.replayed_ms
     assert known.order.creation.age_ms == 1_000_000_000_000
-    assert before(known.order, history, 0, history.replayed_ms) == Deliver()
+    assert before(known.order, state, 0, state.replayed_ms) == Deliver()
     assert (await desk.find(one.order)).ended_ms is None
     assert await desk.steps() == [("replayed", 2, BY)]
 
@@ -110,9 +110,9 @@ async def test_of_two_replays_and_of_a_replay_and_a_consumer_the_first_is_right(
     known = await desk.ledger.recall(again(one), epoch)
     assert await desk.do(renew, begun), "a second run goes on"
     with pytest.raises(Conflict):
-        await desk.ledger.save(known.order, known.history.claimed(1), epoch)
+        await desk.ledger.save(known.order, known.state.claimed(1), epoch)
     known = await desk.ledger.recall(again(one), epoch)
-    await desk.ledger.save(known.order, known.history.claimed(1), epoch)
+    await desk.ledger.save(known.order, known.state.claimed(1), epoch)
     taken_up = await desk.find(one.order)
     assert not await desk.do(renew, replace(begun, version=begun.version + 1))
     assert not await desk.do(take_back, taken_up, "rejected", BY)
@@ -134,7 +134,7 @@ async def test_a_replay_taken_back_is_dead_and_its_message_is_dropped(desk: Desk
     await desk.do(begin, await desk.find(one.order), BY)
     assert await desk.do(take_back, await desk.find(one.order), "rejected", BY)
     known = await desk.ledger.recall(again(one), await desk.ledger.open_lane(LANE))
-    assert (known.history.status, known.history.reason, known.history.generation) == ("dead", "rejected", 2)
+    assert (known.state.status, known.state.reason, known.state.generation) == ("dead", "rejected", 2)
     assert (await desk.find(one.order)).ended_ms is not None
     assert await desk.steps() == [("replayed", 2, BY), ("discarded", 2, BY)]
 
@@ -144,9 +144,9 @@ async def test_what_the_ledger_does_not_know_is_admitted_as_if_it_had_been_dead(
     assert await desk.do(admit, one.order, 3, BY)
     assert not await desk.do(admit, one.order, 3, BY), "somebody was quicker"
     known = await desk.ledger.recall(again(one, created_ms=1_000_000_000_000), await desk.ledger.open_lane(LANE))
-    assert (known.history.generation, known.history.status) == (4, "received")
+    assert (known.state.generation, known.state.status) == (4, "received")
     assert known.order.due_ms is None
-    assert known.order.age_from_ms == known.history.replayed_ms
+    assert known.order.age_from_ms == known.state.replayed_ms
     assert await desk.steps() == [("replayed", 4, BY)]
 
 
@@ -162,7 +162,7 @@ async def test_a_delay_that_is_over_is_not_served_again_and_one_that_is_not_is_k
     assert (known.order.due_ms, (await desk.find(over.order)).due_ms) == (None, None)
     known = await desk.ledger.recall(again(ahead, created_ms=now_ms, received_ms=received_ms), epoch)
     due_ms = now_ms + 3_600_000
-    assert before(known.order, known.history, 0, received_ms) == Park(due_ms)
+    assert before(known.order, known.state, 0, received_ms) == Park(due_ms)
     assert (known.order.age_from_ms, (await desk.find(ahead.order)).due_ms) == (due_ms, due_ms)
 
 
@@ -178,10 +178,10 @@ async def test_an_undated_message_that_seems_to_have_come_early_goes_round_by_th
     epoch = await desk.ledger.open_lane(LANE)
     known = await desk.ledger.recall(again(one), epoch)
     assert known.order.came_early
-    assert before(known.order, known.history, 0, long_ago_ms + 61_000) == Park(long_ago_ms + 30_000)
-    handed_back = await desk.ledger.recall(again(one, created_ms=known.order.creation.delay_ms), epoch)
-    assert handed_back.order.due_ms is None
-    assert before(handed_back.order, handed_back.history, 0, handed_back.order.age_from_ms) == Deliver()
+    assert before(known.order, known.state, 0, long_ago_ms + 61_000) == Park(long_ago_ms + 30_000)
+    is_own_copy = await desk.ledger.recall(again(one, created_ms=known.order.creation.delay_ms), epoch)
+    assert is_own_copy.order.due_ms is None
+    assert before(is_own_copy.order, is_own_copy.state, 0, is_own_copy.order.age_from_ms) == Deliver()
 
 
 async def test_an_intent_without_an_id_is_replayed_under_the_one_it_was_given_and_nobody_else_is_taken_for_it(
@@ -194,9 +194,9 @@ async def test_an_intent_without_an_id_is_replayed_under_the_one_it_was_given_an
     epoch = await desk.ledger.open_lane(LANE)
     alike = await desk.ledger.recall(order(content, redelivered=True), epoch)
     assert alike.order.intent_id != one.order.intent_id
-    assert alike.history.maybe_second_delivery, "it may be the first message of the dead one, whose ack was lost"
+    assert alike.state.maybe_second_delivery, "it may be the first message of the dead one, whose ack was lost"
     known = await desk.ledger.recall(again(one), epoch)
-    assert (known.order.intent_id, known.history.generation) == (one.order.intent_id, 2)
+    assert (known.order.intent_id, known.state.generation) == (one.order.intent_id, 2)
 
 
 async def test_a_discarded_letter_is_noted_once(desk: Desk) -> None:
@@ -226,10 +226,10 @@ async def test_the_ledger_in_memory_knows_a_replay_too() -> None:
     ledger = MemoryLedger()
     one = dead(1)
     epoch = await ledger.open_lane(LANE)
-    known = await ledger.save(one.order, History("id-1", one.order.digest).dying("rejected", "").dead())
-    replayed = await ledger.save(one.order, known.history.replayed(5_000))
+    known = await ledger.save(one.order, IntentState("id-1", one.order.digest).dying("rejected", "").dead())
+    replayed = await ledger.save(one.order, known.state.replayed(5_000))
     found = await ledger.recall(again(one), epoch)
-    assert (found.history, found.order.age_from_ms) == (replayed.history, 5_000)
+    assert (found.state, found.order.age_from_ms) == (replayed.state, 5_000)
 
 
 # --- the visit -------------------------------------------------------------------------------------------------------
@@ -240,13 +240,13 @@ async def test_a_visit_names_the_place_where_there_is_no_ledger_or_an_older_one(
 ) -> None:
     missing = tmp_path / "missing.db"
     with pytest.raises(SettingsError, match=str(missing)):
-        LedgerVisit(f"sqlite+aiosqlite:///{missing}")
+        LedgerClient(f"sqlite+aiosqlite:///{missing}")
     assert not missing.exists()
     with pytest.raises(SettingsError, match="there is no ledger at postgresql"):
-        async with LedgerVisit(postgres_url):
+        async with LedgerClient(postgres_url):
             pass
     with pytest.raises(SettingsError, match="there is no ledger at") as refused:
-        async with LedgerVisit("postgresql+asyncpg://signalq:s3cret@127.0.0.1:1/signalq"):
+        async with LedgerClient("postgresql+asyncpg://signalq:s3cret@127.0.0.1:1/signalq"):
             pass
     assert "s3cret" not in str(refused.value)
 
@@ -254,17 +254,17 @@ async def test_a_visit_names_the_place_where_there_is_no_ledger_or_an_older_one(
 async def test_a_visit_refuses_a_ledger_of_an_older_schema(desk: Desk) -> None:
     await desk.visit.transact(steps.drop)
     with pytest.raises(SettingsError, match="is of an older signalq"):
-        async with LedgerVisit(desk.url):
+        async with LedgerClient(desk.url):
             pass
 
 
 async def test_a_visit_waits_for_a_locked_file_only_so_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(visit, "TRY_FOR_S", 0.1)
-    monkeypatch.setattr("consumer.ledger.database.SQLITE_BUSY_TIMEOUT_MS", 10)
+    monkeypatch.setattr("signalq.consumer.ledger.database.SQLITE_BUSY_TIMEOUT_MS", 10)
     url = f"sqlite+aiosqlite:///{tmp_path}/signalq.db"
     await record(url, [dead(1)])
     locker, loop = database_at(url, create=False), asyncio.get_running_loop()
-    async with LedgerVisit(url) as visiting:
+    async with LedgerClient(url) as visiting:
 
         def locked(_connection: Connection) -> None:
             work = visiting.transact(lambda connection: connection.execute(select(intents)).all())

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from consumer.ledger import Conflict, Fenced, Ledger, schedule
-from consumer.ledger.schedule import Filter
-from consumer.order import Order
+from signalq.consumer.ledger import Conflict, Fenced, Ledger, schedule
+from signalq.consumer.ledger.schedule import Filter
+from signalq.consumer.orders.order import Order
 from tests.support.orders import body, new_id, order
 from tests.support.stores import Store
 
@@ -39,9 +39,9 @@ async def test_what_is_delayed_is_recorded_at_its_first_receipt_and_by_that_mess
     epoch = await ledger.open_lane(LANE)
     met = delayed()
     first = await ledger.recall(met, epoch)
-    assert (first.history.status, first.history.version, first.order.recorded) == ("received", 1, True)
+    assert (first.state.status, first.state.version, first.order.recorded) == ("received", 1, True)
     again = await ledger.recall(replace(met, receipt=new_id()), epoch)
-    assert (again.history, again.order.recorded) == (first.history, False)
+    assert (again.state, again.order.recorded) == (first.state, False)
 
 
 async def test_what_has_no_id_is_recorded_only_while_the_lane_is_ours(ledger: Ledger) -> None:
@@ -51,7 +51,7 @@ async def test_what_has_no_id_is_recorded_only_while_the_lane_is_ours(ledger: Le
     met = order(body(delaySeconds=60), created_ms=CREATED_MS, received_ms=RECEIVED_MS)
     with pytest.raises(Fenced):
         await ledger.recall(met, old)
-    assert (await ledger.recall(met, new)).history.version == 1
+    assert (await ledger.recall(met, new)).state.version == 1
 
 
 async def test_the_claim_of_a_cancel_cancels_what_is_pending_and_tells(ledger: Ledger) -> None:
@@ -64,32 +64,32 @@ async def test_the_claim_of_a_cancel_cancels_what_is_pending_and_tells(ledger: L
         delayed("another connector", clientOrderId="c1", connectorName="other"),
     ]
     known = {one.intent_id: await ledger.recall(one, epoch) for one in (meant, parked, *others)}
-    await ledger.save(parked, known["parked"].history.scheduled())
+    await ledger.save(parked, known["parked"].state.scheduled())
     by = cancel("cancel", clientOrderId="c1", created_ms=RECEIVED_MS - 2)
-    claimed = await ledger.save(by, (await ledger.recall(by, epoch)).history.claimed(RECEIVED_MS), epoch)
+    claimed = await ledger.save(by, (await ledger.recall(by, epoch)).state.claimed(RECEIVED_MS), epoch)
     assert {(one.strategy, one.intent_id) for one in claimed.canceled} == {("momentum", "meant"), ("value", "parked")}
-    assert (await ledger.recall(meant, epoch)).history.status == "canceled"
-    assert (await ledger.recall(parked, epoch)).history.status == "canceled"
-    assert {(await ledger.recall(one, epoch)).history.status for one in others} == {"received"}
+    assert (await ledger.recall(meant, epoch)).state.status == "canceled"
+    assert (await ledger.recall(parked, epoch)).state.status == "canceled"
+    assert {(await ledger.recall(one, epoch)).state.status for one in others} == {"received"}
     with pytest.raises(Conflict):
-        await ledger.save(meant, known["meant"].history.claimed(RECEIVED_MS), epoch)
+        await ledger.save(meant, known["meant"].state.claimed(RECEIVED_MS), epoch)
 
 
 async def test_what_is_claimed_already_a_cancel_leaves_alone(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     met = delayed()
-    claimed = await ledger.save(met, (await ledger.recall(met, epoch)).history.claimed(RECEIVED_MS), epoch)
+    claimed = await ledger.save(met, (await ledger.recall(met, epoch)).state.claimed(RECEIVED_MS), epoch)
     by = cancel()
-    after = await ledger.save(by, (await ledger.recall(by, epoch)).history.claimed(RECEIVED_MS), epoch)
+    after = await ledger.save(by, (await ledger.recall(by, epoch)).state.claimed(RECEIVED_MS), epoch)
     assert after.canceled == ()
-    assert (await ledger.recall(met, epoch)).history == claimed.history
+    assert (await ledger.recall(met, epoch)).state == claimed.state
 
 
 async def test_what_is_not_delayed_is_never_pending(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     undated, by = order(message_id=new_id(), received_ms=RECEIVED_MS), cancel()
-    assert (await ledger.recall(undated, epoch)).history.version == 1
-    claimed = await ledger.save(by, (await ledger.recall(by, epoch)).history.claimed(RECEIVED_MS), epoch)
+    assert (await ledger.recall(undated, epoch)).state.version == 1
+    claimed = await ledger.save(by, (await ledger.recall(by, epoch)).state.claimed(RECEIVED_MS), epoch)
     assert claimed.canceled == ()
 
 
@@ -99,7 +99,7 @@ async def test_a_claim_that_is_refused_cancels_nothing(store: Store) -> None:
     await ledger.recall(delayed(), await ledger.open_lane(LANE))
     by = cancel()
     with pytest.raises(Fenced):
-        await ledger.save(by, (await ledger.recall(by, old)).history.claimed(RECEIVED_MS), old)
+        await ledger.save(by, (await ledger.recall(by, old)).state.claimed(RECEIVED_MS), old)
     assert await store.rows("SELECT status FROM intents") == [("received",)]
 
 
@@ -110,7 +110,7 @@ async def test_of_a_cancel_by_a_person_and_a_claim_exactly_one_wins(store: Store
 
     async def claim(number: int) -> bool:
         try:
-            await ledger.save(known[number].order, known[number].history.claimed(RECEIVED_MS), epoch)
+            await ledger.save(known[number].order, known[number].state.claimed(RECEIVED_MS), epoch)
         except Conflict:
             return False
         return True
@@ -161,7 +161,7 @@ async def test_a_cancelation_is_a_step_with_who_it_was_and_ends_the_intent(store
 async def test_the_ledger_counts_what_is_pending_every_few_seconds(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumer.ledger.sql.ALIVE_PERIOD_S", 0.02)
+    monkeypatch.setattr("signalq.consumer.ledger.sql.ALIVE_PERIOD_S", 0.02)
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
     await asyncio.gather(*(ledger.recall(delayed(), epoch) for _ in range(5)))

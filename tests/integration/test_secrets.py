@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from deploy.local import PrivateRabbitMQ
-from ops import escaping
-from ops.commands.dead import tell
-from ops.letters import DeadLetter, read_letter
 from signalq import names as headers
 from signalq.amqp.connection import connect, open_channel
+from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
+from signalq.ops.commands.dead import tell
+from signalq.ops.dead_letters.letter import DeadLetter, read_letter
+from signalq.ops.terminal import escaping
 from tests.support.amqp import plain_channel, wait_until
 from tests.support.broker import ExternalBroker
 from tests.support.commands import Signalq

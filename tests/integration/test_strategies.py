@@ -13,7 +13,7 @@ import pytest
 from pamqp.commands import Basic
 from yarl import URL
 
-from deploy.local import PrivateRabbitMQ
+from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
 from tests.conftest import skip_outside_ci
 from tests.support.amqp import Message, depth, drain, publish

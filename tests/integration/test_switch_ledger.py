@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import pytest
 from sqlalchemy import Connection
 
-from consumer.history import Attempt, History
-from consumer.ledger import Conflict, Fenced, SwitchedOff, replicas, switches
-from consumer.ledger.database import clock_ms
-from consumer.ledger.sql import SqlLedger
-from consumer.ledger.visit import LedgerVisit
-from consumer.order import Order
-from consumer.switch import ALL, Change, State, Switch
+from signalq.consumer.ledger import Conflict, Fenced, SwitchedOff, replicas, switches
+from signalq.consumer.ledger.database import clock_ms
+from signalq.consumer.ledger.sql import SqlLedger
+from signalq.consumer.ledger.visit import LedgerClient
+from signalq.consumer.orders.order import Order
+from signalq.consumer.orders.state import Attempt, IntentState
+from signalq.consumer.orders.switch import ALL, Change, State, Switch
 from tests.support.orders import body, new_id, order
 from tests.support.stores import Store
 from tests.support.waiting import elapsed, wait_until
@@ -29,7 +29,7 @@ async def change(store: Store, connector: str, state: State, why: str = "") -> C
     def work(connection: Connection) -> Change:
         return switches.change(connection, clock_ms(connection), connector, state, who="somebody", why=why)
 
-    async with LedgerVisit(store.url) as visit:
+    async with LedgerClient(store.url) as visit:
         return await visit.transact(work)
 
 
@@ -37,8 +37,8 @@ def an(action: str = "openLong", connector: str = "main") -> Order:
     return order(body(action=action, connectorName=connector), message_id=new_id(), created_ms=1_000_000_000_000)
 
 
-def claim(of: Order) -> History:
-    return History(of.intent_id, of.digest).claimed(5_000)
+def claim(of: Order) -> IntentState:
+    return IntentState(of.intent_id, of.digest).claimed(5_000)
 
 
 @pytest.mark.parametrize(
@@ -62,11 +62,11 @@ async def test_a_claim_is_saved_only_where_both_switches_let_it(
     for action in ("openLong", "closeLong"):
         met = an(action)
         if action in goes:
-            assert (await ledger.save(met, claim(met), epoch)).history.version == 1
+            assert (await ledger.save(met, claim(met), epoch)).state.version == 1
             continue
         with pytest.raises(SwitchedOff):
             await ledger.save(met, claim(met), epoch)
-        assert (await ledger.recall(met, epoch)).history == History(met.intent_id, met.digest), "nothing is saved"
+        assert (await ledger.recall(met, epoch)).state == IntentState(met.intent_id, met.digest), "nothing is saved"
 
 
 async def test_the_claim_that_is_refused_is_told_the_stricter_state_and_the_outcome_of_one_before_is_saved(
@@ -77,14 +77,14 @@ async def test_the_claim_that_is_refused_is_told_the_stricter_state_and_the_outc
     met = an()
     known = await ledger.save(met, claim(met), epoch)
     await change(store, ALL, "paused")
-    concluded = known.history.concluded(NOT_SENT, was_in_doubt=False).retrying(6_000)
+    concluded = known.state.concluded(NOT_SENT, was_in_doubt=False).retrying(6_000)
     known = await ledger.save(met, concluded, attempt=NOT_SENT)
     with pytest.raises(SwitchedOff) as refused:
-        await ledger.save(met, known.history.claimed(7_000), epoch)
+        await ledger.save(met, known.state.claimed(7_000), epoch)
     assert refused.value.state == "paused"
     assert ledger.switched("whoever") == "paused"
     await change(store, ALL, "open")
-    assert (await ledger.save(met, known.history.claimed(7_000), epoch)).history.attempts == 2
+    assert (await ledger.save(met, known.state.claimed(7_000), epoch)).state.attempts == 2
 
 
 async def test_opening_all_of_them_opens_each_and_opening_one_opens_that_one(store: Store) -> None:
@@ -114,18 +114,18 @@ async def test_of_a_claim_that_is_confirmed_neither_switch_nor_lane_nor_version_
     epoch = await ledger.open_lane(LANE)
     met = an()
     known = await ledger.save(met, claim(met), epoch)
-    assert await ledger.confirm(met, known.history, epoch) >= known.began_ms > 0
+    assert await ledger.confirm(met, known.state, epoch) >= known.began_ms > 0
     await change(store, "main", "close-only")
     with pytest.raises(SwitchedOff):
-        await ledger.confirm(met, known.history, epoch)
+        await ledger.confirm(met, known.state, epoch)
     await change(store, ALL, "open")
     await (await store.ledger()).open_lane(LANE)
     with pytest.raises(Fenced):
-        await ledger.confirm(met, known.history, epoch)
+        await ledger.confirm(met, known.state, epoch)
     epoch = await ledger.open_lane(LANE)
-    await ledger.save(met, known.history.concluded(NOT_SENT, was_in_doubt=False))
+    await ledger.save(met, known.state.concluded(NOT_SENT, was_in_doubt=False))
     with pytest.raises(Conflict):
-        await ledger.confirm(met, known.history, epoch)
+        await ledger.confirm(met, known.state, epoch)
 
 
 async def test_a_sign_of_life_says_which_change_a_consumer_acts_by_and_tells_of_it_once(store: Store) -> None:
@@ -142,7 +142,7 @@ async def test_a_sign_of_life_says_which_change_a_consumer_acts_by_and_tells_of_
     last = await change(store, ALL, "close-only")
 
     async def seen() -> bool:
-        async with LedgerVisit(store.url) as visit:
+        async with LedgerClient(store.url) as visit:
             (replica,) = await visit.read(lambda connection: replicas.known(connection, clock_ms(connection)))
         return replica.lives and replica.switch_seen == last.number
 
@@ -162,9 +162,9 @@ async def test_of_two_changes_at_once_no_reader_sees_the_later_number_first(
     loop = asyncio.get_running_loop()
     begun, may_end = asyncio.Event(), asyncio.Event()
     async with (
-        LedgerVisit(postgres_url) as one,
-        LedgerVisit(postgres_url) as other,
-        LedgerVisit(postgres_url) as reader,
+        LedgerClient(postgres_url) as one,
+        LedgerClient(postgres_url) as other,
+        LedgerClient(postgres_url) as reader,
     ):
         engine = one._database._engine  # type: ignore[attr-defined]
 

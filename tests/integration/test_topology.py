@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractConnection
 from pamqp.commands import Basic
 from yarl import URL
 
-from signalq.amqp.asking import QueueDepth, queue_depth
+from signalq.amqp.inspect import QueueDepth, queue_depth
 from signalq.amqp.topology import OwnLane, Topology, ladder_entry, unbind_lane
 from signalq.errors import TopologyError
 from signalq.names import Names

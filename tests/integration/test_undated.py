@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 
-from deploy.local import PrivateRabbitMQ
+from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
 from tests.support.amqp import depth, drain, publish, wait_until
 from tests.support.broker import ExternalBroker

@@ -12,9 +12,9 @@ import aiormq
 import pytest
 from pamqp.commands import Basic
 
-from deploy.local import Installation, PrivateRabbitMQ, find_installation
 from signalq.amqp.connection import connect
 from signalq.amqp.topology import Topology
+from signalq.local import Installation, PrivateRabbitMQ, find_installation
 from signalq.names import Names
 from tests.support import site
 from tests.support.amqp import drain, publish

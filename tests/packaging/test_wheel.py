@@ -19,6 +19,8 @@ from packaging.requirements import Requirement
 from tests.support.bare import BUILD_TIMEOUT_S, build_wheel
 
 REPOSITORY = Path(__file__).parents[2]
+# At the top of the repository, and each a part of the package by a link.
+PARTS = ("consumer", "producers", "ops", "local")
 HEAVY = ["aiohttp", "structlog", "click", "rich", "pydantic_settings", "prometheus_client", "sqlalchemy"]
 
 
@@ -43,30 +45,46 @@ def metadata(wheel: Path, files: list[str]) -> Message:
         return message_from_bytes(archive.read(name))
 
 
-def test_the_wheel_holds_exactly_the_named_packages(files: list[str]) -> None:
+def test_the_distribution_owns_one_top_level_name(files: list[str]) -> None:
     tops = {name.split("/")[0] for name in files}
-    packages = {top for top in tops if not top.endswith(".dist-info")}
-    assert packages == {"signalq", "consumer", "producers", "ops", "deploy"}
-    assert len(tops) == len(packages) + 1
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"signalq"}
+    assert len(tops) == 2
 
 
-def test_of_deploy_only_the_private_broker_is_in_it(files: list[str]) -> None:
-    assert {name.split("/")[1] for name in files if name.startswith("deploy/")} == {"__init__.py", "local"}
+def test_folders_of_the_names_of_our_parts_disturb_nothing(wheel: Path, tmp_path: Path) -> None:
+    """As in a trading repository: its own `consumer.py` and `ops/`, in the working folder and on PYTHONPATH."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    for name in ("consumer", "producers", "ops", "deploy", "local"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not ours')\n", "utf-8")
+    for arguments in (
+        ["-m", "signalq", "--help"],
+        ["-m", "signalq", "schema"],
+        ["-c", "import signalq.ops.demo, signalq.ops.gateway, signalq.consumer.__main__, signalq.ops.probe"],
+    ):
+        ran = subprocess.run(  # noqa: S603 - our own interpreter
+            [sys.executable, *arguments],
+            cwd=tmp_path,
+            env={"PYTHONPATH": f"{tmp_path}:{tmp_path / 'site'}", "PATH": "", "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=BUILD_TIMEOUT_S,
+            check=False,
+        )
+        assert (ran.returncode, ran.stderr) == (0, "")
 
 
 def test_no_test_no_cache_and_no_secret_is_in_it(files: list[str]) -> None:
     assert not [name for name in files if "test_" in name or "__pycache__" in name or name.endswith((".pyc", ".env"))]
 
 
-def test_every_module_of_the_packages_is_in_it(files: list[str]) -> None:
-    for package in ("signalq", "consumer", "producers", "ops", "deploy/local"):
-        modules = {str(path.relative_to(REPOSITORY)) for path in (REPOSITORY / package).rglob("*.py")}
+def test_every_module_is_in_it_but_the_strategies_to_copy(files: list[str]) -> None:
+    for part in ("", *PARTS):
+        folder = REPOSITORY / "signalq" / part
+        modules = {f"signalq/{part}/{path.relative_to(folder)}".replace("//", "/") for path in folder.rglob("*.py")}
         assert modules
-        assert modules <= set(files)
-
-
-def test_the_candles_that_a_strategy_runs_on_are_in_it(files: list[str]) -> None:
-    assert "producers/strategies/candles.csv" in files
+        assert {name for name in modules if "/strategies/" not in name} <= set(files)
+    assert not [name for name in files if "/strategies/" in name]
 
 
 def test_type_checkers_are_told_that_it_is_typed(files: list[str]) -> None:
@@ -77,7 +95,7 @@ def test_the_command_is_signalq(wheel: Path, files: list[str]) -> None:
     (name,) = [name for name in files if name.endswith(".dist-info/entry_points.txt")]
     with zipfile.ZipFile(wheel) as archive:
         lines = archive.read(name).decode().split("\n")
-    assert [line for line in lines if line] == ["[console_scripts]", "signalq = ops.__main__:main"]
+    assert [line for line in lines if line] == ["[console_scripts]", "signalq = signalq.ops.__main__:main"]
 
 
 def test_the_sdk_needs_exactly_aio_pika_and_pydantic(metadata: Message) -> None:
@@ -98,11 +116,10 @@ def test_name_version_and_license_are_there(metadata: Message, files: list[str])
     assert [name for name in files if name.endswith("licenses/LICENSE")]
 
 
-def loaded_by(statement: str) -> set[str]:
-    """The top-level modules that a fresh interpreter holds after a statement."""
-    program = (
-        f"import sys, json; {statement}; print(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"
-    )
+def loaded_by(statement: str, *, depth: int = 1) -> set[str]:
+    """The modules that a fresh interpreter holds after a statement, down to so many levels of their names."""
+    names = f"{{'.'.join(name.split('.')[:{depth}]) for name in sys.modules}}"
+    program = f"import sys, json; {statement}; print(json.dumps(sorted({names})))"
     done = subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-c", program],
         cwd=REPOSITORY,
@@ -116,16 +133,17 @@ def loaded_by(statement: str) -> set[str]:
     return set(json.loads(done.stdout))
 
 
-@pytest.mark.parametrize("module", ["signalq", "signalq.testing"])
-def test_importing_the_sdk_loads_nothing_that_only_the_consumer_or_the_commands_need(module: str) -> None:
-    loaded = loaded_by(f"import {module}")
+@pytest.mark.parametrize("statement", ["from signalq import *", "import signalq.testing"])
+def test_importing_the_sdk_loads_nothing_that_only_the_consumer_or_the_commands_need(statement: str) -> None:
+    loaded = loaded_by(statement)
     assert {"signalq", "aio_pika", "pydantic"} <= loaded
-    assert not loaded & {*HEAVY, "consumer", "producers", "ops", "deploy"}
+    assert not loaded & set(HEAVY)
+    assert not loaded_by(statement, depth=2) & {f"signalq.{part}" for part in PARTS}
 
 
 def test_the_private_broker_needs_the_standard_library_alone() -> None:
-    before, after = loaded_by("pass"), loaded_by("import deploy.local")
-    assert after - before - {"deploy"} <= set(sys.stdlib_module_names)
+    before, after = loaded_by("pass"), loaded_by("import signalq.local")
+    assert after - before - {"signalq"} <= set(sys.stdlib_module_names)
 
 
 def brought_by(extra: str) -> set[str]:
@@ -154,9 +172,7 @@ def brought_by(extra: str) -> set[str]:
 
 def test_the_extra_of_the_gateway_is_enough_to_run_its_command() -> None:
     """Without a connector it says so, which is after everything was imported."""
-    others = (
-        set(packages_distributions()) - brought_by("gateway") - {"signalq", "consumer", "producers", "ops", "deploy"}
-    )
+    others = set(packages_distributions()) - brought_by("gateway") - {"signalq"}
     assert {"alembic", "hypothesis"} <= others
     program = (
         "import sys\n"
@@ -165,7 +181,7 @@ def test_the_extra_of_the_gateway_is_enough_to_run_its_command() -> None:
         f"        if name.split('.')[0] in {sorted(others)!r}: raise ModuleNotFoundError(name, name=name)\n"
         "sys.meta_path.insert(0, Missing())\n"
         "sys.argv = ['signalq', 'gateway']\n"
-        "from ops.__main__ import main; main()"
+        "from signalq.ops.__main__ import main; main()"
     )
     ran = subprocess.run(  # noqa: S603 - our own interpreter
         [sys.executable, "-c", program],

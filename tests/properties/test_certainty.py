@@ -19,10 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 
-from consumer.history import Attempt
-from consumer.order import Message, Order, read
-from consumer.settings import Settings
-from consumer.webhook import Timeouts, Webhook, certainty_of
+from signalq.consumer.orders.order import Message, Order, read
+from signalq.consumer.orders.state import Attempt
+from signalq.consumer.webhook.client import Timeouts, Webhook, certainty_of
+from signalq.settings.sections import Settings
 from tests.support.waiting import wait_until
 
 CERTAINTIES = {"accepted", "not taken", "refused", "unknown"}

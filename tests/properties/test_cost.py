@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from consumer.order import Message, Unreadable, read
-from consumer.settings import Settings
 from signalq.amqp.connection import read_foreign_properties_leniently
-from signalq.envelope import publish_properties, republish_properties
-from signalq.strict_json import BODY_BYTES_MAX
+from signalq.consumer.orders.order import Message, Unreadable, read
+from signalq.message.envelope import publish_properties, republish_properties
+from signalq.message.strict_json import BODY_BYTES_MAX
+from signalq.settings.sections import Settings
 
 COST_S_MAX = 0.002
 RATIO_MAX = 100

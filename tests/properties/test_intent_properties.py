@@ -10,14 +10,9 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from signalq import InvalidIntent, OrderIntent
-from signalq.intent import (
-    CANCEL_ALL_SPELLINGS,
-    FIELD_NAMES,
-    FUTURES_ACTIONS,
-    intent_from_body,
-)
+from signalq.message.intent import CANCEL_ALL_SPELLINGS, FIELD_NAMES, FUTURES_ACTIONS, intent_from_body
+from signalq.message.strict_json import DIGITS_MAX, parse_object, render
 from signalq.names import LADDER_MAX_S
-from signalq.strict_json import DIGITS_MAX, parse_object, render
 
 # A mark that none of our own sentences holds, so that finding it means that a value was quoted.
 MARK = "zq7"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.delays import LADDER_SLACK_MS, LANE_LEAD_MS, park_seconds
 from signalq.amqp.topology import Topology, ladder_entry
+from signalq.consumer.orders.delays import LADDER_SLACK_MS, LANE_LEAD_MS, park_seconds
 from signalq.names import LADDER_LEVELS, LADDER_MAX_S, Names
 
 NAMES = Names("p")

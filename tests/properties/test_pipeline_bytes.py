@@ -22,28 +22,28 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 from structlog.testing import capture_logs
 
-from consumer.broker import Delivery, Session
-from consumer.delays import park_seconds
-from consumer.dispositions import Dispositions
-from consumer.due import DueTimes
-from consumer.history import Attempt, History
-from consumer.ledger import Epoch, Known
-from consumer.ledger.leases import CLAIM_MS_MAX
-from consumer.ledger.memory import MemoryLedger
-from consumer.limits import Rate
-from consumer.order import Message, Order, Unreadable, read
-from consumer.outcomes import Event
-from consumer.pipeline import Pipeline
-from consumer.reload import CurrentSettings
-from consumer.settings import Settings
-from consumer.skew import Skew
-from consumer.slots import Slot
-from consumer.telemetry import Metrics
-from consumer.turns import Place
-from consumer.webhook import Webhook
 from signalq import names
 from signalq.amqp.connection import read_foreign_properties_leniently, write_headers_as_they_came
-from signalq.outcome import Outcome
+from signalq.consumer.broker.lane_consumer import Delivery, Session
+from signalq.consumer.broker.publisher import BrokerPublisher
+from signalq.consumer.clocks.skew import Skew
+from signalq.consumer.lanes.due_times import DueTimes
+from signalq.consumer.lanes.queues import Place
+from signalq.consumer.ledger import Epoch, LedgerEntry
+from signalq.consumer.ledger.leases import CLAIM_MS_MAX
+from signalq.consumer.ledger.memory import MemoryLedger
+from signalq.consumer.orders.delays import park_seconds
+from signalq.consumer.orders.limits import Rate
+from signalq.consumer.orders.order import Message, Order, Unreadable, read
+from signalq.consumer.orders.outcomes import Event
+from signalq.consumer.orders.state import Attempt, IntentState
+from signalq.consumer.pipeline import Pipeline
+from signalq.consumer.slots import Slot
+from signalq.consumer.telemetry.metrics import Metrics
+from signalq.consumer.webhook.client import Webhook
+from signalq.message.outcome import Outcome
+from signalq.settings.reload import CurrentSettings
+from signalq.settings.sections import Settings
 
 read_foreign_properties_leniently()
 write_headers_as_they_came()
@@ -105,7 +105,7 @@ class FakeWebhook:
     posted: list[tuple[str, bytes, Attempt]] = field(default_factory=list)
 
     async def post(self, order: Order, _may_begin: object = None) -> Attempt:
-        claim = (await self.ledger.recall(order, await self.ledger.open_lane("a stranger's"))).history
+        claim = (await self.ledger.recall(order, await self.ledger.open_lane("a stranger's"))).state
         assert (claim.status, claim.in_doubt) == ("sending", True), "the claim is known before the first byte"
         await asyncio.sleep(0)
         attempt = self.script.popleft() if self.script else ACCEPTED
@@ -173,14 +173,14 @@ class World:
         self.clock = FakeClock()
         self.ledger = ledger or MemoryLedger()
         self.webhook = FakeWebhook(self.ledger, deque(script or []))
-        self.dispositions = FakeDispositions()
+        self.publisher = FakeDispositions()
         self.session = Session(cast("AbstractChannel", None), 0.0)
         self.tags = 0
         self.pipeline = Pipeline(
             CurrentSettings(SETTINGS),
             ledger=self.ledger,
             webhook=cast("Webhook", self.webhook),
-            dispositions=cast("Dispositions", self.dispositions),
+            publisher=cast("BrokerPublisher", self.publisher),
             metrics=Metrics(SETTINGS.connectors),
             clock=cast("Any", self.clock),
             jitter=lambda: 1.0,
@@ -201,22 +201,22 @@ class World:
         if self.session.epoch is None:
             await self.connect()
         await asyncio.gather(*(self.pipeline.handle(delivery, Slot()) for delivery in deliveries))
-        while self.dispositions.due or self.dispositions.lane:
-            self.clock.ms = max([self.clock.ms, *(back_ms for *_, back_ms in self.dispositions.due)])
-            due = [self.delivery(*message) for *message, _ in self.dispositions.due]
-            lane = [self.delivery(*message) for message in self.dispositions.lane]
-            self.dispositions.due.clear()
-            self.dispositions.lane.clear()
+        while self.publisher.due or self.publisher.lane:
+            self.clock.ms = max([self.clock.ms, *(back_ms for *_, back_ms in self.publisher.due)])
+            due = [self.delivery(*message) for *message, _ in self.publisher.due]
+            lane = [self.delivery(*message) for message in self.publisher.lane]
+            self.publisher.due.clear()
+            self.publisher.lane.clear()
             handlers: list[Coroutine[Any, Any, None]] = [self.pipeline.handle_due(one, Slot()) for one in due]
             handlers += [self.pipeline.handle(one, Slot()) for one in lane]
             await asyncio.gather(*handlers)
 
     @property
     def reasons(self) -> list[object]:
-        return [(properties.headers or {})[names.REASON] for _, properties in self.dispositions.letters]
+        return [(properties.headers or {})[names.REASON] for _, properties in self.publisher.letters]
 
     def each_delivery_acked_once(self) -> bool:
-        return dict(self.dispositions.acked) == dict.fromkeys(range(1, self.tags + 1), 1)
+        return dict(self.publisher.acked) == dict.fromkeys(range(1, self.tags + 1), 1)
 
 
 # --- strategies ------------------------------------------------------------------------------------------------------
@@ -345,12 +345,12 @@ def test_any_message_ends_in_one_acknowledgement_and_a_post_a_letter_or_a_parkin
     asyncio.run(world.deliver(world.delivery(body, properties, redelivered=redelivered)))
     assert world.each_delivery_acked_once()
     accepted = [post for post in world.webhook.posted if post[2] is ACCEPTED]
-    letters = world.dispositions.letters
+    letters = world.publisher.letters
     assert len(accepted) + len(letters) == 1, "it has exactly one ending"
-    (told,) = world.dispositions.told
+    (told,) = world.publisher.told
     assert told.status == ("dead" if letters else "delivered")
     assert told.attempts == len(world.webhook.posted)
-    assert world.dispositions.parked <= 1
+    assert world.publisher.parked <= 1
     assert [letter for letter, _ in letters] == [body] * len(letters)
     if letters:
         headers = letters[0][1].headers or {}
@@ -392,11 +392,11 @@ def test_however_often_an_intent_is_delivered_it_is_repeated_only_where_that_can
     by_intent: dict[tuple[str, bytes], list[Attempt]] = defaultdict(list)
     for intent_id, body, attempt in world.webhook.posted:
         by_intent[intent_id, body].append(attempt)
-    for (_, body), history in by_intent.items():
-        assert ACCEPTED not in history[:-1], "nothing is POSTed after it was taken"
-        assert REFUSED not in history[:-1], "nothing is POSTed after it was refused"
+    for (_, body), state in by_intent.items():
+        assert ACCEPTED not in state[:-1], "nothing is POSTed after it was taken"
+        assert REFUSED not in state[:-1], "nothing is POSTed after it was refused"
         fields = json.loads(body)
-        if UNKNOWN in history[:-1]:
+        if UNKNOWN in state[:-1]:
             assert fields["action"] in {"closeLong", "cancelAll"} or fields["connectorName"] == "always"
 
 
@@ -422,12 +422,12 @@ async def test_a_letter_that_comes_back_is_put_back_and_not_told_again(body: byt
     world = letters_world()
     dated = Basic.Properties(message_id="id", headers={names.CREATED_MS: NOW_MS - 3_600_000})
     await world.deliver(world.delivery(body, dated))
-    ((letter, properties),) = world.dispositions.letters
+    ((letter, properties),) = world.publisher.letters
     for _ in range(2):
         await world.deliver(world.delivery(letter, properties))
-    assert len(world.dispositions.letters) == 3
-    assert len({str(sorted(said_by(one).items())) for one in world.dispositions.letters}) == 1
-    assert len(world.dispositions.told) == 1
+    assert len(world.publisher.letters) == 3
+    assert len({str(sorted(said_by(one).items())) for one in world.publisher.letters}) == 1
+    assert len(world.publisher.told) == 1
 
 
 @pytest.mark.parametrize("forged", ["marks", "the seal of another letter", "the seal of another ledger"])
@@ -436,12 +436,12 @@ async def test_a_letter_that_is_forged_has_an_event_as_any_other_ending(forged: 
     other.ledger.ledger_id = "theirs"
     source, body = (other, NO_ORDER) if forged == "the seal of another ledger" else (world, NO_ORDER + b"!")
     await source.deliver(source.delivery(body, Basic.Properties(message_id="id")))
-    headers = dict(source.dispositions.letters[0][1].headers or {})
+    headers = dict(source.publisher.letters[0][1].headers or {})
     if forged == "marks":
         del headers[names.SEAL]
-    world.dispositions.told.clear()
+    world.publisher.told.clear()
     await world.deliver(world.delivery(NO_ORDER, Basic.Properties(message_id="id", headers=headers)))
-    assert [(told.intent_id, told.status) for told in world.dispositions.told] == [("id", "dead")]
+    assert [(told.intent_id, told.status) for told in world.publisher.told] == [("id", "dead")]
 
 
 def letters_world() -> World:
@@ -460,20 +460,20 @@ async def test_parking_that_is_confirmed_after_the_intent_came_back_does_not_let
     """The confirm was lost, parking was repeated, and the first copy is POSTed before the second is confirmed."""
     world = World()
     body, properties = open_body(delaySeconds=0.2), Basic.Properties(message_id=uuid.uuid4().hex)
-    park = world.dispositions.park
+    park = world.publisher.park
 
     async def park_twice(due_ms: int, now_ms: Callable[[], int], body: bytes, properties: Basic.Properties) -> None:
         await park(due_ms, now_ms, body, properties)
-        *first, _ = world.dispositions.due.popleft()
+        *first, _ = world.publisher.due.popleft()
         world.clock.ms = due_ms
         await world.pipeline.handle_due(world.delivery(*first), Slot())
-        await world.pipeline.handle(world.delivery(*world.dispositions.lane.popleft()), Slot())
+        await world.pipeline.handle(world.delivery(*world.publisher.lane.popleft()), Slot())
         await park(due_ms, now_ms, body, properties)
 
-    world.dispositions.park = park_twice  # type: ignore[method-assign]
+    world.publisher.park = park_twice  # type: ignore[method-assign]
     await world.deliver(world.delivery(body, properties))
     assert len(world.webhook.posted) == 1
-    assert world.dispositions.letters == []
+    assert world.publisher.letters == []
     assert world.each_delivery_acked_once()
 
 
@@ -486,16 +486,16 @@ async def test_an_order_without_an_id_that_fails_unforeseen_after_its_post_is_no
         async def save(
             self,
             order: Order,
-            history: History,
+            state: IntentState,
             epoch: Epoch | None = None,
             *,
             attempt: Attempt | None = None,
             rates: Sequence[Rate] = (),
-        ) -> Known:
-            if history.status == "delivered" and self.failures:
+        ) -> LedgerEntry:
+            if state.status == "delivered" and self.failures:
                 self.failures -= 1
                 raise RuntimeError("disk on fire")
-            return await super().save(order, history, epoch, attempt=attempt, rates=rates)
+            return await super().save(order, state, epoch, attempt=attempt, rates=rates)
 
     world = World(ledger=Unwilling())
     await world.connect()
@@ -531,7 +531,7 @@ async def test_a_withdrawn_order_is_neither_posted_nor_acknowledged() -> None:
     slot.withdraw()
     await world.pipeline.handle(world.delivery(open_body(), Basic.Properties()), slot)
     assert world.webhook.posted == []
-    assert world.dispositions.acked == {}
+    assert world.publisher.acked == {}
 
 
 async def test_what_failed_unforeseen_too_often_is_undeliverable() -> None:
@@ -570,8 +570,8 @@ async def test_a_consumer_whose_lane_another_has_taken_does_nothing_and_loses_it
     await world.pipeline.handle(world.delivery(open_body(**fields), properties, redelivered=redelivered), Slot())
     assert world.session.lost.is_set()
     assert world.webhook.posted == []
-    assert world.dispositions.acked == {}
-    assert (world.dispositions.parked, world.dispositions.letters) == (0, [])
+    assert world.publisher.acked == {}
+    assert (world.publisher.parked, world.publisher.letters) == (0, [])
 
 
 async def test_a_claim_that_a_consumer_before_us_never_concluded_is_not_repeated() -> None:
@@ -581,12 +581,12 @@ async def test_a_claim_that_a_consumer_before_us_never_concluded_is_not_repeated
     order = read(delivery.message, SETTINGS, NOW_MS)
     assert isinstance(order, Order)
     known = await world.ledger.recall(order, await world.ledger.open_lane(LANE))
-    await world.ledger.save(order, known.history.claimed(NOW_MS))
+    await world.ledger.save(order, known.state.claimed(NOW_MS))
     await world.connect()
     await world.deliver(world.delivery(open_body(), Basic.Properties(message_id="x"), redelivered=True))
     assert world.webhook.posted == []
     assert world.reasons == ["outcome-unknown"]
-    assert (world.dispositions.letters[0][1].headers or {})[names.ATTEMPTS] == 1
+    assert (world.publisher.letters[0][1].headers or {})[names.ATTEMPTS] == 1
 
 
 @pytest.mark.parametrize("redelivered", [True, False], ids=["redelivered", "published again"])
@@ -619,7 +619,7 @@ async def test_what_is_overdue_only_by_the_ledgers_time_goes_through_the_ladder_
         world.delivery(body, properties, redelivered=redelivered),
     )
     assert [intent_id for intent_id, *_ in world.webhook.posted] == ["first", "late"]
-    assert world.dispositions.parked == 1
+    assert world.publisher.parked == 1
     assert world.clock.ms == NOW_MS + 10_000, "its delay was over: it is not served again"
     assert world.each_delivery_acked_once()
 
@@ -660,7 +660,7 @@ async def test_the_due_time_of_the_ledger_counts_whatever_a_message_that_comes_b
     await world.connect()
     body, dated = open_body(delaySeconds=60), {names.CREATED_MS: NOW_MS}
     await world.pipeline.handle(world.delivery(body, Basic.Properties(message_id="x", headers=dated)), Slot())
-    world.dispositions.due.clear()
+    world.publisher.due.clear()
     pretends = {names.CREATED_MS: NOW_MS - 60_000, names.INTENT_ID: "x"}
     await world.deliver(world.delivery(body, Basic.Properties(message_id="x", headers=pretends)))
     assert [intent_id for intent_id, *_ in world.webhook.posted] == ["x"]
@@ -695,14 +695,14 @@ async def test_what_is_canceled_while_it_is_being_parked_is_no_duplicate() -> No
     """The cancel is right behind it, and is claimed before the ladder has confirmed."""
     world = World()
     await world.connect()
-    park = world.dispositions.park
+    park = world.publisher.park
 
     async def park_slowly(due_ms: int, now_ms: Callable[[], int], body: bytes, properties: Basic.Properties) -> None:
         cancel = world.delivery(open_body(action="cancelAll"), Basic.Properties(message_id="all"))
         await world.pipeline.handle(cancel, Slot())
         await park(due_ms, now_ms, body, properties)
 
-    world.dispositions.park = park_slowly  # type: ignore[method-assign]
+    world.publisher.park = park_slowly  # type: ignore[method-assign]
     with capture_logs() as lines:
         await world.pipeline.handle(
             world.delivery(open_body(delaySeconds=60), Basic.Properties(message_id="x", timestamp=None)), Slot()
@@ -742,10 +742,10 @@ async def test_what_the_ladder_hands_back_is_due_when_it_was_although_the_clock_
     properties = Basic.Properties(headers={names.CREATED_MS: created_ms})
     await world.pipeline.handle(world.delivery(content, properties), Slot())
     for _ in range(2):
-        body, properties, _ = world.dispositions.due.popleft()
+        body, properties, _ = world.publisher.due.popleft()
         world.clock.ms -= 3_600_000
         await world.pipeline.handle_due(world.delivery(body, properties), Slot())
-        ((_, _, back_ms),) = world.dispositions.due
+        ((_, _, back_ms),) = world.publisher.due
         assert created_ms + 58_000 < back_ms < created_ms + 60_000
         assert (properties.headers or {})[names.CREATED_MS] == created_ms
 

@@ -10,15 +10,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from signalq.intent import (
-    CLIENT_ORDER_ID_BYTES_MAX,
-    CONNECTOR_NAME_BYTES_MAX,
-    FIELD_NAMES,
-    Action,
-)
+from signalq.documents.json_schema import intent_schema
+from signalq.message.intent import CLIENT_ORDER_ID_BYTES_MAX, CONNECTOR_NAME_BYTES_MAX, FIELD_NAMES, Action
+from signalq.message.strict_json import DIGITS_MAX, digits_of
 from signalq.names import LADDER_MAX_S
-from signalq.schema import intent_schema
-from signalq.strict_json import DIGITS_MAX, digits_of
 from tests.unit.test_schema import BEYOND_A_SCHEMA, DECIMALS, OPEN, accepted_by_code
 
 SCHEMA = Draft202012Validator(intent_schema())

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from yarl import URL
 
-from deploy.local import BrokerUnavailable, Installation, PrivateRabbitMQ, find_installation, find_version
+from signalq.local import BrokerUnavailable, Installation, PrivateRabbitMQ, find_installation, find_version
 from tests.support.proxy import Proxy
 from tests.support.skipping import skip_outside_ci
 from tests.support.waiting import wait_until

@@ -73,7 +73,7 @@ class Consumer:
         settings: Mapping[str, object] | None = None,
         *,
         config: str = "",
-        command: tuple[str, ...] = ("-m", "consumer"),
+        command: tuple[str, ...] = ("-m", "signalq.consumer"),
         is_cold: bool = False,
     ) -> None:
         chosen: dict[str, object] = {

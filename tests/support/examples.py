@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from ops.sandbox import Sandbox
+from signalq.ops.sandbox.server import Sandbox
 from tests.support.commands import Ran, ended
 from tests.support.consumer import Consumer
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from producers.gateway.openapi import openapi_document
+from signalq.producers.gateway.openapi import openapi_document
 from tests.support.amqp import depth, drain
 from tests.support.gateways import Front
 

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 
-from producers.gateway.answers import WEBHOOK_PATH
+from signalq.producers.gateway.answers import WEBHOOK_PATH
 
 BODY_BYTES = 65_536
 TIMEOUT_S = 60.0

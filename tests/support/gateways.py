@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from producers.gateway.answers import WEBHOOK_PATH
+from signalq.producers.gateway.answers import WEBHOOK_PATH
 from tests.support.waiting import wait_until
 from tests.support.warm import WarmCommand, command
 

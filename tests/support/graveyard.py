@@ -11,10 +11,10 @@ from typing import Any
 
 from pamqp.commands import Basic
 
-from consumer.history import History, Reason
-from consumer.ledger.sql import SqlLedger
-from consumer.order import Order
 from signalq import names
+from signalq.consumer.ledger.sql import SqlLedger
+from signalq.consumer.orders.order import Order
+from signalq.consumer.orders.state import IntentState, Reason
 from signalq.names import Names
 from tests.support.amqp import publish_all
 from tests.support.consumer import ledger_file, ledger_url
@@ -78,10 +78,10 @@ async def record(url: str, dead_ones: Sequence[Dead]) -> None:
 
 
 async def _record(ledger: SqlLedger, one: Dead) -> None:
-    first = History(one.order.intent_id, one.order.digest, generation=one.generation)
+    first = IntentState(one.order.intent_id, one.order.digest, generation=one.generation)
     claimed = replace(first.claimed(1_000), in_doubt=one.reason == "outcome-unknown", http_status=400)
     known = await ledger.save(one.order, claimed.dying(one.reason, "the webhook refused it: HTTP 400"))
-    await ledger.save(one.order, known.history.dead())
+    await ledger.save(one.order, known.state.dead())
 
 
 def in_ledger(prefix: str, query: str) -> list[tuple[Any, ...]]:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import sys
 
-from consumer import spread, spreader
-from consumer.__main__ import main
+from signalq.consumer.__main__ import main
+from signalq.consumer.replicas import assignment, rebalancer
 
 SETTLE_S, HOLD_S, SPREAD_PERIOD_S, LEDGER_LOST_S = 1.0, 0.5, 0.5, 2.0
 
 if __name__ == "__main__":
     what = sys.argv.pop()
     if what == "spread":
-        spread.SETTLE_S = SETTLE_S
-        spread.HOLD_S = HOLD_S
-        spreader.SPREAD_PERIOD_S = SPREAD_PERIOD_S
+        assignment.SETTLE_S = SETTLE_S
+        assignment.HOLD_S = HOLD_S
+        rebalancer.SPREAD_PERIOD_S = SPREAD_PERIOD_S
     else:
-        spreader.LEDGER_LOST_S = LEDGER_LOST_S
+        rebalancer.LEDGER_LOST_S = LEDGER_LOST_S
     sys.exit(main())

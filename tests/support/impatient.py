@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from consumer.__main__ import run
-from consumer.settings import load_settings
+from signalq.consumer.__main__ import run
+from signalq.settings.sections import load_settings
 
 UNACKED_S = 1.5
 

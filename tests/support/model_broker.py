@@ -19,7 +19,7 @@ from signalq.names import Names
 from tests.support.model_scenario import BEFORE_AN_ACK
 
 ACK_UNDER_WAY_S = 0.001
-# The ladder hands back a little late (measured, see consumer/delays.py).
+# The ladder hands back a little late (measured, see consumer/orders/delays.py).
 LADDER_LATE_S = 0.02
 
 Receive = Callable[[DeliveredMessage], Coroutine[Any, Any, None]]
@@ -54,7 +54,7 @@ class Queue:
 
 
 class Channel:
-    """What `consumer.broker` needs of an aiormq channel."""
+    """What `signalq.consumer.broker.lane_consumer` needs of an aiormq channel."""
 
     def __init__(self, broker: ModelBroker, member: Member, prefetch: int) -> None:
         self.closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()

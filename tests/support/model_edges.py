@@ -13,16 +13,16 @@ from pamqp.commands import Basic
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import StaticPool
 
-from consumer.history import Attempt, History
-from consumer.ledger import Epoch, Known
-from consumer.ledger.database import database_at
-from consumer.ledger.schema import metadata
-from consumer.ledger.sql import SqlLedger, Transaction
-from consumer.limits import Rate
-from consumer.link import LANES_OPENING_MAX
-from consumer.order import Order
-from consumer.webhook import MayBegin, Timeouts, Webhook
-from signalq.amqp.asking import QueueDepth
+from signalq.amqp.inspect import QueueDepth
+from signalq.consumer.broker.connection import LANES_OPENING_MAX
+from signalq.consumer.ledger import Epoch, LedgerEntry
+from signalq.consumer.ledger.database import database_at
+from signalq.consumer.ledger.schema import metadata
+from signalq.consumer.ledger.sql import SqlLedger, Transaction
+from signalq.consumer.orders.limits import Rate
+from signalq.consumer.orders.order import Order
+from signalq.consumer.orders.state import Attempt, IntentState
+from signalq.consumer.webhook.client import MayBegin, Timeouts, Webhook
 from signalq.errors import Unconfirmed
 from tests.support.model_scenario import (
     AFTER_A_COMMIT,
@@ -62,7 +62,7 @@ class Disk:
         self.connection.commit()
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
-        """See consumer.ledger.database."""
+        """See signalq.consumer.ledger.database."""
         answer = work(self.connection)
         self.connection.commit()
         return answer
@@ -85,12 +85,12 @@ class SlowDisk:
         self._loop = loop
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
-        """See consumer.ledger.database."""
+        """See signalq.consumer.ledger.database."""
         with self._loop.standing_still():
             return await asyncio.shield(asyncio.ensure_future(self._database.transact(work)))
 
     async def close(self) -> None:
-        """See consumer.ledger.database."""
+        """See signalq.consumer.ledger.database."""
         with self._loop.standing_still():
             await self._database.close()
 
@@ -107,7 +107,7 @@ class GatedDatabase:
         self._database = database
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
-        """See consumer.ledger.database."""
+        """See signalq.consumer.ledger.database."""
         what = " and ".join(label for label in self.about if label)
         if not what:
             await self._process.until_it_goes_on()
@@ -124,7 +124,7 @@ class GatedDatabase:
         return answer
 
     async def close(self) -> None:
-        """See consumer.ledger.database."""
+        """See signalq.consumer.ledger.database."""
         await self._database.close()
 
     async def come_to_rest(self) -> None:
@@ -147,7 +147,7 @@ class ToldLedger(SqlLedger):
     """The real ledger, which says what it is asked."""
 
     def __init__(self, world: World, process: Process) -> None:
-        self._about: tuple[str, Order | None, History | None] = "", None, None
+        self._about: tuple[str, Order | None, IntentState | None] = "", None, None
         self._world = world
         self._process = process
         super().__init__(world.ledger_url, retention_days=7, observe_commit_s=lambda _seconds: None)
@@ -158,35 +158,35 @@ class ToldLedger(SqlLedger):
         self._about = f"new epoch of {lane}", None, None
         return await super().open_lane(lane, alone=alone)
 
-    async def recall(self, order: Order, epoch: Epoch) -> Known:
+    async def recall(self, order: Order, epoch: Epoch) -> LedgerEntry:
         self._about = f"recall of {_named(order)}", None, None
         known = await super().recall(order, epoch)
-        self._world.tell(self._process, f"  found {known.history.status} v{known.history.version}")
+        self._world.tell(self._process, f"  found {known.state.status} v{known.state.version}")
         return known
 
     async def save(
         self,
         order: Order,
-        history: History,
+        state: IntentState,
         epoch: Epoch | None = None,
         *,
         attempt: Attempt | None = None,
         rates: Sequence[Rate] = (),
-    ) -> Known:
-        self._about = f"save of {_named(order)} {history.status} on v{history.version}", order, history
-        return await super().save(order, history, epoch, attempt=attempt, rates=rates)
+    ) -> LedgerEntry:
+        self._about = f"save of {_named(order)} {state.status} on v{state.version}", order, state
+        return await super().save(order, state, epoch, attempt=attempt, rates=rates)
 
     async def _ask(self, work: Callable[[Transaction], T], lane: str = "", *, in_hurry: bool = True) -> T:
-        (label, order, history), self._about = self._about, ("", None, None)
+        (label, order, state), self._about = self._about, ("", None, None)
 
         def told(now: Transaction) -> T:
             answer = work(now)
-            if not isinstance(answer, tuple) or order is None or history is None:
+            if not isinstance(answer, tuple) or order is None or state is None:
                 return answer
-            if history.status != "sending":
+            if state.status != "sending":
                 self._world.note_recorded(self._process, order)
-            if history.ended:
-                self.gated.endings.append((order.strategy, order.intent_id, history.status))
+            if state.ended:
+                self.gated.endings.append((order.strategy, order.intent_id, state.status))
             self.gated.endings += [(one.strategy, one.intent_id, "canceled") for one in answer]
             return answer
 

@@ -7,13 +7,13 @@ import contextvars
 from functools import cache
 from typing import TYPE_CHECKING
 
-from consumer.dispositions import Dispositions
-from consumer.pipeline import Pipeline
-from consumer.reload import CurrentSettings
-from consumer.service import Service
-from consumer.telemetry import Metrics
+from signalq.consumer.broker.publisher import BrokerPublisher
+from signalq.consumer.pipeline import Pipeline
+from signalq.consumer.service import Service
+from signalq.consumer.telemetry.metrics import Metrics
 from signalq.errors import BrokerUnreachable
 from signalq.names import Names
+from signalq.settings.reload import CurrentSettings
 from tests.support.model_broker import Channel
 from tests.support.model_edges import ModelLink, ModelPublisher, ModelWebhook, ToldLedger
 from tests.support.model_scenario import settings
@@ -49,17 +49,17 @@ class Process:
         chosen = settings(scenario.window, scenario.concurrency)
         clock = ModelClock(loop)
         self.ledger = ToldLedger(world, self)
-        dispositions = Dispositions(chosen, NAMES, lambda: scenario.jitter)
-        dispositions._publisher = dispositions._teller = ModelPublisher(world, self)
+        publisher = BrokerPublisher(chosen, NAMES, lambda: scenario.jitter)
+        publisher._publisher = publisher._outcomes = ModelPublisher(world, self)
         self.service = Service(
             chosen,
             link=ModelLink(self),
-            dispositions=dispositions,
+            publisher=publisher,
             pipeline=Pipeline(
                 CurrentSettings(chosen),
                 ledger=self.ledger,
                 webhook=ModelWebhook(world, self),
-                dispositions=dispositions,
+                publisher=publisher,
                 metrics=_metrics(),
                 clock=clock,
                 jitter=lambda: scenario.jitter,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-from consumer.settings import Settings
+from signalq.settings.sections import Settings
 
 # Faults that can strike at any gate, and those of one kind of gate.
 ANYWHERE = ("crash", "lose", "takeover", "drain")

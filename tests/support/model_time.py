@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from consumer.clock import SLICE_S, Clock
+from signalq.consumer.clocks.clock import SLICE_S, Clock
 
 EPOCH_MS = 1_800_000_000_000
 # While a thread works for us (the SQLite driver's), time stands still; longer than this, and it is stuck.

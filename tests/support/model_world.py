@@ -21,19 +21,19 @@ from unittest.mock import patch
 from pamqp.commands import Basic
 from sqlalchemy import func, select
 
-import consumer.broker
-import consumer.dispositions
-import consumer.due
-import consumer.journal
-import consumer.ledger.sql
-import consumer.pipeline
-import consumer.service
-import consumer.telling
-from consumer.ledger.migrate import migrate
-from consumer.ledger.schema import intents, steps
-from consumer.ledger.steps import ATTEMPT
-from consumer.order import Order
-from signalq.outcome import Outcome
+import signalq.consumer.broker.lane_consumer
+import signalq.consumer.broker.outcome_publisher
+import signalq.consumer.broker.publisher
+import signalq.consumer.lanes.due_times
+import signalq.consumer.ledger.sql
+import signalq.consumer.pipeline
+import signalq.consumer.service
+import signalq.consumer.telemetry.intents
+from signalq.consumer.ledger.migrate import migrate
+from signalq.consumer.ledger.schema import intents, steps
+from signalq.consumer.ledger.steps import ATTEMPT
+from signalq.consumer.orders.order import Order
+from signalq.message.outcome import Outcome
 from tests.support.model_broker import Channel, ModelBroker
 from tests.support.model_edges import Disk, GatedDatabase, SlowDisk, the_disk
 from tests.support.model_process import NAMES, Process, Unforeseen, running
@@ -328,19 +328,21 @@ def _in_the_model(world: World) -> Iterator[None]:
     log = _Log(world)
     world.loop.set_exception_handler(lambda _loop, context: world.violated(f"in the loop: {context}"))
     with (
-        patch.object(consumer.broker, "open_channel", open_channel),
-        patch.object(consumer.due, "time", SimpleNamespace(monotonic=world.loop.time)),
-        patch.object(consumer.ledger.sql, "clock_ms", lambda _connection: world.now_ms()),
-        patch.object(consumer.ledger.sql, "machine_ms", world.now_ms),
+        patch.object(signalq.consumer.broker.lane_consumer, "open_channel", open_channel),
+        patch.object(signalq.consumer.lanes.due_times, "time", SimpleNamespace(monotonic=world.loop.time)),
+        patch.object(signalq.consumer.ledger.sql, "clock_ms", lambda _connection: world.now_ms()),
+        patch.object(signalq.consumer.ledger.sql, "machine_ms", world.now_ms),
         # Each sign of life is a commit, and so a step at which something may break: here as seldom as a lease allows.
-        patch.object(consumer.ledger.sql, "ALIVE_PERIOD_S", 1.0),
-        patch.object(consumer.ledger.sql, "database_at", lambda _url, **_options: SimpleNamespace(shown="the model")),
-        patch.object(consumer.ledger.sql, "migrate", migrate_the_model),
-        patch.object(consumer.broker, "log", log),
-        patch.object(consumer.dispositions, "log", log),
-        patch.object(consumer.journal, "log", log),
-        patch.object(consumer.service, "log", log),
-        patch.object(consumer.ledger.sql, "log", log),
-        patch.object(consumer.telling, "log", log),
+        patch.object(signalq.consumer.ledger.sql, "ALIVE_PERIOD_S", 1.0),
+        patch.object(
+            signalq.consumer.ledger.sql, "database_at", lambda _url, **_options: SimpleNamespace(shown="the model")
+        ),
+        patch.object(signalq.consumer.ledger.sql, "migrate", migrate_the_model),
+        patch.object(signalq.consumer.broker.lane_consumer, "log", log),
+        patch.object(signalq.consumer.broker.publisher, "log", log),
+        patch.object(signalq.consumer.telemetry.intents, "log", log),
+        patch.object(signalq.consumer.service, "log", log),
+        patch.object(signalq.consumer.ledger.sql, "log", log),
+        patch.object(signalq.consumer.broker.outcome_publisher, "log", log),
     ):
         yield

@@ -9,9 +9,9 @@ from typing import Any
 
 from pamqp.commands import Basic
 
-from consumer.order import Message, Order, read
-from consumer.settings import Settings
 from signalq import names
+from signalq.consumer.orders.order import Message, Order, read
+from signalq.settings.sections import Settings
 
 STRATEGY = "momentum"
 

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import asyncpg  # type: ignore[import-untyped]
 
-from deploy.local import PostgresUnavailable, PrivatePostgres
+from signalq.local import PostgresUnavailable, PrivatePostgres
 from tests.support.skipping import skip_outside_ci
 
 CONNECT_TIMEOUT_S = 10.0

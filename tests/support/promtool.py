@@ -13,8 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from deploy.local import apt
-from deploy.local.errors import FetchFailed
+from signalq.local import apt
+from signalq.local.errors import FetchFailed
 from tests.support.tools import PROGRAMS
 
 PROMTOOL = PROGRAMS / "promtool"

@@ -9,11 +9,11 @@ import json
 from pathlib import Path
 from typing import get_args
 
-from consumer.history import Reason
-from consumer.settings import SECTIONS
-from signalq.asyncapi import asyncapi_document
+from signalq.consumer.orders.state import Reason
+from signalq.documents.asyncapi import asyncapi_document
+from signalq.documents.json_schema import intent_schema
 from signalq.names import Names
-from signalq.schema import intent_schema
+from signalq.settings.sections import SECTIONS
 
 FOLDER = Path(__file__).parents[2] / "docs" / "schema"
 COMMAND = "./run schema"

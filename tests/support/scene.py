@@ -61,7 +61,7 @@ class Scene:
         self.rng = random.Random(seed)
         self.consumers: list[Consumer] = []
         self.answers_after_s = ANSWERS_AFTER_S
-        self.command = ("-m", "consumer")
+        self.command = ("-m", "signalq.consumer")
         self.believed_lost_s = BELIEVED_LOST_S
         self.ledger_url = ledger_url or file_ledger_url(names.prefix)
         self._publishing: list[asyncio.Task[None]] = []

@@ -33,6 +33,6 @@ def _now_ns() -> int:
 if __name__ == "__main__":
     time.time_ns = _now_ns
     time.time = lambda: _now_ns() / 1e9
-    from consumer.__main__ import main
+    from signalq.consumer.__main__ import main
 
     sys.exit(main())

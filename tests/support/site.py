@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 from yarl import URL
 
-from deploy.local import PrivateRabbitMQ
 from signalq.amqp.topology import OwnLane, Topology
+from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
 from tests.support.definitions import PASSWORD, Manifest, definitions
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import make_url
 
-from consumer.ledger.sql import SqlLedger
+from signalq.consumer.ledger.sql import SqlLedger
 from tests.support.orders import new_id
 from tests.support.postgres import connected, fresh_database
 

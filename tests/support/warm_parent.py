@@ -24,12 +24,12 @@ REQUEST_BYTES_MAX = 200_000
 # What `python -m consumer` and the commands come to import sooner or later.
 IMPORTED = (
     "asyncpg",
-    "consumer.__main__",
-    "consumer.ledger.migrate",
-    "consumer.ledger.visit",
-    "ops.__main__",
-    "ops.cli",
-    "producers.gateway.server",
+    "signalq.consumer.__main__",
+    "signalq.consumer.ledger.migrate",
+    "signalq.consumer.ledger.visit",
+    "signalq.ops.__main__",
+    "signalq.ops.terminal.cli",
+    "signalq.producers.gateway.server",
     "rich.table",
     "sqlalchemy.dialects.postgresql.asyncpg",
     "sqlalchemy.dialects.sqlite.aiosqlite",

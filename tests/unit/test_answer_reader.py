@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from consumer.answer_reader import AnswerReader
+from signalq.consumer.webhook.answer_reader import AnswerReader
 from tests.properties.test_certainty import ANSWERS, TOTAL_S, order_for, post, serving
 
 EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\n\r\n"

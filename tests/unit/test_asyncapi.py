@@ -12,12 +12,12 @@ from typing import Any, get_args
 import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
 
-from consumer.history import Reason
 from signalq import names
-from signalq.asyncapi import SCHEMA_FORMAT, asyncapi_document
+from signalq.consumer.orders.state import Reason
+from signalq.documents.asyncapi import SCHEMA_FORMAT, asyncapi_document
+from signalq.documents.json_schema import intent_schema
+from signalq.message.outcome import STATUSES, Outcome, routing_key
 from signalq.names import Names
-from signalq.outcome import STATUSES, Outcome, routing_key
-from signalq.schema import intent_schema
 from tests.support.node import ASYNCAPI, package
 from tests.unit.test_outcome import BARE, DEAD
 

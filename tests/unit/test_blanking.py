@@ -13,7 +13,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from signalq.blanking import PART_CHARACTERS, SECRET_CHARACTERS_MAX, Blanker, BodyBlanker, hold_token
+from signalq.secrets.blanking import PART_CHARACTERS, SECRET_CHARACTERS_MAX, Blanker, BodyBlanker, hold_token
 
 TOKEN = "kQ7vX2mN-9pL4wR8s.Zt3hB6yD"
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import click
 import pytest
 
-import consumer.settings
-from ops.__main__ import main
-from ops.cli import cli
 from signalq import __version__
+from signalq.ops.__main__ import main
+from signalq.ops.terminal.cli import cli
+from signalq.settings import sections
 from signalq.version import how_to_install
 
 ROOT = Path(__file__).parents[2]
@@ -87,7 +87,7 @@ def test_all_the_commands_of_this_version_are_there(signalq: Signalq) -> None:
 def test_help_is_fast_because_it_imports_no_broker_no_model_and_no_table() -> None:
     script = (
         "import sys; sys.argv = ['signalq', '--help']\n"
-        "from ops.__main__ import main\n"
+        "from signalq.ops.__main__ import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "heavy = {'pydantic', 'aio_pika', 'aiohttp', 'rich', 'consumer'} & set(sys.modules)\n"
@@ -190,7 +190,7 @@ def test_a_traceback_is_escaped_and_shows_no_secret(signalq: Signalq, monkeypatc
     def broken(_path: object, **_options: object) -> None:
         raise ValueError("bad \x1b[31m\u202e at amqp://u:abc@topsecret@h/")
 
-    monkeypatch.setattr(consumer.settings, "load_settings", broken)
+    monkeypatch.setattr(sections, "load_settings", broken)
     ran = signalq("--debug", "dead", "list")
     assert "ValueError: bad \\x1b[31m\\u202e at amqp://***@h/" in ran.err
     assert all(line.isprintable() for line in ran.err.splitlines())
@@ -224,7 +224,7 @@ def test_an_error_nobody_expected_is_one_sentence_that_quotes_nothing(
     def broken(_path: object) -> None:
         raise KeyError("s3cret")
 
-    monkeypatch.setattr(consumer.settings, "load_settings", broken)
+    monkeypatch.setattr(sections, "load_settings", broken)
     ran = signalq("schema")
     assert ran.status == 1
     assert ran.err == "signalq: something unexpected went wrong (KeyError): run with --debug for the traceback\n"
@@ -234,7 +234,7 @@ def test_ctrl_c_is_quiet_and_exit_status_130(signalq: Signalq, monkeypatch: pyte
     def interrupted(_path: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(consumer.settings, "load_settings", interrupted)
+    monkeypatch.setattr(sections, "load_settings", interrupted)
     ran = signalq("schema")
     assert (ran.status, ran.out, ran.err.strip()) == (130, "", "")
 
@@ -248,7 +248,7 @@ def test_without_the_extras_it_says_what_to_install(package: str, arguments: str
         f"        if name.split('.')[0] == {package!r}: raise ModuleNotFoundError(name, name=name)\n"
         "sys.meta_path.insert(0, Missing())\n"
         f"sys.argv = ['signalq', {arguments!r}]\n"
-        "from ops.__main__ import main; main()"
+        "from signalq.ops.__main__ import main; main()"
     )
     ran = in_a_process(sys.executable, "-c", script)
     assert ran.status == 2
@@ -258,10 +258,10 @@ def test_without_the_extras_it_says_what_to_install(package: str, arguments: str
 def test_tls_keys_are_written_nowhere_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     script = (
         "import os, sys\n"
-        "import ops.__main__\n"
+        "import signalq.ops.__main__\n"
         "assert not {'ssl', 'aiohttp'} & set(sys.modules)\n"
         "sys.argv = ['signalq', '--version']\n"
-        "try: ops.__main__.main()\n"
+        "try: signalq.ops.__main__.main()\n"
         "finally:\n"
         "    import ssl, aiohttp.connector as c\n"
         "    print(ssl.create_default_context().keylog_filename, c._SSL_CONTEXT_VERIFIED.keylog_filename)"
@@ -270,18 +270,19 @@ def test_tls_keys_are_written_nowhere_whatever_the_environment_says(monkeypatch:
     assert in_a_process(sys.executable, "-c", script).out.splitlines()[-1] == "None None"
 
 
-@pytest.mark.parametrize("start", ["consumer.__main__", "producers.strategies.desk"])
+@pytest.mark.parametrize("start", ["consumer", "strategy"])
 def test_no_other_way_to_start_us_writes_tls_keys(start: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where TLS was imported before, too: a context that was made by then is not used."""
     script = (
         "import asyncio, os, ssl, sys\n"
         "from aiohttp import connector\n"
-        "from consumer.webhook import Timeouts, Webhook\n"
-        "import consumer.__main__, producers.strategies.desk as desk, producers.strategies.command_line as line\n"
+        "from signalq.consumer.webhook.client import Timeouts, Webhook\n"
+        "from signalq.consumer import __main__ as consumer\n"
+        "from signalq.producers.strategies import command_line as line, desk\n"
         "assert connector._SSL_CONTEXT_VERIFIED.keylog_filename == '/dev/null'\n"
-        f"started = consumer.__main__.main() if {start!r} == 'consumer.__main__' else line.run(desk.main, ['x'])\n"
+        f"started = consumer.main() if {start!r} == 'consumer' else line.run(desk.main, ['x'])\n"
         "assert started == 2, started\n"
-        f"assert os.umask(0) == 0o077 or {start!r} != 'consumer.__main__'\n"
+        f"assert os.umask(0) == 0o077 or {start!r} != 'consumer'\n"
         "async def look():\n"
         "    async with Webhook(Timeouts(1, 2)) as webhook:\n"
         "        context = webhook._session.connector._ssl\n"
@@ -323,7 +324,7 @@ def test_no_token_in_the_wrong_place_of_the_command_line_is_repeated(
 
 
 def test_a_reader_that_went_away_is_no_error() -> None:
-    assert in_a_process("sh", "-c", f"{sys.executable} -m ops schema | true").err == ""
+    assert in_a_process("sh", "-c", f"{sys.executable} -m signalq schema | true").err == ""
 
 
 def test_the_version_is_the_librarys(signalq: Signalq) -> None:
@@ -347,7 +348,7 @@ def test_a_traceback_is_without_logins_and_control_characters(
     def fail(*_args: object, **_options: object) -> None:
         raise RuntimeError(f"at amqp://u:{TOKEN}@h/ \x1b[31m")
 
-    monkeypatch.setattr(consumer.settings, "load_settings", fail)
+    monkeypatch.setattr(sections, "load_settings", fail)
     ran = signalq("check", "--debug")
     assert ran.status == 1
     assert "Traceback" in ran.err

@@ -27,7 +27,7 @@ from signalq import (
 )
 from signalq.amqp.connection import connect, masked
 from signalq.names import Names
-from signalq.outgoing import outgoing
+from signalq.publishing.prepare import outgoing
 from signalq.testing import InMemoryOrderPublisher
 
 INTENT = OrderIntent(connector_name="main", action="openLong", percent="50")

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from deploy.local.debian import make_movable
-from deploy.local.node import Member, choose_ports, prepare
+from signalq.local.debian import make_movable
+from signalq.local.node import Member, choose_ports, prepare
 from tests.chaos.cluster import stillness
 from tests.chaos.cluster.strikes import Kind, Strike
 from tests.support.accountant import Post

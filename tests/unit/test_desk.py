@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from producers.strategies import desk
-from producers.strategies.command_line import WrongInput, broker, run, token
-from producers.strategies.desk import intent_of, read_flags, trade
 from signalq import OrderIntent, SyncOrderPublisher, Unconfirmed
+from signalq.producers.strategies import desk
+from signalq.producers.strategies.command_line import WrongInput, broker, run, token
+from signalq.producers.strategies.desk import intent_of, read_flags, trade
 from signalq.testing import InMemoryOrderPublisher
 
 
@@ -74,7 +74,7 @@ class Desk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.twin = InMemoryOrderPublisher(strategy="desk")
-        monkeypatch.setattr("signalq.blocking.OrderPublisher", lambda *_, **__: self.twin)
+        monkeypatch.setattr("signalq.publishing.sync.OrderPublisher", lambda *_, **__: self.twin)
         self.orders = SyncOrderPublisher("amqp://nobody/")
         self.asked: list[str] = []
 

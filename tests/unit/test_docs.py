@@ -13,18 +13,18 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic import SecretStr
 
 import signalq
-from consumer.history import Reason
-from consumer.settings import SECTIONS, known_keys, load_settings
-from consumer.telemetry import Metrics
-from ops.cli import COMMANDS
 from signalq import names
-from signalq.intent import FIELD_NAMES, intent_from_body
-from signalq.outcome import STATUSES, Outcome
+from signalq.consumer.orders.state import Reason
+from signalq.consumer.telemetry.metrics import Metrics
+from signalq.message.intent import FIELD_NAMES, intent_from_body
+from signalq.message.outcome import STATUSES, Outcome
+from signalq.ops.terminal.cli import COMMANDS
+from signalq.settings.sections import SECTIONS, known_keys, load_settings
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
-CODE = sorted((ROOT / "consumer").rglob("*.py"))
+CODE = sorted([*(ROOT / "consumer").rglob("*.py"), *(ROOT / "signalq" / "settings").rglob("*.py")])
 
 INTENT, SETTINGS, OPERATIONS = DOCS / "intent.md", DOCS / "settings.md", DOCS / "operations.md"
 OUTCOMES = DOCS / "outcomes.md"

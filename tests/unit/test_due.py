@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from consumer.clock import Clock
-from consumer.due import MAKE_ROOM_MS_MIN, MAKE_ROOM_PART, QUIET_S, STEP_MAX, DueTimes
+from signalq.consumer.clocks.clock import Clock
+from signalq.consumer.lanes.due_times import MAKE_ROOM_MS_MIN, MAKE_ROOM_PART, QUIET_S, STEP_MAX, DueTimes
 from tests.support.waiting import elapsed, wait_until
 
 NOW_MS = 1_000_000

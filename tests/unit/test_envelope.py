@@ -10,7 +10,8 @@ import pytest
 from pamqp.commands import Basic
 
 from signalq import names
-from signalq.envelope import (
+from signalq.errors import InvalidIntent
+from signalq.message.envelope import (
     HEADER_VALUES_MAX,
     HEADERS_BYTES_MAX,
     Creation,
@@ -21,7 +22,6 @@ from signalq.envelope import (
     republish_properties,
     strategy,
 )
-from signalq.errors import InvalidIntent
 
 NOW_MS = 1_700_000_000_500
 EARLIER_MS = NOW_MS - 10_000

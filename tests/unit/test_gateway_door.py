@@ -11,17 +11,17 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from structlog.testing import capture_logs
 
-from consumer.reload import CurrentSettings
-from consumer.settings import Settings
-from ops import gateway as gateway_module
-from ops.gateway import open_doors, options_of, run, without_tokens
-from producers.gateway import refusals as refusals_module
-from producers.gateway.alerts import Alert, Refusal, read_alert, token_digest
-from producers.gateway.callers import Callers, counted_as
-from producers.gateway.metrics import GatewayMetrics
-from producers.gateway.refusals import ALIKE_LINES_MAX, GUESSES_MAX, LINES_MAX, NOT_SHOWN, Refusals
-from producers.gateway.server import Options
 from signalq.errors import Problem, SettingsError
+from signalq.ops import gateway as gateway_module
+from signalq.ops.gateway import open_doors, options_of, run, without_tokens
+from signalq.producers.gateway import refusals as refusals_module
+from signalq.producers.gateway.alerts import Alert, Refusal, read_alert, token_digest
+from signalq.producers.gateway.callers import Callers, counted_as
+from signalq.producers.gateway.metrics import GatewayMetrics
+from signalq.producers.gateway.refusals import ALIKE_LINES_MAX, GUESSES_MAX, LINES_MAX, NOT_SHOWN, Refusals
+from signalq.producers.gateway.server import Options
+from signalq.settings.reload import CurrentSettings
+from signalq.settings.sections import Settings
 
 TOKEN = "the-right-token"
 FIELDS = {"connectorName": "main", "connectorToken": TOKEN, "action": "openLong", "percent": "50"}

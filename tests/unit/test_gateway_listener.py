@@ -14,13 +14,13 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from producers.gateway import server as server_module
-from producers.gateway.alerts import Alert, Rules, token_digest
-from producers.gateway.listener import Listener, _allowed_files
-from producers.gateway.outlet import Outlet
-from producers.gateway.repeats import Identity
-from producers.gateway.server import WEBHOOK_PATH, Gateway, Options
 from signalq.errors import SettingsError, Unconfirmed
+from signalq.producers.gateway import server as server_module
+from signalq.producers.gateway.alerts import Alert, Rules, token_digest
+from signalq.producers.gateway.listener import Listener, _allowed_files
+from signalq.producers.gateway.outlet import Outlet
+from signalq.producers.gateway.repeats import Identity
+from signalq.producers.gateway.server import WEBHOOK_PATH, Gateway, Options
 from tests.support.waiting import wait_until
 
 TOKEN = "a-token-of-somebody"

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.gateway.alerts import Alert, Refusal, Rules, read_alert, token_digest
-from producers.gateway.callers import Callers
-from producers.gateway.metrics import GatewayMetrics
-from producers.gateway.rates import Rates
-from producers.gateway.repeats import UNANSWERED_MAX, UNANSWERED_S, Identity, Unanswered
+from signalq.producers.gateway.alerts import Alert, Refusal, Rules, read_alert, token_digest
+from signalq.producers.gateway.callers import Callers
+from signalq.producers.gateway.metrics import GatewayMetrics
+from signalq.producers.gateway.rates import Rates
+from signalq.producers.gateway.repeats import UNANSWERED_MAX, UNANSWERED_S, Identity, Unanswered
 
 TOKEN = "the-right-token"
 RULES = Rules(token_digest(TOKEN))

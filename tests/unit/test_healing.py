@@ -9,19 +9,20 @@ import pytest
 from pamqp.commands import Basic
 from structlog.testing import capture_logs
 
-from consumer import broker, kept_going, service
-from consumer import link as link_module
-from consumer.broker import Delivery, Lane, Manner, Session
-from consumer.ledger import Epoch
-from consumer.ledger.memory import MemoryLedger
-from consumer.link import Link
-from consumer.order import Message
-from consumer.service import Service
-from consumer.settings import Settings
-from consumer.slots import Slot
-from consumer.topology import topology_of
 from signalq.amqp.publisher import ConfirmedPublisher, OpenChannel
+from signalq.consumer import kept_going, service
+from signalq.consumer.broker import connection as link_module
+from signalq.consumer.broker import lane_consumer
+from signalq.consumer.broker.connection import BrokerConnection
+from signalq.consumer.broker.lane_consumer import ConsumeOptions, Delivery, Lane, Session
+from signalq.consumer.broker.topology import topology_of
+from signalq.consumer.ledger import Epoch
+from signalq.consumer.ledger.memory import MemoryLedger
+from signalq.consumer.orders.order import Message
+from signalq.consumer.service import Service
+from signalq.consumer.slots import Slot
 from signalq.errors import BrokerUnreachable, SettingsError, TopologyError, Unconfirmed
+from signalq.settings.sections import Settings
 from tests.support.waiting import wait_until
 
 FOREIGN = [Exception(), RuntimeError("from a library"), KeyError("x"), AssertionError()]
@@ -47,9 +48,9 @@ def lane(link: BrokenLink) -> Lane:
         return
 
     return Lane(
-        cast("Link", link),
+        cast("BrokerConnection", link),
         "q",
-        Manner(prefetch=1, bytes_max=1),
+        ConsumeOptions(prefetch=1, bytes_max=1),
         ledger=MemoryLedger(),
         on_delivery=nothing,
         on_lost=nothing,
@@ -90,7 +91,7 @@ async def test_a_connection_that_breaks_as_it_is_made_ready_is_closed_and_made_a
         raise Exception  # noqa: TRY002 - as aiormq does
 
     settings = Settings()
-    broken = Link(settings, topology_of(settings), MemoryLedger())
+    broken = BrokerConnection(settings, topology_of(settings), MemoryLedger())
     monkeypatch.setattr(link_module, "connect", connect)
     monkeypatch.setattr(broken, "_see_to_topology", breaks)
     with pytest.raises(BrokerUnreachable):
@@ -175,7 +176,7 @@ async def test_a_session_whose_lane_can_not_be_taken_is_lost(error: Exception, m
         assert alone
         raise error
 
-    monkeypatch.setattr(broker, "RECONNECT_BASE_S", 0.0)
+    monkeypatch.setattr(lane_consumer, "RECONNECT_BASE_S", 0.0)
     one, session = lane(BrokenLink(error)), Session(cast("Any", None), 0.0)
     monkeypatch.setattr(one._ledger, "open_lane", fails)
     with capture_logs():

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.history import ENDINGS, Attempt, History
+from signalq.consumer.orders.state import ENDINGS, Attempt, IntentState
 
-FRESH = History("id", b"digest")
+FRESH = IntentState("id", b"digest")
 ACCEPTED = Attempt("accepted", sent=True, why="HTTP 200", status=200)
 REFUSED = Attempt("refused", sent=True, why="HTTP 400", status=400)
 UNSENT = Attempt("not taken", sent=False, why="refused before anything was sent")

@@ -13,7 +13,8 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from consumer.intake import (
+from signalq.amqp.header_table import read_header_table
+from signalq.consumer.broker.intake import (
     STEP_BYTES_MAX,
     STEP_MESSAGES_MAX,
     WHOLE_BODY_BYTES_MAX,
@@ -21,8 +22,7 @@ from consumer.intake import (
     Room,
     read_within,
 )
-from signalq.amqp.header_table import read_header_table
-from signalq.strict_json import BODY_BYTES_MAX
+from signalq.message.strict_json import BODY_BYTES_MAX
 
 
 @dataclass(frozen=True)

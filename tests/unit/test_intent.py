@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from signalq import InvalidIntent, OrderIntent
-from signalq.intent import (
+from signalq.message.intent import (
     DECIMAL_FIELDS,
     FIELD_NAMES,
     SUGGESTIONS_MAX,
@@ -20,8 +20,8 @@ from signalq.intent import (
     intent_from_fields,
     nearest_name,
 )
+from signalq.message.strict_json import parse_object
 from signalq.names import LADDER_MAX_S
-from signalq.strict_json import parse_object
 
 ACTIONS = [
     "buy",

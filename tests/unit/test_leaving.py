@@ -9,15 +9,15 @@ import pytest
 from pamqp.commands import Basic
 from structlog.testing import capture_logs
 
-from consumer import broker
-from consumer.broker import Delivery, Lane, Manner, Session
-from consumer.ledger import Epoch
-from consumer.ledger.memory import MemoryLedger
-from consumer.link import Link
-from consumer.order import Message
-from consumer.service import Service
-from consumer.settings import Settings
-from consumer.slots import Slot
+from signalq.consumer.broker import lane_consumer
+from signalq.consumer.broker.connection import BrokerConnection
+from signalq.consumer.broker.lane_consumer import ConsumeOptions, Delivery, Lane, Session
+from signalq.consumer.ledger import Epoch
+from signalq.consumer.ledger.memory import MemoryLedger
+from signalq.consumer.orders.order import Message
+from signalq.consumer.service import Service
+from signalq.consumer.slots import Slot
+from signalq.settings.sections import Settings
 
 PREFETCH = 7
 
@@ -67,9 +67,9 @@ def session(channel: Channel, *tags: int) -> Session:
 def lane(ledger: MemoryLedger, consumed: Session, *, has_order: bool = True) -> Lane:
     """A lane that consumes on this session."""
     made = Lane(
-        cast("Link", None),
+        cast("BrokerConnection", None),
         "q",
-        Manner(PREFETCH, 1_000, has_order),
+        ConsumeOptions(PREFETCH, 1_000, has_order),
         ledger=ledger,
         on_delivery=lambda _delivery: None,
         on_lost=lambda _session: None,
@@ -93,7 +93,7 @@ async def test_acknowledgements_are_flushed_once_the_broker_has_answered_behind_
 async def test_they_are_not_where_the_broker_does_not_answer(
     answer: BaseException | float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker, "FLUSH_S", 0.01)
+    monkeypatch.setattr(lane_consumer, "FLUSH_S", 0.01)
     assert not await session(Channel(answer)).flush(PREFETCH)
 
 
@@ -167,7 +167,7 @@ class ClosingLane:
 async def test_what_was_cut_off_leaves_its_lanes_in_doubt(is_settled: bool) -> None:
     """A save may have been on its way: what it says has ended is not acknowledged, and nobody knows."""
     consumer, closing = Service.__new__(Service), ClosingLane()
-    consumer._pipeline = consumer._link = consumer._dispositions = cast("Any", ClosingLane())
+    consumer._pipeline = consumer._link = consumer._publisher = cast("Any", ClosingLane())
     consumer._lanes, consumer._retired = cast("Any", [closing]), []
     consumer._is_settled = is_settled
     await consumer._close()

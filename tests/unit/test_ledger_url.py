@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from consumer.ledger.causes import cause_of
-from consumer.ledger.visit import LedgerVisit
-from consumer.ledger_url import PostgresServer, SqliteFile, check_ledger_url, read_ledger_url
+from signalq.consumer.ledger.causes import cause_of
+from signalq.consumer.ledger.visit import LedgerClient
 from signalq.errors import SettingsError
+from signalq.settings.ledger_url import PostgresServer, SqliteFile, check_ledger_url, read_ledger_url
 
 
 def server(url: str) -> PostgresServer:
@@ -171,7 +171,7 @@ async def test_nothing_is_sent_at_startup_that_a_pooler_refuses() -> None:
     async with await asyncio.start_server(pooler, "127.0.0.1", 0) as listening:
         port = listening.sockets[0].getsockname()[1]
         with pytest.raises(SettingsError, match="refused the user name or the password") as refused:
-            await LedgerVisit(f"postgresql://u:s3cr3t@127.0.0.1:{port}/db").__aenter__()
+            await LedgerClient(f"postgresql://u:s3cr3t@127.0.0.1:{port}/db").__aenter__()
     assert "s3cr3t" not in str(refused.value)
     (startup,) = startups
     assert {name for name in startup if name} <= POOLED

@@ -9,7 +9,7 @@ from typing import Any, cast
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
-from ops.letters import DeadLetter, read_letter
+from signalq.ops.dead_letters.letter import DeadLetter, read_letter
 
 TOKEN = "kQ7vX2mN9pL4"
 

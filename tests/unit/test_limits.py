@@ -12,10 +12,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 
-from consumer.history import History
-from consumer.order import Message, Order, read
-from consumer.rules import DeadLetter, Deliver, Drop, Park, before
-from consumer.settings import Settings
+from signalq.consumer.orders.order import Message, Order, read
+from signalq.consumer.orders.rules import DeadLetter, Deliver, Drop, Park, before
+from signalq.consumer.orders.state import IntentState
+from signalq.settings.sections import Settings
 
 NOW_MS = 1_700_000_000_000
 SIZES = {"fixed_max": 10, "percent_max": 50}
@@ -36,7 +36,7 @@ def order(connector: dict[str, Any], strategy: dict[str, Any] | None = None, **f
 
 
 def judged(of: Order, *, over_rate: str | None = None, **known: Any) -> object:
-    return before(of, History(of.intent_id, of.digest, **known), 0, NOW_MS, over_rate=over_rate)
+    return before(of, IntentState(of.intent_id, of.digest, **known), 0, NOW_MS, over_rate=over_rate)
 
 
 def ending(found: object) -> str:

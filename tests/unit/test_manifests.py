@@ -12,15 +12,15 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.settings import load_settings
-from ops.cli import cli
-from ops.manifests import Manifests, resource_name
-from ops.yaml_stream import yaml_stream
 from signalq.amqp.permissions import consumer_permissions, operator_permissions, strategy_permissions
 from signalq.amqp.topology import OwnLane, Topology
 from signalq.errors import SettingsError
+from signalq.message.outcome import binding_key, routing_key
 from signalq.names import Names
-from signalq.outcome import binding_key, routing_key
+from signalq.ops.terminal.cli import cli
+from signalq.ops.topology.manifests import Manifests, resource_name
+from signalq.ops.topology.yaml_stream import yaml_stream
+from signalq.settings.sections import load_settings
 from tests.support.definitions import definitions
 from tests.support.site import FOLDER, TOPOLOGY, manifests
 from tests.unit.test_docs import OPERATIONS, OUTCOMES, quoted, rows

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.strategies.command_line import Broker
 from signalq import OrderPublisher, SyncOrderPublisher
-from signalq.masking import (
+from signalq.producers.strategies.command_line import Broker
+from signalq.secrets.masking import (
     MALFORMED,
     login_secrets,
     looks_like_a_name,

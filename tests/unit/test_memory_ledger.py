@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from consumer.history import Attempt, Status
-from consumer.ledger import Epoch, Known
-from consumer.ledger.memory import MemoryLedger
-from consumer.order import Order
+from signalq.consumer.ledger import Epoch, LedgerEntry
+from signalq.consumer.ledger.memory import MemoryLedger
+from signalq.consumer.orders.order import Order
+from signalq.consumer.orders.state import Attempt, Status
 from tests.support.orders import body, order
 
 LANE = "signalq.orders"
@@ -15,19 +15,19 @@ ACCEPTED = Attempt("accepted", sent=True, why="HTTP 200", status=200)
 
 
 async def deliver(ledger: MemoryLedger, of: Order, epoch: Epoch) -> None:
-    claim = await ledger.save(of, (await ledger.recall(of, epoch)).history.claimed(1_000), epoch)
-    await ledger.save(of, claim.history.concluded(ACCEPTED, was_in_doubt=False))
+    claim = await ledger.save(of, (await ledger.recall(of, epoch)).state.claimed(1_000), epoch)
+    await ledger.save(of, claim.state.concluded(ACCEPTED, was_in_doubt=False))
 
 
 async def status_of(ledger: MemoryLedger, message_id: str, epoch: Epoch) -> Status:
-    return (await ledger.recall(order(body(), message_id=message_id), epoch)).history.status
+    return (await ledger.recall(order(body(), message_id=message_id), epoch)).state.status
 
 
 async def test_of_what_has_ended_only_the_last_are_kept_and_of_what_has_not_all() -> None:
     ledger = MemoryLedger(ended_max=10)
     epoch = await ledger.open_lane(LANE)
     parked = order(body(), message_id="parked")
-    await ledger.save(parked, (await ledger.recall(parked, epoch)).history.scheduled())
+    await ledger.save(parked, (await ledger.recall(parked, epoch)).state.scheduled())
     for number in range(100):
         await deliver(ledger, order(body(), message_id=str(number)), epoch)
     assert await status_of(ledger, "89", epoch) == "received"
@@ -43,7 +43,7 @@ async def test_of_the_bodies_without_an_id_only_the_last_are_remembered() -> Non
         await deliver(ledger, order(body(log=str(number))), epoch)
 
     async def is_doubtful(number: int) -> bool:
-        return (await second_delivery(ledger, epoch, log=str(number))).history.maybe_second_delivery
+        return (await second_delivery(ledger, epoch, log=str(number))).state.maybe_second_delivery
 
     assert [number for number in range(100) if await is_doubtful(number)] == list(range(90, 100))
     assert len(ledger._met) == 10
@@ -58,7 +58,7 @@ async def test_what_is_open_does_not_grow_with_what_has_ended() -> None:
     assert not ledger._open
 
 
-async def second_delivery(ledger: MemoryLedger, epoch: Epoch, **fields: object) -> Known:
+async def second_delivery(ledger: MemoryLedger, epoch: Epoch, **fields: object) -> LedgerEntry:
     return await ledger.recall(order(body(**fields), redelivered=True), epoch)
 
 
@@ -68,8 +68,8 @@ async def test_an_equal_body_without_an_id_is_doubtful_as_soon_as_anything_of_it
     ledger = MemoryLedger()
     epoch = await ledger.open_lane(LANE)
     first = order(body())
-    fresh = (await ledger.recall(first, epoch)).history
-    assert not (await second_delivery(ledger, epoch)).history.maybe_second_delivery, "it was met, and nothing is saved"
+    fresh = (await ledger.recall(first, epoch)).state
+    assert not (await second_delivery(ledger, epoch)).state.maybe_second_delivery, "it was met, and nothing is saved"
     step = {
         "received": fresh,
         "scheduled": fresh.scheduled(),
@@ -77,7 +77,7 @@ async def test_an_equal_body_without_an_id_is_doubtful_as_soon_as_anything_of_it
         "dying": fresh.dying("expired", "too old"),
     }[status]
     await ledger.save(first, step, epoch)
-    assert (await second_delivery(ledger, epoch)).history.maybe_second_delivery
+    assert (await second_delivery(ledger, epoch)).state.maybe_second_delivery
 
 
 async def test_an_equal_body_is_not_doubtful_where_an_id_tells_what_it_is() -> None:
@@ -85,6 +85,6 @@ async def test_an_equal_body_is_not_doubtful_where_an_id_tells_what_it_is() -> N
     epoch = await ledger.open_lane(LANE)
     await deliver(ledger, order(body()), epoch)
     with_id = await ledger.recall(order(body(), message_id="id", redelivered=True), epoch)
-    assert not with_id.history.maybe_second_delivery
+    assert not with_id.state.maybe_second_delivery
     await deliver(ledger, order(body(log="2"), message_id="2"), epoch)
-    assert not (await second_delivery(ledger, epoch, log="2")).history.maybe_second_delivery, "the first one had an id"
+    assert not (await second_delivery(ledger, epoch, log="2")).state.maybe_second_delivery, "the first one had an id"

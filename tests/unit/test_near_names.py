@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from signalq.near_names import NearNames
+from signalq.message.near_names import NearNames
 
 KNOWN = NearNames(["main", "alt", "btc-grid-1", "我的機器人", "café", "x", "***"])
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signalq.errors import InvalidEvent
-from signalq.outcome import EVENT_BYTES_MAX, STATUSES, Outcome, at, binding_key, routing_key
+from signalq.message.outcome import EVENT_BYTES_MAX, STATUSES, Outcome, at, binding_key, routing_key
 
 NOW = datetime(2026, 1, 31, 12, 0, 0, 123_000, tzinfo=UTC)
 DEAD = Outcome("id", 2, "main", "momentum", "openLong", "c1", "dead", "expired", 3, 503, NOW, NOW, NOW)

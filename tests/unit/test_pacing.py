@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from consumer.pacing import Paces
+from signalq.consumer.lanes.pacing import Paces
 
 
 class Time:

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 import pytest
 
-from deploy.local import __main__ as command
-from deploy.local.node import MANAGEMENT, PROMETHEUS, choose_ports, prepare
+from signalq.local import __main__ as command
+from signalq.local.node import MANAGEMENT, PROMETHEUS, choose_ports, prepare
 
 CONFIGURATION = ("management.tcp.port = 1",)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import click
 import pytest
 
-from consumer.settings import load_settings
-from ops.__main__ import main
-from ops.probing import DEFAULTS, Address, address_of, ask, url_for
+from signalq.ops.__main__ import main
+from signalq.ops.probe import DEFAULTS, Address, address_of, ask, url_for
+from signalq.settings.sections import load_settings
 
 ROOT = Path(__file__).parents[2]
 # Longer than anything here takes, even on a busy machine; and shorter than whoever hangs.
@@ -164,7 +164,7 @@ async def test_the_command_asks_health_readiness_or_a_path_and_exits_by_the_answ
 
 async def a_process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
     def run() -> subprocess.CompletedProcess[bytes]:
-        command = [sys.executable, "-m", "ops", *arguments]
+        command = [sys.executable, "-m", "signalq", *arguments]
         return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False, timeout=LONG_S)  # noqa: S603
 
     return await asyncio.to_thread(run)
@@ -174,7 +174,7 @@ def test_it_loads_nothing_heavy() -> None:
     """A probe every ten seconds must not cost what a start of the consumer costs."""
     code = (
         "import sys; sys.argv = ['signalq', 'probe', '--url', 'http://127.0.0.1:1/']\n"
-        "from ops.__main__ import main\n"
+        "from signalq.ops.__main__ import main\n"
         "try: main()\n"
         "except SystemExit as left: assert left.code == 1\n"
         "print(*sys.modules)"
@@ -183,5 +183,6 @@ def test_it_loads_nothing_heavy() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=LONG_S
     )
     loaded = set(ran.stdout.split())
-    heavy = {"pydantic", "aiohttp", "aio_pika", "sqlalchemy", "structlog", "rich", "signalq", "consumer", "asyncio"}
+    heavy = {"pydantic", "aiohttp", "aio_pika", "sqlalchemy", "structlog", "rich", "asyncio"}
+    heavy |= {"signalq.message", "signalq.amqp", "signalq.consumer"}
     assert not loaded & heavy

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from consumer.settings import load_settings
-from ops.errors import CommandFailed
-from ops.pace import CATCH_UP_S, Pace
-from ops.publish_progress import FILES_MAX, OfAnEarlierVersion, Progress
-from producers.files.marks import Mark
+from signalq.ops.publish.pace import CATCH_UP_S, Pace
+from signalq.ops.publish.progress import FILES_MAX, OfAnEarlierVersion, Progress
+from signalq.ops.terminal.errors import CommandFailed
+from signalq.producers.files.marks import Mark
+from signalq.settings.sections import load_settings
 
 
 def times_of(pace: Pace, arrivals_s: list[float]) -> list[float]:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from consumer.settings import Settings
-from ops.publish_forecast import POST_S, TOLD_MAX, Forecast
 from signalq import OrderIntent
+from signalq.ops.publish.forecast import POST_S, TOLD_MAX, Forecast
+from signalq.settings.sections import Settings
 
 
 def intents(count: int, connector: str = "main", action: str = "buy", **fields: Any) -> list[OrderIntent]:

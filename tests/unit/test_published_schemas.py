@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.__main__ import main
+from signalq.ops.__main__ import main
 from tests.support.published import COMMAND, FOLDER, published
 
 

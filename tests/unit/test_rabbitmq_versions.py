@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import RELEASES, FetchFailed, ensure_version, find_version
-from deploy.local.own_loader import give_own_loader
+from signalq.local import RELEASES, FetchFailed, ensure_version, find_version
+from signalq.local.own_loader import give_own_loader
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -27,7 +27,7 @@ def test_without_a_version_that_there_is_the_command_names_them_all_and_exits_2(
 
 
 def test_without_apt_one_sentence_says_where_it_can_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deploy.local.apt.is_here", lambda: False)
+    monkeypatch.setattr("signalq.local.apt.is_here", lambda: False)
     with pytest.raises(FetchFailed, match=r"RabbitMQ 4\.3 comes from Debian's archive.*run this command on a Debian"):
         ensure_version("4.3", print, cache=tmp_path)
 
@@ -39,8 +39,8 @@ def test_a_release_that_has_moved_on_is_named_and_nothing_of_it_is_kept(
         (root / "usr/lib/rabbitmq/lib/rabbitmq_server-4.9.1").mkdir(parents=True)
 
     said: list[str] = []
-    monkeypatch.setattr("deploy.local.versions._mirror", lambda _version: "file:/nowhere")
-    monkeypatch.setattr("deploy.local.apt.unpack", unpack)
+    monkeypatch.setattr("signalq.local.versions._mirror", lambda _version: "file:/nowhere")
+    monkeypatch.setattr("signalq.local.apt.unpack", unpack)
     with pytest.raises(FetchFailed, match=r"Debian forky has RabbitMQ 4\.9\.1, not 4\.3"):
         ensure_version("4.3", said.append, cache=tmp_path)
     assert len(said) == 1

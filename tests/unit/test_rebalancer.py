@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producers.strategies import rebalancer
-from producers.strategies.command_line import WrongInput, run
-from producers.strategies.plan_file import Plan, read_plan, write_plan
-from producers.strategies.portfolio import current_weights, read_targets
-from producers.strategies.rebalancing import Order, Target, intent_of, plan_orders, slot_at
 from signalq import Unconfirmed
+from signalq.producers.strategies import rebalancer
+from signalq.producers.strategies.command_line import WrongInput, run
+from signalq.producers.strategies.plan_file import Plan, read_plan, write_plan
+from signalq.producers.strategies.portfolio import current_weights, read_targets
+from signalq.producers.strategies.rebalancing import Order, Target, intent_of, plan_orders, slot_at
 from signalq.testing import InMemoryOrderPublisher, Published
 from tests.support.waiting import elapsed, wait_until
 

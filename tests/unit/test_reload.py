@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from consumer import reload
-from consumer.reload import CurrentSettings, Reloader, change
-from consumer.settings import Settings, load_settings
 from signalq.errors import SettingsError
+from signalq.settings import reload
+from signalq.settings.reload import CurrentSettings, Reloader, change
+from signalq.settings.sections import Settings, load_settings
 from tests.support.waiting import wait_until
 
 

@@ -13,12 +13,12 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-import ops.escaping
-import ops.render
-from ops.escaping import escaped
-from ops.render import Column, ascii_json, plural, print_rows, sized
-from signalq.masking import without_tokens
-from signalq.strict_json import JsonNumber
+import signalq.ops.terminal.escaping
+import signalq.ops.terminal.render
+from signalq.message.strict_json import JsonNumber
+from signalq.ops.terminal.escaping import escaped
+from signalq.ops.terminal.render import Column, ascii_json, plural, print_rows, sized
+from signalq.secrets.masking import without_tokens
 from signalq.times import iso_utc
 
 COLUMNS = [
@@ -92,7 +92,7 @@ def test_where_nobody_looks_a_row_is_one_line_without_colour(capsys: pytest.Capt
 def on_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> io.StringIO:
     out = io.StringIO()
     terminal = Console(file=out, force_terminal=True, width=width, no_color=True, highlight=False, soft_wrap=True)
-    monkeypatch.setattr(ops.render, "console", lambda: terminal)
+    monkeypatch.setattr(signalq.ops.terminal.render, "console", lambda: terminal)
     return out
 
 
@@ -121,8 +121,8 @@ def test_one_is_not_many() -> None:
 def test_no_known_secret_is_in_a_row_of_json_nor_of_a_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(ops.escaping, "secrets", known := ops.escaping.Secrets())
-    monkeypatch.setattr(ops.render, "secrets", known)
+    monkeypatch.setattr(signalq.ops.terminal.escaping, "secrets", known := signalq.ops.terminal.escaping.Secrets())
+    monkeypatch.setattr(signalq.ops.terminal.render, "secrets", known)
     known.learn(['kQ7"vX2mN-9pL4'])
     row = {"id": 'a kQ7"vX2mN-9pL4', "more": [{"connector": 'kQ7"vX2mN-9pL4 b'}], "connector": 'KQ7"VX2MN-9PL4'}
     print_rows(COLUMNS, [row], as_json=True)

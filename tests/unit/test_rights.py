@@ -12,12 +12,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 
-from consumer.history import History
-from consumer.order import Found, Message, Order, Unreadable, read
-from consumer.reload import change
-from consumer.rights import NOT_NAMED, Rights, is_wrong_token
-from consumer.rules import DeadLetter, Deliver, Drop, Forward, Park, before
-from consumer.settings import Settings
+from signalq.consumer.orders.order import Found, Message, Order, Unreadable, read
+from signalq.consumer.orders.rights import NOT_NAMED, Rights, is_wrong_token
+from signalq.consumer.orders.rules import DeadLetter, Deliver, Drop, Forward, Park, before
+from signalq.consumer.orders.state import IntentState
+from signalq.settings.reload import change
+from signalq.settings.sections import Settings
 
 NOW_MS = 1_700_000_000_000
 SETTINGS = Settings(
@@ -62,7 +62,7 @@ def receive_any(settings: Settings = SETTINGS, **given_: Any) -> Order | Unreada
 
 
 def judged(of: Order, **known: Any) -> object:
-    return before(of, History(of.intent_id, of.digest, **known), 0, NOW_MS)
+    return before(of, IntentState(of.intent_id, of.digest, **known), 0, NOW_MS)
 
 
 def reason(found: object) -> str:
@@ -219,7 +219,7 @@ def test_a_copy_is_judged_by_the_settings_that_hold_now() -> None:
 
 def test_the_headers_of_a_message_with_a_user_count_for_nothing() -> None:
     of = receive(user="carry-user", headers=COPY | {"signalq-park-rank": 7}, delaySeconds=5)
-    assert (of.strategy, of.origin_user, of.handed_back, of.park_rank) == ("carry", "carry-user", False, 0)
+    assert (of.strategy, of.origin_user, of.is_own_copy, of.park_rank) == ("carry", "carry-user", False, 0)
     assert isinstance(judged(of), Park)
     assert judged(of, status="scheduled", version=2) == Drop(duplicate=True), "it is no copy that the ladder gave back"
 
@@ -264,7 +264,7 @@ def test_what_comes_again_after_its_strategy_was_given_a_name_is_what_it_was() -
 
 def test_a_second_publish_into_a_foreign_lane_is_a_duplicate_and_not_nobodys() -> None:
     """Forwarded, it would carry its user no more."""
-    of = replace(receive(user="momentum-user"), came_by="another lane")
+    of = replace(receive(user="momentum-user"), source_queue="another lane")
     assert judged(of) == Forward(of.lane)
     assert judged(of, status="retrying", version=2) == Drop(duplicate=True)
     assert judged(replace(of, redelivered=True), status="received", version=1) == Forward(of.lane)

@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 
-from consumer.delays import KnownSkew, Segment
-from consumer.history import ENDINGS, Attempt, History
-from consumer.order import Message, Order, read, renewed
-from consumer.rules import (
+from signalq.consumer.orders.delays import KnownSkew, Segment
+from signalq.consumer.orders.order import Message, Order, read, renewed
+from signalq.consumer.orders.rules import (
     HOLD_MS,
     DeadLetter,
     Deliver,
@@ -31,8 +30,9 @@ from consumer.rules import (
     is_superseded_by,
     too_late,
 )
-from consumer.settings import Settings
-from consumer.switch import State
+from signalq.consumer.orders.state import ENDINGS, Attempt, IntentState
+from signalq.consumer.orders.switch import State
+from signalq.settings.sections import Settings
 
 NOW_MS = 1_700_000_000_000
 OPEN_AGE_S = 60
@@ -61,7 +61,7 @@ def order(
     age_s: float | None = 0,
     message_id: str | None = "id",
     redelivered: bool = False,
-    handed_back: bool = False,
+    is_own_copy: bool = False,
     nobody_for_s: float | None = None,
     connector: dict[str, Any] | None = None,
 ) -> Order:
@@ -72,29 +72,29 @@ def order(
     settings = Settings(connectors={"main": connector or {}})
     body = json.dumps({"connectorName": "main", "connectorToken": "t", "action": "openLong"} | (fields or {})).encode()
     headers: dict[str, Any] = {} if age_s is None else {"signalq-created-ms": NOW_MS - round(age_s * 1000)}
-    if handed_back:
+    if is_own_copy:
         headers["signalq-intent-id"] = "id"
     properties = Basic.Properties(message_id=message_id, headers=headers)
-    nobody_since_ms = None if nobody_for_s is None else NOW_MS - round(nobody_for_s * 1000)
-    message = Message(body, properties, "main", redelivered, nobody_since_ms=nobody_since_ms)
+    unattended_since_ms = None if nobody_for_s is None else NOW_MS - round(nobody_for_s * 1000)
+    message = Message(body, properties, "main", redelivered, unattended_since_ms=unattended_since_ms)
     found = read(message, settings, NOW_MS)
     assert isinstance(found, Order), found
     return found
 
 
-def history(of: Order, **known: Any) -> History:
-    return History(of.intent_id, of.digest, **known)
+def state(of: Order, **known: Any) -> IntentState:
+    return IntentState(of.intent_id, of.digest, **known)
 
 
 def ask_before(
     of: Order,
-    known: History | None = None,
+    known: IntentState | None = None,
     *,
     lane_opens_ms: int = 0,
     now_ms: int = NOW_MS,
     switched: State = "open",
 ) -> object:
-    return before(of, known or history(of), lane_opens_ms, now_ms, switched=switched)
+    return before(of, known or state(of), lane_opens_ms, now_ms, switched=switched)
 
 
 def ending(found: object) -> str:
@@ -173,7 +173,7 @@ def test_whether_it_is_due_was_judged_when_it_came_in() -> None:
 )
 def test_it_waits_for_its_lane_and_for_its_own_next_attempt(lane_s: int, next_s: int, wait_s: int) -> None:
     of = order()
-    found = ask_before(of, history(of, next_attempt_ms=NOW_MS + 1000 * next_s), lane_opens_ms=NOW_MS + 1000 * lane_s)
+    found = ask_before(of, state(of, next_attempt_ms=NOW_MS + 1000 * next_s), lane_opens_ms=NOW_MS + 1000 * lane_s)
     assert found == (Wait(NOW_MS + 1000 * wait_s) if wait_s else Deliver())
 
 
@@ -187,25 +187,25 @@ def test_a_wait_that_ends_past_the_deadline_is_not_begun() -> None:
 
 @pytest.mark.parametrize("status", sorted(ENDINGS))
 @pytest.mark.parametrize(
-    ("redelivered", "handed_back", "duplicate"), [(False, False, True), (True, False, False), (False, True, False)]
+    ("redelivered", "is_own_copy", "duplicate"), [(False, False, True), (True, False, False), (False, True, False)]
 )
 def test_what_has_ended_is_dropped_and_a_producers_second_publish_is_a_duplicate(
-    status: Any, redelivered: bool, handed_back: bool, duplicate: bool
+    status: Any, redelivered: bool, is_own_copy: bool, duplicate: bool
 ) -> None:
-    of = order(redelivered=redelivered, handed_back=handed_back)
-    assert ask_before(of, history(of, status=status)) == Drop(duplicate=duplicate)
+    of = order(redelivered=redelivered, is_own_copy=is_own_copy)
+    assert ask_before(of, state(of, status=status)) == Drop(duplicate=duplicate)
 
 
 def test_an_ending_holds_whatever_else_would_be_done() -> None:
     late = order(age_s=10_000)
-    assert ask_before(late, history(late, status="delivered")) == Drop(duplicate=True)
+    assert ask_before(late, state(late, status="delivered")) == Drop(duplicate=True)
     delayed = order({"delaySeconds": 50})
-    assert ask_before(delayed, history(delayed, status="canceled")) == Drop(duplicate=True)
+    assert ask_before(delayed, state(delayed, status="canceled")) == Drop(duplicate=True)
 
 
 def test_other_bytes_under_a_known_identity_are_invalid_under_an_identity_of_their_own() -> None:
     first, second = order({"log": "1"}), order({"log": "2"})
-    found = ask_before(second, history(first, status="delivered"))
+    found = ask_before(second, state(first, status="delivered"))
     assert isinstance(found, DeadLetter)
     assert (found.reason, found.under_own_id) == ("invalid", True)
     assert "message_id" in found.detail
@@ -213,18 +213,18 @@ def test_other_bytes_under_a_known_identity_are_invalid_under_an_identity_of_the
 
 def test_a_letter_that_may_not_have_been_written_is_written_with_the_same_words() -> None:
     of = order()
-    dying = history(of).dying("rejected", "the webhook refused it: HTTP 400")
+    dying = state(of).dying("rejected", "the webhook refused it: HTTP 400")
     assert ask_before(of, dying) == DeadLetter("rejected", "the webhook refused it: HTTP 400")
 
 
 def test_a_second_copy_of_what_is_parked_is_dropped_unless_the_ladder_handed_it_back() -> None:
     delayed = {"delaySeconds": 50}
     second = order(delayed)
-    assert ask_before(second, history(second, status="scheduled")) == Drop(duplicate=True)
+    assert ask_before(second, state(second, status="scheduled")) == Drop(duplicate=True)
     again = order(delayed, redelivered=True)
-    assert ask_before(again, history(again, status="scheduled")) == Drop(duplicate=False)
-    back = order(delayed, age_s=50, handed_back=True)
-    assert ask_before(back, history(back, status="scheduled")) == Deliver()
+    assert ask_before(again, state(again, status="scheduled")) == Drop(duplicate=False)
+    back = order(delayed, age_s=50, is_own_copy=True)
+    assert ask_before(back, state(back, status="scheduled")) == Deliver()
 
 
 SECOND_DELIVERIES: list[tuple[dict[str, Any], str, bool]] = [
@@ -252,18 +252,18 @@ def test_what_may_be_a_second_delivery_is_posted_only_if_an_exit_that_may_be_rep
     fields: dict[str, Any], resend: str, posted: bool
 ) -> None:
     of = order(fields, message_id=None, redelivered=True, connector={"resend_when_unknown": resend})
-    found = ask_before(of, history(of, maybe_second_delivery=True))
+    found = ask_before(of, state(of, maybe_second_delivery=True))
     assert ending(found) == ("Deliver" if posted else "outcome-unknown")
     if isinstance(found, DeadLetter):
         assert "no message_id" in found.detail
-    assert ask_before(of, history(of)) == Deliver(), "without an equal before it, it is the first"
+    assert ask_before(of, state(of)) == Deliver(), "without an equal before it, it is the first"
 
 
 def test_a_delayed_open_that_may_be_a_second_delivery_is_not_parked_either() -> None:
     of = order({"delaySeconds": 5}, message_id=None, redelivered=True)
-    assert ending(ask_before(of, history(of, maybe_second_delivery=True))) == "outcome-unknown"
+    assert ending(ask_before(of, state(of, maybe_second_delivery=True))) == "outcome-unknown"
     cancel = order({"action": "cancelAll", "delaySeconds": 5}, message_id=None, redelivered=True)
-    assert ask_before(cancel, history(cancel, maybe_second_delivery=True)) == Park(NOW_MS + 5_000)
+    assert ask_before(cancel, state(cancel, maybe_second_delivery=True)) == Park(NOW_MS + 5_000)
 
 
 # --- before: what another consumer is POSTing ------------------------------------------------------------------------
@@ -274,14 +274,14 @@ def test_a_delayed_open_that_may_be_a_second_delivery_is_not_parked_either() -> 
 def test_what_another_consumer_is_posting_waits_as_long_as_that_one_lives(fields: dict[str, Any], age_s: float) -> None:
     """Whatever else would be done: only that consumer knows what becomes of it."""
     of = order(fields, age_s=age_s, redelivered=True)
-    claim = history(of, attempts_counted=ATTEMPTS_MAX).claimed(NOW_MS)
+    claim = state(of, attempts_counted=ATTEMPTS_MAX).claimed(NOW_MS)
     assert ask_before(of, replace(claim, leased_for_ms=1_500)) == Wait(NOW_MS + 1_500)
     assert ask_before(of, replace(claim, leased_for_ms=1)) == Wait(NOW_MS + 1)
 
 
 def test_other_bytes_under_an_identity_that_is_being_posted_wait_too() -> None:
     first, second = order({"log": "1"}), order({"log": "2"})
-    claim = history(first).claimed(NOW_MS)
+    claim = state(first).claimed(NOW_MS)
     assert ask_before(second, replace(claim, leased_for_ms=1_500)) == Wait(NOW_MS + 1_500)
     assert ending(ask_before(second, claim)) == "invalid"
 
@@ -299,7 +299,7 @@ def test_when_the_lease_is_over_the_claim_is_one_that_was_never_concluded(
     fields: dict[str, Any], after_the_lease: str
 ) -> None:
     of = order(fields, redelivered=True)
-    assert ending(ask_before(of, replace(history(of).claimed(NOW_MS), leased_for_ms=0))) == after_the_lease
+    assert ending(ask_before(of, replace(state(of).claimed(NOW_MS), leased_for_ms=0))) == after_the_lease
 
 
 # --- before: claims that were never concluded ------------------------------------------------------------------------
@@ -307,7 +307,7 @@ def test_when_the_lease_is_over_the_claim_is_one_that_was_never_concluded(
 
 def test_a_claim_that_was_never_concluded_leaves_an_open_in_doubt() -> None:
     of = order(redelivered=True)
-    found = ask_before(of, history(of).claimed(NOW_MS))
+    found = ask_before(of, state(of).claimed(NOW_MS))
     assert isinstance(found, DeadLetter)
     assert found.reason == "outcome-unknown"
     assert "ended while it was sending" in found.detail
@@ -315,14 +315,14 @@ def test_a_claim_that_was_never_concluded_leaves_an_open_in_doubt() -> None:
 
 def test_a_claim_that_was_never_concluded_is_repeated_where_that_is_safe() -> None:
     of = order({"action": "cancelAll"}, redelivered=True)
-    assert ask_before(of, history(of).claimed(NOW_MS - 1_000)) == Deliver()
-    assert ending(ask_before(of, history(of).claimed(NOW_MS - 60_001))) == "outcome-unknown"
+    assert ask_before(of, state(of).claimed(NOW_MS - 1_000)) == Deliver()
+    assert ending(ask_before(of, state(of).claimed(NOW_MS - 60_001))) == "outcome-unknown"
 
 
 def test_claims_that_were_never_concluded_exhaust_an_open_that_may_be_repeated() -> None:
     """A consumer that dies of an open each time it POSTs it must not go on for ever."""
     of = order(redelivered=True, connector={"resend_when_unknown": "always"})
-    known = history(of)
+    known = state(of)
     for _ in range(ATTEMPTS_MAX):
         assert ask_before(of, known) == Deliver()
         known = known.claimed(NOW_MS)
@@ -331,12 +331,12 @@ def test_claims_that_were_never_concluded_exhaust_an_open_that_may_be_repeated()
     assert found.reason == "exhausted"
     assert "ended while it was sending" in found.detail
     cancel = order({"action": "cancelAll"}, redelivered=True)
-    assert ask_before(cancel, history(cancel, attempts_counted=500).claimed(NOW_MS)) == Deliver()
+    assert ask_before(cancel, state(cancel, attempts_counted=500).claimed(NOW_MS)) == Deliver()
 
 
 def test_a_doubt_whose_next_attempt_would_come_too_late_is_not_waited_out() -> None:
     of = order({"action": "cancelAll"}, redelivered=True)
-    claim = history(of).claimed(NOW_MS - 50_000)
+    claim = state(of).claimed(NOW_MS - 50_000)
     assert ask_before(of, claim, lane_opens_ms=NOW_MS + 10_000) == Wait(NOW_MS + 10_000)
     assert ending(ask_before(of, claim, lane_opens_ms=NOW_MS + 10_001)) == "outcome-unknown"
 
@@ -363,7 +363,7 @@ UNDATED_OPEN: dict[str, Any] = {"age_s": None, "nobody_for_s": OPEN_AGE_S + 0.00
             {"version": 1, "status": "sending", "attempts": 1, "attempts_counted": 1, "in_doubt": True},
             "outcome-unknown",
         ),
-        ({"handed_back": True}, {"version": 1}, "Deliver"),
+        ({"is_own_copy": True}, {"version": 1}, "Deliver"),
         ({"fields": {"action": "sell"}, "connector": {"spot_sell_is_exit": True}}, {}, "Deliver"),
         ({"connector": {"open_max_age_s": 600}}, {}, "Deliver"),
         ({"nobody_for_s": 6, "connector": {"open_max_age_s": 5}}, {}, "expired"),
@@ -376,7 +376,7 @@ def test_an_undated_open_that_waited_while_nobody_was_there_is_expired(
     given: dict[str, Any], known: dict[str, Any], expected: str
 ) -> None:
     of = order(**(UNDATED_OPEN | given))
-    found = ask_before(of, history(of, **known))
+    found = ask_before(of, state(of, **known))
     assert ending(found) == expected
     if expected == "expired":
         assert "nobody dated it" in found.detail
@@ -413,7 +413,7 @@ def test_a_claim_that_took_too_long_is_not_posted(
     fields: dict[str, Any], age_s: float, first_post_s_ago: float | None, expected: bool
 ) -> None:
     of = order(fields, age_s=age_s)
-    known = history(of)
+    known = state(of)
     if first_post_s_ago is not None:
         known = known.claimed(NOW_MS - round(1000 * first_post_s_ago)).concluded(UNKNOWN, was_in_doubt=False)
     assert too_late(of, known, NOW_MS) is expected
@@ -424,7 +424,7 @@ def test_what_was_not_posted_because_its_claim_took_too_long_is_expired(fields: 
     """Its claim is taken back: no doubt, no attempt that counts."""
     of = order(fields, age_s=age_s + 1)
     unsent = Attempt("not taken", sent=False, why="the ledger could not be written in time")
-    known = history(of).claimed(NOW_MS - 5_000).concluded(unsent, was_in_doubt=False)
+    known = state(of).claimed(NOW_MS - 5_000).concluded(unsent, was_in_doubt=False)
     assert (known.in_doubt, known.attempts_counted) == (False, 0)
     assert ending(after(of, known, unsent, 1, NOW_MS)) == "expired"
 
@@ -458,7 +458,7 @@ DEFINITELY = {"status": "dying", "reason": "rejected", "detail": "the webhook re
         *[({}, {"status": status}, "Drop") for status in sorted(ENDINGS)],
         *[({"redelivered": True}, {"status": status}, "Drop") for status in sorted(ENDINGS)],
         ({"fields": {"delaySeconds": 50}}, {"status": "scheduled"}, "Drop"),
-        ({"age_s": 50, "fields": {"delaySeconds": 50}, "handed_back": True}, {"status": "scheduled"}, "undeliverable"),
+        ({"age_s": 50, "fields": {"delaySeconds": 50}, "is_own_copy": True}, {"status": "scheduled"}, "undeliverable"),
     ],
     ids=str,
 )
@@ -466,7 +466,7 @@ def test_what_is_given_up_ends_as_what_is_known_of_it(
     given: dict[str, Any], known: dict[str, Any], expected: str
 ) -> None:
     of = order(**given)
-    found = given_up(of, history(of, **known), HANDLING_FAILED, NOW_MS)
+    found = given_up(of, state(of, **known), HANDLING_FAILED, NOW_MS)
     assert ending(found) == expected
     if isinstance(found, Drop):
         assert not found.duplicate
@@ -478,7 +478,7 @@ def test_what_is_given_up_ends_as_what_is_known_of_it(
 
 def test_other_bytes_under_a_known_identity_that_are_given_up_leave_the_first_ones_ending_alone() -> None:
     first, second = order({"log": "1"}), order({"log": "2"})
-    for known in (history(first, status="delivered"), history(first).claimed(NOW_MS)):
+    for known in (state(first, status="delivered"), state(first).claimed(NOW_MS)):
         found = given_up(second, known, HANDLING_FAILED, NOW_MS)
         assert isinstance(found, DeadLetter)
         assert (found.reason, found.under_own_id) == ("invalid", True)
@@ -502,7 +502,7 @@ def ask_after(
     was_in_doubt: bool = False,
     backoff_s: float = 1,
 ) -> object:
-    known = history(of, attempts=attempts_before, attempts_counted=attempts_before, in_doubt=was_in_doubt)
+    known = state(of, attempts=attempts_before, attempts_counted=attempts_before, in_doubt=was_in_doubt)
     claim = known.claimed(NOW_MS - round(first_post_s_ago * 1000))
     return after(of, claim.concluded(attempt, was_in_doubt=was_in_doubt), attempt, backoff_s, NOW_MS)
 
@@ -566,7 +566,7 @@ def test_before_and_after_agree_on_what_may_be_repeated(
     """A restart between the two does not change the answer."""
     of = order(fields, connector={"resend_when_unknown": resend})
     for ago_s, repeated in ((10, within), (WINDOW_S + 1, beyond)):
-        doubtful = history(of).claimed(NOW_MS - 1000 * ago_s).concluded(UNKNOWN, was_in_doubt=False)
+        doubtful = state(of).claimed(NOW_MS - 1000 * ago_s).concluded(UNKNOWN, was_in_doubt=False)
         assert ending(ask_before(of, doubtful)) == ("Deliver" if repeated else "outcome-unknown"), ago_s
 
 
@@ -587,7 +587,7 @@ def test_the_last_of_attempts_max_exhausts_an_open_and_never_an_exit() -> None:
 
 def test_attempts_in_which_nothing_was_sent_do_not_count() -> None:
     of = order()
-    known = history(of)
+    known = state(of)
     for _ in range(100):
         known = known.claimed(NOW_MS).concluded(UNSENT, was_in_doubt=False)
     assert (known.attempts, known.attempts_counted) == (100, 0)
@@ -650,7 +650,7 @@ def test_an_expired_whose_age_lies_in_its_producers_clock_says_so_where_the_brok
 @pytest.mark.parametrize(("first_ms", "expected"), [(NOW_MS + 60_000, "Deliver"), (NOW_MS + 60_001, "outcome-unknown")])
 def test_what_was_posted_by_a_clock_that_was_set_back_since_counts_as_long_ago(first_ms: int, expected: str) -> None:
     of = order({"action": "cancelAll"})
-    known = history(of, version=2, status="retrying", in_doubt=True, first_post_ms=first_ms, attempts=1)
+    known = state(of, version=2, status="retrying", in_doubt=True, first_post_ms=first_ms, attempts=1)
     assert ending(ask_before(of, known)) == expected
 
 
@@ -660,14 +660,14 @@ def test_what_repeats_safely_does_so_however_the_clock_was_set_since_its_first_p
     of = replace(order({"action": "cancelAll"}), skew=skew)
     for passed_ms, expected in ((60_000, "Deliver"), (60_001, "outcome-unknown")):
         first_ms = NOW_MS - step_ms - passed_ms
-        known = history(of, version=2, status="sending", in_doubt=True, first_post_ms=first_ms, attempts=1)
+        known = state(of, version=2, status="sending", in_doubt=True, first_post_ms=first_ms, attempts=1)
         assert ending(ask_before(of, known)) == expected
 
 
 def test_what_was_attempted_is_not_parked_again_by_a_clock_that_was_set_back() -> None:
     of = replace(order({"action": "cancelAll", "delaySeconds": 5}), due_ms=NOW_MS + HOUR_MS)
     assert ask_before(of) == Park(NOW_MS + HOUR_MS)
-    assert ask_before(of, history(of, version=4, status="retrying", attempts=1)) == Deliver()
+    assert ask_before(of, state(of, version=4, status="retrying", attempts=1)) == Deliver()
 
 
 def test_a_retry_past_the_deadline_is_expired_at_once() -> None:
@@ -708,7 +708,7 @@ def test_a_retry_is_always_within_the_deadline_and_after_its_backoff_and_agreed_
     assert isinstance(found, Done | Retry | DeadLetter)
     if isinstance(found, Retry):
         assert NOW_MS + round(1000 * backoff_s) <= found.at_ms <= of.expires_ms
-        claim = history(of).claimed(NOW_MS - round(first_post_s_ago * 1000))
+        claim = state(of).claimed(NOW_MS - round(first_post_s_ago * 1000))
         kept = claim.concluded(attempt, was_in_doubt=was_in_doubt).retrying(found.at_ms)
         assert ending(ask_before(of, kept)) in {"Wait", "Deliver"}
         assert ask_before(of, kept, now_ms=found.at_ms) == Deliver()
@@ -769,14 +769,14 @@ def test_no_exit_is_superseded_and_nothing_of_another_connector(fields: dict[str
 )
 def test_an_open_that_has_to_back_off_is_superseded(known: dict[str, Any], lane_opens_ms: int) -> None:
     of = order()
-    found = before(of, history(of, **known), lane_opens_ms, NOW_MS, superseded_by="closeLong")
+    found = before(of, state(of, **known), lane_opens_ms, NOW_MS, superseded_by="closeLong")
     assert isinstance(found, DeadLetter)
     assert found.reason == "superseded"
     assert "by a closeLong that came after it" in found.detail
 
 
-def superseded(of: Order, known: History | None = None, *, lane_opens_ms: int = NOW_MS + 1_000) -> object:
-    return before(of, known or history(of), lane_opens_ms, NOW_MS, superseded_by="cancelAll")
+def superseded(of: Order, known: IntentState | None = None, *, lane_opens_ms: int = NOW_MS + 1_000) -> object:
+    return before(of, known or state(of), lane_opens_ms, NOW_MS, superseded_by="cancelAll")
 
 
 def test_an_open_that_can_be_posted_now_is_posted_and_not_superseded() -> None:
@@ -785,7 +785,7 @@ def test_an_open_that_can_be_posted_now_is_posted_and_not_superseded() -> None:
 
 def test_an_open_that_another_consumer_is_posting_is_waited_for_and_not_superseded() -> None:
     of = order()
-    assert superseded(of, history(of, status="sending", leased_for_ms=500)) == Wait(NOW_MS + 500)
+    assert superseded(of, state(of, status="sending", leased_for_ms=500)) == Wait(NOW_MS + 500)
 
 
 @pytest.mark.parametrize(
@@ -800,7 +800,7 @@ def test_an_open_that_another_consumer_is_posting_is_waited_for_and_not_supersed
 )
 def test_what_ends_otherwise_ends_so_whatever_is_behind_it(known: dict[str, Any], ends_as: str) -> None:
     of = order()
-    assert ending(superseded(of, history(of, **known))) == ends_as
+    assert ending(superseded(of, state(of, **known))) == ends_as
 
 
 def test_what_is_not_due_yet_is_parked_whatever_is_behind_it() -> None:
@@ -838,8 +838,8 @@ def test_an_order_that_the_settings_do_not_allow_any_more_is_invalid(
     found = ask_before(of)
     assert isinstance(found, DeadLetter)
     assert (found.reason, named in found.detail) == ("invalid", True)
-    assert ending(ask_before(of, history(of, in_doubt=True, status="retrying", attempts=1))) == "outcome-unknown"
-    assert isinstance(ask_before(of, history(of, status="delivered")), Drop)
+    assert ending(ask_before(of, state(of, in_doubt=True, status="retrying", attempts=1))) == "outcome-unknown"
+    assert isinstance(ask_before(of, state(of, status="delivered")), Drop)
 
 
 # --- before: the switch ----------------------------------------------------------------------------------------------
@@ -875,12 +875,12 @@ def test_what_is_not_due_is_parked_whatever_the_switch_says(switched: State) -> 
 @pytest.mark.parametrize("switched", ["paused", "close-only"])
 def test_what_is_in_doubt_and_not_safe_to_repeat_is_outcome_unknown_first(switched: State) -> None:
     of = order()
-    assert ending(ask_before(of, history(of, status="sending", in_doubt=True), switched=switched)) == "outcome-unknown"
+    assert ending(ask_before(of, state(of, status="sending", in_doubt=True), switched=switched)) == "outcome-unknown"
 
 
 def test_a_forbidden_open_that_may_have_been_taken_says_so() -> None:
     of = order(connector={"resend_when_unknown": "always"})
-    found = ask_before(of, history(of, status="retrying", in_doubt=True), switched="close-only")
+    found = ask_before(of, state(of, status="retrying", in_doubt=True), switched="close-only")
     assert isinstance(found, DeadLetter)
     assert found.reason == "forbidden"
     assert found.detail.endswith("an earlier POST of it may have been taken")
@@ -888,7 +888,7 @@ def test_a_forbidden_open_that_may_have_been_taken_says_so() -> None:
 
 def test_between_two_attempts_close_only_waits_for_the_moment_of_the_next() -> None:
     of = order()
-    retrying = history(of, status="retrying", next_attempt_ms=NOW_MS + 500)
+    retrying = state(of, status="retrying", next_attempt_ms=NOW_MS + 500)
     assert ask_before(of, retrying, switched="close-only") == Wait(NOW_MS + 500)
 
 
@@ -897,16 +897,16 @@ def test_between_two_attempts_close_only_waits_for_the_moment_of_the_next() -> N
 LANE = "signalq.orders.main"
 
 
-def astray(fields: dict[str, Any] | None = None, *, hops: int = 0, **facts: Any) -> Order:
+def astray(fields: dict[str, Any] | None = None, *, forwards: int = 0, **facts: Any) -> Order:
     """An intent that came by the shared lane, though its connector has its own."""
-    return replace(order(fields, **facts), came_by="signalq.orders", hops=hops)
+    return replace(order(fields, **facts), source_queue="signalq.orders", forwards=forwards)
 
 
 def test_an_order_lies_right_in_its_connectors_lane_alone() -> None:
     assert order().lane == LANE
     assert order(connector={"lane": "shared"}).lane == "signalq.orders"
-    assert not order().is_astray
-    assert astray().is_astray
+    assert not order().is_misrouted
+    assert astray().is_misrouted
 
 
 def test_what_is_astray_is_forwarded_whatever_its_age_or_its_history() -> None:
@@ -914,13 +914,13 @@ def test_what_is_astray_is_forwarded_whatever_its_age_or_its_history() -> None:
     assert ask_before(astray(age_s=OPEN_AGE_S + 1)) == Forward(LANE), "expired where it belongs"
     tried = astray(redelivered=True)
     for status in ("received", "sending", "retrying"):
-        assert ask_before(tried, history(tried, status=status, version=3, in_doubt=True)) == Forward(LANE)
+        assert ask_before(tried, state(tried, status=status, version=3, in_doubt=True)) == Forward(LANE)
 
 
 @pytest.mark.parametrize("status", sorted(ENDINGS))
 def test_what_is_astray_and_has_ended_is_dropped_where_it_is(status: Any) -> None:
     ended = astray()
-    assert ask_before(ended, history(ended, status=status, version=3)) == Drop(duplicate=True)
+    assert ask_before(ended, state(ended, status=status, version=3)) == Drop(duplicate=True)
 
 
 def test_what_is_astray_and_not_due_is_parked_from_where_it_is() -> None:
@@ -928,7 +928,7 @@ def test_what_is_astray_and_not_due_is_parked_from_where_it_is() -> None:
 
 
 def test_what_was_forwarded_too_often_stays_if_the_ledger_knows_it() -> None:
-    tossed = astray(hops=3, handed_back=True)
-    assert ask_before(tossed, history(tossed, version=1)) == Deliver()
+    tossed = astray(forwards=3, is_own_copy=True)
+    assert ask_before(tossed, state(tossed, version=1)) == Deliver()
     assert ask_before(tossed) == Forward(LANE), "a forged count: nobody ever forwarded it"
-    assert ask_before(replace(tossed, recorded=True), history(tossed, version=1)) == Forward(LANE)
+    assert ask_before(replace(tossed, recorded=True), state(tossed, version=1)) == Forward(LANE)

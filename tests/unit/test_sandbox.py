@@ -11,10 +11,10 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-import ops.sandbox
-from ops.behaviour import BEHAVIOURS_MAX, Behaviour, Behaviours
-from ops.errors import CommandFailed
-from ops.sandbox import Sandbox, SandboxOrder
+import signalq.ops.sandbox.server
+from signalq.ops.sandbox.behaviour import BEHAVIOURS_MAX, Behaviour, Behaviours
+from signalq.ops.sandbox.server import Sandbox, SandboxOrder
+from signalq.ops.terminal.errors import CommandFailed
 
 ORDER = {"connectorName": "main", "connectorToken": "s3cret", "action": "openLong", "percent": "50"}
 
@@ -144,7 +144,7 @@ async def test_everything_is_as_it_should_be_again_once_behaviours_are_deleted(p
 
 
 async def test_only_so_many_orders_are_kept(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ops.sandbox, "ORDERS_MAX", 2)
+    monkeypatch.setattr(signalq.ops.sandbox.server, "ORDERS_MAX", 2)
     async with Sandbox() as small:
         for name in ("a", "b", "c"):
             async with platform.http.post(small.url, json={**ORDER, "connectorName": name}):

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator, SchemaError
 
+from signalq.documents.json_schema import intent_schema
 from signalq.errors import InvalidIntent
-from signalq.intent import FIELD_NAMES, intent_from_body
-from signalq.schema import intent_schema
+from signalq.message.intent import FIELD_NAMES, intent_from_body
 
 OPEN = {"connectorName": "main", "action": "openLong"}
 SPOT = {"connectorName": "main", "action": "buy"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from consumer.service import _ended
+from signalq.consumer.service import _ended
 
 
 async def test_a_task_that_has_lost_its_cancellation_is_canceled_again() -> None:

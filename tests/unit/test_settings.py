@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from consumer.settings import NAMED_SECTIONS, Settings, known_keys, load_settings
 from signalq.errors import SettingsError
+from signalq.settings.sections import NAMED_SECTIONS, Settings, known_keys, load_settings
 
 Load = Callable[..., Settings]
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.shown_answer import SHOWN_CHARACTERS_MAX, shown
-from signalq.blanking import Blanker
+from signalq.consumer.webhook.shown_answer import SHOWN_CHARACTERS_MAX, shown
+from signalq.secrets.blanking import Blanker
 
 TOKEN = 'k"9/é+&tok <en>:\\x'
 

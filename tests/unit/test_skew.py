@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from consumer.delays import AHEAD_MS_MAX, DAY_MS, KnownSkew, Segment, remaining_ms
-from consumer.skew import Skew
+from signalq.consumer.clocks.skew import Skew
+from signalq.consumer.orders.delays import AHEAD_MS_MAX, DAY_MS, KnownSkew, Segment, remaining_ms
 
 HOUR_MS = 3_600_000
 NOW_MS = 1_700_000_000_000

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from consumer.slots import Slot, Slots
+from signalq.consumer.slots import Slot, Slots
 
 
 class Story:
@@ -142,7 +142,7 @@ async def test_what_is_told_when_it_is_withdrawn_may_finish() -> None:
 
 
 async def test_what_cannot_be_told_is_given_up_soon_after_it_was_withdrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumer.slots.TELL_MAX_S", 0.01)
+    monkeypatch.setattr("signalq.consumer.slots.TELL_MAX_S", 0.01)
     slots, teller = Slots(), Teller()
     slots.start("channel", teller.tell, "message")
     await teller.begun.wait()
@@ -154,7 +154,7 @@ async def test_what_cannot_be_told_is_given_up_soon_after_it_was_withdrawn(monke
 async def test_what_was_withdrawn_before_it_is_told_is_told_all_the_same_but_not_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("consumer.slots.TELL_MAX_S", 0.01)
+    monkeypatch.setattr("signalq.consumer.slots.TELL_MAX_S", 0.01)
 
     async def work_then_tell(slot: Slot) -> None:
         with slot.busy():
@@ -172,7 +172,7 @@ async def test_what_was_withdrawn_before_it_is_told_is_told_all_the_same_but_not
 
 
 async def test_after_it_was_told_nothing_interrupts_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumer.slots.TELL_MAX_S", 0.0)
+    monkeypatch.setattr("signalq.consumer.slots.TELL_MAX_S", 0.0)
     slots, teller = Slots(), Teller()
     teller.confirmed.set()
 

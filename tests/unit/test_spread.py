@@ -8,14 +8,14 @@ from itertools import pairwise
 
 import pytest
 
-from consumer.spread import (
+from signalq.consumer.replicas.assignment import (
     AGAIN_S,
     HANDOVERS_MAX,
     HOLD_S,
     SETTLE_S,
     STEPS_BACK_MAX,
+    LaneAssignment,
     Place,
-    Spread,
     desired,
 )
 
@@ -35,13 +35,13 @@ class Cluster:
         self.lines: dict[str, list[str]] = {queue: [] for queue in queues(lanes)}
         self.busy = {queue for queue in self.lines if rng.random() < busy}
         self.active_since: dict[tuple[str, str], float] = {}
-        self.spreads: dict[str, Spread] = {}
+        self.spreads: dict[str, LaneAssignment] = {}
         self.handovers: Counter[str] = Counter()
         for at in range(count):
             self.join(f"replica-{at}")
 
     def join(self, name: str) -> None:
-        self.spreads[name] = Spread()
+        self.spreads[name] = LaneAssignment()
         for line in self.lines.values():
             line.append(name)
         self.traffic()
@@ -157,7 +157,7 @@ def test_the_lanes_are_balanced_and_a_further_replica_takes_only_what_becomes_it
 
 def test_a_lane_that_nobody_else_consumes_is_tried_seldom() -> None:
     """A replica with other settings may not consume it at all."""
-    spread = Spread()
+    spread = LaneAssignment()
     owners = frozenset({"me", "other"})
     queue = next(queue for queue in queues(100) if desired(queue, owners) == "other")
     tries = []
@@ -174,7 +174,7 @@ def test_a_lane_that_nobody_else_consumes_is_tried_seldom() -> None:
 
 
 def test_nothing_moves_before_the_replicas_have_been_the_same_for_a_while_or_where_that_is_not_known() -> None:
-    spread = Spread()
+    spread = LaneAssignment()
     owners = frozenset({"me", "other"})
     places = [Place(queue, None) for queue in queues(50)]
     spread.note(owners, 100.0)
@@ -187,7 +187,7 @@ def test_nothing_moves_before_the_replicas_have_been_the_same_for_a_while_or_whe
 
 
 def test_a_lane_is_kept_for_a_while_after_its_first_message() -> None:
-    spread = Spread()
+    spread = LaneAssignment()
     owners = frozenset({"me", "other"})
     queue = next(queue for queue in queues(100) if desired(queue, owners) == "other")
     spread.note(owners, 0.0)

@@ -20,7 +20,7 @@ WRITERS = ["--help", "check"]
 
 def ran(command: str, redirection: str) -> tuple[int, str]:
     """Exit status and standard error of a command under a shell's redirection; `| true` is a pipe that closes."""
-    line = f"{sys.executable} -m ops {command} {redirection}"
+    line = f"{sys.executable} -m signalq {command} {redirection}"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SIGNALQ_")} | NOBODY
     ended = subprocess.run(  # noqa: S603 - our own program
         ["bash", "-c", f"{line}; exit ${{PIPESTATUS[0]}}"],  # noqa: S607
@@ -39,7 +39,8 @@ def test_output_that_takes_nothing_is_one_sentence(command: str) -> None:
 
 def test_output_before_an_error_that_nobody_takes_is_a_sentence_and_a_status_too() -> None:
     code = (
-        "from ops.__main__ import main\nfrom ops.cli import cli\nfrom ops.errors import CommandFailed\n"
+        "from signalq.ops.__main__ import main\nfrom signalq.ops.terminal.cli import cli\n"
+        "from signalq.ops.terminal.errors import CommandFailed\n"
         "def ends_in_an_error(**_: object) -> None:\n    print('a row')\n    raise CommandFailed('it failed')\n"
         "cli.main = ends_in_an_error\nmain()\n"
     )
@@ -82,8 +83,8 @@ def test_a_closed_input_is_one_sentence() -> None:
 
 def test_files_that_a_command_makes_are_its_users_alone(tmp_path: Path) -> None:
     code = (
-        "import os, sys\nfrom ops.__main__ import main\nfrom pathlib import Path\n"
-        "from consumer.private_files import make_private_folder, open_private\nos.umask(0)\n"
+        "import os, sys\nfrom signalq.ops.__main__ import main\nfrom pathlib import Path\n"
+        "from signalq.settings.private_files import make_private_folder, open_private\nos.umask(0)\n"
         f"folder = Path({str(tmp_path)!r}) / 'a' / 'b'\nmake_private_folder(folder)\n"
         "with open_private(folder / 'c') as file: file.write('x')\n"
         f"sys.argv = ['signalq', '--version']\ntry: main()\nexcept SystemExit: pass\n(folder / 'd').write_text('x')\n"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from signalq.errors import InvalidIntent
-from signalq.strict_json import (
+from signalq.message.strict_json import (
     BODY_BYTES_MAX,
     DIGITS_MAX,
     NAME_CHARACTERS_MAX,

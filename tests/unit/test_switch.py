@@ -6,9 +6,9 @@ import pytest
 from prometheus_client import generate_latest
 from structlog.testing import capture_logs
 
-from consumer.switch import ALL, Change, State, Switch, stops
-from consumer.switch_report import WHY_CHARACTERS_MAX, SwitchReport
-from consumer.telemetry import Metrics
+from signalq.consumer.orders.switch import ALL, Change, State, Switch, stops
+from signalq.consumer.telemetry.metrics import Metrics
+from signalq.consumer.telemetry.switch import WHY_CHARACTERS_MAX, SwitchReport
 
 STATES: tuple[State, ...] = ("open", "close-only", "paused")
 

@@ -10,8 +10,8 @@ import pytest
 import structlog
 from prometheus_client import generate_latest
 
-from consumer.telemetry import CONNECTOR_LABELS_MAX, Metrics, configure_logging
-from signalq.blanking import Blanker
+from signalq.consumer.telemetry.metrics import CONNECTOR_LABELS_MAX, Metrics, configure_logging
+from signalq.secrets.blanking import Blanker
 
 
 @pytest.fixture(autouse=True)

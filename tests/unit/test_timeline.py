@@ -11,11 +11,11 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-import ops.timeline_view
-from consumer.ledger.orders import Happened, Recorded
-from ops.orders import row_of
-from ops.timeline import timeline
-from ops.timeline_view import lasted, print_order, says
+import signalq.ops.orders.timeline_view
+from signalq.consumer.ledger.orders import Happened, Recorded
+from signalq.ops.orders.listing import row_of
+from signalq.ops.orders.timeline import timeline
+from signalq.ops.orders.timeline_view import lasted, print_order, says
 
 CREATED_MS = 1_767_225_600_000
 RECEIVED = Recorded(
@@ -253,7 +253,7 @@ def test_nothing_foreign_reaches_the_screen_unescaped_and_a_line_is_an_entry(
 def test_on_a_terminal_of_100_columns_what_is_long_goes_on_below_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     terminal = Console(file=out, force_terminal=True, width=100, no_color=True, highlight=False, soft_wrap=True)
-    monkeypatch.setattr(ops.timeline_view, "console", lambda: terminal)
+    monkeypatch.setattr(signalq.ops.orders.timeline_view, "console", lambda: terminal)
     print_order(evil_order(), is_first=True)
     lines = [Text.from_ansi(line).plain.rstrip() for line in out.getvalue().splitlines()]
     assert max(map(cell_len, lines)) <= 100

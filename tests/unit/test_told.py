@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from ops import outcomes
-from ops.outcomes import Told, Wanted
-from signalq.outcome import Outcome
+from signalq.message.outcome import Outcome
+from signalq.ops import outcomes
+from signalq.ops.outcomes import Told, Wanted
 
 THEN = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 DELIVERED = Outcome("id", 1, "main", "m", "buy", None, "delivered", None, 1, 200, THEN, None, THEN)

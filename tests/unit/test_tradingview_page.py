@@ -10,9 +10,9 @@ from typing import get_args
 
 import pytest
 
-from consumer.settings import load_settings
-from producers.gateway.alerts import Alert, Refusal, Rules, read_alert, token_digest
-from signalq.intent import Action
+from signalq.message.intent import Action
+from signalq.producers.gateway.alerts import Alert, Refusal, Rules, read_alert, token_digest
+from signalq.settings.sections import load_settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "tradingview.md"
 TEXT = PAGE.read_text(encoding="utf-8")

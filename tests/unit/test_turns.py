@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 from pamqp.commands import Basic
 
-from consumer.history import History
-from consumer.ledger import Known
-from consumer.order import Message
-from consumer.turns import Place, Turn, Turns
+from signalq.consumer.lanes.queues import Place, Turn, Turns
+from signalq.consumer.ledger import LedgerEntry
+from signalq.consumer.orders.order import Message
+from signalq.consumer.orders.state import IntentState
 from tests.support.orders import body, order
 
 
@@ -116,8 +116,8 @@ def place(message_id: str | None = None) -> Place:
     return Place(order(content, message_id=message_id), Message(content, Basic.Properties(), "main", redelivered=False))
 
 
-def known(of: Place) -> Known:
-    return Known(of.order, History(of.order.intent_id, of.order.digest))
+def known(of: Place) -> LedgerEntry:
+    return LedgerEntry(of.order, IntentState(of.order.intent_id, of.order.digest))
 
 
 @asynccontextmanager
@@ -227,7 +227,7 @@ def test_for_an_order_that_waits_time_goes_on_evenly_and_an_open_is_never_younge
 
 def test_what_the_ledger_says_of_the_next_attempt_is_read_once_and_waited_for_evenly() -> None:
     one = exit_place(0)
-    put_off = History("id", b"", version=3, next_attempt_ms=1_004_000, wait_ms=4_000)
+    put_off = IntentState("id", b"", version=3, next_attempt_ms=1_004_000, wait_ms=4_000)
     assert one.put_off_ms(put_off, 300_000, 50_000, 1_001_000) == 3_000
     assert one.put_off_ms(put_off, 300_000, 51_000, -2_598_000) == 2_000, "the clock was set back meanwhile"
     assert one.put_off_ms(put_off, 300_000, 53_000, -2_596_000) == 0

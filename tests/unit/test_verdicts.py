@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from pamqp.commands import Basic
 
-from consumer.ledger.replays import Standing
-from consumer.order import Order, Unreadable
-from ops.letters import DeadLetter
-from ops.verdicts import (
+from signalq.consumer.ledger.replays import Standing
+from signalq.consumer.orders.order import Order, Unreadable
+from signalq.message.envelope import Creation
+from signalq.ops.dead_letters.letter import DeadLetter
+from signalq.ops.dead_letters.rules import (
     Admit,
     Begin,
     Discard,
@@ -26,7 +27,6 @@ from ops.verdicts import (
     judge_discard,
     judge_replay,
 )
-from signalq.envelope import Creation
 from tests.support.orders import STRATEGY, body, order
 
 NOW_MS = time.time_ns() // 1_000_000

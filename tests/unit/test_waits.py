@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from consumer.clock import Clock
-from consumer.history import Attempt
-from consumer.ledger import Epoch, LaneMemory
-from consumer.ledger.memory import MemoryLedger
-from consumer.pacing import Paces
-from consumer.reload import CurrentSettings
-from consumer.settings import Settings
-from consumer.turns import Turn, Turns
-from consumer.waits import Waits
+from signalq.consumer.clocks.clock import Clock
+from signalq.consumer.lanes.pacing import Paces
+from signalq.consumer.lanes.queues import Turn, Turns
+from signalq.consumer.lanes.waits import Waits
+from signalq.consumer.ledger import Epoch, LaneMemory
+from signalq.consumer.ledger.memory import MemoryLedger
+from signalq.consumer.orders.state import Attempt
+from signalq.settings.reload import CurrentSettings
+from signalq.settings.sections import Settings
 from tests.support.orders import order
 
 EPOCH = Epoch("q", 1, None)

@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 
-import consumer.webhook
-from consumer.history import Attempt
-from consumer.order import Message, Order, read
-from consumer.settings import Settings
-from consumer.webhook import Timeouts, Webhook, retry_after_s
+import signalq.consumer.webhook.client
+from signalq.consumer.orders.order import Message, Order, read
+from signalq.consumer.orders.state import Attempt
+from signalq.consumer.webhook.client import Timeouts, Webhook, retry_after_s
+from signalq.settings.sections import Settings
 from signalq.version import __version__
 from tests.support import webhook as support
 from tests.support.webhook import Answer
@@ -233,13 +233,13 @@ async def test_a_refusals_body_that_came_while_the_loop_was_busy_is_shown(monkey
             connection.sendall(b"no, because")
             connection.recv(1)
 
-    read_body = consumer.webhook._read
+    read_body = signalq.consumer.webhook.client._read
 
     async def read_busily(*args: Any) -> None:
         asyncio.get_running_loop().call_later(0.02, time.sleep, 0.3)
         await read_body(*args)
 
-    monkeypatch.setattr(consumer.webhook, "_read", read_busily)
+    monkeypatch.setattr(signalq.consumer.webhook.client, "_read", read_busily)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         answering = asyncio.create_task(asyncio.to_thread(answer, listening))
         async with Webhook(Timeouts(connect_s=2, total_s=5)) as client:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from producers.strategies import desk, ma_cross, rebalancer
+from signalq.producers.strategies import desk, ma_cross, rebalancer
 
 PAGE = Path(__file__).parents[2] / "docs" / "writing-strategies.md"
 COMMAND = re.compile(r"python -m producers\.strategies\.([a-z_]+) ([^\n]+)")
@@ -33,7 +33,7 @@ def commands() -> list[tuple[str, list[str]]]:
 @pytest.mark.parametrize(("name", "flags"), commands(), ids=str)
 def test_the_commands_on_the_page_and_in_the_help_are_understood(name: str, flags: list[str]) -> None:
     """Each is parsed by its program, flags and all."""
-    module = importlib.import_module(f"producers.strategies.{name}")
+    module = importlib.import_module(f"signalq.producers.strategies.{name}")
     given = module.read_flags(flags)
     if name == "desk" and given.order:
         desk.intent_of(given.order)

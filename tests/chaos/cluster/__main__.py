@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from deploy.local import RELEASES, Installation, PrivateBrokerError, ensure_installed, ensure_version
+from signalq.local import RELEASES, Installation, PrivateBrokerError, ensure_installed, ensure_version
 from tests.chaos.arguments import one_or_more, zero_or_more
 from tests.chaos.cluster import stillness
 from tests.chaos.cluster.storm import CONNECTORS, CONSUMERS, DRAIN_TIMEOUT_S, Plan, Storm, storm

@@ -14,12 +14,12 @@ from pathlib import Path
 from sqlalchemy import Connection, select
 from yarl import URL
 
-from consumer.history import ENDINGS
-from consumer.ledger.database import database_at
-from consumer.ledger.schema import intents as ledger_rows
-from deploy.local import BrokerFailed, PrivateCluster, PrivatePostgres
-from deploy.local.install import Installation
 from signalq.amqp.topology import OwnLane, Topology
+from signalq.consumer.ledger.database import database_at
+from signalq.consumer.ledger.schema import intents as ledger_rows
+from signalq.consumer.orders.state import ENDINGS
+from signalq.local import BrokerFailed, PrivateCluster, PrivatePostgres
+from signalq.local.install import Installation
 from signalq.names import Names
 from tests.chaos.cluster import strikes
 from tests.chaos.cluster.producers import Strategies

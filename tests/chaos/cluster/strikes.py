@@ -12,10 +12,10 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
-from consumer.ledger import replicas
-from consumer.ledger.database import database_at, machine_ms
-from deploy.local import PrivateRabbitMQ
-from deploy.local.cluster import PrivateCluster
+from signalq.consumer.ledger import replicas
+from signalq.consumer.ledger.database import database_at, machine_ms
+from signalq.local import PrivateRabbitMQ
+from signalq.local.cluster import PrivateCluster
 from tests.support.consumer import Consumer
 from tests.support.postgres import connected
 from tests.support.scene import Scene

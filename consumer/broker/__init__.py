@@ -1,0 +1,1 @@
+"""AMQP: nothing else of the consumer speaks it."""

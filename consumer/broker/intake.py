@@ -1,0 +1,191 @@
+"""What is taken in of a queue, bounded by bytes as by count, and handed over little at a time.
+
+No lane may hold up the others by what lies in it. So of a body that is too large to be an order no more is kept than
+its letter keeps; while there are too many bytes here, its connection is not read on; and what has come is handed over a
+few messages each step of the loop, in order, as long as the lane's window has room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+from aiormq.abc import AbstractChannel, DeliveredMessage
+from pamqp.body import ContentBody
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+
+from signalq.amqp.header_table import held_bytes
+from signalq.message.strict_json import BODY_BYTES_MAX
+
+# Of a longer body the first BODY_BYTES_MAX bytes are kept: nobody mends such an order by hand.
+WHOLE_BODY_BYTES_MAX = 1_048_576
+# Bodies that are no orders, from their arrival until their letters are confirmed: so many bytes of a lane.
+BULKY_BYTES_MAX = 8 * 1_048_576
+# What is handed over in one step of the loop: to judge this much costs 1 ms at most.
+STEP_MESSAGES_MAX = 8
+STEP_BYTES_MAX = 16_384
+
+
+class HasBody(Protocol):
+    """A delivery."""
+
+    @property
+    def tag(self) -> int: ...
+    @property
+    def body_bytes(self) -> int: ...
+    @property
+    def held_bytes(self) -> int: ...
+
+
+def is_bulky(body_bytes: int) -> bool:
+    """Whether a body is too long to be an order."""
+    return body_bytes > BODY_BYTES_MAX
+
+
+D = TypeVar("D", bound=HasBody)
+
+
+class Room:
+    """Room for the bytes of one session's messages; whoever reads waits until there is some.
+
+    `counts` says which messages count: of an own lane only the bulky ones, for these leave by themselves; an order may
+    wait for its webhook, and the connection, with its heartbeats, can't be left unread for so long.
+    """
+
+    def __init__(self, bytes_max: int, counts: Callable[[int], bool] = is_bulky) -> None:
+        self._bytes_max = bytes_max
+        self._counts = counts
+        self._taken: dict[int, int] = {}
+        self._bytes = 0
+        self._changed = asyncio.Event()
+        self._may_wait = False
+        self._is_closed = False
+
+    def begin(self) -> None:
+        """Let the reader wait from now on: until its messages are handled, none would leave."""
+        self._may_wait = True
+
+    async def take(self, tag: int, body_bytes: int, header_bytes: int = 0) -> None:
+        """Return once there is room for it; one that is larger than all of it gets it when it is empty."""
+        if self._is_closed or not self._counts(body_bytes):
+            return
+        kept = kept_bytes(body_bytes) + header_bytes
+        while self._may_wait and self._bytes and self._bytes + kept > self._bytes_max:
+            self._changed.clear()
+            await self._changed.wait()
+        if not self._is_closed:
+            self._taken[tag] = kept
+            self._bytes += kept
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether it is half full."""
+        return 2 * self._bytes > self._bytes_max
+
+    def give(self, tag: int) -> None:
+        """It is settled, or nobody wants it."""
+        self._bytes -= self._taken.pop(tag, 0)
+        self._changed.set()
+
+    def close(self) -> None:
+        """Nothing is waited for any more."""
+        self._is_closed, self._may_wait = True, False
+        self._taken.clear()
+        self._bytes = 0
+        self._changed.set()
+
+
+def kept_bytes(body_bytes: int) -> int:
+    """How much of a body is kept."""
+    return body_bytes if body_bytes <= WHOLE_BODY_BYTES_MAX else BODY_BYTES_MAX
+
+
+def read_within(channel: AbstractChannel, room: Room) -> None:
+    """From now on the channel keeps of a body what its letter keeps, and reads on when there is room."""
+    reading = cast("Any", channel)
+
+    async def read_content(frame: Basic.Deliver, header: ContentHeader) -> DeliveredMessage:
+        size = header.body_size or 0
+        if frame.name == Basic.Deliver.name:
+            await room.take(frame.delivery_tag or 0, size, held_bytes(header.properties.headers))
+        body, come = bytearray(), 0
+        while come < size:
+            content = await reading._get_frame()
+            part = cast("ContentBody", content).value
+            body += part[: max(kept_bytes(size) - come, 0)]
+            come += len(part)
+        return DeliveredMessage(delivery=frame, header=header, body=bytes(body), channel=channel)
+
+    # aiormq keeps all of a body, whatever its size, and this is the one place where it does.
+    reading._read_content = read_content
+
+
+class Intake(Generic[D]):
+    """Messages of one session on their way to being handled: in order, from `begin` on, until `close`.
+
+    Those that are bulky go ahead, for they are only refused, and hold the reader up.
+    """
+
+    def __init__(self, hand_over: Callable[[D], None], bytes_max: int) -> None:
+        self._hand_over = hand_over
+        self._bytes_max = bytes_max
+        self._bulky: deque[D] = deque()
+        self._waiting: deque[D] = deque()
+        # Of those that were handed over and are not settled.
+        self._in_hand: dict[int, int] = {}
+        self._bytes = 0
+        self._may_step = False
+        self._step: asyncio.Handle | None = None
+
+    def take(self, delivery: D) -> None:
+        """It has come."""
+        (self._bulky if is_bulky(delivery.body_bytes) else self._waiting).append(delivery)
+        self._go_on()
+
+    def settled(self, tag: int) -> None:
+        """It has gone."""
+        self._bytes -= self._in_hand.pop(tag, 0)
+        self._go_on()
+
+    def begin(self) -> None:
+        """Hand over, from now on."""
+        self._may_step = True
+        self._go_on()
+
+    def close(self) -> None:
+        """Hand nothing over any more."""
+        self._may_step = False
+        self._bulky.clear()
+        self._waiting.clear()
+        if self._step is not None:
+            self._step.cancel()
+
+    def _go_on(self) -> None:
+        if self._may_step and self._step is None and self._next() is not None:
+            self._step = asyncio.get_running_loop().call_soon(self._hand_over_some)
+
+    def _next(self) -> deque[D] | None:
+        """Whose turn it is: where its first one may go."""
+        if self._bulky:
+            return self._bulky
+        if self._waiting and (not self._bytes or self._bytes + self._waiting[0].held_bytes <= self._bytes_max):
+            return self._waiting
+        return None
+
+    def _hand_over_some(self) -> None:
+        self._step = None
+        step_bytes = 0
+        for _ in range(STEP_MESSAGES_MAX):
+            queue = self._next()
+            if queue is None or step_bytes > STEP_BYTES_MAX:
+                break
+            delivery = queue.popleft()
+            if queue is self._waiting:
+                self._in_hand[delivery.tag] = delivery.held_bytes
+                self._bytes += delivery.held_bytes
+            step_bytes += delivery.held_bytes
+            self._hand_over(delivery)
+        self._go_on()

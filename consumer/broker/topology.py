@@ -1,0 +1,14 @@
+"""What has to be on the broker, by the settings."""
+
+from __future__ import annotations
+
+from signalq.amqp.topology import OwnLane, Topology
+from signalq.consumer.orders.lanes import is_strict
+from signalq.names import Names
+from signalq.settings.sections import Settings
+
+
+def topology_of(settings: Settings) -> Topology:
+    """All of it, own lanes too."""
+    lanes = (OwnLane(name, is_strict(settings, name)) for name in settings.own_lanes())
+    return Topology(Names(settings.broker.prefix), tuple(lanes))

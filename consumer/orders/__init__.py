@@ -1,0 +1,1 @@
+"""What an order is, and what to do with it: pure."""

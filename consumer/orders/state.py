@@ -1,0 +1,154 @@
+"""What the ledger knows of an intent: a value, and the pure steps from one to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self, get_args
+
+Status = Literal["received", "scheduled", "sending", "retrying", "dying", "delivered", "dead", "canceled"]
+Certainty = Literal["accepted", "not taken", "refused", "unknown"]
+Reason = Literal[
+    "invalid",
+    "unauthorized",
+    "forbidden",
+    "expired",
+    "superseded",
+    "rejected",
+    "exhausted",
+    "outcome-unknown",
+    "undeliverable",
+]
+REASONS: tuple[Reason, ...] = get_args(Reason)
+ENDINGS = frozenset({"delivered", "dead", "canceled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One POST, begun or tried, and how certain we are of what became of it.
+
+    `sent`: bytes of the request may have gone out. `why` is half a sentence for people, without any foreign text.
+    `answer` is foreign: the beginning of an answer that was not the expected one, without any known secret.
+    `clock_ahead_ms`: by the answer's date, our clock is between so much ahead of the webhook's and so much.
+    """
+
+    certainty: Certainty
+    sent: bool
+    why: str
+    status: int | None = None
+    retry_after_s: float | None = None
+    duration_s: float = 0.0
+    answer: str | None = None
+    clock_ahead_ms: tuple[int, int] | None = field(default=None, compare=False)
+
+
+NEVER_CONCLUDED = Attempt("unknown", sent=True, why="the consumer ended while it was sending")
+
+
+@dataclass(frozen=True, slots=True)
+class IntentState:
+    """What is known of one intent, by identity.
+
+    `attempts` counts POSTs begun or tried; `attempts_counted` those that were answered or may have gone out.
+    `in_doubt`: an attempt may have been taken. `maybe_second_delivery`: no message_id, redelivered, and an equal
+    body was met before whose acknowledgement may have been lost. `version` counts the saves: a save on top of another
+    version than the ledger's is refused. `leased_for_ms`: another consumer is POSTing it, and lives for so long yet.
+    `replayed_ms`: when the present generation began, by the ledger's clock, if it is not the first.
+    `updated_ms`: when the ledger wrote it, by its clock; 0 where that is not known. `wait_ms`: for how long the next
+    attempt was put off, when it was; None where that is not known. `answer` is the last attempt's.
+    """
+
+    intent_id: str
+    digest: bytes
+    generation: int = 1
+    status: Status = "received"
+    reason: Reason | None = None
+    detail: str | None = None
+    attempts: int = 0
+    attempts_counted: int = 0
+    first_post_ms: int | None = None
+    next_attempt_ms: int = 0
+    in_doubt: bool = False
+    why: str | None = None
+    http_status: int | None = None
+    maybe_second_delivery: bool = False
+    version: int = 0
+    leased_for_ms: int = 0
+    replayed_ms: int | None = None
+    updated_ms: int = field(default=0, compare=False)
+    wait_ms: int | None = None
+    answer: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has its one ending."""
+        return self.status in ENDINGS
+
+    @property
+    def unconcluded(self) -> Attempt | None:
+        """The attempt of a claim that is known as begun and no more: who finds it so, and goes on, notes it."""
+        return NEVER_CONCLUDED if self.status == "sending" else None
+
+    def scheduled(self) -> Self:
+        """Parked on the broker until it is due."""
+        return replace(self, status="scheduled")
+
+    def claimed(self, now_ms: int) -> Self:
+        """About to be POSTed. A claim that is never concluded leaves the intent in doubt, and counts, from here on."""
+        return replace(
+            self,
+            status="sending",
+            attempts=self.attempts + 1,
+            attempts_counted=self.attempts_counted + 1,
+            first_post_ms=self.first_post_ms if self.first_post_ms is not None else now_ms,
+            in_doubt=True,
+            why=None,
+            answer=None,
+        )
+
+    def concluded(self, attempt: Attempt, *, was_in_doubt: bool) -> Self:
+        """The attempt of the last claim ended; `was_in_doubt` is how it stood before that claim."""
+        return replace(
+            self,
+            status="delivered" if attempt.certainty == "accepted" else "retrying",
+            attempts_counted=self.attempts_counted - (0 if attempt.sent else 1),
+            in_doubt=was_in_doubt or attempt.certainty == "unknown",
+            why=attempt.why,
+            http_status=attempt.status,
+            answer=attempt.answer,
+        )
+
+    def retrying(self, at_ms: int, wait_ms: int | None = None) -> Self:
+        """To be tried again, not before `at_ms`, which is `wait_ms` from now."""
+        return replace(self, status="retrying", next_attempt_ms=at_ms, wait_ms=wait_ms)
+
+    def dying(self, reason: Reason, detail: str) -> Self:
+        """About to be dead-lettered: the letter may or may not be in the queue."""
+        return replace(self, status="dying", reason=reason, detail=detail)
+
+    def canceled(self) -> Self:
+        """Canceled while it waited for its due time."""
+        return replace(self, status="canceled", version=self.version + 1)
+
+    def dead(self) -> Self:
+        """The broker has confirmed the dead letter."""
+        return replace(self, status="dead")
+
+    def replayed(self, now_ms: int) -> Self:
+        """The next generation of what is dead: its attempts begin anew, and its age begins now."""
+        return replace(
+            self,
+            generation=self.generation + 1,
+            status="received",
+            reason=None,
+            detail=None,
+            attempts=0,
+            attempts_counted=0,
+            first_post_ms=None,
+            next_attempt_ms=0,
+            in_doubt=False,
+            why=None,
+            http_status=None,
+            wait_ms=None,
+            answer=None,
+            replayed_ms=now_ms,
+        )

@@ -1,0 +1,1 @@
+"""Several consumers side by side: which of them has which lane."""

@@ -1,0 +1,144 @@
+"""What is told of an intent on its way: one log line and one count for each thing that happens to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from signalq.consumer.clocks.clock import Clock
+from signalq.consumer.ledger import LedgerEntry
+from signalq.consumer.ledger.schedule import Pending
+from signalq.consumer.orders.order import Order, Unreadable
+from signalq.consumer.orders.rules import After, DeadLetter, Retry
+from signalq.consumer.orders.state import Attempt, IntentState
+from signalq.consumer.telemetry.metrics import Metrics
+from signalq.times import iso_ms
+
+WARNED_MAX = 1000
+
+log = structlog.get_logger()
+
+
+class IntentTelemetry:
+    """Logs and counts; decides nothing."""
+
+    def __init__(self, metrics: Metrics, clock: Clock) -> None:
+        self._metrics = metrics
+        self._clock = clock
+        self._without_identity: set[str] = set()
+        self._with_expiration: set[str] = set()
+        self._dated_ahead: set[str] = set()
+        self._near_another: set[str] = set()
+
+    def received(self, order: Order) -> None:
+        """A valid intent came in, for the first time or again."""
+        age_s = (order.received_ms - order.creation.age_ms) / 1000
+        self._metrics.receipt_age_seconds.observe(age_s)
+        log.debug("intent.received", **facts_of(order), redelivered=order.redelivered)
+        # Nobody can tell a second delivery from a second order.
+        if order.message_id is None and self._is_first(order.strategy, self._without_identity):
+            log.warning("intent.without_message_id", strategy=order.strategy, connector=order.connector)
+        # One that the broker drops before we see it is lost, and nobody knows.
+        if order.may_vanish and self._is_first(order.strategy, self._with_expiration):
+            log.warning("intent.with_expiration", strategy=order.strategy, connector=order.connector)
+        # It counts as created now, whatever its deadline was meant to be.
+        created = order.creation
+        if created.is_ahead and self._is_first(order.strategy, self._dated_ahead):
+            log.warning(
+                "intent.dated_ahead",
+                strategy=order.strategy,
+                connector=order.connector,
+                ahead_s=created.ahead_ms / 1000,
+                said_by=created.source,
+            )
+        self._warn_of_a_near_name(order)
+
+    def _is_first(self, name: str, warned: set[str]) -> bool:
+        """Whether this name was not warned of yet: it is once, as long as we can remember."""
+        if name in warned or len(warned) >= WARNED_MAX:
+            return False
+        warned.add(name)
+        return True
+
+    def _warn_of_a_near_name(self, order: Order) -> None:
+        """Once per name: what looks like a connector of the settings, and is none, has no limits and no pause of it."""
+        if order.settings is None or order.connector in order.settings.connectors:
+            return
+        near = order.settings.near_connectors.of(order.connector)
+        if near is not None and self._is_first(order.connector, self._near_another):
+            log.warning("connector.near_another", connector=order.connector, near=near, strategy=order.strategy)
+
+    def claimed(self, claim: LedgerEntry) -> None:
+        """A POST is about to begin: at the first one, how late it is, and which limits only report it."""
+        self._canceled(claim.order, claim.canceled)
+        if claim.state.attempts > 1:
+            return
+        order = claim.order
+        if order.is_misrouted:
+            log.warning("intent.handled_astray", **facts_of(order), source=order.source_queue, queue=order.lane)
+        late_s = (self._clock.now_ms() - order.age_from_ms) / 1000
+        self._metrics.end_to_end_seconds.observe(late_s)
+        if order.due_ms is not None:
+            self._metrics.delay_error_seconds.observe(late_s)
+        for one in (*order.exceeded(enforced=False), *(rate.exceeded for rate in claim.over_rates)):
+            self._metrics.limits_exceeded.labels(self._label(order.connector), one.limit).inc()
+            log.warning("limit.exceeded", **facts_of(order), limit=one.limit, scope=one.scope, detail=one.detail)
+
+    def _canceled(self, by: Order, canceled: Sequence[Pending]) -> None:
+        for one in canceled:
+            self._metrics.intents.labels(self._label(one.connector), "canceled", "").inc()
+            facts = {"intent_id": one.intent_id, "connector": one.connector, "strategy": one.strategy}
+            log.info("intent.settled", **facts, action=one.action, status="canceled", canceled_by=by.intent_id)
+
+    def attempted(self, order: Order, state: IntentState, attempt: Attempt, after: After) -> None:
+        """A POST has ended, or could not begin."""
+        self._metrics.attempts.labels(self._label(order.connector), attempt.certainty).inc()
+        self._metrics.webhook_seconds.observe(attempt.duration_s)
+        log.info(
+            "delivery.attempted",
+            **facts_of(order),
+            attempt=state.attempts,
+            certainty=attempt.certainty,
+            why=attempt.why,
+            answer=attempt.answer,
+            duration_ms=round(attempt.duration_s * 1000, 1),
+            next_attempt_at=iso_ms(after.at_ms) if isinstance(after, Retry) else None,
+        )
+
+    def moved_on(self, order: Order) -> None:
+        """The ledger had another version of it: it is asked anew."""
+        log.debug("ledger.moved_on", **facts_of(order))
+
+    def parked(self, order: Order, due_ms: int) -> None:
+        """The ladder has it."""
+        self._metrics.intents.labels(self._label(order.connector), "scheduled", "").inc()
+        log.info("intent.scheduled", **facts_of(order), due_at=iso_ms(due_ms))
+
+    def forwarded(self, order: Order, queue: str) -> None:
+        """It lay in another lane than its connector's."""
+        log.info("intent.forwarded", **facts_of(order), source=order.source_queue, queue=queue)
+
+    def dead_lettered(self, order: Order | Unreadable, letter: DeadLetter, answer: str | None = None) -> None:
+        """The dead-letter queue has it; `answer` is the last one that the webhook gave, where that was no success."""
+        reason, detail = letter.reason, letter.detail
+        log.error("intent.dead_lettered", **facts_of(order), reason=reason, detail=detail, answer=answer)
+
+    def settled(self, order: Order | Unreadable, status: str, reason: str = "") -> None:
+        """It has ended."""
+        if status == "delivered":
+            self._metrics.note_accepted(order.connector)
+        self._metrics.intents.labels(self._label(order.connector), status, reason).inc()
+        log.info("intent.settled", **facts_of(order), status=status, reason=reason or None)
+
+    def _label(self, connector: str) -> str:
+        return self._metrics.connector_label(connector)
+
+
+def facts_of(order: Order | Unreadable) -> dict[str, Any]:
+    """What every log line about an intent tells of it."""
+    facts = {"intent_id": order.intent_id, "connector": order.connector, "strategy": order.strategy}
+    if isinstance(order, Order):
+        facts["action"] = order.intent.action
+    return facts

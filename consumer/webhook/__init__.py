@@ -1,0 +1,1 @@
+"""One POST, and how certain we are that the order was taken."""

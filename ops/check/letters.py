@@ -1,0 +1,109 @@
+"""What `signalq check` finds of the dead letters: how many there are, and why the fresh ones died."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from signalq.consumer.ledger.database import clock_ms
+from signalq.consumer.ledger.orders import dead_since
+from signalq.consumer.ledger.visit import LedgerClient
+from signalq.errors import SignalQError
+from signalq.message.outcome import is_event
+from signalq.names import Names
+from signalq.ops.check.finding import Finding
+from signalq.ops.dead_letters.letter import DeadLetter
+from signalq.ops.dead_letters.reader import DeadLetters
+from signalq.ops.terminal.errors import CommandFailed
+from signalq.ops.terminal.escaping import escaped
+from signalq.ops.terminal.render import plural
+from signalq.settings.sections import Settings
+
+FRESH_H = 24
+# More letters than these are not read for a look: the ledger says why those died that it knows.
+READ_MAX = 10_000
+
+_LIST_THEM = "look at them with `signalq dead list`, then replay or discard them"
+_UNBIND = (
+    "take away what brings the events back: `rabbitmqctl list_bindings` shows what is bound to the exchange of "
+    "outcomes; look for queues that dead-letter into the orders, too"
+)
+
+
+@dataclass
+class Fresh:
+    """The letters of the last FRESH_H hours, by reason, and how many of them are events that came back."""
+
+    by_reason: Counter[str] = field(default_factory=Counter)
+    events: int = 0
+
+    def add(self, letter: DeadLetter, since_s: float) -> None:
+        """One more letter."""
+        if _died_s(letter) >= since_s:
+            self.by_reason[letter.reason or "no reason of ours"] += 1
+            self.events += is_event(letter.body)
+
+
+async def dead_letters(settings: Settings, ready: int) -> Finding:
+    """Of the `ready` letters that there are."""
+    if not ready:
+        return Finding("dead letters", "ok", "none")
+    there = f"{plural(ready, 'dead letter')} in {Names(settings.broker.prefix).dead}"
+    fresh = await _fresh(settings, ready)
+    if fresh is None:
+        return Finding("dead letters", "note", f"{there}; why they died could not be read here", _LIST_THEM)
+    if not fresh.by_reason:
+        return Finding("dead letters", "note", f"{there}, none of the last {FRESH_H} h", _LIST_THEM)
+    by_count = sorted(fresh.by_reason.items(), key=lambda one: (-one[1], one[0]))
+    counts = ", ".join(f"{count:,} {escaped(reason)}" for reason, count in by_count)
+    found = f"{there}; of the last {FRESH_H} h: {counts}"
+    if fresh.events:
+        found += f"; {fresh.events:,} of these are outcome events of ours that came back as messages"
+        return Finding("dead letters", "wrong", found, _UNBIND)
+    return Finding("dead letters", "note", found, _LIST_THEM)
+
+
+async def _fresh(settings: Settings, ready: int) -> Fresh | None:
+    """None where neither the letters can be read (no right, too many, somebody else reads) nor the ledger."""
+    try:
+        return await _from_the_letters(settings) if ready <= READ_MAX else await _from_the_ledger(settings)
+    except (SignalQError, TimeoutError):
+        pass
+    try:
+        return await _from_the_ledger(settings)
+    except (SignalQError, ModuleNotFoundError):
+        return None
+
+
+async def _from_the_letters(settings: Settings) -> Fresh:
+    fresh, since_s = Fresh(), time.time() - FRESH_H * 3600
+
+    def leave(why: str) -> None:
+        raise CommandFailed(why)
+
+    async with DeadLetters(settings, on_wait=leave) as letters:
+        async for letter in letters:
+            fresh.add(letter, since_s)
+    return fresh
+
+
+async def _from_the_ledger(settings: Settings) -> Fresh:
+    """What was no intent is not in there."""
+
+    def look(connection: Connection) -> dict[str, int]:
+        return dead_since(connection, clock_ms(connection) - FRESH_H * 3_600_000)
+
+    async with LedgerClient(settings.ledger.url.get_secret_value()) as visit:
+        return Fresh(Counter(await visit.read(look)))
+
+
+def _died_s(letter: DeadLetter) -> float:
+    """When; of one that does not say so, now."""
+    try:
+        return datetime.fromisoformat(letter.dead_at or "").timestamp()
+    except ValueError:
+        return time.time()

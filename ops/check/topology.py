@@ -1,0 +1,83 @@
+"""What `signalq check` finds of the exchanges and queues: what is missing, what differs, and what waits there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+
+from aio_pika.abc import AbstractConnection
+
+from signalq.amqp.inspect import QueueDepth
+from signalq.amqp.topology import Differing
+from signalq.consumer.broker.topology import topology_of
+from signalq.errors import BrokerError
+from signalq.names import Names
+from signalq.ops.check.finding import Finding, State, named
+from signalq.ops.check.letters import dead_letters
+from signalq.ops.terminal.escaping import escaped
+from signalq.settings.sections import Settings
+
+Depths = Mapping[str, QueueDepth | None]
+
+
+async def check_topology(settings: Settings, connection: AbstractConnection) -> AsyncIterator[Finding]:
+    """The objects themselves, the consumers, the dead letters."""
+    names = Names(settings.broker.prefix)
+    topology = topology_of(settings)
+    try:
+        missing = await topology.missing(connection)
+        differing = await topology.differing(connection, missing)
+        depths = await topology.depths(connection)
+    except BrokerError as error:
+        yield Finding("topology", "wrong", str(error), "grant this user read on what is under the prefix")
+        return
+    total = sum(1 for _ in topology.exchanges()) + sum(1 for _ in topology.queues())
+    yield _objects(settings, missing, differing, depths, total)
+    for finding in _consumers(names, depths):
+        yield finding
+    dead = depths.get(names.dead)
+    if dead is not None:
+        yield await dead_letters(settings, dead.ready)
+
+
+def _objects(settings: Settings, missing: list[str], differing: Differing, depths: Depths, total: int) -> Finding:
+    """Wrong is what a consumer that starts would not put right."""
+    prefix = settings.broker.prefix
+    if differing.sentences:
+        found = named(list(map(escaped, differing.sentences.values())), apart="; ")
+        also = f"; {_missing(missing, total, prefix)}" if missing else ""
+        return Finding("topology", "wrong", found + also, "nothing is forced: `signalq topology show` names all of it")
+    if not missing:
+        found = f"all {total} exchanges and queues of {prefix} are there"
+        if differing.uncompared:
+            found += (
+                f"; whether {len(differing.uncompared)} of them are as they should be, only a user may ask who may "
+            )
+            found += "declare them"
+        return Finding("topology", "ok", found)
+    found = _missing(missing, total, prefix)
+    if settings.broker.topology == "passive":
+        return Finding("topology", "wrong", found, "have whoever declares it run `signalq topology apply`")
+    served = any(depth is not None and depth.consumers for depth in depths.values())
+    if served:
+        return Finding("topology", "wrong", found, "run `signalq topology apply`, or start the consumer again")
+    return Finding("topology", "note", found, "`signalq consume` makes it, and so does `signalq topology apply`")
+
+
+def _missing(missing: list[str], total: int, prefix: str) -> str:
+    if len(missing) == total:
+        return f"nothing is declared under {prefix} yet"
+    return f"{len(missing)} of {total} objects are missing: {named(list(map(escaped, missing)))}"
+
+
+def _consumers(names: Names, depths: Depths) -> Iterator[Finding]:
+    there = {name: depth for name, depth in depths.items() if depth is not None}
+    waiting = there.get(names.orders)
+    held = sum(depth.ready for name, depth in there.items() if names.is_delay(name))
+    delayed = f", {held:,} delayed" if held else ""
+    if waiting is not None and waiting.consumers:
+        yield Finding("consumer", "ok", f"{waiting.consumers} connected, {waiting.ready:,} waiting{delayed}")
+    elif waiting is not None:
+        # Ready orders that nobody takes grow old and die: then it is wrong, not merely quiet.
+        state: State = "wrong" if waiting.ready else "note"
+        found = f"none connected, {waiting.ready:,} waiting{delayed}"
+        yield Finding("consumer", state, found, "start one with `signalq consume`")

@@ -1,0 +1,210 @@
+"""A dead letter: what its headers and its body say, and how it may be shown."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from aiormq.abc import DeliveredMessage
+from pamqp.commands import Basic
+
+from signalq import names
+from signalq.errors import InvalidIntent
+from signalq.message.envelope import strategy
+from signalq.message.intent import FIELD_NAMES
+from signalq.message.strict_json import parse_object, render
+from signalq.ops.terminal.escaping import SECRET_CHARACTERS_MIN
+from signalq.secrets.blanking import BodyBlanker
+from signalq.secrets.masking import MASK, names_a_secret, shown_name
+from signalq.times import iso_utc
+
+# Of a body only so much is shown.
+BODY_CHARACTERS_MAX = 65_536
+DIGEST_BYTES = 16
+# Above this it is no generation that we counted.
+GENERATION_MAX = 1_000_000_000
+JSON_TYPE = "application/json"
+# Whose values are shown: what an intent has by the contract, and what signalq adds.
+KNOWN_HEADERS = names.OWN_HEADERS | {names.CREATED_MS, names.STRATEGY, names.TRACEPARENT, names.BROKER_TIMESTAMP_MS}
+_KNOWN_PROPERTIES = frozenset({"message_id", "app_id", "timestamp"})
+_PROPERTIES = ("message_id", "app_id", "content_type", "timestamp", "correlation_id", "reply_to")
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@dataclass(slots=True)
+class DeadLetter:
+    """One letter. What a letter that is not ours does not say is None; `tag` is what it is taken away by."""
+
+    intent_id: str | None
+    generation: int | None
+    connector: str | None
+    strategy: str
+    action: str | None
+    client_order_id: str | None
+    reason: str | None
+    detail: str | None
+    attempts: int | None
+    http_status: int | None
+    dead_at: str | None
+    is_ours: bool
+    properties: Basic.Properties
+    body: bytes = field(repr=False)
+    tag: int = 0
+    # The body's fields; None where it is no JSON object.
+    _fields: dict[str, object] | None = field(default=None, repr=False)
+    _own: BodyBlanker | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def identity(self) -> bytes | int:
+        """Equal for the copies that a crash leaves of one letter, and for nothing else; small, to remember many by.
+
+        What is not ours has no copies, however alike.
+        """
+        if not self.is_ours:
+            return self.tag
+        return self._digest(self.strategy, self.intent_id, self.generation)
+
+    @property
+    def mark(self) -> bytes:
+        """What this letter, and not a copy of it, is known again by on another channel."""
+        return self._digest(self.strategy, self.intent_id, self.generation, self.dead_at)
+
+    def _digest(self, *said: object) -> bytes:
+        return hashlib.blake2b(repr(said).encode() + self.body, digest_size=DIGEST_BYTES).digest()
+
+    def row(self) -> dict[str, object]:
+        """The fields of a listing, in the contract's order; what is known to be secret is blanked."""
+        row: dict[str, object] = {
+            "intent_id": self.intent_id,
+            "generation": self.generation,
+            "connector": self.connector,
+            "strategy": self.strategy,
+            "action": self.action,
+            "client_order_id": self.client_order_id,
+            "reason": self.reason,
+            "detail": self.detail,
+            "attempts": self.attempts,
+            "http_status": self.http_status,
+            "dead_at": self.dead_at,
+        }
+        return {name: self._hidden(value) for name, value in row.items()}
+
+    def properties_shown(self, *, raw: bool = False) -> dict[str, object]:
+        """The AMQP properties that are set, except the headers: values of those that an intent has, or all."""
+        given = {name: value for name in _PROPERTIES if (value := getattr(self.properties, name)) is not None}
+        if raw:
+            return {name: _plain(value) for name, value in given.items()}
+        return {
+            name: self._hidden(_plain(value)) if name in _KNOWN_PROPERTIES or value == JSON_TYPE else MASK
+            for name, value in given.items()
+        }
+
+    def headers_shown(self, *, raw: bool = False) -> dict[str, object]:
+        """The headers: values of those that signalq knows, or all."""
+        headers = self.properties.headers or {}
+        if raw:
+            return {name: _plain(value) for name, value in headers.items()}
+        return {shown_name(name): self._header(name, _plain(value)) for name, value in headers.items()}
+
+    def _header(self, name: str, value: object) -> object:
+        known = name in KNOWN_HEADERS and not isinstance(value, (dict, list))
+        if not known or (name == names.TRACEPARENT and not _TRACEPARENT.fullmatch(str(value))):
+            return MASK
+        return self._hidden(value)
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether its body is a JSON object, whose fields can be told apart."""
+        return self._fields is not None
+
+    def body_shown(self, *, raw: bool = False) -> str | None:
+        """The body as text, not yet escaped: values of an intent's fields, never the token; or all as it is.
+
+        Of what is no JSON object nobody can say where a token stands: it is told by the names of fields that are in
+        it, and is None where there are none.
+        """
+        if raw:
+            return _cut(self.body.decode("utf-8", "backslashreplace"), self.body)
+        if self._fields is None:
+            plain = self.body.replace(b"\0", b"")  # UTF-16 is recognised too
+            there = [name for name in FIELD_NAMES if f'"{name}"'.encode() in plain]
+            return render(dict.fromkeys(there, MASK)) if there else None
+        shown = {shown_name(name): self._field(name, value) for name, value in self._fields.items()}
+        return _cut(render(shown), self.body)
+
+    def _field(self, name: str, value: object) -> object:
+        if name not in FIELD_NAMES or names_a_secret(name) or isinstance(value, (dict, list)):
+            return MASK
+        return self._hidden(value)
+
+    def _hidden(self, value: object) -> object:
+        """A value without what this body has for its token, or under a name like that."""
+        if not isinstance(value, str):
+            return value
+        if self._own is None:
+            self._own = BodyBlanker(self._fields or {}, characters_min=SECRET_CHARACTERS_MIN)
+        return self._own(value)
+
+
+def _cut(text: str, body: bytes) -> str:
+    if len(text) > BODY_CHARACTERS_MAX:
+        return text[:BODY_CHARACTERS_MAX] + f"… ({len(body):,} bytes in all)"
+    return text
+
+
+def read_letter(message: DeliveredMessage) -> DeadLetter:
+    """What is known of a letter, whoever put it there."""
+    properties = message.header.properties
+    headers = properties.headers or {}
+
+    def text(name: str) -> str | None:
+        value = headers.get(name)
+        return value if isinstance(value, str) else None
+
+    def number(name: str) -> int | None:
+        value = headers.get(name)
+        return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+    generation = number(names.GENERATION)
+    try:
+        fields = parse_object(message.body)
+    except InvalidIntent:
+        fields = None
+
+    def body_text(name: str) -> str | None:
+        value = (fields or {}).get(name)
+        return value if isinstance(value, str) else None
+
+    return DeadLetter(
+        intent_id=text(names.INTENT_ID) or properties.message_id,
+        generation=generation if generation is not None and 0 <= generation <= GENERATION_MAX else None,
+        connector=text(names.CONNECTOR) or body_text("connectorName"),
+        strategy=strategy(properties),
+        action=body_text("action"),
+        client_order_id=body_text("clientOrderId"),
+        reason=text(names.REASON),
+        detail=text(names.DETAIL),
+        attempts=number(names.ATTEMPTS),
+        http_status=number(names.HTTP_STATUS),
+        dead_at=text(names.DEAD_AT),
+        is_ours=names.INTENT_ID in headers and names.REASON in headers,
+        properties=properties,
+        body=message.body,
+        tag=message.delivery_tag or 0,
+        _fields=fields,
+    )
+
+
+def _plain(value: object) -> object:
+    """A header's value as JSON can hold it."""
+    if isinstance(value, datetime):
+        return iso_utc(value)
+    if isinstance(value, (str, int, float, bool)) or value is None:
+        return value
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value)

@@ -1,0 +1,178 @@
+"""What may be done with a dead letter: pure, told what the ledger says and what time it is.
+
+to replay   -> Begin | GoOn | Admit | PublishAnyway | MovedOn | Refuse
+to discard  -> Discard | TakeBack | Refuse
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from signalq import names
+from signalq.consumer.ledger.replays import Standing
+from signalq.consumer.orders.order import Order, Unreadable
+from signalq.ops.dead_letters.letter import DeadLetter
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """The ledger says dead at this generation: begin the next, publish it, take the letter away."""
+
+    standing: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """An earlier replay was interrupted, or nobody has taken it up yet: publish it (again), take the letter away."""
+
+    standing: Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Admit:
+    """The ledger does not know it, and this was forced: write it down, publish it, take the letter away."""
+
+    order: Order
+
+
+@dataclass(frozen=True, slots=True)
+class PublishAnyway:
+    """Nobody can read it, and this was forced: publish it as it is, take the letter away."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class MovedOn:
+    """It was replayed already, and taken up: take the letter away, there is nothing else to do."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """The letter stays; `why` says what to do."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Take the letter away; `standing` is None where the ledger does not know the intent."""
+
+    standing: Standing | None
+
+
+@dataclass(frozen=True, slots=True)
+class TakeBack:
+    """Take the letter away, and end the replay that nobody has taken up."""
+
+    standing: Standing
+
+
+ReplayVerdict = Begin | GoOn | Admit | PublishAnyway | MovedOn | Refuse
+DiscardVerdict = Discard | TakeBack | Refuse
+
+DISCARD_IT = "`signalq dead discard` takes this letter away"
+BUSY = Refuse("the consumer is at work on it: try again in a moment")
+
+
+def judge_replay(
+    letter: DeadLetter,
+    found: Order | Unreadable,
+    standing: Standing | None,
+    *,
+    now_ms: int,
+    retention_ms: int,
+    force: bool,
+) -> ReplayVerdict:
+    """Whether the letter's next generation may begin; `found` is what the consumer would read."""
+    why = _not_repeatable(letter, found, standing)
+    if why is not None:
+        return Refuse(why)
+    if standing is None:
+        return _unknown(found, force=force)
+    generation = letter.generation or 0
+    if standing.generation > generation:
+        return _later(generation, standing, found)
+    why = _not_dead(generation, standing)
+    if why is None and isinstance(found, Unreadable):
+        why = f"it would be invalid: {found.detail}"
+    elif why is None and isinstance(found, Order) and not force:
+        why = _doubt(letter, found, standing, now_ms, retention_ms)
+    return Refuse(why) if why is not None else Begin(standing)
+
+
+def judge_discard(letter: DeadLetter, standing: Standing | None, *, force: bool) -> DiscardVerdict:
+    """Whether the letter may be thrown away."""
+    if standing is None or not letter.is_ours or letter.generation is None:
+        return Discard(None)
+    if standing.generation != letter.generation + 1 or not standing.is_untouched:
+        return Discard(standing)
+    if force:
+        return TakeBack(standing)
+    return Refuse(
+        "a replay of it was begun, and nobody has taken it up: `signalq dead replay` finishes it, --force ends it"
+    )
+
+
+def _not_repeatable(letter: DeadLetter, found: Order | Unreadable, standing: Standing | None) -> str | None:
+    """Why no message can stand for this letter, if so."""
+    if names.BODY_BYTES in (letter.properties.headers or {}):
+        return f"only the beginning of its body was kept, and no order is so long: {DISCARD_IT}"
+    if letter.intent_id is None:
+        return "it has no id that would tell a second copy of it: publish its body anew"
+    if (found.intent_id, found.strategy) != (letter.intent_id, letter.strategy):
+        return "no message can carry its id or its strategy again: publish its body anew"
+    if standing is not None and (not letter.is_ours or letter.generation is None):
+        return "it is no letter of signalq, and the ledger knows an intent with its id: publish its body anew"
+    return None
+
+
+def _not_dead(generation: int, standing: Standing) -> str | None:
+    """Why the ledger's word is against it, if so."""
+    if standing.generation < generation:
+        return f"the ledger knows only generation {standing.generation} of it: {DISCARD_IT}"
+    if standing.status == "dying":
+        return BUSY.why
+    if standing.status != "dead":
+        return f"the ledger says that generation {generation} is {standing.status}: {DISCARD_IT}"
+    return None
+
+
+def _unknown(found: Order | Unreadable, *, force: bool) -> ReplayVerdict:
+    would_be = f"it would be invalid: {found.detail}" if isinstance(found, Unreadable) else ""
+    if not force:
+        because = would_be or "its body could not be read, or it is older than ledger.retention_days"
+        return Refuse(f"the ledger does not know it, {because}: --force publishes it")
+    return PublishAnyway(would_be) if isinstance(found, Unreadable) else Admit(found)
+
+
+def _later(generation: int, standing: Standing, found: Order | Unreadable) -> ReplayVerdict:
+    if standing.generation == generation + 1 and standing.is_untouched:
+        return Refuse(f"it would be invalid: {found.detail}") if isinstance(found, Unreadable) else GoOn(standing)
+    return MovedOn(
+        f"generation {generation} was replayed already; generation {standing.generation} is {standing.status}"
+    )
+
+
+def _doubt(letter: DeadLetter, order: Order, standing: Standing, now_ms: int, retention_ms: int) -> str | None:
+    """Why a person has to say that this is meant, if so."""
+    if standing.reason == "outcome-unknown":
+        return "nobody knows whether the webhook took it, so look on the platform first: --force replays it"
+    if letter.properties.message_id != letter.intent_id:
+        return "its message_id belongs to another intent, of which this may be another version: --force replays it"
+    if standing.ended_ms is not None and now_ms - standing.ended_ms > retention_ms:
+        return "it ended longer than ledger.retention_days ago: --force replays it"
+    age_ms = now_ms - order.known_as(order.intent_id, standing.created).age_from_ms
+    if not order.is_exit and age_ms > order.policy.max_age_s * 1000:
+        allowed = f"{order.policy.max_age_s:g} s are allowed"
+        return f"it is an open of {_span(age_ms / 1000)} ago, and {allowed}: --force replays it"
+    return None
+
+
+def _span(seconds: float) -> str:
+    for unit, length_s in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length_s:
+            return f"{seconds / length_s:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,152 @@
+"""Is the process at this address well? Asked every few seconds, so this must start fast.
+
+Nothing here imports pydantic, aiohttp or the settings' model, which take half a second of CPU: the two keys that are
+needed are read by hand, by the rules of signalq.settings.sections (a test holds the two against each other).
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import threading
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from click import UsageError
+
+DEFAULTS: dict[str, tuple[str, int]] = {"ops": ("127.0.0.1", 8080), "gateway": ("127.0.0.1", 8081)}
+"""Where each section listens when nothing else is set: host and port."""
+
+# Addresses to listen on that are none to ask at.
+_ON_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - nothing listens there
+_PORT_MAX = 65_535
+# What is read and shown of an answer: a reason, not a page.
+_ANSWER_BYTES_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to ask."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of asking; `sentence` is for a person."""
+
+    is_well: bool
+    sentence: str
+
+
+def address_of(section: str, config: Path | None, environ: Mapping[str, str] = os.environ) -> Address:
+    """Where `section` (`ops` or `gateway`) listens, by the file and the environment, as load_settings reads them.
+
+    Raises UsageError, in one sentence, where they can't be read or say port 0.
+    """
+    values: dict[str, Any] = dict(zip(("host", "port"), DEFAULTS[section], strict=True))
+    file = config or (Path(environ["SIGNALQ_CONFIG"]) if environ.get("SIGNALQ_CONFIG") else None)
+    if file is not None:
+        values |= _table(file, section)
+    given = {variable.upper(): value for variable, value in environ.items()}
+    for key in ("host", "port"):
+        values[key] = given.get(f"SIGNALQ_{section}__{key}".upper(), values[key])
+    return Address(_askable(str(values["host"])), _port(section, values["port"]))
+
+
+def url_for(address: Address, path: str) -> str:
+    """The URL of a path there."""
+    host = f"[{address.host}]" if ":" in address.host else address.host
+    return f"http://{host}:{address.port}{path}"
+
+
+def ask(url: str, *, timeout_s: float) -> Answer:
+    """GET it; well is a 2xx within `timeout_s`, however slowly its bytes come. Raises UsageError for what is no URL."""
+    connection, target = _connection(url, timeout_s)
+    late = threading.Event()
+    # A socket's time-out is for each byte; this one is for all of them.
+    timer = threading.Timer(timeout_s, _cut, [connection, late])
+    timer.daemon = True
+    timer.start()
+    try:
+        connection.request("GET", target, headers={"Connection": "close"})
+        response = connection.getresponse()
+        said = response.read(_ANSWER_BYTES_MAX).decode("utf-8", "replace").strip().split("\n", 1)[0]
+    except (OSError, http.client.HTTPException) as error:
+        if not isinstance(error, TimeoutError) and not late.is_set():
+            return Answer(is_well=False, sentence=f"{url} gives no answer ({_cause(error)})")
+        late.set()
+    finally:
+        timer.cancel()
+        connection.close()
+    if late.is_set():
+        return Answer(is_well=False, sentence=f"{url} did not answer within {timeout_s:g} s")
+    shown = f": {_printable(said)}" if said else ""
+    return Answer(is_well=200 <= response.status < 300, sentence=f"{url} answered {response.status}{shown}")
+
+
+def _connection(url: str, timeout_s: float) -> tuple[http.client.HTTPConnection, str]:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if host is None or parts.scheme not in {"http", "https"} or not url.isascii() or not url.isprintable():
+        raise UsageError("--url must be an http:// or https:// URL with a host")
+    kind: type[http.client.HTTPConnection] = http.client.HTTPConnection
+    if parts.scheme == "https":
+        kind = http.client.HTTPSConnection
+    if parts.username or parts.password:
+        raise UsageError("--url must not hold a user name or a password")
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return kind(host, port, timeout=timeout_s), target
+
+
+def _cut(connection: http.client.HTTPConnection, late: threading.Event) -> None:
+    """Wake whoever waits for bytes; closing alone would not."""
+    late.set()
+    if connection.sock is not None:
+        try:
+            connection.sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return
+
+
+def _table(file: Path, section: str) -> dict[str, Any]:
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8")).get(section, {})
+    except OSError as error:
+        raise UsageError(f"the settings file {file} can't be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"the settings file {file} is not TOML: {error}") from None
+    return table if isinstance(table, dict) else {}
+
+
+def _askable(host: str) -> str:
+    return _ON_LOOPBACK.get(host, host)
+
+
+def _port(section: str, value: object) -> int:
+    try:
+        port = int(str(value))
+    except ValueError:
+        port = -1
+    if not 0 <= port <= _PORT_MAX:
+        raise UsageError(f"{section}.port must be a whole number from 0 to {_PORT_MAX}")
+    if port == 0:
+        raise UsageError(f"{section}.port is 0, a free one that only the log of the start tells: give --url")
+    return port
+
+
+def _cause(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -1,0 +1,1 @@
+"""`signalq publish FILE`: a file's lines to the broker, in runs that can be resumed."""

@@ -1,0 +1,123 @@
+"""What is known of a run before its lines are POSTed: which can't be in time, which are for a connector nobody meant.
+
+Pure: told the settings and the lines, in their order.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from signalq.message.intent import OrderIntent
+from signalq.settings.sections import Settings
+
+# So long a POST is taken to last, to the platform's answer from afar: a lane with order sends five a second then.
+# Rather too long than too short: a warning too many costs a look, one too few costs orders.
+POST_S = 0.2
+# Sums of many POST_S are a little off.
+ROUNDING_S = 1e-6
+# Of connectors to tell of, the first so many are told one by one.
+TOLD_MAX = 5
+
+
+@dataclass(slots=True)
+class _Lane:
+    """The intents of one connector, and those of them that come too late."""
+
+    intents: int = 0
+    late: int = 0
+    max_age_s: float = 0.0
+
+
+class Forecast:
+    """How long the intents of each connector wait for one another, each POST taken to last POST_S, and none failing.
+
+    Everything counts from the publish, which `rate_per_s` spreads; delayed intents wait for those that fall due in the
+    same second.
+    """
+
+    def __init__(self, settings: Settings, *, rate_per_s: float | None) -> None:
+        self._settings = settings
+        self._rate_per_s = rate_per_s
+        self._taken = 0
+        self._lanes: dict[str, _Lane] = {}
+        self._free_at_s: dict[tuple[str, int], float] = {}
+        self._looked_at: dict[str, str | None] = {}
+
+    def take(self, intent: OrderIntent) -> list[str]:
+        """One more is to be published; what there is to say of its connector for the first time."""
+        name = intent.connector_name
+        said = [sentence for sentence in (self._why_not_meant(name),) if sentence is not None]
+        lane = self._lanes.setdefault(name, _Lane())
+        lane.intents += 1
+        max_age_s = self._max_age_s(intent)
+        if self._wait_s(intent) - max_age_s > ROUNDING_S:
+            lane.late += 1
+            lane.max_age_s = max_age_s
+            if lane.late == 1:
+                said.append(self._too_late(name, lane, " so far"))
+        return said
+
+    def sentences(self) -> list[str]:
+        """All there is to say, once all were taken."""
+        said = [sentence for sentence in self._looked_at.values() if sentence is not None]
+        late = [(name, lane) for name, lane in self._lanes.items() if lane.late]
+        said += [self._too_late(name, lane) for name, lane in late[:TOLD_MAX]]
+        if len(late) > TOLD_MAX:
+            said.append(f"the same holds for {len(late) - TOLD_MAX} connectors more")
+        return said
+
+    def _wait_s(self, intent: OrderIntent) -> float:
+        """How long it waits for those of its connector that are before it."""
+        published_s = self._taken / self._rate_per_s if self._rate_per_s is not None else 0.0
+        self._taken += 1
+        delay_s = intent.delay_ms / 1000
+        place = intent.connector_name, int(delay_s)
+        begins_s = max(published_s + delay_s, self._free_at_s.get(place, 0.0))
+        self._free_at_s[place] = begins_s + self._post_s(intent.connector_name)
+        return begins_s - published_s - delay_s
+
+    def _post_s(self, name: str) -> float:
+        """How long a POST keeps the next one of its connector waiting."""
+        connector = self._settings.connector(name)
+        at_a_time = 1
+        if connector.ordering == "none":
+            at_a_time = connector.concurrency or self._settings.delivery.concurrency
+        paced_s = 1 / connector.rate_per_s if connector.rate_per_s is not None else 0.0
+        return max(POST_S / at_a_time, paced_s)
+
+    def _max_age_s(self, intent: OrderIntent) -> float:
+        connector, delivery = self._settings.connector(intent.connector_name), self._settings.delivery
+        if intent.is_exit(spot_sell_is_exit=connector.spot_sell_is_exit):
+            return connector.exit_max_age_s or delivery.exit_max_age_s
+        return connector.open_max_age_s or delivery.open_max_age_s
+
+    def _too_late(self, name: str, lane: _Lane, so_far: str = "") -> str:
+        a_second = 1 / self._post_s(name)
+        share = lane.intents / self._taken
+        return (
+            f"{name}: {lane.late:,} of {lane.intents:,} intents{so_far} would wait for longer than "
+            f"{lane.max_age_s:g} s and be dead, expired, if {a_second:.3g} a second are POSTed, as is assumed here: "
+            f"--rate {_rounded_down(a_second / share):g} spreads them"
+        )
+
+    def _why_not_meant(self, name: str) -> str | None:
+        if name in self._looked_at or name in self._settings.connectors:
+            return None
+        near = self._settings.near_connectors.of(name)
+        sentence = None
+        if self._settings.delivery.connectors == "named":
+            nearest = f", the nearest is {near}" if near is not None else ""
+            sentence = (
+                f'no setting names the connector {name}{nearest}: with delivery.connectors = "named" it is refused'
+            )
+        elif near is not None:
+            sentence = f"no setting names the connector {name}, the nearest is {near}: it counts as another connector"
+        self._looked_at[name] = sentence
+        return sentence
+
+
+def _rounded_down(rate_per_s: float) -> float:
+    """To two digits."""
+    step = 10.0 ** (math.floor(math.log10(rate_per_s)) - 1)
+    return math.floor(rate_per_s / step) * step

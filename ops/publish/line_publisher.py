@@ -1,0 +1,202 @@
+"""Lines to the broker by the SDK's `publish_many`: at a pace, told as they are confirmed, stopped by a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import signal
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from signalq import InvalidIntent, NotAllConfirmed, OrderIntent, OrderPublisher, PublishResult, Unroutable
+from signalq.ops.publish.line_feed import LineFeed
+from signalq.ops.publish.pace import Pace
+from signalq.ops.publish.progress import Progress
+from signalq.producers.files.marks import Mark
+from signalq.producers.files.reader import BadLine, IntentLine
+from signalq.publishing.bulk import IN_FLIGHT_MAX
+from signalq.settings.sections import Settings
+
+# After a signal, what is in flight has so long to be confirmed; a second signal ends that, too.
+STOP_TIMEOUT_S = 5.0
+
+MarkedLine = tuple[IntentLine | BadLine, Mark | None]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the lines. `through_line` is the last of those that are all dealt with; `known` were published
+    before, too.
+    """
+
+    published: int = 0
+    known: int = 0
+    bad: int = 0
+    unconfirmed: int = 0
+    through_line: int = 0
+    refused: str | None = None
+    stopped_by: str | None = None
+
+
+class Report(Protocol):
+    """Hears of each line as it is dealt with."""
+
+    def published(self, line: IntentLine) -> None: ...
+
+    def bad(self, line: BadLine) -> None: ...
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A line in flight, and how far the file is dealt with once it is confirmed: also over bad lines behind it."""
+
+    line: IntentLine
+    through_line: int
+    mark: Mark | None
+
+
+class LinePublisher:
+    """Publishes lines in their order; one run.
+
+    `rate_per_s` paces it: evenly, and what a broken connection held up is not made up for afterwards. The first
+    `known_lines` were published before under the same identities.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        strategy: str | None,
+        report: Report,
+        rate_per_s: float | None = None,
+        progress: Progress | None = None,
+        known_lines: int = 0,
+    ) -> None:
+        self.tally = Tally()
+        self._known_lines = known_lines
+        self._report = report
+        self._progress = progress
+        self._pace = Pace(rate_per_s) if rate_per_s is not None else None
+        # What is in flight when a connection breaks is sent again at once: with a pace, at most a second's worth.
+        self._in_flight_max = min(IN_FLIGHT_MAX, math.ceil(rate_per_s)) if rate_per_s is not None else IN_FLIGHT_MAX
+        self._orders = OrderPublisher(
+            settings.broker.url.get_secret_value(),
+            strategy=strategy,
+            prefix=settings.broker.prefix,
+            heartbeat_s=settings.broker.heartbeat_s,
+            outcomes=False,
+        )
+        self._pending: deque[_Pending] = deque()
+        self._feed: LineFeed[MarkedLine] | None = None
+        self._stopping = asyncio.Event()
+
+    async def publish(self, lines: Iterable[MarkedLine]) -> Tally:
+        """Publish all of them, or up to the signal that stops it; the tally says which.
+
+        Raises BrokerUnreachable where it can't connect, FileChanged, OSError.
+        """
+        publishing = asyncio.create_task(self._publish(lines), name="publish lines")
+        with _stopped_by_signals(lambda name: self._stop(name, publishing)):
+            try:
+                await publishing
+            except asyncio.CancelledError:
+                if self.tally.stopped_by is None:
+                    raise
+        return self.tally
+
+    async def _publish(self, lines: Iterable[MarkedLine]) -> None:
+        keeping = asyncio.create_task(self._progress.keep(), name="progress") if self._progress is not None else None
+        try:
+            async with self._orders:
+                self._feed = LineFeed(lines)
+                await self._publish_many(self._feed)
+        finally:
+            if keeping is not None and self._progress is not None:
+                keeping.cancel()
+                await asyncio.gather(keeping, return_exceptions=True)
+                self._progress.write()
+
+    async def _publish_many(self, feed: LineFeed[MarkedLine]) -> None:
+        try:
+            await self._orders.publish_many(
+                self._intents(feed), on_result=self._told, in_flight_max=self._in_flight_max
+            )
+        except NotAllConfirmed as error:
+            # Each was told; what ended the reading is still to be said.
+            if error.__cause__ is not None:
+                raise error.__cause__ from None
+
+    async def _intents(self, feed: LineFeed[MarkedLine]) -> AsyncIterator[tuple[OrderIntent, str]]:
+        async for line, mark in feed:
+            if isinstance(line, BadLine):
+                self._bad(line, mark)
+            elif self._pace is not None and await self._is_stopped_within(
+                self._pace.wait_s(asyncio.get_running_loop().time())
+            ):
+                return
+            else:
+                self._pending.append(_Pending(line, line.line, mark))
+                yield line.intent, line.message_id
+
+    async def _is_stopped_within(self, seconds: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        return self._stopping.is_set()
+
+    def _bad(self, line: BadLine, mark: Mark | None) -> None:
+        if self._pending:
+            self._pending[-1].through_line, self._pending[-1].mark = line.line, mark
+        else:
+            self._reached(line.line, mark)
+        self.tally.bad += 1
+        self._report.bad(line)
+
+    def _told(self, result: PublishResult) -> None:
+        pending = self._pending.popleft()
+        if isinstance(result.error, InvalidIntent):
+            self.tally.bad += 1
+            self._report.bad(BadLine(pending.line.line, str(result.error)))
+        elif result.error is None:
+            self.tally.published += 1
+            self.tally.known += pending.line.line <= self._known_lines
+            self._reached(pending.through_line, pending.mark)
+            self._report.published(pending.line)
+        else:
+            self.tally.unconfirmed += 1
+            if isinstance(result.error, Unroutable):
+                self.tally.refused = self.tally.refused or str(result.error)
+
+    def _reached(self, line: int, mark: Mark | None) -> None:
+        """Up to here nothing is open."""
+        if self.tally.unconfirmed:
+            return
+        self.tally.through_line = line
+        if self._progress is not None and mark is not None:
+            self._progress.reached(mark)
+
+    def _stop(self, name: str, publishing: asyncio.Task[None]) -> None:
+        """Take nothing more, and let what is in flight be confirmed; the second time, or before there is any, end."""
+        if self.tally.stopped_by is not None or self._feed is None:
+            publishing.cancel()
+        else:
+            self._stopping.set()
+            self._feed.end()
+            asyncio.get_running_loop().call_later(STOP_TIMEOUT_S, publishing.cancel)
+        self.tally.stopped_by = name
+
+
+@contextmanager
+def _stopped_by_signals(stop: Callable[[str], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, stop, number.name)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,190 @@
+"""What a person sees of `signalq publish`: a progress bar, the bad lines, and what it came to."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from signalq.ops.publish.line_publisher import Tally
+from signalq.ops.terminal.escaping import escaped
+from signalq.ops.terminal.render import Row, ascii_json, console, plural, print_json
+from signalq.producers.files.reader import BadLine, IntentLine
+
+BAR_COLUMNS = 32
+# As in ops/__main__.py, which can't be imported from here.
+DONE, FAILED, INTERRUPTED = 0, 1, 130
+
+
+class Report:
+    """Tells of each line as it is dealt with; `message_id` is that of one intent from flags, which is no file.
+
+    `lines_total` is None where nobody knows (a pipe, one intent). What was published goes to standard output; with
+    JSON that is an object an intent and nothing else, and the summary is the last line of standard error.
+    """
+
+    def __init__(
+        self,
+        *,
+        as_json: bool,
+        message_id: str | None = None,
+        lines_total: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._as_json = as_json
+        self._message_id = message_id
+        self._from_file = from_file = message_id is None
+        self._clock = clock
+        self._began_s = clock()
+        self._errors = console(stderr=True)
+        # JSON on the same terminal would run through the bar.
+        wanted = from_file and self._errors.is_terminal and not (as_json and sys.stdout.isatty())
+        self._progress = Progress(
+            TextColumn("publishing"),
+            BarColumn(BAR_COLUMNS),
+            MofNCompleteColumn(),
+            TextColumn("lines"),
+            TimeElapsedColumn(),
+            console=self._errors,
+            transient=True,
+            disable=not wanted,
+            # Or the bar would take our standard output for its own, also where that is a file.
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._task = self._progress.add_task("publishing", total=lines_total)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def published(self, line: IntentLine) -> None:
+        """An intent was confirmed."""
+        self._progress.update(self._task, completed=line.line)
+        connector, action = line.intent.connector_name, line.intent.action
+        if self._as_json:
+            number = line.line if self._from_file else None
+            row = {"line": number, "message_id": line.message_id, "connector": connector, "action": action}
+            self._tell(lambda: print_json(row), ascii_json(row))
+        elif not self._from_file:
+            said = f"published {action} for {escaped(connector)}, message_id {escaped(line.message_id)}"
+            self._tell(lambda: _print(said), said)
+
+    def bad(self, line: BadLine) -> None:
+        """A line held no intent."""
+        self._progress.update(self._task, completed=line.line)
+        self._errors.print(f"line {line.line}: {escaped(line.problem)}")
+
+    def say(self, sentence: str) -> None:
+        """One sentence that is about no single line."""
+        self._errors.print(f"signalq: {escaped(sentence)}")
+
+    def finish(
+        self,
+        tally: Tally,
+        *,
+        what_next: str = "",
+        skipped: int = 0,
+        duplicates: int | None = 0,
+        not_kept: str | None = None,
+    ) -> int:
+        """Say what it came to, and give the exit status.
+
+        `what_next` says what to do about what is open, `skipped` how many intents were confirmed by an earlier run,
+        `duplicates` how many of those published were published before (None: nobody knows), `not_kept` why the progress
+        could not be written down.
+        """
+        seconds = self._clock() - self._began_s
+        if self._from_file and not self._as_json:
+            said = self._summary(tally, skipped, duplicates, seconds)
+            self._tell(lambda: _print(said), said)
+        if not_kept is not None:
+            self.say(f"--resume will not know how far it came: {not_kept}")
+        if says := self._what_is_open(tally, what_next):
+            self._errors.print(f"signalq: {says}")
+        is_empty = self._from_file and not (tally.published or tally.bad or tally.unconfirmed or skipped)
+        if is_empty and tally.stopped_by is None:
+            # More often than a day without orders it is an export that failed, and nobody looks at what exits with 0.
+            self.say("the input holds no intent: nothing was published")
+        if self._from_file and self._as_json:
+            self._errors.print(ascii_json(_row(tally, skipped, duplicates, seconds)))
+        if tally.stopped_by is not None:
+            return INTERRUPTED
+        return FAILED if tally.bad or tally.unconfirmed or is_empty else DONE
+
+    def _tell(self, write: Callable[[], None], said: str) -> None:
+        """Write to standard output; what is published is published, also where that takes nothing any more."""
+        try:
+            write()
+        except OSError:
+            self._errors.print(f"signalq: standard output can't be written, so it is said here: {said}")
+
+    def _summary(self, tally: Tally, skipped: int, duplicates: int | None, seconds: float) -> str:
+        parts = [f"published {plural(tally.published, 'intent')}"]
+        if duplicates:
+            parts.append(f"{duplicates:,} of them published before, and dropped as duplicates")
+        if tally.bad:
+            parts.append(plural(tally.bad, "line was bad", "lines were bad"))
+        if skipped:
+            parts.append(f"{plural(skipped, 'intent')} skipped: confirmed before")
+        if tally.published:
+            parts.append(f"in {seconds:,.1f} s, {_rate(tally, seconds):,.4g} per s")
+        return ", ".join(parts)
+
+    def _what_is_open(self, tally: Tally, what_next: str) -> str | None:
+        """One sentence on what is not confirmed, and what to run next; None where nothing is open."""
+        if not self._from_file:
+            return tally.refused or (self._one_in_doubt if tally.unconfirmed or tally.stopped_by else None)
+        if tally.refused:
+            return f"{tally.refused}; then {what_next}"
+        if not tally.unconfirmed and tally.stopped_by is None:
+            return None
+        why = f"stopped by {tally.stopped_by}" if tally.stopped_by else "RabbitMQ does not confirm any more"
+        doubt = ""
+        if tally.unconfirmed:
+            doubt = f", {plural(tally.unconfirmed, 'intent')} behind it may have arrived or not"
+        through = (
+            f"everything up to line {tally.through_line:,} is dealt with"
+            if tally.through_line
+            else "nothing is confirmed"
+        )
+        return f"{why}: {through}{doubt}; {what_next}"
+
+    @property
+    def _one_in_doubt(self) -> str:
+        return (
+            "RabbitMQ did not confirm it: once it is reachable, run the same command with "
+            f"--message-id {escaped(self._message_id or '')}, that orders it once"
+        )
+
+
+def _print(sentence: str) -> None:
+    sys.stdout.write(f"{sentence}\n")
+    sys.stdout.flush()
+
+
+def _rate(tally: Tally, seconds: float) -> float:
+    return tally.published / max(seconds, 1e-3)
+
+
+def _row(tally: Tally, skipped: int, duplicates: int | None, seconds: float) -> Row:
+    return {
+        "published": tally.published,
+        "bad": tally.bad,
+        "skipped_lines": skipped,
+        "duplicates": duplicates,
+        "unconfirmed": tally.unconfirmed,
+        "through_line": tally.through_line,
+        "seconds": round(seconds, 3),
+        "rate_per_s": round(_rate(tally, seconds), 1),
+        "stopped_by": tally.stopped_by,
+    }

@@ -1,0 +1,104 @@
+"""How the sandbox answers: as told, for all connectors or for one, a number of times or until told otherwise."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from signalq.ops.terminal.errors import CommandFailed
+
+# Connectors that can be told apart at a time.
+BEHAVIOURS_MAX = 1000
+
+
+class Behaviour(BaseModel):
+    """One way to answer, as the JSON of `PUT /behaviour`.
+
+    ok        200 `ok`: the order is taken.
+    fail      `status`, with `Retry-After` where `retry_after_s` is set: not taken.
+    hang      200 `ok`, `seconds` late: taken.
+    cut       the connection is cut `before` the order is taken, `during` its answer (taken, half an answer),
+              or `after` it was taken (no answer).
+    throttle  429 with Retry-After beyond `rate_per_s` orders a second.
+    refuse    400: the platform knows no such connector, or the token is wrong.
+
+    `connector` None means all that have no behaviour of their own; `times` None means until told otherwise.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    mode: Literal["ok", "fail", "hang", "cut", "throttle", "refuse"] = "ok"
+    connector: str | None = None
+    times: Annotated[int, Field(ge=1)] | None = None
+    status: Annotated[int, Field(ge=300, le=599)] = 503
+    retry_after_s: Annotated[int, Field(ge=0, le=86_400)] | None = None
+    seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 30.0
+    moment: Literal["before", "during", "after"] = "after"
+    rate_per_s: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] = 1.0
+
+
+AS_IT_SHOULD = Behaviour()
+
+
+class Behaviours:
+    """The behaviours in force; `clock` gives seconds that only grow."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._by_connector: dict[str | None, Behaviour] = {}
+        self._left: dict[str | None, int] = {}
+        self._free_at: dict[str | None, float] = {}
+
+    def put(self, behaviour: Behaviour) -> None:
+        """From now on. Raises CommandFailed beyond BEHAVIOURS_MAX connectors."""
+        key = behaviour.connector
+        self.forget(key)
+        if behaviour.mode == "ok" and key is None:
+            return
+        if len(self._by_connector) >= BEHAVIOURS_MAX:
+            raise CommandFailed(f"at most {BEHAVIOURS_MAX} connectors can have a behaviour of their own")
+        self._by_connector[key] = behaviour
+        if behaviour.times is not None:
+            self._left[key] = behaviour.times
+
+    def forget(self, connector: str | None) -> None:
+        """Back to what holds for all, or with None: to `ok`."""
+        self._by_connector.pop(connector, None)
+        self._left.pop(connector, None)
+        self._free_at.pop(connector, None)
+
+    def clear(self) -> None:
+        """Everything answers `ok` again."""
+        for connector in list(self._by_connector):
+            self.forget(connector)
+
+    def in_force(self) -> list[Behaviour]:
+        """All of them, with the times that are left."""
+        return [
+            behaviour.model_copy(update={"times": self._left.get(connector)})
+            for connector, behaviour in self._by_connector.items()
+        ]
+
+    def take(self, connector: str) -> Behaviour:
+        """How to answer the next order of a connector; `throttle` comes back as `ok` or as a 429."""
+        key = connector if connector in self._by_connector else None
+        behaviour = self._by_connector.get(key, AS_IT_SHOULD)
+        answer = self._paced(key, behaviour) if behaviour.mode == "throttle" else behaviour
+        if key in self._left:
+            self._left[key] -= 1
+            if not self._left[key]:
+                self.forget(key)
+        return answer
+
+    def _paced(self, key: str | None, behaviour: Behaviour) -> Behaviour:
+        now = self._clock()
+        free_at = self._free_at.get(key, now)
+        if now < free_at:
+            wait_s = max(1, math.ceil(free_at - now))
+            return Behaviour(mode="fail", status=429, retry_after_s=wait_s)
+        self._free_at[key] = max(now, free_at) + 1 / behaviour.rate_per_s
+        return AS_IT_SHOULD

@@ -1,0 +1,137 @@
+"""What every command shares: the settings it acts on, `--config` and `--debug` before or after its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from signalq.settings.sections import Settings
+
+HELP_COLUMNS_MAX = 100
+
+
+@dataclass
+class Invocation:
+    """One run of the command: what stands on its command line for all commands."""
+
+    config: Path | None = None
+    debug: bool = False
+    # Whether a run whose output could not be written has failed.
+    output_counts: bool = True
+
+    def settings(self) -> Settings:
+        """The settings that every command of this run acts on. Raises SettingsError."""
+        # Imported here: pydantic takes a quarter of a second, and --help needs none of it.
+        from signalq.ops.terminal.escaping import secrets  # noqa: PLC0415
+        from signalq.settings.sections import load_settings  # noqa: PLC0415
+
+        settings = load_settings(self.config)
+        secrets.learn(settings.secret_values(), names=settings.shown_names())
+        return settings
+
+    def settings_without_secrets(self) -> Settings:
+        """The same for a command that needs no secret: those that lie in files or variables are not looked for."""
+        from signalq.settings.sections import load_settings  # noqa: PLC0415
+
+        return load_settings(self.config, with_secrets=False)
+
+
+pass_invocation = click.make_pass_decorator(Invocation)
+
+
+def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    def remember(context: click.Context, _parameter: click.Parameter, value: Any) -> Any:
+        if value:
+            setattr(context.ensure_object(Invocation), name, value)
+        return value
+
+    return remember
+
+
+def _shared_options() -> list[click.Parameter]:
+    """Fresh objects each time: click keeps state in a parameter."""
+    return [
+        click.Option(
+            ["--config"],
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            expose_value=False,
+            callback=_remember("config"),
+            help="The settings file (TOML); else the one that SIGNALQ_CONFIG names, else none.",
+        ),
+        click.Option(
+            ["--debug"],
+            is_flag=True,
+            expose_value=False,
+            callback=_remember("debug"),
+            help="Show the traceback of an error.",
+        ),
+    ]
+
+
+class SignalqCommand(click.Command):
+    """A command with the shared options; `example` ends its help."""
+
+    def __init__(self, name: str | None, *, example: str, **options: Any) -> None:
+        options |= {"epilog": _example(example), "context_settings": {"max_content_width": HELP_COLUMNS_MAX}}
+        super().__init__(name, **options)
+        self.params += _shared_options()
+
+
+class SignalqGroup(click.Group):
+    """A group with the shared options, whose commands are imported when they are called.
+
+    `lazy` names each command's module (which exports `command`) and what the group's help says of it.
+    """
+
+    command_class = SignalqCommand
+
+    def __init__(
+        self, name: str | None, *, example: str, lazy: dict[str, tuple[str, str]] | None = None, **options: Any
+    ) -> None:
+        options |= {"epilog": _example(example), "context_settings": {"max_content_width": HELP_COLUMNS_MAX}}
+        super().__init__(name, **options)
+        self.params += _shared_options()
+        self._lazy = lazy or {}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order they were given in, which is the order people need them in."""
+        del ctx
+        return [*self._lazy, *self.commands]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, its module imported now."""
+        if cmd_name in self._lazy:
+            command: click.Command = import_module(self._lazy[cmd_name][0]).command
+            return command
+        return super().get_command(ctx, cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, but an unknown command names the nearest known one."""
+        known = self.list_commands(ctx)
+        if not args[0].startswith("-") and args[0] not in known:
+            from signalq.message.near_names import nearest_clause  # noqa: PLC0415
+
+            ctx.fail(f"there is no command {args[0]}{nearest_clause(args[0], known)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands with a line each, without importing them."""
+        del ctx
+        rows = [(name, says) for name, (_, says) in self._lazy.items()]
+        rows += [(name, command.get_short_help_str(HELP_COLUMNS_MAX)) for name, command in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _example(lines: str) -> str:
+    r"""An epilog that click does not rewrap (`\b`)."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines.strip().splitlines())

@@ -1,0 +1,170 @@
+"""What a command shows: a table on a terminal, a plain one elsewhere, one JSON object a line with `--json`."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from signalq.message.strict_json import render
+from signalq.ops.terminal.escaping import escaped, secrets, without_secrets
+
+Row = Mapping[str, object]
+
+
+class Rows(Protocol):
+    """Rows that can be gone through more than once: a table is measured first, and then written row by row."""
+
+    def __iter__(self) -> Iterator[Row]:
+        """From the first row on."""
+        ...
+
+
+GAP = "  "
+# A column that may be cut is never cut below this.
+CELL_COLUMNS_MIN = 8
+NOTHING = "-"
+# In JSON text such a character stands inside a string, and may be written as its escape.
+_NOT_PLAIN = re.compile(r"[^\x20-\x7e]")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table: the row's key, how it looks, whether it may be cut on a narrow terminal.
+
+    `style` is a rich style, or gives one for a value.
+    """
+
+    key: str
+    title: str
+    style: str | Callable[[object], str] = ""
+    right: bool = False
+    may_be_cut: bool = False
+    plain_only: bool = False
+
+    def style_of(self, value: object) -> str:
+        """The style of one cell."""
+        return self.style(value) if callable(self.style) else self.style
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console that changes nothing in what it is given: no markup, no emoji codes, no guessed highlights."""
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def ascii_json(value: object) -> str:
+    """One line of JSON, in ASCII (foreign text can't reach the terminal), numbers with the digits that came in."""
+    return _NOT_PLAIN.sub(lambda found: json.dumps(found[0])[1:-1], render(value))
+
+
+def print_json(row: Row, *, raw: bool = False) -> None:
+    """Write one row as JSON, at once: whoever reads along should not wait for a buffer.
+
+    Known secrets are blanked in it, unless it is to be shown `raw`.
+    """
+    text = ascii_json(dict(row))
+    if not raw and secrets.finds(text):
+        text = ascii_json(without_secrets(row))
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def print_rows(
+    columns: Sequence[Column],
+    rows: Rows,
+    *,
+    as_json: bool,
+    note: Callable[[Row], str] | None = None,
+) -> None:
+    """Show rows. `note` gives a second line under a row on a terminal, for what is long."""
+    if as_json:
+        for row in rows:
+            print_json(row)
+        return
+    out = console()
+    if out.is_terminal:
+        _print_table(out, [column for column in columns if not column.plain_only], rows, note)
+    else:
+        _print_plain(columns, rows)
+
+
+def shown(value: object) -> str:
+    """A value as one line of safe text."""
+    if value is None or value == "":
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return escaped(str(value))
+
+
+def plural(count: int, one: str, many: str | None = None) -> str:
+    """`1 letter`, `1,200 letters`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def sized(text: str, columns: int, *, right: bool = False) -> str:
+    """Cut or padded to exactly `columns` of a terminal; wide characters take two."""
+    length = cell_len(text)
+    if length > columns:
+        return set_cell_size(text, columns - 1) + "…"
+    padding = " " * (columns - length)
+    return padding + text if right else text + padding
+
+
+def _print_table(out: Console, columns: Sequence[Column], rows: Rows, note: Callable[[Row], str] | None) -> None:
+    widths = _fitted(columns, _widths(columns, rows), out.width)
+    out.print(_line(columns, [column.title for column in columns], widths, ["bold dim"] * len(columns)))
+    for row in rows:
+        styles = [column.style_of(row.get(column.key)) for column in columns]
+        out.print(_line(columns, _cells(columns, row), widths, styles))
+        if note is not None and (says := note(row)):
+            out.print(Padding(Text(says, style="dim"), (0, 0, 0, len(GAP)), expand=False), soft_wrap=False)
+
+
+def _print_plain(columns: Sequence[Column], rows: Rows) -> None:
+    """Nothing is cut and nothing wrapped: this is for grep and less."""
+    widths = _widths(columns, rows)
+    sys.stdout.write(_line(columns, [column.title for column in columns], widths, [""] * len(columns)).plain + "\n")
+    for row in rows:
+        sys.stdout.write(_line(columns, _cells(columns, row), widths, [""] * len(columns)).plain + "\n")
+
+
+def _cells(columns: Sequence[Column], row: Row) -> list[str]:
+    """Blank where the row has no such field at all, a dash where it is not known."""
+    return [shown(row[column.key]) if column.key in row else "" for column in columns]
+
+
+def _widths(columns: Sequence[Column], rows: Rows) -> list[int]:
+    widths = [cell_len(column.title) for column in columns]
+    for row in rows:
+        widths = [max(width, cell_len(text)) for width, text in zip(widths, _cells(columns, row), strict=True)]
+    return widths
+
+
+def _fitted(columns: Sequence[Column], widths: list[int], columns_max: int) -> list[int]:
+    """Take from the widest column that may be cut until the row fits, or nothing more can be taken."""
+    fitted = list(widths)
+    while sum(fitted) + len(GAP) * (len(fitted) - 1) > columns_max:
+        cuttable = [at for at, column in enumerate(columns) if column.may_be_cut and fitted[at] > CELL_COLUMNS_MIN]
+        if not cuttable:
+            break
+        fitted[max(cuttable, key=lambda at: fitted[at])] -= 1
+    return fitted
+
+
+def _line(columns: Sequence[Column], texts: list[str], widths: list[int], styles: list[str]) -> Text:
+    parts = [
+        Text(sized(text, width, right=column.right), style=style)
+        for column, text, width, style in zip(columns, texts, widths, styles, strict=True)
+    ]
+    line = Text(GAP).join(parts)
+    line.rstrip()
+    return line

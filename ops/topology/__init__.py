@@ -1,0 +1,1 @@
+"""What is on the broker under our prefix, and what should be."""

@@ -1,0 +1,102 @@
+"""`signalq topology`: what is on the broker under our prefix, and what should be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from aio_pika.abc import AbstractConnection
+
+from signalq.amqp.connection import connect
+from signalq.amqp.ledger_mark import LedgerMark, replace_mark
+from signalq.consumer.broker.topology import topology_of
+from signalq.names import Names
+from signalq.ops.ledger import open_ledger
+from signalq.settings.sections import Settings
+
+Row = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What declaring did: how many objects there are, and which of them were not there before."""
+
+    objects: int
+    bindings: int
+    added: list[str]
+
+
+async def apply(settings: Settings) -> Applied:
+    """Declare all of it. Raises TopologyError where something is there with other arguments, BrokerUnreachable."""
+    topology = topology_of(settings)
+    async with await _connected(settings) as connection:
+        missing = await topology.missing(connection)
+        await topology.declare(connection)
+    objects = sum(1 for _ in topology.exchanges()) + sum(1 for _ in topology.queues())
+    return Applied(objects, sum(1 for _ in topology.bindings()), missing)
+
+
+async def adopt_ledger(settings: Settings) -> LedgerMark:
+    """Let the lanes belong to the ledger of these settings, whichever they belonged to before.
+
+    Raises CommandFailed where there is no such ledger, BrokerUnreachable.
+    """
+    async with open_ledger(settings) as ledger:
+        mark = ledger.mark
+    names = Names(settings.broker.prefix)
+    async with await _connected(settings) as connection:
+        if settings.broker.topology == "declare":
+            await topology_of(settings).declare(connection)
+        await replace_mark(connection, names, mark)
+    return mark
+
+
+async def rows(settings: Settings) -> list[Row]:
+    """Every exchange, queue and binding that should be there, as JSON objects; `state` says what is.
+
+    A binding can't be asked for over AMQP: it counts as present while both its ends are, since it was declared with
+    them. What has other arguments, or is of another type, differs, and `why` says how. Raises BrokerUnreachable.
+    """
+    topology = topology_of(settings)
+    async with await _connected(settings) as connection:
+        missing = set(await topology.missing(connection))
+        differing = (await topology.differing(connection, missing)).sentences
+        depths = await topology.depths(connection)
+
+    def state_of(title: str) -> Row:
+        if title in differing:
+            return {"state": "differs", "why": differing[title]}
+        return {"state": "missing" if title in missing else "present"}
+
+    found: list[Row] = [
+        {"object": "exchange", "name": exchange.name, "type": exchange.kind, **state_of(exchange.title)}
+        for exchange in topology.exchanges()
+    ]
+    for queue in topology.queues():
+        depth = depths[queue.name]
+        found.append(
+            {
+                "object": "queue",
+                "name": queue.name,
+                "type": "quorum",
+                **state_of(queue.title),
+                "ready": depth.ready if depth else None,
+                "consumers": depth.consumers if depth else None,
+            }
+        )
+    for binding in topology.bindings():
+        ends = {f"exchange {binding.source}", f"queue {binding.destination}"}
+        found.append(
+            {
+                "object": "binding",
+                "name": f"{binding.source} -> {binding.destination}",
+                "type": "to queue",
+                "state": "missing" if ends & missing else "present",
+                "routing_key": binding.routing_key,
+            }
+        )
+    return found
+
+
+async def _connected(settings: Settings) -> AbstractConnection:
+    url = settings.broker.url.get_secret_value()
+    return await connect(url, name="signalq topology", heartbeat_s=settings.broker.heartbeat_s)

@@ -1,0 +1,1 @@
+"""The message formats as published documents: JSON Schema and AsyncAPI."""

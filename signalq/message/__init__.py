@@ -1,0 +1,1 @@
+"""A message: the intent in its body, its properties, and the event of its outcome."""

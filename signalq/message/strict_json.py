@@ -1,0 +1,182 @@
+"""JSON as an order needs it: exact digits, no duplicate keys, nothing guessed.
+
+Numbers keep the digits that came in (`JsonNumber`); a float would round a price.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import NoReturn
+
+from signalq.errors import InvalidIntent, Problem
+from signalq.secrets.masking import shown_name
+
+BODY_BYTES_MAX = 65_536
+# Below the object itself: its fields, theirs, and the elements of arrays. So nothing is nested deeper than that either.
+VALUES_MAX = 64
+# Of a number, as it came and written out without an exponent.
+DIGITS_MAX = 64
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+# Each value below the object follows a comma, or is the first one in its object or array. So more of these signs than
+# this, outside of texts, are more values than VALUES_MAX. 64 KiB may hold 20,000, which are not decoded to be refused.
+_SIGNS_MAX = 2 * VALUES_MAX + 1
+_TOO_MANY_SIGNS = re.compile(
+    rb'(?:[^",\[{]*+(?:"(?:[^"\\]++|\\.)*+"[^",\[{]*+)*+[,\[{]){%d}+' % (_SIGNS_MAX + 1), re.DOTALL
+)
+
+
+class JsonNumber:
+    """A JSON number as its text, e.g. `1.50` or `1e3`."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, JsonNumber) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __repr__(self) -> str:
+        return "JsonNumber(…)"
+
+
+def _refused(message: str, field: str | None = None) -> InvalidIntent:
+    return InvalidIntent([Problem(field, message)])
+
+
+def _no_constant(_name: str) -> NoReturn:
+    raise _refused("NaN and Infinity are not JSON")
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields = dict(pairs)
+    if len(fields) == len(pairs):
+        return fields
+    times = Counter(key for key, _ in pairs)
+    repeated = [key for key, count in times.items() if count > 1]
+    raise InvalidIntent([Problem(shown_name(key), "is there more than once") for key in repeated])
+
+
+_decoder = json.JSONDecoder(
+    parse_float=JsonNumber, parse_int=JsonNumber, parse_constant=_no_constant, object_pairs_hook=_unique
+)
+
+
+def parse_object(body: bytes) -> dict[str, object]:
+    """Read a JSON object of at most BODY_BYTES_MAX bytes and VALUES_MAX values; numbers become JsonNumber.
+
+    No body costs more than 2 ms. Raises InvalidIntent, with one sentence, for anything else: another encoding, a
+    byte-order mark, duplicate keys, NaN, lone surrogates, a number of more than DIGITS_MAX digits.
+    """
+    if not body:
+        raise _refused("the body is empty")
+    check_size(len(body))
+    if body.startswith(_BYTE_ORDER_MARK):
+        raise _refused("the body begins with a byte-order mark")
+    if _has_too_many_signs(body):
+        raise _too_many_values()
+    try:
+        value = _decoder.decode(body.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise _refused(f"the body is not UTF-8 (byte {error.start})") from None
+    except json.JSONDecodeError as error:
+        raise _refused(f"the body is not JSON ({error.msg}, line {error.lineno} column {error.colno})") from None
+    if not isinstance(value, dict):
+        raise _refused("the body is JSON, but not an object")
+    if _values_below(value) > VALUES_MAX:
+        raise _too_many_values()
+    problems = [Problem(shown_name(key), message) for key, item in value.items() for message in _faults(key, item)]
+    if problems:
+        raise InvalidIntent(problems)
+    return value
+
+
+def check_size(body_bytes: int) -> None:
+    """Raise InvalidIntent for a body that is too long to be one."""
+    if body_bytes > BODY_BYTES_MAX:
+        raise _refused(f"the body has {body_bytes} bytes, at most {BODY_BYTES_MAX} are allowed")
+
+
+def _has_too_many_signs(body: bytes) -> bool:
+    """Whether it has more than _SIGNS_MAX commas and opening brackets outside of texts."""
+    signs = body.count(b",") + body.count(b"[") + body.count(b"{")
+    return signs > _SIGNS_MAX and _TOO_MANY_SIGNS.match(body) is not None
+
+
+def _too_many_values() -> InvalidIntent:
+    return _refused(f"the body has more than {VALUES_MAX} values (nested ones and elements of arrays are counted)")
+
+
+def _values_below(value: object) -> int:
+    if not isinstance(value, (dict, list)):
+        return 0
+    items = value.values() if isinstance(value, dict) else value
+    return len(value) + sum(map(_values_below, items))
+
+
+def _faults(name: str, item: object) -> Iterator[str]:
+    """What is wrong with one field: each sentence once."""
+    if not _encodable(name):
+        yield "the name of the field holds a lone surrogate"
+    leaves = list(_leaves(item))
+    if not all(_encodable(leaf) for leaf in leaves if isinstance(leaf, str)):
+        yield "holds a lone surrogate"  # only an escape can smuggle one in
+    if any(digits_of(leaf.text) > DIGITS_MAX for leaf in leaves if isinstance(leaf, JsonNumber)):
+        yield f"has more than {DIGITS_MAX} digits"
+
+
+def _leaves(value: object) -> Iterator[object]:
+    """All texts, names and numbers in it."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from _leaves(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _leaves(item)
+    else:
+        yield value
+
+
+def digits_of(number: str) -> int:
+    """How many digits the text of a number has."""
+    return len(number) - sum(map(number.count, "+-.eE"))
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def render(value: object) -> str:
+    """The JSON text of what parse_object gives, every number with the digits that came in."""
+    if isinstance(value, JsonNumber):
+        return value.text
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_quoted(key)}:{render(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(render, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+NAME_CHARACTERS_MAX = 64
+
+
+def printable_name(name: str) -> str:
+    """A foreign name, safe to show: control and non-ASCII characters escaped, cut at NAME_CHARACTERS_MAX."""
+    shown = name[:NAME_CHARACTERS_MAX].encode("unicode_escape", "backslashreplace").decode("ascii")
+    return shown + ("…" if len(name) > NAME_CHARACTERS_MAX else "")

@@ -1,0 +1,1 @@
+"""The SDK: publishing intents, one or many, with asyncio and without."""

@@ -1,0 +1,63 @@
+"""A publisher's ear: it listens for the outcomes of its strategy beside the publishing, which never waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from signalq.amqp.connection import HEARTBEAT_S
+from signalq.amqp.outcome_feed import OutcomeFeed
+from signalq.errors import BrokerError, NotPermitted
+from signalq.message.outcome import ABSENT, binding_key
+from signalq.names import Names
+from signalq.publishing.receipt import Listening
+
+NOT_ENTERED = "outcomes are heard of by a publisher that is used in an `async with` block"
+CLOSED = "the publisher is closed"
+
+
+class OutcomeListener:
+    """Hears the events of one strategy, on a connection of its own: what RabbitMQ refuses it closes no other channel.
+
+    `listening` is what receipts ask.
+    """
+
+    def __init__(self, url: str, names: Names, *, strategy: str | None, heartbeat_s: int = HEARTBEAT_S) -> None:
+        self.listening = Listening(NOT_ENTERED)
+        self._feed = OutcomeFeed(
+            url,
+            names,
+            [binding_key(strategy=strategy or ABSENT)],
+            name=f"signalq outcomes {strategy or ABSENT}",
+            on_outcome=self.listening.take,
+            on_away=self.listening.note_away,
+            heartbeat_s=heartbeat_s,
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Listen from now on; whatever stands against it is kept for those who ask for outcomes."""
+        self.listening.unavailable = None
+        is_open = False
+        try:
+            await self._feed.open()
+            is_open = True
+        except NotPermitted as error:
+            self.listening.end(str(error))
+            return
+        except BrokerError as error:
+            self.listening.note_away(str(error))
+        self._task = asyncio.create_task(self._keep(is_open=is_open), name="signalq outcomes")
+
+    async def close(self) -> None:
+        """Hear nothing more; whoever waits is told."""
+        self.listening.end(CLOSED)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._feed.close()
+
+    async def _keep(self, *, is_open: bool) -> None:
+        try:
+            await self._feed.keep_open(is_open=is_open)
+        except NotPermitted as error:
+            self.listening.end(str(error))

@@ -1,0 +1,52 @@
+"""An intent on its way out: checked as the consumer will check it, with its identity and its creation time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pamqp.commands import Basic
+
+from signalq.errors import InvalidIntent, Problem
+from signalq.message.envelope import SHORT_STRING_BYTES_MAX, new_message_id, publish_properties
+from signalq.message.intent import OrderIntent
+from signalq.message.strict_json import parse_object
+from signalq.publishing.receipt import Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An intent as it is published; `receipt` is what its publisher gets once it is confirmed."""
+
+    receipt: Receipt
+    routing_key: str
+    body: bytes
+    properties: Basic.Properties
+
+
+def outgoing(
+    intent: OrderIntent, *, strategy: str | None, message_id: str | None, now_ms: int, user: str | None = None
+) -> Outgoing:
+    """Check an intent as the consumer will, and give it an identity. Raises InvalidIntent.
+
+    It may carry the fields that it was made to let through; whether its connector does, the consumer knows.
+    """
+    if not isinstance(intent, OrderIntent):
+        raise InvalidIntent(
+            [Problem(None, f"is no OrderIntent, but of type {type(intent).__name__}: make one of its fields")]
+        )
+    intent = intent.checked()
+    body = intent.to_message()
+    parse_object(body)
+    identity = message_id if message_id is not None else new_message_id()
+    for name, text in (("message_id", identity), ("strategy", strategy)):
+        if text is not None and not _fits_short_string(text):
+            raise InvalidIntent([Problem(name, f"must have 1 to {SHORT_STRING_BYTES_MAX} bytes of UTF-8")])
+    properties = publish_properties(message_id=identity, strategy_name=strategy, created_ms=now_ms, user=user)
+    return Outgoing(Receipt(identity, now_ms), intent.connector_name, body, properties)
+
+
+def _fits_short_string(text: object) -> bool:
+    try:
+        return isinstance(text, str) and 1 <= len(text.encode()) <= SHORT_STRING_BYTES_MAX
+    except UnicodeEncodeError:
+        return False

@@ -1,0 +1,141 @@
+"""What became of the publish of each of many intents, and of all together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from signalq.errors import BrokerError, InvalidIntent, Unconfirmed, Unroutable
+from signalq.message.envelope import new_message_id
+from signalq.message.intent import OrderIntent
+from signalq.publishing.receipt import Receipt, SyncReceipt
+
+INVALID_KEPT_MAX = 100
+"""Of the invalid ones, so many are kept for the error at the end; `on_result` is told of each."""
+
+Given = OrderIntent | tuple[OrderIntent, str]
+"""What `publish_many` takes: an intent, or an intent and its `message_id`."""
+
+AnyReceipt = TypeVar("AnyReceipt")
+
+
+@dataclass(frozen=True, slots=True)
+class _Result(Generic[AnyReceipt]):
+    """What became of the publish of one intent: it has a `receipt`, or else an `error`.
+
+    `number` is its place among those given, counted from 1. `error` is what `publish` would have raised: InvalidIntent
+    (it never left), Unroutable (it is in no queue) or Unconfirmed (it may or may not be in one); the latter two can be
+    repeated with the `message_id`.
+    """
+
+    number: int
+    intent: OrderIntent
+    message_id: str
+    receipt: AnyReceipt | None = None
+    error: InvalidIntent | Unroutable | Unconfirmed | None = None
+
+
+class PublishResult(_Result[Receipt]):
+    __doc__ = _Result.__doc__
+    __slots__ = ()
+
+
+class SyncPublishResult(_Result[SyncReceipt]):
+    """PublishResult for code without asyncio."""
+
+    __slots__ = ()
+
+
+AnyPublishResult = PublishResult | SyncPublishResult
+
+
+class NotAllConfirmed(BrokerError):
+    """`publish_many` ended, and not every intent that it took was confirmed.
+
+    `confirmed` counts those that were, `invalid_count` those that broke a rule and never left (`invalid` holds the
+    first of them), `unconfirmed` holds all that may or may not be in a queue, and those that were returned, in their
+    order. What was not taken is still in the iterable.
+    """
+
+    def __init__(
+        self,
+        confirmed: int,
+        invalid_count: int,
+        invalid: Sequence[AnyPublishResult],
+        unconfirmed: Sequence[AnyPublishResult],
+    ) -> None:
+        self.confirmed = confirmed
+        self.invalid_count = invalid_count
+        self.invalid = tuple(invalid)
+        self.unconfirmed = tuple(unconfirmed)
+        super().__init__(confirmed, invalid_count)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """See InvalidIntent."""
+        return type(self), (self.confirmed, self.invalid_count, self.invalid, self.unconfirmed)
+
+    def __str__(self) -> str:
+        said = f"of {self.taken} intents {self.confirmed} were confirmed"
+        if self.invalid:
+            first = self.invalid[0]
+            said += f"; {self.invalid_count} invalid, the first is number {first.number} ({first.error})"
+        if self.unconfirmed:
+            said += f"; {len(self.unconfirmed)} not, to be published again as `to_repeat` ({self.unconfirmed[0].error})"
+        return said
+
+    @property
+    def taken(self) -> int:
+        """How many were taken from the iterable; of a list, what follows was not touched."""
+        return self.confirmed + self.invalid_count + len(self.unconfirmed)
+
+    @property
+    def to_repeat(self) -> list[tuple[OrderIntent, str]]:
+        """Those that were not confirmed, each with its `message_id`, as `publish_many` takes them."""
+        return [(result.intent, result.message_id) for result in self.unconfirmed]
+
+
+class Tally:
+    """Tells each result on, and counts; `end` is the verdict over all."""
+
+    def __init__(self, on_result: Callable[[PublishResult], object] | None) -> None:
+        self._on_result = on_result
+        self._confirmed = 0
+        self._invalid_count = 0
+        self._invalid: list[PublishResult] = []
+        self._unconfirmed: list[PublishResult] = []
+
+    def tell(self, result: PublishResult) -> None:
+        """One more is settled. Raises what the callback raises."""
+        if result.error is None:
+            self._confirmed += 1
+        elif isinstance(result.error, InvalidIntent):
+            self._invalid_count += 1
+            if len(self._invalid) < INVALID_KEPT_MAX:
+                self._invalid.append(result)
+        else:
+            self._unconfirmed.append(result)
+        if self._on_result is not None:
+            self._on_result(result)
+
+    def end(self, failure: Exception | None) -> int:
+        """How many were confirmed: all that were taken.
+
+        Raises NotAllConfirmed where some were not (from `failure`, where there is one), else `failure`.
+        """
+        if self._invalid or self._unconfirmed:
+            raise NotAllConfirmed(self._confirmed, self._invalid_count, self._invalid, self._unconfirmed) from failure
+        if failure is not None:
+            raise failure
+        return self._confirmed
+
+
+def intent_and_id(given: Given) -> tuple[OrderIntent, str]:
+    """The intent and its identity, a new one where none is given. Raises TypeError."""
+    if isinstance(given, OrderIntent):
+        return given, new_message_id()
+    if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], OrderIntent) and isinstance(given[1], str):
+        return given
+    raise TypeError(
+        f"publish_many takes an OrderIntent, or a tuple of one and its message_id, not {type(given).__name__}"
+    )

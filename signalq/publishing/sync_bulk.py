@@ -1,0 +1,142 @@
+"""Between two threads: the event loop that publishes, and the caller whose iterable and callback are his alone."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from functools import partial
+from typing import Any
+
+from signalq.amqp.publisher import CLOSED
+from signalq.errors import Unconfirmed
+from signalq.publishing.receipt import Receipt, SyncReceipt
+from signalq.publishing.results import Given, NotAllConfirmed, PublishResult, SyncPublishResult, intent_and_id
+
+NOT_SENT = "it was not sent: publish it with the same message_id"
+
+PublishMany = Callable[[AsyncIterator[Given]], Coroutine[Any, Any, int]]
+
+
+class Desk:
+    """One blocking `publish_many`: the loop's thread leaves errands here, and the caller's thread runs them.
+
+    Errands are few: the loop asks for the next intent when it has room for one, and tells results of those in flight.
+    """
+
+    def __init__(
+        self,
+        intents: Iterable[Given],
+        on_result: Callable[[SyncPublishResult], object] | None,
+        blocking: Callable[[Receipt], SyncReceipt],
+    ) -> None:
+        self._intents = iter(intents)
+        self._on_result = on_result
+        self._blocking = blocking
+        self._errands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._publishing: asyncio.Task[int] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._told = 0
+        self._left_over: Given | None = None
+        self._failure: BaseException | None = None
+
+    # ---- in the caller's thread ----
+
+    def begin(self, loop: asyncio.AbstractEventLoop, publish_many: PublishMany) -> None:
+        """Begin in the loop; returns at once."""
+        self._loop = loop
+        loop.call_soon_threadsafe(self._begin, publish_many)
+
+    def serve(self) -> int:
+        """Run errands until it has ended. Returns and raises what `publish_many` does, and what the caller's code does.
+
+        What is no Exception (Ctrl-C) ends the publishing first, and what is in doubt then is told.
+        """
+        while True:
+            try:
+                while (errand := self._errands.get()) is not None:
+                    errand()
+            except BaseException as interruption:  # noqa: BLE001 - raised below, once the loop is done with it
+                self._failure = interruption
+                self._call_loop(self._cancel)
+            else:
+                break
+        left_over = self._result_of_left_over()
+        if self._publishing is not None and self._publishing.cancelled():
+            raise self._failure or Unconfirmed(CLOSED, None)
+        return self._verdict(left_over)
+
+    def _fetch(self, answer: asyncio.Future[list[Given]]) -> None:
+        taken: list[Given] = []
+        try:
+            if self._failure is None:
+                taken = [next(self._intents)]
+        except StopIteration:
+            pass
+        except Exception as error:  # noqa: BLE001 - the caller's own, raised to him when all is told
+            self._failure = error
+        self._call_loop(partial(self._answer, answer, taken))
+
+    def _pass_on(self, result: SyncPublishResult) -> None:
+        self._told += 1
+        try:
+            if self._on_result is not None:
+                self._on_result(result)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._failure = self._failure or error
+
+    def _result_of_left_over(self) -> SyncPublishResult | None:
+        """One that was taken as the publishing ended was not sent, and is told, too."""
+        if self._left_over is None:
+            return None
+        intent, message_id = intent_and_id(self._left_over)
+        result = SyncPublishResult(self._told + 1, intent, message_id, None, Unconfirmed(NOT_SENT, message_id))
+        self._pass_on(result)
+        return result
+
+    def _verdict(self, left_over: SyncPublishResult | None) -> int:
+        assert self._publishing is not None  # noqa: S101 - it has ended
+        try:
+            count = self._publishing.result()
+        except NotAllConfirmed as error:
+            if left_over is not None:
+                error.unconfirmed += (left_over,)
+            raise error from self._failure
+        if self._failure is not None:
+            raise self._failure
+        return count
+
+    def _call_loop(self, callback: Callable[[], None]) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(callback)
+
+    # ---- in the loop's thread ----
+
+    async def _items(self) -> AsyncIterator[Given]:
+        while True:
+            answer: asyncio.Future[list[Given]] = asyncio.get_running_loop().create_future()
+            self._errands.put(partial(self._fetch, answer))
+            taken = await answer
+            if not taken:
+                return
+            yield taken[0]
+
+    def tell(self, result: PublishResult) -> None:
+        """Leave a result for the caller."""
+        receipt = self._blocking(result.receipt) if result.receipt is not None else None
+        told = SyncPublishResult(result.number, result.intent, result.message_id, receipt, result.error)
+        self._errands.put(partial(self._pass_on, told))
+
+    def _begin(self, publish_many: PublishMany) -> None:
+        self._publishing = asyncio.get_running_loop().create_task(publish_many(self._items()), name="signalq many")
+        self._publishing.add_done_callback(lambda _ended: self._errands.put(None))
+
+    def _cancel(self) -> None:
+        if self._publishing is not None:
+            self._publishing.cancel()
+
+    def _answer(self, answer: asyncio.Future[list[Given]], taken: list[Given]) -> None:
+        if not answer.done():
+            answer.set_result(taken)
+        elif taken:
+            self._left_over = taken[0]

@@ -1,0 +1,230 @@
+"""Blanks known secrets in a text: one rule for every output, log line, error and letter, and for foreign answers."""
+
+from __future__ import annotations
+
+import base64
+import string
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+
+from signalq.secrets.masking import MASK, looks_like_a_name, names_a_secret, secrets_in, without_logins
+from signalq.secrets.unescaping import may_be_escaped, views
+
+# So many characters of a secret in a row are a part of it. Of the letters and digits of a hexadecimal id, which many
+# ids and some secrets are made of, six turn up by chance once in a thousand orders where ten tokens are known.
+PART_CHARACTERS = 8
+# Of a secret that is longer, the rest is looked for as little as what follows it: a body may have 64 KiB for its token.
+SECRET_CHARACTERS_MAX = 2_048
+# Other spellings are looked for of what is at least so long: those of a shorter one would turn up by chance.
+_FORMS_FROM_CHARACTERS = 6
+# Every part of PART_CHARACTERS has one of these at one of the places that are looked at: a third of all.
+_PIECE_CHARACTERS = 6
+_STEP = PART_CHARACTERS - _PIECE_CHARACTERS + 1
+FORMS_REMEMBERED_MAX = 256
+
+
+class Blanker:
+    """Blanks known secrets wherever they stand in a text, whole or in part, however they are written there.
+
+    A secret is known as it is, in base 64 and in hexadecimal, in whatever case of ASCII's letters. In the text it may
+    be escaped as in JSON, in Python, in a URL or in HTML. PART_CHARACTERS of it in a row are blanked too, unless they
+    stand in one of the `names` (a token may be called after its connector) or are a plain word. A shorter secret is
+    blanked where it stands as a whole.
+    """
+
+    def __init__(self, secrets: Iterable[str] = (), *, names: Iterable[str] = ()) -> None:
+        self._short: set[str] = set()
+        self._long: set[str] = set()
+        self._by_beginning: dict[str, list[str]] = {}
+        self._pieces: set[str] = set()
+        self._all = ""
+        self._names = ""
+        self.learn(secrets, names=names)
+
+    def learn(self, secrets: Iterable[str], *, names: Iterable[str] = ()) -> None:
+        """Blank these as well, from now on; an empty one is none."""
+        forms = {_folded(form) for one in secrets if one for form in _forms(one[:SECRET_CHARACTERS_MAX])}
+        self._short |= {form for form in forms if len(form) < PART_CHARACTERS}
+        new = {form for form in forms if len(form) >= PART_CHARACTERS} - self._long
+        self._long |= new
+        for form in new:
+            self._by_beginning.setdefault(form[:PART_CHARACTERS], []).append(form)
+            self._pieces.update([form[at : at + _PIECE_CHARACTERS] for at in range(len(form) - _PIECE_CHARACTERS + 1)])
+        self._all = "\n".join([self._all, *new])
+        self._names = "\n".join([self._names, *map(_folded, names)])
+
+    def finds(self, text: str, *, characters_min: int = 1) -> bool:
+        """Whether the text may hold something of a secret. It is asked for every log line, and quick to say no."""
+        if may_be_escaped(text):
+            return True
+        folded = _folded(text)
+        return bool(self._places(folded)) or any(
+            short in folded for short in self._short if len(short) >= characters_min
+        )
+
+    def holds(self, text: str, *, characters_min: int = 1) -> bool:
+        """Whether a whole secret stands in the text."""
+        for view, _ in views(text) if self.finds(text, characters_min=characters_min) else ():
+            folded = _folded(view)
+            if any(short in folded for short in self._short if len(short) >= characters_min):
+                return True
+            if any(self._is_whole(folded[start:end]) for start, end in self._stretches(folded)):
+                return True
+        return False
+
+    def __call__(self, text: str, *, characters_min: int = 1) -> str:
+        """The text without them, and without what logs in to any URL in it; one shorter than `characters_min` stays."""
+        if self.finds(text, characters_min=characters_min):
+            hidden = [False] * len(text)
+            for view, places in views(text):
+                for start, end in self._found(view, characters_min):
+                    first, last = (start, end) if places is None else (places[start][0], places[end - 1][1])
+                    hidden[first:last] = [True] * (last - first)
+            text = _masked_where(text, hidden)
+        return without_logins(text)
+
+    def _found(self, text: str, characters_min: int) -> Iterator[tuple[int, int]]:
+        """Where something of a secret stands, from and to."""
+        folded = _folded(text)
+        for short in self._short:
+            if len(short) >= characters_min:
+                yield from _places_of(short, folded)
+        for start, end in self._stretches(folded):
+            stretch = folded[start:end]
+            if self._is_whole(stretch) or not (stretch in self._names or _is_a_plain_name(text[start:end])):
+                yield start, end
+
+    def _places(self, folded: str) -> list[int]:
+        """Where a piece of a secret stands, of the places that are looked at."""
+        size, pieces = _PIECE_CHARACTERS, self._pieces
+        if not pieces:
+            return []
+        looked_at = [folded[at : at + size] for at in range(0, len(folded) - size + 1, _STEP)]
+        if pieces.isdisjoint(looked_at):
+            return []
+        return [number * _STEP for number, piece in enumerate(looked_at) if piece in pieces]
+
+    def _stretches(self, folded: str) -> list[tuple[int, int]]:
+        """Where the text has at least a part in common with a secret; what overlaps is one."""
+        stretches: list[tuple[int, int]] = []
+        for place in self._places(folded):
+            for start in range(max(place - _STEP + 1, 0), place + 1):
+                end = start + PART_CHARACTERS
+                if end > len(folded) or folded[start:end] not in self._all:
+                    continue
+                if stretches and start <= stretches[-1][1]:
+                    stretches[-1] = stretches[-1][0], end
+                else:
+                    stretches.append((start, end))
+        return stretches
+
+    def _is_whole(self, stretch: str) -> bool:
+        return any(
+            stretch.startswith(form, at)
+            for at in range(len(stretch) - PART_CHARACTERS + 1)
+            for form in self._by_beginning.get(stretch[at : at + PART_CHARACTERS], ())
+        )
+
+
+class BodyBlanker:
+    """Blanks what stands in one body under names of secrets, where it stands as a whole.
+
+    A body may have many and long ones, and is judged at once: spellings are looked for of the first ones alone. A part
+    is not looked for: what a strategy calls its connectors and its ids is often a part of the token that it made up.
+    """
+
+    def __init__(self, fields: Mapping[str, object], *, characters_min: int) -> None:
+        self._secrets = [one for one in secrets_in(fields) if len(one) >= characters_min]
+        spelt, left = [], BODY_SECRETS_CHARACTERS_MAX
+        for one in self._secrets:
+            left -= len(one)
+            spelt += [one] if left >= 0 else []
+        self._spelt = Blanker(spelt)
+
+    def __call__(self, text: str) -> str:
+        """The text without them: all of it, where one stands there in another spelling."""
+        if not self._secrets:
+            return text
+        hidden, folded = [False] * len(text), _folded(text)
+        for start, end in (place for one in self._secrets for place in _places_of(_folded(one), folded)):
+            hidden[start:end] = [True] * (end - start)
+        shown = _masked_where(text, hidden)
+        return MASK if self._spelt.holds(shown) else shown
+
+
+BODY_SECRETS_CHARACTERS_MAX = 512
+
+
+def hold_token(texts: Collection[str], token: str) -> bool:
+    """Whether one of the texts holds a token as a whole: as it is, escaped, in base 64 or hexadecimal, in any case.
+
+    It is asked for every order, and quick to say no.
+    """
+    text = "\n".join(texts)
+    folded, looked_for = _folded(text), _folded(token)
+    if looked_for in folded:
+        return True
+    if may_be_escaped(text) and any(looked_for in _folded(view) for view, _ in views(text)):
+        return True
+    # Every spelling but an escaped one is longer by a third.
+    may_be_spelt = max(map(len, texts), default=0) * 3 >= len(token) * 4 - 4
+    return may_be_spelt and any(form in folded for form in _folded_forms(token))
+
+
+# A part of a secret that is longer is none by chance.
+_PLAIN_NAME_CHARACTERS_MAX = 12
+
+
+def _is_a_plain_name(part: str) -> bool:
+    return len(part) <= _PLAIN_NAME_CHARACTERS_MAX and looks_like_a_name(part) and not names_a_secret(part)
+
+
+def _places_of(secret: str, folded: str) -> Iterator[tuple[int, int]]:
+    start = folded.find(secret)
+    while start >= 0:
+        yield start, start + len(secret)
+        start = folded.find(secret, start + 1)
+
+
+def _masked_where(text: str, hidden: Sequence[bool]) -> str:
+    if True not in hidden:
+        return text
+    shown: list[str] = []
+    for character, is_hidden in zip(text, hidden, strict=True):
+        if not is_hidden:
+            shown.append(character)
+        elif not shown or shown[-1] != MASK:
+            shown.append(MASK)
+    return "".join(shown)
+
+
+def _forms(secret: str) -> set[str]:
+    """As it is, in hexadecimal, and in base 64 wherever in what was encoded it stood."""
+    if len(secret) < _FORMS_FROM_CHARACTERS:
+        return {secret}
+    raw = secret.encode("utf-8", "surrogatepass")
+    forms = {secret, raw.hex()}
+    for before in range(3):
+        # Of what was encoded with other bytes, the first characters tell of these, and so do the last ones.
+        encoded = base64.b64encode(b"\0" * before + raw)[_BASE64_OF_OTHERS[before] :]
+        whole = encoded.decode()[: (len(raw) + before) * 8 // 6 - _BASE64_OF_OTHERS[before]]
+        forms |= {whole, whole.replace("+", "-").replace("/", "_")}
+    return forms
+
+
+@lru_cache(maxsize=FORMS_REMEMBERED_MAX)
+def _folded_forms(token: str) -> tuple[str, ...]:
+    """The spellings of a token, folded. Most orders bring one of a few; none that is kept is longer than a name."""
+    return tuple(map(_folded, _forms(token)))
+
+
+# Of so many bytes before, so many characters of base 64 tell something.
+_BASE64_OF_OTHERS = (0, 2, 3)
+
+# Without the case of ASCII's letters, and with a plus for a blank, as a form has it: it stays as long as it was.
+_FOLDS = {ord(letter): letter.lower() for letter in string.ascii_uppercase} | {ord("+"): " "}
+
+
+def _folded(text: str) -> str:
+    # As a rule a text is all ASCII, whose letters are made small much more quickly.
+    return text.lower().replace("+", " ") if text.isascii() else text.translate(_FOLDS)

@@ -1,0 +1,54 @@
+"""Files and folders of ours are our user's alone (0600, 0700), whatever the umask is and whoever of us comes first."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TextIO
+
+from signalq.settings.sections import state_folder
+
+FOLDER_MODE = 0o700
+FILE_MODE = 0o600
+OTHERS = 0o077
+
+
+def make_private_folder(folder: Path) -> None:
+    """Make it, and what is missing above it (Path.mkdir gives its mode to the last one alone). Raises OSError.
+
+    In signalq's own folder also what is there is tightened; a folder that somebody else made elsewhere is theirs to
+    judge.
+    """
+    for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
+        missing.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    own = state_folder()
+    if own in (folder, *folder.parents):
+        for one in (own, folder):
+            _tighten(one, FOLDER_MODE)
+
+
+def make_private_file(file: Path) -> None:
+    """Make it empty where it is missing, and our user's alone in any case, as far as we may."""
+    with suppress(OSError):
+        # One that is there is not opened: closing it would end the locks that another part of us may have on it.
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, FILE_MODE))
+    tighten_file(file)
+
+
+def tighten_file(file: Path) -> None:
+    """Make it our user's alone, where it is there and ours."""
+    _tighten(file, FILE_MODE)
+
+
+def open_private(path: Path) -> TextIO:
+    """Open a file for writing text, made anew or emptied; nobody else may read it. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
+    os.fchmod(descriptor, FILE_MODE)
+    return os.fdopen(descriptor, "w", encoding="utf-8")
+
+
+def _tighten(path: Path, mode: int) -> None:
+    with suppress(OSError):
+        if path.stat().st_mode & OTHERS:
+            path.chmod(mode)

@@ -1,0 +1,236 @@
+"""Settings that change while the consumer runs: by SIGHUP, or because a file that they were read from has changed.
+
+Connectors and strategies, with their limits and tokens, are applied. What takes a restart stays as it is and is named,
+a lane with a sentence, any other key in a list. A broken file is refused whole, and the settings before it stay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from signalq.errors import SettingsError
+from signalq.settings.sections import (
+    NAMED_SECTIONS,
+    SECTIONS,
+    Connector,
+    Section,
+    Settings,
+    digest_of_file,
+    is_read_once,
+    noting_files,
+)
+
+LOOK_PERIOD_S = 1.0
+# A change is taken once the files have stood still for this long: half a file can be valid, with connectors missing.
+STILL_S = 0.25
+NAMED_MAX = 10
+
+log = structlog.get_logger()
+
+
+class CurrentSettings:
+    """The settings that hold now. A change is another object: whoever kept one sees whether it still holds."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What follows from new settings.
+
+    Those that hold then, the keys that changed, those that take a restart, and for each change of lanes a sentence.
+    """
+
+    settings: Settings
+    keys: tuple[str, ...]
+    need_restart: tuple[str, ...]
+    refused: tuple[str, ...] = ()
+
+
+def change(now: Settings, wanted: Settings) -> Change:
+    """What becomes of the settings that hold now.
+
+    Raises SettingsError where what is left of the new ones, without what takes a restart, does not go together.
+    """
+    lanes = [(name, why) for name in {**wanted.connectors, **now.connectors} for why in _other_lane(now, wanted, name)]
+    applied = now.with_names(_connectors(now, wanted), wanted.strategies)
+    keys = tuple(key for section in NAMED_SECTIONS for key in _changed(section, now, applied))
+    need_restart = [
+        f"{section}.{name}"
+        for section, model in SECTIONS.items()
+        if section not in NAMED_SECTIONS
+        for name in _differing(model, getattr(now, section), getattr(wanted, section))
+    ]
+    refused = {name for name, _ in lanes}
+    need_restart += [
+        f"connectors.{name}.concurrency"
+        for name, connector in wanted.connectors.items()
+        if name not in refused and connector.concurrency != applied.connectors[name].concurrency
+    ]
+    return Change(applied if keys else now, keys, tuple(need_restart), tuple(why for _, why in lanes))
+
+
+def _connectors(now: Settings, wanted: Settings) -> dict[str, Connector]:
+    """As wanted, but for the lanes: those are made at the start, and what waits in an old one has to be read empty."""
+    kept = {name: one for name, one in now.connectors.items() if name not in wanted.connectors and one.lane == "own"}
+    known = {name: one for name, one in wanted.connectors.items() if name in now.connectors or one.lane == "shared"}
+    return kept | {name: _in_its_lane(now.connector(name), one) for name, one in known.items()}
+
+
+def _in_its_lane(before: Connector, wanted: Connector) -> Connector:
+    return wanted.model_copy(update={key: getattr(before, key) for key in ("lane", "ordering", "concurrency")})
+
+
+def _other_lane(now: Settings, wanted: Settings, name: str) -> Iterator[str]:
+    """Why what is wanted of this connector's lane is refused, and what holds instead."""
+    before, after = now.connector(name), wanted.connector(name)
+    if name not in now.connectors and after.lane == "own":
+        yield (
+            f"connectors.{name} is new, with a lane of its own, and is not known until the consumer is restarted: "
+            'restart it, or give the connector lane = "shared"'
+        )
+    elif name not in wanted.connectors and before.lane == "own":
+        yield f"connectors.{name} is gone, and stays as it was until the consumer is restarted: its lane is of its own"
+    elif name in now.connectors and name in wanted.connectors:
+        for key in ("lane", "ordering"):
+            old, new = getattr(before, key), getattr(after, key)
+            if old != new:
+                yield f'connectors.{name}.{key} stays "{old}" until the consumer is restarted: do, or take it back'
+
+
+def _changed(section: str, now: Settings, applied: Settings) -> Iterator[str]:
+    """The keys of a section with a table for each name; a table that came or went is one key."""
+    before, after = getattr(now, section), getattr(applied, section)
+    for name in {**before, **after}:
+        if name in before and name in after:
+            yield from (f"{section}.{name}.{key}" for key in _differing(SECTIONS[section], before[name], after[name]))
+        else:
+            yield f"{section}.{name}"
+
+
+def _differing(model: type[Section], one: Section, other: Section) -> list[str]:
+    return [name for name in model.model_fields if getattr(one, name) != getattr(other, name)]
+
+
+class Reloader:
+    """Looks at the files about once a second, and at once when asked; `load` and what it reads run in a thread.
+
+    `on_change` is told of settings before they hold: logs must know their tokens, and metrics their names.
+    """
+
+    def __init__(
+        self,
+        current: CurrentSettings,
+        *,
+        file: Path | None,
+        load: Callable[[], Settings],
+        on_change: Callable[[Settings], None],
+    ) -> None:
+        self._current = current
+        self._read_once = file is not None and is_read_once(file)
+        self._load = load
+        self._on_change = on_change
+        self._asked = asyncio.Event()
+        # What was read last time, by content: a mounted file is swapped by a symlink, and may be dated as before. None
+        # until the first look, which so finds what has changed since the start.
+        self._seen: Mapping[Path, bytes | None] | None = None
+
+    def ask(self) -> None:
+        """SIGHUP: look at once, and say what came of it."""
+        self._asked.set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Look from here to the end of the block; SIGHUP asks for it."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self.ask)
+        looking = asyncio.create_task(self.run(), name="reload")
+        try:
+            yield
+        finally:
+            loop.remove_signal_handler(signal.SIGHUP)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it must not end what is closing
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+
+    async def run(self) -> None:
+        """Look, until canceled."""
+        while True:
+            asked = self._asked.is_set()
+            self._asked.clear()
+            await self._look(asked=asked)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._asked.wait(), LOOK_PERIOD_S)
+
+    async def _look(self, *, asked: bool) -> None:
+        if self._read_once:
+            if asked:
+                log.info("settings.unchanged", why="the settings came through a pipe, which can't be read again")
+            return
+        is_first = self._seen is None
+        if not asked and not is_first and not await self._has_changed():
+            return
+        wanted, why_not, self._seen = await asyncio.to_thread(self._read)
+        if not self._seen:
+            if asked:
+                log.info("settings.unchanged", why="there is no settings file, and no file of a token, to read again")
+        elif wanted is None:
+            self._refuse(why_not)
+        else:
+            self._take(wanted, asked=asked or not is_first)
+
+    async def _has_changed(self) -> bool:
+        """Whether the files are others than were read, and have stood still."""
+        found = await asyncio.to_thread(self._digests)
+        if found == self._seen:
+            return False
+        await asyncio.sleep(STILL_S)
+        return await asyncio.to_thread(self._digests) == found
+
+    def _digests(self) -> dict[Path, bytes | None]:
+        return {path: digest_of_file(path) for path in self._seen or ()}
+
+    def _read(self) -> tuple[Settings | None, str, Mapping[Path, bytes | None]]:
+        """The settings as they are in the files, or why they can't be taken; and the files that were read."""
+        with noting_files() as files:
+            try:
+                return self._load(), "", files
+            except SettingsError as error:
+                return None, str(error), files
+            except Exception as error:  # noqa: BLE001 - whatever stands in a file must not end the consumer
+                return None, f"the settings can't be read ({type(error).__name__})", files
+
+    def _take(self, wanted: Settings, *, asked: bool) -> None:
+        """Apply what can be, and say so; `asked`: also if nothing is new."""
+        try:
+            found = change(self._current.settings, wanted)
+        except SettingsError as error:
+            self._refuse(str(error))
+            return
+        if found.keys:
+            self._on_change(found.settings)
+            self._current.settings = found.settings
+            log.info("settings.reloaded", keys=", ".join(found.keys))
+        if found.refused:
+            self._refuse(_sentence(found.refused))
+        if found.need_restart:
+            log.warning("settings.need_restart", keys=", ".join(found.need_restart))
+        if asked and not found.keys and not found.need_restart and not found.refused:
+            log.info("settings.unchanged", why="the settings are those that hold already")
+
+    def _refuse(self, why: str) -> None:
+        """What is named stays as it is; it is looked at again when the file has changed again."""
+        log.error("settings.refused", why=why)
+
+
+def _sentence(refused: tuple[str, ...]) -> str:
+    more = len(refused) - NAMED_MAX
+    return "; ".join([*refused[:NAMED_MAX], *([f"and {more} more"] if more > 0 else [])]) + "; the rest of it holds"
