@@ -138,7 +138,7 @@ class Pipeline:
         self._waits.remember(epoch)
 
     async def told(self) -> None:
-        """Return once nothing is told beside the messages any more; see Teller."""
+        """Return once nothing is told beside the messages any more; see OutcomePublisher."""
         await self._outcomes.told()
 
     async def close(self) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import runpy
+from importlib import import_module
 
 if __name__ == "__main__":
     # By name: the library imports nothing of the commands.
-    runpy.run_module("signalq.ops", run_name="__main__", alter_sys=True)
+    import_module("signalq.ops.__main__").main()

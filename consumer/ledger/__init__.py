@@ -1,7 +1,7 @@
 """The memory behind "never twice": what is known of each intent, by identity.
 
-The pipeline recalls a History, steps it on, and saves it before the effect that depends on it: the claim before the
-first byte of a POST, the outcome before the acknowledgement. This package holds the interface, a form in memory for
+The pipeline recalls an `IntentState`, steps it on, and saves it before the effect that depends on it: the claim before
+the first byte of a POST, the outcome before the acknowledgement. This package holds the interface, a form in memory for
 tests, and the durable one (SQLite or PostgreSQL).
 """
 

@@ -45,7 +45,8 @@ async def test_an_open_door_is_warned_of_at_the_start_and_when_the_settings_chan
         assert await front.post(order) == (200, "ok")
         assert (await front.post(order | {"connectorToken": "new-token"}))[0] == 401
         file.write_text('[connectors.second]\nlane = "shared"\ntoken = "new-token"\n[connectors.third]\n', "utf-8")
-        await wait_until(lambda: front.events("settings.reloaded"), what="the new token")
+        await wait_until(lambda: front.events("settings.refused"), what="the new token, and what is refused")
+        assert front.events("settings.reloaded")
         assert "connectors.third is new" in front.events("settings.refused")[0]["why"]
         assert (await front.post(order | {"connectorToken": "new-token"})) == (200, "ok")
         assert (await front.post(order))[0] == 401

@@ -513,7 +513,7 @@ async def test_a_save_waits_for_no_flood_of_another_lane(store: Store) -> None:
 
 SAVES_THEN_WAITS = """
     import asyncio, sys
-    from signalq.consumer.orders.state import History
+    from signalq.consumer.orders.state import IntentState
     from signalq.consumer.ledger.sql import SqlLedger
     from tests.support.orders import order
 
@@ -523,7 +523,7 @@ SAVES_THEN_WAITS = """
 
             async def claim(number: int) -> None:
                 met = order(message_id=f"intent {number}", created_ms=1_000_000_000_000)
-                await ledger.save(met, History(met.intent_id, met.digest).claimed(1), epoch)
+                await ledger.save(met, IntentState(met.intent_id, met.digest).claimed(1), epoch)
                 print("saved", number, file=sys.stderr, flush=True)
 
             await asyncio.gather(*(claim(number) for number in range(200)))

@@ -237,7 +237,7 @@ class ModelWebhook(Webhook):
 
 
 class ModelPublisher:
-    """What Dispositions needs of ConfirmedPublisher."""
+    """What BrokerPublisher needs of ConfirmedPublisher."""
 
     def __init__(self, world: World, process: Process) -> None:
         self._world = world
