@@ -98,10 +98,6 @@ STRUCK_TWICE = (
 STRUCK_WHILE_PARKING = ("a delayed open", "a delayed open without an id")
 
 
-# Of CPU it takes a quarter of a minute, and on a busy machine many times that.
-pytestmark = pytest.mark.timeout(600)
-
-
 @pytest.fixture
 def loop() -> Iterator[ModelLoop]:
     """A loop on the model's time."""

@@ -104,13 +104,20 @@ class Scene:
         await self.hook.received(count, timeout_s)
 
     async def account(self, *, may_overtake: Collection[str] = (), rest_s: float = REST_S) -> Account:
-        """Wait until everything published has had its way, stop the consumers in order, and draw the balance."""
+        """Wait until everything published has had its way, stop the consumers in order, and draw the balance.
+
+        Raises AssertionError where it is not over, and no POST has come for `rest_s`.
+        """
         await asyncio.gather(*self._publishing)
-        try:
-            await wait_until(self._is_over, rest_s, what="the end of all that was published")
-        except AssertionError as error:
-            error.add_note(f"it is not at rest: {self._unrest}")
-            raise
+        is_over, posts = False, -1
+        while not is_over:
+            try:
+                is_over = await wait_until(self._is_over, rest_s, what="the end of all that was published")
+            except AssertionError as error:
+                if posts == len(self.hook.orders):
+                    error.add_note(f"it is not at rest: {self._unrest}")
+                    raise
+                posts = len(self.hook.orders)
         for consumer in self.living:
             await consumer.end()
         await self.accountant.collect(self.url, self.names.dead)
