@@ -1,6 +1,6 @@
 """Logs and metrics. Events are noun.past_verb; no payload and no secret is ever in a field.
 
-The event names and their fields are listed in docs/operations.md.
+The event names and their fields are listed in docs/operate/log-events.md.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class Inspector:
                 # RabbitMQ 4.3 answers only who has some right there; 3.10 and 4.0 answer everybody.
                 raise BrokerUnreachable(
                     f"RabbitMQ does not tell this user whether there is {exchange or queue}, for it has no right "
-                    "there: grant it what docs/operations.md lists under What the broker has to allow"
+                    "there: grant it what docs/operate/rabbitmq.md lists under Rights"
                 ) from error
             except asyncio.CancelledError as error:
                 self._channel = None

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy/alerts"
 RULES = yaml.safe_load((FOLDER / "signalq.rules.yaml").read_text("utf-8"))
 CASES = (FOLDER / "signalq.rules.test.yaml").read_text("utf-8")
-OPERATIONS = (ROOT / "docs/operations.md").read_text("utf-8")
+RUNBOOK = (ROOT / "docs/operate/runbook.md").read_text("utf-8")
 # Of the plugin rabbitmq_prometheus, on 3.10.8 and 4.3.6 alike; those with `detailed` from /metrics/detailed.
 OF_RABBITMQ = {
     "rabbitmq_alarms_free_disk_space_watermark",
@@ -141,8 +141,8 @@ def test_an_alert_says_how_urgent_it_is_what_to_do_and_where_to_read_more(rule: 
     assert rule["labels"] == {"severity": rule["labels"]["severity"]}
     assert rule["labels"]["severity"] in ("critical", "warning")
     assert set(rule["annotations"]) == {"summary", "description", "runbook"}
-    assert rule["annotations"]["runbook"] == f"docs/operations.md#{rule['alert'].lower()}"
-    assert f"\n### {rule['alert']}\n" in OPERATIONS
+    assert rule["annotations"]["runbook"] == f"docs/operate/runbook.md#{rule['alert'].lower()}"
+    assert f"\n## {rule['alert']}\n" in RUNBOOK
 
 
 def test_every_alert_is_shown_to_fire_and_the_runbook_has_no_other() -> None:
@@ -153,5 +153,5 @@ def test_every_alert_is_shown_to_fire_and_the_runbook_has_no_other() -> None:
         if re.search(rf'labels: .*alertname="{name}"', CASES) or re.search(rf"alertname: {name}\n", CASES)
     }
     assert shown == names
-    assert set(re.findall(r"^### (Signalq\w+)$", OPERATIONS, re.MULTILINE)) == names
+    assert set(re.findall(r"^## (Signalq\w+)$", RUNBOOK, re.MULTILINE)) == names
     assert len(names) == len(ALERTS)

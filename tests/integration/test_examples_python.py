@@ -46,10 +46,10 @@ async def prefix(own_broker: PrivateRabbitMQ) -> AsyncIterator[str]:
 
 
 def readme_program(url: str) -> str:
-    """The block of "From Python", with the URL of the broker of the tests."""
+    """The block of "Publish an order", with the URL of the broker of the tests."""
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    block = re.search(r"^### From Python\n\n```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    assert block, "the README has no program under From Python"
+    block = re.search(r"^## Publish an order\n\n```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert block, "the README has no program under Publish an order"
     assert README_URL in block[1]
     return block[1].replace(README_URL, url)
 

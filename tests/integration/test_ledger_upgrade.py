@@ -98,7 +98,7 @@ async def test_a_consumer_works_on_while_a_newer_version_has_upgraded_its_ledger
 
 
 def test_a_migration_only_adds() -> None:
-    """So consumers of the version before can work on while others are replaced; see docs/operations.md, Upgrading."""
+    """So consumers of the version before can work on while others are replaced: docs/operate/ledger.md, Upgrading."""
     for file in sorted((MIGRATIONS / "versions").glob("v*.py")):
         for call in (
             node for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)

@@ -14,7 +14,7 @@ Rule = Callable[[Manifests], Iterator[str]]
 UID = 10001
 PROBES = {"startupProbe": "/startupz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
 ZONE, HOST = "topology.kubernetes.io/zone", "kubernetes.io/hostname"
-# What docs/operations.md asks for beyond the drain.
+# What docs/operate/running.md asks for beyond the drain.
 GRACE_BEYOND_DRAIN_S = 20
 START_S_MIN = 60
 

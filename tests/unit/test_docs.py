@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,6 @@ from signalq.consumer.orders.state import Reason
 from signalq.consumer.telemetry.metrics import Metrics
 from signalq.message.intent import FIELD_NAMES, intent_from_body
 from signalq.message.outcome import STATUSES, Outcome
-from signalq.ops.terminal.cli import COMMANDS
 from signalq.settings.sections import SECTIONS, known_keys, load_settings
 
 ROOT = Path(__file__).parents[2]
@@ -26,12 +26,21 @@ DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 CODE = sorted([*(ROOT / "consumer").rglob("*.py"), *(ROOT / "signalq" / "settings").rglob("*.py")])
 
-INTENT, SETTINGS, OPERATIONS = DOCS / "intent.md", DOCS / "settings.md", DOCS / "operations.md"
-OUTCOMES = DOCS / "outcomes.md"
+INTENT, SETTINGS, OUTCOMES = DOCS / "intent.md", DOCS / "settings.md", DOCS / "outcomes.md"
+SEMANTICS = DOCS / "delivery-semantics.md"
+OPERATE = DOCS / "operate"
+DEAD_LETTERS, METRICS, LOG_EVENTS = (
+    OPERATE / "dead-letters.md",
+    OPERATE / "health-and-metrics.md",
+    OPERATE / "log-events.md",
+)
 README = ROOT / "README.md"
 
 LEVELS = {"debug": "debug", "info": "info", "warning": "warning", "error": "error", "exception": "error"}
 EVENT = re.compile(r"[a-z]+\.[a-z]+(?:_[a-z]+)*")
+COLUMNS_MAX = 130
+# A row of the crash table: its step, and what fails there.
+CRASH_ROW = re.compile(r"\b\d+a?[CBLT]\b")
 # The table of fields is the one with this many columns.
 FIELD_COLUMNS = 4
 # What `**_facts(order)` in a log call stands for, and what `log.exception` adds.
@@ -49,7 +58,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def rows(page: Path, heading: str) -> Iterator[list[str]]:
     """The cells of every table row below a heading, down to the next one of its kind or above."""
-    text = page.read_text(encoding="utf-8")
+    text = "\n" + page.read_text(encoding="utf-8")
     assert f"\n{heading}\n" in text, f"{page_id(page)} has no heading {heading}"
     level = heading.split(" ", 1)[0]
     section = re.split(rf"^#{{1,{len(level)}}} ", text.split(f"\n{heading}\n", 1)[1], flags=re.MULTILINE)[0]
@@ -147,12 +156,12 @@ def dead_letter_headers() -> set[str]:
 def test_the_headers_of_a_producer_and_those_of_a_dead_letter_are_documented_and_no_others() -> None:
     producers = first_names(INTENT, "## Headers a producer may set")
     assert producers == [names.CREATED_MS, names.STRATEGY, names.TRACEPARENT]
-    letters = {quoted(row[0])[0] for row in rows(OPERATIONS, "## Dead letters") if row[0].startswith("`signalq-")}
+    letters = {quoted(row[0])[0] for row in rows(DEAD_LETTERS, "## Headers") if row[0].startswith("`signalq-")}
     assert letters == dead_letter_headers()
 
 
 def test_every_header_is_documented() -> None:
-    text = INTENT.read_text(encoding="utf-8") + OPERATIONS.read_text(encoding="utf-8")
+    text = INTENT.read_text(encoding="utf-8") + DEAD_LETTERS.read_text(encoding="utf-8")
     assert {header for header in header_names() if f"`{header}`" not in text} == set()
 
 
@@ -164,7 +173,7 @@ def test_no_page_names_a_header_that_is_not_there(page: Path) -> None:
 
 def test_the_documented_reasons_are_reasons() -> None:
     reasons = set(re.findall(r"[a-z-]+", str(Reason).replace("typing.Literal", "")))
-    documented = {name for row in rows(OPERATIONS, "## Dead letters") if len(row) == 3 for name in quoted(row[0])}
+    documented = {name for row in rows(DEAD_LETTERS, "## Reasons") if len(row) == 3 for name in quoted(row[0])}
     assert documented <= reasons
     used = {reason for reason in reasons if any(f'"{reason}"' in text for text in code_beside_history())}
     assert documented == used
@@ -203,7 +212,7 @@ def collectors() -> dict[str, MetricWrapperBase]:
 def documented_metrics() -> dict[str, tuple[str, list[str]]]:
     """The kind and the labels, by name."""
     found = {}
-    for row in rows(OPERATIONS, "## Metrics"):
+    for row in rows(METRICS, "## Metrics"):
         for name, _, labels in (quoted_name.partition("{") for quoted_name in quoted(row[0])):
             found[name] = (row[1], labels.removesuffix("}").split(",") if labels else [])
     return found
@@ -254,7 +263,7 @@ def events_in(arguments: list[ast.expr]) -> list[str]:
 def documented_events() -> set[tuple[str, str, frozenset[str]]]:
     return {
         (event, row[1], frozenset(quoted(row[2])))
-        for row in rows(OPERATIONS, "## Log events")
+        for row in rows(LOG_EVENTS, "# Log events")
         for event in quoted(row[0])
     }
 
@@ -283,18 +292,65 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(linked), f"{page_id(page)} links to {target}"
 
 
+def test_the_index_has_every_page_and_no_page_has_two_entries() -> None:
+    index = DOCS / "README.md"
+    linked = re.findall(r"\]\(([^)#]+\.md)\)", index.read_text(encoding="utf-8"))
+    pages = {str(page.relative_to(DOCS)) for page in [*DOCS.glob("*.md"), *(DOCS / "operate").glob("*.md")]}
+    assert {target for target in linked if not target.startswith(("../", "decisions/"))} == pages - {"README.md"}
+    assert len(linked) == len(set(linked))
+
+
+@cache
+def names_of_tests() -> frozenset[str]:
+    """The names of all tests."""
+    files = (ROOT / "tests").rglob("test_*.py")
+    return frozenset(name for file in files for name in re.findall(r"def (test_\w+)\(", file.read_text("utf-8")))
+
+
 def test_every_test_that_a_page_names_is_there() -> None:
     named = {name for page in PAGES for name in re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8"))}
-    tests = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py"))
-    assert {name for name in named if f"def {name}(" not in tests} == set()
+    assert named <= names_of_tests()
 
 
-def test_every_row_of_the_crash_table_names_a_test_that_proves_it() -> None:
-    table = list(rows(DOCS / "delivery-semantics.md", "## Crash table"))
-    header, found = table[0], table[1:]
-    assert header[-1] == "proved by"
-    assert len(found) > 40
-    assert [row for row in found if not any(name.startswith("test_") for name in quoted(row[-1]))] == []
+def crash_rows() -> list[list[str]]:
+    """The rows of the crash table that have a key, such as 4C: step 4, the consumer fails."""
+    return [row for row in rows(SEMANTICS, "## Crash table") if CRASH_ROW.fullmatch(row[0])]
+
+
+def test_every_step_of_the_crash_table_has_a_row_for_each_thing_that_can_fail() -> None:
+    keys = [row[0] for row in crash_rows()]
+    assert all(knows and then for _, knows, then in crash_rows())
+    steps = [row[0].strip("*") for row in rows(SEMANTICS, "## Crash table") if re.fullmatch(r"\*\*\d+a?\*\*", row[0])]
+    assert keys == [f"{step}{failing}" for step in steps for failing in ("C" if step == "11a" else "CBLT")]
+    assert len(keys) > 70
+
+
+def test_every_row_of_the_crash_table_names_tests_that_prove_it() -> None:
+    proofs = {row[0]: quoted(row[1]) for row in rows(SEMANTICS, "## Proof of each row") if CRASH_ROW.fullmatch(row[0])}
+    assert list(proofs) == [row[0] for row in crash_rows()]
+    assert [key for key, tests in proofs.items() if not tests] == []
+    assert {name for tests in proofs.values() for name in tests} <= names_of_tests()
+
+
+def test_the_crash_table_refers_to_rows_that_are_there() -> None:
+    keys = {row[0] for row in crash_rows()}
+    assert {key for row in crash_rows() for key in CRASH_ROW.findall(" ".join(row[1:]))} <= keys
+
+
+def test_the_crash_table_can_be_read_as_it_stands() -> None:
+    """Without a renderer: no line of it is wider than a wide terminal."""
+    table = SEMANTICS.read_text(encoding="utf-8").split("## Crash table\n")[1].split("\n## ")[0].split("| row ")[1]
+    assert [line for line in table.splitlines() if len(line) > COLUMNS_MAX] == []
+
+
+def test_every_path_that_the_architecture_page_names_is_there() -> None:
+    paths = re.findall(r"`([a-z_]+/[\w./-]*)`", (DOCS / "architecture.md").read_text(encoding="utf-8"))
+    assert {path for path in paths if not (ROOT / path).exists()} == set()
+
+
+def test_the_readmes_first_screen_publishes_an_order() -> None:
+    first = README.read_text(encoding="utf-8").splitlines()[:40]
+    assert any("await orders.publish(" in line for line in first)
 
 
 def test_the_readme_names_the_two_commands_that_set_everything_up() -> None:
@@ -309,17 +365,13 @@ def test_every_run_command_that_a_page_names_is_there() -> None:
     assert {"demo", "test"} <= named <= commands
 
 
-def test_the_readme_lists_every_command_and_no_other() -> None:
-    listed = {name.split()[1] for name in first_names(README, "## Commands")}
-    assert listed == set(COMMANDS)
-
-
-def test_the_python_examples_compile_and_import_what_is_there() -> None:
-    examples = blocks(README, "python")
+@pytest.mark.parametrize("page", [README, INTENT], ids=page_id)
+def test_the_python_examples_compile_and_import_what_is_there(page: Path) -> None:
+    examples = blocks(page, "python")
     assert examples
     for example in examples:
         tree = ast.parse(example)
-        compile(tree, "README.md", "exec")
+        compile(tree, page.name, "exec")
         wanted = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "signalq"]
         assert all(hasattr(signalq, alias.name) for node in wanted for alias in node.names)
 

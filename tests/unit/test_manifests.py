@@ -23,7 +23,7 @@ from signalq.ops.topology.yaml_stream import yaml_stream
 from signalq.settings.sections import load_settings
 from tests.support.definitions import definitions
 from tests.support.site import FOLDER, TOPOLOGY, manifests
-from tests.unit.test_docs import OPERATIONS, OUTCOMES, quoted, rows
+from tests.unit.test_docs import OPERATE, OUTCOMES, quoted, rows
 
 CONFIG = """
 [broker]
@@ -180,10 +180,10 @@ def test_a_prefix_is_taken_letter_by_letter(prefix: str) -> None:
 
 
 def test_the_documented_rights_are_those_that_are_printed() -> None:
-    table = {row[0]: [quoted(cell) for cell in row[1:]] for row in rows(OPERATIONS, "### What the broker has to allow")}
+    table = {row[0]: [quoted(cell) for cell in row[1:]] for row in rows(OPERATE / "rabbitmq.md", "## Rights")}
     for who, permissions in (
         ("the consumer", consumer_permissions(Names())),
-        ("whoever operates it", operator_permissions(Names())),
+        ("an operator", operator_permissions(Names())),
     ):
         documented = [cell[0].replace(r"\|", "|") for cell in table[who]]
         assert documented == [permissions.configure, permissions.write, permissions.read]

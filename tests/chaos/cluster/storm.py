@@ -46,7 +46,7 @@ NODE_S, OTHER_S = 30.0, 10.0
 INTENTS_PER_S_MAX = 150.0
 DELAYS_S = (0.5, 20.0)
 REST_S = 600.0
-# What docs/operations.md, "A RabbitMQ cluster", tells operators to set. For every version: what the ladder could not
+# What docs/operate/cluster.md tells operators to set. For every version: what the ladder could not
 # hand over is tried again after 5 s, so nothing is believed lost before that. By version: lines for rabbitmq.conf.
 ADVANCED = "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 5000}]}].\n"
 CONFIGURATION: Mapping[str, Sequence[str]] = {"4.3": ("consumer_disconnected_timeout = 2000",)}

@@ -61,7 +61,7 @@ own its name, lane, ordering and concurrency. The rest is read again while it ru
 {{- dig "delivery" "drain_timeout_s" 20 .Values.settings | float64 | ceil -}}
 {{- end -}}
 
-{{/* delivery.drain_timeout_s, and what docs/operations.md asks for beyond it. */}}
+{{/* delivery.drain_timeout_s, and what docs/operate/running.md asks for beyond it. */}}
 {{- define "signalq.graceSeconds" -}}
 {{- add (include "signalq.drainSeconds" .) 20 -}}
 {{- end -}}
