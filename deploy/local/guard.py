@@ -143,8 +143,9 @@ class _Node:
     def _poll(self) -> str:
         if self._server is None:
             return "none"
-        self._bury_adopted()
-        return "running" if self._server.poll() is None else "exited"
+        status = self._server.poll()
+        _bury()
+        return "running" if status is None else "exited"
 
     def _kill(self) -> str:
         for process in (self._server, self._epmd):
@@ -155,12 +156,6 @@ class _Node:
         self._server = self._epmd = None
         _kill_adopted()
         return "gone"
-
-    def _bury_adopted(self) -> None:
-        own = {process.pid for process in (self._server, self._epmd) if process is not None}
-        for pid in set(_children()) - own:
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, os.WNOHANG)
 
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
         user, group = self._plan.user or (None, None)
@@ -211,10 +206,15 @@ def _kill_adopted() -> None:
         for pid in children:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG) != (0, 0):
-                pass
+        _bury()
         time.sleep(_POLL_INTERVAL_S)
+
+
+def _bury() -> None:
+    """Take note of every child that has ended, also of those that became ours: none stays behind as a zombie."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            pass
 
 
 def _children() -> list[int]:

@@ -177,22 +177,40 @@ class PrivateRabbitMQ:
         For example `ctl("close_all_connections", "a test")`, `ctl("list_queues", "name", "messages")` or
         `ctl("set_vm_memory_high_watermark", "absolute", "1MB")`. Raises BrokerFailed with its words when it fails.
         """
-        files = self._prepared()
+        command = [str(self._installation.scripts / "rabbitmqctl"), "--silent", *arguments]
+        result = self._ask(command)
+        if result.returncode != 0:
+            raise BrokerFailed(f"rabbitmqctl {' '.join(arguments)}: {(result.stderr or result.stdout).strip()}")
+        return result.stdout
+
+    def evaluate(self, expression: str) -> str:
+        """Return what the node makes of an Erlang expression that ends with a full stop.
+
+        It does what `ctl("eval", expression)` does, for a hundredth of the CPU: it starts no Erlang. Raises
+        BrokerFailed with the node's words when the expression fails.
+        """
+        erl_call = self._installation.erlang / "erl_call"
+        if not erl_call.exists():
+            return self.ctl("eval", expression)
+        # It takes the cookie from HOME.
+        result = self._ask([str(erl_call), "-sname", self.name, "-e"], f"{expression}\n")
+        if result.returncode != 0 or not result.stdout.startswith("{ok, "):
+            raise BrokerFailed(f"erl_call {expression}: {(result.stderr or result.stdout).strip()}")
+        return result.stdout.removeprefix("{ok, ").removesuffix("}")
+
+    def _ask(self, command: list[str], given: str = "") -> subprocess.CompletedProcess[str]:
         try:
-            result = subprocess.run(  # noqa: S603 - this node's own rabbitmqctl, without a shell
-                [str(self._installation.scripts / "rabbitmqctl"), "--silent", *arguments],
-                env=environment(self._installation, files, self._ports),
-                stdin=subprocess.DEVNULL,
+            return subprocess.run(  # noqa: S603 - a program of this node's own installation, without a shell
+                command,
+                env=environment(self._installation, self._prepared(), self._ports),
+                input=given,
                 capture_output=True,
                 text=True,
                 timeout=CTL_TIMEOUT_S,
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise BrokerFailed(f"rabbitmqctl {arguments[0]} took more than {CTL_TIMEOUT_S:.0f} s") from error
-        if result.returncode != 0:
-            raise BrokerFailed(f"rabbitmqctl {' '.join(arguments)}: {(result.stderr or result.stdout).strip()}")
-        return result.stdout
+            raise BrokerFailed(f"{Path(command[0]).name} took more than {CTL_TIMEOUT_S:.0f} s") from error
 
     def __enter__(self) -> Self:
         self.start()
@@ -217,6 +235,7 @@ class PrivateRabbitMQ:
             plugins=self._plugins,
             member=self._member,
             advanced=self._advanced,
+            installation=self._installation,
         )
         plan = Plan(
             # A cluster's is its own, and outlives each node.

@@ -71,6 +71,12 @@ def test_a_refused_command_raises_with_its_words(broker: PrivateRabbitMQ) -> Non
         broker.ctl("change_password", "no-such-user", "secret")
 
 
+def test_an_expression_is_evaluated_and_one_that_fails_raises_with_its_words(broker: PrivateRabbitMQ) -> None:
+    assert broker.evaluate('[1 + 1, "up"].') == '[2, "up"]'
+    with pytest.raises(BrokerFailed, match="undef"):
+        broker.evaluate("there_is:no_such_function().")
+
+
 async def test_persistent_messages_survive_a_kill_and_a_restart_on_the_same_port(broker: PrivateRabbitMQ) -> None:
     for kind in ("classic", "quorum"):
         await publish(broker.url, kind, b"an order")

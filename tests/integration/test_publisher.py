@@ -257,7 +257,7 @@ async def memory_alarm(own_broker: PrivateRabbitMQ) -> AsyncIterator[Any]:
 
 
 async def _is_alarmed(broker: PrivateRabbitMQ, wanted: bool) -> bool:
-    return wanted == ("memory" in await asyncio.to_thread(broker.ctl, "eval", "rabbit_alarm:get_alarms()."))
+    return wanted == ("memory" in await asyncio.to_thread(broker.evaluate, "rabbit_alarm:get_alarms()."))
 
 
 async def test_a_publish_to_a_blocked_broker_is_unconfirmed_in_time_and_works_again_afterwards(

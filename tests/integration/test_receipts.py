@@ -21,7 +21,7 @@ from signalq.local import PrivateRabbitMQ
 from signalq.message.outcome import Outcome
 from signalq.names import Names
 from tests.support.amqp import plain_channel
-from tests.support.broker import STRATEGY, Broker, through
+from tests.support.broker import STRATEGY, Broker, add_user, delete_user, set_rights, through
 from tests.support.proxy import Proxy
 from tests.support.waiting import wait_until
 
@@ -188,19 +188,19 @@ NEEDED = {"configure": "{0}\\.outcomes\\..+", "write": "{0}\\.(orders|outcomes\\
 async def publisher_as(own_broker: PrivateRabbitMQ, topology: Topology) -> AsyncIterator[PublisherAs]:
     """A publisher whose broker user has these rights, as patterns in which {0} is the prefix."""
     user = f"user-{uuid.uuid4().hex[:8]}"
-    await asyncio.to_thread(own_broker.ctl, "add_user", user, "password")
+    await asyncio.to_thread(add_user, own_broker, user)
 
     @asynccontextmanager
     async def with_rights(*, configure: str, write: str, read: str) -> AsyncIterator[OrderPublisher]:
         prefix = topology.names.prefix
         rights = [f"^{right.format(prefix)}$" for right in (configure, write, read)]
-        await asyncio.to_thread(own_broker.ctl, "set_permissions", user, *rights)
+        await asyncio.to_thread(set_rights, own_broker, user, *rights)
         url = str(URL(own_broker.url).with_user(user).with_password("password"))
         async with OrderPublisher(url, strategy=STRATEGY, prefix=prefix) as publisher:
             yield publisher
 
     yield with_rights
-    await asyncio.to_thread(own_broker.ctl, "delete_user", user)
+    await asyncio.to_thread(delete_user, own_broker, user)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
 from tests.conftest import skip_outside_ci
 from tests.support.amqp import Message, depth, drain, publish
-from tests.support.broker import Broker
+from tests.support.broker import Broker, add_user, delete_user, set_rights
 from tests.support.commands import Signalq
 from tests.support.consumer import Consumer
 from tests.support.graveyard import in_ledger
@@ -39,12 +39,12 @@ class Users:
 
     def add(self, name: str) -> None:
         self._names.append(self[name])
-        self._broker.ctl("add_user", self[name], "password")
-        self._broker.ctl("set_permissions", self[name], "^$", r"^(test-[0-9a-f]+\.orders|amq\.default)$", "^$")
+        add_user(self._broker, self[name])
+        set_rights(self._broker, self[name], "^$", r"^(test-[0-9a-f]+\.orders|amq\.default)$", "^$")
 
     def delete(self) -> None:
         for name in self._names:
-            self._broker.ctl("delete_user", name)
+            delete_user(self._broker, name)
 
     def __getitem__(self, name: str) -> str:
         """The broker's user."""

@@ -65,7 +65,7 @@ async def written_down(broker: PrivateRabbitMQ, *queues: str) -> None:
     RabbitMQ confirms messages at once, but writes the name of a new quorum queue down up to 5 s later (when its tables
     are saved next, which is asked for here); one that is not written down has no leader after a kill.
     """
-    await asyncio.to_thread(broker.ctl, "eval", "[dets:sync(Table) || Table <- dets:all()].")
+    await asyncio.to_thread(broker.evaluate, "[dets:sync(Table) || Table <- dets:all()].")
     encoded = [f"%2F_{queue}".encode() for queue in queues]
 
     def are_written_down() -> bool:
@@ -82,8 +82,30 @@ async def close_connections(broker: PrivateRabbitMQ, name: str) -> None:
     named = f'{{<<"connection_name">>, _, Name}} <- Properties, string:prefix(Name, <<"{name}">>) =/= nomatch'
     found = "[{_, Properties}] <- [catch rabbit_networking:connection_info(Pid, [client_properties])]"
     closing = f'rabbit_networking:close_connection(Pid, "a test") || Pid <- rabbit_networking:connections(), {found}'
-    closed = await asyncio.to_thread(broker.ctl, "eval", f"[{closing}, {named}].")
+    closed = await asyncio.to_thread(broker.evaluate, f"[{closing}, {named}].")
     assert "ok" in closed, f"no connection is named {name}: {closed}"
+
+
+def add_user(broker: PrivateRabbitMQ, name: str) -> None:
+    """Add a user with the password "password" and no rights."""
+    broker.evaluate(f"rabbit_auth_backend_internal:add_user({_erlang(name, 'password', 'tests')}).")
+
+
+def set_rights(broker: PrivateRabbitMQ, name: str, configure: str, write: str, read: str) -> None:
+    """Give a user these rights, which are patterns, on the virtual host `/`."""
+    terms = _erlang(name, "/", configure, write, read, "tests")
+    broker.evaluate(f"rabbit_auth_backend_internal:set_permissions({terms}).")
+
+
+def delete_user(broker: PrivateRabbitMQ, name: str) -> None:
+    """Delete a user."""
+    broker.evaluate(f"rabbit_auth_backend_internal:delete_user({_erlang(name, 'tests')}).")
+
+
+def _erlang(*texts: str) -> str:
+    """The texts as Erlang's binaries."""
+    escaped = [text.replace("\\", "\\\\").replace('"', '\\"') for text in texts]
+    return ", ".join(f'<<"{text}">>' for text in escaped)
 
 
 def through(link: Proxy, url: str) -> str:

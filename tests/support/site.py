@@ -56,8 +56,8 @@ def laid_down(broker: PrivateRabbitMQ, resources: Sequence[Manifest]) -> Iterato
         yield Site(broker)
     finally:
         users = ",".join(f'<<"{user["name"]}">>' for user in wanted["users"])
-        broker.ctl("eval", f'[rabbit_auth_backend_internal:delete_user(U, <<"tests">>) || U <- [{users}]].')
-        broker.ctl("delete_vhost", VHOST)
+        broker.evaluate(f'[rabbit_auth_backend_internal:delete_user(U, <<"tests">>) || U <- [{users}]].')
+        broker.evaluate(f'rabbit_vhost:delete(<<"{VHOST}">>, <<"tests">>).')
 
 
 def _import(broker: PrivateRabbitMQ, wanted: dict[str, Any]) -> None:

@@ -82,11 +82,14 @@ class Order:
     connection: int
     answered_ns: int | None = None
     """When the answer was written; None where there was none (yet)."""
+    _read: dict[str, Any] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def json(self) -> dict[str, Any]:
-        """The body as a JSON object."""
-        return json.loads(self.body)
+        """The body as a JSON object; read once, as tests that wait look at all orders again and again."""
+        if self._read is None:
+            self._read = json.loads(self.body)
+        return self._read
 
     @property
     def connector(self) -> str:

@@ -9,8 +9,9 @@ from typing import Any, Self
 
 import pytest
 
+from signalq.local import Installation
 from signalq.local import __main__ as command
-from signalq.local.node import MANAGEMENT, PROMETHEUS, choose_ports, prepare
+from signalq.local.node import MANAGEMENT, PROMETHEUS, choose_ports, environment, prepare
 
 CONFIGURATION = ("management.tcp.port = 1",)
 
@@ -32,6 +33,21 @@ def test_the_listeners_of_plugins_are_on_loopback_with_ports_of_their_own_and_wh
     assert f"prometheus.tcp.port = {ports.prometheus}" in lines
     assert lines[-1] == CONFIGURATION[0]
     assert lines.index(f"management.tcp.port = {ports.management}") < len(lines) - 1
+
+
+def test_a_node_without_plugins_looks_for_its_modules_in_none_of_theirs(tmp_path: Path) -> None:
+    applications = ("rabbit-3.10.8", "ra-2.2.0", "rabbit_common-3.10.8", "rabbitmq_prelaunch-3.10.8")
+    for name in (*applications, "rabbitmq_mqtt-3.10.8", "rabbitmq_management-3.10.8"):
+        (tmp_path / "rabbitmq/lib/rabbitmq_server-3.10.8/plugins" / name).mkdir(parents=True)
+    installation = Installation(tmp_path / "rabbitmq/bin", tmp_path / "erlang/bin")
+    folder, ports = tmp_path / "node", choose_ports()
+
+    files = prepare(folder, ports, (), installation=installation)
+    assert {path.name for path in files.applications.iterdir()} == set(applications)
+    assert environment(installation, files, ports)["RABBITMQ_PLUGINS_DIR"] == str(files.applications)
+
+    with_one = prepare(folder, ports, (), plugins=(MANAGEMENT,), installation=installation)
+    assert "RABBITMQ_PLUGINS_DIR" not in environment(installation, with_one, ports)
 
 
 class Node:
