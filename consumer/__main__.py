@@ -14,17 +14,26 @@ from pathlib import Path
 
 import structlog
 
+from signalq.consumer.attempt import Attempts
 from signalq.consumer.broker.connection import BrokerConnection
 from signalq.consumer.broker.lane_consumer import UNACKED_MAX_S
+from signalq.consumer.broker.outcome_publisher import OutcomePublisher
 from signalq.consumer.broker.publisher import BrokerPublisher
 from signalq.consumer.broker.topology import topology_of
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.clocks.skew import Skew
+from signalq.consumer.floods import Floods
+from signalq.consumer.lanes.due_times import DueTimes
 from signalq.consumer.ledger import Ledger
 from signalq.consumer.ledger.sql import SqlLedger
 from signalq.consumer.pipeline import Pipeline
-from signalq.consumer.service import Service
+from signalq.consumer.reception import Reception
+from signalq.consumer.service import Handlers, Service
+from signalq.consumer.settling import Settler
+from signalq.consumer.telemetry.intents import IntentTelemetry
 from signalq.consumer.telemetry.metrics import Masker, Metrics, configure_logging
+from signalq.consumer.waiting.due_queue import DUE_BYTES, DUE_WINDOW, DueQueue
+from signalq.consumer.waiting.turn import WaitingRoom
 from signalq.consumer.webhook.client import Timeouts, Webhook
 from signalq.errors import SettingsError, SignalQError
 from signalq.names import Names
@@ -86,7 +95,7 @@ async def _run(
         Webhook(timeouts) as webhook,
         reloader.running(),
     ):
-        pipeline = Pipeline(
+        handlers = handlers_of(
             current,
             ledger=ledger,
             webhook=webhook,
@@ -104,12 +113,48 @@ async def _run(
             settings,
             link=BrokerConnection(settings, topology_of(settings), ledger),
             publisher=publisher,
-            pipeline=pipeline,
+            handlers=handlers,
             ledger=ledger,
             metrics=metrics,
             jitter=jitter,
             unacked_max_s=unacked_max_s,
         ).run()
+
+
+def handlers_of(
+    current: CurrentSettings,
+    *,
+    ledger: Ledger,
+    webhook: Webhook,
+    publisher: BrokerPublisher,
+    metrics: Metrics,
+    clock: Clock,
+    jitter: Callable[[], float],
+    skew: Skew,
+) -> Handlers:
+    """What handles the messages of the lanes, and those of the due queue."""
+    # What the ladder hands back waits for up to its last second; and, in the lanes, for the last LANE_LEAD_MS of it.
+    due_soon = DueTimes(clock, places_max=DUE_WINDOW, bytes_max=DUE_BYTES)
+    due_now = DueTimes(clock, places_max=DUE_WINDOW, bytes_max=DUE_BYTES)
+    journal = IntentTelemetry(metrics, clock)
+    teller = OutcomePublisher(publisher)
+    reception = Reception(current, journal=journal, clock=clock, skew=skew)
+    pipeline = Pipeline(
+        reception=reception,
+        floods=Floods(),
+        waiting=WaitingRoom(current, ledger=ledger, due_times=due_now, clock=clock, jitter=jitter),
+        attempts=Attempts(
+            current, ledger=ledger, webhook=webhook, journal=journal, teller=teller, clock=clock, skew=skew
+        ),
+        settler=Settler(ledger, publisher, journal, clock),
+        teller=teller,
+        publisher=publisher,
+        ledger=ledger,
+    )
+    due_queue = DueQueue(
+        reception=reception, due_times=due_soon, publisher=publisher, clock=clock, handle_as_any=pipeline.handle
+    )
+    return Handlers(pipeline, due_queue)
 
 
 def main() -> int:

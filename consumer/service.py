@@ -9,7 +9,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
 
@@ -31,12 +31,13 @@ from signalq.consumer.kept_going import kept_going
 from signalq.consumer.ledger import Ledger
 from signalq.consumer.orders import lanes
 from signalq.consumer.orders.delays import backoff_s
-from signalq.consumer.pipeline import DUE_BYTES, DUE_WINDOW, Pipeline
+from signalq.consumer.pipeline import Pipeline
 from signalq.consumer.replicas.rebalancer import LaneRebalancer, LedgerWatch
 from signalq.consumer.slots import Slot, Slots
 from signalq.consumer.telemetry.health import OpsServer
 from signalq.consumer.telemetry.metrics import Metrics
 from signalq.consumer.telemetry.switch import SwitchReport
+from signalq.consumer.waiting.due_queue import DUE_BYTES, DUE_WINDOW, DueQueue
 from signalq.names import Names
 from signalq.settings.sections import Settings
 from signalq.version import __version__
@@ -53,6 +54,14 @@ Handler = Callable[[Delivery, Slot], Coroutine[Any, Any, None]]
 log = structlog.get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """What handles the messages of the lanes, and those of the due queue."""
+
+    pipeline: Pipeline
+    due_queue: DueQueue
+
+
 class Service:
     """Owns every task; `run` returns when the service was asked to stop and has drained."""
 
@@ -62,7 +71,7 @@ class Service:
         *,
         link: BrokerConnection,
         publisher: BrokerPublisher,
-        pipeline: Pipeline,
+        handlers: Handlers,
         ledger: Ledger,
         metrics: Metrics,
         jitter: Callable[[], float],
@@ -74,7 +83,8 @@ class Service:
         self._unacked_max_s = unacked_max_s
         self._link = link
         self._publisher = publisher
-        self._pipeline = pipeline
+        self._pipeline = handlers.pipeline
+        self._due_queue = handlers.due_queue
         self._ledger = ledger
         self._slots = Slots()
         self._stop = asyncio.Event()
@@ -85,14 +95,14 @@ class Service:
         self._lanes = [
             self._lane(
                 names.orders,
-                pipeline.handle,
+                handlers.pipeline.handle,
                 self._manner(settings.delivery.shared_window, bytes_max=lanes.SHARED_BYTES),
                 link=link.apart(),
             ),
             self._lane(
                 names.due,
-                pipeline.handle_due,
-                replace(self._manner(DUE_WINDOW, bytes_max=2 * DUE_BYTES), make_room=pipeline.due_room),
+                handlers.due_queue.handle,
+                replace(self._manner(DUE_WINDOW, bytes_max=2 * DUE_BYTES), make_room=handlers.due_queue.room),
                 link=link.apart(),
             ),
             *map(self._own_lane, settings.own_lanes()),
@@ -217,6 +227,7 @@ class Service:
 
     async def _close(self) -> None:
         """Close what is open; a broker that does not answer is left after CLOSE_S."""
+        self._due_queue.close()
         await self._pipeline.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
@@ -273,7 +284,7 @@ class Service:
                 if crashes <= self._settings.delivery.crashes_max:
                     await handler(delivery, slot)
                 else:
-                    await self._pipeline.give_up(delivery, slot)
+                    await self._pipeline.give_up(delivery, slot, self._settings.delivery.crashes_max)
             except Exception:
                 delivery.session.owe(delivery.tag)  # nobody knows how far it came
                 message_id = delivery.message.properties.message_id

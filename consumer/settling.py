@@ -15,10 +15,11 @@ from signalq import names
 from signalq.consumer.broker.lane_consumer import Delivery
 from signalq.consumer.broker.publisher import BrokerPublisher
 from signalq.consumer.clocks.clock import Clock
+from signalq.consumer.decisions import DeadLetter, Disposition, Done, Drop, Forward, Park
 from signalq.consumer.ledger import Epoch, Ledger, LedgerEntry
-from signalq.consumer.orders import lanes, outcomes
+from signalq.consumer.marks import marks_of
+from signalq.consumer.orders import lanes, outcomes, rules
 from signalq.consumer.orders.order import Message, Order, Unreadable
-from signalq.consumer.orders.rules import DeadLetter, Disposition, Done, Drop, Forward, Park
 from signalq.consumer.orders.state import IntentState
 from signalq.consumer.telemetry.intents import IntentTelemetry
 from signalq.message.envelope import id_of_its_own, republish_properties
@@ -54,6 +55,12 @@ class Settler:
             case _:
                 assert_never(disposition)
 
+    async def give_up(self, delivery: Delivery, order: Order, detail: str) -> Sequence[Outcome]:
+        """Nobody can deliver it: it is buried, unless what is known of it stands. Returns what has ended."""
+        known = await self._ledger.recall(order, delivery.epoch)
+        disposition = rules.given_up(known.order, known.state, detail, self._clock.now_ms())
+        return *known.maybe_unpublished, *await self.settle(delivery, known, disposition)
+
     async def refuse(self, delivery: Delivery, unreadable: Unreadable) -> Sequence[Outcome]:
         """What is no intent has no history either: its letter is all that is known of it."""
         letter = DeadLetter(unreadable.reason, unreadable.detail)
@@ -85,12 +92,12 @@ class Settler:
         """
         order, message = known.order, delivery.message
         if (fence := _fence(delivery, known)) is not None:
-            known = await self._ledger.save(order, known.state, fence)
+            known = await self._ledger.record(order, known.state, fence)
         properties = republish_properties(message.properties, marks_of(order), order.intent_id)
         await self._publisher.park(due_ms, self._clock.now_ms, message.body, properties)
         # Further on already (a clock was set back, an earlier copy came back): that stands, this is one more copy.
         if known.state.status == "received":
-            await self._ledger.save(order, known.state.scheduled())
+            await self._ledger.record(order, known.state.scheduled())
         self._telemetry.parked(order, due_ms)
 
     async def _forward(self, delivery: Delivery, known: LedgerEntry, queue: str) -> None:
@@ -100,7 +107,7 @@ class Settler:
         order, message = known.order, delivery.message
         is_copy = order.is_copy
         if not known.state.version:
-            await self._ledger.save(order, known.state, _fence(delivery, known))
+            await self._ledger.record(order, known.state, _fence(delivery, known))
             is_copy = True
         marks = marks_of(order) | {names.HOPS: order.forwards % lanes.FORWARDS_MAX + 1}
         if not is_copy:  # a producer's second publish of what is known: it stays one
@@ -134,15 +141,15 @@ class Settler:
         """Ledger `dying`, letter confirmed, ledger `dead`: a letter may be there twice, never be missing."""
         if letter.under_own_id:
             own_id = id_of_its_own(known.order.intent_id, known.order.digest)
-            known = await self._ledger.recall(replace(known.order, intent_id=own_id), epoch_of(delivery))
+            known = await self._ledger.recall(replace(known.order, intent_id=own_id), delivery.epoch)
             if known.state.ended:  # a redelivery of what is in the dead letters already
                 return await self._drop(delivery, known, duplicate=False)
         if known.state.status != "dying":
             dying = known.state.dying(letter.reason, letter.detail)
             fence, attempt = _fence(delivery, known), known.state.unconcluded
-            known = await self._ledger.save(known.order, dying, fence, attempt=attempt)
+            known = await self._ledger.record(known.order, dying, fence, attempt=attempt)
         await self._publish_letter(delivery, known.order, letter, known.state)
-        known = await self._ledger.save(known.order, known.state.dead())
+        known = await self._ledger.record(known.order, known.state.dead())
         self._telemetry.settled(known.order, "dead", letter.reason)
         return (self._ending(known),)
 
@@ -169,31 +176,8 @@ class Settler:
         self._telemetry.dead_lettered(order, letter, state.answer if state else None)
 
 
-def epoch_of(delivery: Delivery) -> Epoch:
-    """The epoch of the lane that it came by."""
-    if delivery.session.epoch is None:
-        raise RuntimeError("a lane hands nothing over before it has its epoch")
-    return delivery.session.epoch
-
-
-def marks_of(order: Order) -> dict[str, Any]:
-    """The headers that tell us, when the intent comes back, where to look."""
-    marks: dict[str, Any] = {
-        names.INTENT_ID: order.intent_id,
-        names.ORIGIN_USER: order.origin_user,
-        # Where the user alone named it, the name would be lost: we publish as another user.
-        names.STRATEGY: order.strategy if order.strategy != "-" else None,
-        names.PARK_RANK: order.park_rank or None,
-        names.HOPS: order.forwards or None,
-    }
-    # A `timestamp` in whole seconds counts from its end, or from now if that is to come: later, "now" is another.
-    if order.creation.pinned or order.creation.source == "timestamp":
-        marks[names.CREATED_MS] = order.creation.delay_ms
-    return marks
-
-
 def _fence(delivery: Delivery, known: LedgerEntry) -> Epoch | None:
     """An intent that is known by nothing yet may be recorded only while its lane is ours: the lane's next consumer
     has the same message, and could not tell that it is the same.
     """
-    return epoch_of(delivery) if known.order.message_id is None and not known.state.version else None
+    return delivery.epoch if known.order.message_id is None and not known.state.version else None

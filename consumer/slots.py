@@ -8,12 +8,10 @@ event) gets a moment longer: it is told again when the message comes again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
-# A message that is withdrawn while its ending is told has so long until the broker has confirmed that.
-TELL_MAX_S = 1.0
+T = TypeVar("T")
 
 
 class Slot:
@@ -22,29 +20,27 @@ class Slot:
     def __init__(self) -> None:
         self.withdrawn = False
         self._busy = False
-        self._telling = False
+        self._limit_s: float | None = None
         self._limit: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
 
-    @contextmanager
-    def busy(self) -> Iterator[None]:
-        """From here to the end of the block the work is finished, whatever happens around it."""
+    async def finish(self, work: Awaitable[T]) -> T:
+        """Do the work to its end, whatever happens around it."""
         self._busy = True
         try:
-            yield
+            return await work
         finally:
             self._busy = False
 
-    @contextmanager
-    def telling(self) -> Iterator[None]:
-        """From here to the end of the block the ending is told: once withdrawn, for at most TELL_MAX_S."""
-        self._telling = True
+    async def finish_within(self, limit_s: float, work: Awaitable[T]) -> T:
+        """The same, but once the message is withdrawn for at most `limit_s`."""
+        self._limit_s = limit_s
         if self.withdrawn:
-            self._limit_telling()
+            self._set_limit(limit_s)
         try:
-            yield
+            return await work
         finally:
-            self._telling = False
+            self._limit_s = None
             if self._limit is not None:
                 self._limit.cancel()
                 self._limit = None
@@ -52,14 +48,14 @@ class Slot:
     def withdraw(self) -> None:
         """Begin nothing new for this message; end now what only waits."""
         self.withdrawn = True
-        if self._telling:
-            self._limit_telling()
+        if self._limit_s is not None:
+            self._set_limit(self._limit_s)
         elif not self._busy and self._task is not None:
             self._task.cancel()
 
-    def _limit_telling(self) -> None:
+    def _set_limit(self, limit_s: float) -> None:
         if self._limit is None and self._task is not None:
-            self._limit = asyncio.get_running_loop().call_later(TELL_MAX_S, self._task.cancel)
+            self._limit = asyncio.get_running_loop().call_later(limit_s, self._task.cancel)
 
     def run(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start the message's task."""

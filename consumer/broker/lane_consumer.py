@@ -173,6 +173,13 @@ class Delivery:
         """How long its body was."""
         return self.message.body_bytes
 
+    @property
+    def epoch(self) -> Epoch:
+        """The epoch of the lane that it came by."""
+        if self.session.epoch is None:
+            raise RuntimeError("a lane hands nothing over before it has its epoch")
+        return self.session.epoch
+
 
 @dataclass(frozen=True, slots=True)
 class ConsumeOptions:

@@ -15,9 +15,10 @@ import structlog
 from signalq.consumer.broker.publisher import BrokerPublisher
 from signalq.consumer.ledger.schedule import Pending
 from signalq.consumer.orders.outcomes import canceled, event_of
-from signalq.consumer.slots import TELL_MAX_S
 from signalq.message.outcome import Outcome
 
+# A message that is withdrawn while its ending is told has so long until the broker has confirmed that.
+TELL_MAX_S = 1.0
 # A cancelAll may end thousands of delayed intents.
 AT_ONCE_MAX = 100
 

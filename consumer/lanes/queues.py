@@ -1,12 +1,12 @@
-"""Connectors side by side, each in order: one turn per connector, taken in the order of arrival.
+"""Connectors side by side, each in order: a queue for each, which gives turns in the order of arrival.
 
-A lane that gives order up for throughput has a turn that several hold at once.
+In a lane that gives order up for throughput several orders have the turn at once.
 
-A turn outlives its intent in one thing: backoff belongs to the lane, so the next intent of a connector whose webhook is
+A queue outlives its orders in one thing: backoff belongs to the lane, so the next order of a connector whose webhook is
 down does not start from zero.
 
-Whoever comes for a turn has a place in it, by its arrival, until it leaves. That is how an exit that waits finds the
-opens that wait ahead of it.
+Each order has a ticket in its queue, from its arrival until it leaves. So an exit that waits finds the opens that wait
+ahead of it.
 """
 
 from __future__ import annotations
@@ -21,18 +21,21 @@ from signalq.consumer.ledger import LedgerEntry
 from signalq.consumer.orders.delays import remaining_ms
 from signalq.consumer.orders.order import Message, Order
 from signalq.consumer.orders.state import IntentState
+from signalq.settings.sections import Settings
 
 
-class Place:
-    """One message's place in its connector's turn: behind whoever came before it, whether they have the turn or wait.
+class Ticket:
+    """One message's place in its connector's queue, behind all that came before it and wait or have the turn.
 
-    `known` is what was known of it when it was found that it would be POSTed now, if it is an exit that ends the
-    waiting of opens; None until then. `has_superseded`: it has done so, and does not wait for the lane's backoff.
+    `known`, by `settings`: what was known when a look ahead found that the order is an exit that would be POSTed now,
+    and so ends the waiting of opens; None until then. `has_superseded`: it has done so, and does not wait for the
+    lane's backoff.
     """
 
-    def __init__(self, order: Order, message: Message, came_ms: int = 0) -> None:
+    def __init__(self, order: Order, message: Message, came_ms: int = 0, settings: Settings | None = None) -> None:
         self.order = order
         self.message = message
+        self.settings = settings
         self._came_ms = came_ms
         self._put_off: tuple[int, int] | None = None
         self.number = 0
@@ -62,7 +65,7 @@ class Place:
         return max(0, self._put_off[1] - even_ms)
 
     async def sleep(self, until: Coroutine[Any, Any, None]) -> None:
-        """Return at its end, or when woken. Nothing is awaited before it can be woken, so no waking is missed."""
+        """Return at its end, or when woken. create_task comes first, so a wake-up cannot be lost."""
         self._sleeping = asyncio.create_task(until, name="between attempts")
         try:
             await asyncio.wait({self._sleeping})
@@ -71,60 +74,60 @@ class Place:
             self._sleeping = None
 
     def wake(self) -> None:
-        """End its sleep, if it sleeps: something has changed that the rules should know of."""
+        """End the order's sleep, if it sleeps: something has changed that the rules should know of."""
         if self._sleeping is not None:
             self._sleeping.cancel()
 
 
-class Turn:
-    """The state of one connector's lane: at most `places` intents have it at a time, first come, first served."""
+class ConnectorQueue:
+    """One connector's queue: at most `places` orders have the turn at a time, first come, first served."""
 
     def __init__(self, places: int = 1) -> None:
         self.lock = asyncio.Lock() if places == 1 else asyncio.Semaphore(places)
         self.holders_and_waiters = 0
         self.failures = 0
-        self.opens_ms = 0
-        self._places: dict[Place, None] = {}
-        self._exits: list[Place] = []
+        self.backoff_until_ms = 0
+        self._tickets: dict[Ticket, None] = {}
+        self._exits: list[Ticket] = []
 
-    def join(self, place: Place) -> None:
-        """It has come, and is the last one for now."""
-        self._places[place] = None
+    def join(self, ticket: Ticket) -> None:
+        """An order has come, and is the last one for now."""
+        self._tickets[ticket] = None
 
-    def leave(self, place: Place) -> None:
-        """It has ended, or its message is not ours any more."""
-        self._places.pop(place, None)
-        if place in self._exits:
-            self._exits.remove(place)
+    def leave(self, ticket: Ticket) -> None:
+        """The order has ended, or its message is not ours any more."""
+        self._tickets.pop(ticket, None)
+        if ticket in self._exits:
+            self._exits.remove(ticket)
 
     @property
     def is_empty(self) -> bool:
-        """Whether nobody is here."""
-        return not self._places
+        """Whether no order is here."""
+        return not self._tickets
 
     def has(self, identity: tuple[str, str]) -> bool:
-        """Whether somebody with this identity is here."""
-        return any(place.identity == identity for place in self._places)
+        """Whether an order with this identity is here."""
+        return any(ticket.identity == identity for ticket in self._tickets)
 
-    def ahead_of(self, place: Place) -> list[Place]:
-        """Those who came before it and are still here."""
-        return [other for other in self._places if other.number < place.number]
+    def ahead_of(self, ticket: Ticket) -> list[Ticket]:
+        """The orders that came before it and are still here."""
+        return [other for other in self._tickets if other.number < ticket.number]
 
-    def exits_behind(self, place: Place) -> list[Place]:
-        """Those who came after it and were found to be exits that would be POSTed now, in order of arrival."""
-        return [other for other in self._exits if other.number > place.number]
+    def exits_behind(self, ticket: Ticket) -> list[Ticket]:
+        """The exits that came after it and would be POSTed now, as a look ahead has found, in order of arrival."""
+        return [other for other in self._exits if other.number > ticket.number]
 
-    def judged(self, place: Place, known: LedgerEntry) -> None:
-        """It is an exit that would be POSTed now: whoever sleeps ahead of it may not have to wait any longer."""
-        place.known = known
-        self._exits = sorted({*self._exits, place}, key=lambda other: other.number)
-        for other in self.ahead_of(place):
+    def looked_ahead(self, ticket: Ticket, known: LedgerEntry) -> None:
+        """The order is an exit that would be POSTed now: what sleeps ahead of it may not have to wait any longer."""
+        ticket.known = known
+        self._exits = sorted({*self._exits, ticket}, key=lambda other: other.number)
+        for other in self.ahead_of(ticket):
             other.wake()
 
     def succeeded(self) -> None:
         """The webhook answered: the lane is open."""
         self.failures = 0
-        self.opens_ms = 0
+        self.backoff_until_ms = 0
 
     def failed(self, failures_before: int) -> int:
         """One more POST in vain; `failures_before` is how many there were when it began. Returns how many now.
@@ -134,9 +137,9 @@ class Turn:
         self.failures = max(self.failures, min(self.failures, failures_before) + 1)
         return self.failures
 
-    def closed_until(self, at_ms: int) -> None:
+    def back_off_until(self, at_ms: int) -> None:
         """The lane's next POST is not before `at_ms`, on a clock that nobody sets."""
-        self.opens_ms = max(self.opens_ms, at_ms)
+        self.backoff_until_ms = max(self.backoff_until_ms, at_ms)
 
     @property
     def forgettable(self) -> bool:
@@ -144,48 +147,50 @@ class Turn:
         return not self.holders_and_waiters and not self.failures
 
 
-class Turns:
-    """All connectors that have intents here, or whose webhook failed last time (at most `remembered_max`)."""
+class ConnectorQueues:
+    """All connectors that have orders here, or whose webhook failed last time (at most `remembered_max`)."""
 
     def __init__(self, remembered_max: int = 10_000) -> None:
-        self._turns: dict[Hashable, Turn] = {}
+        self._queues: dict[Hashable, ConnectorQueue] = {}
         self._remembered_max = remembered_max
         self._numbers = count(1)
 
-    def find(self, connector: str) -> Turn | None:
-        """The connector's turn, if somebody has it, or it is remembered."""
-        return self._turns.get(connector)
+    def find(self, connector: str) -> ConnectorQueue | None:
+        """The connector's queue, if an order is in it, or it is remembered."""
+        return self._queues.get(connector)
 
-    def remember(self, connector: str, failures: int, opens_ms: int, *, places: int = 1) -> None:
-        """What the lane's consumer before us knew of a connector whose webhook failed."""
-        turn = self._turns.setdefault(connector, Turn(places))
-        turn.failures = max(turn.failures, failures)
-        turn.closed_until(opens_ms)
+    def remember(self, connector: str, failures: int, backoff_until_ms: int, *, places: int = 1) -> None:
+        """Keep what the lane's consumer before us knew of a connector whose webhook failed."""
+        queue = self._queues.setdefault(connector, ConnectorQueue(places))
+        queue.failures = max(queue.failures, failures)
+        queue.back_off_until(backoff_until_ms)
 
     @asynccontextmanager
-    async def take(self, whose: Hashable, place: Place | None = None, *, places: int = 1) -> AsyncIterator[Turn]:
-        """Wait for the turn of a connector; whoever called first has it first. `place` is joined to it meanwhile."""
-        turn = self._turns.get(whose)
-        if turn is None:
-            turn = self._turns[whose] = Turn(places)
-        turn.holders_and_waiters += 1
-        if place is not None:
-            place.number = next(self._numbers)
-            turn.join(place)
+    async def take(
+        self, whose: Hashable, ticket: Ticket | None = None, *, places: int = 1
+    ) -> AsyncIterator[ConnectorQueue]:
+        """Wait for the turn in a queue; the first caller has it first. `ticket` is in the queue meanwhile."""
+        queue = self._queues.get(whose)
+        if queue is None:
+            queue = self._queues[whose] = ConnectorQueue(places)
+        queue.holders_and_waiters += 1
+        if ticket is not None:
+            ticket.number = next(self._numbers)
+            queue.join(ticket)
         try:
-            async with turn.lock:
-                yield turn
+            async with queue.lock:
+                yield queue
         finally:
-            turn.holders_and_waiters -= 1
-            if place is not None:
-                turn.leave(place)
-            if turn.forgettable:
-                self._turns.pop(whose, None)
-            elif len(self._turns) > self._remembered_max:
+            queue.holders_and_waiters -= 1
+            if ticket is not None:
+                queue.leave(ticket)
+            if queue.forgettable:
+                self._queues.pop(whose, None)
+            elif len(self._queues) > self._remembered_max:
                 self._forget_one_idle()
 
     def _forget_one_idle(self) -> None:
-        for name, turn in self._turns.items():
-            if not turn.holders_and_waiters:
-                del self._turns[name]
+        for name, queue in self._queues.items():
+            if not queue.holders_and_waiters:
+                del self._queues[name]
                 return

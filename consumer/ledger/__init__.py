@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from signalq.consumer.ledger.schedule import Pending
-from signalq.consumer.orders.limits import Rate
+from signalq.consumer.orders.limits import Rate, RateExceeded
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt, IntentState
-from signalq.consumer.orders.switch import Change, State, Switch
+from signalq.consumer.orders.switch import Change, State, Switch, SwitchedOff
 from signalq.message.outcome import Outcome
 
 
@@ -86,28 +86,12 @@ class Fenced(Conflict):
     """Another consumer has become the active one of this lane: what this one holds is no longer its business."""
 
 
-class RateExceeded(Conflict):
-    """A claim found no place left in one of its rates: nothing was saved."""
-
-    def __init__(self, rate: Rate) -> None:
-        super().__init__(rate.exceeded.detail)
-        self.rate = rate
-
-
-class SwitchedOff(Conflict):
-    """The switch lets no POST of this order begin: its claim is not saved. `state` is what holds for its connector."""
-
-    def __init__(self, state: State) -> None:
-        super().__init__(state)
-        self.state = state
-
-
 # Called with how the switch stands, and with its latest changes since the last call.
 SwitchWatcher = Callable[[Switch, Sequence[Change]], None]
 
 
 class Ledger(Protocol):
-    """Recall and save. Whatever `save` returned from is found by every later `recall`, also after a crash."""
+    """Recall, claim, record. What claim and record have returned is found by every later recall, also after a crash."""
 
     name: str
     ledger_id: str
@@ -178,30 +162,39 @@ class Ledger(Protocol):
         """
         ...
 
-    async def save(
+    async def claim(
         self,
         order: Order,
         state: IntentState,
-        epoch: Epoch | None = None,
+        epoch: Epoch,
         *,
-        attempt: Attempt | None = None,
         rates: Sequence[Rate] = (),
-    ) -> LedgerEntry:
-        """Return once this is durably what is known, with its new version.
+        attempt: Attempt | None = None,
+    ) -> LedgerEntry | SwitchedOff | RateExceeded:
+        """Save a claim, `history`, before its POST; return it with its new version once it is durable.
 
-        With an epoch (a claim) also only if that is still the lane's. The claim of a `cancel` or `cancelAll` cancels
-        what is pending. `attempt` is the one whose end is saved with it, for the intent's timeline. It waits while the
-        ledger can't be written. A claim takes a place in each of `rates`, in the same transaction: over all consumers
-        no more than there are. Raises Conflict, Fenced, or for a claim SwitchedOff or RateExceeded.
+        A refusal is a value, and then nothing is saved. The claim takes a place in each of `rates`, in the same
+        transaction: over all consumers no more than there are. The claim of a `cancel` or `cancelAll` cancels what is
+        pending. `attempt` is an earlier one that was never concluded, for the intent's timeline. It waits while the
+        ledger can't be written. Raises Conflict; Fenced if the epoch is no longer the lane's.
         """
         ...
 
-    async def confirm(self, order: Order, claim: IntentState, epoch: Epoch) -> int:
+    async def record(
+        self, order: Order, state: IntentState, epoch: Epoch | None = None, *, attempt: Attempt | None = None
+    ) -> LedgerEntry:
+        """Return once this is durably what is known, with its new version; a claim has a method of its own.
+
+        `attempt` is the one whose end is recorded with it, for the intent's timeline. It waits while the ledger can't
+        be written. Raises Conflict; with an epoch, Fenced if that is no longer the lane's.
+        """
+        ...
+
+    async def confirm(self, order: Order, claim: IntentState, epoch: Epoch) -> int | SwitchedOff:
         """Look again whether a claim that was saved still lets its POST begin: nobody has taken the lane or gone on
         with the intent, and the switch lets it pass.
 
-        Returns when the transaction began that says so, on the clock that nobody sets. Raises as `save` of a claim
-        does.
+        Returns when the transaction began that says so, on the clock that nobody sets. Raises Conflict and Fenced.
         """
         ...
 

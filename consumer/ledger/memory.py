@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Self
 
-from signalq.consumer.ledger import Conflict, Epoch, Fenced, LaneMemory, LedgerEntry, Live, RateExceeded, SwitchWatcher
+from signalq.consumer.ledger import Conflict, Epoch, Fenced, LaneMemory, LedgerEntry, Live, SwitchWatcher
 from signalq.consumer.ledger.database import machine_ms
 from signalq.consumer.ledger.schedule import PENDING_STATUSES, Pending
-from signalq.consumer.orders.limits import MINUTE_MS, Rate
+from signalq.consumer.orders.limits import MINUTE_MS, Rate, RateExceeded
 from signalq.consumer.orders.order import Found, Order
 from signalq.consumer.orders.state import Attempt, IntentState
-from signalq.consumer.orders.switch import State
+from signalq.consumer.orders.switch import State, SwitchedOff
 
 Key = tuple[str, str]
 Met = tuple[str, str | None, bytes]
@@ -109,41 +109,56 @@ class MemoryLedger:
         is_needed = order.creation.is_ahead or (order.message_id is not None and order.creation.pinned)
         if order.is_due and not is_needed:
             return LedgerEntry(order, state)
-        known = await self.save(order, state, epoch if order.message_id is None else None)
+        known = await self.record(order, state, epoch if order.message_id is None else None)
         return replace(known, order=replace(order, recorded=True))
 
-    async def save(
+    async def claim(
         self,
         order: Order,
         state: IntentState,
-        epoch: Epoch | None = None,
+        epoch: Epoch,
         *,
-        attempt: Attempt | None = None,
         rates: Sequence[Rate] = (),
+        attempt: Attempt | None = None,
+    ) -> LedgerEntry | SwitchedOff | RateExceeded:
+        """See Ledger; it keeps no timelines."""
+        del attempt
+        key = self._check(order, state, epoch)
+        now_ms = machine_ms()
+        over = [] if not rates else [rate for rate in rates if self._posted_opens(rate, now_ms) >= rate.opens_max]
+        if (enforced := next((rate for rate in over if rate.enforced), None)) is not None:
+            return RateExceeded(enforced)
+        for rate in rates:
+            self._posted[rate.key].append(now_ms)
+        claimed = self._save(key, order, state)
+        cancels = order.intent.kind in {"cancel", "cancelAll"}
+        canceled = tuple(self._cancel_by(order)) if cancels else ()
+        return LedgerEntry(order, claimed, canceled, over_rates=tuple(over))
+
+    async def record(
+        self, order: Order, state: IntentState, epoch: Epoch | None = None, *, attempt: Attempt | None = None
     ) -> LedgerEntry:
         """See Ledger; it keeps no timelines."""
         del attempt
+        return LedgerEntry(order, self._save(self._check(order, state, epoch), order, state))
+
+    def _check(self, order: Order, state: IntentState, epoch: Epoch | None) -> Key:
         if epoch is not None and self._epochs.get(epoch.lane) != epoch.number:
             raise Fenced
         key = (order.strategy, order.intent_id)
         known = self._find(key)
         if (known[0].version if known else 0) != state.version:
             raise Conflict
-        now_ms = machine_ms()
-        over = [] if not rates else [rate for rate in rates if self._posted_opens(rate, now_ms) >= rate.opens_max]
-        if (enforced := next((rate for rate in over if rate.enforced), None)) is not None:
-            raise RateExceeded(enforced)
-        for rate in rates:
-            self._posted[rate.key].append(now_ms)
+        return key
+
+    def _save(self, key: Key, order: Order, state: IntentState) -> IntentState:
         saved = replace(state, version=state.version + 1)
         if order.message_id is None:
             met = (order.strategy, order.origin_user, order.digest)
             self._met[met] = self._met.get(met) or state.first_post_ms
             self._shrink(self._met)
         self._put(key, saved, order)
-        cancels = saved.status == "sending" and order.intent.kind in {"cancel", "cancelAll"}
-        canceled = tuple(self._cancel_by(order)) if cancels else ()
-        return LedgerEntry(order, saved, canceled, over_rates=tuple(over))
+        return saved
 
     def _posted_opens(self, rate: Rate, now_ms: int) -> int:
         posted = self._posted.setdefault(rate.key, deque())
@@ -181,7 +196,7 @@ class MemoryLedger:
                     order.received_ms,
                 )
 
-    async def confirm(self, order: Order, claim: IntentState, epoch: Epoch) -> int:
+    async def confirm(self, order: Order, claim: IntentState, epoch: Epoch) -> int | SwitchedOff:
         """See Ledger; it can't tell when."""
         if self._epochs.get(epoch.lane) != epoch.number:
             raise Fenced

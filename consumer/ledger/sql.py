@@ -35,8 +35,6 @@ from signalq.consumer.ledger import (
     LaneMemory,
     LedgerEntry,
     Live,
-    RateExceeded,
-    SwitchedOff,
     SwitchWatcher,
     paces,
     replicas,
@@ -53,10 +51,10 @@ from signalq.consumer.ledger.leases import ALIVE_PERIOD_S, LEASE_MS
 from signalq.consumer.ledger.migrate import migrate
 from signalq.consumer.ledger.schedule import Pending
 from signalq.consumer.orders.delays import KnownSkew, backoff_s
-from signalq.consumer.orders.limits import Rate
+from signalq.consumer.orders.limits import Rate, RateExceeded
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt, IntentState
-from signalq.consumer.orders.switch import Change, State, Switch, stops
+from signalq.consumer.orders.switch import Change, State, Switch, SwitchedOff, stops
 
 # Lanes that are noted as looked after with each sign of life; more take turns.
 ALIVE_LANES_MAX = 100
@@ -308,26 +306,21 @@ class SqlLedger:
         if claimed is not None:
             self._enqueue(lambda now: statements.end_lease(now.connection, claimed, self._owner), order.source_queue)
 
-    async def save(
+    async def claim(
         self,
         order: Order,
         state: IntentState,
-        epoch: Epoch | None = None,
+        epoch: Epoch,
         *,
-        attempt: Attempt | None = None,
         rates: Sequence[Rate] = (),
-    ) -> LedgerEntry:
+        attempt: Attempt | None = None,
+    ) -> LedgerEntry | SwitchedOff | RateExceeded:
         """See Ledger."""
 
-        saved_ms = began_ms = 0
-        over: list[Rate] = []
-
-        def work(now: Transaction) -> tuple[Pending, ...] | Conflict:
-            nonlocal saved_ms, began_ms, over
-            saved_ms, began_ms = now.now_ms, now.began_ms
-            if epoch is not None and not now.is_current(epoch):
+        def work(now: Transaction) -> LedgerEntry | SwitchedOff | RateExceeded | Conflict:
+            if not now.is_current(epoch):
                 return Fenced()
-            if is_claim and (refused := now.switched_off(order)) is not None:
+            if (refused := now.switched_off(order)) is not None:
                 return refused
             over = rate_table.over(now.connection, now.now_ms, rates)
             if full := [rate for rate in over if rate.enforced]:
@@ -336,28 +329,50 @@ class SqlLedger:
                 return Conflict()
             rate_table.take(now.connection, now.now_ms, rates)
             now.note(order, state, attempt)
-            return now.cancel_by(order) if is_claim else ()
+            claimed = replace(state, version=state.version + 1, updated_ms=now.now_ms)
+            canceled = now.cancel_by(order)
+            return LedgerEntry(order, claimed, canceled, began_ms=now.began_ms, over_rates=tuple(over))
 
-        is_claim = state.status == "sending"
+        self._holds.hold(order, epoch)
+        self._claims[order.receipt] = order
+        asked: Callable[[Transaction], LedgerEntry | SwitchedOff | RateExceeded | Conflict] = (
+            Counted(work) if rates else work
+        )
+        answer = await self._ask(asked, order.source_queue)
+        if not isinstance(
+            answer, LedgerEntry
+        ):  # what another message of the same intent may have claimed is its business
+            self._claims.pop(order.receipt, None)
+        if isinstance(answer, Conflict):
+            raise answer
+        return answer
+
+    async def record(
+        self, order: Order, state: IntentState, epoch: Epoch | None = None, *, attempt: Attempt | None = None
+    ) -> LedgerEntry:
+        """See Ledger."""
+
+        def work(now: Transaction) -> LedgerEntry | Conflict:
+            if epoch is not None and not now.is_current(epoch):
+                return Fenced()
+            if not statements.save(now.connection, now.now_ms, order, state, self._owner, LEASE_MS):
+                return Conflict()
+            now.note(order, state, attempt)
+            recorded = replace(state, version=state.version + 1, updated_ms=now.now_ms)
+            return LedgerEntry(order, recorded, began_ms=now.began_ms)
 
         if epoch is not None:
             self._holds.hold(order, epoch)
-        if is_claim:
-            self._claims[order.receipt] = order
-        in_hurry = state.status != "scheduled"
-        answer = await self._ask(Counted(work) if rates else work, order.source_queue, in_hurry=in_hurry)
-        refused = not isinstance(answer, tuple)
-        if refused or not is_claim:  # what another message of the same intent may have claimed is its own business
-            self._claims.pop(order.receipt, None)
-        if refused:
+        answer = await self._ask(work, order.source_queue, in_hurry=state.status != "scheduled")
+        self._claims.pop(order.receipt, None)
+        if isinstance(answer, Conflict):
             raise answer
-        saved = replace(state, version=state.version + 1, updated_ms=saved_ms)
-        return LedgerEntry(order, saved, answer, began_ms=began_ms, over_rates=tuple(over))
+        return answer
 
-    async def confirm(self, order: Order, claim: IntentState, epoch: Epoch) -> int:
+    async def confirm(self, order: Order, claim: IntentState, epoch: Epoch) -> int | SwitchedOff:
         """See Ledger."""
 
-        def work(now: Transaction) -> int | Conflict:
+        def work(now: Transaction) -> int | SwitchedOff | Conflict:
             if not now.is_current(epoch):
                 return Fenced()
             row = statements.row_of(now.connection, order.strategy, order.intent_id)

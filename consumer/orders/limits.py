@@ -45,6 +45,13 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class RateExceeded:
+    """A claim found no place left in this rate."""
+
+    rate: Rate
+
+
+@dataclass(frozen=True, slots=True)
 class Scoped:
     """The limits of one scope: those of the connector `name`, or of the strategy."""
 

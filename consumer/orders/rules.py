@@ -6,110 +6,48 @@ after a POST    -> Done | Retry | DeadLetter
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 
+from signalq.consumer import details
+from signalq.consumer.decisions import (
+    NO_WAITS,
+    After,
+    Before,
+    DeadLetter,
+    Deliver,
+    Done,
+    Drop,
+    Forward,
+    Hold,
+    Park,
+    Refusal,
+    Retry,
+    Wait,
+    Waits,
+)
 from signalq.consumer.orders.lanes import FORWARDS_MAX
+from signalq.consumer.orders.limits import RateExceeded
 from signalq.consumer.orders.order import Order
-from signalq.consumer.orders.state import NEVER_CONCLUDED, Attempt, IntentState, Reason
-from signalq.consumer.orders.switch import State
-from signalq.message.envelope import CLOCKS_AGREE_MS
-from signalq.times import iso_ms
+from signalq.consumer.orders.state import Attempt, IntentState
+from signalq.consumer.orders.switch import SwitchedOff
 
 # What is held by the switch looks at it again so often.
 HOLD_MS = 250
-
-
-@dataclass(frozen=True, slots=True)
-class Deliver:
-    """POST it now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Keep the lane's turn and ask again at `until_ms`."""
-
-    until_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """Paused: keep the lane's turn, and look at the switch again at `until_ms`."""
-
-    until_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Park:
-    """Not due yet: onto the ladder until `due_ms`."""
-
-    due_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Forward:
-    """It lies in another lane than its connector's: into that one's queue."""
-
-    queue: str
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """It ends in the dead-letter queue; `detail` is one sentence that quotes nothing of the body.
-
-    `under_own_id`: the message claims an identity that belongs to another intent, so it gets one of its own.
-    """
-
-    reason: Reason
-    detail: str
-    under_own_id: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """Known already: acknowledged, not POSTed. `duplicate`: a producer's second publish, not our own copy."""
-
-    duplicate: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """The webhook took it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """Tried again in its lane, not before `at_ms`."""
-
-    at_ms: int
-
-
-_NEVER_ENDED = NEVER_CONCLUDED.why
 # What a close of all is about; a close of the other side says nothing of it, and spot knows no such close.
 _OPENS_OF = {"closeLong": "openLong", "closeShort": "openShort"}
-
-Before = Deliver | Wait | Hold | Park | Forward | DeadLetter | Drop
-After = Done | Retry | DeadLetter
-Disposition = Done | Park | Forward | DeadLetter | Drop
 
 
 def before(
     order: Order,
     state: IntentState,
-    lane_opens_ms: int,
     now_ms: int,
-    *,
-    paced_until_ms: int = 0,
-    superseded_by: str | None = None,
-    over_rate: str | None = None,
-    switched: State = "open",
+    waits: Waits = NO_WAITS,
+    refusal: Refusal | None = None,
 ) -> Before:
     """What to do with an intent whose turn it is (or which is not due yet).
 
-    `lane_opens_ms` is when the lane's backoff ends: the next intent doesn't start from zero against a webhook that
-    is down; `paced_until_ms` is when its pace lets it go on. `superseded_by` is the kind of an exit behind it that ends
-    its waiting for a backoff, and no other waiting. `over_rate` says which rate its claim found no place in, `switched`
-    what the switch said when its claim was refused; open where nobody has asked.
+    `refusal` is good for one decision: only a claim says what the switch forbids, or a rate.
     """
     known = _known_already(order, state, now_ms) or _barred(order, state) or _unfit(order, state)
     if known is not None:
@@ -118,23 +56,24 @@ def before(
         return Park(order.due_ms)
     if order.is_misrouted and not _stays(order, state):
         return Drop(duplicate=True) if _is_said_twice(order, state) else Forward(order.lane)
-    start_ms = max(now_ms, lane_opens_ms, paced_until_ms, state.next_attempt_ms)
+    start_ms = now_ms + max(waits.backoff_ms, waits.pace_ms)
     over = _over(order, state, start_ms, now_ms)
-    if over is None and superseded_by is not None and max(lane_opens_ms, state.next_attempt_ms) > now_ms:
-        over = DeadLetter("superseded", _superseded(state, superseded_by))
-    if over is None and over_rate is not None and not state.attempts:
-        over = DeadLetter("forbidden", over_rate)
+    if over is None and waits.superseded_by is not None and waits.backoff_ms > 0:
+        over = DeadLetter("superseded", details.superseded(state, waits.superseded_by))
+    if over is None and isinstance(refusal, RateExceeded) and not state.attempts:
+        over = DeadLetter("forbidden", refusal.rate.exceeded.detail)
     if over is not None:
         return over
-    return Wait(start_ms) if start_ms > now_ms else _switched(order, state, switched, now_ms)
+    return Wait(start_ms) if start_ms > now_ms else _switched(order, state, refusal, now_ms)
 
 
-def _switched(order: Order, state: IntentState, switched: State, now_ms: int) -> Deliver | Hold | DeadLetter:
+def _switched(order: Order, state: IntentState, refusal: Refusal | None, now_ms: int) -> Deliver | Hold | DeadLetter:
     """What the switch makes of an intent that would be POSTed now. Its age runs on while it is held."""
+    switched = refusal.state if isinstance(refusal, SwitchedOff) else "open"
     if switched == "paused":
         return Hold(min(now_ms + HOLD_MS, order.expires_ms + 1))
     if switched == "close-only" and not order.is_exit:
-        return DeadLetter("forbidden", _closed_to_opens(state))
+        return DeadLetter("forbidden", details.closed_to_opens(state))
     return Deliver()
 
 
@@ -157,7 +96,7 @@ def _unfit(order: Order, state: IntentState) -> DeadLetter | None:
     if order.why_invalid is None:
         return None
     if state.in_doubt:  # whether it was taken before counts for more
-        return DeadLetter("outcome-unknown", _doubt(state))
+        return DeadLetter("outcome-unknown", details.doubt(state))
     return DeadLetter("invalid", f"the settings have changed while it waited: {order.why_invalid}")
 
 
@@ -171,7 +110,7 @@ def _barred(order: Order, state: IntentState) -> DeadLetter | None:
     if not why:
         return None
     if state.in_doubt:
-        return DeadLetter("outcome-unknown", f"{_doubt(state)}; it is not repeated: {why}")
+        return DeadLetter("outcome-unknown", f"{details.doubt(state)}; it is not repeated: {why}")
     return DeadLetter("unauthorized" if unauthorized else "forbidden", why)
 
 
@@ -192,11 +131,11 @@ def _stays(order: Order, state: IntentState) -> bool:
 def _over(order: Order, state: IntentState, start_ms: int, now_ms: int) -> DeadLetter | None:
     """Why it can't be POSTed at `start_ms`, if it can't."""
     if state.in_doubt and not _repeating_is_safe(order, state, start_ms):
-        return DeadLetter("outcome-unknown", _doubt(state))
+        return DeadLetter("outcome-unknown", details.doubt(state))
     if _is_exhausted(order, state):
-        return DeadLetter("exhausted", _exhausted(state))
+        return DeadLetter("exhausted", details.exhausted(state))
     if start_ms > order.expires_ms:
-        return DeadLetter("expired", _expired(order, now_ms, start_ms))
+        return DeadLetter("expired", details.expired(order, now_ms, start_ms))
     return None
 
 
@@ -216,7 +155,7 @@ def given_up(order: Order, state: IntentState, detail: str, now_ms: int) -> Dead
     if isinstance(known, Drop):
         return Drop(duplicate=False)
     if state.in_doubt and not _repeating_is_safe(order, state, now_ms):
-        return DeadLetter("outcome-unknown", _doubt(state))
+        return DeadLetter("outcome-unknown", details.doubt(state))
     return DeadLetter("undeliverable", detail)
 
 
@@ -283,24 +222,31 @@ def after(order: Order, state: IntentState, attempt: Attempt, backoff_s: float, 
             return _again(order, state, attempt, backoff_s, now_ms)
 
 
+def concluded(state: IntentState, after: After, now_ms: int) -> IntentState:
+    """What is known once the attempt has ended: `history` as the rules saw it, stepped on as they said."""
+    match after:
+        case Done():
+            return state.delivered()
+        case Retry(at_ms):
+            return state.retrying(at_ms, at_ms - now_ms)
+        case DeadLetter(reason, detail):
+            return state.dying(reason, detail)
+
+
 def _again(order: Order, state: IntentState, attempt: Attempt, backoff_s: float, now_ms: int) -> Retry | DeadLetter:
     wait_s = max(backoff_s, min(attempt.retry_after_s or 0.0, order.policy.retry_after_max_s))
     at_ms = now_ms + round(wait_s * 1000)
     if state.in_doubt and not _repeating_is_safe(order, state, at_ms):
-        return DeadLetter("outcome-unknown", _doubt(state))
+        return DeadLetter("outcome-unknown", details.doubt(state))
     if _is_exhausted(order, state):
-        return DeadLetter("exhausted", _exhausted(state))
+        return DeadLetter("exhausted", details.exhausted(state))
     if at_ms > order.expires_ms:
-        return DeadLetter("expired", _expired(order, now_ms, at_ms) + f"; the last attempt: {attempt.why}")
+        return DeadLetter("expired", details.expired(order, now_ms, at_ms) + f"; the last attempt: {attempt.why}")
     return Retry(at_ms)
 
 
 def _is_exhausted(order: Order, state: IntentState) -> bool:
     return not order.is_exit and state.attempts_counted >= order.policy.attempts_max
-
-
-def _exhausted(state: IntentState) -> str:
-    return f"{state.attempts_counted} attempts failed, the last: {state.why or _NEVER_ENDED}"
 
 
 def _repeating_is_safe(order: Order, state: IntentState, at_ms: int) -> bool:
@@ -326,52 +272,3 @@ def _closes_all(order: Order) -> bool:
         and intent.fixed is None
         and intent.limit is None
     )
-
-
-def _doubt(state: IntentState) -> str:
-    sent = ""
-    if state.first_post_ms is not None:
-        sent = f"first sent at {iso_ms(state.first_post_ms)}; "
-    return f"{sent}whether the webhook took it can't be known: {state.why or _NEVER_ENDED}"
-
-
-def _superseded(state: IntentState, by: str) -> str:
-    tried = "not tried yet"
-    if state.attempts:
-        tried = f"the last of {state.attempts} attempts: {state.why or _NEVER_ENDED}"
-    return f"its waiting for the next attempt was ended by a {by} that came after it; {tried}"
-
-
-def _closed_to_opens(state: IntentState) -> str:
-    detail = "its connector is switched to close-only: exits go, opens don't"
-    return f"{detail}; an earlier POST of it may have been taken" if state.in_doubt else detail
-
-
-def _expired(order: Order, now_ms: int, start_ms: int) -> str:
-    base = "its due time" if order.due_ms is not None else f"its creation ({order.creation.source})"
-    base = "its replay" if order.replayed_ms is not None else base
-    limit_s = order.policy.max_age_s
-    if now_ms <= order.expires_ms:
-        wait_s = (start_ms - now_ms) / 1000
-        return f"the next attempt is {wait_s:.1f} s away, past the {limit_s:g} s allowed from {base}"
-    text = f"{(now_ms - order.age_from_ms) / 1000:.1f} s old, {limit_s:g} s are allowed from {base}"
-    why = _why_old_when_it_came(order)
-    return f"{text}; {why}" if why else text
-
-
-def _why_old_when_it_came(order: Order) -> str | None:
-    """Where it came too old already: whose clock says so, or where it waited; None for any other."""
-    limit_ms, age_ms = round(order.policy.max_age_s * 1000), order.received_ms - order.age_from_ms
-    if order.due_ms is not None or order.replayed_ms is not None or age_ms <= limit_ms:
-        return None
-    if order.clock_ahead_ms >= CLOCKS_AGREE_MS:
-        return f"this machine's clock is {order.clock_ahead_ms / 1000:.1f} s ahead"
-    stamped_ms = order.stamped_ms
-    if stamped_ms is None:
-        came = f"it was {age_ms / 1000:.1f} s old when it came"
-        waited = "it waited on the broker, or the clock of its producer is behind"
-        return None if order.redelivered else f"{came}: {waited}"
-    dated_ago_ms = stamped_ms - order.creation.age_ms
-    if dated_ago_ms > limit_ms:
-        return f"its producer's clock is behind: by that it was {dated_ago_ms / 1000:.1f} s old when the broker took it"
-    return f"it waited on the broker for {(order.received_ms - stamped_ms) / 1000:.1f} s"

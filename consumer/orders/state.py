@@ -105,17 +105,20 @@ class IntentState:
             answer=None,
         )
 
-    def concluded(self, attempt: Attempt, *, was_in_doubt: bool) -> Self:
-        """The attempt of the last claim ended; `was_in_doubt` is how it stood before that claim."""
+    def tried(self, attempt: Attempt, *, was_in_doubt: bool) -> Self:
+        """The attempt of this claim has ended, and nothing is decided yet. `was_in_doubt`: how it stood before."""
         return replace(
             self,
-            status="delivered" if attempt.certainty == "accepted" else "retrying",
             attempts_counted=self.attempts_counted - (0 if attempt.sent else 1),
             in_doubt=was_in_doubt or attempt.certainty == "unknown",
             why=attempt.why,
             http_status=attempt.status,
             answer=attempt.answer,
         )
+
+    def delivered(self) -> Self:
+        """The webhook took it."""
+        return replace(self, status="delivered")
 
     def retrying(self, at_ms: int, wait_ms: int | None = None) -> Self:
         """To be tried again, not before `at_ms`, which is `wait_ms` from now."""

@@ -52,6 +52,13 @@ class Switch:
         return stricter(self.own(connector), self.own(ALL))
 
 
+@dataclass(frozen=True, slots=True)
+class SwitchedOff:
+    """The switch lets no POST of an order begin. `state` is what holds for its connector."""
+
+    state: State
+
+
 def stricter(one: State, other: State) -> State:
     """The stricter of the two."""
     return max(one, other, key=_STRICTNESS.__getitem__)

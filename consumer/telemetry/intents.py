@@ -8,10 +8,10 @@ from typing import Any
 import structlog
 
 from signalq.consumer.clocks.clock import Clock
+from signalq.consumer.decisions import After, DeadLetter, Retry
 from signalq.consumer.ledger import LedgerEntry
 from signalq.consumer.ledger.schedule import Pending
 from signalq.consumer.orders.order import Order, Unreadable
-from signalq.consumer.orders.rules import After, DeadLetter, Retry
 from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.consumer.telemetry.metrics import Metrics
 from signalq.times import iso_ms
@@ -32,8 +32,10 @@ class IntentTelemetry:
         self._dated_ahead: set[str] = set()
         self._near_another: set[str] = set()
 
-    def received(self, order: Order) -> None:
-        """A valid intent came in, for the first time or again."""
+    def received(self, order: Order, near: str | None) -> None:
+        """A valid intent came in, for the first time or again; `near`: the configured connector that its own, which is
+        not configured, looks like.
+        """
         age_s = (order.received_ms - order.creation.age_ms) / 1000
         self._metrics.receipt_age_seconds.observe(age_s)
         log.debug("intent.received", **facts_of(order), redelivered=order.redelivered)
@@ -53,7 +55,9 @@ class IntentTelemetry:
                 ahead_s=created.ahead_ms / 1000,
                 said_by=created.source,
             )
-        self._warn_of_a_near_name(order)
+        # What looks like a connector of the settings, and is none, has no limits and no pause of it.
+        if near is not None and self._is_first(order.connector, self._near_another):
+            log.warning("connector.near_another", connector=order.connector, near=near, strategy=order.strategy)
 
     def _is_first(self, name: str, warned: set[str]) -> bool:
         """Whether this name was not warned of yet: it is once, as long as we can remember."""
@@ -61,14 +65,6 @@ class IntentTelemetry:
             return False
         warned.add(name)
         return True
-
-    def _warn_of_a_near_name(self, order: Order) -> None:
-        """Once per name: what looks like a connector of the settings, and is none, has no limits and no pause of it."""
-        if order.settings is None or order.connector in order.settings.connectors:
-            return
-        near = order.settings.near_connectors.of(order.connector)
-        if near is not None and self._is_first(order.connector, self._near_another):
-            log.warning("connector.near_another", connector=order.connector, near=near, strategy=order.strategy)
 
     def claimed(self, claim: LedgerEntry) -> None:
         """A POST is about to begin: at the first one, how late it is, and which limits only report it."""
@@ -106,10 +102,6 @@ class IntentTelemetry:
             duration_ms=round(attempt.duration_s * 1000, 1),
             next_attempt_at=iso_ms(after.at_ms) if isinstance(after, Retry) else None,
         )
-
-    def moved_on(self, order: Order) -> None:
-        """The ledger had another version of it: it is asked anew."""
-        log.debug("ledger.moved_on", **facts_of(order))
 
     def parked(self, order: Order, due_ms: int) -> None:
         """The ladder has it."""

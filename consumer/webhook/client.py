@@ -148,7 +148,7 @@ def _tls() -> ssl.SSLContext:
 def _blankers(order: Order) -> list[Blanker]:
     """Of all secrets that are configured, and of the order's own."""
     own = [token for token in (order.intent.connector_token, order.policy.token) if token]
-    return [Blanker(own, names=[order.connector]), *([order.settings.blanker] if order.settings is not None else [])]
+    return [Blanker(own, names=[order.connector]), order.policy.blanker]
 
 
 async def _read(response: aiohttp.ClientResponse, body: bytearray) -> None:

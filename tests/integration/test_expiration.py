@@ -19,17 +19,17 @@ async def test_each_strategy_that_sets_one_is_counted_once_an_intent_whatever_be
     epoch = await ledger.open_lane("signalq.orders")
     hasty = replace(order(body(log="a"), message_id="a", created_ms=1_700_000_000_000), may_vanish=True)
     # Claimed at once, tried twice; recorded by the look at it, as what is delayed is.
-    known = await ledger.save(hasty, IntentState("a", hasty.digest).claimed(1_000), epoch)
-    retrying = known.state.concluded(Attempt("not taken", sent=False, why="refused"), was_in_doubt=False)
-    await ledger.save(hasty, retrying.retrying(2_000), attempt=Attempt("not taken", sent=False, why="refused"))
+    known = await ledger.claim(hasty, IntentState("a", hasty.digest).claimed(1_000), epoch)
+    tried = known.state.tried(Attempt("not taken", sent=False, why="refused"), was_in_doubt=False)
+    await ledger.record(hasty, tried.retrying(2_000), attempt=Attempt("not taken", sent=False, why="refused"))
     delayed = replace(
         order(body(log="b"), message_id="b", created_ms=1_700_000_000_000), may_vanish=True, came_early=True
     )
     for _ in range(2):
         known = await ledger.recall(delayed, epoch)
-    await ledger.save(delayed, known.state.scheduled())
+    await ledger.record(delayed, known.state.scheduled())
     careful = order(body(log="c"), message_id="c", created_ms=1_700_000_000_000)
-    await ledger.save(careful, IntentState("c", careful.digest).claimed(1_000), epoch)
+    await ledger.claim(careful, IntentState("c", careful.digest).claimed(1_000), epoch)
 
     def look(connection: Connection) -> list[Careless]:
         return careless(connection)

@@ -51,9 +51,9 @@ def short_lease(monkeypatch: pytest.MonkeyPatch) -> int:
     return 300
 
 
-async def save_all(ledger: Ledger, changes: list[tuple[Any, ...]]) -> list[LedgerEntry | BaseException]:
-    """Save them at once, each a tuple of save's arguments; what came of each."""
-    return await asyncio.gather(*(ledger.save(*change) for change in changes), return_exceptions=True)
+async def claim_each(ledger: Ledger, changes: list[tuple[Any, ...]]) -> list[LedgerEntry | BaseException]:
+    """Claim them at once, each a tuple of claim's arguments; what came of each."""
+    return await asyncio.gather(*(ledger.claim(*change) for change in changes), return_exceptions=True)
 
 
 # --- every ledger ----------------------------------------------------------------------------------------------------
@@ -69,13 +69,13 @@ async def test_every_field_of_a_history_is_recalled_as_it_was_saved(ledger: Ledg
     epoch = await ledger.open_lane(LANE)
     met = order(message_id=new_id())
     known = await ledger.recall(met, epoch)
-    known = await ledger.save(met, known.state.claimed(5_000), epoch)
+    known = await ledger.claim(met, known.state.claimed(5_000), epoch)
     assert (await ledger.recall(met, epoch)).state == known.state
-    concluded = known.state.concluded(UNANSWERED, was_in_doubt=False).retrying(7_000)
-    known = await ledger.save(met, replace(concluded, http_status=503, generation=2))
+    concluded = known.state.tried(UNANSWERED, was_in_doubt=False).retrying(7_000)
+    known = await ledger.record(met, replace(concluded, http_status=503, generation=2))
     assert (await ledger.recall(met, epoch)).state == known.state
-    known = await ledger.save(met, known.state.dying("outcome-unknown", "nobody knows; a smile: \U0001f600"))
-    known = await ledger.save(met, known.state.dead())
+    known = await ledger.record(met, known.state.dying("outcome-unknown", "nobody knows; a smile: \U0001f600"))
+    known = await ledger.record(met, known.state.dead())
     recalled = (await ledger.recall(met, epoch)).state
     assert recalled == known.state
     assert recalled.ended
@@ -87,12 +87,12 @@ async def test_a_save_on_top_of_an_old_version_is_refused_and_changes_nothing(le
     epoch = await ledger.open_lane(LANE)
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
     first = IntentState(met.intent_id, met.digest)
-    claimed = await ledger.save(met, first.claimed(1), epoch)
+    claimed = await ledger.claim(met, first.claimed(1), epoch)
     with pytest.raises(Conflict):
-        await ledger.save(met, first.dying("expired", "too late"))
-    delivered = await ledger.save(met, claimed.state.concluded(ACCEPTED, was_in_doubt=False))
+        await ledger.record(met, first.dying("expired", "too late"))
+    delivered = await ledger.record(met, claimed.state.tried(ACCEPTED, was_in_doubt=False).delivered())
     with pytest.raises(Conflict):
-        await ledger.save(met, claimed.state.retrying(9))
+        await ledger.record(met, claimed.state.retrying(9))
     assert (await ledger.recall(met, epoch)).state == delivered.state
 
 
@@ -100,14 +100,14 @@ async def test_one_message_id_of_two_strategies_is_two_intents(ledger: Ledger) -
     epoch = await ledger.open_lane(LANE)
     mine = order(message_id=new_id(), strategy="mine", created_ms=1_000_000_000_000)
     theirs = order(message_id=mine.message_id, strategy="theirs", created_ms=1_000_000_000_000)
-    await ledger.save(mine, IntentState(mine.intent_id, mine.digest).claimed(1), epoch)
+    await ledger.claim(mine, IntentState(mine.intent_id, mine.digest).claimed(1), epoch)
     assert (await ledger.recall(theirs, epoch)).state.version == 0
 
 
 async def test_other_bytes_under_one_id_are_told_by_the_digest_of_the_first(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
-    await ledger.save(met, IntentState(met.intent_id, met.digest).claimed(1), epoch)
+    await ledger.claim(met, IntentState(met.intent_id, met.digest).claimed(1), epoch)
     other = order(message_id=met.message_id, created_ms=1_000_000_000_000)
     assert (await ledger.recall(other, epoch)).state.digest == met.digest != other.digest
 
@@ -120,16 +120,16 @@ async def test_a_claim_under_an_old_epoch_is_fenced_off_and_not_saved(ledger: Le
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
     state = IntentState(met.intent_id, met.digest)
     with pytest.raises(Fenced):
-        await ledger.save(met, state.claimed(1), old)
+        await ledger.claim(met, state.claimed(1), old)
     assert (await ledger.recall(met, new)).state.version == 0
     # An outcome needs no epoch, another lane's epoch is not touched, and the new one holds.
     other = order(message_id=new_id(), created_ms=1_000_000_000_000)
     assert (
-        await ledger.save(other, IntentState(other.intent_id, other.digest).claimed(1), elsewhere)
+        await ledger.claim(other, IntentState(other.intent_id, other.digest).claimed(1), elsewhere)
     ).state.version == 1
-    claimed = await ledger.save(met, state.claimed(1), new)
+    claimed = await ledger.claim(met, state.claimed(1), new)
     await ledger.open_lane(LANE)
-    assert (await ledger.save(met, claimed.state.concluded(ACCEPTED, was_in_doubt=False))).state.ended
+    assert (await ledger.record(met, claimed.state.tried(ACCEPTED, was_in_doubt=False).delivered())).state.ended
 
 
 async def test_a_claim_asked_for_after_the_lane_was_opened_anew_is_fenced_off_in_the_same_commit(
@@ -138,9 +138,9 @@ async def test_a_claim_asked_for_after_the_lane_was_opened_anew_is_fenced_off_in
     epoch = await ledger.open_lane(LANE)
     early, late = (order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(2))
     outcomes = await asyncio.gather(
-        ledger.save(early, IntentState(early.intent_id, early.digest).claimed(1), epoch),
+        ledger.claim(early, IntentState(early.intent_id, early.digest).claimed(1), epoch),
         ledger.open_lane(LANE),
-        ledger.save(late, IntentState(late.intent_id, late.digest).claimed(1), epoch),
+        ledger.claim(late, IntentState(late.intent_id, late.digest).claimed(1), epoch),
         return_exceptions=True,
     )
     assert [type(outcome) for outcome in outcomes] == [LedgerEntry, Epoch, Fenced]
@@ -150,7 +150,7 @@ async def test_of_two_claims_at_once_exactly_one_wins(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(20)]
     claims = [(one, IntentState(one.intent_id, one.digest).claimed(1), epoch) for one in met for _ in range(2)]
-    outcomes = await save_all(ledger, claims)
+    outcomes = await claim_each(ledger, claims)
     for first, second in zip(outcomes[::2], outcomes[1::2], strict=True):
         assert {type(first), type(second)} == {LedgerEntry, Conflict}
 
@@ -158,14 +158,14 @@ async def test_of_two_claims_at_once_exactly_one_wins(ledger: Ledger) -> None:
 async def test_a_conflict_does_not_undo_what_is_saved_beside_it(ledger: Ledger) -> None:
     old, epoch = await ledger.open_lane(LANE), await ledger.open_lane(LANE)
     taken = order(message_id=new_id(), created_ms=1_000_000_000_000)
-    await ledger.save(taken, IntentState(taken.intent_id, taken.digest).claimed(1), epoch)
+    await ledger.claim(taken, IntentState(taken.intent_id, taken.digest).claimed(1), epoch)
     met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(200)]
     changes: list[tuple[Any, ...]] = []
     for one in met:
         changes.append((one, IntentState(one.intent_id, one.digest).claimed(1), epoch))
         changes.append((taken, IntentState(taken.intent_id, taken.digest).claimed(1), epoch))
         changes.append((one, IntentState(one.intent_id, one.digest).claimed(1), old))
-    outcomes = await save_all(ledger, changes)
+    outcomes = await claim_each(ledger, changes)
     assert [type(outcome) for outcome in outcomes] == [LedgerEntry, Conflict, Fenced] * 200
     for one in met:
         assert (await ledger.recall(one, epoch)).state.status == "sending"
@@ -180,7 +180,7 @@ async def test_the_creation_time_of_an_undated_intent_is_that_of_its_first_recei
     known = (await ledger.recall(again, epoch)).order
     assert (known.creation.age_ms, known.due_ms) == (10_000, 12_000)
     assert known.creation.pinned, "the message doesn't carry it: whoever passes that on has to write it down"
-    claimed = await ledger.save(known, (await ledger.recall(again, epoch)).state.claimed(99_000), epoch)
+    claimed = await ledger.claim(known, (await ledger.recall(again, epoch)).state.claimed(99_000), epoch)
     assert await ledger.recall(again, epoch) == claimed
 
 
@@ -197,15 +197,15 @@ async def test_a_creation_time_in_the_future_is_that_of_the_first_receipt_for_ev
 async def test_a_creation_time_that_the_message_carries_need_not_be_written_down(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
-    await ledger.save(met, IntentState(met.intent_id, met.digest).claimed(1), epoch)
+    await ledger.claim(met, IntentState(met.intent_id, met.digest).claimed(1), epoch)
     assert not (await ledger.recall(met, epoch)).order.creation.pinned
 
 
 async def test_an_equal_body_without_an_id_is_a_new_intent_as_long_as_it_is_not_redelivered(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     first = order(body())
-    delivered = (await ledger.save(first, (await ledger.recall(first, epoch)).state.claimed(1), epoch)).state
-    await ledger.save(first, delivered.concluded(ACCEPTED, was_in_doubt=False))
+    delivered = (await ledger.claim(first, (await ledger.recall(first, epoch)).state.claimed(1), epoch)).state
+    await ledger.record(first, delivered.tried(ACCEPTED, was_in_doubt=False).delivered())
     second = order(body())
     known = await ledger.recall(second, epoch)
     assert known.order.intent_id == second.intent_id != first.intent_id
@@ -217,8 +217,8 @@ async def test_a_redelivered_body_whose_equal_may_have_been_acknowledged_may_be_
 ) -> None:
     epoch = await ledger.open_lane(LANE)
     first = order(body())
-    claimed = await ledger.save(first, (await ledger.recall(first, epoch)).state.claimed(1), epoch)
-    await ledger.save(first, claimed.state.concluded(ACCEPTED, was_in_doubt=False))
+    claimed = await ledger.claim(first, (await ledger.recall(first, epoch)).state.claimed(1), epoch)
+    await ledger.record(first, claimed.state.tried(ACCEPTED, was_in_doubt=False).delivered())
     ledger.release(first)
     again = await ledger.recall(order(body(), redelivered=True), await ledger.open_lane(LANE))
     assert again.state.maybe_second_delivery
@@ -233,14 +233,14 @@ async def test_a_new_consumer_of_a_lane_fences_off_the_one_before_it(store: Stor
     old, new = await store.ledger(), await store.ledger()
     before = await old.open_lane(LANE)
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
-    claimed = await old.save(met, IntentState(met.intent_id, met.digest).claimed(1), before)
+    claimed = await old.claim(met, IntentState(met.intent_id, met.digest).claimed(1), before)
     epoch = await new.open_lane(LANE)
     assert (before.alive_before_ms, epoch.number) == (None, before.number + 1)
     other = order(message_id=new_id(), created_ms=1_000_000_000_000)
     with pytest.raises(Fenced):
-        await old.save(other, IntentState(other.intent_id, other.digest).claimed(1), before)
+        await old.claim(other, IntentState(other.intent_id, other.digest).claimed(1), before)
     # What it had on the wire, it may still conclude.
-    done = await old.save(met, claimed.state.concluded(ACCEPTED, was_in_doubt=False))
+    done = await old.record(met, claimed.state.tried(ACCEPTED, was_in_doubt=False).delivered())
     assert (await new.recall(met, epoch)).state == done.state
 
 
@@ -263,7 +263,7 @@ async def test_what_another_consumer_is_posting_is_leased_as_long_as_that_one_li
 ) -> None:
     posting, waiting = await store.ledger(), await store.ledger()
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
-    await posting.save(met, IntentState(met.intent_id, met.digest).claimed(1), await posting.open_lane(LANE))
+    await posting.claim(met, IntentState(met.intent_id, met.digest).claimed(1), await posting.open_lane(LANE))
     epoch = await waiting.open_lane(LANE)
 
     async def leased() -> LedgerEntry | None:
@@ -306,7 +306,7 @@ async def test_consumers_that_claim_on_lanes_of_their_own_and_note_that_they_liv
         for _ in range(40):
             claimed = [(order(message_id=new_id()), epoch) for epoch in epochs]
             await asyncio.gather(
-                *(ledger.save(met, IntentState(met.intent_id, met.digest).claimed(1), epoch) for met, epoch in claimed)
+                *(ledger.claim(met, IntentState(met.intent_id, met.digest).claimed(1), epoch) for met, epoch in claimed)
             )
             epochs.reverse()
 
@@ -319,8 +319,8 @@ async def test_consumers_that_claim_on_lanes_of_their_own_and_note_that_they_liv
 async def test_a_lease_ends_with_the_outcome(store: Store) -> None:
     posting, waiting = await store.ledger(), await store.ledger()
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
-    claimed = await posting.save(met, IntentState(met.intent_id, met.digest).claimed(1), await posting.open_lane(LANE))
-    await posting.save(met, claimed.state.concluded(NOT_SENT, was_in_doubt=False).retrying(5_000))
+    claimed = await posting.claim(met, IntentState(met.intent_id, met.digest).claimed(1), await posting.open_lane(LANE))
+    await posting.record(met, claimed.state.tried(NOT_SENT, was_in_doubt=False).retrying(5_000))
     known = await waiting.recall(met, await waiting.open_lane(LANE))
     assert (known.state.leased_for_ms, known.state.status, known.state.in_doubt) == (0, "retrying", False)
 
@@ -332,9 +332,9 @@ async def test_a_message_whose_claim_was_refused_ends_no_lease_when_it_goes(stor
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
     again = replace(met, receipt="another")
     claim = IntentState(met.intent_id, met.digest).claimed(1)
-    await posting.save(met, claim, epoch)
+    await posting.claim(met, claim, epoch)
     with pytest.raises(Conflict):
-        await posting.save(again, claim, epoch)
+        await posting.claim(again, claim, epoch)
     posting.release(again)
     known = await waiting.recall(met, await waiting.open_lane(LANE))
     assert (known.state.status, known.state.leased_for_ms > 0) == ("sending", True)
@@ -347,7 +347,7 @@ async def test_of_two_consumers_that_claim_one_intent_exactly_one_wins(store: St
 
     async def claim_all(ledger: Ledger, epoch: Epoch) -> list[LedgerEntry | BaseException]:
         claims = [(one, IntentState(one.intent_id, one.digest).claimed(1), epoch) for one in met]
-        return await save_all(ledger, claims)
+        return await claim_each(ledger, claims)
 
     outcomes = await asyncio.gather(*(claim_all(*pair) for pair in zip(ledgers, epochs, strict=True)))
     for first, second in zip(*outcomes, strict=True):
@@ -371,7 +371,7 @@ async def claimed_without_id(ledger: Ledger, content: bytes, **message: Any) -> 
     epoch = await ledger.open_lane(LANE)
     met = order(content, **message)
     known = await ledger.recall(met, epoch)
-    claimed = await ledger.save(known.order, known.state.claimed(1), epoch)
+    claimed = await ledger.claim(known.order, known.state.claimed(1), epoch)
     ledger.release(met)
     return claimed
 
@@ -391,7 +391,7 @@ async def test_a_redelivered_body_is_taken_for_the_equal_one_that_cannot_have_be
     assert known.order.intent_id == claimed.order.intent_id
     assert known.order.creation.age_ms == 10_000
     assert replace(known.state, leased_for_ms=0) == claimed.state
-    saved = await ledger.save(known.order, known.state.concluded(ACCEPTED, was_in_doubt=True))
+    saved = await ledger.record(known.order, known.state.tried(ACCEPTED, was_in_doubt=True).delivered())
     assert saved.state.version == 2
 
 
@@ -461,7 +461,7 @@ async def test_a_body_is_not_taken_for_one_of_another_strategy_or_of_other_bytes
 async def test_what_may_have_been_acknowledged_is_not_adopted_but_warned_of(store: Store, status: Any) -> None:
     first = await store.ledger()
     claimed = await claimed_without_id(first, body())
-    await first.save(claimed.order, replace(claimed.state, status=status))
+    await first.record(claimed.order, replace(claimed.state, status=status))
     await store.close(first)
     ledger = await store.ledger()
     message = order(body(), redelivered=True)
@@ -473,7 +473,7 @@ async def test_what_may_have_been_acknowledged_is_not_adopted_but_warned_of(stor
 async def test_what_was_settled_long_before_its_consumer_was_last_alive_is_surely_acknowledged(store: Store) -> None:
     first = await store.ledger()
     claimed = await claimed_without_id(first, body())
-    await first.save(claimed.order, claimed.state.concluded(ACCEPTED, was_in_doubt=False))
+    await first.record(claimed.order, claimed.state.tried(ACCEPTED, was_in_doubt=False).delivered())
     await store.close(first)
     earlier_ms = statements.LAST_ACKS_MS + 1_000
     await store.run(f"UPDATE intents SET updated_ms = updated_ms - {earlier_ms}")  # noqa: S608 - our own number
@@ -491,7 +491,7 @@ async def test_saves_that_wait_share_commits_and_a_stranger_finds_them_all(store
     epoch = await ledger.open_lane(LANE)
     met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(200)]
     before = len(commits)
-    await save_all(ledger, [(one, IntentState(one.intent_id, one.digest).claimed(1), epoch) for one in met])
+    await claim_each(ledger, [(one, IntentState(one.intent_id, one.digest).claimed(1), epoch) for one in met])
     assert len(commits) - before <= 200 / LANE_SHARE + 2
     assert await store.rows("SELECT count(*) FROM intents WHERE status = 'sending'") == [(200,)]
 
@@ -501,11 +501,11 @@ async def test_a_save_waits_for_no_flood_of_another_lane(store: Store) -> None:
     epoch, calm = await ledger.open_lane(LANE), await ledger.open_lane("calm")
     met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(201)]
     *flood, one = (replace(each, source_queue=LANE) for each in met)
-    saves = save_all(ledger, [(each, IntentState(each.intent_id, each.digest).claimed(1), epoch) for each in flood])
+    saves = claim_each(ledger, [(each, IntentState(each.intent_id, each.digest).claimed(1), epoch) for each in flood])
     flooding = asyncio.create_task(saves)
     for _ in range(2):  # it begins, and so do its saves
         await asyncio.sleep(0)
-    await ledger.save(replace(one, source_queue="calm"), IntentState(one.intent_id, one.digest).claimed(1), calm)
+    await ledger.claim(replace(one, source_queue="calm"), IntentState(one.intent_id, one.digest).claimed(1), calm)
     ((saved,),) = await store.rows("SELECT count(*) FROM intents WHERE status = 'sending'")
     assert saved <= 4 * LANE_SHARE
     await flooding
@@ -523,7 +523,7 @@ SAVES_THEN_WAITS = """
 
             async def claim(number: int) -> None:
                 met = order(message_id=f"intent {number}", created_ms=1_000_000_000_000)
-                await ledger.save(met, IntentState(met.intent_id, met.digest).claimed(1), epoch)
+                await ledger.claim(met, IntentState(met.intent_id, met.digest).claimed(1), epoch)
                 print("saved", number, file=sys.stderr, flush=True)
 
             await asyncio.gather(*(claim(number) for number in range(200)))
@@ -556,8 +556,8 @@ async def test_a_restart_finds_its_id_its_epochs_and_all_it_knew(store: Store) -
     first = await store.ledger()
     epoch = await first.open_lane(LANE)
     met = order(message_id=new_id())
-    known = await first.save(met, (await first.recall(met, epoch)).state.claimed(1), epoch)
-    known = await first.save(met, known.state.concluded(ACCEPTED, was_in_doubt=False))
+    known = await first.claim(met, (await first.recall(met, epoch)).state.claimed(1), epoch)
+    known = await first.record(met, known.state.tried(ACCEPTED, was_in_doubt=False).delivered())
     await store.close(first)
     second = await store.ledger()
     assert second.ledger_id == first.ledger_id != ""
@@ -580,7 +580,7 @@ async def test_foreign_text_of_any_kind_is_saved_and_recalled(store: Store) -> N
         )
         known = await ledger.recall(met, epoch)
         async with asyncio.timeout(10):
-            known = await ledger.save(known.order, known.state.claimed(1), epoch)
+            known = await ledger.claim(known.order, known.state.claimed(1), epoch)
         recalled = await ledger.recall(met, epoch)
         assert (recalled.state, recalled.order.intent_id) == (known.state, met.intent_id)
         assert (await ledger.recall(replace(met, strategy="another"), epoch)).state.status == "received"
@@ -591,11 +591,15 @@ async def test_what_a_save_cannot_hold_fails_for_its_asker_alone(store: Store) -
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
     good, bad = (order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(2))
-    impossible = replace(IntentState(bad.intent_id, bad.digest), next_attempt_ms=2**70)
+    impossible = replace(IntentState(bad.intent_id, bad.digest).claimed(1), next_attempt_ms=2**70)
     async with asyncio.timeout(10):
-        outcomes = await save_all(
+        outcomes = await claim_each(
             ledger,
-            [(bad, impossible), (good, IntentState(good.intent_id, good.digest).claimed(1), epoch), (bad, impossible)],
+            [
+                (bad, impossible, epoch),
+                (good, IntentState(good.intent_id, good.digest).claimed(1), epoch),
+                (bad, impossible, epoch),
+            ],
         )
     assert [isinstance(outcome, Exception) for outcome in outcomes] == [True, False, True]
     assert (await ledger.recall(good, epoch)).state.status == "sending"
@@ -611,11 +615,11 @@ async def test_pruning_forgets_what_ended_before_the_retention_in_steps_and_noth
 
     async def bring_about(kind: str, one: Order) -> None:
         known = await first.recall(one, epoch)
-        claimed = await first.save(one, known.state.claimed(1), epoch)
+        claimed = await first.claim(one, known.state.claimed(1), epoch)
         if kind in {"old", "fresh"}:
-            await first.save(one, claimed.state.concluded(ACCEPTED, was_in_doubt=False))
+            await first.record(one, claimed.state.tried(ACCEPTED, was_in_doubt=False).delivered())
         elif kind == "waiting":
-            await first.save(one, claimed.state.retrying(5))
+            await first.record(one, claimed.state.retrying(5))
 
     await asyncio.gather(*(bring_about(kind, one) for kind, orders in met.items() for one in orders))
     await store.close(first)
@@ -771,7 +775,7 @@ async def save_while_it_is_broken(ledger: SqlLedger, epoch: Epoch, why: str) -> 
         (one, replace(IntentState(one.intent_id, one.digest).claimed(1), why="a long tale " * 700), epoch)
         for one in met
     ]
-    saves = asyncio.create_task(save_all(ledger, claims))
+    saves = asyncio.create_task(claim_each(ledger, claims))
     await wait_until(lambda: ledger.why_not_writable, what="why_not_writable")
     assert ledger.why_not_writable is not None
     assert ledger.why_not_writable.startswith("the ledger can't be written (")
@@ -846,7 +850,7 @@ async def test_a_postgresql_that_goes_away_makes_saves_wait_until_it_is_back_wit
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
     before = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(20)]
-    await save_all(ledger, [(one, IntentState(one.intent_id, one.digest).claimed(1), epoch) for one in before])
+    await claim_each(ledger, [(one, IntentState(one.intent_id, one.digest).claimed(1), epoch) for one in before])
     if end == "kill":
         await asyncio.to_thread(mortal_postgres.kill)
     else:
@@ -867,8 +871,8 @@ async def test_a_postgresql_that_is_restarted_again_and_again_loses_nothing_and_
     async def keep_saving() -> None:
         while not stopped.is_set():
             met = order(message_id=new_id(), created_ms=1_000_000_000_000)
-            known = await ledger.save(met, IntentState(met.intent_id, met.digest).claimed(1), epoch)
-            await ledger.save(met, known.state.concluded(ACCEPTED, was_in_doubt=False))
+            known = await ledger.claim(met, IntentState(met.intent_id, met.digest).claimed(1), epoch)
+            await ledger.record(met, known.state.tried(ACCEPTED, was_in_doubt=False).delivered())
             saved.append(met.intent_id)
 
     async def fifty_more() -> None:
@@ -934,10 +938,10 @@ async def test_a_commit_whose_answer_was_lost_is_not_taken_for_somebody_elses(
         epoch = await ledger.open_lane(LANE)
         met = order(message_id=new_id(), created_ms=1_000_000_000_000)
         proxy.armed = True
-        known = await ledger.save(met, IntentState(met.intent_id, met.digest).claimed(1), epoch)
+        known = await ledger.claim(met, IntentState(met.intent_id, met.digest).claimed(1), epoch)
         assert proxy.lost == 1
         proxy.armed = True
-        known = await ledger.save(met, known.state.concluded(ACCEPTED, was_in_doubt=False))
+        known = await ledger.record(met, known.state.tried(ACCEPTED, was_in_doubt=False).delivered())
         assert proxy.lost == 2
         assert (await ledger.recall(met, epoch)).state == known.state
         await store.close(ledger)

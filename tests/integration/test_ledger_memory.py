@@ -20,13 +20,14 @@ from structlog.testing import capture_logs
 
 import signalq.consumer.ledger.sql
 from signalq.consumer import kept_going
-from signalq.consumer.ledger import LaneMemory, RateExceeded, database, paces, replicas, statements
+from signalq.consumer.ledger import LaneMemory, LedgerEntry, database, paces, replicas, statements
 from signalq.consumer.ledger.database import WAL_BYTES_KEPT, database_at
 from signalq.consumer.ledger.leases import LEASE_MS, LIVE_MS
 from signalq.consumer.ledger.sql import SqlLedger
 from signalq.consumer.orders.delays import DAY_MS, KnownSkew, Segment
-from signalq.consumer.orders.limits import MINUTE_MS, Rate
+from signalq.consumer.orders.limits import MINUTE_MS, Rate, RateExceeded
 from signalq.consumer.orders.state import Attempt, IntentState
+from signalq.consumer.orders.switch import SwitchedOff
 from signalq.ops.check import findings
 from signalq.settings.private_files import make_private_folder
 from signalq.settings.sections import LedgerSettings, Settings
@@ -50,8 +51,8 @@ def clock_set_by(step_ms: int) -> Iterator[None]:
 async def deliver(ledger: SqlLedger, message_body: bytes, epoch: signalq.consumer.ledger.Epoch) -> None:
     """One without an id is POSTed, and taken."""
     first = order(message_body)
-    claimed = await ledger.save(first, (await ledger.recall(first, epoch)).state.claimed(1), epoch)
-    await ledger.save(first, claimed.state.concluded(ACCEPTED, was_in_doubt=False))
+    claimed = await ledger.claim(first, (await ledger.recall(first, epoch)).state.claimed(1), epoch)
+    await ledger.record(first, claimed.state.tried(ACCEPTED, was_in_doubt=False).delivered())
     ledger.release(first)
 
 
@@ -93,10 +94,10 @@ async def test_how_long_an_attempt_was_put_off_and_what_was_answered_is_kept_wit
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
     met = order(message_id=new_id())
-    claimed = await ledger.save(met, IntentState(met.intent_id, met.digest).claimed(1_000), epoch)
+    claimed = await ledger.claim(met, IntentState(met.intent_id, met.digest).claimed(1_000), epoch)
     busy = Attempt("not taken", sent=True, why="HTTP 429", status=429, answer="slow down")
-    concluded = claimed.state.concluded(busy, was_in_doubt=False).retrying(5_000, 4_000)
-    await ledger.save(met, concluded, attempt=busy)
+    concluded = claimed.state.tried(busy, was_in_doubt=False).retrying(5_000, 4_000)
+    await ledger.record(met, concluded, attempt=busy)
     state = (await ledger.recall(met, epoch)).state
     assert (state.next_attempt_ms, state.wait_ms, state.answer) == (5_000, 4_000, "slow down")
     assert await store.rows("SELECT answer FROM steps") == [("slow down",)]
@@ -161,18 +162,18 @@ async def test_what_was_posted_by_a_clock_that_was_set_back_since_counts_for_a_r
     store: Store,
 ) -> None:
     ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    rate = Rate("connector:main", "connector", 1, enforced=True)
 
-    async def claim() -> None:
+    async def claim() -> LedgerEntry | SwitchedOff | RateExceeded:
         of = order(message_id=new_id())
-        rate = Rate("connector:main", "connector", 1, enforced=True)
-        await ledger.save(of, IntentState(of.intent_id, of.digest).claimed(1), rates=[rate])
+        return await ledger.claim(of, IntentState(of.intent_id, of.digest).claimed(1), epoch, rates=[rate])
 
     with clock_set_by(HOUR_MS):
-        await claim()
-    with pytest.raises(RateExceeded):
-        await claim()
+        assert isinstance(await claim(), LedgerEntry)
+    assert await claim() == RateExceeded(rate)
     with clock_set_by(MINUTE_MS + 1_000):
-        await claim()
+        assert isinstance(await claim(), LedgerEntry)
 
 
 async def test_pruning_forgets_waits_and_other_machines_clocks_after_the_retention_and_never_this_ones(
@@ -215,7 +216,7 @@ async def test_a_lease_and_signs_of_life_that_lie_ahead_are_from_before_the_cloc
     with clock_set_by(HOUR_MS):
         epoch = await gone.open_lane(LANE)
         met = order(message_id=new_id())
-        await gone.save(met, IntentState(met.intent_id, met.digest).claimed(1_000), epoch)
+        await gone.claim(met, IntentState(met.intent_id, met.digest).claimed(1_000), epoch)
         await asyncio.sleep(0.5)  # a sign of life
     for task in gone._tasks:
         task.cancel()  # it is gone without a word

@@ -82,15 +82,15 @@ async def test_a_consumer_works_on_while_a_newer_version_has_upgraded_its_ledger
     running = await store.ledger()
     epoch = await running.open_lane(LANE)
     met = order(message_id=new_id())
-    claimed = await running.save(met, IntentState(met.intent_id, met.digest).claimed(1_000), epoch)
+    claimed = await running.claim(met, IntentState(met.intent_id, met.digest).claimed(1_000), epoch)
     # What a later version may do, see below: all of it is new, and nothing has to be filled in.
     await store.run("ALTER TABLE intents ADD COLUMN of_a_later_version BIGINT")
     await store.run("CREATE TABLE of_a_later_version (number BIGINT PRIMARY KEY)")
     await store.run("CREATE INDEX ix_of_a_later_version ON intents (of_a_later_version)")
     await store.run("UPDATE alembic_version SET version_num = '9999'")
-    await running.save(met, claimed.state.concluded(ACCEPTED, was_in_doubt=False))
+    await running.record(met, claimed.state.tried(ACCEPTED, was_in_doubt=False).delivered())
     other = order(message_id=new_id())
-    known = await running.save(other, IntentState(other.intent_id, other.digest).claimed(2_000), epoch)
+    known = await running.claim(other, IntentState(other.intent_id, other.digest).claimed(2_000), epoch)
     assert (await running.recall(other, epoch)).state == known.state
     assert (await running.recall(met, epoch)).state.status == "delivered"
     with pytest.raises(SettingsError, match="a newer signalq made"):

@@ -45,12 +45,13 @@ def made(name: str, *, strategy: str = "momentum", **fields: object) -> Order:
 async def claim(ledger: SqlLedger, epoch: Epoch, one: Order) -> LedgerEntry:
     known = await ledger.recall(one, epoch)
     claimed = known.state.claimed(RECEIVED_MS)
-    return await ledger.save(one, claimed, epoch, attempt=known.state.unconcluded)
+    return await ledger.claim(one, claimed, epoch, attempt=known.state.unconcluded)
 
 
 async def conclude(ledger: SqlLedger, claimed: LedgerEntry, attempt: Attempt) -> LedgerEntry:
-    concluded = claimed.state.concluded(attempt, was_in_doubt=False)
-    return await ledger.save(claimed.order, concluded, attempt=attempt)
+    tried = claimed.state.tried(attempt, was_in_doubt=False)
+    concluded = tried.delivered() if attempt.certainty == "accepted" else tried.retrying(0)
+    return await ledger.record(claimed.order, concluded, attempt=attempt)
 
 
 async def deliver(ledger: SqlLedger, epoch: Epoch, one: Order) -> LedgerEntry:
@@ -58,8 +59,8 @@ async def deliver(ledger: SqlLedger, epoch: Epoch, one: Order) -> LedgerEntry:
 
 
 async def bury(ledger: SqlLedger, known: LedgerEntry, reason: Any) -> None:
-    dying = await ledger.save(known.order, known.state.dying(reason, "a sentence: of it"))
-    await ledger.save(known.order, dying.state.dead())
+    dying = await ledger.record(known.order, known.state.dying(reason, "a sentence: of it"))
+    await ledger.record(known.order, dying.state.dead())
 
 
 async def found(
@@ -127,8 +128,8 @@ async def test_parking_is_a_step_and_so_is_the_cancelation_that_follows_it_in_on
     canceler = replace(canceler, creation=replace(canceler.creation, delay_ms=RECEIVED_MS))
     known = await ledger.recall(canceler, epoch)
     parked, canceled = await asyncio.gather(
-        ledger.save(delayed.order, delayed.state.scheduled()),
-        ledger.save(canceler, known.state.claimed(RECEIVED_MS), epoch),
+        ledger.record(delayed.order, delayed.state.scheduled()),
+        ledger.claim(canceler, known.state.claimed(RECEIVED_MS), epoch),
     )
     assert parked.state.status == "scheduled"
     assert [one.intent_id for one in canceled.canceled] == ["delayed"]
@@ -177,7 +178,7 @@ async def test_orders_are_found_by_id_connector_strategy_status_reason_and_time_
     await deliver(ledger, epoch, made("b", strategy="value"))
     await bury(ledger, await ledger.recall(made("c", connectorName="other"), epoch), "expired")
     dying = await ledger.recall(made("d"), epoch)
-    await ledger.save(dying.order, dying.state.dying("exhausted", "8 attempts failed"))
+    await ledger.record(dying.order, dying.state.dying("exhausted", "8 attempts failed"))
     await conclude(ledger, await claim(ledger, epoch, made("e")), NOT_TAKEN)
     await claim(ledger, epoch, made("f"))
     await ledger.recall(made("g", delaySeconds=60), epoch)

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import pytest
 
-from signalq.consumer.ledger import Conflict, Epoch, Ledger, RateExceeded
+from signalq.consumer.ledger import Conflict, Epoch, Ledger, LedgerEntry
 from signalq.consumer.ledger.sql import SqlLedger
-from signalq.consumer.orders.limits import Rate
+from signalq.consumer.orders.limits import Rate, RateExceeded
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import IntentState
 from tests.support.orders import new_id, order
@@ -28,11 +28,10 @@ def rate(opens_max: int, key: str = "connector:main", *, enforced: bool = True) 
 async def claim(ledger: Ledger, rates: Sequence[Rate], epoch: Epoch | None = None, of: Order | None = None) -> bool:
     """Claim an order's first POST; whether there was a place for it."""
     of = of or order(message_id=new_id())
-    try:
-        await ledger.save(of, IntentState(of.intent_id, of.digest).claimed(1), epoch, rates=rates)
-    except RateExceeded:
-        return False
-    return True
+    epoch = epoch or await ledger.open_lane(LANE, alone=False)
+    answer = await ledger.claim(of, IntentState(of.intent_id, of.digest).claimed(1), epoch, rates=rates)
+    assert isinstance(answer, LedgerEntry | RateExceeded)
+    return isinstance(answer, LedgerEntry)
 
 
 async def test_as_many_opens_are_claimed_as_there_are_places_and_then_none(ledger: Ledger) -> None:
@@ -54,17 +53,17 @@ async def test_of_what_finds_no_place_nothing_is_saved_and_no_other_rate_counts_
 async def test_a_claim_that_lost_its_race_takes_no_place(ledger: Ledger) -> None:
     of = order(message_id=new_id())
     assert await claim(ledger, [rate(2)], of=of)
-    with pytest.raises(Conflict) as lost:
-        await ledger.save(of, IntentState(of.intent_id, of.digest).claimed(1), rates=[rate(2)])
-    assert not isinstance(lost.value, RateExceeded)
+    with pytest.raises(Conflict):
+        await claim(ledger, [rate(2)], of=of)
     assert await claim(ledger, [rate(2)])
 
 
 async def test_a_rate_that_is_only_reported_lets_pass_and_says_so(ledger: Ledger) -> None:
     reported = rate(1, enforced=False)
+    epoch = await ledger.open_lane(LANE)
     for over in ((), (reported,)):
         of = order(message_id=new_id())
-        known = await ledger.save(of, IntentState(of.intent_id, of.digest).claimed(1), rates=[reported])
+        known = await ledger.claim(of, IntentState(of.intent_id, of.digest).claimed(1), epoch, rates=[reported])
         assert known.over_rates == over
 
 
@@ -110,7 +109,7 @@ async def test_claims_under_rates_and_lanes_that_change_hands_do_not_wait_for_ea
 async def test_the_ledger_tells_from_whom_a_copy_is_and_no_header_does(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     first = replace(order(message_id="x"), origin_user="the-user")
-    await ledger.save(first, IntentState(first.intent_id, first.digest).scheduled(), epoch)
+    await ledger.record(first, IntentState(first.intent_id, first.digest).scheduled(), epoch)
     copy = replace(first, origin_user=None, is_own_copy=True, needs_proof=True)
     known = await ledger.recall(copy, epoch)
     assert (known.order.origin_user, known.order.intent_id) == ("the-user", "x")
@@ -120,7 +119,7 @@ async def test_the_ledger_tells_from_whom_a_copy_is_and_no_header_does(ledger: L
 async def test_a_forged_copy_neither_finds_nor_takes_the_identity_that_it_claims(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     first = replace(order(message_id="x"), origin_user="the-user")
-    await ledger.save(first, IntentState(first.intent_id, first.digest).scheduled(), epoch)
+    await ledger.record(first, IntentState(first.intent_id, first.digest).scheduled(), epoch)
     for claimed in ("x", "y"):
         forged = replace(order(message_id=claimed), is_own_copy=True, needs_proof=True)
         undated = replace(forged, creation=replace(forged.creation, pinned=True))
@@ -136,7 +135,7 @@ async def test_a_forged_copy_neither_finds_nor_takes_the_identity_that_it_claims
 async def test_equal_bytes_of_another_user_are_no_second_delivery(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     first = replace(order(), origin_user="the-user")
-    await ledger.save(first, IntentState(first.intent_id, first.digest).claimed(1), epoch)
+    await ledger.claim(first, IntentState(first.intent_id, first.digest).claimed(1), epoch)
     ledger.release(first)
     again = replace(first, redelivered=True, intent_id=new_id(), receipt=new_id())
     foreign = await ledger.recall(replace(again, origin_user="another"), epoch)
@@ -149,7 +148,7 @@ async def test_equal_bytes_of_another_user_are_no_second_delivery(ledger: Ledger
 async def test_without_an_id_what_comes_again_under_a_new_name_is_known_by_its_bytes(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     first = replace(order(strategy="old"), origin_user="the-user")
-    await ledger.save(first, IntentState(first.intent_id, first.digest).claimed(1), epoch)
+    await ledger.claim(first, IntentState(first.intent_id, first.digest).claimed(1), epoch)
     ledger.release(first)
     given_id = new_id()
     renamed = {"strategy": "new", "by_label": ("old", given_id), "intent_id": given_id, "receipt": given_id}
@@ -161,7 +160,7 @@ async def test_without_an_id_what_comes_again_under_a_new_name_is_known_by_its_b
 async def test_what_comes_again_under_a_new_name_is_found_under_its_old_one(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     first = replace(order(message_id="x", strategy="old"), origin_user="the-user")
-    await ledger.save(first, IntentState(first.intent_id, first.digest).claimed(1), epoch)
+    await ledger.claim(first, IntentState(first.intent_id, first.digest).claimed(1), epoch)
     again = replace(first, strategy="new", redelivered=True, by_label=("old", "x"))
     known = await ledger.recall(again, epoch)
     assert (known.order.strategy, known.state.attempts) == ("old", 1)

@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import Connection, select, text
 
+from signalq.consumer.decisions import Deliver, Park
 from signalq.consumer.ledger import Conflict, visit
 from signalq.consumer.ledger.database import clock_ms, database_at
 from signalq.consumer.ledger.memory import MemoryLedger
@@ -23,7 +24,7 @@ from signalq.consumer.ledger.sql import SqlLedger
 from signalq.consumer.ledger.steps import DISCARDED, REPLAYED
 from signalq.consumer.ledger.visit import LedgerClient, LedgerUnavailable
 from signalq.consumer.orders.order import Order
-from signalq.consumer.orders.rules import Deliver, Park, before
+from signalq.consumer.orders.rules import before
 from signalq.consumer.orders.state import IntentState
 from signalq.errors import SettingsError
 from tests.support.graveyard import Dead, dead, record
@@ -95,7 +96,7 @@ async def test_the_next_generation_begins_anew_and_is_what_the_consumer_recalls(
     assert abs(state.replayed_ms - time.time_ns() // 1_000_000) < 60_000
     assert known.order.age_from_ms == state.replayed_ms
     assert known.order.creation.age_ms == 1_000_000_000_000
-    assert before(known.order, state, 0, state.replayed_ms) == Deliver()
+    assert before(known.order, state, state.replayed_ms) == Deliver()
     assert (await desk.find(one.order)).ended_ms is None
     assert await desk.steps() == [("replayed", 2, BY)]
 
@@ -110,9 +111,9 @@ async def test_of_two_replays_and_of_a_replay_and_a_consumer_the_first_is_right(
     known = await desk.ledger.recall(again(one), epoch)
     assert await desk.do(renew, begun), "a second run goes on"
     with pytest.raises(Conflict):
-        await desk.ledger.save(known.order, known.state.claimed(1), epoch)
+        await desk.ledger.claim(known.order, known.state.claimed(1), epoch)
     known = await desk.ledger.recall(again(one), epoch)
-    await desk.ledger.save(known.order, known.state.claimed(1), epoch)
+    await desk.ledger.claim(known.order, known.state.claimed(1), epoch)
     taken_up = await desk.find(one.order)
     assert not await desk.do(renew, replace(begun, version=begun.version + 1))
     assert not await desk.do(take_back, taken_up, "rejected", BY)
@@ -162,7 +163,7 @@ async def test_a_delay_that_is_over_is_not_served_again_and_one_that_is_not_is_k
     assert (known.order.due_ms, (await desk.find(over.order)).due_ms) == (None, None)
     known = await desk.ledger.recall(again(ahead, created_ms=now_ms, received_ms=received_ms), epoch)
     due_ms = now_ms + 3_600_000
-    assert before(known.order, known.state, 0, received_ms) == Park(due_ms)
+    assert before(known.order, known.state, received_ms) == Park(due_ms)
     assert (known.order.age_from_ms, (await desk.find(ahead.order)).due_ms) == (due_ms, due_ms)
 
 
@@ -178,10 +179,10 @@ async def test_an_undated_message_that_seems_to_have_come_early_goes_round_by_th
     epoch = await desk.ledger.open_lane(LANE)
     known = await desk.ledger.recall(again(one), epoch)
     assert known.order.came_early
-    assert before(known.order, known.state, 0, long_ago_ms + 61_000) == Park(long_ago_ms + 30_000)
+    assert before(known.order, known.state, long_ago_ms + 61_000) == Park(long_ago_ms + 30_000)
     is_own_copy = await desk.ledger.recall(again(one, created_ms=known.order.creation.delay_ms), epoch)
     assert is_own_copy.order.due_ms is None
-    assert before(is_own_copy.order, is_own_copy.state, 0, is_own_copy.order.age_from_ms) == Deliver()
+    assert before(is_own_copy.order, is_own_copy.state, is_own_copy.order.age_from_ms) == Deliver()
 
 
 async def test_an_intent_without_an_id_is_replayed_under_the_one_it_was_given_and_nobody_else_is_taken_for_it(
@@ -226,8 +227,8 @@ async def test_the_ledger_in_memory_knows_a_replay_too() -> None:
     ledger = MemoryLedger()
     one = dead(1)
     epoch = await ledger.open_lane(LANE)
-    known = await ledger.save(one.order, IntentState("id-1", one.order.digest).dying("rejected", "").dead())
-    replayed = await ledger.save(one.order, known.state.replayed(5_000))
+    known = await ledger.record(one.order, IntentState("id-1", one.order.digest).dying("rejected", "").dead())
+    replayed = await ledger.record(one.order, known.state.replayed(5_000))
     found = await ledger.recall(again(one), epoch)
     assert (found.state, found.order.age_from_ms) == (replayed.state, 5_000)
 

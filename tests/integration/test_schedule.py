@@ -64,23 +64,23 @@ async def test_the_claim_of_a_cancel_cancels_what_is_pending_and_tells(ledger: L
         delayed("another connector", clientOrderId="c1", connectorName="other"),
     ]
     known = {one.intent_id: await ledger.recall(one, epoch) for one in (meant, parked, *others)}
-    await ledger.save(parked, known["parked"].state.scheduled())
+    await ledger.record(parked, known["parked"].state.scheduled())
     by = cancel("cancel", clientOrderId="c1", created_ms=RECEIVED_MS - 2)
-    claimed = await ledger.save(by, (await ledger.recall(by, epoch)).state.claimed(RECEIVED_MS), epoch)
+    claimed = await ledger.claim(by, (await ledger.recall(by, epoch)).state.claimed(RECEIVED_MS), epoch)
     assert {(one.strategy, one.intent_id) for one in claimed.canceled} == {("momentum", "meant"), ("value", "parked")}
     assert (await ledger.recall(meant, epoch)).state.status == "canceled"
     assert (await ledger.recall(parked, epoch)).state.status == "canceled"
     assert {(await ledger.recall(one, epoch)).state.status for one in others} == {"received"}
     with pytest.raises(Conflict):
-        await ledger.save(meant, known["meant"].state.claimed(RECEIVED_MS), epoch)
+        await ledger.claim(meant, known["meant"].state.claimed(RECEIVED_MS), epoch)
 
 
 async def test_what_is_claimed_already_a_cancel_leaves_alone(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     met = delayed()
-    claimed = await ledger.save(met, (await ledger.recall(met, epoch)).state.claimed(RECEIVED_MS), epoch)
+    claimed = await ledger.claim(met, (await ledger.recall(met, epoch)).state.claimed(RECEIVED_MS), epoch)
     by = cancel()
-    after = await ledger.save(by, (await ledger.recall(by, epoch)).state.claimed(RECEIVED_MS), epoch)
+    after = await ledger.claim(by, (await ledger.recall(by, epoch)).state.claimed(RECEIVED_MS), epoch)
     assert after.canceled == ()
     assert (await ledger.recall(met, epoch)).state == claimed.state
 
@@ -89,7 +89,7 @@ async def test_what_is_not_delayed_is_never_pending(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     undated, by = order(message_id=new_id(), received_ms=RECEIVED_MS), cancel()
     assert (await ledger.recall(undated, epoch)).state.version == 1
-    claimed = await ledger.save(by, (await ledger.recall(by, epoch)).state.claimed(RECEIVED_MS), epoch)
+    claimed = await ledger.claim(by, (await ledger.recall(by, epoch)).state.claimed(RECEIVED_MS), epoch)
     assert claimed.canceled == ()
 
 
@@ -99,7 +99,7 @@ async def test_a_claim_that_is_refused_cancels_nothing(store: Store) -> None:
     await ledger.recall(delayed(), await ledger.open_lane(LANE))
     by = cancel()
     with pytest.raises(Fenced):
-        await ledger.save(by, (await ledger.recall(by, old)).state.claimed(RECEIVED_MS), old)
+        await ledger.claim(by, (await ledger.recall(by, old)).state.claimed(RECEIVED_MS), old)
     assert await store.rows("SELECT status FROM intents") == [("received",)]
 
 
@@ -110,7 +110,7 @@ async def test_of_a_cancel_by_a_person_and_a_claim_exactly_one_wins(store: Store
 
     async def claim(number: int) -> bool:
         try:
-            await ledger.save(known[number].order, known[number].state.claimed(RECEIVED_MS), epoch)
+            await ledger.claim(known[number].order, known[number].state.claimed(RECEIVED_MS), epoch)
         except Conflict:
             return False
         return True

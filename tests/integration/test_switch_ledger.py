@@ -8,13 +8,13 @@ from collections.abc import Sequence
 import pytest
 from sqlalchemy import Connection
 
-from signalq.consumer.ledger import Conflict, Fenced, SwitchedOff, replicas, switches
+from signalq.consumer.ledger import Conflict, Fenced, replicas, switches
 from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.sql import SqlLedger
 from signalq.consumer.ledger.visit import LedgerClient
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt, IntentState
-from signalq.consumer.orders.switch import ALL, Change, State, Switch
+from signalq.consumer.orders.switch import ALL, Change, State, Switch, SwitchedOff
 from tests.support.orders import body, new_id, order
 from tests.support.stores import Store
 from tests.support.waiting import elapsed, wait_until
@@ -62,10 +62,9 @@ async def test_a_claim_is_saved_only_where_both_switches_let_it(
     for action in ("openLong", "closeLong"):
         met = an(action)
         if action in goes:
-            assert (await ledger.save(met, claim(met), epoch)).state.version == 1
+            assert (await ledger.claim(met, claim(met), epoch)).state.version == 1
             continue
-        with pytest.raises(SwitchedOff):
-            await ledger.save(met, claim(met), epoch)
+        assert isinstance(await ledger.claim(met, claim(met), epoch), SwitchedOff)
         assert (await ledger.recall(met, epoch)).state == IntentState(met.intent_id, met.digest), "nothing is saved"
 
 
@@ -75,16 +74,14 @@ async def test_the_claim_that_is_refused_is_told_the_stricter_state_and_the_outc
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
     met = an()
-    known = await ledger.save(met, claim(met), epoch)
+    known = await ledger.claim(met, claim(met), epoch)
     await change(store, ALL, "paused")
-    concluded = known.state.concluded(NOT_SENT, was_in_doubt=False).retrying(6_000)
-    known = await ledger.save(met, concluded, attempt=NOT_SENT)
-    with pytest.raises(SwitchedOff) as refused:
-        await ledger.save(met, known.state.claimed(7_000), epoch)
-    assert refused.value.state == "paused"
+    concluded = known.state.tried(NOT_SENT, was_in_doubt=False).retrying(6_000)
+    known = await ledger.record(met, concluded, attempt=NOT_SENT)
+    assert await ledger.claim(met, known.state.claimed(7_000), epoch) == SwitchedOff("paused")
     assert ledger.switched("whoever") == "paused"
     await change(store, ALL, "open")
-    assert (await ledger.save(met, known.state.claimed(7_000), epoch)).state.attempts == 2
+    assert (await ledger.claim(met, known.state.claimed(7_000), epoch)).state.attempts == 2
 
 
 async def test_opening_all_of_them_opens_each_and_opening_one_opens_that_one(store: Store) -> None:
@@ -94,11 +91,10 @@ async def test_opening_all_of_them_opens_each_and_opening_one_opens_that_one(sto
     await change(store, "other", "paused")
     await change(store, "main", "open")
     met, others = an(), an(connector="other")
-    await ledger.save(met, claim(met), epoch)
-    with pytest.raises(SwitchedOff):
-        await ledger.save(others, claim(others), epoch)
+    await ledger.claim(met, claim(met), epoch)
+    assert await ledger.claim(others, claim(others), epoch) == SwitchedOff("paused")
     await change(store, ALL, "open")
-    await ledger.save(others, claim(others), epoch)
+    await ledger.claim(others, claim(others), epoch)
     audit = await store.rows("SELECT connector, state, who FROM switch_changes ORDER BY number")
     assert [(connector, state) for connector, state, _ in audit] == [
         ("main", "paused"),
@@ -113,17 +109,16 @@ async def test_of_a_claim_that_is_confirmed_neither_switch_nor_lane_nor_version_
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
     met = an()
-    known = await ledger.save(met, claim(met), epoch)
+    known = await ledger.claim(met, claim(met), epoch)
     assert await ledger.confirm(met, known.state, epoch) >= known.began_ms > 0
     await change(store, "main", "close-only")
-    with pytest.raises(SwitchedOff):
-        await ledger.confirm(met, known.state, epoch)
+    assert await ledger.confirm(met, known.state, epoch) == SwitchedOff("close-only")
     await change(store, ALL, "open")
     await (await store.ledger()).open_lane(LANE)
     with pytest.raises(Fenced):
         await ledger.confirm(met, known.state, epoch)
     epoch = await ledger.open_lane(LANE)
-    await ledger.save(met, known.state.concluded(NOT_SENT, was_in_doubt=False))
+    await ledger.record(met, known.state.tried(NOT_SENT, was_in_doubt=False).retrying(0))
     with pytest.raises(Conflict):
         await ledger.confirm(met, known.state, epoch)
 

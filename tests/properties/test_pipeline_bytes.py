@@ -10,7 +10,7 @@ import asyncio
 import json
 import uuid
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -24,20 +24,19 @@ from structlog.testing import capture_logs
 
 from signalq import names
 from signalq.amqp.connection import read_foreign_properties_leniently, write_headers_as_they_came
+from signalq.consumer.__main__ import handlers_of
 from signalq.consumer.broker.lane_consumer import Delivery, Session
 from signalq.consumer.broker.publisher import BrokerPublisher
 from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.lanes.due_times import DueTimes
-from signalq.consumer.lanes.queues import Place
 from signalq.consumer.ledger import Epoch, LedgerEntry
 from signalq.consumer.ledger.leases import CLAIM_MS_MAX
 from signalq.consumer.ledger.memory import MemoryLedger
 from signalq.consumer.orders.delays import park_seconds
-from signalq.consumer.orders.limits import Rate
-from signalq.consumer.orders.order import Message, Order, Unreadable, read
+from signalq.consumer.orders.order import Message, Order, Unreadable
 from signalq.consumer.orders.outcomes import Event
 from signalq.consumer.orders.state import Attempt, IntentState
-from signalq.consumer.pipeline import Pipeline
+from signalq.consumer.read import read
 from signalq.consumer.slots import Slot
 from signalq.consumer.telemetry.metrics import Metrics
 from signalq.consumer.webhook.client import Webhook
@@ -176,7 +175,8 @@ class World:
         self.publisher = FakeDispositions()
         self.session = Session(cast("AbstractChannel", None), 0.0)
         self.tags = 0
-        self.pipeline = Pipeline(
+        self.skew = Skew()
+        handlers = handlers_of(
             CurrentSettings(SETTINGS),
             ledger=self.ledger,
             webhook=cast("Webhook", self.webhook),
@@ -184,8 +184,11 @@ class World:
             metrics=Metrics(SETTINGS.connectors),
             clock=cast("Any", self.clock),
             jitter=lambda: 1.0,
+            skew=self.skew,
         )
-        self.pipeline._due_soon = self.pipeline._due_now = cast("DueTimes", FakeDueTimes(self.clock))
+        self.pipeline, self.due_queue = handlers.pipeline, handlers.due_queue
+        due_times = cast("DueTimes", FakeDueTimes(self.clock))
+        self.due_queue._due_times = self.pipeline._waiting._due_times = due_times
 
     def delivery(self, body: bytes, properties: Basic.Properties, *, redelivered: bool = False) -> Delivery:
         self.tags += 1
@@ -207,7 +210,7 @@ class World:
             lane = [self.delivery(*message) for message in self.publisher.lane]
             self.publisher.due.clear()
             self.publisher.lane.clear()
-            handlers: list[Coroutine[Any, Any, None]] = [self.pipeline.handle_due(one, Slot()) for one in due]
+            handlers: list[Coroutine[Any, Any, None]] = [self.due_queue.handle(one, Slot()) for one in due]
             handlers += [self.pipeline.handle(one, Slot()) for one in lane]
             await asyncio.gather(*handlers)
 
@@ -466,7 +469,7 @@ async def test_parking_that_is_confirmed_after_the_intent_came_back_does_not_let
         await park(due_ms, now_ms, body, properties)
         *first, _ = world.publisher.due.popleft()
         world.clock.ms = due_ms
-        await world.pipeline.handle_due(world.delivery(*first), Slot())
+        await world.due_queue.handle(world.delivery(*first), Slot())
         await world.pipeline.handle(world.delivery(*world.publisher.lane.popleft()), Slot())
         await park(due_ms, now_ms, body, properties)
 
@@ -483,19 +486,13 @@ async def test_an_order_without_an_id_that_fails_unforeseen_after_its_post_is_no
     class Unwilling(MemoryLedger):
         failures = 1
 
-        async def save(
-            self,
-            order: Order,
-            state: IntentState,
-            epoch: Epoch | None = None,
-            *,
-            attempt: Attempt | None = None,
-            rates: Sequence[Rate] = (),
+        async def record(
+            self, order: Order, state: IntentState, epoch: Epoch | None = None, *, attempt: Attempt | None = None
         ) -> LedgerEntry:
             if state.status == "delivered" and self.failures:
                 self.failures -= 1
                 raise RuntimeError("disk on fire")
-            return await super().save(order, state, epoch, attempt=attempt, rates=rates)
+            return await super().record(order, state, epoch, attempt=attempt)
 
     world = World(ledger=Unwilling())
     await world.connect()
@@ -537,7 +534,7 @@ async def test_a_withdrawn_order_is_neither_posted_nor_acknowledged() -> None:
 async def test_what_failed_unforeseen_too_often_is_undeliverable() -> None:
     world = World()
     await world.connect()
-    await world.pipeline.give_up(world.delivery(open_body(), Basic.Properties(message_id="x")), Slot())
+    await world.pipeline.give_up(world.delivery(open_body(), Basic.Properties(message_id="x")), Slot(), 3)
     assert world.reasons == ["undeliverable"]
     assert world.webhook.posted == []
     assert world.each_delivery_acked_once()
@@ -547,7 +544,7 @@ async def test_what_is_given_up_after_it_was_delivered_is_no_dead_letter() -> No
     world = World()
     properties = Basic.Properties(message_id="x")
     await world.deliver(world.delivery(open_body(), properties))
-    await world.pipeline.give_up(world.delivery(open_body(), properties, redelivered=True), Slot())
+    await world.pipeline.give_up(world.delivery(open_body(), properties, redelivered=True), Slot(), 3)
     assert world.reasons == []
     assert len(world.webhook.posted) == 1
     assert world.each_delivery_acked_once()
@@ -580,8 +577,9 @@ async def test_a_claim_that_a_consumer_before_us_never_concluded_is_not_repeated
     delivery = world.delivery(open_body(), Basic.Properties(message_id="x"))
     order = read(delivery.message, SETTINGS, NOW_MS)
     assert isinstance(order, Order)
-    known = await world.ledger.recall(order, await world.ledger.open_lane(LANE))
-    await world.ledger.save(order, known.state.claimed(NOW_MS))
+    epoch = await world.ledger.open_lane(LANE)
+    known = await world.ledger.recall(order, epoch)
+    await world.ledger.claim(order, known.state.claimed(NOW_MS), epoch)
     await world.connect()
     await world.deliver(world.delivery(open_body(), Basic.Properties(message_id="x"), redelivered=True))
     assert world.webhook.posted == []
@@ -716,12 +714,12 @@ async def test_what_is_canceled_while_it_is_being_parked_is_no_duplicate() -> No
 async def test_what_a_webhook_and_a_broker_say_of_the_time_is_heard() -> None:
     told: dict[str, float] = {}
     world = World([replace(REFUSED, clock_ahead_ms=(5_000, 6_000))])
-    world.pipeline._skew = Skew(told.__setitem__)
+    world.skew._tell = told.__setitem__
     content = b'{"connectorName":"main","connectorToken":"t","action":"cancelAll"}'
     stamped = Basic.Properties(headers={names.CREATED_MS: NOW_MS, names.BROKER_TIMESTAMP_MS: NOW_MS + 3_000})
     await world.deliver(world.delivery(content, stamped))
     assert told == {"broker": -3.0, "webhook": 5.0}
-    assert world.pipeline._skew.known().ahead_ms == 5_000
+    assert world.skew.known().ahead_ms == 5_000
 
 
 def test_how_old_a_claim_is_goes_by_the_clock_that_nobody_sets() -> None:
@@ -729,9 +727,9 @@ def test_how_old_a_claim_is_goes_by_the_clock_that_nobody_sets() -> None:
     began_ms = world.clock.even_ms()
     world.clock.now_ms = lambda: NOW_MS - 3_600_000  # type: ignore[method-assign]
     world.clock.ms += CLAIM_MS_MAX
-    assert not world.pipeline._is_too_old(began_ms)
+    assert not world.pipeline._attempts._is_stale(began_ms)
     world.clock.ms += 1
-    assert world.pipeline._is_too_old(began_ms)
+    assert world.pipeline._attempts._is_stale(began_ms)
 
 
 async def test_what_the_ladder_hands_back_is_due_when_it_was_although_the_clock_was_set_back() -> None:
@@ -744,7 +742,7 @@ async def test_what_the_ladder_hands_back_is_due_when_it_was_although_the_clock_
     for _ in range(2):
         body, properties, _ = world.publisher.due.popleft()
         world.clock.ms -= 3_600_000
-        await world.pipeline.handle_due(world.delivery(body, properties), Slot())
+        await world.due_queue.handle(world.delivery(body, properties), Slot())
         ((_, _, back_ms),) = world.publisher.due
         assert created_ms + 58_000 < back_ms < created_ms + 60_000
         assert (properties.headers or {})[names.CREATED_MS] == created_ms
@@ -760,5 +758,5 @@ async def test_what_was_parked_before_takes_its_connectors_turn_although_it_is_n
     parked = read(message, SETTINGS, NOW_MS)
     assert isinstance(parked, Order)
     assert not parked.is_due
-    async with world.pipeline._turn(parked, Place(parked, message)) as turn:
-        assert (world.pipeline._turns.find("main") is turn) == is_ours
+    async with world.pipeline._waiting.turn(world.delivery(content, message.properties), parked) as turn:
+        assert (world.pipeline._waiting._queues.find("main") is turn.queue) == is_ours

@@ -80,8 +80,8 @@ async def record(url: str, dead_ones: Sequence[Dead]) -> None:
 async def _record(ledger: SqlLedger, one: Dead) -> None:
     first = IntentState(one.order.intent_id, one.order.digest, generation=one.generation)
     claimed = replace(first.claimed(1_000), in_doubt=one.reason == "outcome-unknown", http_status=400)
-    known = await ledger.save(one.order, claimed.dying(one.reason, "the webhook refused it: HTTP 400"))
-    await ledger.save(one.order, known.state.dead())
+    known = await ledger.record(one.order, claimed.dying(one.reason, "the webhook refused it: HTTP 400"))
+    await ledger.record(one.order, known.state.dead())
 
 
 def in_ledger(prefix: str, query: str) -> list[tuple[Any, ...]]:

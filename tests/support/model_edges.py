@@ -19,9 +19,10 @@ from signalq.consumer.ledger import Epoch, LedgerEntry
 from signalq.consumer.ledger.database import database_at
 from signalq.consumer.ledger.schema import metadata
 from signalq.consumer.ledger.sql import SqlLedger, Transaction
-from signalq.consumer.orders.limits import Rate
+from signalq.consumer.orders.limits import Rate, RateExceeded
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt, IntentState
+from signalq.consumer.orders.switch import SwitchedOff
 from signalq.consumer.webhook.client import MayBegin, Timeouts, Webhook
 from signalq.errors import Unconfirmed
 from tests.support.model_scenario import (
@@ -164,30 +165,36 @@ class ToldLedger(SqlLedger):
         self._world.tell(self._process, f"  found {known.state.status} v{known.state.version}")
         return known
 
-    async def save(
+    async def claim(
         self,
         order: Order,
         state: IntentState,
-        epoch: Epoch | None = None,
+        epoch: Epoch,
         *,
-        attempt: Attempt | None = None,
         rates: Sequence[Rate] = (),
+        attempt: Attempt | None = None,
+    ) -> LedgerEntry | SwitchedOff | RateExceeded:
+        self._about = f"claim of {_named(order)} on v{state.version}", order, state
+        return await super().claim(order, state, epoch, rates=rates, attempt=attempt)
+
+    async def record(
+        self, order: Order, state: IntentState, epoch: Epoch | None = None, *, attempt: Attempt | None = None
     ) -> LedgerEntry:
-        self._about = f"save of {_named(order)} {state.status} on v{state.version}", order, state
-        return await super().save(order, state, epoch, attempt=attempt, rates=rates)
+        self._about = f"record of {_named(order)} {state.status} on v{state.version}", order, state
+        return await super().record(order, state, epoch, attempt=attempt)
 
     async def _ask(self, work: Callable[[Transaction], T], lane: str = "", *, in_hurry: bool = True) -> T:
         (label, order, state), self._about = self._about, ("", None, None)
 
         def told(now: Transaction) -> T:
             answer = work(now)
-            if not isinstance(answer, tuple) or order is None or state is None:
+            if not isinstance(answer, LedgerEntry) or order is None or state is None:
                 return answer
             if state.status != "sending":
                 self._world.note_recorded(self._process, order)
             if state.ended:
                 self.gated.endings.append((order.strategy, order.intent_id, state.status))
-            self.gated.endings += [(one.strategy, one.intent_id, "canceled") for one in answer]
+            self.gated.endings += [(one.strategy, one.intent_id, "canceled") for one in answer.canceled]
             return answer
 
         told.label = label

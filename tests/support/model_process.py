@@ -7,8 +7,9 @@ import contextvars
 from functools import cache
 from typing import TYPE_CHECKING
 
+from signalq.consumer.__main__ import handlers_of
 from signalq.consumer.broker.publisher import BrokerPublisher
-from signalq.consumer.pipeline import Pipeline
+from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.service import Service
 from signalq.consumer.telemetry.metrics import Metrics
 from signalq.errors import BrokerUnreachable
@@ -51,19 +52,21 @@ class Process:
         self.ledger = ToldLedger(world, self)
         publisher = BrokerPublisher(chosen, NAMES, lambda: scenario.jitter)
         publisher._publisher = publisher._outcomes = ModelPublisher(world, self)
+        handlers = handlers_of(
+            CurrentSettings(chosen),
+            ledger=self.ledger,
+            webhook=ModelWebhook(world, self),
+            publisher=publisher,
+            metrics=_metrics(),
+            clock=clock,
+            jitter=lambda: scenario.jitter,
+            skew=Skew(),
+        )
         self.service = Service(
             chosen,
             link=ModelLink(self),
             publisher=publisher,
-            pipeline=Pipeline(
-                CurrentSettings(chosen),
-                ledger=self.ledger,
-                webhook=ModelWebhook(world, self),
-                publisher=publisher,
-                metrics=_metrics(),
-                clock=clock,
-                jitter=lambda: scenario.jitter,
-            ),
+            handlers=handlers,
             ledger=self.ledger,
             metrics=_metrics(),
             jitter=lambda: scenario.jitter,

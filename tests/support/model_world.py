@@ -341,6 +341,7 @@ def _in_the_model(world: World) -> Iterator[None]:
         patch.object(signalq.consumer.broker.lane_consumer, "log", log),
         patch.object(signalq.consumer.broker.publisher, "log", log),
         patch.object(signalq.consumer.telemetry.intents, "log", log),
+        patch.object(signalq.consumer.pipeline, "log", log),
         patch.object(signalq.consumer.service, "log", log),
         patch.object(signalq.consumer.ledger.sql, "log", log),
         patch.object(signalq.consumer.broker.outcome_publisher, "log", log),

@@ -10,7 +10,8 @@ from typing import Any
 from pamqp.commands import Basic
 
 from signalq import names
-from signalq.consumer.orders.order import Message, Order, read
+from signalq.consumer.orders.order import Message, Order
+from signalq.consumer.read import read
 from signalq.settings.sections import Settings
 
 STRATEGY = "momentum"

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from pamqp.commands import Basic
 
-from signalq.consumer.orders.order import Message, Order, Unreadable, read
+from signalq.consumer.decisions import Drop, Park
+from signalq.consumer.orders.order import Message, Order, Unreadable
 from signalq.consumer.orders.outcomes import event_of, unreadable
-from signalq.consumer.orders.rules import Drop, Park, before
+from signalq.consumer.orders.rules import before
 from signalq.consumer.orders.state import IntentState
+from signalq.consumer.read import read
 from signalq.message.outcome import EVENT_BEGINS, OWN_EVENT_BYTES_MAX, Outcome, is_event
 from signalq.settings.sections import Settings
 
@@ -110,7 +112,7 @@ def test_of_what_is_parked_a_copy_that_came_beside_the_ladder_is_dropped_and_one
     beside = order_of(COPY, exchange="signalq.delay.3", delaySeconds=60)
     brought = order_of(COPY, delaySeconds=60)
     known = IntentState("id", beside.digest, status=status, version=1)
-    assert before(beside, known, 0, NOW_MS) == Drop(duplicate=False)
-    assert before(brought, known, 0, NOW_MS) == Park(NOW_MS + 60_000)
+    assert before(beside, known, NOW_MS) == Drop(duplicate=False)
+    assert before(brought, known, NOW_MS) == Park(NOW_MS + 60_000)
     nothing = IntentState("id", beside.digest)
-    assert before(beside, nothing, 0, NOW_MS) == Park(NOW_MS + 60_000), "nobody knows it: it may be the only one"
+    assert before(beside, nothing, NOW_MS) == Park(NOW_MS + 60_000), "nobody knows it: it may be the only one"

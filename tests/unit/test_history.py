@@ -44,39 +44,39 @@ def test_claims_that_are_never_concluded_count_like_attempts() -> None:
 
 
 def test_a_claim_knows_nothing_yet_of_why_it_will_fail() -> None:
-    again = FRESH.claimed(1_000).concluded(TURNED_AWAY, was_in_doubt=False).claimed(2_000)
+    again = FRESH.claimed(1_000).tried(TURNED_AWAY, was_in_doubt=False).retrying(0).claimed(2_000)
     assert again.why is None
 
 
 def test_no_step_touches_the_version_which_is_the_ledgers() -> None:
     known = replace(FRESH, version=3)
     claim = known.claimed(1)
-    steps = [claim, claim.concluded(ACCEPTED, was_in_doubt=False), known.scheduled(), claim.retrying(5)]
+    steps = [claim, claim.tried(ACCEPTED, was_in_doubt=False).delivered(), known.scheduled(), claim.retrying(5)]
     dying = known.dying("expired", "too old")
     assert {step.version for step in [*steps, dying, dying.dead()]} == {3}
 
 
 def test_the_moment_of_the_first_post_stays() -> None:
-    second = FRESH.claimed(1_000).concluded(UNKNOWN, was_in_doubt=False).claimed(5_000)
+    second = FRESH.claimed(1_000).tried(UNKNOWN, was_in_doubt=False).retrying(0).claimed(5_000)
     assert (second.first_post_ms, second.attempts) == (1_000, 2)
 
 
 @pytest.mark.parametrize(
-    ("attempt", "status", "counted", "in_doubt", "http_status"),
+    ("attempt", "counted", "in_doubt", "http_status"),
     [
-        (ACCEPTED, "delivered", 1, False, 200),
-        (REFUSED, "retrying", 1, False, 400),
-        (UNSENT, "retrying", 0, False, None),
-        (TURNED_AWAY, "retrying", 1, False, 429),
-        (UNKNOWN, "retrying", 1, True, None),
+        (ACCEPTED, 1, False, 200),
+        (REFUSED, 1, False, 400),
+        (UNSENT, 0, False, None),
+        (TURNED_AWAY, 1, False, 429),
+        (UNKNOWN, 1, True, None),
     ],
 )
-def test_a_conclusion_says_what_the_attempt_was(
-    attempt: Attempt, status: str, counted: int, in_doubt: bool, http_status: int | None
+def test_a_claim_that_was_tried_says_what_the_attempt_was_and_not_yet_what_follows(
+    attempt: Attempt, counted: int, in_doubt: bool, http_status: int | None
 ) -> None:
-    known = FRESH.claimed(1_000).concluded(attempt, was_in_doubt=False)
+    known = FRESH.claimed(1_000).tried(attempt, was_in_doubt=False)
     assert (known.status, known.attempts_counted, known.in_doubt, known.http_status, known.why) == (
-        status,
+        "sending",
         counted,
         in_doubt,
         http_status,
@@ -89,7 +89,7 @@ def test_a_doubt_once_there_never_goes_and_counts_only_grow(attempts: list[Attem
     known, doubted = FRESH, False
     for number, attempt in enumerate(attempts, start=1):
         before = known
-        known = known.claimed(1_000 * number).concluded(attempt, was_in_doubt=before.in_doubt).retrying(number)
+        known = known.claimed(1_000 * number).tried(attempt, was_in_doubt=before.in_doubt).retrying(number)
         doubted = doubted or attempt is UNKNOWN
         assert known.in_doubt is doubted
         assert known.attempts == number
@@ -107,5 +107,5 @@ def test_dying_is_no_ending_and_dead_keeps_its_reason() -> None:
 
 def test_the_endings_are_those_of_the_contract() -> None:
     assert {"delivered", "dead", "canceled"} == ENDINGS, "a duplicate is the first one's, not an ending of its own"
-    assert FRESH.claimed(1).concluded(ACCEPTED, was_in_doubt=False).ended
+    assert FRESH.claimed(1).tried(ACCEPTED, was_in_doubt=False).delivered().ended
     assert not FRESH.scheduled().ended

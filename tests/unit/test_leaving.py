@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -167,6 +168,7 @@ class ClosingLane:
 async def test_what_was_cut_off_leaves_its_lanes_in_doubt(is_settled: bool) -> None:
     """A save may have been on its way: what it says has ended is not acknowledged, and nobody knows."""
     consumer, closing = Service.__new__(Service), ClosingLane()
+    consumer._due_queue = cast("Any", SimpleNamespace(close=lambda: None))
     consumer._pipeline = consumer._link = consumer._publisher = cast("Any", ClosingLane())
     consumer._lanes, consumer._retired = cast("Any", [closing]), []
     consumer._is_settled = is_settled

@@ -12,9 +12,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 
-from signalq.consumer.orders.order import Message, Order, read
-from signalq.consumer.orders.rules import DeadLetter, Deliver, Drop, Park, before
+from signalq.consumer.decisions import DeadLetter, Deliver, Drop, Park
+from signalq.consumer.orders.limits import Rate, RateExceeded
+from signalq.consumer.orders.order import Message, Order
+from signalq.consumer.orders.rules import before
 from signalq.consumer.orders.state import IntentState
+from signalq.consumer.read import read
 from signalq.settings.sections import Settings
 
 NOW_MS = 1_700_000_000_000
@@ -35,8 +38,10 @@ def order(connector: dict[str, Any], strategy: dict[str, Any] | None = None, **f
     return found
 
 
-def judged(of: Order, *, over_rate: str | None = None, **known: Any) -> object:
-    return before(of, IntentState(of.intent_id, of.digest, **known), 0, NOW_MS, over_rate=over_rate)
+def judged(of: Order, *, over_rate: Rate | None = None, **known: Any) -> object:
+    return before(
+        of, IntentState(of.intent_id, of.digest, **known), NOW_MS, refusal=over_rate and RateExceeded(over_rate)
+    )
 
 
 def ending(found: object) -> str:
@@ -151,10 +156,11 @@ def test_opens_count_for_the_rates_of_both_scopes_and_exits_for_none() -> None:
 
 def test_what_found_no_place_is_forbidden_unless_more_is_known_of_it_now() -> None:
     of = order({"orders_per_minute_max": 3}, percent="1")
-    assert judged(of, over_rate="full") == DeadLetter("forbidden", "full")
-    assert judged(of, over_rate="full", status="delivered", version=2) == Drop(duplicate=True)
+    (full,) = of.rates()
+    assert judged(of, over_rate=full) == DeadLetter("forbidden", full.exceeded.detail)
+    assert judged(of, over_rate=full, status="delivered", version=2) == Drop(duplicate=True)
     begun = {"status": "retrying", "attempts": 1, "attempts_counted": 1, "version": 2}
-    assert judged(of, over_rate="full", **begun) == Deliver(), "its first POST has its place"
+    assert judged(of, over_rate=full, **begun) == Deliver(), "its first POST has its place"
 
 
 # --- against an oracle -----------------------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ ACCEPTED = Attempt("accepted", sent=True, why="HTTP 200", status=200)
 
 
 async def deliver(ledger: MemoryLedger, of: Order, epoch: Epoch) -> None:
-    claim = await ledger.save(of, (await ledger.recall(of, epoch)).state.claimed(1_000), epoch)
-    await ledger.save(of, claim.state.concluded(ACCEPTED, was_in_doubt=False))
+    claim = await ledger.claim(of, (await ledger.recall(of, epoch)).state.claimed(1_000), epoch)
+    await ledger.record(of, claim.state.tried(ACCEPTED, was_in_doubt=False).delivered())
 
 
 async def status_of(ledger: MemoryLedger, message_id: str, epoch: Epoch) -> Status:
@@ -27,7 +27,7 @@ async def test_of_what_has_ended_only_the_last_are_kept_and_of_what_has_not_all(
     ledger = MemoryLedger(ended_max=10)
     epoch = await ledger.open_lane(LANE)
     parked = order(body(), message_id="parked")
-    await ledger.save(parked, (await ledger.recall(parked, epoch)).state.scheduled())
+    await ledger.record(parked, (await ledger.recall(parked, epoch)).state.scheduled())
     for number in range(100):
         await deliver(ledger, order(body(), message_id=str(number)), epoch)
     assert await status_of(ledger, "89", epoch) == "received"
@@ -70,13 +70,11 @@ async def test_an_equal_body_without_an_id_is_doubtful_as_soon_as_anything_of_it
     first = order(body())
     fresh = (await ledger.recall(first, epoch)).state
     assert not (await second_delivery(ledger, epoch)).state.maybe_second_delivery, "it was met, and nothing is saved"
-    step = {
-        "received": fresh,
-        "scheduled": fresh.scheduled(),
-        "sending": fresh.claimed(1),
-        "dying": fresh.dying("expired", "too old"),
-    }[status]
-    await ledger.save(first, step, epoch)
+    if status == "sending":
+        await ledger.claim(first, fresh.claimed(1), epoch)
+    else:
+        step = {"received": fresh, "scheduled": fresh.scheduled(), "dying": fresh.dying("expired", "too old")}[status]
+        await ledger.record(first, step, epoch)
     assert (await second_delivery(ledger, epoch)).state.maybe_second_delivery
 
 

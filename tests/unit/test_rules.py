@@ -11,27 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 
+from signalq.consumer.decisions import DeadLetter, Deliver, Done, Drop, Forward, Hold, Park, Retry, Wait, Waits
 from signalq.consumer.orders.delays import KnownSkew, Segment
-from signalq.consumer.orders.order import Message, Order, read, renewed
-from signalq.consumer.orders.rules import (
-    HOLD_MS,
-    DeadLetter,
-    Deliver,
-    Done,
-    Drop,
-    Forward,
-    Hold,
-    Park,
-    Retry,
-    Wait,
-    after,
-    before,
-    given_up,
-    is_superseded_by,
-    too_late,
-)
+from signalq.consumer.orders.order import Message, Order
+from signalq.consumer.orders.rules import HOLD_MS, after, before, given_up, is_superseded_by, too_late
 from signalq.consumer.orders.state import ENDINGS, Attempt, IntentState
-from signalq.consumer.orders.switch import State
+from signalq.consumer.orders.switch import State, SwitchedOff
+from signalq.consumer.read import read, renewed
 from signalq.settings.sections import Settings
 
 NOW_MS = 1_700_000_000_000
@@ -92,9 +78,13 @@ def ask_before(
     *,
     lane_opens_ms: int = 0,
     now_ms: int = NOW_MS,
-    switched: State = "open",
+    switched: State | None = None,
+    superseded_by: str | None = None,
 ) -> object:
-    return before(of, known or state(of), lane_opens_ms, now_ms, switched=switched)
+    known = known or state(of)
+    backoff_ms = max(lane_opens_ms, known.next_attempt_ms) - now_ms
+    waits = Waits(backoff_ms=max(backoff_ms, 0), superseded_by=superseded_by)
+    return before(of, known, now_ms, waits, SwitchedOff(switched) if switched is not None else None)
 
 
 def ending(found: object) -> str:
@@ -415,7 +405,7 @@ def test_a_claim_that_took_too_long_is_not_posted(
     of = order(fields, age_s=age_s)
     known = state(of)
     if first_post_s_ago is not None:
-        known = known.claimed(NOW_MS - round(1000 * first_post_s_ago)).concluded(UNKNOWN, was_in_doubt=False)
+        known = known.claimed(NOW_MS - round(1000 * first_post_s_ago)).tried(UNKNOWN, was_in_doubt=False).retrying(0)
     assert too_late(of, known, NOW_MS) is expected
 
 
@@ -424,7 +414,7 @@ def test_what_was_not_posted_because_its_claim_took_too_long_is_expired(fields: 
     """Its claim is taken back: no doubt, no attempt that counts."""
     of = order(fields, age_s=age_s + 1)
     unsent = Attempt("not taken", sent=False, why="the ledger could not be written in time")
-    known = state(of).claimed(NOW_MS - 5_000).concluded(unsent, was_in_doubt=False)
+    known = state(of).claimed(NOW_MS - 5_000).tried(unsent, was_in_doubt=False)
     assert (known.in_doubt, known.attempts_counted) == (False, 0)
     assert ending(after(of, known, unsent, 1, NOW_MS)) == "expired"
 
@@ -504,7 +494,7 @@ def ask_after(
 ) -> object:
     known = state(of, attempts=attempts_before, attempts_counted=attempts_before, in_doubt=was_in_doubt)
     claim = known.claimed(NOW_MS - round(first_post_s_ago * 1000))
-    return after(of, claim.concluded(attempt, was_in_doubt=was_in_doubt), attempt, backoff_s, NOW_MS)
+    return after(of, claim.tried(attempt, was_in_doubt=was_in_doubt), attempt, backoff_s, NOW_MS)
 
 
 @pytest.mark.parametrize("fields", OPENS + EXITS, ids=str)
@@ -566,7 +556,7 @@ def test_before_and_after_agree_on_what_may_be_repeated(
     """A restart between the two does not change the answer."""
     of = order(fields, connector={"resend_when_unknown": resend})
     for ago_s, repeated in ((10, within), (WINDOW_S + 1, beyond)):
-        doubtful = state(of).claimed(NOW_MS - 1000 * ago_s).concluded(UNKNOWN, was_in_doubt=False)
+        doubtful = state(of).claimed(NOW_MS - 1000 * ago_s).tried(UNKNOWN, was_in_doubt=False).retrying(0)
         assert ending(ask_before(of, doubtful)) == ("Deliver" if repeated else "outcome-unknown"), ago_s
 
 
@@ -589,9 +579,10 @@ def test_attempts_in_which_nothing_was_sent_do_not_count() -> None:
     of = order()
     known = state(of)
     for _ in range(100):
-        known = known.claimed(NOW_MS).concluded(UNSENT, was_in_doubt=False)
+        tried = known.claimed(NOW_MS).tried(UNSENT, was_in_doubt=False)
+        known = tried.retrying(NOW_MS)
     assert (known.attempts, known.attempts_counted) == (100, 0)
-    assert ending(after(of, known, UNSENT, 1, NOW_MS)) == "Retry"
+    assert ending(after(of, tried, UNSENT, 1, NOW_MS)) == "Retry"
 
 
 @pytest.mark.parametrize(
@@ -709,7 +700,7 @@ def test_a_retry_is_always_within_the_deadline_and_after_its_backoff_and_agreed_
     if isinstance(found, Retry):
         assert NOW_MS + round(1000 * backoff_s) <= found.at_ms <= of.expires_ms
         claim = state(of).claimed(NOW_MS - round(first_post_s_ago * 1000))
-        kept = claim.concluded(attempt, was_in_doubt=was_in_doubt).retrying(found.at_ms)
+        kept = claim.tried(attempt, was_in_doubt=was_in_doubt).retrying(found.at_ms)
         assert ending(ask_before(of, kept)) in {"Wait", "Deliver"}
         assert ask_before(of, kept, now_ms=found.at_ms) == Deliver()
     if isinstance(found, DeadLetter):
@@ -769,14 +760,14 @@ def test_no_exit_is_superseded_and_nothing_of_another_connector(fields: dict[str
 )
 def test_an_open_that_has_to_back_off_is_superseded(known: dict[str, Any], lane_opens_ms: int) -> None:
     of = order()
-    found = before(of, state(of, **known), lane_opens_ms, NOW_MS, superseded_by="closeLong")
+    found = ask_before(of, state(of, **known), lane_opens_ms=lane_opens_ms, superseded_by="closeLong")
     assert isinstance(found, DeadLetter)
     assert found.reason == "superseded"
     assert "by a closeLong that came after it" in found.detail
 
 
 def superseded(of: Order, known: IntentState | None = None, *, lane_opens_ms: int = NOW_MS + 1_000) -> object:
-    return before(of, known or state(of), lane_opens_ms, NOW_MS, superseded_by="cancelAll")
+    return ask_before(of, known, lane_opens_ms=lane_opens_ms, superseded_by="cancelAll")
 
 
 def test_an_open_that_can_be_posted_now_is_posted_and_not_superseded() -> None:

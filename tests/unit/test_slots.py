@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from signalq.consumer.slots import Slot, Slots
 
 
@@ -20,15 +18,13 @@ class Story:
         try:
             self.events.append("waits")
             await self.go_on.wait()
-            with slot.busy():
-                await self._work()
+            await slot.finish(self._work())
         except asyncio.CancelledError:
             self.events.append("interrupted")
             raise
 
     async def work_then_wait(self, slot: Slot) -> None:
-        with slot.busy():
-            await self._work()
+        await slot.finish(self._work())
         self.events.append("withdrawn" if slot.withdrawn else "goes on")
 
     async def _work(self) -> None:
@@ -115,17 +111,20 @@ async def test_withdrawing_when_nothing_is_there_does_nothing() -> None:
 class Teller:
     """Tells for as long as the test says."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit_s: float = 60.0) -> None:
+        self.limit_s = limit_s
         self.confirmed = asyncio.Event()
         self.begun = asyncio.Event()
         self.ends: list[str] = []
 
+    async def _tell(self) -> None:
+        self.begun.set()
+        await self.confirmed.wait()
+        self.ends.append("acknowledged")
+
     async def tell(self, slot: Slot) -> None:
         try:
-            with slot.telling():
-                self.begun.set()
-                await self.confirmed.wait()
-                self.ends.append("acknowledged")
+            await slot.finish_within(self.limit_s, self._tell())
         except asyncio.CancelledError:
             self.ends.append("given up")
             raise
@@ -141,9 +140,8 @@ async def test_what_is_told_when_it_is_withdrawn_may_finish() -> None:
     assert teller.ends == ["acknowledged"]
 
 
-async def test_what_cannot_be_told_is_given_up_soon_after_it_was_withdrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("signalq.consumer.slots.TELL_MAX_S", 0.01)
-    slots, teller = Slots(), Teller()
+async def test_what_cannot_be_told_is_given_up_soon_after_it_was_withdrawn() -> None:
+    slots, teller = Slots(), Teller(0.01)
     slots.start("channel", teller.tell, "message")
     await teller.begun.wait()
     slots.withdraw()
@@ -151,17 +149,15 @@ async def test_what_cannot_be_told_is_given_up_soon_after_it_was_withdrawn(monke
     assert teller.ends == ["given up"]
 
 
-async def test_what_was_withdrawn_before_it_is_told_is_told_all_the_same_but_not_for_ever(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("signalq.consumer.slots.TELL_MAX_S", 0.01)
+async def test_what_was_withdrawn_before_it_is_told_is_told_all_the_same_but_not_for_ever() -> None:
+    async def be_withdrawn() -> None:
+        slots.withdraw()
 
     async def work_then_tell(slot: Slot) -> None:
-        with slot.busy():
-            slots.withdraw()
+        await slot.finish(be_withdrawn())
         await teller.tell(slot)
 
-    slots, teller = Slots(), Teller()
+    slots, teller = Slots(), Teller(0.01)
     slots.start("channel", work_then_tell, "message")
     await slots.finished()
     assert teller.ends == ["given up"]
@@ -171,14 +167,15 @@ async def test_what_was_withdrawn_before_it_is_told_is_told_all_the_same_but_not
     assert teller.ends == ["given up", "acknowledged"]
 
 
-async def test_after_it_was_told_nothing_interrupts_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("signalq.consumer.slots.TELL_MAX_S", 0.0)
-    slots, teller = Slots(), Teller()
+async def test_after_it_was_told_nothing_interrupts_any_more() -> None:
+    slots, teller = Slots(), Teller(0.0)
     teller.confirmed.set()
 
+    async def be_withdrawn() -> None:
+        slots.withdraw()
+
     async def tell_then_go_on(slot: Slot) -> None:
-        with slot.busy():
-            slots.withdraw()
+        await slot.finish(be_withdrawn())
         await teller.tell(slot)
         await asyncio.sleep(0.01)
         teller.ends.append("went on")

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from pamqp.commands import Basic
 
-from signalq.consumer.lanes.queues import Place, Turn, Turns
+from signalq.consumer.lanes.queues import ConnectorQueue, ConnectorQueues, Ticket
 from signalq.consumer.ledger import LedgerEntry
 from signalq.consumer.orders.order import Message
 from signalq.consumer.orders.state import IntentState
@@ -18,10 +18,10 @@ from tests.support.orders import body, order
 
 
 async def test_whoever_called_first_has_the_turn_first() -> None:
-    turns, order = Turns(), list[int]()
+    queues, order = ConnectorQueues(), list[int]()
 
     async def take(number: int) -> None:
-        async with turns.take("main"):
+        async with queues.take("main"):
             order.append(number)
             await asyncio.sleep(0)
             order.append(number)
@@ -31,19 +31,19 @@ async def test_whoever_called_first_has_the_turn_first() -> None:
 
 
 async def test_connectors_do_not_wait_for_each_other() -> None:
-    turns = Turns()
-    async with turns.take("slow"), asyncio.timeout(30), turns.take("quick"):
+    queues = ConnectorQueues()
+    async with queues.take("slow"), asyncio.timeout(30), queues.take("quick"):
         pass
 
 
 async def test_one_that_gives_up_waiting_lets_the_next_one_through_in_order() -> None:
-    turns, order = Turns(), list[int]()
+    queues, order = ConnectorQueues(), list[int]()
 
     async def take(number: int) -> None:
-        async with turns.take("main"):
+        async with queues.take("main"):
             order.append(number)
 
-    async with turns.take("main"):
+    async with queues.take("main"):
         waiting = [asyncio.create_task(take(number)) for number in range(4)]
         await asyncio.sleep(0)
         waiting[0].cancel()
@@ -54,117 +54,119 @@ async def test_one_that_gives_up_waiting_lets_the_next_one_through_in_order() ->
 
 
 async def test_the_backoff_outlives_the_intent() -> None:
-    turns = Turns()
-    async with turns.take("main") as turn:
-        turn.failures += 1
-        turn.closed_until(5_000)
-    async with turns.take("main") as again:
-        assert (again.failures, again.opens_ms) == (1, 5_000)
-    async with turns.take("other") as other:
-        assert (other.failures, other.opens_ms) == (0, 0)
+    queues = ConnectorQueues()
+    async with queues.take("main") as queue:
+        queue.failures += 1
+        queue.back_off_until(5_000)
+    async with queues.take("main") as again:
+        assert (again.failures, again.backoff_until_ms) == (1, 5_000)
+    async with queues.take("other") as other:
+        assert (other.failures, other.backoff_until_ms) == (0, 0)
 
 
 def test_a_lane_is_closed_until_the_latest_of_what_was_asked_and_open_after_a_success() -> None:
-    turn = Turn()
-    turn.closed_until(5_000)
-    turn.closed_until(3_000)
-    assert turn.opens_ms == 5_000
-    turn.failures = 3
-    turn.succeeded()
-    assert (turn.failures, turn.opens_ms) == (0, 0)
+    queue = ConnectorQueue()
+    queue.back_off_until(5_000)
+    queue.back_off_until(3_000)
+    assert queue.backoff_until_ms == 5_000
+    queue.failures = 3
+    queue.succeeded()
+    assert (queue.failures, queue.backoff_until_ms) == (0, 0)
 
 
 async def test_a_turn_is_remembered_only_while_it_is_used_or_closed() -> None:
-    turns = Turns()
-    async with turns.take("main") as first:
+    queues = ConnectorQueues()
+    async with queues.take("main") as first:
         pass
-    async with turns.take("main") as second:
+    async with queues.take("main") as second:
         assert second is not first
         second.failures = 1
-    async with turns.take("main") as third:
+    async with queues.take("main") as third:
         assert third is second
         third.succeeded()
-    async with turns.take("main") as fourth:
+    async with queues.take("main") as fourth:
         assert fourth is not third
 
 
 async def test_at_most_so_many_closed_lanes_are_remembered_and_none_that_is_in_use_is_forgotten() -> None:
-    turns = Turns(remembered_max=10)
-    async with turns.take("in use") as kept:
+    queues = ConnectorQueues(remembered_max=10)
+    async with queues.take("in use") as kept:
         kept.failures = 1
         for number in range(1_000):
-            async with turns.take(f"down-{number}") as turn:
-                turn.failures = 1
-        assert len(turns._turns) <= 10
-        assert turns._turns["in use"] is kept
+            async with queues.take(f"down-{number}") as queue:
+                queue.failures = 1
+        assert len(queues._queues) <= 10
+        assert queues._queues["in use"] is kept
 
 
 async def test_an_error_inside_a_turn_ends_it() -> None:
-    turns = Turns()
+    queues = ConnectorQueues()
     with pytest.raises(RuntimeError):
-        async with turns.take("main"):
+        async with queues.take("main"):
             raise RuntimeError
-    async with asyncio.timeout(30), turns.take("main"):
+    async with asyncio.timeout(30), queues.take("main"):
         pass
 
 
-# --- places ----------------------------------------------------------------------------------------------------------
+# --- tickets ---------------------------------------------------------------------------------------------------------
 
 
-def place(message_id: str | None = None) -> Place:
+def ticket(message_id: str | None = None) -> Ticket:
     content = body()
-    return Place(order(content, message_id=message_id), Message(content, Basic.Properties(), "main", redelivered=False))
+    return Ticket(
+        order(content, message_id=message_id), Message(content, Basic.Properties(), "main", redelivered=False)
+    )
 
 
-def known(of: Place) -> LedgerEntry:
+def known(of: Ticket) -> LedgerEntry:
     return LedgerEntry(of.order, IntentState(of.order.intent_id, of.order.digest))
 
 
 @asynccontextmanager
-async def side_by_side(count: int) -> AsyncIterator[tuple[Turn, list[Place]]]:
-    """A turn that several have at once, as a lane without an order gives it, and their places."""
-    turn, places = Turn(), [place() for _ in range(count)]
-    for number, one in enumerate(places):
+async def side_by_side(count: int) -> AsyncIterator[tuple[ConnectorQueue, list[Ticket]]]:
+    """A queue in which several have the turn, as in a lane without order, and their tickets."""
+    queue, tickets = ConnectorQueue(), [ticket() for _ in range(count)]
+    for number, one in enumerate(tickets):
         one.number = number
-        turn.join(one)
-    yield turn, places
+        queue.join(one)
+    yield queue, tickets
 
 
-async def test_places_are_in_the_order_of_arrival_while_one_has_the_turn_and_others_wait() -> None:
-    turns, places = Turns(), [place() for _ in range(3)]
+async def test_tickets_are_in_the_order_of_arrival_while_one_has_the_turn_and_others_wait() -> None:
+    queues, tickets = ConnectorQueues(), [ticket() for _ in range(3)]
 
-    async def take(one: Place) -> None:
-        async with turns.take("main", one):
+    async def take(one: Ticket) -> None:
+        async with queues.take("main", one):
             pass
 
-    async with turns.take("main", places[0]) as turn:
-        waiting = [asyncio.create_task(take(one)) for one in places[1:]]
+    async with queues.take("main", tickets[0]) as queue:
+        waiting = [asyncio.create_task(take(one)) for one in tickets[1:]]
         await asyncio.sleep(0)
-        assert turn.ahead_of(places[2]) == places[:2]
-        turn.judged(places[2], known(places[2]))
-        turn.judged(places[1], known(places[1]))
-        assert turn.exits_behind(places[0]) == places[1:], "in the order of arrival, not of judgement"
-        assert turn.exits_behind(places[1]) == places[2:]
-        assert turn.exits_behind(places[2]) == []
+        assert queue.ahead_of(tickets[2]) == tickets[:2]
+        queue.looked_ahead(tickets[2], known(tickets[2]))
+        queue.looked_ahead(tickets[1], known(tickets[1]))
+        assert queue.exits_behind(tickets[0]) == tickets[1:], "in the order of arrival, not of the looks ahead"
+        assert queue.exits_behind(tickets[1]) == tickets[2:]
+        assert queue.exits_behind(tickets[2]) == []
         waiting[0].cancel()
         await asyncio.wait([waiting[0]])
-        assert turn.exits_behind(places[0]) == places[2:], "one that has left ends nobody's waiting"
+        assert queue.exits_behind(tickets[0]) == tickets[2:], "one that has left ends nobody's waiting"
     await waiting[1]
-    assert turn.is_empty
+    assert queue.is_empty
 
 
-async def test_an_exit_that_is_judged_wakes_whoever_sleeps_ahead_of_it_and_nobody_behind() -> None:
-    async with side_by_side(4) as (turn, places), asyncio.timeout(30), asyncio.TaskGroup() as group:
-        sleeping = {one: group.create_task(one.sleep(asyncio.Event().wait())) for one in (*places[:2], places[3])}
+async def test_an_exit_that_was_looked_up_ahead_wakes_whoever_sleeps_ahead_of_it_and_nobody_behind() -> None:
+    async with side_by_side(4) as (queue, tickets), asyncio.timeout(30), asyncio.TaskGroup() as group:
+        sleeping = {one: group.create_task(one.sleep(asyncio.Event().wait())) for one in (*tickets[:2], tickets[3])}
         await asyncio.sleep(0)
-        turn.judged(places[2], known(places[2]))
-        await asyncio.wait([sleeping[places[0]], sleeping[places[1]]])
-        assert not sleeping[places[3]].done()
-        places[3].wake()
+        queue.looked_ahead(tickets[2], known(tickets[2]))
+        await asyncio.wait([sleeping[tickets[0]], sleeping[tickets[1]]])
+        assert not sleeping[tickets[3]].done()
+        tickets[3].wake()
 
 
 async def test_a_sleep_ends_by_itself_and_one_that_is_given_up_leaves_nothing_behind() -> None:
-    one = place()
+    one = ticket()
     async with asyncio.timeout(30):
         await one.sleep(asyncio.sleep(0))
     one.wake()  # nobody sleeps
@@ -177,17 +179,17 @@ async def test_a_sleep_ends_by_itself_and_one_that_is_given_up_leaves_nothing_be
 
 async def test_two_messages_with_one_identity_are_known_as_such() -> None:
     async with AsyncExitStack() as stack:
-        turn = await stack.enter_async_context(Turns().take("main", place("id")))
-        assert turn.has(place("id").identity)
-        assert not turn.has(place("other").identity)
+        queue = await stack.enter_async_context(ConnectorQueues().take("main", ticket("id")))
+        assert queue.has(ticket("id").identity)
+        assert not queue.has(ticket("other").identity)
 
 
 async def test_a_turn_of_several_places_is_held_by_so_many_at_once() -> None:
-    turns, inside, most = Turns(), 0, 0
+    queues, inside, most = ConnectorQueues(), 0, 0
 
     async def take() -> None:
         nonlocal inside, most
-        async with turns.take("many", places=3):
+        async with queues.take("many", places=3):
             inside += 1
             most = max(most, inside)
             await asyncio.sleep(0)
@@ -198,35 +200,35 @@ async def test_a_turn_of_several_places_is_held_by_so_many_at_once() -> None:
 
 
 def test_posts_that_failed_side_by_side_count_as_one_failure() -> None:
-    turn = Turn(8)
-    assert [turn.failed(0) for _ in range(8)] == [1] * 8
-    assert turn.failed(1) == 2
-    turn.succeeded()
-    assert turn.failed(2) == 1, "it began before the success, and ends behind it"
+    queue = ConnectorQueue(8)
+    assert [queue.failed(0) for _ in range(8)] == [1] * 8
+    assert queue.failed(1) == 2
+    queue.succeeded()
+    assert queue.failed(2) == 1, "it began before the success, and ends behind it"
 
 
 # --- time ------------------------------------------------------------------------------------------------------------
 
 
-def exit_place(came_ms: int) -> Place:
+def exit_ticket(came_ms: int) -> Ticket:
     content = body(action="cancelAll")
     message = Message(content, Basic.Properties(), "main", redelivered=False)
-    return Place(order(content, received_ms=1_000_000), message, came_ms)
+    return Ticket(order(content, received_ms=1_000_000), message, came_ms)
 
 
 @pytest.mark.parametrize("wall_ms", [1_005_000, 4_605_000, -2_595_000], ids=["as it goes", "set forth", "set back"])
 def test_for_an_order_that_waits_time_goes_on_evenly_and_an_open_is_never_younger_than_by_the_wall(
     wall_ms: int,
 ) -> None:
-    assert exit_place(50_000).now_ms(55_000, wall_ms) == 1_005_000
+    assert exit_ticket(50_000).now_ms(55_000, wall_ms) == 1_005_000
     content = body()
     message = Message(content, Basic.Properties(), "main", redelivered=False)
-    an_open = Place(order(content, received_ms=1_000_000), message, 50_000)
+    an_open = Ticket(order(content, received_ms=1_000_000), message, 50_000)
     assert an_open.now_ms(55_000, wall_ms) == max(1_005_000, wall_ms)
 
 
 def test_what_the_ledger_says_of_the_next_attempt_is_read_once_and_waited_for_evenly() -> None:
-    one = exit_place(0)
+    one = exit_ticket(0)
     put_off = IntentState("id", b"", version=3, next_attempt_ms=1_004_000, wait_ms=4_000)
     assert one.put_off_ms(put_off, 300_000, 50_000, 1_001_000) == 3_000
     assert one.put_off_ms(put_off, 300_000, 51_000, -2_598_000) == 2_000, "the clock was set back meanwhile"
@@ -238,11 +240,11 @@ def test_what_the_ledger_says_of_the_next_attempt_is_read_once_and_waited_for_ev
 
 
 async def test_a_lane_that_is_taken_over_backs_off_as_it_did_for_who_had_it_before() -> None:
-    turns = Turns()
-    turns.remember("main", 3, 5_000)
-    turns.remember("many", 1, 2_000, places=2)
-    async with turns.take("main") as turn:
-        assert (turn.failures, turn.opens_ms) == (3, 5_000)
-        assert turn.failed(3) == 4
-    async with asyncio.timeout(30), turns.take("many", places=2), turns.take("many", places=2):
+    queues = ConnectorQueues()
+    queues.remember("main", 3, 5_000)
+    queues.remember("many", 1, 2_000, places=2)
+    async with queues.take("main") as queue:
+        assert (queue.failures, queue.backoff_until_ms) == (3, 5_000)
+        assert queue.failed(3) == 4
+    async with asyncio.timeout(30), queues.take("many", places=2), queues.take("many", places=2):
         pass

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.lanes.pacing import Paces
-from signalq.consumer.lanes.queues import Turn, Turns
-from signalq.consumer.lanes.waits import Waits
+from signalq.consumer.lanes.queues import ConnectorQueue, ConnectorQueues
 from signalq.consumer.ledger import Epoch, LaneMemory
 from signalq.consumer.ledger.memory import MemoryLedger
 from signalq.consumer.orders.state import Attempt
+from signalq.consumer.waiting.backoff import Backoffs
 from signalq.settings.reload import CurrentSettings
 from signalq.settings.sections import Settings
 from tests.support.orders import order
@@ -32,12 +32,14 @@ class NotingLedger(MemoryLedger):
 
 
 async def test_each_failure_is_kept_with_its_wait_and_a_success_ends_that_once() -> None:
-    ledger, turn = NotingLedger(), Turn()
-    waits = Waits(CurrentSettings(SETTINGS), ledger=ledger, turns=Turns(), clock=Clock(), jitter=lambda: 1.0)
+    ledger, queue = NotingLedger(), ConnectorQueue()
+    backoffs = Backoffs(
+        CurrentSettings(SETTINGS), ledger=ledger, queues=ConnectorQueues(), clock=Clock(), jitter=lambda: 1.0
+    )
 
     def answered(certainty: str, retry_after_s: float | None = None) -> float:
         attempt = Attempt(certainty, sent=True, why="", retry_after_s=retry_after_s)  # type: ignore[arg-type]
-        return waits.note_answer(order(), attempt, EPOCH, turn, turn.failures)
+        return backoffs.note_answer(order(), attempt, EPOCH, queue, queue.failures)
 
     assert answered("accepted") == 0
     assert not ledger.kept, "as long as nothing fails there is nothing to keep"
@@ -48,27 +50,31 @@ async def test_each_failure_is_kept_with_its_wait_and_a_success_ends_that_once()
 
 
 async def test_what_was_kept_is_waited_for() -> None:
-    turns = Turns()
-    waits = Waits(CurrentSettings(SETTINGS), ledger=MemoryLedger(), turns=turns, clock=Clock(), jitter=lambda: 1.0)
-    waits.remember(Epoch("q", 2, None, remembered=(LaneMemory("main", 3, 5_000), LaneMemory("idle", 0, 0))))
-    found = turns.find("main")
+    queues = ConnectorQueues()
+    backoffs = Backoffs(
+        CurrentSettings(SETTINGS), ledger=MemoryLedger(), queues=queues, clock=Clock(), jitter=lambda: 1.0
+    )
+    backoffs.remember(Epoch("q", 2, None, remembered=(LaneMemory("main", 3, 5_000), LaneMemory("idle", 0, 0))))
+    found = queues.find("main")
     assert found is not None
     assert found.failures == 3
-    assert 4_000 < found.opens_ms - Clock().even_ms() <= 5_000
-    assert turns.find("idle") is None
+    assert 4_000 < found.backoff_until_ms - Clock().even_ms() <= 5_000
+    assert queues.find("idle") is None
 
 
 async def test_a_paced_post_is_kept_as_it_is_claimed_and_again_with_its_answer_from_when_it_began() -> None:
     """Its claim may have taken a while, and the next POST must not come sooner for that."""
-    ledger, turn = NotingLedger(), Turn()
-    waits = Waits(CurrentSettings(SETTINGS), ledger=ledger, turns=Turns(), clock=Clock(), jitter=lambda: 1.0)
+    ledger, queue = NotingLedger(), ConnectorQueue()
+    backoffs = Backoffs(
+        CurrentSettings(SETTINGS), ledger=ledger, queues=ConnectorQueues(), clock=Clock(), jitter=lambda: 1.0
+    )
     now_s = [1_000.0]
-    waits._paces = Paces(lambda: now_s[0])
+    backoffs._paces = Paces(lambda: now_s[0])
     paced = order()
     paced = replace(paced, policy=replace(paced.policy, rate_per_s=0.1))
-    waits.claims(paced, EPOCH, turn)
+    backoffs.claims(paced, EPOCH, queue)
     now_s[0] += 0.5
-    waits.begins(paced)
+    backoffs.begins(paced)
     now_s[0] += 0.25
-    waits.note_answer(paced, Attempt("accepted", sent=True, why=""), EPOCH, turn, 0)
+    backoffs.note_answer(paced, Attempt("accepted", sent=True, why=""), EPOCH, queue, 0)
     assert ledger.kept == [LaneMemory("main", 0, 0, posted_ago_ms=0), LaneMemory("main", 0, 0, posted_ago_ms=250)]

@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 
 import signalq.consumer.webhook.client
-from signalq.consumer.orders.order import Message, Order, read
+from signalq.consumer.orders.order import Message, Order
 from signalq.consumer.orders.state import Attempt
+from signalq.consumer.read import read
 from signalq.consumer.webhook.client import Timeouts, Webhook, retry_after_s
 from signalq.settings.sections import Settings
 from signalq.version import __version__

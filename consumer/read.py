@@ -1,0 +1,273 @@
+"""A delivered message is read: an Order with all that the rules ask for, or the reason why it is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from pamqp.commands import Basic
+
+from signalq import names
+from signalq.consumer.orders.delays import KnownSkew
+from signalq.consumer.orders.lanes import FORWARDS_MAX, queue_of
+from signalq.consumer.orders.order import NO_SKEW, Message, Order, Policy, Unreadable
+from signalq.consumer.orders.rights import NOBODY, Rights
+from signalq.errors import InvalidIntent, Problem
+from signalq.message.envelope import Creation, broker_stamp_ms, creation, digest_of, fitting_id, id_of_nobodys, strategy
+from signalq.message.intent import OrderIntent, connector_name, intent_from_fields
+from signalq.message.outcome import is_event
+from signalq.message.strict_json import check_size, parse_object
+from signalq.secrets.blanking import BodyBlanker, hold_token
+from signalq.settings.sections import SECRET_CHARACTERS_MIN, Connector, Settings
+
+DETAIL_CHARACTERS_MAX = 8_000
+EVENT_CAME_BACK = (
+    "it is an outcome event of signalq, and no order: a binding, or a queue that dead-letters, brings what is "
+    "published to the exchange of outcomes back as a message"
+)
+
+
+def read(message: Message, settings: Settings, now_ms: int, skew: KnownSkew = NO_SKEW) -> Order | Unreadable:
+    """Read any message whatsoever; never raises."""
+    properties = message.properties
+    headers = properties.headers or {}
+    rights = Rights.of(settings)
+    digest = digest_of(message.body)
+    sender = _sender(message, rights, digest)
+    fields: dict[str, object] = {}
+    try:
+        _check_headers(headers)
+        check_size(message.body_bytes)
+        fields = parse_object(message.body)
+        name = str(fields.get("connectorName"))
+        connector = settings.connector(name)
+        misdated, created = _dated(properties, now_ms)
+        try:
+            intent = intent_from_fields(
+                fields,
+                extra_fields=connector.extra_fields,
+                # Of a connector that orders may not be for, that is what is told, not that it has no token.
+                token_needed=connector.token is None and rights.takes(name),
+                delay_max_s=settings.delivery.delay_max_s,
+            )
+        except InvalidIntent as invalid:
+            raise InvalidIntent([*invalid.problems, *misdated]) from None
+        _check_no_token_for_a_name(intent, sender, settings)
+        is_exit = intent.is_exit(spot_sell_is_exit=connector.spot_sell_is_exit)
+        _check_dated(created, misdated, settings, is_exit=is_exit)
+    except InvalidIntent as invalid:
+        found = _unreadable(invalid, sender, _connector_of(fields, message), message, digest)
+        return _without_secrets(found, fields, message, settings, digest)
+    return Order(
+        intent=intent,
+        policy=_policy(connector, settings, rights, is_exit=is_exit),
+        intent_id=sender.intent_id,
+        message_id=sender.message_id,
+        strategy=sender.strategy,
+        origin_user=sender.user,
+        creation=created,
+        due_ms=created.delay_ms + intent.delay_ms if intent.delay_ms else None,
+        received_ms=now_ms,
+        digest=digest,
+        is_exit=is_exit,
+        redelivered=message.redelivered,
+        is_own_copy=sender.is_own_copy,
+        receipt=message.given_id,
+        unattended_since_ms=message.unattended_since_ms,
+        park_rank=_whole(headers.get(names.PARK_RANK)) if sender.user is None else 0,
+        lane=(lane := queue_of(settings, intent.connector_name)),
+        source_queue=message.queue or lane,
+        forwards=min(max(_whole(headers.get(names.HOPS)), 0), FORWARDS_MAX) if sender.user is None else 0,
+        may_vanish=properties.expiration is not None,
+        is_letter=sender.is_own_copy and names.REASON in headers,
+        came_beside=sender.is_own_copy and _came_beside(message, names.Names(settings.broker.prefix)),
+        recorded=message.handled_before,
+        needs_proof=sender.needs_proof,
+        by_label=sender.by_label,
+        stamped_ms=broker_stamp_ms(properties),
+        skew=skew,
+    )
+
+
+def renewed(order: Order, message: Message, settings: Settings) -> Order:
+    """The same order, with everything that comes from settings as it is by these; its identity, age and place stay.
+
+    What only the settings allowed (no token of its own, an extra field) may make it invalid now.
+    """
+    fresh = read(message, settings, order.received_ms)
+    if isinstance(fresh, Unreadable):
+        return replace(order, why_invalid=fresh.detail)
+    return replace(
+        order,
+        why_invalid=None,
+        intent=fresh.intent,
+        policy=fresh.policy,
+        is_exit=fresh.is_exit,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Sender:
+    """Who a message is from and which intent it is, as far as it can say so itself.
+
+    `hands_back`: it says that it is a copy of ours. Only one without a user can be: the broker lets nobody publish as
+    another, and ours carry none.
+    """
+
+    user: str | None
+    strategy: str
+    message_id: str | None
+    intent_id: str
+    is_own_copy: bool = False
+    needs_proof: bool = False
+    is_nobody: bool = False
+    by_label: tuple[str, str] | None = None
+
+
+def _sender(message: Message, rights: Rights, digest: bytes) -> _Sender:
+    properties = message.properties
+    message_id = fitting_id(properties.message_id) if properties.message_id else None
+    intent_id = message_id or message.given_id
+    label = strategy(properties)
+    user = properties.user_id or None
+    is_own_copy = user is None and names.INTENT_ID in (properties.headers or {})
+    name = rights.name_of(user, label) if rights.are_given else label
+    if name is None and is_own_copy:
+        return _Sender(user, label, message_id, intent_id, is_own_copy, needs_proof=True)
+    by_label = (label, intent_id) if name != label else None
+    if name is None:
+        # It may not take an identity that belongs to another's intent, or will.
+        own_id = id_of_nobodys(intent_id, user, digest)
+        return _Sender(user, label, message_id, own_id, is_nobody=True, by_label=by_label)
+    return _Sender(user, name, message_id, intent_id, is_own_copy, by_label=by_label)
+
+
+def _unreadable(invalid: InvalidIntent, sender: _Sender, connector: str, message: Message, digest: bytes) -> Unreadable:
+    """Of what can't be read there is nothing in the ledger: what that alone could prove is not believed.
+
+    An event is told by its body, for that stays as it is on every way by which it may come back.
+    """
+    intent_id = id_of_nobodys(sender.intent_id, None, digest) if sender.needs_proof else sender.intent_id
+    if is_event(message.body):
+        return Unreadable(EVENT_CAME_BACK, connector, intent_id, sender.strategy, sender.user, came_back=True)
+    if sender.is_nobody:
+        return Unreadable(NOBODY, connector, intent_id, sender.strategy, sender.user, "unauthorized")
+    return Unreadable(_shortened(invalid), connector, intent_id, sender.strategy, sender.user)
+
+
+def _came_beside(message: Message, topology: names.Names) -> bool:
+    """Whether another queue than its level's own had it from the ladder: the ladder's own hand it to the due queue by
+    dead-lettering, and the broker notes where each queue that did so had it from.
+    """
+    deaths = (message.properties.headers or {}).get("x-death")
+    ways: list[tuple[object, object]] = [(message.exchange, None)]
+    if isinstance(deaths, list):
+        ways += [(one.get("exchange"), one.get("queue")) for one in deaths if isinstance(one, dict)]
+    return any(topology.is_delay(exchange) and exchange != queue for exchange, queue in ways)
+
+
+def _check_no_token_for_a_name(intent: OrderIntent, sender: _Sender, settings: Settings) -> None:
+    """What names an order is shown everywhere: it must not be a token, the order's own or one of the settings."""
+    own = intent.connector_token or ""
+    given = {
+        "connectorName": intent.connector_name,
+        "clientOrderId": intent.client_order_id,
+        "message_id": sender.intent_id,
+        "strategy": sender.strategy,
+    }
+    shown = {name: value for name, value in given.items() if value}
+    may_hold_own = len(own) >= SECRET_CHARACTERS_MIN and hold_token(shown.values(), own)
+    if not may_hold_own and not settings.hold_token(shown.values()):
+        return
+    for name, value in shown.items():
+        if (may_hold_own and hold_token([value], own)) or settings.hold_token([value]):
+            raise InvalidIntent([Problem(name, "holds a token, which would be shown there")])
+
+
+def _without_secrets(
+    found: Unreadable, fields: dict[str, object], message: Message, settings: Settings, digest: bytes
+) -> Unreadable:
+    """The same, none of its parts a secret that the settings name or that the body has for a token."""
+    own = BodyBlanker(fields, characters_min=SECRET_CHARACTERS_MIN)
+
+    def blank(text: str) -> str:
+        return settings.blanker(own(text), characters_min=SECRET_CHARACTERS_MIN)
+
+    intent_id = found.intent_id
+    if blank(intent_id) != intent_id:
+        intent_id = id_of_nobodys("hidden", message.properties.user_id, digest)
+    return replace(
+        found,
+        detail=blank(found.detail),
+        connector=blank(found.connector),
+        strategy=blank(found.strategy),
+        intent_id=intent_id,
+    )
+
+
+def _check_headers(headers: Mapping[str, object]) -> None:
+    if names.UNREADABLE_HEADERS in headers:
+        raise InvalidIntent([Problem(None, "the headers of the message can't be read")])
+
+
+def _dated(properties: Basic.Properties, now_ms: int) -> tuple[list[Problem], Creation]:
+    """What is wrong with its creation time, if anything is, and else that."""
+    try:
+        return [], creation(properties, now_ms)
+    except InvalidIntent as invalid:
+        return list(invalid.problems), Creation(now_ms, now_ms, "first receipt")
+
+
+def _check_dated(created: Creation, misdated: list[Problem], settings: Settings, *, is_exit: bool) -> None:
+    if misdated:
+        raise InvalidIntent(misdated)
+    if created.source == "first receipt" and settings.delivery.undated == "refuse" and not is_exit:
+        raise InvalidIntent([Problem(None, "it has no creation time (signalq-created-ms or timestamp)")])
+
+
+def _policy(connector: Connector, settings: Settings, rights: Rights, *, is_exit: bool) -> Policy:
+    webhook, delivery = settings.webhook, settings.delivery
+    own_age_s = connector.exit_max_age_s if is_exit else connector.open_max_age_s
+    return Policy(
+        url=connector.url or webhook.url,
+        token=connector.token.get_secret_value() if connector.token else None,
+        success_body=webhook.success_body if connector.success_body is None else connector.success_body,
+        cancel_all_spelling=webhook.cancel_all_spelling,
+        not_taken_statuses=connector.not_taken_statuses,
+        resend_when_unknown=connector.resend_when_unknown,
+        attempts_max=delivery.attempts_max,
+        retry_after_max_s=delivery.retry_after_max_s,
+        repeat_window_s=delivery.repeat_window_s,
+        max_age_s=own_age_s or (delivery.exit_max_age_s if is_exit else delivery.open_max_age_s),
+        rate_per_s=connector.rate_per_s,
+        rights=rights,
+        limits=connector,
+        blanker=settings.blanker,
+    )
+
+
+def _connector_of(fields: dict[str, object], message: Message) -> str:
+    """The connector that the body names, where it names one that could be; else the routing key."""
+    name = fields.get("connectorName")
+    try:
+        return connector_name(name) if isinstance(name, str) else message.routing_key
+    except ValueError:
+        return message.routing_key
+
+
+def _shortened(invalid: InvalidIntent) -> str:
+    """All problems in one sentence; a body of a thousand unknown fields is told up to DETAIL_CHARACTERS_MAX."""
+    text = str(invalid)
+    if len(text) <= DETAIL_CHARACTERS_MAX:
+        return text
+    told, length = 0, 0
+    for problem in invalid.problems:
+        length += len(str(problem)) + 2
+        if length > DETAIL_CHARACTERS_MAX:
+            break
+        told += 1
+    return "; ".join(map(str, invalid.problems[:told])) + f"; and {len(invalid.problems) - told} more"
+
+
+def _whole(value: object) -> int:
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,252 @@
+"""The turn of an order: the door to all that it waits for. Read pipeline.py first.
+
+A delayed order waits without a turn for the last ms before its due time. Then any order waits for the turn of its
+connector, in order of arrival; and with the turn for its lane's backoff, its connector's pace, its own next attempt,
+and the switch. An exit behind it may end its waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import replace
+
+from signalq.consumer.broker.lane_consumer import Delivery
+from signalq.consumer.clocks.clock import Clock
+from signalq.consumer.decisions import DeadLetter, Disposition, Waits
+from signalq.consumer.lanes.due_times import DueTimes
+from signalq.consumer.lanes.queues import ConnectorQueue, ConnectorQueues, Ticket
+from signalq.consumer.lanes.superseding import Superseding, seen
+from signalq.consumer.ledger import Epoch, Ledger, LedgerEntry
+from signalq.consumer.orders import lanes
+from signalq.consumer.orders.delays import park_seconds
+from signalq.consumer.orders.order import Order
+from signalq.consumer.orders.state import Attempt, IntentState
+from signalq.consumer.orders.switch import SwitchedOff
+from signalq.consumer.read import renewed
+from signalq.consumer.waiting.backoff import Backoffs
+from signalq.message.outcome import Outcome
+from signalq.settings.reload import CurrentSettings
+
+
+class WaitingRoom:
+    """All orders that wait, and what their connectors wait for; hands out turns."""
+
+    def __init__(
+        self,
+        current: CurrentSettings,
+        *,
+        ledger: Ledger,
+        due_times: DueTimes,
+        clock: Clock,
+        jitter: Callable[[], float],
+    ) -> None:
+        self.current = current
+        self.ledger = ledger
+        self.clock = clock
+        self._queues = ConnectorQueues()
+        self.backoffs = Backoffs(current, ledger=ledger, queues=self._queues, clock=clock, jitter=jitter)
+        self.superseding = Superseding(current, ledger=ledger, queues=self._queues, backoffs=self.backoffs, clock=clock)
+        self._due_times = due_times
+        self._last_rank = 0
+
+    @asynccontextmanager
+    async def turn(self, delivery: Delivery, order: Order) -> AsyncIterator[Turn]:
+        """The order's turn, as soon as it has come; it lasts to the end of the block."""
+        turn = Turn(self, delivery, self._ranked(order))
+        try:
+            await turn.fall_due(self._due_times)
+            async with self._queue(turn.arrive()) as turn.queue:
+                yield turn
+        finally:
+            turn.leave()
+
+    def remember(self, epoch: Epoch) -> None:
+        """A lane is ours: what its consumer before us waited for, we wait for."""
+        self.backoffs.remember(epoch)
+
+    def close(self) -> None:
+        """Nothing is waited for any more."""
+        self._due_times.close()
+
+    def _ranked(self, order: Order) -> Order:
+        """Write down the place in the lane of what will be parked: µs, made to rise, also from replica to replica."""
+        if order.is_due or (order.is_own_copy and order.park_rank):
+            return order
+        self._last_rank = max(self._last_rank + 1, order.received_ms * 1000)
+        return replace(order, park_rank=self._last_rank)
+
+    def _queue(self, ticket: Ticket) -> AbstractAsyncContextManager[ConnectorQueue]:
+        """Where the order waits. An order that is not due waits for none and holds up none, unless the ladder has
+        handed it back: then the clock was set back, and it may have been tried. A misrouted order has its own queue: it
+        keeps its order, but does not wait for this lane's backoff.
+        """
+        order = ticket.order
+        if not order.is_due and not order.is_own_copy:
+            return nullcontext(ConnectorQueue())
+        if order.is_misrouted and order.forwards < lanes.FORWARDS_MAX:
+            return self._queues.take((order.source_queue, order.connector), ticket)
+        if lanes.is_strict(self.current.settings, order.connector):
+            return self._queues.take(order.connector, ticket)
+        return self._unordered(ticket)
+
+    @asynccontextmanager
+    async def _unordered(self, ticket: Ticket) -> AsyncIterator[ConnectorQueue]:
+        """In a lane without order, a redelivery waits until the earlier delivery of the same bytes has ended, which
+        alone can say how it ended.
+        """
+        order = ticket.order
+        places = lanes.concurrency_of(self.current.settings, order.connector)
+        async with (
+            self._queues.take((order.connector, order.strategy, order.digest)),
+            self._queues.take(order.connector, ticket, places=places) as queue,
+        ):
+            yield queue
+
+
+class Turn:
+    """One order's turn: what is known of the order, what it has to wait for, and the waiting.
+
+    `untold`: endings, met on the way, that an earlier consumer may have recorded and not told.
+    """
+
+    queue: ConnectorQueue
+    _ticket: Ticket
+
+    def __init__(self, room: WaitingRoom, delivery: Delivery, order: Order) -> None:
+        self.unpublished: tuple[Outcome, ...] = ()
+        self._room = room
+        self._delivery = delivery
+        self._order = order
+        # The settings by which the order, and all that is known of it, was read.
+        self._settings = room.current.settings
+        self._recalling: asyncio.Task[LedgerEntry] | None = None
+        self._looking_ahead: asyncio.Task[None] | None = None
+        self._known: LedgerEntry | None = None
+        # The next look needs no ledger: what is known stands.
+        self._stands = False
+        self._exit_behind: Ticket | None = None
+        self._failures_before: int | None = None
+
+    # On the way to the turn; see WaitingRoom.
+
+    async def fall_due(self, due_times: DueTimes) -> None:
+        """Return at the due time, where the ladder has handed the order back just before it. The order is looked up
+        meanwhile: then only the claim is left to do.
+        """
+        is_about_due = self._is_about_due()
+        if is_about_due or self._order.creation.is_ahead:
+            recall = self._room.ledger.recall(self._order, self._delivery.epoch)
+            self._recalling = asyncio.create_task(recall, name="recall")
+            self._recalling.add_done_callback(seen)
+        if is_about_due and await due_times.wait_until(self._order.due_ms or 0, rank=self._order.park_rank):
+            self._order = self._order.fallen_due(self._room.clock.now_ms())
+
+    def arrive(self) -> Ticket:
+        """The order takes its place behind what has come before it, however long its look-up takes."""
+        self._ticket = Ticket(self._order, self._delivery.message, self._room.clock.even_ms(), self._settings)
+        self._looking_ahead = self._room.superseding.begin_to_look_ahead(self._delivery, self._ticket, self._recalling)
+        return self._ticket
+
+    def leave(self) -> None:
+        """End the look-ups."""
+        for task in (self._recalling, self._looking_ahead):
+            if task is not None:
+                task.cancel()
+
+    # With the turn.
+
+    def now_ms(self) -> int:
+        """The time, as the order's age goes on."""
+        return self._room.backoffs.now_ms(self._ticket)
+
+    async def known(self) -> LedgerEntry:
+        """Return what is known of the order now, by the settings that hold now."""
+        if not self._stands or self._known is None:
+            self._known = await self._look_up()
+            if self._known.order.recorded and not self._order.recorded:
+                self._order = replace(self._order, recorded=True)
+            self.unpublished = self.unpublished or self._known.maybe_unpublished
+        self._stands = False
+        if self.is_outdated():
+            settings, message = self._room.current.settings, self._delivery.message
+            self._order = renewed(self._order, message, settings)
+            self._known = replace(self._known, order=renewed(self._known.order, message, settings))
+            self._settings = settings
+        return self._known
+
+    def waits(self, known: LedgerEntry) -> Waits:
+        """Return what the order has to wait for."""
+        backoffs, queue, ticket = self._room.backoffs, self.queue, self._ticket
+        self._exit_behind = self._room.superseding.exit_behind(known.order, queue, ticket)
+        return Waits(
+            backoff_ms=max(backoffs.lane_ms(queue, ticket), backoffs.retry_ms(known.state, ticket)),
+            pace_ms=backoffs.pace_ms(known.order),
+            superseded_by=self._exit_behind.order.intent.kind if self._exit_behind is not None else None,
+        )
+
+    async def wait(self, until_ms: int) -> None:
+        """Return at `until_ms`, or when an exit behind may end the waiting."""
+        await self._ticket.sleep(self._room.clock.sleep(until_ms - self.now_ms()))
+
+    async def hold(self, until_ms: int) -> SwitchedOff | None:
+        """Return at `until_ms`, and say whether it is paused still: then no claim is needed to know, and no look-up."""
+        self._stands = True
+        await self._room.clock.sleep(until_ms - self.now_ms())
+        state = self._room.ledger.switched(self._order.connector)
+        return SwitchedOff(state) if state == "paused" else None
+
+    def settled(self, disposition: Disposition) -> None:
+        """Note that a decision is done: an exit behind that has ended the order's waiting goes at once."""
+        if self._exit_behind is None or not isinstance(disposition, DeadLetter):
+            return
+        if disposition.reason == "superseded":
+            self._exit_behind.has_superseded = True
+            self._exit_behind.wake()
+
+    # Around an attempt.
+
+    def is_outdated(self) -> bool:
+        """Whether the settings have changed since it was said what is known."""
+        return self._settings is not self._room.current.settings
+
+    def must_wait(self, order: Order) -> bool:
+        """Whether the connector's pace lets no POST begin now."""
+        return self._room.backoffs.pace_ms(order) > 0
+
+    def claims(self, order: Order) -> None:
+        """A POST is about to begin; that is kept with its claim."""
+        self._room.backoffs.claims(order, self._delivery.epoch, self.queue)
+
+    def begins(self, order: Order) -> None:
+        """It begins now: its claim took a while."""
+        self._failures_before = self.queue.failures
+        self._room.backoffs.begins(order)
+
+    def answered(self, order: Order, attempt: Attempt) -> float:
+        """It has ended; return how long the lane waits for that at least, in seconds."""
+        failures_before = self.queue.failures if self._failures_before is None else self._failures_before
+        self._failures_before = None
+        self._ticket.has_superseded = False  # from here on it backs off as any other
+        return self._room.backoffs.note_answer(order, attempt, self._delivery.epoch, self.queue, failures_before)
+
+    def _is_about_due(self) -> bool:
+        """Whether the order was put into its lane shortly before it is due: the ladder handed it back."""
+        order = self._order
+        early = order.is_own_copy and not order.is_due and order.due_ms is not None
+        return early and park_seconds(order.due_ms or 0, self._room.clock.now_ms()) == 0
+
+    async def _look_up(self) -> LedgerEntry:
+        """Return what a look ahead has found, or most likely would; after the first look, what the ledger says."""
+        order, is_first = self._order, self._known is None
+        if is_first and self._ticket.known is not None:
+            return self._ticket.known
+        if is_first and self._recalling is not None:
+            known = await self._recalling
+            # The ledger's due time counts, whatever the message says: what is not due by that is parked again.
+            return replace(known, order=known.order.fallen_due(self._room.clock.now_ms())) if order.is_due else known
+        if is_first and order.is_first_delivery:
+            # Most likely unknown: the claim's own insert finds out, and spares a look-up.
+            return LedgerEntry(order, IntentState(order.intent_id, order.digest))
+        return await self._room.ledger.recall(order, self._delivery.epoch)

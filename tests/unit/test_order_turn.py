@@ -1,0 +1,211 @@
+"""One order's turn: what is known of the order, what it waits for, and which exit behind it may end that."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+from aiormq.abc import AbstractChannel, FieldTable
+from pamqp.commands import Basic
+
+from signalq import names
+from signalq.consumer.broker.lane_consumer import Delivery, Session
+from signalq.consumer.clocks.clock import Clock
+from signalq.consumer.decisions import DeadLetter, Waits
+from signalq.consumer.lanes.due_times import DueTimes
+from signalq.consumer.ledger import Epoch, LedgerEntry
+from signalq.consumer.orders.order import Message, Order
+from signalq.consumer.orders.state import Attempt, IntentState
+from signalq.consumer.orders.switch import State, SwitchedOff
+from signalq.consumer.read import read
+from signalq.consumer.waiting.turn import Turn, WaitingRoom
+from signalq.message.outcome import Outcome
+from signalq.settings.reload import CurrentSettings
+from signalq.settings.sections import Settings
+from tests.support.orders import body
+
+NOW_MS = 1_700_000_000_000
+TURNED_AWAY = Attempt("not taken", sent=True, why="HTTP 429", retry_after_s=5.0)
+SETTINGS = Settings(
+    connectors={"many": {"ordering": "none", "lane": "own", "concurrency": 2}, "paced": {"rate_per_s": 0.1}}
+)
+
+
+class SetClock(Clock):
+    """Shows what it is set to; whoever sleeps on it waits until the test says so."""
+
+    def __init__(self) -> None:
+        self.ms = NOW_MS
+        self.go_on = asyncio.Event()
+
+    def now_ms(self) -> int:
+        return self.ms
+
+    def even_ms(self) -> int:
+        return self.ms - NOW_MS
+
+    async def sleep(self, wait_ms: int) -> None:
+        await self.go_on.wait()
+        self.ms += wait_ms
+
+
+class AskedLedger:
+    """Tells what the test has it know, and notes what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[Order] = []
+        self.state: State = "open"
+        self.unpublished: tuple[Outcome, ...] = ()
+
+    async def recall(self, order: Order, _epoch: Epoch) -> LedgerEntry:
+        self.asked.append(order)
+        return LedgerEntry(
+            replace(order, recorded=True),
+            IntentState(order.intent_id, order.digest),
+            maybe_unpublished=self.unpublished,
+        )
+
+    def switched(self, _connector: str) -> State:
+        return self.state
+
+    def remember(self, *_memory: object) -> None:
+        """Nobody comes after this consumer."""
+
+
+class Scene:
+    """A waiting room on a clock and a ledger of its own."""
+
+    def __init__(self) -> None:
+        self.clock, self.ledger, self.current = SetClock(), AskedLedger(), CurrentSettings(SETTINGS)
+        self.room = WaitingRoom(
+            self.current,
+            ledger=cast("Any", self.ledger),
+            due_times=DueTimes(self.clock, places_max=10, bytes_max=10_000),
+            clock=self.clock,
+            jitter=lambda: 1.0,
+        )
+        self._session = Session(cast("AbstractChannel", None), 0.0)
+        self._session.epoch = Epoch("lane", 1, None)
+
+    @asynccontextmanager
+    async def turn(self, *, redelivered: bool = False, **fields: Any) -> AsyncIterator[tuple[Turn, Order]]:
+        """The turn of one message."""
+        headers: FieldTable = {names.CREATED_MS: NOW_MS}
+        properties = Basic.Properties(message_id=f"{fields}", app_id="s", headers=headers)
+        message = Message(body(**fields), properties, "main", redelivered)
+        order = read(message, self.current.settings, self.clock.ms)
+        assert isinstance(order, Order)
+        async with self.room.turn(Delivery(message, 1, self._session), order) as turn:
+            yield turn, order
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return Scene()
+
+
+async def test_a_first_delivery_is_most_likely_unknown_and_later_looks_ask_the_ledger(scene: Scene) -> None:
+    async with scene.turn() as (turn, order):
+        assert (await turn.known()).state == IntentState(order.intent_id, order.digest)
+        assert scene.ledger.asked == []
+        await turn.known()
+        await turn.known()
+    assert [asked.recorded for asked in scene.ledger.asked] == [False, True], "that its first record is its own is kept"
+
+
+async def test_what_may_be_untold_is_kept_from_the_first_look_that_finds_any(scene: Scene) -> None:
+    async with scene.turn(redelivered=True) as (turn, _):
+        await turn.known()
+        assert not turn.unpublished
+        first = scene.ledger.unpublished = (cast("Outcome", "first"),)
+        await turn.known()
+        scene.ledger.unpublished = (cast("Outcome", "second"),)
+        await turn.known()
+        assert turn.unpublished == first
+
+
+async def test_while_it_is_paused_nothing_is_looked_up_and_settings_that_change_hold_all_the_same(scene: Scene) -> None:
+    async with scene.turn(redelivered=True) as (turn, _):
+        held = await turn.known()
+        scene.ledger.state = "paused"
+        scene.clock.go_on.set()
+        assert await turn.hold(NOW_MS + 250) == SwitchedOff("paused")
+        assert await turn.known() is held
+        scene.ledger.state = "close-only"
+        scene.current.settings = Settings(delivery={"attempts_max": 3})
+        assert await turn.hold(NOW_MS + 500) is None, "only a claim says what follows"
+        assert turn.is_outdated()
+        assert (await turn.known()).order.policy.attempts_max == 3
+        assert not turn.is_outdated()
+        assert len(scene.ledger.asked) == 1
+
+
+async def test_an_order_waits_for_the_longer_of_its_lanes_backoff_and_its_own_next_attempt(scene: Scene) -> None:
+    async with scene.turn() as (turn, order):
+        known = await turn.known()
+        assert turn.waits(known) == Waits()
+        again = IntentState(order.intent_id, b"", version=2, next_attempt_ms=NOW_MS + 3_000, wait_ms=3_000)
+        assert turn.waits(replace(known, state=again)).backoff_ms == 3_000
+        turn.answered(order, TURNED_AWAY)
+        assert turn.waits(replace(known, state=again)).backoff_ms == 5_000
+        scene.clock.ms += 4_000
+        assert turn.waits(replace(known, state=again)).backoff_ms == 1_000
+        assert turn.waits(known).pace_ms == 0
+
+
+async def test_a_paced_connector_lets_no_post_begin_for_a_while_after_the_last_one_began(scene: Scene) -> None:
+    async with scene.turn(connectorName="paced") as (turn, order):
+        assert not turn.must_wait(order)
+        turn.claims(order)
+        assert turn.must_wait(order)
+        assert 0 < turn.waits(await turn.known()).pace_ms <= 10_000
+
+
+async def test_posts_of_one_connector_that_fail_side_by_side_count_as_one_failure(scene: Scene) -> None:
+    async with (
+        scene.turn(connectorName="many") as (one, order),
+        scene.turn(connectorName="many", log="2") as (other, _),
+    ):
+        one.begins(order)
+        other.begins(order)
+        first_s = one.answered(order, TURNED_AWAY)
+        assert other.answered(order, TURNED_AWAY) == first_s
+        one.begins(order)
+        assert one.answered(order, TURNED_AWAY) > first_s
+
+
+async def test_an_exit_behind_that_has_superseded_an_open_goes_once_the_open_is_settled(scene: Scene) -> None:
+    """Deciding has no effect: the exit passes over the backoff only when the open has its dead letter."""
+
+    async def exit_behind() -> Waits:
+        async with scene.turn(action="cancelAll") as (turn, _):
+            return turn.waits(await turn.known())
+
+    async with scene.turn() as (turn, order), asyncio.timeout(30):
+        turn.answered(order, TURNED_AWAY)
+        known = await turn.known()
+        behind = asyncio.create_task(exit_behind())
+        while turn.waits(known).superseded_by is None:  # noqa: ASYNC110 - the exit is looked up beside
+            await asyncio.sleep(0)
+        assert turn.waits(known) == Waits(backoff_ms=5_000, superseded_by="cancelAll")
+        turn.settled(DeadLetter("superseded", ""))
+    assert (await behind).backoff_ms == 0
+
+
+async def test_an_exit_behind_an_open_that_ended_otherwise_waits_for_the_lanes_backoff(scene: Scene) -> None:
+    async def exit_behind() -> Waits:
+        async with scene.turn(action="cancelAll") as (turn, _):
+            return turn.waits(await turn.known())
+
+    async with scene.turn() as (turn, order), asyncio.timeout(30):
+        turn.answered(order, TURNED_AWAY)
+        known = await turn.known()
+        behind = asyncio.create_task(exit_behind())
+        while turn.waits(known).superseded_by is None:  # noqa: ASYNC110 - the exit is looked up beside
+            await asyncio.sleep(0)
+        turn.settled(DeadLetter("exhausted", ""))
+    assert (await behind).backoff_ms == 5_000
