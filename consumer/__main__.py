@@ -22,8 +22,10 @@ from signalq.consumer.broker.publisher import BrokerPublisher
 from signalq.consumer.broker.topology import topology_of
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.clocks.skew import Skew
-from signalq.consumer.floods import Floods
+from signalq.consumer.lanes.due_queue import DUE_BYTES, DUE_WINDOW, DueQueue
 from signalq.consumer.lanes.due_times import DueTimes
+from signalq.consumer.lanes.floods import Floods
+from signalq.consumer.lanes.turn import WaitingRoom
 from signalq.consumer.ledger import Ledger
 from signalq.consumer.ledger.sql import SqlLedger
 from signalq.consumer.pipeline import Pipeline
@@ -32,8 +34,6 @@ from signalq.consumer.service import Handlers, Service
 from signalq.consumer.settling import Settler
 from signalq.consumer.telemetry.intents import IntentTelemetry
 from signalq.consumer.telemetry.metrics import Masker, Metrics, configure_logging
-from signalq.consumer.waiting.due_queue import DUE_BYTES, DUE_WINDOW, DueQueue
-from signalq.consumer.waiting.turn import WaitingRoom
 from signalq.consumer.webhook.client import Timeouts, Webhook
 from signalq.errors import SettingsError, SignalQError
 from signalq.names import Names

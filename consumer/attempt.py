@@ -16,17 +16,17 @@ from signalq.consumer.broker.lane_consumer import Delivery
 from signalq.consumer.broker.outcome_publisher import OutcomePublisher
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.clocks.skew import Skew
-from signalq.consumer.decisions import After, Retry
+from signalq.consumer.lanes.turn import Turn
 from signalq.consumer.ledger import Conflict, Ledger, LedgerEntry
 from signalq.consumer.ledger.leases import CLAIM_MS_MAX
 from signalq.consumer.orders import lanes, rules
+from signalq.consumer.orders.decisions import After, Retry
 from signalq.consumer.orders.limits import RateExceeded
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.consumer.orders.switch import SwitchedOff
 from signalq.consumer.slots import Slot
 from signalq.consumer.telemetry.intents import IntentTelemetry
-from signalq.consumer.waiting.turn import Turn
 from signalq.consumer.webhook.client import Webhook
 from signalq.settings.reload import CurrentSettings
 

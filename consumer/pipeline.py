@@ -4,7 +4,7 @@
         -> rules.before -> attempt: claim, POST, rules.after, outcome
         -> settle (publish, confirm, ledger) -> one log line -> [the connector's next] -> outcome event -> ack
 
-What to do is a value (rules.py). Two doors lead on: waiting (waiting/turn.py) and an attempt (attempt.py); what is
+What to do is a value (rules.py). Two doors lead on: waiting (lanes/turn.py) and an attempt (attempt.py); what is
 decided is done in settling.py; when a message may be interrupted is in slots.py. What happens if we die after each step
 is in docs/delivery-semantics.md.
 """
@@ -19,10 +19,11 @@ from signalq.consumer.attempt import AskAgain, Attempted, Attempts
 from signalq.consumer.broker.lane_consumer import Delivery
 from signalq.consumer.broker.outcome_publisher import TELL_MAX_S, OutcomePublisher
 from signalq.consumer.broker.publisher import BrokerPublisher
-from signalq.consumer.decisions import DeadLetter, Deliver, Disposition, Done, Hold, Refusal, Wait
-from signalq.consumer.floods import Floods
+from signalq.consumer.lanes.floods import Floods
+from signalq.consumer.lanes.turn import Turn, WaitingRoom
 from signalq.consumer.ledger import Conflict, Epoch, Fenced, Ledger, LedgerEntry
 from signalq.consumer.orders import rules
+from signalq.consumer.orders.decisions import DeadLetter, Deliver, Disposition, Done, Hold, Refusal, Wait
 from signalq.consumer.orders.limits import RateExceeded
 from signalq.consumer.orders.order import Order, Unreadable
 from signalq.consumer.orders.switch import SwitchedOff
@@ -30,7 +31,6 @@ from signalq.consumer.reception import Reception
 from signalq.consumer.settling import Settler
 from signalq.consumer.slots import Slot
 from signalq.consumer.telemetry.intents import facts_of
-from signalq.consumer.waiting.turn import Turn, WaitingRoom
 from signalq.message.outcome import Outcome
 
 log = structlog.get_logger()

@@ -6,7 +6,7 @@ from signalq.consumer.broker.lane_consumer import Delivery
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.orders.order import Order, Unreadable
-from signalq.consumer.read import read
+from signalq.consumer.orders.read import read
 from signalq.consumer.telemetry.intents import IntentTelemetry
 from signalq.settings.reload import CurrentSettings
 

@@ -28,6 +28,7 @@ from signalq.consumer.broker.lane_consumer import (
 )
 from signalq.consumer.broker.publisher import BrokerPublisher
 from signalq.consumer.kept_going import kept_going
+from signalq.consumer.lanes.due_queue import DUE_BYTES, DUE_WINDOW, DueQueue
 from signalq.consumer.ledger import Ledger
 from signalq.consumer.orders import lanes
 from signalq.consumer.orders.delays import backoff_s
@@ -37,7 +38,6 @@ from signalq.consumer.slots import Slot, Slots
 from signalq.consumer.telemetry.health import OpsServer
 from signalq.consumer.telemetry.metrics import Metrics
 from signalq.consumer.telemetry.switch import SwitchReport
-from signalq.consumer.waiting.due_queue import DUE_BYTES, DUE_WINDOW, DueQueue
 from signalq.names import Names
 from signalq.settings.sections import Settings
 from signalq.version import __version__

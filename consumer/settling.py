@@ -15,10 +15,10 @@ from signalq import names
 from signalq.consumer.broker.lane_consumer import Delivery
 from signalq.consumer.broker.publisher import BrokerPublisher
 from signalq.consumer.clocks.clock import Clock
-from signalq.consumer.decisions import DeadLetter, Disposition, Done, Drop, Forward, Park
 from signalq.consumer.ledger import Epoch, Ledger, LedgerEntry
-from signalq.consumer.marks import marks_of
 from signalq.consumer.orders import lanes, outcomes, rules
+from signalq.consumer.orders.decisions import DeadLetter, Disposition, Done, Drop, Forward, Park
+from signalq.consumer.orders.marks import marks_of
 from signalq.consumer.orders.order import Message, Order, Unreadable
 from signalq.consumer.orders.state import IntentState
 from signalq.consumer.telemetry.intents import IntentTelemetry

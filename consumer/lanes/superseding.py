@@ -11,14 +11,14 @@ from dataclasses import replace
 
 from signalq.consumer.broker.lane_consumer import Delivery
 from signalq.consumer.clocks.clock import Clock
-from signalq.consumer.decisions import Before, Deliver, Hold, Wait, Waits
+from signalq.consumer.lanes.backoff import Backoffs
 from signalq.consumer.lanes.queues import ConnectorQueue, ConnectorQueues, Ticket
 from signalq.consumer.ledger import Ledger, LedgerEntry
 from signalq.consumer.orders import rules
+from signalq.consumer.orders.decisions import Before, Deliver, Hold, Wait, Waits
 from signalq.consumer.orders.order import Order
+from signalq.consumer.orders.read import renewed
 from signalq.consumer.orders.switch import SwitchedOff
-from signalq.consumer.read import renewed
-from signalq.consumer.waiting.backoff import Backoffs
 from signalq.settings.reload import CurrentSettings
 
 

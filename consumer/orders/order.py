@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from pamqp.commands import Basic
-from pamqp.common import FieldTable
 
 from signalq.consumer.orders.delays import KnownSkew
 from signalq.consumer.orders.limits import Exceeded, Rate, Scoped

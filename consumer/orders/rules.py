@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from signalq.consumer import details
-from signalq.consumer.decisions import (
+from signalq.consumer.orders import details
+from signalq.consumer.orders.decisions import (
     NO_WAITS,
     After,
     Before,

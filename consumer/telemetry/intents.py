@@ -8,9 +8,9 @@ from typing import Any
 import structlog
 
 from signalq.consumer.clocks.clock import Clock
-from signalq.consumer.decisions import After, DeadLetter, Retry
 from signalq.consumer.ledger import LedgerEntry
 from signalq.consumer.ledger.schedule import Pending
+from signalq.consumer.orders.decisions import After, DeadLetter, Retry
 from signalq.consumer.orders.order import Order, Unreadable
 from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.consumer.telemetry.metrics import Metrics

@@ -16,7 +16,7 @@ from signalq.consumer.ledger import replays
 from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.visit import LedgerClient
 from signalq.consumer.orders.order import Message, Order, Unreadable
-from signalq.consumer.read import read
+from signalq.consumer.orders.read import read
 from signalq.errors import BrokerError, Unconfirmed
 from signalq.message.envelope import republish_properties
 from signalq.ops.dead_letters.batches import LOOKS_MAX, Outcome, outcome_of

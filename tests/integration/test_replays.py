@@ -14,7 +14,6 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import Connection, select, text
 
-from signalq.consumer.decisions import Deliver, Park
 from signalq.consumer.ledger import Conflict, visit
 from signalq.consumer.ledger.database import clock_ms, database_at
 from signalq.consumer.ledger.memory import MemoryLedger
@@ -23,6 +22,7 @@ from signalq.consumer.ledger.schema import intents, steps
 from signalq.consumer.ledger.sql import SqlLedger
 from signalq.consumer.ledger.steps import DISCARDED, REPLAYED
 from signalq.consumer.ledger.visit import LedgerClient, LedgerUnavailable
+from signalq.consumer.orders.decisions import Deliver, Park
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.rules import before
 from signalq.consumer.orders.state import IntentState

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 
 from signalq.consumer.orders.order import Message, Order
+from signalq.consumer.orders.read import read
 from signalq.consumer.orders.state import Attempt
-from signalq.consumer.read import read
 from signalq.consumer.webhook.client import Timeouts, Webhook, certainty_of
 from signalq.settings.sections import Settings
 from tests.support.waiting import wait_until

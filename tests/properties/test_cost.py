@@ -20,7 +20,7 @@ from pamqp.header import ContentHeader
 
 from signalq.amqp.connection import read_foreign_properties_leniently
 from signalq.consumer.orders.order import Message, Unreadable
-from signalq.consumer.read import read
+from signalq.consumer.orders.read import read
 from signalq.message.envelope import publish_properties, republish_properties
 from signalq.message.strict_json import BODY_BYTES_MAX
 from signalq.settings.sections import Settings

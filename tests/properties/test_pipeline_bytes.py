@@ -35,8 +35,8 @@ from signalq.consumer.ledger.memory import MemoryLedger
 from signalq.consumer.orders.delays import park_seconds
 from signalq.consumer.orders.order import Message, Order, Unreadable
 from signalq.consumer.orders.outcomes import Event
+from signalq.consumer.orders.read import read
 from signalq.consumer.orders.state import Attempt, IntentState
-from signalq.consumer.read import read
 from signalq.consumer.slots import Slot
 from signalq.consumer.telemetry.metrics import Metrics
 from signalq.consumer.webhook.client import Webhook

@@ -11,7 +11,7 @@ from pamqp.commands import Basic
 
 from signalq import names
 from signalq.consumer.orders.order import Message, Order
-from signalq.consumer.read import read
+from signalq.consumer.orders.read import read
 from signalq.settings.sections import Settings
 
 STRATEGY = "momentum"

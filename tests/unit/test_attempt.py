@@ -14,16 +14,16 @@ from signalq.consumer.attempt import AskAgain, Attempted, Attempts
 from signalq.consumer.broker.lane_consumer import Delivery, Session
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.clocks.skew import Skew
-from signalq.consumer.decisions import DeadLetter, Done, Refusal, Retry
+from signalq.consumer.lanes.turn import Turn
 from signalq.consumer.ledger import Conflict, Epoch, Fenced, LedgerEntry
 from signalq.consumer.ledger.leases import CLAIM_MS_MAX
+from signalq.consumer.orders.decisions import DeadLetter, Done, Refusal, Retry
 from signalq.consumer.orders.limits import Rate, RateExceeded
 from signalq.consumer.orders.order import Message, Order
+from signalq.consumer.orders.read import read
 from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.consumer.orders.switch import SwitchedOff
-from signalq.consumer.read import read
 from signalq.consumer.slots import Slot
-from signalq.consumer.waiting.turn import Turn
 from signalq.consumer.webhook.client import MayBegin
 from signalq.settings.reload import CurrentSettings
 from signalq.settings.sections import Settings

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from pamqp.commands import Basic
 
-from signalq.consumer.decisions import Drop, Park
+from signalq.consumer.orders.decisions import Drop, Park
 from signalq.consumer.orders.order import Message, Order, Unreadable
 from signalq.consumer.orders.outcomes import event_of, unreadable
+from signalq.consumer.orders.read import read
 from signalq.consumer.orders.rules import before
 from signalq.consumer.orders.state import IntentState
-from signalq.consumer.read import read
 from signalq.message.outcome import EVENT_BEGINS, OWN_EVENT_BYTES_MAX, Outcome, is_event
 from signalq.settings.sections import Settings
 

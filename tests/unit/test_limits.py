@@ -12,12 +12,12 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 
-from signalq.consumer.decisions import DeadLetter, Deliver, Drop, Park
+from signalq.consumer.orders.decisions import DeadLetter, Deliver, Drop, Park
 from signalq.consumer.orders.limits import Rate, RateExceeded
 from signalq.consumer.orders.order import Message, Order
+from signalq.consumer.orders.read import read
 from signalq.consumer.orders.rules import before
 from signalq.consumer.orders.state import IntentState
-from signalq.consumer.read import read
 from signalq.settings.sections import Settings
 
 NOW_MS = 1_700_000_000_000

@@ -15,14 +15,14 @@ from pamqp.commands import Basic
 from signalq import names
 from signalq.consumer.broker.lane_consumer import Delivery, Session
 from signalq.consumer.clocks.clock import Clock
-from signalq.consumer.decisions import DeadLetter, Waits
 from signalq.consumer.lanes.due_times import DueTimes
+from signalq.consumer.lanes.turn import Turn, WaitingRoom
 from signalq.consumer.ledger import Epoch, LedgerEntry
+from signalq.consumer.orders.decisions import DeadLetter, Waits
 from signalq.consumer.orders.order import Message, Order
+from signalq.consumer.orders.read import read
 from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.consumer.orders.switch import State, SwitchedOff
-from signalq.consumer.read import read
-from signalq.consumer.waiting.turn import Turn, WaitingRoom
 from signalq.message.outcome import Outcome
 from signalq.settings.reload import CurrentSettings
 from signalq.settings.sections import Settings

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 
-from signalq.consumer.decisions import DeadLetter, Deliver, Done, Drop, Forward, Hold, Park, Retry, Wait, Waits
+from signalq.consumer.orders.decisions import DeadLetter, Deliver, Done, Drop, Forward, Hold, Park, Retry, Wait, Waits
 from signalq.consumer.orders.delays import KnownSkew, Segment
 from signalq.consumer.orders.order import Message, Order
+from signalq.consumer.orders.read import read, renewed
 from signalq.consumer.orders.rules import HOLD_MS, after, before, given_up, is_superseded_by, too_late
 from signalq.consumer.orders.state import ENDINGS, Attempt, IntentState
 from signalq.consumer.orders.switch import State, SwitchedOff
-from signalq.consumer.read import read, renewed
 from signalq.settings.sections import Settings
 
 NOW_MS = 1_700_000_000_000

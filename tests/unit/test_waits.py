@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from signalq.consumer.clocks.clock import Clock
+from signalq.consumer.lanes.backoff import Backoffs
 from signalq.consumer.lanes.pacing import Paces
 from signalq.consumer.lanes.queues import ConnectorQueue, ConnectorQueues
 from signalq.consumer.ledger import Epoch, LaneMemory
 from signalq.consumer.ledger.memory import MemoryLedger
 from signalq.consumer.orders.state import Attempt
-from signalq.consumer.waiting.backoff import Backoffs
 from signalq.settings.reload import CurrentSettings
 from signalq.settings.sections import Settings
 from tests.support.orders import order

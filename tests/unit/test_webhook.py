@@ -19,8 +19,8 @@ from pamqp.commands import Basic
 
 import signalq.consumer.webhook.client
 from signalq.consumer.orders.order import Message, Order
+from signalq.consumer.orders.read import read
 from signalq.consumer.orders.state import Attempt
-from signalq.consumer.read import read
 from signalq.consumer.webhook.client import Timeouts, Webhook, retry_after_s
 from signalq.settings.sections import Settings
 from signalq.version import __version__

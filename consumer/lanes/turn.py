@@ -14,18 +14,18 @@ from dataclasses import replace
 
 from signalq.consumer.broker.lane_consumer import Delivery
 from signalq.consumer.clocks.clock import Clock
-from signalq.consumer.decisions import DeadLetter, Disposition, Waits
+from signalq.consumer.lanes.backoff import Backoffs
 from signalq.consumer.lanes.due_times import DueTimes
 from signalq.consumer.lanes.queues import ConnectorQueue, ConnectorQueues, Ticket
 from signalq.consumer.lanes.superseding import Superseding, seen
 from signalq.consumer.ledger import Epoch, Ledger, LedgerEntry
 from signalq.consumer.orders import lanes
+from signalq.consumer.orders.decisions import DeadLetter, Disposition, Waits
 from signalq.consumer.orders.delays import park_seconds
 from signalq.consumer.orders.order import Order
+from signalq.consumer.orders.read import renewed
 from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.consumer.orders.switch import SwitchedOff
-from signalq.consumer.read import renewed
-from signalq.consumer.waiting.backoff import Backoffs
 from signalq.message.outcome import Outcome
 from signalq.settings.reload import CurrentSettings
 

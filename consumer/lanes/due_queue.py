@@ -12,8 +12,8 @@ from signalq.consumer.broker.lane_consumer import Delivery
 from signalq.consumer.broker.publisher import BrokerPublisher
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.lanes.due_times import MAKE_ROOM_PART, DueTimes
-from signalq.consumer.marks import marks_of
 from signalq.consumer.orders.delays import LANE_LEAD_MS, park_seconds
+from signalq.consumer.orders.marks import marks_of
 from signalq.consumer.orders.order import Unreadable
 from signalq.consumer.reception import Reception
 from signalq.consumer.slots import Slot
