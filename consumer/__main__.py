@@ -9,7 +9,6 @@ import random
 import signal
 import sys
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import structlog
@@ -26,8 +25,8 @@ from signalq.consumer.lanes.due_queue import DUE_BYTES, DUE_WINDOW, DueQueue
 from signalq.consumer.lanes.due_times import DueTimes
 from signalq.consumer.lanes.floods import Floods
 from signalq.consumer.lanes.turn import WaitingRoom
-from signalq.consumer.ledger import Ledger
-from signalq.consumer.ledger.sql import SqlLedger
+from signalq.consumer.ledger.database import database_at
+from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.pipeline import Pipeline
 from signalq.consumer.reception import Reception
 from signalq.consumer.service import Handlers, Service
@@ -40,42 +39,22 @@ from signalq.names import Names
 from signalq.settings.reload import CurrentSettings, Reloader
 from signalq.settings.sections import Settings, load_settings, settings_file
 
-LedgerMaker = Callable[[Settings, Metrics, Skew], AbstractAsyncContextManager[Ledger]]
 
-
-def durable_ledger(settings: Settings, metrics: Metrics, skew: Skew) -> SqlLedger:
-    """The ledger of the settings."""
-    return SqlLedger(
-        settings.ledger.url.get_secret_value(),
-        retention_days=settings.ledger.retention_days,
-        observe_commit_s=metrics.ledger_commit_seconds.observe,
-        skew=skew,
-    )
-
-
-def run(
-    settings: Settings,
-    make_ledger: LedgerMaker = durable_ledger,
-    *,
-    config: Path | None = None,
-    unacked_max_s: float = UNACKED_MAX_S,
-) -> int:
+def run(settings: Settings, *, config: Path | None = None, unacked_max_s: float = UNACKED_MAX_S) -> int:
     """Run the consumer until SIGTERM or SIGINT; returns the exit status (0 drained, 1 failed, 2 settings).
 
     `config` is the settings file that was named, and is read again when it changes.
     """
     masker = configure_logging(form=settings.log.format, level=settings.log.level, blanker=settings.blanker)
     try:
-        asyncio.run(_run(settings, make_ledger, masker, config, unacked_max_s))
+        asyncio.run(_run(settings, masker, config, unacked_max_s))
     except SignalQError as error:
         structlog.get_logger().error("service.failed", why=str(error))
         return 2 if isinstance(error, SettingsError) else 1
     return 0
 
 
-async def _run(
-    settings: Settings, make_ledger: LedgerMaker, masker: Masker, config: Path | None, unacked_max_s: float
-) -> None:
+async def _run(settings: Settings, masker: Masker, config: Path | None, unacked_max_s: float) -> None:
     names = Names(settings.broker.prefix)
     clock = Clock()
     jitter = random.SystemRandom().random
@@ -91,7 +70,12 @@ async def _run(
     publisher = BrokerPublisher(settings, names, jitter, skew)
     timeouts = Timeouts(connect_s=settings.webhook.connect_timeout_s, total_s=settings.webhook.timeout_s)
     async with (
-        make_ledger(settings, metrics, skew) as ledger,
+        Ledger(
+            database_at(settings.ledger.url.get_secret_value(), create=True),
+            retention_days=settings.ledger.retention_days,
+            observe_commit_s=metrics.ledger_commit_seconds.observe,
+            skew=skew,
+        ) as ledger,
         Webhook(timeouts) as webhook,
         reloader.running(),
     ):

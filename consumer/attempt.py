@@ -17,8 +17,9 @@ from signalq.consumer.broker.outcome_publisher import OutcomePublisher
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.lanes.turn import Turn
-from signalq.consumer.ledger import Conflict, Ledger, LedgerEntry
+from signalq.consumer.ledger import Conflict, LedgerEntry
 from signalq.consumer.ledger.leases import CLAIM_MS_MAX
+from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.orders import lanes, rules
 from signalq.consumer.orders.decisions import After, Retry
 from signalq.consumer.orders.limits import RateExceeded

@@ -21,7 +21,8 @@ from signalq.consumer.broker.outcome_publisher import TELL_MAX_S, OutcomePublish
 from signalq.consumer.broker.publisher import BrokerPublisher
 from signalq.consumer.lanes.floods import Floods
 from signalq.consumer.lanes.turn import Turn, WaitingRoom
-from signalq.consumer.ledger import Conflict, Epoch, Fenced, Ledger, LedgerEntry
+from signalq.consumer.ledger import Conflict, Epoch, Fenced, LedgerEntry
+from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.orders import rules
 from signalq.consumer.orders.decisions import DeadLetter, Deliver, Disposition, Done, Hold, Refusal, Wait
 from signalq.consumer.orders.limits import RateExceeded

@@ -15,7 +15,8 @@ from signalq import names
 from signalq.consumer.broker.lane_consumer import Delivery
 from signalq.consumer.broker.publisher import BrokerPublisher
 from signalq.consumer.clocks.clock import Clock
-from signalq.consumer.ledger import Epoch, Ledger, LedgerEntry
+from signalq.consumer.ledger import Epoch, LedgerEntry
+from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.orders import lanes, outcomes, rules
 from signalq.consumer.orders.decisions import DeadLetter, Disposition, Done, Drop, Forward, Park
 from signalq.consumer.orders.marks import marks_of
@@ -145,7 +146,7 @@ class Settler:
             if known.state.ended:  # a redelivery of what is in the dead letters already
                 return await self._drop(delivery, known, duplicate=False)
         if known.state.status != "dying":
-            dying = known.state.dying(letter.reason, letter.detail)
+            dying = known.state.dead_lettering(letter.reason, letter.detail)
             fence, attempt = _fence(delivery, known), known.state.unconcluded
             known = await self._ledger.record(known.order, dying, fence, attempt=attempt)
         await self._publish_letter(delivery, known.order, letter, known.state)

@@ -14,10 +14,10 @@ from sqlalchemy import Connection
 
 from signalq.amqp.connection import connect
 from signalq.amqp.inspect import Inspector, QueueDepth
-from signalq.consumer.ledger import replicas, switches
+from signalq.consumer.ledger.client import LedgerClient, LedgerUnavailable
 from signalq.consumer.ledger.database import clock_ms
-from signalq.consumer.ledger.replicas import Replica
-from signalq.consumer.ledger.visit import LedgerClient, LedgerUnavailable
+from signalq.consumer.ledger.queries import replicas, switches
+from signalq.consumer.ledger.queries.replicas import Replica
 from signalq.consumer.orders.switch import ALL, Change, State, Switch
 from signalq.consumer.replicas.assignment import desired
 from signalq.names import Names

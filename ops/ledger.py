@@ -7,9 +7,9 @@ import pwd
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import database_at
 from signalq.consumer.ledger.migrate import Upgrade, upgrade
-from signalq.consumer.ledger.visit import LedgerClient
 from signalq.errors import SettingsError
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.secrets.masking import masked

@@ -13,7 +13,7 @@ from signalq.amqp.inspect import Inspector, QueueDepth
 from signalq.amqp.ledger_mark import LedgerMark, claim_mark
 from signalq.amqp.publisher import CLOSE_TIMEOUT_S
 from signalq.amqp.topology import Topology, unbind_lane
-from signalq.consumer.ledger import Ledger
+from signalq.consumer.ledger.ledger import Ledger
 from signalq.errors import BrokerUnreachable, SettingsError, SignalQError, TopologyError
 from signalq.secrets.masking import masked
 from signalq.settings.sections import Settings

@@ -31,7 +31,8 @@ from signalq.consumer.broker.connection import (
     loop_s,
 )
 from signalq.consumer.broker.intake import BULKY_BYTES_MAX, Intake, Room, read_within
-from signalq.consumer.ledger import Epoch, Ledger
+from signalq.consumer.ledger import Epoch
+from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.orders.delays import backoff_s
 from signalq.consumer.orders.order import Message
 from signalq.errors import BrokerError, BrokerUnreachable, SettingsError, SignalQError, TopologyError

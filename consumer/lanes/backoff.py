@@ -12,7 +12,8 @@ from collections.abc import Callable
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.lanes.pacing import Paces
 from signalq.consumer.lanes.queues import ConnectorQueue, ConnectorQueues, Ticket
-from signalq.consumer.ledger import Epoch, LaneMemory, Ledger
+from signalq.consumer.ledger import Epoch, LaneMemory
+from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.orders import lanes
 from signalq.consumer.orders.delays import backoff_s
 from signalq.consumer.orders.order import Order

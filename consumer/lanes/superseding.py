@@ -13,7 +13,8 @@ from signalq.consumer.broker.lane_consumer import Delivery
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.lanes.backoff import Backoffs
 from signalq.consumer.lanes.queues import ConnectorQueue, ConnectorQueues, Ticket
-from signalq.consumer.ledger import Ledger, LedgerEntry
+from signalq.consumer.ledger import LedgerEntry
+from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.orders import rules
 from signalq.consumer.orders.decisions import Before, Deliver, Hold, Wait, Waits
 from signalq.consumer.orders.order import Order

@@ -18,7 +18,8 @@ from signalq.consumer.lanes.backoff import Backoffs
 from signalq.consumer.lanes.due_times import DueTimes
 from signalq.consumer.lanes.queues import ConnectorQueue, ConnectorQueues, Ticket
 from signalq.consumer.lanes.superseding import Superseding, seen
-from signalq.consumer.ledger import Epoch, Ledger, LedgerEntry
+from signalq.consumer.ledger import Epoch, LedgerEntry
+from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.orders import lanes
 from signalq.consumer.orders.decisions import DeadLetter, Disposition, Waits
 from signalq.consumer.orders.delays import park_seconds

@@ -1,21 +1,20 @@
 """The memory behind "never twice": what is known of each intent, by identity.
 
-The pipeline recalls an `IntentState`, steps it on, and saves it before the effect that depends on it: the claim before
-the first byte of a POST, the outcome before the acknowledgement. This package holds the interface, a form in memory for
-tests, and the durable one (SQLite or PostgreSQL).
+The pipeline recalls an `IntentState`, steps it on, and saves it before the effect that depends on it: the claim
+before the first byte of a POST, the outcome before the acknowledgement. Here are the values that the ledger answers
+with; the ledger itself is in ledger.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from signalq.consumer.ledger.schedule import Pending
-from signalq.consumer.orders.limits import Rate, RateExceeded
+from signalq.consumer.orders.limits import Rate
 from signalq.consumer.orders.order import Order
-from signalq.consumer.orders.state import Attempt, IntentState
-from signalq.consumer.orders.switch import Change, State, Switch, SwitchedOff
+from signalq.consumer.orders.pending import Pending
+from signalq.consumer.orders.state import IntentState
+from signalq.consumer.orders.switch import Change, Switch
 from signalq.message.outcome import Outcome
 
 
@@ -88,130 +87,3 @@ class Fenced(Conflict):
 
 # Called with how the switch stands, and with its latest changes since the last call.
 SwitchWatcher = Callable[[Switch, Sequence[Change]], None]
-
-
-class Ledger(Protocol):
-    """Recall, claim, record. What claim and record have returned is found by every later recall, also after a crash."""
-
-    name: str
-    ledger_id: str
-
-    @property
-    def scheduled(self) -> int:
-        """How many delayed intents are pending, as last counted."""
-        ...
-
-    @property
-    def why_not_writable(self) -> str | None:
-        """None while saves succeed; else why they wait."""
-        ...
-
-    @property
-    def silent_s(self) -> float:
-        """Seconds since it last took something in; it is asked several times a second."""
-        ...
-
-    @property
-    def wal_bytes(self) -> int:
-        """How large its write-ahead log is, where that is a file of ours; else 0."""
-        ...
-
-    @property
-    def live(self) -> Live | None:
-        """Who shares it and lives, as last seen; None where nobody can."""
-        ...
-
-    async def join_lane(self, lane: str) -> int | None:
-        """About to consume a lane, active or standing by: until leave_lane it counts as looked after.
-
-        Returns when it was last looked after before, in ms since the epoch; None where it never was.
-        """
-        ...
-
-    def leave_lane(self, lane: str) -> None:
-        """Not consuming it any more."""
-        ...
-
-    async def open_lane(self, lane: str, *, alone: bool = True) -> Epoch:
-        """Become the active consumer of a lane: from now on nobody before can claim on it.
-
-        Not `alone`: one of several, on a lane without order; then the epoch of the others is shared.
-        """
-        ...
-
-    async def leave_settled(self, epoch: Epoch) -> None:
-        """All that has ended in this epoch is acknowledged, and nothing more of it will end: nobody is in doubt."""
-        ...
-
-    def remember(self, lane: str, memory: LaneMemory) -> None:
-        """Keep this of a connector for the lane's next consumer, with whatever is saved next."""
-        ...
-
-    async def known_lanes(self) -> list[str]:
-        """The lanes that were ever looked after, and not forgotten since."""
-        ...
-
-    async def forget_lane(self, lane: str) -> None:
-        """The lane's queue is gone: forget the lane, once that can't be mistaken any more."""
-        ...
-
-    async def recall(self, order: Order, epoch: Epoch) -> LedgerEntry:
-        """What is known of the intent; what is delayed, or dated by nobody, is recorded.
-
-        Raises Fenced where that would have to be recorded for one without a message_id, and the lane is another's.
-        """
-        ...
-
-    async def claim(
-        self,
-        order: Order,
-        state: IntentState,
-        epoch: Epoch,
-        *,
-        rates: Sequence[Rate] = (),
-        attempt: Attempt | None = None,
-    ) -> LedgerEntry | SwitchedOff | RateExceeded:
-        """Save a claim, `history`, before its POST; return it with its new version once it is durable.
-
-        A refusal is a value, and then nothing is saved. The claim takes a place in each of `rates`, in the same
-        transaction: over all consumers no more than there are. The claim of a `cancel` or `cancelAll` cancels what is
-        pending. `attempt` is an earlier one that was never concluded, for the intent's timeline. It waits while the
-        ledger can't be written. Raises Conflict; Fenced if the epoch is no longer the lane's.
-        """
-        ...
-
-    async def record(
-        self, order: Order, state: IntentState, epoch: Epoch | None = None, *, attempt: Attempt | None = None
-    ) -> LedgerEntry:
-        """Return once this is durably what is known, with its new version; a claim has a method of its own.
-
-        `attempt` is the one whose end is recorded with it, for the intent's timeline. It waits while the ledger can't
-        be written. Raises Conflict; with an epoch, Fenced if that is no longer the lane's.
-        """
-        ...
-
-    async def confirm(self, order: Order, claim: IntentState, epoch: Epoch) -> int | SwitchedOff:
-        """Look again whether a claim that was saved still lets its POST begin: nobody has taken the lane or gone on
-        with the intent, and the switch lets it pass.
-
-        Returns when the transaction began that says so, on the clock that nobody sets. Raises Conflict and Fenced.
-        """
-        ...
-
-    def switched(self, connector: str) -> State:
-        """What the switch said for this connector when it was last read, about a sign of life ago; a claim reads it
-        anew.
-        """
-        ...
-
-    def watch_switch(self, watcher: SwitchWatcher) -> None:
-        """Have it told of the switch with the next sign of life, and with each one that finds it changed."""
-        ...
-
-    def count_unacked(self, unacked: Callable[[], Mapping[str, int]]) -> None:
-        """Have it told with each sign of life how many messages this consumer holds, by queue."""
-        ...
-
-    def release(self, order: Order) -> None:
-        """The message is out of the consumer's hands."""
-        ...

@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from signalq.consumer.ledger.causes import cause_of
 from signalq.consumer.ledger.database import Database, is_lost
-from signalq.consumer.ledger.schema import identity
+from signalq.consumer.ledger.tables import identity
 from signalq.errors import SettingsError
 
 # Any number will do, as long as all consumers on one PostgreSQL use the same.

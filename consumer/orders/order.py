@@ -75,7 +75,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RowIdentity:
     """What of the ledger's row of an identity tells whether a message stands for it."""
 
     digest: bytes
@@ -83,7 +83,7 @@ class Found:
 
 
 # The row of a strategy and an id, if the ledger has one.
-Look = Callable[[str, str], Found | None]
+Lookup = Callable[[str, str], RowIdentity | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,20 +192,20 @@ class Order:
             return replace(self, intent_id=intent_id, creation=created, due_ms=None, replayed_ms=replayed_ms)
         return replace(self, intent_id=intent_id, creation=created, due_ms=due_ms, came_early=not self.is_due)
 
-    def identified(self, look: Look) -> Order:
+    def identified(self, lookup: Lookup) -> Order:
         """The same order, under the identity that it can prove by the ledger's rows.
 
         What says that it is our own copy is one of the row whose bytes it has, and from whom that row says; else it is
         nobody's. What comes again after its strategy was given another name is the intent that it was before.
         """
-        found = look(self.strategy, self.intent_id)
+        found = lookup(self.strategy, self.intent_id)
         if self.is_own_copy and found is not None and found.digest == self.digest:
             return replace(self, origin_user=found.origin_user, needs_proof=False)
         if self.needs_proof:
             return replace(self, intent_id=id_of_nobodys(self.intent_id, None, self.digest), needs_proof=False)
         if found is not None or self.by_label is None or not self.redelivered:
             return self
-        if look(*self.by_label) != Found(self.digest, self.origin_user):
+        if lookup(*self.by_label) != RowIdentity(self.digest, self.origin_user):
             return self
         return replace(self, strategy=self.by_label[0], intent_id=self.by_label[1])
 
@@ -236,12 +236,6 @@ class Order:
         if name is not None:
             scopes.append(Scoped("strategy", name, self.policy.rights.strategies[name]))
         return scopes
-
-    def is_canceled_by(self, other: Order) -> bool:
-        """Whether a `cancel` or `cancelAll` means this one: of its connector, created before it."""
-        if self.connector != other.connector or self.creation.age_ms > other.creation.delay_ms:
-            return False
-        return other.intent.kind == "cancelAll" or self.intent.client_order_id == other.intent.client_order_id
 
     def fallen_due(self, now_ms: int) -> Order:
         """The same order, after it was waited for: it takes its turn as if it came in now."""

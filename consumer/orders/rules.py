@@ -230,7 +230,7 @@ def concluded(state: IntentState, after: After, now_ms: int) -> IntentState:
         case Retry(at_ms):
             return state.retrying(at_ms, at_ms - now_ms)
         case DeadLetter(reason, detail):
-            return state.dying(reason, detail)
+            return state.dead_lettering(reason, detail)
 
 
 def _again(order: Order, state: IntentState, attempt: Attempt, backoff_s: float, now_ms: int) -> Retry | DeadLetter:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self, get_args
+from types import MappingProxyType
+from typing import Any, Literal, Self, get_args
 
 Status = Literal["received", "scheduled", "sending", "retrying", "dying", "delivered", "dead", "canceled"]
 Certainty = Literal["accepted", "not taken", "refused", "unknown"]
@@ -20,6 +22,21 @@ Reason = Literal[
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 ENDINGS = frozenset({"delivered", "dead", "canceled"})
+# To which statuses each may step; any other step is a mistake of ours. `sending` to itself: a claim that was never
+# concluded, claimed again. `received`: the next generation of what was dead. `dying` is the stored name of what is
+# being dead-lettered.
+STEPS: Mapping[Status, frozenset[Status]] = MappingProxyType(
+    {
+        "received": frozenset({"scheduled", "sending", "dying", "canceled"}),
+        "scheduled": frozenset({"sending", "dying", "canceled"}),
+        "sending": frozenset({"sending", "delivered", "retrying", "dying"}),
+        "retrying": frozenset({"sending", "dying"}),
+        "dying": frozenset({"dead"}),
+        "delivered": frozenset(),
+        "dead": frozenset({"received"}),
+        "canceled": frozenset(),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +107,12 @@ class IntentState:
 
     def scheduled(self) -> Self:
         """Parked on the broker until it is due."""
-        return replace(self, status="scheduled")
+        return self._stepped("scheduled")
 
     def claimed(self, now_ms: int) -> Self:
         """About to be POSTed. A claim that is never concluded leaves the intent in doubt, and counts, from here on."""
-        return replace(
-            self,
-            status="sending",
+        return self._stepped(
+            "sending",
             attempts=self.attempts + 1,
             attempts_counted=self.attempts_counted + 1,
             first_post_ms=self.first_post_ms if self.first_post_ms is not None else now_ms,
@@ -118,30 +134,25 @@ class IntentState:
 
     def delivered(self) -> Self:
         """The webhook took it."""
-        return replace(self, status="delivered")
+        return self._stepped("delivered")
 
     def retrying(self, at_ms: int, wait_ms: int | None = None) -> Self:
         """To be tried again, not before `at_ms`, which is `wait_ms` from now."""
-        return replace(self, status="retrying", next_attempt_ms=at_ms, wait_ms=wait_ms)
+        return self._stepped("retrying", next_attempt_ms=at_ms, wait_ms=wait_ms)
 
-    def dying(self, reason: Reason, detail: str) -> Self:
+    def dead_lettering(self, reason: Reason, detail: str) -> Self:
         """About to be dead-lettered: the letter may or may not be in the queue."""
-        return replace(self, status="dying", reason=reason, detail=detail)
-
-    def canceled(self) -> Self:
-        """Canceled while it waited for its due time."""
-        return replace(self, status="canceled", version=self.version + 1)
+        return self._stepped("dying", reason=reason, detail=detail)
 
     def dead(self) -> Self:
         """The broker has confirmed the dead letter."""
-        return replace(self, status="dead")
+        return self._stepped("dead")
 
     def replayed(self, now_ms: int) -> Self:
         """The next generation of what is dead: its attempts begin anew, and its age begins now."""
-        return replace(
-            self,
+        return self._stepped(
+            "received",
             generation=self.generation + 1,
-            status="received",
             reason=None,
             detail=None,
             attempts=0,
@@ -155,3 +166,13 @@ class IntentState:
             answer=None,
             replayed_ms=now_ms,
         )
+
+    def saved(self, now_ms: int) -> Self:
+        """As the ledger has it, once it has saved it at `now_ms` of its clock."""
+        return replace(self, version=self.version + 1, updated_ms=now_ms)
+
+    def _stepped(self, status: Status, **changes: Any) -> Self:
+        """One step on. Raises ValueError for a step that no intent may take."""
+        if status not in STEPS[self.status]:
+            raise ValueError(f"an intent that is {self.status} can't become {status}")
+        return replace(self, status=status, **changes)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from signalq.consumer.broker.lane_consumer import Lane, Session
-from signalq.consumer.ledger import Ledger
+from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.replicas.assignment import LaneAssignment, Place
 
 SPREAD_PERIOD_S = 2.0

@@ -21,11 +21,11 @@ from signalq.amqp.connection import connect
 from signalq.amqp.inspect import Inspector
 from signalq.amqp.ledger_mark import LedgerMark, held_mark
 from signalq.consumer.clocks.skew import machine
+from signalq.consumer.ledger.client import LedgerClient, read_mark
 from signalq.consumer.ledger.database import clock_ms, machine_ms
-from signalq.consumer.ledger.paces import clock_of
-from signalq.consumer.ledger.producers import Careless, careless
-from signalq.consumer.ledger.statements import known_lanes
-from signalq.consumer.ledger.visit import LedgerClient, read_mark
+from signalq.consumer.ledger.queries.clocks import clock_of
+from signalq.consumer.ledger.queries.lanes import known_lanes
+from signalq.consumer.ledger.queries.producers import Careless, careless
 from signalq.consumer.orders import lanes
 from signalq.consumer.orders.delays import DAY_MS
 from signalq.errors import BrokerError, BrokerUnreachable, SettingsError, SignalQError

@@ -9,9 +9,9 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms
-from signalq.consumer.ledger.orders import dead_since
-from signalq.consumer.ledger.visit import LedgerClient
+from signalq.consumer.ledger.queries.orders import dead_since
 from signalq.errors import SignalQError
 from signalq.message.outcome import is_event
 from signalq.names import Names

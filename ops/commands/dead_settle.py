@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from signalq.amqp.publisher import ConfirmedPublisher
-from signalq.consumer.ledger.visit import LedgerClient
+from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.orders.state import REASONS
 from signalq.errors import SignalQError
 from signalq.ops.dead_letters.batches import Handler, check_ledger, settle

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from signalq.consumer.ledger.orders import STATUSES, Wanted
-from signalq.consumer.ledger.schedule import Filter
+from signalq.consumer.ledger.queries.orders import STATUSES, Wanted
+from signalq.consumer.ledger.queries.schedule import Filter
 from signalq.consumer.orders.state import REASONS
 from signalq.ops.ledger import as_stored
 from signalq.ops.orders.listing import read_orders, read_timelines

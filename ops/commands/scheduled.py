@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import click
 
-from signalq.consumer.ledger.schedule import Filter
+from signalq.consumer.ledger.queries.schedule import Filter
 from signalq.ops.scheduled import ROWS_MAX, cancel, list_pending
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.escaping import escaped

@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 from signalq import names
 from signalq.amqp.connection import connect, handle_foreign_properties
 from signalq.amqp.ledger_mark import held_mark
-from signalq.consumer.ledger.visit import LedgerClient
+from signalq.consumer.ledger.client import LedgerClient
 from signalq.errors import BrokerError, SignalQError
 from signalq.ops.dead_letters.filter import Selection
 from signalq.ops.dead_letters.letter import DeadLetter

@@ -7,9 +7,9 @@ from typing import get_args
 
 from sqlalchemy import Connection
 
-from signalq.consumer.ledger import replays
+from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms
-from signalq.consumer.ledger.visit import LedgerClient
+from signalq.consumer.ledger.queries import replays
 from signalq.consumer.orders.state import Reason
 from signalq.ops.dead_letters.batches import LOOKS_MAX, Outcome, outcome_of
 from signalq.ops.dead_letters.letter import DeadLetter

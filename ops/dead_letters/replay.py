@@ -12,9 +12,9 @@ from sqlalchemy import Connection
 
 from signalq import names
 from signalq.amqp.publisher import ConfirmedPublisher
-from signalq.consumer.ledger import replays
+from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms
-from signalq.consumer.ledger.visit import LedgerClient
+from signalq.consumer.ledger.queries import replays
 from signalq.consumer.orders.order import Message, Order, Unreadable
 from signalq.consumer.orders.read import read
 from signalq.errors import BrokerError, Unconfirmed

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from signalq import names
-from signalq.consumer.ledger.replays import Standing
+from signalq.consumer.ledger.queries.replays import Standing
 from signalq.consumer.orders.order import Order, Unreadable
 from signalq.ops.dead_letters.letter import DeadLetter
 

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from signalq.consumer.ledger import orders
+from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms
-from signalq.consumer.ledger.orders import Recorded, Wanted
-from signalq.consumer.ledger.visit import LedgerClient
+from signalq.consumer.ledger.queries import orders
+from signalq.consumer.ledger.queries.orders import Recorded, Wanted
 from signalq.ops.ledger import open_ledger
 from signalq.ops.orders.timeline import timeline
 from signalq.settings.sections import Settings

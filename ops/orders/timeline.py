@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import count
 
-from signalq.consumer.ledger import steps
-from signalq.consumer.ledger.orders import DYING, Happened, Recorded
+from signalq.consumer.ledger.queries import events
+from signalq.consumer.ledger.queries.orders import DEAD_LETTERING, Happened, Recorded
 from signalq.consumer.orders.state import NEVER_CONCLUDED
 from signalq.times import iso_ms
 
@@ -37,7 +37,7 @@ def _numbered(one: Recorded, happened: Sequence[Happened]) -> Iterable[tuple[int
     numbers: dict[int, count[int]] = {}
     for step in happened:
         entry: Entry = {"at": iso_ms(step.at_ms), "what": step.what, "generation": step.generation}
-        if step.what == steps.ATTEMPT:
+        if step.what == events.ATTEMPT:
             number = next(numbers.setdefault(step.generation, count(1)))
             facts: Entry = {"certainty": step.certainty, "http_status": step.http_status}
             yield (
@@ -46,7 +46,7 @@ def _numbered(one: Recorded, happened: Sequence[Happened]) -> Iterable[tuple[int
                 | {"attempt": number, **facts, "duration_ms": step.duration_ms, "detail": step.detail}
                 | ({"answer": step.answer} if step.answer is not None else {}),
             )
-        elif step.what == steps.DEAD:
+        elif step.what == events.DEAD:
             if step.generation < one.generation:  # else the row says so
                 reason, _, detail = (step.detail or "").partition(": ")
                 yield step.at_ms, entry | {"reason": reason, "detail": detail}
@@ -71,7 +71,7 @@ def _outlook(one: Recorded, now_ms: int) -> Iterable[Entry]:
     elif one.status == "retrying":
         at_ms, detail = one.next_attempt_ms, f"attempt {one.attempts + 1}, not before then"
         yield {"at": iso_ms(at_ms), "what": "next attempt", "generation": one.generation, "detail": detail}
-    elif one.status == DYING:
+    elif one.status == DEAD_LETTERING:
         about: Entry = {"at": iso_ms(one.updated_ms), "what": "dead-lettering", "generation": one.generation}
         yield about | {"reason": one.reason, "detail": f"{one.detail} ({NOT_CONFIRMED})"}
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, select
 
 from signalq.amqp.topology import Topology
 from signalq.consumer.ledger.database import database_at
-from signalq.consumer.ledger.schema import intents as ledger_rows
+from signalq.consumer.ledger.tables import intents as ledger_rows
 from signalq.consumer.orders.state import ENDINGS
 from signalq.local import PrivatePostgres, PrivateRabbitMQ
 from signalq.message.envelope import digest_of

@@ -10,8 +10,7 @@ import pytest
 import pytest_asyncio
 
 from signalq import OrderPublisher
-from signalq.consumer.ledger import Ledger
-from signalq.consumer.ledger.memory import MemoryLedger
+from signalq.consumer.ledger.ledger import Ledger
 from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
 from tests.support.broker import ExternalBroker
@@ -48,12 +47,10 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path, stack: AsyncExit
     return Store(await fresh_url(request.param, request, tmp_path, stack), stack)
 
 
-@pytest_asyncio.fixture(params=["memory", "sqlite", "postgresql"])
-async def ledger(request: pytest.FixtureRequest, tmp_path: Path, stack: AsyncExitStack) -> Ledger:
+@pytest_asyncio.fixture
+async def ledger(store: Store) -> Ledger:
     """A fresh ledger of each kind."""
-    if request.param == "memory":
-        return MemoryLedger()
-    return await Store(await fresh_url(request.param, request, tmp_path, stack), stack).ledger()
+    return await store.ledger()
 
 
 @pytest_asyncio.fixture

@@ -16,7 +16,7 @@ from yarl import URL
 
 from signalq import OrderPublisher
 from signalq.amqp.connection import connect
-from signalq.consumer.ledger.visit import LedgerClient
+from signalq.consumer.ledger.client import LedgerClient
 from signalq.errors import BrokerUnreachable, SettingsError
 from signalq.local import PrivatePostgres, PrivateRabbitMQ
 from signalq.ops.check.findings import findings

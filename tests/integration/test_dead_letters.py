@@ -21,9 +21,9 @@ from signalq import names as headers
 from signalq.amqp.connection import connect
 from signalq.amqp.ledger_mark import LedgerMark, claim_mark
 from signalq.amqp.topology import Topology
-from signalq.consumer.ledger import replays
+from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms
-from signalq.consumer.ledger.visit import LedgerClient
+from signalq.consumer.ledger.queries import replays
 from signalq.consumer.orders.state import Reason
 from signalq.names import Names
 from signalq.ops.dead_letters.reader import DeadLetters

@@ -20,18 +20,19 @@ from sqlalchemy import Connection, Engine, event, inspect
 from sqlalchemy.engine import make_url
 from yarl import URL
 
-from signalq.consumer.ledger import Conflict, Epoch, Fenced, Ledger, LedgerEntry, database, sql, statements
-from signalq.consumer.ledger.database import SqliteDatabase, database_at
+from signalq.consumer.ledger import Conflict, Epoch, Fenced, LedgerEntry, heartbeat, sqlite
+from signalq.consumer.ledger.database import database_at
 from signalq.consumer.ledger.fair_queue import LANE_SHARE
-from signalq.consumer.ledger.schema import metadata
-from signalq.consumer.ledger.sql import SqlLedger
+from signalq.consumer.ledger.ledger import Ledger
+from signalq.consumer.ledger.queries import intents, recall
+from signalq.consumer.ledger.tables import metadata
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.errors import SettingsError
 from signalq.local import PrivatePostgres
 from tests.support.orders import body, new_id, order
 from tests.support.proxy import CHUNK_BYTES, Proxy
-from tests.support.stores import Store, fresh_url
+from tests.support.stores import Store, fresh_url, ledger_at
 from tests.support.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
@@ -46,8 +47,9 @@ NOT_SENT = Attempt("not taken", sent=False, why="connection refused")
 @pytest.fixture
 def short_lease(monkeypatch: pytest.MonkeyPatch) -> int:
     """Leases run out, and are renewed, ten times as fast; how long they are, in ms."""
-    monkeypatch.setattr(sql, "LEASE_MS", 300)
-    monkeypatch.setattr(sql, "ALIVE_PERIOD_S", 0.1)
+    monkeypatch.setattr("signalq.consumer.ledger.ledger.LEASE_MS", 300)
+    monkeypatch.setattr(heartbeat, "LEASE_MS", 300)
+    monkeypatch.setattr(heartbeat, "ALIVE_PERIOD_S", 0.1)
     return 300
 
 
@@ -74,7 +76,7 @@ async def test_every_field_of_a_history_is_recalled_as_it_was_saved(ledger: Ledg
     concluded = known.state.tried(UNANSWERED, was_in_doubt=False).retrying(7_000)
     known = await ledger.record(met, replace(concluded, http_status=503, generation=2))
     assert (await ledger.recall(met, epoch)).state == known.state
-    known = await ledger.record(met, known.state.dying("outcome-unknown", "nobody knows; a smile: \U0001f600"))
+    known = await ledger.record(met, known.state.dead_lettering("outcome-unknown", "nobody knows; a smile: \U0001f600"))
     known = await ledger.record(met, known.state.dead())
     recalled = (await ledger.recall(met, epoch)).state
     assert recalled == known.state
@@ -89,7 +91,7 @@ async def test_a_save_on_top_of_an_old_version_is_refused_and_changes_nothing(le
     first = IntentState(met.intent_id, met.digest)
     claimed = await ledger.claim(met, first.claimed(1), epoch)
     with pytest.raises(Conflict):
-        await ledger.record(met, first.dying("expired", "too late"))
+        await ledger.record(met, first.dead_lettering("expired", "too late"))
     delivered = await ledger.record(met, claimed.state.tried(ACCEPTED, was_in_doubt=False).delivered())
     with pytest.raises(Conflict):
         await ledger.record(met, claimed.state.retrying(9))
@@ -294,12 +296,12 @@ async def test_consumers_that_claim_on_lanes_of_their_own_and_note_that_they_liv
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PostgreSQL would end one of them after a second, in which no order of it is POSTed."""
-    monkeypatch.setattr(sql, "ALIVE_PERIOD_S", 0.002)
-    monkeypatch.setattr(statements, "ALIVE_NOTED_MS", -1_000_000)
+    monkeypatch.setattr(heartbeat, "ALIVE_PERIOD_S", 0.002)
+    monkeypatch.setattr("signalq.consumer.ledger.queries.lanes.ALIVE_NOTED_MS", -1_000_000)
     lanes = [f"{LANE}.c{number}" for number in range(20)]
     ledgers = [await store.ledger(), await store.ledger()]
 
-    async def claims(ledger: SqlLedger, own: list[str]) -> None:
+    async def claims(ledger: Ledger, own: list[str]) -> None:
         for lane in lanes:
             await ledger.join_lane(lane)
         epochs = [await ledger.open_lane(lane) for lane in own]
@@ -395,6 +397,30 @@ async def test_a_redelivered_body_is_taken_for_the_equal_one_that_cannot_have_be
     assert saved.state.version == 2
 
 
+@pytest.mark.parametrize("status", ["received", "scheduled", "sending", "dying"])
+async def test_an_equal_body_without_an_id_is_not_new_as_soon_as_anything_of_it_was_saved(
+    ledger: Ledger, status: str
+) -> None:
+    """Not only after a POST: a parked one would else be parked again."""
+    epoch = await ledger.open_lane(LANE)
+    first, met, again = order(body()), order(body(), redelivered=True), order(body(), redelivered=True)
+    fresh = (await ledger.recall(first, epoch)).state
+    known = await ledger.recall(met, epoch)
+    assert known == LedgerEntry(met, IntentState(met.intent_id, met.digest)), (
+        "the first one was met, and nothing is saved"
+    )
+    ledger.release(met)
+    if status == "sending":
+        await ledger.claim(first, fresh.claimed(1), epoch)
+    else:
+        saved = {"scheduled": fresh.scheduled(), "dying": fresh.dead_lettering("expired", "too old")}
+        await ledger.record(first, saved.get(status, fresh), epoch)
+    ledger.release(first)
+    known = await ledger.recall(again, epoch)
+    is_adopted = known.order.intent_id == first.intent_id
+    assert (is_adopted, known.state.maybe_second_delivery) == (status != "scheduled", status == "scheduled")
+
+
 async def test_each_intent_without_an_id_is_adopted_by_one_message_only(store: Store) -> None:
     first = await store.ledger()
     claimed = {(await claimed_without_id(first, body())).order.intent_id for _ in range(3)}
@@ -475,7 +501,7 @@ async def test_what_was_settled_long_before_its_consumer_was_last_alive_is_surel
     claimed = await claimed_without_id(first, body())
     await first.record(claimed.order, claimed.state.tried(ACCEPTED, was_in_doubt=False).delivered())
     await store.close(first)
-    earlier_ms = statements.LAST_ACKS_MS + 1_000
+    earlier_ms = recall.LAST_ACKS_MS + 1_000
     await store.run(f"UPDATE intents SET updated_ms = updated_ms - {earlier_ms}")  # noqa: S608 - our own number
     ledger = await store.ledger()
     known = await ledger.recall(order(body(), redelivered=True), await ledger.open_lane(LANE))
@@ -501,24 +527,24 @@ async def test_a_save_waits_for_no_flood_of_another_lane(store: Store) -> None:
     epoch, calm = await ledger.open_lane(LANE), await ledger.open_lane("calm")
     met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(201)]
     *flood, one = (replace(each, source_queue=LANE) for each in met)
-    saves = claim_each(ledger, [(each, IntentState(each.intent_id, each.digest).claimed(1), epoch) for each in flood])
-    flooding = asyncio.create_task(saves)
-    for _ in range(2):  # it begins, and so do its saves
-        await asyncio.sleep(0)
+    flooding = [
+        asyncio.create_task(ledger.claim(each, IntentState(each.intent_id, each.digest).claimed(1), epoch))
+        for each in flood
+    ]
+    await asyncio.sleep(0)  # all of them are asked
     await ledger.claim(replace(one, source_queue="calm"), IntentState(one.intent_id, one.digest).claimed(1), calm)
-    ((saved,),) = await store.rows("SELECT count(*) FROM intents WHERE status = 'sending'")
-    assert saved <= 4 * LANE_SHARE
-    await flooding
+    assert sum(claim.done() for claim in flooding) <= 4 * LANE_SHARE
+    await asyncio.gather(*flooding)
 
 
 SAVES_THEN_WAITS = """
     import asyncio, sys
     from signalq.consumer.orders.state import IntentState
-    from signalq.consumer.ledger.sql import SqlLedger
+    from tests.support.stores import ledger_at
     from tests.support.orders import order
 
     async def main(url: str) -> None:
-        async with SqlLedger(url, retention_days=7, observe_commit_s=lambda _: None) as ledger:
+        async with ledger_at(url) as ledger:
             epoch = await ledger.open_lane("signalq.orders")
 
             async def claim(number: int) -> None:
@@ -628,14 +654,14 @@ async def test_pruning_forgets_what_ended_before_the_retention_in_steps_and_noth
     await store.run(f"UPDATE intents SET {aged} WHERE intent_id NOT IN ({spared})")  # noqa: S608 - our own ids
 
     steps: list[int] = []
-    prune = statements.prune
+    prune = intents.prune
 
     def noted(*arguments: Any) -> int:
         steps.append(prune(*arguments))
         return steps[-1]
 
-    monkeypatch.setattr(statements, "prune", noted)
-    monkeypatch.setattr(sql, "PRUNE_ROWS_MAX", 10)
+    monkeypatch.setattr(intents, "prune", noted)
+    monkeypatch.setattr("signalq.consumer.ledger.pruning.PRUNE_ROWS_MAX", 10)
     pruning = await store.ledger(retention_days=7)
     await wait_until(lambda: sum(steps) == 35 and steps[-1] < 10)
     await pruning.join_lane(LANE)  # committed after the last step
@@ -710,7 +736,7 @@ async def test_a_database_that_cannot_be_opened_is_a_settings_error_that_shows_n
         "postgresql+asyncpg://me:hidden@127.0.0.1:1/none",
     ):
         with pytest.raises(SettingsError, match="can't be") as refused:
-            await SqlLedger(url, retention_days=7, observe_commit_s=lambda _: None).__aenter__()
+            await ledger_at(url).__aenter__()
         assert "hidden" not in str(refused.value)
 
 
@@ -722,7 +748,7 @@ async def test_a_postgresql_that_refuses_the_login_or_has_no_such_database_is_a_
         (postgres.database_url("nowhere"), "does not exist"),
     ):
         with pytest.raises(SettingsError, match=why):
-            await SqlLedger(url, retention_days=7, observe_commit_s=lambda _: None).__aenter__()
+            await ledger_at(url).__aenter__()
 
 
 @pytest.mark.parametrize("step", [b"pg_catalog.version", b"BEGIN", b"pg_advisory_xact_lock", b"COMMIT"])
@@ -742,7 +768,7 @@ async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(tmp_path:
     path = tmp_path / "ledger.db"
     path.write_bytes(b"these are somebody's notes" * 100)
     with pytest.raises(SettingsError, match="not a database"):
-        await SqlLedger(f"sqlite+aiosqlite:///{path}", retention_days=7, observe_commit_s=lambda _: None).__aenter__()
+        await ledger_at(f"sqlite+aiosqlite:///{path}").__aenter__()
     assert path.read_bytes() == b"these are somebody's notes" * 100
 
 
@@ -762,13 +788,13 @@ async def test_the_file_is_written_ahead_and_synced_at_every_commit_and_is_the_o
 # --- when it can't be written ----------------------------------------------------------------------------------------
 
 
-def engine_of(ledger: SqlLedger) -> Engine:
+def engine_of(ledger: Ledger) -> Engine:
     """The ledger's own connection, to look at and to break."""
-    assert isinstance(ledger._database, SqliteDatabase)
+    assert isinstance(ledger._database, sqlite.SqliteDatabase)
     return ledger._database._engine
 
 
-async def save_while_it_is_broken(ledger: SqlLedger, epoch: Epoch, why: str) -> tuple[list[Order], asyncio.Task[Any]]:
+async def save_while_it_is_broken(ledger: Ledger, epoch: Epoch, why: str) -> tuple[list[Order], asyncio.Task[Any]]:
     """Claim twenty intents on a ledger that can't be written; see that all of them wait, and that it says why."""
     met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(20)]
     claims = [
@@ -785,7 +811,7 @@ async def save_while_it_is_broken(ledger: SqlLedger, epoch: Epoch, why: str) -> 
 
 
 async def assert_all_were_saved(
-    ledger: SqlLedger, met: list[Order], saves: asyncio.Task[Any], store: Store, before: Sequence[Order] = ()
+    ledger: Ledger, met: list[Order], saves: asyncio.Task[Any], store: Store, before: Sequence[Order] = ()
 ) -> None:
     """Its saves return, it says that all is well, and everything is there."""
     async with asyncio.timeout(20):
@@ -798,7 +824,7 @@ async def assert_all_were_saved(
 async def test_a_locked_file_makes_saves_wait_until_it_is_free(
     tmp_path: Path, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "SQLITE_BUSY_TIMEOUT_MS", 100)
+    monkeypatch.setattr(sqlite, "SQLITE_BUSY_TIMEOUT_MS", 100)
     store = Store(f"sqlite+aiosqlite:///{tmp_path}/ledger.db", stack)
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)

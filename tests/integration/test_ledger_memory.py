@@ -16,14 +16,16 @@ from typing import Any, cast
 from unittest.mock import patch
 
 import pytest
+from sqlalchemy import Connection
 from structlog.testing import capture_logs
 
-import signalq.consumer.ledger.sql
+import signalq.consumer.ledger.writer
 from signalq.consumer import kept_going
-from signalq.consumer.ledger import LaneMemory, LedgerEntry, database, paces, replicas, statements
-from signalq.consumer.ledger.database import WAL_BYTES_KEPT, database_at
+from signalq.consumer.ledger import Epoch, LaneMemory, LedgerEntry, database, pruning, sqlite
+from signalq.consumer.ledger.database import database_at
 from signalq.consumer.ledger.leases import LEASE_MS, LIVE_MS
-from signalq.consumer.ledger.sql import SqlLedger
+from signalq.consumer.ledger.ledger import Ledger
+from signalq.consumer.ledger.queries import clocks, intents, replicas
 from signalq.consumer.orders.delays import DAY_MS, KnownSkew, Segment
 from signalq.consumer.orders.limits import MINUTE_MS, Rate, RateExceeded
 from signalq.consumer.orders.state import Attempt, IntentState
@@ -32,7 +34,7 @@ from signalq.ops.check import findings
 from signalq.settings.private_files import make_private_folder
 from signalq.settings.sections import LedgerSettings, Settings
 from tests.support.orders import body, new_id, order
-from tests.support.stores import Store, file_of
+from tests.support.stores import Store, file_of, ledger_at
 from tests.support.waiting import PATIENCE_S, wait_until
 
 LANE = "signalq.orders"
@@ -43,12 +45,12 @@ HOUR_MS = 3_600_000
 @contextmanager
 def clock_set_by(step_ms: int) -> Iterator[None]:
     """The ledger's clock, so much further than it is."""
-    real = signalq.consumer.ledger.sql.clock_ms
-    with patch.object(signalq.consumer.ledger.sql, "clock_ms", lambda connection: real(connection) + step_ms):
+    real = signalq.consumer.ledger.writer.clock_ms
+    with patch.object(signalq.consumer.ledger.writer, "clock_ms", lambda connection: real(connection) + step_ms):
         yield
 
 
-async def deliver(ledger: SqlLedger, message_body: bytes, epoch: signalq.consumer.ledger.Epoch) -> None:
+async def deliver(ledger: Ledger, message_body: bytes, epoch: Epoch) -> None:
     """One without an id is POSTed, and taken."""
     first = order(message_body)
     claimed = await ledger.claim(first, (await ledger.recall(first, epoch)).state.claimed(1), epoch)
@@ -182,11 +184,11 @@ async def test_pruning_forgets_waits_and_other_machines_clocks_after_the_retenti
     ledger = await store.ledger()
     ledger.remember(LANE, LaneMemory("main", 1, 1_000))
     others = [Segment(0, database.machine_ms())]
-    await ledger._ask(lambda now: paces.note_clock(now.connection, "another machine", others))
-    await ledger._ask(lambda now: paces.note_clock(now.connection, ledger._skew.machine, others))
+    await ledger._writer.ask(lambda now: clocks.note_clock(now.connection, "another machine", others))
+    await ledger._writer.ask(lambda now: clocks.note_clock(now.connection, ledger._skew.machine, others))
     for days, machines, waits in ((6, {"another machine", ledger._skew.machine}, 1), (8, {ledger._skew.machine}, 0)):
         with clock_set_by(days * DAY_MS):
-            await ledger._ask(ledger._prune_some)
+            await ledger._writer.ask(ledger._pruning.prune_some)
         assert {machine for (machine,) in await store.rows("SELECT machine FROM clock_steps")} == machines
         assert len(await store.rows("SELECT connector FROM paces")) == waits
 
@@ -283,7 +285,7 @@ async def test_the_ledgers_files_and_folders_are_its_users_alone_also_those_of_a
     folder.chmod(0o755)
     url = f"sqlite+aiosqlite:///{folder}/signalq.db"
     for loosened in (False, True):
-        async with SqlLedger(url, retention_days=7, observe_commit_s=lambda _seconds: None) as ledger:
+        async with ledger_at(url) as ledger:
             await ledger.open_lane(LANE)
             files = [folder / f"signalq.db{suffix}" for suffix in ("", "-wal", "-shm")]
             assert [mode(one) for one in files] == [0o600] * 3, loosened
@@ -297,22 +299,22 @@ async def test_a_log_that_a_reader_has_made_grow_is_cut_once_the_reader_is_gone(
     url = f"sqlite+aiosqlite:///{tmp_path}/signalq.db"
     file = database_at(url, create=True)
 
-    def grow(connection: signalq.consumer.ledger.sql.Connection) -> None:
+    def grow(connection: Connection) -> None:
         connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS big (x)")
-        connection.exec_driver_sql("INSERT INTO big VALUES (zeroblob(?))", (WAL_BYTES_KEPT,))
+        connection.exec_driver_sql("INSERT INTO big VALUES (zeroblob(?))", (sqlite.WAL_BYTES_KEPT,))
 
     await file.transact(grow)
     limit = await file.read(lambda connection: connection.exec_driver_sql("PRAGMA journal_size_limit").scalar())
-    assert limit == WAL_BYTES_KEPT
+    assert limit == sqlite.WAL_BYTES_KEPT
     reader = sqlite3.connect(file_of(url), isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM big").fetchone()
     for _ in range(3):
         await file.transact(grow)
-    assert file.wal_bytes > 2 * WAL_BYTES_KEPT
+    assert file.wal_bytes > 2 * sqlite.WAL_BYTES_KEPT
     async with asyncio.timeout(1):
         await file.tidy()  # gives up at once
-    assert file.wal_bytes > 2 * WAL_BYTES_KEPT
+    assert file.wal_bytes > 2 * sqlite.WAL_BYTES_KEPT
     reader.close()
     await file.tidy()
     assert file.wal_bytes == 0
@@ -338,15 +340,15 @@ def test_a_log_that_can_not_be_cut_leaves_the_connection_as_it_was() -> None:
 
     engine = SimpleNamespace(raw_connection=Connection)
     with pytest.raises(sqlite3.OperationalError):
-        database._empty_wal(cast("Any", engine))
-    assert asked[-2:] == [f"PRAGMA busy_timeout = {database.SQLITE_BUSY_TIMEOUT_MS}", "close"]
+        sqlite._empty_wal(cast("Any", engine))
+    assert asked[-2:] == [f"PRAGMA busy_timeout = {sqlite.SQLITE_BUSY_TIMEOUT_MS}", "close"]
 
 
 async def test_what_the_ledger_does_beside_the_orders_goes_on_after_any_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kept_going, "PAUSE_S", 0.01)
-    monkeypatch.setattr(signalq.consumer.ledger.sql, "PRUNE_PERIOD_S", 0.01)
+    monkeypatch.setattr(pruning, "PRUNE_PERIOD_S", 0.01)
     began: Counter[str] = Counter()
 
     def failing_at_first(name: str, error: Exception, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -359,13 +361,13 @@ async def test_what_the_ledger_does_beside_the_orders_goes_on_after_any_error(
         return call
 
     foreign = sqlite3.OperationalError("disk I/O error")
-    monkeypatch.setattr(statements, "prune", failing_at_first("prune", RuntimeError(), statements.prune))
+    monkeypatch.setattr(intents, "prune", failing_at_first("prune", RuntimeError(), intents.prune))
     monkeypatch.setattr(replicas, "note_alive", failing_at_first("alive", RuntimeError(), replicas.note_alive))
-    tidy = failing_at_first("tidy", foreign, database.SqliteDatabase.tidy)
-    monkeypatch.setattr(database.SqliteDatabase, "tidy", tidy)
+    tidy = failing_at_first("tidy", foreign, sqlite.SqliteDatabase.tidy)
+    monkeypatch.setattr(sqlite.SqliteDatabase, "tidy", tidy)
     url = f"sqlite+aiosqlite:///{tmp_path}/signalq.db"
     with capture_logs() as logs:
-        async with SqlLedger(url, retention_days=7, observe_commit_s=lambda _seconds: None) as ledger:
+        async with ledger_at(url) as ledger:
             await wait_until(lambda: min(began["prune"], began["tidy"]) > 3 and ledger.live)
     failed = [(line["task"], line["exc_info"]) for line in logs if "task" in line]
     assert sorted(failed) == [("ledger alive", True), ("ledger pruning", True)], "a log that can't be cut is cut later"

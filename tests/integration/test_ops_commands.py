@@ -14,7 +14,6 @@ from pamqp.commands import Basic
 from signalq.amqp.connection import connect
 from signalq.amqp.ledger_mark import LedgerMark, claim_mark
 from signalq.amqp.topology import Topology
-from signalq.consumer.ledger.sql import SqlLedger
 from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
 from signalq.ops.dead_letters.reader import DeadLetters
@@ -23,6 +22,7 @@ from tests.support.amqp import depth, drain, publish_all
 from tests.support.broker import ExternalBroker
 from tests.support.commands import TIMEOUT_S, Ran, Signalq, start
 from tests.support.consumer import ledger_file, ledger_url
+from tests.support.stores import ledger_at
 from tests.support.webhook import Webhook
 
 BODY = b'{"connectorName":"main","connectorToken":"s3cret","action":"openLong","percent":"50","clientOrderId":"c1"}'
@@ -153,7 +153,7 @@ async def test_check_says_what_is_wrong_and_what_to_do_and_changes_nothing(
 
 async def make_ledger(url: str) -> LedgerMark:
     """As a consumer makes one at its start."""
-    async with SqlLedger(url, retention_days=7, observe_commit_s=lambda _seconds: None) as ledger:
+    async with ledger_at(url) as ledger:
         return LedgerMark(ledger.ledger_id, ledger.name)
 
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from signalq.consumer.ledger import Conflict, Epoch, LedgerEntry, orders, schedule
+from signalq.consumer.ledger import Conflict, Epoch, LedgerEntry
 from signalq.consumer.ledger.database import database_at
-from signalq.consumer.ledger.orders import Happened, Recorded, Wanted
-from signalq.consumer.ledger.schedule import Filter
-from signalq.consumer.ledger.sql import SqlLedger
+from signalq.consumer.ledger.ledger import Ledger
+from signalq.consumer.ledger.queries import orders, schedule
+from signalq.consumer.ledger.queries.orders import Happened, Recorded, Wanted
+from signalq.consumer.ledger.queries.schedule import Filter
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import NEVER_CONCLUDED, Attempt
 from signalq.ops.orders.listing import read_orders, read_timelines
@@ -42,35 +43,33 @@ def made(name: str, *, strategy: str = "momentum", **fields: object) -> Order:
     )
 
 
-async def claim(ledger: SqlLedger, epoch: Epoch, one: Order) -> LedgerEntry:
+async def claim(ledger: Ledger, epoch: Epoch, one: Order) -> LedgerEntry:
     known = await ledger.recall(one, epoch)
     claimed = known.state.claimed(RECEIVED_MS)
     return await ledger.claim(one, claimed, epoch, attempt=known.state.unconcluded)
 
 
-async def conclude(ledger: SqlLedger, claimed: LedgerEntry, attempt: Attempt) -> LedgerEntry:
+async def conclude(ledger: Ledger, claimed: LedgerEntry, attempt: Attempt) -> LedgerEntry:
     tried = claimed.state.tried(attempt, was_in_doubt=False)
     concluded = tried.delivered() if attempt.certainty == "accepted" else tried.retrying(0)
     return await ledger.record(claimed.order, concluded, attempt=attempt)
 
 
-async def deliver(ledger: SqlLedger, epoch: Epoch, one: Order) -> LedgerEntry:
+async def deliver(ledger: Ledger, epoch: Epoch, one: Order) -> LedgerEntry:
     return await conclude(ledger, await claim(ledger, epoch, one), ACCEPTED)
 
 
-async def bury(ledger: SqlLedger, known: LedgerEntry, reason: Any) -> None:
-    dying = await ledger.record(known.order, known.state.dying(reason, "a sentence: of it"))
+async def bury(ledger: Ledger, known: LedgerEntry, reason: Any) -> None:
+    dying = await ledger.record(known.order, known.state.dead_lettering(reason, "a sentence: of it"))
     await ledger.record(known.order, dying.state.dead())
 
 
-async def found(
-    ledger: SqlLedger, wanted: Wanted, rows_max: int = 100, before: Recorded | None = None
-) -> list[Recorded]:
-    return await ledger._ask(lambda now: orders.page(now.connection, wanted, rows_max, before))
+async def found(ledger: Ledger, wanted: Wanted, rows_max: int = 100, before: Recorded | None = None) -> list[Recorded]:
+    return await ledger._writer.ask(lambda now: orders.page(now.connection, wanted, rows_max, before))
 
 
-async def told(ledger: SqlLedger, intent_id: str) -> tuple[Recorded, list[Happened]]:
-    (only,) = await ledger._ask(lambda now: orders.timelines(now.connection, intent_id))
+async def told(ledger: Ledger, intent_id: str) -> tuple[Recorded, list[Happened]]:
+    (only,) = await ledger._writer.ask(lambda now: orders.timelines(now.connection, intent_id))
     return only
 
 
@@ -160,11 +159,11 @@ async def test_steps_are_forgotten_with_their_intents_and_no_others(
     await conclude(first, await claim(first, epoch, made("old and waiting")), NOT_TAKEN)
     await store.close(first)
     await store.run("UPDATE intents SET ended_ms = ended_ms - 8 * 86400000 WHERE intent_id LIKE 'old%'")
-    monkeypatch.setattr("signalq.consumer.ledger.sql.PRUNE_ROWS_MAX", 10)
+    monkeypatch.setattr("signalq.consumer.ledger.pruning.PRUNE_ROWS_MAX", 10)
     ledger = await store.ledger(retention_days=7)
 
     async def left() -> bool:
-        return await ledger._ask(lambda now: orders.count(now.connection, Wanted())) == 6
+        return await ledger._writer.ask(lambda now: orders.count(now.connection, Wanted())) == 6
 
     await wait_until(left, what="pruning")
     assert await store.rows("SELECT count(*) FROM steps") == [(6,)]
@@ -178,14 +177,14 @@ async def test_orders_are_found_by_id_connector_strategy_status_reason_and_time_
     await deliver(ledger, epoch, made("b", strategy="value"))
     await bury(ledger, await ledger.recall(made("c", connectorName="other"), epoch), "expired")
     dying = await ledger.recall(made("d"), epoch)
-    await ledger.record(dying.order, dying.state.dying("exhausted", "8 attempts failed"))
+    await ledger.record(dying.order, dying.state.dead_lettering("exhausted", "8 attempts failed"))
     await conclude(ledger, await claim(ledger, epoch, made("e")), NOT_TAKEN)
     await claim(ledger, epoch, made("f"))
     await ledger.recall(made("g", delaySeconds=60), epoch)
 
     async def ids(wanted: Wanted) -> str:
         listed = "".join(one.intent_id for one in await found(ledger, wanted))
-        assert await ledger._ask(lambda now: orders.count(now.connection, wanted)) == len(listed)
+        assert await ledger._writer.ask(lambda now: orders.count(now.connection, wanted)) == len(listed)
         return listed
 
     assert await ids(Wanted()) == "gfedcba"
@@ -222,12 +221,12 @@ async def test_one_id_of_two_strategies_is_two_orders_each_with_its_own_steps(st
     epoch = await ledger.open_lane(LANE)
     await deliver(ledger, epoch, made("met"))
     await conclude(ledger, await claim(ledger, epoch, made("met", strategy="value")), REFUSED)
-    both = await ledger._ask(lambda now: orders.timelines(now.connection, "met"))
+    both = await ledger._writer.ask(lambda now: orders.timelines(now.connection, "met"))
     assert [(one.strategy, [step.certainty for step in steps]) for one, steps in both] == [
         ("momentum", ["accepted"]),
         ("value", ["refused"]),
     ]
-    assert await ledger._ask(lambda now: orders.timelines(now.connection, "nobody")) == []
+    assert await ledger._writer.ask(lambda now: orders.timelines(now.connection, "nobody")) == []
 
 
 async def test_ids_with_characters_that_no_database_holds_have_their_steps(store: Store) -> None:

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from signalq.consumer.ledger import Conflict, Epoch, Ledger, LedgerEntry
-from signalq.consumer.ledger.sql import SqlLedger
+from signalq.consumer.ledger import Conflict, Epoch, LedgerEntry
+from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.orders.limits import Rate, RateExceeded
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import IntentState
@@ -90,7 +90,7 @@ async def test_claims_under_rates_and_lanes_that_change_hands_do_not_wait_for_ea
     """What takes places locks them before anything else: no circle of consumers that wait for each other."""
     ledgers = [await store.ledger() for _ in range(3)]
 
-    async def work(ledger: SqlLedger, number: int) -> None:
+    async def work(ledger: Ledger, number: int) -> None:
         epoch = await ledger.open_lane(f"lane {number % 2}")
         rates = [rate(1000, f"connector:{key}") for key in (number % 3, (number + 1) % 3)]
         with suppress(Conflict):  # the lane may have changed hands meanwhile

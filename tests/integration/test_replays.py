@@ -14,14 +14,13 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import Connection, select, text
 
-from signalq.consumer.ledger import Conflict, visit
+from signalq.consumer.ledger import Conflict, client
+from signalq.consumer.ledger.client import LedgerClient, LedgerUnavailable
 from signalq.consumer.ledger.database import clock_ms, database_at
-from signalq.consumer.ledger.memory import MemoryLedger
-from signalq.consumer.ledger.replays import Standing, admit, begin, find, note_discarded, renew, take_back
-from signalq.consumer.ledger.schema import intents, steps
-from signalq.consumer.ledger.sql import SqlLedger
-from signalq.consumer.ledger.steps import DISCARDED, REPLAYED
-from signalq.consumer.ledger.visit import LedgerClient, LedgerUnavailable
+from signalq.consumer.ledger.ledger import Ledger
+from signalq.consumer.ledger.queries.events import DISCARDED, REPLAYED
+from signalq.consumer.ledger.queries.replays import Standing, admit, begin, find, note_discarded, renew, take_back
+from signalq.consumer.ledger.tables import events, intents
 from signalq.consumer.orders.decisions import Deliver, Park
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.rules import before
@@ -30,6 +29,7 @@ from signalq.errors import SettingsError
 from tests.support.graveyard import Dead, dead, record
 from tests.support.orders import body, new_id, order
 from tests.support.postgres import fresh_database
+from tests.support.stores import ledger_at
 
 LANE = "signalq.orders"
 BY = "by a test"
@@ -42,7 +42,7 @@ class Desk:
     """A ledger with a consumer on it, and a command that visits it."""
 
     url: str
-    ledger: SqlLedger
+    ledger: Ledger
     visit: LedgerClient
 
     async def do(self, work: Callable[..., T], *arguments: Any) -> T:
@@ -59,8 +59,8 @@ class Desk:
         """What the commands noted: what, generation, by whom."""
 
         def ask(connection: Connection) -> list[tuple[str, int, str | None]]:
-            asked = select(steps.c.what, steps.c.generation, steps.c.detail).order_by(steps.c.number)
-            asked = asked.where(steps.c.what.in_([REPLAYED, DISCARDED]))
+            asked = select(events.c.what, events.c.generation, events.c.detail).order_by(events.c.number)
+            asked = asked.where(events.c.what.in_([REPLAYED, DISCARDED]))
             return [(row.what, row.generation, row.detail) for row in connection.execute(asked)]
 
         return await self.visit.transact(ask)
@@ -73,7 +73,7 @@ async def desk(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         url = f"sqlite+aiosqlite:///{tmp_path}/{new_id()}.db"
         if request.param == "postgresql":
             url = await stack.enter_async_context(fresh_database(request.getfixturevalue("postgres")))
-        ledger = SqlLedger(url, retention_days=7, observe_commit_s=lambda _seconds: None)
+        ledger = ledger_at(url)
         await stack.enter_async_context(ledger)
         yield Desk(url, ledger, await stack.enter_async_context(LedgerClient(url)))
 
@@ -211,7 +211,7 @@ async def test_what_is_replayed_is_not_pruned_before_it_has_ended_again(desk: De
     await record(desk.url, [one := dead(1)])
     await desk.visit.transact(lambda connection: connection.execute(text("UPDATE intents SET ended_ms = 1")))
     await desk.do(begin, await desk.find(one.order), BY)
-    async with SqlLedger(desk.url, retention_days=7, observe_commit_s=lambda _seconds: None) as other:
+    async with ledger_at(desk.url) as other:
         await other.recall(again(one), await other.open_lane(LANE))  # behind its first pruning
     assert (await desk.find(one.order)).status == "received"
 
@@ -221,16 +221,6 @@ async def test_names_with_a_nul_are_found(desk: Desk) -> None:
     one = Dead(order(content, message_id="a\x00b", strategy="c\x00d"), content)
     await record(desk.url, [one])
     assert await desk.do(begin, await desk.find(one.order), BY)
-
-
-async def test_the_ledger_in_memory_knows_a_replay_too() -> None:
-    ledger = MemoryLedger()
-    one = dead(1)
-    epoch = await ledger.open_lane(LANE)
-    known = await ledger.record(one.order, IntentState("id-1", one.order.digest).dying("rejected", "").dead())
-    replayed = await ledger.record(one.order, known.state.replayed(5_000))
-    found = await ledger.recall(again(one), epoch)
-    assert (found.state, found.order.age_from_ms) == (replayed.state, 5_000)
 
 
 # --- the visit -------------------------------------------------------------------------------------------------------
@@ -253,15 +243,15 @@ async def test_a_visit_names_the_place_where_there_is_no_ledger_or_an_older_one(
 
 
 async def test_a_visit_refuses_a_ledger_of_an_older_schema(desk: Desk) -> None:
-    await desk.visit.transact(steps.drop)
+    await desk.visit.transact(events.drop)
     with pytest.raises(SettingsError, match="is of an older signalq"):
         async with LedgerClient(desk.url):
             pass
 
 
 async def test_a_visit_waits_for_a_locked_file_only_so_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visit, "TRY_FOR_S", 0.1)
-    monkeypatch.setattr("signalq.consumer.ledger.database.SQLITE_BUSY_TIMEOUT_MS", 10)
+    monkeypatch.setattr(client, "TRY_FOR_S", 0.1)
+    monkeypatch.setattr("signalq.consumer.ledger.sqlite.SQLITE_BUSY_TIMEOUT_MS", 10)
     url = f"sqlite+aiosqlite:///{tmp_path}/signalq.db"
     await record(url, [dead(1)])
     locker, loop = database_at(url, create=False), asyncio.get_running_loop()

@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from signalq.consumer.ledger import Conflict, Fenced, Ledger, schedule
-from signalq.consumer.ledger.schedule import Filter
+from signalq.consumer.ledger import Conflict, Fenced
+from signalq.consumer.ledger.ledger import Ledger
+from signalq.consumer.ledger.queries import schedule
+from signalq.consumer.ledger.queries.schedule import Filter
 from signalq.consumer.orders.order import Order
 from tests.support.orders import body, new_id, order
 from tests.support.stores import Store
@@ -117,7 +119,9 @@ async def test_of_a_cancel_by_a_person_and_a_claim_exactly_one_wins(store: Store
 
     async def cancel_it(number: int) -> bool:
         wanted = Filter(intent_ids=[str(number)])
-        return bool(await person._ask(lambda now: schedule.cancel(now.connection, now.now_ms, wanted, "by a test")))
+        return bool(
+            await person._writer.ask(lambda now: schedule.cancel(now.connection, now.now_ms, wanted, "by a test"))
+        )
 
     won = await asyncio.gather(*(work(number) for number in range(40) for work in (claim, cancel_it)))
     assert [claimed + canceled for claimed, canceled in zip(won[::2], won[1::2], strict=True)] == [1] * 40
@@ -136,7 +140,7 @@ async def test_what_is_pending_is_found_by_id_connector_and_strategy_the_soonest
         await ledger.recall(met, epoch)
 
     async def found(wanted: Filter, rows_max: int = 10) -> list[str]:
-        rows = await ledger._ask(lambda now: schedule.pending(now.connection, wanted, rows_max))
+        rows = await ledger._writer.ask(lambda now: schedule.pending(now.connection, wanted, rows_max))
         return [row.intent_id for row in rows]
 
     assert await found(EVERYTHING) == ["soon", "value", "late"]
@@ -144,14 +148,14 @@ async def test_what_is_pending_is_found_by_id_connector_and_strategy_the_soonest
     assert await found(Filter(connector="other")) == ["soon"]
     assert await found(Filter(strategy="value")) == ["value"]
     assert await found(Filter(intent_ids=["late", "soon"], connector="main")) == ["late"]
-    assert await ledger._ask(lambda now: schedule.count(now.connection)) == 3
+    assert await ledger._writer.ask(lambda now: schedule.count(now.connection)) == 3
 
 
 async def test_a_cancelation_is_a_step_with_who_it_was_and_ends_the_intent(store: Store) -> None:
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
     await ledger.recall(delayed("met"), epoch)
-    await ledger._ask(lambda now: schedule.cancel(now.connection, 5_000, EVERYTHING, "by a test"))
+    await ledger._writer.ask(lambda now: schedule.cancel(now.connection, 5_000, EVERYTHING, "by a test"))
     assert await store.rows("SELECT status, why, ended_ms FROM intents") == [("canceled", "canceled by a test", 5_000)]
     assert await store.rows("SELECT generation, at_ms, what, detail FROM steps") == [
         (1, 5_000, "canceled", "by a test")
@@ -161,7 +165,7 @@ async def test_a_cancelation_is_a_step_with_who_it_was_and_ends_the_intent(store
 async def test_the_ledger_counts_what_is_pending_every_few_seconds(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("signalq.consumer.ledger.sql.ALIVE_PERIOD_S", 0.02)
+    monkeypatch.setattr("signalq.consumer.ledger.heartbeat.ALIVE_PERIOD_S", 0.02)
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
     await asyncio.gather(*(ledger.recall(delayed(), epoch) for _ in range(5)))

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 import pytest
 from sqlalchemy import Connection
 
-from signalq.consumer.ledger import Conflict, Fenced, replicas, switches
+from signalq.consumer.ledger import Conflict, Fenced
+from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms
-from signalq.consumer.ledger.sql import SqlLedger
-from signalq.consumer.ledger.visit import LedgerClient
+from signalq.consumer.ledger.queries import replicas, switches
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.consumer.orders.switch import ALL, Change, State, Switch, SwitchedOff
 from tests.support.orders import body, new_id, order
-from tests.support.stores import Store
+from tests.support.stores import Store, ledger_at
 from tests.support.waiting import elapsed, wait_until
 
 LANE = "signalq.orders"
@@ -152,7 +152,7 @@ async def test_of_two_changes_at_once_no_reader_sees_the_later_number_first(
     postgres_url: str,
 ) -> None:
     """Else who has read that one would take the switch for read, and never see the other."""
-    async with SqlLedger(postgres_url, retention_days=7, observe_commit_s=lambda _s: None):
+    async with ledger_at(postgres_url):
         pass
     loop = asyncio.get_running_loop()
     begun, may_end = asyncio.Event(), asyncio.Event()

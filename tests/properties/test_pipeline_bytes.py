@@ -31,7 +31,6 @@ from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.lanes.due_times import DueTimes
 from signalq.consumer.ledger import Epoch, LedgerEntry
 from signalq.consumer.ledger.leases import CLAIM_MS_MAX
-from signalq.consumer.ledger.memory import MemoryLedger
 from signalq.consumer.orders.delays import park_seconds
 from signalq.consumer.orders.order import Message, Order, Unreadable
 from signalq.consumer.orders.outcomes import Event
@@ -43,6 +42,7 @@ from signalq.consumer.webhook.client import Webhook
 from signalq.message.outcome import Outcome
 from signalq.settings.reload import CurrentSettings
 from signalq.settings.sections import Settings
+from tests.support.ledgers import MemoryLedger
 
 read_foreign_properties_leniently()
 write_headers_as_they_came()
@@ -104,7 +104,8 @@ class FakeWebhook:
     posted: list[tuple[str, bytes, Attempt]] = field(default_factory=list)
 
     async def post(self, order: Order, _may_begin: object = None) -> Attempt:
-        claim = (await self.ledger.recall(order, await self.ledger.open_lane("a stranger's"))).state
+        claim = self.ledger.row_of(order)
+        assert claim is not None
         assert (claim.status, claim.in_doubt) == ("sending", True), "the claim is known before the first byte"
         await asyncio.sleep(0)
         attempt = self.script.popleft() if self.script else ACCEPTED
@@ -168,9 +169,9 @@ UNSENT = Attempt("not taken", sent=False, why="refused before anything was sent"
 class World:
     """A pipeline between its fakes; `deliver` plays the broker."""
 
-    def __init__(self, script: list[Attempt] | None = None, ledger: MemoryLedger | None = None) -> None:
+    def __init__(self, script: list[Attempt] | None = None, ledger: type[MemoryLedger] = MemoryLedger) -> None:
         self.clock = FakeClock()
-        self.ledger = ledger or MemoryLedger()
+        self.ledger = ledger(lambda: self.clock.ms)
         self.webhook = FakeWebhook(self.ledger, deque(script or []))
         self.publisher = FakeDispositions()
         self.session = Session(cast("AbstractChannel", None), 0.0)
@@ -494,7 +495,7 @@ async def test_an_order_without_an_id_that_fails_unforeseen_after_its_post_is_no
                 raise RuntimeError("disk on fire")
             return await super().record(order, state, epoch, attempt=attempt)
 
-    world = World(ledger=Unwilling())
+    world = World(ledger=Unwilling)
     await world.connect()
     delivery = world.delivery(open_body(), Basic.Properties())
     with pytest.raises(RuntimeError):

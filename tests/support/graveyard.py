@@ -12,13 +12,14 @@ from typing import Any
 from pamqp.commands import Basic
 
 from signalq import names
-from signalq.consumer.ledger.sql import SqlLedger
+from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import IntentState, Reason
 from signalq.names import Names
 from tests.support.amqp import publish_all
 from tests.support.consumer import ledger_file, ledger_url
 from tests.support.orders import body, order
+from tests.support.stores import ledger_at
 
 IN_FLIGHT = 500
 
@@ -72,15 +73,15 @@ async def bury(url: str, topic: Names, dead_ones: Sequence[Dead]) -> None:
 
 async def record(url: str, dead_ones: Sequence[Dead]) -> None:
     """Write them into a ledger, as dead."""
-    async with SqlLedger(url, retention_days=7, observe_commit_s=lambda _seconds: None) as ledger:
+    async with ledger_at(url) as ledger:
         for at in range(0, len(dead_ones), IN_FLIGHT):
             await asyncio.gather(*(_record(ledger, one) for one in dead_ones[at : at + IN_FLIGHT]))
 
 
-async def _record(ledger: SqlLedger, one: Dead) -> None:
+async def _record(ledger: Ledger, one: Dead) -> None:
     first = IntentState(one.order.intent_id, one.order.digest, generation=one.generation)
     claimed = replace(first.claimed(1_000), in_doubt=one.reason == "outcome-unknown", http_status=400)
-    known = await ledger.record(one.order, claimed.dying(one.reason, "the webhook refused it: HTTP 400"))
+    known = await ledger.record(one.order, claimed.dead_lettering(one.reason, "the webhook refused it: HTTP 400"))
     await ledger.record(one.order, known.state.dead())
 
 

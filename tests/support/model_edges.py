@@ -17,8 +17,10 @@ from signalq.amqp.inspect import QueueDepth
 from signalq.consumer.broker.connection import LANES_OPENING_MAX
 from signalq.consumer.ledger import Epoch, LedgerEntry
 from signalq.consumer.ledger.database import database_at
-from signalq.consumer.ledger.schema import metadata
-from signalq.consumer.ledger.sql import SqlLedger, Transaction
+from signalq.consumer.ledger.ledger import Ledger
+from signalq.consumer.ledger.tables import metadata
+from signalq.consumer.ledger.transaction import Transaction
+from signalq.consumer.ledger.writer import Writer
 from signalq.consumer.orders.limits import Rate, RateExceeded
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt, IntentState
@@ -104,22 +106,22 @@ class GatedDatabase:
         self.about: list[str] = []
         self.endings: list[tuple[str, str, str]] = []
         self.at_work = False
-        self._process = process
+        self.process = process
         self._database = database
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
         """See signalq.consumer.ledger.database."""
         what = " and ".join(label for label in self.about if label)
         if not what:
-            await self._process.until_it_goes_on()
-            self._process.world.check_writable()
+            await self.process.until_it_goes_on()
+            self.process.world.check_writable()
             return await self._commit(work)
         # Nobody handles a message while the lane's epoch is taken.
         local = BEFORE_A_COMMIT[:1] if "new epoch" in what else BEFORE_A_COMMIT
-        await self._process.gate(f"{what}: about to be committed", local)
-        self._process.world.check_writable()
+        await self.process.gate(f"{what}: about to be committed", local)
+        self.process.world.check_writable()
         answer = await self._commit(work)
-        unheard = await self._process.gate(f"{what}: committed", AFTER_A_COMMIT)
+        unheard = await self.process.gate(f"{what}: committed", AFTER_A_COMMIT)
         if unheard:
             raise OSError("the connection broke before it could say that it has committed")
         return answer
@@ -140,27 +142,60 @@ class GatedDatabase:
             answer = await self._database.transact(work)
         finally:
             self.at_work = False
-        self._process.world.recorded.update(self.endings)
+        self.process.world.recorded.update(self.endings)
         return answer
 
 
-class ToldLedger(SqlLedger):
-    """The real ledger, which says what it is asked."""
+class ToldWriter(Writer):
+    """The real writer, which says what it is asked. `about`: a label, and the order and the history that are saved."""
+
+    about: tuple[str, Order | None, IntentState | None] = "", None, None
+
+    async def ask(self, work: Callable[[Transaction], T], lane: str = "", *, in_hurry: bool = True) -> T:
+        gated = self._gated
+        (label, order, state), self.about = self.about, ("", None, None)
+
+        def told(now: Transaction) -> T:
+            answer = work(now)
+            if not isinstance(answer, LedgerEntry) or order is None or state is None:
+                return answer
+            if state.status != "sending":
+                gated.process.world.note_recorded(gated.process, order)
+            if state.ended:
+                gated.endings.append((order.strategy, order.intent_id, state.status))
+            gated.endings += [(one.strategy, one.intent_id, "canceled") for one in answer.canceled]
+            return answer
+
+        told.label = label
+        return await super().ask(told, lane, in_hurry=in_hurry)
+
+    async def commit(self, works: list[Any]) -> list[Any]:
+        self._gated.about = [getattr(work, "label", "") for work in works]
+        return await super().commit(works)
+
+    @property
+    def _gated(self) -> GatedDatabase:
+        assert isinstance(self._database, GatedDatabase)
+        return self._database
+
+
+class ToldLedger(Ledger):
+    """The real ledger, with a writer that says what it is asked."""
+
+    _writer: ToldWriter
 
     def __init__(self, world: World, process: Process) -> None:
-        self._about: tuple[str, Order | None, IntentState | None] = "", None, None
         self._world = world
         self._process = process
-        super().__init__(world.ledger_url, retention_days=7, observe_commit_s=lambda _seconds: None)
         self.gated = GatedDatabase(process, world.database())
-        self._database = self.gated
+        super().__init__(self.gated, retention_days=7, observe_commit_s=lambda _seconds: None)
 
     async def open_lane(self, lane: str, *, alone: bool = True) -> Epoch:
-        self._about = f"new epoch of {lane}", None, None
+        self._writer.about = f"new epoch of {lane}", None, None
         return await super().open_lane(lane, alone=alone)
 
     async def recall(self, order: Order, epoch: Epoch) -> LedgerEntry:
-        self._about = f"recall of {_named(order)}", None, None
+        self._writer.about = f"recall of {_named(order)}", None, None
         known = await super().recall(order, epoch)
         self._world.tell(self._process, f"  found {known.state.status} v{known.state.version}")
         return known
@@ -174,39 +209,14 @@ class ToldLedger(SqlLedger):
         rates: Sequence[Rate] = (),
         attempt: Attempt | None = None,
     ) -> LedgerEntry | SwitchedOff | RateExceeded:
-        self._about = f"claim of {_named(order)} on v{state.version}", order, state
+        self._writer.about = f"claim of {_named(order)} on v{state.version}", order, state
         return await super().claim(order, state, epoch, rates=rates, attempt=attempt)
 
     async def record(
         self, order: Order, state: IntentState, epoch: Epoch | None = None, *, attempt: Attempt | None = None
     ) -> LedgerEntry:
-        self._about = f"record of {_named(order)} {state.status} on v{state.version}", order, state
+        self._writer.about = f"record of {_named(order)} {state.status} on v{state.version}", order, state
         return await super().record(order, state, epoch, attempt=attempt)
-
-    async def _ask(self, work: Callable[[Transaction], T], lane: str = "", *, in_hurry: bool = True) -> T:
-        (label, order, state), self._about = self._about, ("", None, None)
-
-        def told(now: Transaction) -> T:
-            answer = work(now)
-            if not isinstance(answer, LedgerEntry) or order is None or state is None:
-                return answer
-            if state.status != "sending":
-                self._world.note_recorded(self._process, order)
-            if state.ended:
-                self.gated.endings.append((order.strategy, order.intent_id, state.status))
-            self.gated.endings += [(one.strategy, one.intent_id, "canceled") for one in answer.canceled]
-            return answer
-
-        told.label = label
-        return await super()._ask(told, lane, in_hurry=in_hurry)
-
-    async def _prune(self) -> None:
-        """Nothing is ever old enough."""
-
-    async def _commit(self, works: list[Any]) -> list[Any]:
-        labels = [getattr(work, "label", "") for work in works]
-        self.gated.about = labels
-        return await super()._commit(works)
 
 
 class ModelWebhook(Webhook):

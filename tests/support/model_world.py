@@ -25,17 +25,20 @@ import signalq.consumer.broker.lane_consumer
 import signalq.consumer.broker.outcome_publisher
 import signalq.consumer.broker.publisher
 import signalq.consumer.lanes.due_times
-import signalq.consumer.ledger.sql
+import signalq.consumer.ledger.heartbeat
+import signalq.consumer.ledger.ledger
+import signalq.consumer.ledger.pruning
+import signalq.consumer.ledger.writer
 import signalq.consumer.pipeline
 import signalq.consumer.service
 import signalq.consumer.telemetry.intents
 from signalq.consumer.ledger.migrate import migrate
-from signalq.consumer.ledger.schema import intents, steps
-from signalq.consumer.ledger.steps import ATTEMPT
+from signalq.consumer.ledger.queries.events import ATTEMPT
+from signalq.consumer.ledger.tables import events, intents
 from signalq.consumer.orders.order import Order
 from signalq.message.outcome import Outcome
 from tests.support.model_broker import Channel, ModelBroker
-from tests.support.model_edges import Disk, GatedDatabase, SlowDisk, the_disk
+from tests.support.model_edges import Disk, GatedDatabase, SlowDisk, ToldWriter, the_disk
 from tests.support.model_process import NAMES, Process, Unforeseen, running
 from tests.support.model_scenario import ANYWHERE, Fault, Publish, Published, Scenario
 from tests.support.model_time import EPOCH_MS, ModelLoop
@@ -278,7 +281,7 @@ class World:
 
 _ATTEMPTS_TOLD = (
     select(func.count())
-    .where(steps.c.intent == intents.c.number, steps.c.generation == intents.c.generation, steps.c.what == ATTEMPT)
+    .where(events.c.intent == intents.c.number, events.c.generation == intents.c.generation, events.c.what == ATTEMPT)
     .scalar_subquery()
 )
 _ROWS = select(intents, _ATTEMPTS_TOLD.label("attempts_told")).order_by(intents.c.number)
@@ -325,25 +328,27 @@ def _in_the_model(world: World) -> Iterator[None]:
         await asyncio.sleep(max(0.0, world.writable_in_s))
         return await migrate(database)
 
+    async def prune_nothing(_pruning: object) -> None:
+        """Nothing is ever old enough."""
+
     log = _Log(world)
     world.loop.set_exception_handler(lambda _loop, context: world.violated(f"in the loop: {context}"))
     with (
         patch.object(signalq.consumer.broker.lane_consumer, "open_channel", open_channel),
         patch.object(signalq.consumer.lanes.due_times, "time", SimpleNamespace(monotonic=world.loop.time)),
-        patch.object(signalq.consumer.ledger.sql, "clock_ms", lambda _connection: world.now_ms()),
-        patch.object(signalq.consumer.ledger.sql, "machine_ms", world.now_ms),
+        patch.object(signalq.consumer.ledger.writer, "clock_ms", lambda _connection: world.now_ms()),
+        patch.object(signalq.consumer.ledger.heartbeat, "machine_ms", world.now_ms),
         # Each sign of life is a commit, and so a step at which something may break: here as seldom as a lease allows.
-        patch.object(signalq.consumer.ledger.sql, "ALIVE_PERIOD_S", 1.0),
-        patch.object(
-            signalq.consumer.ledger.sql, "database_at", lambda _url, **_options: SimpleNamespace(shown="the model")
-        ),
-        patch.object(signalq.consumer.ledger.sql, "migrate", migrate_the_model),
+        patch.object(signalq.consumer.ledger.heartbeat, "ALIVE_PERIOD_S", 1.0),
+        patch.object(signalq.consumer.ledger.ledger, "Writer", ToldWriter),
+        patch.object(signalq.consumer.ledger.ledger, "migrate", migrate_the_model),
+        patch.object(signalq.consumer.ledger.pruning.Pruning, "run", prune_nothing),
         patch.object(signalq.consumer.broker.lane_consumer, "log", log),
         patch.object(signalq.consumer.broker.publisher, "log", log),
         patch.object(signalq.consumer.telemetry.intents, "log", log),
         patch.object(signalq.consumer.pipeline, "log", log),
         patch.object(signalq.consumer.service, "log", log),
-        patch.object(signalq.consumer.ledger.sql, "log", log),
+        patch.object(signalq.consumer.ledger.writer, "log", log),
         patch.object(signalq.consumer.broker.outcome_publisher, "log", log),
     ):
         yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import Callable
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +13,18 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import make_url
 
-from signalq.consumer.ledger.sql import SqlLedger
+from signalq.consumer.ledger.database import database_at
+from signalq.consumer.ledger.ledger import Ledger
 from tests.support.orders import new_id
 from tests.support.postgres import connected, fresh_database
+
+
+def ledger_at(
+    url: str, retention_days: float = 7, observe_commit_s: Callable[[float], None] = lambda _seconds: None
+) -> Ledger:
+    """A consumer's ledger, to be entered; its database is created."""
+    database = database_at(url, create=True)
+    return Ledger(database, retention_days=retention_days, observe_commit_s=observe_commit_s)
 
 
 @dataclass
@@ -23,17 +33,17 @@ class Store:
 
     url: str
     stack: AsyncExitStack
-    _opened: list[SqlLedger] = field(default_factory=list)
+    _opened: list[Ledger] = field(default_factory=list)
 
-    async def ledger(self, retention_days: float = 7.0, commits: list[float] | None = None) -> SqlLedger:
+    async def ledger(self, retention_days: float = 7.0, commits: list[float] | None = None) -> Ledger:
         """A consumer's ledger, closed after the test; `commits` gets the time of each commit."""
         observed: list[float] = [] if commits is None else commits
-        ledger = await SqlLedger(self.url, retention_days=retention_days, observe_commit_s=observed.append).__aenter__()
+        ledger = await ledger_at(self.url, retention_days, observed.append).__aenter__()
         self.stack.push_async_callback(self.close, ledger)
         self._opened.append(ledger)
         return ledger
 
-    async def close(self, ledger: SqlLedger) -> None:
+    async def close(self, ledger: Ledger) -> None:
         """The consumer ends; nothing of it lives on but what it saved."""
         if ledger in self._opened:
             self._opened.remove(ledger)

@@ -28,7 +28,7 @@ IMPORTED = (
     "asyncpg",
     "signalq.consumer.__main__",
     "signalq.consumer.ledger.migrate",
-    "signalq.consumer.ledger.visit",
+    "signalq.consumer.ledger.client",
     "signalq.ops.__main__",
     "signalq.ops.terminal.cli",
     "signalq.producers.gateway.server",

@@ -17,12 +17,12 @@ from signalq.consumer.broker.connection import BrokerConnection
 from signalq.consumer.broker.lane_consumer import ConsumeOptions, Delivery, Lane, Session
 from signalq.consumer.broker.topology import topology_of
 from signalq.consumer.ledger import Epoch
-from signalq.consumer.ledger.memory import MemoryLedger
 from signalq.consumer.orders.order import Message
 from signalq.consumer.service import Service
 from signalq.consumer.slots import Slot
 from signalq.errors import BrokerUnreachable, SettingsError, TopologyError, Unconfirmed
 from signalq.settings.sections import Settings
+from tests.support.ledgers import MemoryLedger
 from tests.support.waiting import wait_until
 
 FOREIGN = [Exception(), RuntimeError("from a library"), KeyError("x"), AssertionError()]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalq.consumer.orders.state import ENDINGS, Attempt, IntentState
+from signalq.consumer.orders.pending import PENDING_STATUSES
+from signalq.consumer.orders.state import ENDINGS, STEPS, Attempt, IntentState, Status
 
 FRESH = IntentState("id", b"digest")
 ACCEPTED = Attempt("accepted", sent=True, why="HTTP 200", status=200)
@@ -52,8 +55,39 @@ def test_no_step_touches_the_version_which_is_the_ledgers() -> None:
     known = replace(FRESH, version=3)
     claim = known.claimed(1)
     steps = [claim, claim.tried(ACCEPTED, was_in_doubt=False).delivered(), known.scheduled(), claim.retrying(5)]
-    dying = known.dying("expired", "too old")
+    dying = known.dead_lettering("expired", "too old")
     assert {step.version for step in [*steps, dying, dying.dead()]} == {3}
+
+
+STEP_TO: dict[Status, Callable[[IntentState], IntentState]] = {
+    "received": lambda known: known.replayed(1),
+    "scheduled": lambda known: known.scheduled(),
+    "sending": lambda known: known.claimed(1),
+    "retrying": lambda known: known.retrying(1),
+    "dying": lambda known: known.dead_lettering("expired", "too old"),
+    "delivered": lambda known: known.delivered(),
+    "dead": lambda known: known.dead(),
+}
+
+
+@pytest.mark.parametrize("status", get_args(Status))
+@pytest.mark.parametrize("to", STEP_TO)
+def test_an_intent_steps_only_as_the_table_says(status: Status, to: Status) -> None:
+    known = replace(FRESH, status=status)
+    if to in STEPS[status]:
+        assert STEP_TO[to](known).status == to
+        return
+    with pytest.raises(ValueError, match=f"that is {status} can't become {to}"):
+        STEP_TO[to](known)
+
+
+def test_what_has_ended_only_a_replay_steps_on_and_only_what_is_pending_is_canceled() -> None:
+    assert {status: STEPS[status] for status in ENDINGS} == {
+        "delivered": set(),
+        "dead": {"received"},
+        "canceled": set(),
+    }
+    assert {status for status, to in STEPS.items() if "canceled" in to} == set(PENDING_STATUSES)
 
 
 def test_the_moment_of_the_first_post_stays() -> None:
@@ -98,7 +132,7 @@ def test_a_doubt_once_there_never_goes_and_counts_only_grow(attempts: list[Attem
 
 
 def test_dying_is_no_ending_and_dead_keeps_its_reason() -> None:
-    dying = FRESH.dying("rejected", "the webhook refused it")
+    dying = FRESH.dead_lettering("rejected", "the webhook refused it")
     assert not dying.ended
     dead = dying.dead()
     assert dead.ended

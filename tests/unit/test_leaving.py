@@ -14,11 +14,11 @@ from signalq.consumer.broker import lane_consumer
 from signalq.consumer.broker.connection import BrokerConnection
 from signalq.consumer.broker.lane_consumer import ConsumeOptions, Delivery, Lane, Session
 from signalq.consumer.ledger import Epoch
-from signalq.consumer.ledger.memory import MemoryLedger
 from signalq.consumer.orders.order import Message
 from signalq.consumer.service import Service
 from signalq.consumer.slots import Slot
 from signalq.settings.sections import Settings
+from tests.support.ledgers import MemoryLedger
 
 PREFETCH = 7
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from signalq.consumer.ledger.causes import cause_of
-from signalq.consumer.ledger.visit import LedgerClient
+from signalq.consumer.ledger.client import LedgerClient
 from signalq.errors import SettingsError
 from signalq.settings.ledger_url import PostgresServer, SqliteFile, check_ledger_url, read_ledger_url
 

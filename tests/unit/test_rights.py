@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 
 from signalq.consumer.orders.decisions import DeadLetter, Deliver, Drop, Forward, Park
-from signalq.consumer.orders.order import Found, Message, Order, Unreadable
+from signalq.consumer.orders.order import Message, Order, RowIdentity, Unreadable
 from signalq.consumer.orders.read import read
 from signalq.consumer.orders.rights import NOT_NAMED, Rights, is_wrong_token
 from signalq.consumer.orders.rules import before
@@ -200,13 +200,13 @@ def test_a_copy_is_from_whom_the_ledger_says() -> None:
     of = receive(headers=COPY)
     assert of.origin_user is None, "whatever a header says"
     assert reason(judged(of)) == "unauthorized", "as long as nobody has looked"
-    proven = of.identified(lambda *_: Found(of.digest, "momentum-user"))
+    proven = of.identified(lambda *_: RowIdentity(of.digest, "momentum-user"))
     assert (proven.strategy, proven.intent_id, proven.origin_user) == ("momentum", "id", "momentum-user")
     assert judged(proven) == Deliver()
 
 
-@pytest.mark.parametrize("row", [None, Found(b"other bytes", "momentum-user")], ids=["no row", "foreign bytes"])
-def test_a_forged_copy_is_nobodys_under_an_id_of_its_own(row: Found | None) -> None:
+@pytest.mark.parametrize("row", [None, RowIdentity(b"other bytes", "momentum-user")], ids=["no row", "foreign bytes"])
+def test_a_forged_copy_is_nobodys_under_an_id_of_its_own(row: RowIdentity | None) -> None:
     of = receive(headers=COPY).identified(lambda *_: row)
     assert of.intent_id != "id"
     assert reason(judged(of)) == "unauthorized"
@@ -214,7 +214,7 @@ def test_a_forged_copy_is_nobodys_under_an_id_of_its_own(row: Found | None) -> N
 
 def test_a_copy_is_judged_by_the_settings_that_hold_now() -> None:
     of = receive(Settings(strategies={"carry": {"user": "carry-user"}}), headers=COPY)
-    lost = of.identified(lambda *_: Found(of.digest, "momentum-user"))
+    lost = of.identified(lambda *_: RowIdentity(of.digest, "momentum-user"))
     assert (lost.strategy, lost.intent_id) == ("momentum", "id"), "it is what the ledger knows, and ends there"
     assert reason(judged(lost)) == "unauthorized"
 
@@ -252,13 +252,13 @@ def test_what_is_invalid_and_nobodys_is_unauthorized() -> None:
 def test_what_comes_again_after_its_strategy_was_given_a_name_is_what_it_was() -> None:
     """Else what was in doubt under its old name would be POSTed under its new one."""
     label = receive(Settings(), user="momentum-user", app_id="old-name")
-    rows = {("old-name", "id"): Found(label.digest, "momentum-user")}
+    rows = {("old-name", "id"): RowIdentity(label.digest, "momentum-user")}
     again = receive(user="momentum-user", app_id="old-name", redelivered=True)
     assert again.strategy == "momentum"
     found = again.identified(lambda *key: rows.get(key))
     assert (found.strategy, found.intent_id) == ("old-name", "id")
     assert judged(found) == Deliver(), "with the rights of its user"
-    foreign = {("old-name", "id"): Found(label.digest, "carry-user")}
+    foreign = {("old-name", "id"): RowIdentity(label.digest, "carry-user")}
     assert again.identified(lambda *key: foreign.get(key)).strategy == "momentum"
     first = receive(user="momentum-user", app_id="old-name")
     assert first.identified(lambda *key: rows.get(key)).strategy == "momentum"

@@ -15,7 +15,7 @@ from signalq.consumer.orders.decisions import DeadLetter, Deliver, Done, Drop, F
 from signalq.consumer.orders.delays import KnownSkew, Segment
 from signalq.consumer.orders.order import Message, Order
 from signalq.consumer.orders.read import read, renewed
-from signalq.consumer.orders.rules import HOLD_MS, after, before, given_up, is_superseded_by, too_late
+from signalq.consumer.orders.rules import HOLD_MS, after, before, concluded, given_up, is_superseded_by, too_late
 from signalq.consumer.orders.state import ENDINGS, Attempt, IntentState
 from signalq.consumer.orders.switch import State, SwitchedOff
 from signalq.settings.sections import Settings
@@ -203,7 +203,7 @@ def test_other_bytes_under_a_known_identity_are_invalid_under_an_identity_of_the
 
 def test_a_letter_that_may_not_have_been_written_is_written_with_the_same_words() -> None:
     of = order()
-    dying = state(of).dying("rejected", "the webhook refused it: HTTP 400")
+    dying = state(of).dead_lettering("rejected", "the webhook refused it: HTTP 400")
     assert ask_before(of, dying) == DeadLetter("rejected", "the webhook refused it: HTTP 400")
 
 
@@ -573,6 +573,28 @@ def test_the_last_of_attempts_max_exhausts_an_open_and_never_an_exit() -> None:
     assert "HTTP 429" in found.detail
     for fields in EXITS:
         assert ending(ask_after(order(fields), TURNED_AWAY, attempts_before=500)) == "Retry"
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "next_attempt_ms", "wait_ms", "reason"),
+    [
+        (Done(), "delivered", 0, None, None),
+        (Retry(NOW_MS + 500), "retrying", NOW_MS + 500, 500, None),
+        (DeadLetter("rejected", "the webhook refused it"), "dying", 0, None, "rejected"),
+    ],
+)
+def test_what_an_attempt_concludes_is_what_the_rules_said(
+    said: Any, status: str, next_attempt_ms: int, wait_ms: int | None, reason: str | None
+) -> None:
+    tried = state(order()).claimed(NOW_MS).tried(UNSENT, was_in_doubt=False)
+    found = concluded(tried, said, NOW_MS)
+    assert (found.status, found.next_attempt_ms, found.wait_ms, found.reason) == (
+        status,
+        next_attempt_ms,
+        wait_ms,
+        reason,
+    )
+    assert (found.attempts, found.why) == (tried.attempts, tried.why)
 
 
 def test_attempts_in_which_nothing_was_sent_do_not_count() -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 import signalq.ops.orders.timeline_view
-from signalq.consumer.ledger.orders import Happened, Recorded
+from signalq.consumer.ledger.queries.orders import Happened, Recorded
 from signalq.ops.orders.listing import row_of
 from signalq.ops.orders.timeline import timeline
 from signalq.ops.orders.timeline_view import lasted, print_order, says

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pamqp.commands import Basic
 
-from signalq.consumer.ledger.replays import Standing
+from signalq.consumer.ledger.queries.replays import Standing
 from signalq.consumer.orders.order import Order, Unreadable
 from signalq.message.envelope import Creation
 from signalq.ops.dead_letters.letter import DeadLetter

@@ -9,10 +9,10 @@ from signalq.consumer.lanes.backoff import Backoffs
 from signalq.consumer.lanes.pacing import Paces
 from signalq.consumer.lanes.queues import ConnectorQueue, ConnectorQueues
 from signalq.consumer.ledger import Epoch, LaneMemory
-from signalq.consumer.ledger.memory import MemoryLedger
 from signalq.consumer.orders.state import Attempt
 from signalq.settings.reload import CurrentSettings
 from signalq.settings.sections import Settings
+from tests.support.ledgers import MemoryLedger
 from tests.support.orders import order
 
 EPOCH = Epoch("q", 1, None)

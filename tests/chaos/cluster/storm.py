@@ -16,7 +16,7 @@ from yarl import URL
 
 from signalq.amqp.topology import OwnLane, Topology
 from signalq.consumer.ledger.database import database_at
-from signalq.consumer.ledger.schema import intents as ledger_rows
+from signalq.consumer.ledger.tables import intents as ledger_rows
 from signalq.consumer.orders.state import ENDINGS
 from signalq.local import BrokerFailed, PrivateCluster, PrivatePostgres
 from signalq.local.install import Installation

@@ -12,8 +12,8 @@ from typing import Literal
 
 from sqlalchemy import Connection
 
-from signalq.consumer.ledger import replicas
 from signalq.consumer.ledger.database import database_at, machine_ms
+from signalq.consumer.ledger.queries import replicas
 from signalq.local import PrivateRabbitMQ
 from signalq.local.cluster import PrivateCluster
 from tests.support.consumer import Consumer

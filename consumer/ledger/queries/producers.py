@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, case, exists, func, or_, select
 
-from signalq.consumer.ledger.schema import intents, steps
-from signalq.consumer.ledger.steps import EXPIRATION
+from signalq.consumer.ledger.queries.events import EXPIRATION
+from signalq.consumer.ledger.tables import events, intents
 
 # So many of the latest intents are looked at, whoever sent them.
 LATEST_MAX = 10_000
@@ -29,7 +29,7 @@ class Careless:
 
 def careless(connection: Connection) -> list[Careless]:
     """The strategies of which any of the latest LATEST_MAX intents was so, the most intents first."""
-    expires = exists().where(steps.c.intent == intents.c.number, steps.c.what == EXPIRATION).label("expires")
+    expires = exists().where(events.c.intent == intents.c.number, events.c.what == EXPIRATION).label("expires")
     columns = intents.c.strategy, intents.c.has_message_id, intents.c.created_from, expires
     latest = select(*columns).order_by(intents.c.number.desc()).limit(LATEST_MAX).subquery()
     without_id = func.sum(case((latest.c.has_message_id, 0), else_=1))

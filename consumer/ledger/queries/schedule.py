@@ -2,8 +2,6 @@
 
 Pending is what is `received` or `scheduled` and has a due time. Whoever steps such a row on first has it: a claim and
 a cancel are each one UPDATE of a row that must still be pending, so the ledger decides between them.
-
-Synchronous, inside one transaction, like statements.py.
 """
 
 from __future__ import annotations
@@ -14,49 +12,14 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
-from signalq.consumer.ledger.schema import intents, steps
-from signalq.consumer.ledger.steps import CANCELED
+from signalq.consumer.ledger.queries.events import CANCELED
+from signalq.consumer.ledger.row import columns_of, storable
+from signalq.consumer.ledger.tables import events, intents
 from signalq.consumer.orders.order import Order
-
-PENDING_STATUSES = ("received", "scheduled")
+from signalq.consumer.orders.pending import PENDING_STATUSES, Pending
 
 _pending = and_(intents.c.due_ms.is_not(None), intents.c.status.in_(PENDING_STATUSES))
-_columns = (
-    intents.c.number,
-    intents.c.generation,
-    intents.c.intent_id,
-    intents.c.connector,
-    intents.c.strategy,
-    intents.c.action,
-    intents.c.client_order_id,
-    intents.c.due_ms,
-    intents.c.status,
-    intents.c.reason,
-    intents.c.attempts,
-    intents.c.http_status,
-    intents.c.age_from_ms,
-    intents.c.updated_ms,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """A delayed intent and where it stands; times in ms since the epoch, `due_ms` None for one that was not delayed."""
-
-    number: int
-    generation: int
-    intent_id: str
-    connector: str
-    strategy: str
-    action: str
-    client_order_id: str | None
-    due_ms: int | None
-    status: str
-    reason: str | None
-    attempts: int
-    http_status: int | None
-    age_from_ms: int
-    updated_ms: int
+_columns = columns_of(Pending)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +45,13 @@ class Filter:
 def pending(connection: Connection, wanted: Filter, rows_max: int) -> list[Pending]:
     """The first `rows_max` of what is pending, the soonest due first."""
     query = select(*_columns).where(_pending, *wanted.conditions()).order_by(intents.c.due_ms, intents.c.number)
-    return [_as_pending(row) for row in connection.execute(query.limit(rows_max))]
+    return [Pending(**row._mapping) for row in connection.execute(query.limit(rows_max))]
 
 
 def known(connection: Connection, wanted: Filter) -> list[Pending]:
     """What fits, pending or not."""
     query = select(*_columns).where(*wanted.conditions()).order_by(intents.c.number)
-    return [_as_pending(row) for row in connection.execute(query)]
+    return [Pending(**row._mapping) for row in connection.execute(query)]
 
 
 def count(connection: Connection, wanted: Filter = Filter()) -> int:
@@ -106,8 +69,8 @@ def cancel_by(connection: Connection, now_ms: int, order: Order) -> list[Pending
     """What a `cancel` or `cancelAll` that is about to be POSTed cancels: of its connector, created before it."""
     conditions = [intents.c.connector == order.connector, intents.c.age_from_ms <= order.creation.delay_ms]
     if order.intent.kind == "cancel":
-        conditions.append(intents.c.client_order_id == (order.intent.client_order_id or "").replace("\x00", "\\x00"))
-    why = f"by the {order.intent.kind} {order.intent_id}".replace("\x00", "\\x00")
+        conditions.append(intents.c.client_order_id == storable(order.intent.client_order_id or ""))
+    why = storable(f"by the {order.intent.kind} {order.intent_id}")
     return _cancel(connection, now_ms, *conditions, why=why)
 
 
@@ -120,13 +83,9 @@ def _cancel(connection: Connection, now_ms: int, *conditions: ColumnElement[bool
         "ended_ms": now_ms,
     }
     done = connection.execute(update(intents).where(_pending, *conditions).values(changing).returning(*_columns))
-    canceled = [_as_pending(row) for row in done]
+    canceled = [Pending(**row._mapping) for row in done]
     if canceled:
         note = {"at_ms": now_ms, "what": CANCELED, "detail": why}
         rows = [note | {"intent": one.number, "generation": one.generation} for one in canceled]
-        connection.execute(insert(steps), rows)
+        connection.execute(insert(events), rows)
     return canceled
-
-
-def _as_pending(row: Any) -> Pending:
-    return Pending(**row._mapping)

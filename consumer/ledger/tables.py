@@ -190,7 +190,7 @@ intents = Table(
 )
 
 # What happened to an intent beyond its first receipt and its ending: its attempts, its cancellation, its replays.
-steps = Table(
+events = Table(
     "steps",
     metadata,
     Column("number", RowNumber, primary_key=True, autoincrement=True),

@@ -1,4 +1,4 @@
-"""A command's visit to a ledger that is there: nothing is created or upgraded, and nothing waits for ever."""
+"""A command's way to a ledger that is there: nothing is created or upgraded, and nothing waits for ever."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from signalq.amqp.ledger_mark import LedgerMark
 from signalq.consumer.ledger.causes import cause_of
 from signalq.consumer.ledger.database import database_at, is_hopeless
-from signalq.consumer.ledger.schema import identity, metadata
+from signalq.consumer.ledger.tables import identity, metadata
 from signalq.errors import SettingsError, SignalQError
 
 # A consumer's transactions are short; a disk that is full, or a server that restarts, may take this long.
@@ -44,7 +44,7 @@ class LedgerClient:
         if self.mark.ledger_id:
             return self
         try:
-            self.mark = await self._database.read(self._look)
+            self.mark = await self._database.read(self._mark_of)
         except SettingsError:
             await self._database.close()
             raise
@@ -80,8 +80,8 @@ class LedgerClient:
                     ) from error
             await asyncio.sleep(RETRY_S)
 
-    def _look(self, connection: Connection) -> LedgerMark:
-        """Who the ledger is, once it is sure that its tables are those of this version."""
+    def _mark_of(self, connection: Connection) -> LedgerMark:
+        """The ledger's mark, once it is sure that its tables are those of this version."""
         there = inspect(connection)
         known = {table: {column["name"] for column in there.get_columns(table)} for table in there.get_table_names()}
         if identity.name not in known:
@@ -99,5 +99,5 @@ class LedgerClient:
 
 async def read_mark(url: str) -> LedgerMark:
     """The mark of a ledger that is there. Raises SettingsError that names the place where there is none."""
-    async with LedgerClient(url) as visit:
-        return visit.mark
+    async with LedgerClient(url) as client:
+        return client.mark

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, delete, select
 
 from signalq.consumer.ledger.database import upsert
 from signalq.consumer.ledger.leases import LIVE_MS
-from signalq.consumer.ledger.schema import lanes, replicas
+from signalq.consumer.ledger.tables import lanes, replicas
 
 # Who gave no sign of life for so long is forgotten: it ended without saying so.
 FORGET_MS = 3_600_000

@@ -1,20 +1,16 @@
-"""What the lanes wait for, and how the machines' clocks were set: kept for whoever consumes next.
-
-Synchronous, inside one transaction, like statements.py.
-"""
+"""What the lanes wait for: kept for their next consumers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, insert, or_, select
+from sqlalchemy import Connection, Row, bindparam, delete, or_, select
 
-from signalq.consumer.clocks.skew import STEPS_MAX
 from signalq.consumer.ledger import LaneMemory
 from signalq.consumer.ledger.database import upsert
-from signalq.consumer.ledger.schema import clock_steps, paces
-from signalq.consumer.orders.delays import KnownSkew, Segment
+from signalq.consumer.ledger.tables import paces
+from signalq.consumer.orders.delays import KnownSkew
 
 MEMORIES_MAX = 10_000
 
@@ -56,21 +52,6 @@ def _memory(row: Row[Any], now_ms: int, skew: KnownSkew) -> LaneMemory:
     return LaneMemory(row.connector, row.failures, max(0, row.wait_ms - waited_ms), posted_ago_ms)
 
 
-def clock_of(connection: Connection, machine: str) -> list[Segment]:
-    """How the clock of a machine was set since the machine's start, oldest first."""
-    query = select(clock_steps).where(clock_steps.c.machine == machine).order_by(clock_steps.c.number.desc())
-    return [Segment(row.offset_ms, row.since_ms) for row in connection.execute(query.limit(STEPS_MAX))][::-1]
-
-
-def note_clock(connection: Connection, machine: str, segments: Sequence[Segment]) -> None:
-    """Keep how it was set."""
-    if segments:
-        rows = [{"machine": machine, "offset_ms": one.offset_ms, "since_ms": one.since_ms} for one in segments]
-        connection.execute(insert(clock_steps), rows)
-
-
-def forget(connection: Connection, now_ms: int, retention_ms: int, machine: str) -> None:
-    """Forget what nobody has noted anything of since; of this machine's clock all is kept."""
-    before_ms = now_ms - retention_ms
-    connection.execute(delete(paces).where(paces.c.noted_ms < before_ms))
-    connection.execute(delete(clock_steps).where(clock_steps.c.since_ms < before_ms, clock_steps.c.machine != machine))
+def forget(connection: Connection, now_ms: int, retention_ms: int) -> None:
+    """Forget the waits that nobody has noted anything of since."""
+    connection.execute(delete(paces).where(paces.c.noted_ms < now_ms - retention_ms))

@@ -2,8 +2,6 @@
 
 A change is numbered and kept for ever, with who made it and why; the highest number is the switch's version. Who has
 read the states of a version need not read them again while that version holds.
-
-Synchronous, inside one transaction, like statements.py.
 """
 
 from __future__ import annotations
@@ -11,7 +9,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, delete, func, insert, select, text
 
 from signalq.consumer.ledger.database import upsert
-from signalq.consumer.ledger.schema import switch_changes, switches
+from signalq.consumer.ledger.tables import switch_changes, switches
 from signalq.consumer.orders.switch import ALL, Change, State, Switch
 
 _version = select(func.coalesce(func.max(switch_changes.c.number), 0))

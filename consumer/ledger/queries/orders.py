@@ -1,7 +1,4 @@
-"""What became of each intent, as the ledger tells it: looked up by anybody, changed by nobody here.
-
-Synchronous, inside one transaction that only reads, like statements.py.
-"""
+"""What became of each intent, as the ledger tells it: looked up by anybody, changed by nobody here."""
 
 from __future__ import annotations
 
@@ -10,13 +7,14 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from signalq.consumer.ledger.schedule import Filter
-from signalq.consumer.ledger.schema import intents, steps
+from signalq.consumer.ledger.queries.schedule import Filter
+from signalq.consumer.ledger.row import columns_of
+from signalq.consumer.ledger.tables import events, intents
 
 # The statuses that users know. What is about to be dead, its letter not confirmed yet, is `dying` in the ledger alone:
 # it goes on by itself like what is `retrying`, and has its reason already.
 STATUSES = ("received", "scheduled", "sending", "retrying", "delivered", "dead", "canceled")
-DYING, SHOWN_FOR_DYING = "dying", "retrying"
+DEAD_LETTERING, SHOWN_FOR_DEAD_LETTERING = "dying", "retrying"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +47,7 @@ class Recorded:
     @property
     def shown_status(self) -> str:
         """Its status by the name that users know."""
-        return SHOWN_FOR_DYING if self.status == DYING else self.status
+        return SHOWN_FOR_DEAD_LETTERING if self.status == DEAD_LETTERING else self.status
 
     @property
     def delayed_until_ms(self) -> int | None:
@@ -60,7 +58,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """One step of an intent, `at_ms` on the ledger's clock."""
+    """One event of an intent's timeline, `at_ms` on the ledger's clock."""
 
     generation: int
     at_ms: int
@@ -72,8 +70,8 @@ class Happened:
     answer: str | None = None
 
 
-_columns = tuple(intents.c[name] for name in Recorded.__dataclass_fields__)
-_step_columns = tuple(steps.c[name] for name in Happened.__dataclass_fields__)
+_columns = columns_of(Recorded)
+_event_columns = tuple(events.c[name] for name in Happened.__dataclass_fields__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +87,7 @@ class Wanted:
         """As SQL."""
         found = self.by_name.conditions()
         if self.status is not None:
-            also = [DYING] if self.status == SHOWN_FOR_DYING else []
+            also = [DEAD_LETTERING] if self.status == SHOWN_FOR_DEAD_LETTERING else []
             found.append(intents.c.status.in_([self.status, *also]))
         if self.reason is not None:
             found.append(intents.c.reason == self.reason)
@@ -120,15 +118,15 @@ def dead_since(connection: Connection, since_ms: int) -> dict[str, int]:
 
 
 def timelines(connection: Connection, intent_id: str) -> list[tuple[Recorded, list[Happened]]]:
-    """Every intent of that id (strategies may share one), the oldest first, with its steps in their order."""
+    """Every intent of that id (strategies may share one), the oldest first, with its events in their order."""
     # The numbers come from the index of the identities alone: it is much smaller than the table.
     numbers = select(intents.c.number).where(intents.c.intent_id == intent_id)
     query = select(*_columns).where(intents.c.number.in_(numbers)).order_by(intents.c.number)
-    return [(one, _steps(connection, one)) for one in map(_recorded, connection.execute(query))]
+    return [(one, _events(connection, one)) for one in map(_recorded, connection.execute(query))]
 
 
-def _steps(connection: Connection, one: Recorded) -> list[Happened]:
-    query = select(*_step_columns).where(steps.c.intent == one.number).order_by(steps.c.number)
+def _events(connection: Connection, one: Recorded) -> list[Happened]:
+    query = select(*_event_columns).where(events.c.intent == one.number).order_by(events.c.number)
     return [Happened(**row._mapping) for row in connection.execute(query)]
 
 

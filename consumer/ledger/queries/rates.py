@@ -1,7 +1,6 @@
 """How many opens were POSTed for the first time within the last minute, for each rate that counts them.
 
-Synchronous, inside the transaction of the claim, like statements.py: of two consumers that want the last place, one has
-it.
+Inside the transaction of the claim: of two consumers that want the last place, one has it.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
-from signalq.consumer.ledger.schema import identity, posted_opens
+from signalq.consumer.ledger.tables import identity, posted_opens
 from signalq.consumer.orders.limits import MINUTE_MS, Rate
 
 _count = select(func.count()).where(posted_opens.c.scope == bindparam("scope"))

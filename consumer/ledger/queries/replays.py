@@ -1,8 +1,7 @@
 """What `signalq dead` asks of the tables: the next generation of a dead intent, and what became of its letter.
 
-Inside one transaction, synchronous, alike on SQLite and PostgreSQL, as statements.py. What changes an intent does so by
-compare-and-set on the generation, the status and the version that were found: where the consumer was quicker, it says
-False, and the caller looks again.
+What changes an intent does so by compare-and-set on the generation, the status and the version that were found: where
+the consumer was quicker, it says False, and the caller looks again.
 """
 
 from __future__ import annotations
@@ -12,15 +11,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from signalq.consumer.ledger import statements
-from signalq.consumer.ledger.schema import intents, steps
-from signalq.consumer.ledger.steps import DEAD, DISCARDED, REPLAYED
+from signalq.consumer.ledger.queries.events import DEAD, DISCARDED, REPLAYED
+from signalq.consumer.ledger.queries.intents import row_of, save
+from signalq.consumer.ledger.row import creation_of, to_columns
+from signalq.consumer.ledger.tables import events, intents
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import IntentState, Reason
 from signalq.message.envelope import Creation
-
-# Nobody has a claim or a lease on what is replayed.
-NO_OWNER = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +40,18 @@ class Standing:
         return self.replayed_ms is not None and self.status == "received"
 
 
+_OWN_COLUMNS = tuple(name for name in Standing.__dataclass_fields__ if name != "created")
+
+
 def find(connection: Connection, strategy: str, intent_id: str) -> Standing | None:
     """How the intent stands; None where the ledger does not know it, or has forgotten it."""
-    row = statements.row_of(connection, strategy, intent_id)
+    row = row_of(connection, strategy, intent_id)
     return _standing(row) if row is not None else None
 
 
 def begin(connection: Connection, now_ms: int, standing: Standing, by: str) -> bool:
     """Begin the next generation of what is dead."""
-    anew = _anew(standing.generation, now_ms) | _without_past_delay(standing, now_ms)
+    anew = _anew(standing, standing.generation, now_ms) | _without_past_delay(standing, now_ms)
     if not _step(connection, standing, "dead", anew):
         return False
     _note(connection, now_ms, standing.number, standing.generation + 1, REPLAYED, by)
@@ -67,12 +67,12 @@ def renew(connection: Connection, now_ms: int, standing: Standing) -> bool:
 def admit(connection: Connection, now_ms: int, order: Order, generation: int, by: str) -> bool:
     """Replay what the ledger does not know, or has forgotten: as if it had been dead at `generation`."""
     state = IntentState(order.intent_id, order.digest, generation)
-    if not statements.save(connection, now_ms, order, state, NO_OWNER, 0):
+    if not save(connection, now_ms, order, state):
         return False
     standing = find(connection, order.strategy, order.intent_id)
     if standing is None:
         raise RuntimeError("what was written in this transaction is there")
-    anew = _anew(generation, now_ms) | _without_past_delay(standing, now_ms)
+    anew = _anew(standing, generation, now_ms) | _without_past_delay(standing, now_ms)
     if not _step(connection, standing, "received", anew):
         raise RuntimeError("what was written in this transaction is nobody else's yet")
     _note(connection, now_ms, standing.number, generation + 1, REPLAYED, by)
@@ -101,27 +101,10 @@ def note_discarded(connection: Connection, now_ms: int, standing: Standing, gene
     _note(connection, now_ms, standing.number, generation, DISCARDED, by)
 
 
-def _anew(generation: int, now_ms: int) -> dict[str, Any]:
+def _anew(standing: Standing, generation: int, now_ms: int) -> dict[str, Any]:
     """The columns of the generation after this one, at its beginning."""
-    state = IntentState("", b"", generation).replayed(now_ms)
-    return {
-        "generation": state.generation,
-        "status": state.status,
-        "reason": state.reason,
-        "detail": state.detail,
-        "attempts": state.attempts,
-        "attempts_counted": state.attempts_counted,
-        "first_post_ms": state.first_post_ms,
-        "next_attempt_ms": state.next_attempt_ms,
-        "in_doubt": state.in_doubt,
-        "why": state.why,
-        "http_status": state.http_status,
-        "wait_ms": state.wait_ms,
-        "answer": state.answer,
-        "replayed_ms": state.replayed_ms,
-        "updated_ms": now_ms,
-        "ended_ms": None,
-    }
+    dead = IntentState("", b"", generation, status="dead", version=standing.version)
+    return to_columns(dead.replayed(now_ms), now_ms) | {"replayed_ms": now_ms}
 
 
 def _without_past_delay(standing: Standing, now_ms: int) -> dict[str, Any]:
@@ -139,29 +122,19 @@ def _step(connection: Connection, standing: Standing, status: str, values: dict[
             intents.c.status == status,
             intents.c.version == standing.version,
         )
-        .values(version=standing.version + 1, **values)
+        .values({"version": standing.version + 1} | values)
     )
     return result.rowcount == 1
 
 
 def _note(connection: Connection, now_ms: int, number: int, generation: int, what: str, by: str) -> None:
-    there = select(steps.c.number).where(
-        steps.c.intent == number, steps.c.generation == generation, steps.c.what == what
+    there = select(events.c.number).where(
+        events.c.intent == number, events.c.generation == generation, events.c.what == what
     )
     if connection.execute(there).first() is None:
         values = {"intent": number, "generation": generation, "at_ms": now_ms, "what": what, "detail": by}
-        connection.execute(insert(steps).values(values))
+        connection.execute(insert(events).values(values))
 
 
 def _standing(row: Row[Any]) -> Standing:
-    return Standing(
-        number=row.number,
-        generation=row.generation,
-        version=row.version,
-        status=row.status,
-        reason=row.reason,
-        created=Creation(row.age_from_ms, row.delay_from_ms, row.created_from),
-        due_ms=row.due_ms,
-        ended_ms=row.ended_ms,
-        replayed_ms=row.replayed_ms,
-    )
+    return Standing(created=creation_of(row), **{name: getattr(row, name) for name in _OWN_COLUMNS})

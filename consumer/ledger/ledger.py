@@ -1,0 +1,286 @@
+"""The durable ledger, on SQLite or PostgreSQL: recall, claim, record, confirm; and the lanes."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Self
+
+from signalq.consumer.clocks.skew import Skew
+from signalq.consumer.kept_going import kept_going
+from signalq.consumer.ledger import Conflict, Epoch, Fenced, LaneMemory, LedgerEntry, Live, SwitchWatcher
+from signalq.consumer.ledger.database import Database
+from signalq.consumer.ledger.heartbeat import Heartbeat
+from signalq.consumer.ledger.idless_holds import IdlessHolds
+from signalq.consumer.ledger.leases import LEASE_MS
+from signalq.consumer.ledger.migrate import migrate
+from signalq.consumer.ledger.pruning import Pruning
+from signalq.consumer.ledger.queries import intents, lanes, recall
+from signalq.consumer.ledger.queries import rates as rate_places
+from signalq.consumer.ledger.transaction import Transaction
+from signalq.consumer.ledger.writer import TakesRates, Work, Writer
+from signalq.consumer.orders.delays import KnownSkew
+from signalq.consumer.orders.limits import Rate, RateExceeded
+from signalq.consumer.orders.order import Order
+from signalq.consumer.orders.state import Attempt, IntentState
+from signalq.consumer.orders.switch import State, SwitchedOff
+
+# Due later than this, an intent is parked, and that is in no hurry.
+HURRY_MS = 2_000
+
+
+class Ledger:
+    """Recalls, claims and records intents. Every later recall finds a claim or a record that has returned, also after a
+    crash. Use it as an async context manager.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        retention_days: float,
+        observe_commit_s: Callable[[float], None],
+        skew: Skew | None = None,
+    ) -> None:
+        self.ledger_id = ""
+        self.name = database.shown
+        self._database = database
+        self._skew = skew or Skew()
+        self._owner = uuid.uuid4().hex
+        self._writer = Writer(database, observe_commit_s)
+        self._heartbeat = Heartbeat(self._writer, self._owner, self._skew)
+        self._pruning = Pruning(self._writer, database, retention_days=retention_days, machine=self._skew.machine)
+        self._holds = IdlessHolds()
+        self._openings = 0
+        # The intents that messages in our hands may have claimed, by the messages' receipts.
+        self._claims: dict[str, Order] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        """Create or upgrade the tables. Raises SettingsError where that can't be done."""
+        self.ledger_id = await migrate(self._database)
+        self._tasks = [
+            asyncio.create_task(self._writer.run(), name="ledger writer"),
+            asyncio.create_task(kept_going(self._heartbeat.run, "ledger alive"), name="ledger alive"),
+            asyncio.create_task(kept_going(self._pruning.run, "ledger pruning"), name="ledger pruning"),
+        ]
+        return self
+
+    async def __aexit__(self, exc_type: type[BaseException] | None, *_exc: object) -> None:
+        """Close it; what waits for a commit is canceled."""
+        if exc_type is None:
+            await self._heartbeat.leave()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._writer.cancel_waiting()
+        await self._database.close()
+
+    @property
+    def scheduled(self) -> int:
+        """How many delayed intents are pending, as last counted."""
+        return self._heartbeat.scheduled
+
+    @property
+    def why_not_writable(self) -> str | None:
+        """None while saves succeed; else the reason why they wait."""
+        return self._writer.why_not_writable
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the last commit; an idle ledger commits several times a second."""
+        return self._writer.silent_s
+
+    @property
+    def wal_bytes(self) -> int:
+        """Size of the write-ahead log, where that is a file of ours; else 0."""
+        return self._database.wal_bytes
+
+    @property
+    def live(self) -> Live | None:
+        """The consumers that share the ledger and live, as last seen; None before the first look."""
+        return self._heartbeat.live
+
+    async def join_lane(self, lane: str) -> int | None:
+        """Note that this consumer looks after a lane, active or standing by, until leave_lane.
+
+        Returns when a consumer last looked after it before, in ms since the epoch; None where none ever did.
+        """
+        before_ms = await self._writer.ask(
+            lambda now: lanes.join_lane(now.connection, now.now_ms, lane, self._owner), lane
+        )
+        self._heartbeat.join_lane(lane)
+        return before_ms
+
+    def leave_lane(self, lane: str) -> None:
+        """Note that this consumer does not look after the lane any more."""
+        self._heartbeat.leave_lane(lane)
+
+    async def open_lane(self, lane: str, *, alone: bool = True) -> Epoch:
+        """Become the active consumer of a lane: from now on no consumer before this one can claim on it.
+
+        Not `alone`: one of several consumers, on a lane without order; they share the epoch.
+        """
+        self._heartbeat.join_lane(lane)
+        of_this_machine = self._skew.known()
+
+        def work(now: Transaction) -> Epoch:
+            now.epochs.pop(lane, None)
+            skew = of_this_machine if now.connection.dialect.name == "sqlite" else KnownSkew()
+            return lanes.take_lane(now.connection, now.now_ms, lane, self._owner, alone=alone, skew=skew)
+
+        self._openings += 1
+        opening = self._openings
+        return replace(await self._writer.ask(work, lane), opening=opening)
+
+    async def leave_settled(self, epoch: Epoch) -> None:
+        """Note that every message that ended in this epoch is acknowledged, and that no more will end in it."""
+        await self._writer.ask(lambda now: lanes.leave_settled(now.connection, epoch), epoch.lane)
+
+    def remember(self, lane: str, memory: LaneMemory) -> None:
+        """Keep a connector's memory for the lane's next consumer; the next commit saves it."""
+        self._writer.enqueue(lambda now: now.remember(lane, memory), lane)
+
+    async def known_lanes(self) -> list[str]:
+        """The lanes that consumers ever looked after, without the forgotten ones."""
+        return await self._writer.ask(lambda now: lanes.known_lanes(now.connection))
+
+    async def forget_lane(self, lane: str) -> None:
+        """Forget a lane whose queue is gone, once no consumer can mistake one of its epochs any more."""
+        self.leave_lane(lane)
+        await self._writer.ask(lambda now: lanes.forget_lane(now.connection, now.now_ms, lane), lane)
+
+    async def recall(self, order: Order, epoch: Epoch) -> LedgerEntry:
+        """Return what is known of the intent. An intent that is delayed, or that nobody dated, is recorded as well.
+
+        Raises Fenced where an intent without a message_id would have to be recorded, and the lane is another's.
+        """
+
+        def work(now: Transaction) -> LedgerEntry | None:
+            # The lane's next consumer has the same message, and could not tell that it is the same.
+            is_recorded = not order.is_due or order.creation.is_ahead
+            if order.message_id is None and is_recorded and not now.is_current(epoch):
+                return None
+            is_held = self._holds.by_another(order, epoch)
+            known = recall.recall(now.connection, now.now_ms, order, epoch, self._owner, is_held)
+            self._holds.hold(known.order, epoch)
+            if known.order.recorded and not order.recorded:
+                now.note_receipt(known.order)
+            return known
+
+        in_hurry = order.is_own_copy or (order.due_ms or 0) - order.received_ms < HURRY_MS
+        known = await self._writer.ask(work, epoch.lane, in_hurry=in_hurry)
+        if known is None:
+            raise Fenced
+        return known
+
+    async def claim(
+        self,
+        order: Order,
+        state: IntentState,
+        epoch: Epoch,
+        *,
+        rates: Sequence[Rate] = (),
+        attempt: Attempt | None = None,
+    ) -> LedgerEntry | SwitchedOff | RateExceeded:
+        """Save a claim, `history`, before its POST; return it with its new version once it is durable.
+
+        A refusal is a value; then nothing is saved. The same transaction takes a place in each of `rates`: over all
+        consumers no more than there are. The claim of a `cancel` or `cancelAll` cancels the pending intents that it
+        means. `attempt`: an earlier attempt that was never concluded, for the intent's timeline. The claim waits while
+        the ledger can't be written. Raises Conflict; Fenced if the epoch is no longer the lane's.
+        """
+
+        def work(now: Transaction) -> LedgerEntry | SwitchedOff | RateExceeded | Conflict:
+            if not now.is_current(epoch):
+                return Fenced()
+            if (refused := now.switched_off(order)) is not None:
+                return refused
+            over = rate_places.over(now.connection, now.now_ms, rates)
+            if full := [rate for rate in over if rate.enforced]:
+                return RateExceeded(full[0])
+            if not intents.save(now.connection, now.now_ms, order, state, owner=self._owner, lease_ms=LEASE_MS):
+                return Conflict()
+            rate_places.take(now.connection, now.now_ms, rates)
+            now.note(order, state, attempt)
+            claimed = state.saved(now.now_ms)
+            return LedgerEntry(order, claimed, now.cancel_by(order), began_ms=now.began_ms, over_rates=tuple(over))
+
+        self._holds.hold(order, epoch)
+        self._claims[order.receipt] = order
+        asked: Work = TakesRates(work) if rates else work
+        answer: LedgerEntry | SwitchedOff | RateExceeded | Conflict = await self._writer.ask(asked, order.source_queue)
+        if not isinstance(
+            answer, LedgerEntry
+        ):  # what another message of the same intent may have claimed is its business
+            self._claims.pop(order.receipt, None)
+        if isinstance(answer, Conflict):
+            raise answer
+        return answer
+
+    async def record(
+        self, order: Order, state: IntentState, epoch: Epoch | None = None, *, attempt: Attempt | None = None
+    ) -> LedgerEntry:
+        """Save a history that is no claim; return it with its new version once it is durable.
+
+        `attempt`: the attempt that ended with it, for the intent's timeline. The record waits while the ledger can't be
+        written. Raises Conflict; with an epoch, Fenced if that is no longer the lane's.
+        """
+
+        def work(now: Transaction) -> LedgerEntry | Conflict:
+            if epoch is not None and not now.is_current(epoch):
+                return Fenced()
+            if not intents.save(now.connection, now.now_ms, order, state):
+                return Conflict()
+            now.note(order, state, attempt)
+            return LedgerEntry(order, state.saved(now.now_ms), began_ms=now.began_ms)
+
+        if epoch is not None:
+            self._holds.hold(order, epoch)
+        answer = await self._writer.ask(work, order.source_queue, in_hurry=state.status != "scheduled")
+        self._claims.pop(order.receipt, None)
+        if isinstance(answer, Conflict):
+            raise answer
+        return answer
+
+    async def confirm(self, order: Order, claim: IntentState, epoch: Epoch) -> int | SwitchedOff:
+        """Confirm that the lane, the intent and the switch still let the POST of a saved claim begin.
+
+        Returns the beginning of the transaction that looked, on the clock that nobody sets. Raises Conflict and Fenced.
+        """
+
+        def work(now: Transaction) -> int | SwitchedOff | Conflict:
+            if not now.is_current(epoch):
+                return Fenced()
+            row = intents.row_of(now.connection, order.strategy, order.intent_id)
+            if row is None or row.version != claim.version or row.owner != self._owner:
+                return Conflict()
+            return now.switched_off(order) or now.began_ms
+
+        answer = await self._writer.ask(work, order.source_queue)
+        if isinstance(answer, Conflict):
+            raise answer
+        return answer
+
+    def release(self, order: Order) -> None:
+        """Let go of a message; the lease of a claim that it did not conclude ends."""
+        self._holds.release(order)
+        claimed = self._claims.pop(order.receipt, None)
+        if claimed is not None:
+            self._writer.enqueue(
+                lambda now: intents.end_lease(now.connection, claimed, self._owner), order.source_queue
+            )
+
+    def switched(self, connector: str) -> State:
+        """The connector's switch as last read, about a sign of life ago; a claim reads it anew."""
+        return self._writer.switch.state_of(connector)
+
+    def watch_switch(self, watcher: SwitchWatcher) -> None:
+        """Tell `watcher` of the switch with the next sign of life, and with each one that finds it changed."""
+        self._heartbeat.watch_switch(watcher)
+
+    def count_unacked(self, unacked: Callable[[], Mapping[str, int]]) -> None:
+        """Ask `unacked` with each sign of life how many messages this consumer holds, by queue."""
+        self._heartbeat.count_unacked(unacked)

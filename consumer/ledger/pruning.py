@@ -1,0 +1,44 @@
+"""Pruning: old intents and signs of life are forgotten, in small steps, so that no order waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import suppress
+
+from sqlalchemy.exc import DBAPIError
+
+from signalq.consumer.ledger.database import Database
+from signalq.consumer.ledger.queries import clocks, intents, paces, rates, replicas
+from signalq.consumer.ledger.transaction import Transaction
+from signalq.consumer.ledger.writer import Writer
+
+PRUNE_PERIOD_S = 60.0
+PRUNE_ROWS_MAX = 500
+
+
+class Pruning:
+    """Forgets what ended before the retention; `machine` is the one whose clock is never forgotten."""
+
+    def __init__(self, writer: Writer, database: Database, *, retention_days: float, machine: str) -> None:
+        self._writer = writer
+        self._database = database
+        self._retention_ms = round(retention_days * 86_400_000)
+        self._machine = machine
+
+    async def run(self) -> None:
+        """Prune every PRUNE_PERIOD_S, until canceled."""
+        while True:
+            pruned = await self._writer.ask(self.prune_some)
+            if pruned < PRUNE_ROWS_MAX:
+                with suppress(DBAPIError, sqlite3.Error, OSError):
+                    await self._database.tidy()
+                await asyncio.sleep(PRUNE_PERIOD_S)
+
+    def prune_some(self, now: Transaction) -> int:
+        """Take one step; return how many intents were forgotten."""
+        replicas.forget_silent(now.connection, now.now_ms)
+        rates.forget(now.connection, now.now_ms)
+        paces.forget(now.connection, now.now_ms, self._retention_ms)
+        clocks.forget(now.connection, now.now_ms, self._retention_ms, self._machine)
+        return intents.prune(now.connection, now.now_ms, self._retention_ms, PRUNE_ROWS_MAX)

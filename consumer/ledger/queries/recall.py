@@ -1,0 +1,131 @@
+"""What is known of an intent that a message stands for: found by its identity, or by its bytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, select, update
+
+from signalq.consumer.ledger import Epoch, LedgerEntry
+from signalq.consumer.ledger.leases import LEASE_MS
+from signalq.consumer.ledger.queries.intents import row_of, save
+from signalq.consumer.ledger.row import creation_of, from_row, storable
+from signalq.consumer.ledger.tables import intents
+from signalq.consumer.orders.order import Order, RowIdentity
+from signalq.consumer.orders.outcomes import of_row
+from signalq.consumer.orders.state import ENDINGS, IntentState
+from signalq.message.outcome import Outcome
+
+# How long the lane's consumer may have been dead before its last sign of life was noted, and acknowledgements it sent
+# just before that may have been lost with it.
+LAST_ACKS_MS = 60_000
+# Of endings that may not have been told, the latest so many are told again: an event is late by ms.
+MAYBE_UNTOLD_MAX = 100
+# Statuses in which the message can't have been acknowledged: it will surely be delivered again.
+SURELY_UNACKED = ("received", "sending", "retrying", "dying")
+
+_by_digest = (
+    select(intents)
+    .where(
+        intents.c.digest == bindparam("digest"),
+        ~intents.c.has_message_id,
+        intents.c.strategy.in_(bindparam("strategies", expanding=True)),
+    )
+    .order_by(intents.c.number)
+)
+
+
+def recall(
+    connection: Connection, now_ms: int, order: Order, epoch: Epoch, owner: str, is_held: Callable[[str], bool]
+) -> LedgerEntry:
+    """What is known of the order's intent; for one without a message_id, by its bytes where it came redelivered.
+
+    `is_held` says whether another message in this consumer stands for an intent.
+    """
+    rows: dict[tuple[str, str], Row[Any] | None] = {}
+
+    def lookup(strategy: str, intent_id: str) -> RowIdentity | None:
+        row = rows[strategy, intent_id] = row_of(connection, strategy, intent_id)
+        return RowIdentity(bytes(row.digest), row.origin_user) if row is not None else None
+
+    order = order.identified(lookup)
+    if (order.strategy, order.intent_id) not in rows:
+        lookup(order.strategy, order.intent_id)
+    row = rows[order.strategy, order.intent_id]
+    if row is not None:
+        return _known(connection, order, order.intent_id, row, owner, now_ms)
+    if order.message_id is None and order.redelivered:
+        return _recall_by_bytes(connection, now_ms, order, epoch, owner, is_held)
+    return _first_receipt(connection, now_ms, order)
+
+
+def _first_receipt(connection: Connection, now_ms: int, order: Order) -> LedgerEntry:
+    """Nothing is known yet. What nobody dated is recorded, so that its first receipt is kept; and what is delayed, so
+    that it is pending before anything behind it in its lane is looked at: a cancel that follows it finds it. What is
+    dated ahead counts as created now, and not again when it comes again.
+    """
+    state = IntentState(order.intent_id, order.digest)
+    created, has_id = order.creation, order.message_id is not None
+    is_needed = not order.is_due or created.is_ahead or (created.pinned and has_id)
+    if is_needed and save(connection, now_ms, order, state):
+        return LedgerEntry(replace(order, recorded=True), replace(state, version=1))
+    return LedgerEntry(order, state)
+
+
+def _recall_by_bytes(
+    connection: Connection, now_ms: int, order: Order, epoch: Epoch, owner: str, is_held: Callable[[str], bool]
+) -> LedgerEntry:
+    """Equal bodies without an identity can be exchanged for each other. One that can't have been acknowledged is
+    surely among what comes redelivered: this message may be taken for it. One that may have been acknowledged, or
+    not, makes this message a possible second delivery; one that surely was acknowledged does not.
+    """
+    adopted: Row[Any] | None = None
+    again: list[Row[Any]] = []
+    # The clock may have been set forward between an ending and the last sign of life, and make them look far apart.
+    since_ms = (epoch.alive_before_ms or 0) - LAST_ACKS_MS - order.skew.forward_ms(now_ms)
+    settled_after = math.inf if epoch.settled_after is None else epoch.settled_after
+    names = {order.strategy, order.by_label[0] if order.by_label is not None else order.strategy}
+    keys = {"strategies": sorted(map(storable, names)), "digest": order.digest}
+    for row in connection.execute(_by_digest, keys):
+        if is_held(row.intent_id) or row.origin_user != storable(order.origin_user):
+            continue
+        # A replayed one has a message that carries its id now: it is not among those that are told by their bytes.
+        if row.status in SURELY_UNACKED and row.replayed_ms is None:
+            adopted = adopted or row
+        elif row.updated_ms >= since_ms and row.number <= settled_after:
+            again.append(row)
+    maybe_unpublished = _maybe_untold(again)
+    if adopted is not None:
+        named = replace(order, strategy=adopted.strategy)
+        known = _known(connection, named, adopted.intent_id, adopted, owner, now_ms)
+        return replace(known, maybe_unpublished=maybe_unpublished)
+    if not again:
+        return _first_receipt(connection, now_ms, order)
+    # If it is one of these, it was POSTed first when that one was.
+    posted_ms = [row.first_post_ms for row in again if row.first_post_ms is not None]
+    first_post_ms = min(posted_ms, default=None)
+    state = IntentState(order.intent_id, order.digest, first_post_ms=first_post_ms, maybe_second_delivery=True)
+    return LedgerEntry(order, state, maybe_unpublished=maybe_unpublished)
+
+
+def _maybe_untold(again: list[Row[Any]]) -> tuple[Outcome, ...]:
+    """The endings among these: whoever recorded the last of them may have died before it told."""
+    ended = sorted((row for row in again if row.status in ENDINGS), key=lambda row: row.updated_ms)
+    return tuple(of_row(row, row.status) for row in ended[-MAYBE_UNTOLD_MAX:])
+
+
+def _known(connection: Connection, order: Order, intent_id: str, row: Row[Any], owner: str, now_ms: int) -> LedgerEntry:
+    created = creation_of(row)
+    if order.creation.pinned or created != order.creation:
+        created = replace(created, pinned=True)  # this message doesn't carry it: it is written down when passed on
+    theirs = row.status == "sending" and row.owner != owner
+    leased_for_ms = max(0, (row.lease_until_ms or 0) - now_ms) if theirs else 0
+    if leased_for_ms > LEASE_MS:  # the clock was set back since: who lives renews it, for others it ends like any
+        leased_for_ms = LEASE_MS
+        shortened = update(intents).where(intents.c.number == row.number, intents.c.owner == row.owner)
+        connection.execute(shortened.values(lease_until_ms=now_ms + LEASE_MS))
+    state = from_row(row, intent_id, leased_for_ms)
+    return LedgerEntry(order.known_as(intent_id, created, row.replayed_ms), state)
