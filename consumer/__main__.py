@@ -21,7 +21,7 @@ from signalq.consumer.broker.publisher import BrokerPublisher
 from signalq.consumer.broker.topology import topology_of
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.clocks.skew import Skew
-from signalq.consumer.lanes.due_queue import DUE_BYTES, DUE_WINDOW, DueQueue
+from signalq.consumer.due_queue import DUE_BYTES, DUE_WINDOW, DueQueue
 from signalq.consumer.lanes.due_times import DueTimes
 from signalq.consumer.lanes.floods import Floods
 from signalq.consumer.lanes.turn import WaitingRoom

@@ -27,8 +27,8 @@ from signalq.consumer.broker.lane_consumer import (
     told,
 )
 from signalq.consumer.broker.publisher import BrokerPublisher
+from signalq.consumer.due_queue import DUE_BYTES, DUE_WINDOW, DueQueue
 from signalq.consumer.kept_going import kept_going
-from signalq.consumer.lanes.due_queue import DUE_BYTES, DUE_WINDOW, DueQueue
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.orders import lanes
 from signalq.consumer.orders.delays import backoff_s
