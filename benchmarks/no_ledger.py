@@ -6,7 +6,7 @@ import sys
 
 from signalq.consumer.__main__ import run
 from signalq.consumer.ledger.memory import MemoryLedger
-from signalq.settings.sections import load_settings
+from signalq.settings.sources import load_settings
 
 if __name__ == "__main__":
     sys.exit(run(load_settings(), lambda _settings, _metrics, _skew: MemoryLedger()))

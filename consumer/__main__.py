@@ -29,7 +29,8 @@ from signalq.consumer.webhook.client import Timeouts, Webhook
 from signalq.errors import SettingsError, SignalQError
 from signalq.names import Names
 from signalq.settings.reload import CurrentSettings, Reloader
-from signalq.settings.sections import Settings, load_settings, settings_file
+from signalq.settings.sections import Settings
+from signalq.settings.sources import load_settings, settings_file
 
 LedgerMaker = Callable[[Settings, Metrics, Skew], AbstractAsyncContextManager[Ledger]]
 

@@ -19,7 +19,8 @@ from signalq.producers.gateway.callers import Callers
 from signalq.producers.gateway.outlet import Outlet
 from signalq.producers.gateway.server import Gateway, Options
 from signalq.settings.reload import CurrentSettings, Reloader
-from signalq.settings.sections import Settings, load_settings, settings_file
+from signalq.settings.sections import Settings
+from signalq.settings.sources import load_settings, settings_file
 from signalq.version import __version__
 
 CLOSE_S = 2.0

@@ -7,11 +7,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
-from signalq.settings.sections import state_folder
-
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 OTHERS = 0o077
+
+
+def state_folder() -> Path:
+    """The folder signalq below $STATE_DIRECTORY, $XDG_STATE_HOME or ~/.local/state; it need not be there."""
+    # systemd gives several folders separated by colons; ours is the first.
+    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0] or os.environ.get("XDG_STATE_HOME")
+    state = Path(given) if given else Path.home() / ".local" / "state"
+    return (state / "signalq").absolute()
 
 
 def make_private_folder(folder: Path) -> None:

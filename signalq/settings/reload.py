@@ -16,16 +16,8 @@ from pathlib import Path
 import structlog
 
 from signalq.errors import SettingsError
-from signalq.settings.sections import (
-    NAMED_SECTIONS,
-    SECTIONS,
-    Connector,
-    Section,
-    Settings,
-    digest_of_file,
-    is_read_once,
-    noting_files,
-)
+from signalq.settings.noted_files import digest_of_file, is_read_once, noting_files
+from signalq.settings.sections import NAMED_SECTIONS, SECTIONS, Connector, Section, Settings
 
 LOOK_PERIOD_S = 1.0
 # A change is taken once the files have stood still for this long: half a file can be valid, with connectors missing.

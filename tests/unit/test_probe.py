@@ -15,7 +15,7 @@ import pytest
 
 from signalq.ops.__main__ import main
 from signalq.ops.probe import DEFAULTS, Address, address_of, ask, url_for
-from signalq.settings.sections import load_settings
+from signalq.settings.sources import load_settings
 
 ROOT = Path(__file__).parents[2]
 # Longer than anything here takes, even on a busy machine; and shorter than whoever hangs.

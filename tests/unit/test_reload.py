@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 from signalq.errors import SettingsError
 from signalq.settings import reload
 from signalq.settings.reload import CurrentSettings, Reloader, change
-from signalq.settings.sections import Settings, load_settings
+from signalq.settings.sections import Settings
+from signalq.settings.sources import load_settings
 from tests.support.waiting import wait_until
 
 
