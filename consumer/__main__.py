@@ -24,9 +24,10 @@ from signalq.consumer.ledger import Ledger
 from signalq.consumer.ledger.sql import SqlLedger
 from signalq.consumer.pipeline import Pipeline
 from signalq.consumer.service import Service
-from signalq.consumer.telemetry.metrics import Masker, Metrics, configure_logging
+from signalq.consumer.telemetry.metrics import Metrics
 from signalq.consumer.webhook.client import Timeouts, Webhook
 from signalq.errors import SettingsError, SignalQError
+from signalq.logs import Masker, configure_logging
 from signalq.names import Names
 from signalq.settings.reload import CurrentSettings, Reloader
 from signalq.settings.sections import Settings

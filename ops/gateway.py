@@ -12,8 +12,8 @@ from pathlib import Path
 import structlog
 from pydantic import SecretStr
 
-from signalq.consumer.telemetry.metrics import Masker, configure_logging
 from signalq.errors import SettingsError
+from signalq.logs import Masker, configure_logging
 from signalq.producers.gateway.alerts import Rules, token_digest
 from signalq.producers.gateway.callers import Callers
 from signalq.producers.gateway.outlet import Outlet
