@@ -10,8 +10,8 @@ from datetime import datetime
 
 from signalq.amqp.outcome_feed import OutcomeFeed
 from signalq.amqp.publisher import ConfirmedPublisher
-from signalq.consumer.ledger.schedule import Pending
 from signalq.consumer.orders.outcomes import canceled, event_of
+from signalq.consumer.orders.pending import Pending
 from signalq.errors import BrokerError
 from signalq.message.outcome import Outcome, Status, binding_key
 from signalq.names import Names

@@ -9,7 +9,8 @@ from sqlalchemy import Connection
 
 from signalq.consumer.ledger import schedule
 from signalq.consumer.ledger.database import clock_ms
-from signalq.consumer.ledger.schedule import Filter, Pending
+from signalq.consumer.ledger.schedule import Filter
+from signalq.consumer.orders.pending import Pending
 from signalq.ops.ledger import open_ledger, who
 from signalq.ops.outcomes import tell_canceled
 from signalq.settings.sections import Settings

@@ -13,8 +13,8 @@ from itertools import islice
 import structlog
 
 from signalq.consumer.broker.publisher import BrokerPublisher
-from signalq.consumer.ledger.schedule import Pending
 from signalq.consumer.orders.outcomes import canceled, event_of
+from signalq.consumer.orders.pending import Pending
 from signalq.consumer.slots import TELL_MAX_S
 from signalq.message.outcome import Outcome
 

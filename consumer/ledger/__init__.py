@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from signalq.consumer.ledger.schedule import Pending
 from signalq.consumer.orders.limits import Rate
 from signalq.consumer.orders.order import Order
+from signalq.consumer.orders.pending import Pending
 from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.consumer.orders.switch import Change, State, Switch
 from signalq.message.outcome import Outcome

@@ -9,9 +9,9 @@ from typing import Self
 
 from signalq.consumer.ledger import Conflict, Epoch, Fenced, LaneMemory, LedgerEntry, Live, RateExceeded, SwitchWatcher
 from signalq.consumer.ledger.database import machine_ms
-from signalq.consumer.ledger.schedule import PENDING_STATUSES, Pending
 from signalq.consumer.orders.limits import MINUTE_MS, Rate
 from signalq.consumer.orders.order import Found, Order
+from signalq.consumer.orders.pending import PENDING_STATUSES, Pending
 from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.consumer.orders.switch import State
 

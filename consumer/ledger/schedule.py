@@ -17,8 +17,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, up
 from signalq.consumer.ledger.schema import intents, steps
 from signalq.consumer.ledger.steps import CANCELED
 from signalq.consumer.orders.order import Order
-
-PENDING_STATUSES = ("received", "scheduled")
+from signalq.consumer.orders.pending import PENDING_STATUSES, Pending
 
 _pending = and_(intents.c.due_ms.is_not(None), intents.c.status.in_(PENDING_STATUSES))
 _columns = (
@@ -37,26 +36,6 @@ _columns = (
     intents.c.age_from_ms,
     intents.c.updated_ms,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """A delayed intent and where it stands; times in ms since the epoch, `due_ms` None for one that was not delayed."""
-
-    number: int
-    generation: int
-    intent_id: str
-    connector: str
-    strategy: str
-    action: str
-    client_order_id: str | None
-    due_ms: int | None
-    status: str
-    reason: str | None
-    attempts: int
-    http_status: int | None
-    age_from_ms: int
-    updated_ms: int
 
 
 @dataclass(frozen=True, slots=True)

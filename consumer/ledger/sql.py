@@ -51,10 +51,10 @@ from signalq.consumer.ledger.database import clock_ms, database_at, is_hopeless,
 from signalq.consumer.ledger.fair_queue import FairQueue
 from signalq.consumer.ledger.leases import ALIVE_PERIOD_S, LEASE_MS
 from signalq.consumer.ledger.migrate import migrate
-from signalq.consumer.ledger.schedule import Pending
 from signalq.consumer.orders.delays import KnownSkew, backoff_s
 from signalq.consumer.orders.limits import Rate
 from signalq.consumer.orders.order import Order
+from signalq.consumer.orders.pending import Pending
 from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.consumer.orders.switch import Change, State, Switch, stops
 

@@ -8,8 +8,8 @@ from typing import Any
 from pamqp.commands import Basic
 
 from signalq import names
-from signalq.consumer.ledger.schedule import Pending
 from signalq.consumer.orders.order import Order, Unreadable
+from signalq.consumer.orders.pending import Pending
 from signalq.consumer.orders.state import IntentState
 from signalq.message.outcome import Outcome, Status, at, routing_key
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
+from signalq.consumer.orders import details
 from signalq.consumer.orders.lanes import FORWARDS_MAX
 from signalq.consumer.orders.order import Order
-from signalq.consumer.orders.state import NEVER_CONCLUDED, Attempt, IntentState, Reason
+from signalq.consumer.orders.state import Attempt, IntentState, Reason
 from signalq.consumer.orders.switch import State
-from signalq.message.envelope import CLOCKS_AGREE_MS
-from signalq.times import iso_ms
 
 # What is held by the switch looks at it again so often.
 HOLD_MS = 250
@@ -84,7 +83,6 @@ class Retry:
     at_ms: int
 
 
-_NEVER_ENDED = NEVER_CONCLUDED.why
 # What a close of all is about; a close of the other side says nothing of it, and spot knows no such close.
 _OPENS_OF = {"closeLong": "openLong", "closeShort": "openShort"}
 
@@ -121,7 +119,7 @@ def before(
     start_ms = max(now_ms, lane_opens_ms, paced_until_ms, state.next_attempt_ms)
     over = _over(order, state, start_ms, now_ms)
     if over is None and superseded_by is not None and max(lane_opens_ms, state.next_attempt_ms) > now_ms:
-        over = DeadLetter("superseded", _superseded(state, superseded_by))
+        over = DeadLetter("superseded", details.superseded(state, superseded_by))
     if over is None and over_rate is not None and not state.attempts:
         over = DeadLetter("forbidden", over_rate)
     if over is not None:
@@ -134,7 +132,7 @@ def _switched(order: Order, state: IntentState, switched: State, now_ms: int) ->
     if switched == "paused":
         return Hold(min(now_ms + HOLD_MS, order.expires_ms + 1))
     if switched == "close-only" and not order.is_exit:
-        return DeadLetter("forbidden", _closed_to_opens(state))
+        return DeadLetter("forbidden", details.closed_to_opens(state))
     return Deliver()
 
 
@@ -153,11 +151,11 @@ def is_superseded_by(order: Order, later: Order) -> bool:
 def _unfit(order: Order, state: IntentState) -> DeadLetter | None:
     """Why it must not be POSTed at any time, although it is a valid intent and nothing is known against it."""
     if _waited_undated(order, state):
-        return DeadLetter("expired", "nobody dated it, and it waited while no consumer was active for too long")
+        return DeadLetter("expired", details.WAITED_UNDATED)
     if order.why_invalid is None:
         return None
     if state.in_doubt:  # whether it was taken before counts for more
-        return DeadLetter("outcome-unknown", _doubt(state))
+        return DeadLetter("outcome-unknown", details.doubt(state))
     return DeadLetter("invalid", f"the settings have changed while it waited: {order.why_invalid}")
 
 
@@ -171,7 +169,7 @@ def _barred(order: Order, state: IntentState) -> DeadLetter | None:
     if not why:
         return None
     if state.in_doubt:
-        return DeadLetter("outcome-unknown", f"{_doubt(state)}; it is not repeated: {why}")
+        return DeadLetter("outcome-unknown", f"{details.doubt(state)}; it is not repeated: {why}")
     return DeadLetter("unauthorized" if unauthorized else "forbidden", why)
 
 
@@ -192,11 +190,11 @@ def _stays(order: Order, state: IntentState) -> bool:
 def _over(order: Order, state: IntentState, start_ms: int, now_ms: int) -> DeadLetter | None:
     """Why it can't be POSTed at `start_ms`, if it can't."""
     if state.in_doubt and not _repeating_is_safe(order, state, start_ms):
-        return DeadLetter("outcome-unknown", _doubt(state))
+        return DeadLetter("outcome-unknown", details.doubt(state))
     if _is_exhausted(order, state):
-        return DeadLetter("exhausted", _exhausted(state))
+        return DeadLetter("exhausted", details.exhausted(state))
     if start_ms > order.expires_ms:
-        return DeadLetter("expired", _expired(order, now_ms, start_ms))
+        return DeadLetter("expired", details.expired(order, now_ms, start_ms))
     return None
 
 
@@ -216,7 +214,7 @@ def given_up(order: Order, state: IntentState, detail: str, now_ms: int) -> Dead
     if isinstance(known, Drop):
         return Drop(duplicate=False)
     if state.in_doubt and not _repeating_is_safe(order, state, now_ms):
-        return DeadLetter("outcome-unknown", _doubt(state))
+        return DeadLetter("outcome-unknown", details.doubt(state))
     return DeadLetter("undeliverable", detail)
 
 
@@ -225,7 +223,7 @@ def _known_already(order: Order, state: IntentState, now_ms: int) -> Wait | Drop
     if state.leased_for_ms > 0:
         return Wait(now_ms + state.leased_for_ms)
     if state.digest != order.digest:
-        return DeadLetter("invalid", "message_id: belongs to an earlier intent with another body", under_own_id=True)
+        return DeadLetter("invalid", details.ANOTHER_BODY, under_own_id=True)
     if state.ended:
         return Drop(duplicate=not order.is_copy)
     if state.status == "dying" and state.reason is not None:
@@ -250,10 +248,7 @@ def _second_delivery(order: Order, state: IntentState, now_ms: int) -> DeadLette
     """
     if not state.maybe_second_delivery or (order.is_exit and _repeating_is_safe(order, state, now_ms)):
         return None
-    return DeadLetter(
-        "outcome-unknown",
-        "it has no message_id, came redelivered, and an equal intent came before: it may be that one",
-    )
+    return DeadLetter("outcome-unknown", details.SECOND_DELIVERY)
 
 
 def _waited_undated(order: Order, state: IntentState) -> bool:
@@ -287,20 +282,16 @@ def _again(order: Order, state: IntentState, attempt: Attempt, backoff_s: float,
     wait_s = max(backoff_s, min(attempt.retry_after_s or 0.0, order.policy.retry_after_max_s))
     at_ms = now_ms + round(wait_s * 1000)
     if state.in_doubt and not _repeating_is_safe(order, state, at_ms):
-        return DeadLetter("outcome-unknown", _doubt(state))
+        return DeadLetter("outcome-unknown", details.doubt(state))
     if _is_exhausted(order, state):
-        return DeadLetter("exhausted", _exhausted(state))
+        return DeadLetter("exhausted", details.exhausted(state))
     if at_ms > order.expires_ms:
-        return DeadLetter("expired", _expired(order, now_ms, at_ms) + f"; the last attempt: {attempt.why}")
+        return DeadLetter("expired", details.expired(order, now_ms, at_ms) + f"; the last attempt: {attempt.why}")
     return Retry(at_ms)
 
 
 def _is_exhausted(order: Order, state: IntentState) -> bool:
     return not order.is_exit and state.attempts_counted >= order.policy.attempts_max
-
-
-def _exhausted(state: IntentState) -> str:
-    return f"{state.attempts_counted} attempts failed, the last: {state.why or _NEVER_ENDED}"
 
 
 def _repeating_is_safe(order: Order, state: IntentState, at_ms: int) -> bool:
@@ -326,52 +317,3 @@ def _closes_all(order: Order) -> bool:
         and intent.fixed is None
         and intent.limit is None
     )
-
-
-def _doubt(state: IntentState) -> str:
-    sent = ""
-    if state.first_post_ms is not None:
-        sent = f"first sent at {iso_ms(state.first_post_ms)}; "
-    return f"{sent}whether the webhook took it can't be known: {state.why or _NEVER_ENDED}"
-
-
-def _superseded(state: IntentState, by: str) -> str:
-    tried = "not tried yet"
-    if state.attempts:
-        tried = f"the last of {state.attempts} attempts: {state.why or _NEVER_ENDED}"
-    return f"its waiting for the next attempt was ended by a {by} that came after it; {tried}"
-
-
-def _closed_to_opens(state: IntentState) -> str:
-    detail = "its connector is switched to close-only: exits go, opens don't"
-    return f"{detail}; an earlier POST of it may have been taken" if state.in_doubt else detail
-
-
-def _expired(order: Order, now_ms: int, start_ms: int) -> str:
-    base = "its due time" if order.due_ms is not None else f"its creation ({order.creation.source})"
-    base = "its replay" if order.replayed_ms is not None else base
-    limit_s = order.policy.max_age_s
-    if now_ms <= order.expires_ms:
-        wait_s = (start_ms - now_ms) / 1000
-        return f"the next attempt is {wait_s:.1f} s away, past the {limit_s:g} s allowed from {base}"
-    text = f"{(now_ms - order.age_from_ms) / 1000:.1f} s old, {limit_s:g} s are allowed from {base}"
-    why = _why_old_when_it_came(order)
-    return f"{text}; {why}" if why else text
-
-
-def _why_old_when_it_came(order: Order) -> str | None:
-    """Where it came too old already: whose clock says so, or where it waited; None for any other."""
-    limit_ms, age_ms = round(order.policy.max_age_s * 1000), order.received_ms - order.age_from_ms
-    if order.due_ms is not None or order.replayed_ms is not None or age_ms <= limit_ms:
-        return None
-    if order.clock_ahead_ms >= CLOCKS_AGREE_MS:
-        return f"this machine's clock is {order.clock_ahead_ms / 1000:.1f} s ahead"
-    stamped_ms = order.stamped_ms
-    if stamped_ms is None:
-        came = f"it was {age_ms / 1000:.1f} s old when it came"
-        waited = "it waited on the broker, or the clock of its producer is behind"
-        return None if order.redelivered else f"{came}: {waited}"
-    dated_ago_ms = stamped_ms - order.creation.age_ms
-    if dated_ago_ms > limit_ms:
-        return f"its producer's clock is behind: by that it was {dated_ago_ms / 1000:.1f} s old when the broker took it"
-    return f"it waited on the broker for {(order.received_ms - stamped_ms) / 1000:.1f} s"
