@@ -20,7 +20,8 @@ from pamqp.commands import Basic
 import signalq.consumer.webhook.client
 from signalq.consumer.orders.order import Message, Order, read
 from signalq.consumer.orders.state import Attempt
-from signalq.consumer.webhook.client import Timeouts, Webhook, retry_after_s
+from signalq.consumer.webhook.answer import retry_after_s
+from signalq.consumer.webhook.client import Timeouts, Webhook
 from signalq.settings.sections import Settings
 from signalq.version import __version__
 from tests.support import webhook as support
