@@ -35,7 +35,7 @@ class CurrentSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class SettingsChange:
     """What follows from new settings.
 
     Those that hold then, the keys that changed, those that take a restart, and for each change of lanes a sentence.
@@ -47,7 +47,7 @@ class Change:
     refused: tuple[str, ...] = ()
 
 
-def change(now: Settings, wanted: Settings) -> Change:
+def change(now: Settings, wanted: Settings) -> SettingsChange:
     """What becomes of the settings that hold now.
 
     Raises SettingsError where what is left of the new ones, without what takes a restart, does not go together.
@@ -67,7 +67,7 @@ def change(now: Settings, wanted: Settings) -> Change:
         for name, connector in wanted.connectors.items()
         if name not in refused and connector.concurrency != applied.connectors[name].concurrency
     ]
-    return Change(applied if keys else now, keys, tuple(need_restart), tuple(why for _, why in lanes))
+    return SettingsChange(applied if keys else now, keys, tuple(need_restart), tuple(why for _, why in lanes))
 
 
 def _connectors(now: Settings, wanted: Settings) -> dict[str, Connector]:
