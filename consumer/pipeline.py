@@ -30,9 +30,9 @@ from signalq.consumer.lanes.waits import Waits
 from signalq.consumer.ledger import Conflict, Epoch, Fenced, Ledger, LedgerEntry, RateExceeded, SwitchedOff
 from signalq.consumer.ledger.leases import CLAIM_MS_MAX
 from signalq.consumer.orders import lanes, rules
+from signalq.consumer.orders.decisions import After, Before, DeadLetter, Deliver, Hold, Retry, Wait
 from signalq.consumer.orders.delays import LANE_LEAD_MS, park_seconds
 from signalq.consumer.orders.order import Order, Unreadable, read
-from signalq.consumer.orders.rules import DeadLetter, Deliver, Hold, Retry, Wait
 from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.consumer.orders.switch import State
 from signalq.consumer.settling import Settler, epoch_of, marks_of
@@ -273,9 +273,7 @@ class Pipeline:
         recalling.add_done_callback(seen)
         return recalling
 
-    def _decide(
-        self, known: LedgerEntry, turn: Turn, place: Place, switched: State, over_rate: str | None
-    ) -> rules.Before:
+    def _decide(self, known: LedgerEntry, turn: Turn, place: Place, switched: State, over_rate: str | None) -> Before:
         """Ask the rules. An exit behind that ends the waiting of this one goes at once, when its turn comes."""
         by = self._superseding.exit_behind(known.order, turn, place)
         kind = by.order.intent.kind if by is not None else None
@@ -387,7 +385,7 @@ class Pipeline:
 
     async def _attempt(
         self, delivery: Delivery, known: LedgerEntry, turn: Turn, place: Place
-    ) -> tuple[LedgerEntry, rules.After]:
+    ) -> tuple[LedgerEntry, After]:
         """Claim, POST, record: the claim is known before the first byte goes out, the outcome before anything else."""
         order, before, epoch = known.order, known.state, epoch_of(delivery)
         rates = () if before.attempts else order.rates()

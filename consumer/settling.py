@@ -17,8 +17,8 @@ from signalq.consumer.broker.publisher import BrokerPublisher
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.ledger import Epoch, Ledger, LedgerEntry
 from signalq.consumer.orders import lanes, outcomes
+from signalq.consumer.orders.decisions import DeadLetter, Disposition, Done, Drop, Forward, Park
 from signalq.consumer.orders.order import Message, Order, Unreadable
-from signalq.consumer.orders.rules import DeadLetter, Disposition, Done, Drop, Forward, Park
 from signalq.consumer.orders.state import IntentState
 from signalq.consumer.telemetry.intents import IntentTelemetry
 from signalq.message.envelope import id_of_its_own, republish_properties

@@ -15,8 +15,8 @@ from signalq.consumer.lanes.queues import Place, Turn, Turns
 from signalq.consumer.lanes.waits import Waits
 from signalq.consumer.ledger import Ledger, LedgerEntry
 from signalq.consumer.orders import rules
+from signalq.consumer.orders.decisions import Before, Deliver, Hold, Wait
 from signalq.consumer.orders.order import Message, Order, renewed
-from signalq.consumer.orders.rules import Deliver, Hold, Wait
 from signalq.consumer.settling import epoch_of
 from signalq.settings.reload import CurrentSettings
 
@@ -71,7 +71,7 @@ class Superseding:
                 return other
         return None
 
-    def _if_open(self, known: LedgerEntry, place: Place) -> rules.Before:
+    def _if_open(self, known: LedgerEntry, place: Place) -> Before:
         """What would be done with it if it had its turn and nothing were waited for but the switch."""
         switched, now_ms = self._ledger.switched(known.order.connector), self._waits.now_ms(place)
         state = self._waits.put_off(known.state, place, now_ms)

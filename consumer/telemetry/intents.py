@@ -9,9 +9,9 @@ import structlog
 
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.ledger import LedgerEntry
+from signalq.consumer.orders.decisions import After, DeadLetter, Retry
 from signalq.consumer.orders.order import Order, Unreadable
 from signalq.consumer.orders.pending import Pending
-from signalq.consumer.orders.rules import After, DeadLetter, Retry
 from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.consumer.telemetry.metrics import Metrics
 from signalq.times import iso_ms

@@ -22,8 +22,9 @@ from signalq.consumer.ledger.schema import intents, steps
 from signalq.consumer.ledger.sql import SqlLedger
 from signalq.consumer.ledger.steps import DISCARDED, REPLAYED
 from signalq.consumer.ledger.visit import LedgerClient, LedgerUnavailable
+from signalq.consumer.orders.decisions import Deliver, Park
 from signalq.consumer.orders.order import Order
-from signalq.consumer.orders.rules import Deliver, Park, before
+from signalq.consumer.orders.rules import before
 from signalq.consumer.orders.state import IntentState
 from signalq.errors import SettingsError
 from tests.support.graveyard import Dead, dead, record

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from pamqp.commands import Basic
 
+from signalq.consumer.orders.decisions import Drop, Park
 from signalq.consumer.orders.order import Message, Order, Unreadable, read
 from signalq.consumer.orders.outcomes import event_of, unreadable
-from signalq.consumer.orders.rules import Drop, Park, before
+from signalq.consumer.orders.rules import before
 from signalq.consumer.orders.state import IntentState
 from signalq.message.outcome import EVENT_BEGINS, OWN_EVENT_BYTES_MAX, Outcome, is_event
 from signalq.settings.sections import Settings

@@ -12,8 +12,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 
+from signalq.consumer.orders.decisions import DeadLetter, Deliver, Drop, Park
 from signalq.consumer.orders.order import Message, Order, read
-from signalq.consumer.orders.rules import DeadLetter, Deliver, Drop, Park, before
+from signalq.consumer.orders.rules import before
 from signalq.consumer.orders.state import IntentState
 from signalq.settings.sections import Settings
 

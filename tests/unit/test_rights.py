@@ -12,9 +12,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 
+from signalq.consumer.orders.decisions import DeadLetter, Deliver, Drop, Forward, Park
 from signalq.consumer.orders.order import Found, Message, Order, Unreadable, read
 from signalq.consumer.orders.rights import NOT_NAMED, Rights, is_wrong_token
-from signalq.consumer.orders.rules import DeadLetter, Deliver, Drop, Forward, Park, before
+from signalq.consumer.orders.rules import before
 from signalq.consumer.orders.state import IntentState
 from signalq.settings.reload import change
 from signalq.settings.sections import Settings

@@ -11,25 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 
+from signalq.consumer.orders.decisions import DeadLetter, Deliver, Done, Drop, Forward, Hold, Park, Retry, Wait
 from signalq.consumer.orders.delays import KnownSkew, Segment
 from signalq.consumer.orders.order import Message, Order, read, renewed
-from signalq.consumer.orders.rules import (
-    HOLD_MS,
-    DeadLetter,
-    Deliver,
-    Done,
-    Drop,
-    Forward,
-    Hold,
-    Park,
-    Retry,
-    Wait,
-    after,
-    before,
-    given_up,
-    is_superseded_by,
-    too_late,
-)
+from signalq.consumer.orders.rules import HOLD_MS, after, before, given_up, is_superseded_by, too_late
 from signalq.consumer.orders.state import ENDINGS, Attempt, IntentState
 from signalq.consumer.orders.switch import State
 from signalq.settings.sections import Settings
