@@ -14,35 +14,35 @@ class Deliver:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Keep the lane's turn and ask again at `until_ms`."""
+    """Keep the lane's turn, and ask again at `until_ms`."""
 
     until_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Paused: keep the lane's turn, and look at the switch again at `until_ms`."""
+    """The switch says paused: keep the lane's turn, and look at the switch again at `until_ms`."""
 
     until_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Park:
-    """Not due yet: onto the ladder until `due_ms`."""
+    """Put an order that is not due yet onto the ladder, until `due_ms`."""
 
     due_ms: int
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """It lies in another lane than its connector's: into that one's queue."""
+    """Publish a misrouted order into the queue of its connector's lane."""
 
     queue: str
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """It ends in the dead-letter queue; `detail` is one sentence that quotes nothing of the body.
+    """End an intent in the dead-letter queue; `detail` is one sentence that quotes nothing of the body.
 
     `under_own_id`: the message claims an identity that belongs to another intent, so it gets one of its own.
     """
@@ -54,7 +54,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """Known already: acknowledged, not POSTed. `duplicate`: a producer's second publish, not our own copy."""
+    """Acknowledge a known intent without a POST. `duplicate`: it is a producer's second publish, no copy of ours."""
 
     duplicate: bool
 
@@ -66,7 +66,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Tried again in its lane, not before `at_ms`."""
+    """Try again in the lane, not before `at_ms`."""
 
     at_ms: int
 

@@ -11,17 +11,17 @@ from math import inf
 
 from signalq.names import LADDER_MAX_S
 
-# The ladder is up to 50 ms late by itself (measured: p99 44 ms over hops of 1 to 12 s), so it gets that much less to
-# hold; the rest, up to a second and this, is waited out by the consumer's own clock.
+# The ladder is up to 50 ms late by itself (measured: p99 44 ms over hops of 1 to 12 s), so it holds an intent for that
+# much less. The consumer's own clock waits out the rest, up to a second and this.
 LADDER_SLACK_MS = 100
-# How long before its due time an intent goes into its lane: the way there is over by then (p99 of the hop through a
-# quorum queue, measured under load), and in the lane it waits for its moment without holding anybody up.
+# How long before its due time an intent goes into its lane: it is there by then (p99 of the hop through a quorum queue,
+# measured under load), and waits there for its moment without holding up another.
 LANE_LEAD_MS = 25
 # A clock that was set back may be set right at any time: a parked order is looked at so often once it would be due
 # then. It is late by this at most, and 10,000 such orders cost some 300 messages a second.
 SET_BACK_LOOK_S = 30
 DAY_MS = 86_400_000
-# Nobody makes an exit live longer than this by what he says of the time.
+# A producer's word on the time makes no exit live longer than by this.
 AHEAD_MS_MAX = DAY_MS
 
 
@@ -57,7 +57,7 @@ def remaining_ms(at_ms: int, now_ms: int, asked_ms: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """From `since_ms` on, by the machine's clock, that is `offset_ms` ahead of the time since the machine's start."""
+    """From `since_ms` on, the machine's clock is `offset_ms` ahead of the time since the machine's start."""
 
     offset_ms: int
     since_ms: int
@@ -65,25 +65,26 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class KnownSkew:
-    """What is known: how the clock was set, and how far it is ahead of others'; None where nobody else's clock was seen
-    since it was set last.
+    """How the machine's clock was set, and how far it is ahead of others' clocks.
+
+    `ahead_ms` is None where no other clock was seen since ours was set last.
     """
 
     segments: tuple[Segment, ...] = ()
     ahead_ms: int | None = None
 
     def ahead_of(self, dated_ms: int) -> int:
-        """How far the clock is ahead, at most, of the one that something was dated by; 0 where it is behind."""
+        """How far our clock is ahead, at most, of the clock that wrote `dated_ms`; 0 where it is behind."""
         ahead_ms = self.forward_ms(dated_ms) if self.ahead_ms is None else self.ahead_ms
         set_ms = max((self.segments[-1].offset_ms - offset_ms for offset_ms in self._offsets_at(dated_ms)), default=0)
         return min(max(0, set_ms, ahead_ms), AHEAD_MS_MAX)
 
     def forward_ms(self, now_ms: int) -> int:
-        """How far the clock is ahead of its slowest setting within a day: others' clocks may go by that one."""
+        """How far our clock is ahead of its slowest setting within a day: others' clocks may go by that one."""
         return max(self._set_within_a_day_of(now_ms))
 
     def behind_ms(self, now_ms: int) -> int:
-        """How far the clock is behind its fastest setting within a day: that one may be right, and may come again."""
+        """How far our clock is behind its fastest setting within a day: that one may be right, and may come again."""
         return -min(self._set_within_a_day_of(now_ms))
 
     def passed_ms(self, dated_ms: int, now_ms: int) -> int:

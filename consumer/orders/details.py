@@ -42,7 +42,7 @@ def exhausted(state: IntentState) -> str:
 
 
 def expired(order: Order, now_ms: int, start_ms: int) -> str:
-    """Why an intent that would be POSTed at `start_ms` is too old, and where it was that long."""
+    """Why an intent that would be POSTed at `start_ms` is too old, and where it grew old."""
     base = "its due time" if order.due_ms is not None else f"its creation ({order.creation.source})"
     base = "its replay" if order.replayed_ms is not None else base
     limit_s = order.policy.max_age_s
@@ -55,7 +55,7 @@ def expired(order: Order, now_ms: int, start_ms: int) -> str:
 
 
 def _why_old_when_it_came(order: Order) -> str | None:
-    """Where it came too old already: whose clock says so, or where it waited; None for any other."""
+    """Which clock says that an intent was too old when it came, or where it waited; None for one that was not."""
     limit_ms, age_ms = round(order.policy.max_age_s * 1000), order.received_ms - order.age_from_ms
     if order.due_ms is not None or order.replayed_ms is not None or age_ms <= limit_ms:
         return None

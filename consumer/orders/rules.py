@@ -1,4 +1,4 @@
-"""What to do with an intent: pure, told the time, no effects. Read pipeline.py first; this is what it asks.
+"""What to do with an intent: pure, without effects; the time is passed in. Read pipeline.py first: it asks here.
 
 before a POST   -> Deliver | Wait | Hold | Park | Forward | DeadLetter | Drop
 after a POST    -> Done | Retry | DeadLetter
@@ -28,9 +28,9 @@ from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.consumer.orders.switch import State
 
-# What is held by the switch looks at it again so often.
+# How often an order that the switch holds looks at it again.
 HOLD_MS = 250
-# What a close of all is about; a close of the other side says nothing of it, and spot knows no such close.
+# The side that a close of all ends. A close of the other side says nothing of it, and spot knows no such close.
 _OPENS_OF = {"closeLong": "openLong", "closeShort": "openShort"}
 
 
@@ -71,7 +71,7 @@ def before(
 
 
 def _switched(order: Order, state: IntentState, switched: State, now_ms: int) -> Deliver | Hold | DeadLetter:
-    """What the switch makes of an intent that would be POSTed now. Its age runs on while it is held."""
+    """What the switch makes of an intent that would be POSTed now. The intent grows older while it is held."""
     if switched == "paused":
         return Hold(min(now_ms + HOLD_MS, order.expires_ms + 1))
     if switched == "close-only" and not order.is_exit:
@@ -80,32 +80,32 @@ def _switched(order: Order, state: IntentState, switched: State, now_ms: int) ->
 
 
 def supersedes(order: Order) -> bool:
-    """Whether it is an exit that ends the waiting of opens: everything that they would open is to be closed."""
+    """Whether an order ends the waiting of opens: it closes everything that they would open."""
     return order.intent.kind == "cancelAll" or _closes_all(order)
 
 
 def is_superseded_by(order: Order, later: Order) -> bool:
-    """Whether a later order of its connector ends the waiting of this one: an open, of the side that is closed."""
+    """Whether a later order of the connector ends the waiting of this one: it closes the side that this one opens."""
     if order.is_exit or order.connector != later.connector or not supersedes(later):
         return False
     return later.intent.kind == "cancelAll" or order.intent.action == _OPENS_OF[later.intent.action]
 
 
 def _unfit(order: Order, state: IntentState) -> DeadLetter | None:
-    """Why it must not be POSTed at any time, although it is a valid intent and nothing is known against it."""
+    """Why a valid intent, of which the ledger knows nothing to the contrary, must not be POSTed at any time."""
     if _waited_undated(order, state):
         return DeadLetter("expired", details.WAITED_UNDATED)
     if order.why_invalid is None:
         return None
-    if state.in_doubt:  # whether it was taken before counts for more
+    if state.in_doubt:  # an earlier POST that may have been taken counts for more
         return DeadLetter("outcome-unknown", details.doubt(state))
     return DeadLetter("invalid", f"the settings have changed while it waited: {order.why_invalid}")
 
 
 def _barred(order: Order, state: IntentState) -> DeadLetter | None:
-    """Why it may not be POSTed by the settings that hold now: by rights, or by limits other than the rate.
+    """Why the settings that hold now forbid an intent: its rights, or a limit other than the rate.
 
-    Whatever may have been taken is in doubt first of all: a person has to say so before it is sent again.
+    Doubt comes first: a person has to decide before an order that may have been taken is sent again.
     """
     unauthorized = order.why_unauthorized()
     why = unauthorized or "; ".join(one.detail for one in order.exceeded(enforced=True))
@@ -117,24 +117,27 @@ def _barred(order: Order, state: IntentState) -> DeadLetter | None:
 
 
 def _is_said_twice(order: Order, state: IntentState) -> bool:
-    """Whether its sender said again what is known and on its way. Forwarded, the second message would neither be a
-    copy of ours nor carry its user any more: it would be from nobody.
+    """Whether the sender repeats an intent that is known and on its way.
+
+    Such a message is not forwarded: it would neither be a copy of ours nor carry its user any more, so that no
+    strategy could be found for it.
     """
     return order.policy.rights.are_given and state.version > 0 and not order.is_copy
 
 
 def _stays(order: Order, state: IntentState) -> bool:
-    """Whether it was forwarded so often that it is handled where it is. Its message says how often, and may lie: what
-    was ever forwarded was in the ledger before.
+    """Whether an order was forwarded so often that it is handled where it is.
+
+    The message says how often, and may lie: an order that was ever forwarded was in the ledger before.
     """
     return order.forwards >= FORWARDS_MAX and state.version > 0 and not order.recorded
 
 
 def _over(order: Order, state: IntentState, start_ms: int, now_ms: int) -> DeadLetter | None:
-    """Why it can't be POSTed at `start_ms`, if it can't."""
+    """Why no POST may begin at `start_ms`; None where one may."""
     if state.in_doubt and not _repeating_is_safe(order, state, start_ms):
         return DeadLetter("outcome-unknown", details.doubt(state))
-    if _is_exhausted(order, state):
+    if not order.is_exit and state.attempts_counted >= order.policy.attempts_max:
         return DeadLetter("exhausted", details.exhausted(state))
     if start_ms > order.expires_ms:
         return DeadLetter("expired", details.expired(order, now_ms, start_ms))
@@ -142,15 +145,15 @@ def _over(order: Order, state: IntentState, start_ms: int, now_ms: int) -> DeadL
 
 
 def too_late(order: Order, state: IntentState, now_ms: int) -> bool:
-    """Whether its claim took so long (the ledger could not be written) that it must not be POSTed any more.
+    """Whether a claim took so long (the ledger could not be written) that no POST may follow.
 
-    `history` is as it was before the claim.
+    `state` is as it was before the claim.
     """
     return now_ms > order.expires_ms or (state.in_doubt and not _repeating_is_safe(order, state, now_ms))
 
 
 def given_up(order: Order, state: IntentState, detail: str, now_ms: int) -> DeadLetter | Drop:
-    """What to do with an intent whose handling keeps failing: what is known of it already stands."""
+    """What to do with an intent whose handling keeps failing. An ending that the ledger knows already stands."""
     known = _known_already(order, replace(state, leased_for_ms=0), now_ms)
     if isinstance(known, DeadLetter):
         return known
@@ -162,7 +165,7 @@ def given_up(order: Order, state: IntentState, detail: str, now_ms: int) -> Dead
 
 
 def _known_already(order: Order, state: IntentState, now_ms: int) -> Wait | Drop | DeadLetter | None:
-    """A message whose identity the ledger has met before: the same intent again, or another one under its name."""
+    """What to do with a message whose identity the ledger knows: the same intent again, or another under its name."""
     if state.leased_for_ms > 0:
         return Wait(now_ms + state.leased_for_ms)
     if state.digest != order.digest:
@@ -177,8 +180,10 @@ def _known_already(order: Order, state: IntentState, now_ms: int) -> Wait | Drop
 
 
 def _comes_by_the_ladder(order: Order, state: IntentState) -> bool:
-    """Whether the ladder holds another copy, which will come at its place among those that are due. `scheduled` is
-    saved once the ladder has confirmed. What came beside the ladder would, parked again, come beside it again.
+    """Whether the ladder holds another copy, which will come in its turn among the due ones.
+
+    `scheduled` is saved once the ladder has confirmed. A copy that came beside the ladder would come beside it again,
+    were it parked.
     """
     if order.came_beside and not order.is_due:
         return state.version > 0 and not order.recorded
@@ -186,8 +191,9 @@ def _comes_by_the_ladder(order: Order, state: IntentState) -> bool:
 
 
 def _second_delivery(order: Order, state: IntentState, now_ms: int) -> DeadLetter | None:
-    """Without a message_id nobody can tell a second delivery from a second order: what can't be repeated is not
-    risked, and an open never.
+    """What to do with a message that has no message_id: a second delivery, or a second order? Nobody can tell.
+
+    So an open is never risked, and an exit only where it can be repeated.
     """
     if not state.maybe_second_delivery or (order.is_exit and _repeating_is_safe(order, state, now_ms)):
         return None
@@ -195,9 +201,9 @@ def _second_delivery(order: Order, state: IntentState, now_ms: int) -> DeadLette
 
 
 def _waited_undated(order: Order, state: IntentState) -> bool:
-    """An open without a creation time that had waited when we came, after nobody was there for its whole life.
+    """Whether an open without a creation time waited, while no consumer was active, for as long as it may live.
 
-    One that was claimed before is no such: whether it was taken is what counts then.
+    After a claim that no longer counts: what matters then is whether the open was taken.
     """
     return (
         order.unattended_since_ms is not None
@@ -211,7 +217,7 @@ def _waited_undated(order: Order, state: IntentState) -> bool:
 
 
 def after(order: Order, state: IntentState, attempt: Attempt, backoff_s: float, now_ms: int) -> After:
-    """What to do after an attempt; `history` has it counted already, `backoff_s` is what the lane waits at least."""
+    """What to do after an attempt, which `state` counts already. The lane waits for `backoff_s` at least."""
     match attempt.certainty:
         case "accepted":
             return Done()
@@ -224,17 +230,10 @@ def after(order: Order, state: IntentState, attempt: Attempt, backoff_s: float, 
 def _again(order: Order, state: IntentState, attempt: Attempt, backoff_s: float, now_ms: int) -> Retry | DeadLetter:
     wait_s = max(backoff_s, min(attempt.retry_after_s or 0.0, order.policy.retry_after_max_s))
     at_ms = now_ms + round(wait_s * 1000)
-    if state.in_doubt and not _repeating_is_safe(order, state, at_ms):
-        return DeadLetter("outcome-unknown", details.doubt(state))
-    if _is_exhausted(order, state):
-        return DeadLetter("exhausted", details.exhausted(state))
-    if at_ms > order.expires_ms:
-        return DeadLetter("expired", details.expired(order, now_ms, at_ms) + f"; the last attempt: {attempt.why}")
-    return Retry(at_ms)
-
-
-def _is_exhausted(order: Order, state: IntentState) -> bool:
-    return not order.is_exit and state.attempts_counted >= order.policy.attempts_max
+    over = _over(order, state, at_ms, now_ms)
+    if over is not None and over.reason == "expired":
+        return replace(over, detail=f"{over.detail}; the last attempt: {attempt.why}")
+    return over or Retry(at_ms)
 
 
 def _repeating_is_safe(order: Order, state: IntentState, at_ms: int) -> bool:
@@ -246,7 +245,7 @@ def _repeating_is_safe(order: Order, state: IntentState, at_ms: int) -> bool:
     if order.intent.kind == "cancel":
         return True
     first_ms = state.first_post_ms if state.first_post_ms is not None else at_ms
-    # One that lies ahead was written down by a clock that was set back unseen: nobody knows how long ago that is.
+    # A first POST that lies ahead was dated by a clock that was set back unseen: how long ago it was, nobody knows.
     in_window = abs(order.skew.passed_ms(first_ms, at_ms)) <= order.policy.repeat_window_s * 1000
     return in_window and (order.intent.kind == "cancelAll" or _closes_all(order))
 
