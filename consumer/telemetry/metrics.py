@@ -7,7 +7,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-# Names that may label a metric besides the configured ones: the first that had an accepted POST.
+# Besides the configured names, so many may label a metric: the first that had an accepted POST.
 CONNECTOR_LABELS_MAX = 1000
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 AGE_BUCKETS_S = (0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900, 3600)
@@ -65,7 +65,7 @@ class Metrics:
         self.broker_connected = self._make(Gauge, "signalq_broker_connected", "1 while consuming or standing by")
 
     def configure(self, connectors: Collection[str]) -> None:
-        """These are configured now: their names are labels, besides those that are already."""
+        """Take these names, which are configured now, as labels, too."""
         self._labels_max += len(set(connectors) - self._labels)
         self._labels |= set(connectors)
 
@@ -74,7 +74,7 @@ class Metrics:
         return connector if connector in self._labels else "other"
 
     def note_accepted(self, connector: str) -> None:
-        """A POST for this connector was accepted: its name may be a label from now on, while there is room."""
+        """Note an accepted POST for this connector: its name may be a label from now on, while there is room."""
         if len(self._labels) < self._labels_max:
             self._labels.add(connector)
 

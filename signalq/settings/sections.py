@@ -30,7 +30,7 @@ from signalq.settings.secrets import read_secrets
 ENV_PREFIX = "SIGNALQ_"
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
-# Short ones can be found by trying.
+# A short secret can be found by trying.
 PATH_SECRET = re.compile(r"[A-Za-z0-9_.~-]{16,128}")
 
 # An address counts as a network of itself alone.
@@ -40,7 +40,7 @@ Port = Annotated[int, Field(ge=0, le=65_535)]
 HttpStatus = Annotated[int, Field(ge=300, le=599)]
 Amount = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 Action = Literal["buy", "sell", "openLong", "closeLong", "openShort", "closeShort", "cancel", "cancelAll"]
-# What a label in a message is cut to.
+# A label in a message is cut to so many.
 STRATEGY_CHARACTERS_MAX = 255
 # RabbitMQ opens at most 2,047 channels on a connection, and each lane has one.
 OWN_LANES_MAX = 1_900
@@ -177,7 +177,7 @@ class Ops(Section):
 
 
 class Gateway(Section):
-    """The HTTP way in: where it listens, and whom it lets in."""
+    """The HTTP way in: where it listens, and which callers it lets in."""
 
     host: str = "127.0.0.1"
     port: Port = 8081
@@ -196,7 +196,7 @@ class Gateway(Section):
 
 
 class Log(Section):
-    """What is logged, and in which form; the default form is console on a terminal, else json."""
+    """The log's level and form; the default form is console on a terminal, else json."""
 
     format: Literal["json", "console"] | None = None
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -218,7 +218,7 @@ class Limits(Section):
 
 
 class Connector(Limits):
-    """What one connector does otherwise; None means as everywhere."""
+    """The settings of one connector, over the general ones; None means as everywhere."""
 
     token: SecretStr | None = None
     url: str | None = None
@@ -246,7 +246,7 @@ class Connector(Limits):
 
 
 class Strategy(Limits):
-    """Who may do what: `user` is the RabbitMQ user that the strategy publishes as; None means all connectors."""
+    """The rights of one strategy. It publishes as the RabbitMQ `user`; None means all connectors."""
 
     user: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     connectors: tuple[str, ...] | None = None
@@ -265,7 +265,7 @@ SECTIONS: dict[str, type[Section]] = {
     "connectors": Connector,
     "strategies": Strategy,
 }
-# One that is shorter may be equal to a name by chance, and is blanked in the log alone.
+# A shorter secret may be equal to a name by chance, and is blanked in the log alone.
 SECRET_CHARACTERS_MIN = 8
 # Sections with a table for each name.
 NAMED_SECTIONS = ("connectors", "strategies")
@@ -326,7 +326,7 @@ class Settings(BaseSettings):
         return self
 
     def _check_names(self) -> None:
-        """Names that could not be those of a connector, users of two strategies, more lanes than channels."""
+        """Raise ValueError for a name that no connector can have, more lanes than channels, or a wrong strategy."""
         for name in self.connectors:
             try:
                 connector_name(name)
@@ -339,7 +339,7 @@ class Settings(BaseSettings):
         self._check_strategies()
 
     def _check_strategies(self) -> None:
-        """Names that no message could give, users of two strategies, sizes that could hide in an extra field."""
+        """Raise ValueError for a name that no message can give, a user of two strategies, or a size that could hide."""
         users: dict[str, str] = {}
         for name, strategy in self.strategies.items():
             if not 1 <= len(name) <= STRATEGY_CHARACTERS_MAX or not name.isprintable() or name == "-":
@@ -360,7 +360,7 @@ class Settings(BaseSettings):
                 )
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """As pydantic's, without what was worked out from the values that are replaced."""
+        """Copy as pydantic does, without the properties that were cached from replaced values."""
         copied = super().model_copy(update=update, deep=deep)
         for name in copied.__dict__.keys() - type(self).model_fields.keys():
             del copied.__dict__[name]
@@ -377,12 +377,12 @@ class Settings(BaseSettings):
 
     @cached_property
     def near_connectors(self) -> NearNames:
-        """Says of a connector that no setting names whether it looks like one that a setting names."""
+        """The configured connectors, to tell whether another name looks like one of them."""
         return NearNames(self.connectors)
 
     @cached_property
     def strategy_by_user(self) -> Mapping[str, str]:
-        """The strategies that are known by their user."""
+        """The strategies that have a user, by that."""
         return {one.user: name for name, one in self.strategies.items() if one.user is not None}
 
     def own_lanes(self) -> list[str]:
@@ -400,25 +400,25 @@ class Settings(BaseSettings):
 
     @cached_property
     def tokens(self) -> frozenset[str]:
-        """Every token that is configured, and long enough to be no name by chance."""
+        """Every configured token that is long enough to be no name by chance."""
         given = (connector.token.get_secret_value() for connector in self.connectors.values() if connector.token)
         return frozenset(token for token in given if len(token) >= SECRET_CHARACTERS_MIN)
 
     def hold_token(self, texts: Collection[str]) -> bool:
-        """Whether one of the texts holds a token that is configured, as a whole. Quick to say no."""
+        """Whether one of the texts holds a configured token as a whole. Quick to say no."""
         if not self.blanker.finds(" ".join(texts), characters_min=SECRET_CHARACTERS_MIN):
             return False
         held = [text for text in texts if self.blanker.holds(text, characters_min=SECRET_CHARACTERS_MIN)]
         return bool(held) and any(hold_token(held, token) for token in self.tokens)
 
     def shown_names(self) -> list[str]:
-        """The names that are configured and shown: a part of a secret that stands in one is none."""
+        """The configured names, which are shown: a part of a secret that stands in one is no secret."""
         urls = (self.broker.url.get_secret_value(), self.ledger.url.get_secret_value())
         users = [*map(login_name, urls), *self.strategy_by_user]
         return [self.broker.prefix, *self.connectors, *self.strategies, *filter(None, users)]
 
     def secret_values(self) -> list[str]:
-        """Every secret that is configured, so that logs can blank them."""
+        """Every configured secret, for logs to blank."""
         tokens = [connector.token for connector in self.connectors.values()]
         urls = (self.broker.url.get_secret_value(), self.ledger.url.get_secret_value())
         webhooks = [self.webhook.url, *(connector.url for connector in self.connectors.values() if connector.url)]
