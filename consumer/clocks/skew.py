@@ -99,7 +99,7 @@ class Skew:
 
 
 def since_start_ms() -> int:
-    """Whole ms since the machine's start, sleep included (not on Linux: since some moment), on a clock that nobody sets."""
+    """Whole ms on a clock that nobody sets: since the machine's start, or, if it is no Linux, since some moment."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return (time.clock_gettime_ns(clock) if clock is not None else time.monotonic_ns()) // 1_000_000
 

@@ -46,7 +46,7 @@ def test_without_a_terminal_the_form_is_json(capsys: pytest.CaptureFixture[str])
     assert lines(capsys)[0]["event"] == "service.started"
 
 
-def test_what_is_below_the_level_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_below_the_level_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(form="json", level="warning", blanker=Blanker())
     structlog.get_logger().info("intent.settled")
     structlog.get_logger().warning("broker.lane_lost")
@@ -88,7 +88,7 @@ def fail(words: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_secrets_are_blanked_in_every_field_in_exceptions_and_in_what_libraries_say(
+def test_secrets_are_blanked_in_every_field_in_exceptions_and_in_lines_of_libraries(
     form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure_logging(form=form, level="debug", blanker=Blanker(["s3cret", "s3cret-and-more", ""]))
@@ -124,7 +124,7 @@ def test_an_exception_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> Non
     assert line["level"] == "error"
 
 
-def test_libraries_do_not_tell_frames_and_bodies_whatever_our_level(capsys: pytest.CaptureFixture[str]) -> None:
+def test_libraries_log_no_frames_and_no_bodies_whatever_our_level(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(form="json", level="debug", blanker=Blanker())
     for library in ("aiormq.connection", "aio_pika.channel", "aiohttp.client", "asyncio"):
         logging.getLogger(library).debug("frame with a body")

@@ -108,7 +108,7 @@ def test_every_lane_comes_to_the_replica_whose_it_should_be_and_then_nothing_mov
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_whoever_comes_and_goes_the_lanes_find_their_places_again(seed: int) -> None:
+def test_lanes_settle_again_whichever_replicas_come_and_go(seed: int) -> None:
     rng = random.Random(seed)
     cluster = Cluster(1, 30, rng, 0.7)
     for at in range(12):
