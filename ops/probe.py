@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from click import UsageError
 
 DEFAULTS: dict[str, tuple[str, int]] = {"ops": ("127.0.0.1", 8080), "gateway": ("127.0.0.1", 8081)}
-"""Where each section listens when nothing else is set: host and port."""
+"""The host and port of each section by default."""
 
 # Addresses to listen at that can't be asked.
 _ON_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - nothing listens there
@@ -46,7 +46,7 @@ class Answer:
 
 
 def address_of(section: str, config: Path | None, environ: Mapping[str, str] = os.environ) -> Address:
-    """Where `section` (`ops` or `gateway`) listens, by the file and the environment, as load_settings reads them.
+    """The address of `section` (`ops` or `gateway`), by the file and the environment, as load_settings reads them.
 
     Raises UsageError, in one sentence, where they can't be read or say port 0.
     """

@@ -1,4 +1,4 @@
-"""How far this machine's clock is from others', and from its former settings, as far as that can be known.
+"""Skew: this machine's clock against others', and against its own former settings, as far as it can be known.
 
 This clock judges the ages of orders, which other clocks have dated. As far as it is known to be ahead, it makes no exit
 older than that is, so none dies of it; opens are judged by what the clock says.

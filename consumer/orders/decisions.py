@@ -1,4 +1,4 @@
-"""What the rules can decide of an intent: values. A decision is matched once, and done elsewhere."""
+"""The decisions that the rules can take on an intent: values. A decision is matched once, and done elsewhere."""
 
 from __future__ import annotations
 

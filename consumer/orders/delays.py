@@ -1,4 +1,4 @@
-"""Pure time arithmetic: how long to park, how long to back off, and what a clock that was set says of an age.
+"""Pure time arithmetic: how long to park, how long to back off, and how old an order is after a clock was set.
 
 Times are ms since the epoch, waits are seconds.
 """
@@ -51,7 +51,7 @@ def backoff_s(failures: int, *, base_s: float, max_s: float, fraction: float) ->
 
 
 def remaining_ms(at_ms: int, now_ms: int, asked_ms: int) -> int:
-    """How long to wait until `at_ms`, where `asked_ms` were asked for: a clock that was set back makes it no longer."""
+    """The wait until `at_ms`, and no more than the `asked_ms` that were asked for: the clock may have been set back."""
     return max(0, min(at_ms - now_ms, asked_ms))
 
 
@@ -65,7 +65,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class KnownSkew:
-    """How the machine's clock was set, and how far it is ahead of others' clocks.
+    """The settings of the machine's clock, and how far it is ahead of others' clocks.
 
     `ahead_ms` is None where no other clock was seen since ours was set last.
     """
@@ -74,21 +74,21 @@ class KnownSkew:
     ahead_ms: int | None = None
 
     def ahead_of(self, dated_ms: int) -> int:
-        """How far our clock is ahead, at most, of the clock that wrote `dated_ms`; 0 where it is behind."""
+        """The lead of our clock, at most, over the clock that wrote `dated_ms`; 0 where ours is behind."""
         ahead_ms = self.forward_ms(dated_ms) if self.ahead_ms is None else self.ahead_ms
         set_ms = max((self.segments[-1].offset_ms - offset_ms for offset_ms in self._offsets_at(dated_ms)), default=0)
         return min(max(0, set_ms, ahead_ms), AHEAD_MS_MAX)
 
     def forward_ms(self, now_ms: int) -> int:
-        """How far our clock is ahead of its slowest setting within a day: others' clocks may go by that one."""
+        """The lead of our clock over its slowest setting within a day: others' clocks may go by that one."""
         return max(self._set_within_a_day_of(now_ms))
 
     def behind_ms(self, now_ms: int) -> int:
-        """How far our clock is behind its fastest setting within a day: that one may be right, and may come again."""
+        """The lag of our clock behind its fastest setting within a day: that one may be right, and may come again."""
         return -min(self._set_within_a_day_of(now_ms))
 
     def passed_ms(self, dated_ms: int, now_ms: int) -> int:
-        """How long ago this machine wrote `dated_ms`, however its clock was set since. `now_ms` is what it shows now.
+        """The time since this machine wrote `dated_ms`, however its clock was set since; the clock shows `now_ms` now.
 
         The clock may have shown `dated_ms` twice: the later time counts. Or it never showed it: an order that came
         before the clock was set goes on by the former setting.
@@ -110,6 +110,6 @@ class KnownSkew:
         return [one.offset_ms for one, since_ms, until_ms in shown if since_ms <= dated_ms <= until_ms]
 
     def _set_within_a_day_of(self, at_ms: int) -> list[int]:
-        """How far the present setting is ahead of each one within a day, itself (0) first."""
+        """The lead of the present setting over each one within a day, itself (0) first."""
         shown = [before.offset_ms for before, after in pairwise(self.segments) if after.since_ms >= at_ms - DAY_MS]
         return [0, *(self.segments[-1].offset_ms - offset_ms for offset_ms in shown)]

@@ -15,7 +15,7 @@ _NEVER_ENDED = NEVER_CONCLUDED.why
 
 
 def doubt(state: IntentState) -> str:
-    """Since when it is in doubt, and why."""
+    """The first POST, and the reason why it may have been taken."""
     sent = ""
     if state.first_post_ms is not None:
         sent = f"first sent at {iso_ms(state.first_post_ms)}; "
@@ -23,7 +23,7 @@ def doubt(state: IntentState) -> str:
 
 
 def superseded(state: IntentState, by: str) -> str:
-    """What ended its waiting, and how its last attempt ended."""
+    """The kind of the exit that ended the waiting, and the end of the last attempt."""
     tried = "not tried yet"
     if state.attempts:
         tried = f"the last of {state.attempts} attempts: {state.why or _NEVER_ENDED}"
@@ -31,18 +31,18 @@ def superseded(state: IntentState, by: str) -> str:
 
 
 def closed_to_opens(state: IntentState) -> str:
-    """What the switch says, and whether the intent is in doubt."""
+    """The state of the switch, and whether the intent is in doubt."""
     detail = "its connector is switched to close-only: exits go, opens don't"
     return f"{detail}; an earlier POST of it may have been taken" if state.in_doubt else detail
 
 
 def exhausted(state: IntentState) -> str:
-    """How many attempts failed, and how the last one ended."""
+    """The number of failed attempts, and the end of the last one."""
     return f"{state.attempts_counted} attempts failed, the last: {state.why or _NEVER_ENDED}"
 
 
 def expired(order: Order, now_ms: int, start_ms: int) -> str:
-    """Why an intent that would be POSTed at `start_ms` is too old, and where it grew old."""
+    """The age of an intent that would be POSTed at `start_ms`, too late, and the place where it grew old."""
     base = "its due time" if order.due_ms is not None else f"its creation ({order.creation.source})"
     base = "its replay" if order.replayed_ms is not None else base
     limit_s = order.policy.max_age_s
@@ -55,7 +55,7 @@ def expired(order: Order, now_ms: int, start_ms: int) -> str:
 
 
 def _why_old_when_it_came(order: Order) -> str | None:
-    """Which clock says that an intent was too old when it came, or where it waited; None for one that was not."""
+    """The clock that made an intent too old when it came, or the place where it waited; None for any other intent."""
     limit_ms, age_ms = round(order.policy.max_age_s * 1000), order.received_ms - order.age_from_ms
     if order.due_ms is not None or order.replayed_ms is not None or age_ms <= limit_ms:
         return None

@@ -1,4 +1,4 @@
-"""Which lane a connector's orders belong to: pure, by the settings."""
+"""The lane of a connector's orders: pure, by the settings."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def is_strict(settings: Settings, connector: str) -> bool:
 
 
 def concurrency_of(settings: Settings, connector: str) -> int:
-    """How many orders of a connector may be on the wire at once."""
+    """The number of a connector's orders that may be on the wire at once."""
     if is_strict(settings, connector):
         return 1
     return settings.connector(connector).concurrency or settings.delivery.concurrency
 
 
 def window_of(settings: Settings, connector: str) -> int:
-    """How many messages of a connector's own lane are taken in at a time."""
+    """The number of messages that a connector's own lane takes in at a time."""
     if is_strict(settings, connector):
         return OWN_LANE_WINDOW
     return UNORDERED_WINDOW_FACTOR * concurrency_of(settings, connector)

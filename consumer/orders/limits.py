@@ -30,7 +30,7 @@ class Exceeded:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How many opens may be POSTed for the first time within any minute; they are counted under `key`."""
+    """The number of opens that may be POSTed for the first time within any minute, counted under `key`."""
 
     key: str
     scope: Scope

@@ -1,4 +1,4 @@
-"""Which strategy a message is from, and what that one may do: pure, by the settings alone.
+"""The strategy of a message, and its rights: pure, by the settings alone.
 
 A strategy with a `user` is known by the user that the broker has checked, and by nothing else; a strategy without one
 is known by its label. A message of no strategy of the settings may do nothing, whatever it says.
@@ -62,7 +62,7 @@ class Rights:
         return self.strategies[name] if name is not None else None
 
     def why_not(self, user: str | None, label: str, intent: OrderIntent) -> str | None:
-        """Why the sender may not have this intent POSTed, in one sentence that quotes nothing of it; else None."""
+        """The reason why the sender may not have this intent POSTed, or None; the sentence quotes nothing of it."""
         if not self.takes(intent.connector_name):
             return NOT_NAMED
         if not self.are_given:

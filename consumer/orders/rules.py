@@ -1,4 +1,4 @@
-"""What to do with an intent: pure, without effects; the time is passed in. Read pipeline.py first: it asks here.
+"""The rules for an intent: pure, without effects; the time is passed in. Read pipeline.py first: it asks here.
 
 before a POST   -> Deliver | Wait | Hold | Park | Forward | DeadLetter | Drop
 after a POST    -> Done | Retry | DeadLetter
@@ -45,7 +45,7 @@ def before(
     over_rate: str | None = None,
     switched: State = "open",
 ) -> Before:
-    """What to do with an intent whose turn it is (or which is not due yet).
+    """Decide on an intent whose turn it is (or which is not due yet).
 
     `lane_opens_ms` is when the lane's backoff ends: the next intent doesn't start from zero against a webhook that
     is down; `paced_until_ms` is when its pace lets it go on. `superseded_by` is the kind of an exit behind it that ends
@@ -71,7 +71,7 @@ def before(
 
 
 def _switched(order: Order, state: IntentState, switched: State, now_ms: int) -> Deliver | Hold | DeadLetter:
-    """What the switch makes of an intent that would be POSTed now. The intent grows older while it is held."""
+    """Let the switch decide on an intent that would be POSTed now. The intent grows older while it is held."""
     if switched == "paused":
         return Hold(min(now_ms + HOLD_MS, order.expires_ms + 1))
     if switched == "close-only" and not order.is_exit:
@@ -92,7 +92,7 @@ def is_superseded_by(order: Order, later: Order) -> bool:
 
 
 def _unfit(order: Order, state: IntentState) -> DeadLetter | None:
-    """Why a valid intent, of which the ledger knows nothing to the contrary, must not be POSTed at any time."""
+    """The reason why an intent that is not known yet must not be POSTed at any time, or None."""
     if _waited_undated(order, state):
         return DeadLetter("expired", details.WAITED_UNDATED)
     if order.why_invalid is None:
@@ -103,7 +103,7 @@ def _unfit(order: Order, state: IntentState) -> DeadLetter | None:
 
 
 def _barred(order: Order, state: IntentState) -> DeadLetter | None:
-    """Why the settings that hold now forbid an intent: its rights, or a limit other than the rate.
+    """The reason why the settings that hold now forbid an intent, or None: its rights, or a limit but for the rate.
 
     Doubt comes first: a person has to decide before an order that may have been taken is sent again.
     """
@@ -134,7 +134,7 @@ def _stays(order: Order, state: IntentState) -> bool:
 
 
 def _over(order: Order, state: IntentState, start_ms: int, now_ms: int) -> DeadLetter | None:
-    """Why no POST may begin at `start_ms`; None where one may."""
+    """The reason why no POST may begin at `start_ms`, or None."""
     if state.in_doubt and not _repeating_is_safe(order, state, start_ms):
         return DeadLetter("outcome-unknown", details.doubt(state))
     if not order.is_exit and state.attempts_counted >= order.policy.attempts_max:
@@ -153,7 +153,7 @@ def too_late(order: Order, state: IntentState, now_ms: int) -> bool:
 
 
 def given_up(order: Order, state: IntentState, detail: str, now_ms: int) -> DeadLetter | Drop:
-    """What to do with an intent whose handling keeps failing. An ending that the ledger knows already stands."""
+    """Decide on an intent whose handling keeps failing. An ending that the ledger knows already stands."""
     known = _known_already(order, replace(state, leased_for_ms=0), now_ms)
     if isinstance(known, DeadLetter):
         return known
@@ -165,7 +165,7 @@ def given_up(order: Order, state: IntentState, detail: str, now_ms: int) -> Dead
 
 
 def _known_already(order: Order, state: IntentState, now_ms: int) -> Wait | Drop | DeadLetter | None:
-    """What to do with a message whose identity the ledger knows: the same intent again, or another under its name."""
+    """Decide on a message whose identity the ledger knows: the same intent again, or another under its name."""
     if state.leased_for_ms > 0:
         return Wait(now_ms + state.leased_for_ms)
     if state.digest != order.digest:
@@ -191,7 +191,7 @@ def _comes_by_the_ladder(order: Order, state: IntentState) -> bool:
 
 
 def _second_delivery(order: Order, state: IntentState, now_ms: int) -> DeadLetter | None:
-    """What to do with a message that has no message_id: a second delivery, or a second order? Nobody can tell.
+    """Decide on a message without a message_id: a second delivery, or a second order? Nobody can tell.
 
     So an open is never risked, and an exit only where it can be repeated.
     """
@@ -217,7 +217,7 @@ def _waited_undated(order: Order, state: IntentState) -> bool:
 
 
 def after(order: Order, state: IntentState, attempt: Attempt, backoff_s: float, now_ms: int) -> After:
-    """What to do after an attempt, which `state` counts already. The lane waits for `backoff_s` at least."""
+    """Decide on an intent after an attempt, which `state` counts already. The lane waits for `backoff_s` at least."""
     match attempt.certainty:
         case "accepted":
             return Done()

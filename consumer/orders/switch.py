@@ -35,7 +35,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """How the switch stands after the change number `version` (0: nobody has ever changed it).
+    """The switch after the change number `version` (0: nobody has ever changed it).
 
     `states` has each connector that is not open, and under ALL the switch of all of them.
     """

@@ -1,4 +1,4 @@
-"""Which replica should have which lane, and which lanes to pass on now. Pure: live replicas and the time are passed in.
+"""Lanes and the replicas that should have them. Pure: the live replicas and the time are passed in.
 
 The broker gives a lane to the consumer that stands first in the lane's line; one that leaves and comes back stands
 last. So the replicas need no agreement: each works out by itself which replica each lane belongs to, and steps behind
@@ -38,7 +38,7 @@ class KnownLane:
 
 @dataclass(frozen=True, slots=True)
 class _Passed:
-    """How often a lane was passed on, and when last."""
+    """The times that a lane was passed on, and when last."""
 
     times: int
     at_s: float

@@ -1,4 +1,4 @@
-"""What an answer says: whether the order was taken, when to try again, and what time it is at the webhook. Pure."""
+"""A webhook's answer: whether the order was taken, when to try again, and what time it is there. Pure."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def attempt_of(answer: Answer, policy: Policy, now: datetime, *, duration_s: flo
 def certainty_of(
     status: int, *, has_retry_after: bool, is_success_body: bool, not_taken_statuses: frozenset[int]
 ) -> Certainty:
-    """What an answer says of the order: exactly one certainty for every status."""
+    """The certainty of an answer: exactly one for every status."""
     if 200 <= status <= 299:
         return "accepted" if is_success_body else "unknown"
     if status in not_taken_statuses or status in NOT_TAKEN_STATUSES:

@@ -32,7 +32,7 @@ class AnswerConnector(aiohttp.TCPConnector):
 
 
 class AnswerReader(ResponseHandler):
-    """One connection. What comes beyond the bounds is not read, and the connection not used again.
+    """One connection. Bytes beyond the bounds are not read, and the connection is not used again.
 
     A short answer is parsed as it comes; a longer one slice by slice, a step of the loop each.
     """

@@ -1,4 +1,4 @@
-"""What is wrong with the settings, in one sentence: the key, and the nearest known key for an unknown one."""
+"""Problems of the settings, in one sentence: the key, and the nearest known key for an unknown one."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class CurrentSettings:
 
 @dataclass(frozen=True, slots=True)
 class SettingsChange:
-    """What follows from new settings.
+    """The effect of new settings.
 
     `settings` hold from now on, `keys` changed, `need_restart` changed in vain; `refused` has a sentence for each lane.
     """
@@ -48,7 +48,7 @@ class SettingsChange:
 
 
 def change(now: Settings, wanted: Settings) -> SettingsChange:
-    """How the wanted settings change those that hold now.
+    """The effect of the wanted settings on those that hold now.
 
     Raises SettingsError where the new settings, without those that take a restart, do not go together.
     """

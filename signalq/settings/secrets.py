@@ -1,4 +1,4 @@
-"""Where a secret is read: from `token` itself, from the file of `token_file`, or from the variable of `token_env`."""
+"""Secrets of the settings: from `token` itself, from the file of `token_file`, or the variable of `token_env`."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class Broker(Section):
 
 
 class Webhook(Section):
-    """Where orders are POSTed."""
+    """The webhook that orders are POSTed to."""
 
     url: str = "https://api.crypto-arsenal.io/trading-signal/webhook"
     allow_plain_http: bool = False
@@ -118,7 +118,7 @@ def check_webhook_url(url: str, *, allow_plain_http: bool) -> None:
 
 
 class Delivery(Section):
-    """How an intent is tried, held and given up."""
+    """The ways in which an intent is tried, held and given up."""
 
     attempts_max: Annotated[int, Field(ge=1, le=1000)] = 8
     crashes_max: Annotated[int, Field(ge=1, le=100)] = 3
@@ -367,7 +367,7 @@ class Settings(BaseSettings):
         return copied
 
     def with_names(self, connectors: Mapping[str, Connector], strategies: Mapping[str, Strategy]) -> Self:
-        """These settings with other connectors and strategies. Raises SettingsError where they don't go together."""
+        """The settings with other connectors and strategies. Raises SettingsError where they don't go together."""
         changed = self.model_copy(update={"connectors": dict(connectors), "strategies": dict(strategies)})
         try:
             changed._relations()  # type: ignore[operator]  # pydantic leaves it a method

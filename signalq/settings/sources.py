@@ -1,4 +1,4 @@
-"""Where settings come from: a TOML file, and the environment on top (`SIGNALQ_BROKER__URL` sets `broker.url`)."""
+"""Sources of settings: a TOML file, and the environment on top (`SIGNALQ_BROKER__URL` sets `broker.url`)."""
 
 from __future__ import annotations
 
