@@ -54,7 +54,7 @@ def without_tokens(settings: Settings) -> Settings:
 
 
 def options_of(current: CurrentSettings) -> Options:
-    """The options by the settings (without_tokens); connectors are those that hold at the moment of asking."""
+    """The options by the settings (without_tokens); connectors are read anew at each alert."""
     settings, ours, tokens = current.settings, current.settings.gateway, _Tokens(current)
     return Options(
         host=ours.host,

@@ -16,17 +16,17 @@ from structlog.typing import EventDict, Processor
 from signalq.secrets.blanking import Blanker
 
 EVENT_NAME = re.compile(r"[a-z_]+\.[a-z_]+")
-# Libraries log whole AMQP frames, bodies and all, at debug; theirs are kept above that whatever our level is.
+# Libraries log whole AMQP frames at debug, bodies and all: their level stays above that, whatever ours is.
 LIBRARY_LEVEL = logging.WARNING
-# These report every lost connection as an error, with a traceback; broker.lane_lost tells it in one line.
+# These libraries report every lost connection as an error with a traceback; broker.lane_lost tells it in one line.
 TOLD_BY_US = ("aio_pika", "aiormq")
 
 
 def configure_logging(*, form: str | None, level: str, blanker: Blanker) -> Masker:
     """Log to stderr, one object a line (`json`) or for people (`console`, the default on a terminal).
 
-    What the `blanker` knows is blanked wherever it turns up, in the libraries' messages too. Give further secrets to
-    the Masker that this returns.
+    Secrets that the `blanker` knows are blanked wherever they turn up, in the libraries' messages too. Give further
+    secrets to the Masker that this returns.
     """
     masker = Masker(blanker)
     console = form == "console" or (form is None and sys.stderr.isatty())
@@ -53,7 +53,7 @@ def configure_logging(*, form: str | None, level: str, blanker: Blanker) -> Mask
 
 
 def _log_libraries(shared: Sequence[Processor], renderer: Processor) -> None:
-    """Log what libraries and Python itself warn of in the same form."""
+    """Log the warnings of libraries, and of Python itself, in the same form."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -46,7 +46,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Scoped:
-    """The limits of one scope: those of the connector `name`, or of the strategy."""
+    """The limits of the connector `name`, or of the strategy."""
 
     scope: Scope
     name: str

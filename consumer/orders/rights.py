@@ -49,7 +49,7 @@ class Rights:
     def name_of(self, user: str | None, label: str) -> str | None:
         """The strategy of a message with this user and this label; None for no strategy of the settings.
 
-        `user` is what the broker has checked, or what the ledger says that it checked; never what a header says.
+        The broker has checked `user`: now, or when the intent first came, as the ledger says. No header counts.
         """
         if user is not None and user in self.by_user:
             return self.by_user[user]

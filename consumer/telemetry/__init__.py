@@ -1,1 +1,1 @@
-"""The consumer as others see it: metrics, health, and what is logged of each intent and of the switch."""
+"""The consumer as others see it: metrics, health, and the log lines of each intent and of the switch."""

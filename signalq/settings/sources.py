@@ -21,8 +21,8 @@ from signalq.settings.secrets import with_secrets_unread, without_secrets_given
 from signalq.settings.sections import ENV_PREFIX, NAMED_SECTIONS, SECTIONS, Section, Settings
 
 CONFIG_ENV = "SIGNALQ_CONFIG"
-# Kubernetes sets these in every pod for a service whose name begins with signalq; they are no settings of ours. Told by
-# the name and what it holds: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+# Kubernetes sets these in every pod for a service with a name that begins with signalq; they are no settings of ours.
+# Name and value tell them: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 _IP = r"[0-9a-fA-F.:]+"
 _SERVICE_URL = r"(?:tcp|udp|sctp)://\S+"
 KUBERNETES_SERVICE_VARIABLES = re.compile(
@@ -106,7 +106,7 @@ def _unread(table: Table, model: type[Section], _path: tuple[str, ...]) -> Table
 
 
 def _with_each_table(values: Table, change: ChangeTable) -> Table:
-    """The file with each of its tables changed. What is no table stays, for the sections to refuse it."""
+    """The file with each of its tables changed. A value in the place of a table stays: the sections refuse it."""
     changed = dict(values)
     for section, model in SECTIONS.items():
         table = values.get(section)
