@@ -30,7 +30,9 @@ class Answer:
     body: bytes
 
 
-def attempt_of(answer: Answer, policy: Policy, now: datetime, *, duration_s: float) -> Attempt:
+def attempt_of(
+    answer: Answer, policy: Policy, now: datetime, *, duration_s: float, clock_ahead_ms: tuple[int, int] | None
+) -> Attempt:
     """The attempt that this answer has concluded."""
     # A moment in Retry-After is one of the webhook's own clock.
     wait_s = retry_after_s(answer.headers.get("Retry-After"), _date(answer.headers.get("Date")) or now)
@@ -43,7 +45,15 @@ def attempt_of(answer: Answer, policy: Policy, now: datetime, *, duration_s: flo
     why = f"HTTP {answer.status}"
     if certainty == "unknown" and 200 <= answer.status <= 299:
         why += " with another body than expected"
-    return Attempt(certainty, sent=True, why=why, status=answer.status, retry_after_s=wait_s, duration_s=duration_s)
+    return Attempt(
+        certainty,
+        sent=True,
+        why=why,
+        status=answer.status,
+        retry_after_s=wait_s,
+        duration_s=duration_s,
+        clock_ahead_ms=clock_ahead_ms,
+    )
 
 
 def certainty_of(

@@ -85,10 +85,11 @@ class Webhook:
         if not request.sent:
             why = "answered before anything was sent"
             return Attempt("not taken", sent=False, why=why, status=answer.status, duration_s=duration_s)
-        attempt = attempt_of(answer, order.policy, datetime.now(UTC), duration_s=duration_s)
         ahead_ms = clock_ahead_ms(answer, began_ms, _now_ms())
-        told = None if attempt.certainty == "accepted" else shown(answer.body, *_blankers(order))
-        return replace(attempt, answer=told, clock_ahead_ms=ahead_ms)
+        attempt = attempt_of(answer, order.policy, datetime.now(UTC), duration_s=duration_s, clock_ahead_ms=ahead_ms)
+        if attempt.certainty == "accepted":
+            return attempt
+        return replace(attempt, answer=shown(answer.body, *_blankers(order)))
 
     async def _exchange(self, order: Order, request: _Body) -> Answer:
         """POST, and read the answer; of a body that is longer than any success, a little more than that."""
