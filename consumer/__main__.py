@@ -32,12 +32,14 @@ from signalq.consumer.reception import Reception
 from signalq.consumer.service import Handlers, Service
 from signalq.consumer.settling import Settler
 from signalq.consumer.telemetry.intents import IntentTelemetry
-from signalq.consumer.telemetry.metrics import Masker, Metrics, configure_logging
+from signalq.consumer.telemetry.metrics import Metrics
 from signalq.consumer.webhook.client import Timeouts, Webhook
 from signalq.errors import SettingsError, SignalQError
+from signalq.logs import Masker, configure_logging
 from signalq.names import Names
 from signalq.settings.reload import CurrentSettings, Reloader
-from signalq.settings.sections import Settings, load_settings, settings_file
+from signalq.settings.sections import Settings
+from signalq.settings.sources import load_settings, settings_file
 
 
 def run(settings: Settings, *, config: Path | None = None, unacked_max_s: float = UNACKED_MAX_S) -> int:

@@ -12,14 +12,15 @@ from pathlib import Path
 import structlog
 from pydantic import SecretStr
 
-from signalq.consumer.telemetry.metrics import Masker, configure_logging
 from signalq.errors import SettingsError
+from signalq.logs import Masker, configure_logging
 from signalq.producers.gateway.alerts import Rules, token_digest
 from signalq.producers.gateway.callers import Callers
 from signalq.producers.gateway.outlet import Outlet
 from signalq.producers.gateway.server import Gateway, Options
 from signalq.settings.reload import CurrentSettings, Reloader
-from signalq.settings.sections import Settings, load_settings, settings_file
+from signalq.settings.sections import Settings
+from signalq.settings.sources import load_settings, settings_file
 from signalq.version import __version__
 
 CLOSE_S = 2.0
@@ -53,7 +54,7 @@ def without_tokens(settings: Settings) -> Settings:
 
 
 def options_of(current: CurrentSettings) -> Options:
-    """What the settings (without_tokens) say; of connectors always those that hold now."""
+    """The options by the settings (without_tokens); connectors are read anew at each alert."""
     settings, ours, tokens = current.settings, current.settings.gateway, _Tokens(current)
     return Options(
         host=ours.host,
@@ -81,7 +82,7 @@ def _digested(token: SecretStr | None) -> SecretStr | None:
 
 
 class _Tokens:
-    """Knows a text that is the token of a connector, whichever, by its digest."""
+    """The tokens of all connectors, known by their digests."""
 
     def __init__(self, current: CurrentSettings) -> None:
         self._current = current
@@ -117,7 +118,7 @@ async def _serve(settings: Settings, config: Path | None, masker: Masker) -> Non
     gateway = Gateway(options_of(current), outlet)
     port = await gateway.start()
     _warn_of_open_doors(settings)
-    # What was made at the start lives to the end: looked through for garbage again and again, it holds alerts up.
+    # Objects made at the start live to the end: looking through them for garbage again and again holds alerts up.
     gc.collect()
     gc.freeze()
     log.info("gateway.started", host=settings.gateway.host, port=port, version=__version__)
@@ -137,13 +138,13 @@ async def _connected(outlet: Outlet) -> AsyncIterator[None]:
             yield
             keeping.cancel()
     finally:
-        # RabbitMQ may not answer any more, and nothing is to be had from it.
+        # RabbitMQ may not answer any more, and there is nothing left to get from it.
         with suppress(TimeoutError):
             await asyncio.wait_for(outlet.close(), CLOSE_S)
 
 
 def open_doors(settings: Settings) -> Iterator[str]:
-    """What to do about each door that stands open; also on loopback, where a proxy brings everybody in."""
+    """Advice for each door that stands open; also on loopback, where a proxy brings everybody in."""
     ours = settings.gateway
     if not ours.sources and ours.path_secret is None:
         yield "set gateway.sources or gateway.path_secret: only tokens keep others out"
@@ -158,7 +159,7 @@ def open_doors(settings: Settings) -> Iterator[str]:
 
 
 def _warn_of_open_doors(settings: Settings, before: Settings | None = None) -> None:
-    """Of those that were not open before."""
+    """Warn of each door that was not open before."""
     known = set(open_doors(before)) if before is not None else set()
     for advice in open_doors(settings):
         if advice not in known:

@@ -1,7 +1,7 @@
-"""Is the process at this address well? Asked every few seconds, so this must start fast.
+"""A health check of the process at an address. It runs every few seconds, so it must start fast.
 
-Nothing here imports pydantic, aiohttp or the settings' model, which take half a second of CPU: the two keys that are
-needed are read by hand, by the rules of signalq.settings.sections (a test holds the two against each other).
+Nothing here imports pydantic, aiohttp or the settings' model, which take half a second of CPU. It reads the two keys
+that it needs by hand, by the rules of signalq.settings.sources; a test holds the two against each other.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from urllib.parse import urlsplit
 from click import UsageError
 
 DEFAULTS: dict[str, tuple[str, int]] = {"ops": ("127.0.0.1", 8080), "gateway": ("127.0.0.1", 8081)}
-"""Where each section listens when nothing else is set: host and port."""
+"""The host and port of each section by default."""
 
-# Addresses to listen on that are none to ask at.
+# Addresses to listen at that can't be asked.
 _ON_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - nothing listens there
 _PORT_MAX = 65_535
-# What is read and shown of an answer: a reason, not a page.
+# So much of an answer is read and shown: a reason, not a page.
 _ANSWER_BYTES_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to ask."""
+    """The host and port to ask."""
 
     host: str
     port: int
@@ -39,14 +39,14 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of asking; `sentence` is for a person."""
+    """The result; `sentence` is for a person."""
 
     is_well: bool
     sentence: str
 
 
 def address_of(section: str, config: Path | None, environ: Mapping[str, str] = os.environ) -> Address:
-    """Where `section` (`ops` or `gateway`) listens, by the file and the environment, as load_settings reads them.
+    """The address of `section` (`ops` or `gateway`), by the file and the environment, as load_settings reads them.
 
     Raises UsageError, in one sentence, where they can't be read or say port 0.
     """
@@ -61,16 +61,16 @@ def address_of(section: str, config: Path | None, environ: Mapping[str, str] = o
 
 
 def url_for(address: Address, path: str) -> str:
-    """The URL of a path there."""
+    """The URL of a path at an address."""
     host = f"[{address.host}]" if ":" in address.host else address.host
     return f"http://{host}:{address.port}{path}"
 
 
 def ask(url: str, *, timeout_s: float) -> Answer:
-    """GET it; well is a 2xx within `timeout_s`, however slowly its bytes come. Raises UsageError for what is no URL."""
+    """GET a URL; well is a whole 2xx answer within `timeout_s`. Raises UsageError for a text that is no URL."""
     connection, target = _connection(url, timeout_s)
     late = threading.Event()
-    # A socket's time-out is for each byte; this one is for all of them.
+    # A socket's time-out counts anew with each byte; the timer is for all of them.
     timer = threading.Timer(timeout_s, _cut, [connection, late])
     timer.daemon = True
     timer.start()
@@ -109,7 +109,7 @@ def _connection(url: str, timeout_s: float) -> tuple[http.client.HTTPConnection,
 
 
 def _cut(connection: http.client.HTTPConnection, late: threading.Event) -> None:
-    """Wake whoever waits for bytes; closing alone would not."""
+    """Wake the reader that waits for bytes; closing alone would not."""
     late.set()
     if connection.sock is not None:
         try:

@@ -1,1 +1,1 @@
-"""The time: of this machine, and how far that is from others' time."""
+"""The time of this machine, and how far it is from others' time."""

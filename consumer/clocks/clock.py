@@ -1,4 +1,4 @@
-"""Wall time in whole ms, and a time that nobody sets: waits go by that, due times by the wall."""
+"""Wall time in whole ms, by which due times go, and a time that nobody sets, by which waits go."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 
 from signalq.consumer.clocks.skew import since_start_ms
 
-# A wait is cut into slices, so that a wall clock that is set while we wait is noticed within one.
+# A wait is cut into slices, so that we notice within one that the wall clock was set.
 SLICE_S = 1.0
 
 
@@ -27,5 +27,5 @@ class Clock:
         return min(max(at_ms * 1_000_000 - time.time_ns(), 0) / 1e9, SLICE_S)
 
     async def sleep(self, wait_ms: int) -> None:
-        """Return after so long, whatever the wall clock says meanwhile."""
+        """Wait for so long, whatever the wall clock says meanwhile."""
         await asyncio.sleep(max(0, wait_ms) / 1000)

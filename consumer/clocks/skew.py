@@ -1,7 +1,7 @@
-"""How far this machine's clock is from others', and from what it was: as far as that can be known.
+"""Skew: this machine's clock against others', and against its own former settings, as far as it can be known.
 
-Ages are judged by this clock, and dated by others'. What it is known to be ahead makes nothing older than it is, so no
-exit dies of it; opens are judged by what the clock says.
+This clock judges the ages of orders, which other clocks have dated. As far as it is known to be ahead, it makes no exit
+older than that is, so none dies of it; opens are judged by what the clock says.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import structlog
 
 from signalq.consumer.orders.delays import KnownSkew, Segment
 
-# What a clock is set by is a step from here on; what adjusts its rate adjusts the other clock, too.
+# A clock that jumps by so much was set. Adjusting its rate is no step: that adjusts the other clock, too.
 STEP_MS = 500
 STEPS_MAX = 100
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 
 class Skew:
-    """Looks at the clock, and hears of others'; `tell` is told of each source, in seconds that ours is ahead."""
+    """Looks at the clock, and hears of others'; `tell` is called with a source, and the seconds that ours is ahead."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Skew:
         self._known = KnownSkew((self._segment(),))
 
     def known(self) -> KnownSkew:
-        """What is known now, with a look at the clock."""
+        """Look at the clock; return what is known now."""
         now = self._segment()
         if self._is_step(self._known.segments[-1], now):
             self._known = KnownSkew((*self._known.segments, now)[-STEPS_MAX:])
@@ -53,9 +53,9 @@ class Skew:
         return self._known
 
     def note(self, source: Source, at_least_ms: int, at_most_ms: int) -> None:
-        """Another clock was read: ours is between so much ahead of it and so much; negative where it is behind.
+        """Note a reading of another clock: by how much ours is ahead of it, at least and at most; negative: behind.
 
-        A broker's stamp only tells how far ours is behind at least: a message that is old may have waited.
+        A broker's stamp only tells how far ours is behind at least: an old message may have waited.
         """
         ahead_ms = max(at_least_ms, 0) or min(at_most_ms, 0)
         self._tell(source, ahead_ms / 1000)
@@ -67,23 +67,23 @@ class Skew:
             self._known = KnownSkew(self._known.segments, most_ms)
 
     def recall(self, segments: Sequence[Segment]) -> None:
-        """What the ledger knows of this machine's clock since its start; once."""
+        """Take over what the ledger knows of this machine's clock since the machine's start; called once."""
         self._saved.update(segments)
         if not segments:
             return
         known = list(segments)
-        # What was seen by this process goes behind it, but for a first look that found the clock as it was known.
+        # The segments that this process saw go behind, but for a first look that found the clock as the ledger knew it.
         for segment in self._known.segments:
             if self._is_step(known[-1], segment):
                 known.append(segment)
         self._known = KnownSkew(tuple(known)[-STEPS_MAX:], self._known.ahead_ms)
 
     def unsaved(self) -> list[Segment]:
-        """What the ledger does not know yet."""
+        """The segments that the ledger does not know yet."""
         return [segment for segment in self.known().segments if segment not in self._saved]
 
     def saved(self, segments: Sequence[Segment]) -> None:
-        """The ledger knows these now."""
+        """Note that the ledger knows these now."""
         self._saved.update(segments)
 
     def _is_step(self, before: Segment, after: Segment) -> bool:
@@ -99,15 +99,13 @@ class Skew:
 
 
 def since_start_ms() -> int:
-    """Whole ms since the machine's start, sleep included: a clock that nobody sets. Elsewhere than on Linux, since some
-    moment.
-    """
+    """Whole ms on a clock that nobody sets: since the machine's start, or, if it is no Linux, since some moment."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return (time.clock_gettime_ns(clock) if clock is not None else time.monotonic_ns()) // 1_000_000
 
 
 def machine() -> str:
-    """The machine since its start; where that has no name, this process."""
+    """The id of the machine since its start; where it has none, an id of this process."""
     try:
         return BOOT_ID.read_text("ascii").strip()[:64] or uuid.uuid4().hex
     except (OSError, UnicodeDecodeError):

@@ -1,1 +1,1 @@
-"""What an order is, and what to do with it: pure."""
+"""Orders, and the rules for them: pure."""

@@ -1,4 +1,4 @@
-"""Pure time arithmetic: how long to park, how long to back off, and what a clock that was set says of an age.
+"""Pure time arithmetic: how long to park, how long to back off, and how old an order is after a clock was set.
 
 Times are ms since the epoch, waits are seconds.
 """
@@ -11,17 +11,17 @@ from math import inf
 
 from signalq.names import LADDER_MAX_S
 
-# The ladder is up to 50 ms late by itself (measured: p99 44 ms over hops of 1 to 12 s), so it gets that much less to
-# hold; the rest, up to a second and this, is waited out by the consumer's own clock.
+# The ladder is up to 50 ms late by itself (measured: p99 44 ms over hops of 1 to 12 s), so it holds an intent for that
+# much less. The consumer's own clock waits out the rest, up to a second and this.
 LADDER_SLACK_MS = 100
-# How long before its due time an intent goes into its lane: the way there is over by then (p99 of the hop through a
-# quorum queue, measured under load), and in the lane it waits for its moment without holding anybody up.
+# How long before its due time an intent goes into its lane: it is there by then (p99 of the hop through a quorum queue,
+# measured under load), and waits there for its moment without holding up another.
 LANE_LEAD_MS = 25
 # A clock that was set back may be set right at any time: a parked order is looked at so often once it would be due
 # then. It is late by this at most, and 10,000 such orders cost some 300 messages a second.
 SET_BACK_LOOK_S = 30
 DAY_MS = 86_400_000
-# Nobody makes an exit live longer than this by what he says of the time.
+# A producer's word on the time makes no exit live longer than by this.
 AHEAD_MS_MAX = DAY_MS
 
 
@@ -51,13 +51,13 @@ def backoff_s(failures: int, *, base_s: float, max_s: float, fraction: float) ->
 
 
 def remaining_ms(at_ms: int, now_ms: int, asked_ms: int) -> int:
-    """How long to wait until `at_ms`, where `asked_ms` were asked for: a clock that was set back makes it no longer."""
+    """The wait until `at_ms`, and no more than the `asked_ms` that were asked for: the clock may have been set back."""
     return max(0, min(at_ms - now_ms, asked_ms))
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """From `since_ms` on, by the machine's clock, that is `offset_ms` ahead of the time since the machine's start."""
+    """From `since_ms` on, the machine's clock is `offset_ms` ahead of the time since the machine's start."""
 
     offset_ms: int
     since_ms: int
@@ -65,29 +65,30 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class KnownSkew:
-    """What is known: how the clock was set, and how far it is ahead of others'; None where nobody else's clock was seen
-    since it was set last.
+    """The settings of the machine's clock, and how far it is ahead of others' clocks.
+
+    `ahead_ms` is None where no other clock was seen since ours was set last.
     """
 
     segments: tuple[Segment, ...] = ()
     ahead_ms: int | None = None
 
     def ahead_of(self, dated_ms: int) -> int:
-        """How far the clock is ahead, at most, of the one that something was dated by; 0 where it is behind."""
+        """The lead of our clock, at most, over the clock that wrote `dated_ms`; 0 where ours is behind."""
         ahead_ms = self.forward_ms(dated_ms) if self.ahead_ms is None else self.ahead_ms
         set_ms = max((self.segments[-1].offset_ms - offset_ms for offset_ms in self._offsets_at(dated_ms)), default=0)
         return min(max(0, set_ms, ahead_ms), AHEAD_MS_MAX)
 
     def forward_ms(self, now_ms: int) -> int:
-        """How far the clock is ahead of its slowest setting within a day: others' clocks may go by that one."""
+        """The lead of our clock over its slowest setting within a day: others' clocks may go by that one."""
         return max(self._set_within_a_day_of(now_ms))
 
     def behind_ms(self, now_ms: int) -> int:
-        """How far the clock is behind its fastest setting within a day: that one may be right, and may come again."""
+        """The lag of our clock behind its fastest setting within a day: that one may be right, and may come again."""
         return -min(self._set_within_a_day_of(now_ms))
 
     def passed_ms(self, dated_ms: int, now_ms: int) -> int:
-        """How long ago this machine wrote `dated_ms`, however its clock was set since. `now_ms` is what it shows now.
+        """The time since this machine wrote `dated_ms`, however its clock was set since; the clock shows `now_ms` now.
 
         The clock may have shown `dated_ms` twice: the later time counts. Or it never showed it: an order that came
         before the clock was set goes on by the former setting.
@@ -109,6 +110,6 @@ class KnownSkew:
         return [one.offset_ms for one, since_ms, until_ms in shown if since_ms <= dated_ms <= until_ms]
 
     def _set_within_a_day_of(self, at_ms: int) -> list[int]:
-        """How far the present setting is ahead of each one within a day, itself (0) first."""
+        """The lead of the present setting over each one within a day, itself (0) first."""
         shown = [before.offset_ms for before, after in pairwise(self.segments) if after.since_ms >= at_ms - DAY_MS]
         return [0, *(self.segments[-1].offset_ms - offset_ms for offset_ms in shown)]

@@ -1,21 +1,21 @@
-"""Which lane a connector's orders belong to: pure, by the settings."""
+"""The lane of a connector's orders: pure, by the settings."""
 
 from __future__ import annotations
 
 from signalq.names import Names
 from signalq.settings.sections import Settings
 
-# What a strict own lane takes in at a time. A constant, not a setting: after a crash with another prefetch than before
-# RabbitMQ hands back in another order. It is far more than is POSTed in the round trip that fetches the next ones.
+# How many messages a strict own lane takes in at a time: far more than are POSTed in the round trip that fetches the
+# next ones. A constant, not a setting: after a crash with another prefetch RabbitMQ hands back in another order.
 OWN_LANE_WINDOW = 200
-# Of these, orders of so many bytes are handled or wait for their turn; the rest wait as the bytes they are. Read, an
-# order may take five times its bytes.
+# Of these, orders of so many bytes are read, and are handled or wait for their turn; the others wait as bytes. An order
+# that is read may take five times its bytes.
 OWN_LANE_BYTES = 4 * 1_048_576
 SHARED_BYTES = 16 * 1_048_576
-# A lane without order takes in so many times what it POSTs at once: the next ones are here when a POST ends.
+# An unordered lane takes in so many times the messages that it POSTs at once: the next are here when a POST ends.
 UNORDERED_WINDOW_FACTOR = 2
-# A message is forwarded so often, then handled where it is: consumers with different settings, as in a rolling
-# restart, would else hand it to each other for as long as both run.
+# A message is forwarded so often, then handled where it is. Else consumers with different settings, as in a rolling
+# restart, would hand it to each other for as long as both run.
 FORWARDS_MAX = 3
 
 
@@ -36,14 +36,14 @@ def is_strict(settings: Settings, connector: str) -> bool:
 
 
 def concurrency_of(settings: Settings, connector: str) -> int:
-    """How many orders of a connector may be on the wire at once."""
+    """The number of a connector's orders that may be on the wire at once."""
     if is_strict(settings, connector):
         return 1
     return settings.connector(connector).concurrency or settings.delivery.concurrency
 
 
 def window_of(settings: Settings, connector: str) -> int:
-    """How many messages of a connector's own lane are taken in at a time."""
+    """The number of messages that a connector's own lane takes in at a time."""
     if is_strict(settings, connector):
         return OWN_LANE_WINDOW
     return UNORDERED_WINDOW_FACTOR * concurrency_of(settings, connector)

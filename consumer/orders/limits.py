@@ -1,8 +1,8 @@
 """Pre-trade limits, of the connector and of the strategy, each judged by itself: pure.
 
-A size limit holds for opens alone: an exit must always get out. With one in force, an open must carry the field that
-takes effect (`fixed` where it is there, else `percent`), and that field must have a maximum: a limit that could be
-passed by giving the size in another way would be none.
+A size limit holds for opens alone: an exit must always get out. With a size limit in force, an open must carry the
+field that takes effect (`fixed` where it is there, else `percent`), and that field must have a maximum. A limit that
+an order could pass by giving its size in another way would be none.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MINUTE_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Exceeded:
-    """A limit that an intent is over: the setting's name, whose it is, and a sentence that quotes no value."""
+    """A limit that an intent exceeds: the setting's name, its scope, and a sentence that quotes no value."""
 
     limit: str
     scope: Scope
@@ -30,7 +30,7 @@ class Exceeded:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How many opens may be POSTed for the first time within any minute; `key` is what they are counted under."""
+    """The number of opens that may be POSTed for the first time within any minute, counted under `key`."""
 
     key: str
     scope: Scope
@@ -39,7 +39,7 @@ class Rate:
 
     @property
     def exceeded(self) -> Exceeded:
-        """What to say of an open for which there is no place left."""
+        """The limit that an open exceeds for which there is no place left."""
         detail = f"the {self.scope}'s orders_per_minute_max is reached"
         return Exceeded("orders_per_minute_max", self.scope, detail)
 
@@ -53,7 +53,7 @@ class RateExceeded:
 
 @dataclass(frozen=True, slots=True)
 class Scoped:
-    """The limits of one scope: those of the connector `name`, or of the strategy."""
+    """The limits of the connector `name`, or of the strategy."""
 
     scope: Scope
     name: str
@@ -61,12 +61,12 @@ class Scoped:
 
     @property
     def enforced(self) -> bool:
-        """Whether what is over one of them is refused; else it is only reported."""
+        """Whether an intent over a limit is refused; else it is only reported."""
         return self.limits.limits == "enforce"
 
     def exceeded(self, intent: OrderIntent, *, is_exit: bool) -> Iterator[Exceeded]:
-        """All that the intent is over, but for the rate."""
-        # The actions of a strategy are rights: what they don't name is unauthorized (rights.py).
+        """The limits that the intent exceeds, but for the rate."""
+        # The actions of a strategy are rights: an action that they don't name is unauthorized (rights.py).
         actions = self.limits.actions if self.scope == "connector" else None
         if actions is not None and intent.kind not in actions:
             yield Exceeded("actions", self.scope, "the connector's actions don't have this one")
@@ -74,7 +74,7 @@ class Scoped:
             yield from self._size_exceeded(intent)
 
     def rate(self) -> Rate | None:
-        """The rate that opens are counted for."""
+        """The rate of opens; None where it has no limit."""
         opens_max = self.limits.orders_per_minute_max
         if opens_max is None:
             return None

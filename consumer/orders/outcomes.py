@@ -1,4 +1,4 @@
-"""The outcome event of an ending: pure, from what the pipeline or the ledger knows of an intent."""
+"""The outcome event of an ending: pure, from the order and its state, or from the ledger's row."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Event:
 def event_of(outcome: Outcome) -> Event:
     """The message for the outcomes exchange.
 
-    It has no message_id of its own: what the broker returns is told apart by that alone, and the intent's letter may
-    be on its way under the intent's.
+    It has no message_id of its own: the publisher tells returned messages apart by that alone, and the intent's dead
+    letter may be on its way under the intent's id.
     """
     properties = Basic.Properties(
         content_type="application/json",
@@ -39,19 +39,19 @@ def event_of(outcome: Outcome) -> Event:
 
 
 def ending(order: Order, state: IntentState, at_ms: int) -> Outcome:
-    """How an intent ended, at `at_ms`. Raises ValueError for one that has not."""
+    """The ending of an intent, at `at_ms`. Raises ValueError for one that has not ended."""
     if state.status not in ("delivered", "dead", "canceled"):
         raise ValueError(f"an intent that is {state.status} has not ended")
     return _outcome(order, state.generation, state.status, at_ms, state)
 
 
 def duplicate(order: Order, state: IntentState, at_ms: int) -> Outcome:
-    """The ending of a producer's second publish, which is dropped; `history` is that of the first."""
+    """The ending of a producer's second publish, which is dropped; `state` is that of the first."""
     return _outcome(order, state.generation, "duplicate", at_ms, None)
 
 
 def unreadable(message: Unreadable, at_ms: int) -> Outcome:
-    """The ending of what is no intent, or of nobody's."""
+    """The ending of a message that holds no intent, or whose sender is unknown."""
     return Outcome(
         intent_id=message.intent_id,
         generation=1,
@@ -75,7 +75,7 @@ def canceled(pending: Pending) -> Outcome:
 
 
 def of_row(row: Pending | Any, status: Status) -> Outcome:
-    """The ending of an intent as the ledger's row has it."""
+    """The ending of an intent, from its row in the ledger."""
     return Outcome(
         intent_id=row.intent_id,
         generation=row.generation,

@@ -1,7 +1,7 @@
-"""Who a message is from, and what they may do: pure, by the settings alone.
+"""The strategy of a message, and its rights: pure, by the settings alone.
 
-A strategy with a `user` is known by the user that the broker has checked, and by nothing else; one without is known by
-its label. What is from nobody that the settings know may do nothing, whatever it says.
+A strategy with a `user` is known by the user that the broker has checked, and by nothing else; a strategy without one
+is known by its label. A message of no strategy of the settings may do nothing, whatever it says.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WRONG_TOKEN = "connectorToken: is not the one that is configured for its connect
 class Rights:
     """The strategies of the settings; without any, everybody may do everything, and a label is only a label.
 
-    `connectors` are those that orders may be for; None means any.
+    Orders may be for these `connectors`; None means any.
     """
 
     strategies: Mapping[str, Strategy]
@@ -39,17 +39,17 @@ class Rights:
 
     @property
     def are_given(self) -> bool:
-        """Whether anybody is named: then nobody else may do anything."""
+        """Whether the settings name a strategy: then no other may do anything."""
         return bool(self.strategies)
 
     def takes(self, connector: str) -> bool:
-        """Whether orders may be for this connector, whoever they are from."""
+        """Whether orders may be for this connector, of whichever strategy."""
         return self.connectors is None or connector in self.connectors
 
     def name_of(self, user: str | None, label: str) -> str | None:
-        """The strategy that a message of this user, with this label, is from; None for nobody.
+        """The strategy of a message with this user and this label; None for no strategy of the settings.
 
-        `user` is what the broker has checked, or what the ledger says that it checked; never what a header says.
+        The broker has checked `user`: now, or when the intent first came, as the ledger says. No header counts.
         """
         if user is not None and user in self.by_user:
             return self.by_user[user]
@@ -57,12 +57,12 @@ class Rights:
         return label if named is not None and named.user is None else None
 
     def strategy_of(self, user: str | None, label: str) -> Strategy | None:
-        """What is configured for the strategy that a message is from; None for nobody, and without strategies."""
+        """The settings of the strategy that a message is from; None for no strategy of the settings."""
         name = self.name_of(user, label)
         return self.strategies[name] if name is not None else None
 
     def why_not(self, user: str | None, label: str, intent: OrderIntent) -> str | None:
-        """Why its sender may not have this intent POSTed, in one sentence that quotes nothing of it."""
+        """The reason why the sender may not have this intent POSTed, or None; the sentence quotes nothing of it."""
         if not self.takes(intent.connector_name):
             return NOT_NAMED
         if not self.are_given:
@@ -78,7 +78,7 @@ class Rights:
 
 
 def is_wrong_token(given: str | None, configured: str | None) -> bool:
-    """Whether a message's token is another than its connector's; how long that takes tells nothing about either."""
+    """Whether a message's token is another than its connector's. The time this takes tells nothing of either token."""
     if given is None or configured is None:
         return False
     return not hmac.compare_digest(given.encode(), configured.encode())

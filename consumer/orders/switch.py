@@ -1,6 +1,6 @@
 """The switch: whether a connector's orders go out, as a value. A person changes it, see ops/lanes.py.
 
-Who reads it, and when, is in consumer/ledger/switches.py; what follows from it is in rules.py.
+The ledger keeps it (consumer/ledger); rules.py says what follows from it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ State = Literal["open", "close-only", "paused"]
 
 # The connector's name under which the switch of all of them is kept; no connector can have it.
 ALL = ""
-# From the mildest on: of two that apply, the stricter counts.
+# From the mildest to the strictest: of two that apply, the stricter counts.
 _STRICTNESS: Mapping[State, int] = MappingProxyType({"open": 0, "close-only": 1, "paused": 2})
 
 
@@ -22,7 +22,7 @@ _STRICTNESS: Mapping[State, int] = MappingProxyType({"open": 0, "close-only": 1,
 class Change:
     """One change of the switch: its `number`, and who made it, why and when (ms since the epoch, ledger's clock).
 
-    `connector` is ALL for the one of all; a change of that to `open` opened each connector as well.
+    `connector` is ALL for the switch of all connectors; opening that one opened each connector as well.
     """
 
     number: int
@@ -35,20 +35,20 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """How the switch stands after the change number `version` (0: nobody has ever changed it).
+    """The switch after the change number `version` (0: nobody has ever changed it).
 
-    `states` has what is not open: by connector, and for all of them under ALL.
+    `states` has each connector that is not open, and under ALL the switch of all of them.
     """
 
     version: int = 0
     states: Mapping[str, State] = field(default_factory=dict)
 
     def own(self, connector: str) -> State:
-        """What is set for this connector itself, or under ALL for all of them."""
+        """The state that is set for this connector itself, or under ALL for all of them."""
         return self.states.get(connector, "open")
 
     def state_of(self, connector: str) -> State:
-        """What holds for this connector: the stricter of its own and that of all."""
+        """The state that holds for this connector: the stricter of its own and that of all."""
         return stricter(self.own(connector), self.own(ALL))
 
 
@@ -65,5 +65,5 @@ def stricter(one: State, other: State) -> State:
 
 
 def stops(state: State, *, is_exit: bool) -> bool:
-    """Whether no POST of such an order may begin."""
+    """Whether the switch lets no POST of such an order begin."""
     return state == "paused" or (state == "close-only" and not is_exit)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from signalq.consumer.broker.lane_consumer import Lane, Session
 from signalq.consumer.ledger.ledger import Ledger
-from signalq.consumer.replicas.assignment import LaneAssignment, Place
+from signalq.consumer.replicas.assignment import KnownLane, LaneAssignment
 
 SPREAD_PERIOD_S = 2.0
 # What the ledger said of who lives is not believed for longer.
@@ -51,7 +51,7 @@ class LaneRebalancer:
             return []
         self._spread.note(live.owners, now_s)
         lanes = {lane.queue: lane for lane in self._lanes() if lane.has_order and lane.consuming.is_set()}
-        places = [Place(queue, lane.active_since_s) for queue, lane in lanes.items()]
+        places = [KnownLane(queue, lane.active_since_s) for queue, lane in lanes.items()]
         return [lanes[queue] for queue in self._spread.to_pass_on(live.me, places, now_s)]
 
     async def _pass_on(self, lane: Lane) -> None:

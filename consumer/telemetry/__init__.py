@@ -1,1 +1,1 @@
-"""What is told of the consumer and of each intent: logs, metrics, health."""
+"""The consumer as others see it: metrics, health, and the log lines of each intent and of the switch."""

@@ -1,4 +1,4 @@
-"""The consumer's own HTTP: probes and metrics. Never about the webhook: restarting us does not mend it."""
+"""The consumer's own HTTP: probes and metrics. They say nothing of the webhook: restarting us does not mend it."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ class OpsServer:
             await self._runner.cleanup()
 
     async def _startupz(self, _request: web.Request) -> web.Response:
-        """It has started: the settings are read and the ledger is open and upgraded, for before that nobody listens.
+        """Say that the consumer has started. It listens once the settings are read and the ledger is open and upgraded.
 
-        Not about the broker: a restart would not bring it back.
+        The broker doesn't count: a restart would not bring it back.
         """
         return web.Response(text="started\n")
 
     async def _healthz(self, _request: web.Request) -> web.Response:
-        """The event loop runs, or this would not answer."""
+        """Say that the event loop runs: else this would not answer."""
         return web.Response(text="ok\n")
 
     async def _readyz(self, _request: web.Request) -> web.Response:

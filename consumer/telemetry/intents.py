@@ -1,4 +1,4 @@
-"""What is told of an intent on its way: one log line and one count for each thing that happens to it."""
+"""The log and the metrics of an intent on its way: one line and one count for each event."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 class IntentTelemetry:
-    """Logs and counts; decides nothing."""
+    """Logs and counts what happens to intents; decides nothing."""
 
     def __init__(self, metrics: Metrics, clock: Clock) -> None:
         self._metrics = metrics
@@ -42,10 +42,10 @@ class IntentTelemetry:
         # Nobody can tell a second delivery from a second order.
         if order.message_id is None and self._is_first(order.strategy, self._without_identity):
             log.warning("intent.without_message_id", strategy=order.strategy, connector=order.connector)
-        # One that the broker drops before we see it is lost, and nobody knows.
+        # The broker may drop such a message before we see it: the order would be lost, and nobody would know.
         if order.may_vanish and self._is_first(order.strategy, self._with_expiration):
             log.warning("intent.with_expiration", strategy=order.strategy, connector=order.connector)
-        # It counts as created now, whatever its deadline was meant to be.
+        # Such an intent counts as created now, whatever its deadline was meant to be.
         created = order.creation
         if created.is_ahead and self._is_first(order.strategy, self._dated_ahead):
             log.warning(
@@ -60,14 +60,14 @@ class IntentTelemetry:
             log.warning("connector.near_another", connector=order.connector, near=near, strategy=order.strategy)
 
     def _is_first(self, name: str, warned: set[str]) -> bool:
-        """Whether this name was not warned of yet: it is once, as long as we can remember."""
+        """Whether no warning named this one yet; beyond WARNED_MAX names none is new."""
         if name in warned or len(warned) >= WARNED_MAX:
             return False
         warned.add(name)
         return True
 
     def claimed(self, claim: LedgerEntry) -> None:
-        """A POST is about to begin: at the first one, how late it is, and which limits only report it."""
+        """A POST is about to begin. At the first one, note how late it is, and which limits only report it."""
         self._canceled(claim.order, claim.canceled)
         if claim.state.attempts > 1:
             return
@@ -104,21 +104,21 @@ class IntentTelemetry:
         )
 
     def parked(self, order: Order, due_ms: int) -> None:
-        """The ladder has it."""
+        """The ladder has the intent."""
         self._metrics.intents.labels(self._label(order.connector), "scheduled", "").inc()
         log.info("intent.scheduled", **facts_of(order), due_at=iso_ms(due_ms))
 
     def forwarded(self, order: Order, queue: str) -> None:
-        """It lay in another lane than its connector's."""
+        """The order lay in another lane than its connector's, which has it now."""
         log.info("intent.forwarded", **facts_of(order), source=order.source_queue, queue=queue)
 
     def dead_lettered(self, order: Order | Unreadable, letter: DeadLetter, answer: str | None = None) -> None:
-        """The dead-letter queue has it; `answer` is the last one that the webhook gave, where that was no success."""
+        """The dead-letter queue has the intent; `answer` is the webhook's last one, where that was no success."""
         reason, detail = letter.reason, letter.detail
         log.error("intent.dead_lettered", **facts_of(order), reason=reason, detail=detail, answer=answer)
 
     def settled(self, order: Order | Unreadable, status: str, reason: str = "") -> None:
-        """It has ended."""
+        """The intent has ended."""
         if status == "delivered":
             self._metrics.note_accepted(order.connector)
         self._metrics.intents.labels(self._label(order.connector), status, reason).inc()
@@ -129,7 +129,7 @@ class IntentTelemetry:
 
 
 def facts_of(order: Order | Unreadable) -> dict[str, Any]:
-    """What every log line about an intent tells of it."""
+    """The fields of every log line about an intent."""
     facts = {"intent_id": order.intent_id, "connector": order.connector, "strategy": order.strategy}
     if isinstance(order, Order):
         facts["action"] = order.intent.action

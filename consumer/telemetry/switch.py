@@ -1,4 +1,4 @@
-"""What a consumer says of the switch when it takes a change of it up: in the log, and as a metric."""
+"""The switch in the log, and as a metric, when the consumer takes up a change of it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import structlog
 from signalq.consumer.orders.switch import ALL, Change, Switch
 from signalq.consumer.telemetry.metrics import Metrics
 
-# The label under which the switch of all connectors is told; in the log it is the same.
+# The name of the switch of all connectors, as a label and in the log.
 EVERY_CONNECTOR = "*"
-# What a person gave as a reason is logged up to here.
+# A person's reason is logged up to here.
 WHY_CHARACTERS_MAX = 200
-# So many connectors that are not open are named when a consumer starts.
+# So many connectors that are not open are named at the start.
 NAMED_MAX = 20
 
 log = structlog.get_logger()
 
 
 class SwitchReport:
-    """Told of the switch by the ledger, see Ledger.watch_switch."""
+    """Called by the ledger, see Ledger.watch_switch."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -28,7 +28,7 @@ class SwitchReport:
         self._is_first = True
 
     def __call__(self, switch: Switch, changes: Sequence[Change]) -> None:
-        """The switch stands so from now on; these are the latest changes since the last call."""
+        """Report how the switch stands from now on, and the latest changes since the last call."""
         for change in changes:
             log.warning(
                 "switch.changed",
@@ -45,7 +45,7 @@ class SwitchReport:
         self._show(switch)
 
     def _show(self, switch: Switch) -> None:
-        """The metric: of the configured connectors, of those that have a switch of their own, and of all."""
+        """Set the metric of the configured connectors, of each that has a switch of its own, and of all."""
         paused = {name: switch.state_of(name) == "paused" for name in self._metrics.configured_connectors}
         values = dict.fromkeys(self._labels, False) | paused | {EVERY_CONNECTOR: switch.own(ALL) == "paused"}
         for name in switch.states.keys() - {ALL}:

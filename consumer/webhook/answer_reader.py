@@ -1,6 +1,6 @@
-"""Reading a webhook's answer: so much of it, and no more at a time than leaves the loop to others.
+"""Reading a webhook's answer: a bounded part of it, and so little at a time that the loop serves others, too.
 
-aiohttp parses whatever a read of its socket brings in one go, up to 256 KiB. That may be 14,000 interim answers
+aiohttp parses all bytes that a read of its socket brings in one go, up to 256 KiB. That may be 14,000 interim answers
 (`HTTP/1.1 103`), and a webhook may send them for as long as it likes.
 """
 
@@ -15,7 +15,7 @@ from aiohttp.client_proto import ResponseHandler
 
 INTERIM_MAX = 8
 ANSWER_BYTES_MAX = 65_536
-# Of an answer so much is parsed at a time: a flood of interim ones costs 0.5 ms until it is known for what it is.
+# So much of an answer is parsed at a time: a flood of interim ones is recognized after 0.5 ms.
 SLICE_BYTES = 2_048
 
 
@@ -24,7 +24,7 @@ class AnswerTooLong(aiohttp.ClientError):
 
 
 class AnswerConnector(aiohttp.TCPConnector):
-    """Connections whose answers are read by an AnswerReader."""
+    """Connections with an AnswerReader each."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -32,7 +32,7 @@ class AnswerConnector(aiohttp.TCPConnector):
 
 
 class AnswerReader(ResponseHandler):
-    """One connection. What comes beyond the bounds is not read, and the connection not used again.
+    """One connection. Bytes beyond the bounds are not read, and the connection is not used again.
 
     A short answer is parsed as it comes; a longer one slice by slice, a step of the loop each.
     """
@@ -60,9 +60,9 @@ class AnswerReader(ResponseHandler):
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
-        """Take in what came, and parse the first of it."""
+        """Take in the bytes that came, and parse the first of them."""
         if self._parser is None:
-            super().data_received(data)  # kept, up to a bound, until a request is made
+            super().data_received(data)  # kept, up to a bound, until the next request
             return
         self._unread += data[: max(self._bytes_left - len(self._unread), 0) + 1]
         if self._next_slice is None:
@@ -78,7 +78,7 @@ class AnswerReader(ResponseHandler):
             super().feed_data(data, size)
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """The end of the connection comes after what came before it."""
+        """End the connection, after the bytes that came before its end."""
         if self._next_slice is None:
             super().connection_lost(exc)
         else:
@@ -100,7 +100,7 @@ class AnswerReader(ResponseHandler):
             super().connection_lost(lost)
 
     def _stop(self) -> None:
-        """Read no more. Without a final status the exchange has failed; with one it has what it needs."""
+        """Read no more. Without a final status the exchange has failed; with one it is complete."""
         self._unread, self._bytes_left = b"", 0
         if not self._is_final:
             what = "more interim answers" if self._interim_left < 0 else "more bytes"

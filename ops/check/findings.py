@@ -38,7 +38,8 @@ from signalq.ops.terminal.escaping import escaped
 from signalq.ops.terminal.render import plural
 from signalq.secrets.masking import masked
 from signalq.settings.ledger_url import SqliteFile, read_ledger_url
-from signalq.settings.sections import CONFIG_ENV, ENV_PREFIX, Settings
+from signalq.settings.sections import ENV_PREFIX, Settings
+from signalq.settings.sources import CONFIG_ENV
 from signalq.version import how_to_install
 
 

@@ -23,8 +23,8 @@ from yarl import URL
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.producers.files.marks import Mark, MarkedLines
 from signalq.secrets.masking import masked
-from signalq.settings.private_files import make_private_folder, open_private
-from signalq.settings.sections import Settings, state_folder
+from signalq.settings.private_files import make_private_folder, open_private, state_folder
+from signalq.settings.sections import Settings
 
 WRITE_PERIOD_S = 0.1
 FORMAT_VERSION = 2

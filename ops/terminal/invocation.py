@@ -29,7 +29,7 @@ class Invocation:
         """The settings that every command of this run acts on. Raises SettingsError."""
         # Imported here: pydantic takes a quarter of a second, and --help needs none of it.
         from signalq.ops.terminal.escaping import secrets  # noqa: PLC0415
-        from signalq.settings.sections import load_settings  # noqa: PLC0415
+        from signalq.settings.sources import load_settings  # noqa: PLC0415
 
         settings = load_settings(self.config)
         secrets.learn(settings.secret_values(), names=settings.shown_names())
@@ -37,7 +37,7 @@ class Invocation:
 
     def settings_without_secrets(self) -> Settings:
         """The same for a command that needs no secret: those that lie in files or variables are not looked for."""
-        from signalq.settings.sections import load_settings  # noqa: PLC0415
+        from signalq.settings.sources import load_settings  # noqa: PLC0415
 
         return load_settings(self.config, with_secrets=False)
 

@@ -31,7 +31,6 @@ WORDS_CACHED_MAX = 4096
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ABSENT = "-"
 ANY = "*"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9_-]")
 

@@ -1,4 +1,4 @@
-"""ledger.url, read: a file, or a PostgreSQL with what libpq's URLs carry. Nothing of it is quoted in an error."""
+"""ledger.url: a file, or a PostgreSQL with the parameters of libpq's URLs. No error quotes anything of it."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ POSTGRESQL_SCHEMES = ("postgresql+asyncpg", "postgresql", "postgres")
 # https://www.postgresql.org/docs/current/libpq-ssl.html#LIBPQ-SSL-SSLMODE-STATEMENTS
 _MAY_BE_PLAIN = ("disable", "allow", "prefer")
 _ENCRYPTED = ("require", "verify-ca", "verify-full")
-# What clients in other languages write.
+# Clients in other languages write these.
 _SSL_WORDS = {"true": "require", "1": "require", "false": "disable", "0": "disable"}
 _TLS_FILES = ("sslrootcert", "sslcert", "sslkey")
-# Handed to the server, or to asyncpg.
+# Passed on to the server, or to asyncpg.
 _SERVER_SETTINGS = ("application_name", "options")
 _OPTIONS = ("target_session_attrs", "passfile")
 _CACHE_SIZES = ("prepared_statement_cache_size", "statement_cache_size")
-# What hosted PostgreSQLs and poolers put into their URLs, and what is as good without: asyncpg binds no channels, uses
-# no GSSAPI, and the timeouts and the pool are ours.
+# Hosted PostgreSQLs and poolers put these into their URLs; all is as well without them: asyncpg binds no channels and
+# uses no GSSAPI, and the timeouts and the pool are ours.
 _WITHOUT_EFFECT = frozenset({
     *("channel_binding", "client_encoding", "connect_timeout", "connection_limit", "fallback_application_name"),
     *("gssencmode", "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "krbsrvname"),
@@ -43,7 +43,7 @@ _UNREADABLE = "can't be read as a URL: in a password, @ is written %40, : %3A, /
 
 @dataclass(frozen=True, slots=True)
 class SqliteFile:
-    """A file, by its absolute path; `url` as SQLAlchemy's own driver has it."""
+    """A SQLite file, by its absolute path; `url` is for SQLAlchemy's own driver."""
 
     file: Path
     url: str
@@ -51,7 +51,7 @@ class SqliteFile:
 
 @dataclass(frozen=True, slots=True)
 class PostgresServer:
-    """A server, or several of which one serves: what asyncpg connects with."""
+    """A PostgreSQL server, or several of which one serves, as asyncpg connects to it."""
 
     hosts: tuple[str, ...]
     ports: tuple[int | None, ...]
@@ -62,17 +62,17 @@ class PostgresServer:
 
     @property
     def is_local(self) -> bool:
-        """Whether nothing of it leaves this machine."""
+        """Whether the connection stays on this machine."""
         return all(host.startswith("/") or is_loopback(host) for host in self.hosts)
 
     @property
     def is_encrypted(self) -> bool:
-        """Whether TLS is insisted on."""
+        """Whether the URL insists on TLS."""
         return self.sslmode in _ENCRYPTED
 
     @property
     def is_checked(self) -> bool:
-        """Whether the server has to show a certificate of an authority that is trusted."""
+        """Whether the server has to show a certificate of a trusted authority."""
         root = "sslrootcert" in _from_environment() | self.files
         return self.sslmode in _ENCRYPTED[1:] or (self.sslmode == "require" and root)
 
@@ -88,7 +88,7 @@ class PostgresServer:
         return arguments
 
     def _context(self) -> ssl.SSLContext:
-        """As libpq: `require` alone encrypts, with sslrootcert it checks as verify-ca does."""
+        """TLS as libpq has it: `require` alone encrypts; with sslrootcert it checks as verify-ca does."""
         files = _from_environment() | self.files
         root = files.get("sslrootcert")
         try:
@@ -109,14 +109,14 @@ class PostgresServer:
 
 
 def _from_environment() -> dict[str, str]:
-    """The files that libpq would take where the URL names none: variables, and the authority in the home folder."""
+    """The TLS files that libpq would take where the URL names none: of variables, and of the home folder."""
     files = {name: os.environ[f"PG{name.upper()}"] for name in _TLS_FILES if os.environ.get(f"PG{name.upper()}")}
     root = Path.home() / ".postgresql" / "root.crt"
     return {"sslrootcert": str(root)} | files if root.is_file() else files
 
 
 def read_ledger_url(url: str) -> SqliteFile | PostgresServer:
-    """What a ledger.url names. Raises ValueError that says what is wrong with it."""
+    """Read a ledger.url. Raises ValueError that says what is wrong with it."""
     scheme, _, rest = url.partition("://")
     if scheme in SQLITE_SCHEMES:
         return _sqlite(rest)
@@ -126,7 +126,7 @@ def read_ledger_url(url: str) -> SqliteFile | PostgresServer:
 
 
 def check_ledger_url(url: str, *, allow_plain: bool) -> None:
-    """A file by its absolute path, or a PostgreSQL that nobody on the way can listen to. Raises ValueError."""
+    """Raise ValueError unless it is a file by its absolute path, or a PostgreSQL that nobody can listen in on."""
     read = read_ledger_url(url)
     if isinstance(read, SqliteFile):
         return
@@ -202,7 +202,7 @@ def _sslmode(query: dict[str, list[str]]) -> str | None:
 
 
 def _addresses(text: str, query: dict[str, list[str]]) -> tuple[tuple[str, ...], tuple[int | None, ...]]:
-    """Hosts and ports, from before the path, else from `host` and `port` of the query."""
+    """The hosts and ports that stand before the path, else in `host` and `port` of the query."""
     given = text.split(",") if text else [one for value in query.pop("host", []) for one in value.split(",")]
     ports_text = [one for value in query.pop("port", []) for one in value.split(",")]
     pairs = [_address(one) for one in given if one]

@@ -1,4 +1,4 @@
-"""Files and folders of ours are our user's alone (0600, 0700), whatever the umask is and whoever of us comes first."""
+"""Files and folders of ours, which no other user may read (0600, 0700), whatever the umask is."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
-from signalq.settings.sections import state_folder
-
 FOLDER_MODE = 0o700
 FILE_MODE = 0o600
 OTHERS = 0o077
 
 
-def make_private_folder(folder: Path) -> None:
-    """Make it, and what is missing above it (Path.mkdir gives its mode to the last one alone). Raises OSError.
+def state_folder() -> Path:
+    """The folder signalq below $STATE_DIRECTORY, $XDG_STATE_HOME or ~/.local/state; it may not exist yet."""
+    # systemd gives several folders separated by colons; ours is the first.
+    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0] or os.environ.get("XDG_STATE_HOME")
+    state = Path(given) if given else Path.home() / ".local" / "state"
+    return (state / "signalq").absolute()
 
-    In signalq's own folder also what is there is tightened; a folder that somebody else made elsewhere is theirs to
-    judge.
+
+def make_private_folder(folder: Path) -> None:
+    """Make a folder, and the missing ones above it (Path.mkdir gives its mode to the last one alone). Raises OSError.
+
+    Within the state folder, folders that exist are tightened, too; elsewhere their owner may judge.
     """
     for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
         missing.mkdir(mode=FOLDER_MODE, exist_ok=True)
@@ -29,20 +34,20 @@ def make_private_folder(folder: Path) -> None:
 
 
 def make_private_file(file: Path) -> None:
-    """Make it empty where it is missing, and our user's alone in any case, as far as we may."""
+    """Make an empty file where it is missing; let no other user read it in any case, as far as we may."""
     with suppress(OSError):
-        # One that is there is not opened: closing it would end the locks that another part of us may have on it.
+        # A file that exists is not opened: closing it would end the locks that this process may have on it.
         os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, FILE_MODE))
     tighten_file(file)
 
 
 def tighten_file(file: Path) -> None:
-    """Make it our user's alone, where it is there and ours."""
+    """Let no other user read a file, where it exists and is ours."""
     _tighten(file, FILE_MODE)
 
 
 def open_private(path: Path) -> TextIO:
-    """Open a file for writing text, made anew or emptied; nobody else may read it. Raises OSError."""
+    """Open a file for writing text, made anew or emptied; no other user may read it. Raises OSError."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
     os.fchmod(descriptor, FILE_MODE)
     return os.fdopen(descriptor, "w", encoding="utf-8")

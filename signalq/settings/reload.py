@@ -1,7 +1,7 @@
-"""Settings that change while the consumer runs: by SIGHUP, or because a file that they were read from has changed.
+"""Settings that change while a process runs: on SIGHUP, or because a file that they were read from has changed.
 
-Connectors and strategies, with their limits and tokens, are applied. What takes a restart stays as it is and is named,
-a lane with a sentence, any other key in a list. A broken file is refused whole, and the settings before it stay.
+Connectors and strategies, with their limits and tokens, are applied. A setting that takes a restart stays as it is, and
+is named: a lane in a sentence, any other key in a list. A broken file is refused whole, and the former settings stay.
 """
 
 from __future__ import annotations
@@ -16,19 +16,11 @@ from pathlib import Path
 import structlog
 
 from signalq.errors import SettingsError
-from signalq.settings.sections import (
-    NAMED_SECTIONS,
-    SECTIONS,
-    Connector,
-    Section,
-    Settings,
-    digest_of_file,
-    is_read_once,
-    noting_files,
-)
+from signalq.settings.noted_files import digest_of_file, is_read_once, noting_files
+from signalq.settings.sections import NAMED_SECTIONS, SECTIONS, Connector, Section, Settings
 
 LOOK_PERIOD_S = 1.0
-# A change is taken once the files have stood still for this long: half a file can be valid, with connectors missing.
+# A change is taken once the files have stood still for so long: half a file can be valid, with connectors missing.
 STILL_S = 0.25
 NAMED_MAX = 10
 
@@ -36,17 +28,17 @@ log = structlog.get_logger()
 
 
 class CurrentSettings:
-    """The settings that hold now. A change is another object: whoever kept one sees whether it still holds."""
+    """The settings that hold now. A change brings another object, so a kept one tells whether it still holds."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """What follows from new settings.
+class SettingsChange:
+    """The effect of new settings.
 
-    Those that hold then, the keys that changed, those that take a restart, and for each change of lanes a sentence.
+    `settings` hold from now on, `keys` changed, `need_restart` changed in vain; `refused` has a sentence for each lane.
     """
 
     settings: Settings
@@ -55,10 +47,10 @@ class Change:
     refused: tuple[str, ...] = ()
 
 
-def change(now: Settings, wanted: Settings) -> Change:
-    """What becomes of the settings that hold now.
+def change(now: Settings, wanted: Settings) -> SettingsChange:
+    """The effect of the wanted settings on those that hold now.
 
-    Raises SettingsError where what is left of the new ones, without what takes a restart, does not go together.
+    Raises SettingsError where the new settings, without those that take a restart, do not go together.
     """
     lanes = [(name, why) for name in {**wanted.connectors, **now.connectors} for why in _other_lane(now, wanted, name)]
     applied = now.with_names(_connectors(now, wanted), wanted.strategies)
@@ -75,11 +67,11 @@ def change(now: Settings, wanted: Settings) -> Change:
         for name, connector in wanted.connectors.items()
         if name not in refused and connector.concurrency != applied.connectors[name].concurrency
     ]
-    return Change(applied if keys else now, keys, tuple(need_restart), tuple(why for _, why in lanes))
+    return SettingsChange(applied if keys else now, keys, tuple(need_restart), tuple(why for _, why in lanes))
 
 
 def _connectors(now: Settings, wanted: Settings) -> dict[str, Connector]:
-    """As wanted, but for the lanes: those are made at the start, and what waits in an old one has to be read empty."""
+    """The wanted connectors, in the lanes of now: lanes are made at the start, and an old one has to be read empty."""
     kept = {name: one for name, one in now.connectors.items() if name not in wanted.connectors and one.lane == "own"}
     known = {name: one for name, one in wanted.connectors.items() if name in now.connectors or one.lane == "shared"}
     return kept | {name: _in_its_lane(now.connector(name), one) for name, one in known.items()}
@@ -90,7 +82,7 @@ def _in_its_lane(before: Connector, wanted: Connector) -> Connector:
 
 
 def _other_lane(now: Settings, wanted: Settings, name: str) -> Iterator[str]:
-    """Why what is wanted of this connector's lane is refused, and what holds instead."""
+    """Why the wanted lane of this connector is refused, and which holds instead."""
     before, after = now.connector(name), wanted.connector(name)
     if name not in now.connectors and after.lane == "own":
         yield (
@@ -107,7 +99,7 @@ def _other_lane(now: Settings, wanted: Settings, name: str) -> Iterator[str]:
 
 
 def _changed(section: str, now: Settings, applied: Settings) -> Iterator[str]:
-    """The keys of a section with a table for each name; a table that came or went is one key."""
+    """The keys that differ in a section with a table for each name; a table that came or went is one key."""
     before, after = getattr(now, section), getattr(applied, section)
     for name in {**before, **after}:
         if name in before and name in after:
@@ -121,9 +113,9 @@ def _differing(model: type[Section], one: Section, other: Section) -> list[str]:
 
 
 class Reloader:
-    """Looks at the files about once a second, and at once when asked; `load` and what it reads run in a thread.
+    """Looks at the files about once a second, and at once when asked; `load` runs in a thread.
 
-    `on_change` is told of settings before they hold: logs must know their tokens, and metrics their names.
+    `on_change` is called with settings before they hold: logs must know their tokens, and metrics their names.
     """
 
     def __init__(
@@ -139,17 +131,17 @@ class Reloader:
         self._load = load
         self._on_change = on_change
         self._asked = asyncio.Event()
-        # What was read last time, by content: a mounted file is swapped by a symlink, and may be dated as before. None
-        # until the first look, which so finds what has changed since the start.
+        # The files of the last look, by content: a mounted file is swapped by a symlink, and may be dated as before.
+        # None until the first look, which so finds changes since the start.
         self._seen: Mapping[Path, bytes | None] | None = None
 
     def ask(self) -> None:
-        """SIGHUP: look at once, and say what came of it."""
+        """Look at once, on SIGHUP, and log the result."""
         self._asked.set()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Look from here to the end of the block; SIGHUP asks for it."""
+        """Look from here to the end of the block, and at once on SIGHUP."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self.ask)
         looking = asyncio.create_task(self.run(), name="reload")
@@ -157,7 +149,7 @@ class Reloader:
             yield
         finally:
             loop.remove_signal_handler(signal.SIGHUP)
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it must not end what is closing
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it must not end a process that is closing
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
 
@@ -188,7 +180,7 @@ class Reloader:
             self._take(wanted, asked=asked or not is_first)
 
     async def _has_changed(self) -> bool:
-        """Whether the files are others than were read, and have stood still."""
+        """Whether the files have changed since the last look, and stand still."""
         found = await asyncio.to_thread(self._digests)
         if found == self._seen:
             return False
@@ -199,7 +191,7 @@ class Reloader:
         return {path: digest_of_file(path) for path in self._seen or ()}
 
     def _read(self) -> tuple[Settings | None, str, Mapping[Path, bytes | None]]:
-        """The settings as they are in the files, or why they can't be taken; and the files that were read."""
+        """The settings of the files, or why they can't be taken; and the files that were read."""
         with noting_files() as files:
             try:
                 return self._load(), "", files
@@ -209,7 +201,7 @@ class Reloader:
                 return None, f"the settings can't be read ({type(error).__name__})", files
 
     def _take(self, wanted: Settings, *, asked: bool) -> None:
-        """Apply what can be, and say so; `asked`: also if nothing is new."""
+        """Apply the settings that can be applied, and log them; where `asked`, also that nothing is new."""
         try:
             found = change(self._current.settings, wanted)
         except SettingsError as error:
@@ -227,7 +219,7 @@ class Reloader:
             log.info("settings.unchanged", why="the settings are those that hold already")
 
     def _refuse(self, why: str) -> None:
-        """What is named stays as it is; it is looked at again when the file has changed again."""
+        """Log why; the next look at the settings follows the next change of a file."""
         log.error("settings.refused", why=why)
 
 

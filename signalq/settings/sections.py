@@ -1,64 +1,36 @@
 """Every tunable, once: its unit in its name, its bounds and its default here. docs/settings.md tells the same.
 
-A TOML file, the environment on top (`SIGNALQ_BROKER__URL` sets `broker.url`), and for secrets a `_file` or `_env`
-twin that names where to read the value. An unknown key is an error that names the nearest known one.
+sources.py reads them, secrets.py a secret from its `_file` or `_env` twin, problems.py says what is wrong with them.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import tomllib
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 from functools import cached_property
-from hashlib import blake2b
 from ipaddress import IPv4Network, IPv6Network
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
-from pydantic_settings.exceptions import SettingsError as UnparsableVariable
 
 from signalq.amqp.address import check_url, is_loopback
 from signalq.errors import SettingsError
 from signalq.message.intent import connector_name
-from signalq.message.near_names import NearNames, nearest_clause
+from signalq.message.near_names import NearNames
 from signalq.names import LADDER_MAX_S
 from signalq.secrets.blanking import Blanker, hold_token
-from signalq.secrets.masking import login_name, login_secrets, shown_path, shown_words
+from signalq.secrets.masking import login_name, login_secrets
 from signalq.settings.ledger_url import SQLITE_SCHEME, check_ledger_url
+from signalq.settings.private_files import state_folder
+from signalq.settings.secrets import read_secrets
 
 ENV_PREFIX = "SIGNALQ_"
-CONFIG_ENV = "SIGNALQ_CONFIG"
-# Kubernetes sets these in every pod for a service whose name begins with signalq; they are no settings of ours. Told by
-# the name and what it holds: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
-_IP = r"[0-9a-fA-F.:]+"
-_SERVICE_URL = r"(?:tcp|udp|sctp)://\S+"
-KUBERNETES_SERVICE_VARIABLES = re.compile(
-    rf"""SIGNALQ(?:_[A-Z0-9]+)*?_(?:
-        SERVICE_HOST={_IP} | SERVICE_PORT(?:_[A-Z0-9_]+)?=\d+
-        | PORT_\d+_(?:TCP|UDP|SCTP)_(?:PROTO=\w+|PORT=\d+|ADDR={_IP})
-        | (?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_[A-Z]+)?)?)={_SERVICE_URL}
-    )""",
-    re.VERBOSE,
-)
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
-# Short ones can be found by trying.
+# A short secret can be found by trying.
 PATH_SECRET = re.compile(r"[A-Za-z0-9_.~-]{16,128}")
 
 # An address counts as a network of itself alone.
@@ -68,7 +40,7 @@ Port = Annotated[int, Field(ge=0, le=65_535)]
 HttpStatus = Annotated[int, Field(ge=300, le=599)]
 Amount = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
 Action = Literal["buy", "sell", "openLong", "closeLong", "openShort", "closeShort", "cancel", "cancelAll"]
-# What a label in a message is cut to.
+# A label in a message is cut to so many.
 STRATEGY_CHARACTERS_MAX = 255
 # RabbitMQ opens at most 2,047 channels on a connection, and each lane has one.
 OWN_LANES_MAX = 1_900
@@ -81,80 +53,14 @@ class Section(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_secret_twins(cls, values: Any) -> Any:
+    def _read_secrets(cls, values: Any) -> Any:
         """Fill `token` from `token_file` or `token_env`, where the section has such a field; at most one may be set."""
-        if not isinstance(values, Mapping):
-            return values
-        filled = dict(values)
-        for secret in cls.secrets():
-            given = [name for name in (secret, f"{secret}_file", f"{secret}_env") if filled.get(name) is not None]
-            if len(given) > 1:
-                raise ValueError(f"{' and '.join(given)} are both set: keep one")
-            if given and given[0] != secret:
-                filled[secret] = _read_twin(given[0], str(filled.pop(given[0])))
-        return filled
+        return read_secrets(values, cls.secrets()) if isinstance(values, Mapping) else values
 
     @classmethod
     def secrets(cls) -> list[str]:
         """The fields that have `_file` and `_env` twins."""
         return [name for name, field in cls.model_fields.items() if "SecretStr" in str(field.annotation)]
-
-
-def _read_twin(name: str, source: str) -> str:
-    if name.endswith("_env"):
-        value = os.environ.get(source)
-        if not value:
-            raise ValueError(f"{name} names the environment variable {shown_words(source)}, which is not set")
-        return value
-    try:
-        value = _text_of(Path(source)).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{name} names {shown_path(source)}, which can't be read ({type(error).__name__})") from None
-    if not value:
-        raise ValueError(f"{name} names {source}, which is empty")
-    return value
-
-
-_files: ContextVar[dict[Path, bytes | None] | None] = ContextVar("the files that are read for settings", default=None)
-
-
-@contextmanager
-def noting_files() -> Iterator[dict[Path, bytes | None]]:
-    """Note the files that are read for settings within the block, each with a digest of what was found in it."""
-    files: dict[Path, bytes | None] = {}
-    token = _files.set(files)
-    try:
-        yield files
-    finally:
-        _files.reset(token)
-
-
-def digest_of_file(path: Path) -> bytes | None:
-    """As noted for a file of this content; None for one that can't be read."""
-    try:
-        return _digest(path.read_bytes())
-    except OSError:
-        return None
-
-
-def _text_of(path: Path) -> str:
-    """Raises OSError or UnicodeDecodeError."""
-    files = _files.get()
-    if files is None or is_read_once(path):
-        return path.read_bytes().decode("utf-8")
-    files[path] = None
-    content = path.read_bytes()
-    files[path] = _digest(content)
-    return content.decode("utf-8")
-
-
-def is_read_once(path: Path) -> bool:
-    """Whether it is a pipe or the like: there is nothing in it when it is read again."""
-    return path.exists() and not path.is_file()
-
-
-def _digest(content: bytes) -> bytes:
-    return blake2b(content, digest_size=16).digest()
 
 
 class Broker(Section):
@@ -175,7 +81,7 @@ class Broker(Section):
 
 
 class Webhook(Section):
-    """Where orders are POSTed."""
+    """The webhook that orders are POSTed to."""
 
     url: str = "https://api.crypto-arsenal.io/trading-signal/webhook"
     allow_plain_http: bool = False
@@ -212,7 +118,7 @@ def check_webhook_url(url: str, *, allow_plain_http: bool) -> None:
 
 
 class Delivery(Section):
-    """How an intent is tried, held and given up."""
+    """The ways in which an intent is tried, held and given up."""
 
     attempts_max: Annotated[int, Field(ge=1, le=1000)] = 8
     crashes_max: Annotated[int, Field(ge=1, le=100)] = 3
@@ -256,14 +162,6 @@ def default_ledger_url() -> str:
     return f"{SQLITE_SCHEME}:///{state_folder() / 'signalq.db'}"
 
 
-def state_folder() -> Path:
-    """The folder signalq below $STATE_DIRECTORY, $XDG_STATE_HOME or ~/.local/state; it need not be there."""
-    # systemd gives several folders separated by colons; ours is the first.
-    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0] or os.environ.get("XDG_STATE_HOME")
-    state = Path(given) if given else Path.home() / ".local" / "state"
-    return (state / "signalq").absolute()
-
-
 class Ops(Section):
     """The consumer's own HTTP: health, readiness, metrics."""
 
@@ -279,7 +177,7 @@ class Ops(Section):
 
 
 class Gateway(Section):
-    """The HTTP way in: where it listens, and whom it lets in."""
+    """The HTTP way in: where it listens, and which callers it lets in."""
 
     host: str = "127.0.0.1"
     port: Port = 8081
@@ -298,7 +196,7 @@ class Gateway(Section):
 
 
 class Log(Section):
-    """What is logged, and in which form; the default form is console on a terminal, else json."""
+    """The log's level and form; the default form is console on a terminal, else json."""
 
     format: Literal["json", "console"] | None = None
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -320,7 +218,7 @@ class Limits(Section):
 
 
 class Connector(Limits):
-    """What one connector does otherwise; None means as everywhere."""
+    """The settings of one connector, over the general ones; None means as everywhere."""
 
     token: SecretStr | None = None
     url: str | None = None
@@ -348,7 +246,7 @@ class Connector(Limits):
 
 
 class Strategy(Limits):
-    """Who may do what: `user` is the RabbitMQ user that the strategy publishes as; None means all connectors."""
+    """The rights of one strategy. It publishes as the RabbitMQ `user`; None means all connectors."""
 
     user: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     connectors: tuple[str, ...] | None = None
@@ -367,10 +265,8 @@ SECTIONS: dict[str, type[Section]] = {
     "connectors": Connector,
     "strategies": Strategy,
 }
-# One that is shorter may be equal to a name by chance, and is blanked in the log alone.
+# A shorter secret may be equal to a name by chance, and is blanked in the log alone.
 SECRET_CHARACTERS_MIN = 8
-# Stands for a token that was not looked for.
-UNREAD = "unread"
 # Sections with a table for each name.
 NAMED_SECTIONS = ("connectors", "strategies")
 
@@ -430,7 +326,7 @@ class Settings(BaseSettings):
         return self
 
     def _check_names(self) -> None:
-        """Names that could not be those of a connector, users of two strategies, more lanes than channels."""
+        """Raise ValueError for a name that no connector can have, more lanes than channels, or a wrong strategy."""
         for name in self.connectors:
             try:
                 connector_name(name)
@@ -443,7 +339,7 @@ class Settings(BaseSettings):
         self._check_strategies()
 
     def _check_strategies(self) -> None:
-        """Names that no message could give, users of two strategies, sizes that could hide in an extra field."""
+        """Raise ValueError for a name that no message can give, a user of two strategies, or a size that could hide."""
         users: dict[str, str] = {}
         for name, strategy in self.strategies.items():
             if not 1 <= len(name) <= STRATEGY_CHARACTERS_MAX or not name.isprintable() or name == "-":
@@ -464,14 +360,14 @@ class Settings(BaseSettings):
                 )
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """As pydantic's, without what was worked out from the values that are replaced."""
+        """Copy as pydantic does, without the properties that were cached from replaced values."""
         copied = super().model_copy(update=update, deep=deep)
         for name in copied.__dict__.keys() - type(self).model_fields.keys():
             del copied.__dict__[name]
         return copied
 
     def with_names(self, connectors: Mapping[str, Connector], strategies: Mapping[str, Strategy]) -> Self:
-        """These settings with other connectors and strategies. Raises SettingsError where they don't go together."""
+        """The settings with other connectors and strategies. Raises SettingsError where they don't go together."""
         changed = self.model_copy(update={"connectors": dict(connectors), "strategies": dict(strategies)})
         try:
             changed._relations()  # type: ignore[operator]  # pydantic leaves it a method
@@ -481,12 +377,12 @@ class Settings(BaseSettings):
 
     @cached_property
     def near_connectors(self) -> NearNames:
-        """Says of a connector that no setting names whether it looks like one that a setting names."""
+        """The configured connectors, to tell whether another name looks like one of them."""
         return NearNames(self.connectors)
 
     @cached_property
     def strategy_by_user(self) -> Mapping[str, str]:
-        """The strategies that are known by their user."""
+        """The strategies that have a user, by that."""
         return {one.user: name for name, one in self.strategies.items() if one.user is not None}
 
     def own_lanes(self) -> list[str]:
@@ -504,25 +400,25 @@ class Settings(BaseSettings):
 
     @cached_property
     def tokens(self) -> frozenset[str]:
-        """Every token that is configured, and long enough to be no name by chance."""
+        """Every configured token that is long enough to be no name by chance."""
         given = (connector.token.get_secret_value() for connector in self.connectors.values() if connector.token)
         return frozenset(token for token in given if len(token) >= SECRET_CHARACTERS_MIN)
 
     def hold_token(self, texts: Collection[str]) -> bool:
-        """Whether one of the texts holds a token that is configured, as a whole. Quick to say no."""
+        """Whether one of the texts holds a configured token as a whole. Quick to say no."""
         if not self.blanker.finds(" ".join(texts), characters_min=SECRET_CHARACTERS_MIN):
             return False
         held = [text for text in texts if self.blanker.holds(text, characters_min=SECRET_CHARACTERS_MIN)]
         return bool(held) and any(hold_token(held, token) for token in self.tokens)
 
     def shown_names(self) -> list[str]:
-        """The names that are configured and shown: a part of a secret that stands in one is none."""
+        """The configured names, which are shown: a part of a secret that stands in one is no secret."""
         urls = (self.broker.url.get_secret_value(), self.ledger.url.get_secret_value())
         users = [*map(login_name, urls), *self.strategy_by_user]
         return [self.broker.prefix, *self.connectors, *self.strategies, *filter(None, users)]
 
     def secret_values(self) -> list[str]:
-        """Every secret that is configured, so that logs can blank them."""
+        """Every configured secret, for logs to blank."""
         tokens = [connector.token for connector in self.connectors.values()]
         urls = (self.broker.url.get_secret_value(), self.ledger.url.get_secret_value())
         webhooks = [self.webhook.url, *(connector.url for connector in self.connectors.values() if connector.url)]
@@ -533,136 +429,3 @@ class Settings(BaseSettings):
             *(secret.get_secret_value() for secret in [self.ops.token, self.gateway.path_secret, *tokens] if secret),
         ]
         return list(filter(None, found))
-
-
-def load_settings(path: Path | None = None, *, with_secrets: bool = True) -> Settings:
-    """The settings from `path` (else the file that SIGNALQ_CONFIG names, else none) and the environment.
-
-    Without secrets, a secret that the file has elsewhere (`*_file`, `*_env`) is not looked for: a token is some text
-    then, a URL its default. Raises SettingsError: one sentence that names the key and, for an unknown one, the nearest
-    known.
-    """
-    named = settings_file(path)
-    _refuse_unknown_variables(os.environ)
-    try:
-        values = _without_overridden_secrets(_read_file(named), os.environ) if named else {}
-        return Settings(**(values if with_secrets else _with_secrets_unread(values)))
-    except ValidationError as error:
-        raise SettingsError(_sentence(error)) from None
-    except UnparsableVariable as error:
-        raise SettingsError(f"{error}: in the environment, lists and tables are written as JSON") from None
-
-
-def settings_file(path: Path | None = None) -> Path | None:
-    """The file that the settings come from: `path`, else the one that SIGNALQ_CONFIG names, else none."""
-    return path or (Path(os.environ[CONFIG_ENV]) if os.environ.get(CONFIG_ENV) else None)
-
-
-def _read_file(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(_text_of(path))
-    except OSError as error:
-        raise SettingsError(f"the settings file {shown_path(str(path))} can't be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the settings file {path} is not TOML: {error}") from None
-
-
-def _without_overridden_secrets(values: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
-    """The file without the secrets that the environment gives, in whichever of their three forms either has them."""
-    given = {variable.upper() for variable in environ}
-    kept = dict(values)
-    for section, model in SECTIONS.items():
-        table = values.get(section)
-        if not isinstance(table, dict):
-            continue
-        if section in NAMED_SECTIONS:
-            # The environment's names are in lower case: another spelling in the file is another connector.
-            kept[section] = {
-                name: _without_given(own, model, f"{ENV_PREFIX}{section}__{name}__", given)
-                if isinstance(own, dict) and name == name.lower()
-                else own
-                for name, own in table.items()
-            }
-        else:
-            kept[section] = _without_given(table, model, f"{ENV_PREFIX}{section}__", given)
-    return kept
-
-
-def _without_given(table: dict[str, Any], model: type[Section], prefix: str, given: set[str]) -> dict[str, Any]:
-    dropped: set[str] = set()
-    for secret in model.secrets():
-        forms = (secret, f"{secret}_file", f"{secret}_env")
-        if any(f"{prefix}{form}".upper() in given for form in forms):
-            dropped.update(forms)
-    return {key: value for key, value in table.items() if key not in dropped}
-
-
-def _with_secrets_unread(values: dict[str, Any]) -> dict[str, Any]:
-    """The file, with UNREAD where it names a file or a variable that holds a token."""
-    unread = dict(values)
-    for section, model in SECTIONS.items():
-        table = values.get(section)
-        if not isinstance(table, dict):
-            continue
-        if section in NAMED_SECTIONS:
-            unread[section] = {n: _unread(one, model) if isinstance(one, dict) else one for n, one in table.items()}
-        else:
-            unread[section] = _unread(table, model)
-    return unread
-
-
-def _unread(table: dict[str, Any], model: type[Section]) -> dict[str, Any]:
-    kept = dict(table)
-    for secret in model.secrets():
-        elsewhere = [form for form in (f"{secret}_file", f"{secret}_env") if kept.pop(form, None) is not None]
-        if elsewhere and model.model_fields[secret].get_default(call_default_factory=True) is None:
-            kept[secret] = UNREAD
-    return kept
-
-
-def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
-    """A misspelt variable would be ignored in silence; the sections below check their own keys."""
-    sections = {name.upper() for name in SECTIONS}
-    for variable, value in environ.items():
-        upper = variable.upper()
-        if not upper.startswith(ENV_PREFIX) or upper == CONFIG_ENV:
-            continue
-        section, _, key = upper.removeprefix(ENV_PREFIX).partition("__")
-        if (section in sections and key) or KUBERNETES_SERVICE_VARIABLES.fullmatch(f"{upper}={value}"):
-            continue
-        # Without the prefix, which would make any two alike.
-        known = [CONFIG_ENV.removeprefix(ENV_PREFIX), *(path.upper().replace(".", "__") for path in known_keys())]
-        nearest = nearest_clause(upper.removeprefix(ENV_PREFIX), known, before=ENV_PREFIX)
-        raise SettingsError(f"{shown_words(variable)} is not a setting{nearest}")
-
-
-def known_keys() -> list[str]:
-    """Every key as `section.key`, secret twins included; those of a name as `connectors.<name>.key`."""
-    keys = []
-    for section, model in SECTIONS.items():
-        path = f"{section}.<name>" if section in NAMED_SECTIONS else section
-        keys += [f"{path}.{name}" for name in model.model_fields]
-        keys += [f"{path}.{name}_{twin}" for name in model.secrets() for twin in ("file", "env")]
-    return keys
-
-
-def _sentence(error: ValidationError) -> str:
-    return "; ".join(_problem(details) for details in error.errors(include_url=False, include_input=False))
-
-
-def _problem(details: Any) -> str:
-    location = [str(part) for part in details["loc"]]
-    if details["type"] == "extra_forbidden":
-        key = ".".join([*location[:-1], shown_words(location[-1])])
-        return f"{key} is not a setting{_nearest_key(location)}"
-    key = ".".join(location)
-    message = details["msg"].removeprefix("Value error, ")
-    return f"{key}: {message}" if key else message
-
-
-def _nearest_key(location: list[str]) -> str:
-    section, *rest = location
-    if section in NAMED_SECTIONS and len(rest) > 1:
-        known = [path.rsplit(".", 1)[1] for path in known_keys() if path.startswith(f"{section}.")]
-        return nearest_clause(rest[-1], known, before=f"{section}.{rest[0]}.")
-    return nearest_clause(".".join(location), [*known_keys(), *SECTIONS])

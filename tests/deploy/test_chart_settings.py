@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from signalq.errors import SettingsError
-from signalq.settings.sections import Settings, load_settings
+from signalq.settings.sections import Settings
+from signalq.settings.sources import load_settings
 from tests.support.chart import VALUE_FILES, rendered, settings_of, the
 from tests.support.chart_rules import Manifests
 from tests.support.chart_settings import SCHEMA, settings_schema

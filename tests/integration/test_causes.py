@@ -20,7 +20,7 @@ from signalq.consumer.ledger.client import LedgerClient
 from signalq.errors import BrokerUnreachable, SettingsError
 from signalq.local import PrivatePostgres, PrivateRabbitMQ
 from signalq.ops.check.findings import findings
-from signalq.settings.sections import load_settings
+from signalq.settings.sources import load_settings
 from tests.support.broker import ExternalBroker
 from tests.support.commands import Signalq
 

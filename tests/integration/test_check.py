@@ -17,7 +17,8 @@ from signalq.ops.check.finding import Finding
 from signalq.ops.check.findings import findings
 from signalq.ops.lanes import list_lanes
 from signalq.ops.topology.objects import rows
-from signalq.settings.sections import Settings, load_settings
+from signalq.settings.sections import Settings
+from signalq.settings.sources import load_settings
 from tests.support.amqp import depth, drain, plain_channel, publish, publish_all
 from tests.support.broker import ExternalBroker
 from tests.support.commands import Signalq

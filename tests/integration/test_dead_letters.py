@@ -28,7 +28,7 @@ from signalq.consumer.orders.state import Reason
 from signalq.names import Names
 from signalq.ops.dead_letters.reader import DeadLetters
 from signalq.ops.dead_letters.replay import candidate_of
-from signalq.settings.sections import load_settings
+from signalq.settings.sources import load_settings
 from tests.support.amqp import depth, drain, publish, publish_all
 from tests.support.broker import Broker, through
 from tests.support.commands import ROOT, Ran, ended, run, start

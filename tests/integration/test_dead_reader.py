@@ -13,7 +13,8 @@ from signalq.names import Names
 from signalq.ops.dead_letters import reader
 from signalq.ops.dead_letters.letter import DeadLetter
 from signalq.ops.dead_letters.reader import DeadLetters
-from signalq.settings.sections import Settings, load_settings
+from signalq.settings.sections import Settings
+from signalq.settings.sources import load_settings
 from tests.support.amqp import depth, drain, publish_all
 from tests.support.broker import Broker, through
 from tests.support.proxy import Proxy

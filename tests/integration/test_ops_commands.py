@@ -17,7 +17,7 @@ from signalq.amqp.topology import Topology
 from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
 from signalq.ops.dead_letters.reader import DeadLetters
-from signalq.settings.sections import load_settings
+from signalq.settings.sources import load_settings
 from tests.support.amqp import depth, drain, publish_all
 from tests.support.broker import ExternalBroker
 from tests.support.commands import TIMEOUT_S, Ran, Signalq, start

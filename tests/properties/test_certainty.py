@@ -22,7 +22,8 @@ from pamqp.commands import Basic
 from signalq.consumer.orders.order import Message, Order
 from signalq.consumer.orders.read import read
 from signalq.consumer.orders.state import Attempt
-from signalq.consumer.webhook.client import Timeouts, Webhook, certainty_of
+from signalq.consumer.webhook.answer import certainty_of
+from signalq.consumer.webhook.client import Timeouts, Webhook
 from signalq.settings.sections import Settings
 from tests.support.waiting import wait_until
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from signalq.consumer.__main__ import run
-from signalq.settings.sections import load_settings
+from signalq.settings.sources import load_settings
 
 UNACKED_S = 1.5
 

@@ -31,7 +31,7 @@ async def test_an_answer_beyond_the_bounds_is_unknown_and_given_up_at_once(answe
     assert (attempt.certainty, attempt.sent, attempt.duration_s < TOTAL_S / 2) == ("unknown", True, True)
 
 
-async def test_what_is_given_up_says_why() -> None:
+async def test_an_answer_that_is_given_up_says_why() -> None:
     async with serving(EARLY_HINTS * 9, then="hang") as server:
         attempt = await post(order_for(server.url()))
     expected = "more interim answers than are read before the final one, after the request began to go out"

@@ -14,7 +14,7 @@ import pytest
 from signalq import __version__
 from signalq.ops.__main__ import main
 from signalq.ops.terminal.cli import cli
-from signalq.settings import sections
+from signalq.settings import sources
 from signalq.version import how_to_install
 
 ROOT = Path(__file__).parents[2]
@@ -190,7 +190,7 @@ def test_a_traceback_is_escaped_and_shows_no_secret(signalq: Signalq, monkeypatc
     def broken(_path: object, **_options: object) -> None:
         raise ValueError("bad \x1b[31m\u202e at amqp://u:abc@topsecret@h/")
 
-    monkeypatch.setattr(sections, "load_settings", broken)
+    monkeypatch.setattr(sources, "load_settings", broken)
     ran = signalq("--debug", "dead", "list")
     assert "ValueError: bad \\x1b[31m\\u202e at amqp://***@h/" in ran.err
     assert all(line.isprintable() for line in ran.err.splitlines())
@@ -224,7 +224,7 @@ def test_an_error_nobody_expected_is_one_sentence_that_quotes_nothing(
     def broken(_path: object) -> None:
         raise KeyError("s3cret")
 
-    monkeypatch.setattr(sections, "load_settings", broken)
+    monkeypatch.setattr(sources, "load_settings", broken)
     ran = signalq("schema")
     assert ran.status == 1
     assert ran.err == "signalq: something unexpected went wrong (KeyError): run with --debug for the traceback\n"
@@ -234,7 +234,7 @@ def test_ctrl_c_is_quiet_and_exit_status_130(signalq: Signalq, monkeypatch: pyte
     def interrupted(_path: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sections, "load_settings", interrupted)
+    monkeypatch.setattr(sources, "load_settings", interrupted)
     ran = signalq("schema")
     assert (ran.status, ran.out, ran.err.strip()) == (130, "", "")
 
@@ -348,7 +348,7 @@ def test_a_traceback_is_without_logins_and_control_characters(
     def fail(*_args: object, **_options: object) -> None:
         raise RuntimeError(f"at amqp://u:{TOKEN}@h/ \x1b[31m")
 
-    monkeypatch.setattr(sections, "load_settings", fail)
+    monkeypatch.setattr(sources, "load_settings", fail)
     ran = signalq("check", "--debug")
     assert ran.status == 1
     assert "Traceback" in ran.err

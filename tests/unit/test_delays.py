@@ -23,7 +23,7 @@ def test_the_ladder_holds_the_whole_seconds_that_remain_less_what_it_may_be_late
 
 
 @given(st.integers(-(10**12), 10**13))
-def test_it_comes_back_before_it_is_due_with_little_left_to_wait(remaining_ms: int) -> None:
+def test_an_intent_comes_back_before_it_is_due_with_little_left_to_wait(remaining_ms: int) -> None:
     seconds = park_seconds(NOW_MS + remaining_ms, NOW_MS)
     assert 0 <= seconds <= LADDER_MAX_S
     left_ms = remaining_ms - 1000 * seconds
@@ -45,14 +45,14 @@ def test_it_comes_back_before_it_is_due_with_little_left_to_wait(remaining_ms: i
         (1, 3_600, 0),
     ],
 )
-def test_what_would_be_due_if_the_clock_were_set_right_is_looked_at_again_soon(
+def test_an_intent_that_would_be_due_if_the_clock_were_set_right_is_looked_at_again_soon(
     remaining_s: int, behind_s: int, seconds: int
 ) -> None:
     assert park_seconds(NOW_MS + 1000 * remaining_s, NOW_MS, 1000 * behind_s) == seconds
 
 
 @given(st.integers(0, 10**10), st.integers(-(10**8), 10**8))
-def test_whatever_the_clock_was_it_comes_back_before_it_is_due_and_later_than_now(
+def test_an_intent_comes_back_before_it_is_due_and_later_than_now_whatever_the_clock_was(
     remaining_ms: int, behind_ms: int
 ) -> None:
     usual = park_seconds(NOW_MS + remaining_ms, NOW_MS)
@@ -67,6 +67,6 @@ def test_backoff_doubles_up_to_its_maximum(failures: int, wait_s: float) -> None
 
 
 @given(st.integers(0, 10**9), st.floats(0, 1))
-def test_full_jitter_spreads_over_the_whole_of_it(failures: int, fraction: float) -> None:
+def test_full_jitter_spreads_over_the_whole_backoff(failures: int, fraction: float) -> None:
     whole = backoff_s(failures, base_s=0.5, max_s=30, fraction=1.0)
     assert backoff_s(failures, base_s=0.5, max_s=30, fraction=fraction) == fraction * whole

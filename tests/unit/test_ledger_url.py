@@ -50,7 +50,7 @@ def test_both_spellings_of_sqlite_mean_the_same_file() -> None:
         ("sslmode=require&sslnegotiation=direct", {"direct_tls": True}),
     ],
 )  # fmt: skip
-def test_what_hosted_servers_hand_out_is_taken(query: str, expected: dict[str, object]) -> None:
+def test_urls_of_hosted_servers_are_taken(query: str, expected: dict[str, object]) -> None:
     url = f"postgresql://u:p@ep-1.example.com/db?{query}"
     check_ledger_url(url, allow_plain=False)
     arguments = server(url).connect_arguments()
@@ -105,7 +105,7 @@ def test_plain_text_to_another_machine_is_refused_unless_it_is_allowed(host: str
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "localhost", "[::1]", "[::1]:5432,localhost"])
-def test_to_this_machine_it_is_not(host: str) -> None:
+def test_plain_text_to_this_machine_is_not_refused(host: str) -> None:
     check_ledger_url(f"postgresql://u:p@{host}/db", allow_plain=False)
     check_ledger_url("postgresql:///db?host=/run/postgresql", allow_plain=False)
 
@@ -128,7 +128,7 @@ def test_to_this_machine_it_is_not(host: str) -> None:
         ("s3cr3t", "must begin with"),
     ],
 )
-def test_what_can_not_be_taken_is_refused_and_nothing_of_it_quoted(url: str, said: str) -> None:
+def test_a_url_that_can_not_be_taken_is_refused_and_not_quoted(url: str, said: str) -> None:
     with pytest.raises(ValueError, match=said) as refused:
         check_ledger_url(url, allow_plain=True)
     assert "s3cr3t" not in str(refused.value)

@@ -79,7 +79,7 @@ def reported(of: Order) -> list[tuple[str, str]]:
         ({"actions": []}, {"action": "buy"}, "actions"),
     ],
 )
-def test_what_is_over_a_connectors_limit_is_forbidden_or_only_reported(
+def test_an_intent_over_a_connectors_limit_is_forbidden_or_only_reported(
     limits: dict[str, Any], fields: dict[str, Any], limit: str | None
 ) -> None:
     fields = dict(fields)
@@ -133,7 +133,7 @@ def test_limits_are_judged_before_parking() -> None:
     assert isinstance(judged(order(SIZES, percent="50", delaySeconds=60)), Park)
 
 
-def test_what_may_have_been_taken_is_in_doubt_rather_than_forbidden() -> None:
+def test_an_intent_that_may_have_been_taken_is_in_doubt_rather_than_forbidden() -> None:
     sent = {"status": "sending", "attempts": 1, "in_doubt": True, "version": 1, "first_post_ms": NOW_MS}
     assert ending(judged(order(SIZES, percent="51"), **sent)) == "outcome-unknown"
     assert judged(order(SIZES, percent="51"), status="delivered", version=1) == Drop(duplicate=True)
@@ -154,7 +154,7 @@ def test_opens_count_for_the_rates_of_both_scopes_and_exits_for_none() -> None:
     assert order({}, percent="1").rates() == ()
 
 
-def test_what_found_no_place_is_forbidden_unless_more_is_known_of_it_now() -> None:
+def test_an_open_without_a_place_in_its_rate_is_forbidden_unless_more_is_known_of_it_now() -> None:
     of = order({"orders_per_minute_max": 3}, percent="1")
     (full,) = of.rates()
     assert judged(of, over_rate=full) == DeadLetter("forbidden", full.exceeded.detail)

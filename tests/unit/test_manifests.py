@@ -20,7 +20,7 @@ from signalq.names import Names
 from signalq.ops.terminal.cli import cli
 from signalq.ops.topology.manifests import Manifests, resource_name
 from signalq.ops.topology.yaml_stream import yaml_stream
-from signalq.settings.sections import load_settings
+from signalq.settings.sources import load_settings
 from tests.support.definitions import definitions
 from tests.support.site import FOLDER, TOPOLOGY, manifests
 from tests.unit.test_docs import OPERATE, OUTCOMES, quoted, rows

@@ -71,7 +71,7 @@ def test_no_two_posts_begin_closer_than_the_rate_allows(rate_per_s: float, pause
     assert all(later - sooner >= 1 / rate_per_s - 1e-6 for sooner, later in pairwise(begun))
 
 
-def test_a_pace_that_somebody_before_us_kept_goes_on() -> None:
+def test_the_pace_of_the_consumer_before_us_goes_on() -> None:
     time = Time()
     paces = Paces(time)
     paces.remember("main", 4_000)
@@ -80,7 +80,7 @@ def test_a_pace_that_somebody_before_us_kept_goes_on() -> None:
     assert paces.wait_ms("other", 0.1) == 0
 
 
-def test_how_long_ago_the_last_post_began_is_known_of_who_has_a_rate() -> None:
+def test_a_connector_with_a_rate_knows_how_long_ago_its_last_post_began() -> None:
     time = Time()
     paces = Paces(time)
     assert paces.posted_ago_ms("main", 0.1) is None

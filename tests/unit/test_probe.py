@@ -15,7 +15,7 @@ import pytest
 
 from signalq.ops.__main__ import main
 from signalq.ops.probe import DEFAULTS, Address, address_of, ask, url_for
-from signalq.settings.sections import load_settings
+from signalq.settings.sources import load_settings
 
 ROOT = Path(__file__).parents[2]
 # Longer than anything here takes, even on a busy machine; and shorter than whoever hangs.
@@ -66,13 +66,13 @@ async def test_anything_else_is_not_well_and_says_why(status: int) -> None:
         assert await probe(f"{url}/readyz") == (False, f"{url}/readyz answered {status}: dra?ining")
 
 
-async def test_what_hangs_is_not_well_also_when_it_has_begun_to_answer() -> None:
+async def test_a_process_that_hangs_is_not_well_even_if_it_has_begun_to_answer() -> None:
     for pieces in ((), (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nre",)):
         async with serving(*pieces, then_hang=True) as (url, _):
             assert await probe(url, SHORT_S) == (False, f"{url} did not answer within 0.2 s")
 
 
-async def test_where_nobody_listens_or_talks_http_it_is_not_well() -> None:
+async def test_a_port_where_nobody_listens_or_talks_http_is_not_well() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     url = f"http://127.0.0.1:{port}/healthz"
@@ -91,7 +91,7 @@ async def test_where_nobody_listens_or_talks_http_it_is_not_well() -> None:
         ('[ops]\nport = "9000"\nhost = "127.0.0.3"\ntoken = "secret"', {"SIGNALQ_OPS__PORT": " 9001 "}),
     ],
 )
-def test_it_reads_the_address_as_the_settings_do(
+def test_the_address_is_read_as_the_settings_read_it(
     text: str, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "signalq.toml"
@@ -170,7 +170,7 @@ async def a_process(*arguments: str, **environment: str) -> subprocess.Completed
     return await asyncio.to_thread(run)
 
 
-def test_it_loads_nothing_heavy() -> None:
+def test_the_probe_loads_nothing_heavy() -> None:
     """A probe every ten seconds must not cost what a start of the consumer costs."""
     code = (
         "import sys; sys.argv = ['signalq', 'probe', '--url', 'http://127.0.0.1:1/']\n"

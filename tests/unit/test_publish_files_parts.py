@@ -13,7 +13,7 @@ from signalq.ops.publish.pace import CATCH_UP_S, Pace
 from signalq.ops.publish.progress import FILES_MAX, OfAnEarlierVersion, Progress
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.producers.files.marks import Mark
-from signalq.settings.sections import load_settings
+from signalq.settings.sources import load_settings
 
 
 def times_of(pace: Pace, arrivals_s: list[float]) -> list[float]:

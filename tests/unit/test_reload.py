@@ -16,7 +16,8 @@ from structlog.testing import capture_logs
 from signalq.errors import SettingsError
 from signalq.settings import reload
 from signalq.settings.reload import CurrentSettings, Reloader, change
-from signalq.settings.sections import Settings, load_settings
+from signalq.settings.sections import Settings
+from signalq.settings.sources import load_settings
 from tests.support.waiting import wait_until
 
 
@@ -63,7 +64,7 @@ def test_without_a_change_the_settings_stay_the_same_object() -> None:
     assert change(now, settings(connectors={"main": SHARED})).settings is now
 
 
-def test_what_takes_a_restart_stays_as_it_is_and_is_named() -> None:
+def test_a_setting_that_takes_a_restart_stays_as_it_is_and_is_named() -> None:
     unordered = {"ordering": "none", "concurrency": 2}
     now = settings(connectors={"main": unordered})
     wanted = settings(
@@ -131,7 +132,7 @@ def test_of_many_changes_of_lanes_each_has_a_sentence_and_nothing_is_applied() -
     assert found.settings is now
 
 
-def test_what_is_left_without_a_change_of_lanes_must_go_together() -> None:
+def test_the_settings_without_a_change_of_lanes_must_go_together() -> None:
     """A connector that stays, with extra fields, and a strategy whose size limits these would pass by."""
     now = settings(connectors={"main": {"extra_fields": ["notional"]}})
     with pytest.raises(SettingsError, match="extra_fields"):
@@ -295,7 +296,7 @@ async def test_half_a_file_that_is_valid_by_chance_is_not_taken_while_it_grows(
         assert await desk.says("reloaded") == "connectors.other.token"
 
 
-async def test_being_asked_says_what_came_of_it_also_if_nothing_did(tmp_path: Path) -> None:
+async def test_sighup_logs_its_result_even_if_nothing_changed(tmp_path: Path) -> None:
     file = tmp_path / "signalq.toml"
     write(file)
     async with looking_at(file) as desk:
@@ -307,7 +308,7 @@ async def test_being_asked_says_what_came_of_it_also_if_nothing_did(tmp_path: Pa
         await desk.says("refused", 2)
 
 
-async def test_without_a_file_being_asked_says_so() -> None:
+async def test_sighup_without_a_file_says_so() -> None:
     async with looking_at(None) as desk:
         desk.reloader.ask()
         assert "no settings file" in await desk.says("unchanged")
@@ -341,7 +342,7 @@ async def test_settings_that_came_through_a_pipe_are_not_read_again(tmp_path: Pa
     assert loaded == []
 
 
-async def test_what_takes_a_restart_is_warned_of_and_the_rest_applied(tmp_path: Path) -> None:
+async def test_a_setting_that_takes_a_restart_is_warned_of_and_the_rest_applied(tmp_path: Path) -> None:
     file = tmp_path / "signalq.toml"
     write(file)
     async with looking_at(file) as desk:

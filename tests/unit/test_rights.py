@@ -175,7 +175,7 @@ def test_a_connector_without_a_configured_token_takes_any() -> None:
 # --- what is known already, and what is in doubt ---------------------------------------------------------------------
 
 
-def test_what_may_have_been_taken_stays_in_doubt_whatever_its_rights_are_now() -> None:
+def test_an_intent_that_may_have_been_taken_stays_in_doubt_whatever_its_rights_are_now() -> None:
     """Else a replay without --force could double it."""
     of = receive(user="momentum-user", action="openShort")
     known = {"status": "sending", "attempts": 1, "in_doubt": True, "version": 1, "first_post_ms": NOW_MS}
@@ -187,7 +187,7 @@ def test_what_may_have_been_taken_stays_in_doubt_whatever_its_rights_are_now() -
 
 
 @pytest.mark.parametrize("status", ["delivered", "dead", "canceled"])
-def test_what_has_ended_is_a_duplicate_whatever_its_rights_are_now(status: Any) -> None:
+def test_an_intent_that_has_ended_is_a_duplicate_whatever_its_rights_are_now(status: Any) -> None:
     assert judged(receive(user="momentum-user", action="openShort"), status=status, version=1) == Drop(duplicate=True)
 
 
@@ -196,7 +196,7 @@ def test_what_has_ended_is_a_duplicate_whatever_its_rights_are_now(status: Any) 
 COPY = {"signalq-intent-id": "id", "signalq-strategy": "momentum", "signalq-origin-user": "carry-user"}
 
 
-def test_a_copy_is_from_whom_the_ledger_says() -> None:
+def test_a_copy_is_from_the_user_that_the_ledger_names() -> None:
     of = receive(headers=COPY)
     assert of.origin_user is None, "whatever a header says"
     assert reason(judged(of)) == "unauthorized", "as long as nobody has looked"
@@ -226,7 +226,7 @@ def test_the_headers_of_a_message_with_a_user_count_for_nothing() -> None:
     assert judged(of, status="scheduled", version=2) == Drop(duplicate=True), "it is no copy that the ladder gave back"
 
 
-def test_of_nobodys_messages_each_has_an_id_of_its_own_and_the_same_one_again() -> None:
+def test_each_message_of_no_known_strategy_has_an_id_of_its_own_and_the_same_one_again() -> None:
     ids = {
         receive(user=user, app_id="momentum", **fields).intent_id
         for user in (None, "stranger", "another")
@@ -237,7 +237,7 @@ def test_of_nobodys_messages_each_has_an_id_of_its_own_and_the_same_one_again() 
     assert "id" not in ids
 
 
-def test_what_is_invalid_and_nobodys_is_unauthorized() -> None:
+def test_an_invalid_message_of_no_known_strategy_is_unauthorized() -> None:
     found = receive_any(app_id="momentum", percent="x")
     assert isinstance(found, Unreadable)
     assert (found.reason, found.intent_id != "id") == ("unauthorized", True)
@@ -249,7 +249,7 @@ def test_what_is_invalid_and_nobodys_is_unauthorized() -> None:
     assert (forged.reason, forged.intent_id != "id") == ("invalid", True)
 
 
-def test_what_comes_again_after_its_strategy_was_given_a_name_is_what_it_was() -> None:
+def test_a_redelivery_after_its_strategy_was_named_is_what_it_was() -> None:
     """Else what was in doubt under its old name would be POSTed under its new one."""
     label = receive(Settings(), user="momentum-user", app_id="old-name")
     rows = {("old-name", "id"): RowIdentity(label.digest, "momentum-user")}

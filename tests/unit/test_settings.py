@@ -12,7 +12,9 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from signalq.errors import SettingsError
-from signalq.settings.sections import NAMED_SECTIONS, Settings, known_keys, load_settings
+from signalq.settings.problems import known_keys
+from signalq.settings.sections import NAMED_SECTIONS, Settings
+from signalq.settings.sources import load_settings
 
 Load = Callable[..., Settings]
 
@@ -383,7 +385,9 @@ def test_the_variables_that_kubernetes_sets_for_services_are_no_settings_of_ours
         ("SIGNALQ_OPS_PORT_8080_TCP_ADDR", "10.0.0.1"),
     ],
 )
-def test_so_are_those_with_the_values_that_it_gives_them(variable: str, value: str, load: Load) -> None:
+def test_variables_of_kubernetes_with_its_own_values_are_no_settings_either(
+    variable: str, value: str, load: Load
+) -> None:
     assert load(**{variable: value}).ops.port == 8080
 
 
@@ -426,7 +430,7 @@ def test_a_broker_on_this_machine_may_be_spoken_to_in_plain_text(host: str, load
 @pytest.mark.parametrize(
     "host", ["rabbitmq", "10.0.0.1", "127.0.0.1.example.com", "[2001:db8::1]", "localhost.example"]
 )
-def test_one_on_another_only_where_that_is_allowed(host: str, load: Load) -> None:
+def test_a_broker_on_another_machine_only_where_that_is_allowed(host: str, load: Load) -> None:
     url = f"amqp://u:s3cr3t@{host}:5672/"
     with pytest.raises(
         SettingsError, match=r"broker.url: is plain amqp:// to another machine.*broker.allow_plain"

@@ -62,7 +62,7 @@ def test_an_answer_is_shown_as_one_line_that_can_be_printed(answer: bytes, told:
 
 
 @given(st.binary(max_size=300), st.text(min_size=1, max_size=80), st.integers(0, 300))
-def test_whatever_is_answered_the_secret_is_not_in_it(answer: bytes, secret: str, at: int) -> None:
+def test_no_answer_shows_the_secret(answer: bytes, secret: str, at: int) -> None:
     told = shown(answer[:at] + secret.encode("utf-8", "replace") + answer[at:], Blanker([secret])) or ""
     assert len(told) <= SHOWN_CHARACTERS_MAX
     assert told.isprintable()

@@ -65,7 +65,7 @@ def test_a_step_counts_for_a_day() -> None:
     assert known.ahead_of(NOW_MS + HOUR_MS + DAY_MS + 1) == 0
 
 
-def test_nobody_makes_an_exit_live_longer_than_a_day() -> None:
+def test_no_word_on_the_time_makes_an_exit_live_longer_than_a_day() -> None:
     assert KnownSkew((), 400 * DAY_MS).ahead_of(NOW_MS) == AHEAD_MS_MAX
 
 
@@ -93,7 +93,7 @@ def test_a_consumer_that_starts_knows_from_the_ledger_how_the_clock_was_set_befo
     ("at_least_ms", "at_most_ms", "told_s"),
     [(-900, 200, 0.0), (0, 5_000, 0.0), (2_500, 3_500, 2.5), (-3_500, -2_500, -2.5)],
 )
-def test_what_is_told_of_another_clock_is_what_is_sure(at_least_ms: int, at_most_ms: int, told_s: float) -> None:
+def test_the_metric_of_another_clock_tells_what_is_sure(at_least_ms: int, at_most_ms: int, told_s: float) -> None:
     machine = Machine()
     skew = machine.skew()
     skew.note("ledger", at_least_ms, at_most_ms)
@@ -112,7 +112,7 @@ def test_a_brokers_stamp_says_how_far_we_are_behind_and_nothing_else() -> None:
     assert skew.known().ahead_of(others_ms) == HOUR_MS, "it may have waited: it vouches for nothing"
 
 
-def test_what_was_heard_of_others_before_a_step_says_nothing_any_more() -> None:
+def test_readings_of_other_clocks_before_a_step_count_no_more() -> None:
     machine = Machine()
     skew = machine.skew()
     skew.note("webhook", HOUR_MS, HOUR_MS + 1_000)
@@ -160,7 +160,7 @@ def test_how_long_ago_something_was_does_not_depend_on_how_the_clock_was_set_sin
     assert known.passed_ms(dated_ms, now_ms) == passed_ms
 
 
-def test_what_was_dated_while_the_clock_was_back_is_no_older_for_its_being_right_again_whoever_says_so() -> None:
+def test_an_order_dated_while_the_clock_was_back_is_no_older_once_it_is_right_again() -> None:
     """Before the clock was set back it had shown that time, too: an exit is believed to be the younger one."""
     known = KnownSkew(BACK_AND_FORTH.segments, 0)
     assert known.ahead_of(NOW_MS - HOUR_MS + 15_000) == HOUR_MS

@@ -33,7 +33,7 @@ def paused_labels(metrics: Metrics) -> dict[str, float]:
     return {line.split('"')[1]: float(line.rpartition(" ")[2]) for line in lines}
 
 
-def test_the_metric_names_what_is_configured_and_what_is_switched_and_no_other_names() -> None:
+def test_the_metric_names_configured_and_switched_connectors_and_no_others() -> None:
     metrics = Metrics(["main", "own"])
     report = SwitchReport(metrics)
     report(Switch(), [])

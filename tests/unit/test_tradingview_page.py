@@ -12,7 +12,7 @@ import pytest
 
 from signalq.message.intent import Action
 from signalq.producers.gateway.alerts import Alert, Refusal, Rules, read_alert, token_digest
-from signalq.settings.sections import load_settings
+from signalq.settings.sources import load_settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "tradingview.md"
 TEXT = PAGE.read_text(encoding="utf-8")

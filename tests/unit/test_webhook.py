@@ -21,7 +21,8 @@ import signalq.consumer.webhook.client
 from signalq.consumer.orders.order import Message, Order
 from signalq.consumer.orders.read import read
 from signalq.consumer.orders.state import Attempt
-from signalq.consumer.webhook.client import Timeouts, Webhook, retry_after_s
+from signalq.consumer.webhook.answer import retry_after_s
+from signalq.consumer.webhook.client import Timeouts, Webhook
 from signalq.settings.sections import Settings
 from signalq.version import __version__
 from tests.support import webhook as support

@@ -1,4 +1,4 @@
-"""Logs that tell no secret and draw on no terminal; metrics whose labels are bounded (contract 4 and 6)."""
+"""Logs that tell no secret and draw on no terminal (contract 4 and 6)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
-from prometheus_client import generate_latest
 
-from signalq.consumer.telemetry.metrics import CONNECTOR_LABELS_MAX, Metrics, configure_logging
+from signalq.logs import configure_logging
 from signalq.secrets.blanking import Blanker
 
 
@@ -47,7 +46,7 @@ def test_without_a_terminal_the_form_is_json(capsys: pytest.CaptureFixture[str])
     assert lines(capsys)[0]["event"] == "service.started"
 
 
-def test_what_is_below_the_level_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_below_the_level_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(form="json", level="warning", blanker=Blanker())
     structlog.get_logger().info("intent.settled")
     structlog.get_logger().warning("broker.lane_lost")
@@ -89,7 +88,7 @@ def fail(words: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_secrets_are_blanked_in_every_field_in_exceptions_and_in_what_libraries_say(
+def test_secrets_are_blanked_in_every_field_in_exceptions_and_in_lines_of_libraries(
     form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure_logging(form=form, level="debug", blanker=Blanker(["s3cret", "s3cret-and-more", ""]))
@@ -125,47 +124,12 @@ def test_an_exception_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> Non
     assert line["level"] == "error"
 
 
-def test_libraries_do_not_tell_frames_and_bodies_whatever_our_level(capsys: pytest.CaptureFixture[str]) -> None:
+def test_libraries_log_no_frames_and_no_bodies_whatever_our_level(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(form="json", level="debug", blanker=Blanker())
     for library in ("aiormq.connection", "aio_pika.channel", "aiohttp.client", "asyncio"):
         logging.getLogger(library).debug("frame with a body")
         logging.getLogger(library).info("frame with a body")
     assert lines(capsys) == []
-
-
-# --- metrics ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_connector_is_a_label_once_it_is_configured_or_was_accepted_and_other_before() -> None:
-    metrics = Metrics(["configured"])
-    assert metrics.connector_label("configured") == "configured"
-    assert metrics.connector_label("fresh") == "other"
-    metrics.note_accepted("fresh")
-    assert metrics.connector_label("fresh") == "fresh"
-
-
-def test_connectors_beyond_the_first_thousand_accepted_are_other() -> None:
-    metrics = Metrics(["configured", "too"])
-    for number in range(5_000):
-        metrics.note_accepted(f"c{number}")
-    labels = {metrics.connector_label(f"c{number}") for number in range(5_000)}
-    assert len(labels - {"other"}) == CONNECTOR_LABELS_MAX == 1000
-    assert metrics.connector_label("c0") == "c0"
-    assert metrics.connector_label("c4999") == "other"
-    assert metrics.connector_label("configured") == "configured"
-
-
-def test_the_metrics_have_the_names_and_labels_of_the_contract() -> None:
-    metrics = Metrics([])
-    metrics.intents.labels("other", "dead", "invalid").inc()
-    metrics.attempts.labels("other", "not taken").inc()
-    text = generate_latest(metrics.registry).decode()
-    assert 'signalq_intents_total{connector="other",reason="invalid",status="dead"} 1.0' in text
-    assert 'signalq_attempts_total{certainty="not taken",connector="other"} 1.0' in text
-    for histogram in ("webhook", "end_to_end", "delay_error", "receipt_age"):
-        assert f"# TYPE signalq_{histogram}_seconds histogram" in text
-    for gauge in ("in_flight", "broker_connected"):
-        assert f"# TYPE signalq_{gauge} gauge" in text
 
 
 def test_secrets_that_become_known_later_are_blanked_and_the_old_ones_stay_so(
@@ -176,15 +140,3 @@ def test_secrets_that_become_known_later_are_blanked_and_the_old_ones_stay_so(
     structlog.get_logger().info("intent.settled", first="s3cret", second="s3cret-and-more")
     (line,) = lines(capsys)
     assert (line["first"], line["second"]) == ("***", "***")
-
-
-def test_connectors_that_are_configured_later_are_labels_and_take_nobody_elses_place() -> None:
-    metrics = Metrics(["one"])
-    metrics.note_accepted("early")
-    metrics.configure(["one", "two", "early"])
-    assert all(metrics.connector_label(name) == name for name in ("one", "two", "early"))
-    assert metrics.connector_label("three") == "other"
-    for number in range(CONNECTOR_LABELS_MAX):
-        metrics.note_accepted(f"c{number}")
-    assert metrics.connector_label(f"c{CONNECTOR_LABELS_MAX - 2}") != "other"
-    assert metrics.connector_label(f"c{CONNECTOR_LABELS_MAX - 1}") == "other"

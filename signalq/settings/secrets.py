@@ -1,0 +1,68 @@
+"""Secrets of the settings: from `token` itself, from the file of `token_file`, or the variable of `token_env`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from signalq.secrets.masking import shown_path, shown_words
+from signalq.settings.noted_files import read_noted
+
+# Stands for a token that was not looked for.
+UNREAD = "unread"
+
+
+def twins_of(secret: str) -> tuple[str, str]:
+    """The keys that name where to read a secret."""
+    return f"{secret}_file", f"{secret}_env"
+
+
+def read_secrets(table: Mapping[str, Any], secrets: Iterable[str]) -> dict[str, Any]:
+    """The table with the value of each secret in the place of its twin. Raises ValueError, also for two of three."""
+    filled = dict(table)
+    for secret in secrets:
+        given = [key for key in (secret, *twins_of(secret)) if filled.get(key) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are both set: keep one")
+        if given and given[0] != secret:
+            filled[secret] = _read(given[0], str(filled.pop(given[0])))
+    return filled
+
+
+def _read(key: str, source: str) -> str:
+    if key.endswith("_env"):
+        value = os.environ.get(source)
+        if not value:
+            raise ValueError(f"{key} names the environment variable {shown_words(source)}, which is not set")
+        return value
+    try:
+        value = read_noted(Path(source)).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{key} names {shown_path(source)}, which can't be read ({type(error).__name__})") from None
+    if not value:
+        raise ValueError(f"{key} names {source}, which is empty")
+    return value
+
+
+def without_secrets_given(
+    table: dict[str, Any], secrets: Iterable[str], variable_prefix: str, variables: Collection[str]
+) -> dict[str, Any]:
+    """The table without each secret that a variable gives, in whichever of the three forms either has it."""
+    dropped: set[str] = set()
+    for secret in secrets:
+        forms = (secret, *twins_of(secret))
+        if any(f"{variable_prefix}{form}".upper() in variables for form in forms):
+            dropped.update(forms)
+    return {key: value for key, value in table.items() if key not in dropped}
+
+
+def with_secrets_unread(table: dict[str, Any], secrets: Mapping[str, bool]) -> dict[str, Any]:
+    """The table with UNREAD for each secret that has a twin in it; one that has a default (True) is left to that."""
+    kept = dict(table)
+    for secret, has_default in secrets.items():
+        given = [twin for twin in twins_of(secret) if kept.pop(twin, None) is not None]
+        if given and not has_default:
+            kept[secret] = UNREAD
+    return kept
