@@ -23,8 +23,8 @@ from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.local import PrivateBrokerError, PrivateRabbitMQ, ensure_installed
 from signalq.message.envelope import new_message_id, publish_properties
 from signalq.names import Names
-from signalq.ops.dead_letters.letter import DeadLetter
-from signalq.ops.dead_letters.reader import DeadLetters
+from signalq.ops.dead_letters.letter import Letter
+from signalq.ops.dead_letters.reader import LetterReader
 from signalq.ops.sandbox.behaviour import Behaviour
 from signalq.ops.sandbox.server import Sandbox, SandboxOrder
 from signalq.ops.terminal.errors import CommandFailed
@@ -172,12 +172,12 @@ def _intent(connector: str, action: str, **fields: object) -> OrderIntent:
     )
 
 
-async def _letters(broker_url: str, wanted: int) -> list[DeadLetter]:
+async def _letters(broker_url: str, wanted: int) -> list[Letter]:
     """The dead letters, read as `signalq dead list` reads them, once there are as many as wanted."""
     settings = Settings(broker=Broker.model_validate({"url": broker_url}))
     async with asyncio.timeout(LETTERS_TIMEOUT_S):
         while True:
-            async with DeadLetters(settings, on_wait=lambda _text: None) as letters:
+            async with LetterReader(settings, on_wait=lambda _text: None) as letters:
                 found = [letter async for letter in letters]
             if len(found) >= wanted:
                 return found
@@ -200,7 +200,7 @@ def _late_ms(order: SandboxOrder, delayed: Delayed) -> int:
     return int(order.at.timestamp() * 1000) - delayed.due_ms
 
 
-def _verdict(story: Story, came: list[SandboxOrder], letters: list[DeadLetter], delayed: Delayed) -> bool:
+def _verdict(story: Story, came: list[SandboxOrder], letters: list[Letter], delayed: Delayed) -> bool:
     story.step("So")
     percents = [order.body["percent"] for order in came if order.connector == "futures-main" and order.body]
     late = [_late_ms(order, delayed) for order in came if order.connector == "spot-main" and order.action == "buy"]

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from signalq.amqp.connection import connect
 from signalq.amqp.inspect import Inspector, QueueDepth
 from signalq.consumer.ledger import replicas, switches
 from signalq.consumer.ledger.database import clock_ms
@@ -21,6 +20,7 @@ from signalq.consumer.ledger.visit import LedgerClient, LedgerUnavailable
 from signalq.consumer.orders.switch import ALL, Change, State, Switch
 from signalq.consumer.replicas.assignment import desired
 from signalq.names import Names
+from signalq.ops.broker import connect_as
 from signalq.ops.ledger import open_ledger, who
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.settings.sections import Settings
@@ -163,7 +163,6 @@ def _row(known: _Known, connector: str | None, queue: str, depth: QueueDepth | N
 
 async def _depths(settings: Settings, queues: Sequence[str]) -> dict[str, QueueDepth | None]:
     """How full they are; None for one that is not there."""
-    url = settings.broker.url.get_secret_value()
-    async with await connect(url, name="signalq lanes", heartbeat_s=settings.broker.heartbeat_s) as connection:
-        asker = Inspector(connection)
-        return {queue: await asker.depth(queue) for queue in queues}
+    async with await connect_as("signalq lanes", settings) as connection:
+        inspector = Inspector(connection)
+        return {queue: await inspector.depth(queue) for queue in queues}

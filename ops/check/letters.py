@@ -16,8 +16,8 @@ from signalq.errors import SignalQError
 from signalq.message.outcome import is_event
 from signalq.names import Names
 from signalq.ops.check.finding import Finding
-from signalq.ops.dead_letters.letter import DeadLetter
-from signalq.ops.dead_letters.reader import DeadLetters
+from signalq.ops.dead_letters.letter import Letter
+from signalq.ops.dead_letters.reader import LetterReader
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.escaping import escaped
 from signalq.ops.terminal.render import plural
@@ -41,7 +41,7 @@ class Fresh:
     by_reason: Counter[str] = field(default_factory=Counter)
     events: int = 0
 
-    def add(self, letter: DeadLetter, since_s: float) -> None:
+    def add(self, letter: Letter, since_s: float) -> None:
         """One more letter."""
         if _died_s(letter) >= since_s:
             self.by_reason[letter.reason or "no reason of ours"] += 1
@@ -85,7 +85,7 @@ async def _from_the_letters(settings: Settings) -> Fresh:
     def leave(why: str) -> None:
         raise CommandFailed(why)
 
-    async with DeadLetters(settings, on_wait=leave) as letters:
+    async with LetterReader(settings, on_wait=leave) as letters:
         async for letter in letters:
             fresh.add(letter, since_s)
     return fresh
@@ -101,7 +101,7 @@ async def _from_the_ledger(settings: Settings) -> Fresh:
         return Fresh(Counter(await visit.read(look)))
 
 
-def _died_s(letter: DeadLetter) -> float:
+def _died_s(letter: Letter) -> float:
     """When; of one that does not say so, now."""
     try:
         return datetime.fromisoformat(letter.dead_at or "").timestamp()

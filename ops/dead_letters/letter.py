@@ -34,7 +34,7 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(slots=True)
-class DeadLetter:
+class Letter:
     """One letter. What a letter that is not ours does not say is None; `tag` is what it is taken away by."""
 
     intent_id: str | None
@@ -154,7 +154,7 @@ def _cut(text: str, body: bytes) -> str:
     return text
 
 
-def read_letter(message: DeliveredMessage) -> DeadLetter:
+def read_letter(message: DeliveredMessage) -> Letter:
     """What is known of a letter, whoever put it there."""
     properties = message.header.properties
     headers = properties.headers or {}
@@ -177,7 +177,7 @@ def read_letter(message: DeliveredMessage) -> DeadLetter:
         value = (fields or {}).get(name)
         return value if isinstance(value, str) else None
 
-    return DeadLetter(
+    return Letter(
         intent_id=text(names.INTENT_ID) or properties.message_id,
         generation=generation if generation is not None and 0 <= generation <= GENERATION_MAX else None,
         connector=text(names.CONNECTOR) or body_text("connectorName"),

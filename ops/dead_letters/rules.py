@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from signalq import names
 from signalq.consumer.ledger.replays import Standing
 from signalq.consumer.orders.order import Order, Unreadable
-from signalq.ops.dead_letters.letter import DeadLetter
+from signalq.ops.dead_letters.letter import Letter
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ BUSY = Refuse("the consumer is at work on it: try again in a moment")
 
 
 def judge_replay(
-    letter: DeadLetter,
+    letter: Letter,
     found: Order | Unreadable,
     standing: Standing | None,
     *,
@@ -103,7 +103,7 @@ def judge_replay(
     return Refuse(why) if why is not None else Begin(standing)
 
 
-def judge_discard(letter: DeadLetter, standing: Standing | None, *, force: bool) -> DiscardVerdict:
+def judge_discard(letter: Letter, standing: Standing | None, *, force: bool) -> DiscardVerdict:
     """Whether the letter may be thrown away."""
     if standing is None or not letter.is_ours or letter.generation is None:
         return Discard(None)
@@ -116,7 +116,7 @@ def judge_discard(letter: DeadLetter, standing: Standing | None, *, force: bool)
     )
 
 
-def _not_repeatable(letter: DeadLetter, found: Order | Unreadable, standing: Standing | None) -> str | None:
+def _not_repeatable(letter: Letter, found: Order | Unreadable, standing: Standing | None) -> str | None:
     """Why no message can stand for this letter, if so."""
     if names.BODY_BYTES in (letter.properties.headers or {}):
         return f"only the beginning of its body was kept, and no order is so long: {DISCARD_IT}"
@@ -156,7 +156,7 @@ def _later(generation: int, standing: Standing, found: Order | Unreadable) -> Re
     )
 
 
-def _doubt(letter: DeadLetter, order: Order, standing: Standing, now_ms: int, retention_ms: int) -> str | None:
+def _doubt(letter: Letter, order: Order, standing: Standing, now_ms: int, retention_ms: int) -> str | None:
     """Why a person has to say that this is meant, if so."""
     if standing.reason == "outcome-unknown":
         return "nobody knows whether the webhook took it, so look on the platform first: --force replays it"

@@ -96,6 +96,11 @@ def print_rows(
         _print_plain(columns, rows)
 
 
+def say(sentence: str) -> None:
+    """Write one sentence to standard error: standard output is for rows."""
+    console(stderr=True).print(escaped(sentence))
+
+
 def shown(value: object) -> str:
     """A value as one line of safe text."""
     if value is None or value == "":

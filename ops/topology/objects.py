@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aio_pika.abc import AbstractConnection
-
-from signalq.amqp.connection import connect
 from signalq.amqp.ledger_mark import LedgerMark, replace_mark
 from signalq.consumer.broker.topology import topology_of
 from signalq.names import Names
+from signalq.ops.broker import connect_as
 from signalq.ops.ledger import open_ledger
 from signalq.settings.sections import Settings
 
@@ -28,7 +26,7 @@ class Applied:
 async def apply(settings: Settings) -> Applied:
     """Declare all of it. Raises TopologyError where something is there with other arguments, BrokerUnreachable."""
     topology = topology_of(settings)
-    async with await _connected(settings) as connection:
+    async with await connect_as("signalq topology", settings) as connection:
         missing = await topology.missing(connection)
         await topology.declare(connection)
     objects = sum(1 for _ in topology.exchanges()) + sum(1 for _ in topology.queues())
@@ -43,7 +41,7 @@ async def adopt_ledger(settings: Settings) -> LedgerMark:
     async with open_ledger(settings) as ledger:
         mark = ledger.mark
     names = Names(settings.broker.prefix)
-    async with await _connected(settings) as connection:
+    async with await connect_as("signalq topology", settings) as connection:
         if settings.broker.topology == "declare":
             await topology_of(settings).declare(connection)
         await replace_mark(connection, names, mark)
@@ -57,7 +55,7 @@ async def rows(settings: Settings) -> list[Row]:
     them. What has other arguments, or is of another type, differs, and `why` says how. Raises BrokerUnreachable.
     """
     topology = topology_of(settings)
-    async with await _connected(settings) as connection:
+    async with await connect_as("signalq topology", settings) as connection:
         missing = set(await topology.missing(connection))
         differing = (await topology.differing(connection, missing)).sentences
         depths = await topology.depths(connection)
@@ -95,8 +93,3 @@ async def rows(settings: Settings) -> list[Row]:
             }
         )
     return found
-
-
-async def _connected(settings: Settings) -> AbstractConnection:
-    url = settings.broker.url.get_secret_value()
-    return await connect(url, name="signalq topology", heartbeat_s=settings.broker.heartbeat_s)

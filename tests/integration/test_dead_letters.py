@@ -26,7 +26,7 @@ from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.visit import LedgerClient
 from signalq.consumer.orders.state import Reason
 from signalq.names import Names
-from signalq.ops.dead_letters.reader import DeadLetters
+from signalq.ops.dead_letters.reader import LetterReader
 from signalq.ops.dead_letters.replay import candidate_of
 from signalq.settings.sections import load_settings
 from tests.support.amqp import depth, drain, publish, publish_all
@@ -95,7 +95,7 @@ async def replayed_up_to_the_ledger(one: Dead) -> None:
 async def replayed_up_to_the_publish(broker: Broker, names: Names, one: Dead) -> None:
     """What a replay does before it takes the letter away, and no more."""
     await replayed_up_to_the_ledger(one)
-    async with DeadLetters(load_settings(), on_wait=print) as letters:
+    async with LetterReader(load_settings(), on_wait=print) as letters:
         (letter,) = [letter async for letter in letters if letter.intent_id == one.order.intent_id]
     again = candidate_of(letter, load_settings())
     await publish(broker.url, names.orders, "main", letter.body, again.properties)
@@ -521,7 +521,7 @@ async def test_a_ledger_that_the_lanes_do_not_belong_to_is_refused(broker: Broke
 
 async def test_a_replay_waits_for_another_reader_and_says_so(broker: Broker, names: Names, buried: Bury) -> None:
     await buried([dead(1)])
-    async with DeadLetters(load_settings(), on_wait=print):
+    async with LetterReader(load_settings(), on_wait=print):
         process = await start("dead", "replay", "--all")
         assert process.stderr
         async with asyncio.timeout(20):

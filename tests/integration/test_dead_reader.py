@@ -10,9 +10,9 @@ from pamqp.commands import Basic
 from signalq.amqp.topology import Topology
 from signalq.errors import BrokerUnreachable
 from signalq.names import Names
-from signalq.ops.dead_letters import reader
-from signalq.ops.dead_letters.letter import DeadLetter
-from signalq.ops.dead_letters.reader import DeadLetters
+from signalq.ops.dead_letters import channel
+from signalq.ops.dead_letters.letter import Letter
+from signalq.ops.dead_letters.reader import LetterReader
 from signalq.settings.sections import Settings, load_settings
 from tests.support.amqp import depth, drain, publish_all
 from tests.support.broker import Broker, through
@@ -27,7 +27,7 @@ def settings(broker: Broker, topology: Topology, monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("SIGNALQ_CONFIG", raising=False)
     monkeypatch.setenv("SIGNALQ_BROKER__URL", broker.url)
     monkeypatch.setenv("SIGNALQ_BROKER__PREFIX", topology.names.prefix)
-    monkeypatch.setattr(reader, "WINDOW_LETTERS_MIN", 10)
+    monkeypatch.setattr(channel, "WINDOW_LETTERS_MIN", 10)
     return load_settings()
 
 
@@ -45,11 +45,11 @@ def letters(first: int, count: int) -> list[tuple[bytes, Basic.Properties]]:
     ]
 
 
-def looking(settings: Settings) -> DeadLetters:
-    return DeadLetters(settings, on_wait=print)
+def looking(settings: Settings) -> LetterReader:
+    return LetterReader(settings, on_wait=print)
 
 
-def number(letter: DeadLetter) -> int:
+def number(letter: Letter) -> int:
     return int(letter.intent_id or "")
 
 
@@ -95,8 +95,8 @@ async def test_few_letters_are_in_memory_however_many_there_are(
     async with looking(settings) as found:
         most = 0
         async for batch in found.batches():
-            most = max(most, len(batch) + found._arrived.qsize())
-    assert most <= -(-LETTERS // reader.WINDOWS_MAX)
+            most = max(most, len(batch) + found._open._arrived.qsize())
+    assert most <= -(-LETTERS // channel.WINDOWS_MAX)
 
 
 async def test_what_is_taken_is_gone_and_the_rest_is_in_order(broker: Broker, names: Names, settings: Settings) -> None:
@@ -113,8 +113,8 @@ async def test_all_that_is_taken_in_one_go_is_gone_at_the_end(
     broker: Broker, names: Names, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The broker's acknowledgements may still be on their way when the channel closes."""
-    monkeypatch.setattr(reader, "WINDOW_LETTERS_MIN", 1000)
-    monkeypatch.setattr(reader, "BATCH_LETTERS_MAX", 1000)
+    monkeypatch.setattr(channel, "WINDOW_LETTERS_MIN", 1000)
+    monkeypatch.setattr(channel, "BATCH_LETTERS_MAX", 1000)
     for _ in range(3):
         await publish_all(broker.url, "", names.dead, letters(0, LETTERS))
         async with looking(settings) as found:
@@ -131,7 +131,7 @@ async def test_a_link_that_breaks_in_the_middle_is_said_at_once_and_keeps_the_or
 
     async def look() -> None:
         seen = 0
-        async with asyncio.timeout(reader.IDLE_TIMEOUT_S), looking(load_settings()) as found:
+        async with asyncio.timeout(channel.IDLE_TIMEOUT_S), looking(load_settings()) as found:
             async for _letter in found:
                 seen += 1
                 if seen == LETTERS // 2:

@@ -17,7 +17,7 @@ from signalq.amqp.topology import Topology
 from signalq.consumer.ledger.sql import SqlLedger
 from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
-from signalq.ops.dead_letters.reader import DeadLetters
+from signalq.ops.dead_letters.reader import LetterReader
 from signalq.settings.sections import load_settings
 from tests.support.amqp import depth, drain, publish_all
 from tests.support.broker import ExternalBroker
@@ -335,7 +335,7 @@ async def test_showing_a_letter_that_is_not_there_is_one_sentence(bury: Any, sig
 
 async def test_a_second_reader_waits_says_so_and_then_sees_everything(bury: Any, environment: None) -> None:
     await bury([letter(number) for number in range(20)])
-    async with DeadLetters(load_settings(), on_wait=lambda _sentence: None) as first:
+    async with LetterReader(load_settings(), on_wait=lambda _sentence: None) as first:
         second = await start("dead", "list", "--json")
         assert second.stderr
         async with asyncio.timeout(TIMEOUT_S):
@@ -351,11 +351,11 @@ async def test_a_second_reader_gives_up_with_a_sentence(
     bury: Any, environment: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bury([letter(1)])
-    monkeypatch.setattr("signalq.ops.dead_letters.reader.TURN_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("signalq.ops.dead_letters.turn.TURN_TIMEOUT_S", 0.5)
     said: list[str] = []
-    async with DeadLetters(load_settings(), on_wait=said.append):
+    async with LetterReader(load_settings(), on_wait=said.append):
         with pytest.raises(Exception, match="another reader still has"):
-            async with DeadLetters(load_settings(), on_wait=said.append):
+            async with LetterReader(load_settings(), on_wait=said.append):
                 pass
     assert len(said) == 1
 

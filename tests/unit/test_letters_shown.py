@@ -9,12 +9,12 @@ from typing import Any, cast
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
-from signalq.ops.dead_letters.letter import DeadLetter, read_letter
+from signalq.ops.dead_letters.letter import Letter, read_letter
 
 TOKEN = "kQ7vX2mN9pL4"
 
 
-def letter(body: bytes, headers: dict[str, Any] | None = None, **properties: Any) -> DeadLetter:
+def letter(body: bytes, headers: dict[str, Any] | None = None, **properties: Any) -> Letter:
     header = SimpleNamespace(properties=Basic.Properties(headers=headers, **properties))
     return read_letter(cast("DeliveredMessage", SimpleNamespace(header=header, body=body, delivery_tag=1)))
 

@@ -13,7 +13,7 @@ from pamqp.commands import Basic
 from signalq.consumer.ledger.replays import Standing
 from signalq.consumer.orders.order import Order, Unreadable
 from signalq.message.envelope import Creation
-from signalq.ops.dead_letters.letter import DeadLetter
+from signalq.ops.dead_letters.letter import Letter
 from signalq.ops.dead_letters.rules import (
     Admit,
     Begin,
@@ -35,7 +35,7 @@ RETENTION_MS = 7 * DAY_MS
 BROKEN = Unreadable("action: is missing", "main", "id-1", STRATEGY, None)
 
 
-def letter(**given: Any) -> DeadLetter:
+def letter(**given: Any) -> Letter:
     known: dict[str, Any] = {
         "intent_id": "id-1",
         "generation": 1,
@@ -52,7 +52,7 @@ def letter(**given: Any) -> DeadLetter:
         "properties": Basic.Properties(message_id="id-1"),
         "body": body(),
     }
-    return DeadLetter(**(known | given))
+    return Letter(**(known | given))
 
 
 def stands(status: str = "dead", generation: int = 1, **given: Any) -> Standing:
@@ -65,9 +65,7 @@ def found(**fields: object) -> Order:
     return order(body(**fields), message_id="id-1", received_ms=NOW_MS)
 
 
-def judged(
-    of: DeadLetter, reading: Order | Unreadable, standing: Standing | None, *, force: bool = False
-) -> ReplayVerdict:
+def judged(of: Letter, reading: Order | Unreadable, standing: Standing | None, *, force: bool = False) -> ReplayVerdict:
     return judge_replay(of, reading, standing, now_ms=NOW_MS, retention_ms=RETENTION_MS, force=force)
 
 
