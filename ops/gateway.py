@@ -17,7 +17,7 @@ from signalq.errors import SettingsError
 from signalq.producers.gateway.alerts import Rules, token_digest
 from signalq.producers.gateway.callers import Callers
 from signalq.producers.gateway.outlet import Outlet
-from signalq.producers.gateway.server import Gateway, Options
+from signalq.producers.gateway.server import GatewayServer, Options
 from signalq.settings.reload import CurrentSettings, Reloader
 from signalq.settings.sections import Settings, load_settings, settings_file
 from signalq.version import __version__
@@ -114,7 +114,7 @@ async def _serve(settings: Settings, config: Path | None, masker: Masker) -> Non
         asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
     broker = settings.broker
     outlet = Outlet(broker.url.get_secret_value(), prefix=broker.prefix, heartbeat_s=broker.heartbeat_s)
-    gateway = Gateway(options_of(current), outlet)
+    gateway = GatewayServer(options_of(current), outlet)
     port = await gateway.start()
     _warn_of_open_doors(settings)
     # What was made at the start lives to the end: looked through for garbage again and again, it holds alerts up.

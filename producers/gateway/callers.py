@@ -1,4 +1,4 @@
-"""Who may call: by address, also behind a proxy."""
+"""Callers and their addresses, also behind a proxy."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
-# What one customer of a provider has, at least.
+# The smallest network that one customer of a provider has.
 IPV6_PREFIX = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Callers:
-    """`sources` may call, everybody where there are none; `proxies` are believed about whom they speak for."""
+    """The networks that may call (`sources`; all if empty), and the proxies whose X-Forwarded-For is believed."""
 
     sources: tuple[Network, ...] = ()
     proxies: tuple[Network, ...] = ()
@@ -27,9 +27,9 @@ class Callers:
         return caller is not None and _is_in(caller, self.sources)
 
     def caller(self, peer: str | None, forwarded_for: Sequence[str]) -> Address | None:
-        """The nearest address that is no proxy of ours: what stands left of it, anybody may have written.
+        """The nearest address that is no proxy of ours: any sender may have written the addresses left of it.
 
-        None where it can't be told.
+        None if it is not known.
         """
         written = [part for value in forwarded_for for part in value.split(",")]
         for text in [peer or "", *reversed(written)]:
@@ -40,7 +40,7 @@ class Callers:
 
 
 def counted_as(address: Address | None) -> str:
-    """The sender that an address is counted as: of IPv6 its /64, in which one machine has as many as it likes."""
+    """The sender that an address counts as: an IPv6 address as its /64, in which one machine has any number."""
     if isinstance(address, IPv6Address):
         return str(IPv6Network((address, IPV6_PREFIX), strict=False))
     return str(address or "unknown")
