@@ -1,4 +1,4 @@
-"""What `signalq check` finds of the broker: its version and its way, and lanes that no connector has any more."""
+"""Findings on the broker: its version and its encryption, and lanes that no connector has any more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `signalq check` finds of this machine's clock."""
+"""The finding on this machine's clock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SET_IT_RIGHT = (
 
 
 async def check_clock(settings: Settings) -> Finding:
-    """How far this machine's clock is from that of the ledger's server, and how it was set within a day."""
+    """Compare this machine's clock with that of the ledger's server, and see how it was set within a day."""
     began_ms = machine_ms()
     try:
         async with LedgerClient(settings.ledger.url.get_secret_value()) as ledger:

@@ -48,7 +48,7 @@ async def findings(settings: Settings, config: Path | None) -> AsyncIterator[Fin
 
 
 def check_settings(settings: Settings, config: Path | None) -> Finding:
-    """Where the settings come from."""
+    """The sources of the settings."""
     path = config or os.environ.get(CONFIG_ENV)
     variables = sorted(name for name in os.environ if name.upper().startswith(ENV_PREFIX) and "__" in name)
     sources = [str(path)] if path else []

@@ -1,4 +1,4 @@
-"""What `signalq check` finds of the ledger, and what the ledger says of the switch and the producers."""
+"""Findings on the ledger, and by the ledger on the switch and the producers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from signalq.version import how_to_install
 _VERIFY = "add sslmode=verify-full to ledger.url, with sslrootcert for an authority of your own"
 _USE_THE_FORMER = "set ledger.url to the one that they belong to; only if it is lost, `signalq topology adopt-ledger`"
 _SET_THEM = "publish with message_id and the header signalq-created-ms, as the SDK and `signalq publish` do"
-_NO_EXPIRATION = "set no expiration: the broker drops an order when it has passed, and nobody knows"
+_NO_EXPIRATION = "set no expiration: when it has passed, the broker drops the order without a trace"
 
 
 async def check_ledger(settings: Settings, held: LedgerMark | None) -> Finding:
-    """Where the ledger is, whether it is there, and whether the lanes on the broker (`held`) belong to it."""
+    """Look for the ledger, and see whether the lanes on the broker (`held`) belong to it."""
     theirs = f"the lanes on the broker belong to {escaped(held.ledger)} ({escaped(held.ledger_id)})" if held else ""
     try:
         mine = await read_mark(settings.ledger.url.get_secret_value())
@@ -44,7 +44,7 @@ async def check_ledger(settings: Settings, held: LedgerMark | None) -> Finding:
 
 
 def _exposure(settings: Settings) -> str:
-    """What an attacker on the way to the ledger could do; empty if nothing."""
+    """The weakness of the connection to the ledger; empty if there is none."""
     read = read_ledger_url(settings.ledger.url.get_secret_value())
     if isinstance(read, SqliteFile) or read.is_local or read.is_checked:
         return ""

@@ -1,4 +1,4 @@
-"""What `signalq check` finds of the dead letters: how many there are, and the reasons of the fresh ones."""
+"""The finding on the dead letters: how many there are, and the reasons of the fresh ones."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ async def _from_the_ledger(settings: Settings) -> Fresh:
 
 
 def _died_s(letter: Letter) -> float:
-    """When the letter died; now, if it does not say so."""
+    """The time at which the letter died; now, if it does not say so."""
     try:
         return datetime.fromisoformat(letter.dead_at or "").timestamp()
     except ValueError:

@@ -1,4 +1,4 @@
-"""What `signalq check` finds of the exchanges and queues: missing and differing objects, and waiting messages."""
+"""Findings on the exchanges and queues: missing and differing objects, and waiting messages."""
 
 from __future__ import annotations
 

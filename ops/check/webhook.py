@@ -1,4 +1,4 @@
-"""What `signalq check` finds of the webhook's hosts. It sends nothing: a POST would be an order."""
+"""The finding on a webhook's host. It sends nothing: a POST would be an order."""
 
 from __future__ import annotations
 

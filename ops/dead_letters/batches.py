@@ -38,7 +38,7 @@ Result = Literal["replayed", "replayed already", "discarded", "refused", "not do
 
 @dataclass(frozen=True, slots=True)
 class LetterResult:
-    """What became of one letter; `error` ended the run before the letter was dealt with."""
+    """The result of one letter; `error` ended the run before the letter was dealt with."""
 
     result: Result
     why: str | None = None
@@ -58,7 +58,7 @@ OnLetter = Callable[[Letter, LetterResult | None], None]
 
 
 class LetterAction(Protocol):
-    """What a command does with letters: replays or discards them."""
+    """The work of a command on letters: it replays or discards them."""
 
     dry_run: bool
 

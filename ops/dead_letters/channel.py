@@ -66,7 +66,7 @@ class LetterChannel:
 
     @property
     def to_read(self) -> int:
-        """How many of the letters are read here."""
+        """The number of letters that are read here."""
         return min(self.ready, LETTERS_MAX)
 
     async def open(self) -> None:
@@ -168,5 +168,5 @@ class LetterChannel:
 
 
 def _window_letters(ready: int) -> int:
-    """How many letters each consumer may hold: few are in memory then, and WINDOWS_MAX of them take all in."""
+    """The most letters that a consumer may hold: so small that few are in memory, and WINDOWS_MAX windows hold all."""
     return min(max(-(-ready // WINDOWS_MAX), min(ready, WINDOW_LETTERS_MIN)), WINDOW_LETTERS_MAX)

@@ -1,4 +1,4 @@
-"""What a person sees of `signalq dead`: the table, the progress bar, and what replaying or discarding came to."""
+"""The output of `signalq dead`: the table, the progress bar, and the summary of replaying or discarding."""
 
 from __future__ import annotations
 

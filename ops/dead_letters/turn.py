@@ -45,7 +45,7 @@ async def wait_for_turn(connection: AbstractConnection, names: Names, on_wait: C
 
 
 async def _ready_for_us(connection: AbstractConnection, names: Names) -> int | None:
-    """How many letters are ready; None while another program consumes them, even one that knows nothing of turns."""
+    """The number of ready letters; None while another program consumes them, even one that knows nothing of turns."""
     if not await _has_right_to_read(connection, names):
         return None
     depth = await queue_depth(connection, names.dead)

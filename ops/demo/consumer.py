@@ -41,7 +41,7 @@ async def running_consumer(broker_url: str, webhook_url: str) -> AsyncIterator[N
 
 
 def _environment(broker_url: str, webhook_url: str, folder: Path) -> dict[str, str]:
-    """This process's environment with the demo's settings in place of any others."""
+    """The environment of this process, with the demo's settings in place of any others."""
     environment = {name: value for name, value in os.environ.items() if not name.upper().startswith("SIGNALQ_")}
     return environment | {
         "SIGNALQ_BROKER__URL": broker_url,

@@ -1,4 +1,4 @@
-"""What the demo shows: chapters with lines, tables and checks; or the same as JSON lines."""
+"""The output of the demo: chapters with lines, tables and checks; or the same as JSON lines."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class FileRun:
         return RunsBefore(self._source, self._options, progress, self._report.say)
 
     def _file_lines(self, progress: Progress, stream: BinaryIO) -> tuple[Start, int, Iterator[MarkedLine]]:
-        """Where it begins, how many intents an earlier run saw confirmed, and the lines to publish."""
+        """The start, the number of intents that an earlier run saw confirmed, and the lines to publish."""
         begin_at = stream.tell()
         kept = timedelta(days=self._settings.ledger.retention_days)
         start = self._runs_before(progress).start_of_file(stream, kept=kept)

@@ -1,4 +1,4 @@
-"""What a command line of `signalq publish` asks for."""
+"""The options of a command line of `signalq publish`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a file was published, on disk: `signalq publish --resume` goes on from there.
+"""The progress of a file on disk, from which `signalq publish --resume` goes on.
 
 One small file for each file or batch, broker, prefix and strategy, in the folder `publish` of the state folder. It
 counts only lines that RabbitMQ has confirmed: it is written after the confirms, at most WRITE_PERIOD_S late. A run that
@@ -35,7 +35,7 @@ FILES_MAX = 1_000
 
 @dataclass(frozen=True, slots=True)
 class ProgressRecord:
-    """How far the last run published a file, under identities with this `salt`, in hex.
+    """The progress of the last run over a file, whose identities have this `salt`, in hex.
 
     The first `known_lines` were once confirmed under identities without a salt, and have not changed since: a run
     without --again sends them as duplicates. `at` is when the last run began, ISO 8601.

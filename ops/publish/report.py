@@ -1,4 +1,4 @@
-"""What a person sees of `signalq publish`: a progress bar, the bad lines, and the summary."""
+"""The output of `signalq publish`: a progress bar, the bad lines, and the summary."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DONE, FAILED, INTERRUPTED = 0, 1, 130
 
 @dataclass(frozen=True, slots=True)
 class RunEnd:
-    """What the summary says beside the tally.
+    """The facts of the summary beside the tally.
 
     `what_next` is the advice for lines that are not confirmed. `skipped` intents were confirmed by an earlier run.
     `duplicates` of those published were published before (None: not known). `not_kept` says why the progress could not

@@ -1,4 +1,4 @@
-"""Where a run begins, by what earlier runs published; and the sentence that says so before anything is sent."""
+"""The start of a run, by the progress of earlier runs; and the sentences about it before anything is sent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SALT_BYTES = 16
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a run begins, and the salt of its identities; up to `known` its lines are duplicates."""
+    """The mark where a run begins, and the salt of its identities; up to `known` its lines are duplicates."""
 
     mark: Mark = NO_LINES
     salt: bytes = b""
@@ -29,7 +29,7 @@ class Start:
 
 
 class RunsBefore:
-    """What the progress tells of earlier runs; `say` gets the sentences."""
+    """The earlier runs of a source, by its progress; `say` gets the sentences about them."""
 
     def __init__(self, source: Source, options: PublishOptions, progress: Progress, say: Callable[[str], None]) -> None:
         self._source = source
@@ -39,7 +39,7 @@ class RunsBefore:
         self._say = say
 
     def start_of_pipe(self) -> Start:
-        """Where a pipe begins. It is read once, so its duplicates can't be counted before its lines come."""
+        """The start of a pipe. It is read once, so its duplicates can't be counted before its lines come."""
         before = self._load()
         if before is not None and before.known_lines:
             self._say(
@@ -49,7 +49,7 @@ class RunsBefore:
         return Start(is_changed=before is not None)
 
     def start_of_file(self, stream: BinaryIO, *, kept: timedelta) -> Start:
-        """Where a file begins; `kept` is how long the ledger knows an order. Raises CommandFailed."""
+        """The start of a file; the ledger knows an order for the time `kept`. Raises CommandFailed."""
         try:
             before = self._load()
         except OfAnEarlierVersion as earlier:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class RunTally:
-    """What became of the lines.
+    """The counts of lines by their results.
 
     Every line up to `through_line` is dealt with. `known` of the `published` lines were published before, too.
     """

@@ -1,4 +1,4 @@
-"""Options that take one of some names: any other is wrong usage, and the nearest is named where one is near."""
+"""Options that take one of some names; the error for another name suggests the nearest one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Callback = Callable[[click.Context, click.Parameter, str | None], str | None]
 
 
 def one_of(what: str, known: Collection[str], *, also: Collection[str] = ()) -> Callback:
-    """The callback of such an option. `also` are taken as well, and not named in the refusal."""
+    """The callback of such an option. `also` are accepted as well, and not named in the error."""
 
     def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
         if value is None or value in known or value in also:

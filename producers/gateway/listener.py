@@ -184,7 +184,7 @@ def log_failure(error: BaseException | None) -> None:
 
 
 def _allowed_files(wanted: int) -> int:
-    """How many files we may have open, after asking for `wanted`."""
+    """The number of files that we may have open, after asking for `wanted`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

@@ -37,7 +37,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Where to listen, which callers to let in, and the settings of connectors; see docs/settings.md."""
+    """The address to listen on, the callers to let in, and the settings of connectors; see docs/settings.md."""
 
     host: str
     port: int

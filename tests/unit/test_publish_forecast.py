@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from signalq import OrderIntent
-from signalq.ops.publish.forecast import POST_S, TOLD_MAX, Forecast
+from signalq.ops.publish.forecast import NAMED_MAX, POST_S, Forecast
 from signalq.settings.sections import Settings
 
 
@@ -71,7 +71,7 @@ def test_a_share_of_the_lines_may_be_faster_than_its_connector() -> None:
     one_of_each = [intents(1, f"connector {number}")[0] for number in range(10)]
     assert all("--rate 50 spreads them" in said for said in told(one_of_each * 500)[:-1])
     assert told(one_of_each * 500, rate_per_s=50) == []
-    more = [intent for number in range(TOLD_MAX + 3) for intent in intents(500, f"lane{'x' * number}")]
+    more = [intent for number in range(NAMED_MAX + 3) for intent in intents(500, f"lane{'x' * number}")]
     assert told(more)[-1] == "the same holds for 3 connectors more"
 
 
