@@ -17,7 +17,7 @@ from signalq.message.outcome import is_event
 from signalq.names import Names
 from signalq.ops.check.finding import Finding
 from signalq.ops.dead_letters.letter import Letter
-from signalq.ops.dead_letters.reader import LetterReader
+from signalq.ops.dead_letters.reader import open_letters
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.escaping import escaped
 from signalq.ops.terminal.render import plural
@@ -85,7 +85,7 @@ async def _from_the_letters(settings: Settings) -> Fresh:
     def give_up(why: str) -> None:
         raise CommandFailed(why)
 
-    async with LetterReader(settings, on_wait=give_up) as letters:
+    async with open_letters(settings, on_wait=give_up) as letters:
         async for letter in letters:
             fresh.add(letter, since_s)
     return fresh

@@ -106,7 +106,7 @@ def command(invocation: Invocation, /, **given: Any) -> int:
     flags = {name: text for name in FLAGS if (text := given.pop(name)) is not None}
     options = PublishOptions(config=invocation.config, **given)
     if options.file is None:
-        if options.of_file():
+        if any((options.again, options.batch, options.file_format, options.rate_per_s, options.resume)):
             raise click.UsageError("--again, --batch, --format, --rate and --resume go with a FILE")
         return publish_one(settings, flags, options)
     if flags or options.message_id:

@@ -28,6 +28,11 @@ GENERATION_MAX = 1_000_000_000
 JSON_TYPE = "application/json"
 # The headers whose values are shown: those of an intent by the contract, and those that signalq adds.
 KNOWN_HEADERS = names.OWN_HEADERS | {names.CREATED_MS, names.STRATEGY, names.TRACEPARENT, names.BROKER_TIMESTAMP_MS}
+# The fields of a listing, in the contract's order.
+_LISTED = (
+    *("intent_id", "generation", "connector", "strategy", "action", "client_order_id"),
+    *("reason", "detail", "attempts", "http_status", "dead_at"),
+)
 _KNOWN_PROPERTIES = frozenset({"message_id", "app_id", "timestamp"})
 _PROPERTIES = ("message_id", "app_id", "content_type", "timestamp", "correlation_id", "reply_to")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -76,20 +81,7 @@ class Letter:
 
     def row(self) -> dict[str, object]:
         """The fields of a listing, in the contract's order; known secrets are blanked."""
-        row: dict[str, object] = {
-            "intent_id": self.intent_id,
-            "generation": self.generation,
-            "connector": self.connector,
-            "strategy": self.strategy,
-            "action": self.action,
-            "client_order_id": self.client_order_id,
-            "reason": self.reason,
-            "detail": self.detail,
-            "attempts": self.attempts,
-            "http_status": self.http_status,
-            "dead_at": self.dead_at,
-        }
-        return {name: self._hidden(value) for name, value in row.items()}
+        return {name: self._hidden(getattr(self, name)) for name in _LISTED}
 
     def properties_shown(self, *, raw: bool = False) -> dict[str, object]:
         """The AMQP properties that are set, except the headers; the values of known ones alone, or all (`raw`)."""

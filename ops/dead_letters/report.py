@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from signalq.ops.dead_letters.batches import LetterResult
 from signalq.ops.dead_letters.filter import LetterFilter
 from signalq.ops.dead_letters.letter import Letter
-from signalq.ops.dead_letters.reader import LetterReader
+from signalq.ops.dead_letters.reader import LetterReader, open_letters
 from signalq.ops.terminal.render import Column, Row, console, plural, print_rows, say, shown
 from signalq.ops.terminal.row_spool import Spool
 from signalq.settings.sections import Settings
@@ -48,7 +48,7 @@ def note(row: Row) -> str:
 @asynccontextmanager
 async def reading(settings: Settings, what: str) -> AsyncIterator[tuple[LetterReader, Callable[[], None]]]:
     """The reader behind a progress bar, and the function to call for each letter."""
-    async with LetterReader(settings, on_wait=say) as letters:
+    async with open_letters(settings, on_wait=say) as letters:
         with _bar(what, letters.to_read) as step:
             yield letters, step
 

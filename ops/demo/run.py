@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 
 from signalq.local import PrivateBrokerError, PrivateRabbitMQ, ensure_installed
 from signalq.ops.dead_letters.letter import Letter
-from signalq.ops.dead_letters.reader import LetterReader
+from signalq.ops.dead_letters.reader import open_letters
 from signalq.ops.demo.consumer import START_TIMEOUT_S, running_consumer
 from signalq.ops.demo.story import Story
-from signalq.ops.demo.strategies import DELAY_S, DEMO_TOKEN, REFUSED_CONNECTOR, Delayed, publish_orders
+from signalq.ops.demo.strategies import DELAY_S, DEMO_TOKEN, REFUSED_CONNECTOR, publish_orders
 from signalq.ops.sandbox.behaviour import Behaviour
 from signalq.ops.sandbox.server import Sandbox, SandboxOrder
 from signalq.ops.terminal.errors import CommandFailed
@@ -59,16 +59,16 @@ async def _run(story: Story, broker_url: str) -> bool:
         async with running_consumer(broker_url, sandbox.url):
             story.step("Three strategies publish: momentum, rebalancer, and a desk by plain AMQP")
             began = datetime.now(UTC)
-            delayed = await publish_orders(broker_url)
+            due_ms = await publish_orders(broker_url)
             story.line(f"7 confirmed; one of them waits {DELAY_S:g} s, one is misspelt, one goes to a closed account")
             came = await sandbox.received(6, timeout_s=START_TIMEOUT_S)
             letters = await _letters(broker_url, 2)
         story.line("consume got SIGTERM, finished what it had, and left with 0")
     story.step("What came to the platform, in order for each connector")
-    story.table(ORDER_COLUMNS, [_order_row(order, began, delayed) for order in came])
+    story.table(ORDER_COLUMNS, [_order_row(order, began, due_ms) for order in came])
     story.step("What did not go through is in the dead-letter queue, with its reason")
     story.table(LETTER_COLUMNS, [letter.row() for letter in letters])
-    return _verdict(story, came, letters, delayed)
+    return _verdict(story, came, letters, due_ms)
 
 
 async def _letters(broker_url: str, wanted: int) -> list[Letter]:
@@ -76,13 +76,13 @@ async def _letters(broker_url: str, wanted: int) -> list[Letter]:
     settings = Settings(broker=Broker.model_validate({"url": broker_url}))
     async with asyncio.timeout(LETTERS_TIMEOUT_S):
         while True:
-            async with LetterReader(settings, on_wait=lambda _text: None) as letters:
+            async with open_letters(settings, on_wait=lambda _text: None) as letters:
                 found = [letter async for letter in letters]
             if len(found) >= wanted:
                 return found
 
 
-def _order_row(order: SandboxOrder, began: datetime, delayed: Delayed) -> dict[str, object]:
+def _order_row(order: SandboxOrder, began: datetime, due_ms: int) -> dict[str, object]:
     body = order.body or {}
     amount = f"{body['percent']} %" if "percent" in body else body.get("fixed", "")
     is_delayed = order.connector == "spot-main" and order.action == "buy"
@@ -91,18 +91,18 @@ def _order_row(order: SandboxOrder, began: datetime, delayed: Delayed) -> dict[s
         "connector": order.connector,
         "order": f"{order.action} {amount}",
         "answer": order.answer,
-        "note": f"due {DELAY_S:g} s after its creation, {_late_ms(order, delayed)} ms late" if is_delayed else "",
+        "note": f"due {DELAY_S:g} s after its creation, {_late_ms(order, due_ms)} ms late" if is_delayed else "",
     }
 
 
-def _late_ms(order: SandboxOrder, delayed: Delayed) -> int:
-    return int(order.at.timestamp() * 1000) - delayed.due_ms
+def _late_ms(order: SandboxOrder, due_ms: int) -> int:
+    return int(order.at.timestamp() * 1000) - due_ms
 
 
-def _verdict(story: Story, came: list[SandboxOrder], letters: list[Letter], delayed: Delayed) -> bool:
+def _verdict(story: Story, came: list[SandboxOrder], letters: list[Letter], due_ms: int) -> bool:
     story.step("So")
     percents = [order.body["percent"] for order in came if order.connector == "futures-main" and order.body]
-    late = [_late_ms(order, delayed) for order in came if order.connector == "spot-main" and order.action == "buy"]
+    late = [_late_ms(order, due_ms) for order in came if order.connector == "spot-main" and order.action == "buy"]
     return all(
         [
             story.check("every order came once, momentum's three in order", holds=percents == ["50", "25", "100"]),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
 
 from signalq import OrderIntent, OrderPublisher, Receipt
 from signalq.amqp.publisher import ConfirmedPublisher
@@ -16,22 +15,10 @@ REFUSED_CONNECTOR = "closed-account"
 DEMO_TOKEN = "demo-token"  # noqa: S105 - the sandbox takes any
 
 
-@dataclass(frozen=True, slots=True)
-class Delayed:
-    """The delayed order, and when it is due."""
-
-    receipt: Receipt
-
-    @property
-    def due_ms(self) -> int:
-        """The due time, in ms since the epoch."""
-        return self.receipt.created_ms + round(DELAY_S * 1000)
-
-
-async def publish_orders(broker_url: str) -> Delayed:
-    """Publish seven intents by three strategies at the same time; returns the delayed one."""
+async def publish_orders(broker_url: str) -> int:
+    """Publish seven intents by three strategies at the same time; returns when the delayed one is due (ms)."""
     _, _, delayed = await asyncio.gather(_momentum(broker_url), _desk(broker_url), _rebalancer(broker_url))
-    return delayed
+    return delayed.created_ms + round(DELAY_S * 1000)
 
 
 async def _momentum(broker_url: str) -> None:
@@ -40,11 +27,11 @@ async def _momentum(broker_url: str) -> None:
             await orders.publish(_intent("futures-main", action, percent=percent))
 
 
-async def _rebalancer(broker_url: str) -> Delayed:
+async def _rebalancer(broker_url: str) -> Receipt:
     async with OrderPublisher(broker_url, strategy="rebalancer") as orders:
         await orders.publish(_intent("spot-main", "sell", percent="10"))
         later = _intent("spot-main", "buy", percent="10", delay_seconds=DELAY_S)
-        delayed = Delayed(await orders.publish(later))
+        delayed = await orders.publish(later)
         await orders.publish(_intent(REFUSED_CONNECTOR, "buy", fixed="0.5"))
         return delayed
 

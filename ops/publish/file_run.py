@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from typing import BinaryIO
 
 from signalq.ops.publish.forecast import Forecast
 from signalq.ops.publish.line_publisher import LinePublisher
 from signalq.ops.publish.options import PublishOptions
 from signalq.ops.publish.progress import Progress
-from signalq.ops.publish.report import PublishReport, RunEnd
+from signalq.ops.publish.report import PublishReport
 from signalq.ops.publish.source import MarkedLine, Source
 from signalq.ops.publish.start import RunsBefore, Start
 from signalq.ops.publish.tally import RunTally
@@ -35,79 +36,73 @@ class FileRun:
         self._source = source
         self._report = report
         self._forecast = Forecast(settings, rate_per_s=options.rate_per_s)
-        self._progress: Progress | None = None
-        if source.has_progress:
-            file = "-" if source.is_pipe else source.file
-            self._progress = Progress(settings, file, strategy=options.strategy, kind=source.kind, batch=source.batch)
+        file = "-" if source.is_pipe else source.file
+        self._progress = Progress(settings, file, strategy=options.strategy, kind=source.kind, batch=source.batch)
+        self._before = RunsBefore(source, options, self._progress, report.say)
+        self._tally = RunTally()
 
     def publish(self, stream: BinaryIO) -> int:
         """Publish all lines; returns the exit status. Raises CommandFailed if it can't go on where it was left."""
         try:
-            if self._progress is None:
-                start, skipped = Start(), 0
-                lines = self._warned_as_they_come(stream, start)
-            elif self._source.is_pipe:
-                start, skipped = self._runs_before(self._progress).start_of_pipe(), 0
-                self._begin(self._progress, start)
-                lines = self._warned_as_they_come(stream, start)
+            if self._source.is_pipe:
+                start, lines = self._from_pipe(stream)
             else:
-                start, skipped, lines = self._file_lines(self._progress, stream)
-            tally = asyncio.run(self._publish(lines, start))
+                start, lines = self._from_file(stream)
+            if start.is_changed:
+                self._tally.duplicates = None
+            asyncio.run(self._publish(lines, start))
         except FileChanged as error:
-            raise CommandFailed(f"{self._source.file} can't be resumed, {error}{self._what_to_do()}") from None
-        end = RunEnd(
-            what_next=self._what_next(),
-            skipped=skipped,
-            duplicates=None if start.is_changed else tally.known,
-            not_kept=self._progress.why_not_kept if self._progress is not None else None,
-        )
-        return self._report.finish(tally, end)
+            raise CommandFailed(
+                f"{self._source.file} can't be resumed, {error} (kept in {self._progress.path}): publish it without "
+                "--resume, the consumer drops the lines that are where they were and as they were, or put them back"
+            ) from None
+        return self._report.finish(self._tally, what_next=self._what_next(), not_kept=self._progress.why_not_kept)
 
-    async def _publish(self, lines: Iterator[MarkedLine], start: Start) -> RunTally:
+    async def _publish(self, lines: Iterator[MarkedLine], start: Start) -> None:
         publisher = LinePublisher(
             self._settings,
             self._options,
             self._report,
-            progress=self._progress,
+            progress=self._progress if self._source.has_progress else None,
+            tally=self._tally,
             known_lines=start.known.lines if not start.salt else 0,
         )
         with self._report:
-            return await publisher.publish(lines)
+            await publisher.publish(lines)
 
     # ---- before anything is sent ----
 
-    def _runs_before(self, progress: Progress) -> RunsBefore:
-        return RunsBefore(self._source, self._options, progress, self._report.say)
+    def _from_pipe(self, stream: BinaryIO) -> tuple[Start, Iterator[MarkedLine]]:
+        start = Start()
+        if self._source.has_progress:
+            start = self._before.start_of_pipe()
+            self._begin(start)
+        return start, self._warned_as_they_come(stream, start)
 
-    def _file_lines(self, progress: Progress, stream: BinaryIO) -> tuple[Start, int, Iterator[MarkedLine]]:
-        """The start, the number of intents that an earlier run saw confirmed, and the lines to publish."""
+    def _from_file(self, stream: BinaryIO) -> tuple[Start, Iterator[MarkedLine]]:
         begin_at = stream.tell()
         kept = timedelta(days=self._settings.ledger.retention_days)
-        start = self._runs_before(progress).start_of_file(stream, kept=kept)
-        expected = start.mark if self._options.resume else None
+        start = self._before.start_of_file(stream, kept=kept)
+        read = partial(self._source.read, self._settings, stream, start.salt)
+        if self._options.resume:
+            read = partial(read, expected=start.mark)
         stream.seek(begin_at)
-        skipped = self._warn(self._source.read(self._settings, stream, start.salt, expected=expected), start)
+        self._warn(read(), start)
         stream.seek(begin_at)
-        self._begin(progress, start)
-        return (
-            start,
-            skipped,
-            self._source.read(self._settings, stream, start.salt, expected=expected, skip_lines=start.mark.lines),
-        )
+        self._begin(start)
+        return start, read(skip_lines=start.mark.lines)
 
-    def _warn(self, lines: Iterator[MarkedLine], start: Start) -> int:
-        """Read all lines, and say all warnings; returns how many intents an earlier run saw confirmed."""
-        skipped = 0
+    def _warn(self, lines: Iterator[MarkedLine], start: Start) -> None:
+        """Read all lines, count the intents that an earlier run saw confirmed, and say all warnings."""
         for line, _ in lines:
             if isinstance(line, BadLine):
                 continue
             if line.line <= start.mark.lines:
-                skipped += 1
+                self._tally.skipped += 1
             elif start.salt or line.line > start.known.lines:
                 self._forecast.take(line.intent)
         for sentence in self._forecast.sentences():
             self._report.say(sentence)
-        return skipped
 
     def _warned_as_they_come(self, stream: BinaryIO, start: Start) -> Iterator[MarkedLine]:
         for line, mark in self._source.read(self._settings, stream, start.salt):
@@ -116,22 +111,15 @@ class FileRun:
                     self._report.say(sentence)
             yield line, mark
 
-    def _begin(self, progress: Progress, start: Start) -> None:
+    def _begin(self, start: Start) -> None:
         if not self._options.resume:
-            progress.begin(start.salt, known_holds=bool(start.known.lines))
+            self._progress.begin(start.salt, known_holds=bool(start.known.lines))
 
     # ---- what to run next ----
 
-    def _what_to_do(self) -> str:
-        kept = f" (kept in {self._progress.path})" if self._progress is not None else ""
-        return (
-            f"{kept}: publish it without --resume, the consumer drops the lines that are where they were and as they "
-            "were, or put them back"
-        )
-
     def _what_next(self) -> str:
         again = "publish the same again from its first line"
-        if self._source.is_pipe or self._progress is None:
+        if self._source.is_pipe:
             return f"{again} with `{self._next_command()}`: what has arrived is dropped as a duplicate"
         if self._progress.why_not_kept is None:
             return f"go on with `{self._next_command()}`"

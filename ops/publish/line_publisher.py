@@ -50,10 +50,11 @@ class LinePublisher:
         report: PublishReport,
         *,
         progress: Progress | None = None,
+        tally: RunTally | None = None,
         known_lines: int = 0,
     ) -> None:
         rate_per_s = options.rate_per_s
-        self.tally = RunTally()
+        self.tally = tally or RunTally()
         self._known_lines = known_lines
         self._report = report
         self._progress = progress
@@ -140,7 +141,8 @@ class LinePublisher:
             self._report.bad(BadLine(pending.line.line, str(result.error)))
         elif result.error is None:
             self.tally.published += 1
-            self.tally.known += pending.line.line <= self._known_lines
+            if self.tally.duplicates is not None:
+                self.tally.duplicates += pending.line.line <= self._known_lines
             self._reached(pending.through_line, pending.mark)
             self._report.published(pending.line)
         else:

@@ -15,7 +15,7 @@ from signalq.message.intent import OrderIntent, intent_from_fields
 from signalq.ops.publish.forecast import Forecast
 from signalq.ops.publish.line_publisher import LinePublisher
 from signalq.ops.publish.options import PublishOptions
-from signalq.ops.publish.report import PublishReport, RunEnd
+from signalq.ops.publish.report import PublishReport
 from signalq.ops.publish.tally import RunTally
 from signalq.ops.terminal.escaping import secrets
 from signalq.producers.files.reader import IntentLine
@@ -53,7 +53,7 @@ def publish_one(settings: Settings, given: Mapping[str, str], options: PublishOp
     async def publish() -> RunTally:
         return await LinePublisher(settings, options, report).publish([(line, None)])
 
-    return report.finish(asyncio.run(publish()), RunEnd())
+    return report.finish(asyncio.run(publish()))
 
 
 def _from_flags(settings: Settings, given: Mapping[str, str]) -> OrderIntent:

@@ -22,11 +22,6 @@ class PublishOptions:
     rate_per_s: float | None = None
     as_json: bool = False
 
-    def of_file(self) -> bool:
-        """Whether an option was given that only a file can have."""
-        has_source = self.file_format is not None or self.batch is not None
-        return has_source or self.again or self.resume or self.rate_per_s is not None
-
     def next_command(self, batch: str | None, *, resume: bool) -> str:
         """The command line that goes on with this run: the same options, and `batch` for its lines."""
         words = ["signalq"]

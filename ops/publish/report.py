@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -19,21 +18,6 @@ from signalq.producers.files.reader import BadLine, IntentLine
 BAR_COLUMNS = 32
 # As in ops/__main__.py, which can't be imported from here.
 DONE, FAILED, INTERRUPTED = 0, 1, 130
-
-
-@dataclass(frozen=True, slots=True)
-class RunEnd:
-    """The facts of the summary beside the tally.
-
-    `what_next` is the advice for lines that are not confirmed. `skipped` intents were confirmed by an earlier run.
-    `duplicates` of those published were published before (None: not known). `not_kept` says why the progress could not
-    be written.
-    """
-
-    what_next: str = ""
-    skipped: int = 0
-    duplicates: int | None = 0
-    not_kept: str | None = None
 
 
 class PublishReport:
@@ -104,22 +88,25 @@ class PublishReport:
         """Show a sentence about the whole run."""
         self._errors.print(f"signalq: {escaped(sentence)}")
 
-    def finish(self, tally: RunTally, end: RunEnd) -> int:
-        """Show the summary, and return the exit status."""
+    def finish(self, tally: RunTally, *, what_next: str = "", not_kept: str | None = None) -> int:
+        """Show the summary, and return the exit status.
+
+        `what_next` is the advice for lines that are not confirmed; `not_kept` says why the progress was not written.
+        """
         seconds = self._clock() - self._began_s
         if self._from_file and not self._as_json:
-            sentence = _summary(tally, end, seconds)
+            sentence = _summary(tally, seconds)
             self._write(lambda: _print(sentence), sentence)
-        if end.not_kept is not None:
-            self.say(f"--resume will not know how far it came: {end.not_kept}")
-        if open_lines := self._what_is_open(tally, end.what_next):
+        if not_kept is not None:
+            self.say(f"--resume will not know how far it came: {not_kept}")
+        if open_lines := self._what_is_open(tally, what_next):
             self._errors.print(f"signalq: {open_lines}")
-        is_empty = self._from_file and not (tally.published or tally.bad or tally.unconfirmed or end.skipped)
+        is_empty = self._from_file and not (tally.published or tally.bad or tally.unconfirmed or tally.skipped)
         if is_empty and tally.stopped_by is None:
             # An export that failed is likelier than a day without orders, and exit status 0 would hide it.
             self.say("the input holds no intent: nothing was published")
         if self._from_file and self._as_json:
-            self._errors.print(ascii_json(_row(tally, end, seconds)))
+            self._errors.print(ascii_json(_row(tally, seconds)))
         if tally.stopped_by is not None:
             return INTERRUPTED
         return FAILED if tally.bad or tally.unconfirmed or is_empty else DONE
@@ -158,14 +145,14 @@ class PublishReport:
         )
 
 
-def _summary(tally: RunTally, end: RunEnd, seconds: float) -> str:
+def _summary(tally: RunTally, seconds: float) -> str:
     parts = [f"published {plural(tally.published, 'intent')}"]
-    if end.duplicates:
-        parts.append(f"{end.duplicates:,} of them published before, and dropped as duplicates")
+    if tally.duplicates:
+        parts.append(f"{tally.duplicates:,} of them published before, and dropped as duplicates")
     if tally.bad:
         parts.append(plural(tally.bad, "line was bad", "lines were bad"))
-    if end.skipped:
-        parts.append(f"{plural(end.skipped, 'intent')} skipped: confirmed before")
+    if tally.skipped:
+        parts.append(f"{plural(tally.skipped, 'intent')} skipped: confirmed before")
     if tally.published:
         parts.append(f"in {seconds:,.1f} s, {_rate(tally, seconds):,.4g} per s")
     return ", ".join(parts)
@@ -180,12 +167,12 @@ def _rate(tally: RunTally, seconds: float) -> float:
     return tally.published / max(seconds, 1e-3)
 
 
-def _row(tally: RunTally, end: RunEnd, seconds: float) -> Row:
+def _row(tally: RunTally, seconds: float) -> Row:
     return {
         "published": tally.published,
         "bad": tally.bad,
-        "skipped_lines": end.skipped,
-        "duplicates": end.duplicates,
+        "skipped_lines": tally.skipped,
+        "duplicates": tally.duplicates,
         "unconfirmed": tally.unconfirmed,
         "through_line": tally.through_line,
         "seconds": round(seconds, 3),

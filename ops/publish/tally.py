@@ -9,11 +9,13 @@ from dataclasses import dataclass
 class RunTally:
     """The counts of lines by their results.
 
-    Every line up to `through_line` is dealt with. `known` of the `published` lines were published before, too.
+    `duplicates` of the `published` lines were published before, too (None: not known). `skipped` intents were confirmed
+    by an earlier run. Every line up to `through_line` is dealt with.
     """
 
     published: int = 0
-    known: int = 0
+    duplicates: int | None = 0
+    skipped: int = 0
     bad: int = 0
     unconfirmed: int = 0
     through_line: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 from pamqp.commands import Basic
@@ -12,7 +13,7 @@ from signalq.errors import BrokerUnreachable
 from signalq.names import Names
 from signalq.ops.dead_letters import channel
 from signalq.ops.dead_letters.letter import Letter
-from signalq.ops.dead_letters.reader import LetterReader
+from signalq.ops.dead_letters.reader import LetterReader, open_letters
 from signalq.settings.sections import Settings, load_settings
 from tests.support.amqp import depth, drain, publish_all
 from tests.support.broker import Broker, through
@@ -45,8 +46,8 @@ def letters(first: int, count: int) -> list[tuple[bytes, Basic.Properties]]:
     ]
 
 
-def looking(settings: Settings) -> LetterReader:
-    return LetterReader(settings, on_wait=print)
+def looking(settings: Settings) -> AbstractAsyncContextManager[LetterReader]:
+    return open_letters(settings, on_wait=print)
 
 
 def number(letter: Letter) -> int:
@@ -57,7 +58,7 @@ async def rest(broker: Broker, names: Names) -> list[int]:
     return [int(message.properties.message_id or "") for message in await drain(broker.url, names.dead)]
 
 
-async def test_looking_through_many_windows_keeps_the_order_also_of_what_arrives_meanwhile(
+async def test_looking_through_many_windows_keeps_the_order_even_of_letters_that_arrive_meanwhile(
     broker: Broker, names: Names, settings: Settings
 ) -> None:
     await publish_all(broker.url, "", names.dead, letters(0, LETTERS))
@@ -74,7 +75,7 @@ async def test_looking_through_many_windows_keeps_the_order_also_of_what_arrives
     assert await rest(broker, names) == list(range(LETTERS + 100))
 
 
-async def test_who_leaves_early_leaves_the_order_too(broker: Broker, names: Names, settings: Settings) -> None:
+async def test_a_reader_that_leaves_early_keeps_the_order_too(broker: Broker, names: Names, settings: Settings) -> None:
     await publish_all(broker.url, "", names.dead, letters(0, LETTERS))
     async with looking(settings) as found:
         assert [number(letter) async for letter in found] == list(range(LETTERS))
@@ -95,11 +96,13 @@ async def test_few_letters_are_in_memory_however_many_there_are(
     async with looking(settings) as found:
         most = 0
         async for batch in found.batches():
-            most = max(most, len(batch) + found._open._arrived.qsize())
+            most = max(most, len(batch) + found._channel._arrived.qsize())
     assert most <= -(-LETTERS // channel.WINDOWS_MAX)
 
 
-async def test_what_is_taken_is_gone_and_the_rest_is_in_order(broker: Broker, names: Names, settings: Settings) -> None:
+async def test_taken_letters_are_gone_and_the_rest_is_in_order(
+    broker: Broker, names: Names, settings: Settings
+) -> None:
     await publish_all(broker.url, "", names.dead, letters(0, LETTERS))
     async with looking(settings) as found:
         async for batch in found.batches():

@@ -75,7 +75,7 @@ def created_ago(milliseconds: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("reason", ["rejected", "expired", "exhausted", "invalid", "undeliverable", "superseded"])
-def test_what_is_dead_at_exactly_this_generation_begins_the_next(reason: str) -> None:
+def test_an_intent_that_is_dead_at_exactly_this_generation_begins_the_next(reason: str) -> None:
     standing = stands(reason=reason)
     assert judged(letter(reason=reason), found(), standing) == Begin(standing)
 
@@ -90,7 +90,7 @@ def test_what_is_dead_at_exactly_this_generation_begins_the_next(reason: str) ->
         ({"properties": Basic.Properties(message_id="other")}, stands(), "belongs to another intent"),
     ],
 )
-def test_what_a_person_has_to_decide_is_refused_with_the_reason_and_begins_with_force(
+def test_a_letter_that_a_person_has_to_decide_on_is_refused_with_the_reason_and_begins_with_force(
     of: dict[str, Any], standing: Standing, says: str
 ) -> None:
     refused = judged(letter(**of), found(), standing)
@@ -116,7 +116,7 @@ def test_an_exit_and_an_open_that_was_due_just_now_are_young_enough() -> None:
         (stands("dead", generation=0), "knows only generation 0 of it: `signalq dead discard`"),
     ],
 )
-def test_what_the_ledger_does_not_call_dead_is_refused_also_with_force(
+def test_an_intent_that_is_not_dead_in_the_ledger_is_refused_even_with_force(
     standing: Standing, says: str, force: bool
 ) -> None:
     refused = judged(letter(), found(), standing, force=force)
@@ -124,19 +124,19 @@ def test_what_the_ledger_does_not_call_dead_is_refused_also_with_force(
     assert says in refused.why
 
 
-def test_a_replay_that_was_begun_and_nobody_took_up_goes_on() -> None:
+def test_a_replay_that_was_begun_and_not_taken_up_goes_on() -> None:
     begun = stands("received", generation=2, replayed_ms=NOW_MS - 10)
     assert judged(letter(), found(), begun) == GoOn(begun)
     assert isinstance(judged(letter(), BROKEN, begun, force=True), Refuse), "it would be buried without its history"
 
 
 @pytest.mark.parametrize("status", ["sending", "retrying", "dying", "delivered", "dead"])
-def test_what_was_replayed_and_taken_up_has_moved_on(status: str) -> None:
+def test_a_replay_that_a_consumer_has_taken_has_moved_on(status: str) -> None:
     later = stands(status, generation=2, replayed_ms=NOW_MS - 10)
     assert judged(letter(), found(), later) == MovedOn(f"generation 1 was replayed already; generation 2 is {status}")
 
 
-def test_what_the_ledger_does_not_know_is_published_only_with_force() -> None:
+def test_a_letter_that_the_ledger_does_not_know_is_published_only_with_force() -> None:
     order_found = found()
     assert isinstance(judged(letter(), order_found, None), Refuse)
     assert judged(letter(), order_found, None, force=True) == Admit(order_found)
@@ -146,12 +146,12 @@ def test_what_the_ledger_does_not_know_is_published_only_with_force() -> None:
     assert judged(letter(), BROKEN, None, force=True) == PublishAnyway("it would be invalid: action: is missing")
 
 
-def test_what_can_no_longer_be_read_is_refused_where_the_ledger_knows_it() -> None:
+def test_a_letter_that_can_no_longer_be_read_is_refused_if_the_ledger_knows_it() -> None:
     refused = judged(letter(), BROKEN, stands(), force=True)
     assert refused == Refuse("it would be invalid: action: is missing")
 
 
-def test_what_no_message_can_stand_for_is_refused_also_with_force() -> None:
+def test_a_letter_that_no_message_can_replace_is_refused_even_with_force() -> None:
     for of, standing in (
         (letter(intent_id=None), None),
         (letter(intent_id="id-2"), None),

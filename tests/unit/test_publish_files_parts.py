@@ -83,7 +83,7 @@ def test_without_a_run_before_nothing_is_known(progress: Progress) -> None:
     assert progress.load() is None
 
 
-def test_progress_of_the_version_before_is_told_apart_with_its_mark(progress: Progress) -> None:
+def test_progress_of_an_earlier_version_is_recognised_and_keeps_its_mark(progress: Progress) -> None:
     """Its lines had identities of their bytes alone."""
     progress.path.parent.mkdir(parents=True)
     old = {"file": "f", "broker": "b", "prefix": "p", "strategy": None, "lines": 7, "digest": "d", "salt": ""}

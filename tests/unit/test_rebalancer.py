@@ -245,7 +245,7 @@ async def test_when_the_clock_was_set_back_an_earlier_slot_is_not_served(scene: 
     assert len(scene.ids) == 2
 
 
-async def test_on_schedule_a_slot_is_served_once_through_failures_which_are_told(
+async def test_on_schedule_a_slot_is_served_once_through_failures_which_are_printed(
     scene: Scene, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scene.fail_after = 1
@@ -257,7 +257,7 @@ async def test_on_schedule_a_slot_is_served_once_through_failures_which_are_told
     assert len(set(scene.ids)) == 2
 
 
-async def test_on_schedule_a_slot_that_began_too_long_ago_is_missed_and_that_is_told_once(
+async def test_on_schedule_a_slot_that_began_too_long_ago_is_missed_and_one_line_says_so(
     scene: Scene, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with scene.kept_serving(late=timedelta(0)):
