@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from signalq.amqp.connection import connect
 from signalq.amqp.inspect import Inspector, QueueDepth
 from signalq.consumer.ledger import replicas, switches
 from signalq.consumer.ledger.database import clock_ms
@@ -20,7 +21,6 @@ from signalq.consumer.ledger.visit import LedgerClient, LedgerUnavailable
 from signalq.consumer.orders.switch import ALL, Change, State, Switch
 from signalq.consumer.replicas.assignment import desired
 from signalq.names import Names
-from signalq.ops.broker import connect_as
 from signalq.ops.ledger import open_ledger, who
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.settings.sections import Settings
@@ -33,7 +33,7 @@ _FILE_HINT = ", or stop the consumers (one that stands still in the middle of a 
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
+class ChangedSwitch:
     """A change of the switch, the switch after it, and the living consumers that have taken it up, or not yet."""
 
     change: Change
@@ -107,7 +107,7 @@ async def read_switch(settings: Settings) -> Switch:
         return await ledger.read(lambda connection: switches.read(connection, Switch()))
 
 
-async def change_switch(settings: Settings, connector: str, state: State, why: str) -> Changed:
+async def change_switch(settings: Settings, connector: str, state: State, why: str) -> ChangedSwitch:
     """Set the switch of one connector, or of all with ALL, and wait for the consumers, at most SWITCH_WAIT_S.
 
     Raises CommandFailed.
@@ -127,7 +127,7 @@ async def change_switch(settings: Settings, connector: str, state: State, why: s
         except LedgerUnavailable as error:
             raise CommandFailed(f"it is changed, but it is not known which consumers act by it: {error}") from error
     seen = [replica.name for replica in living if replica.switch_seen >= change.number]
-    return Changed(change, switch, seen, [one.name for one in living if one.switch_seen < change.number])
+    return ChangedSwitch(change, switch, seen, [one.name for one in living if one.switch_seen < change.number])
 
 
 async def _taken_up(ledger: LedgerClient, number: int) -> Sequence[Replica]:
@@ -166,6 +166,7 @@ def _row(known: _Known, connector: str | None, queue: str, depth: QueueDepth | N
 
 async def _depths(settings: Settings, queues: Sequence[str]) -> dict[str, QueueDepth | None]:
     """The depth of each queue; None for one that is not there."""
-    async with await connect_as("signalq lanes", settings) as connection:
+    url = settings.broker.url.get_secret_value()
+    async with await connect(url, name="signalq lanes", heartbeat_s=settings.broker.heartbeat_s) as connection:
         inspector = Inspector(connection)
         return {queue: await inspector.depth(queue) for queue in queues}

@@ -7,14 +7,13 @@ import pwd
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from signalq.amqp.connection import handle_foreign_properties
+from signalq.amqp.connection import connect, handle_foreign_properties
 from signalq.amqp.ledger_mark import held_mark
 from signalq.consumer.ledger.database import database_at
 from signalq.consumer.ledger.migrate import Upgrade, upgrade
 from signalq.consumer.ledger.visit import LedgerClient
 from signalq.errors import SettingsError
 from signalq.names import Names
-from signalq.ops.broker import connect_as
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.secrets.masking import masked
 from signalq.settings.sections import Settings
@@ -40,7 +39,8 @@ async def check_mark(settings: Settings, ledger: LedgerClient) -> None:
     Raises CommandFailed, BrokerUnreachable.
     """
     handle_foreign_properties()
-    async with await connect_as("signalq dead", settings) as connection:
+    url = settings.broker.url.get_secret_value()
+    async with await connect(url, name="signalq dead", heartbeat_s=settings.broker.heartbeat_s) as connection:
         held = await held_mark(connection, Names(settings.broker.prefix))
     if held is not None and held.ledger_id != ledger.mark.ledger_id:
         raise CommandFailed(

@@ -6,10 +6,10 @@ import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from signalq.amqp.connection import connect
 from signalq.amqp.ledger_mark import LedgerMark, held_mark
 from signalq.errors import BrokerError
 from signalq.names import Names
-from signalq.ops.broker import connect_as
 from signalq.ops.check.broker import check_broker, check_retired_lanes, no_broker
 from signalq.ops.check.clock import check_clock
 from signalq.ops.check.finding import Finding
@@ -23,9 +23,10 @@ from signalq.settings.sections import CONFIG_ENV, ENV_PREFIX, Settings
 async def findings(settings: Settings, config: Path | None) -> AsyncIterator[Finding]:
     """Look at everything; each finding comes as soon as it is known."""
     yield check_settings(settings, config)
+    url = settings.broker.url.get_secret_value()
     held: LedgerMark | None = None
     try:
-        connection = await connect_as("signalq check", settings)
+        connection = await connect(url, name="signalq check", heartbeat_s=settings.broker.heartbeat_s)
     except BrokerError as error:
         yield no_broker(error)
         yield Finding("topology", "note", "not looked at, for lack of a broker")

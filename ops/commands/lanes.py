@@ -11,7 +11,7 @@ import click
 from signalq.consumer.orders.switch import ALL, State
 from signalq.message.intent import connector_name
 from signalq.message.near_names import NearNames
-from signalq.ops.lanes import SWITCH_WAIT_S, Changed, change_switch, list_lanes
+from signalq.ops.lanes import SWITCH_WAIT_S, ChangedSwitch, change_switch, list_lanes
 from signalq.ops.ledger import as_stored
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.escaping import escaped
@@ -139,7 +139,7 @@ def _meant(connector: str | None, *, everything: bool) -> str:
         raise click.UsageError(f"CONNECTOR {error}") from None
 
 
-def _said(done: Changed) -> str:
+def _said(done: ChangedSwitch) -> str:
     """One sentence for people: the state that holds now, and how many consumers have taken it up."""
     name = escaped(done.change.connector)
     subject = f"{name} is" if name else "all connectors are"

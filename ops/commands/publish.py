@@ -15,7 +15,7 @@ from signalq.ops.publish.file_run import FileRun
 from signalq.ops.publish.one_intent import FLAGS, publish_one
 from signalq.ops.publish.options import PublishOptions
 from signalq.ops.publish.report import PublishReport
-from signalq.ops.publish.source import Source
+from signalq.ops.publish.source import LineSource
 from signalq.ops.terminal.invocation import Invocation, SignalqCommand, pass_invocation
 from signalq.producers.files.reader import bounded_lines
 from signalq.settings.sections import Settings
@@ -125,7 +125,7 @@ def _publish_file(settings: Settings, file: str, options: PublishOptions) -> int
         is_pipe = lines_total is None or file == STANDARD_INPUT
         if options.resume and is_pipe:
             raise click.UsageError("--resume needs a file that can be read again from its beginning, not a pipe")
-        source = Source.of_pipe(kind, options) if is_pipe else Source(file, kind, options.batch)
+        source = LineSource.of_pipe(kind, options) if is_pipe else LineSource(file, kind, options.batch)
         report = PublishReport(as_json=options.as_json, lines_total=lines_total)
         return FileRun(settings, options, source, report).publish(stream)
 

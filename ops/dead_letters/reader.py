@@ -8,11 +8,10 @@ from contextlib import asynccontextmanager, suppress
 
 from aio_pika.abc import AbstractConnection
 
-from signalq.amqp.connection import CONNECTION_ERRORS, handle_foreign_properties
+from signalq.amqp.connection import CONNECTION_ERRORS, connect, handle_foreign_properties
 from signalq.amqp.inspect import queue_depth
 from signalq.errors import BrokerError
 from signalq.names import Names
-from signalq.ops.broker import connect_as
 from signalq.ops.dead_letters.channel import LetterChannel
 from signalq.ops.dead_letters.letter import Letter
 from signalq.ops.dead_letters.turn import wait_for_turn
@@ -67,7 +66,8 @@ async def open_letters(settings: Settings, *, on_wait: Callable[[str], None]) ->
     """
     handle_foreign_properties()
     names = Names(settings.broker.prefix)
-    async with await connect_as("signalq dead", settings) as connection:
+    url = settings.broker.url.get_secret_value()
+    async with await connect(url, name="signalq dead", heartbeat_s=settings.broker.heartbeat_s) as connection:
         channel = LetterChannel(connection, names, await wait_for_turn(connection, names, on_wait))
         await channel.open()
         letters = LetterReader(channel)

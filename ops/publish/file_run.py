@@ -17,7 +17,7 @@ from signalq.ops.publish.line_publisher import LinePublisher
 from signalq.ops.publish.options import PublishOptions
 from signalq.ops.publish.progress import Progress
 from signalq.ops.publish.report import PublishReport
-from signalq.ops.publish.source import MarkedLine, Source
+from signalq.ops.publish.source import LineSource, MarkedLine
 from signalq.ops.publish.start import RunsBefore, Start
 from signalq.ops.publish.tally import RunTally
 from signalq.ops.terminal.errors import CommandFailed
@@ -30,7 +30,7 @@ from signalq.settings.sections import Settings
 class FileRun:
     """Publishes the lines of one source."""
 
-    def __init__(self, settings: Settings, options: PublishOptions, source: Source, report: PublishReport) -> None:
+    def __init__(self, settings: Settings, options: PublishOptions, source: LineSource, report: PublishReport) -> None:
         self._settings = settings
         self._options = options
         self._source = source

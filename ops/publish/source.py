@@ -23,7 +23,7 @@ MarkedLine = tuple[IntentLine | BadLine, Mark | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class LineSource:
     """A file that can be read again, or a pipe that is read once.
 
     `batch` names the lines; without one, the file does. `has_progress` says whether a later run knows the lines again.
@@ -36,7 +36,7 @@ class Source:
     has_progress: bool = True
 
     @classmethod
-    def of_pipe(cls, kind: str, options: PublishOptions) -> Source:
+    def of_pipe(cls, kind: str, options: PublishOptions) -> LineSource:
         """A pipe; without a batch of its own, or with --again, its lines get a batch that is made up here."""
         if options.batch is not None and not options.again:
             return cls(options.file or "-", kind, options.batch, is_pipe=True)

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from signalq.ops.publish.options import PublishOptions
 from signalq.ops.publish.progress import NO_LINES, OfAnEarlierVersion, Progress, ProgressRecord
-from signalq.ops.publish.source import Source, is_unchanged
+from signalq.ops.publish.source import LineSource, is_unchanged
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.producers.files.marks import Mark
 
@@ -31,7 +31,9 @@ class Start:
 class RunsBefore:
     """The earlier runs of a source, by its progress; `say` gets the sentences about them."""
 
-    def __init__(self, source: Source, options: PublishOptions, progress: Progress, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, source: LineSource, options: PublishOptions, progress: Progress, say: Callable[[str], None]
+    ) -> None:
         self._source = source
         self._is_again = options.again
         self._is_resumed = options.resume

@@ -9,11 +9,11 @@ import click
 Callback = Callable[[click.Context, click.Parameter, str | None], str | None]
 
 
-def one_of(what: str, known: Collection[str], *, also: Collection[str] = ()) -> Callback:
-    """The callback of such an option. `also` are accepted as well, and not named in the error."""
+def one_of(what: str, known: Collection[str]) -> Callback:
+    """The callback of such an option."""
 
     def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-        if value is None or value in known or value in also:
+        if value is None or value in known:
             return value
         # Imported here: --help needs none of it.
         from signalq.message.near_names import nearest_clause  # noqa: PLC0415

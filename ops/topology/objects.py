@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from aio_pika.abc import AbstractConnection
+
+from signalq.amqp.connection import connect
 from signalq.amqp.ledger_mark import LedgerMark, replace_mark
 from signalq.consumer.broker.topology import topology_of
 from signalq.names import Names
-from signalq.ops.broker import connect_as
 from signalq.ops.ledger import open_ledger
 from signalq.settings.sections import Settings
 
@@ -24,7 +26,7 @@ class Applied:
 async def apply(settings: Settings) -> Applied:
     """Declare all objects. Raises TopologyError if one is there with other arguments, BrokerUnreachable."""
     topology = topology_of(settings)
-    async with await connect_as("signalq topology", settings) as connection:
+    async with await _connected(settings) as connection:
         missing = await topology.missing(connection)
         await topology.declare(connection)
     objects = sum(1 for _ in topology.exchanges()) + sum(1 for _ in topology.queues())
@@ -39,7 +41,7 @@ async def adopt_ledger(settings: Settings) -> LedgerMark:
     async with open_ledger(settings) as ledger:
         mark = ledger.mark
     names = Names(settings.broker.prefix)
-    async with await connect_as("signalq topology", settings) as connection:
+    async with await _connected(settings) as connection:
         if settings.broker.topology == "declare":
             await topology_of(settings).declare(connection)
         await replace_mark(connection, names, mark)
@@ -53,7 +55,7 @@ async def rows(settings: Settings) -> list[dict[str, object]]:
     object with other arguments or of another type differs, and `why` says how. Raises BrokerUnreachable.
     """
     topology = topology_of(settings)
-    async with await connect_as("signalq topology", settings) as connection:
+    async with await _connected(settings) as connection:
         missing = set(await topology.missing(connection))
         differing = (await topology.differing(connection, missing)).sentences
         depths = await topology.depths(connection)
@@ -91,3 +93,8 @@ async def rows(settings: Settings) -> list[dict[str, object]]:
             }
         )
     return found
+
+
+async def _connected(settings: Settings) -> AbstractConnection:
+    url = settings.broker.url.get_secret_value()
+    return await connect(url, name="signalq topology", heartbeat_s=settings.broker.heartbeat_s)

@@ -22,7 +22,7 @@ from signalq.message.intent import FIELD_NAMES
 from signalq.message.strict_json import BODY_BYTES_MAX
 from signalq.producers.gateway.alerts import Refusal
 from signalq.producers.gateway.answers import problem_details
-from signalq.producers.gateway.callers import Address, Callers, counted_as
+from signalq.producers.gateway.callers import Callers, IpAddress, counted_as
 from signalq.producers.gateway.metrics import GatewayMetrics
 from signalq.producers.gateway.rates import Rates
 
@@ -81,7 +81,7 @@ class Refusals:
         wait_s = self._guesses.over_s(counted_as(self._caller(request)))
         return replace(TOO_MANY_GUESSES, retry_after_s=wait_s) if wait_s else None
 
-    def _caller(self, request: web.Request | None) -> Address | None:
+    def _caller(self, request: web.Request | None) -> IpAddress | None:
         return self._callers.caller(*hops(request)) if request is not None else None
 
     def unavailable(self, connector: str | None, why: str) -> web.Response:

@@ -32,7 +32,7 @@ STOP_TIMEOUT_S = 3.0
 
 log = structlog.get_logger()
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+HttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class GatewayServer:
         return app
 
     @web.middleware
-    async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _around(self, request: web.Request, handler: HttpHandler) -> web.StreamResponse:
         """Give aiohttp's own answers (no such path, a body too large) the form of ours."""
         self._listener.spoke(request.protocol)
         try:
