@@ -20,7 +20,17 @@ from signalq.errors import BrokerError, Unconfirmed
 from signalq.message.envelope import republish_properties
 from signalq.ops.dead_letters.batches import LOOKS_MAX, LetterResult, result_of
 from signalq.ops.dead_letters.letter import Letter
-from signalq.ops.dead_letters.rules import BUSY, Admit, Begin, GoOn, MovedOn, Refuse, ReplayVerdict, judge_replay
+from signalq.ops.dead_letters.rules import (
+    BUSY,
+    Admit,
+    Begin,
+    GoOn,
+    MovedOn,
+    Refuse,
+    ReplayTerms,
+    ReplayVerdict,
+    judge_replay,
+)
 from signalq.ops.ledger import who
 from signalq.publishing.publisher import PUBLISH_TIMEOUT_S
 from signalq.settings.sections import Settings
@@ -68,16 +78,10 @@ class ReplayAction:
 
     def _decide(self, connection: Connection, now_ms: int, candidate: Candidate) -> ReplayVerdict:
         letter = candidate.letter
+        terms = ReplayTerms(now_ms, self._retention_ms, self._force)
         for _ in range(LOOKS_MAX):
             standing = replays.find(connection, letter.strategy, letter.intent_id or "")
-            verdict = judge_replay(
-                letter,
-                candidate.found,
-                standing,
-                now_ms=now_ms,
-                retention_ms=self._retention_ms,
-                force=self._force,
-            )
+            verdict = judge_replay(letter, candidate.found, standing, terms)
             if self.dry_run or self._is_written(connection, now_ms, letter, verdict):
                 return verdict
         return BUSY

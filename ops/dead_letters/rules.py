@@ -77,29 +77,32 @@ DISCARD_IT = "`signalq dead discard` takes this letter away"
 BUSY = Refuse("the consumer is at work on it: try again in a moment")
 
 
+@dataclass(frozen=True, slots=True)
+class ReplayTerms:
+    """The terms of a replay; with `force`, a person has confirmed it."""
+
+    now_ms: int
+    retention_ms: int
+    force: bool
+
+
 def judge_replay(
-    letter: Letter,
-    found: Order | Unreadable,
-    standing: Standing | None,
-    *,
-    now_ms: int,
-    retention_ms: int,
-    force: bool,
+    letter: Letter, found: Order | Unreadable, standing: Standing | None, terms: ReplayTerms
 ) -> ReplayVerdict:
     """Decide whether the letter's next generation may begin; `found` is the order as the consumer would read it."""
     why = _not_repeatable(letter, found, standing)
     if why is not None:
         return Refuse(why)
     if standing is None:
-        return _unknown(found, force=force)
+        return _unknown(found, force=terms.force)
     generation = letter.generation or 0
     if standing.generation > generation:
         return _later(generation, standing, found)
     why = _not_dead(generation, standing)
     if why is None and isinstance(found, Unreadable):
         why = f"it would be invalid: {found.detail}"
-    elif why is None and isinstance(found, Order) and not force:
-        why = _doubt(letter, found, standing, now_ms, retention_ms)
+    elif why is None and isinstance(found, Order) and not terms.force:
+        why = _doubt(letter, found, standing, terms)
     return Refuse(why) if why is not None else Begin(standing)
 
 
@@ -156,15 +159,15 @@ def _later(generation: int, standing: Standing, found: Order | Unreadable) -> Re
     )
 
 
-def _doubt(letter: Letter, order: Order, standing: Standing, now_ms: int, retention_ms: int) -> str | None:
+def _doubt(letter: Letter, order: Order, standing: Standing, terms: ReplayTerms) -> str | None:
     """The reason why a person has to confirm the replay; None if there is none."""
     if standing.reason == "outcome-unknown":
         return "it is not known whether the webhook took it, so look on the platform first: --force replays it"
     if letter.properties.message_id != letter.intent_id:
         return "its message_id belongs to another intent, of which this may be another version: --force replays it"
-    if standing.ended_ms is not None and now_ms - standing.ended_ms > retention_ms:
+    if standing.ended_ms is not None and terms.now_ms - standing.ended_ms > terms.retention_ms:
         return "it ended longer than ledger.retention_days ago: --force replays it"
-    age_ms = now_ms - order.known_as(order.intent_id, standing.created).age_from_ms
+    age_ms = terms.now_ms - order.known_as(order.intent_id, standing.created).age_from_ms
     if not order.is_exit and age_ms > order.policy.max_age_s * 1000:
         allowed = f"{order.policy.max_age_s:g} s are allowed"
         return f"it is an open of {_span(age_ms / 1000)} ago, and {allowed}: --force replays it"

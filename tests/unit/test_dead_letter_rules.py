@@ -22,6 +22,7 @@ from signalq.ops.dead_letters.rules import (
     MovedOn,
     PublishAnyway,
     Refuse,
+    ReplayTerms,
     ReplayVerdict,
     TakeBack,
     judge_discard,
@@ -66,7 +67,7 @@ def found(**fields: object) -> Order:
 
 
 def judged(of: Letter, reading: Order | Unreadable, standing: Standing | None, *, force: bool = False) -> ReplayVerdict:
-    return judge_replay(of, reading, standing, now_ms=NOW_MS, retention_ms=RETENTION_MS, force=force)
+    return judge_replay(of, reading, standing, ReplayTerms(NOW_MS, RETENTION_MS, force))
 
 
 def created_ago(milliseconds: int) -> dict[str, Any]:
