@@ -1,1 +1,1 @@
-"""What people do with signalq: the command line and the functions behind it."""
+"""The command line of signalq, and the functions behind it."""

@@ -1,4 +1,4 @@
-"""The console script: run the command line and turn whatever goes wrong into one sentence and an exit status."""
+"""The console script: runs the command line, and turns any error into one sentence and an exit status."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ if TYPE_CHECKING:
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
-# What the distribution brings only with an extra.
+# The packages that are installed only with an extra.
 EXTRAS = frozenset({"aiohttp", "click", "prometheus_client", "pydantic_settings", "rich", "structlog"})
 
 
 def main() -> None:
     """Run `signalq` with this process's arguments, and leave with its exit status."""
     streams = Streams()
-    # Python's TLS would write the keys of every connection to the file that it names, for whoever can read it: tokens
-    # are in these connections. Before anything is imported that makes a TLS context.
+    # Python's TLS would write the keys of every connection, and so the tokens in it, to the file that this names. It is
+    # removed before the import of any module that makes a TLS context.
     os.environ.pop("SSLKEYLOGFILE", None)
     _quiet_libraries()
     if streams.are_own:
-        # What signalq makes (ledger, progress of files, demo) is its user's alone.
+        # The files that signalq makes (ledger, progress of files, demo) are its user's alone.
         os.umask(0o077)
-        # What a library's clean-up trips over, once the loop is closed, is no news.
+        # After the loop is closed, errors in a library's clean-up are no news.
         sys.unraisablehook = lambda _unraisable: None
     try:
-        # Here, not above: without the extras this import is what fails.
+        # Here, not above: without the extras this import fails.
         from signalq.ops.terminal.invocation import Invocation  # noqa: PLC0415
     except ModuleNotFoundError as error:
         sys.exit(_failed(error, None))
     invocation = Invocation()
     status = _run(invocation, streams)
-    # Also behind an error: what the interpreter can't write at its end has it exit with 120.
+    # After an error, too: the interpreter exits with 120 if it can't write the rest at its end.
     with suppress(OSError):
         sys.stdout.flush()
     sys.exit(_unwritten(streams.failure, status, invocation))
 
 
 def _unwritten(failure: OSError | None, status: int, invocation: Invocation) -> int:
-    """The status of a run whose output went nowhere; a reader that has had enough needs no sentence."""
+    """The status of a run whose output failed; a reader that closed the pipe needs no sentence."""
     if failure is None or not invocation.output_counts:
         return status
     if not isinstance(failure, BrokenPipeError):
@@ -58,7 +58,7 @@ def _unwritten(failure: OSError | None, status: int, invocation: Invocation) -> 
 
 
 def _quiet_libraries() -> None:
-    """What libraries log and warn of is in the error that follows; the consumer sets up logging of its own."""
+    """Silence the libraries: the error that follows says the same. The consumer sets up logging of its own."""
     for name in ("aio_pika", "aiohttp", "aiormq", "asyncio"):
         logging.getLogger(name).addHandler(logging.NullHandler())
     if not sys.warnoptions:
@@ -79,14 +79,14 @@ def _run(invocation: Invocation, streams: Streams) -> int:
         return INTERRUPTED
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else FAILED
-    except Exception as error:  # noqa: BLE001 - the last one: a person gets a sentence, not a traceback
-        # Standard output that fails is told of once, at the end.
+    except Exception as error:  # noqa: BLE001 - the last resort: a person gets a sentence, not a traceback
+        # A standard output that fails is reported once, at the end.
         return FAILED if streams.failure else _failed(error, invocation)
     return status if isinstance(status, int) else DONE
 
 
 def _wrong_usage(error: ClickException, invocation: Invocation) -> int:
-    """One sentence with the command it is about; asking for help by giving no command is not an error's sentence."""
+    """Write one sentence that names the command; without a command, show the help instead."""
     from click.exceptions import NoArgsIsHelpError  # noqa: PLC0415
 
     if isinstance(error, NoArgsIsHelpError):
@@ -94,23 +94,23 @@ def _wrong_usage(error: ClickException, invocation: Invocation) -> int:
         return WRONG_USAGE
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "signalq"
-    said = error.format_message().removesuffix(".")
-    if said.startswith("Got unexpected extra argument"):
-        said = f"there is an argument too many: {said.partition('(')[2].removesuffix(')')}"
-    _say(f"{_without_secret_words(said)} (see {command} --help)", invocation)
+    sentence = error.format_message().removesuffix(".")
+    if sentence.startswith("Got unexpected extra argument"):
+        sentence = f"there is an argument too many: {sentence.partition('(')[2].removesuffix(')')}"
+    _say(f"{_without_secret_words(sentence)} (see {command} --help)", invocation)
     return WRONG_USAGE
 
 
-def _without_secret_words(said: str) -> str:
-    """What click says, without what of the command line may be a token in the wrong place, or under a misspelt flag."""
+def _without_secret_words(sentence: str) -> str:
+    """Click's sentence without the words of the command line that may be a token in a wrong place or flag."""
     from signalq.ops.terminal.escaping import escaped  # noqa: PLC0415
     from signalq.secrets.masking import shown_path, shown_words  # noqa: PLC0415
 
     for argument in sorted(sys.argv[1:], key=len, reverse=True):
         for word in {argument, argument.partition("=")[0], argument.partition("=")[2]}:
             if word and shown_words(word) != word != shown_path(word):
-                said = said.replace(word, shown_words(word)).replace(escaped(word), shown_words(word))
-    return said
+                sentence = sentence.replace(word, shown_words(word)).replace(escaped(word), shown_words(word))
+    return sentence
 
 
 def _failed(error: Exception, invocation: Invocation | None) -> int:
@@ -131,7 +131,7 @@ def _failed(error: Exception, invocation: Invocation | None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         _say(f"{where}{error.strerror}: a file, a stream or the network can't be used", invocation)
         return FAILED
-    # The type alone: nobody has looked at this text for secrets.
+    # The type alone: the error's text may hold secrets.
     _say(f"something unexpected went wrong ({type(error).__name__}): run with --debug for the traceback", invocation)
     return FAILED
 

@@ -17,7 +17,7 @@ from signalq.logs import Masker, configure_logging
 from signalq.producers.gateway.alerts import Rules, token_digest
 from signalq.producers.gateway.callers import Callers
 from signalq.producers.gateway.outlet import Outlet
-from signalq.producers.gateway.server import Gateway, Options
+from signalq.producers.gateway.server import GatewayServer, Options
 from signalq.settings.reload import CurrentSettings, Reloader
 from signalq.settings.sections import Settings
 from signalq.settings.sources import load_settings, settings_file
@@ -115,7 +115,7 @@ async def _serve(settings: Settings, config: Path | None, masker: Masker) -> Non
         asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
     broker = settings.broker
     outlet = Outlet(broker.url.get_secret_value(), prefix=broker.prefix, heartbeat_s=broker.heartbeat_s)
-    gateway = Gateway(options_of(current), outlet)
+    gateway = GatewayServer(options_of(current), outlet)
     port = await gateway.start()
     _warn_of_open_doors(settings)
     # Objects made at the start live to the end: looking through them for garbage again and again holds alerts up.

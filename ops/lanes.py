@@ -1,7 +1,7 @@
 """The lanes as people see them, and the switch: pausing connectors, and letting them go on.
 
-A change is committed to the ledger, which every claim reads; then it is waited for until each consumer that lives has
-said that it has taken it up.
+A change is committed to the ledger, which every claim reads; then the command waits until each consumer that lives has
+said that it has taken the change up.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from signalq.ops.terminal.errors import CommandFailed
 from signalq.settings.sections import Settings
 from signalq.times import iso_ms
 
-# So long a change is waited for until every consumer has taken it up; a sign of life comes every 0.4 s.
+# How long to wait until every consumer has taken a change up; a sign of life comes every 0.4 s.
 SWITCH_WAIT_S = 10.0
 SWITCH_POLL_S = 0.1
 _FILE_HINT = ", or stop the consumers (one that stands still in the middle of a write holds a ledger's file: end it)"
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
-    """A change of the switch: how it stands since, and which consumers that live have taken it up, or have not yet."""
+class ChangedSwitch:
+    """A change of the switch, the switch after it, and the living consumers that have taken it up, or not yet."""
 
     change: Change
     switch: Switch
@@ -43,11 +43,11 @@ class Changed:
 
     @property
     def effective(self) -> State:
-        """What holds now for the connector that was meant, or for all that have no stricter switch of their own."""
+        """The state that holds now for the changed connector, or for all that have no stricter switch of their own."""
         return self.switch.state_of(self.change.connector)
 
     def row(self) -> dict[str, object]:
-        """As a JSON object."""
+        """The change as a JSON object."""
         return {
             "connector": self.change.connector or None,
             "set": self.change.state,
@@ -62,31 +62,33 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What the ledger says: the switch, the consumers that live, and who took which lane last."""
+    """The ledger's record: the switch, the consumers that live, and the last owner of each lane."""
 
     switch: Switch
     living: Sequence[Replica]
     owners: Mapping[str, str]
 
     def unacked(self, queue: str) -> int:
-        """How many messages of a queue the consumers hold."""
+        """The number of messages of a queue that the consumers hold."""
         return sum(replica.unacked.get(queue, 0) for replica in self.living)
 
     def active_consumer(self, queue: str, depth: QueueDepth | None) -> str | None:
         """The name of the consumer that serves a queue, if one does.
 
-        It says so with the first message. An idle one is whose the queue is by the spread, which all of them go by.
+        A consumer records its lane with the first message. Without a record, it is the consumer to which the lane
+        assignment, which is the same for all, gives the queue.
         """
         names = {one.owner: one.name for one in self.living}
-        said = names.get(self.owners.get(queue, ""))
-        if said is not None or depth is None or not depth.consumers or not names:
-            return said
+        recorded = names.get(self.owners.get(queue, ""))
+        if recorded is not None or depth is None or not depth.consumers or not names:
+            return recorded
         return names[desired(queue, names)]
 
 
 async def list_lanes(settings: Settings) -> list[dict[str, object]]:
-    """A row for each lane, the shared one after the connectors' own; and for each connector without a lane of its own
-    that the switch names. Raises CommandFailed, BrokerUnreachable.
+    """A row for each lane, the shared one last, and for each further connector that the switch names.
+
+    Raises CommandFailed, BrokerUnreachable.
     """
     names = Names(settings.broker.prefix)
     async with open_ledger(settings) as ledger:
@@ -100,14 +102,15 @@ async def list_lanes(settings: Settings) -> list[dict[str, object]]:
 
 
 async def read_switch(settings: Settings) -> Switch:
-    """How the switch stands. Raises CommandFailed where there is no ledger."""
+    """Read the switch. Raises CommandFailed if there is no ledger."""
     async with open_ledger(settings) as ledger:
         return await ledger.read(lambda connection: switches.read(connection, Switch()))
 
 
-async def change_switch(settings: Settings, connector: str, state: State, why: str) -> Changed:
-    """Set the switch of one connector, or of all under ALL; return once every consumer that lives has taken it up, or
-    SWITCH_WAIT_S have gone by. Raises CommandFailed.
+async def change_switch(settings: Settings, connector: str, state: State, why: str) -> ChangedSwitch:
+    """Set the switch of one connector, or of all with ALL, and wait for the consumers, at most SWITCH_WAIT_S.
+
+    Raises CommandFailed.
     """
 
     def work(connection: Connection) -> tuple[Change, Switch]:
@@ -122,15 +125,15 @@ async def change_switch(settings: Settings, connector: str, state: State, why: s
         try:
             living = await _taken_up(ledger, change.number)
         except LedgerUnavailable as error:
-            raise CommandFailed(f"it is changed, but who has taken it up can't be told: {error}") from error
+            raise CommandFailed(f"it is changed, but it is not known which consumers act by it: {error}") from error
     seen = [replica.name for replica in living if replica.switch_seen >= change.number]
-    return Changed(change, switch, seen, [one.name for one in living if one.switch_seen < change.number])
+    return ChangedSwitch(change, switch, seen, [one.name for one in living if one.switch_seen < change.number])
 
 
 async def _taken_up(ledger: LedgerClient, number: int) -> Sequence[Replica]:
-    """The consumers that live, once all of them act by this change, or when there is no more time to wait.
+    """The consumers that live, once all of them act by this change, or when the time is up.
 
-    One that is silent is not waited for: it can't claim anything now, and its next claim reads the switch.
+    A silent consumer does not count: it can't claim anything now, and its next claim reads the switch.
     """
     living: Sequence[Replica] = ()
     try:
@@ -141,7 +144,7 @@ async def _taken_up(ledger: LedgerClient, number: int) -> Sequence[Replica]:
                     break
                 await asyncio.sleep(SWITCH_POLL_S)
     except TimeoutError:
-        pass  # whoever has not taken it up is named
+        pass  # the consumers that have not taken it up are named
     return living
 
 
@@ -162,8 +165,8 @@ def _row(known: _Known, connector: str | None, queue: str, depth: QueueDepth | N
 
 
 async def _depths(settings: Settings, queues: Sequence[str]) -> dict[str, QueueDepth | None]:
-    """How full they are; None for one that is not there."""
+    """The depth of each queue; None for one that is not there."""
     url = settings.broker.url.get_secret_value()
     async with await connect(url, name="signalq lanes", heartbeat_s=settings.broker.heartbeat_s) as connection:
-        asker = Inspector(connection)
-        return {queue: await asker.depth(queue) for queue in queues}
+        inspector = Inspector(connection)
+        return {queue: await inspector.depth(queue) for queue in queues}

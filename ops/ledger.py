@@ -1,4 +1,4 @@
-"""The ledger as the commands use it: one that is there already, and errors in one sentence."""
+"""The ledger as the commands use it: it is there already, and its errors are one sentence."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ import pwd
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from signalq.amqp.connection import connect, handle_foreign_properties
+from signalq.amqp.ledger_mark import held_mark
 from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import database_at
 from signalq.consumer.ledger.migrate import Upgrade, upgrade
 from signalq.errors import SettingsError
+from signalq.names import Names
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.secrets.masking import masked
 from signalq.settings.sections import Settings
 
-# For one statement: an index of a large ledger takes longer than anything that a consumer does.
+# For one statement: building an index of a large ledger takes longer than any statement of a consumer.
 UPGRADE_STATEMENT_TIMEOUT_S = 900.0
 
 
 @asynccontextmanager
 async def open_ledger(settings: Settings) -> AsyncIterator[LedgerClient]:
-    """The ledger of these settings. Raises CommandFailed, with the place that was looked at, where there is none."""
+    """Open the ledger of these settings. Raises CommandFailed, naming the place, if there is none."""
     try:
         visit = await LedgerClient(settings.ledger.url.get_secret_value()).__aenter__()
     except SettingsError as error:
@@ -30,10 +33,26 @@ async def open_ledger(settings: Settings) -> AsyncIterator[LedgerClient]:
         yield visit
 
 
-async def upgrade_ledger(settings: Settings) -> tuple[str, Upgrade | None]:
-    """Upgrade the ledger of these settings; return where it is, and what was done: None where there is none yet.
+async def check_mark(settings: Settings, ledger: LedgerClient) -> None:
+    """Check that the lanes on the broker belong to this ledger: another ledger knows nothing of their dead letters.
 
-    Raises CommandFailed where it can't be opened, or is of a newer signalq; then nothing has changed.
+    Raises CommandFailed, BrokerUnreachable.
+    """
+    handle_foreign_properties()
+    url = settings.broker.url.get_secret_value()
+    async with await connect(url, name="signalq dead", heartbeat_s=settings.broker.heartbeat_s) as connection:
+        held = await held_mark(connection, Names(settings.broker.prefix))
+    if held is not None and held.ledger_id != ledger.mark.ledger_id:
+        raise CommandFailed(
+            f"the lanes on this broker belong to the ledger {held.ledger} ({held.ledger_id}), and ledger.url is "
+            f"{ledger.shown} ({ledger.mark.ledger_id}): use the former"
+        )
+
+
+async def upgrade_ledger(settings: Settings) -> tuple[str, Upgrade | None]:
+    """Upgrade the ledger of these settings; return where it is, and what was done (None if there is no ledger yet).
+
+    Raises CommandFailed if it can't be opened or is of a newer signalq; then nothing has changed.
     """
     url = settings.ledger.url.get_secret_value()
     shown = masked(url)
@@ -50,7 +69,7 @@ async def upgrade_ledger(settings: Settings) -> tuple[str, Upgrade | None]:
 
 
 def as_stored(argument: str) -> str:
-    """An argument of the command line as the ledger holds such text: bytes that are no UTF-8 as their escapes."""
+    """A command-line argument in the form in which the ledger keeps text: bytes that are no UTF-8 become escapes."""
     return argument.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 

@@ -1,4 +1,4 @@
-"""Outcome events, as people follow them; and telling of what a command itself has ended."""
+"""Outcome events: following them, and publishing those of intents that a command has ended."""
 
 from __future__ import annotations
 
@@ -17,76 +17,77 @@ from signalq.message.outcome import Outcome, Status, binding_key
 from signalq.names import Names
 from signalq.settings.sections import Settings
 
-TELL_AT_ONCE_MAX = 100
-# Of the endings that were shown the latest so many are remembered.
-TOLD_MAX = 100_000
-TELL_TIMEOUT_S = 10.0
+PUBLISH_AT_ONCE_MAX = 100
+# So many of the latest endings are remembered.
+SHOWN_MAX = 100_000
+PUBLISH_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which events are meant: those that meet all that is given."""
+class OutcomeFilter:
+    """The conditions that an event has to meet, all of those that are given."""
 
     connector: str | None = None
     strategy: str | None = None
     status: Status | None = None
 
     def bindings(self) -> list[str]:
-        """The keys to listen for: duplicates too, for by these what is told again is known."""
+        """The keys to listen for; duplicates are among them, for they say that an event repeats an ending."""
         statuses = [self.status] if self.status in (None, "duplicate") else [self.status, "duplicate"]
         return [binding_key(connector=self.connector, strategy=self.strategy, status=one) for one in statuses]
 
     def fits(self, outcome: Outcome) -> bool:
-        """Whether the event is meant: different names can share a routing key."""
+        """Whether the event meets the conditions: different names can share a routing key."""
         given = ((self.connector, outcome.connector), (self.strategy, outcome.strategy), (self.status, outcome.status))
         return all(wanted in (None, found) for wanted, found in given)
 
 
-class Told:
-    """Which endings were shown: an event may come again, as the answer to a duplicate or after a crash."""
+class ShownOutcomes:
+    """The endings that were shown: an event may come again, as the answer to a duplicate or after a crash."""
 
     def __init__(self) -> None:
-        self._told: OrderedDict[tuple[str, str, int, Status], datetime | None] = OrderedDict()
+        self._shown: OrderedDict[tuple[str, str, int, Status], datetime | None] = OrderedDict()
 
     def is_news(self, outcome: Outcome) -> bool:
-        """Whether it has not been told; from now on it has. A second publish is an event of its own, each time. What
-        it repeats is no news either, though nobody listened when it ended: then it ended before.
+        """Whether the ending is to be shown; from now on it counts as shown.
+
+        Each duplicate is an event of its own. The ending that it repeats is no news, even if it was not shown: then it
+        came before this command listened.
         """
         key = outcome.strategy, outcome.intent_id, outcome.generation
-        second_at = self._told.get((*key, "duplicate"))
-        is_repeated = (*key, outcome.status) in self._told or (
+        second_at = self._shown.get((*key, "duplicate"))
+        is_repeated = (*key, outcome.status) in self._shown or (
             second_at is not None and outcome.updated_at is not None and outcome.updated_at <= second_at
         )
-        self._told[*key, outcome.status] = outcome.updated_at
-        self._told.move_to_end((*key, outcome.status))
-        if len(self._told) > TOLD_MAX:
-            self._told.popitem(last=False)
+        self._shown[*key, outcome.status] = outcome.updated_at
+        self._shown.move_to_end((*key, outcome.status))
+        if len(self._shown) > SHOWN_MAX:
+            self._shown.popitem(last=False)
         return outcome.status == "duplicate" or not is_repeated
 
 
 async def follow(
     settings: Settings,
-    wanted: Wanted,
+    wanted: OutcomeFilter,
     *,
     until: asyncio.Event,
     on_outcome: Callable[[Outcome], None],
     on_away: Callable[[str | None], None],
     on_open: Callable[[], None],
 ) -> None:
-    """Hand on what comes from `on_open` until `until`, over losses of the connection; these are told (see OutcomeFeed).
+    """Give outcomes to `on_outcome` from `on_open` until `until`, over lost connections (`on_away`, see OutcomeFeed).
 
-    Raises BrokerError where it can't begin, or may not go on, and what `on_outcome` raises of OSError.
+    Raises BrokerError if it can't begin or may not go on, and the OSError that `on_outcome` raises.
     """
-
     broken: list[OSError] = []
-    told = Told()
+    shown = ShownOutcomes()
 
     def take(outcome: Outcome) -> None:
-        if not told.is_news(outcome) or not wanted.fits(outcome):
+        if not shown.is_news(outcome) or not wanted.fits(outcome):
             return
         try:
             on_outcome(outcome)
-        except OSError as error:  # whoever read our output has enough of it
+        except OSError as error:  # the reader of our output has closed it
             broken.append(error)
             until.set()
 
@@ -119,24 +120,24 @@ async def _listen(feed: OutcomeFeed, on_open: Callable[[], None]) -> None:
     await feed.keep_open()
 
 
-async def tell_canceled(settings: Settings, ended: Sequence[Pending]) -> str | None:
-    """Tell of what was canceled; None once it is told, else why it could not be.
+async def publish_canceled(settings: Settings, ended: Sequence[Pending]) -> str | None:
+    """Publish the outcome of each canceled intent; None once all are confirmed, else why not.
 
-    What is not told here is told by the consumer, when the canceled message comes back from the ladder.
+    If this fails, the consumer publishes the outcome when the canceled message comes back from the ladder.
     """
     publisher = ConfirmedPublisher(settings.broker.url.get_secret_value(), name="signalq scheduled cancel")
     exchange = Names(settings.broker.prefix).outcomes
 
-    async def tell(one: Pending) -> None:
+    async def publish(one: Pending) -> None:
         event = event_of(canceled(one))
         await publisher.publish(exchange, event.routing_key, event.body, event.properties, mandatory=False)
 
     try:
-        for at in range(0, len(ended), TELL_AT_ONCE_MAX):
-            async with asyncio.timeout(TELL_TIMEOUT_S):
-                await asyncio.gather(*(tell(one) for one in ended[at : at + TELL_AT_ONCE_MAX]))
+        for at in range(0, len(ended), PUBLISH_AT_ONCE_MAX):
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                await asyncio.gather(*(publish(one) for one in ended[at : at + PUBLISH_AT_ONCE_MAX]))
     except TimeoutError:
-        return f"RabbitMQ did not confirm within {TELL_TIMEOUT_S:g} s"
+        return f"RabbitMQ did not confirm within {PUBLISH_TIMEOUT_S:g} s"
     except BrokerError as error:
         return str(error)
     finally:

@@ -1,4 +1,4 @@
-"""The schedule as people see it: what waits for its due time, and canceling it."""
+"""The schedule as people see it: the intents that wait for their due time, and canceling them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from signalq.consumer.ledger.queries import schedule
 from signalq.consumer.ledger.queries.schedule import Filter
 from signalq.consumer.orders.pending import Pending
 from signalq.ops.ledger import open_ledger, who
-from signalq.ops.outcomes import tell_canceled
+from signalq.ops.outcomes import publish_canceled
 from signalq.settings.sections import Settings
 from signalq.times import iso_ms
 
@@ -22,7 +22,7 @@ ROWS_MAX = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What is pending, the soonest due first; `unlisted` more are there."""
+    """The pending intents, the soonest due first; `unlisted` more are there."""
 
     rows: list[dict[str, object]]
     unlisted: int
@@ -30,23 +30,23 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Cancelation:
-    """A row for each intent that was meant, with its `result`; the ids that the ledger doesn't know; what is canceled
-    now, and why nobody could be told of that.
+    """A row for each intent that was meant, with its `result`; the ids that the ledger doesn't know; the intents that
+    are canceled now, and why their outcomes could not be published.
     """
 
     rows: list[dict[str, object]]
     unknown_ids: list[str]
     canceled: Sequence[Pending] = field(default=(), repr=False)
-    why_untold: str | None = None
+    why_unpublished: str | None = None
 
     @property
     def too_late(self) -> int:
-        """How many were claimed already, or have ended."""
+        """How many intents were claimed already, or have ended."""
         return sum(row["result"] != "canceled" for row in self.rows)
 
 
 async def list_pending(settings: Settings, wanted: Filter, rows_max: int = ROWS_MAX) -> Listing:
-    """What fits `wanted`. Raises CommandFailed."""
+    """List the pending intents that fit `wanted`. Raises CommandFailed."""
 
     def work(connection: Connection) -> Listing:
         found = schedule.pending(connection, wanted, rows_max)
@@ -59,7 +59,10 @@ async def list_pending(settings: Settings, wanted: Filter, rows_max: int = ROWS_
 
 
 async def cancel(settings: Settings, wanted: Filter) -> Cancelation:
-    """Cancel what fits `wanted`, the ledger decides for each; then tell of it. Raises CommandFailed."""
+    """Cancel the intents that fit `wanted`, as the ledger decides for each; then publish their outcomes.
+
+    Raises CommandFailed.
+    """
     why = f"by {who()} with `signalq scheduled cancel`"
 
     def work(connection: Connection) -> Cancelation:
@@ -73,7 +76,7 @@ async def cancel(settings: Settings, wanted: Filter) -> Cancelation:
 
     async with open_ledger(settings) as ledger:
         done = await ledger.transact(work)
-    return replace(done, why_untold=await tell_canceled(settings, done.canceled)) if done.canceled else done
+    return replace(done, why_unpublished=await publish_canceled(settings, done.canceled)) if done.canceled else done
 
 
 def _with_the_late(

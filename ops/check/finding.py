@@ -1,31 +1,32 @@
-"""What `signalq check` says of one thing that it looked at."""
+"""A finding of `signalq check`: its state, its sentence, and its advice."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-# So many are named; more than these are counted.
+# A sentence names so many things, and counts the others.
 NAMED_MAX = 4
+CHECK_THE_LEDGER = "check ledger.url (SIGNALQ_LEDGER__URL), and whether it is up"
 
-State = Literal["ok", "note", "wrong"]
+FindingState = Literal["ok", "note", "wrong"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: what was found, and what to do where it is not as it should be."""
+    """One thing that was looked at: what was found, and what to do if it is not as it should be."""
 
     check: str
-    state: State
+    state: FindingState
     found: str
     advice: str | None = None
 
     def row(self) -> dict[str, object]:
-        """As a JSON object."""
+        """The finding as a JSON object."""
         return {"check": self.check, "state": self.state, "found": self.found, "advice": self.advice}
 
 
 def named(what: list[str], *, apart: str = ", ") -> str:
-    """The first NAMED_MAX, and how many more there are."""
+    """The first NAMED_MAX of them, and how many more there are."""
     more = f" and {len(what) - NAMED_MAX} more" if len(what) > NAMED_MAX else ""
     return apart.join(what[:NAMED_MAX]) + more

@@ -1,4 +1,4 @@
-"""What `signalq check` finds of the dead letters: how many there are, and why the fresh ones died."""
+"""The finding on the dead letters: how many there are, and the reasons of the fresh ones."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from signalq.errors import SignalQError
 from signalq.message.outcome import is_event
 from signalq.names import Names
 from signalq.ops.check.finding import Finding
-from signalq.ops.dead_letters.letter import DeadLetter
-from signalq.ops.dead_letters.reader import DeadLetters
+from signalq.ops.dead_letters.letter import Letter
+from signalq.ops.dead_letters.reader import open_letters
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.escaping import escaped
 from signalq.ops.terminal.render import plural
 from signalq.settings.sections import Settings
 
 FRESH_H = 24
-# More letters than these are not read for a look: the ledger says why those died that it knows.
+# With more letters, the ledger is asked for the reasons instead: it knows all but unreadable messages.
 READ_MAX = 10_000
 
 _LIST_THEM = "look at them with `signalq dead list`, then replay or discard them"
@@ -41,15 +41,15 @@ class Fresh:
     by_reason: Counter[str] = field(default_factory=Counter)
     events: int = 0
 
-    def add(self, letter: DeadLetter, since_s: float) -> None:
-        """One more letter."""
+    def add(self, letter: Letter, since_s: float) -> None:
+        """Count a letter that died since then."""
         if _died_s(letter) >= since_s:
             self.by_reason[letter.reason or "no reason of ours"] += 1
             self.events += is_event(letter.body)
 
 
-async def dead_letters(settings: Settings, ready: int) -> Finding:
-    """Of the `ready` letters that there are."""
+async def check_letters(settings: Settings, ready: int) -> Finding:
+    """The dead letters, of which `ready` are there."""
     if not ready:
         return Finding("dead letters", "ok", "none")
     there = f"{plural(ready, 'dead letter')} in {Names(settings.broker.prefix).dead}"
@@ -68,7 +68,7 @@ async def dead_letters(settings: Settings, ready: int) -> Finding:
 
 
 async def _fresh(settings: Settings, ready: int) -> Fresh | None:
-    """None where neither the letters can be read (no right, too many, somebody else reads) nor the ledger."""
+    """None if neither the letters (no right, too many, another reader) nor the ledger can be read."""
     try:
         return await _from_the_letters(settings) if ready <= READ_MAX else await _from_the_ledger(settings)
     except (SignalQError, TimeoutError):
@@ -82,27 +82,27 @@ async def _fresh(settings: Settings, ready: int) -> Fresh | None:
 async def _from_the_letters(settings: Settings) -> Fresh:
     fresh, since_s = Fresh(), time.time() - FRESH_H * 3600
 
-    def leave(why: str) -> None:
+    def give_up(why: str) -> None:
         raise CommandFailed(why)
 
-    async with DeadLetters(settings, on_wait=leave) as letters:
+    async with open_letters(settings, on_wait=give_up) as letters:
         async for letter in letters:
             fresh.add(letter, since_s)
     return fresh
 
 
 async def _from_the_ledger(settings: Settings) -> Fresh:
-    """What was no intent is not in there."""
+    """The fresh letters by the ledger, which has no record of unreadable messages."""
 
     def look(connection: Connection) -> dict[str, int]:
         return dead_since(connection, clock_ms(connection) - FRESH_H * 3_600_000)
 
-    async with LedgerClient(settings.ledger.url.get_secret_value()) as visit:
-        return Fresh(Counter(await visit.read(look)))
+    async with LedgerClient(settings.ledger.url.get_secret_value()) as ledger:
+        return Fresh(Counter(await ledger.read(look)))
 
 
-def _died_s(letter: DeadLetter) -> float:
-    """When; of one that does not say so, now."""
+def _died_s(letter: Letter) -> float:
+    """The time at which the letter died; now, if it does not say so."""
     try:
         return datetime.fromisoformat(letter.dead_at or "").timestamp()
     except ValueError:

@@ -1,4 +1,4 @@
-"""What `signalq check` finds of the exchanges and queues: what is missing, what differs, and what waits there."""
+"""Findings on the exchanges and queues: missing and differing objects, and waiting messages."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from signalq.amqp.topology import Differing
 from signalq.consumer.broker.topology import topology_of
 from signalq.errors import BrokerError
 from signalq.names import Names
-from signalq.ops.check.finding import Finding, State, named
-from signalq.ops.check.letters import dead_letters
+from signalq.ops.check.finding import Finding, FindingState, named
+from signalq.ops.check.letters import check_letters
 from signalq.ops.terminal.escaping import escaped
 from signalq.settings.sections import Settings
 
@@ -20,7 +20,7 @@ Depths = Mapping[str, QueueDepth | None]
 
 
 async def check_topology(settings: Settings, connection: AbstractConnection) -> AsyncIterator[Finding]:
-    """The objects themselves, the consumers, the dead letters."""
+    """The objects themselves, then the consumers, then the dead letters."""
     names = Names(settings.broker.prefix)
     topology = topology_of(settings)
     try:
@@ -36,11 +36,11 @@ async def check_topology(settings: Settings, connection: AbstractConnection) -> 
         yield finding
     dead = depths.get(names.dead)
     if dead is not None:
-        yield await dead_letters(settings, dead.ready)
+        yield await check_letters(settings, dead.ready)
 
 
 def _objects(settings: Settings, missing: list[str], differing: Differing, depths: Depths, total: int) -> Finding:
-    """Wrong is what a consumer that starts would not put right."""
+    """The exchanges and queues; the state is `wrong` if a consumer that starts would not put them right."""
     prefix = settings.broker.prefix
     if differing.sentences:
         found = named(list(map(escaped, differing.sentences.values())), apart="; ")
@@ -49,14 +49,12 @@ def _objects(settings: Settings, missing: list[str], differing: Differing, depth
     if not missing:
         found = f"all {total} exchanges and queues of {prefix} are there"
         if differing.uncompared:
-            found += (
-                f"; whether {len(differing.uncompared)} of them are as they should be, only a user may ask who may "
-            )
-            found += "declare them"
+            count = len(differing.uncompared)
+            found += f"; whether {count} of them are as they should be, only a user who may declare them can ask"
         return Finding("topology", "ok", found)
     found = _missing(missing, total, prefix)
     if settings.broker.topology == "passive":
-        return Finding("topology", "wrong", found, "have whoever declares it run `signalq topology apply`")
+        return Finding("topology", "wrong", found, "ask the person who declares it to run `signalq topology apply`")
     served = any(depth is not None and depth.consumers for depth in depths.values())
     if served:
         return Finding("topology", "wrong", found, "run `signalq topology apply`, or start the consumer again")
@@ -77,7 +75,7 @@ def _consumers(names: Names, depths: Depths) -> Iterator[Finding]:
     if waiting is not None and waiting.consumers:
         yield Finding("consumer", "ok", f"{waiting.consumers} connected, {waiting.ready:,} waiting{delayed}")
     elif waiting is not None:
-        # Ready orders that nobody takes grow old and die: then it is wrong, not merely quiet.
-        state: State = "wrong" if waiting.ready else "note"
+        # Without a consumer, ready orders grow old and die: then it is wrong, not merely quiet.
+        state: FindingState = "wrong" if waiting.ready else "note"
         found = f"none connected, {waiting.ready:,} waiting{delayed}"
         yield Finding("consumer", state, found, "start one with `signalq consume`")

@@ -26,8 +26,8 @@ def command(invocation: Invocation, *, as_json: bool) -> int:
     """Say what is right, what is wrong, and what to do about it. Changes nothing, sends nothing.
 
     It looks at the settings, the broker, the exchanges and queues, the dead letters of the last 24 h, the ledger,
-    how the strategies publish, and the webhook's host (which is connected to, never POSTed to). The exit status is 1
-    if something is wrong; what only deserves a look, as dead letters do and what `consume` makes next, is marked (•).
+    the way that strategies publish, and the webhook's host (it connects, and never POSTs). The exit status is 1 if
+    something is wrong; things that only deserve a look, such as dead letters, are marked (•).
     """
     return asyncio.run(_check(invocation, as_json=as_json))
 

@@ -14,11 +14,11 @@ from signalq.ops.terminal.invocation import Invocation, SignalqCommand, pass_inv
 def command(invocation: Invocation) -> int:
     """Run the consumer: take order intents from RabbitMQ and POST each to the webhook.
 
-    SIGTERM or Ctrl-C drains: no new POST is begun, those on the wire finish and are settled,
-    everything else stays in its queue, in order. SIGHUP, or a changed settings file, applies changed
+    SIGTERM or Ctrl-C drains: no new POST begins, POSTs on the wire finish and are settled, and all
+    other orders stay in their queues, in order. SIGHUP, or a changed settings file, applies changed
     connectors, strategies, limits and tokens. Logs go to standard error.
     """
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be followed: it must not end what is starting
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be followed: before that, it would end the process
     from signalq.consumer.__main__ import run  # noqa: PLC0415
 
     return run(invocation.settings(), config=invocation.config)

@@ -1,4 +1,4 @@
-"""`signalq dead`: list and show here; replay and discard in dead_settle.py."""
+"""`signalq dead`: list and show here; replay and discard in dead_apply.py."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import asyncio
 import click
 from rich.text import Text
 
-from signalq.ops.commands.dead_settle import discard_letters, filtered, replay_letters
-from signalq.ops.dead_letters.filter import Selection
-from signalq.ops.dead_letters.letter import DeadLetter
-from signalq.ops.dead_letters.reader import LETTERS_MAX, DeadLetters
-from signalq.ops.dead_letters.report import COLUMNS, letters_bar, note, say
+from signalq.ops.commands.dead_apply import discard_letters, filtered, replay_letters
+from signalq.ops.dead_letters.channel import LETTERS_MAX
+from signalq.ops.dead_letters.filter import LetterFilter
+from signalq.ops.dead_letters.letter import Letter
+from signalq.ops.dead_letters.report import COLUMNS, note, reading
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.escaping import escaped, escaped_whole
 from signalq.ops.terminal.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
-from signalq.ops.terminal.render import console, plural, print_json, print_rows, shown
+from signalq.ops.terminal.render import console, plural, print_json, print_rows, say, shown
 from signalq.ops.terminal.row_spool import Spool
 from signalq.settings.sections import Settings
 
@@ -32,36 +32,37 @@ def command() -> None:
 
 @command.command("list", cls=SignalqCommand, example="signalq dead list --reason rejected --connector main")
 @filtered
-@click.option("--all", "everything", is_flag=True, help="As many as there are; so it is without --limit.")
+@click.option("--all", "everything", is_flag=True, help="As many as there are; the same as no --limit.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="At most the N oldest of those that fit.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @pass_invocation
 def list_letters(
-    invocation: Invocation, /, *, selection: Selection, everything: bool, limit: int | None, as_json: bool
+    invocation: Invocation, /, *, wanted: LetterFilter, everything: bool, limit: int | None, as_json: bool
 ) -> None:
-    """List the dead letters, oldest first; one that is there twice is shown and counted once.
+    """List the dead letters, oldest first; a letter that is there twice is shown and counted once.
 
     One reader at a time: a second one waits up to 10 s, and says so.
     """
     if everything and limit:
         raise click.UsageError("--all and --limit contradict each other")
     with Spool() as rows:
-        said = asyncio.run(_list(invocation.settings(), selection, limit, rows))
+        sentences = asyncio.run(_list(invocation.settings(), wanted, limit, rows))
         if len(rows):
             print_rows(COLUMNS, rows, as_json=as_json, note=note)
-    say(said)
+    for sentence in sentences:
+        say(sentence)
 
 
 @command.command("show", cls=SignalqCommand, example="signalq dead show 3b61a24e3b6743658da38126d25cb526")
 @click.argument("intent_id", metavar="ID")
-@click.option("--raw", is_flag=True, help="Show headers, properties and body as they are: secrets and all.")
+@click.option("--raw", is_flag=True, help="Show headers, properties and body as they are, with all secrets.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a letter.")
 @pass_invocation
 def show_letter(invocation: Invocation, *, intent_id: str, raw: bool, as_json: bool) -> int:
     """Show one letter: its headers, its properties and its body.
 
-    Of the body and of a producer's headers only the values of fields that an intent has are shown, and never a
-    token: what is misspelt or can't be read may be one. --raw shows all of it as it is.
+    Of the body and of a producer's headers only the values of an intent's fields are shown, and never a token: a value
+    under a misspelt name may be one, and so may a body that can't be read. --raw shows everything as it is.
 
     Two strategies may use the same ID: then both letters are shown. The exit status is 1 if there is none.
     """
@@ -72,20 +73,20 @@ command.add_command(replay_letters)
 command.add_command(discard_letters)
 
 
-async def _list(settings: Settings, selection: Selection, limit: int | None, rows: Spool) -> str:
-    """Read the letters into `rows`; what to say of them."""
+async def _list(settings: Settings, wanted: LetterFilter, limit: int | None, rows: Spool) -> list[str]:
+    """Read the letters into `rows`, and return what to say of them."""
     matched = 0
-    async with DeadLetters(settings, on_wait=say) as letters:
-        with letters_bar("reading", letters.wanted) as step:
-            async for letter in letters:
-                step()
-                if selection.fits(letter):
-                    matched += 1
-                    if limit is None or matched <= limit:
-                        rows.add(letter.row())
-        said = _summary(letters.wanted - letters.copies, matched, len(rows))
-        unread = letters.ready - letters.wanted
-    return said + (f"\n{unread:,} more were not read: one look takes in the {LETTERS_MAX:,} oldest" if unread else "")
+    async with reading(settings, "reading") as (letters, step):
+        async for letter in letters:
+            step()
+            if wanted.fits(letter):
+                matched += 1
+                if limit is None or matched <= limit:
+                    rows.add(letter.row())
+        sentences = [_summary(letters.to_read - letters.copies, matched, len(rows))]
+        if unread := letters.ready - letters.to_read:
+            sentences.append(f"{unread:,} more were not read: one look takes in the {LETTERS_MAX:,} oldest")
+    return sentences
 
 
 def _summary(read: int, matched: int, shown_count: int) -> str:
@@ -99,21 +100,20 @@ def _summary(read: int, matched: int, shown_count: int) -> str:
 
 
 async def _show(settings: Settings, intent_id: str, *, raw: bool, as_json: bool) -> int:
-    async with DeadLetters(settings, on_wait=say) as letters:
-        with letters_bar("reading", letters.wanted) as step:
-            found = []
-            async for letter in letters:
-                step()
-                if letter.intent_id == intent_id:
-                    found.append(letter)
+    found = []
+    async with reading(settings, "reading") as (letters, step):
+        async for letter in letters:
+            step()
+            if letter.intent_id == intent_id:
+                found.append(letter)
     if not found:
         raise CommandFailed(f"there is no dead letter {intent_id}: `signalq dead list` shows those there are")
     for letter in found:
-        tell(letter, raw=raw, as_json=as_json)
+        show(letter, raw=raw, as_json=as_json)
     return 0
 
 
-def tell(letter: DeadLetter, *, raw: bool, as_json: bool) -> None:
+def show(letter: Letter, *, raw: bool, as_json: bool) -> None:
     """Show one letter."""
     properties, headers = letter.properties_shown(raw=raw), letter.headers_shown(raw=raw)
     if as_json:
@@ -123,7 +123,7 @@ def tell(letter: DeadLetter, *, raw: bool, as_json: bool) -> None:
         _print_letter(letter, properties, headers, raw=raw)
 
 
-def _print_letter(letter: DeadLetter, properties: dict[str, object], headers: dict[str, object], *, raw: bool) -> None:
+def _print_letter(letter: Letter, properties: dict[str, object], headers: dict[str, object], *, raw: bool) -> None:
     out = console()
     for title, values in (("Dead letter", letter.row()), ("Properties", properties), ("Headers", headers)):
         out.print(Text(title, style="bold"))

@@ -20,10 +20,10 @@ def command(invocation: Invocation) -> int:
     """Take orders by HTTP at the platform's own path, and answer ok once the broker has them.
 
     A TradingView alert only changes its host. Every request must carry its connectorToken. Orders are
-    taken for the connectors that the settings name, with the tokens that they have there; for others only
-    with gateway.connectors = "any". What can't be queued within 3 s is answered
-    503, and its repeat is the same order. SIGTERM or Ctrl-C ends it, SIGHUP reads the settings again.
-    Logs go to standard error.
+    taken for the connectors of the settings, with the tokens that they have there; for other connectors
+    only with gateway.connectors = "any". An order that can't be queued within 3 s is answered 503, and
+    its repeat is the same order. SIGTERM or Ctrl-C ends it, SIGHUP reads the settings again. Logs go to
+    standard error.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be followed
     from signalq.ops.gateway import run  # noqa: PLC0415

@@ -11,7 +11,7 @@ import click
 from signalq.consumer.orders.switch import ALL, State
 from signalq.message.intent import connector_name
 from signalq.message.near_names import NearNames
-from signalq.ops.lanes import SWITCH_WAIT_S, Changed, change_switch, list_lanes
+from signalq.ops.lanes import SWITCH_WAIT_S, ChangedSwitch, change_switch, list_lanes
 from signalq.ops.ledger import as_stored
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.escaping import escaped
@@ -41,7 +41,7 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @pass_invocation
 def list_all(invocation: Invocation, *, as_json: bool) -> None:
-    """List the lanes: what waits, what the switch says, and who serves them.
+    """List the lanes: their waiting orders, the state of the switch, and the consumer that serves them.
 
     A connector without a lane of its own has a row where the switch names it. With --json the row of
     the shared lane has no connector.
@@ -53,7 +53,7 @@ def list_all(invocation: Invocation, *, as_json: bool) -> None:
 
 
 def _changing(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What the three commands that change the switch take."""
+    """Add the arguments of the three commands that change the switch."""
     for part in reversed(
         [
             click.argument("connector", required=False),
@@ -73,8 +73,8 @@ def _changing(function: Callable[..., Any]) -> Callable[..., Any]:
 def pause(invocation: Invocation, **given: Any) -> int:
     """Let no POST begin later than 1 s after this command returned.
 
-    What is on the wire is finished. What waits keeps its place, and grows old: what gets too old is
-    dead, expired. It holds over restarts, until `signalq lanes resume`.
+    A POST on the wire is finished. Waiting orders keep their place, and grow old: an order that gets too
+    old is dead, expired. The pause holds over restarts, until `signalq lanes resume`.
     """
     return _change(invocation.settings(), "paused", **given)
 
@@ -87,7 +87,7 @@ def close_only(invocation: Invocation, **given: Any) -> int:
     """Let exits go alone: opens are dead, forbidden, when they would be POSTed.
 
     Exits are closeLong, closeShort, cancel and cancelAll. Delayed and replayed opens are judged when
-    they are due. It holds over restarts, until `signalq lanes resume`.
+    they are due. The state holds over restarts, until `signalq lanes resume`.
     """
     return _change(invocation.settings(), "close-only", **given)
 
@@ -95,7 +95,7 @@ def close_only(invocation: Invocation, **given: Any) -> int:
 @command.command("resume", cls=SignalqCommand, example="signalq lanes resume main\nsignalq lanes resume --all")
 @_changing
 def resume(invocation: Invocation, **given: Any) -> int:
-    """Let a connector go on; with --all, all of them, whatever was set for each.
+    """Let a connector go on; with --all, every connector, whatever its own state.
 
     A connector stays as it is while the switch of all connectors is stricter than its own.
     """
@@ -105,7 +105,7 @@ def resume(invocation: Invocation, **given: Any) -> int:
 def _change(
     settings: Settings, state: State, *, connector: str | None, everything: bool, why: str, as_json: bool
 ) -> int:
-    """Exit status 0 only if every consumer that lives has taken it up."""
+    """Change the switch; the exit status is 0 only if every consumer that lives has taken it up."""
     name = _meant(connector, everything=everything)
     if len(why) > WHY_CHARACTERS_MAX:
         raise click.UsageError(f"--why takes at most {WHY_CHARACTERS_MAX} characters")
@@ -139,8 +139,8 @@ def _meant(connector: str | None, *, everything: bool) -> str:
         raise click.UsageError(f"CONNECTOR {error}") from None
 
 
-def _said(done: Changed) -> str:
-    """One sentence for people: what holds now, and who knows."""
+def _said(done: ChangedSwitch) -> str:
+    """One sentence for people: the state that holds now, and how many consumers have taken it up."""
     name = escaped(done.change.connector)
     subject = f"{name} is" if name else "all connectors are"
     if done.effective != done.change.state:

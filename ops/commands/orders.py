@@ -17,9 +17,8 @@ from signalq.ops.orders.listing import read_orders, read_timelines
 from signalq.ops.orders.timeline_view import STATUS_STYLES, print_order
 from signalq.ops.terminal.choices import one_of
 from signalq.ops.terminal.errors import CommandFailed
-from signalq.ops.terminal.escaping import escaped
 from signalq.ops.terminal.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
-from signalq.ops.terminal.render import Column, Row, console, plural, print_json, print_rows, shown
+from signalq.ops.terminal.render import Column, Row, plural, print_json, print_rows, say, shown
 from signalq.settings.sections import Settings
 
 ROWS_DEFAULT = 100
@@ -48,12 +47,12 @@ _UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 def _status(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     if value == "duplicate":
-        raise click.BadParameter("a duplicate has no row of its own: the consumer's log tells of it")
+        raise click.BadParameter("a duplicate has no row of its own: see the consumer's log")
     return one_of("status", STATUSES)(context, parameter, value)
 
 
 def _moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | timedelta | None:
-    """So long ago (`15m`), or a time in ISO 8601, in UTC unless it says otherwise."""
+    """A moment: so long ago (`15m`), or a time in ISO 8601, in UTC unless it says otherwise."""
     if value is None:
         return None
     try:
@@ -68,10 +67,10 @@ def _moment(_context: click.Context, _parameter: click.Parameter, value: str | N
 
 @click.group(cls=SignalqGroup, example="signalq orders list --status dead --since 1h\nsignalq orders show ID")
 def command() -> None:
-    """What became of each intent, as the ledger knows it.
+    """The state of each intent, as the ledger knows it.
 
-    An intent is there from its first attempt on, or from its first receipt where it is delayed or
-    undated, until ledger.retention_days after its ending. What could not be read is among the dead
+    An intent is there from its first attempt on (from its first receipt if it is delayed or undated),
+    until ledger.retention_days after its ending. A message that could not be read is among the dead
     letters alone.
     """
 
@@ -91,8 +90,8 @@ def command() -> None:
     "--since",
     callback=_moment,
     metavar="WHEN",
-    help="Only what came or changed since then: so long ago (90s, 15m, 2h, 1d), or a time (2026-01-31T12:00, in UTC "
-    "unless it says otherwise).",
+    help="Only intents that came or changed since then: so long ago (90s, 15m, 2h, 1d), or a time "
+    "(2026-01-31T12:00, in UTC unless it says otherwise).",
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help=f"At most the N newest; {ROWS_DEFAULT} by default.")
 @click.option("--all", "everything", is_flag=True, help="As many as there are.")
@@ -108,9 +107,9 @@ def list_orders(
     as_json: bool,
     **filters: Any,
 ) -> None:
-    """List intents, the newest first: in the order in which the ledger came to know them.
+    """List intents, the newest first, by when the ledger first heard of them.
 
-    What is about to be dead, its letter not confirmed yet, is shown as retrying, with its reason.
+    An intent whose dead letter is not confirmed yet is shown as retrying, with its reason.
     """
     if everything and limit:
         raise click.UsageError("--all and --limit contradict each other")
@@ -123,7 +122,7 @@ def list_orders(
 @click.option("--json", "as_json", is_flag=True, help="One JSON object an intent, with its timeline as a list.")
 @pass_invocation
 def show_order(invocation: Invocation, *, intent_id: str, as_json: bool) -> None:
-    """Show what is known of one intent, and its timeline, oldest first.
+    """Show one intent and its timeline, oldest first.
 
     Two strategies may use the same ID: then both are shown. The exit status is 1 if there is none.
     """
@@ -157,7 +156,7 @@ def _wanted(
 async def _list(
     settings: Settings, wanted: Wanted, since: datetime | timedelta | None, rows_max: int | None, *, as_json: bool
 ) -> None:
-    """As JSON each page is written when it is read, however many there are; a table is written at its end."""
+    """Write JSON page by page, however many there are; write a table at the end."""
     rows: list[Row] = []
     count = 0
 
@@ -173,7 +172,7 @@ async def _list(
     more = await read_orders(settings, wanted, take, since=since, rows_max=rows_max if as_json else table_max)
     if rows:
         print_rows(COLUMNS, rows, as_json=False, note=_note)
-    _say(_summary(count, more))
+    say(_summary(count, more))
 
 
 def _summary(count: int, more: int) -> str:
@@ -191,7 +190,3 @@ def _note(row: Row) -> str:
     client_order = "" if row["client_order_id"] is None else f"  client order {shown(row['client_order_id'])}"
     due = "" if row["due_at"] is None else f"  due {row['due_at']}"
     return f"{shown(row['intent_id'])}{generation}{client_order}{due}"
-
-
-def _say(sentence: str) -> None:
-    console(stderr=True).print(escaped(sentence))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -12,10 +11,10 @@ import click
 from rich.text import Text
 
 from signalq.message.outcome import STATUSES, Outcome, Status
-from signalq.ops.outcomes import Wanted, follow
-from signalq.ops.terminal.escaping import escaped
+from signalq.ops.outcomes import OutcomeFilter, follow
 from signalq.ops.terminal.invocation import Invocation, SignalqCommand, pass_invocation
-from signalq.ops.terminal.render import console, print_json, shown, sized
+from signalq.ops.terminal.render import console, print_json, say, shown, sized
+from signalq.ops.terminal.stopping import stop_event
 
 if TYPE_CHECKING:
     from signalq.settings.sections import Settings
@@ -33,27 +32,25 @@ STYLES = {"delivered": "green", "dead": "red", "canceled": "yellow", "duplicate"
 def command(
     invocation: Invocation, *, connector: str | None, strategy: str | None, status: Status | None, as_json: bool
 ) -> int:
-    """Follow what becomes of intents, live: a line for each ending, from now on, until Ctrl-C.
+    """Follow the outcomes of intents, live: a line for each ending, from now on, until Ctrl-C.
 
-    It reads the events on the exchange of outcomes and takes nothing away from others. A lost connection is told, and
-    made again; what ended meanwhile is not shown. An ending is shown once, also where its event comes again.
+    It reads the events on the exchange of outcomes, and takes none away from other listeners. If the connection is
+    lost, it says so and connects again; intents that ended meanwhile are not shown. An ending is shown once, even if
+    its event comes again.
     """
     settings = invocation.settings()
-    asyncio.run(_run(settings, Wanted(connector, strategy, status), as_json=as_json))
+    asyncio.run(_run(settings, OutcomeFilter(connector, strategy, status), as_json=as_json))
     return 0
 
 
-async def _run(settings: Settings, wanted: Wanted, *, as_json: bool) -> None:
-    until = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, until.set)
+async def _run(settings: Settings, wanted: OutcomeFilter, *, as_json: bool) -> None:
     await follow(
         settings,
         wanted,
-        until=until,
+        until=stop_event(),
         on_outcome=_printer(as_json=as_json),
-        on_away=_tell_away,
-        on_open=lambda: _say("following; Ctrl-C ends it"),
+        on_away=_say_away,
+        on_open=lambda: say("following; Ctrl-C ends it"),
     )
 
 
@@ -72,7 +69,7 @@ def _printer(*, as_json: bool) -> Callable[[Outcome], None]:
 
 
 def _line(outcome: Outcome) -> Text:
-    """The id comes last and is never cut: it is what other commands are asked about."""
+    """The line of one outcome. The id comes last and is never cut: other commands take it as an argument."""
     row = outcome.row()
     texts = {name: shown(row.get(name)) for name in COLUMNS} | {"why": shown(outcome.reason or outcome.http_status)}
     line = Text(_columns(texts), style=STYLES[outcome.status])
@@ -83,9 +80,5 @@ def _columns(texts: dict[str, str]) -> str:
     return "  ".join(sized(texts[name], columns) for name, columns in COLUMNS.items())
 
 
-def _tell_away(why: str | None) -> None:
-    _say("listening again; what ended meanwhile was not seen" if why is None else f"{escaped(why)}; trying again")
-
-
-def _say(sentence: str) -> None:
-    console(stderr=True).print(sentence)
+def _say_away(why: str | None) -> None:
+    say("listening again; what ended meanwhile was not seen" if why is None else f"{why}; trying again")

@@ -33,15 +33,15 @@ def command(
 ) -> int:
     """Ask a consumer or a gateway on this machine whether it is well: for a container's health check.
 
-    It finds the address in the same settings, ops.host and ops.port, and exits 0 where the answer is a 2xx,
-    else 1 with a sentence. An address that stands for all interfaces is asked on loopback. It loads nothing
+    It finds the address in the same settings, ops.host and ops.port, and exits 0 if the answer is a 2xx,
+    else 1 with a sentence. If the address stands for all interfaces, it asks on loopback. It loads nothing
     that it does not need, so that it may run every few seconds.
     """
     # Here, not above: the help needs none of it.
     from signalq.ops.probe import address_of, ask, url_for  # noqa: PLC0415
 
     if url is not None and (ready or path is not None or section is not None):
-        raise click.UsageError("--url says it all: give it without --ready, --path and --gateway")
+        raise click.UsageError("--url is the whole address: give it without --ready, --path and --gateway")
     if ready and path is not None:
         raise click.UsageError("of --ready and --path give at most one")
     if path is not None and not path.startswith("/"):

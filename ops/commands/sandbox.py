@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from collections.abc import Callable, Mapping
 
@@ -15,6 +14,7 @@ from signalq.ops.sandbox.behaviour import Behaviour
 from signalq.ops.sandbox.server import Sandbox, SandboxOrder
 from signalq.ops.terminal.invocation import SignalqCommand
 from signalq.ops.terminal.render import console, print_json, shown, sized
+from signalq.ops.terminal.stopping import stop_event
 from signalq.times import iso_utc
 
 DEFAULT_PORT = 8090
@@ -28,8 +28,8 @@ SIZE_COLUMNS = 14
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65_535), help="0: a free one.")
-@click.option("--fail", "status", type=click.IntRange(300, 599), metavar="STATUS", help="Answer every order so.")
-@click.option("--hang", "seconds", type=click.FloatRange(0, 86_400), metavar="SECONDS", help="Answer ok so late.")
+@click.option("--fail", "status", type=click.IntRange(300, 599), metavar="STATUS", help="Answer all orders with it.")
+@click.option("--hang", "seconds", type=click.FloatRange(0, 86_400), metavar="SECONDS", help="Answer ok after SECONDS.")
 @click.option(
     "--cut",
     "moment",
@@ -41,10 +41,12 @@ SIZE_COLUMNS = 14
     "rate_per_s",
     type=click.FloatRange(0, 100_000, min_open=True),
     metavar="RATE",
-    help="429 with Retry-After beyond RATE orders a second.",
+    help="Answer 429 with Retry-After beyond RATE orders a second.",
 )
-@click.option("--refuse", "refused", multiple=True, metavar="CONNECTOR", help="400 for it; may be given repeatedly.")
-@click.option("--allow-field", "extra_fields", multiple=True, metavar="NAME", help="Take this field too; repeatedly.")
+@click.option("--refuse", "refused", multiple=True, metavar="CONNECTOR", help="Answer 400 to it; may be repeated.")
+@click.option(
+    "--allow-field", "extra_fields", multiple=True, metavar="NAME", help="Take this field, too; may be repeated."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: at, connector, action, answer, body.")
 def command(
     *,
@@ -57,10 +59,10 @@ def command(
 ) -> int:
     """Run a stand-in for the platform's webhook: it checks orders as documented and answers ok.
 
-    Set webhook.url (SIGNALQ_WEBHOOK__URL) to the URL it prints. GET /orders gives what came (?connector=
-    for one), tokens masked; DELETE /orders forgets it. PUT /behaviour tells it to misbehave, for instance
-    {"mode": "fail", "status": 503, "connector": "main", "times": 3}; modes: ok, fail, hang, cut, throttle,
-    refuse. DELETE /behaviour ends that. SIGTERM or Ctrl-C ends the sandbox.
+    Set webhook.url (SIGNALQ_WEBHOOK__URL) to the URL it prints. GET /orders lists the orders that came
+    (?connector= for one connector), tokens masked; DELETE /orders forgets them. PUT /behaviour makes it
+    misbehave, for instance {"mode": "fail", "status": 503, "connector": "main", "times": 3}; modes: ok,
+    fail, hang, cut, throttle, refuse. DELETE /behaviour ends that. SIGTERM or Ctrl-C ends the sandbox.
     """
     behaviours = [Behaviour(mode="refuse", connector=connector) for connector in refused]
     given = {name: value for name, value in modes.items() if value is not None}
@@ -76,9 +78,7 @@ def command(
 
 
 async def _run(sandbox: Sandbox, *, as_json: bool) -> None:
-    asked_to_stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
+    asked_to_stop = stop_event()
     async with sandbox:
         if as_json:
             print_json({"url": sandbox.url, "orders": f"{sandbox.base_url}/orders"})
@@ -89,7 +89,7 @@ async def _run(sandbox: Sandbox, *, as_json: bool) -> None:
 
 
 def _printer(*, as_json: bool) -> Callable[[SandboxOrder], None]:
-    """Shows an order as soon as its answer is decided."""
+    """A function that shows an order as soon as its answer is decided."""
     if as_json:
         return lambda order: print_json(order.row())
     out = console()
@@ -116,7 +116,7 @@ def _line(order: SandboxOrder) -> Text:
 
 
 def _size(body: Mapping[str, object]) -> str:
-    """`50 %`, `0.5`; what takes effect, of the two."""
+    """The size that takes effect: `50 %`, `0.5`."""
     for name, unit in (("fixed", ""), ("percent", " %")):
         value = body.get(name)
         if value is not None:

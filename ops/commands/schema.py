@@ -30,8 +30,8 @@ def command(invocation: Invocation, *, as_asyncapi: bool, as_openapi: bool) -> N
     """Print the JSON Schema of an order intent: the body of a message (draft 2020-12).
 
     The longest delay it allows is delivery.delay_max_s of the settings. With --asyncapi: orders in, outcomes and dead
-    letters out, under broker.prefix, as other programs' tools read it. With --openapi: what `signalq gateway` takes and
-    answers, at gateway.host and gateway.port; the path secret is a parameter of it.
+    letters out, under broker.prefix, for other programs' tools. With --openapi: the requests and answers of
+    `signalq gateway`, at gateway.host and gateway.port; the path secret is a parameter.
     """
     from signalq.consumer.orders.state import Reason  # noqa: PLC0415
 

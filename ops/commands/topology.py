@@ -12,7 +12,7 @@ from signalq.ops.terminal.invocation import Invocation, SignalqCommand, SignalqG
 from signalq.ops.terminal.render import Column, console, plural, print_json, print_rows
 from signalq.ops.topology import objects
 
-# What deploy/kubernetes/rabbitmq calls them.
+# Their names in deploy/kubernetes/rabbitmq.
 CLUSTER, VHOST = "signalq-rabbitmq", "signalq"
 PRINTED_BY = "Printed by `signalq topology manifests`: change the settings and print it again, never this."
 COLUMNS = [
@@ -35,9 +35,9 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object: objects, bindings, added.")
 @pass_invocation
 def apply(invocation: Invocation, *, as_json: bool) -> None:
-    """Declare every exchange, queue and binding; what is there stays, with its messages.
+    """Declare every exchange, queue and binding; queues that are there keep their messages.
 
-    Something that is there with other arguments is named and never forced. The consumer does the same
+    An object that is there with other arguments is named, and never forced. The consumer does the same
     at its start, unless broker.topology is passive.
     """
     settings = invocation.settings()
@@ -59,9 +59,9 @@ def apply(invocation: Invocation, *, as_json: bool) -> None:
 def adopt_ledger(invocation: Invocation, *, as_json: bool) -> None:
     """Let the lanes on the broker belong to the ledger of these settings from now on.
 
-    The broker remembers its ledger, and a consumer that comes with another refuses to start: it would know
-    nothing of the orders that were placed, and could place them again. Adopt one only when no consumer runs
-    and the other ledger is gone for good, or was moved here.
+    The broker remembers its ledger, and a consumer with another ledger refuses to start: it would know
+    nothing of the orders that were placed, and could place them again. Adopt a ledger only when no consumer
+    runs and the other ledger is gone for good, or was moved here.
     """
     mark = asyncio.run(objects.adopt_ledger(invocation.settings()))
     if as_json:
@@ -75,10 +75,10 @@ def adopt_ledger(invocation: Invocation, *, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, every object.")
 @pass_invocation
 def show(invocation: Invocation, *, show_all: bool, as_json: bool) -> int:
-    """Show what is there, what is missing, and what differs; the exit status is 1 unless all of it is as it should be.
+    """Show the objects that are there, are missing or differ; the exit status is 1 unless all are as they should be.
 
-    What differs has other arguments or another type than `signalq topology apply` would give it; how is said below
-    the table. The levels of the delay ladder share a row where all of them are there.
+    An object differs if it has other arguments or another type than `signalq topology apply` would give it; sentences
+    below the table say how. The levels of the delay ladder share a row if all of them are there.
     """
     settings = invocation.settings()
     rows = asyncio.run(objects.rows(settings))
@@ -96,16 +96,16 @@ def show(invocation: Invocation, *, show_all: bool, as_json: bool) -> int:
     "manifests", cls=SignalqCommand, example="signalq --config signalq.toml topology manifests > topology.yaml"
 )
 @click.option(
-    "--cluster", metavar="NAME", default=CLUSTER, show_default=True, help="The RabbitmqCluster that they are for."
+    "--cluster", metavar="NAME", default=CLUSTER, show_default=True, help="The RabbitmqCluster of the resources."
 )
-@click.option("--vhost", metavar="NAME", default=VHOST, show_default=True, help="The virtual host that all lies in.")
+@click.option("--vhost", metavar="NAME", default=VHOST, show_default=True, help="The virtual host of all objects.")
 @pass_invocation
 def manifests(invocation: Invocation, *, cluster: str, vhost: str) -> None:
-    """Print all of it as resources for RabbitMQ on Kubernetes, with each user's rights.
+    """Print the topology as resources for RabbitMQ on Kubernetes, with each user's rights.
 
     For its messaging topology operator: the virtual host, the exchanges, queues and bindings, with a lane for
-    each connector of the settings; a user for the consumer, for whoever operates it, and for each strategy that
-    has one, with just the rights that they need. Needs no broker, and none of the secrets that the settings
+    each connector of the settings; users for the consumer, for its operator, and for each strategy that has
+    one, with just the rights that they need. It needs no broker, and none of the secrets that the settings
     name. Set broker.topology to passive with it.
     """
     # Imported here: the gateway's packages take a tenth of a second, and no other command here needs them.
@@ -117,7 +117,7 @@ def manifests(invocation: Invocation, *, cluster: str, vhost: str) -> None:
 
 
 def _folded(rows: Iterable[dict[str, object]], ladder: str) -> Iterable[dict[str, object]]:
-    """One row for each kind of the ladder's objects that are alike but for their level."""
+    """Fold the ladder's objects that differ only in their level into one row."""
     folded: dict[tuple[object, ...], dict[str, object]] = {}
     for row in rows:
         name = str(row["name"])

@@ -1,27 +1,23 @@
-"""Replaying and discarding dead letters, so that it may be interrupted anywhere.
+"""Dead letters replayed or discarded in batches, so that the command may be interrupted anywhere.
 
 replay    ledger: next generation -> publish, confirmed -> acknowledge the letter
-discard   ledger: a step          -> acknowledge the letter
+discard   ledger: an event        -> acknowledge the letter
 
-Whatever ends the command between two of these, the letter is still there, and the ledger says how far it came: a
-second run goes on from there. What was published twice the consumer answers from the ledger.
+If the command ends between two of these, the letter is still there, and the ledger says how far it came: a second run
+goes on from there. If a letter is published twice, the consumer answers the second copy from the ledger.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from signalq import names
-from signalq.amqp.connection import connect, handle_foreign_properties
-from signalq.amqp.ledger_mark import held_mark
-from signalq.consumer.ledger.client import LedgerClient
 from signalq.errors import BrokerError, SignalQError
-from signalq.ops.dead_letters.filter import Selection
-from signalq.ops.dead_letters.letter import DeadLetter
-from signalq.ops.dead_letters.reader import DeadLetters
+from signalq.ops.dead_letters.filter import LetterFilter
+from signalq.ops.dead_letters.letter import Letter
+from signalq.ops.dead_letters.reader import LetterReader
 from signalq.ops.dead_letters.rules import (
     Discard,
     DiscardVerdict,
@@ -31,20 +27,18 @@ from signalq.ops.dead_letters.rules import (
     ReplayVerdict,
     TakeBack,
 )
-from signalq.ops.terminal.errors import CommandFailed
-from signalq.settings.sections import Settings
 
-# How often the ledger is looked at again where the consumer was quicker.
+# How often the ledger is read again when the consumer was quicker.
 LOOKS_MAX = 3
-# What is left of a batch after Ctrl-C.
+# For the rest of a batch after Ctrl-C.
 FINISH_TIMEOUT_S = 10.0
 
 Result = Literal["replayed", "replayed already", "discarded", "refused", "not done"]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one letter; `error` ended the run before the letter was dealt with."""
+class LetterResult:
+    """The result of one letter; `error` ended the run before the letter was dealt with."""
 
     result: Result
     why: str | None = None
@@ -55,32 +49,33 @@ class Outcome:
         """Whether the letter has served, and may be taken away."""
         return self.result in {"replayed", "replayed already", "discarded"}
 
-    def without_the_broker(self, error: SignalQError) -> Outcome:
+    def without_the_broker(self, error: SignalQError) -> LetterResult:
         """The letter could not be taken away: a replay stands all the same, a discarded letter is still there."""
-        return Outcome("not done", str(error), error) if self.result == "discarded" else self
+        return LetterResult("not done", str(error), error) if self.result == "discarded" else self
 
 
-class Handler(Protocol):
-    """What is done with letters."""
+OnLetter = Callable[[Letter, LetterResult | None], None]
+
+
+class LetterAction(Protocol):
+    """The work of a command on letters: it replays or discards them."""
 
     dry_run: bool
 
-    async def handle(self, letters: Sequence[DeadLetter]) -> list[Outcome]:
-        """Everything but taking them away; an outcome for each. Raises SignalQError where nothing was done."""
+    async def apply(self, letters: Sequence[Letter]) -> list[LetterResult]:
+        """Do all but taking the letters away; a result for each. Raises SignalQError if nothing was done."""
         ...
 
 
-async def settle(
-    letters: DeadLetters, selection: Selection, handler: Handler, told: Callable[[DeadLetter, Outcome | None], None]
-) -> None:
-    """Go through the letters, and do with those that fit what the handler does.
+async def apply(letters: LetterReader, wanted: LetterFilter, action: LetterAction, on_letter: OnLetter) -> None:
+    """Go through the letters, and apply the action to those that fit.
 
-    `told` hears of every letter in its order, once (not of copies): with None where it does not fit. A batch that was
-    begun is finished also when the command is interrupted. Raises what ended the run before its end.
+    `on_letter` gets every letter in its order, once (no copies), with None if it does not fit. If the command is
+    interrupted, the batch that was begun is finished. Raises the error that ended the run before its end.
     """
-    done: dict[bytes | int, bool] = {}
+    run = _Run(letters, wanted, action, on_letter)
     async for batch in letters.batches():
-        work = asyncio.create_task(_settle_batch(batch, letters, selection, handler, done, told), name="batch")
+        work = asyncio.create_task(run.apply(batch), name="batch")
         try:
             await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -90,67 +85,55 @@ async def settle(
             raise
 
 
-async def _settle_batch(
-    batch: list[DeadLetter],
-    letters: DeadLetters,
-    selection: Selection,
-    handler: Handler,
-    done: dict[bytes | int, bool],
-    told: Callable[[DeadLetter, Outcome | None], None],
-) -> None:
-    firsts: dict[bytes | int, DeadLetter] = {}
-    for letter in batch:
-        if letter.identity not in done:
-            firsts.setdefault(letter.identity, letter)
-    chosen = [letter for letter in firsts.values() if selection.fits(letter)]
-    outcomes = dict(zip((letter.tag for letter in chosen), await handler.handle(chosen), strict=True)) if chosen else {}
-    failure: SignalQError | None = None
-    for letter in batch:
-        outcome = outcomes.get(letter.tag)
-        is_first = firsts.get(letter.identity) is letter
-        if is_first:
-            done[letter.identity] = outcome is not None and outcome.is_done
-        # A copy goes with what it is a copy of.
-        if done[letter.identity] and not handler.dry_run:
-            try:
-                await letters.take(letter)
-            except BrokerError as error:
-                outcome = outcome and outcome.without_the_broker(error)
-                failure = failure or error
-        if outcome is not None and outcome.error is not None:
-            failure = failure or outcome.error
-        if is_first:
-            told(letter, outcome)
-    if failure is not None:
-        raise failure
+@dataclass(slots=True)
+class _Run:
+    """One run over the letters; `done` says of each identity whether its letter may be taken away."""
+
+    letters: LetterReader
+    wanted: LetterFilter
+    action: LetterAction
+    on_letter: OnLetter
+    done: dict[bytes | int, bool] = field(default_factory=dict)
+
+    async def apply(self, batch: list[Letter]) -> None:
+        firsts: dict[bytes | int, Letter] = {}
+        for letter in batch:
+            if letter.identity not in self.done:
+                firsts.setdefault(letter.identity, letter)
+        chosen = [letter for letter in firsts.values() if self.wanted.fits(letter)]
+        results = await self.action.apply(chosen) if chosen else []
+        result_by_tag = dict(zip((letter.tag for letter in chosen), results, strict=True))
+        failure: SignalQError | None = None
+        for letter in batch:
+            result = result_by_tag.get(letter.tag)
+            is_first = firsts.get(letter.identity) is letter
+            if is_first:
+                self.done[letter.identity] = result is not None and result.is_done
+            # A copy goes with its original.
+            if self.done[letter.identity] and not self.action.dry_run:
+                try:
+                    await self.letters.take(letter)
+                except BrokerError as error:
+                    result = result and result.without_the_broker(error)
+                    failure = failure or error
+            if result is not None and result.error is not None:
+                failure = failure or result.error
+            if is_first:
+                self.on_letter(letter, result)
+        if failure is not None:
+            raise failure
 
 
-async def check_ledger(settings: Settings, ledger: LedgerClient) -> None:
-    """See that the lanes on the broker belong to this ledger: another one knows nothing of these letters.
-
-    Raises CommandFailed, BrokerUnreachable.
-    """
-    url = settings.broker.url.get_secret_value()
-    handle_foreign_properties()
-    async with await connect(url, name="signalq dead", heartbeat_s=settings.broker.heartbeat_s) as connection:
-        held = await held_mark(connection, names.Names(settings.broker.prefix))
-    if held is not None and held.ledger_id != ledger.mark.ledger_id:
-        raise CommandFailed(
-            f"the lanes on this broker belong to the ledger {held.ledger} ({held.ledger_id}), and ledger.url is "
-            f"{ledger.shown} ({ledger.mark.ledger_id}): use the former"
-        )
-
-
-def outcome_of(verdict: ReplayVerdict | DiscardVerdict) -> Outcome:
-    """What a verdict comes to once it is carried out."""
+def result_of(verdict: ReplayVerdict | DiscardVerdict) -> LetterResult:
+    """The result of a verdict once it is carried out."""
     match verdict:
         case Refuse(why):
-            return Outcome("refused", why)
+            return LetterResult("refused", why)
         case MovedOn(why):
-            return Outcome("replayed already", why)
+            return LetterResult("replayed already", why)
         case PublishAnyway(why):
-            return Outcome("replayed", why)
+            return LetterResult("replayed", why)
         case Discard() | TakeBack():
-            return Outcome("discarded")
+            return LetterResult("discarded")
         case _:
-            return Outcome("replayed")
+            return LetterResult("replayed")

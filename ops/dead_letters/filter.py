@@ -1,17 +1,17 @@
-"""Which dead letters a command is about."""
+"""A filter of dead letters: the ones that a command is about."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from signalq.ops.dead_letters.letter import DeadLetter
+from signalq.ops.dead_letters.letter import Letter
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
-    """Filters, all of which a letter has to fit; none at all means every letter.
+class LetterFilter:
+    """The conditions that a letter has to meet, all of them; with none, every letter fits.
 
-    `seen` is what somebody was shown and said yes to: then no other.
+    `seen` are the marks of the letters that a person was shown and agreed to discard: then no other letter fits.
     """
 
     ids: frozenset[str] = frozenset()
@@ -25,8 +25,8 @@ class Selection:
         """Whether nothing is filtered out."""
         return not self.ids and self.reason is None and self.connector is None and self.strategy is None
 
-    def fits(self, letter: DeadLetter) -> bool:
-        """Whether it is about this letter."""
+    def fits(self, letter: Letter) -> bool:
+        """Whether the letter meets all conditions."""
         return (
             (not self.ids or letter.intent_id in self.ids)
             and self.reason in {None, letter.reason}

@@ -1,4 +1,4 @@
-"""A dead letter: what its headers and its body say, and how it may be shown."""
+"""A dead letter: its fields by its headers and its body, and the form in which it may be shown."""
 
 from __future__ import annotations
 
@@ -20,22 +20,27 @@ from signalq.secrets.blanking import BodyBlanker
 from signalq.secrets.masking import MASK, names_a_secret, shown_name
 from signalq.times import iso_utc
 
-# Of a body only so much is shown.
+# A longer body is cut when it is shown.
 BODY_CHARACTERS_MAX = 65_536
 DIGEST_BYTES = 16
-# Above this it is no generation that we counted.
+# A larger number is no generation that we counted.
 GENERATION_MAX = 1_000_000_000
 JSON_TYPE = "application/json"
-# Whose values are shown: what an intent has by the contract, and what signalq adds.
+# The headers whose values are shown: those of an intent by the contract, and those that signalq adds.
 KNOWN_HEADERS = names.OWN_HEADERS | {names.CREATED_MS, names.STRATEGY, names.TRACEPARENT, names.BROKER_TIMESTAMP_MS}
+# The fields of a listing, in the contract's order.
+_LISTED = (
+    *("intent_id", "generation", "connector", "strategy", "action", "client_order_id"),
+    *("reason", "detail", "attempts", "http_status", "dead_at"),
+)
 _KNOWN_PROPERTIES = frozenset({"message_id", "app_id", "timestamp"})
 _PROPERTIES = ("message_id", "app_id", "content_type", "timestamp", "correlation_id", "reply_to")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(slots=True)
-class DeadLetter:
-    """One letter. What a letter that is not ours does not say is None; `tag` is what it is taken away by."""
+class Letter:
+    """One letter. In a letter that is not ours, missing fields are None. `tag` is its delivery tag."""
 
     intent_id: str | None
     generation: int | None
@@ -58,9 +63,9 @@ class DeadLetter:
 
     @property
     def identity(self) -> bytes | int:
-        """Equal for the copies that a crash leaves of one letter, and for nothing else; small, to remember many by.
+        """A digest, equal only for the copies that a crash leaves of one letter; small, so that many fit in memory.
 
-        What is not ours has no copies, however alike.
+        A letter that is not ours has no copies, however alike another is.
         """
         if not self.is_ours:
             return self.tag
@@ -68,31 +73,18 @@ class DeadLetter:
 
     @property
     def mark(self) -> bytes:
-        """What this letter, and not a copy of it, is known again by on another channel."""
+        """A digest by which this letter, and not a copy of it, is recognised on another channel."""
         return self._digest(self.strategy, self.intent_id, self.generation, self.dead_at)
 
     def _digest(self, *said: object) -> bytes:
         return hashlib.blake2b(repr(said).encode() + self.body, digest_size=DIGEST_BYTES).digest()
 
     def row(self) -> dict[str, object]:
-        """The fields of a listing, in the contract's order; what is known to be secret is blanked."""
-        row: dict[str, object] = {
-            "intent_id": self.intent_id,
-            "generation": self.generation,
-            "connector": self.connector,
-            "strategy": self.strategy,
-            "action": self.action,
-            "client_order_id": self.client_order_id,
-            "reason": self.reason,
-            "detail": self.detail,
-            "attempts": self.attempts,
-            "http_status": self.http_status,
-            "dead_at": self.dead_at,
-        }
-        return {name: self._hidden(value) for name, value in row.items()}
+        """The fields of a listing, in the contract's order; known secrets are blanked."""
+        return {name: self._hidden(getattr(self, name)) for name in _LISTED}
 
     def properties_shown(self, *, raw: bool = False) -> dict[str, object]:
-        """The AMQP properties that are set, except the headers: values of those that an intent has, or all."""
+        """The AMQP properties that are set, except the headers; the values of known ones alone, or all (`raw`)."""
         given = {name: value for name in _PROPERTIES if (value := getattr(self.properties, name)) is not None}
         if raw:
             return {name: _plain(value) for name, value in given.items()}
@@ -102,7 +94,7 @@ class DeadLetter:
         }
 
     def headers_shown(self, *, raw: bool = False) -> dict[str, object]:
-        """The headers: values of those that signalq knows, or all."""
+        """The headers; the values of known headers alone, or all (`raw`)."""
         headers = self.properties.headers or {}
         if raw:
             return {name: _plain(value) for name, value in headers.items()}
@@ -116,14 +108,14 @@ class DeadLetter:
 
     @property
     def is_readable(self) -> bool:
-        """Whether its body is a JSON object, whose fields can be told apart."""
+        """Whether its body is a JSON object, which has fields."""
         return self._fields is not None
 
     def body_shown(self, *, raw: bool = False) -> str | None:
-        """The body as text, not yet escaped: values of an intent's fields, never the token; or all as it is.
+        """The body as text, not yet escaped: values of an intent's fields, never the token; or everything (`raw`).
 
-        Of what is no JSON object nobody can say where a token stands: it is told by the names of fields that are in
-        it, and is None where there are none.
+        In a body that is no JSON object, a token may stand anywhere: then only the names of an intent's fields that are
+        in it are shown, and None if there are none.
         """
         if raw:
             return _cut(self.body.decode("utf-8", "backslashreplace"), self.body)
@@ -140,7 +132,7 @@ class DeadLetter:
         return self._hidden(value)
 
     def _hidden(self, value: object) -> object:
-        """A value without what this body has for its token, or under a name like that."""
+        """A value without this body's token, and without values under a name like that."""
         if not isinstance(value, str):
             return value
         if self._own is None:
@@ -154,8 +146,8 @@ def _cut(text: str, body: bytes) -> str:
     return text
 
 
-def read_letter(message: DeliveredMessage) -> DeadLetter:
-    """What is known of a letter, whoever put it there."""
+def read_letter(message: DeliveredMessage) -> Letter:
+    """Read a letter, whether signalq or another program put it there."""
     properties = message.header.properties
     headers = properties.headers or {}
 
@@ -177,7 +169,7 @@ def read_letter(message: DeliveredMessage) -> DeadLetter:
         value = (fields or {}).get(name)
         return value if isinstance(value, str) else None
 
-    return DeadLetter(
+    return Letter(
         intent_id=text(names.INTENT_ID) or properties.message_id,
         generation=generation if generation is not None and 0 <= generation <= GENERATION_MAX else None,
         connector=text(names.CONNECTOR) or body_text("connectorName"),
@@ -198,7 +190,7 @@ def read_letter(message: DeliveredMessage) -> DeadLetter:
 
 
 def _plain(value: object) -> object:
-    """A header's value as JSON can hold it."""
+    """A header's value in a form that JSON can hold."""
     if isinstance(value, datetime):
         return iso_utc(value)
     if isinstance(value, (str, int, float, bool)) or value is None:

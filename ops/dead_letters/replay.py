@@ -1,4 +1,4 @@
-"""`signalq dead replay`: the next generation of dead intents, as settling.py says."""
+"""`signalq dead replay`: the action that begins the next generation of dead intents; batches.py says in which steps."""
 
 from __future__ import annotations
 
@@ -19,9 +19,19 @@ from signalq.consumer.orders.order import Message, Order, Unreadable
 from signalq.consumer.orders.read import read
 from signalq.errors import BrokerError, Unconfirmed
 from signalq.message.envelope import republish_properties
-from signalq.ops.dead_letters.batches import LOOKS_MAX, Outcome, outcome_of
-from signalq.ops.dead_letters.letter import DeadLetter
-from signalq.ops.dead_letters.rules import BUSY, Admit, Begin, GoOn, MovedOn, Refuse, ReplayVerdict, judge_replay
+from signalq.ops.dead_letters.batches import LOOKS_MAX, LetterResult, result_of
+from signalq.ops.dead_letters.letter import Letter
+from signalq.ops.dead_letters.rules import (
+    BUSY,
+    Admit,
+    Begin,
+    GoOn,
+    MovedOn,
+    Refuse,
+    ReplayTerms,
+    ReplayVerdict,
+    judge_replay,
+)
 from signalq.ops.ledger import who
 from signalq.publishing.publisher import PUBLISH_TIMEOUT_S
 from signalq.settings.sections import Settings
@@ -31,12 +41,12 @@ from signalq.settings.sections import Settings
 class Candidate:
     """A letter as it would be published again, and as the consumer would read that."""
 
-    letter: DeadLetter
+    letter: Letter
     properties: Basic.Properties
     found: Order | Unreadable
 
 
-class Replaying:
+class ReplayAction:
     """Begins the next generation of dead intents."""
 
     def __init__(
@@ -51,8 +61,8 @@ class Replaying:
         self._by = f"by {who()}, with signalq dead replay"
         self._retention_ms = round(settings.ledger.retention_days * 86_400_000)
 
-    async def handle(self, letters: Sequence[DeadLetter]) -> list[Outcome]:
-        """See Handler."""
+    async def apply(self, letters: Sequence[Letter]) -> list[LetterResult]:
+        """See LetterAction."""
         candidates = [candidate_of(letter, self._settings) for letter in letters]
 
         def decide(connection: Connection) -> list[ReplayVerdict]:
@@ -62,28 +72,22 @@ class Replaying:
         verdicts = await self._ledger.transact(decide)
         decided = list(zip(candidates, verdicts, strict=True))
         if self.dry_run:
-            return [outcome_of(verdict) for verdict in verdicts]
-        # Before the tasks: with the channel open each of them writes in its first step, so in order.
+            return [result_of(verdict) for verdict in verdicts]
+        # Opened before the tasks start: then each task writes in its first step, so they write in order.
         await self._publisher.channel()
         return await asyncio.gather(*(self._carry_out(candidate, verdict) for candidate, verdict in decided))
 
     def _decide(self, connection: Connection, now_ms: int, candidate: Candidate) -> ReplayVerdict:
         letter = candidate.letter
+        terms = ReplayTerms(now_ms, self._retention_ms, self._force)
         for _ in range(LOOKS_MAX):
             standing = replays.find(connection, letter.strategy, letter.intent_id or "")
-            verdict = judge_replay(
-                letter,
-                candidate.found,
-                standing,
-                now_ms=now_ms,
-                retention_ms=self._retention_ms,
-                force=self._force,
-            )
+            verdict = judge_replay(letter, candidate.found, standing, terms)
             if self.dry_run or self._is_written(connection, now_ms, letter, verdict):
                 return verdict
         return BUSY
 
-    def _is_written(self, connection: Connection, now_ms: int, letter: DeadLetter, verdict: ReplayVerdict) -> bool:
+    def _is_written(self, connection: Connection, now_ms: int, letter: Letter, verdict: ReplayVerdict) -> bool:
         match verdict:
             case Begin(standing):
                 return replays.begin(connection, now_ms, standing, self._by)
@@ -94,23 +98,23 @@ class Replaying:
             case _:
                 return True
 
-    async def _carry_out(self, candidate: Candidate, verdict: ReplayVerdict) -> Outcome:
+    async def _carry_out(self, candidate: Candidate, verdict: ReplayVerdict) -> LetterResult:
         if isinstance(verdict, (MovedOn, Refuse)):
-            return outcome_of(verdict)
+            return result_of(verdict)
         letter, found = candidate.letter, candidate.found
         try:
             async with asyncio.timeout(PUBLISH_TIMEOUT_S):
                 await self._publisher.publish(self._orders, found.connector, letter.body, candidate.properties)
         except BrokerError as error:
-            return Outcome("not done", str(error), error)
+            return LetterResult("not done", str(error), error)
         except TimeoutError:
             silent = Unconfirmed(f"RabbitMQ confirmed nothing within {PUBLISH_TIMEOUT_S:g} s", letter.intent_id)
-            return Outcome("not done", str(silent), silent)
-        return outcome_of(verdict)
+            return LetterResult("not done", str(silent), silent)
+        return result_of(verdict)
 
 
-def candidate_of(letter: DeadLetter, settings: Settings) -> Candidate:
-    """Under its identity, which is its message_id unless that belongs to another intent."""
+def candidate_of(letter: Letter, settings: Settings) -> Candidate:
+    """The letter under its identity, which is its message_id unless that belongs to another intent."""
     headers = letter.properties.headers or {}
     marks = {names.INTENT_ID: letter.intent_id, names.ORIGIN_USER: headers.get(names.ORIGIN_USER)}
     if letter.strategy != "-":

@@ -1,20 +1,22 @@
-"""What a person sees of `signalq dead`: the table, the progress bar, and what replaying or discarding came to."""
+"""The output of `signalq dead`: the table, the progress bar, and the summary of replaying or discarding."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from signalq.ops.dead_letters.batches import Outcome
-from signalq.ops.dead_letters.filter import Selection
-from signalq.ops.dead_letters.letter import DeadLetter
-from signalq.ops.terminal.render import Column, Row, console, plural, print_rows, shown
+from signalq.ops.dead_letters.batches import LetterResult
+from signalq.ops.dead_letters.filter import LetterFilter
+from signalq.ops.dead_letters.letter import Letter
+from signalq.ops.dead_letters.reader import LetterReader, open_letters
+from signalq.ops.terminal.render import Column, Row, console, plural, print_rows, say, shown
 from signalq.ops.terminal.row_spool import Spool
+from signalq.settings.sections import Settings
 
-# Below this nobody would see the bar.
+# With fewer letters the bar would be gone before a person sees it.
 BAR_FROM_LETTERS = 2000
 BAR_COLUMNS = 32
 
@@ -31,16 +33,11 @@ COLUMNS = [
     Column("http_status", "HTTP", right=True),
     Column("detail", "DETAIL", plain_only=True),
 ]
-SETTLED_COLUMNS = [
+RESULT_COLUMNS = [
     Column("result", "RESULT", style=lambda result: "red" if result in {"refused", "not done"} else "green"),
     *COLUMNS,
     Column("why", "WHY", plain_only=True),
 ]
-
-
-def say(sentence: str) -> None:
-    """On standard error: standard output is for rows."""
-    console(stderr=True).print(sentence)
 
 
 def note(row: Row) -> str:
@@ -48,9 +45,17 @@ def note(row: Row) -> str:
     return f"{shown(row['intent_id'])}  {shown(row['detail'])}"
 
 
+@asynccontextmanager
+async def reading(settings: Settings, what: str) -> AsyncIterator[tuple[LetterReader, Callable[[], None]]]:
+    """The reader behind a progress bar, and the function to call for each letter."""
+    async with open_letters(settings, on_wait=say) as letters:
+        with _bar(what, letters.to_read) as step:
+            yield letters, step
+
+
 @contextmanager
-def letters_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar on a terminal, where there are many letters; gives what to call for each."""
+def _bar(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A progress bar on a terminal, if there are many letters."""
     errors = console(stderr=True)
     progress = Progress(
         TextColumn(what),
@@ -68,8 +73,8 @@ def letters_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
         yield lambda: progress.advance(task)
 
 
-class SettledReport:
-    """What became of each letter that was chosen, and of all together; `verb` is `replayed` or `discarded`."""
+class ActionReport:
+    """The result of each letter that was chosen, and of all together; `verb` is `replayed` or `discarded`."""
 
     def __init__(self, verb: str, rows: Spool, *, dry_run: bool) -> None:
         self.read = 0
@@ -79,20 +84,20 @@ class SettledReport:
         self._counts: Counter[str] = Counter()
         self._met: set[str | None] = set()
 
-    def tell(self, letter: DeadLetter, outcome: Outcome | None) -> None:
-        """One more letter was read; None: it was not chosen."""
+    def add(self, letter: Letter, result: LetterResult | None) -> None:
+        """Count one more letter that was read; `result` is None if it was not chosen."""
         self.read += 1
-        if outcome is None:
+        if result is None:
             return
         self._met.add(letter.intent_id)
-        self._counts[outcome.result] += 1
-        result = f"would be {outcome.result}" if self._dry_run else outcome.result
-        self._rows.add({**letter.row(), "result": result, "why": outcome.why})
+        self._counts[result.result] += 1
+        shown_result = f"would be {result.result}" if self._dry_run else result.result
+        self._rows.add({**letter.row(), "result": shown_result, "why": result.why})
 
     def print_rows(self, *, as_json: bool) -> None:
-        """Every letter that was chosen, with its result."""
+        """Show every letter that was chosen, with its result."""
         if len(self._rows):
-            print_rows(SETTLED_COLUMNS, self._rows, as_json=as_json, note=_why)
+            print_rows(RESULT_COLUMNS, self._rows, as_json=as_json, note=_why)
 
     def summary(self) -> str:
         """One sentence of counts."""
@@ -107,9 +112,9 @@ class SettledReport:
         refused = self._counts["refused"]
         return said + (f"; {would}refused: {refused:,}" if refused else "")
 
-    def failure(self, selection: Selection) -> str | None:
-        """The one sentence on what was not done, if there is such."""
-        missing = sorted(selection.ids - self._met)
+    def failure(self, wanted: LetterFilter) -> str | None:
+        """One sentence on the letters that were missing or refused; None if there are none."""
+        missing = sorted(wanted.ids - self._met)
         if missing:
             more = f" nor {len(missing) - 1:,} more of those named" if len(missing) > 1 else ""
             return f"there is no dead letter {missing[0]}{more}: `signalq dead list` shows those there are"

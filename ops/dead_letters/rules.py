@@ -1,4 +1,4 @@
-"""What may be done with a dead letter: pure, told what the ledger says and what time it is.
+"""The rules of what may be done with a dead letter. Pure: the ledger's record and the time are passed in.
 
 to replay   -> Begin | GoOn | Admit | PublishAnyway | MovedOn | Refuse
 to discard  -> Discard | TakeBack | Refuse
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from signalq import names
 from signalq.consumer.ledger.queries.replays import Standing
 from signalq.consumer.orders.order import Order, Unreadable
-from signalq.ops.dead_letters.letter import DeadLetter
+from signalq.ops.dead_letters.letter import Letter
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,28 +23,28 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class GoOn:
-    """An earlier replay was interrupted, or nobody has taken it up yet: publish it (again), take the letter away."""
+    """An earlier replay was interrupted, or no consumer has taken it yet: publish it (again), take the letter away."""
 
     standing: Standing
 
 
 @dataclass(frozen=True, slots=True)
 class Admit:
-    """The ledger does not know it, and this was forced: write it down, publish it, take the letter away."""
+    """The ledger does not know it, and --force was given: record it, publish it, take the letter away."""
 
     order: Order
 
 
 @dataclass(frozen=True, slots=True)
 class PublishAnyway:
-    """Nobody can read it, and this was forced: publish it as it is, take the letter away."""
+    """The body can't be read, and --force was given: publish it as it is, take the letter away."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class MovedOn:
-    """It was replayed already, and taken up: take the letter away, there is nothing else to do."""
+    """A consumer has taken an earlier replay: take the letter away, there is nothing else to do."""
 
     why: str
 
@@ -58,14 +58,14 @@ class Refuse:
 
 @dataclass(frozen=True, slots=True)
 class Discard:
-    """Take the letter away; `standing` is None where the ledger does not know the intent."""
+    """Take the letter away; `standing` is None if the ledger does not know the intent."""
 
     standing: Standing | None
 
 
 @dataclass(frozen=True, slots=True)
 class TakeBack:
-    """Take the letter away, and end the replay that nobody has taken up."""
+    """Take the letter away, and end the replay that no consumer has taken."""
 
     standing: Standing
 
@@ -77,34 +77,37 @@ DISCARD_IT = "`signalq dead discard` takes this letter away"
 BUSY = Refuse("the consumer is at work on it: try again in a moment")
 
 
+@dataclass(frozen=True, slots=True)
+class ReplayTerms:
+    """The terms of a replay; with `force`, a person has confirmed it."""
+
+    now_ms: int
+    retention_ms: int
+    force: bool
+
+
 def judge_replay(
-    letter: DeadLetter,
-    found: Order | Unreadable,
-    standing: Standing | None,
-    *,
-    now_ms: int,
-    retention_ms: int,
-    force: bool,
+    letter: Letter, found: Order | Unreadable, standing: Standing | None, terms: ReplayTerms
 ) -> ReplayVerdict:
-    """Whether the letter's next generation may begin; `found` is what the consumer would read."""
+    """Decide whether the letter's next generation may begin; `found` is the order as the consumer would read it."""
     why = _not_repeatable(letter, found, standing)
     if why is not None:
         return Refuse(why)
     if standing is None:
-        return _unknown(found, force=force)
+        return _unknown(found, force=terms.force)
     generation = letter.generation or 0
     if standing.generation > generation:
         return _later(generation, standing, found)
     why = _not_dead(generation, standing)
     if why is None and isinstance(found, Unreadable):
         why = f"it would be invalid: {found.detail}"
-    elif why is None and isinstance(found, Order) and not force:
-        why = _doubt(letter, found, standing, now_ms, retention_ms)
+    elif why is None and isinstance(found, Order) and not terms.force:
+        why = _doubt(letter, found, standing, terms)
     return Refuse(why) if why is not None else Begin(standing)
 
 
-def judge_discard(letter: DeadLetter, standing: Standing | None, *, force: bool) -> DiscardVerdict:
-    """Whether the letter may be thrown away."""
+def judge_discard(letter: Letter, standing: Standing | None, *, force: bool) -> DiscardVerdict:
+    """Decide whether the letter may be thrown away."""
     if standing is None or not letter.is_ours or letter.generation is None:
         return Discard(None)
     if standing.generation != letter.generation + 1 or not standing.is_untouched:
@@ -112,16 +115,16 @@ def judge_discard(letter: DeadLetter, standing: Standing | None, *, force: bool)
     if force:
         return TakeBack(standing)
     return Refuse(
-        "a replay of it was begun, and nobody has taken it up: `signalq dead replay` finishes it, --force ends it"
+        "a replay of it was begun, and no consumer has taken it: `signalq dead replay` finishes it, --force ends it"
     )
 
 
-def _not_repeatable(letter: DeadLetter, found: Order | Unreadable, standing: Standing | None) -> str | None:
-    """Why no message can stand for this letter, if so."""
+def _not_repeatable(letter: Letter, found: Order | Unreadable, standing: Standing | None) -> str | None:
+    """The reason why no message can replace this letter; None if one can."""
     if names.BODY_BYTES in (letter.properties.headers or {}):
         return f"only the beginning of its body was kept, and no order is so long: {DISCARD_IT}"
     if letter.intent_id is None:
-        return "it has no id that would tell a second copy of it: publish its body anew"
+        return "it has no id by which a second copy would be recognised: publish its body anew"
     if (found.intent_id, found.strategy) != (letter.intent_id, letter.strategy):
         return "no message can carry its id or its strategy again: publish its body anew"
     if standing is not None and (not letter.is_ours or letter.generation is None):
@@ -130,7 +133,7 @@ def _not_repeatable(letter: DeadLetter, found: Order | Unreadable, standing: Sta
 
 
 def _not_dead(generation: int, standing: Standing) -> str | None:
-    """Why the ledger's word is against it, if so."""
+    """The reason by the ledger's record why it is not dead; None if it is."""
     if standing.generation < generation:
         return f"the ledger knows only generation {standing.generation} of it: {DISCARD_IT}"
     if standing.status == "dying":
@@ -156,15 +159,15 @@ def _later(generation: int, standing: Standing, found: Order | Unreadable) -> Re
     )
 
 
-def _doubt(letter: DeadLetter, order: Order, standing: Standing, now_ms: int, retention_ms: int) -> str | None:
-    """Why a person has to say that this is meant, if so."""
+def _doubt(letter: Letter, order: Order, standing: Standing, terms: ReplayTerms) -> str | None:
+    """The reason why a person has to confirm the replay; None if there is none."""
     if standing.reason == "outcome-unknown":
-        return "nobody knows whether the webhook took it, so look on the platform first: --force replays it"
+        return "it is not known whether the webhook took it, so look on the platform first: --force replays it"
     if letter.properties.message_id != letter.intent_id:
         return "its message_id belongs to another intent, of which this may be another version: --force replays it"
-    if standing.ended_ms is not None and now_ms - standing.ended_ms > retention_ms:
+    if standing.ended_ms is not None and terms.now_ms - standing.ended_ms > terms.retention_ms:
         return "it ended longer than ledger.retention_days ago: --force replays it"
-    age_ms = now_ms - order.known_as(order.intent_id, standing.created).age_from_ms
+    age_ms = terms.now_ms - order.known_as(order.intent_id, standing.created).age_from_ms
     if not order.is_exit and age_ms > order.policy.max_age_s * 1000:
         allowed = f"{order.policy.max_age_s:g} s are allowed"
         return f"it is an open of {_span(age_ms / 1000)} ago, and {allowed}: --force replays it"

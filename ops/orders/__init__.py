@@ -1,1 +1,1 @@
-"""What became of each intent, for people."""
+"""The state and the timeline of each intent, for people."""

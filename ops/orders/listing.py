@@ -1,4 +1,4 @@
-"""What became of each intent, as people see it: the rows of the listing, and one intent with its timeline."""
+"""The rows of `signalq orders list`, and one intent with its timeline."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from signalq.ops.orders.timeline import timeline
 from signalq.settings.sections import Settings
 from signalq.times import iso_ms
 
-# One look at the ledger; a listing of any length is made of such looks, and the ledger's writer waits for none.
+# The rows of one read; a listing of any length is made of such reads, and the ledger's writer waits for none.
 PAGE_ROWS = 1_000
 
 
@@ -29,7 +29,7 @@ async def read_orders(
     since: datetime | timedelta | None = None,
     rows_max: int | None = None,
 ) -> int:
-    """Hand the newest `rows_max` of what fits, or all, to `on_page`: the newest first, at most PAGE_ROWS at a time.
+    """Give the newest `rows_max` intents that fit, or all, to `on_page`: the newest first, at most PAGE_ROWS at a time.
 
     `since` is a time, or how long ago by the ledger's clock. Returns how many more fit. Raises CommandFailed.
     """
@@ -50,7 +50,7 @@ async def read_orders(
 
 
 async def read_timelines(settings: Settings, intent_id: str) -> list[dict[str, object]]:
-    """Every intent of that id: its row, and its `timeline`, oldest first. Raises CommandFailed."""
+    """Every intent with this id: its row, and its `timeline`, oldest first. Raises CommandFailed."""
 
     def work(connection: Connection) -> list[dict[str, object]]:
         now_ms = clock_ms(connection)
@@ -74,7 +74,7 @@ async def _page(ledger: LedgerClient, wanted: Wanted, size: int, last: Recorded 
 
 
 def row_of(one: Recorded) -> dict[str, object]:
-    """The fields that a row has, here and in outcome events."""
+    """The fields of a row, here and in outcome events."""
     return {
         "intent_id": one.intent_id,
         "generation": one.generation,

@@ -1,4 +1,4 @@
-"""An intent and its timeline, for people: aligned on a terminal, one line an entry elsewhere."""
+"""The view of an intent and its timeline: aligned on a terminal, one line an entry elsewhere."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from datetime import datetime
 from rich.table import Table
 from rich.text import Text
 
+from signalq.ops.orders.timeline import TimelineEntry
 from signalq.ops.terminal.render import GAP, console, shown, sized
-
-Entry = Mapping[str, object]
 
 NAME_COLUMNS = 18
 STATUS_STYLES = {"delivered": "green", "dead": "red", "canceled": "yellow", "retrying": "yellow", "sending": "cyan"}
@@ -20,7 +19,7 @@ SAID_BY = {
     "signalq-created-ms": "says its producer (signalq-created-ms)",
     "timestamp_in_ms": "says the broker (timestamp_in_ms)",
     "timestamp": "says its producer, in whole seconds (timestamp)",
-    "first receipt": "nobody said when, so its first receipt counts",
+    "first receipt": "no time was given, so its first receipt counts",
 }
 SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 3_600_000, 86_400_000
 
@@ -28,7 +27,7 @@ SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 3_600_000, 86_400_000
 def print_order(order: Mapping[str, object], *, is_first: bool) -> None:
     """Show one intent: its row, and its timeline with the time from each entry to the next."""
     out = console()
-    entries: Sequence[Entry] = order["timeline"]  # type: ignore[assignment]
+    entries: Sequence[TimelineEntry] = order["timeline"]  # type: ignore[assignment]
     if not is_first:
         out.print()
     out.print(Text("Order", style="bold"))
@@ -45,7 +44,7 @@ def print_order(order: Mapping[str, object], *, is_first: bool) -> None:
 
 
 def lasted(duration_ms: int) -> str:
-    """`12 ms`, `3.250 s`, `4 min 5 s`, `2 h 3 min`, `7 d 1 h`; a negative one where two clocks disagree."""
+    """A duration as `12 ms`, `3.250 s`, `4 min 5 s`, `2 h 3 min` or `7 d 1 h`; negative if two clocks disagree."""
     sign, ms = ("-", -duration_ms) if duration_ms < 0 else ("", duration_ms)
     if ms < SECOND_MS:
         return f"{sign}{ms} ms"
@@ -58,12 +57,12 @@ def lasted(duration_ms: int) -> str:
     return f"{sign}{ms // DAY_MS} d {ms % DAY_MS // HOUR_MS} h"
 
 
-def says(entry: Entry) -> str:
-    """What there is to say of an entry besides when and what, as one line of safe text."""
+def says(entry: TimelineEntry) -> str:
+    """The further facts of an entry, as one line of safe text."""
     return ", ".join(part for part in _parts(entry) if part)
 
 
-def _parts(entry: Entry) -> Iterator[str]:
+def _parts(entry: TimelineEntry) -> Iterator[str]:
     if "said_by" in entry:
         yield SAID_BY.get(str(entry["said_by"]), shown(entry["said_by"]))
     if "user" in entry:
@@ -78,20 +77,20 @@ def _parts(entry: Entry) -> Iterator[str]:
         yield shown(entry["detail"])
 
 
-def _outcome(entry: Entry) -> Iterator[str]:
+def _outcome(entry: TimelineEntry) -> Iterator[str]:
     answer = f"HTTP {entry['http_status']}" if entry["http_status"] is not None else ""
     duration_ms = entry["duration_ms"]
     yield shown(entry["certainty"])
     yield answer
     yield lasted(duration_ms) if isinstance(duration_ms, int) else ""
-    # Where there is an answer, the detail begins with it.
+    # With an answer, the detail begins with it.
     yield shown(entry["detail"]).removeprefix(answer).strip()
     if "answer" in entry:
         yield f"it said: {shown(entry['answer'])}"
 
 
-def _lines(entries: Sequence[Entry]) -> Iterator[tuple[str, str, Text, str]]:
-    """When, since the entry before, what, and what else."""
+def _lines(entries: Sequence[TimelineEntry]) -> Iterator[tuple[str, str, Text, str]]:
+    """The cells of each entry: its time, the time since the entry before, its event, its facts."""
     before: datetime | None = None
     for entry in entries:
         at = datetime.fromisoformat(str(entry["at"]))
@@ -102,14 +101,14 @@ def _lines(entries: Sequence[Entry]) -> Iterator[tuple[str, str, Text, str]]:
         yield str(entry["at"]), since if since.startswith("-") or not since else f"+{since}", what, says(entry)
 
 
-def _style(entry: Entry) -> str:
+def _style(entry: TimelineEntry) -> str:
     if "certainty" in entry:
         return CERTAINTY_STYLES.get(str(entry["certainty"]), "")
     return STATUS_STYLES.get(str(entry["what"]), "")
 
 
 def _table(lines: Sequence[tuple[str, str, Text, str]]) -> Table:
-    """What is too long for the terminal goes on below itself."""
+    """A table in which long facts continue on the next line."""
     table = Table.grid(padding=(0, len(GAP)), pad_edge=False)
     table.add_column(no_wrap=True, style="dim")
     table.add_column(no_wrap=True, justify="right")
@@ -121,7 +120,7 @@ def _table(lines: Sequence[tuple[str, str, Text, str]]) -> Table:
 
 
 def _print_plain(lines: Sequence[tuple[str, str, Text, str]]) -> None:
-    """Nothing is cut and nothing wrapped: this is for grep and less."""
+    """Write the lines uncut and unwrapped, for grep and less."""
     since_columns = max(len(since) for _, since, _, _ in lines)
     what_columns = max(len(what) for _, _, what, _ in lines)
     for at, since, what, more in lines:

@@ -1,6 +1,6 @@
-"""What is known of a run before its lines are POSTed: which can't be in time, which are for a connector nobody meant.
+"""The warnings about a run before its lines are POSTed: orders that would be too late, connectors that look misspelt.
 
-Pure: told the settings and the lines, in their order.
+Pure: the settings and the lines, in their order, are passed in.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from signalq.message.intent import OrderIntent
 from signalq.settings.sections import Settings
 
-# So long a POST is taken to last, to the platform's answer from afar: a lane with order sends five a second then.
-# Rather too long than too short: a warning too many costs a look, one too few costs orders.
+# The assumed time of a POST, up to the platform's answer from afar: a lane with order then sends five a second. Rather
+# too long than too short: a needless warning costs a look, a missing one costs orders.
 POST_S = 0.2
 # Sums of many POST_S are a little off.
 ROUNDING_S = 1e-6
-# Of connectors to tell of, the first so many are told one by one.
-TOLD_MAX = 5
+# So many connectors are named one by one.
+NAMED_MAX = 5
 
 
 @dataclass(slots=True)
 class _Lane:
-    """The intents of one connector, and those of them that come too late."""
+    """The counts of one connector: its intents, and the late ones among them."""
 
     intents: int = 0
     late: int = 0
@@ -30,10 +30,10 @@ class _Lane:
 
 
 class Forecast:
-    """How long the intents of each connector wait for one another, each POST taken to last POST_S, and none failing.
+    """Computes how long the intents of each connector wait for one another, if each POST lasts POST_S and none fails.
 
-    Everything counts from the publish, which `rate_per_s` spreads; delayed intents wait for those that fall due in the
-    same second.
+    Times count from the publish, which `rate_per_s` spreads; delayed intents wait for those that fall due in the same
+    second.
     """
 
     def __init__(self, settings: Settings, *, rate_per_s: float | None) -> None:
@@ -45,9 +45,9 @@ class Forecast:
         self._looked_at: dict[str, str | None] = {}
 
     def take(self, intent: OrderIntent) -> list[str]:
-        """One more is to be published; what there is to say of its connector for the first time."""
+        """Count one more intent, and return the warnings that its connector causes for the first time."""
         name = intent.connector_name
-        said = [sentence for sentence in (self._why_not_meant(name),) if sentence is not None]
+        warnings = [sentence for sentence in (self._why_misspelt(name),) if sentence is not None]
         lane = self._lanes.setdefault(name, _Lane())
         lane.intents += 1
         max_age_s = self._max_age_s(intent)
@@ -55,20 +55,20 @@ class Forecast:
             lane.late += 1
             lane.max_age_s = max_age_s
             if lane.late == 1:
-                said.append(self._too_late(name, lane, " so far"))
-        return said
+                warnings.append(self._too_late(name, lane, " so far"))
+        return warnings
 
     def sentences(self) -> list[str]:
-        """All there is to say, once all were taken."""
-        said = [sentence for sentence in self._looked_at.values() if sentence is not None]
+        """All warnings, once all intents are counted."""
+        warnings = [sentence for sentence in self._looked_at.values() if sentence is not None]
         late = [(name, lane) for name, lane in self._lanes.items() if lane.late]
-        said += [self._too_late(name, lane) for name, lane in late[:TOLD_MAX]]
-        if len(late) > TOLD_MAX:
-            said.append(f"the same holds for {len(late) - TOLD_MAX} connectors more")
-        return said
+        warnings += [self._too_late(name, lane) for name, lane in late[:NAMED_MAX]]
+        if len(late) > NAMED_MAX:
+            warnings.append(f"the same holds for {len(late) - NAMED_MAX} connectors more")
+        return warnings
 
     def _wait_s(self, intent: OrderIntent) -> float:
-        """How long it waits for those of its connector that are before it."""
+        """The seconds that it waits for earlier intents of its connector."""
         published_s = self._taken / self._rate_per_s if self._rate_per_s is not None else 0.0
         self._taken += 1
         delay_s = intent.delay_ms / 1000
@@ -78,7 +78,7 @@ class Forecast:
         return begins_s - published_s - delay_s
 
     def _post_s(self, name: str) -> float:
-        """How long a POST keeps the next one of its connector waiting."""
+        """The seconds that a POST keeps the next one of its connector waiting."""
         connector = self._settings.connector(name)
         at_a_time = 1
         if connector.ordering == "none":
@@ -101,7 +101,7 @@ class Forecast:
             f"--rate {_rounded_down(a_second / share):g} spreads them"
         )
 
-    def _why_not_meant(self, name: str) -> str | None:
+    def _why_misspelt(self, name: str) -> str | None:
         if name in self._looked_at or name in self._settings.connectors:
             return None
         near = self._settings.near_connectors.of(name)
@@ -118,6 +118,6 @@ class Forecast:
 
 
 def _rounded_down(rate_per_s: float) -> float:
-    """To two digits."""
+    """The rate, rounded down to two digits."""
     step = 10.0 ** (math.floor(math.log10(rate_per_s)) - 1)
     return math.floor(rate_per_s / step) * step

@@ -1,4 +1,4 @@
-"""Lines from a file or a pipe to an event loop: read in a thread, so that a slow pipe does not stop the heartbeats."""
+"""The way of lines into an event loop: a thread reads them, so that a slow pipe does not stop the heartbeats."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Line = TypeVar("Line")
 
 
 class _End:
-    """Stands behind the last line; `error` is what stopped the reading before its end."""
+    """The mark behind the last line; `error` stopped the reading before its end."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
@@ -35,7 +35,7 @@ class LineFeed(Generic[Line]):
         threading.Thread(target=self._read, name="signalq-lines", daemon=True).start()
 
     async def __aiter__(self) -> AsyncIterator[Line]:
-        """Raises what reading raised."""
+        """The items, as they are read. Raises the error of the reading."""
         while True:
             item = await self._queue.get()
             if self._is_ended:
@@ -48,7 +48,7 @@ class LineFeed(Generic[Line]):
             yield item
 
     def end(self) -> None:
-        """Give nothing more, also of what has been read already."""
+        """Give no more items, not even those that were read already."""
         self._is_ended = True
         self._queue.put_nowait(_End())
 
@@ -71,4 +71,4 @@ class LineFeed(Generic[Line]):
 
 
 class _LoopClosed(Exception):
-    """Nobody waits for lines any more."""
+    """The event loop is closed, and takes no more lines."""

@@ -1,4 +1,4 @@
-"""Lines to the broker by the SDK's `publish_many`: at a pace, told as they are confirmed, stopped by a signal."""
+"""Lines to the broker by the SDK's `publish_many`: at a pace, reported as they are confirmed, stopped by a signal."""
 
 from __future__ import annotations
 
@@ -9,49 +9,27 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Protocol
 
 from signalq import InvalidIntent, NotAllConfirmed, OrderIntent, OrderPublisher, PublishResult, Unroutable
 from signalq.ops.publish.line_feed import LineFeed
-from signalq.ops.publish.pace import Pace
+from signalq.ops.publish.options import PublishOptions
+from signalq.ops.publish.pace import EvenPace
 from signalq.ops.publish.progress import Progress
+from signalq.ops.publish.report import PublishReport
+from signalq.ops.publish.source import MarkedLine
+from signalq.ops.publish.tally import RunTally
 from signalq.producers.files.marks import Mark
 from signalq.producers.files.reader import BadLine, IntentLine
 from signalq.publishing.bulk import IN_FLIGHT_MAX
 from signalq.settings.sections import Settings
 
-# After a signal, what is in flight has so long to be confirmed; a second signal ends that, too.
+# After a signal, the lines in flight have so long to be confirmed; a second signal ends that, too.
 STOP_TIMEOUT_S = 5.0
-
-MarkedLine = tuple[IntentLine | BadLine, Mark | None]
-
-
-@dataclass(slots=True)
-class Tally:
-    """What became of the lines. `through_line` is the last of those that are all dealt with; `known` were published
-    before, too.
-    """
-
-    published: int = 0
-    known: int = 0
-    bad: int = 0
-    unconfirmed: int = 0
-    through_line: int = 0
-    refused: str | None = None
-    stopped_by: str | None = None
-
-
-class Report(Protocol):
-    """Hears of each line as it is dealt with."""
-
-    def published(self, line: IntentLine) -> None: ...
-
-    def bad(self, line: BadLine) -> None: ...
 
 
 @dataclass(slots=True)
 class _Pending:
-    """A line in flight, and how far the file is dealt with once it is confirmed: also over bad lines behind it."""
+    """A line in flight, and how far the file is dealt with once it is confirmed, bad lines behind it included."""
 
     line: IntentLine
     through_line: int
@@ -61,30 +39,31 @@ class _Pending:
 class LinePublisher:
     """Publishes lines in their order; one run.
 
-    `rate_per_s` paces it: evenly, and what a broken connection held up is not made up for afterwards. The first
-    `known_lines` were published before under the same identities.
+    The rate of the options paces it evenly: after a broken connection it does not catch up. The first `known_lines`
+    were published before under the same identities.
     """
 
     def __init__(
         self,
         settings: Settings,
+        options: PublishOptions,
+        report: PublishReport,
         *,
-        strategy: str | None,
-        report: Report,
-        rate_per_s: float | None = None,
         progress: Progress | None = None,
+        tally: RunTally | None = None,
         known_lines: int = 0,
     ) -> None:
-        self.tally = Tally()
+        rate_per_s = options.rate_per_s
+        self.tally = tally or RunTally()
         self._known_lines = known_lines
         self._report = report
         self._progress = progress
-        self._pace = Pace(rate_per_s) if rate_per_s is not None else None
-        # What is in flight when a connection breaks is sent again at once: with a pace, at most a second's worth.
+        self._pace = EvenPace(rate_per_s) if rate_per_s is not None else None
+        # When a connection breaks, all lines in flight are sent again at once: with a pace, at most a second's worth.
         self._in_flight_max = min(IN_FLIGHT_MAX, math.ceil(rate_per_s)) if rate_per_s is not None else IN_FLIGHT_MAX
         self._orders = OrderPublisher(
             settings.broker.url.get_secret_value(),
-            strategy=strategy,
+            strategy=options.strategy,
             prefix=settings.broker.prefix,
             heartbeat_s=settings.broker.heartbeat_s,
             outcomes=False,
@@ -93,10 +72,10 @@ class LinePublisher:
         self._feed: LineFeed[MarkedLine] | None = None
         self._stopping = asyncio.Event()
 
-    async def publish(self, lines: Iterable[MarkedLine]) -> Tally:
-        """Publish all of them, or up to the signal that stops it; the tally says which.
+    async def publish(self, lines: Iterable[MarkedLine]) -> RunTally:
+        """Publish all lines, or the lines up to the signal that stops it; the tally says which.
 
-        Raises BrokerUnreachable where it can't connect, FileChanged, OSError.
+        Raises BrokerUnreachable if it can't connect, FileChanged, OSError.
         """
         publishing = asyncio.create_task(self._publish(lines), name="publish lines")
         with _stopped_by_signals(lambda name: self._stop(name, publishing)):
@@ -122,10 +101,10 @@ class LinePublisher:
     async def _publish_many(self, feed: LineFeed[MarkedLine]) -> None:
         try:
             await self._orders.publish_many(
-                self._intents(feed), on_result=self._told, in_flight_max=self._in_flight_max
+                self._intents(feed), on_result=self._on_result, in_flight_max=self._in_flight_max
             )
         except NotAllConfirmed as error:
-            # Each was told; what ended the reading is still to be said.
+            # Each line was reported; the error that ended the reading was not.
             if error.__cause__ is not None:
                 raise error.__cause__ from None
 
@@ -155,14 +134,15 @@ class LinePublisher:
         self.tally.bad += 1
         self._report.bad(line)
 
-    def _told(self, result: PublishResult) -> None:
+    def _on_result(self, result: PublishResult) -> None:
         pending = self._pending.popleft()
         if isinstance(result.error, InvalidIntent):
             self.tally.bad += 1
             self._report.bad(BadLine(pending.line.line, str(result.error)))
         elif result.error is None:
             self.tally.published += 1
-            self.tally.known += pending.line.line <= self._known_lines
+            if self.tally.duplicates is not None:
+                self.tally.duplicates += pending.line.line <= self._known_lines
             self._reached(pending.through_line, pending.mark)
             self._report.published(pending.line)
         else:
@@ -171,7 +151,7 @@ class LinePublisher:
                 self.tally.refused = self.tally.refused or str(result.error)
 
     def _reached(self, line: int, mark: Mark | None) -> None:
-        """Up to here nothing is open."""
+        """Note that every line up to here is confirmed or bad."""
         if self.tally.unconfirmed:
             return
         self.tally.through_line = line
@@ -179,7 +159,7 @@ class LinePublisher:
             self._progress.reached(mark)
 
     def _stop(self, name: str, publishing: asyncio.Task[None]) -> None:
-        """Take nothing more, and let what is in flight be confirmed; the second time, or before there is any, end."""
+        """Take no more lines, and wait for the confirms in flight; end at once the second time, or before any line."""
         if self.tally.stopped_by is not None or self._feed is None:
             publishing.cancel()
         else:

@@ -1,9 +1,8 @@
-"""How far a file was published, on disk: what `signalq publish --resume` goes on from, and what is known to be there.
+"""The progress of a file on disk, from which `signalq publish --resume` goes on.
 
 One small file for each file or batch, broker, prefix and strategy, in the folder `publish` of the state folder. It
-names lines that RabbitMQ has confirmed, never others: written behind the confirms, at most WRITE_PERIOD_S late. A run
-that is killed in between is resumed a little too early, under the same identities, and the consumer drops what it has
-seen.
+counts only lines that RabbitMQ has confirmed: it is written after the confirms, at most WRITE_PERIOD_S late. A run that
+is killed in between is resumed a little too early, under the same identities, and the consumer drops the duplicates.
 """
 
 from __future__ import annotations
@@ -28,17 +27,17 @@ from signalq.settings.sections import Settings
 
 WRITE_PERIOD_S = 0.1
 FORMAT_VERSION = 2
-# In the one before, lines had identities of their bytes alone.
+# In that version, a line's identity was made of its bytes alone.
 FORMAT_OF_BYTES_ALONE = 1
-# Of the files that were published longest ago, more than these are forgotten.
+# With more files, those that were published longest ago are forgotten.
 FILES_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
-    """So far a file was published by its last run, whose identities have this `salt`, in hex.
+class ProgressRecord:
+    """The progress of the last run over a file, whose identities have this `salt`, in hex.
 
-    `known_lines` are those that were ever confirmed under identities without a salt, and have not changed since: a run
+    The first `known_lines` were once confirmed under identities without a salt, and have not changed since: a run
     without --again sends them as duplicates. `at` is when the last run began, ISO 8601.
     """
 
@@ -56,12 +55,12 @@ class Published:
 
     @property
     def mark(self) -> Mark:
-        """Where it goes on."""
+        """The lines that the last run saw confirmed: --resume goes on behind them."""
         return Mark(self.lines, self.digest)
 
     @property
     def known(self) -> Mark:
-        """Up to where a run without --again is of duplicates."""
+        """The lines that are duplicates in a run without --again."""
         return Mark(self.known_lines, self.known_digest)
 
 
@@ -70,7 +69,7 @@ NO_LINES = Mark(0, MarkedLines([]).mark().digest)
 
 
 class OfAnEarlierVersion(CommandFailed):
-    """The progress was written by a version that made other identities of lines; `mark` is how far it came."""
+    """An earlier version wrote the progress, which made other identities of lines; `mark` is how far it came."""
 
     def __init__(self, path: Path, mark: Mark) -> None:
         super().__init__(f"{path} was written by an earlier version of signalq")
@@ -78,15 +77,15 @@ class OfAnEarlierVersion(CommandFailed):
 
 
 class Progress:
-    """The progress of one file, or of one batch, wherever its lines come from (of a pipe, `file` is `-`).
+    """The progress of one file, or of one batch, wherever its lines come from (for a pipe, `file` is `-`).
 
-    `keep` writes it down as it goes on, `write` at once.
+    `keep` writes it to disk while the run goes on, `write` does so at once.
     """
 
     def __init__(
         self, settings: Settings, file: str, *, strategy: str | None, kind: str, batch: str | None = None
     ) -> None:
-        self._published = Published(
+        self._record = ProgressRecord(
             file=str(Path(file).resolve()),
             broker=masked(settings.broker.url.get_secret_value()),
             prefix=settings.broker.prefix,
@@ -99,18 +98,18 @@ class Progress:
             known_digest=NO_LINES.digest,
             at="",
         )
-        named = "batch" if batch is not None else Path(self._published.file).name[:64]
-        self.path = _folder() / f"{named}-{_key(settings, self._published, kind)}.json"
+        named = "batch" if batch is not None else Path(self._record.file).name[:64]
+        self.path = _folder() / f"{named}-{_key(settings, self._record, kind)}.json"
         self._known_holds = True
         self.why_not_kept: str | None = None
         self._changed = asyncio.Event()
-        self._written: Published | None = None
+        self._written: ProgressRecord | None = None
         self._writing = threading.Lock()
 
-    def load(self) -> Published | None:
-        """What is kept of the runs before; None where nothing is.
+    def load(self) -> ProgressRecord | None:
+        """The record of earlier runs; None if there is none.
 
-        Raises CommandFailed where it can't be read, OfAnEarlierVersion where it does not tell of the same identities.
+        Raises CommandFailed if it can't be read, OfAnEarlierVersion if it is about other identities.
         """
         try:
             fields = json.loads(self.path.read_text(encoding="utf-8"))
@@ -120,23 +119,23 @@ class Progress:
             if version != FORMAT_VERSION:
                 raise CommandFailed(f"{self.path} was written by another version of signalq{UNKNOWN}")
             # A batch may have come from another file.
-            self._published = replace(Published(**fields), file=self._published.file)
+            self._record = replace(ProgressRecord(**fields), file=self._record.file)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise CommandFailed(
                 f"the progress in {self.path} can't be read ({type(error).__name__}){UNKNOWN}"
             ) from None
-        return self._published
+        return self._record
 
     def begin(self, salt: bytes, *, known_holds: bool) -> None:
-        """Nothing of it is published by this run yet; written down before the first line goes out.
+        """Begin a run; this is on disk before the first line goes out.
 
-        Where the known lines of the runs before do not hold any more, they are replaced by the first that is confirmed:
-        a run of no line at all (an export that failed) leaves them as they are.
+        If the known lines of earlier runs have changed (not `known_holds`), the first line that is confirmed replaces
+        them: a run of no line at all (an export that failed) leaves them as they are.
         """
-        self._published = replace(
-            self._published,
+        self._record = replace(
+            self._record,
             lines=0,
             digest=NO_LINES.digest,
             salt=salt.hex(),
@@ -147,15 +146,15 @@ class Progress:
         self.write()
 
     def reached(self, mark: Mark) -> None:
-        """Everything up to here is confirmed."""
-        self._published = replace(self._published, lines=mark.lines, digest=mark.digest)
-        if not self._published.salt and (mark.lines > self._published.known_lines or not self._known_holds):
-            self._published = replace(self._published, known_lines=mark.lines, known_digest=mark.digest)
+        """Note that every line up to the mark is confirmed."""
+        self._record = replace(self._record, lines=mark.lines, digest=mark.digest)
+        if not self._record.salt and (mark.lines > self._record.known_lines or not self._known_holds):
+            self._record = replace(self._record, known_lines=mark.lines, known_digest=mark.digest)
             self._known_holds = True
         self._changed.set()
 
     async def keep(self) -> None:
-        """For as long as it runs, write down what has changed; what can't be written does not stop the publishing."""
+        """Write each change to disk, until it is canceled; a write that fails does not stop the publishing."""
         while True:
             await self._changed.wait()
             self._changed.clear()
@@ -163,32 +162,32 @@ class Progress:
             await asyncio.sleep(WRITE_PERIOD_S)
 
     def write(self) -> None:
-        """Replace the file as a whole, on disk when this returns; `why_not_kept` says what was in the way.
+        """Replace the file as a whole; it is on disk when this returns, or `why_not_kept` says why not.
 
-        One at a time, each with what holds then: the one of `keep` may still be at it when the last one comes.
+        A lock lets one write run at a time, each with the newest record: that of `keep` may still run at the end.
         """
         with self._writing:
-            published = self._published
-            if published == self._written:
+            record = self._record
+            if record == self._written:
                 return
             try:
-                _replace(self.path, json.dumps({"version": FORMAT_VERSION} | asdict(published)) + "\n")
+                _replace(self.path, json.dumps({"version": FORMAT_VERSION} | asdict(record)) + "\n")
             except OSError as error:
                 self.why_not_kept = f"{self.path} can't be written ({type(error).__name__})"
             else:
-                self.why_not_kept, self._written = None, published
+                self.why_not_kept, self._written = None, record
 
 
 def _folder() -> Path:
     return state_folder() / "publish"
 
 
-def _key(settings: Settings, published: Published, kind: str) -> str:
+def _key(settings: Settings, record: ProgressRecord, kind: str) -> str:
     url = URL(settings.broker.url.get_secret_value())
     broker = f"{url.host}:{url.port}{url.path}"
     # Where its lines come from is no part of a batch.
-    source = [published.file] if published.batch is None else ["", published.batch]
-    named = [broker, published.prefix, published.strategy or "", kind, *source]
+    source = [record.file] if record.batch is None else ["", record.batch]
+    named = [broker, record.prefix, record.strategy or "", kind, *source]
     return hashlib.blake2b("\0".join(named).encode(), digest_size=8).hexdigest()
 
 

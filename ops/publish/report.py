@@ -1,4 +1,4 @@
-"""What a person sees of `signalq publish`: a progress bar, the bad lines, and what it came to."""
+"""The output of `signalq publish`: a progress bar, the bad lines, and the summary."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from signalq.ops.publish.line_publisher import Tally
+from signalq.ops.publish.tally import RunTally
 from signalq.ops.terminal.escaping import escaped
 from signalq.ops.terminal.render import Row, ascii_json, console, plural, print_json
 from signalq.producers.files.reader import BadLine, IntentLine
@@ -20,11 +20,11 @@ BAR_COLUMNS = 32
 DONE, FAILED, INTERRUPTED = 0, 1, 130
 
 
-class Report:
-    """Tells of each line as it is dealt with; `message_id` is that of one intent from flags, which is no file.
+class PublishReport:
+    """Shows each line as it is dealt with; `message_id` is that of one intent from flags, which has no file.
 
-    `lines_total` is None where nobody knows (a pipe, one intent). What was published goes to standard output; with
-    JSON that is an object an intent and nothing else, and the summary is the last line of standard error.
+    `lines_total` is None if it is not known (a pipe, one intent). Published intents go to standard output; with JSON
+    that is an object an intent and nothing else, and the summary is the last line of standard error.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Report:
             console=self._errors,
             transient=True,
             disable=not wanted,
-            # Or the bar would take our standard output for its own, also where that is a file.
+            # Otherwise the bar would take over our standard output, even if that is a file.
             redirect_stdout=False,
             redirect_stderr=False,
         )
@@ -68,80 +68,58 @@ class Report:
         self._progress.stop()
 
     def published(self, line: IntentLine) -> None:
-        """An intent was confirmed."""
+        """Show an intent that was confirmed."""
         self._progress.update(self._task, completed=line.line)
         connector, action = line.intent.connector_name, line.intent.action
         if self._as_json:
             number = line.line if self._from_file else None
             row = {"line": number, "message_id": line.message_id, "connector": connector, "action": action}
-            self._tell(lambda: print_json(row), ascii_json(row))
+            self._write(lambda: print_json(row), ascii_json(row))
         elif not self._from_file:
-            said = f"published {action} for {escaped(connector)}, message_id {escaped(line.message_id)}"
-            self._tell(lambda: _print(said), said)
+            sentence = f"published {action} for {escaped(connector)}, message_id {escaped(line.message_id)}"
+            self._write(lambda: _print(sentence), sentence)
 
     def bad(self, line: BadLine) -> None:
-        """A line held no intent."""
+        """Show a line that holds no intent."""
         self._progress.update(self._task, completed=line.line)
         self._errors.print(f"line {line.line}: {escaped(line.problem)}")
 
     def say(self, sentence: str) -> None:
-        """One sentence that is about no single line."""
+        """Show a sentence about the whole run."""
         self._errors.print(f"signalq: {escaped(sentence)}")
 
-    def finish(
-        self,
-        tally: Tally,
-        *,
-        what_next: str = "",
-        skipped: int = 0,
-        duplicates: int | None = 0,
-        not_kept: str | None = None,
-    ) -> int:
-        """Say what it came to, and give the exit status.
+    def finish(self, tally: RunTally, *, what_next: str = "", not_kept: str | None = None) -> int:
+        """Show the summary, and return the exit status.
 
-        `what_next` says what to do about what is open, `skipped` how many intents were confirmed by an earlier run,
-        `duplicates` how many of those published were published before (None: nobody knows), `not_kept` why the progress
-        could not be written down.
+        `what_next` is the advice for lines that are not confirmed; `not_kept` says why the progress was not written.
         """
         seconds = self._clock() - self._began_s
         if self._from_file and not self._as_json:
-            said = self._summary(tally, skipped, duplicates, seconds)
-            self._tell(lambda: _print(said), said)
+            sentence = _summary(tally, seconds)
+            self._write(lambda: _print(sentence), sentence)
         if not_kept is not None:
             self.say(f"--resume will not know how far it came: {not_kept}")
-        if says := self._what_is_open(tally, what_next):
-            self._errors.print(f"signalq: {says}")
-        is_empty = self._from_file and not (tally.published or tally.bad or tally.unconfirmed or skipped)
+        if open_lines := self._what_is_open(tally, what_next):
+            self._errors.print(f"signalq: {open_lines}")
+        is_empty = self._from_file and not (tally.published or tally.bad or tally.unconfirmed or tally.skipped)
         if is_empty and tally.stopped_by is None:
-            # More often than a day without orders it is an export that failed, and nobody looks at what exits with 0.
+            # An export that failed is likelier than a day without orders, and exit status 0 would hide it.
             self.say("the input holds no intent: nothing was published")
         if self._from_file and self._as_json:
-            self._errors.print(ascii_json(_row(tally, skipped, duplicates, seconds)))
+            self._errors.print(ascii_json(_row(tally, seconds)))
         if tally.stopped_by is not None:
             return INTERRUPTED
         return FAILED if tally.bad or tally.unconfirmed or is_empty else DONE
 
-    def _tell(self, write: Callable[[], None], said: str) -> None:
-        """Write to standard output; what is published is published, also where that takes nothing any more."""
+    def _write(self, write: Callable[[], None], text: str) -> None:
+        """Write to standard output, and if that fails to standard error: the intent is published all the same."""
         try:
             write()
         except OSError:
-            self._errors.print(f"signalq: standard output can't be written, so it is said here: {said}")
+            self._errors.print(f"signalq: standard output can't be written, so it is said here: {text}")
 
-    def _summary(self, tally: Tally, skipped: int, duplicates: int | None, seconds: float) -> str:
-        parts = [f"published {plural(tally.published, 'intent')}"]
-        if duplicates:
-            parts.append(f"{duplicates:,} of them published before, and dropped as duplicates")
-        if tally.bad:
-            parts.append(plural(tally.bad, "line was bad", "lines were bad"))
-        if skipped:
-            parts.append(f"{plural(skipped, 'intent')} skipped: confirmed before")
-        if tally.published:
-            parts.append(f"in {seconds:,.1f} s, {_rate(tally, seconds):,.4g} per s")
-        return ", ".join(parts)
-
-    def _what_is_open(self, tally: Tally, what_next: str) -> str | None:
-        """One sentence on what is not confirmed, and what to run next; None where nothing is open."""
+    def _what_is_open(self, tally: RunTally, what_next: str) -> str | None:
+        """One sentence on the lines that are not confirmed, and what to run next; None if there are none."""
         if not self._from_file:
             return tally.refused or (self._one_in_doubt if tally.unconfirmed or tally.stopped_by else None)
         if tally.refused:
@@ -167,21 +145,34 @@ class Report:
         )
 
 
+def _summary(tally: RunTally, seconds: float) -> str:
+    parts = [f"published {plural(tally.published, 'intent')}"]
+    if tally.duplicates:
+        parts.append(f"{tally.duplicates:,} of them published before, and dropped as duplicates")
+    if tally.bad:
+        parts.append(plural(tally.bad, "line was bad", "lines were bad"))
+    if tally.skipped:
+        parts.append(f"{plural(tally.skipped, 'intent')} skipped: confirmed before")
+    if tally.published:
+        parts.append(f"in {seconds:,.1f} s, {_rate(tally, seconds):,.4g} per s")
+    return ", ".join(parts)
+
+
 def _print(sentence: str) -> None:
     sys.stdout.write(f"{sentence}\n")
     sys.stdout.flush()
 
 
-def _rate(tally: Tally, seconds: float) -> float:
+def _rate(tally: RunTally, seconds: float) -> float:
     return tally.published / max(seconds, 1e-3)
 
 
-def _row(tally: Tally, skipped: int, duplicates: int | None, seconds: float) -> Row:
+def _row(tally: RunTally, seconds: float) -> Row:
     return {
         "published": tally.published,
         "bad": tally.bad,
-        "skipped_lines": skipped,
-        "duplicates": duplicates,
+        "skipped_lines": tally.skipped,
+        "duplicates": tally.duplicates,
         "unconfirmed": tally.unconfirmed,
         "through_line": tally.through_line,
         "seconds": round(seconds, 3),

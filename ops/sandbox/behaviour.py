@@ -1,4 +1,4 @@
-"""How the sandbox answers: as told, for all connectors or for one, a number of times or until told otherwise."""
+"""The sandbox's behaviour: set for all connectors or for one, a number of times or until it is changed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from signalq.ops.terminal.errors import CommandFailed
 
-# Connectors that can be told apart at a time.
+# So many connectors can have a behaviour of their own.
 BEHAVIOURS_MAX = 1000
 
 
@@ -26,7 +26,7 @@ class Behaviour(BaseModel):
     throttle  429 with Retry-After beyond `rate_per_s` orders a second.
     refuse    400: the platform knows no such connector, or the token is wrong.
 
-    `connector` None means all that have no behaviour of their own; `times` None means until told otherwise.
+    `connector` None means all that have no behaviour of their own; `times` None means until it is changed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -54,7 +54,7 @@ class Behaviours:
         self._free_at: dict[str | None, float] = {}
 
     def put(self, behaviour: Behaviour) -> None:
-        """From now on. Raises CommandFailed beyond BEHAVIOURS_MAX connectors."""
+        """Set a behaviour from now on. Raises CommandFailed beyond BEHAVIOURS_MAX connectors."""
         key = behaviour.connector
         self.forget(key)
         if behaviour.mode == "ok" and key is None:
@@ -66,25 +66,25 @@ class Behaviours:
             self._left[key] = behaviour.times
 
     def forget(self, connector: str | None) -> None:
-        """Back to what holds for all, or with None: to `ok`."""
+        """Remove a connector's behaviour: that of all applies again; with None, that of all becomes `ok`."""
         self._by_connector.pop(connector, None)
         self._left.pop(connector, None)
         self._free_at.pop(connector, None)
 
     def clear(self) -> None:
-        """Everything answers `ok` again."""
+        """Answer `ok` to everything again."""
         for connector in list(self._by_connector):
             self.forget(connector)
 
     def in_force(self) -> list[Behaviour]:
-        """All of them, with the times that are left."""
+        """All behaviours, with the times that are left."""
         return [
             behaviour.model_copy(update={"times": self._left.get(connector)})
             for connector, behaviour in self._by_connector.items()
         ]
 
     def take(self, connector: str) -> Behaviour:
-        """How to answer the next order of a connector; `throttle` comes back as `ok` or as a 429."""
+        """The behaviour for the next order of a connector; `throttle` becomes `ok` or a 429."""
         key = connector if connector in self._by_connector else None
         behaviour = self._by_connector.get(key, AS_IT_SHOULD)
         answer = self._paced(key, behaviour) if behaviour.mode == "throttle" else behaviour

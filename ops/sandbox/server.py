@@ -1,10 +1,10 @@
-"""A stand-in for the platform: takes orders at its path, checks them, keeps what came, and misbehaves when told to.
+"""A stand-in for the platform: takes orders at its path, checks and keeps them, and misbehaves on request.
 
 async with Sandbox() as sandbox:
     sandbox.behave(Behaviour(mode="fail", status=503, times=3))
     ...                         # POST to sandbox.url
     await sandbox.received(2)
-    sandbox.orders              # what came, tokens masked
+    sandbox.orders              # the orders that came, tokens masked
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from signalq.secrets.masking import without_tokens
 from signalq.times import iso_utc
 
 WEBHOOK_PATH = "/trading-signal/webhook"
-# What is kept; the oldest are dropped.
+# So many orders are kept; the oldest are dropped.
 ORDERS_MAX = 10_000
 STOP_TIMEOUT_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class SandboxOrder:
-    """One POST: when it came, what it said (tokens masked, None where it was no JSON object), how it was answered.
+    """One POST: when it came, its body (tokens masked, None if it was no JSON object), its answer.
 
-    `taken` is what the platform would know: whether the order counts as placed, whatever its sender was told.
+    `taken` is the platform's view: whether the order counts as placed, whatever its sender was answered.
     """
 
     at: datetime
@@ -50,7 +50,7 @@ class SandboxOrder:
     taken: bool
 
     def row(self) -> dict[str, object]:
-        """As a JSON object."""
+        """The order as a JSON object."""
         return {
             "at": iso_utc(self.at),
             "connector": self.connector,
@@ -63,7 +63,7 @@ class SandboxOrder:
 
 @dataclass(slots=True)
 class _Came:
-    """A POST while it is being looked at."""
+    """A POST while it is checked."""
 
     at: datetime
     fields: dict[str, object] | None = None
@@ -78,7 +78,7 @@ class Sandbox:
     """The server, on `host` and `port` (0: a free one); use it as an async context manager.
 
     `on_order` is called for every POST once its answer is decided. `extra_fields` are accepted beside the documented
-    ones. Entering raises CommandFailed where it can't listen.
+    ones. Entering raises CommandFailed if it can't listen.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Sandbox:
 
     @property
     def base_url(self) -> str:
-        """Where the sandbox itself is asked: `GET /orders`, `PUT /behaviour`."""
+        """The URL of the sandbox itself, for `GET /orders` and `PUT /behaviour`."""
         if self._runner is None or not self._runner.addresses:
             raise RuntimeError("use Sandbox in an async with block")
         host, port = self._runner.addresses[0][:2]
@@ -109,16 +109,16 @@ class Sandbox:
 
     @property
     def url(self) -> str:
-        """Where to POST orders: what to set webhook.url to."""
+        """The URL to POST orders to, and to set webhook.url to."""
         return self.base_url + WEBHOOK_PATH
 
     @property
     def orders(self) -> list[SandboxOrder]:
-        """What came, oldest first; at most ORDERS_MAX."""
+        """The orders that came, oldest first; at most ORDERS_MAX."""
         return list(self._orders)
 
     def behave(self, behaviour: Behaviour) -> None:
-        """Answer so from now on."""
+        """Set a behaviour from now on."""
         self._behaviours.put(behaviour)
 
     async def received(self, count: int, *, timeout_s: float = 30.0) -> list[SandboxOrder]:
@@ -186,7 +186,7 @@ class Sandbox:
         said = f"{behaviour.status}" + (f" retry after {wait_s} s" if wait_s is not None else "")
         await self._keep(came, said, taken=False)
         headers = {} if wait_s is None else {"Retry-After": str(wait_s)}
-        return web.json_response({"error": "as told"}, status=behaviour.status, headers=headers)
+        return web.json_response({"error": "as requested"}, status=behaviour.status, headers=headers)
 
     async def _cut(self, came: _Came, behaviour: Behaviour, request: web.Request) -> web.StreamResponse:
         await self._keep(came, f"cut {behaviour.moment}", taken=behaviour.moment != "before")

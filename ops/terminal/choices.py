@@ -1,4 +1,4 @@
-"""Options that take one of some names: any other is wrong usage, and the nearest is named where one is near."""
+"""Options that take one of some names; the error for another name suggests the nearest one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import click
 Callback = Callable[[click.Context, click.Parameter, str | None], str | None]
 
 
-def one_of(what: str, known: Collection[str], *, also: Collection[str] = ()) -> Callback:
-    """The callback of such an option. `also` are taken as well, and not named in the refusal."""
+def one_of(what: str, known: Collection[str]) -> Callback:
+    """The callback of such an option."""
 
     def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-        if value is None or value in known or value in also:
+        if value is None or value in known:
             return value
         # Imported here: --help needs none of it.
         from signalq.message.near_names import nearest_clause  # noqa: PLC0415

@@ -6,9 +6,9 @@ import click
 
 from signalq.ops.terminal.invocation import SignalqGroup
 
-# In the order in which somebody new to it needs them.
+# In the order in which a newcomer needs them.
 COMMANDS = {
-    "demo": ("signalq.ops.commands.demo", "See the whole of it on this machine, with a private RabbitMQ."),
+    "demo": ("signalq.ops.commands.demo", "See all of it on this machine, with a private RabbitMQ."),
     "check": ("signalq.ops.commands.check", "Say what is right, what is wrong, and what to do about it."),
     "consume": ("signalq.ops.commands.consume", "Run the consumer: orders from RabbitMQ to the webhook."),
     "publish": ("signalq.ops.commands.publish", "Publish one intent from flags, or many from a file."),
@@ -47,12 +47,12 @@ def _print_version(context: click.Context, _parameter: click.Parameter, wanted: 
     expose_value=False,
     is_eager=True,
     callback=_print_version,
-    help="Show the version and leave.",
+    help="Show the version and exit.",
 )
 def cli() -> None:
     """Order intents from RabbitMQ to the Crypto-Arsenal webhook: never lost, never twice, exactly on time.
 
-    All commands act on the same settings: a TOML file, and the environment on top
+    All commands use the same settings: a TOML file, and the environment on top
     (SIGNALQ_BROKER__URL sets broker.url). An error is one sentence on standard error; the exit
     status is 0 for done, 1 for failed, 2 for wrong usage or settings.
     """

@@ -1,4 +1,4 @@
-"""What a command raises when it could not do what it was asked."""
+"""The error of a command that could not do its work."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from signalq.errors import SignalQError
 
 
 class CommandFailed(SignalQError):
-    """The command did not do it; the sentence says why, and what to do."""
+    """The command failed; the sentence says why, and what to do."""

@@ -1,4 +1,4 @@
-"""What every command shares: the settings it acts on, `--config` and `--debug` before or after its name."""
+"""The common part of every command: its settings, and `--config` and `--debug` before or after its name."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ HELP_COLUMNS_MAX = 100
 
 @dataclass
 class Invocation:
-    """One run of the command: what stands on its command line for all commands."""
+    """One run of the command, with the options that all commands have."""
 
     config: Path | None = None
     debug: bool = False
-    # Whether a run whose output could not be written has failed.
+    # Whether a run fails if its output can't be written.
     output_counts: bool = True
 
     def settings(self) -> Settings:
-        """The settings that every command of this run acts on. Raises SettingsError."""
+        """The settings of this run. Raises SettingsError."""
         # Imported here: pydantic takes a quarter of a second, and --help needs none of it.
         from signalq.ops.terminal.escaping import secrets  # noqa: PLC0415
         from signalq.settings.sources import load_settings  # noqa: PLC0415
@@ -36,7 +36,7 @@ class Invocation:
         return settings
 
     def settings_without_secrets(self) -> Settings:
-        """The same for a command that needs no secret: those that lie in files or variables are not looked for."""
+        """The settings for a command that needs no secret: no secret is read from files or variables."""
         from signalq.settings.sources import load_settings  # noqa: PLC0415
 
         return load_settings(self.config, with_secrets=False)
@@ -101,7 +101,7 @@ class SignalqGroup(click.Group):
         self._lazy = lazy or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order they were given in, which is the order people need them in."""
+        """The commands in their given order, in which people need them."""
         del ctx
         return [*self._lazy, *self.commands]
 
@@ -115,7 +115,7 @@ class SignalqGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, but an unknown command names the nearest known one."""
+        """Find the command; the error for an unknown one names the nearest known one."""
         known = self.list_commands(ctx)
         if not args[0].startswith("-") and args[0] not in known:
             from signalq.message.near_names import nearest_clause  # noqa: PLC0415

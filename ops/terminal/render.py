@@ -1,4 +1,4 @@
-"""What a command shows: a table on a terminal, a plain one elsewhere, one JSON object a line with `--json`."""
+"""The output of a command: a table on a terminal, a plain one elsewhere, one JSON object a line with `--json`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Row = Mapping[str, object]
 
 
 class Rows(Protocol):
-    """Rows that can be gone through more than once: a table is measured first, and then written row by row."""
+    """Rows that can be iterated more than once: a table is measured first, and then written row by row."""
 
     def __iter__(self) -> Iterator[Row]:
-        """From the first row on."""
+        """Begin at the first row."""
         ...
 
 
@@ -32,7 +32,7 @@ GAP = "  "
 # A column that may be cut is never cut below this.
 CELL_COLUMNS_MIN = 8
 NOTHING = "-"
-# In JSON text such a character stands inside a string, and may be written as its escape.
+# In JSON text such a character is inside a string, and may be written as its escape.
 _NOT_PLAIN = re.compile(r"[^\x20-\x7e]")
 
 
@@ -56,7 +56,7 @@ class Column:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that changes nothing in what it is given: no markup, no emoji codes, no guessed highlights."""
+    """A console that prints text unchanged: no markup, no emoji codes, no guessed highlights."""
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
@@ -66,9 +66,9 @@ def ascii_json(value: object) -> str:
 
 
 def print_json(row: Row, *, raw: bool = False) -> None:
-    """Write one row as JSON, at once: whoever reads along should not wait for a buffer.
+    """Write one row as JSON, at once: a program that reads along should not wait for a buffer.
 
-    Known secrets are blanked in it, unless it is to be shown `raw`.
+    Known secrets are blanked, unless `raw`.
     """
     text = ascii_json(dict(row))
     if not raw and secrets.finds(text):
@@ -84,7 +84,7 @@ def print_rows(
     as_json: bool,
     note: Callable[[Row], str] | None = None,
 ) -> None:
-    """Show rows. `note` gives a second line under a row on a terminal, for what is long."""
+    """Show rows. On a terminal, `note` gives a second line under a row, for long values."""
     if as_json:
         for row in rows:
             print_json(row)
@@ -94,6 +94,11 @@ def print_rows(
         _print_table(out, [column for column in columns if not column.plain_only], rows, note)
     else:
         _print_plain(columns, rows)
+
+
+def say(sentence: str) -> None:
+    """Write one sentence to standard error: standard output is for rows."""
+    console(stderr=True).print(escaped(sentence))
 
 
 def shown(value: object) -> str:
@@ -111,7 +116,7 @@ def plural(count: int, one: str, many: str | None = None) -> str:
 
 
 def sized(text: str, columns: int, *, right: bool = False) -> str:
-    """Cut or padded to exactly `columns` of a terminal; wide characters take two."""
+    """The text cut or padded to exactly `columns` of a terminal; wide characters take two."""
     length = cell_len(text)
     if length > columns:
         return set_cell_size(text, columns - 1) + "…"
@@ -130,7 +135,7 @@ def _print_table(out: Console, columns: Sequence[Column], rows: Rows, note: Call
 
 
 def _print_plain(columns: Sequence[Column], rows: Rows) -> None:
-    """Nothing is cut and nothing wrapped: this is for grep and less."""
+    """Write the rows uncut and unwrapped, for grep and less."""
     widths = _widths(columns, rows)
     sys.stdout.write(_line(columns, [column.title for column in columns], widths, [""] * len(columns)).plain + "\n")
     for row in rows:
@@ -138,7 +143,7 @@ def _print_plain(columns: Sequence[Column], rows: Rows) -> None:
 
 
 def _cells(columns: Sequence[Column], row: Row) -> list[str]:
-    """Blank where the row has no such field at all, a dash where it is not known."""
+    """The texts of a row: blank if the row has no such field, a dash if its value is not known."""
     return [shown(row[column.key]) if column.key in row else "" for column in columns]
 
 

@@ -1,6 +1,6 @@
-"""Rows kept until they are shown, on disk where they are many.
+"""Rows kept until they are shown, on disk if they are many.
 
-They are shown after the reading: whoever pages through them must not keep the queue, nor the connection waiting.
+They are shown after the reading: a person who pages through them must not keep the queue or the connection waiting.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ IN_MEMORY_BYTES_MAX = 1 << 20
 
 
 class Spool:
-    """As many rows of plain values as the disk holds, in a file without a name; use it as a context manager."""
+    """Rows of plain values, as many as the disk holds, in a file without a name; use it as a context manager."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES_MAX, "w+", encoding="ascii")  # noqa: SIM115
         self._rows = 0
 
     def add(self, row: Row) -> None:
-        """Keep one more."""
+        """Keep one more row."""
         self._file.write(json.dumps(dict(row)) + "\n")
         self._rows += 1
 

@@ -1,7 +1,7 @@
-"""Standard streams that surprise nobody: closed at the start, full, or with nobody reading any more.
+"""Standard streams that are closed at the start, full, or without a reader, handled without surprises.
 
-Left to the interpreter each is a traceback: a closed one is None, a full one fails again when it is flushed at the
-end, and a file that is opened later takes the number of a closed one.
+The interpreter alone would show a traceback for each: a closed stream is None, a full one fails again when it is
+flushed at the end, and a file that is opened later takes the number of a closed one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _INPUT, _OUTPUT, _ERRORS = 0, 1, 2
 
 
 class _Output(io.FileIO):
-    """Standard output: the first write that fails raises, and nothing is written after it."""
+    """Standard output: the first write that fails raises, and later ones write nothing."""
 
     failure: OSError | None = None
 
@@ -30,7 +30,7 @@ class _Output(io.FileIO):
 
 
 class _Errors(io.FileIO):
-    """Standard error: what can't be written is lost. An order does not wait for a log line."""
+    """Standard error: a write that fails is lost. An order does not wait for a log line."""
 
     def write(self, data: object) -> int:
         try:
@@ -43,12 +43,12 @@ class Streams:
     """This process's standard streams; make one before anything is opened or written."""
 
     def __init__(self) -> None:
-        # Where one is closed there is now one that fails in the way of a closed one; errors go nowhere.
+        # In place of a closed stream, one that fails as a closed one does; standard error goes nowhere.
         _fill(_INPUT, os.O_WRONLY)
         _fill(_OUTPUT, os.O_RDONLY)
         _fill(_ERRORS, os.O_WRONLY)
         self._output = _Output(_OUTPUT, "w", closefd=False)
-        # False where somebody runs the command within another program, as a test does.
+        # False if another program, such as a test, runs the command.
         self.are_own = sys.stdout is None or sys.stdout is sys.__stdout__
         if sys.stdin is None:
             sys.stdin = open(_INPUT, closefd=False)  # noqa: SIM115 - it lives as long as the process
@@ -59,7 +59,7 @@ class Streams:
 
     @property
     def failure(self) -> OSError | None:
-        """Why standard output takes nothing any more; None while it does."""
+        """The error that ended standard output; None while it works."""
         return self._output.failure
 
 
@@ -74,7 +74,7 @@ def _fill(descriptor: int, flags: int) -> None:
 
 
 def _text(raw: io.FileIO, before: TextIO | None) -> TextIO:
-    """A text stream on it, like the one before; what it can't encode is shown as its escape."""
+    """A text stream on `raw`, like the one before; it escapes characters that it can't encode."""
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=before.encoding if before is not None else "utf-8",

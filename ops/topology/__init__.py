@@ -1,1 +1,1 @@
-"""What is on the broker under our prefix, and what should be."""
+"""The objects on the broker under our prefix, as they are and as they should be."""

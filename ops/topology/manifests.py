@@ -43,7 +43,7 @@ class Manifests:
         self._vhost = vhost
 
     def all(self) -> Iterator[Manifest]:
-        """Each after what it needs. Raises SettingsError where a strategy has a user that is one of ours."""
+        """All resources, each after those that it needs. Raises SettingsError if a strategy's user is one of ours."""
         topology = topology_of(self._settings)
         yield self._virtual_host()
         yield from map(self._exchange, topology.exchanges())
@@ -53,7 +53,7 @@ class Manifests:
             yield from self._user(user, permissions)
 
     def permissions(self) -> dict[str, Permissions]:
-        """Who may do what, by the user's name: the consumer, whoever operates, each strategy that has a user."""
+        """The rights by the user's name: the consumer, its operator, each strategy that has a user."""
         prefix = self._names.prefix
         users = {
             f"{prefix}-consumer": consumer_permissions(self._names),
@@ -64,7 +64,7 @@ class Manifests:
                 continue
             if strategy.user in users:
                 raise SettingsError(f"strategies.{name}.user: {strategy.user} is another's user: choose one of its own")
-            # The gateway asks for no outcomes: it has answered long before.
+            # The gateway reads no outcomes: it has answered long before.
             publishes_only = name == GATEWAY
             users[strategy.user] = (
                 producer_permissions(self._names) if publishes_only else strategy_permissions(self._names, name)
@@ -72,7 +72,7 @@ class Manifests:
         return users
 
     def _virtual_host(self) -> Manifest:
-        # Kept, with what waits in it, when its resource is deleted.
+        # When its resource is deleted, the virtual host stays, with its messages.
         return self._resource("Vhost", self._vhost, {"name": self._vhost, "deletionPolicy": "retain"})
 
     def _exchange(self, exchange: Exchange) -> Manifest:
@@ -120,7 +120,7 @@ class Manifests:
 
 
 def resource_name(name: str) -> str:
-    """The name as Kubernetes takes it; with a digest where that is not the same, so that two never become one."""
+    """The name in Kubernetes' form; if that changes it, a digest keeps two names from becoming one."""
     plain = re.sub(r"[^a-z0-9.-]+", "-", name.lower())
     # Each part between dots begins and ends with a letter or a digit.
     plain = ".".join(filter(None, (part.strip("-") for part in plain.split("."))))

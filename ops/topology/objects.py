@@ -1,4 +1,4 @@
-"""`signalq topology`: what is on the broker under our prefix, and what should be."""
+"""`signalq topology`: the objects on the broker under our prefix, as they are and as they should be."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from signalq.names import Names
 from signalq.ops.ledger import open_ledger
 from signalq.settings.sections import Settings
 
-Row = dict[str, object]
-
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What declaring did: how many objects there are, and which of them were not there before."""
+    """The result of declaring: the counts of objects and bindings, and the objects that were `added`."""
 
     objects: int
     bindings: int
@@ -26,7 +24,7 @@ class Applied:
 
 
 async def apply(settings: Settings) -> Applied:
-    """Declare all of it. Raises TopologyError where something is there with other arguments, BrokerUnreachable."""
+    """Declare all objects. Raises TopologyError if one is there with other arguments, BrokerUnreachable."""
     topology = topology_of(settings)
     async with await _connected(settings) as connection:
         missing = await topology.missing(connection)
@@ -38,7 +36,7 @@ async def apply(settings: Settings) -> Applied:
 async def adopt_ledger(settings: Settings) -> LedgerMark:
     """Let the lanes belong to the ledger of these settings, whichever they belonged to before.
 
-    Raises CommandFailed where there is no such ledger, BrokerUnreachable.
+    Raises CommandFailed if there is no such ledger, BrokerUnreachable.
     """
     async with open_ledger(settings) as ledger:
         mark = ledger.mark
@@ -50,11 +48,11 @@ async def adopt_ledger(settings: Settings) -> LedgerMark:
     return mark
 
 
-async def rows(settings: Settings) -> list[Row]:
+async def rows(settings: Settings) -> list[dict[str, object]]:
     """Every exchange, queue and binding that should be there, as JSON objects; `state` says what is.
 
-    A binding can't be asked for over AMQP: it counts as present while both its ends are, since it was declared with
-    them. What has other arguments, or is of another type, differs, and `why` says how. Raises BrokerUnreachable.
+    AMQP can't look for a binding: it counts as present while both its ends are, since it was declared with them. An
+    object with other arguments or of another type differs, and `why` says how. Raises BrokerUnreachable.
     """
     topology = topology_of(settings)
     async with await _connected(settings) as connection:
@@ -62,12 +60,12 @@ async def rows(settings: Settings) -> list[Row]:
         differing = (await topology.differing(connection, missing)).sentences
         depths = await topology.depths(connection)
 
-    def state_of(title: str) -> Row:
+    def state_of(title: str) -> dict[str, object]:
         if title in differing:
             return {"state": "differs", "why": differing[title]}
         return {"state": "missing" if title in missing else "present"}
 
-    found: list[Row] = [
+    found: list[dict[str, object]] = [
         {"object": "exchange", "name": exchange.name, "type": exchange.kind, **state_of(exchange.title)}
         for exchange in topology.exchanges()
     ]

@@ -1,7 +1,7 @@
-"""Manifests as YAML for people to read: mappings, texts, numbers and truth values are all that there is in one.
+"""Manifests as YAML for people to read: they hold nothing but mappings, texts, numbers and truth values.
 
-What needs no more than this needs no further library at run time. Texts are plain only where no reader could take them
-for anything else, and else in JSON's quotes, in ASCII.
+So little needs no library at run time. A text is plain only if no reader could take it for anything else; all others
+are in JSON's quotes, in ASCII.
 """
 
 from __future__ import annotations
@@ -35,5 +35,5 @@ def _scalar(value: Any) -> str:
         return json.dumps(value)  # an empty mapping, a number or a truth value: JSON's are YAML's, too
     if _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT:
         return value
-    # JSON has no escape for what lies beyond the first 65,536 characters; YAML has.
+    # JSON has no escape for characters beyond the first 65,536; YAML has.
     return re.sub(r"[^ -~]", lambda found: f"\\U{ord(found[0]):08x}", json.dumps(value, ensure_ascii=False))

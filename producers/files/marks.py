@@ -1,4 +1,4 @@
-"""How far a file was read, and whether it is still the same up to there."""
+"""Marks: how far a file was read, and whether it is still the same up to there."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from signalq.errors import SignalQError
 
 
 class FileChanged(SignalQError):
-    """The file is no longer the same up to the mark; nothing behind it was read."""
+    """The file is no longer the same up to the mark; no line behind the mark was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +24,9 @@ class Mark:
 class MarkedLines:
     """Passes lines on, and marks how far they were read.
 
-    With `expected`, raises FileChanged instead of passing on the first line behind it, if the lines before it are
-    others now, or fewer. A last line without an ending may get one later, and nothing else. `noted` is the mark behind
-    the first `note_at` lines, once they were read.
+    With `expected`, raises FileChanged before the first line behind that mark, if the lines up to it are fewer or have
+    changed. A last line without a line ending may get one later, and nothing else. `noted` is the mark behind the first
+    `note_at` lines, once they were read.
     """
 
     def __init__(self, lines: Iterable[bytes], *, expected: Mark | None = None, note_at: int = 0) -> None:
@@ -48,7 +48,7 @@ class MarkedLines:
         self._check(is_end=True)
 
     def mark(self) -> Mark:
-        """Up to the line that was passed on last."""
+        """The mark behind the line that was passed on last."""
         return Mark(self._read, self._digest.hexdigest())
 
     def _check(self, *, is_end: bool) -> None:

@@ -1,4 +1,4 @@
-"""Lines of a file, each an intent with an identity, or a problem with its line number. Pure: no broker, no clock."""
+"""The lines of a file: each an intent with an identity, or a problem with its line. Pure: no broker, no clock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _MANDATORY = ("connectorName", "action")
 
 MakeIntent = Callable[[Mapping[str, object]], OrderIntent]
-"""From JSON fields to an intent; raises InvalidIntent."""
+"""Makes an intent from JSON fields; raises InvalidIntent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,14 @@ class IntentLine:
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line that holds no intent, and why; no value is quoted."""
+    """A line that holds no intent, and the problem; no value is quoted."""
 
     line: int
     problem: str
 
 
 def bounded_lines(stream: BinaryIO) -> Iterator[bytes]:
-    """The lines of a stream; of one longer than LINE_BYTES_MAX the first LINE_BYTES_MAX + 1 bytes, the rest is lost.
+    """The lines of a stream; a line longer than LINE_BYTES_MAX is cut to LINE_BYTES_MAX + 1 bytes.
 
     A byte-order mark at the beginning of the stream is taken off: it belongs to the file, not to its first line.
     """
@@ -86,8 +86,8 @@ def read_csv(
 ) -> Iterator[IntentLine | BadLine]:
     """An intent or a problem for every row below the header, which names the fields; an empty cell means absent.
 
-    `extra_fields` may be columns too. With a header that can't be used, that is the one problem, and no row is read.
-    Rows that end among the first `skip_lines` are passed over.
+    `extra_fields` may be columns, too. A header that can't be used is the only problem, and no row is read. Rows that
+    end among the first `skip_lines` are passed over.
     """
     records = _Records(lines)
     header: list[str] = []
@@ -104,7 +104,7 @@ def read_csv(
                 return
             header, header_content = row, records.content
         elif row and not is_skipped:
-            # With the header: the same cells under other names are another order.
+            # The header is part of the content: the same cells under other names are another order.
             content = header_content + b"\n" + records.content
             yield _row_line(records.line, header, row, content, identities, make_intent)
 
@@ -121,7 +121,7 @@ def _row_line(
 
 
 class _Records:
-    """The rows of a CSV file, with the lines each begins and ends on; what is no row is an InvalidIntent."""
+    """The rows of a CSV file, with their first and last lines; bytes that are no row become an InvalidIntent."""
 
     def __init__(self, lines: Iterable[bytes]) -> None:
         self._lines = iter(lines)
@@ -147,7 +147,7 @@ class _Records:
         for line in self._lines:
             self.last_line += 1
             self.content += line.rstrip(b"\r\n") if not self.content else b"\n" + line.rstrip(b"\r\n")
-            # Also where a quote is never closed: the rest of the file would be one cell.
+            # Checked for each line: after a quote that is never closed, the rest of the file would be one cell.
             _check_length(self.content)
             try:
                 yield line.decode("utf-8")
@@ -177,6 +177,6 @@ def _check_length(line: bytes) -> None:
 
 
 def _check_message(intent: OrderIntent) -> None:
-    """Written as JSON, a line may grow; the consumer would refuse what is too long."""
+    """Check the intent's length as JSON, which may be longer than its line: the consumer refuses longer messages."""
     if len(intent.to_message()) > BODY_BYTES_MAX:
         raise InvalidIntent([Problem(None, f"the message would have more than {BODY_BYTES_MAX} bytes")])

@@ -1,4 +1,4 @@
-"""A request's body, read: an alert to publish, or the answer that refuses it."""
+"""The reading of a request's body: an alert to publish, or the refusal to answer with."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from signalq.errors import InvalidIntent, Problem
 from signalq.message.intent import intent_from_fields
 from signalq.message.strict_json import parse_object
 
-# Of this process alone: a digest tells nothing to whoever finds it somewhere else.
+# A key of this process alone: outside it a digest reveals nothing.
 _KEY = secrets.token_bytes(32)
 
 
 def token_digest(token: str) -> bytes:
-    """What is kept of a token: enough to compare with, and nothing to order with."""
+    """The digest that is kept of a token: it can be compared, and orders nothing."""
     return blake2b(token.encode("utf-8", "surrogatepass"), digest_size=32, key=_KEY).digest()
 
 
-# Stands for the token of a connector that has none, or is none, so that the comparison is made all the same.
+# Stands for the missing token of a connector, so that the comparison takes place all the same.
 _NOBODYS = token_digest(secrets.token_hex(32))
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the settings say of one connector; `token` is its token_digest, None where none is configured."""
+    """The settings of one connector; `token` is its token_digest, None if no token is configured."""
 
     token: bytes | None = field(default=None, repr=False)
     extra_fields: tuple[str, ...] = ()
@@ -35,7 +35,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """An order that may be published: its body as it came."""
+    """An order that may be published; `body` is as it came."""
 
     connector: str
     action: str
@@ -44,9 +44,9 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why it is not taken: an HTTP status, and each bad field.
+    """Why a request is not taken: an HTTP status, and each bad field.
 
-    `connector` is set where its token was right, so that this is no stranger. `hint` is for the log alone.
+    `connector` is set if the token was right: then the sender is no stranger. `hint` is for the log alone.
     """
 
     status: int
@@ -63,8 +63,8 @@ _NOT_NAMED = 'connectorName is none that the settings name, and gateway.connecto
 def read_alert(body: bytes, rules_of: Callable[[str], Rules | None], *, delay_max_s: int) -> Alert | Refusal:
     """Read a body, whatever its Content-Type said; never raises.
 
-    The token comes first: nobody is told of other mistakes for a connector whose token they don't know. `rules_of`
-    gives None for a connector that is not taken; that is answered as a wrong token is.
+    The token is checked first: without it, a sender learns of no other mistake. `rules_of` gives None for a connector
+    that is not taken; the answer is then that to a wrong token.
     """
     try:
         fields = parse_object(body)
@@ -82,7 +82,7 @@ def read_alert(body: bytes, rules_of: Callable[[str], Rules | None], *, delay_ma
 
 
 def _admit(fields: Mapping[str, object], rules_of: Callable[[str], Rules | None]) -> tuple[str, Rules] | Refusal:
-    """The connector and its rules, where this sender may order for it."""
+    """The connector and its rules, if this sender may order for it."""
     name, token = fields.get("connectorName"), fields.get("connectorToken")
     if token is None:
         return Refusal(401, (Problem("connectorToken", "is missing"),))
@@ -98,5 +98,5 @@ def _admit(fields: Mapping[str, object], rules_of: Callable[[str], Rules | None]
 
 
 def _is_same(given: object, expected: bytes) -> bool:
-    """In a time that does not tell how much of it was right."""
+    """Compare in a time that does not reveal how much of the token was right."""
     return hmac.compare_digest(token_digest(given if isinstance(given, str) else ""), expected)

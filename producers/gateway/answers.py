@@ -1,4 +1,4 @@
-"""What the gateway answers: the path it answers at, each status with what it means, and how a refusal is told.
+"""The gateway's answers: its path, each status with its meaning, and the form of a refusal.
 
 The one source of the OpenAPI document and, by a test, of the table in docs/gateway.md.
 """
@@ -11,10 +11,12 @@ from typing import Any
 
 from signalq.errors import Problem
 
-# The platform's own.
+# TradingView gives up after 3 s, and never repeats such a request: the answer has to be there by then.
+ANSWER_S = 2.5
+# The platform's own path.
 WEBHOOK_PATH = "/trading-signal/webhook"
 
-# Of POSTs to the path; whoever answers with another status adds it here, or the schemathesis test fails.
+# The statuses of POSTs to the path. An answer with another status needs a line here, or the schemathesis test fails.
 STATUSES: dict[int, str] = {
     200: "RabbitMQ has confirmed the order; the body is `ok`.",
     400: "It is no valid order: each bad field is named. Or it is no proper HTTP.",
@@ -34,7 +36,7 @@ STATUSES: dict[int, str] = {
 
 
 def problem_details(status: int, problems: Sequence[Problem]) -> dict[str, Any]:
-    """What is wrong, as application/problem+json has it (RFC 9457); no value of the body is quoted."""
+    """The problems as application/problem+json (RFC 9457); no value of the body is quoted."""
     return {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,

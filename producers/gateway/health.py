@@ -10,14 +10,14 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 
 def add_health(app: web.Application, *, why_not_ready: Callable[[], str | None], registry: CollectorRegistry) -> None:
-    """Serve them; `why_not_ready` returns None when it is ready, else why not."""
+    """Add the routes; `why_not_ready` returns None when the gateway is ready."""
 
     async def startupz(_request: web.Request) -> web.Response:
-        """It has started: the settings are read, for before that nobody listens. Not about the broker."""
+        """Answer from the start on: the gateway listens once its settings are read. The broker does not matter here."""
         return web.Response(text="started\n")
 
     async def healthz(_request: web.Request) -> web.Response:
-        """The event loop runs, or this would not answer."""
+        """Answer while the event loop runs."""
         return web.Response(text="ok\n")
 
     async def readyz(_request: web.Request) -> web.Response:

@@ -21,7 +21,7 @@ Document = dict[str, Any]
 
 
 def openapi_document(*, url: str, with_path_secret: bool = False, delay_max_s: int = LADDER_MAX_S) -> Document:
-    """What can be asked of a gateway at `url`; the path secret itself is no part of it. `delay_max_s` in seconds."""
+    """The document of a gateway at `url`; it does not hold the path secret. `delay_max_s` in seconds."""
     path = f"/{{pathSecret}}{WEBHOOK_PATH}" if with_path_secret else WEBHOOK_PATH
     return {
         "openapi": VERSION,

@@ -1,4 +1,4 @@
-"""From an alert to the broker's confirm, within the time that the caller waits."""
+"""The way of an alert to the broker's confirm."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from signalq.names import Names
 from signalq.producers.gateway.alerts import Alert
 from signalq.producers.gateway.repeats import Identity, Unanswered
 
-# The strategy that alerts go by.
+# The strategy name of all alerts.
 STRATEGY = "gateway"
 PAUSE_S = 0.1
 CONNECT_EVERY_S = 1.0
@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 
 class Outlet:
-    """Publishes alerts under identities that their repeats will have, too; use `run` to keep it connected."""
+    """Publishes alerts; a repeat has the identity of its original. Use `run` to keep it connected."""
 
     def __init__(self, broker_url: str, *, prefix: str, heartbeat_s: int) -> None:
         self._names = Names(prefix)
@@ -47,22 +47,22 @@ class Outlet:
             await asyncio.sleep(CONNECT_EVERY_S)
 
     def _note_away(self, why: str) -> None:
-        """Told once for each cause: it is tried again every CONNECT_EVERY_S."""
+        """Log each cause once: the connection is tried again every CONNECT_EVERY_S."""
         if why != self.why_not_connected:
             log.warning("gateway.disconnected", why=why)
         self.is_connected, self.why_not_connected = False, why
 
     def identify(self, alert: Alert) -> tuple[Identity, bool]:
-        """The identity to publish it under, and whether it is a repeat of one that was not answered `ok`."""
+        """The identity to publish an alert under, and whether it repeats an alert that was not answered `ok`."""
         known = self._unanswered.take(digest_of(alert.body))
         return known or Identity(new_message_id(), time.time_ns() // 1_000_000), known is not None
 
     def was_not_answered(self, alert: Alert, identity: Identity) -> None:
-        """The caller did not hear `ok`: an equal alert that comes soon is this one."""
+        """Note that the caller got no `ok`: an equal alert that comes soon is this one."""
         self._unanswered.keep(digest_of(alert.body), identity)
 
     async def publish(self, alert: Alert, identity: Identity) -> None:
-        """Return once the broker has confirmed it; a connection that can't be had is tried for again.
+        """Return once the broker has confirmed the alert; connect again for as long as that fails.
 
         Raises PublishError. Bound it with asyncio.timeout.
         """

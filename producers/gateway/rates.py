@@ -1,4 +1,4 @@
-"""How many a second: alerts of a connector, refused requests of an address, lines of the log."""
+"""Rates: alerts of a connector, refused requests of an address, lines of the log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ KEYS_MAX = 10_000
 
 
 class Rates:
-    """A bucket for each key, of one second's worth or of `burst`; `rate_per_s` None takes all of them.
+    """A bucket for each key, of one second's worth or of `burst`; without a `rate_per_s` nothing has to wait.
 
     The keys are bounded: the longest untouched is forgotten first, and has a full bucket when it comes again.
     """
@@ -25,7 +25,7 @@ class Rates:
         self._full_at_s: OrderedDict[Hashable, float] = OrderedDict()
 
     def wait_s(self, key: Hashable) -> float:
-        """0 and one less in its bucket; or the seconds until there is one."""
+        """Take one from the bucket and return 0; or return the seconds until there is one."""
         if self._rate_per_s is None or (over_s := self.over_s(key)) > 0:
             return 0.0 if self._rate_per_s is None else over_s
         now_s = self._clock()
@@ -36,7 +36,7 @@ class Rates:
         return 0.0
 
     def over_s(self, key: Hashable) -> float:
-        """The seconds until there is one in its bucket, 0 where there is; none is taken."""
+        """The seconds until there is one in the bucket, 0 if there is; none is taken."""
         if self._rate_per_s is None:
             return 0.0
         now_s, each_s = self._clock(), 1 / self._rate_per_s

@@ -1,7 +1,7 @@
-"""Every answer that is not `ok`: counted, logged, and told as application/problem+json (RFC 9457).
+"""Every answer that is not `ok`: counted, logged, and written as application/problem+json (RFC 9457).
 
-Refused requests are counted by the address that they come from. Whoever guesses tokens or paths is told 429 after a
-while, and the log says how many there were instead of naming each.
+Refused requests are counted by the address that they come from. An address that guesses tokens or paths gets 429 after
+a while, and the log counts its requests instead of naming each.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ from signalq.message.intent import FIELD_NAMES
 from signalq.message.strict_json import BODY_BYTES_MAX
 from signalq.producers.gateway.alerts import Refusal
 from signalq.producers.gateway.answers import problem_details
-from signalq.producers.gateway.callers import Address, Callers, counted_as
+from signalq.producers.gateway.callers import Callers, IpAddress, counted_as
 from signalq.producers.gateway.metrics import GatewayMetrics
 from signalq.producers.gateway.rates import Rates
 
-# TradingView repeats a 5xx after 5 s; others may be told so.
+# TradingView repeats a 5xx after 5 s; other callers read it in Retry-After.
 REPEAT_AFTER_S = 5
 SERVER = "signalq"
 TOO_LARGE = Refusal(413, (Problem(None, f"the body has more than {BODY_BYTES_MAX} bytes"),))
 FIELDS_LOGGED_MAX = 10
 
-# A wrong token and a wrong path are guesses. Somebody who sets an alert up makes some, a program makes thousands.
+# A wrong token and a wrong path are guesses. A person who sets an alert up makes some, a program makes thousands.
 GUESSES = frozenset({401, 404})
 GUESSES_MAX = 60
-# As a guess counts, of a large body, what took our time to find out.
+# For a large body these count as guesses, too: they took our time to find out.
 COSTLY = frozenset({400, 408})
 GUESSES_PER_S = 1.0
 TOO_MANY_GUESSES = Refusal(429, (Problem(None, "too many refused requests came from this address"),))
 
-# Of refusals that are alike, and of all strangers' together: so many lines at once, and then so many a second.
+# For refusals that are alike, and for all strangers together: so many lines at once, then so many a second.
 ALIKE_LINES_MAX, ALIKE_LINES_PER_S = 10, 0.1
 LINES_MAX, LINES_PER_S = 200, 1.0
-# How often the log says how many had no line.
+# How often the log counts the refusals that had no line.
 UNLOGGED_EVERY_S = 10.0
 
-# What looks like the name of a field: short, and of few digits. Anything else may be a value in the wrong place.
+# The look of a field's name: short, with few digits. Anything else may be a value in the wrong place.
 NAME = re.compile(r"(?=[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z)(?!(?:[^0-9]*[0-9]){4}).*")
 NOT_SHOWN = "(a name that is not shown)"
 
@@ -54,7 +54,7 @@ log = structlog.get_logger()
 
 
 class Refusals:
-    """Makes them. No value of a body is in any, nor in the log; `is_secret` knows a token by its look."""
+    """Makes the refusals. None holds a value of a body, nor does the log; `is_secret` recognises a token."""
 
     def __init__(
         self, metrics: GatewayMetrics, callers: Callers, is_secret: Callable[[str], bool] = lambda _text: False
@@ -66,10 +66,10 @@ class Refusals:
         self._alike = Rates(ALIKE_LINES_PER_S, burst=ALIKE_LINES_MAX)
         self._lines = Rates(LINES_PER_S, burst=LINES_MAX)
         self._unlogged: Counter[int] = Counter()
-        self._telling: asyncio.TimerHandle | None = None
+        self._unlogged_timer: asyncio.TimerHandle | None = None
 
     def refused(self, request: web.Request | None, refusal: Refusal, *, is_large: bool = False) -> web.Response:
-        """What the caller did wrong; without a `request` it was none. A large body is worth a guess."""
+        """Refuse a request, which is None if it was no proper HTTP. A bad large body counts as a guess."""
         caller = self._caller(request)
         refusal = self._shown(self._limited(refusal, counted_as(caller), is_large=is_large))
         self._metrics.answered(refusal.connector, refusal.status)
@@ -77,20 +77,20 @@ class Refusals:
         return _problem_response(refusal)
 
     def flooding(self, request: web.Request) -> Refusal | None:
-        """The refusal of what costs much, from an address that has made too many guesses."""
+        """The refusal of a costly request, if its address has made too many guesses."""
         wait_s = self._guesses.over_s(counted_as(self._caller(request)))
         return replace(TOO_MANY_GUESSES, retry_after_s=wait_s) if wait_s else None
 
-    def _caller(self, request: web.Request | None) -> Address | None:
+    def _caller(self, request: web.Request | None) -> IpAddress | None:
         return self._callers.caller(*hops(request)) if request is not None else None
 
     def unavailable(self, connector: str | None, why: str) -> web.Response:
-        """What the caller is to send again."""
+        """Ask the caller to send the request again."""
         self._metrics.answered(connector, 503)
         return _problem_response(Refusal(503, (Problem(None, why),), retry_after_s=REPEAT_AFTER_S))
 
     def unhandled(self, status: int) -> web.StreamResponse:
-        """For what is no proper HTTP, and for what we failed at."""
+        """Answer bytes that are no proper HTTP, and requests at which the gateway failed."""
         if status < 500:
             response = self.refused(None, Refusal(status, (Problem(None, "the request is not proper HTTP/1.1"),)))
         else:
@@ -102,19 +102,19 @@ class Refusals:
         return response
 
     def close(self) -> None:
-        """Say what is still to be said."""
-        if self._telling is not None:
-            self._telling.cancel()
-            self._tell_unlogged()
+        """Log the count that is still to be logged."""
+        if self._unlogged_timer is not None:
+            self._unlogged_timer.cancel()
+            self._log_unlogged()
 
     def _limited(self, refusal: Refusal, sender: str, *, is_large: bool) -> Refusal:
-        """429 in place of one guess too many."""
+        """A 429 in place of the refusal, if it is one guess too many."""
         is_guess = refusal.status in GUESSES or (is_large and refusal.status in COSTLY and refusal.connector is None)
         wait_s = self._guesses.wait_s(sender) if is_guess else 0.0
         return replace(TOO_MANY_GUESSES, retry_after_s=wait_s) if wait_s else refusal
 
     def _shown(self, refusal: Refusal) -> Refusal:
-        """With names of fields alone: a token that stands where a name should is not told to anybody."""
+        """The refusal with names of fields alone: a token in the place of a name is shown to nobody."""
         return replace(refusal, problems=tuple(replace(one, field=self._name(one.field)) for one in refusal.problems))
 
     def _name(self, field: str | None) -> str | None:
@@ -123,35 +123,35 @@ class Refusals:
         return field if NAME.fullmatch(field) and not self._is_secret(field) else NOT_SHOWN
 
     def _log(self, refusal: Refusal, caller: str, sender: str) -> None:
-        """A line that says why; in a flood the first ones of a kind, and then how many there were."""
+        """Log a line that says why; in a flood, log the first of a kind, and then their count."""
         why = _why(refusal)
         who = refusal.connector or sender
         if self._alike.wait_s((who, refusal.status, why)) or self._lines.wait_s(refusal.connector or ""):
             self._unlogged[refusal.status] += 1
-            if self._telling is None:
-                self._telling = asyncio.get_running_loop().call_later(UNLOGGED_EVERY_S, self._tell_unlogged)
+            if self._unlogged_timer is None:
+                self._unlogged_timer = asyncio.get_running_loop().call_later(UNLOGGED_EVERY_S, self._log_unlogged)
             return
         fields = [problem.field or "the request" for problem in refusal.problems][:FIELDS_LOGGED_MAX]
         facts = {"connector": refusal.connector} if refusal.connector else {}
         log.warning("alert.refused", status=refusal.status, why=why, fields=fields, caller=caller, **facts)
 
-    def _tell_unlogged(self) -> None:
-        self._telling = None
+    def _log_unlogged(self) -> None:
+        self._unlogged_timer = None
         statuses = {str(status): count for status, count in sorted(self._unlogged.items())}
         log.warning("alert.refused_unlogged", count=self._unlogged.total(), statuses=statuses)
         self._unlogged.clear()
 
 
 def hops(request: web.Request) -> tuple[str | None, Sequence[str]]:
-    """The address of its connection, and whom it says to speak for."""
+    """The address of the request's connection, and its X-Forwarded-For."""
     return request.remote, request.headers.getall("X-Forwarded-For", ())
 
 
 def _why(refusal: Refusal) -> str:
-    """In a sentence, as the caller is told, and what only the log may say."""
-    told = [str(problem) for problem in refusal.problems[:FIELDS_LOGGED_MAX]]
-    more = len(refusal.problems) - len(told)
-    return "; ".join([*told, *([f"and {more} more"] if more else []), *([refusal.hint] if refusal.hint else [])])
+    """The reason in a sentence: that of the answer, and the hint that only the log may have."""
+    shown = [str(problem) for problem in refusal.problems[:FIELDS_LOGGED_MAX]]
+    more = len(refusal.problems) - len(shown)
+    return "; ".join([*shown, *([f"and {more} more"] if more else []), *([refusal.hint] if refusal.hint else [])])
 
 
 def _problem_response(refusal: Refusal) -> web.Response:

@@ -1,8 +1,8 @@
-"""Alerts that were not answered `ok`: whoever sends one again means the same order.
+"""Alerts that were not answered `ok`: an equal alert that follows is the same order.
 
-TradingView repeats what was answered with a 5xx, byte for byte and without any mark. So a request that equals one that
-we could not answer `ok` gets that one's identity, and the ledger drops whichever comes second. An alert that was
-answered `ok` is never matched again: the next equal one is a new order.
+TradingView repeats a request that was answered with a 5xx, byte for byte and without any mark. So a request that equals
+one without an `ok` gets its identity, and the ledger drops the second of the two. An alert that was answered `ok` is
+never matched again: the next equal one is a new order.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 UNANSWERED_S = 30.0
-# More are forgotten, the oldest first: then a repeat of it would be a new order.
+# Beyond that the oldest is forgotten; then a repeat of it is a new order.
 UNANSWERED_MAX = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What an alert was published under: its `message_id`, and when it first came, in ms since the epoch."""
+    """The identity that an alert was published under: `message_id`, and when it first came, in ms since the epoch."""
 
     message_id: str
     created_ms: int
 
 
 class Unanswered:
-    """Identities by the digest of what was sent; `clock` gives seconds that only grow."""
+    """Identities by the digest of their body; `clock` gives seconds that only grow."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -38,14 +38,14 @@ class Unanswered:
         return len(self._kept)
 
     def keep(self, digest: bytes, identity: Identity) -> None:
-        """It could not be answered `ok`."""
+        """Remember an alert that could not be answered `ok`."""
         self._kept[digest, identity.message_id] = self._clock()
         self._created_ms[identity.message_id] = identity.created_ms
         self._by_digest.setdefault(digest, deque()).append(identity.message_id)
         self._forget()
 
     def take(self, digest: bytes) -> Identity | None:
-        """The identity of the oldest equal one, which is then nobody else's; None where this is a new alert."""
+        """Take the identity of the oldest equal alert out; None if this is a new alert."""
         self._forget()
         waiting = self._by_digest.get(digest)
         return self._drop(digest, waiting[0]) if waiting else None

@@ -14,38 +14,30 @@ from aiohttp import HttpVersion11, web
 
 from signalq.errors import Problem, PublishError, SettingsError
 from signalq.message.strict_json import BODY_BYTES_MAX
-from signalq.producers.gateway.alerts import Alert, Refusal, Rules, read_alert
-from signalq.producers.gateway.answers import WEBHOOK_PATH
+from signalq.producers.gateway.alerts import Alert, Refusal, Rules
+from signalq.producers.gateway.answers import ANSWER_S, WEBHOOK_PATH
+from signalq.producers.gateway.bodies import AlertReader, is_small
 from signalq.producers.gateway.callers import Callers
 from signalq.producers.gateway.health import add_health
 from signalq.producers.gateway.listener import Connection, Listener
 from signalq.producers.gateway.metrics import GatewayMetrics
 from signalq.producers.gateway.outlet import Outlet
 from signalq.producers.gateway.rates import Rates
-from signalq.producers.gateway.refusals import REPEAT_AFTER_S, SERVER, TOO_LARGE, Refusals, hops
+from signalq.producers.gateway.refusals import SERVER, TOO_LARGE, Refusals, hops
 from signalq.producers.gateway.repeats import Identity
 
-# TradingView gives up after 3 s and never repeats what it gave up: the answer has to be there by then.
-ANSWER_S = 2.5
-# Orders that wait for their confirm; with more, the broker does not keep up, and waiting would make all of them late.
+# Orders that wait for their confirm. With more, the broker does not keep up, and waiting would make all of them late.
 UNCONFIRMED_MAX = 1_000
 STOP_TIMEOUT_S = 3.0
-# TradingView's messages are smaller. Of larger bodies so many are here at once; one is judged at a time, and then
-# others have as much time: however many come, from whomever, they hold no alert up.
-SMALL_BODY_BYTES = 4_096
-LARGE_MAX = 250
-NOT_JUDGED = Refusal(503, (Problem(None, "too many requests at once"),), retry_after_s=REPEAT_AFTER_S)
-# Each chunk costs as much as a whole alert does, however small it is.
-CHUNKS_MAX = 1_024
 
 log = structlog.get_logger()
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+HttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Where to listen, whom to let in, and what the settings say; see docs/settings.md."""
+    """The address to listen on, the callers to let in, and the settings of connectors; see docs/settings.md."""
 
     host: str
     port: int
@@ -58,7 +50,7 @@ class Options:
     is_secret: Callable[[str], bool] = lambda _text: False
 
 
-class Gateway:
+class GatewayServer:
     """Serves between `start` and `stop`."""
 
     def __init__(self, options: Options, outlet: Outlet) -> None:
@@ -67,8 +59,7 @@ class Gateway:
         self._rates = Rates(options.rate_per_s)
         self._metrics = GatewayMetrics(options.is_configured)
         self._refusals = Refusals(self._metrics, options.callers, options.is_secret)
-        self._judging = asyncio.Lock()
-        self._large = 0
+        self._reader = AlertReader(options.rules_of, self._refusals, delay_max_s=options.delay_max_s)
         self._in_flight = 0
         self._unconfirmed = 0
         self._is_stopping = False
@@ -79,7 +70,7 @@ class Gateway:
         self._metrics.connections.set_function(lambda: len(self._listener))
 
     async def start(self) -> int:
-        """Listen; return the port. Raises SettingsError where it can't be listened on."""
+        """Listen; return the port. Raises SettingsError if that is not possible."""
         self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=STOP_TIMEOUT_S)
         await self._runner.setup()
         host, port = self._options.host, self._options.port
@@ -94,7 +85,7 @@ class Gateway:
             ) from None
 
     async def stop(self) -> None:
-        """Take no new connection; the requests that are here, or on their way over an open one, get their answer."""
+        """Take no new connection; requests that are here, or on their way over an open one, get their answer."""
         self._is_stopping = True
         await self._listener.close()
         if self._runner is not None:
@@ -111,8 +102,8 @@ class Gateway:
         return app
 
     @web.middleware
-    async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """The answers that aiohttp gives by itself (no such path, a body too large) in the same form as ours."""
+    async def _around(self, request: web.Request, handler: HttpHandler) -> web.StreamResponse:
+        """Give aiohttp's own answers (no such path, a body too large) the form of ours."""
         self._listener.spoke(request.protocol)
         try:
             response = await handler(request)
@@ -134,7 +125,7 @@ class Gateway:
             return self._refusals.refused(request, TOO_LARGE)
         if request.version >= HttpVersion11:
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            request.writer.output_size = 0  # that was no part of the answer yet
+            request.writer.output_size = 0  # the 100 is no part of the answer
         return None
 
     async def _take(self, request: web.Request) -> web.StreamResponse:
@@ -149,11 +140,11 @@ class Gateway:
         self._check_secret(request)
         if not self._options.callers.may_call(*hops(request)):
             return self._refusals.refused(request, Refusal(403, (Problem(None, "this address may not call"),)))
-        alert = await self._read(request, began_s)
+        alert = await self._reader.read(request, began_s)
         if isinstance(alert, Refusal):
             if request.content_length is None:
                 cast("Connection", request.protocol).leave_the_rest()
-            return self._refusals.refused(request, alert, is_large=not _is_small(request))
+            return self._refusals.refused(request, alert, is_large=not is_small(request))
         if wait_s := self._rates.wait_s(alert.connector):
             problem = Problem("connectorName", "sends more than gateway.rate_per_s allows")
             return self._refusals.refused(request, Refusal(429, (problem,), alert.connector, retry_after_s=wait_s))
@@ -165,45 +156,6 @@ class Gateway:
                 return await self._publish(request, alert, began_s)
         finally:
             self._unconfirmed -= 1
-
-    async def _read(self, request: web.Request, began_s: float) -> Alert | Refusal:
-        if unread := self._refused_unread(request):
-            return unread
-        if _is_small(request):
-            body = await _body(request)
-            return body if isinstance(body, Refusal) else self._read_alert(body)
-        self._large += 1
-        try:
-            body = await _body(request)
-            return body if isinstance(body, Refusal) else await self._judge(request, body, began_s)
-        finally:
-            self._large -= 1
-
-    def _refused_unread(self, request: web.Request) -> Refusal | None:
-        """What its headers say is enough to refuse it."""
-        if request.headers.get("Content-Encoding", "").strip().lower() not in {"", "identity"}:
-            return Refusal(415, (Problem(None, "the body is compressed: send it as it is"),))
-        if (request.content_length or 0) > BODY_BYTES_MAX:
-            return TOO_LARGE
-        if _is_small(request):
-            return None
-        return self._refusals.flooding(request) or (NOT_JUDGED if self._large >= LARGE_MAX else None)
-
-    async def _judge(self, request: web.Request, body: bytes, began_s: float) -> Alert | Refusal:
-        """A large body, when its turn has come."""
-        try:
-            async with asyncio.timeout(began_s + ANSWER_S - time.monotonic()), self._judging:
-                if flooding := self._refusals.flooding(request):
-                    return flooding
-                judging_s = time.monotonic()
-                alert = self._read_alert(body)
-                await asyncio.sleep(time.monotonic() - judging_s)
-                return alert
-        except TimeoutError:
-            return NOT_JUDGED
-
-    def _read_alert(self, body: bytes) -> Alert | Refusal:
-        return read_alert(body, self._options.rules_of, delay_max_s=self._options.delay_max_s)
 
     async def _publish(self, request: web.Request, alert: Alert, began_s: float) -> web.StreamResponse:
         identity, is_repeat = self._outlet.identify(alert)
@@ -217,7 +169,7 @@ class Gateway:
             why = str(error) or f"RabbitMQ did not confirm within {ANSWER_S:g} s"
             log.warning("alert.unconfirmed", why=why, **_facts(alert, identity))
             return self._refusals.unavailable(alert.connector, "the order could not be queued: send it again")
-        except BaseException:  # whatever it is: it may be in the queue, and its caller hears no ok
+        except BaseException:  # whatever it is: the order may be in the queue, and its caller gets no ok
             self._outlet.was_not_answered(alert, identity)
             raise
         self._metrics.confirm_seconds.observe(time.monotonic() - began_s)
@@ -226,7 +178,7 @@ class Gateway:
     async def _say_ok(
         self, request: web.Request, alert: Alert, identity: Identity, *, is_repeat: bool
     ) -> web.StreamResponse:
-        """Answer here, not by returning: whether it could be sent decides whether an equal alert is a repeat."""
+        """Answer here, not by returning: if the answer can't be sent, an equal alert that follows is a repeat."""
         response = web.Response(text="ok")
         if self._is_stopping:
             response.force_close()
@@ -255,35 +207,6 @@ class Gateway:
             raise web.HTTPNotFound
 
 
-def _is_small(request: web.Request) -> bool:
-    return request.content_length is not None and request.content_length <= SMALL_BODY_BYTES
-
-
-async def _body(request: web.Request) -> bytes | Refusal:
-    """The whole body, if it comes in time. Raises HTTPRequestEntityTooLarge."""
-    try:
-        async with asyncio.timeout(ANSWER_S):
-            if request.content_length is not None:
-                return await request.read()
-            return await _chunked_body(request)
-    except TimeoutError:
-        return Refusal(408, (Problem(None, "the body did not come in time"),))
-    except web.RequestPayloadError:
-        return Refusal(400, (Problem(None, "the body is not encoded as its headers say"),))
-
-
-async def _chunked_body(request: web.Request) -> bytes | Refusal:
-    body, chunks = bytearray(), 0
-    async for part, is_whole in request.content.iter_chunks():
-        body += part
-        chunks += is_whole
-        if len(body) > BODY_BYTES_MAX:
-            raise web.HTTPRequestEntityTooLarge(max_size=BODY_BYTES_MAX, actual_size=len(body))
-        if chunks > CHUNKS_MAX:
-            return Refusal(400, (Problem(None, f"the body comes in more than {CHUNKS_MAX} chunks"),))
-    return bytes(body)
-
-
 def _words_of(error: web.HTTPException) -> str:
     if isinstance(error, web.HTTPRequestEntityTooLarge):
         return TOO_LARGE.problems[0].message
@@ -291,7 +214,7 @@ def _words_of(error: web.HTTPException) -> str:
 
 
 async def _without_versions(_request: web.Request, response: web.StreamResponse) -> None:
-    """Whoever looks for a hole need not be told what we are made of."""
+    """Keep the versions of our libraries from attackers."""
     response.headers["Server"] = SERVER
 
 

@@ -1,4 +1,4 @@
-"""Candles from a CSV file, and which of them have closed. Put your own feed in the place of `read_candles`."""
+"""Candles from a CSV file, and the closed ones among them. Put your own feed in the place of `read_candles`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BUNDLED = Path(__file__).with_name("candles.csv")
 
 @dataclass(frozen=True, slots=True)
 class Candle:
-    """When it opened, in UTC, and the price at which it closed."""
+    """The time at which a candle opened, in UTC, and the price at which it closed."""
 
     opened_at: datetime
     close: Decimal
@@ -27,7 +27,7 @@ class Candle:
 def read_candles(file: Path) -> list[Candle]:
     """The candles of a file with the columns `time` (of opening, ISO 8601 with its zone) and `close`.
 
-    Further columns may be there. Raises WrongInput, naming the line, where one can't be read or is out of order.
+    Further columns may be there. Raises WrongInput, naming the line, if one can't be read or is out of order.
     """
     candles: list[Candle] = []
     with file.open(encoding="utf-8-sig", newline="") as stream:
@@ -47,15 +47,15 @@ def read_candles(file: Path) -> list[Candle]:
 
 
 def closed(candles: Sequence[Candle], now: datetime) -> list[Candle]:
-    """Those that have closed by now: the last line of a feed is often the candle that is still open."""
+    """The candles that have closed by now: the last line of a feed is often the candle that is still open."""
     length = _length(candles)
     return [candle for candle in candles if candle.opened_at + length <= now]
 
 
 def newest(candles: Sequence[Candle], count: int, now: datetime) -> set[datetime]:
-    """The opening times of the last `count` that have closed.
+    """The opening times of the last `count` candles that have closed.
 
-    Raises WrongInput where a newer one has closed meanwhile: a feed that stands still must not be traded on.
+    Raises WrongInput if a newer one has closed meanwhile: a feed that stands still must not be traded on.
     """
     last = closed(candles, now)[-count:]
     if not last or last[-1].opened_at + 2 * _length(candles) <= now:
@@ -64,7 +64,7 @@ def newest(candles: Sequence[Candle], count: int, now: datetime) -> set[datetime
 
 
 def _length(candles: Sequence[Candle]) -> timedelta:
-    """How long a candle is: the shortest step, for a feed may have gaps."""
+    """The length of a candle: the shortest step, for a feed may have gaps."""
     return min(later.opened_at - earlier.opened_at for earlier, later in pairwise(candles))
 
 

@@ -1,9 +1,8 @@
-"""What the strategies here have in common: where the broker is, whose token it is, and how an error ends them.
+"""The common parts of these strategies: the broker's address, the connector's token, and the end after an error.
 
-The broker stands in the environment, as it does for signalq's own commands: SIGNALQ_BROKER__URL, or a file that holds
-it in SIGNALQ_BROKER__URL_FILE, SIGNALQ_BROKER__ALLOW_PLAIN and SIGNALQ_BROKER__PREFIX. There is no flag for it, and
-none that takes a token:
-everybody on a machine can read its command lines.
+The environment names the broker, as for signalq's own commands: SIGNALQ_BROKER__URL, or SIGNALQ_BROKER__URL_FILE for a
+file that holds it; SIGNALQ_BROKER__ALLOW_PLAIN; SIGNALQ_BROKER__PREFIX. No flag takes the URL or a token, since every
+user of a machine can read its command lines.
 """
 
 from __future__ import annotations
@@ -24,18 +23,18 @@ DEFAULT_URL = "amqp://guest:guest@127.0.0.1:5672/"
 
 
 class WrongInput(Exception):
-    """What the program was given can't be used; the sentence says what to do. It exits 2."""
+    """The program can't use its input; the sentence says what to do. The program exits 2."""
 
 
 @dataclass(frozen=True, slots=True)
-class Broker:
-    """Where to publish; `url` holds a password."""
+class BrokerAddress:
+    """The broker to publish to; `url` holds a password."""
 
     url: str = field(repr=False)
     prefix: str
 
 
-def broker(environment: Mapping[str, str] = os.environ) -> Broker:
+def broker(environment: Mapping[str, str] = os.environ) -> BrokerAddress:
     """The broker that the environment names. Raises WrongInput."""
     file = environment.get("SIGNALQ_BROKER__URL_FILE")
     found = _secret_in(Path(file), "SIGNALQ_BROKER__URL_FILE") if file else environment.get("SIGNALQ_BROKER__URL")
@@ -45,11 +44,11 @@ def broker(environment: Mapping[str, str] = os.environ) -> Broker:
         check_url(url, allow_plain=allow_plain)
     except ValueError as error:
         raise WrongInput(f"SIGNALQ_BROKER__URL {error}") from None
-    return Broker(url, environment.get("SIGNALQ_BROKER__PREFIX") or "signalq")
+    return BrokerAddress(url, environment.get("SIGNALQ_BROKER__PREFIX") or "signalq")
 
 
 def parser(name: str, about: str, *, examples: str, strategy: str) -> argparse.ArgumentParser:
-    """A parser with the flags that all have; `about` is the program's docstring."""
+    """A parser with the flags of all strategies; `about` is the program's docstring."""
     made = argparse.ArgumentParser(
         prog=f"python -m producers.strategies.{name}",
         description=about,
@@ -65,7 +64,7 @@ def parser(name: str, about: str, *, examples: str, strategy: str) -> argparse.A
 
 
 def token(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> str | None:
-    """The token that the flags name; None where the consumer is to fill it in. Raises WrongInput."""
+    """The token that the flags name; None if the consumer is to fill it in. Raises WrongInput."""
     if arguments.token_env and arguments.token_file:
         raise WrongInput("of --token-env and --token-file give at most one")
     if arguments.token_file:
@@ -76,10 +75,10 @@ def token(arguments: argparse.Namespace, environment: Mapping[str, str] = os.env
 
 
 def run(program: Callable[[Sequence[str]], int], arguments: Sequence[str] | None = None) -> int:
-    """Run a program to its exit status: what went wrong is one sentence on standard error, 1 or 2, no traceback."""
+    """Run a program to its exit status: an error is one sentence on standard error, and status 1 or 2."""
     os.environ.pop("SSLKEYLOGFILE", None)  # Python's TLS would write the keys of every connection to that file
     for name in ("aio_pika", "aiormq"):
-        # What these have to say is in our own sentence; without a handler it would stand beside it.
+        # Our own sentence says it; without a handler, the library's line would stand beside it.
         logging.getLogger(name).addHandler(logging.NullHandler())
     try:
         return program(sys.argv[1:] if arguments is None else arguments)

@@ -36,7 +36,7 @@ Confirm = Callable[[str], bool]
 SEND = "send it?"
 
 
-# ---- the decision: a person's words become an order, or a sentence about what is wrong with them ----
+# ---- the decision: a person's words become an order, or a sentence about their mistake ----
 
 
 def intent_of(words: Sequence[str], *, token: str | None = None) -> OrderIntent:
@@ -69,9 +69,9 @@ def intent_of(words: Sequence[str], *, token: str | None = None) -> OrderIntent:
 
 
 def trade(orders: SyncOrderPublisher, intent: OrderIntent, confirm: Confirm, *, message_id: str, wait_s: float) -> bool:
-    """Show the order, ask, publish it, wait for what becomes of it. False where it was not delivered after all.
+    """Show the order, ask, publish it, wait for its outcome. Returns False if it was sent and not delivered.
 
-    Where no confirm came, the broker may have it or not: the same identity again is safe, a new one would not be.
+    Without a confirm, the broker may have it or not: the same identity again is safe, a new one would not be.
     """
     print(intent.model_copy(update={"connector_token": intent.connector_token and "***"}).to_message().decode())
     if not confirm(SEND):
@@ -100,7 +100,7 @@ def trade(orders: SyncOrderPublisher, intent: OrderIntent, confirm: Confirm, *, 
 
 
 def _converse(orders: SyncOrderPublisher, secret: str | None, wait_s: float) -> None:
-    """Order after order, until quit or the end of the input."""
+    """Take one order after the other, until quit or the end of the input."""
     print(f"{FORM}; or quit")
     while (words := _ask("desk> ").split()) != ["quit"]:
         try:
@@ -115,7 +115,7 @@ def _agreed(question: str) -> bool:
 
 
 def _ask(question: str) -> str:
-    """What is typed; at the end of the input, quit."""
+    """The typed line; at the end of the input, quit."""
     try:
         return input(question).strip()
     except EOFError:
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str]) -> int:
     if (given.yes or given.message_id) and not given.order:
         raise WrongInput("--yes and --message-id go with an order")
     secret, to = token(given), broker()
-    # Before there is a connection: a mistake needs none.
+    # Read before there is a connection: to find a mistake, none is needed.
     intent = intent_of(given.order, token=secret) if given.order else None
     with SyncOrderPublisher(to.url, strategy=given.strategy, prefix=to.prefix) as orders:
         if intent is None:

@@ -5,8 +5,8 @@ opened; when it crosses below, the other way round. --last is for cron: it acts 
 last. --replay goes through the whole file at once: it orders today what the past would have ordered, so
 give it a sandbox.
 
-It keeps nothing. An order's identity says which signal it is for, so running it again orders nothing twice,
-for as long as the consumer's ledger remembers (ledger.retention_days).
+It keeps no state. An order's identity names its signal, so running it again orders nothing twice, for as
+long as the consumer's ledger remembers (ledger.retention_days).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Literal
 
 from signalq import OrderIntent, OrderPublisher
 from signalq.producers.strategies.candles import BUNDLED, Candle, closed, newest, read_candles
-from signalq.producers.strategies.command_line import Broker, WrongInput, broker, parser, run, token
+from signalq.producers.strategies.command_line import BrokerAddress, WrongInput, broker, parser, run, token
 
 EXAMPLES = """\
   python -m producers.strategies.ma_cross --replay --dry-run
@@ -33,8 +33,8 @@ EXAMPLES = """\
   1 * * * *  cd /srv/bot && python -m producers.strategies.ma_cross --last 2 --candles btc-1h.csv"""
 
 Side = Literal["long", "short"]
-# What closes the old side and opens the new one. The close goes along also where there may be nothing to close:
-# without a memory of its own this program can't know, and a short that stays open beside a long would be worse.
+# The actions that close the old side and open the new one. The close is always sent: without a memory of its own this
+# program can't know whether a side is open, and a short that stays open beside a long would be worse.
 ACTIONS: dict[Side, tuple[Literal["closeShort", "closeLong"], Literal["openLong", "openShort"]]] = {
     "long": ("closeShort", "openLong"),
     "short": ("closeLong", "openShort"),
@@ -43,7 +43,7 @@ ACTIONS: dict[Side, tuple[Literal["closeShort", "closeLong"], Literal["openLong"
 
 @dataclass(frozen=True, slots=True)
 class Cross:
-    """The side to be on from the close of the candle that opened at `candle_at`."""
+    """A change of sides: the side to take when the candle that opened at `candle_at` closes."""
 
     candle_at: datetime
     side: Side
@@ -53,7 +53,7 @@ class Cross:
 
 
 def crosses(candles: Sequence[Candle], *, fast: int, slow: int) -> list[Cross]:
-    """Where the mean of the last `fast` closes goes from one side of that of the last `slow` to the other.
+    """The crosses: the mean of the last `fast` closes goes from one side of the mean of the last `slow` to the other.
 
     Touching is not crossing, so sides alternate. No cross depends on a later candle.
     """
@@ -73,8 +73,8 @@ def crosses(candles: Sequence[Candle], *, fast: int, slow: int) -> list[Cross]:
 def orders_of(
     found: Iterable[Cross], *, strategy: str, connector: str, percent: str, token: str | None = None
 ) -> Iterator[tuple[str, OrderIntent]]:
-    """The orders, each with its identity. The same cross gives the same identity and the same bytes: nothing in either
-    is of today, no price and no clock. Other bytes under an identity that is known would be dead, `invalid`.
+    """The orders, each with its identity. The same cross gives the same identity and the same bytes: neither holds a
+    price or a time of today. Other bytes under an identity that is known would be dead, `invalid`.
     """
     for cross in found:
         at = f"{cross.candle_at:%Y-%m-%dT%H:%M:%SZ}"
@@ -88,8 +88,8 @@ def orders_of(
 # ---- effects ----
 
 
-async def publish(orders: Collection[tuple[str, OrderIntent]], to: Broker, *, strategy: str) -> None:
-    """Publish in this order, each confirmed before the next. Whatever it raises: running the program again is safe."""
+async def publish(orders: Collection[tuple[str, OrderIntent]], to: BrokerAddress, *, strategy: str) -> None:
+    """Publish in this order, each confirmed before the next. After any error, running the program again is safe."""
     async with OrderPublisher(to.url, strategy=strategy, prefix=to.prefix, outcomes=False) as publisher:
         for message_id, intent in orders:
             await publisher.publish(intent, message_id=message_id)

@@ -1,7 +1,7 @@
-"""Makes candles.csv, the synthetic prices that ma_cross runs on where it is given no others.
+"""Makes candles.csv, the synthetic prices that ma_cross uses by default.
 
-Nobody's market: a walk of hourly candles whose drift turns every two or three days. The same seed gives the same bytes
-on every machine: `python -m producers.strategies.make_candles >producers/strategies/candles.csv`.
+They are of no market: a walk of hourly candles whose drift turns every two or three days. The same seed gives the same
+bytes on every machine: `python -m producers.strategies.make_candles >producers/strategies/candles.csv`.
 """
 
 from __future__ import annotations

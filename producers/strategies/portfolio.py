@@ -1,4 +1,4 @@
-"""What the rebalancer is told: the weights to have, and those there are. Put your own source in their place."""
+"""The rebalancer's input: target weights and present weights. Put your own source in their place."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from signalq.producers.strategies.rebalancing import Target
 
 
 def current_weights(file: Path) -> dict[str, Decimal]:
-    """What is held now: a JSON object of assets and their percent. An exchange knows it better: ask that instead.
+    """The present weights: a JSON object of assets and their percent. An exchange knows them better: ask it instead.
 
     Raises WrongInput.
     """
@@ -28,7 +28,7 @@ def current_weights(file: Path) -> dict[str, Decimal]:
 
 
 def read_targets(file: Path) -> dict[str, Target]:
-    """What is to be held: a TOML table for each asset, with its `connector` and its `percent`. Raises WrongInput."""
+    """The target weights: a TOML table for each asset, with its `connector` and its `percent`. Raises WrongInput."""
     try:
         tables = tomllib.loads(file.read_text("utf-8"), parse_float=Decimal)
         targets = {

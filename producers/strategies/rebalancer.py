@@ -1,11 +1,11 @@
-"""A scheduled rebalancer: brings what is held back to its target weights, once in each slot of time.
+"""A scheduled rebalancer: brings a portfolio back to its target weights, once in each slot of time.
 
-Slots begin every --every, --offset after 00:00 UTC (of Monday, where --every is longer than a day). A slot
-that could not be served within --late of its beginning is missed, and said to be. With --once it serves
-the present slot, however late, and ends: for cron, or by hand.
+Slots begin every --every, --offset after 00:00 UTC (of Monday, if --every is longer than a day). A slot
+that is not served within --late of its beginning is missed, and a line says so. With --once it serves the
+present slot, however late, and ends: for cron, or by hand.
 
-The plan of a slot is written down before its first order goes out. Stopped at any moment and started again,
-it publishes that plan and no new one: the same bytes under the same identities, which order nothing twice.
+The plan of a slot is written to disk before its first order goes out. Stopped at any moment and started
+again, it publishes the same plan: the same bytes under the same identities, which order nothing twice.
 
 --targets is TOML, a table for each asset: [btc], then connector = "btc-spot" and percent = 60.
 --weights is JSON, the percent of each asset now: {"btc": 55.5, "eth": 30}; what is left of 100 is cash.
@@ -25,7 +25,7 @@ from pathlib import Path
 
 from signalq import OrderPublisher, SignalQError
 from signalq.producers.strategies.command_line import WrongInput, broker, parser, run, token
-from signalq.producers.strategies.plan_file import Plan, read_plan, write_plan
+from signalq.producers.strategies.plan_file import SlotPlan, read_plan, write_plan
 from signalq.producers.strategies.portfolio import current_weights, read_targets
 from signalq.producers.strategies.rebalancing import intent_of, plan_orders, slot_at
 
@@ -34,20 +34,20 @@ EXAMPLES = """\
   python -m producers.strategies.rebalancer --targets targets.toml --weights weights.json --plan plan.json \\
       --every 4h --offset 5m --settle 30"""
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-# How often the clock is looked at. Short looks, not one long sleep: clocks are set, and machines are suspended.
+# How often the clock is read. Many short sleeps, not a long one: clocks are set, and machines are suspended.
 LOOK_EVERY_S = 5.0
-# A plan that was left half published for longer is not repeated: the consumer's ledger may have forgotten the first
-# half (ledger.retention_days, 7 unless set).
+# A plan that was left half published is not repeated after this time: the consumer's ledger may have forgotten the
+# first half (ledger.retention_days, 7 unless set).
 REPEAT_WITHIN = timedelta(days=1)
 
 
 async def serve(slot: datetime, now: datetime, given: argparse.Namespace) -> None:
-    """Publish all that the slot orders, unless that is done. Whatever it raises, it can be called again."""
+    """Publish all orders of the slot, unless that is done. After any error, it can be called again."""
     plan = read_plan(given.plan)
     if plan is None or plan.slot < _utc(slot):
         weights, targets = current_weights(given.weights), read_targets(given.targets)
         orders = plan_orders(weights, targets, drift_min=Decimal(str(given.drift)), settle_s=given.settle)
-        plan = Plan(_utc(slot), _utc(now), orders)
+        plan = SlotPlan(_utc(slot), _utc(now), orders)
         write_plan(given.plan, plan)
     if plan.published:
         return
@@ -64,8 +64,8 @@ async def serve(slot: datetime, now: datetime, given: argparse.Namespace) -> Non
 
 
 async def keep_serving(given: argparse.Namespace) -> None:
-    """Serve one slot after the other. A failure is told, and the slot tried again until it is too late for it."""
-    told_missed: datetime | None = None
+    """Serve one slot after the other. After a failure it prints it, and tries the slot again until it is too late."""
+    missed_shown: datetime | None = None
     while True:
         now = datetime.now(UTC)
         slot = slot_at(now, every=given.every, offset=given.offset)
@@ -74,9 +74,9 @@ async def keep_serving(given: argparse.Namespace) -> None:
             is_done = plan is not None and (plan.slot, plan.published) >= (_utc(slot), True)
             if not is_done and now - slot <= given.late:
                 await serve(slot, now, given)
-            elif not is_done and slot != told_missed:
+            elif not is_done and slot != missed_shown:
                 _say(f"{_utc(slot)}: missed, --once would serve it now; the next is {_utc(slot + given.every)}")
-                told_missed = slot
+                missed_shown = slot
         except (SignalQError, WrongInput, OSError) as error:
             print(error, file=sys.stderr, flush=True)
         await asyncio.sleep(LOOK_EVERY_S)
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str]) -> int:
     if given.once:
         asyncio.run(serve(slot_at(now, every=given.every, offset=given.offset), now, given))
     else:
-        read_targets(given.targets)  # a mistake in it is told now, and not at the first slot
+        read_targets(given.targets)  # a mistake in it ends the program now, not at the first slot
         asyncio.run(keep_serving(given))
     return 0
 
@@ -101,7 +101,7 @@ def read_flags(arguments: Sequence[str]) -> argparse.Namespace:
     flags = parser("rebalancer", __doc__ or "", examples=EXAMPLES, strategy="rebalancer")
     for name, says in (
         ("targets", "the target weights"),
-        ("weights", "the present ones"),
+        ("weights", "the present weights"),
         ("plan", "where to keep the plan"),
     ):
         flags.add_argument(f"--{name}", required=True, type=Path, metavar="FILE", help=says)
@@ -115,7 +115,11 @@ def read_flags(arguments: Sequence[str]) -> argparse.Namespace:
             f"--{name}", default=default, type=duration, metavar="TIME", help=f"{says} (default: {default})"
         )
     flags.add_argument(
-        "--drift", default=1.0, type=float, metavar="POINTS", help="leave alone what is off by less (default: 1)"
+        "--drift",
+        default=1.0,
+        type=float,
+        metavar="POINTS",
+        help="leave assets alone that are off by less (default: 1)",
     )
     flags.add_argument(
         "--settle",
@@ -128,7 +132,7 @@ def read_flags(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def duration(text: str) -> timedelta:
-    """What 90s, 15m, 4h or 7d means. Raises ArgumentTypeError."""
+    """The length of 90s, 15m, 4h or 7d. Raises ArgumentTypeError."""
     found = re.fullmatch(r"(\d{1,6})([smhd])", text, re.ASCII)
     if found is None:
         raise argparse.ArgumentTypeError(f"{text} is no time such as 15m, 4h or 7d")

@@ -1,6 +1,6 @@
-"""What the rebalancer decides: the slot of a moment, and the orders that bring weights back to their targets.
+"""The rebalancer's decisions: the slot of a moment, and the orders that bring weights back to their targets.
 
-Pure: no clock, no file, no broker. Weights are percent of everything that is held; what they leave of 100 is cash.
+Pure: no clock, no file, no broker. Weights are percent of the whole portfolio; what they leave of 100 is cash.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ NOTHING = Decimal(0)
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What an asset is to weigh, and the connector that trades it."""
+    """The target weight of an asset, and the connector that trades it."""
 
     connector: str
     percent: Decimal
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """What to do about one asset; `percent` and `delay_s` are text, as they are kept and sent."""
+class PlannedOrder:
+    """An order for one asset; `percent` and `delay_s` are text, as they are kept and sent."""
 
     asset: str
     connector: str
@@ -47,31 +47,31 @@ def slot_at(now: datetime, *, every: timedelta, offset: timedelta) -> datetime:
 
 def plan_orders(
     weights: Mapping[str, Decimal], targets: Mapping[str, Target], *, drift_min: Decimal, settle_s: int
-) -> tuple[Order, ...]:
+) -> tuple[PlannedOrder, ...]:
     """The sells at once, then the buys, `settle_s` apart, so that each finds the cash of those before it.
 
     An asset without a target is left alone, and so is one that is off by less than `drift_min` (> 0). The percent of a
-    sell is a share of what is held of the asset, that of a buy a share of the cash there is when its turn comes: look
-    whether your connectors count so. Shares are rounded down, so it never buys for more than it has.
+    sell is a share of the asset's holding, that of a buy is a share of the cash at its turn: see whether your
+    connectors count so. Shares are rounded down, so it never buys for more than it has.
     """
-    orders: list[Order] = []
+    orders: list[PlannedOrder] = []
     cash = 100 - sum(weights.values(), NOTHING)
     missing = {asset: target.percent - weights.get(asset, NOTHING) for asset, target in targets.items()}
     for asset in (asset for asset, points in missing.items() if points <= -drift_min):
         percent = _share(-missing[asset], weights[asset])
         cash += weights[asset] * percent / 100
-        orders.append(Order(asset, targets[asset].connector, "sell", str(percent)))
+        orders.append(PlannedOrder(asset, targets[asset].connector, "sell", str(percent)))
     delay_s = 0
     for asset in (asset for asset, points in missing.items() if points >= drift_min):
         percent = _share(missing[asset], cash)
         if percent > 0:
             delay_s += settle_s
             cash -= cash * percent / 100
-            orders.append(Order(asset, targets[asset].connector, "buy", str(percent), str(delay_s)))
+            orders.append(PlannedOrder(asset, targets[asset].connector, "buy", str(percent), str(delay_s)))
     return tuple(order for order in orders if Decimal(order.percent) > 0)
 
 
-def intent_of(order: Order, *, slot: str, strategy: str, token: str | None = None) -> tuple[str, OrderIntent]:
+def intent_of(order: PlannedOrder, *, slot: str, strategy: str, token: str | None = None) -> tuple[str, OrderIntent]:
     """An order as it is published, and its identity. The same order of the same slot has the same bytes.
 
     The asset is in the identity and the action is not: a slot never trades an asset twice, not even if its plan is lost
@@ -89,7 +89,7 @@ def intent_of(order: Order, *, slot: str, strategy: str, token: str | None = Non
 
 
 def _share(part: Decimal, whole: Decimal) -> Decimal:
-    """`part` in percent of `whole`, at most 100; 0 where there is nothing to take from."""
+    """`part` in percent of `whole`, at most 100; 0 if `whole` is not above 0."""
     if whole <= 0:
         return NOTHING
     return min(100 * part / whole, Decimal(100)).quantize(HUNDREDTH, ROUND_DOWN)

@@ -53,7 +53,7 @@ async def check(settings: Settings) -> dict[str, Finding]:
 
 
 @pytest.mark.bare_prefix
-async def test_what_consume_makes_next_is_not_wrong_and_not_all_is_well_either(
+async def test_objects_that_consume_makes_next_are_not_wrong_and_not_all_is_well_either(
     settings: Callable[[], Settings], signalq: Signalq, names: Names, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran = await signalq("check")
@@ -67,7 +67,7 @@ async def test_what_consume_makes_next_is_not_wrong_and_not_all_is_well_either(
     assert (topology.state, "signalq topology apply" in (topology.advice or "")) == ("wrong", True)
 
 
-async def test_what_is_missing_beside_a_consumer_that_runs_is_wrong(
+async def test_an_object_that_is_missing_beside_a_running_consumer_is_wrong(
     settings: Callable[[], Settings], topology: Topology, broker: Broker
 ) -> None:
     async with plain_channel(broker.url) as channel:
@@ -83,7 +83,7 @@ async def test_what_is_missing_beside_a_consumer_that_runs_is_wrong(
 
 
 @pytest.mark.bare_prefix
-async def test_what_is_there_and_differs_is_named_as_apply_names_it_and_left_as_it_is(
+async def test_an_object_that_differs_is_named_as_apply_names_it_and_left_as_it_is(
     settings: Callable[[], Settings], signalq: Signalq, names: Names, broker: Broker, connection: object
 ) -> None:
     async with plain_channel(broker.url) as channel:

@@ -26,7 +26,7 @@ from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.queries import replays
 from signalq.consumer.orders.state import Reason
 from signalq.names import Names
-from signalq.ops.dead_letters.reader import DeadLetters
+from signalq.ops.dead_letters.reader import open_letters
 from signalq.ops.dead_letters.replay import candidate_of
 from signalq.settings.sources import load_settings
 from tests.support.amqp import depth, drain, publish, publish_all
@@ -95,7 +95,7 @@ async def replayed_up_to_the_ledger(one: Dead) -> None:
 async def replayed_up_to_the_publish(broker: Broker, names: Names, one: Dead) -> None:
     """What a replay does before it takes the letter away, and no more."""
     await replayed_up_to_the_ledger(one)
-    async with DeadLetters(load_settings(), on_wait=print) as letters:
+    async with open_letters(load_settings(), on_wait=print) as letters:
         (letter,) = [letter async for letter in letters if letter.intent_id == one.order.intent_id]
     again = candidate_of(letter, load_settings())
     await publish(broker.url, names.orders, "main", letter.body, again.properties)
@@ -124,7 +124,7 @@ async def test_a_letter_of_every_reason_is_replayed_delivered_once_and_gone(
     assert all(str(by).endswith("with signalq dead replay") for _, _, by in audit)
 
 
-async def test_what_is_replayed_passes_every_check_again_and_its_next_letter_is_the_next_generation(
+async def test_a_replayed_intent_passes_every_check_again_and_its_next_letter_is_the_next_generation(
     broker: Broker, names: Names, environment: None, webhook: Webhook
 ) -> None:
     webhook.behave(lambda _order: Answer(status=400))
@@ -147,7 +147,7 @@ async def test_what_is_replayed_passes_every_check_again_and_its_next_letter_is_
     assert "x-death" not in letter.headers
 
 
-async def test_what_needs_a_persons_word_is_refused_with_why_and_goes_with_force(
+async def test_a_letter_that_a_person_has_to_confirm_is_refused_with_the_reason_and_goes_with_force(
     broker: Broker, names: Names, buried: Bury
 ) -> None:
     await buried(
@@ -179,7 +179,7 @@ async def test_what_needs_a_persons_word_is_refused_with_why_and_goes_with_force
     assert standing(names, "id-forgotten") == (2, "received")
 
 
-async def test_what_the_ledger_forgot_is_delivered_as_its_next_generation_and_what_is_unreadable_comes_back(
+async def test_a_forgotten_intent_is_delivered_as_its_next_generation_and_an_unreadable_one_comes_back(
     broker: Broker, names: Names, environment: None, webhook: Webhook
 ) -> None:
     await record(ledger_url(names.prefix), [])
@@ -197,7 +197,7 @@ async def test_what_the_ledger_forgot_is_delivered_as_its_next_generation_and_wh
     assert (row["intent_id"], row["reason"]) == ("id-broken", "invalid")
 
 
-async def test_a_dry_run_says_what_would_become_of_each_letter_and_changes_nothing(
+async def test_a_dry_run_says_the_result_of_each_letter_and_changes_nothing(
     broker: Broker, names: Names, buried: Bury
 ) -> None:
     await buried([dead(1), dead(2, reason="outcome-unknown")])
@@ -290,7 +290,7 @@ async def test_a_replay_interrupted_after_the_publish_and_taken_up_since_only_ta
     assert (await depth(broker.url, names.dead), await depth(broker.url, names.orders)) == (0, 0)
 
 
-async def test_discarding_with_force_ends_a_replay_that_nobody_has_taken_up(
+async def test_discarding_with_force_ends_a_replay_that_no_consumer_has_taken(
     broker: Broker, names: Names, buried: Bury, webhook: Webhook
 ) -> None:
     await buried([one := dead(1), dead(2)])
@@ -431,7 +431,7 @@ async def test_a_broker_that_is_gone_in_the_middle_is_one_sentence_and_a_second_
 # --- discard ---------------------------------------------------------------------------------------------------------
 
 
-async def test_discarding_takes_what_was_chosen_and_notes_by_whom_also_of_what_the_ledger_does_not_know(
+async def test_discarding_takes_the_chosen_letters_and_notes_the_user_even_for_intents_that_the_ledger_does_not_know(
     broker: Broker, names: Names, buried: Bury
 ) -> None:
     await buried([dead(1), dead(2)])
@@ -449,7 +449,7 @@ async def test_discarding_takes_what_was_chosen_and_notes_by_whom_also_of_what_t
 
 
 @pytest.mark.parametrize(("answer", "left"), [(b"n\n", 2), (b"y\n", 1)])
-async def test_on_a_terminal_discarding_asks_first_and_leaves_what_arrives_after_the_question(
+async def test_on_a_terminal_discarding_asks_first_and_leaves_letters_that_arrive_after_the_question(
     broker: Broker, names: Names, buried: Bury, answer: bytes, left: int
 ) -> None:
     await buried([dead(1)])
@@ -489,7 +489,7 @@ async def test_without_a_filter_or_all_nothing_is_touched(command: str, buried: 
     assert len((await run("dead", "list", "--json")).rows) == 1
 
 
-async def test_an_id_that_is_not_there_is_told_and_the_others_are_done(
+async def test_an_id_that_is_not_there_is_named_and_the_others_are_done(
     broker: Broker, names: Names, buried: Bury
 ) -> None:
     await buried([dead(1)])
@@ -521,7 +521,7 @@ async def test_a_ledger_that_the_lanes_do_not_belong_to_is_refused(broker: Broke
 
 async def test_a_replay_waits_for_another_reader_and_says_so(broker: Broker, names: Names, buried: Bury) -> None:
     await buried([dead(1)])
-    async with DeadLetters(load_settings(), on_wait=print):
+    async with open_letters(load_settings(), on_wait=print):
         process = await start("dead", "replay", "--all")
         assert process.stderr
         async with asyncio.timeout(20):

@@ -90,7 +90,7 @@ REFUSED: list[tuple[object, int, str | None]] = [
 ]
 
 
-async def test_what_is_refused_is_a_problem_that_names_the_field_and_never_a_message(
+async def test_a_refusal_is_a_problem_that_names_the_field_and_never_a_message(
     broker: Broker, queue: str, prefix: str
 ) -> None:
     async with gateway(broker.url, prefix) as front:
@@ -136,7 +136,7 @@ async def test_only_the_listed_sources_may_call_also_behind_a_proxy(broker: Brok
     assert len(await taken(broker, queue, 1)) == 1
 
 
-async def test_more_than_its_rate_of_one_connector_is_told_to_wait_and_holds_up_no_other(
+async def test_a_connector_beyond_its_rate_has_to_wait_and_holds_up_no_other(
     broker: Broker, queue: str, prefix: str
 ) -> None:
     async with gateway(broker.url, prefix, GATEWAY__RATE_PER_S="3", CONNECTORS__OTHER__TOKEN=TOKEN) as front:

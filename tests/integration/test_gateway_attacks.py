@@ -104,7 +104,7 @@ TAKEN: dict[str, bytes] = {
 }
 
 
-async def test_what_is_no_order_is_refused_by_name_and_nothing_of_it_is_told_to_anybody(
+async def test_a_request_that_is_no_order_is_refused_by_name_and_none_of_its_bytes_are_shown(
     broker: Broker, queue: str, prefix: str
 ) -> None:
     async with gateway(broker.url, prefix, GATEWAY__PATH_SECRET=SECRET, GATEWAY__CONNECTORS="any") as front:
@@ -131,7 +131,7 @@ async def test_what_is_no_order_is_refused_by_name_and_nothing_of_it_is_told_to_
     assert [line for line in front.log if line["level"] == "error"] == []
 
 
-async def test_an_order_whose_caller_is_gone_before_the_answer_is_the_same_one_when_it_comes_again(
+async def test_an_order_whose_caller_left_before_the_answer_is_the_same_order_when_it_comes_again(
     broker: Broker, link: Proxy, queue: str, prefix: str
 ) -> None:
     async with gateway(through(link, broker.url), prefix) as front:
@@ -175,7 +175,7 @@ async def test_a_broker_in_need_is_503_in_time_for_all_and_does_not_keep_the_gat
             await asyncio.to_thread(own_broker.ctl, "set_vm_memory_high_watermark", "0.6")
 
 
-async def test_what_is_here_at_the_end_is_answered_and_what_was_not_answered_is_no_order(
+async def test_requests_that_are_here_at_the_end_are_answered_and_unanswered_ones_are_no_orders(
     broker: Broker, queue: str, prefix: str
 ) -> None:
     answered: list[int] = []

@@ -16,7 +16,7 @@ from signalq.amqp.ledger_mark import LedgerMark, claim_mark
 from signalq.amqp.topology import Topology
 from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
-from signalq.ops.dead_letters.reader import DeadLetters
+from signalq.ops.dead_letters.reader import open_letters
 from signalq.settings.sources import load_settings
 from tests.support.amqp import depth, drain, publish_all
 from tests.support.broker import ExternalBroker
@@ -100,7 +100,7 @@ async def test_publishing_one_intent_from_flags_puts_exactly_it_on_the_broker(
 
 
 @pytest.mark.bare_prefix
-async def test_publishing_where_nothing_is_declared_says_what_to_do(signalq: Signalq, prefix: str) -> None:
+async def test_publishing_without_a_topology_is_an_error_with_advice(signalq: Signalq, prefix: str) -> None:
     ran = await signalq("publish", "--connector=main", "--action=buy")
     assert ran.status == 1
     assert ran.err == (
@@ -109,7 +109,7 @@ async def test_publishing_where_nothing_is_declared_says_what_to_do(signalq: Sig
 
 
 @pytest.mark.bare_prefix
-async def test_topology_apply_declares_what_show_had_called_missing(signalq: Signalq) -> None:
+async def test_topology_apply_declares_the_objects_that_show_called_missing(signalq: Signalq) -> None:
     before = await signalq("topology", "show", "--json")
     assert before.status == 1
     assert {row["state"] for row in before.rows} == {"missing"}
@@ -137,7 +137,7 @@ async def test_check_finds_nothing_wrong_where_nothing_is_and_sends_no_order(
 
 
 @pytest.mark.bare_prefix
-async def test_check_says_what_is_wrong_and_what_to_do_and_changes_nothing(
+async def test_check_names_faults_with_advice_and_changes_nothing(
     broker: Broker, signalq: Signalq, names: Names, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIGNALQ_WEBHOOK__URL", "http://127.0.0.1:1/")
@@ -284,7 +284,7 @@ async def test_a_letter_that_is_there_twice_is_shown_and_counted_once_and_its_ne
     assert ran.err == "2 dead letters\n"
 
 
-async def test_filters_show_what_fits_and_a_limit_the_oldest_of_it(bury: Any, signalq: Signalq) -> None:
+async def test_filters_show_the_letters_that_fit_and_a_limit_the_oldest_of_them(bury: Any, signalq: Signalq) -> None:
     await bury([letter(number) for number in range(10)])
     for option, wanted in (
         ("--reason=expired", {0, 2, 4, 6, 8}),
@@ -297,7 +297,7 @@ async def test_filters_show_what_fits_and_a_limit_the_oldest_of_it(bury: Any, si
     assert [row["intent_id"] for row in ran.rows] == ["id-0", "id-1"]
 
 
-async def test_letters_that_are_not_ours_are_shown_with_what_is_known_and_what_they_hold_escaped(
+async def test_letters_that_are_not_ours_are_shown_with_their_known_fields_and_their_content_escaped(
     bury: Any, signalq: Signalq
 ) -> None:
     hostile = Basic.Properties(delivery_mode=2, message_id="\x1b[31mred\n", app_id="someone")
@@ -335,7 +335,7 @@ async def test_showing_a_letter_that_is_not_there_is_one_sentence(bury: Any, sig
 
 async def test_a_second_reader_waits_says_so_and_then_sees_everything(bury: Any, environment: None) -> None:
     await bury([letter(number) for number in range(20)])
-    async with DeadLetters(load_settings(), on_wait=lambda _sentence: None) as first:
+    async with open_letters(load_settings(), on_wait=lambda _sentence: None) as first:
         second = await start("dead", "list", "--json")
         assert second.stderr
         async with asyncio.timeout(TIMEOUT_S):
@@ -351,11 +351,11 @@ async def test_a_second_reader_gives_up_with_a_sentence(
     bury: Any, environment: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bury([letter(1)])
-    monkeypatch.setattr("signalq.ops.dead_letters.reader.TURN_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("signalq.ops.dead_letters.turn.TURN_TIMEOUT_S", 0.5)
     said: list[str] = []
-    async with DeadLetters(load_settings(), on_wait=said.append):
+    async with open_letters(load_settings(), on_wait=said.append):
         with pytest.raises(Exception, match="another reader still has"):
-            async with DeadLetters(load_settings(), on_wait=said.append):
+            async with open_letters(load_settings(), on_wait=said.append):
                 pass
     assert len(said) == 1
 

@@ -101,7 +101,7 @@ async def test_an_outcome_and_its_step_are_of_one_transaction(store: Store) -> N
     assert rows == [("delivered", "accepted", 0)] * 30
 
 
-async def test_a_claim_that_was_never_concluded_is_a_step_of_who_goes_on(store: Store) -> None:
+async def test_a_claim_that_was_never_concluded_is_an_event_of_the_next_consumer(store: Store) -> None:
     dead = await store.ledger()
     one = made("met", action="closeLong", percent="100")
     await claim(dead, await dead.open_lane(LANE), one)
@@ -204,7 +204,7 @@ async def test_orders_are_found_by_id_connector_strategy_status_reason_and_time_
     assert await ids(Wanted(since_ms=5_001)) == "gfedcb"
 
 
-async def test_a_listing_goes_on_after_the_last_row_whatever_came_meanwhile(store: Store) -> None:
+async def test_a_listing_goes_on_after_the_last_row_even_if_intents_came_meanwhile(store: Store) -> None:
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
     for name in "abcde":
@@ -237,9 +237,7 @@ async def test_ids_with_characters_that_no_database_holds_have_their_steps(store
     assert [step.what for step in steps] == ["attempt"]
 
 
-async def test_who_only_reads_a_file_waits_for_no_writer_and_holds_up_none(
-    tmp_path: Path, stack: AsyncExitStack
-) -> None:
+async def test_a_reader_of_a_file_waits_for_no_writer_and_holds_up_none(tmp_path: Path, stack: AsyncExitStack) -> None:
     """A long listing must not keep a claim waiting, nor a busy consumer keep a person waiting."""
     store = Store(f"sqlite+aiosqlite:///{tmp_path}/ledger.db", stack)
     ledger = await store.ledger()

@@ -115,7 +115,7 @@ async def test_the_timeline_of_an_order_that_was_retried_then_delivered(desk: De
     assert received["at"] < second["at"] < third["at"] == delivered["at"] == order["updated_at"]
 
 
-async def test_the_timelines_of_what_was_refused_and_of_what_nobody_knows(desk: Desk, webhook: Webhook) -> None:
+async def test_the_timelines_of_a_refused_and_of_an_unknown_outcome(desk: Desk, webhook: Webhook) -> None:
     webhook.script(Answer(status=400), CutOff())
     await desk.settled(intent("refused", percent="50"), intent("cut off", percent="50"))
     refused, cut_off = await desk.shown("refused"), await desk.shown("cut off")
@@ -128,7 +128,7 @@ async def test_the_timelines_of_what_was_refused_and_of_what_nobody_knows(desk: 
     assert await desk.listed("--reason", "rejected") == ["refused"]
 
 
-async def test_the_timelines_of_what_was_delayed_and_of_what_was_canceled(desk: Desk, signalq: Signalq) -> None:
+async def test_the_timelines_of_a_delayed_and_of_a_canceled_intent(desk: Desk, signalq: Signalq) -> None:
     pending = [
         intent("by a person", delaySeconds=LATER_S, strategy="value", percent="50"),
         intent("by an intent", delaySeconds=LATER_S, percent="50"),
@@ -153,7 +153,7 @@ async def test_the_timelines_of_what_was_delayed_and_of_what_was_canceled(desk: 
         assert by in canceled["timeline"][-1]["detail"]
 
 
-async def test_what_is_between_attempts_says_so_and_what_a_killed_consumer_was_sending_is_in_doubt(
+async def test_an_intent_between_attempts_says_so_and_one_that_a_killed_consumer_was_sending_is_in_doubt(
     broker: Broker, prefix: str, webhook: Webhook, signalq: Signalq
 ) -> None:
     webhook.behave(lambda order: Hang() if order.connector == "hangs" else Answer(429, headers={"Retry-After": "30"}))
@@ -218,7 +218,7 @@ async def test_one_id_of_two_strategies_is_shown_twice_and_foreign_text_escaped(
     assert all(line.isprintable() for line in listed.out.splitlines())
 
 
-async def test_an_id_that_the_ledger_does_not_know_is_told_in_one_sentence_with_what_that_may_mean(desk: Desk) -> None:
+async def test_an_id_that_the_ledger_does_not_know_is_one_sentence_with_its_possible_meanings(desk: Desk) -> None:
     ran = await desk.orders("show", "nobody\x1b[31m")
     assert (ran.status, ran.out, len(ran.err.splitlines())) == (1, "", 1)
     for part in ("no intent nobody\\x1b[31m", "not taken up yet", "signalq dead list", "ended more than 7 days ago"):

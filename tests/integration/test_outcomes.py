@@ -58,7 +58,7 @@ async def publish_plainly(broker: Broker, names: Names, messages: Sequence[tuple
     await publish_all(broker.url, names.orders, "main", messages)
 
 
-async def test_a_delivered_order_is_told_once_with_all_that_is_known_of_it(
+async def test_a_delivered_order_is_published_once_with_all_known_facts(
     orders: OrderPublisher, heard: Heard, consumer: Consumer
 ) -> None:
     receipt = await orders.publish(OPEN.model_copy(update={"client_order_id": "c1"}), message_id="id-1")
@@ -77,7 +77,7 @@ async def test_a_delivered_order_is_told_once_with_all_that_is_known_of_it(
     assert created_at <= updated_at
 
 
-async def test_a_refused_order_is_told_dead_with_its_reason_and_what_the_webhook_said(
+async def test_a_refused_order_is_published_as_dead_with_its_reason_and_the_webhooks_answer(
     orders: OrderPublisher, webhook: Webhook
 ) -> None:
     webhook.behave(Answer(status=400, body=b"no"))
@@ -85,7 +85,7 @@ async def test_a_refused_order_is_told_dead_with_its_reason_and_what_the_webhook
     assert (outcome.status, outcome.reason, outcome.http_status) == ("dead", "rejected", 400)
 
 
-async def test_what_can_not_be_read_is_told_dead_invalid(
+async def test_an_unreadable_message_is_published_as_dead_invalid(
     broker: Broker, names: Names, consumer: Consumer, heard: Heard
 ) -> None:
     await publish_plainly(broker, names, [(b"not JSON", Basic.Properties(message_id="bad", app_id="a.b c"))])
@@ -95,7 +95,7 @@ async def test_what_can_not_be_read_is_told_dead_invalid(
     assert heard.events[0][0] == "main.a_b_c.dead"
 
 
-async def test_a_duplicate_is_told_as_such_and_answered_with_the_first_ones_outcome(
+async def test_a_duplicate_is_published_as_such_and_answered_with_the_first_ones_outcome(
     orders: OrderPublisher, heard: Heard
 ) -> None:
     first = await (await orders.publish(OPEN, message_id="id-1")).outcome()
@@ -106,7 +106,7 @@ async def test_a_duplicate_is_told_as_such_and_answered_with_the_first_ones_outc
     assert [fields["attempts"] for fields in events] == [1, 0, 1]
 
 
-async def test_other_bytes_under_a_known_id_are_told_dead_under_an_id_of_their_own_and_to_their_own_receipt(
+async def test_other_bytes_under_a_known_id_are_published_as_dead_under_their_own_id_and_to_their_own_receipt(
     orders: OrderPublisher, heard: Heard
 ) -> None:
     other = OPEN.model_copy(update={"percent": "51"})
@@ -118,7 +118,7 @@ async def test_other_bytes_under_a_known_id_are_told_dead_under_an_id_of_their_o
     await heard.first(2)
 
 
-async def test_what_a_cancel_cancels_is_told_before_its_post_is_answered(
+async def test_the_outcome_of_a_canceled_order_is_published_before_the_cancels_post_is_answered(
     orders: OrderPublisher, heard: Heard, webhook: Webhook
 ) -> None:
     delayed = OPEN.model_copy(update={"delay_seconds": 30, "client_order_id": "c1"})
@@ -151,7 +151,7 @@ async def signalq_knows(signalq: Signalq) -> bool:
     return bool((await signalq("scheduled", "list", "--json")).rows)
 
 
-async def test_a_person_can_cancel_while_the_broker_is_away_and_is_told_when_the_events_come(
+async def test_a_person_can_cancel_while_the_broker_is_away_and_a_sentence_says_when_the_events_come(
     orders: OrderPublisher, signalq: Signalq, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await orders.publish(OPEN.model_copy(update={"delay_seconds": 60}))
@@ -246,7 +246,7 @@ async def told(process: asyncio.subprocess.Process, what: str) -> None:
             assert line, f"it ended without saying {what}"
 
 
-async def test_the_command_follows_what_is_asked_for_until_it_is_interrupted(
+async def test_the_command_follows_the_chosen_outcomes_until_it_is_interrupted(
     orders: OrderPublisher, environment: None, webhook: Webhook
 ) -> None:
     process = await start("outcomes", "--status", "dead", "--connector", "main", "--json")

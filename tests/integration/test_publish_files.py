@@ -119,7 +119,7 @@ async def cut_once(upstream: URL, *, after_bytes: int) -> AsyncIterator[str]:
 # ---- lines and identities ----
 
 
-async def test_a_bad_line_of_a_file_is_told_with_its_number_and_the_rest_go_out_in_order(
+async def test_a_bad_line_of_a_file_is_reported_with_its_number_and_the_rest_go_out_in_order(
     broker: Broker, topology: Topology, signalq: Signalq, tmp_path: Path
 ) -> None:
     lines = [f'{{"connectorName":"main","action":"buy","log":"{number}"}}' for number in range(600)]
@@ -232,7 +232,7 @@ async def test_a_broker_killed_in_mid_file_and_in_mid_publish_many_has_every_con
         assert list(dict.fromkeys(await logs_in(mortal_broker.url, names.orders))) == numbers
 
 
-async def test_a_broker_that_does_not_come_back_leaves_it_open_with_what_to_run_next(
+async def test_a_broker_that_does_not_come_back_ends_the_run_with_the_command_to_run_next(
     broker: Broker, topology: Topology, signalq: Signalq, link: Proxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = tmp_path / "my orders.jsonl"
@@ -261,7 +261,7 @@ async def test_a_broker_that_does_not_come_back_leaves_it_open_with_what_to_run_
 # ---- going on ----
 
 
-async def test_what_was_killed_is_resumed_behind_the_last_confirmed_line_and_then_grows(
+async def test_a_killed_run_is_resumed_behind_the_last_confirmed_line_and_the_file_may_grow(
     broker: Broker, topology: Topology, signalq: Signalq, tmp_path: Path, state: Path
 ) -> None:
     path = tmp_path / "orders.jsonl"

@@ -79,7 +79,7 @@ def test_an_equal_line_is_another_order_in_another_file_and_the_same_one_in_the_
     assert len(set(ids_in(broker, topology))) == 2
 
 
-def test_each_pipe_is_of_orders_of_its_own_unless_a_batch_says_what_they_are(
+def test_each_pipe_holds_new_orders_unless_a_batch_names_them(
     broker: Broker, topology: Topology, publish: Publish, tmp_path: Path
 ) -> None:
     line = '{"connectorName":"alt","action":"buy","fixed":"0.07"}\n'
@@ -102,7 +102,7 @@ def test_each_pipe_is_of_orders_of_its_own_unless_a_batch_says_what_they_are(
     assert len({monday, tuesday, file, again}) == 4
 
 
-def test_a_file_that_has_changed_is_told_before_anything_is_sent_and_grown_ones_send_the_rest(
+def test_a_changed_file_causes_a_warning_before_anything_is_sent_and_a_grown_one_sends_the_rest(
     broker: Broker, topology: Topology, publish: Publish, tmp_path: Path, state: Path
 ) -> None:
     path = tmp_path / "orders.csv"
@@ -135,9 +135,7 @@ def test_a_file_that_has_changed_is_told_before_anything_is_sent_and_grown_ones_
     assert "a ledger that keeps orders for 7 days may know them no more" in publish(str(path)).err
 
 
-def test_duplicates_are_told_by_whatever_name_and_after_whatever_run_they_come_again(
-    publish: Publish, tmp_path: Path
-) -> None:
+def test_duplicates_are_counted_by_any_name_of_the_file_and_after_any_run(publish: Publish, tmp_path: Path) -> None:
     """By a link, after a run of no line (an export that failed), of a batch that another file or a pipe had."""
     path, link, other = tmp_path / "orders.csv", tmp_path / "latest.csv", tmp_path / "copy.csv"
     path.write_text(HEADER + LINE, encoding="utf-8")
@@ -162,7 +160,7 @@ def test_duplicates_are_told_by_whatever_name_and_after_whatever_run_they_come_a
     assert publish("--batch", "tuesday", "--again", "-", stdin=line).err == ""
 
 
-def test_what_an_earlier_version_published_is_not_ordered_once_more(
+def test_lines_that_an_earlier_version_published_are_not_ordered_once_more(
     broker: Broker, topology: Topology, publish: Publish, tmp_path: Path, state: Path
 ) -> None:
     """Its identities were of the bytes alone: nobody would know the lines again."""
@@ -190,7 +188,7 @@ def test_what_an_earlier_version_published_is_not_ordered_once_more(
 
 
 @pytest.mark.parametrize("name", ["empty.csv", "header.csv", "empty.jsonl", "blank.jsonl"])
-def test_a_file_without_an_intent_is_told_and_is_no_success(publish: Publish, tmp_path: Path, name: str) -> None:
+def test_a_file_without_an_intent_is_reported_and_is_no_success(publish: Publish, tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_text({"header": HEADER, "blank": "\n\n"}.get(path.stem, ""), encoding="utf-8")
     ran = publish(str(path))
@@ -207,7 +205,7 @@ def test_a_resumed_run_counts_neither_the_header_nor_bad_lines_as_confirmed(publ
     assert resumed.out == "published 0 intents, 2 intents skipped: confirmed before\n"
 
 
-def test_what_comes_too_late_or_is_for_a_connector_that_nobody_meant_is_told_first(
+def test_late_orders_and_misspelt_connectors_cause_warnings_first(
     publish: Publish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tmp_path / "signalq.toml"

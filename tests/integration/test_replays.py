@@ -83,7 +83,7 @@ def again(one: Dead, **given: Any) -> Order:
     return order(one.content, message_id=one.order.intent_id, headers={"signalq-intent-id": "x"}, **given)
 
 
-async def test_the_next_generation_begins_anew_and_is_what_the_consumer_recalls(desk: Desk) -> None:
+async def test_the_next_generation_begins_anew_and_the_consumer_recalls_it(desk: Desk) -> None:
     await record(desk.url, [one := dead(1, reason="outcome-unknown", created_ms=1_000_000_000_000)])
     assert await desk.do(begin, await desk.find(one.order), BY)
     epoch = await desk.ledger.open_lane(LANE)
@@ -140,7 +140,7 @@ async def test_a_replay_taken_back_is_dead_and_its_message_is_dropped(desk: Desk
     assert await desk.steps() == [("replayed", 2, BY), ("discarded", 2, BY)]
 
 
-async def test_what_the_ledger_does_not_know_is_admitted_as_if_it_had_been_dead(desk: Desk) -> None:
+async def test_an_intent_that_the_ledger_does_not_know_is_admitted_as_if_it_had_been_dead(desk: Desk) -> None:
     one = dead(1, created_ms=1_000_000_000_000, delaySeconds=60)
     assert await desk.do(admit, one.order, 3, BY)
     assert not await desk.do(admit, one.order, 3, BY), "somebody was quicker"
@@ -185,7 +185,7 @@ async def test_an_undated_message_that_seems_to_have_come_early_goes_round_by_th
     assert before(is_own_copy.order, is_own_copy.state, is_own_copy.order.age_from_ms) == Deliver()
 
 
-async def test_an_intent_without_an_id_is_replayed_under_the_one_it_was_given_and_nobody_else_is_taken_for_it(
+async def test_an_intent_without_an_id_is_replayed_under_its_given_id_and_no_other_intent_is_taken_for_it(
     desk: Desk,
 ) -> None:
     content = body(log="alike")
@@ -207,7 +207,7 @@ async def test_a_discarded_letter_is_noted_once(desk: Desk) -> None:
     assert await desk.steps() == [("discarded", 1, BY)]
 
 
-async def test_what_is_replayed_is_not_pruned_before_it_has_ended_again(desk: Desk) -> None:
+async def test_a_replayed_intent_is_not_pruned_before_it_has_ended_again(desk: Desk) -> None:
     await record(desk.url, [one := dead(1)])
     await desk.visit.transact(lambda connection: connection.execute(text("UPDATE intents SET ended_ms = 1")))
     await desk.do(begin, await desk.find(one.order), BY)

@@ -16,8 +16,8 @@ from signalq import names as headers
 from signalq.amqp.connection import connect, open_channel
 from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
-from signalq.ops.commands.dead import tell
-from signalq.ops.dead_letters.letter import DeadLetter, read_letter
+from signalq.ops.commands.dead import show
+from signalq.ops.dead_letters.letter import Letter, read_letter
 from signalq.ops.terminal import escaping
 from tests.support.amqp import plain_channel, wait_until
 from tests.support.broker import ExternalBroker
@@ -43,7 +43,7 @@ class Seen:
     """Everything that came of the table: what each place says."""
 
     places: dict[str, str]
-    letters: list[DeadLetter]
+    letters: list[Letter]
 
 
 @pytest_asyncio.fixture
@@ -92,8 +92,8 @@ async def seen(
         escaping.secrets.learn([CONFIGURED])
         capsys.readouterr()
         for letter in letters:
-            tell(letter, raw=False, as_json=False)
-            tell(letter, raw=False, as_json=True)
+            show(letter, raw=False, as_json=False)
+            show(letter, raw=False, as_json=True)
         places["dead show"] = capsys.readouterr().out
         flags = ("--connector", "desk", "--action", "cancelAll", "--token", SECRET, "--message-id", SECRET)
         ran = await signalq("publish", *flags)

@@ -60,7 +60,7 @@ def test_folders_of_the_names_of_our_parts_disturb_nothing(wheel: Path, tmp_path
     for arguments in (
         ["-m", "signalq", "--help"],
         ["-m", "signalq", "schema"],
-        ["-c", "import signalq.ops.demo, signalq.ops.gateway, signalq.consumer.__main__, signalq.ops.probe"],
+        ["-c", "import signalq.ops.demo.run, signalq.ops.gateway, signalq.consumer.__main__, signalq.ops.probe"],
     ):
         ran = subprocess.run(  # noqa: S603 - our own interpreter
             [sys.executable, *arguments],

@@ -218,7 +218,7 @@ def test_a_broker_that_is_not_there_is_one_sentence_without_its_password(
     assert ran.err.count("\n") == 1
 
 
-def test_an_error_nobody_expected_is_one_sentence_that_quotes_nothing(
+def test_an_unexpected_error_is_one_sentence_that_quotes_nothing(
     signalq: Signalq, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(_path: object) -> None:
@@ -240,7 +240,7 @@ def test_ctrl_c_is_quiet_and_exit_status_130(signalq: Signalq, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(("package", "arguments"), [("click", "--help"), ("rich", "check"), ("structlog", "consume")])
-def test_without_the_extras_it_says_what_to_install(package: str, arguments: str) -> None:
+def test_without_the_extras_the_error_names_the_extra_to_install(package: str, arguments: str) -> None:
     script = (
         "import sys\n"
         "class Missing:\n"

@@ -58,7 +58,7 @@ def test_words_become_an_order(words: str, fields: dict[str, Any]) -> None:
         ("buy main 5 in soon", "delaySeconds: must be a number of seconds"),
     ],
 )
-def test_a_mistake_is_told_in_a_sentence(words: str, wrong: str) -> None:
+def test_a_mistake_is_explained_in_a_sentence(words: str, wrong: str) -> None:
     with pytest.raises(WrongInput) as refusal:
         intent_of(words.split())
     assert wrong in str(refusal.value)
@@ -94,7 +94,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Desk:
     return Desk(monkeypatch)
 
 
-def test_what_was_delivered_is_told_and_the_token_is_not(at: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_delivery_is_shown_and_the_token_is_not(at: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     at.twin.settle_all("delivered")
     assert at.trade(True)
     out, err = capsys.readouterr()
@@ -113,7 +113,7 @@ def test_nothing_goes_out_without_a_yes(at: Desk, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out.endswith("not sent\n")
 
 
-def test_what_is_dead_is_told_with_its_reason(at: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dead_order_is_shown_with_its_reason(at: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     at.twin.settle_all("dead", reason="forbidden")
     assert not at.trade(True)
     out, err = capsys.readouterr()
@@ -121,15 +121,13 @@ def test_what_is_dead_is_told_with_its_reason(at: Desk, capsys: pytest.CaptureFi
     assert err == "`signalq dead show id-1` says more\n"
 
 
-def test_an_outcome_that_does_not_come_is_told_with_how_to_find_out(
-    at: Desk, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_outcome_is_explained_with_the_way_to_find_it(at: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     assert not at.trade(True, wait_s=0.01)
     assert "signalq orders show id-1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("answers", "published"), [((True, True), 1), ((True, False), 0)])
-def test_what_was_not_confirmed_is_repeated_under_its_identity_or_left(
+def test_an_unconfirmed_order_is_repeated_under_its_identity_or_left(
     at: Desk, answers: tuple[bool, ...], published: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     at.twin.fail_next(Unconfirmed)
@@ -212,7 +210,7 @@ def test_a_password_goes_to_another_machine_in_plain_text_only_where_that_is_all
     assert broker({"SIGNALQ_BROKER__URL": url, "SIGNALQ_BROKER__ALLOW_PLAIN": "true"}).url == url
 
 
-def test_what_is_typed_for_a_tokens_variable_or_file_is_not_repeated_where_it_may_be_the_token() -> None:
+def test_a_word_typed_for_a_tokens_variable_or_file_is_not_repeated_if_it_may_be_the_token() -> None:
     for flag in ("--token-env", "--token-file"):
         given = read_flags([flag, "kQ7vX2mN-9pL4wR8s", "buy", "main", "1"])
         with pytest.raises(WrongInput) as refused:

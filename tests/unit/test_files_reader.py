@@ -50,7 +50,7 @@ def test_the_same_file_gives_the_same_identities_and_equal_lines_differ() -> Non
     assert len(set(identities)) == 3
 
 
-def test_an_identity_does_not_depend_on_what_else_is_in_the_file_or_how_its_lines_end() -> None:
+def test_an_identity_does_not_depend_on_other_lines_or_on_line_endings() -> None:
     alone, among = jsonl(b"\n", b"\n", BUY), jsonl(SELL, b"nonsense", BUY.replace(b"\n", b"\r\n"))
     assert good(alone[0]).message_id == good(among[2]).message_id
 
@@ -62,7 +62,7 @@ def test_an_equal_line_at_another_place_or_of_another_file_or_batch_is_another_o
     assert len(set(made)) == 8
 
 
-def test_a_file_is_the_same_by_whatever_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_the_same_by_any_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to(tmp_path / "orders")
     paths = [Path("orders"), tmp_path / "orders", Path("./x/../orders"), Path("link")]
@@ -75,7 +75,7 @@ def test_another_salt_gives_other_identities_and_the_same_again_the_same() -> No
     assert jsonl(BUY, BUY, salt=b"a") == lines[2:4]
 
 
-def test_identities_stay_what_they_are() -> None:
+def test_identities_stay_the_same() -> None:
     """A file that was published before an upgrade, and is again after it, must not be ordered twice."""
     lines = read_jsonl([BUY, BUY], identities=Identities.of_batch("pinned"))
     assert [good(line).message_id for line in lines] == PINNED
@@ -123,7 +123,7 @@ def test_a_file_that_has_changed_before_its_mark_is_refused_before_a_line_behind
         (b'{"log":"' + b"x" * LINE_BYTES_MAX + b'"}\n', "longer than"),
     ],
 )
-def test_a_bad_line_is_told_and_the_next_goes_on(line: bytes, problem: str) -> None:
+def test_a_bad_line_is_reported_and_the_next_goes_on(line: bytes, problem: str) -> None:
     told, after = jsonl(line, SELL)
     assert problem in bad(told).problem
     assert bad(told).line == 1
@@ -183,7 +183,7 @@ def test_with_a_header_that_is_wrong_no_row_is_read(header: str, problem: str) -
         (b"," + b"x" * (LINE_BYTES_MAX + 1), "longer than"),
     ],
 )
-def test_a_bad_row_is_told_and_the_next_goes_on(row: bytes, problem: str) -> None:
+def test_a_bad_row_is_reported_and_the_next_goes_on(row: bytes, problem: str) -> None:
     told, after = table(b"connectorName,action\n" + row + b"\nmain,sell\n")
     assert problem in bad(told).problem
     assert (bad(told).line, good(after).line) == (2, 3)

@@ -75,7 +75,7 @@ def test_with_any_a_connector_that_no_setting_names_is_taken_and_a_named_one_is_
 
 
 @pytest.mark.parametrize(("name", "says"), [(None, "is missing"), (5, "must be a string"), (["main"], "must be")])
-def test_a_stranger_without_a_connector_is_told_of_that_alone(name: object, says: str) -> None:
+def test_the_answer_to_a_stranger_without_a_connector_names_that_alone(name: object, says: str) -> None:
     refusal = read(FIELDS | {"connectorName": name, "percent": "500", "nonsense": 1})
     assert isinstance(refusal, Refusal)
     assert [problem.field for problem in refusal.problems] == ["connectorName"]
@@ -141,7 +141,7 @@ WRONG = Refusal(401, (Problem("connectorToken", "is not the connector's"),))
 
 
 @pytest.mark.parametrize("status", [401, 404])
-async def test_one_guess_too_many_is_told_to_wait_and_another_address_is_not(door: Refusals, status: int) -> None:
+async def test_one_guess_too_many_has_to_wait_and_another_address_does_not(door: Refusals, status: int) -> None:
     guess = Refusal(status, (Problem(None, "no"),))
     statuses = [door.refused(request(), guess).status for _ in range(GUESSES_MAX + 20)]
     assert statuses == [status] * GUESSES_MAX + [429] * 20
@@ -150,7 +150,7 @@ async def test_one_guess_too_many_is_told_to_wait_and_another_address_is_not(doo
     assert door.refused(request("192.0.2.2"), guess).status == status
 
 
-async def test_what_is_no_guess_is_told_as_ever_behind_the_same_address(door: Refusals) -> None:
+async def test_a_request_that_is_no_guess_is_answered_as_ever_behind_the_same_address(door: Refusals) -> None:
     for _ in range(GUESSES_MAX + 1):
         door.refused(request(), WRONG)
     assert door.refused(request(), Refusal(400, (Problem("percent", "must be at most 100"),), "main")).status == 400
@@ -199,7 +199,7 @@ async def test_the_log_says_why_with_names_and_no_value(door: Refusals) -> None:
         ("", False),
     ],
 )
-async def test_a_field_whose_name_does_not_look_like_one_is_told_to_nobody(
+async def test_a_field_whose_name_does_not_look_like_one_is_not_shown(
     door: Refusals, name: str, is_shown: bool
 ) -> None:
     with capture_logs() as logs:

@@ -20,7 +20,7 @@ from signalq.producers.gateway.alerts import Alert, Rules, token_digest
 from signalq.producers.gateway.listener import Listener, _allowed_files
 from signalq.producers.gateway.outlet import Outlet
 from signalq.producers.gateway.repeats import Identity
-from signalq.producers.gateway.server import WEBHOOK_PATH, Gateway, Options
+from signalq.producers.gateway.server import WEBHOOK_PATH, GatewayServer, Options
 from tests.support.waiting import wait_until
 
 TOKEN = "a-token-of-somebody"
@@ -55,7 +55,7 @@ def options(host: str = "127.0.0.1", port: int = 0) -> Options:
 @asynccontextmanager
 async def served(outlet: Outlet, port: int = 0, host: str = "127.0.0.1") -> AsyncIterator[int]:
     """A gateway on a port of its own."""
-    gateway = Gateway(options(host, port), outlet)
+    gateway = GatewayServer(options(host, port), outlet)
     try:
         yield await gateway.start()
     finally:
@@ -159,8 +159,8 @@ async def test_a_connection_whose_order_is_on_the_way_makes_no_room() -> None:
         assert len(listener) == 1
 
 
-async def test_at_the_end_what_still_comes_over_an_open_connection_is_answered_and_nobody_new_is_let_in() -> None:
-    gateway = Gateway(options(), ToldOutlet())
+async def test_at_the_end_a_request_over_an_open_connection_is_answered_and_no_new_connection_is_accepted() -> None:
+    gateway = GatewayServer(options(), ToldOutlet())
     port = await gateway.start()
     async with calling(port) as caller:
         caller.say(post())
@@ -233,7 +233,7 @@ async def test_after_a_fault_of_our_own_an_equal_order_is_its_repeat() -> None:
 # ---- bounds ----
 
 
-async def test_more_unconfirmed_orders_than_the_bound_are_503_and_slow_bodies_take_nobodys_place(
+async def test_more_unconfirmed_orders_than_the_bound_are_503_and_slow_bodies_take_no_place(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(server_module, "UNCONFIRMED_MAX", 1)

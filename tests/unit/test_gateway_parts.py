@@ -48,7 +48,7 @@ def test_an_alert_keeps_its_bytes() -> None:
 
 
 @pytest.mark.parametrize("token", ["", "the-right-toke", "the-right-token ", "The-right-token", 5, ["x"], "ключ"])
-def test_a_token_that_is_not_the_connectors_is_refused_before_anything_else_is_told(token: object) -> None:
+def test_a_wrong_token_is_refused_before_any_other_mistake_is_named(token: object) -> None:
     refusal = read(FIELDS | {"connectorToken": token, "percent": "500", "nonsense": 1})
     assert isinstance(refusal, Refusal)
     assert refusal.status == 401
@@ -94,7 +94,7 @@ def test_the_extra_fields_of_a_connector_are_let_through() -> None:
         lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     ).map(lambda value: json.dumps(value).encode("utf-8", "replace"))
 )
-def test_whatever_comes_is_an_answer(body: bytes) -> None:
+def test_every_request_gets_an_answer(body: bytes) -> None:
     answer = read_alert(body, lambda _connector: RULES, delay_max_s=60)
     assert isinstance(answer, Refusal)
     assert answer.status in {400, 401}
@@ -127,7 +127,7 @@ OFFICE = Callers((ip_network("203.0.113.0/24"), ip_network("2001:db8::/32")), (i
         (None, ["203.0.113.7"], False),
     ],
 )
-def test_who_may_call_is_told_by_the_nearest_address_that_is_no_proxy_of_ours(
+def test_the_caller_is_the_nearest_address_that_is_no_proxy_of_ours(
     peer: str | None, forwarded_for: list[str], allowed: bool
 ) -> None:
     assert OFFICE.may_call(peer, forwarded_for) is allowed
@@ -140,7 +140,7 @@ def test_without_sources_everybody_may_call() -> None:
 # ---- what is a repeat ----
 
 
-def test_what_was_not_answered_is_known_again_once_and_for_30_seconds() -> None:
+def test_an_unanswered_alert_is_recognised_once_and_for_30_seconds() -> None:
     watch = Watch()
     unanswered = Unanswered(watch)
     unanswered.keep(b"a", Identity("1", 10))
@@ -156,7 +156,7 @@ def test_what_was_not_answered_is_known_again_once_and_for_30_seconds() -> None:
     assert len(unanswered) == 0
 
 
-def test_what_is_kept_of_the_unanswered_is_bounded() -> None:
+def test_the_memory_of_unanswered_alerts_is_bounded() -> None:
     unanswered = Unanswered(Watch())
     for number in range(UNANSWERED_MAX + 100):
         unanswered.keep(str(number).encode(), Identity(str(number), number))
@@ -188,7 +188,7 @@ def test_a_rate_below_one_a_second_lets_one_pass_at_a_time() -> None:
     assert rates.wait_s("a") == 0
 
 
-def test_without_a_rate_nobody_waits() -> None:
+def test_without_a_rate_no_alert_waits() -> None:
     rates = Rates(None)
     assert {rates.wait_s("a") for _ in range(1000)} == {0.0}
 

@@ -9,12 +9,12 @@ from typing import Any, cast
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
-from signalq.ops.dead_letters.letter import DeadLetter, read_letter
+from signalq.ops.dead_letters.letter import Letter, read_letter
 
 TOKEN = "kQ7vX2mN9pL4"
 
 
-def letter(body: bytes, headers: dict[str, Any] | None = None, **properties: Any) -> DeadLetter:
+def letter(body: bytes, headers: dict[str, Any] | None = None, **properties: Any) -> Letter:
     header = SimpleNamespace(properties=Basic.Properties(headers=headers, **properties))
     return read_letter(cast("DeliveredMessage", SimpleNamespace(header=header, body=body, delivery_tag=1)))
 
@@ -41,22 +41,22 @@ def test_a_field_of_an_intent_that_holds_no_plain_value_is_not_shown() -> None:
     assert shown({"action": {"token": TOKEN}, "log": [TOKEN]}) == {"action": "***", "log": "***"}
 
 
-def test_what_stands_under_a_misspelt_token_is_blanked_elsewhere_too() -> None:
+def test_a_value_under_a_misspelt_token_is_blanked_elsewhere_too() -> None:
     assert shown({"connectorTokne": TOKEN, "log": f"sent {TOKEN}"}) == {"connectorTokne": "***", "log": "sent ***"}
 
 
-def test_a_name_that_looks_like_none_is_told_by_its_length() -> None:
+def test_a_name_that_does_not_look_like_one_is_shown_by_its_length() -> None:
     assert shown({TOKEN: "1"}) == {"(a name of 12 characters, not shown)": "***"}
 
 
-def test_of_what_is_no_object_the_names_of_fields_are_told() -> None:
+def test_of_a_body_that_is_no_object_only_the_names_of_fields_are_shown() -> None:
     found = letter(f'{{"connectorName":"main","connectorToken":"{TOKEN}","act'.encode())
     assert not found.is_readable
     assert found.body_shown() == '{"connectorName":"***","connectorToken":"***"}'
     assert letter(f"<token>{TOKEN}</token>".encode()).body_shown() is None
 
 
-def test_of_headers_and_properties_those_that_signalq_knows_are_shown() -> None:
+def test_only_the_headers_and_properties_that_signalq_knows_are_shown() -> None:
     headers = {
         "signalq-reason": "invalid",
         "signalq-created-ms": 5,

@@ -121,7 +121,7 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_line(text: str, wrong: s
         read_candles(file)
 
 
-def test_the_bundled_candles_are_those_of_the_documented_seed() -> None:
+def test_the_bundled_candles_come_from_the_documented_seed() -> None:
     made = io.StringIO()
     make_candles.write(made)
     assert BUNDLED.read_text("utf-8") == made.getvalue()
@@ -154,7 +154,7 @@ def test_a_mistake_is_one_sentence_and_orders_nothing(
     assert out == ""
 
 
-def test_a_dry_run_says_what_would_be_published(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_names_the_orders_that_would_be_published(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(main, ["--replay", "--dry-run"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert all(line.startswith("would publish ma-cross/main/2025-01-") for line in lines[:-1])

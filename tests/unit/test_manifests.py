@@ -80,7 +80,7 @@ def differences(found: dict[str, Any], topology: Topology, vhost: str) -> list[s
     return said + [f"{one} is not durable" for one in everything if not one.get("durable", True)]
 
 
-def test_the_example_is_what_its_settings_print() -> None:
+def test_the_example_equals_the_output_for_its_settings() -> None:
     ran = CliRunner().invoke(cli, ["--config", str(FOLDER / "signalq.toml"), "topology", "manifests"])
     assert ran.output == (FOLDER / "topology.yaml").read_text("utf-8"), "print deploy/kubernetes/rabbitmq anew"
 
@@ -179,7 +179,7 @@ def test_a_prefix_is_taken_letter_by_letter(prefix: str) -> None:
         assert not re.search(consumer.write, stranger)
 
 
-def test_the_documented_rights_are_those_that_are_printed() -> None:
+def test_the_documented_rights_equal_the_printed_ones() -> None:
     table = {row[0]: [quoted(cell) for cell in row[1:]] for row in rows(OPERATE / "rabbitmq.md", "## Rights")}
     for who, permissions in (
         ("the consumer", consumer_permissions(Names())),

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signalq import OrderPublisher, SyncOrderPublisher
-from signalq.producers.strategies.command_line import Broker
+from signalq.producers.strategies.command_line import BrokerAddress
 from signalq.secrets.masking import (
     MALFORMED,
     login_secrets,
@@ -153,7 +153,7 @@ def test_another_field_is_none(name: str) -> None:
 def test_no_password_is_in_what_a_publisher_shows_of_itself() -> None:
     url = f"amqp://desk:{secrets.token_hex(8)}@127.0.0.1:1/"
     password = url.partition("desk:")[2].partition("@")[0]
-    for one in (OrderPublisher(url), SyncOrderPublisher(url), Broker(url, "signalq")):
+    for one in (OrderPublisher(url), SyncOrderPublisher(url), BrokerAddress(url, "signalq")):
         assert password not in f"{one!r} {one}"
 
 

@@ -9,26 +9,26 @@ from pathlib import Path
 
 import pytest
 
-from signalq.ops.publish.pace import CATCH_UP_S, Pace
+from signalq.ops.publish.pace import CATCH_UP_S, EvenPace
 from signalq.ops.publish.progress import FILES_MAX, OfAnEarlierVersion, Progress
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.producers.files.marks import Mark
 from signalq.settings.sources import load_settings
 
 
-def times_of(pace: Pace, arrivals_s: list[float]) -> list[float]:
+def times_of(pace: EvenPace, arrivals_s: list[float]) -> list[float]:
     """When each goes, of those that come at these times."""
     return [now_s + pace.wait_s(now_s) for now_s in arrivals_s]
 
 
 def test_a_pace_is_even() -> None:
-    assert times_of(Pace(4), [0, 0, 0.3, 0.5]) == pytest.approx([0, 0.25, 0.5, 0.75])
-    assert times_of(Pace(0.5), [10, 10]) == [10, 12]
+    assert times_of(EvenPace(4), [0, 0, 0.3, 0.5]) == pytest.approx([0, 0.25, 0.5, 0.75])
+    assert times_of(EvenPace(0.5), [10, 10]) == [10, 12]
 
 
 def test_after_a_long_hold_up_no_burst_follows_and_a_small_lateness_is_caught_up() -> None:
-    assert times_of(Pace(100), [0, 60, 60, 60, 60]) == pytest.approx([0, 60, 60, 60, 60])
-    late = times_of(Pace(10), [0, 60, 60, 60])
+    assert times_of(EvenPace(100), [0, 60, 60, 60, 60]) == pytest.approx([0, 60, 60, 60, 60])
+    late = times_of(EvenPace(10), [0, 60, 60, 60])
     assert late[2] - late[1] >= 0.1 - CATCH_UP_S
     assert late[3] - late[2] == pytest.approx(0.1)
 
@@ -83,7 +83,7 @@ def test_without_a_run_before_nothing_is_known(progress: Progress) -> None:
     assert progress.load() is None
 
 
-def test_progress_of_the_version_before_is_told_apart_with_its_mark(progress: Progress) -> None:
+def test_progress_of_an_earlier_version_is_recognised_and_keeps_its_mark(progress: Progress) -> None:
     """Its lines had identities of their bytes alone."""
     progress.path.parent.mkdir(parents=True)
     old = {"file": "f", "broker": "b", "prefix": "p", "strategy": None, "lines": 7, "digest": "d", "salt": ""}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from signalq import OrderIntent
-from signalq.ops.publish.forecast import POST_S, TOLD_MAX, Forecast
+from signalq.ops.publish.forecast import NAMED_MAX, POST_S, Forecast
 from signalq.settings.sections import Settings
 
 
@@ -38,7 +38,7 @@ def test_a_thousand_opens_of_one_connector_kill_their_own_tail_and_a_pace_that_h
 @pytest.mark.parametrize(
     ("count", "is_told"), [(1, False), (IN_TIME, False), (IN_TIME + 1, False), (IN_TIME + 2, True)]
 )
-def test_what_is_in_time_is_not_told_of(count: int, is_told: bool) -> None:
+def test_orders_in_time_cause_no_warning(count: int, is_told: bool) -> None:
     assert bool(told(intents(count))) is is_told
 
 
@@ -61,7 +61,7 @@ def test_a_lanes_settings_count() -> None:
     assert told(intents(1000), connectors={"main": {"open_max_age_s": 600}}) == []
 
 
-def test_a_delay_is_no_waiting_but_what_falls_due_at_once_waits_for_one_another() -> None:
+def test_a_delay_is_no_waiting_but_intents_due_at_the_same_time_wait_for_one_another() -> None:
     spread = [intent for second in range(500) for intent in intents(1, delay_seconds=second)]
     assert told(spread) == []
     assert told(intents(1000, delay_seconds=90)) != []
@@ -71,18 +71,18 @@ def test_a_share_of_the_lines_may_be_faster_than_its_connector() -> None:
     one_of_each = [intents(1, f"connector {number}")[0] for number in range(10)]
     assert all("--rate 50 spreads them" in said for said in told(one_of_each * 500)[:-1])
     assert told(one_of_each * 500, rate_per_s=50) == []
-    more = [intent for number in range(TOLD_MAX + 3) for intent in intents(500, f"lane{'x' * number}")]
+    more = [intent for number in range(NAMED_MAX + 3) for intent in intents(500, f"lane{'x' * number}")]
     assert told(more)[-1] == "the same holds for 3 connectors more"
 
 
-def test_of_a_pipe_it_is_told_as_soon_as_it_is_known_and_once() -> None:
+def test_for_a_pipe_each_warning_comes_as_soon_as_it_is_known_and_once() -> None:
     forecast = Forecast(Settings(), rate_per_s=None)
     said = [forecast.take(intent) for intent in intents(1000)]
     assert [number for number, sentences in enumerate(said) if sentences] == [IN_TIME + 1]
     assert said[IN_TIME + 1][0].startswith(f"main: 1 of {IN_TIME + 2} intents so far would wait")
 
 
-def test_a_connector_that_looks_like_another_is_told_once() -> None:
+def test_a_connector_that_looks_misspelt_causes_one_warning() -> None:
     connectors: dict[str, Any] = {"main": {}}
     given = [*intents(2, "mian"), *intents(1, "main"), *intents(1, "elsewhere")]
     assert told(given, connectors=connectors) == [

@@ -12,7 +12,7 @@ from tests.support.published import COMMAND, FOLDER, published
 
 
 @pytest.mark.parametrize("file", published(), ids=lambda file: file.name)
-def test_a_published_schema_is_what_the_code_says(file: Path) -> None:
+def test_a_published_schema_equals_the_one_in_the_code(file: Path) -> None:
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     assert text == published()[file], f"{file.name} is of an older state of the code: `{COMMAND}` writes it anew"
 
@@ -24,7 +24,7 @@ def test_nothing_else_is_published() -> None:
 @pytest.mark.parametrize(
     ("name", "arguments"), [("intent.schema.json", ["schema"]), ("asyncapi.json", ["schema", "--asyncapi"])]
 )
-def test_they_are_what_the_command_prints(
+def test_they_equal_the_output_of_the_command(
     name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for variable in ("SIGNALQ_CONFIG", "SIGNALQ_BROKER__PREFIX", "SIGNALQ_DELIVERY__DELAY_MAX_S"):

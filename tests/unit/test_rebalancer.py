@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from signalq import Unconfirmed
 from signalq.producers.strategies import rebalancer
 from signalq.producers.strategies.command_line import WrongInput, run
-from signalq.producers.strategies.plan_file import Plan, read_plan, write_plan
+from signalq.producers.strategies.plan_file import SlotPlan, read_plan, write_plan
 from signalq.producers.strategies.portfolio import current_weights, read_targets
-from signalq.producers.strategies.rebalancing import Order, Target, intent_of, plan_orders, slot_at
+from signalq.producers.strategies.rebalancing import PlannedOrder, Target, intent_of, plan_orders, slot_at
 from signalq.testing import InMemoryOrderPublisher, Published
 from tests.support.waiting import elapsed, wait_until
 
@@ -128,7 +128,7 @@ def test_slots_begin_at_the_full_time_in_utc_and_those_of_a_week_on_monday() -> 
 
 
 def test_an_order_is_known_by_its_slot_and_asset_and_holds_nothing_of_today() -> None:
-    order = Order("btc", "btc-spot", "buy", "12.50", "30")
+    order = PlannedOrder("btc", "btc-spot", "buy", "12.50", "30")
     message_id, intent = intent_of(order, slot="2025-01-08T00:00:00Z", strategy="weekly")
     assert message_id == "weekly/2025-01-08T00:00:00Z/btc"
     assert intent.to_message() == (
@@ -245,7 +245,7 @@ async def test_when_the_clock_was_set_back_an_earlier_slot_is_not_served(scene: 
     assert len(scene.ids) == 2
 
 
-async def test_on_schedule_a_slot_is_served_once_through_failures_which_are_told(
+async def test_on_schedule_a_slot_is_served_once_through_failures_which_are_printed(
     scene: Scene, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scene.fail_after = 1
@@ -257,7 +257,7 @@ async def test_on_schedule_a_slot_is_served_once_through_failures_which_are_told
     assert len(set(scene.ids)) == 2
 
 
-async def test_on_schedule_a_slot_that_began_too_long_ago_is_missed_and_that_is_told_once(
+async def test_on_schedule_a_slot_that_began_too_long_ago_is_missed_and_one_line_says_so(
     scene: Scene, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with scene.kept_serving(late=timedelta(0)):
@@ -268,7 +268,9 @@ async def test_on_schedule_a_slot_that_began_too_long_ago_is_missed_and_that_is_
 
 
 async def test_a_plan_holds_no_token_and_comes_back_as_it_was_written(scene: Scene) -> None:
-    plan = Plan("2025-01-08T12:00:00Z", "2025-01-08T12:00:01Z", (Order("btc", "btc-spot", "buy", "5.00", "30"),))
+    plan = SlotPlan(
+        "2025-01-08T12:00:00Z", "2025-01-08T12:00:01Z", (PlannedOrder("btc", "btc-spot", "buy", "5.00", "30"),)
+    )
     write_plan(scene.plan, plan)
     assert read_plan(scene.plan) == plan
     assert "token" not in scene.plan.read_text("utf-8").lower()

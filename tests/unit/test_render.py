@@ -45,7 +45,7 @@ ROWS = [
         ("\u2028\ufeff", r"\u2028\ufeff"),
     ],
 )
-def test_what_could_move_the_cursor_or_turn_text_round_is_escaped(text: str, shown: str) -> None:
+def test_characters_that_could_move_the_cursor_or_turn_text_round_are_escaped(text: str, shown: str) -> None:
     assert escaped(text) == shown
 
 
@@ -73,14 +73,14 @@ def test_json_is_one_line_of_ascii_that_keeps_text_and_digits(capsys: pytest.Cap
         st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters(exclude_categories=["Cs"]))
     )
 )
-def test_ascii_json_says_what_json_says(value: dict[str, str]) -> None:
+def test_ascii_json_has_the_meaning_of_json(value: dict[str, str]) -> None:
     text = ascii_json(value)
     assert text.isascii()
     assert text.isprintable()
     assert json.loads(text) == value
 
 
-def test_where_nobody_looks_a_row_is_one_line_without_colour(capsys: pytest.CaptureFixture[str]) -> None:
+def test_off_a_terminal_a_row_is_one_line_without_colour(capsys: pytest.CaptureFixture[str]) -> None:
     print_rows(COLUMNS, ROWS, as_json=False, note=lambda _row: "a note")
     assert capsys.readouterr().out.splitlines() == [
         "ID  CONNECTOR              TRIES",

@@ -60,7 +60,9 @@ async def test_an_order_by_the_rules_is_answered_ok_and_kept_without_its_token(p
         (b'{"connectorName":"main","connectorToken":"s3cret","action":"buy","percent":"500"}', "percent"),
     ],
 )
-async def test_a_bad_order_is_told_which_field_is_bad(body: bytes, field: str | None, platform: Platform) -> None:
+async def test_the_answer_to_a_bad_order_names_the_bad_field(
+    body: bytes, field: str | None, platform: Platform
+) -> None:
     status, text = await platform.post(body)
     assert status == 400
     assert (f'"field": "{field}"' if field else '"field": null') in text
@@ -68,7 +70,7 @@ async def test_a_bad_order_is_told_which_field_is_bad(body: bytes, field: str | 
     assert [order.taken for order in platform.sandbox.orders] == [False]
 
 
-async def test_what_came_can_be_asked_for_by_connector_and_forgotten(platform: Platform) -> None:
+async def test_the_orders_that_came_can_be_listed_by_connector_and_forgotten(platform: Platform) -> None:
     await platform.post(percent=12.50)
     await platform.post(connectorName="other")
     everything = await platform.ask("GET", "/orders")
@@ -80,7 +82,7 @@ async def test_what_came_can_be_asked_for_by_connector_and_forgotten(platform: P
     assert await platform.ask("GET", "/orders") == []
 
 
-async def test_it_fails_as_often_as_it_is_told_to_and_only_for_the_connector_named(platform: Platform) -> None:
+async def test_it_fails_as_often_as_requested_and_only_for_the_named_connector(platform: Platform) -> None:
     behaviour = {"mode": "fail", "status": 503, "retry_after_s": 7, "connector": "main", "times": 2}
     await platform.ask("PUT", "/behaviour", behaviour)
     assert (await platform.post(connectorName="other"))[0] == 200
@@ -161,7 +163,7 @@ def test_only_so_many_connectors_have_a_behaviour_of_their_own() -> None:
     behaviours.put(Behaviour(mode="fail", connector="7"))
 
 
-async def test_whoever_wants_to_know_is_told_of_every_order(platform: Platform) -> None:
+async def test_the_callback_gets_every_order(platform: Platform) -> None:
     told: list[SandboxOrder] = []
     async with Sandbox(on_order=told.append, extra_fields=["notional"]) as sandbox:
         async with platform.http.post(sandbox.url, json={**ORDER, "notional": 5}) as answer:
@@ -176,7 +178,7 @@ async def test_a_port_that_is_taken_is_one_sentence(platform: Platform) -> None:
             pass
 
 
-async def test_what_is_no_http_is_turned_away_without_a_word_in_the_log(
+async def test_bytes_that_are_no_http_are_turned_away_without_a_word_in_the_log(
     platform: Platform, caplog: pytest.LogCaptureFixture
 ) -> None:
     port = int(platform.sandbox.base_url.rsplit(":", 1)[1])

@@ -37,7 +37,7 @@ def test_output_that_takes_nothing_is_one_sentence(command: str) -> None:
         assert ran(command, redirection) == (1, f"signalq: standard output can't be written ({why})\n")
 
 
-def test_output_before_an_error_that_nobody_takes_is_a_sentence_and_a_status_too() -> None:
+def test_output_before_an_error_that_can_not_be_written_is_a_sentence_and_a_status_too() -> None:
     code = (
         "from signalq.ops.__main__ import main\nfrom signalq.ops.terminal.cli import cli\n"
         "from signalq.ops.terminal.errors import CommandFailed\n"
@@ -59,7 +59,7 @@ def test_output_before_an_error_that_nobody_takes_is_a_sentence_and_a_status_too
 
 
 @pytest.mark.parametrize("command", WRITERS)
-def test_a_reader_that_has_had_enough_is_told_nothing(command: str) -> None:
+def test_a_reader_that_closes_the_pipe_causes_no_sentence(command: str) -> None:
     assert ran(command, "| true") == (1, "")
 
 

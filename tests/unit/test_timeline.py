@@ -65,13 +65,13 @@ def whats(one: Recorded, *happened: Happened, now_ms: int = CREATED_MS + 50_000)
     return [(entry["at"], entry["what"]) for entry in told[2:]]
 
 
-def test_a_timeline_begins_with_whose_word_the_creation_is_and_who_published_it() -> None:
+def test_a_timeline_begins_with_the_source_of_the_creation_time_and_the_publisher() -> None:
     created, received = timeline(replace(RECEIVED, origin_user="bot", created_from="timestamp"), [], CREATED_MS)
     assert created == {"at": at(0), "what": "created", "generation": 1, "said_by": "timestamp"}
     assert received == {"at": at(5), "what": "received", "generation": 1, "user": "bot"}
 
 
-def test_what_is_delivered_ends_with_that_after_its_attempts_although_both_are_of_one_moment() -> None:
+def test_a_delivered_intent_ends_with_its_delivery_although_that_has_the_time_of_the_attempt() -> None:
     done = replace(RECEIVED, status="delivered", attempts=2, ended_ms=CREATED_MS + 900, due_ms=CREATED_MS + 500)
     happened = [step(10, "scheduled", detail="until …"), attempt(600, "not taken"), attempt(900)]
     assert whats(done, *happened) == [
@@ -94,7 +94,7 @@ def test_what_is_delivered_ends_with_that_after_its_attempts_although_both_are_o
     }
 
 
-def test_the_present_ending_is_told_once_with_its_reason_and_what_follows_it_after_it() -> None:
+def test_the_present_ending_is_shown_once_with_its_reason_and_later_events_after_it() -> None:
     dead = replace(RECEIVED, status="dead", reason="rejected", detail="refused", ended_ms=CREATED_MS + 100)
     happened = [attempt(90, "refused"), step(100, "dead", detail="rejected: refused"), step(700, "discarded")]
     assert whats(dead, *happened) == [(at(90), "attempt"), (at(100), "dead"), (at(700), "discarded")]
@@ -107,7 +107,7 @@ def test_the_present_ending_is_told_once_with_its_reason_and_what_follows_it_aft
     }
 
 
-def test_what_was_replayed_shows_how_each_generation_ended_and_counts_its_attempts_anew() -> None:
+def test_a_replayed_intent_shows_the_end_of_each_generation_and_counts_its_attempts_anew() -> None:
     happened = [
         attempt(90, "refused"),
         step(100, "dead", detail="rejected: the webhook refused it: HTTP 400"),
@@ -127,12 +127,12 @@ def test_what_was_replayed_shows_how_each_generation_ended_and_counts_its_attemp
     assert [entry["attempt"] for entry in told if entry["what"] == "attempt"] == [1, 1]
 
 
-def test_a_cancelation_is_told_by_its_step_alone() -> None:
+def test_a_cancelation_is_shown_by_its_event_alone() -> None:
     canceled = replace(RECEIVED, status="canceled", ended_ms=CREATED_MS + 100)
     assert whats(canceled, step(100, "canceled", detail="by ann")) == [(at(100), "canceled")]
 
 
-def test_what_is_on_its_way_and_what_nobody_ever_concluded_are_told_apart_by_the_lease() -> None:
+def test_the_lease_distinguishes_an_attempt_on_its_way_from_one_that_was_never_concluded() -> None:
     sending = replace(RECEIVED, status="sending", attempts=1, updated_ms=CREATED_MS + 20)
     now_ms = CREATED_MS + 1_000
     alive = timeline(replace(sending, lease_until_ms=now_ms + 1), [], now_ms)[-1]
@@ -143,13 +143,13 @@ def test_what_is_on_its_way_and_what_nobody_ever_concluded_are_told_apart_by_the
         assert str(lost["detail"]).startswith("in doubt: the consumer ended while it was sending")
 
 
-def test_what_waits_for_its_next_attempt_says_when_that_may_be() -> None:
+def test_an_intent_that_waits_for_its_next_attempt_says_when_that_may_be() -> None:
     retrying = replace(RECEIVED, status="retrying", attempts=1, next_attempt_ms=CREATED_MS + 9_000)
     last = timeline(retrying, [attempt(10, "not taken")], CREATED_MS)[-1]
     assert (last["at"], last["what"], last["detail"]) == (at(9_000), "next attempt", "attempt 2, not before then")
 
 
-def test_what_is_about_to_be_dead_is_retrying_with_its_reason() -> None:
+def test_an_intent_whose_letter_is_not_confirmed_is_retrying_with_its_reason() -> None:
     dying = replace(RECEIVED, status="dying", reason="expired", detail="too old")
     assert (row_of(dying)["status"], row_of(dying)["reason"]) == ("retrying", "expired")
     last = timeline(dying, [], CREATED_MS)[-1]
@@ -201,11 +201,11 @@ def test_after_a_replay_there_is_no_due_time_but_one_that_is_yet_to_come() -> No
         (-12, "-12 ms"),
     ],
 )
-def test_durations_are_told_in_the_unit_that_fits(duration_ms: int, text: str) -> None:
+def test_durations_are_shown_in_the_unit_that_fits(duration_ms: int, text: str) -> None:
     assert lasted(duration_ms) == text
 
 
-def test_an_attempt_is_told_with_its_answer_once() -> None:
+def test_an_attempt_is_shown_with_its_answer_once() -> None:
     answered = {"what": "attempt", "certainty": "unknown", "http_status": 200, "duration_ms": 12}
     assert says(answered | {"detail": "HTTP 200"}) == "unknown, HTTP 200, 12 ms"
     other = says(answered | {"detail": "HTTP 200 with another body than expected"})
@@ -250,7 +250,7 @@ def test_nothing_foreign_reaches_the_screen_unescaped_and_a_line_is_an_entry(
     assert lines[-1].startswith(f"  {at(40)}  +35 ms  canceled  by the cancelAll {EVIL_SHOWN} and so on")
 
 
-def test_on_a_terminal_of_100_columns_what_is_long_goes_on_below_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_terminal_of_100_columns_long_facts_continue_on_the_next_line(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     terminal = Console(file=out, force_terminal=True, width=100, no_color=True, highlight=False, soft_wrap=True)
     monkeypatch.setattr(signalq.ops.orders.timeline_view, "console", lambda: terminal)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from signalq.message.outcome import Outcome
 from signalq.ops import outcomes
-from signalq.ops.outcomes import Told, Wanted
+from signalq.ops.outcomes import OutcomeFilter, ShownOutcomes
 
 THEN = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 DELIVERED = Outcome("id", 1, "main", "m", "buy", None, "delivered", None, 1, 200, THEN, None, THEN)
@@ -15,23 +15,23 @@ DUPLICATE = replace(DELIVERED, status="duplicate", attempts=0, updated_at=THEN +
 
 
 def shown(*events: Outcome) -> list[Outcome]:
-    told = Told()
-    return [event for event in events if told.is_news(event)]
+    seen = ShownOutcomes()
+    return [event for event in events if seen.is_news(event)]
 
 
 def test_a_duplicates_first_ending_is_not_shown_again_and_each_duplicate_is() -> None:
     assert shown(DELIVERED, DUPLICATE, DELIVERED, DUPLICATE, DELIVERED) == [DELIVERED, DUPLICATE, DUPLICATE]
 
 
-def test_an_ending_from_before_anybody_listened_is_no_news_when_a_duplicate_repeats_it() -> None:
+def test_an_ending_from_before_the_command_listened_is_no_news_when_a_duplicate_repeats_it() -> None:
     assert shown(DUPLICATE, DELIVERED) == [DUPLICATE]
 
 
-def test_whoever_wants_one_ending_alone_listens_for_duplicates_too() -> None:
-    assert Wanted(connector="main", status="delivered").bindings() == ["main.*.delivered", "main.*.duplicate"]
-    assert Wanted(strategy="m").bindings() == ["*.m.*"]
-    assert Wanted(status="duplicate").bindings() == ["*.*.duplicate"]
-    assert not Wanted(status="delivered").fits(DUPLICATE)
+def test_a_filter_for_one_ending_listens_for_duplicates_too() -> None:
+    assert OutcomeFilter(connector="main", status="delivered").bindings() == ["main.*.delivered", "main.*.duplicate"]
+    assert OutcomeFilter(strategy="m").bindings() == ["*.m.*"]
+    assert OutcomeFilter(status="duplicate").bindings() == ["*.*.duplicate"]
+    assert not OutcomeFilter(status="delivered").fits(DUPLICATE)
 
 
 def test_an_ending_that_comes_after_its_duplicate_is_news() -> None:
@@ -51,8 +51,8 @@ def test_another_intent_generation_strategy_or_ending_is_news() -> None:
 
 
 def test_only_so_many_are_remembered() -> None:
-    told = Told()
-    for number in range(outcomes.TOLD_MAX + 1):
-        told.is_news(replace(DELIVERED, intent_id=str(number)))
-    assert not told.is_news(replace(DELIVERED, intent_id=str(outcomes.TOLD_MAX)))
-    assert told.is_news(replace(DELIVERED, intent_id="0"))
+    seen = ShownOutcomes()
+    for number in range(outcomes.SHOWN_MAX + 1):
+        seen.is_news(replace(DELIVERED, intent_id=str(number)))
+    assert not seen.is_news(replace(DELIVERED, intent_id=str(outcomes.SHOWN_MAX)))
+    assert seen.is_news(replace(DELIVERED, intent_id="0"))

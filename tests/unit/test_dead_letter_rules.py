@@ -13,7 +13,7 @@ from pamqp.commands import Basic
 from signalq.consumer.ledger.queries.replays import Standing
 from signalq.consumer.orders.order import Order, Unreadable
 from signalq.message.envelope import Creation
-from signalq.ops.dead_letters.letter import DeadLetter
+from signalq.ops.dead_letters.letter import Letter
 from signalq.ops.dead_letters.rules import (
     Admit,
     Begin,
@@ -22,6 +22,7 @@ from signalq.ops.dead_letters.rules import (
     MovedOn,
     PublishAnyway,
     Refuse,
+    ReplayTerms,
     ReplayVerdict,
     TakeBack,
     judge_discard,
@@ -35,7 +36,7 @@ RETENTION_MS = 7 * DAY_MS
 BROKEN = Unreadable("action: is missing", "main", "id-1", STRATEGY, None)
 
 
-def letter(**given: Any) -> DeadLetter:
+def letter(**given: Any) -> Letter:
     known: dict[str, Any] = {
         "intent_id": "id-1",
         "generation": 1,
@@ -52,7 +53,7 @@ def letter(**given: Any) -> DeadLetter:
         "properties": Basic.Properties(message_id="id-1"),
         "body": body(),
     }
-    return DeadLetter(**(known | given))
+    return Letter(**(known | given))
 
 
 def stands(status: str = "dead", generation: int = 1, **given: Any) -> Standing:
@@ -65,10 +66,8 @@ def found(**fields: object) -> Order:
     return order(body(**fields), message_id="id-1", received_ms=NOW_MS)
 
 
-def judged(
-    of: DeadLetter, reading: Order | Unreadable, standing: Standing | None, *, force: bool = False
-) -> ReplayVerdict:
-    return judge_replay(of, reading, standing, now_ms=NOW_MS, retention_ms=RETENTION_MS, force=force)
+def judged(of: Letter, reading: Order | Unreadable, standing: Standing | None, *, force: bool = False) -> ReplayVerdict:
+    return judge_replay(of, reading, standing, ReplayTerms(NOW_MS, RETENTION_MS, force))
 
 
 def created_ago(milliseconds: int) -> dict[str, Any]:
@@ -77,7 +76,7 @@ def created_ago(milliseconds: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("reason", ["rejected", "expired", "exhausted", "invalid", "undeliverable", "superseded"])
-def test_what_is_dead_at_exactly_this_generation_begins_the_next(reason: str) -> None:
+def test_an_intent_that_is_dead_at_exactly_this_generation_begins_the_next(reason: str) -> None:
     standing = stands(reason=reason)
     assert judged(letter(reason=reason), found(), standing) == Begin(standing)
 
@@ -92,7 +91,7 @@ def test_what_is_dead_at_exactly_this_generation_begins_the_next(reason: str) ->
         ({"properties": Basic.Properties(message_id="other")}, stands(), "belongs to another intent"),
     ],
 )
-def test_what_a_person_has_to_decide_is_refused_with_the_reason_and_begins_with_force(
+def test_a_letter_that_a_person_has_to_decide_on_is_refused_with_the_reason_and_begins_with_force(
     of: dict[str, Any], standing: Standing, says: str
 ) -> None:
     refused = judged(letter(**of), found(), standing)
@@ -118,7 +117,7 @@ def test_an_exit_and_an_open_that_was_due_just_now_are_young_enough() -> None:
         (stands("dead", generation=0), "knows only generation 0 of it: `signalq dead discard`"),
     ],
 )
-def test_what_the_ledger_does_not_call_dead_is_refused_also_with_force(
+def test_an_intent_that_is_not_dead_in_the_ledger_is_refused_even_with_force(
     standing: Standing, says: str, force: bool
 ) -> None:
     refused = judged(letter(), found(), standing, force=force)
@@ -126,19 +125,19 @@ def test_what_the_ledger_does_not_call_dead_is_refused_also_with_force(
     assert says in refused.why
 
 
-def test_a_replay_that_was_begun_and_nobody_took_up_goes_on() -> None:
+def test_a_replay_that_was_begun_and_not_taken_up_goes_on() -> None:
     begun = stands("received", generation=2, replayed_ms=NOW_MS - 10)
     assert judged(letter(), found(), begun) == GoOn(begun)
     assert isinstance(judged(letter(), BROKEN, begun, force=True), Refuse), "it would be buried without its history"
 
 
 @pytest.mark.parametrize("status", ["sending", "retrying", "dying", "delivered", "dead"])
-def test_what_was_replayed_and_taken_up_has_moved_on(status: str) -> None:
+def test_a_replay_that_a_consumer_has_taken_has_moved_on(status: str) -> None:
     later = stands(status, generation=2, replayed_ms=NOW_MS - 10)
     assert judged(letter(), found(), later) == MovedOn(f"generation 1 was replayed already; generation 2 is {status}")
 
 
-def test_what_the_ledger_does_not_know_is_published_only_with_force() -> None:
+def test_a_letter_that_the_ledger_does_not_know_is_published_only_with_force() -> None:
     order_found = found()
     assert isinstance(judged(letter(), order_found, None), Refuse)
     assert judged(letter(), order_found, None, force=True) == Admit(order_found)
@@ -148,12 +147,12 @@ def test_what_the_ledger_does_not_know_is_published_only_with_force() -> None:
     assert judged(letter(), BROKEN, None, force=True) == PublishAnyway("it would be invalid: action: is missing")
 
 
-def test_what_can_no_longer_be_read_is_refused_where_the_ledger_knows_it() -> None:
+def test_a_letter_that_can_no_longer_be_read_is_refused_if_the_ledger_knows_it() -> None:
     refused = judged(letter(), BROKEN, stands(), force=True)
     assert refused == Refuse("it would be invalid: action: is missing")
 
 
-def test_what_no_message_can_stand_for_is_refused_also_with_force() -> None:
+def test_a_letter_that_no_message_can_replace_is_refused_even_with_force() -> None:
     for of, standing in (
         (letter(intent_id=None), None),
         (letter(intent_id="id-2"), None),

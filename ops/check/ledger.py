@@ -1,0 +1,91 @@
+"""Findings on the ledger, and by the ledger on the switch and the producers."""
+
+from __future__ import annotations
+
+from sqlalchemy.exc import ProgrammingError
+
+from signalq.amqp.ledger_mark import LedgerMark
+from signalq.consumer.ledger.client import LedgerClient, read_mark
+from signalq.consumer.ledger.queries.producers import Careless, careless
+from signalq.errors import SettingsError, SignalQError
+from signalq.ops.check.finding import CHECK_THE_LEDGER, NAMED_MAX, Finding, named
+from signalq.ops.lanes import read_switch
+from signalq.ops.terminal.escaping import escaped
+from signalq.ops.terminal.render import plural
+from signalq.settings.ledger_url import SqliteFile, read_ledger_url
+from signalq.settings.sections import Settings
+from signalq.version import how_to_install
+
+_VERIFY = "add sslmode=verify-full to ledger.url, with sslrootcert for an authority of your own"
+_USE_THE_FORMER = "set ledger.url to the one that they belong to; only if it is lost, `signalq topology adopt-ledger`"
+_SET_THEM = "publish with message_id and the header signalq-created-ms, as the SDK and `signalq publish` do"
+_NO_EXPIRATION = "set no expiration: when it has passed, the broker drops the order without a trace"
+
+
+async def check_ledger(settings: Settings, held: LedgerMark | None) -> Finding:
+    """Look for the ledger, and see whether the lanes on the broker (`held`) belong to it."""
+    theirs = f"the lanes on the broker belong to {escaped(held.ledger)} ({escaped(held.ledger_id)})" if held else ""
+    try:
+        mine = await read_mark(settings.ledger.url.get_secret_value())
+    except ModuleNotFoundError as error:
+        return Finding("ledger", "wrong", f"the package {error.name} is missing", how_to_install("postgres"))
+    except SettingsError as error:
+        if held is not None:
+            return Finding("ledger", "wrong", f"{error}; {theirs}", _USE_THE_FORMER)
+        if error.__cause__ is None or isinstance(error.__cause__, ProgrammingError):  # no file, or no tables
+            return Finding("ledger", "note", f"none yet ({error})", "`signalq consume` makes it")
+        return Finding("ledger", "wrong", str(error), CHECK_THE_LEDGER)
+    if held is not None and held.ledger_id != mine.ledger_id:
+        return Finding("ledger", "wrong", f"{mine.ledger} ({mine.ledger_id}) is there, but {theirs}", _USE_THE_FORMER)
+    belongs = ", and the lanes on the broker belong to it" if held is not None else ""
+    exposure = _exposure(settings)
+    found = f"{mine.ledger} is there{belongs}{exposure}"
+    return Finding("ledger", "note" if exposure else "ok", found, _VERIFY if exposure else None)
+
+
+def _exposure(settings: Settings) -> str:
+    """The weakness of the connection to the ledger; empty if there is none."""
+    read = read_ledger_url(settings.ledger.url.get_secret_value())
+    if isinstance(read, SqliteFile) or read.is_local or read.is_checked:
+        return ""
+    if read.is_encrypted:
+        return "; encrypted, its certificate not checked"
+    return "; perhaps in plain text (ledger.allow_plain)"
+
+
+async def check_switch(settings: Settings) -> Finding:
+    """The connectors that a person has paused or set to close-only."""
+    try:
+        switch = await read_switch(settings)
+    except SignalQError as error:
+        return Finding("switch", "wrong", str(error), "look at the ledger")
+    if not switch.states:
+        return Finding("switch", "ok", "every connector is open")
+    found = named([f"{escaped(name) or 'all connectors'} {state}" for name, state in sorted(switch.states.items())])
+    return Finding("switch", "note", found, "`signalq lanes resume` lets them go on, when they should")
+
+
+async def check_producers(settings: Settings) -> Finding:
+    """The strategies whose intents lack an id or a creation time, or have an expiration that loses orders."""
+    try:
+        async with LedgerClient(settings.ledger.url.get_secret_value()) as ledger:
+            found = await ledger.read(careless)
+    except SignalQError as error:
+        return Finding("producers", "wrong", str(error), CHECK_THE_LEDGER)
+    if not found:
+        return Finding("producers", "ok", "all recent intents have an id and a creation time")
+    # A strategy that may lose orders is named in any case.
+    losing = [one for one in found if one.with_expiration]
+    others = [one for one in found if not one.with_expiration]
+    sentences = [_careless(one) for one in (*losing, *others[:NAMED_MAX])]
+    more = [f"{len(others) - NAMED_MAX} more strategies"] if len(others) > NAMED_MAX else []
+    advice = [_SET_THEM] if any(one.without_id or one.without_date for one in found) else []
+    advice += [_NO_EXPIRATION] if losing else []
+    return Finding("producers", "note", "; ".join(sentences + more), "; ".join(advice))
+
+
+def _careless(one: Careless) -> str:
+    lacking = {"message_id": one.without_id, "creation time": one.without_date}
+    counts = [f"{count:,} without a {what}" for what, count in lacking.items() if count]
+    counts += [f"{one.with_expiration:,} with an AMQP expiration"] if one.with_expiration else []
+    return f"strategy {escaped(one.strategy)}: {' and '.join(counts)}, of {plural(one.intents, 'recent intent')}"

@@ -1,0 +1,66 @@
+"""The demo's consumer: `signalq consume` in a process of its own, with a log and a ledger that go with it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from signalq.ops.terminal.errors import CommandFailed
+
+START_TIMEOUT_S = 30.0
+DRAIN_TIMEOUT_S = 30.0
+LOG_LINES_SHOWN = 10
+
+
+@asynccontextmanager
+async def running_consumer(broker_url: str, webhook_url: str) -> AsyncIterator[None]:
+    """Run it from ready to drained. Raises CommandFailed if it ends with an error."""
+    with tempfile.TemporaryDirectory(prefix="signalq-demo-") as folder:
+        log = Path(folder) / "consume.log"
+        log.touch()
+        with _process(_environment(broker_url, webhook_url, Path(folder)), log) as process:
+            async with asyncio.timeout(START_TIMEOUT_S):
+                # The other process says that it has started in its log alone.
+                while "service.started" not in log.read_text("utf-8"):
+                    if process.poll() is not None:
+                        break
+                    await asyncio.sleep(0.05)
+            if process.poll() is None:
+                yield
+                process.terminate()
+            status = await asyncio.to_thread(process.wait, DRAIN_TIMEOUT_S)
+            if status != 0:
+                last = "\n".join(log.read_text("utf-8").splitlines()[-LOG_LINES_SHOWN:])
+                raise CommandFailed(f"signalq consume ended with {status}; the end of its log:\n{last}")
+
+
+def _environment(broker_url: str, webhook_url: str, folder: Path) -> dict[str, str]:
+    """The environment of this process, with the demo's settings in place of any others."""
+    environment = {name: value for name, value in os.environ.items() if not name.upper().startswith("SIGNALQ_")}
+    return environment | {
+        "SIGNALQ_BROKER__URL": broker_url,
+        "SIGNALQ_WEBHOOK__URL": webhook_url,
+        "SIGNALQ_LEDGER__URL": f"sqlite+aiosqlite:///{folder}/ledger.db",
+        "SIGNALQ_OPS__PORT": "0",
+        "SIGNALQ_LOG__FORMAT": "json",
+    }
+
+
+@contextmanager
+def _process(environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "signalq", "consume"], env=environment, stdin=subprocess.DEVNULL, stderr=sink
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
