@@ -21,7 +21,8 @@ from pathlib import Path
 from signalq import OrderIntent, OrderPublisher, Receipt
 from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.local import PrivateBrokerError, PrivateRabbitMQ, ensure_installed
-from signalq.message.envelope import new_message_id, publish_properties
+from signalq.message.envelope import publish_properties
+from signalq.message.identity import new_message_id
 from signalq.names import Names
 from signalq.ops.dead_letters.letter import DeadLetter
 from signalq.ops.dead_letters.reader import DeadLetters

@@ -17,7 +17,7 @@ from signalq.consumer.ledger.schema import intents, steps
 from signalq.consumer.ledger.steps import DEAD, DISCARDED, REPLAYED
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import IntentState, Reason
-from signalq.message.envelope import Creation
+from signalq.message.creation import Creation
 
 # Nobody has a claim or a lease on what is replayed.
 NO_OWNER = ""

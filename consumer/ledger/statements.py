@@ -21,7 +21,7 @@ from signalq.consumer.orders.delays import KnownSkew
 from signalq.consumer.orders.order import Found, Order
 from signalq.consumer.orders.outcomes import of_row
 from signalq.consumer.orders.state import ENDINGS, IntentState
-from signalq.message.envelope import Creation
+from signalq.message.creation import Creation
 from signalq.message.outcome import Outcome
 
 # How long the lane's consumer may have been dead before its last sign of life was noted, and acknowledgements it sent

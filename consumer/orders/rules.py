@@ -13,7 +13,7 @@ from signalq.consumer.orders.lanes import FORWARDS_MAX
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import NEVER_CONCLUDED, Attempt, IntentState, Reason
 from signalq.consumer.orders.switch import State
-from signalq.message.envelope import CLOCKS_AGREE_MS
+from signalq.message.creation import CLOCKS_AGREE_MS
 from signalq.times import iso_ms
 
 # What is held by the switch looks at it again so often.

@@ -29,7 +29,7 @@ from signalq.consumer.ledger.visit import LedgerClient, read_mark
 from signalq.consumer.orders import lanes
 from signalq.consumer.orders.delays import DAY_MS
 from signalq.errors import BrokerError, BrokerUnreachable, SettingsError, SignalQError
-from signalq.message.envelope import CLOCKS_AGREE_MS
+from signalq.message.creation import CLOCKS_AGREE_MS
 from signalq.names import Names
 from signalq.ops.check.finding import NAMED_MAX, Finding, named
 from signalq.ops.check.topology import check_topology

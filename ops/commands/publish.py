@@ -12,7 +12,7 @@ from typing import BinaryIO
 import click
 
 from signalq.errors import InvalidIntent
-from signalq.message.envelope import SHORT_STRING_BYTES_MAX, new_message_id
+from signalq.message.identity import SHORT_STRING_BYTES_MAX, new_message_id
 from signalq.message.intent import OrderIntent, intent_from_fields
 from signalq.ops.publish.file_run import FileRun
 from signalq.ops.publish.forecast import Forecast

@@ -12,13 +12,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from signalq.message.intent import (
-    CLIENT_ORDER_ID_BYTES_MAX,
-    CONNECTOR_NAME_BYTES_MAX,
-    DECIMAL_FIELDS,
-    FUTURES_ACTIONS,
-    OrderIntent,
-)
+from signalq.message.actions import FUTURES_ACTIONS
+from signalq.message.field_rules import CLIENT_ORDER_ID_BYTES_MAX, CONNECTOR_NAME_BYTES_MAX
+from signalq.message.intent import DECIMAL_FIELDS, OrderIntent
 from signalq.message.strict_json import BODY_BYTES_MAX
 from signalq.names import LADDER_MAX_S
 

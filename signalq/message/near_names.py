@@ -6,10 +6,8 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
-from difflib import SequenceMatcher
+from difflib import SequenceMatcher, get_close_matches
 from functools import lru_cache
-
-from signalq.message.intent import nearest_name
 
 # A longer name is near another only where both fold to the same: each character of one is looked up by itself.
 CHARACTERS_MAX = 64
@@ -20,6 +18,8 @@ ALIKE_MAX = 8
 REMEMBERED_MAX = 4_096
 # So alike, of 1, must a word be to be named as the nearest.
 NEAR_FROM = 0.6
+# The nearest of a longer name is looked for by its first characters alone.
+NEAREST_CHARACTERS_MAX = 32
 
 _DIGITS = re.compile(r"\d+")
 
@@ -72,6 +72,13 @@ def _pieces(folded: str) -> Iterator[str]:
 
 def _is_series(one: str, other: str) -> bool:
     return bool(_DIGITS.search(one) and _DIGITS.search(other)) and _DIGITS.sub("", one) == _DIGITS.sub("", other)
+
+
+def nearest_name(name: str, known: Collection[str]) -> str:
+    """The known name that looks most like `name`, in whatever case."""
+    folded = {candidate.casefold(): candidate for candidate in known}
+    best = get_close_matches(name[:NEAREST_CHARACTERS_MAX].casefold(), folded, n=1, cutoff=0.0)
+    return folded[best[0]]
 
 
 def nearest_clause(name: str, known: Collection[str], *, before: str = "") -> str:

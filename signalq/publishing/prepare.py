@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pamqp.commands import Basic
 
 from signalq.errors import InvalidIntent, Problem
-from signalq.message.envelope import SHORT_STRING_BYTES_MAX, new_message_id, publish_properties
+from signalq.message.envelope import publish_properties
+from signalq.message.identity import SHORT_STRING_BYTES_MAX, new_message_id
 from signalq.message.intent import OrderIntent
 from signalq.message.strict_json import parse_object
 from signalq.publishing.receipt import Receipt

@@ -11,9 +11,8 @@ from typing import Any
 from weakref import WeakSet, WeakValueDictionary
 
 from signalq.errors import OutcomesUnavailable, OutcomeTimeout
-from signalq.message.envelope import digest_of, id_of_its_own
+from signalq.message.identity import digest_of, printable_id, separate_id
 from signalq.message.outcome import Outcome
-from signalq.message.strict_json import printable_name
 
 OUTCOME_TIMEOUT_S = 30.0
 
@@ -61,7 +60,7 @@ class Expected:
         return self.outcome
 
     def _why_nothing_came(self, timeout_s: float) -> str:
-        ask = f"`signalq orders show {printable_name(self.message_id)}` says what became of it"
+        ask = f"`signalq orders show {printable_id(self.message_id)}` says what became of it"
         if self._listening.away is not None:
             return f"no outcome came within {timeout_s:g} s, and none can: {self._listening.away}; {ask}"
         if self._listening.losses != self._losses_before:
@@ -99,14 +98,14 @@ class Listening:
             return first
         expected = Expected(self, message_id, digest)
         self._all.add(expected)
-        self._by_id[id_of_its_own(message_id, digest)] = expected
+        self._by_id[separate_id(message_id, digest)] = expected
         if first is None:
             self._by_id[message_id] = expected
         return expected
 
     def forget(self, expected: Expected) -> None:
         """It was not published after all, or nobody knows: its id is free for other bytes."""
-        for intent_id in (expected.message_id, id_of_its_own(expected.message_id, expected.digest)):
+        for intent_id in (expected.message_id, separate_id(expected.message_id, expected.digest)):
             if self._by_id.get(intent_id) is expected:
                 del self._by_id[intent_id]
 

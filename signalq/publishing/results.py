@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from signalq.errors import BrokerError, InvalidIntent, Unconfirmed, Unroutable
-from signalq.message.envelope import new_message_id
+from signalq.message.identity import new_message_id
 from signalq.message.intent import OrderIntent
 from signalq.publishing.receipt import Receipt, SyncReceipt
 

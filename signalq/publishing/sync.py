@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar, Unpack
 
 from signalq.amqp.publisher import CLOSE_TIMEOUT_S, FORKED
 from signalq.errors import Unconfirmed
-from signalq.message.envelope import new_message_id
+from signalq.message.identity import new_message_id
 from signalq.message.intent import OrderIntent
 from signalq.publishing.bulk import IN_FLIGHT_MAX
 from signalq.publishing.prepare import outgoing

@@ -13,7 +13,8 @@ from pamqp.header import ContentHeader
 
 from signalq import names
 from signalq.amqp.connection import read_foreign_properties_leniently, write_headers_as_they_came
-from signalq.message.envelope import BROKER_HEADERS, creation, republish_properties, strategy
+from signalq.message.creation import creation
+from signalq.message.envelope import BROKER_HEADERS, republish_properties, strategy
 
 # RabbitMQ's default frame_max; 8 bytes of it are the frame's own, and it was 131,072 on every version we know.
 FRAME_BYTES_MAX = 131_072 - 8

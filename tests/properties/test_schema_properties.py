@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from signalq.documents.json_schema import intent_schema
-from signalq.message.intent import CLIENT_ORDER_ID_BYTES_MAX, CONNECTOR_NAME_BYTES_MAX, FIELD_NAMES, Action
+from signalq.message.actions import Action
+from signalq.message.field_rules import CLIENT_ORDER_ID_BYTES_MAX, CONNECTOR_NAME_BYTES_MAX
+from signalq.message.intent import FIELD_NAMES
 from signalq.message.strict_json import DIGITS_MAX, digits_of
 from signalq.names import LADDER_MAX_S
 from tests.unit.test_schema import BEYOND_A_SCHEMA, DECIMALS, OPEN, accepted_by_code

@@ -12,14 +12,9 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from signalq import InvalidIntent, OrderIntent
-from signalq.message.intent import (
-    DECIMAL_FIELDS,
-    FIELD_NAMES,
-    SUGGESTIONS_MAX,
-    intent_from_body,
-    intent_from_fields,
-    nearest_name,
-)
+from signalq.message.intent import DECIMAL_FIELDS, FIELD_NAMES, intent_from_body, intent_from_fields
+from signalq.message.near_names import nearest_name
+from signalq.message.problems import SUGGESTIONS_MAX
 from signalq.message.strict_json import parse_object
 from signalq.names import LADDER_MAX_S
 
