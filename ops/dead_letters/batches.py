@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from signalq import names
-from signalq.amqp.connection import connect, handle_foreign_properties
+from signalq.amqp.connection import connect
+from signalq.amqp.foreign_properties import handle_foreign_properties
 from signalq.amqp.ledger_mark import held_mark
 from signalq.consumer.ledger.visit import LedgerClient
 from signalq.errors import BrokerError, SignalQError

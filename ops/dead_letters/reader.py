@@ -27,7 +27,8 @@ import aiormq
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from signalq.amqp.connection import CONNECTION_ERRORS, connect, handle_foreign_properties, open_channel
+from signalq.amqp.connection import CONNECTION_ERRORS, connect, open_channel
+from signalq.amqp.foreign_properties import handle_foreign_properties
 from signalq.amqp.inspect import queue_depth
 from signalq.errors import BrokerError, BrokerUnreachable
 from signalq.names import Names

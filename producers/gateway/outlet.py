@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import structlog
 
-from signalq.amqp.connection import user_of
+from signalq.amqp.address import user_of
 from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.errors import BrokerError, BrokerUnreachable
 from signalq.message.envelope import publish_properties

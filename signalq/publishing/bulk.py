@@ -12,7 +12,8 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from signalq.amqp.publisher import ConfirmedPublisher, OpenChannel
+from signalq.amqp.confirming_channel import ConfirmingChannel
+from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.errors import BrokerUnreachable, InvalidIntent, Unconfirmed, Unroutable
 from signalq.message.intent import OrderIntent
 from signalq.publishing.prepare import Outgoing
@@ -83,7 +84,7 @@ class ManyPublisher:
         self._taken = 0
         self._oldest_since_s = 0.0
         # Broken until the first channel is there.
-        self._channel: OpenChannel | None = None
+        self._channel: ConfirmingChannel | None = None
         self._is_broken = True
         self._has_tried = False
         self._is_over = False

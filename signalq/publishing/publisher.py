@@ -14,7 +14,8 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypedDict
 
-from signalq.amqp.connection import HEARTBEAT_S, user_of
+from signalq.amqp.address import user_of
+from signalq.amqp.connection import HEARTBEAT_S
 from signalq.amqp.publisher import FORKED, ConfirmedPublisher
 from signalq.errors import BrokerUnreachable, Unconfirmed
 from signalq.message.intent import OrderIntent

@@ -10,7 +10,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
-from signalq.amqp.publisher import CLOSE_TIMEOUT_S, FORKED
+from signalq.amqp.connection import CLOSE_TIMEOUT_S
+from signalq.amqp.publisher import FORKED
 from signalq.errors import Unconfirmed
 from signalq.message.identity import new_message_id
 from signalq.message.intent import OrderIntent

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from signalq.amqp.connection import read_foreign_properties_leniently
+from signalq.amqp.foreign_properties import read_foreign_properties_leniently
 from signalq.consumer.orders.order import Message, Unreadable, read
 from signalq.message.envelope import publish_properties, republish_properties
 from signalq.message.strict_json import BODY_BYTES_MAX

@@ -12,7 +12,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from signalq import names
-from signalq.amqp.connection import read_foreign_properties_leniently, write_headers_as_they_came
+from signalq.amqp.foreign_properties import read_foreign_properties_leniently, write_headers_as_they_came
 from signalq.message.creation import creation
 from signalq.message.envelope import BROKER_HEADERS, republish_properties, strategy
 

@@ -25,9 +25,10 @@ from signalq import (
     Unconfirmed,
     Unroutable,
 )
-from signalq.amqp.connection import connect, masked
+from signalq.amqp.connection import connect
 from signalq.names import Names
 from signalq.publishing.prepare import outgoing
+from signalq.secrets.masking import masked
 from signalq.testing import InMemoryOrderPublisher
 
 INTENT = OrderIntent(connector_name="main", action="openLong", percent="50")
