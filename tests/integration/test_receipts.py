@@ -110,9 +110,9 @@ async def test_an_event_that_nobody_can_ask_for_takes_no_memory(publisher: Order
     await tell(replace(delivered(kept), intent_id=forgotten))
     await tell(delivered(kept))
     await kept.outcome()
-    listening = publisher._listener.listening
-    assert {one.message_id for one in listening._all} == {kept.message_id}
-    assert forgotten not in listening._by_id
+    expected = publisher._listener.expected
+    assert {one.message_id for one in expected._all} == {kept.message_id}
+    assert forgotten not in expected._by_id
 
 
 async def test_events_that_came_while_the_connection_was_lost_are_missed_and_the_time_out_says_so(
@@ -122,12 +122,12 @@ async def test_events_that_came_while_the_connection_was_lost_are_missed_and_the
     async with OrderPublisher(url, strategy=STRATEGY, prefix=topology.names.prefix) as publisher:
         missed = await publisher.publish(OPEN)
         await link.cut(refuse=True)
-        await wait_until(lambda: publisher._listener.listening.away)
+        await wait_until(lambda: publisher._listener.expected.away)
         await tell(delivered(missed))
         with pytest.raises(OutcomeTimeout, match=r"none can: (no connection to|the connection to) RabbitMQ"):
             await missed.outcome(timeout_s=SHORT_S)
         link.heal()
-        await wait_until(lambda: publisher._listener.listening.away is None)
+        await wait_until(lambda: publisher._listener.expected.away is None)
         with pytest.raises(OutcomeTimeout, match=r"was lost .* may have been missed: `signalq orders show"):
             await missed.outcome(timeout_s=SHORT_S)
         heard = await publisher.publish(OPEN)
@@ -237,7 +237,7 @@ async def test_without_the_exchange_publishing_says_what_to_do_and_listening_beg
     broker: Broker, names: Names
 ) -> None:
     async with OrderPublisher(broker.url, strategy=STRATEGY, prefix=names.prefix) as publisher:
-        assert "signalq topology apply" in publisher._listener.listening.away
+        assert "signalq topology apply" in publisher._listener.expected.away
         async with plain_channel(broker.url) as channel:
             await channel.exchange_declare(names.outcomes, exchange_type="topic", durable=True)
-        await wait_until(lambda: publisher._listener.listening.away is None)
+        await wait_until(lambda: publisher._listener.expected.away is None)

@@ -27,7 +27,7 @@ from signalq import (
 )
 from signalq.amqp.connection import connect
 from signalq.names import Names
-from signalq.publishing.prepare import outgoing
+from signalq.publishing.prepare import prepare
 from signalq.secrets.masking import masked
 from signalq.testing import InMemoryOrderPublisher
 
@@ -37,7 +37,7 @@ NOBODY = "amqp://user:topsecret@127.0.0.1:1/"
 
 
 def prepared(**options: Any) -> Any:
-    return outgoing(INTENT, **({"strategy": None, "message_id": None, "now_ms": 1_700_000_000_123} | options))
+    return prepare(INTENT, **({"strategy": None, "message_id": None, "now_ms": 1_700_000_000_123} | options))
 
 
 def test_what_goes_out_is_routed_by_its_connector_and_carries_its_creation_time() -> None:
@@ -84,7 +84,7 @@ def test_a_copy_that_was_never_checked_is_checked_before_it_leaves(changed: dict
 
 
 def test_a_copy_goes_out_as_an_intent_made_of_the_same_fields_does() -> None:
-    copied = outgoing(INTENT.model_copy(update={"percent": Decimal("1E1")}), strategy=None, message_id="1", now_ms=1)
+    copied = prepare(INTENT.model_copy(update={"percent": Decimal("1E1")}), strategy=None, message_id="1", now_ms=1)
     assert copied.body == b'{"connectorName":"main","action":"openLong","percent":"10"}'
 
 
@@ -96,12 +96,12 @@ def test_an_identity_or_a_strategy_may_have_255_bytes(name: str) -> None:
 
 def test_an_intent_that_has_become_invalid_is_caught_before_it_leaves() -> None:
     with pytest.raises(InvalidIntent, match="percent: must be at most 100"):
-        outgoing(INTENT.model_copy(update={"percent": "101"}), strategy=None, message_id=None, now_ms=1)
+        prepare(INTENT.model_copy(update={"percent": "101"}), strategy=None, message_id=None, now_ms=1)
 
 
 def test_an_intent_larger_than_a_message_may_be_is_caught_before_it_leaves() -> None:
     with pytest.raises(InvalidIntent, match="at most 65536"):
-        outgoing(INTENT.model_copy(update={"log": "x" * 70_000}), strategy=None, message_id=None, now_ms=1)
+        prepare(INTENT.model_copy(update={"log": "x" * 70_000}), strategy=None, message_id=None, now_ms=1)
 
 
 async def test_an_invalid_intent_needs_no_connection() -> None:
@@ -119,7 +119,7 @@ async def test_an_invalid_intent_needs_no_connection() -> None:
 @pytest.mark.parametrize("given", [None, {"connectorName": "main", "action": "buy"}, b"{}"])
 def test_what_is_no_intent_is_refused_as_an_invalid_one(given: Any) -> None:
     with pytest.raises(InvalidIntent, match=f"is no OrderIntent, but of type {type(given).__name__}"):
-        outgoing(given, strategy=None, message_id=None, now_ms=1)
+        prepare(given, strategy=None, message_id=None, now_ms=1)
 
 
 async def test_entering_without_a_broker_says_so_without_the_password() -> None:
