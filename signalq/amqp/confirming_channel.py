@@ -49,7 +49,7 @@ class ConfirmingChannel:
         finally:
             self.in_flight -= 1
             if self.is_spent and not self.in_flight:
-                with suppress(Exception):  # whatever goes wrong with a spent channel, another takes its place
+                with suppress(Exception):  # it may fail in any way: another channel takes its place
                     await asyncio.wait_for(self.channel.close(), CLOSE_TIMEOUT_S)
 
     async def publish(

@@ -1,7 +1,7 @@
 """A message's header table, read at a bounded cost.
 
-pamqp copies what is left of a table for each value in it: a table of 128 KiB, which anybody who may publish can send,
-would hold the event loop up for seconds.
+pamqp copies the rest of a table for each value in it. A table of 128 KiB, which any user with the right to publish can
+send, would hold the event loop up for seconds.
 """
 
 from __future__ import annotations

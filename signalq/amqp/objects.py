@@ -54,7 +54,7 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A durable quorum queue; `connector` is the connector whose own lane it is, None for any other queue."""
+    """A durable quorum queue; `connector` is that of an own lane, None for any other queue."""
 
     name: str
     arguments: Arguments
@@ -97,7 +97,7 @@ class Binding:
 
 @contextmanager
 def _refusals(title: str, connector: str | None = None) -> Iterator[None]:
-    """Translate a refusal to a sentence that names the object; `connector` is the one whose own lane it is."""
+    """Translate a refusal to a sentence that names the object; `connector` is that of an own lane."""
     advice = "delete it or use another broker.prefix"
     if connector is not None:
         advice = f"set connectors.{connector}.ordering back, or delete the queue once it is empty"

@@ -67,7 +67,7 @@ class OutcomeFeed:
                 await self._open()
         except TimeoutError:
             await self.close()
-            raise BrokerUnreachable(f"RabbitMQ let nobody listen within {OPEN_TIMEOUT_S:g} s") from None
+            raise BrokerUnreachable(f"RabbitMQ did not let us listen within {OPEN_TIMEOUT_S:g} s") from None
         except BaseException:
             await self.close()
             raise
@@ -158,5 +158,5 @@ class OutcomeFeed:
             ) from error
         except CONNECTION_ERRORS as error:
             raise BrokerUnreachable(
-                f"the connection broke before anybody could listen for outcomes ({type(error).__name__})"
+                f"the connection broke before we could listen for outcomes ({type(error).__name__})"
             ) from error

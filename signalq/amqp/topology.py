@@ -1,4 +1,4 @@
-"""What must be there on the broker, and the only place with queue arguments.
+"""The topology: every object that must be on the broker, and the only place with queue arguments.
 
     producers -> [orders] --routing key = connectorName--> (orders.connectorName)    own lanes
                     | alternate
@@ -36,8 +36,10 @@ DECLARING_CHANNELS = 8
 
 @dataclass(frozen=True, slots=True)
 class Differing:
-    """Objects that are there, by title: `sentences` of those that differ from what they should be, and `uncompared`,
-    which this user has no right to declare and so can't compare.
+    """Objects that are there, by title.
+
+    `sentences` say how objects differ from what they should be. This user lacks the right to declare, and so to
+    compare, the `uncompared` ones.
     """
 
     sentences: Mapping[str, str]
@@ -147,8 +149,8 @@ class Topology:
     async def differing(self, connection: AbstractConnection, missing: Collection[str]) -> Differing:
         """The objects, apart from the `missing` ones, that are not as they should be; changes nothing.
 
-        RabbitMQ compares an object that is there with a declaration of it, and leaves it as it is; but only for a user
-        who may declare it. Raises BrokerUnreachable.
+        RabbitMQ compares an object that is there with a declaration of it, and leaves it as it is, provided that the
+        user has the right to declare it. Raises BrokerUnreachable.
         """
         differing: dict[str, str] = {}
         uncompared: list[str] = []

@@ -1,4 +1,4 @@
-"""When an intent was created, as its message's properties say it."""
+"""The creation time of an intent, by the properties of its message."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CreatedFrom = Literal["signalq-created-ms", "timestamp_in_ms", "timestamp", "fir
 
 @dataclass(frozen=True, slots=True)
 class Creation:
-    """When an intent was created, in ms since the epoch, and which property says so.
+    """The creation time of an intent, in ms since the epoch, and the property that says it.
 
     `age_ms` is where its age begins, `delay_ms` where its delay begins. They differ for a `timestamp` in whole seconds:
     the second's start counts for the age and its end for the delay, so the intent is never too young and never early.
@@ -68,7 +68,7 @@ def creation(properties: Basic.Properties, received_ms: int) -> Creation:
 
 
 def broker_stamp_ms(properties: Basic.Properties) -> int | None:
-    """When the broker took the message, by its own clock, in ms since the epoch; None where it stamps no messages."""
+    """The time at which the broker took the message, by its clock, in ms since the epoch; None without its stamp."""
     stamped_ms = (properties.headers or {}).get(names.BROKER_TIMESTAMP_MS)
     if not isinstance(stamped_ms, int) or isinstance(stamped_ms, bool):
         return None

@@ -103,7 +103,7 @@ def _can_travel(headers: FieldTable) -> bool:
 
 
 def _values_in(value: object) -> int:
-    """How many values a table or an array holds, with the values of those in it."""
+    """The number of values in a table or an array, nested ones included."""
     if not isinstance(value, (dict, list)):
         return 0
     return len(value) + sum(map(_values_in, value.values() if isinstance(value, dict) else value))

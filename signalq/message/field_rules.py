@@ -46,7 +46,7 @@ def _as_decimal_text(value: object) -> object:
         return _plain(str(value))
     if isinstance(value, float):
         raise ValueError(  # noqa: TRY004 - pydantic gathers ValueErrors, and lets a TypeError through
-            "must not be a float, whose digits nobody meant: write it as a string or as a Decimal"
+            "must not be a float, whose digits are not exact: write it as a string or as a Decimal"
         )
     raise ValueError("must be a decimal number, as a string or as a JSON number")
 

@@ -191,7 +191,7 @@ class OrderIntent(BaseModel):
         return {name: present[name] for name in self._order if name in present} | present
 
     def __eq__(self, other: object) -> bool:
-        """Intents are equal if they have the same fields with the same values, in whatever order they came in."""
+        """Intents are equal if they have the same fields with the same values, in any order."""
         return isinstance(other, OrderIntent) and self._fields() == other._fields()
 
     def __hash__(self) -> int:

@@ -1,4 +1,4 @@
-"""What pydantic found wrong with an intent, in our words: each bad field by its name, no value quoted."""
+"""The faults that pydantic found in an intent, in our words: each bad field by its name, no value quoted."""
 
 from __future__ import annotations
 

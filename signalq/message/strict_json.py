@@ -147,7 +147,7 @@ def _leaves(value: object) -> Iterator[object]:
 
 
 def digits_of(number: str) -> int:
-    """How many digits the text of a number has."""
+    """The number of digits in the text of a number."""
     return len(number) - sum(map(number.count, "+-.eE"))
 
 

@@ -35,7 +35,7 @@ class OutcomeListener:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Listen from now on. A failure is not raised here, but to those who ask for an outcome."""
+        """Listen from now on. A failure is not raised here, but by `outcome()` of a receipt."""
         self.expected.unavailable = None
         is_open = False
         try:

@@ -12,7 +12,7 @@ from signalq.publishing.expected_outcomes import IN_ANOTHER_PROCESS, ExpectedOut
 
 OUTCOME_TIMEOUT_S = 30.0
 
-NOT_LISTENING = "nobody listens for outcomes here"
+NOT_LISTENING = "this publisher does not listen for outcomes"
 
 
 @dataclass(frozen=True, slots=True)
