@@ -1,10 +1,10 @@
-"""The guard: a small process that owns a private server's processes and outlives whoever asked for them.
+"""The guard: a small process that owns a private server's processes, and outlives the process that asked for them.
 
 A node must not stay behind when its test run is killed with SIGKILL. So the node is not our child but the
-guard's, and the guard reads its orders from a pipe whose other end only we hold. When we die, in any way, the
-pipe ends, and the guard stops the node, removes its temporary folder and goes. On Linux it also
+guard's, and the guard reads its orders from a pipe of which we alone hold the other end. When we die, in any
+way, the pipe ends, and the guard stops the node, removes its temporary folder and goes. On Linux it also
 
-- is a child subreaper (prctl(2)): what the node leaves behind becomes the guard's child, and none escapes;
+- is a child subreaper (prctl(2)): each process that the node leaves behind becomes the guard's child;
 - asks the kernel to kill the node when the guard itself dies (PR_SET_PDEATHSIG). That signal alone would not do:
   it follows the death of the *thread* that started the child, and it leaves epmd and the folder behind.
 
@@ -37,9 +37,9 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the guard is to run, and what to remove in the end.
+    """The commands that the guard is to run, and the folder that it is to remove in the end.
 
-    `epmd` is empty where the server needs none. `user` (uid and gid) is who the server runs as, where that is not us.
+    `epmd` is empty where the server needs none. The server runs as `user` (uid and gid), where that is not our own.
     """
 
     epmd: list[str]
@@ -103,7 +103,7 @@ class Guard:
 
 
 class _Node:
-    """The guard's end: epmd, the server, and all they spawn."""
+    """The guard's end: epmd, the server, and all processes that they start."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -160,7 +160,7 @@ class _Node:
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
         user, group = self._plan.user or (None, None)
         with Path(self._plan.log).open("ab") as log:
-            return subprocess.Popen(  # noqa: S603 - built by rabbitmq.py or postgres.py
+            return subprocess.Popen(  # noqa: S603 - built by rabbitmq.py, postgres.py or cluster.py
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -218,7 +218,7 @@ def _bury() -> None:
 
 
 def _children() -> list[int]:
-    """The pids of our children. Where there is no Linux /proc, none: there the process groups had to do."""
+    """The pids of our children. Without Linux's /proc it finds none: there the process groups have to do."""
     found = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         # Field 4 is the parent; field 2, the program's name, is in brackets and may hold spaces. proc(5)

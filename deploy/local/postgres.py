@@ -1,8 +1,8 @@
 """`PrivatePostgres`: a PostgreSQL server that is only ours, for as long as we want it.
 
-It listens on a port of its own on 127.0.0.1 only, with a password that nobody else knows and no Unix socket, and
-leaves no process and no folder behind, also when this process is killed: see guard.py. A commit is on disk when it
-returns (fsync is on); all else is made small.
+It listens on a port of its own on 127.0.0.1 only, with a random password and no Unix socket, and leaves no process and
+no folder behind, also when this process is killed: see guard.py. A commit is on disk when it returns (fsync is on);
+everything else is made small.
 """
 
 import ctypes
@@ -25,7 +25,7 @@ START_TIMEOUT_S = 60.0
 
 _USER = "signalq"
 _STAND_IN = "nobody"
-"""Who runs it where we are root, whom PostgreSQL refuses. Not `postgres`, who may own the system's own databases."""
+"""The user that runs it where we are root, which PostgreSQL refuses. The user `postgres` may own other databases."""
 _IPC_RMID = 0
 
 # initdb makes its folder under another name, so that one that was killed in the middle is not taken for whole.
@@ -44,7 +44,7 @@ exec {postgres} -D data {settings}
 class PrivatePostgres(PrivateServer):
     """A private server: `with PrivatePostgres() as postgres: connect(postgres.url)`.
 
-    `installation` is what to run (default: what `find_postgres()` finds; PostgresUnavailable where that is nothing).
+    `installation` is the server to run; the default is that of `find_postgres()`, PostgresUnavailable without one.
     One server has the same port and password through all its starts. Its data lies in a temporary folder, which goes
     with it; started by root, it runs as `nobody`. Not thread-safe.
     """
@@ -86,7 +86,7 @@ class PrivatePostgres(PrivateServer):
 
     @property
     def log_path(self) -> Path:
-        """What it said, over all its starts; PostgresFailed before the first start."""
+        """The file of its output, over all its starts; PostgresFailed before the first start."""
         return self._made_folder() / "postgres.log"
 
     def kill(self) -> None:
@@ -149,12 +149,12 @@ class PrivatePostgres(PrivateServer):
         return _SCRIPT.format(user=_USER, postgres=postgres, settings=shlex.join(options))
 
     def _is_ready(self) -> bool:
-        """As pg_ctl judges it, by the server's lock file, whose last line says `ready`."""
+        """Judge as pg_ctl does, by the server's lock file: its last line says `ready`."""
         lines = self._lock_file()
         return len(lines) > 7 and lines[0] == str(self._pid) and lines[7].strip() == "ready"
 
     def _lock_file(self) -> list[str]:
-        """Its lines: pid, folder, start, port, socket, address, shared memory, state (miscadmin.h of PostgreSQL)."""
+        """The lines of the lock file: pid, folder, start, port, socket, address, shared memory, state (miscadmin.h)."""
         try:
             return (self._made_folder() / "data" / "postmaster.pid").read_text("utf-8").splitlines()
         except FileNotFoundError:

@@ -30,12 +30,12 @@ _PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 class PrivateRabbitMQ(PrivateServer):
     """A private node: `with PrivateRabbitMQ() as broker: connect(broker.url)`.
 
-    `installation` is what to run (default: what `find_installation()` finds; BrokerUnavailable where that is
-    nothing). `folder` holds the messages: a folder given here is kept, and a later node on it has its messages again;
-    the default is a temporary one that goes with the node. `configuration` are further lines for rabbitmq.conf,
-    such as `vm_memory_high_watermark.absolute = 200MB`, `advanced` the text of an advanced.config. `plugins` are those
-    it runs with, by name: with `rabbitmq_management` (about a second more) it has an HTTP API at `management_url`,
-    without statistics. `member` is its place in a cluster: see cluster.py.
+    `installation` is the server to run; the default is that of `find_installation()`, BrokerUnavailable without
+    one. `folder` holds the messages: a folder given here is kept, and a later node on it has its messages again; the
+    default is a temporary one that goes with the node. `configuration` are further lines for rabbitmq.conf, such as
+    `vm_memory_high_watermark.absolute = 200MB`, `advanced` the text of an advanced.config. `plugins` are the names of
+    the plugins that it runs with: with `rabbitmq_management` (about a second more) it has an HTTP API at
+    `management_url`, without statistics. `member` is its place in a cluster: see cluster.py.
 
     One node has the same ports through all its starts. Not thread-safe; `ctl` alone may run in any thread.
     """
@@ -95,12 +95,12 @@ class PrivateRabbitMQ(PrivateServer):
 
     @property
     def folder(self) -> Path:
-        """Where its messages, configuration and log are; BrokerFailed before the first start."""
+        """The folder of its messages, configuration and log; BrokerFailed before the first start."""
         return self._prepared().folder
 
     @property
     def log_path(self) -> Path:
-        """What it said, over all its starts; BrokerFailed before the first start."""
+        """The file of its output, over all its starts; BrokerFailed before the first start."""
         return self._prepared().log
 
     def kill(self) -> None:

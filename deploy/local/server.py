@@ -32,7 +32,7 @@ class PrivateServer(ABC):
     @property
     @abstractmethod
     def log_path(self) -> Path:
-        """The file of what it said, over all its starts. Raises `failure` before the first start."""
+        """The file of its output, over all its starts. Raises `failure` before the first start."""
 
     @abstractmethod
     def _hire_guard(self) -> Guard:
