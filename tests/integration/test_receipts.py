@@ -1,4 +1,4 @@
-"""What a receipt can be asked, against a real RabbitMQ; the events are the test's own, where no consumer is needed."""
+"""A receipt answers for its intent, on a real RabbitMQ; the test makes the events where it needs no consumer."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ async def test_the_events_of_others_and_of_duplicates_are_not_taken_for_the_rece
         await receipt.outcome(timeout_s=SHORT_S)
 
 
-async def test_what_was_replayed_has_the_outcome_of_its_last_generation(publisher: OrderPublisher, tell: Tell) -> None:
+async def test_a_replayed_intent_has_the_outcome_of_its_last_generation(publisher: OrderPublisher, tell: Tell) -> None:
     receipt = await publisher.publish(OPEN)
     await tell(delivered(receipt, status="dead", reason="rejected"))
     assert (await receipt.outcome()).status == "dead"
@@ -103,7 +103,7 @@ async def test_what_was_replayed_has_the_outcome_of_its_last_generation(publishe
     assert ((await receipt.outcome()).status, (await receipt.outcome()).generation) == ("delivered", 2)
 
 
-async def test_an_event_that_nobody_can_ask_for_takes_no_memory(publisher: OrderPublisher, tell: Tell) -> None:
+async def test_an_event_without_a_receipt_takes_no_memory(publisher: OrderPublisher, tell: Tell) -> None:
     forgotten = (await publisher.publish(OPEN)).message_id
     kept = await publisher.publish(OPEN)
     gc.collect()
@@ -152,7 +152,7 @@ async def test_a_publisher_that_was_not_entered_publishes_and_says_how_to_hear_o
     await publisher.close()
 
 
-async def test_whoever_waits_while_the_publisher_is_closed_is_told(publisher: OrderPublisher, tell: Tell) -> None:
+async def test_closing_the_publisher_ends_every_wait_for_an_outcome(publisher: OrderPublisher, tell: Tell) -> None:
     waiting, known = await publisher.publish(OPEN), await publisher.publish(OPEN)
     await tell(delivered(known))
     await known.outcome()

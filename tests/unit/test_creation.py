@@ -45,7 +45,7 @@ def test_the_end_of_the_present_second_is_not_in_the_future() -> None:
     assert at == Creation(1_700_000_000_000, NOW_MS, "timestamp")
 
 
-def test_without_a_date_it_is_the_first_receipt_which_somebody_has_to_write_down() -> None:
+def test_without_a_date_the_first_receipt_counts_and_is_pinned() -> None:
     assert creation(properties(), NOW_MS) == Creation(NOW_MS, NOW_MS, "first receipt", pinned=True)
 
 
@@ -60,7 +60,7 @@ def test_a_timestamp_in_the_future_counts_as_now_and_is_pinned() -> None:
 
 
 @pytest.mark.parametrize("value", ["1700000000000", 1.7e12, True, None, -1, 2**62, b"1", [1], {}, Decimal(1)], ids=repr)
-def test_a_brokers_stamp_that_is_no_plausible_whole_number_is_as_if_absent(value: Any) -> None:
+def test_a_brokers_stamp_that_is_no_plausible_whole_number_counts_as_absent(value: Any) -> None:
     headers = {"timestamp_in_ms": value}
     message = Basic.Properties(headers=headers, timestamp=datetime.fromtimestamp(1_699_999_990, tz=UTC))
     assert creation(message, NOW_MS).source == "timestamp"
@@ -93,7 +93,7 @@ def test_a_brokers_stamp_that_is_no_plausible_whole_number_is_as_if_absent(value
     ],
     ids=repr,
 )
-def test_a_producers_date_that_is_none_is_refused_with_what_is_expected(value: Any, why: str) -> None:
+def test_a_producers_impossible_date_is_refused_with_what_is_expected(value: Any, why: str) -> None:
     with pytest.raises(InvalidIntent) as refused:
         creation(Basic.Properties(headers={"signalq-created-ms": value}), NOW_MS)
     told = str(refused.value)
@@ -110,6 +110,6 @@ def test_a_producers_date_is_an_integer_or_its_digits(value: Any) -> None:
 
 
 @pytest.mark.parametrize(("ahead_ms", "is_ahead"), [(1, False), (1_000, False), (1_001, True), (86_400_000, True)])
-def test_a_date_ahead_is_told_of_where_clocks_do_not_differ_so(ahead_ms: int, is_ahead: bool) -> None:
+def test_a_date_is_ahead_where_it_differs_by_more_than_clocks_do(ahead_ms: int, is_ahead: bool) -> None:
     at = creation(Basic.Properties(headers={"signalq-created-ms": NOW_MS + ahead_ms}), NOW_MS)
     assert (at.age_ms, at.ahead_ms, at.is_ahead) == (NOW_MS, ahead_ms, is_ahead)

@@ -86,7 +86,7 @@ def test_the_producers_properties_and_headers_travel_on() -> None:
 
 
 @pytest.mark.parametrize("mode", [None, 1, 2])
-def test_what_travels_on_is_persistent(mode: int | None) -> None:
+def test_a_passed_on_message_is_persistent(mode: int | None) -> None:
     assert republish_properties(Basic.Properties(delivery_mode=mode), {}, "i").delivery_mode == 2
 
 

@@ -52,7 +52,7 @@ def nested(depth: int) -> bytes:
         pytest.param(b'{"a":[{"b":NaN}]}', "NaN and Infinity", id="NaN deep inside"),
     ],
 )
-def test_what_is_no_json_object_is_refused_with_a_sentence(body: bytes, sentence: str) -> None:
+def test_a_body_that_is_no_json_object_is_refused_with_a_sentence(body: bytes, sentence: str) -> None:
     with pytest.raises(InvalidIntent) as refusal:
         parse_object(body)
     assert sentence in str(refusal.value)

@@ -1,4 +1,4 @@
-"""What is declared on the broker, and the way through the delay ladder (contract 2)."""
+"""The objects declared on the broker, and the way through the delay ladder (contract 2)."""
 
 from __future__ import annotations
 
