@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 
 import aiormq
 from aio_pika.abc import AbstractConnection
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.abc import DeliveredMessage
 
 from signalq.amqp.connection import CLOSE_TIMEOUT_S, CONNECTION_ERRORS, HEARTBEAT_S, connect, open_channel
 from signalq.errors import BrokerError, BrokerUnreachable, InvalidEvent, NotPermitted, TopologyError
@@ -56,7 +56,6 @@ class OutcomeFeed:
         self._heartbeat_s = heartbeat_s
         self._jitter = jitter
         self._connection: AbstractConnection | None = None
-        self._channel: AbstractChannel | None = None
         self._lost = asyncio.Event()
         self._why_lost = ""
 
@@ -72,18 +71,18 @@ class OutcomeFeed:
             await self.close()
             raise
 
-    async def keep_open(self, *, is_open: bool = True) -> None:
-        """Run for ever, and listen again after each loss; `is_open` says whether `open` has succeeded.
+    async def keep_open(self) -> None:
+        """Run for ever: listen again after each loss, and after an `open` that failed.
 
         Raises NotPermitted, since asking again would not help.
         """
         failures = 0
         while True:
-            if is_open:
+            if self._connection is not None:
                 await self._lost.wait()
                 await self.close()
                 self._on_away(self._why_lost)
-                is_open, failures = False, 0
+                failures = 0
             await asyncio.sleep(self._pause_s(failures))
             try:
                 await self.open()
@@ -92,20 +91,19 @@ class OutcomeFeed:
             except BrokerError as error:
                 failures += 1
                 self._on_away(str(error))
-                continue
-            is_open = True
-            self._on_away(None)
+            else:
+                self._on_away(None)
 
     async def close(self) -> None:
         """Listen no more."""
-        connection, self._connection, self._channel = self._connection, None, None
+        connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(*CONNECTION_ERRORS):
                 await asyncio.wait_for(connection.close(), CLOSE_TIMEOUT_S)
 
     async def _open(self) -> None:
         self._connection = await connect(self._url, name=self._name, heartbeat_s=self._heartbeat_s)
-        self._channel = channel = await open_channel(self._connection)
+        channel = await open_channel(self._connection)
         self._lost = lost = asyncio.Event()
         channel.closing.add_done_callback(lambda _closing: self._lose(lost, "the connection to RabbitMQ was lost"))
         channel.on_consumer_cancel_callbacks.add(lambda _frame: self._lose(lost, "RabbitMQ ended the listening"))

@@ -37,16 +37,14 @@ class OutcomeListener:
     async def start(self) -> None:
         """Listen from now on. A failure is not raised here, but by `outcome()` of a receipt."""
         self.expected.unavailable = None
-        is_open = False
         try:
             await self._feed.open()
-            is_open = True
         except NotPermitted as error:
             self.expected.end(str(error))
             return
         except BrokerError as error:
             self.expected.note_away(str(error))
-        self._task = asyncio.create_task(self._keep(is_open=is_open), name="signalq outcomes")
+        self._task = asyncio.create_task(self._keep(), name="signalq outcomes")
 
     async def close(self) -> None:
         """Listen no more, and end every wait for an outcome."""
@@ -56,8 +54,8 @@ class OutcomeListener:
             await asyncio.gather(self._task, return_exceptions=True)
         await self._feed.close()
 
-    async def _keep(self, *, is_open: bool) -> None:
+    async def _keep(self) -> None:
         try:
-            await self._feed.keep_open(is_open=is_open)
+            await self._feed.keep_open()
         except NotPermitted as error:
             self.expected.end(str(error))
