@@ -40,7 +40,7 @@ class Published:
 
 
 class InMemoryOrderPublisher:
-    """Keeps what is published in `published`; passes the test suite that OrderPublisher passes."""
+    """Keeps every published intent in `published`; passes the test suite that OrderPublisher passes."""
 
     def __init__(self, *, strategy: str | None = None) -> None:
         self.published: list[Published] = []
