@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from signalq.local.errors import BrokerFailed, BrokerUnavailable
-from signalq.local.guard import Guard, Plan
+from signalq.local.guard import Guard, ServerPlan
 from signalq.local.install import Installation, find_installation
 from signalq.local.node import Member, epmd_command, free_ports
 from signalq.local.rabbitmq import PrivateRabbitMQ
@@ -141,7 +141,7 @@ class PrivateCluster:
     def _start_epmd(self) -> Guard:
         folder = Path(tempfile.mkdtemp(prefix="signalq-epmd-"))
         guard = Guard(
-            Plan(
+            ServerPlan(
                 epmd=[],
                 server=epmd_command(self._installation, self._epmd_port),
                 environment=self._installation.environment(),

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from signalq.local.errors import PostgresFailed, PostgresUnavailable
-from signalq.local.guard import STOP_TIMEOUT_S, Guard, Plan
+from signalq.local.guard import STOP_TIMEOUT_S, Guard, ServerPlan
 from signalq.local.node import LOOPBACK, free_ports
 from signalq.local.postgres_install import PostgresInstallation, find_postgres
 from signalq.local.server import PrivateServer
@@ -111,7 +111,7 @@ class PrivatePostgres(PrivateServer):
             for path in (folder, password, log):
                 os.chown(path, *user)
         return Guard(
-            Plan(
+            ServerPlan(
                 epmd=[],
                 server=["/bin/sh", "-c", self._script()],
                 environment=self._installation.environment(),

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from signalq.local.errors import BrokerFailed, BrokerUnavailable
-from signalq.local.guard import STOP_TIMEOUT_S, Guard, Plan
+from signalq.local.guard import STOP_TIMEOUT_S, Guard, ServerPlan
 from signalq.local.install import Installation, find_installation
 from signalq.local.node import LOOPBACK, MANAGEMENT, Member, NodeFiles, choose_ports, environment, epmd_command, prepare
 from signalq.local.server import PrivateServer
@@ -166,7 +166,7 @@ class PrivateRabbitMQ(PrivateServer):
             advanced=self._advanced,
             installation=self._installation,
         )
-        plan = Plan(
+        plan = ServerPlan(
             # A cluster's is its own, and outlives each node.
             epmd=[] if self._member else epmd_command(self._installation, self._ports.epmd),
             server=[str(self._installation.scripts / "rabbitmq-server"), "-noinput"],

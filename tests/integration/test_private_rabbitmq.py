@@ -14,7 +14,7 @@ import aio_pika
 import pytest
 
 from signalq.local import BrokerFailed, BrokerUnavailable, Installation, PrivateRabbitMQ
-from signalq.local.guard import Guard, Plan
+from signalq.local.guard import Guard, ServerPlan
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc to see what is left behind")
 
@@ -120,7 +120,7 @@ def test_nothing_is_left_when_its_parent_is_killed(run_command: list[str]) -> No
 
 def test_the_server_dies_with_its_guard(tmp_path: Path) -> None:
     guard = Guard(
-        Plan(
+        ServerPlan(
             epmd=["/bin/sleep", "600"],
             server=["/bin/sleep", "600"],
             environment={},
