@@ -23,7 +23,8 @@ from signalq.consumer.orders.marks import marks_of
 from signalq.consumer.orders.order import Message, Order, Unreadable
 from signalq.consumer.orders.state import IntentState
 from signalq.consumer.telemetry.intents import IntentTelemetry
-from signalq.message.envelope import id_of_its_own, republish_properties
+from signalq.message.envelope import republish_properties
+from signalq.message.identity import separate_id
 from signalq.message.outcome import Outcome
 from signalq.times import iso_ms
 
@@ -141,7 +142,7 @@ class Settler:
     async def _bury(self, delivery: Delivery, known: LedgerEntry, letter: DeadLetter) -> Sequence[Outcome]:
         """Ledger `dying`, letter confirmed, ledger `dead`: a letter may be there twice, never be missing."""
         if letter.under_own_id:
-            own_id = id_of_its_own(known.order.intent_id, known.order.digest)
+            own_id = separate_id(known.order.intent_id, known.order.digest)
             known = await self._ledger.recall(replace(known.order, intent_id=own_id), delivery.epoch)
             if known.state.ended:  # a redelivery of what is in the dead letters already
                 return await self._drop(delivery, known, duplicate=False)

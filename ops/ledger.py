@@ -7,7 +7,8 @@ import pwd
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from signalq.amqp.connection import connect, handle_foreign_properties
+from signalq.amqp.connection import connect
+from signalq.amqp.foreign_properties import handle_foreign_properties
 from signalq.amqp.ledger_mark import held_mark
 from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import database_at

@@ -1,34 +1,26 @@
 """signalq: publish order intents that end in exactly one place.
 
-The names of the library are loaded when they are asked for: the commands and the private broker are parts of this
-package, too, and start without the library's dependencies.
+The intent, the publishers and what they return are loaded when they are first asked for. The commands and the private
+broker are parts of this package as well, and start without the library's dependencies.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from signalq.errors import (
+    BrokerError,
+    BrokerUnreachable,
+    InvalidIntent,
+    OutcomeError,
+    OutcomesUnavailable,
+    OutcomeTimeout,
+    Problem,
+    PublishError,
+    SignalQError,
+    Unconfirmed,
+    Unroutable,
+)
 from signalq.version import __version__
-
-if TYPE_CHECKING:
-    from signalq.errors import (
-        BrokerError,
-        BrokerUnreachable,
-        InvalidIntent,
-        OutcomeError,
-        OutcomesUnavailable,
-        OutcomeTimeout,
-        Problem,
-        PublishError,
-        SignalQError,
-        Unconfirmed,
-        Unroutable,
-    )
-    from signalq.message.intent import OrderIntent
-    from signalq.message.outcome import Outcome
-    from signalq.publishing.publisher import OrderPublisher
-    from signalq.publishing.receipt import Receipt, SyncReceipt
-    from signalq.publishing.results import NotAllConfirmed, PublishResult, SyncPublishResult
-    from signalq.publishing.sync import SyncOrderPublisher
 
 __all__ = [
     "BrokerError",
@@ -54,24 +46,33 @@ __all__ = [
     "__version__",
 ]
 
-_ROOMS = {
-    "signalq.message.intent": {"OrderIntent"},
-    "signalq.message.outcome": {"Outcome"},
-    "signalq.publishing.publisher": {"OrderPublisher"},
-    "signalq.publishing.receipt": {"Receipt", "SyncReceipt"},
-    "signalq.publishing.results": {"NotAllConfirmed", "PublishResult", "SyncPublishResult"},
-    "signalq.publishing.sync": {"SyncOrderPublisher"},
-}
+if TYPE_CHECKING:
+    from signalq.message.intent import OrderIntent
+    from signalq.message.outcome import Outcome
+    from signalq.publishing.publisher import OrderPublisher
+    from signalq.publishing.receipt import Receipt, SyncReceipt
+    from signalq.publishing.results import NotAllConfirmed, PublishResult, SyncPublishResult
+    from signalq.publishing.sync import SyncOrderPublisher
+else:  # A type checker that saw `__getattr__` would let a misspelt name pass.
+    _LOADED_LATER = {
+        "NotAllConfirmed": "signalq.publishing.results",
+        "OrderIntent": "signalq.message.intent",
+        "OrderPublisher": "signalq.publishing.publisher",
+        "Outcome": "signalq.message.outcome",
+        "PublishResult": "signalq.publishing.results",
+        "Receipt": "signalq.publishing.receipt",
+        "SyncOrderPublisher": "signalq.publishing.sync",
+        "SyncPublishResult": "signalq.publishing.results",
+        "SyncReceipt": "signalq.publishing.receipt",
+    }
 
+    def __getattr__(name: str) -> object:
+        """Load a public name, once."""
+        if name not in _LOADED_LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value = getattr(import_module(_LOADED_LATER[name]), name)
+        return value
 
-def __getattr__(name: str) -> object:
-    """Load a public name, once."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    room = next((room for room, names in _ROOMS.items() if name in names), "signalq.errors")
-    globals()[name] = value = getattr(import_module(room), name)
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+    def __dir__() -> list[str]:
+        """Every attribute, those included that are not loaded yet."""
+        return sorted({*globals(), *__all__})

@@ -1,8 +1,10 @@
-"""Every error signalq raises on purpose: one root, its families, their members.
+"""Every error that signalq raises on purpose: one root, its families, their members.
 
-One more, NotAllConfirmed, is with the results it holds (signalq/publishing/results.py).
+NotAllConfirmed is beside the results that it holds, in signalq/publishing/results.py. The text of each error is one
+sentence that says what to do. It quotes no value of an order and shows no password.
 
-The text of each is one sentence that says what to do. None quotes a value of an order, and none shows a password.
+Every error can be pickled: a process pool that could not unpickle one would wait for ever. An error whose constructor
+takes more than the sentence says in `__reduce__` how to make it again.
 """
 
 from __future__ import annotations
@@ -12,14 +14,14 @@ from typing import Any
 
 
 class SignalQError(Exception):
-    """The root: catch this to catch everything signalq raises on purpose."""
+    """The root: catch it to catch every error that signalq raises on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with an intent: the field (None: the body as a whole) and what is wrong.
+    """One fault of an intent: its `field` (None for the body as a whole), and a `message` that says what is wrong.
 
-    The field is named as it was given: as Python has it where an OrderIntent is made, as the JSON has it of a body.
+    The field has its Python name where Python made the OrderIntent, and its JSON name in a body.
     """
 
     field: str | None
@@ -30,9 +32,9 @@ class Problem:
 
 
 class InvalidIntent(SignalQError, ValueError):
-    """The intent breaks a rule of its fields; `problems` names each bad field, no value is quoted.
+    """The intent breaks a rule; `problems` names each bad field and quotes no value.
 
-    It is a ValueError, as pydantic's ValidationError is, which it takes the place of.
+    It takes the place of pydantic's ValidationError, and is a ValueError as well.
     """
 
     def __init__(self, problems: list[Problem]) -> None:
@@ -40,16 +42,19 @@ class InvalidIntent(SignalQError, ValueError):
         super().__init__("; ".join(map(str, problems)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Errors go from one process to another whole: a pool that can't read one waits for ever."""
+        """Pickle with the arguments of the constructor."""
         return type(self), (list(self.problems),)
 
 
 class BrokerError(SignalQError):
-    """Something between us and RabbitMQ went wrong."""
+    """The exchange with RabbitMQ failed."""
 
 
 class BrokerUnreachable(BrokerError):
-    """No connection could be made, or not in time; `advice` says what to do, if the cause is known."""
+    """No connection could be made, or not in time.
+
+    `what` says what happened; `advice` says what to do, and is None where the cause is not known.
+    """
 
     def __init__(self, what: str, advice: str | None = None) -> None:
         self.what = what
@@ -58,23 +63,23 @@ class BrokerUnreachable(BrokerError):
 
 
 class TopologyError(BrokerError):
-    """An exchange or a queue is missing, or is there with other arguments; nothing was forced."""
+    """An exchange or a queue is missing, or is there with other arguments; it was left as it is."""
 
 
 class PublishError(BrokerError):
-    """A message was not confirmed by the broker; `message_id` is the identity to repeat it with."""
+    """The broker did not confirm a message; repeat it with its `message_id`."""
 
     def __init__(self, sentence: str, message_id: str | None) -> None:
         self.message_id = message_id
         super().__init__(sentence)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """See InvalidIntent."""
+        """Pickle with the arguments of the constructor."""
         return type(self), (str(self), self.message_id)
 
 
 class Unroutable(PublishError):
-    """The broker returned the message: no queue takes it. It is in no queue."""
+    """The broker returned the message, since no queue takes it. It is in no queue."""
 
 
 class Unconfirmed(PublishError):
@@ -82,31 +87,31 @@ class Unconfirmed(PublishError):
 
 
 class NotPermitted(BrokerError):
-    """RabbitMQ refuses it to this user; the sentence says which right is missing."""
+    """RabbitMQ refused this user; the sentence names the right that is missing."""
 
 
 class OutcomeError(SignalQError):
-    """What became of an intent could not be told; `message_id` is the intent's identity."""
+    """The outcome of an intent could not be told; `message_id` is the intent's identity."""
 
     def __init__(self, sentence: str, message_id: str) -> None:
         self.message_id = message_id
         super().__init__(sentence)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """See InvalidIntent."""
+        """Pickle with the arguments of the constructor."""
         return type(self), (str(self), self.message_id)
 
 
 class OutcomeTimeout(OutcomeError):
-    """No outcome came in time: the intent may still be on its way, or its event was missed."""
+    """No outcome came in time. The intent may still be on its way, or its event was missed."""
 
 
 class OutcomesUnavailable(OutcomeError):
-    """Outcomes can't be had here: a right is missing, nobody listens, or the publisher is closed."""
+    """No outcome can come: a right is missing, the publisher does not listen, or it is closed."""
 
 
 class InvalidEvent(SignalQError):
-    """A message on `signalq.outcomes` is no outcome event; no value is quoted."""
+    """A message on `signalq.outcomes` is no outcome event; the sentence quotes no value."""
 
 
 class SettingsError(SignalQError):

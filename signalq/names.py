@@ -1,4 +1,4 @@
-"""Every exchange, queue, routing key and header, once."""
+"""The name of every exchange, queue, routing key and header, written once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOPS = "signalq-hops"
 BODY_BYTES = "signalq-body-bytes"
 SEAL = "signalq-seal"
 
-# Stands in place of a header table that could not be read.
+# Takes the place of a header table that could not be read.
 UNREADABLE_HEADERS = "signalq-unreadable-headers"
 
 OWN_HEADERS = frozenset(
@@ -48,8 +48,8 @@ OWN_HEADERS = frozenset(
     }
 )
 
-# The header with which a broker that stamps messages says when it took one, in ms since the epoch
-# (RabbitMQ's message interceptor set_header_timestamp).
+# The header in which a broker that stamps messages says when it took one, in ms since the epoch (RabbitMQ's message
+# interceptor set_header_timestamp).
 BROKER_TIMESTAMP_MS = "timestamp_in_ms"
 
 # Level k of the ladder holds a message for 2^k seconds; 20 levels reach 1,048,575 s, above twelve days.
@@ -65,26 +65,26 @@ class Names:
 
     @property
     def orders(self) -> str:
-        """Exchange where producers publish, and the queue of the shared lane."""
+        """The exchange that producers publish to, and the queue of the shared lane."""
         return f"{self.prefix}.orders"
 
     def lane(self, connector: str) -> str:
-        """Queue of a connector's own lane."""
+        """The queue of a connector's own lane."""
         return f"{self.orders}.{connector}"
 
     def connector_of(self, queue: str) -> str | None:
-        """Whose own lane a queue would be, by its name; None for any other queue."""
+        """The connector of an own lane, by the name of the queue; None for any other queue."""
         own = f"{self.orders}."
         return queue.removeprefix(own) if queue.startswith(own) else None
 
     @property
     def unrouted(self) -> str:
-        """Alternate exchange of `orders`: feeds the shared lane."""
+        """The alternate exchange of `orders`, which feeds the shared lane."""
         return f"{self.prefix}.unrouted"
 
     @property
     def due(self) -> str:
-        """Queue of what the ladder hands back."""
+        """The queue of the messages that come back from the ladder."""
         return f"{self.prefix}.due"
 
     @property
@@ -94,27 +94,27 @@ class Names:
 
     @property
     def dead_reader(self) -> str:
-        """Exclusive queue of whoever reads the dead letters: the right to do so."""
+        """The exclusive queue that a reader of the dead letters holds, so that there is one reader at a time."""
         return f"{self.prefix}.dead.reader"
 
     @property
     def ledger(self) -> str:
-        """Queue of one message: which ledger the lanes belong to."""
+        """The queue of one message, which says the ledger that the lanes belong to."""
         return f"{self.prefix}.ledger"
 
     @property
     def outcomes(self) -> str:
-        """Topic exchange of outcome events."""
+        """The topic exchange of outcome events."""
         return f"{self.prefix}.outcomes"
 
     def outcome_queue(self, listener: str) -> str:
-        """Exclusive queue of one listener for outcome events."""
+        """The exclusive queue of one listener for outcome events."""
         return f"{self.outcomes}.{listener}"
 
     def delay(self, level: int) -> str:
-        """Exchange and queue of one level of the delay ladder, 0 to LADDER_LEVELS - 1."""
+        """The exchange and the queue of one level of the delay ladder, from 0 to LADDER_LEVELS - 1."""
         return f"{self.prefix}.delay.{level}"
 
     def is_delay(self, name: object) -> bool:
-        """Whether this is the name of one level of the ladder."""
+        """Whether `name` is that of a level of the ladder."""
         return isinstance(name, str) and name.startswith(f"{self.prefix}.delay.")

@@ -4,8 +4,8 @@ orders = InMemoryOrderPublisher(strategy="momentum")
 await strategy.run(orders)
 assert [sent.intent.action for sent in orders.published] == ["openLong"]
 
-Outcomes are what the test says: `orders.settle_all("dead", reason="expired")` for what is published from then on,
-`orders.settle(message_id, "delivered")` for one that was.
+The test says the outcomes: `orders.settle_all("dead", reason="expired")` for every intent published from then on,
+`orders.settle(message_id, "delivered")` for one that was published.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from signalq.errors import InvalidIntent, Unconfirmed, Unroutable
 from signalq.message.intent import OrderIntent, intent_from_body
 from signalq.message.outcome import ABSENT, Outcome, Status, at
 from signalq.publishing.bulk import IN_FLIGHT_MAX, each_of
+from signalq.publishing.expected_outcomes import ExpectedOutcomes
 from signalq.publishing.outcome_listener import CLOSED
-from signalq.publishing.prepare import Outgoing, outgoing
-from signalq.publishing.receipt import Listening, Receipt
-from signalq.publishing.results import Given, PublishResult, Tally, intent_and_id
+from signalq.publishing.prepare import PreparedIntent, prepare
+from signalq.publishing.receipt import Receipt
+from signalq.publishing.results import Given, PublishResult, ResultCollector, intent_and_id
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One message as the broker would hold it."""
+    """One message as the broker would hold it; `created_ms` is in ms since the epoch."""
 
     intent: OrderIntent
     message_id: str
@@ -39,29 +40,31 @@ class Published:
 
 
 class InMemoryOrderPublisher:
-    """Keeps what is published in `published`; passes the test suite that OrderPublisher passes."""
+    """Keeps every published intent in `published`; passes the test suite that OrderPublisher passes."""
 
     def __init__(self, *, strategy: str | None = None) -> None:
         self.published: list[Published] = []
         self._strategy = strategy
         self._failures: list[type[Unroutable] | type[Unconfirmed]] = []
         self._is_closed = False
-        self._listening = Listening()
-        self._usual: tuple[Status, str | None] | None = None
+        self._expected = ExpectedOutcomes()
+        self._settled_as: tuple[Status, str | None] | None = None
 
     async def publish(self, intent: OrderIntent, *, message_id: str | None = None) -> Receipt:
-        """See OrderPublisher.publish."""
-        order = outgoing(intent, strategy=self._strategy, message_id=message_id, now_ms=time.time_ns() // 1_000_000)
+        """Do as OrderPublisher.publish does, but keep the intent in `published`; an error of `fail_next` is raised."""
+        now_ms = time.time_ns() // 1_000_000
+        prepared = prepare(intent, strategy=self._strategy, message_id=message_id, now_ms=now_ms)
+        identity = prepared.receipt.message_id
         if self._is_closed:
-            raise Unconfirmed("the publisher is closed", order.receipt.message_id)
+            raise Unconfirmed("the publisher is closed", identity)
         if self._failures:
-            raise self._failures.pop(0)("a failure that the test asked for", order.receipt.message_id)
-        expected = self._listening.expect(order.receipt.message_id, order.body)
-        self.published.append(self._kept(order))
-        if self._usual is not None:
-            status, reason = self._usual
-            self.settle(order.receipt.message_id, status, reason=reason)
-        return replace(order.receipt, expected=expected)
+            raise self._failures.pop(0)("a failure that the test asked for", identity)
+        expected = self._expected.expect(identity, prepared.body)
+        self.published.append(self._as_published(prepared))
+        if self._settled_as is not None:
+            status, reason = self._settled_as
+            self.settle(identity, status, reason=reason)
+        return replace(prepared.receipt, expected=expected)
 
     async def publish_many(
         self,
@@ -70,10 +73,10 @@ class InMemoryOrderPublisher:
         on_result: Callable[[PublishResult], object] | None = None,
         in_flight_max: int = IN_FLIGHT_MAX,
     ) -> int:
-        """See OrderPublisher.publish_many; with `fail_next` it ends at that intent, as if the broker were gone."""
+        """Do as OrderPublisher.publish_many does; an error of `fail_next` ends it, as if the broker were gone."""
         if in_flight_max < 1:
             raise ValueError("in_flight_max must be at least 1")
-        tally = Tally(on_result)
+        results = ResultCollector(on_result)
         failure: Exception | None = None
         number = 0
         try:
@@ -81,12 +84,12 @@ class InMemoryOrderPublisher:
                 intent, message_id = intent_and_id(given)
                 number += 1
                 result = await self._result(number, intent, message_id)
-                tally.tell(result)
+                results.add(result)
                 if isinstance(result.error, (Unroutable, Unconfirmed)):
                     break
-        except Exception as error:  # noqa: BLE001 - the caller's own, raised to him by the tally
+        except Exception as error:  # noqa: BLE001 - the caller's own, raised to the caller as it concludes
             failure = error
-        return tally.end(failure)
+        return results.conclude(failure)
 
     async def _result(self, number: int, intent: OrderIntent, message_id: str) -> PublishResult:
         try:
@@ -96,30 +99,30 @@ class InMemoryOrderPublisher:
         return PublishResult(number, intent, message_id, receipt)
 
     def settle_all(self, status: Status, *, reason: str | None = None) -> None:
-        """From now on everything that is published ends so, at once."""
-        self._usual = status, reason
+        """Let every intent published from now on end so, at once. `reason` is that of a `dead` one."""
+        self._settled_as = status, reason
 
     def settle(self, message_id: str, status: Status, *, reason: str | None = None) -> None:
-        """Let what was published under this id end so: its receipts have the outcome from now on.
+        """Let the intent published under this id end so: its receipts have the outcome from now on.
 
-        Raises LookupError where nothing was.
+        Raises LookupError where none was published under it.
         """
         sent = next((one for one in self.published if one.message_id == message_id), None)
         if sent is None:
             raise LookupError("nothing was published under this message_id")
-        self._listening.take(_outcome_of(sent, status, reason))
+        self._expected.take(_outcome_of(sent, status, reason))
 
     def fail_next(self, error: type[Unroutable] | type[Unconfirmed]) -> None:
-        """Let the next publish raise this error, as a broker in trouble would make it."""
+        """Let the next publish raise this error; of several calls, each stands for one publish."""
         self._failures.append(error)
 
-    def _kept(self, order: Outgoing) -> Published:
+    def _as_published(self, prepared: PreparedIntent) -> Published:
         return Published(
-            intent=intent_from_body(order.body),
-            message_id=order.receipt.message_id,
-            body=order.body,
+            intent=intent_from_body(prepared.body),
+            message_id=prepared.receipt.message_id,
+            body=prepared.body,
             strategy=self._strategy,
-            created_ms=order.receipt.created_ms,
+            created_ms=prepared.receipt.created_ms,
         )
 
     async def __aenter__(self) -> Self:
@@ -131,13 +134,13 @@ class InMemoryOrderPublisher:
         await self.close()
 
     async def close(self) -> None:
-        """Publishing raises Unconfirmed from now on; what was published stays, and what is known of it."""
+        """Let every publish raise Unconfirmed from now on; `published` stays, and so do the outcomes that are known."""
         self._is_closed = True
-        self._listening.end(CLOSED)
+        self._expected.end(CLOSED)
 
 
 def _outcome_of(sent: Published, status: Status, reason: str | None) -> Outcome:
-    """As the consumer would tell it; one POST, if it is not canceled."""
+    """The outcome as the consumer would publish it; `delivered` means one POST, answered 200."""
     is_posted = status == "delivered"
     return Outcome(
         intent_id=sent.message_id,

@@ -1,4 +1,4 @@
-"""Times as they are written everywhere: in events, headers, listings and logs."""
+"""Times as events, headers, listings and logs write them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 
 def iso_utc(moment: datetime) -> str:
-    """`2026-01-31T12:00:00.123Z`."""
+    """An aware time in UTC, with whole ms: `2026-01-31T12:00:00.123Z`."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def iso_ms(at_ms: int) -> str:
-    """The same of ms since the epoch."""
+    """The same from ms since the epoch."""
     return iso_utc(datetime.fromtimestamp(at_ms / 1000, tz=UTC))

@@ -14,7 +14,8 @@ from aio_pika.abc import AbstractConnection
 from yarl import URL
 
 from signalq import OrderPublisher
-from signalq.amqp.connection import connect, handle_foreign_properties
+from signalq.amqp.connection import connect
+from signalq.amqp.foreign_properties import handle_foreign_properties
 from signalq.amqp.topology import Topology
 from signalq.local import RELEASES, Installation, PrivatePostgres, PrivateRabbitMQ
 from signalq.names import Names

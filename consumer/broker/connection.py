@@ -8,10 +8,10 @@ from contextlib import suppress
 import structlog
 from aio_pika.abc import AbstractConnection
 
-from signalq.amqp.connection import connect, handle_foreign_properties
+from signalq.amqp.connection import CLOSE_TIMEOUT_S, connect
+from signalq.amqp.foreign_properties import handle_foreign_properties
 from signalq.amqp.inspect import Inspector, QueueDepth
 from signalq.amqp.ledger_mark import LedgerMark, claim_mark
-from signalq.amqp.publisher import CLOSE_TIMEOUT_S
 from signalq.amqp.topology import Topology, unbind_lane
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.errors import BrokerUnreachable, SettingsError, SignalQError, TopologyError

@@ -20,9 +20,8 @@ import structlog
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
 
-from signalq.amqp.connection import CONNECTION_ERRORS, is_connection_error, open_channel
+from signalq.amqp.connection import CLOSE_TIMEOUT_S, CONNECTION_ERRORS, is_connection_error, open_channel
 from signalq.amqp.header_table import held_bytes
-from signalq.amqp.publisher import CLOSE_TIMEOUT_S
 from signalq.consumer.broker.connection import (
     RECONNECT_BASE_S,
     RECONNECT_MAX_S,

@@ -10,7 +10,7 @@ from sqlalchemy import Column, Row
 from signalq.consumer.ledger.tables import intents
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import IntentState
-from signalq.message.envelope import Creation
+from signalq.message.creation import Creation
 
 # What a step may change of an `IntentState`: each field has the column of its name.
 STEPPED = (

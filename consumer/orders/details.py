@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import NEVER_CONCLUDED, IntentState
-from signalq.message.envelope import CLOCKS_AGREE_MS
+from signalq.message.creation import CLOCKS_AGREE_MS
 from signalq.times import iso_ms
 
 _NEVER_ENDED = NEVER_CONCLUDED.why

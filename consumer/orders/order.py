@@ -11,7 +11,8 @@ from signalq.consumer.orders.delays import KnownSkew
 from signalq.consumer.orders.limits import Exceeded, Rate, Scoped
 from signalq.consumer.orders.rights import WRONG_TOKEN, Rights, is_wrong_token
 from signalq.consumer.orders.state import Reason
-from signalq.message.envelope import Creation, id_of_nobodys, new_message_id
+from signalq.message.creation import Creation
+from signalq.message.identity import new_message_id, unauthorized_id
 from signalq.message.intent import OrderIntent
 from signalq.secrets.blanking import Blanker
 from signalq.settings.sections import Limits
@@ -202,7 +203,7 @@ class Order:
         if self.is_own_copy and found is not None and found.digest == self.digest:
             return replace(self, origin_user=found.origin_user, needs_proof=False)
         if self.needs_proof:
-            return replace(self, intent_id=id_of_nobodys(self.intent_id, None, self.digest), needs_proof=False)
+            return replace(self, intent_id=unauthorized_id(self.intent_id, None, self.digest), needs_proof=False)
         if found is not None or self.by_label is None or not self.redelivered:
             return self
         if lookup(*self.by_label) != RowIdentity(self.digest, self.origin_user):

@@ -13,8 +13,11 @@ from signalq.consumer.orders.lanes import FORWARDS_MAX, queue_of
 from signalq.consumer.orders.order import NO_SKEW, Message, Order, Policy, Unreadable
 from signalq.consumer.orders.rights import NOBODY, Rights
 from signalq.errors import InvalidIntent, Problem
-from signalq.message.envelope import Creation, broker_stamp_ms, creation, digest_of, fitting_id, id_of_nobodys, strategy
-from signalq.message.intent import OrderIntent, connector_name, intent_from_fields
+from signalq.message.creation import Creation, broker_stamp_ms, creation
+from signalq.message.envelope import strategy
+from signalq.message.field_rules import connector_name
+from signalq.message.identity import digest_of, fitting_id, unauthorized_id
+from signalq.message.intent import OrderIntent, intent_from_fields
 from signalq.message.outcome import is_event
 from signalq.message.strict_json import check_size, parse_object
 from signalq.secrets.blanking import BodyBlanker, hold_token
@@ -137,7 +140,7 @@ def _sender(message: Message, rights: Rights, digest: bytes) -> _Sender:
     by_label = (label, intent_id) if name != label else None
     if name is None:
         # It may not take an identity that belongs to another's intent, or will.
-        own_id = id_of_nobodys(intent_id, user, digest)
+        own_id = unauthorized_id(intent_id, user, digest)
         return _Sender(user, label, message_id, own_id, is_nobody=True, by_label=by_label)
     return _Sender(user, name, message_id, intent_id, is_own_copy, by_label=by_label)
 
@@ -147,7 +150,7 @@ def _unreadable(invalid: InvalidIntent, sender: _Sender, connector: str, message
 
     An event is told by its body, for that stays as it is on every way by which it may come back.
     """
-    intent_id = id_of_nobodys(sender.intent_id, None, digest) if sender.needs_proof else sender.intent_id
+    intent_id = unauthorized_id(sender.intent_id, None, digest) if sender.needs_proof else sender.intent_id
     if is_event(message.body):
         return Unreadable(EVENT_CAME_BACK, connector, intent_id, sender.strategy, sender.user, came_back=True)
     if sender.is_nobody:
@@ -195,7 +198,7 @@ def _without_secrets(
 
     intent_id = found.intent_id
     if blank(intent_id) != intent_id:
-        intent_id = id_of_nobodys("hidden", message.properties.user_id, digest)
+        intent_id = unauthorized_id("hidden", message.properties.user_id, digest)
     return replace(
         found,
         detail=blank(found.detail),

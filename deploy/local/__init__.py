@@ -1,6 +1,6 @@
 """Private servers on this machine, for demo, tests and benchmarks: a RabbitMQ node, a cluster of them, a PostgreSQL.
 
-Only the standard library, and nothing of the project: it also runs before anything is installed.
+It uses the standard library alone, and nothing of the project: it also runs before anything is installed.
 
     say = print
     with PrivateRabbitMQ(ensure_installed(say)) as broker, PrivatePostgres(ensure_postgres_installed(say)) as postgres:

@@ -1,7 +1,7 @@
-"""apt and dpkg-deb for anybody: fetch packages and unpack them, with lists, a cache and a record of apt's own.
+"""Fetch Debian packages and unpack them without root, with lists, a cache and a status file apart from the system's.
 
-So it needs no rights, leaves the system as it is, and never minds missing or stale lists. What counts is what came
-out, not `apt-get update`'s exit status: one broken third-party source makes that fail, and is no reason to give up.
+So it needs no rights, leaves the system as it is, and works with missing or stale lists. The result counts, not the
+exit status of `apt-get update`: one broken third-party source makes that fail, and is no reason to give up.
 """
 
 import os
@@ -25,10 +25,10 @@ def is_here() -> bool:
 
 
 def own_apt(staging: Path, *, installed: str, sources: str | None = None) -> list[str]:
-    """An apt-get whose lists and cache lie in `staging`.
+    """The command of an apt-get with its lists and cache in `staging`.
 
-    `installed` is its record of what this system has (dpkg's status file): what it is to fetch must not be in there.
-    `sources` are the lines of its sources.list, in place of the system's own sources.
+    `installed` is the text of its status file: it must not list the packages that are to be fetched. `sources` are the
+    lines of its sources.list, in place of the system's own sources.
     """
     for folder in ("state/lists/partial", "cache/archives/partial"):
         (staging / folder).mkdir(parents=True)
@@ -51,7 +51,7 @@ def own_apt(staging: Path, *, installed: str, sources: str | None = None) -> lis
 def unpack(
     apt: Sequence[str], package: str, root: Path, staging: Path, needed: re.Pattern[str] = re.compile(".*")
 ) -> None:
-    """Unpack `package` and what it needs into `root`, leaving out what `needed` does not match; raises FetchFailed."""
+    """Unpack `package` and its dependencies into `root`, those alone that match `needed`. Raises FetchFailed."""
     update = run([*apt, "update"])
     simulation = run([*apt, "--simulate", "--no-install-recommends", "install", package])
     names = _TO_INSTALL.findall(simulation.stdout)
@@ -72,7 +72,7 @@ def unpack(
 def run(
     command: Sequence[str], *, folder: Path | None = None, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run it to its end, in plain English, with its words kept; raises FetchFailed after APT_TIMEOUT_S."""
+    """Run a command to its end, in English, and keep its output. Raises FetchFailed after APT_TIMEOUT_S."""
     try:
         return subprocess.run(  # noqa: S603 - commands are built here, without a shell
             command,
@@ -90,6 +90,6 @@ def run(
 
 
 def last_line(words: str) -> str:
-    """The last thing a program said: where it failed, why."""
+    """The last line of a program's output; where it failed, that says why."""
     lines = [line.strip() for line in words.splitlines() if line.strip()]
     return lines[-1] if lines else "it gave no reason"

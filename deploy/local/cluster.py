@@ -1,6 +1,6 @@
 """`PrivateCluster`: three RabbitMQ nodes that know each other, each in processes and folders of its own.
 
-What holds for one private node holds for each: 127.0.0.1 only, no root, nothing left behind, also when this process is
+Each keeps the promises of one private node: 127.0.0.1 only, no root, nothing left behind, also when this process is
 killed. They share one epmd, which outlives every node, and one cookie.
 """
 
@@ -16,13 +16,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from signalq.local.errors import BrokerFailed, BrokerUnavailable
-from signalq.local.guard import Guard, Plan
+from signalq.local.guard import Guard, ServerPlan
 from signalq.local.install import Installation, find_installation
 from signalq.local.node import Member, epmd_command, free_ports
 from signalq.local.rabbitmq import PrivateRabbitMQ
 
 SIZE = 3
-"""The fewest of which a majority is left when one is down."""
+"""The fewest nodes that keep a majority when one is down."""
 WHOLE_TIMEOUT_S = 90.0
 """Until all nodes see each other and every queue has all its members, after the start of one. 2 to 5 s is normal."""
 
@@ -33,7 +33,7 @@ class PrivateCluster:
     """A private cluster: `with PrivateCluster() as cluster: connect(cluster.nodes[0].url)`.
 
     Each of `nodes` may be killed and started by itself; then `wait_until_whole`. `installation`, `configuration` and
-    `advanced` are as with PrivateRabbitMQ. Not thread-safe, but for what only looks: `running`, `queues`, `leaders`.
+    `advanced` are as with PrivateRabbitMQ. Not thread-safe, except `running`, `queues` and `leaders`, which only look.
     """
 
     def __init__(
@@ -83,11 +83,11 @@ class PrivateCluster:
 
     @property
     def living(self) -> list[PrivateRabbitMQ]:
-        """The nodes whose process runs."""
+        """The nodes that run, by their processes."""
         return [node for node in self.nodes if node.is_running]
 
     def running(self) -> set[str]:
-        """The names of the nodes that run, as the first of the living sees it; takes a second or two."""
+        """The names of the nodes that run, as the first living node sees them; takes a second or two."""
         return set(self._ask("cluster_status")["running_nodes"])
 
     def queues(self, *columns: str) -> list[dict[str, Any]]:
@@ -96,7 +96,7 @@ class PrivateCluster:
         return rows
 
     def leaders(self) -> dict[str, PrivateRabbitMQ]:
-        """By queue: the node that leads it. One without a leader at the moment is not among them."""
+        """The leading node of each queue; a queue without a leader at the moment is left out."""
         nodes = {node.name: node for node in self.nodes}
         rows = self.queues("name", "leader")
         return {row["name"]: nodes[row["leader"]] for row in rows if row["leader"] in nodes}
@@ -122,7 +122,7 @@ class PrivateCluster:
         self.stop()
 
     def _missing(self) -> str | None:
-        """What it lacks to be whole, None where it is."""
+        """A clause that says what the cluster lacks; None where it is whole."""
         try:
             absent = {node.name for node in self.nodes} - self.running()
             if absent:
@@ -141,7 +141,7 @@ class PrivateCluster:
     def _start_epmd(self) -> Guard:
         folder = Path(tempfile.mkdtemp(prefix="signalq-epmd-"))
         guard = Guard(
-            Plan(
+            ServerPlan(
                 epmd=[],
                 server=epmd_command(self._installation, self._epmd_port),
                 environment=self._installation.environment(),
@@ -157,7 +157,7 @@ class PrivateCluster:
 
 
 def _side_by_side(works: Iterable[Callable[[], None]]) -> None:
-    """All at once, each to its end; raises what the first of them raised."""
+    """Run all of them at once, each to its end. Raises the error of the first that failed."""
     with ThreadPoolExecutor(thread_name_prefix="private node") as pool:
         tasks = [pool.submit(work) for work in works]
     for task in tasks:

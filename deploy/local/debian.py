@@ -1,4 +1,4 @@
-"""RabbitMQ and PostgreSQL from Debian's or Ubuntu's own packages: installed by apt, or unpacked by anybody."""
+"""Get RabbitMQ and PostgreSQL from Debian's or Ubuntu's own packages: installed by apt, or unpacked without root."""
 
 import os
 import re
@@ -35,7 +35,7 @@ _OWN_ROOTDIR = 'ROOTDIR="$(cd "$(dirname "$0")/{up}" && pwd)"'
 
 
 def privilege() -> Sequence[str] | None:
-    """What to put before a command to run it as root: nothing for root, else `sudo -n`; None where neither works."""
+    """The words before a command that run it as root: none for root, else `sudo -n`; None where neither works."""
     if os.geteuid() == 0:
         return ()
     sudo = shutil.which("sudo")
@@ -60,10 +60,10 @@ def install(privilege: Sequence[str], say: Say) -> None:
 
 
 def unpack(cache: Path, say: Say) -> None:
-    """Unpack the server and what it needs that is not installed into `cache`, without any right to install.
+    """Unpack RabbitMQ, and the dependencies that are not installed, into `cache`, without any right to install.
 
-    All of it appears at once, by a rename, after its Erlang has run: a half-finished one is never taken for whole.
-    Raises FetchFailed where the packages cannot be had or do not run here.
+    All of it appears at once, by a rename, after its Erlang has run: an unfinished folder is never taken for a whole
+    one. Raises FetchFailed where the packages cannot be had or do not run here.
     """
     refuse_spaces(cache)
     say(f"unpacking RabbitMQ into {cache} (about a minute at most)")
@@ -139,7 +139,7 @@ def try_erlang(root: Path, folders: Sequence[Path] = ()) -> None:
 
 
 def _installed_without(ours: re.Pattern[str]) -> str:
-    """What is installed, as dpkg records it, without `ours`: so apt names exactly what this system lacks, and ours."""
+    """dpkg's record of the installed packages, without `ours`: so apt names those that this system lacks, and ours."""
     stanzas = _STATUS.read_text("utf-8", errors="replace").split("\n\n")
     return "\n\n".join(stanza for stanza in stanzas if not ours.search(stanza))
 
@@ -157,10 +157,10 @@ def _try_postgres(root: Path) -> None:
 
 
 def move_into_place(root: Path, place: Path) -> None:
-    """Let what is whole now appear at its place at once."""
+    """Let a whole folder appear at its place at once."""
     try:
         root.rename(place)
     except OSError:
-        # Somebody else was first: theirs is whole too, ours goes with the staging folder.
+        # Another process was first: its folder is whole too, and ours goes with the staging folder.
         if not place.is_dir():
             raise

@@ -1,8 +1,8 @@
-"""What can go wrong with a private server: none to be had, or one that fails."""
+"""The errors of private servers: none can be had, or one fails."""
 
 
 class PrivateBrokerError(Exception):
-    """The root of what `deploy.local` raises."""
+    """The root of the errors that `signalq.local` raises."""
 
 
 class FetchFailed(PrivateBrokerError):

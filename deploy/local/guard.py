@@ -1,11 +1,11 @@
-"""The guard: a small process that owns a private server's processes and outlives whoever asked for them.
+"""The guard: a small process that owns a private server's processes, and outlives the process that asked for them.
 
-A node must not stay behind when its test run is killed with SIGKILL. So the node is not our child but the
-guard's, and the guard reads its orders from a pipe whose other end only we hold. When we die, in any way, the
-pipe ends, and the guard stops the node, removes its temporary folder and goes. On Linux it also
+A server must not stay behind when its test run is killed with SIGKILL. So the server is not our child but the
+guard's, and the guard reads its orders from a pipe of which we alone hold the other end. When we die, in any
+way, the pipe ends, and the guard stops the server, removes its temporary folder and goes. On Linux it also
 
-- is a child subreaper (prctl(2)): what the node leaves behind becomes the guard's child, and none escapes;
-- asks the kernel to kill the node when the guard itself dies (PR_SET_PDEATHSIG). That signal alone would not do:
+- is a child subreaper (prctl(2)): each process that the server leaves behind becomes the guard's child;
+- asks the kernel to kill the server when the guard itself dies (PR_SET_PDEATHSIG). That signal alone would not do:
   it follows the death of the *thread* that started the child, and it leaves epmd and the folder behind.
 
 This file holds both ends of the pipe: `Guard` for us, and `main` for the process, which runs this file by its
@@ -36,10 +36,10 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What the guard is to run, and what to remove in the end.
+class ServerPlan:
+    """The commands that the guard is to run, and the folder that it is to remove in the end.
 
-    `epmd` is empty where the server needs none. `user` (uid and gid) is who the server runs as, where that is not us.
+    `epmd` is empty where the server needs none. The server runs as `user` (uid and gid), where that is not our own.
     """
 
     epmd: list[str]
@@ -56,20 +56,20 @@ class Plan:
 class Guard:
     """Our end of the pipe. Every method raises ConnectionError when the guard is gone."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: ServerPlan) -> None:
         """Start the guard; it starts nothing yet."""
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and this very file
             [sys.executable, "-I", "-S", __file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            # A Ctrl-C at the terminal is for us, not for the node.
+            # A Ctrl-C at the terminal is for us, not for the server.
             start_new_session=True,
         )
         self._send(json.dumps(asdict(plan)))
 
     def start(self) -> int:
-        """Start the node and return its pid; it does not answer yet."""
+        """Start the server and return its pid; it does not answer yet."""
         return int(self._order("start"))
 
     def is_running(self) -> bool:
@@ -77,35 +77,35 @@ class Guard:
         return self._order("poll") == "running"
 
     def stop(self) -> None:
-        """Stop the node: its stop signal, and after a bound SIGKILL. Nothing of it is left on return."""
+        """Stop the server: its stop signal, and after a bound SIGKILL. No process of it is left on return."""
         self._order("stop")
 
     def kill(self) -> None:
-        """End all the node's processes with SIGKILL. Nothing of it is left on return."""
+        """End all the server's processes with SIGKILL. None of them is left on return."""
         self._order("kill")
 
     def dismiss(self) -> None:
-        """Stop the node if it runs, remove its folder if it is temporary, and end the guard."""
+        """Stop the server if it runs, remove its folder if it is temporary, and end the guard."""
         with contextlib.suppress(BrokenPipeError):
             self._process.communicate()
 
     def _order(self, order: str) -> str:
         self._send(order)
         if self._process.stdout is None or not (answer := self._process.stdout.readline().strip()):
-            raise ConnectionError(f"the guard of the private node is gone, at the order {order!r}")
+            raise ConnectionError(f"the guard of the private server is gone, at the order {order!r}")
         return answer
 
     def _send(self, line: str) -> None:
         if self._process.stdin is None:
-            raise ConnectionError("the guard of the private node has no pipe")
+            raise ConnectionError("the guard of the private server has no pipe")
         self._process.stdin.write(f"{line}\n")
         self._process.stdin.flush()
 
 
-class _Node:
-    """The guard's end: epmd, the server, and all they spawn."""
+class _Processes:
+    """The guard's end: epmd, the server, and all processes that they start."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: ServerPlan) -> None:
         self._plan = plan
         self._epmd: subprocess.Popen[bytes] | None = None
         self._server: subprocess.Popen[bytes] | None = None
@@ -133,7 +133,7 @@ class _Node:
         return self._kill()
 
     def _start(self) -> str:
-        self._kill()  # of a node that died by itself, helpers may be left
+        self._kill()  # of a server that died by itself, helpers may be left
         # An epmd of our own making, in the foreground: one that Erlang starts would be a daemon.
         if self._plan.epmd:
             self._epmd = self._spawn(self._plan.epmd)
@@ -160,7 +160,7 @@ class _Node:
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
         user, group = self._plan.user or (None, None)
         with Path(self._plan.log).open("ab") as log:
-            return subprocess.Popen(  # noqa: S603 - built by rabbitmq.py or postgres.py
+            return subprocess.Popen(  # noqa: S603 - built by rabbitmq.py, postgres.py or cluster.py
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -180,17 +180,17 @@ def main() -> int:
     """Obey orders until the pipe ends or SIGTERM, then leave nothing behind."""
     signal.signal(signal.SIGTERM, _leave)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    plan = Plan(**json.loads(sys.stdin.readline()))
-    node = _Node(plan)
+    plan = ServerPlan(**json.loads(sys.stdin.readline()))
+    processes = _Processes(plan)
     try:
         for line in sys.stdin:
-            sys.stdout.write(f"{node.obey(line.strip())}\n")
+            sys.stdout.write(f"{processes.obey(line.strip())}\n")
             sys.stdout.flush()
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - or Python complains once more at its exit
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        node.stop()
+        processes.stop()
         if plan.folder_is_temporary:
             shutil.rmtree(plan.folder, ignore_errors=True)
     return 0
@@ -218,7 +218,7 @@ def _bury() -> None:
 
 
 def _children() -> list[int]:
-    """The pids of our children. Where there is no Linux /proc, none: there the process groups had to do."""
+    """The pids of our children. Without Linux's /proc it finds none: there the process groups have to do."""
     found = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         # Field 4 is the parent; field 2, the program's name, is in brackets and may hold spaces. proc(5)

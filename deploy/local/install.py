@@ -7,8 +7,8 @@
     any other Debian or Ubuntu                      apt-get download and unpack into the cache folder
     anything else                                   BrokerUnavailable, with the choices
 
-Where an init system could start it, Debian's package would put a broker on port 5672, now and at every boot,
-that nobody asked for. Unpacking leaves the system as it was, so that is the choice there even for root.
+Where an init system could start it, Debian's package would put an unwanted broker on port 5672, now and at every
+boot. Unpacking leaves the system as it was, so that is the choice there even for root.
 """
 
 import os
@@ -34,7 +34,7 @@ _ERLANG_PLACES = (*_SYSTEM_PATH, "/opt/homebrew/bin", "/opt/erlang/bin")
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """One RabbitMQ server with its Erlang, wherever they lie."""
+    """One RabbitMQ server with its Erlang, by their folders."""
 
     scripts: Path
     """The folder of rabbitmq-server and rabbitmqctl."""
@@ -44,7 +44,7 @@ class Installation:
     """Folders of shared libraries that came with an unpacked Erlang."""
 
     def environment(self) -> dict[str, str]:
-        """The variables its programs need, and nothing of the caller's: a stray RABBITMQ_* must not leak in."""
+        """The variables that its programs need, and none of the caller's: a stray RABBITMQ_* must not leak in."""
         path = os.pathsep.join([str(self.erlang), str(self.scripts), *_SYSTEM_PATH])
         variables = {"PATH": path, "LANG": "C.UTF-8"}
         if self.libraries:
@@ -62,9 +62,9 @@ def find_installation(*, system: bool = True, cache: Path | None = None) -> Inst
 
 
 def ensure_installed(say: Say, *, system: bool = True, cache: Path | None = None) -> Installation:
-    """A RabbitMQ server to run, fetched first where there is none; `say` is told of each slow step.
+    """A RabbitMQ server to run, fetched first where there is none; `say` is called before each slow step.
 
-    No server is left running that was not running before. Raises BrokerUnavailable where there is none to be had.
+    It leaves no server running that was not running before. Raises BrokerUnavailable where none can be had.
     """
     cache = cache or cache_folder()
     found = find_installation(system=system, cache=cache)
@@ -80,7 +80,7 @@ def ensure_installed(say: Say, *, system: bool = True, cache: Path | None = None
 
 
 def cache_folder(server: str = "rabbitmq") -> Path:
-    """Where unpacked servers lie: `$XDG_CACHE_HOME/signalq/rabbitmq`, or below `~/.cache`."""
+    """The folder of unpacked servers: `$XDG_CACHE_HOME/signalq/rabbitmq`, or below `~/.cache`."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG base directory specification: a relative path is to be ignored.
     root = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
@@ -112,7 +112,7 @@ def _unpacked(cache: Path) -> Installation | None:
 
 
 def complete(candidate: Installation) -> Installation | None:
-    """The candidate, where all of it is there."""
+    """The candidate where all its programs are there, else None."""
     needed = (
         candidate.scripts / "rabbitmq-server",
         candidate.scripts / "rabbitmqctl",

@@ -1,4 +1,4 @@
-"""What one private node reads: its folder, its configuration, its environment. Nothing here starts anything.
+"""The folder, the configuration and the environment of one private node. Nothing here starts a process.
 
 Every name and port is the node's own, and every listener is on 127.0.0.1, so it runs beside any other broker.
 https://www.rabbitmq.com/docs/configure#supported-environment-variables lists the variables.
@@ -52,8 +52,8 @@ prometheus.tcp.port = {prometheus}
 """,
 }
 
-# What a node of a cluster is told of the others. A minority stops serving, as with RabbitMQ's operator for Kubernetes:
-# else two halves that lost sight of each other would both go on.
+# The settings of a node of a cluster. A minority stops serving, as with RabbitMQ's operator for Kubernetes: else two
+# halves that lost sight of each other would both go on.
 _CLUSTER_CONFIGURATION = """\
 cluster_formation.peer_discovery_backend = classic_config
 cluster_partition_handling = pause_minority
@@ -65,7 +65,7 @@ _RESOLVER = '{lookup, [file]}.\n{host, {127,0,0,1}, ["localhost"]}.\n'
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports of one node, all on loopback; the last two are those of plugins."""
+    """The ports of one node, all on loopback; the last two are for plugins."""
 
     amqp: int
     distribution: int
@@ -76,7 +76,7 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One node's place in a cluster: what all of them share, and its own name among `names`."""
+    """One node's place in a cluster: its own name, and the names, the cookie and the epmd that all nodes share."""
 
     name: str
     names: tuple[str, ...]
@@ -91,14 +91,14 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class NodeFiles:
-    """The folder of one node and what lies in it."""
+    """The folder of one node, and the files in it."""
 
     folder: Path
     name: str
 
     @property
     def log(self) -> Path:
-        """What the server says, from its first word on."""
+        """The file of the server's output, from its first word on."""
         return self.folder / "rabbitmq.log"
 
     @property
@@ -113,12 +113,12 @@ class NodeFiles:
 
     @property
     def advanced(self) -> Path:
-        """Its advanced.config, for what rabbitmq.conf has no key for."""
+        """Its advanced.config, for settings without a key in rabbitmq.conf."""
         return self.folder / "advanced.config"
 
 
 def choose_ports(epmd: int | None = None) -> Ports:
-    """Free ports, one for each that a node may have; `epmd` is that of a cluster's, which is there already."""
+    """A free port for each purpose; `epmd` is the port of a cluster's epmd, which runs already."""
     ports = Ports(*free_ports(len(fields(Ports))))
     return ports if epmd is None else replace(ports, epmd=epmd)
 
@@ -129,7 +129,7 @@ def epmd_command(installation: Installation, port: int) -> list[str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Free ports; other programs may still take one before a server does, which its start would report."""
+    """Free ports. Another program may take one before the server does; the server's start would report that."""
     chosen: list[int] = []
     candidates = random.sample(range(PORT_MIN, PORT_MAX + 1), k=200)
     for port in candidates:
@@ -148,10 +148,11 @@ def prepare(
     advanced: str = "",
     installation: Installation | None = None,
 ) -> NodeFiles:
-    """Write what the node reads; a folder that held a node before keeps its messages, name and cookie.
+    """Write the files that the node reads; a folder that held a node before keeps its messages, name and cookie.
 
-    `configuration` are further lines for rabbitmq.conf, which win over ours; `plugins` are those it runs with; `member`
-    is its place in a cluster; `advanced` is the text of its advanced.config; `installation` is what is to run.
+    `configuration` are further lines for rabbitmq.conf, which win over ours; `plugins` are the plugins that it runs
+    with; `member` is its place in a cluster; `advanced` is the text of its advanced.config; `installation` is the
+    server that is to run.
     """
     home = folder / "home"
     home.mkdir(parents=True, exist_ok=True)

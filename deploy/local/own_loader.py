@@ -1,10 +1,9 @@
 """Let the programs of another Debian release run here as they are: with that release's own C library.
 
-Each program moves aside, and in its place comes a script that starts it by the dynamic loader of its own folder,
-told where that folder's libraries lie (ld.so(8)). Everything is an `exec`: the process keeps its number. Nothing is
-in the environment, where it would break the system's own programs that a server calls (LD_LIBRARY_PATH would: a
-loader and a C library fit only each other). So there is no chroot, no mount and no root to it, and the folder can be
-moved.
+Each program moves aside. In its place comes a script that starts it by the dynamic loader of its own folder, and passes
+that the path of the folder's libraries (ld.so(8)). Every step is an `exec`: the process keeps its number. The
+environment stays as it is: an LD_LIBRARY_PATH would break the system's own programs that a server calls, since a loader
+and a C library fit only each other. So it needs no chroot, no mount and no root, and the folder can be moved.
 """
 
 import os

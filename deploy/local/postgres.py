@@ -1,11 +1,10 @@
 """`PrivatePostgres`: a PostgreSQL server that is only ours, for as long as we want it.
 
-It listens on a port of its own on 127.0.0.1 only, with a password that nobody else knows and no Unix socket, and
-leaves no process and no folder behind, also when this process is killed: see guard.py. A commit is on disk when it
-returns (fsync is on); all else is made small.
+It listens on a port of its own on 127.0.0.1 only, with a random password and no Unix socket, and leaves no process and
+no folder behind, also when this process is killed: see guard.py. A commit is on disk when it returns (fsync is on);
+everything else is made small.
 """
 
-import contextlib
 import ctypes
 import os
 import pwd
@@ -13,24 +12,20 @@ import secrets
 import shlex
 import signal
 import tempfile
-import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from signalq.local.errors import PostgresFailed, PostgresUnavailable
-from signalq.local.guard import STOP_TIMEOUT_S, Guard, Plan
+from signalq.local.guard import STOP_TIMEOUT_S, Guard, ServerPlan
 from signalq.local.node import LOOPBACK, free_ports
 from signalq.local.postgres_install import PostgresInstallation, find_postgres
+from signalq.local.server import PrivateServer
 
 START_TIMEOUT_S = 60.0
 """From `start()` until it takes connections. 1 s is normal, the first time 2 s."""
 
 _USER = "signalq"
 _STAND_IN = "nobody"
-"""Who runs it where we are root, whom PostgreSQL refuses. Not `postgres`, who may own the system's own databases."""
-_POLL_INTERVAL_S = 0.02
-_LAST_WORDS_LINES = 20
+"""The user that runs it where we are root, which PostgreSQL refuses. The user `postgres` may own other databases."""
 _IPC_RMID = 0
 
 # initdb makes its folder under another name, so that one that was killed in the middle is not taken for whole.
@@ -46,13 +41,16 @@ exec {postgres} -D data {settings}
 """
 
 
-class PrivatePostgres:
+class PrivatePostgres(PrivateServer):
     """A private server: `with PrivatePostgres() as postgres: connect(postgres.url)`.
 
-    `installation` is what to run (default: what `find_postgres()` finds; PostgresUnavailable where that is nothing).
+    `installation` is the server to run; the default is that of `find_postgres()`, PostgresUnavailable without one.
     One server has the same port and password through all its starts. Its data lies in a temporary folder, which goes
     with it; started by root, it runs as `nobody`. Not thread-safe.
     """
+
+    title = "the private PostgreSQL"
+    failure = PostgresFailed
 
     def __init__(
         self,
@@ -61,19 +59,16 @@ class PrivatePostgres:
         start_timeout_s: float = START_TIMEOUT_S,
         stop_timeout_s: float = STOP_TIMEOUT_S,
     ) -> None:
+        super().__init__(start_timeout_s=start_timeout_s, stop_timeout_s=stop_timeout_s)
         found = installation or find_postgres()
         if found is None:
             raise PostgresUnavailable(
                 "there is no PostgreSQL server here yet (`python -m signalq.local install postgres` gets one)"
             )
         self._installation = found
-        self._start_timeout_s = start_timeout_s
-        self._stop_timeout_s = stop_timeout_s
         self._port = free_ports(1)[0]
         self._password = secrets.token_hex(16)
         self._folder: Path | None = None
-        self._guard: Guard | None = None
-        self._pid: int | None = None
 
     @property
     def url(self) -> str:
@@ -90,81 +85,18 @@ class PrivatePostgres:
         return self._port
 
     @property
-    def pid(self) -> int:
-        """The process of the server (its postmaster); PostgresFailed when it does not run."""
-        if self._pid is None:
-            raise PostgresFailed("the private PostgreSQL is not running")
-        return self._pid
-
-    @property
     def log_path(self) -> Path:
-        """What it said, over all its starts; PostgresFailed before the first start."""
+        """The file of its output, over all its starts; PostgresFailed before the first start."""
         return self._made_folder() / "postgres.log"
-
-    @property
-    def is_running(self) -> bool:
-        """Whether its process lives."""
-        with contextlib.suppress(ConnectionError):
-            return self._guard is not None and self._guard.is_running()
-        return False
-
-    def start(self) -> None:
-        """Start it and wait until it takes connections; after `kill()` or `stop(keep_data=True)`, with its data.
-
-        Raises PostgresFailed, with the end of its log, as soon as it dies or when `start_timeout_s` has passed.
-        """
-        if self.is_running:
-            return
-        try:
-            self._guard = self._guard or self._hire_guard()
-            log_size_before = self.log_path.stat().st_size
-            self._pid = self._guard.start()
-            self._wait_until_ready(log_size_before)
-        except ConnectionError as error:
-            self.stop()
-            raise PostgresFailed(str(error)) from error
-        except BaseException:
-            self.stop()
-            raise
-
-    def stop(self, *, keep_data: bool = False) -> None:
-        """Stop it in order, cutting its connections; its folder goes too, unless `keep_data`.
-
-        No process of it is left on return. Stopping one that does not run is no error.
-        """
-        self._pid = None
-        guard = self._guard
-        if guard is None:
-            return
-        if keep_data:
-            guard.stop()
-        else:
-            self._guard = self._folder = None
-            guard.dismiss()
 
     def kill(self) -> None:
         """End all its processes with SIGKILL, as a power cut would; its data stays for the next `start()`."""
-        self._pid = None
+        super().kill()
         if self._guard is not None:
-            self._guard.kill()
             self._free_shared_memory()
 
-    def restart(self) -> None:
-        """Stop in order and start again: same port, same data."""
-        self.stop(keep_data=True)
-        self.start()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
+    def _forget_folder(self) -> None:
+        self._folder = None
 
     def _hire_guard(self) -> Guard:
         user = _stand_in() if os.geteuid() == 0 else None
@@ -179,7 +111,7 @@ class PrivatePostgres:
             for path in (folder, password, log):
                 os.chown(path, *user)
         return Guard(
-            Plan(
+            ServerPlan(
                 epmd=[],
                 server=["/bin/sh", "-c", self._script()],
                 environment=self._installation.environment(),
@@ -216,24 +148,13 @@ class PrivatePostgres:
         postgres = shlex.quote(str(self._installation.programs / "postgres"))
         return _SCRIPT.format(user=_USER, postgres=postgres, settings=shlex.join(options))
 
-    def _wait_until_ready(self, log_size_before: int) -> None:
-        deadline = time.monotonic() + self._start_timeout_s
-        while not self._is_ready():
-            if not self.is_running:
-                words = self._last_words(log_size_before)
-                raise PostgresFailed(f"the private PostgreSQL died while it started; its last words:\n{words}")
-            if time.monotonic() > deadline:
-                words = self._last_words(log_size_before)
-                raise PostgresFailed(f"the private PostgreSQL was not ready in {self._start_timeout_s:g} s:\n{words}")
-            time.sleep(_POLL_INTERVAL_S)
-
     def _is_ready(self) -> bool:
-        """As pg_ctl judges it, by the server's lock file, whose last line says `ready`."""
+        """Judge as pg_ctl does, by the server's lock file: its last line says `ready`."""
         lines = self._lock_file()
         return len(lines) > 7 and lines[0] == str(self._pid) and lines[7].strip() == "ready"
 
     def _lock_file(self) -> list[str]:
-        """Its lines: pid, folder, start, port, socket, address, shared memory, state (miscadmin.h of PostgreSQL)."""
+        """The lines of the lock file: pid, folder, start, port, socket, address, shared memory, state (miscadmin.h)."""
         try:
             return (self._made_folder() / "data" / "postmaster.pid").read_text("utf-8").splitlines()
         except FileNotFoundError:
@@ -246,15 +167,9 @@ class PrivatePostgres:
         if len(numbers) == 2:
             ctypes.CDLL(None).shmctl(int(numbers[1]), _IPC_RMID, None)
 
-    def _last_words(self, log_size_before: int) -> str:
-        with self.log_path.open("rb") as log:
-            log.seek(log_size_before)
-            lines = log.read().decode("utf-8", errors="replace").splitlines()
-        return "\n".join(lines[-_LAST_WORDS_LINES:])
-
     def _made_folder(self) -> Path:
         if self._folder is None:
-            raise PostgresFailed("the private PostgreSQL was not started")
+            raise PostgresFailed(f"{self.title} was not started")
         return self._folder
 
 

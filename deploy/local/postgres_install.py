@@ -6,7 +6,7 @@
     Debian or Ubuntu                           apt-get download and unpack into the cache folder
     anything else                              PostgresUnavailable, with what to do
 
-Never installed, also not by root: Debian's package would make a cluster, and start it on port 5432.
+It is never installed, not even by root: Debian's package would make a cluster, and start it on port 5432.
 """
 
 import os
@@ -34,7 +34,7 @@ _CACHE_OF_ROOT = Path("/var/cache/signalq/postgresql")
 
 @dataclass(frozen=True, slots=True)
 class PostgresInstallation:
-    """One PostgreSQL server, wherever it lies."""
+    """One PostgreSQL server, by its folders."""
 
     programs: Path
     """The folder of postgres and initdb."""
@@ -42,7 +42,7 @@ class PostgresInstallation:
     """Folders of shared libraries that came with an unpacked one."""
 
     def environment(self) -> dict[str, str]:
-        """The variables its programs need, and nothing of the caller's: a stray PG* must not leak in."""
+        """The variables that its programs need, and none of the caller's: a stray PG* must not leak in."""
         # A time zone that is known without any files.
         variables = {"PATH": f"{self.programs}:/usr/bin:/bin", "LC_ALL": "C", "TZ": "GMT"}
         if self.libraries:
@@ -60,9 +60,9 @@ def find_postgres(*, system: bool = True, cache: Path | None = None) -> Postgres
 
 
 def ensure_postgres_installed(say: Say, *, system: bool = True, cache: Path | None = None) -> PostgresInstallation:
-    """A PostgreSQL server to run, fetched first where there is none; `say` is told of the slow step.
+    """A PostgreSQL server to run, fetched first where there is none; `say` is called before the slow step.
 
-    Nothing is installed or started on the system. Raises PostgresUnavailable where there is none to be had.
+    Nothing is installed or started on the system. Raises PostgresUnavailable where none can be had.
     """
     cache = cache or _cache()
     found = find_postgres(system=system, cache=cache)

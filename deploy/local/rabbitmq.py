@@ -5,20 +5,17 @@ only, needs no root and no service manager, and leaves no process and no folder 
 killed: see guard.py.
 """
 
-import contextlib
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from signalq.local.errors import BrokerFailed, BrokerUnavailable
-from signalq.local.guard import STOP_TIMEOUT_S, Guard, Plan
+from signalq.local.guard import STOP_TIMEOUT_S, Guard, ServerPlan
 from signalq.local.install import Installation, find_installation
 from signalq.local.node import LOOPBACK, MANAGEMENT, Member, NodeFiles, choose_ports, environment, epmd_command, prepare
+from signalq.local.server import PrivateServer
 
 START_TIMEOUT_S = 90.0
 """From `start()` until AMQP answers. 3 to 8 s is normal; a busy CI machine may need several times that."""
@@ -26,24 +23,25 @@ CTL_TIMEOUT_S = 60.0
 """For one `rabbitmqctl`, most of which is the start of its own Erlang."""
 
 _PROBE_TIMEOUT_S = 2.0
-_PROBE_INTERVAL_S = 0.05
-_LAST_WORDS_LINES = 20
 # AMQP 0-9-1's protocol header (specification 4.2.2): a server that is up answers it with Connection.Start.
 _PROTOCOL_HEADER = b"AMQP\x00\x00\x09\x01"
 
 
-class PrivateRabbitMQ:
+class PrivateRabbitMQ(PrivateServer):
     """A private node: `with PrivateRabbitMQ() as broker: connect(broker.url)`.
 
-    `installation` is what to run (default: what `find_installation()` finds; BrokerUnavailable where that is
-    nothing). `folder` holds the messages: a folder given here is kept, and a later node on it has its messages again;
-    the default is a temporary one that goes with the node. `configuration` are further lines for rabbitmq.conf,
-    such as `vm_memory_high_watermark.absolute = 200MB`, `advanced` the text of an advanced.config. `plugins` are those
-    it runs with, by name: with `rabbitmq_management` (about a second more) it has an HTTP API at `management_url`,
-    without statistics. `member` is its place in a cluster: see cluster.py.
+    `installation` is the server to run; the default is that of `find_installation()`, BrokerUnavailable without
+    one. `folder` holds the messages: a folder given here is kept, and a later node on it has its messages again; the
+    default is a temporary one that goes with the node. `configuration` are further lines for rabbitmq.conf, such as
+    `vm_memory_high_watermark.absolute = 200MB`, `advanced` the text of an advanced.config. `plugins` are the names of
+    the plugins that it runs with: with `rabbitmq_management` (about a second more) it has an HTTP API at
+    `management_url`, without statistics. `member` is its place in a cluster: see cluster.py.
 
     One node has the same ports through all its starts. Not thread-safe; `ctl` alone may run in any thread.
     """
+
+    title = "the private RabbitMQ node"
+    failure = BrokerFailed
 
     def __init__(
         self,
@@ -57,6 +55,7 @@ class PrivateRabbitMQ:
         start_timeout_s: float = START_TIMEOUT_S,
         stop_timeout_s: float = STOP_TIMEOUT_S,
     ) -> None:
+        super().__init__(start_timeout_s=start_timeout_s, stop_timeout_s=stop_timeout_s)
         found = installation or find_installation()
         if found is None:
             raise BrokerUnavailable("there is no RabbitMQ server here yet (`python -m signalq.local install` gets one)")
@@ -64,14 +63,10 @@ class PrivateRabbitMQ:
         self._given_folder = folder.absolute() if folder else None
         self._configuration = tuple(configuration)
         self._plugins = tuple(plugins)
-        self._start_timeout_s = start_timeout_s
-        self._stop_timeout_s = stop_timeout_s
         self._advanced = advanced
         self._member = member
         self._ports = choose_ports(member.epmd_port if member else None)
         self._files: NodeFiles | None = None
-        self._guard: Guard | None = None
-        self._pid: int | None = None
 
     @property
     def url(self) -> str:
@@ -99,77 +94,23 @@ class PrivateRabbitMQ:
         return self._prepared().name
 
     @property
-    def pid(self) -> int:
-        """The process of the server (Erlang's beam.smp); BrokerFailed when it does not run."""
-        if self._pid is None:
-            raise BrokerFailed("the private node is not running")
-        return self._pid
-
-    @property
     def folder(self) -> Path:
-        """Where its messages, configuration and log are; BrokerFailed before the first start."""
+        """The folder of its messages, configuration and log; BrokerFailed before the first start."""
         return self._prepared().folder
 
     @property
     def log_path(self) -> Path:
-        """What it said, over all its starts; BrokerFailed before the first start."""
+        """The file of its output, over all its starts; BrokerFailed before the first start."""
         return self._prepared().log
-
-    @property
-    def is_running(self) -> bool:
-        """Whether its process lives."""
-        with contextlib.suppress(ConnectionError):
-            return self._guard is not None and self._guard.is_running()
-        return False
-
-    def start(self) -> None:
-        """Start the node and wait until AMQP answers; after `kill()` or `stop(keep_data=True)`, with its messages.
-
-        Raises BrokerFailed, with the end of its log, as soon as it dies or when `start_timeout_s` has passed.
-        """
-        if self.is_running:
-            return
-        try:
-            with _translated():
-                self._guard = self._guard or self._hire_guard()
-                log_size_before = self.log_path.stat().st_size
-                self._pid = self._guard.start()
-            self._wait_until_it_answers(log_size_before)
-        except BaseException:
-            self.stop()
-            raise
-
-    def stop(self, *, keep_data: bool = False) -> None:
-        """Stop the node in order (SIGTERM, after a bound SIGKILL); a temporary folder goes too, unless `keep_data`.
-
-        No process of it is left on return. Stopping a node that does not run is no error.
-        """
-        self._pid = None
-        guard = self._guard
-        if guard is None:
-            return
-        if keep_data:
-            with _translated():
-                guard.stop()
-        else:
-            self._guard = self._files = None
-            guard.dismiss()
 
     def kill(self) -> None:
         """End all its processes with SIGKILL, as a power cut would; its data stays for the next `start()`.
 
-        RabbitMQ writes the names of its quorum queues down with up to seconds of delay: one declared right before
-        a kill comes back without a leader, and every command on it hangs (3.10.8, seen). Declare well before.
+        RabbitMQ writes the names of its quorum queues down with a delay of up to seconds: a queue that is declared
+        right before a kill comes back without a leader, and every command on it hangs (3.10.8, seen). Declare well
+        before.
         """
-        self._pid = None
-        if self._guard is not None:
-            with _translated():
-                self._guard.kill()
-
-    def restart(self) -> None:
-        """Stop in order and start again: same ports, same messages."""
-        self.stop(keep_data=True)
-        self.start()
+        super().kill()
 
     def ctl(self, *arguments: str) -> str:
         """Run `rabbitmqctl` against this node and return what it printed; takes about a second.
@@ -212,18 +153,6 @@ class PrivateRabbitMQ:
         except subprocess.TimeoutExpired as error:
             raise BrokerFailed(f"{Path(command[0]).name} took more than {CTL_TIMEOUT_S:.0f} s") from error
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
-
     def _hire_guard(self) -> Guard:
         folder = self._given_folder or Path(tempfile.mkdtemp(prefix="signalq-rabbitmq-"))
         # The messages in it have tokens.
@@ -237,7 +166,7 @@ class PrivateRabbitMQ:
             advanced=self._advanced,
             installation=self._installation,
         )
-        plan = Plan(
+        plan = ServerPlan(
             # A cluster's is its own, and outlives each node.
             epmd=[] if self._member else epmd_command(self._installation, self._ports.epmd),
             server=[str(self._installation.scripts / "rabbitmq-server"), "-noinput"],
@@ -249,18 +178,7 @@ class PrivateRabbitMQ:
         )
         return Guard(plan)
 
-    def _wait_until_it_answers(self, log_size_before: int) -> None:
-        deadline = time.monotonic() + self._start_timeout_s
-        while not self._answers():
-            if not self.is_running:
-                words = self._last_words(log_size_before)
-                raise BrokerFailed(f"the private RabbitMQ node died while it started; its last words:\n{words}")
-            if time.monotonic() > deadline:
-                words = self._last_words(log_size_before)
-                raise BrokerFailed(f"the private RabbitMQ node did not answer in {self._start_timeout_s:g} s:\n{words}")
-            time.sleep(_PROBE_INTERVAL_S)
-
-    def _answers(self) -> bool:
+    def _is_ready(self) -> bool:
         """Plugins listen before AMQP does, which RabbitMQ opens last of all."""
         try:
             with socket.create_connection((LOOPBACK, self.port), timeout=_PROBE_TIMEOUT_S) as probe:
@@ -269,23 +187,14 @@ class PrivateRabbitMQ:
         except OSError:
             return False
 
-    def _last_words(self, log_size_before: int) -> str:
-        """From the first error of this start on, where there is one: what follows it are only Erlang's reports."""
-        with self.log_path.open("rb") as log:
-            log.seek(log_size_before)
-            lines = log.read().decode("utf-8", errors="replace").splitlines()
-        first = next((at for at, line in enumerate(lines) if "[error]" in line), len(lines) - _LAST_WORDS_LINES)
-        return "\n".join(lines[max(first, 0) :][:_LAST_WORDS_LINES])
+    def _first_telling(self, lines: Sequence[str]) -> int:
+        """The first error, where there is one: only Erlang's reports follow it."""
+        return next((at for at, line in enumerate(lines) if "[error]" in line), super()._first_telling(lines))
+
+    def _forget_folder(self) -> None:
+        self._files = None
 
     def _prepared(self) -> NodeFiles:
         if self._files is None:
-            raise BrokerFailed("the private node was not started")
+            raise BrokerFailed(f"{self.title} was not started")
         return self._files
-
-
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except ConnectionError as error:
-        raise BrokerFailed(str(error)) from error

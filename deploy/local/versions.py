@@ -1,9 +1,9 @@
 """RabbitMQ of other versions than this system's, each in a folder of its own: to test against.
 
 They come from other releases of Debian, by way of the mirror that apt is set to, and lie unpacked in the cache folder
-with all that they need, down to the C library (see own_loader.py). Nothing is installed, nobody need be root, and the
-system's own RabbitMQ stays as it is. Rejected: a whole system by mmdebstrap, run in a chroot. It takes root, mounts
-that may be left behind, and three times the space.
+with all their dependencies, down to the C library (see own_loader.py). It installs nothing, needs no root, and leaves
+the system's own RabbitMQ as it is. Rejected: a whole system by mmdebstrap, run in a chroot. It takes root, mounts that
+may be left behind, and three times the space.
 """
 
 import platform
@@ -37,9 +37,9 @@ def find_version(version: str, *, cache: Path | None = None) -> Installation | N
 
 
 def ensure_version(version: str, say: Say, *, cache: Path | None = None) -> Installation:
-    """RabbitMQ of this version, one of RELEASES, fetched first where it is not there; `say` is told of the slow step.
+    """RabbitMQ of this version, one of RELEASES, fetched first where it is missing.
 
-    Raises FetchFailed where it is not to be had.
+    `say` is called before that, for it is slow. Raises FetchFailed where it can't be had.
     """
     cache = cache or cache_folder()
     found = find_version(version, cache=cache)
@@ -54,7 +54,7 @@ def ensure_version(version: str, say: Say, *, cache: Path | None = None) -> Inst
 
 
 def _fetch(version: str, cache: Path, say: Say) -> None:
-    """All of it appears at once, by a rename, after its Erlang has run: a half-made one is never taken for whole."""
+    """Fetch and unpack it. All of it appears at once, by a rename, after its Erlang has run."""
     release, mirror = RELEASES[version], _mirror(version)
     debian.refuse_spaces(cache)
     say(f"unpacking RabbitMQ {version}, of Debian {release}, into {cache / version} (about a minute at most)")
@@ -88,7 +88,7 @@ def _mirror(version: str) -> str:
 
 
 def _check(version: str, root: Path) -> None:
-    """A release that is not out yet moves on: what came must be what was asked for."""
+    """Raise FetchFailed where the release has moved on to another version, as one that is not out yet does."""
     found = [path.name.rpartition("-")[2] for path in root.glob(f"{_SERVER}*")]
     if not any(number.startswith(f"{version}.") for number in found):
         raise FetchFailed(f"Debian {RELEASES[version]} has RabbitMQ {', '.join(found) or 'no more'}, not {version}")

@@ -12,7 +12,7 @@ from signalq.consumer.ledger.database import clock_ms, machine_ms
 from signalq.consumer.ledger.queries.clocks import clock_of
 from signalq.consumer.orders.delays import DAY_MS
 from signalq.errors import SignalQError
-from signalq.message.envelope import CLOCKS_AGREE_MS
+from signalq.message.creation import CLOCKS_AGREE_MS
 from signalq.ops.check.finding import CHECK_THE_LEDGER, NAMED_MAX, Finding
 from signalq.settings.sections import Settings
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from signalq.consumer.orders.switch import ALL, State
-from signalq.message.intent import connector_name
+from signalq.message.field_rules import connector_name
 from signalq.message.near_names import NearNames
 from signalq.ops.lanes import SWITCH_WAIT_S, ChangedSwitch, change_switch, list_lanes
 from signalq.ops.ledger import as_stored

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import click
 
-from signalq.message.envelope import SHORT_STRING_BYTES_MAX
+from signalq.message.identity import SHORT_STRING_BYTES_MAX
 from signalq.ops.publish.file_run import FileRun
 from signalq.ops.publish.one_intent import FLAGS, publish_one
 from signalq.ops.publish.options import PublishOptions

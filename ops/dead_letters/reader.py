@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager, suppress
 
 from aio_pika.abc import AbstractConnection
 
-from signalq.amqp.connection import CONNECTION_ERRORS, connect, handle_foreign_properties
+from signalq.amqp.connection import CONNECTION_ERRORS, connect
+from signalq.amqp.foreign_properties import handle_foreign_properties
 from signalq.amqp.inspect import queue_depth
 from signalq.errors import BrokerError
 from signalq.names import Names

@@ -7,7 +7,8 @@ import time
 
 from signalq import OrderIntent, OrderPublisher, Receipt
 from signalq.amqp.publisher import ConfirmedPublisher
-from signalq.message.envelope import new_message_id, publish_properties
+from signalq.message.envelope import publish_properties
+from signalq.message.identity import new_message_id
 from signalq.names import Names
 
 DELAY_S = 3.0

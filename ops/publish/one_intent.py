@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from signalq.errors import InvalidIntent
-from signalq.message.envelope import new_message_id
+from signalq.message.identity import new_message_id
 from signalq.message.intent import OrderIntent, intent_from_fields
 from signalq.ops.publish.forecast import Forecast
 from signalq.ops.publish.line_publisher import LinePublisher

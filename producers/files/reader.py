@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from signalq.errors import InvalidIntent, Problem
-from signalq.message.intent import FIELD_NAMES, OrderIntent, intent_from_fields, nearest_name
+from signalq.message.intent import FIELD_NAMES, OrderIntent, intent_from_fields
+from signalq.message.near_names import nearest_name
 from signalq.message.strict_json import BODY_BYTES_MAX, parse_object
 from signalq.producers.files.identities import Identities
 from signalq.secrets.masking import shown_name

@@ -8,10 +8,11 @@ from contextlib import suppress
 
 import structlog
 
-from signalq.amqp.connection import user_of
+from signalq.amqp.address import user_of
 from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.errors import BrokerError, BrokerUnreachable
-from signalq.message.envelope import digest_of, new_message_id, publish_properties
+from signalq.message.envelope import publish_properties
+from signalq.message.identity import digest_of, new_message_id
 from signalq.names import Names
 from signalq.producers.gateway.alerts import Alert
 from signalq.producers.gateway.repeats import Identity, Unanswered

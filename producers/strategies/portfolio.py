@@ -7,7 +7,7 @@ import tomllib
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
-from signalq.message.intent import connector_name
+from signalq.message.field_rules import connector_name
 from signalq.producers.strategies.command_line import WrongInput
 from signalq.producers.strategies.rebalancing import Target
 

@@ -1,1 +1,1 @@
-"""RabbitMQ: how to connect, what must be there, and how to publish so that it counts."""
+"""RabbitMQ: connections, the topology, and confirmed publishing."""

@@ -11,11 +11,13 @@ from yarl import URL
 from signalq.errors import BrokerUnreachable
 
 SCHEMES = ("amqp", "amqps")
+# RabbitMQ's well-known user, where a URL names none.
+DEFAULT_USER = "guest"
 _FILES = ("cafile", "capath", "certfile", "keyfile")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether what is sent to this host stays on this machine."""
+    """Whether bytes sent to this host stay on this machine."""
     if host == "localhost":
         return True
     try:
@@ -24,10 +26,18 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_url(url: str, *, allow_plain: bool) -> None:
-    """An amqp:// or amqps:// URL whose password and orders nobody on the way can read. Raises ValueError.
+def user_of(url: str) -> str:
+    """The user that a connection to this URL is opened as. A malformed URL is refused where it is connected to."""
+    try:
+        return URL(url).user or DEFAULT_USER
+    except ValueError:
+        return DEFAULT_USER
 
-    Nothing of the URL is quoted.
+
+def check_url(url: str, *, allow_plain: bool) -> None:
+    """Raise ValueError unless it is an amqp:// or amqps:// URL that shows its password and orders to no network.
+
+    `allow_plain` allows amqp:// to another machine. The error quotes nothing of the URL.
     """
     try:
         parsed = URL(url)
@@ -49,14 +59,15 @@ _UNREADABLE = "can't be read as a URL: in a password, @ is written %40, : %3A, /
 
 
 def leaves_certificates_unchecked(url: URL) -> bool:
-    """Whether it asks for TLS that trusts anybody."""
+    """Whether the URL asks for TLS that accepts any certificate."""
     return any(value != "0" for value in url.query.getall("no_verify_ssl", []))
 
 
 def tls_context(url: URL) -> ssl.SSLContext:
-    """What checks the broker's certificate: against `cafile`, `capath` or `cadata` of the URL, else the system's.
+    """The TLS context that checks the broker's certificate, by the authorities in the URL or else the system's.
 
-    Reads files. Raises BrokerUnreachable that names the one that can't be used, and where nothing would be checked.
+    The URL names them by `cafile`, `capath` or `cadata`; files are read. Raises BrokerUnreachable, which names the file
+    that can't be used, and where certificates would not be checked.
     """
     if leaves_certificates_unchecked(url):
         raise BrokerUnreachable("broker.url has no_verify_ssl", "take it out: certificates are always checked")

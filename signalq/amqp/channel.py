@@ -1,9 +1,9 @@
 """aiormq's channel, for queues of every name that RabbitMQ takes.
 
-RabbitMQ takes every UTF-8 of at most 255 bytes. pamqp allows the name of a queue only letters, digits and
-`-_.:@#,/+ `, and raises ValueError for any other; but a lane is named after its connector, whatever that is called. So
-the frames of a queue are pamqp's own here, but for that check, and pamqp stays as it is for everybody else in the
-process. Exchanges are not concerned: their names come from the prefix alone.
+RabbitMQ takes any UTF-8 of at most 255 bytes. In the name of a queue pamqp allows only letters, digits and
+`-_.:@#,/+ `, and raises ValueError for any other; but a lane has the name of its connector, which may be any text. So
+this channel sends pamqp's own frames without that check, and pamqp stays as it is for all other code in the process.
+Exchanges don't need this: their names come from the prefix alone.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _Consume(Basic.Consume):
 
 
 class AnyNameChannel(aiormq.Channel):
-    """The calls that name a queue, as aiormq has them; `frame` is what else the frame holds."""
+    """aiormq's calls that name a queue, for any name; `frame` holds the other fields of the frame."""
 
     async def queue_declare(self, queue: str = "", *, timeout: Any = None, **frame: Any) -> Any:
         """Declare a queue, or ask whether it is there."""
@@ -59,15 +59,17 @@ class AnyNameChannel(aiormq.Channel):
     async def basic_consume(
         self, queue: str, consumer_callback: Any, *, consumer_tag: str | None = None, timeout: Any = None, **frame: Any
     ) -> Any:
-        """Have the messages of a queue handed over."""
+        """Consume a queue."""
         tag = consumer_tag or f"signalq.{self.number}.{len(self.consumers)}"
         self.consumers[tag] = awaitable(consumer_callback)
         return await self.rpc(_Consume(queue=queue, consumer_tag=tag, **frame), timeout=timeout)
 
 
 def taking_any_name(channel: AbstractChannel) -> AbstractChannel:
-    """The same channel, from now on for any name. aiormq's connection makes channels of its own class and no other;
-    this one has no state beside that.
+    """Let a channel take any name from now on, and return it.
+
+    aiormq's connection makes channels of its own class alone; AnyNameChannel adds no state to it, so the class of a
+    channel can be changed.
     """
     cast("Any", channel).__class__ = AnyNameChannel
     return channel

@@ -1,7 +1,7 @@
 """A message's header table, read at a bounded cost.
 
-pamqp copies what is left of a table for each value in it: a table of 128 KiB, which anybody who may publish can send,
-would hold the event loop up for seconds.
+pamqp copies the rest of a table for each value in it. A table of 128 KiB, which any user with the right to publish can
+send, would hold the event loop up for seconds.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 
 from pamqp import decode
 
-# Those of tables and arrays in it counted. Of a producer's own 256 at most go onto the ladder (envelope.py), whose 20
+# Values in nested tables and arrays are counted. At most 256 of a producer's go onto the ladder (envelope.py), whose 20
 # levels add fewer than 200 together.
 VALUES_MAX = 512
 DEPTH_MAX = 32
-# What a value takes of memory besides its bytes, about.
+# The memory that a value takes besides its bytes, about.
 VALUE_BYTES = 96
 
 Decoder = Callable[[bytes], tuple[int, Any]]
@@ -26,20 +26,21 @@ _WITH_LENGTH = (b"S", b"x")
 
 
 class HeaderTable(dict[str, Any]):
-    """A message's headers, and about how much memory they take."""
+    """A message's headers, and about how much memory they take, in bytes."""
 
     held_bytes: int = 0
 
 
 def held_bytes(headers: object) -> int:
-    """About how much memory a message's headers take, as they were read."""
+    """About how much memory a message's headers take, in bytes; 0 unless they are a HeaderTable."""
     return headers.held_bytes if isinstance(headers, HeaderTable) else 0
 
 
 def read_header_table(data: bytes, *, timestamp: Decoder) -> tuple[int, HeaderTable]:
-    """The table at the beginning of `data`, and how many bytes it takes; `timestamp` reads the timestamps in it.
+    """How many bytes the table at the beginning of `data` takes, and the table; `timestamp` reads its timestamps.
 
-    Raises ValueError for one that is cut off, of unknown types, or of more than VALUES_MAX values or DEPTH_MAX levels.
+    Raises ValueError for a table that is cut off, holds unknown types, or has more than VALUES_MAX values or DEPTH_MAX
+    levels.
     """
     reader = _Reader(data, timestamp)
     try:
@@ -79,7 +80,7 @@ class _Reader:
         return array
 
     def _end(self, levels_left: int) -> int:
-        """Where the table or array ends that begins here."""
+        """The offset at which the table or array that begins here ends."""
         if levels_left == 0:
             raise ValueError(f"the headers are nested deeper than {DEPTH_MAX}")
         end = self.offset + 4 + self._length()
@@ -110,7 +111,7 @@ class _Reader:
         return value
 
     def _taken(self, length: int) -> bytes:
-        """The next bytes, which are read then. Raises ValueError where there are not so many."""
+        """Read the next bytes. Raises ValueError where there are fewer."""
         begin, self.offset = self.offset, self.offset + length
         if self.offset > len(self._data):
             raise ValueError("the header table is cut off")

@@ -1,4 +1,4 @@
-"""Asking RabbitMQ what is there, without changing anything: by passive declarations."""
+"""Ask RabbitMQ for queues and exchanges without changing anything, by passive declarations."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import aiormq
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
 
-from signalq.amqp.connection import CONNECTION_ERRORS, open_channel, somebody_cancelled
+from signalq.amqp.connection import ANSWER_TIMEOUT_S, CONNECTION_ERRORS, open_channel, this_task_was_cancelled
 from signalq.errors import BrokerUnreachable
-
-ANSWER_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +23,7 @@ class QueueDepth:
 
 
 class Inspector:
-    """Asks the broker what is there, one question at a time on one channel; that is opened again after a 404."""
+    """Asks the broker about its queues and exchanges, one question at a time, on one channel that a 404 closes."""
 
     def __init__(self, connection: AbstractConnection) -> None:
         self._connection = connection
@@ -33,7 +31,7 @@ class Inspector:
         self._asking = asyncio.Lock()
 
     async def depth(self, queue: str) -> QueueDepth | None:
-        """How full a queue is; None where there is no such queue. Raises BrokerUnreachable."""
+        """The depth of a queue; None where there is no such queue. Raises BrokerUnreachable."""
         return await self._ask(queue=queue)
 
     async def has_exchange(self, exchange: str) -> bool:
@@ -63,25 +61,25 @@ class Inspector:
                 return None
             except aiormq.exceptions.ChannelAccessRefused as error:
                 self._channel = None
-                # RabbitMQ 4.3 answers only who has some right there; 3.10 and 4.0 answer everybody.
+                # RabbitMQ 4.3 answers only a user with some right on it; 3.10 and 4.0 answer every user.
                 raise BrokerUnreachable(
                     f"RabbitMQ does not tell this user whether there is {exchange or queue}, for it has no right "
                     "there: grant it what docs/operate/rabbitmq.md lists under Rights"
                 ) from error
             except asyncio.CancelledError as error:
                 self._channel = None
-                if somebody_cancelled():
+                if this_task_was_cancelled():
                     raise
                 raise BrokerUnreachable(f"RabbitMQ did not answer about {exchange or queue}") from error
-            except Exception as error:  # aiormq ends what waits for an answer with a bare Exception, too
+            except Exception as error:  # aiormq ends a wait for an answer with a bare Exception as well
                 self._channel = None
                 raise BrokerUnreachable(f"RabbitMQ did not answer about {exchange or queue}") from error
 
 
 async def queue_depth(connection: AbstractConnection, queue: str) -> QueueDepth | None:
-    """How full a queue is, asked once; None where there is no such queue. Raises BrokerUnreachable."""
-    asker = Inspector(connection)
+    """The depth of a queue, asked once; None where there is no such queue. Raises BrokerUnreachable."""
+    inspector = Inspector(connection)
     try:
-        return await asker.depth(queue)
+        return await inspector.depth(queue)
     finally:
-        await asker.close()
+        await inspector.close()

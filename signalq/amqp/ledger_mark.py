@@ -1,8 +1,8 @@
-"""Which ledger the lanes of a broker belong to, kept on the broker itself as one message in a queue of its own.
+"""The mark that says which ledger a broker's lanes belong to: one message in a queue of its own. See decision 14.
 
-A consumer with another ledger would know nothing of what was POSTed, and do it again. The queue has a single active
-consumer: whoever reads the mark has it to itself until its channel closes, so two that start together can't both find
-it empty.
+A consumer with another ledger would not know which orders were POSTed, and POST them again. The queue has a single
+active consumer: a reader of the mark has the queue to itself until its channel closes, so of two consumers that start
+together only one can find it empty.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class LedgerMark:
 
 
 async def claim_mark(connection: AbstractConnection, names: Names, mine: LedgerMark) -> LedgerMark:
-    """The mark that holds: the one that is there, or `mine` where there was none. Raises BrokerUnreachable."""
+    """The mark that is there, or `mine`, which becomes it where there was none. Raises BrokerUnreachable."""
     channel = await open_channel(connection, prefetch=1)
     try:
         async with asyncio.timeout(READ_TIMEOUT_S):
@@ -60,9 +60,9 @@ async def replace_mark(connection: AbstractConnection, names: Names, mine: Ledge
 
 
 async def held_mark(connection: AbstractConnection, names: Names) -> LedgerMark | None:
-    """The ledger that the lanes belong to, as the broker remembers it; None where it remembers none, or won't say.
+    """The mark on the broker; None where it has none, or can't be read.
 
-    The mark is looked at and not acknowledged: with the channel it goes back to where it was.
+    The mark is read and not acknowledged: it returns to its queue as the channel closes.
     """
     found: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
@@ -90,7 +90,7 @@ async def held_mark(connection: AbstractConnection, names: Names) -> LedgerMark 
 async def _first(
     connection: AbstractConnection, channel: AbstractChannel, names: Names, mine: LedgerMark
 ) -> LedgerMark:
-    """The first message of the queue; with none there and nobody else reading, ours becomes it."""
+    """The first message of the queue. `mine` becomes it once the queue is empty and has no other reader."""
     found: asyncio.Future[LedgerMark] = asyncio.get_running_loop().create_future()
 
     async def take(message: DeliveredMessage) -> None:

@@ -1,6 +1,6 @@
-"""Outcome events as they come: a connection and an exclusive queue of one listener, opened again after each loss.
+"""Outcome events as they come: the connection and the exclusive queue of one listener, opened again after each loss.
 
-Events are not kept for anybody: what is told while a listener is away, it does not hear.
+The broker keeps no events for a listener that is away: it misses them.
 """
 
 from __future__ import annotations
@@ -13,27 +13,26 @@ from contextlib import contextmanager, suppress
 
 import aiormq
 from aio_pika.abc import AbstractConnection
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.abc import DeliveredMessage
 
-from signalq.amqp.connection import CONNECTION_ERRORS, HEARTBEAT_S, connect, open_channel
-from signalq.amqp.publisher import CLOSE_TIMEOUT_S
+from signalq.amqp.connection import CLOSE_TIMEOUT_S, CONNECTION_ERRORS, HEARTBEAT_S, connect, open_channel
 from signalq.errors import BrokerError, BrokerUnreachable, InvalidEvent, NotPermitted, TopologyError
 from signalq.message.outcome import Outcome
 from signalq.names import Names
 
-# From the first byte to the first event that could come.
+# From the first byte until events can come.
 OPEN_TIMEOUT_S = 15.0
 RECONNECT_BASE_S = 0.5
 RECONNECT_MAX_S = 5.0
-# What the broker holds for a listener that is slow; the oldest go first.
+# The broker holds so many events for a slow listener; it drops the oldest first.
 EVENTS_HELD_MAX = 100_000
 
 
 class OutcomeFeed:
     """Listens for the events that match one of `bindings` (see signalq.message.outcome.binding_key).
 
-    `on_outcome` is called for each, in the order of their coming. `on_away` is called with half a sentence when they
-    can't be heard any more, with None when they are heard again.
+    `on_outcome` is called for each, in the order in which they come. `on_away` is called with half a sentence when
+    events can't come any more, and with None when they can again.
     """
 
     def __init__(
@@ -57,7 +56,6 @@ class OutcomeFeed:
         self._heartbeat_s = heartbeat_s
         self._jitter = jitter
         self._connection: AbstractConnection | None = None
-        self._channel: AbstractChannel | None = None
         self._lost = asyncio.Event()
         self._why_lost = ""
 
@@ -68,23 +66,23 @@ class OutcomeFeed:
                 await self._open()
         except TimeoutError:
             await self.close()
-            raise BrokerUnreachable(f"RabbitMQ let nobody listen within {OPEN_TIMEOUT_S:g} s") from None
+            raise BrokerUnreachable(f"RabbitMQ did not let us listen within {OPEN_TIMEOUT_S:g} s") from None
         except BaseException:
             await self.close()
             raise
 
-    async def keep_open(self, *, is_open: bool = True) -> None:
-        """For as long as it runs, listen again after each loss; `is_open` says whether `open` has succeeded.
+    async def keep_open(self) -> None:
+        """Run for ever: listen again after each loss, and after an `open` that failed.
 
-        Raises NotPermitted: asking again would not help.
+        Raises NotPermitted, since asking again would not help.
         """
         failures = 0
         while True:
-            if is_open:
+            if self._connection is not None:
                 await self._lost.wait()
                 await self.close()
                 self._on_away(self._why_lost)
-                is_open, failures = False, 0
+                failures = 0
             await asyncio.sleep(self._pause_s(failures))
             try:
                 await self.open()
@@ -93,40 +91,39 @@ class OutcomeFeed:
             except BrokerError as error:
                 failures += 1
                 self._on_away(str(error))
-                continue
-            is_open = True
-            self._on_away(None)
+            else:
+                self._on_away(None)
 
     async def close(self) -> None:
         """Listen no more."""
-        connection, self._connection, self._channel = self._connection, None, None
+        connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(*CONNECTION_ERRORS):
                 await asyncio.wait_for(connection.close(), CLOSE_TIMEOUT_S)
 
     async def _open(self) -> None:
         self._connection = await connect(self._url, name=self._name, heartbeat_s=self._heartbeat_s)
-        self._channel = channel = await open_channel(self._connection)
+        channel = await open_channel(self._connection)
         self._lost = lost = asyncio.Event()
         channel.closing.add_done_callback(lambda _closing: self._lose(lost, "the connection to RabbitMQ was lost"))
         channel.on_consumer_cancel_callbacks.add(lambda _frame: self._lose(lost, "RabbitMQ ended the listening"))
-        # A name of its own each time: after a loss the broker may still know the last one as somebody else's.
+        # A new name each time: after a loss the broker may still hold the last one for the lost connection.
         queue = self._names.outcome_queue(uuid.uuid4().hex)
-        with self._named("configure"):
+        with self._refusals("configure"):
             await channel.queue_declare(
                 queue,
                 exclusive=True,
                 auto_delete=True,
                 arguments={"x-queue-type": "classic", "x-max-length": EVENTS_HELD_MAX},
             )
-        with self._named("write"):
+        with self._refusals("write"):
             for binding in self._bindings:
                 await channel.queue_bind(queue, self._names.outcomes, binding)
-        with self._named("read"):
+        with self._refusals("read"):
             await channel.basic_consume(queue, self._take, no_ack=True)
 
     async def _take(self, message: DeliveredMessage) -> None:
-        """What is no event is passed over: it is somebody else's mistake, and nothing can be said about it."""
+        """A message that is no event is ignored: its sender made the mistake."""
         with suppress(InvalidEvent):
             self._on_outcome(Outcome.from_event(message.body))
 
@@ -135,18 +132,18 @@ class OutcomeFeed:
         lost.set()
 
     def _pause_s(self, failures: int) -> float:
-        """At random, up to a bound that doubles with each failure."""
+        """A random pause, of half to all of a bound that doubles with each failure."""
         bound_s = min(RECONNECT_BASE_S * (1 << min(failures, 10)), RECONNECT_MAX_S)
         return bound_s * (0.5 + self._jitter() / 2)
 
     @contextmanager
-    def _named(self, right: str) -> Iterator[None]:
-        """Say in one sentence what the broker refused, and what to do; `right` is what it takes on the queue."""
+    def _refusals(self, right: str) -> Iterator[None]:
+        """Translate a refusal to a sentence that says what to do; `right` is what the step needs on the queue."""
         outcomes = self._names.outcomes
         try:
             yield
         except aiormq.exceptions.ChannelAccessRefused as error:
-            # Binding takes read on the exchange, too.
+            # Binding needs read on the exchange as well.
             of_exchange = f"exchange '{outcomes}'" in str(error)
             missing = f"read on the exchange {outcomes}" if of_exchange else f"{right} on the queue {outcomes}.*"
             raise NotPermitted(
@@ -159,5 +156,5 @@ class OutcomeFeed:
             ) from error
         except CONNECTION_ERRORS as error:
             raise BrokerUnreachable(
-                f"the connection broke before anybody could listen for outcomes ({type(error).__name__})"
+                f"the connection broke before we could listen for outcomes ({type(error).__name__})"
             ) from error

@@ -1,6 +1,6 @@
-"""What each user of the broker needs to be allowed, and nothing beyond it; the topology is declared by somebody else.
+"""The permissions that each user of the broker needs, and none beyond; another user declares the topology.
 
-Proved on a real broker, right by right, in tests/integration/test_permissions.py.
+tests/integration/test_permissions.py proves them on a real broker, one by one.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from signalq.names import Names
 NOTHING = "^$"
 # The exchange without a name, as the broker calls it when it asks for a right: straight to a queue.
 DEFAULT_EXCHANGE = "amq.default"
-# A listener's queue ends with a UUID in hex (OutcomeFeed): a queue with any other name is not a passing listener's.
+# A listener's queue ends with a UUID in hex (OutcomeFeed). A queue with any other name is no passing listener's.
 _LISTENER = "[0-9a-f]{32}"
 
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """Regular expressions: over the names of exchanges and queues, and over the keys of the exchange of outcomes.
+    """Regular expressions: over the names of exchanges and queues, and over the routing keys of the outcomes' exchange.
 
-    The three of a user are of RabbitMQ's `set_permissions`, the two of keys of `set_topic_permissions`. Without the
-    latter the broker lets a user bind and publish with every key, so they count only for users who have none of both.
+    The first three are for RabbitMQ's `set_permissions`, the two of keys for `set_topic_permissions`. To a user without
+    any topic permission the broker allows every key.
     """
 
     configure: str = NOTHING
@@ -34,11 +34,10 @@ class Permissions:
 
 
 def consumer_permissions(names: Names) -> Permissions:
-    """The consumer with `broker.topology = "passive"`: every lane, what it parks, dead-letters and tells.
+    """The consumer with `broker.topology = "passive"`: it reads every lane, parks, dead-letters and publishes outcomes.
 
-    Write on the dead letters' queue and on `unrouted` is for asking whether they are there, which RabbitMQ 4.3 answers
-    only to those who have some right on it (3.10 and 4.0 answer everybody). Write allows nothing there that the default
-    exchange does not.
+    Write on the dead letters' queue and on `unrouted` is for asking whether they are there: RabbitMQ 4.3 answers only a
+    user with some right on them (3.10 and 4.0 answer every user). It allows nothing that the default exchange does not.
     """
     return Permissions(
         write=_one_of(
@@ -54,27 +53,27 @@ def consumer_permissions(names: Names) -> Permissions:
 
 
 def producer_permissions(names: Names) -> Permissions:
-    """Whoever only publishes, as the gateway does."""
+    """A producer that only publishes, such as the gateway."""
     return Permissions(write=_one_of(_exactly(names.orders)))
 
 
 def strategy_permissions(names: Names, strategy: str) -> Permissions:
-    """A strategy that publishes, and hears of its own outcomes and of nobody else's."""
+    """A strategy that publishes, and listens for its own outcomes and no others."""
     queue = f"{_exactly(names.outcome_queue(''))}{_LISTENER}"
     own = _exactly(routing_key("", strategy, "").split(".")[1])
     return Permissions(
         configure=_one_of(queue),
         write=_one_of(_exactly(names.orders), queue),
         read=_one_of(_exactly(names.outcomes), queue),
-        # The connector and the status may be any, or `*`. A `#` would bind to the events of others, too.
+        # Any connector and any status, or `*`. A `#` would bind to the events of other strategies as well.
         outcome_keys_read=rf"^[A-Za-z0-9_*-]+\.{own}\.[a-z*]+$",
     )
 
 
 def operator_permissions(names: Names) -> Permissions:
-    """A person who looks at all there is, replays and discards dead letters, cancels what is scheduled.
+    """An operator who looks at everything, replays and discards dead letters, and cancels scheduled orders.
 
-    Write on everything is for looking, as for the consumer; it takes no message away.
+    Write on everything is for asking what is there, as with the consumer; it takes no message away.
     """
     queue = f"{_exactly(names.outcome_queue(''))}{_LISTENER}"
     reader = _exactly(names.dead_reader)
@@ -92,7 +91,7 @@ def _one_of(*patterns: str) -> str:
 
 
 def _exactly(name: str) -> str:
-    """A name as a regular expression that PCRE and RE2 read alike."""
+    """A name as a regular expression with the same meaning in PCRE and in RE2."""
     return re.sub(r"[^A-Za-z0-9_-]", lambda found: f"\\{found[0]}" if found[0].isascii() else found[0], name)
 
 

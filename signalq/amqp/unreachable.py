@@ -13,7 +13,7 @@ from signalq.amqp.address import SCHEMES
 from signalq.errors import BrokerUnreachable
 from signalq.secrets.masking import MALFORMED, masked
 
-# Connection.Close, class 10 and method 50: a short with the code and a short string with the reason follow.
+# Connection.Close is class 10, method 50; a short with the code and a short string with the reason follow.
 _CLOSE_METHOD = b"\x00\x0a\x00\x32"
 _NOT_ALLOWED = 530
 # A TLS record of type alert or handshake, of any version.
@@ -22,7 +22,7 @@ _URL_ADVICE = "check the user and the password in broker.url (in a URL, @ in a p
 
 
 def unreachable(error: BaseException, url: str, received: bytes) -> BrokerUnreachable:
-    """The error that says why; `received` are the last bytes that the server sent."""
+    """The error that says why a connection to `url` failed; `received` are the last bytes that the server sent."""
     if masked(url) == MALFORMED:
         return BrokerUnreachable(
             "the broker's URL can't be read", "in a password, @ is written %40, : %3A, / %2F, # %23 and ? %3F"
@@ -51,7 +51,7 @@ _LOG_ADVICE = "look at RabbitMQ's log, and check broker.url"
 def _by_error(  # noqa: PLR0911 - one for each cause
     error: BaseException, url: URL, at: str
 ) -> BrokerUnreachable | None:
-    """What the operating system, TLS or the login says."""
+    """The cause by the error of the operating system, of TLS or of the login; None where it says nothing."""
     match error.__cause__ if isinstance(error.__cause__, OSError) else error:
         case ssl.SSLCertVerificationError() as refused:
             why = refused.verify_message.rstrip(".")
@@ -95,7 +95,7 @@ _CERTIFICATE = (
 
 
 def _by_answer(received: bytes, url: URL, at: str) -> BrokerUnreachable | None:
-    """What the server said before it hung up."""
+    """The cause by the bytes that the server sent before it hung up; None where they say nothing."""
     if received.startswith(b"HTTP/"):
         return _none(
             at,
@@ -112,7 +112,7 @@ def _by_answer(received: bytes, url: URL, at: str) -> BrokerUnreachable | None:
 
 
 def _by_close(arguments: bytes, url: URL, at: str) -> BrokerUnreachable:
-    """What RabbitMQ said when it closed the connection."""
+    """The cause that RabbitMQ named as it closed the connection."""
     code, reason = int.from_bytes(arguments[:2], "big"), arguments[3 : 3 + arguments[2]].decode("utf-8", "replace")
     vhost = url.path[1:].replace("%2F", "/") or "/"
     if code == _NOT_ALLOWED and "not found" in reason:
@@ -129,7 +129,7 @@ def _by_close(arguments: bytes, url: URL, at: str) -> BrokerUnreachable:
 
 
 def _by_hanging_up(error: BaseException, received: bytes, at: str) -> BrokerUnreachable | None:
-    """A server that says nothing: RabbitMQ's TLS port does so to plain text, and a proxy whose broker is away."""
+    """The cause where the server sent nothing: RabbitMQ's TLS port to plain text, or a proxy without a broker."""
     if received or not isinstance(error, (StopAsyncIteration, ConnectionError, aiormq.AMQPError)):
         return None
     return _none(

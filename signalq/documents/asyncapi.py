@@ -111,7 +111,7 @@ def _outcomes(broker: Names) -> Document:
     return {
         "address": "{connectorName}.{strategy}.{status}",
         "title": "Outcomes",
-        "description": "An event for each ending. Bind an exclusive queue; what nobody is bound for is not kept.",
+        "description": "An event for each ending. Bind an exclusive queue; without a queue an event is not kept.",
         "messages": {"outcome": {"$ref": "#/components/messages/outcome"}},
         "parameters": {
             "connectorName": {"description": f"The connector. {plain}"},

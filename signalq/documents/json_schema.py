@@ -1,10 +1,10 @@
 """The JSON Schema (draft 2020-12) of an order intent, as the body of a message.
 
-Names, actions and what is mandatory come from OrderIntent; the rules of each field are written out here, since the
-model checks them in code. tests/unit/test_schema.py holds both to the same table of bodies, and
-tests/properties/test_schema_properties.py to bodies that nobody thought of.
+The names, the actions and the mandatory fields come from OrderIntent; the rules of each field are written out here,
+since the model checks them in code. tests/unit/test_schema.py holds both to the same table of bodies, and
+tests/properties/test_schema_properties.py to random ones.
 
-It never refuses what the code takes. It takes a little that the code refuses, since a schema can't say it: what is
+The schema accepts every body that the code accepts. It accepts a few more, for rules that a schema can't say: they are
 listed in docs/intent.md under "The schema".
 """
 
@@ -12,21 +12,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from signalq.message.intent import (
-    CLIENT_ORDER_ID_BYTES_MAX,
-    CONNECTOR_NAME_BYTES_MAX,
-    DECIMAL_FIELDS,
-    FUTURES_ACTIONS,
-    OrderIntent,
-)
+from signalq.message.actions import FUTURES_ACTIONS
+from signalq.message.field_rules import CLIENT_ORDER_ID_BYTES_MAX, CONNECTOR_NAME_BYTES_MAX
+from signalq.message.intent import DECIMAL_FIELDS, OrderIntent
 from signalq.message.strict_json import BODY_BYTES_MAX
 from signalq.names import LADDER_MAX_S
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-# Only what every engine of regular expressions reads the same way (JSON Schema 2020-12 core, 6.4): no look-ahead, which
-# Go and RE2 lack, no \d, which is more than 0 to 9 in some, and \x instead of \u. In some engines `$` also matches
-# before a last line break, so what must not be there is said apart.
+# These patterns mean the same to every engine of regular expressions (JSON Schema 2020-12 core, 6.4): no look-ahead,
+# which Go and RE2 lack, no \d, which is more than 0 to 9 in some, and \x instead of \u. In some engines `$` also
+# matches before a last line break, so line breaks are refused by a pattern of their own.
 _DECIMAL = r"^([0-9]+(\.[0-9]+)?|\.[0-9]+)$"
 _NOT_ZERO = r"[1-9]"
 _UP_TO_100 = r"^0*(100(\.0+)?|[0-9]{1,2}(\.[0-9]+)?|\.[0-9]+)$"
@@ -43,7 +39,7 @@ _LINE_BREAK = r"\n"
 
 
 def intent_schema(*, delay_max_s: int = LADDER_MAX_S) -> dict[str, Any]:
-    """The schema of a body by the rules alone: a connector's token may be configured, so none is asked for here.
+    """The schema of a body by the rules alone. It asks for no token, since the connector's may be configured.
 
     `delay_max_s` is the longest `delaySeconds`, in seconds.
     """
@@ -132,17 +128,17 @@ def _percent() -> dict[str, Any]:
 
 
 def _above_zero(pattern: str) -> dict[str, Any]:
-    """A number written as a string: in this form, and not all of its digits 0."""
+    """A number above 0 written as a string, in the form of `pattern`: not all of its digits are 0."""
     return {"type": "string", "allOf": [{"pattern": pattern}, {"pattern": _NOT_ZERO}], "not": _string_with(_LINE_BREAK)}
 
 
 def _string_with(pattern: str) -> dict[str, Any]:
-    """What to negate; without the type a null would be one of these, since `pattern` only speaks of strings."""
+    """A string with this pattern. The type is needed for a `not`: to `pattern` alone, a null would be one."""
     return {"type": "string", "pattern": pattern}
 
 
 def _enumerated(found: dict[str, Any]) -> dict[str, Any]:
-    """Of what the model says about a field, only the list of its values is as the contract has it."""
+    """The list of a field's values, all that the model says of a field as the contract has it."""
     return {"enum": found["enum"]} if "enum" in found else {}
 
 

@@ -1,4 +1,4 @@
-"""What became of an intent, as an event on `signalq.outcomes` tells it: both ends of that exchange read this.
+"""The outcome of an intent, and its event on the exchange `signalq.outcomes`, for both ends of that exchange.
 
 An event is a JSON object with the fields of `Outcome`; its routing key is `<connector>.<strategy>.<status>`.
 """
@@ -18,11 +18,11 @@ from signalq.times import iso_utc
 Status = Literal["delivered", "dead", "canceled", "duplicate"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 
-# How the body of every event begins, as `to_event` writes it, and more than any can have: three names of 255 bytes, in
-# escapes, and some short fields. So no other body costs much to tell apart.
+# The beginning of every event that `to_event` writes, and more bytes than it can write: three names of 255 bytes, in
+# escapes, and some short fields. Both make it cheap to tell an event from an order.
 EVENT_BEGINS = b'{"intent_id":'
 OWN_EVENT_BYTES_MAX = 16_384
-# An event has at most three foreign names of 255 bytes, and some short fields.
+# A later version may write a longer event.
 EVENT_BYTES_MAX = 65_536
 # A routing key has at most 255 bytes: both names, the longest status and two dots.
 CONNECTOR_CHARACTERS_MAX = 128
@@ -39,11 +39,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One ending of one intent: `delivered`, `dead` (with its `reason`), `canceled`; or `duplicate`, which is the
-    ending of a second publish and says nothing about the first.
+    """One ending of one intent: `delivered`, `dead` (with its `reason`), `canceled` or `duplicate`.
 
-    `attempts` counts POSTs begun or tried, `http_status` is that of the last answer. A time that is not known is None,
-    and so are `action` and `client_order_id` of a body that could not be read.
+    A `duplicate` is the ending of a second publish and says nothing about the first. `attempts` counts POSTs begun or
+    tried, `http_status` is the status of the last answer. `created_at`, `due_at` and `updated_at` are aware UTC times.
+    A time that is not known is None, and so are `action` and `client_order_id` of a body that could not be read.
     """
 
     intent_id: str
@@ -61,7 +61,7 @@ class Outcome:
     updated_at: datetime | None
 
     def row(self) -> dict[str, object]:
-        """The fields of a listing, in the contract's order, as JSON has them."""
+        """The fields as JSON has them, in the contract's order: the row of a listing, and the body of an event."""
         return {
             "intent_id": self.intent_id,
             "generation": self.generation,
@@ -79,12 +79,12 @@ class Outcome:
         }
 
     def to_event(self) -> bytes:
-        """The body of its event."""
+        """The body of the outcome's event, as UTF-8 JSON."""
         return json.dumps(self.row(), separators=(",", ":")).encode()
 
     @classmethod
     def from_event(cls, body: bytes) -> Self:
-        """Read an event's body; fields that this version does not know are passed over. Raises InvalidEvent."""
+        """Read an event's body; unknown fields are ignored, as a later version may add some. Raises InvalidEvent."""
         if len(body) > EVENT_BYTES_MAX:
             raise InvalidEvent(f"an outcome event has at most {EVENT_BYTES_MAX} bytes")
         try:
@@ -114,7 +114,7 @@ class Outcome:
 
 
 def is_event(body: bytes) -> bool:
-    """Whether these bytes are an outcome event: no order has such fields, whoever sends it."""
+    """Whether these bytes are an outcome event, which no order can be: an order has none of its fields."""
     if not body.startswith(EVENT_BEGINS) or len(body) > OWN_EVENT_BYTES_MAX:
         return False
     try:
@@ -125,19 +125,19 @@ def is_event(body: bytes) -> bool:
 
 
 def at(ms: int | None) -> datetime | None:
-    """A moment from ms since the epoch."""
+    """The UTC time of ms since the epoch."""
     return EPOCH + timedelta(milliseconds=ms) if ms is not None else None
 
 
 def routing_key(connector: str, strategy: str, status: str) -> str:
-    """The key of an event: the names with `_` for what is no letter, digit, `_` or `-`, cut to what AMQP can carry."""
+    """The routing key of an event: each name cut to fit, with `_` for any character but a letter, digit, `_` or `-`."""
     return f"{_word(connector, CONNECTOR_CHARACTERS_MAX)}.{_word(strategy, STRATEGY_CHARACTERS_MAX)}.{status}"
 
 
 def binding_key(*, connector: str | None = None, strategy: str | None = None, status: Status | None = None) -> str:
-    """The key to bind a queue with, so that it gets the events of this connector, strategy and status; None for any.
+    """The key that binds a queue to the events of one connector, strategy and status; None means any.
 
-    Different names can have one key: whoever must know looks at the event's own fields, too.
+    Different names can have the same key: a listener to which that matters compares the event's own fields as well.
     """
     return ".".join(
         [

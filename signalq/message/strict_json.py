@@ -15,14 +15,15 @@ from signalq.errors import InvalidIntent, Problem
 from signalq.secrets.masking import shown_name
 
 BODY_BYTES_MAX = 65_536
-# Below the object itself: its fields, theirs, and the elements of arrays. So nothing is nested deeper than that either.
+# Fields, fields of nested objects, and elements of arrays; the top object is not counted. It bounds the depth as well.
 VALUES_MAX = 64
-# Of a number, as it came and written out without an exponent.
+# Of one number, both as it came and written out without an exponent.
 DIGITS_MAX = 64
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-# Each value below the object follows a comma, or is the first one in its object or array. So more of these signs than
-# this, outside of texts, are more values than VALUES_MAX. 64 KiB may hold 20,000, which are not decoded to be refused.
+# Each value below the top object follows a comma, or is the first in its object or array. So more commas and opening
+# brackets than this, outside of texts, mean more than VALUES_MAX values. A body of 64 KiB may hold 20,000 values: it is
+# refused without being decoded.
 _SIGNS_MAX = 2 * VALUES_MAX + 1
 _TOO_MANY_SIGNS = re.compile(
     rb'(?:[^",\[{]*+(?:"(?:[^"\\]++|\\.)*+"[^",\[{]*+)*+[,\[{]){%d}+' % (_SIGNS_MAX + 1), re.DOTALL
@@ -72,8 +73,8 @@ _decoder = json.JSONDecoder(
 def parse_object(body: bytes) -> dict[str, object]:
     """Read a JSON object of at most BODY_BYTES_MAX bytes and VALUES_MAX values; numbers become JsonNumber.
 
-    No body costs more than 2 ms. Raises InvalidIntent, with one sentence, for anything else: another encoding, a
-    byte-order mark, duplicate keys, NaN, lone surrogates, a number of more than DIGITS_MAX digits.
+    No body costs more than 2 ms. Raises InvalidIntent for any other body, and for another encoding than UTF-8, a
+    byte-order mark, duplicate keys, NaN, lone surrogates, and a number of more than DIGITS_MAX digits.
     """
     if not body:
         raise _refused("the body is empty")
@@ -99,13 +100,13 @@ def parse_object(body: bytes) -> dict[str, object]:
 
 
 def check_size(body_bytes: int) -> None:
-    """Raise InvalidIntent for a body that is too long to be one."""
+    """Raise InvalidIntent for more than BODY_BYTES_MAX bytes."""
     if body_bytes > BODY_BYTES_MAX:
         raise _refused(f"the body has {body_bytes} bytes, at most {BODY_BYTES_MAX} are allowed")
 
 
 def _has_too_many_signs(body: bytes) -> bool:
-    """Whether it has more than _SIGNS_MAX commas and opening brackets outside of texts."""
+    """Whether the body has more than _SIGNS_MAX commas and opening brackets outside of texts."""
     signs = body.count(b",") + body.count(b"[") + body.count(b"{")
     return signs > _SIGNS_MAX and _TOO_MANY_SIGNS.match(body) is not None
 
@@ -122,18 +123,18 @@ def _values_below(value: object) -> int:
 
 
 def _faults(name: str, item: object) -> Iterator[str]:
-    """What is wrong with one field: each sentence once."""
+    """Each fault of one field, as a sentence."""
     if not _encodable(name):
         yield "the name of the field holds a lone surrogate"
     leaves = list(_leaves(item))
     if not all(_encodable(leaf) for leaf in leaves if isinstance(leaf, str)):
-        yield "holds a lone surrogate"  # only an escape can smuggle one in
+        yield "holds a lone surrogate"  # UTF-8 has none, but an escape can write one
     if any(digits_of(leaf.text) > DIGITS_MAX for leaf in leaves if isinstance(leaf, JsonNumber)):
         yield f"has more than {DIGITS_MAX} digits"
 
 
 def _leaves(value: object) -> Iterator[object]:
-    """All texts, names and numbers in it."""
+    """Every text, name and number in the value."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield key
@@ -146,7 +147,7 @@ def _leaves(value: object) -> Iterator[object]:
 
 
 def digits_of(number: str) -> int:
-    """How many digits the text of a number has."""
+    """The number of digits in the text of a number."""
     return len(number) - sum(map(number.count, "+-.eE"))
 
 
@@ -159,7 +160,7 @@ def _encodable(text: str) -> bool:
 
 
 def render(value: object) -> str:
-    """The JSON text of what parse_object gives, every number with the digits that came in."""
+    """The JSON text of a value that parse_object returned; every number has the digits that came in."""
     if isinstance(value, JsonNumber):
         return value.text
     if isinstance(value, dict):
@@ -171,12 +172,3 @@ def render(value: object) -> str:
 
 def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
-
-
-NAME_CHARACTERS_MAX = 64
-
-
-def printable_name(name: str) -> str:
-    """A foreign name, safe to show: control and non-ASCII characters escaped, cut at NAME_CHARACTERS_MAX."""
-    shown = name[:NAME_CHARACTERS_MAX].encode("unicode_escape", "backslashreplace").decode("ascii")
-    return shown + ("…" if len(name) > NAME_CHARACTERS_MAX else "")

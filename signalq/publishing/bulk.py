@@ -1,22 +1,24 @@
-"""Many intents in order, a bounded number of them in flight, and for each what became of its publish.
+"""Publish many intents in order, a bounded number of them in flight, and tell the result of each.
 
-Nothing new goes out before what a broken connection left unconfirmed is sent again under the same identity: the broker
-may hold it twice then (the consumer drops the second), and no later order of its connector overtakes it.
+After a connection breaks, everything unconfirmed is sent again under the same identities before anything new goes out.
+The broker may hold a message twice then (the consumer drops the second), and no later order of a connector overtakes an
+earlier one.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
+from enum import Enum, auto
 from functools import partial
 
-from signalq.amqp.publisher import ConfirmedPublisher, OpenChannel
+from signalq.amqp.confirming_channel import ConfirmingChannel
+from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.errors import BrokerUnreachable, InvalidIntent, Unconfirmed, Unroutable
 from signalq.message.intent import OrderIntent
-from signalq.publishing.prepare import Outgoing
+from signalq.publishing.prepare import PreparedIntent
 from signalq.publishing.results import Given, PublishResult, intent_and_id
+from signalq.publishing.window import Flight, Window
 
 IN_FLIGHT_MAX = 256
 """Sent and not yet confirmed. Four times as many were no faster, a quarter was a third slower (ran, 3.10.8)."""
@@ -28,32 +30,25 @@ STEP_S = 0.002
 INTERRUPTED = "it was interrupted before RabbitMQ confirmed the message: repeat it with the same message_id"
 
 
-@dataclass(slots=True, eq=False)
-class _Flight:
-    """One intent between its taking and its telling; without an `order` it is invalid."""
-
-    number: int
-    intent: OrderIntent
-    message_id: str
-    order: Outgoing | None = None
-    error: InvalidIntent | Unroutable | Unconfirmed | None = None
-    sending: asyncio.Task[None] | None = None
-    is_confirmed: bool = False
-
-    @property
-    def is_settled(self) -> bool:
-        return self.is_confirmed or self.order is None
-
-    def result(self) -> PublishResult:
-        receipt = self.order.receipt if self.order is not None and self.is_confirmed else None
-        return PublishResult(self.number, self.intent, self.message_id, receipt, self.error)
+class _State(Enum):
+    UNCONNECTED = auto()
+    """No channel was ever open."""
+    SENDING = auto()
+    """Each intent goes out as it is taken."""
+    BROKEN = auto()
+    """The unconfirmed ones have to be sent again, on a new channel, before anything new goes out."""
+    ENDING = auto()
+    """Nothing more is taken; the messages that are on their way end."""
 
 
 class ManyPublisher:
     """One `publish_many`. `tell` is called once for every intent that was taken, in their order.
 
-    `prepare` makes an order of an intent and its identity, or raises InvalidIntent; `withdraw` is called for an order
-    that was not confirmed. `timeout_s` is how long the oldest one may be the oldest, reconnecting included.
+    `prepare` makes a message of an intent and its identity, or raises InvalidIntent; `withdraw` is called for a message
+    that was not confirmed. `timeout_s` bounds how long one flight may be the oldest, reconnecting included.
+
+    Two tasks work on the window: `_feed` takes intents into it, `_settle` tells the results of those that are settled,
+    and mends a broken channel.
     """
 
     def __init__(
@@ -61,42 +56,31 @@ class ManyPublisher:
         publisher: ConfirmedPublisher,
         exchange: str,
         *,
-        prepare: Callable[[OrderIntent, str], Outgoing],
-        withdraw: Callable[[Outgoing], None],
+        prepare: Callable[[OrderIntent, str], PreparedIntent],
+        withdraw: Callable[[PreparedIntent], None],
         tell: Callable[[PublishResult], None],
         in_flight_max: int,
         timeout_s: float,
     ) -> None:
-        if in_flight_max < 1:
-            raise ValueError("in_flight_max must be at least 1")
         self._publisher = publisher
         self._exchange = exchange
         self._prepare = prepare
         self._withdraw = withdraw
-        self._tell_on = tell
+        self._tell_result = tell
         self._timeout_s = timeout_s
-        self._loop = asyncio.get_running_loop()
-        self._room = asyncio.Semaphore(in_flight_max)
-        self._freed = 0
-        self._freed_at_once = max(1, in_flight_max // 4)
-        self._window: deque[_Flight] = deque()
-        self._taken = 0
-        self._oldest_since_s = 0.0
-        # Broken until the first channel is there.
-        self._channel: OpenChannel | None = None
-        self._is_broken = True
-        self._has_tried = False
-        self._is_over = False
-        self._moved = asyncio.Event()
-        self._why_not_confirmed = INTERRUPTED
+        self._window = Window(in_flight_max)
+        self._state = _State.UNCONNECTED
+        self._channel: ConfirmingChannel | None = None
         self._feeding: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self._why_not_confirmed = INTERRUPTED
         self._failure: Exception | None = None
 
     async def publish(self, intents: Iterable[Given] | AsyncIterable[Given]) -> Exception | None:
-        """Return once everything is told; gives back what the iterable or `tell` raised.
+        """Return once every result is told; returns what the iterable or `tell` raised.
 
-        Neither ends it at once: nothing more is taken then, and what is in flight is settled first. Only a cancellation
-        does: what was in flight is told as unconfirmed.
+        Such an error does not end it at once: nothing more is taken, and what is in flight is settled first. A
+        cancellation does: what was in flight is told as unconfirmed.
         """
         self._feeding = asyncio.create_task(self._feed(intents), name="signalq intents")
         self._feeding.add_done_callback(self._fed)
@@ -111,7 +95,7 @@ class ManyPublisher:
     async def _feed(self, intents: Iterable[Given] | AsyncIterable[Given]) -> None:
         source = aiter(intents) if isinstance(intents, AsyncIterable) else each_of(intents)
         while True:
-            await self._room.acquire()
+            await self._window.make_room()
             try:
                 given = await anext(source)
             except StopAsyncIteration:
@@ -119,140 +103,136 @@ class ManyPublisher:
             self._take(given)
 
     def _take(self, given: Given) -> None:
-        """Between the iterable and the window nothing is awaited: what was taken is told."""
+        """Nothing is awaited between the iterable and the window, so every intent that was taken is told."""
         intent, message_id = intent_and_id(given)
-        self._taken += 1
-        flight = _Flight(self._taken, intent, message_id)
+        flight = Flight(self._window.taken + 1, intent, message_id)
         try:
-            flight.order = self._prepare(intent, message_id)
+            flight.prepared = self._prepare(intent, message_id)
         except InvalidIntent as error:
             flight.error = error
-        if not self._window:
-            self._oldest_since_s = self._loop.time()
-        self._window.append(flight)
-        if flight.order is None or self._is_broken:
-            self._moved.set()
+        self._window.add(flight)
+        if self._state is _State.SENDING and flight.prepared is not None:
+            self._send(flight, flight.prepared)
         else:
-            self._send(flight, flight.order)
+            self._changed.set()
 
     def _fed(self, feeding: asyncio.Task[None]) -> None:
         if not feeding.cancelled() and isinstance(error := feeding.exception(), Exception):
             self._failure = self._failure or error
-        self._moved.set()
+        self._changed.set()
+
+    def _take_no_more(self) -> None:
+        if self._feeding is not None:
+            self._feeding.cancel()
 
     # ---- sending ----
 
-    def _send(self, flight: _Flight, order: Outgoing) -> None:
-        """Each task writes in its first step, so in the order of these calls."""
-        assert self._channel is not None  # noqa: S101 - it is broken as long as there is none
+    def _send(self, flight: Flight, prepared: PreparedIntent) -> None:
+        """Each task writes in its first step, so the messages leave in the order of these calls."""
+        assert self._channel is not None  # noqa: S101 - only UNCONNECTED has none, and sends nothing
         flight.error = None
         sending = self._publisher.publish_on(
-            self._channel, self._exchange, order.routing_key, order.body, order.properties
+            self._channel, self._exchange, prepared.routing_key, prepared.body, prepared.properties
         )
         flight.sending = asyncio.create_task(sending, name=f"signalq publish {flight.number}")
-        flight.sending.add_done_callback(partial(self._landed, flight))
+        flight.sending.add_done_callback(partial(self._sent, flight))
 
-    def _landed(self, flight: _Flight, sending: asyncio.Task[None]) -> None:
-        self._moved.set()
+    def _sent(self, flight: Flight, sending: asyncio.Task[None]) -> None:
+        self._changed.set()
         if sending.cancelled():
             return
         error = sending.exception()
         if error is None:
             flight.is_confirmed = True
-        elif isinstance(error, Unroutable):
-            flight.error, self._is_over = error, True
         elif isinstance(error, Unconfirmed):
-            flight.error, self._is_broken = error, True
+            flight.error = error
+            if self._state is _State.SENDING:
+                self._state = _State.BROKEN
         else:
-            self._is_over = True
-            self._failure = self._failure or (error if isinstance(error, Exception) else None)
+            if isinstance(error, Unroutable):
+                flight.error = error
+            elif isinstance(error, Exception):
+                self._failure = self._failure or error
+            self._begin_to_end()
+
+    def _begin_to_end(self) -> None:
+        self._state = _State.ENDING
+        self._take_no_more()
 
     async def _mend(self) -> None:
         """Send again what was not confirmed, in order, on a channel that holds nothing of it yet.
 
-        Until then nothing new goes out. Returns also where that did not succeed: it is tried again.
+        It may fail to open one: the state stays BROKEN then, for another attempt.
         """
-        if on_their_way := self._on_their_way():
-            await asyncio.wait(on_their_way)  # on a closed channel each of them ends
-        if self._has_tried:
+        if sending := self._window.sending():
+            await asyncio.wait(sending)  # on a closed channel each of them ends
+        if self._state is _State.UNCONNECTED:
+            self._state = _State.BROKEN
+        else:
             await asyncio.sleep(RECONNECT_PAUSE_S)
-        self._has_tried = True
         try:
             self._channel = await self._publisher.channel()
         except BrokerUnreachable:
             if (why := self._publisher.why_closed) is not None:
-                self._why_not_confirmed, self._is_over = why, True
+                self._why_not_confirmed = why
+                self._begin_to_end()
             return
-        self._is_broken = False
-        for flight in self._window:
-            if flight.order is not None and not flight.is_confirmed:
-                self._send(flight, flight.order)
+        if self._state is _State.BROKEN:
+            self._state = _State.SENDING
+        for flight, prepared in self._window.unconfirmed():
+            self._send(flight, prepared)
 
     # ---- settling ----
 
     async def _settle(self, feeding: asyncio.Task[None]) -> None:
-        """Tell what is settled, as long as it goes on."""
+        """Tell each result as it becomes certain, until all are told or it has to end."""
         while True:
-            self._moved.clear()
-            self._tell_settled()
-            if not self._window and feeding.done():
+            self._changed.clear()
+            for flight in self._window.pop_settled():
+                self._tell(flight)
+            oldest_since_s = self._window.oldest_since_s
+            if oldest_since_s is None and feeding.done():
                 return
             try:
-                async with asyncio.timeout_at(self._oldest_since_s + self._timeout_s if self._window else None):
-                    if self._is_over:
-                        feeding.cancel()
-                        await asyncio.gather(*self._on_their_way(), return_exceptions=True)
+                async with asyncio.timeout_at(None if oldest_since_s is None else oldest_since_s + self._timeout_s):
+                    if self._state is _State.ENDING:
+                        await asyncio.gather(*self._window.sending(), return_exceptions=True)
                         return
-                    await (self._mend() if self._is_broken and self._window else self._moved.wait())
+                    if self._state is _State.SENDING or oldest_since_s is None:
+                        await self._changed.wait()
+                    else:
+                        await self._mend()
             except TimeoutError:
                 self._why_not_confirmed = (
                     f"RabbitMQ did not confirm within {self._timeout_s:g} s: repeat with the same message_id"
                 )
                 return
 
-    def _tell_settled(self) -> None:
-        while self._window and self._window[0].is_settled:
-            flight = self._window.popleft()
-            self._freed += 1
-            self._oldest_since_s = self._loop.time()
-            self._tell(flight)
-        # Several at a time, so that several are written at a time.
-        if self._freed >= self._freed_at_once or not self._window:
-            for _ in range(self._freed):
-                self._room.release()
-            self._freed = 0
-
     async def _end(self, feeding: asyncio.Task[None]) -> None:
-        """Whatever is still in flight now is told as it stands."""
-        feeding.cancel()
-        on_their_way = self._on_their_way()
-        for sending in on_their_way:
-            sending.cancel()
+        """Tell the result of every flight that is left, as it stands."""
+        sending = self._window.sending()
+        for task in (feeding, *sending):
+            task.cancel()
         try:
-            await asyncio.gather(feeding, *on_their_way, return_exceptions=True)
+            await asyncio.gather(feeding, *sending, return_exceptions=True)
         finally:
-            while self._window:
-                flight = self._window.popleft()
+            for flight in self._window.pop_all():
                 if not flight.is_settled and flight.error is None:
                     flight.error = Unconfirmed(self._why_not_confirmed, flight.message_id)
                 self._tell(flight)
 
-    def _on_their_way(self) -> list[asyncio.Task[None]]:
-        return [flight.sending for flight in self._window if flight.sending is not None and not flight.sending.done()]
-
-    def _tell(self, flight: _Flight) -> None:
-        if flight.order is not None and not flight.is_confirmed:
-            self._withdraw(flight.order)
+    def _tell(self, flight: Flight) -> None:
+        if (prepared := flight.unconfirmed) is not None:
+            self._withdraw(prepared)
         try:
-            self._tell_on(flight.result())
-        except Exception as error:  # noqa: BLE001 - the caller's own, raised to him when all is told
+            self._tell_result(flight.result())
+        except Exception as error:  # noqa: BLE001 - the caller's own, raised to the caller once all is told
             self._failure = self._failure or error
-            if self._feeding is not None:
-                self._feeding.cancel()
+            self._take_no_more()
 
 
 async def each_of(intents: Iterable[Given]) -> AsyncIterator[Given]:
-    """A plain iterable step by step. Where its steps take long, what one gave goes out before the next is made."""
+    """Iterate a plain iterable. Where its steps take long, each intent goes out before the next is made."""
     clock = asyncio.get_running_loop().time
     since_s = clock()
     for intent in intents:

@@ -1,4 +1,4 @@
-"""An intent on its way out: checked as the consumer will check it, with its identity and its creation time."""
+"""Prepare an intent for publishing: checked as the consumer will check it, with its identity and its creation time."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pamqp.commands import Basic
 
 from signalq.errors import InvalidIntent, Problem
-from signalq.message.envelope import SHORT_STRING_BYTES_MAX, new_message_id, publish_properties
+from signalq.message.envelope import publish_properties
+from signalq.message.identity import SHORT_STRING_BYTES_MAX, new_message_id
 from signalq.message.intent import OrderIntent
 from signalq.message.strict_json import parse_object
 from signalq.publishing.receipt import Receipt
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
-    """An intent as it is published; `receipt` is what its publisher gets once it is confirmed."""
+class PreparedIntent:
+    """An intent as a message; its publisher returns `receipt` once the broker has confirmed it."""
 
     receipt: Receipt
     routing_key: str
@@ -23,12 +24,12 @@ class Outgoing:
     properties: Basic.Properties
 
 
-def outgoing(
+def prepare(
     intent: OrderIntent, *, strategy: str | None, message_id: str | None, now_ms: int, user: str | None = None
-) -> Outgoing:
+) -> PreparedIntent:
     """Check an intent as the consumer will, and give it an identity. Raises InvalidIntent.
 
-    It may carry the fields that it was made to let through; whether its connector does, the consumer knows.
+    It may carry extra fields that it was made to let through; only the consumer knows whether its connector does.
     """
     if not isinstance(intent, OrderIntent):
         raise InvalidIntent(
@@ -42,7 +43,7 @@ def outgoing(
         if text is not None and not _fits_short_string(text):
             raise InvalidIntent([Problem(name, f"must have 1 to {SHORT_STRING_BYTES_MAX} bytes of UTF-8")])
     properties = publish_properties(message_id=identity, strategy_name=strategy, created_ms=now_ms, user=user)
-    return Outgoing(Receipt(identity, now_ms), intent.connector_name, body, properties)
+    return PreparedIntent(Receipt(identity, now_ms), intent.connector_name, body, properties)
 
 
 def _fits_short_string(text: object) -> bool:

@@ -1,4 +1,4 @@
-"""The SDK: publish an order intent, know that the broker has it, and ask what became of it.
+"""The SDK: publish an order intent, know that the broker has it, and ask for its outcome.
 
 async with OrderPublisher("amqp://…", strategy="momentum") as orders:
     receipt = await orders.publish(OrderIntent(connector_name="main", action="openLong", percent="50"))
@@ -14,22 +14,23 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypedDict
 
-from signalq.amqp.connection import HEARTBEAT_S, user_of
+from signalq.amqp.address import user_of
+from signalq.amqp.connection import HEARTBEAT_S
 from signalq.amqp.publisher import FORKED, ConfirmedPublisher
 from signalq.errors import BrokerUnreachable, Unconfirmed
 from signalq.message.intent import OrderIntent
 from signalq.names import Names
 from signalq.publishing.bulk import IN_FLIGHT_MAX, RECONNECT_PAUSE_S, ManyPublisher
 from signalq.publishing.outcome_listener import OutcomeListener
-from signalq.publishing.prepare import Outgoing, outgoing
+from signalq.publishing.prepare import PreparedIntent, prepare
 from signalq.publishing.receipt import Receipt
-from signalq.publishing.results import Given, PublishResult, Tally
+from signalq.publishing.results import Given, PublishResult, ResultCollector
 
 PUBLISH_TIMEOUT_S = 30.0
 
 
 class PublisherOptions(TypedDict, total=False):
-    """The options of OrderPublisher, for whoever passes them on."""
+    """The options of OrderPublisher, for code that passes them on."""
 
     strategy: str | None
     prefix: str
@@ -42,20 +43,21 @@ class PublisherOptions(TypedDict, total=False):
 class OrderPublisher:
     """Publishes order intents to RabbitMQ and waits for its confirm. One per process is enough; calls may overlap.
 
-    Of calls that overlap, IN_FLIGHT_MAX are sent and not yet confirmed at a time, and the others wait for their turn:
-    a connection that breaks leaves no more than these in doubt. They leave in the order of the calls as long as it
-    lasts; where the order counts beyond that, await each, or use `publish_many`.
+    Of overlapping calls, IN_FLIGHT_MAX are sent and not yet confirmed at a time, and the others wait for their turn: a
+    connection that breaks leaves no more than these in doubt. They leave in the order of the calls as long as the
+    connection lasts; where order matters beyond that, await each, or use `publish_many`.
 
-    `url` is an AMQP URL (`amqps://` for TLS), `strategy` the name the orders go by, `prefix` the broker prefix,
-    `publish_timeout_s` the time in which one publish is sent and confirmed, reconnecting and its turn included.
-    Use it as an async context manager; entering connects and raises BrokerUnreachable where that fails.
+    `url` is an AMQP URL (`amqps://` for TLS), `strategy` the name of the strategy whose orders these are, `prefix` the
+    broker prefix, and `heartbeat_s` the interval of the connection's heartbeats, in seconds. `publish_timeout_s` is the
+    time, in seconds, in which one publish is sent and confirmed, its turn and reconnecting included. Use it as an async
+    context manager; entering connects, and raises BrokerUnreachable where that fails.
 
     With a strategy, each message carries the URL's user as its `user_id`, which the broker checks: a consumer may know
     strategies by that alone. `send_user=False` leaves it out, for a broker that knows its users by other means than the
     URL.
 
-    Unless `outcomes` is False, entering also begins to listen for the outcomes of the strategy, on a second connection:
-    so no publish waits for that, and no event of an order published here is missed while both connections last. It
+    Unless `outcomes` is False, entering also listens for the outcomes of the strategy, on a second connection. So no
+    publish waits for that, and no event of an order published here is missed while both connections last. Listening
     needs rights (docs/outcomes.md); without them publishing works all the same, and `outcome()` says which is missing.
     """
 
@@ -82,7 +84,7 @@ class OrderPublisher:
 
     @property
     def publish_timeout_s(self) -> float:
-        """What bounds one publish."""
+        """The time in which one publish is sent and confirmed, in seconds."""
         return self._publish_timeout_s
 
     async def publish(self, intent: OrderIntent, *, message_id: str | None = None) -> Receipt:
@@ -91,16 +93,16 @@ class OrderPublisher:
         Repeating with the `message_id` of an earlier call, or of an error, is safe: the same bytes are not ordered
         twice.
 
-        Raises InvalidIntent before anything is sent; Unroutable where no queue takes it; Unconfirmed where it may or
-        may not have arrived. Both of these carry the `message_id`.
+        Raises InvalidIntent before anything is sent, Unroutable where no queue takes it, and Unconfirmed where it may
+        or may not have arrived. The latter two carry the `message_id`.
         """
-        order = self._prepare(intent, message_id)
+        prepared = self._prepare(intent, message_id)
         try:
-            await self._send_in_time(order)
+            await self._send_in_time(prepared)
         except BaseException:
-            self._withdraw(order)
+            self._withdraw(prepared)
             raise
-        return order.receipt
+        return prepared.receipt
 
     async def publish_many(
         self,
@@ -111,70 +113,70 @@ class OrderPublisher:
     ) -> int:
         """Return how many were published, once the broker has confirmed every one of them.
 
-        `intents` gives intents, or tuples of an intent and its `message_id`; it may be a generator, also an
+        `intents` gives intents, or tuples of an intent and its `message_id`. It may be a generator, also an
         asynchronous one, and is read no further ahead than `in_flight_max` intents are sent and not confirmed. A plain
         iterable is read in the event loop and should not keep it waiting for seconds.
 
-        `on_result` is called once for each intent that was taken, in their order, as soon as it is settled: with its
-        receipt, or with the error that `publish` would have raised. It is your progress.
+        `on_result` is called once for each intent that was taken, in their order, as soon as its result is certain:
+        with its receipt, or with the error that `publish` would have raised. It is your progress.
 
-        An invalid one is told, and the others go on. If the connection breaks, what was not confirmed is sent again
-        with the same identities before anything new is; the order is kept. It gives up once the oldest one has been
-        that for `publish_timeout_s`. What the iterable or `on_result` raises ends the taking: what is in flight is
-        settled, then it is raised. A cancellation tells what was in flight as unconfirmed, and ends it at once.
+        An invalid intent is told, and the others go on. If the connection breaks, everything unconfirmed is sent again
+        with the same identities before anything new is; the order is kept. It gives up once one intent has been the
+        oldest in flight for `publish_timeout_s`. An error of the iterable or of `on_result` ends the taking: it is
+        raised once all in flight are settled. A cancellation tells all in flight as unconfirmed, and ends it at once.
 
         Raises NotAllConfirmed where some of those taken were not confirmed. It holds them, with their identities:
         repeating these is safe.
         """
-        tally = Tally(on_result)
+        results = ResultCollector(on_result)
         many = ManyPublisher(
             self._publisher,
             self._names.orders,
             prepare=self._prepare,
             withdraw=self._withdraw,
-            tell=tally.tell,
+            tell=results.add,
             in_flight_max=in_flight_max,
             timeout_s=self._publish_timeout_s,
         )
-        return tally.end(await many.publish(intents))
+        return results.conclude(await many.publish(intents))
 
-    def _prepare(self, intent: OrderIntent, message_id: str | None) -> Outgoing:
-        """Check it, and expect its outcome before it is sent: its event may be here before its confirm."""
+    def _prepare(self, intent: OrderIntent, message_id: str | None) -> PreparedIntent:
+        """Check an intent, and expect its outcome: its event may come before its confirm."""
         now_ms = time.time_ns() // 1_000_000
-        order = outgoing(intent, strategy=self._strategy, message_id=message_id, now_ms=now_ms, user=self._user)
+        prepared = prepare(intent, strategy=self._strategy, message_id=message_id, now_ms=now_ms, user=self._user)
         if self._listener is None:
-            return order
-        expected = self._listener.listening.expect(order.receipt.message_id, order.body)
-        return replace(order, receipt=replace(order.receipt, expected=expected))
+            return prepared
+        expected = self._listener.expected.expect(prepared.receipt.message_id, prepared.body)
+        return replace(prepared, receipt=replace(prepared.receipt, expected=expected))
 
-    def _withdraw(self, order: Outgoing) -> None:
-        """It was not confirmed."""
-        if self._listener is not None and order.receipt.expected is not None:
-            self._listener.listening.forget(order.receipt.expected)
+    def _withdraw(self, prepared: PreparedIntent) -> None:
+        """Expect no outcome of an intent that was not confirmed."""
+        if self._listener is not None and prepared.receipt.expected is not None:
+            self._listener.expected.forget(prepared.receipt.expected)
 
-    async def _send_in_time(self, order: Outgoing) -> None:
+    async def _send_in_time(self, prepared: PreparedIntent) -> None:
         """Send once connected; a connection that can't be made is tried again until the time is up."""
         if self._publisher.is_of_another_process:
-            # Before its turn: whoever had that when the process was forked never gives it back here.
-            raise Unconfirmed(FORKED, order.receipt.message_id)
+            # Before its turn: one that the parent held at the fork is never given back here.
+            raise Unconfirmed(FORKED, prepared.receipt.message_id)
         in_the_way = ""
         try:
             async with asyncio.timeout(self._publish_timeout_s), self._turns:
                 while True:
                     try:
                         return await self._publisher.publish(
-                            self._names.orders, order.routing_key, order.body, order.properties
+                            self._names.orders, prepared.routing_key, prepared.body, prepared.properties
                         )
                     except BrokerUnreachable as error:
                         if (why := self._publisher.why_closed) is not None:
-                            raise Unconfirmed(why, order.receipt.message_id) from None
+                            raise Unconfirmed(why, prepared.receipt.message_id) from None
                         in_the_way = f" ({error})"
                     await asyncio.sleep(RECONNECT_PAUSE_S)
         except TimeoutError:
             raise Unconfirmed(
                 f"RabbitMQ did not confirm within {self._publish_timeout_s:g} s{in_the_way}: "
                 "repeat with the same message_id",
-                order.receipt.message_id,
+                prepared.receipt.message_id,
             ) from None
 
     async def __aenter__(self) -> Self:
@@ -196,8 +198,9 @@ class OrderPublisher:
         await self.close()
 
     async def listen(self) -> None:
-        """Listen for outcomes from now on, where they are wanted. Entering does so; what stands against it is kept for
-        those who ask for outcomes.
+        """Listen for outcomes from now on, as entering does; nothing happens with `outcomes=False`.
+
+        A failure is not raised here, but by `outcome()`.
         """
         if self._listener is not None:
             await self._listener.start()

@@ -1,4 +1,4 @@
-"""What became of the publish of each of many intents, and of all together."""
+"""The results of `publish_many`: of each intent, and of all together."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from signalq.errors import BrokerError, InvalidIntent, Unconfirmed, Unroutable
-from signalq.message.envelope import new_message_id
+from signalq.message.identity import new_message_id
 from signalq.message.intent import OrderIntent
 from signalq.publishing.receipt import Receipt, SyncReceipt
 
 INVALID_KEPT_MAX = 100
-"""Of the invalid ones, so many are kept for the error at the end; `on_result` is told of each."""
+"""The error at the end keeps so many invalid ones; `on_result` is called for each."""
 
 Given = OrderIntent | tuple[OrderIntent, str]
 """What `publish_many` takes: an intent, or an intent and its `message_id`."""
@@ -22,11 +22,11 @@ AnyReceipt = TypeVar("AnyReceipt")
 
 @dataclass(frozen=True, slots=True)
 class _Result(Generic[AnyReceipt]):
-    """What became of the publish of one intent: it has a `receipt`, or else an `error`.
+    """The result of publishing one intent: it has a `receipt`, or else an `error`.
 
-    `number` is its place among those given, counted from 1. `error` is what `publish` would have raised: InvalidIntent
-    (it never left), Unroutable (it is in no queue) or Unconfirmed (it may or may not be in one); the latter two can be
-    repeated with the `message_id`.
+    `number` is the intent's place among those given, counted from 1. `error` is what `publish` would have raised:
+    InvalidIntent (it never left), Unroutable (it is in no queue) or Unconfirmed (it may or may not be in one). After
+    the latter two it can be repeated with the `message_id`.
     """
 
     number: int
@@ -53,9 +53,9 @@ AnyPublishResult = PublishResult | SyncPublishResult
 class NotAllConfirmed(BrokerError):
     """`publish_many` ended, and not every intent that it took was confirmed.
 
-    `confirmed` counts those that were, `invalid_count` those that broke a rule and never left (`invalid` holds the
-    first of them), `unconfirmed` holds all that may or may not be in a queue, and those that were returned, in their
-    order. What was not taken is still in the iterable.
+    `confirmed` counts the confirmed intents, and `invalid_count` the invalid ones, which never left; `invalid` holds
+    the results of the first INVALID_KEPT_MAX of them. `unconfirmed` holds the results of all that may or may not be in
+    a queue, and of all that were returned, in their order. Intents that were not taken are still in the iterable.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class NotAllConfirmed(BrokerError):
         super().__init__(confirmed, invalid_count)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """See InvalidIntent."""
+        """Pickle with the arguments of this constructor."""
         return type(self), (self.confirmed, self.invalid_count, self.invalid, self.unconfirmed)
 
     def __str__(self) -> str:
@@ -86,17 +86,17 @@ class NotAllConfirmed(BrokerError):
 
     @property
     def taken(self) -> int:
-        """How many were taken from the iterable; of a list, what follows was not touched."""
+        """How many intents were taken from the iterable; of a list, `intents[taken:]` was not touched."""
         return self.confirmed + self.invalid_count + len(self.unconfirmed)
 
     @property
     def to_repeat(self) -> list[tuple[OrderIntent, str]]:
-        """Those that were not confirmed, each with its `message_id`, as `publish_many` takes them."""
+        """The unconfirmed intents, each with its `message_id`, as `publish_many` takes them."""
         return [(result.intent, result.message_id) for result in self.unconfirmed]
 
 
-class Tally:
-    """Tells each result on, and counts; `end` is the verdict over all."""
+class ResultCollector:
+    """Counts the results of one `publish_many` and passes each on; `conclude` says how all of it ended."""
 
     def __init__(self, on_result: Callable[[PublishResult], object] | None) -> None:
         self._on_result = on_result
@@ -105,8 +105,8 @@ class Tally:
         self._invalid: list[PublishResult] = []
         self._unconfirmed: list[PublishResult] = []
 
-    def tell(self, result: PublishResult) -> None:
-        """One more is settled. Raises what the callback raises."""
+    def add(self, result: PublishResult) -> None:
+        """Count a result, and pass it to the callback. Raises what the callback raises."""
         if result.error is None:
             self._confirmed += 1
         elif isinstance(result.error, InvalidIntent):
@@ -118,8 +118,8 @@ class Tally:
         if self._on_result is not None:
             self._on_result(result)
 
-    def end(self, failure: Exception | None) -> int:
-        """How many were confirmed: all that were taken.
+    def conclude(self, failure: Exception | None) -> int:
+        """Return how many intents were taken, where all of them were confirmed.
 
         Raises NotAllConfirmed where some were not (from `failure`, where there is one), else `failure`.
         """
@@ -131,7 +131,7 @@ class Tally:
 
 
 def intent_and_id(given: Given) -> tuple[OrderIntent, str]:
-    """The intent and its identity, a new one where none is given. Raises TypeError."""
+    """An intent and its identity, a new one where none is given. Raises TypeError for anything else."""
     if isinstance(given, OrderIntent):
         return given, new_message_id()
     if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], OrderIntent) and isinstance(given[1], str):

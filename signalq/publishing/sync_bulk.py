@@ -1,4 +1,4 @@
-"""Between two threads: the event loop that publishes, and the caller whose iterable and callback are his alone."""
+"""`publish_many` between two threads: the event loop's publishes, the caller's runs the iterable and the callback."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ NOT_SENT = "it was not sent: publish it with the same message_id"
 PublishMany = Callable[[AsyncIterator[Given]], Coroutine[Any, Any, int]]
 
 
-class Desk:
-    """One blocking `publish_many`: the loop's thread leaves errands here, and the caller's thread runs them.
+class SyncManyPublisher:
+    """One blocking `publish_many`: the loop's thread queues calls, and the caller's thread runs them.
 
-    Errands are few: the loop asks for the next intent when it has room for one, and tells results of those in flight.
+    The calls are of two kinds: the loop asks for the next intent when it has room for one, and tells a result.
+    `sync_receipt` makes the blocking receipt of a receipt.
     """
 
     def __init__(
         self,
         intents: Iterable[Given],
         on_result: Callable[[SyncPublishResult], object] | None,
-        blocking: Callable[[Receipt], SyncReceipt],
+        sync_receipt: Callable[[Receipt], SyncReceipt],
     ) -> None:
         self._intents = iter(intents)
         self._on_result = on_result
-        self._blocking = blocking
-        self._errands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._sync_receipt = sync_receipt
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._publishing: asyncio.Task[int] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._told = 0
@@ -43,28 +44,28 @@ class Desk:
     # ---- in the caller's thread ----
 
     def begin(self, loop: asyncio.AbstractEventLoop, publish_many: PublishMany) -> None:
-        """Begin in the loop; returns at once."""
+        """Begin in the loop; return at once."""
         self._loop = loop
         loop.call_soon_threadsafe(self._begin, publish_many)
 
     def serve(self) -> int:
-        """Run errands until it has ended. Returns and raises what `publish_many` does, and what the caller's code does.
+        """Run calls until the publishing has ended. Returns and raises as `publish_many` and the caller's own code do.
 
-        What is no Exception (Ctrl-C) ends the publishing first, and what is in doubt then is told.
+        An error that is no Exception (Ctrl-C) ends the publishing first; what is in doubt then is told.
         """
         while True:
             try:
-                while (errand := self._errands.get()) is not None:
-                    errand()
-            except BaseException as interruption:  # noqa: BLE001 - raised below, once the loop is done with it
+                while (call := self._calls.get()) is not None:
+                    call()
+            except BaseException as interruption:  # noqa: BLE001 - raised below, once the loop has ended it
                 self._failure = interruption
                 self._call_loop(self._cancel)
             else:
                 break
-        left_over = self._result_of_left_over()
+        left_over = self._tell_left_over()
         if self._publishing is not None and self._publishing.cancelled():
             raise self._failure or Unconfirmed(CLOSED, None)
-        return self._verdict(left_over)
+        return self._conclude(left_over)
 
     def _fetch(self, answer: asyncio.Future[list[Given]]) -> None:
         taken: list[Given] = []
@@ -73,11 +74,11 @@ class Desk:
                 taken = [next(self._intents)]
         except StopIteration:
             pass
-        except Exception as error:  # noqa: BLE001 - the caller's own, raised to him when all is told
+        except Exception as error:  # noqa: BLE001 - the caller's own, raised to the caller once all is told
             self._failure = error
         self._call_loop(partial(self._answer, answer, taken))
 
-    def _pass_on(self, result: SyncPublishResult) -> None:
+    def _tell(self, result: SyncPublishResult) -> None:
         self._told += 1
         try:
             if self._on_result is not None:
@@ -85,16 +86,16 @@ class Desk:
         except Exception as error:  # noqa: BLE001 - as above
             self._failure = self._failure or error
 
-    def _result_of_left_over(self) -> SyncPublishResult | None:
-        """One that was taken as the publishing ended was not sent, and is told, too."""
+    def _tell_left_over(self) -> SyncPublishResult | None:
+        """An intent that was taken as the publishing ended was not sent, and is told as well."""
         if self._left_over is None:
             return None
         intent, message_id = intent_and_id(self._left_over)
         result = SyncPublishResult(self._told + 1, intent, message_id, None, Unconfirmed(NOT_SENT, message_id))
-        self._pass_on(result)
+        self._tell(result)
         return result
 
-    def _verdict(self, left_over: SyncPublishResult | None) -> int:
+    def _conclude(self, left_over: SyncPublishResult | None) -> int:
         assert self._publishing is not None  # noqa: S101 - it has ended
         try:
             count = self._publishing.result()
@@ -115,21 +116,21 @@ class Desk:
     async def _items(self) -> AsyncIterator[Given]:
         while True:
             answer: asyncio.Future[list[Given]] = asyncio.get_running_loop().create_future()
-            self._errands.put(partial(self._fetch, answer))
+            self._calls.put(partial(self._fetch, answer))
             taken = await answer
             if not taken:
                 return
             yield taken[0]
 
     def tell(self, result: PublishResult) -> None:
-        """Leave a result for the caller."""
-        receipt = self._blocking(result.receipt) if result.receipt is not None else None
+        """Queue a result for the caller's thread."""
+        receipt = self._sync_receipt(result.receipt) if result.receipt is not None else None
         told = SyncPublishResult(result.number, result.intent, result.message_id, receipt, result.error)
-        self._errands.put(partial(self._pass_on, told))
+        self._calls.put(partial(self._tell, told))
 
     def _begin(self, publish_many: PublishMany) -> None:
         self._publishing = asyncio.get_running_loop().create_task(publish_many(self._items()), name="signalq many")
-        self._publishing.add_done_callback(lambda _ended: self._errands.put(None))
+        self._publishing.add_done_callback(lambda _ended: self._calls.put(None))
 
     def _cancel(self) -> None:
         if self._publishing is not None:

@@ -1,1 +1,1 @@
-"""What may be shown of a text that may hold a secret."""
+"""Show texts without the secrets that they may hold."""

@@ -1,4 +1,4 @@
-"""Blanks known secrets in a text: one rule for every output, log line, error and letter, and for foreign answers."""
+"""Blank known secrets in a text: one rule for every output, log line, error and letter, and for foreign answers."""
 
 from __future__ import annotations
 
@@ -10,26 +10,28 @@ from functools import lru_cache
 from signalq.secrets.masking import MASK, looks_like_a_name, names_a_secret, secrets_in, without_logins
 from signalq.secrets.unescaping import may_be_escaped, views
 
-# So many characters of a secret in a row are a part of it. Of the letters and digits of a hexadecimal id, which many
-# ids and some secrets are made of, six turn up by chance once in a thousand orders where ten tokens are known.
+# So many characters of a secret in a row count as a part of it. Six characters of a hexadecimal id, which many ids and
+# some secrets are, would appear by chance once in a thousand orders where ten tokens are known.
 PART_CHARACTERS = 8
-# Of a secret that is longer, the rest is looked for as little as what follows it: a body may have 64 KiB for its token.
+# The rest of a longer secret is not looked for: a body may have 64 KiB for its token.
 SECRET_CHARACTERS_MAX = 2_048
-# Other spellings are looked for of what is at least so long: those of a shorter one would turn up by chance.
+# Other spellings are looked for only of a secret of at least so many characters: those of a shorter one would appear by
+# chance.
 _FORMS_FROM_CHARACTERS = 6
-# Every part of PART_CHARACTERS has one of these at one of the places that are looked at: a third of all.
+# One place in three is looked at, for a piece of so many characters: every part of PART_CHARACTERS has such a piece at
+# one of these places.
 _PIECE_CHARACTERS = 6
 _STEP = PART_CHARACTERS - _PIECE_CHARACTERS + 1
 FORMS_REMEMBERED_MAX = 256
 
 
 class Blanker:
-    """Blanks known secrets wherever they stand in a text, whole or in part, however they are written there.
+    """Blanks known secrets anywhere in a text, whole or in part, in any spelling.
 
-    A secret is known as it is, in base 64 and in hexadecimal, in whatever case of ASCII's letters. In the text it may
-    be escaped as in JSON, in Python, in a URL or in HTML. PART_CHARACTERS of it in a row are blanked too, unless they
-    stand in one of the `names` (a token may be called after its connector) or are a plain word. A shorter secret is
-    blanked where it stands as a whole.
+    A secret is recognised as it is, in base 64 and in hexadecimal; the case of ASCII's letters does not count. In the
+    text it may be escaped as in JSON, in Python, in a URL or in HTML. PART_CHARACTERS of it in a row are blanked as
+    well, unless they are a part of one of the `names` (a token may be called after its connector) or a plain word. A
+    secret shorter than that is blanked where all of it appears.
     """
 
     def __init__(self, secrets: Iterable[str] = (), *, names: Iterable[str] = ()) -> None:
@@ -42,7 +44,7 @@ class Blanker:
         self.learn(secrets, names=names)
 
     def learn(self, secrets: Iterable[str], *, names: Iterable[str] = ()) -> None:
-        """Blank these as well, from now on; an empty one is none."""
+        """Blank these secrets as well, from now on; an empty text is ignored."""
         forms = {_folded(form) for one in secrets if one for form in _forms(one[:SECRET_CHARACTERS_MAX])}
         self._short |= {form for form in forms if len(form) < PART_CHARACTERS}
         new = {form for form in forms if len(form) >= PART_CHARACTERS} - self._long
@@ -54,7 +56,7 @@ class Blanker:
         self._names = "\n".join([self._names, *map(_folded, names)])
 
     def finds(self, text: str, *, characters_min: int = 1) -> bool:
-        """Whether the text may hold something of a secret. It is asked for every log line, and quick to say no."""
+        """Whether the text may hold a part of a secret. It is asked for every log line, so it is quick to say no."""
         if may_be_escaped(text):
             return True
         folded = _folded(text)
@@ -63,7 +65,7 @@ class Blanker:
         )
 
     def holds(self, text: str, *, characters_min: int = 1) -> bool:
-        """Whether a whole secret stands in the text."""
+        """Whether the text holds a whole secret."""
         for view, _ in views(text) if self.finds(text, characters_min=characters_min) else ():
             folded = _folded(view)
             if any(short in folded for short in self._short if len(short) >= characters_min):
@@ -73,7 +75,7 @@ class Blanker:
         return False
 
     def __call__(self, text: str, *, characters_min: int = 1) -> str:
-        """The text without them, and without what logs in to any URL in it; one shorter than `characters_min` stays."""
+        """The text with the secrets of at least `characters_min` blanked, and the login of every URL in it."""
         if self.finds(text, characters_min=characters_min):
             hidden = [False] * len(text)
             for view, places in views(text):
@@ -84,7 +86,7 @@ class Blanker:
         return without_logins(text)
 
     def _found(self, text: str, characters_min: int) -> Iterator[tuple[int, int]]:
-        """Where something of a secret stands, from and to."""
+        """The places of secrets and parts of secrets, from and to."""
         folded = _folded(text)
         for short in self._short:
             if len(short) >= characters_min:
@@ -95,7 +97,7 @@ class Blanker:
                 yield start, end
 
     def _places(self, folded: str) -> list[int]:
-        """Where a piece of a secret stands, of the places that are looked at."""
+        """The places, of those that are looked at, of a piece of a secret."""
         size, pieces = _PIECE_CHARACTERS, self._pieces
         if not pieces:
             return []
@@ -105,7 +107,7 @@ class Blanker:
         return [number * _STEP for number, piece in enumerate(looked_at) if piece in pieces]
 
     def _stretches(self, folded: str) -> list[tuple[int, int]]:
-        """Where the text has at least a part in common with a secret; what overlaps is one."""
+        """The stretches that the text has in common with a secret, of a part or more; overlapping ones are joined."""
         stretches: list[tuple[int, int]] = []
         for place in self._places(folded):
             for start in range(max(place - _STEP + 1, 0), place + 1):
@@ -127,10 +129,10 @@ class Blanker:
 
 
 class BodyBlanker:
-    """Blanks what stands in one body under names of secrets, where it stands as a whole.
+    """Blanks the secrets of one body, the values of its fields with names of secrets, where all of one appears.
 
-    A body may have many and long ones, and is judged at once: spellings are looked for of the first ones alone. A part
-    is not looked for: what a strategy calls its connectors and its ids is often a part of the token that it made up.
+    A body may have many and long ones, and must not cost much: other spellings are looked for of the first ones alone.
+    Parts are not looked for, since a strategy's names of connectors and ids are often parts of a token that it made up.
     """
 
     def __init__(self, fields: Mapping[str, object], *, characters_min: int) -> None:
@@ -142,7 +144,7 @@ class BodyBlanker:
         self._spelt = Blanker(spelt)
 
     def __call__(self, text: str) -> str:
-        """The text without them: all of it, where one stands there in another spelling."""
+        """The text with the secrets blanked; all of it is blanked where it holds one in another spelling."""
         if not self._secrets:
             return text
         hidden, folded = [False] * len(text), _folded(text)
@@ -156,9 +158,9 @@ BODY_SECRETS_CHARACTERS_MAX = 512
 
 
 def hold_token(texts: Collection[str], token: str) -> bool:
-    """Whether one of the texts holds a token as a whole: as it is, escaped, in base 64 or hexadecimal, in any case.
+    """Whether one of the texts holds a whole token: as it is, escaped, in base 64 or hexadecimal, in any case.
 
-    It is asked for every order, and quick to say no.
+    It is asked for every order, so it is quick to say no.
     """
     text = "\n".join(texts)
     folded, looked_for = _folded(text), _folded(token)
@@ -171,7 +173,7 @@ def hold_token(texts: Collection[str], token: str) -> bool:
     return may_be_spelt and any(form in folded for form in _folded_forms(token))
 
 
-# A part of a secret that is longer is none by chance.
+# A longer part of a secret does not appear by chance.
 _PLAIN_NAME_CHARACTERS_MAX = 12
 
 
@@ -199,13 +201,13 @@ def _masked_where(text: str, hidden: Sequence[bool]) -> str:
 
 
 def _forms(secret: str) -> set[str]:
-    """As it is, in hexadecimal, and in base 64 wherever in what was encoded it stood."""
+    """The secret as it is, in hexadecimal, and in base 64 at any offset in the encoded bytes."""
     if len(secret) < _FORMS_FROM_CHARACTERS:
         return {secret}
     raw = secret.encode("utf-8", "surrogatepass")
     forms = {secret, raw.hex()}
     for before in range(3):
-        # Of what was encoded with other bytes, the first characters tell of these, and so do the last ones.
+        # The first and the last characters depend on the bytes that were encoded around the secret.
         encoded = base64.b64encode(b"\0" * before + raw)[_BASE64_OF_OTHERS[before] :]
         whole = encoded.decode()[: (len(raw) + before) * 8 // 6 - _BASE64_OF_OTHERS[before]]
         forms |= {whole, whole.replace("+", "-").replace("/", "_")}
@@ -214,17 +216,17 @@ def _forms(secret: str) -> set[str]:
 
 @lru_cache(maxsize=FORMS_REMEMBERED_MAX)
 def _folded_forms(token: str) -> tuple[str, ...]:
-    """The spellings of a token, folded. Most orders bring one of a few; none that is kept is longer than a name."""
+    """The spellings of a token, folded. Most orders have one of a few tokens; none that is kept exceeds a name."""
     return tuple(map(_folded, _forms(token)))
 
 
-# Of so many bytes before, so many characters of base 64 tell something.
+# The number of base 64 characters that depend on 0, 1 and 2 bytes before.
 _BASE64_OF_OTHERS = (0, 2, 3)
 
-# Without the case of ASCII's letters, and with a plus for a blank, as a form has it: it stays as long as it was.
+# Folding ignores the case of ASCII's letters, and reads a plus as a blank, as a form does; it keeps the length.
 _FOLDS = {ord(letter): letter.lower() for letter in string.ascii_uppercase} | {ord("+"): " "}
 
 
 def _folded(text: str) -> str:
-    # As a rule a text is all ASCII, whose letters are made small much more quickly.
+    # Most texts are all ASCII, and lower() is much quicker than translate().
     return text.lower().replace("+", " ") if text.isascii() else text.translate(_FOLDS)

@@ -1,6 +1,6 @@
-"""What may be shown of a URL, of a foreign name, and of JSON: no logins, no name that may be a secret, no token.
+"""Mask a URL, a foreign name or JSON data: no logins, no name that may be a secret, no token.
 
-With blanking, which looks for known secrets in a text, this is the only place that knows how to mask.
+This is the only place that masks, beside blanking.py, which looks for known secrets in a text.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MALFORMED = "a malformed URL"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _TEXT_WORD = re.compile(r"\S+")
 _PLAIN_USER = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# What a URL's query may show; a name that is not here may hold a password, be it misspelt.
+# The parameters that a URL's query may show; any other may hold a password, even under a misspelt name.
 _SHOWN_PARAMETERS = frozenset({"host", "hostaddr", "port", "dbname", "sslmode", "ssl", "target_session_attrs"})
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9._:,/\[\]-]*")
 
@@ -24,8 +24,8 @@ _PLAIN_VALUE = re.compile(r"[A-Za-z0-9._:,/\[\]-]*")
 def masked(url: str) -> str:
     """The URL as it may be shown: scheme, user, host, path, and the harmless part of its query.
 
-    Everything up to the last `@` is blanked, except a plain user name before a colon: a password with a raw `@` (it is
-    written `%40`) would otherwise be shown in part. A user without a password is blanked too, it may be a token.
+    Everything up to the last `@` is masked, except a plain user name before a colon: a password with a raw `@`, which
+    should be written `%40`, would otherwise be shown in part. A user without a password is masked: it may be a token.
     """
     scheme = _SCHEME.match(url)
     if scheme is None:
@@ -59,7 +59,7 @@ def _query(query: str) -> str:
 
 
 def without_logins(text: str) -> str:
-    """A text in which every URL is without what logs in: in each word, all from `://` to its last `@`."""
+    """The text with the login of every URL masked: in each word, everything from `://` to its last `@`."""
     if "://" not in text or "@" not in text:
         return text
     return _TEXT_WORD.sub(lambda found: _word_without_login(found[0]), text)
@@ -75,15 +75,15 @@ def _word_without_login(word: str) -> str:
 
 
 def login_name(url: str) -> str:
-    """The user in a URL; empty where it names none."""
+    """The user in a URL, decoded; empty where it names none."""
     return unquote(_SCHEME.sub("", url, count=1).rpartition("@")[0].partition(":")[0])
 
 
 def login_secrets(url: str) -> list[str]:
-    """The password in a URL, as it stands there and decoded.
+    """The password in a URL, as it is written there and decoded, with any raw `@` in it.
 
-    Of a URL with a raw `@` in its password all up to the last one. A password that is the user's name, as RabbitMQ's
-    well-known guest has it, is none: blanked, the name would be missing in everything that is shown.
+    A password that equals the user's name, such as that of RabbitMQ's well-known guest, does not count: blanked, the
+    name would be missing from every text that is shown.
     """
     user, _, password = _SCHEME.sub("", url, count=1).rpartition("@")[0].partition(":")
     return [one for one in {password, unquote(password)} if one and one != user]
@@ -99,9 +99,9 @@ _WORD_CHARACTERS_MEAN = 2.5
 
 
 def looks_like_a_name(name: str) -> bool:
-    """Whether somebody may have meant it as the name of a field or a header, and not put a secret where a name stands.
+    """Whether it was meant as the name of a field or a header, and is not a secret in the place of a name.
 
-    A name is of a few words, camelCase, snake_case or with hyphens, that can be spoken; a digit only at its end.
+    A name has a few words that can be spoken, in camelCase, snake_case or with hyphens, and digits only at its end.
     """
     if len(name) > NAME_CHARACTERS_MAX or not _NAME.fullmatch(name) or _UNSPEAKABLE.search(name):
         return False
@@ -112,9 +112,9 @@ def looks_like_a_name(name: str) -> bool:
 
 
 def shown_name(name: str) -> str:
-    """A foreign name, if it looks like one; else how long it is.
+    """A foreign name where it looks like one, else its length alone.
 
-    A short one with control characters, which no secret has, is shown with these as their escapes.
+    A short name with control characters, which no secret has, is shown with their escapes.
     """
     if looks_like_a_name(name):
         return name
@@ -133,19 +133,19 @@ _SECRET_CHARACTERS_MIN = 6
 
 
 def looks_like_words(text: str) -> bool:
-    """Whether it is made of words and numbers, as names of files and of our own settings are, and tokens are not."""
+    """Whether the text consists of words and numbers, as names of files and of settings do, and tokens don't."""
     pieces = [_PIECE.fullmatch(piece) for piece in _BETWEEN_PIECES.split(text) if piece]
     return all(found and (not found[1] or found[1].isupper() or looks_like_a_name(found[1])) for found in pieces)
 
 
 def shown_words(text: str) -> str:
-    """The word that somebody typed; of one that may be a misplaced secret, its length alone."""
+    """A typed word; the length alone of one that may be a misplaced secret."""
     is_short = len(text) < _SECRET_CHARACTERS_MIN
     return text if is_short or looks_like_words(text) else f"(a name of {len(text)} characters, not shown)"
 
 
 def shown_path(path: str) -> str:
-    """The path of a file that is not found: all of it where its folder is there, or it is made of words."""
+    """The path of a missing file: whole where its folder is there, or it consists of words, else its length alone."""
     folder = os.path.dirname(path)  # noqa: PTH120 - as it was typed
     return path if folder and os.path.isdir(folder) else shown_words(path)  # noqa: PTH112
 
@@ -156,9 +156,9 @@ _LETTERS_MISSING_MAX = 1
 
 
 def names_a_secret(name: str) -> bool:
-    """Whether what stands under a name may be a token: `connectorToken`, what is spelt nearly so, `authorization`.
+    """Whether the value under a name may be a token: `connectorToken`, a misspelling of it, `authorization`.
 
-    Nearly so: with the k, which no other field has, and all letters of connectorToken but one.
+    A misspelling has a k, which no other field has, and all letters of connectorToken but one.
     """
     folded = name.casefold()[:NAME_CHARACTERS_MAX]
     if any(word in folded for word in _SECRET_WORDS):
@@ -167,12 +167,12 @@ def names_a_secret(name: str) -> bool:
 
 
 def secrets_in(fields: Mapping[str, object]) -> list[str]:
-    """The texts that stand in a body under names of secrets."""
+    """The texts in a body's fields that have names of secrets."""
     return [value for name, value in fields.items() if isinstance(value, str) and names_a_secret(name)]
 
 
 def without_tokens(value: object) -> object:
-    """JSON data with what stands under names of secrets masked, however deep."""
+    """JSON data in which every value under a name of a secret is masked, however deep."""
     if isinstance(value, Mapping):
         return {name: MASK if names_a_secret(name) else without_tokens(item) for name, item in value.items()}
     if isinstance(value, list):

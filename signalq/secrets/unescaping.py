@@ -1,4 +1,4 @@
-"""What is escaped in a foreign text, decoded: as in JSON or in Python, percent-encoded, or as in HTML."""
+"""Decode the escapes in a foreign text: those of JSON and Python, percent-encoding, and those of HTML."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ _DECODINGS_MAX = 3
 
 
 def may_be_escaped(text: str) -> bool:
-    """Whether it is worth looking."""
+    """Whether the text may hold an escape; quick."""
     return "\\" in text or "%" in text or "&" in text
 
 
 def views(text: str) -> Iterator[tuple[str, list[tuple[int, int]] | None]]:
-    """The text as it is, and with what is escaped in it decoded, once and again: and where each character stood in it,
-    from and to.
+    """The text as it is, and with its escapes decoded once, twice and so on.
+
+    With each decoded text come the places, from and to, of its characters in the first one; None with the first one.
     """
     yield text, None
     if not may_be_escaped(text):

@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from signalq.amqp.address import check_url, is_loopback
 from signalq.errors import SettingsError
-from signalq.message.intent import connector_name
+from signalq.message.field_rules import connector_name
 from signalq.message.near_names import NearNames
 from signalq.names import LADDER_MAX_S
 from signalq.secrets.blanking import Blanker, hold_token

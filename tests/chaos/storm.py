@@ -18,7 +18,7 @@ from signalq.consumer.ledger.database import database_at
 from signalq.consumer.ledger.tables import intents as ledger_rows
 from signalq.consumer.orders.state import ENDINGS
 from signalq.local import PrivatePostgres, PrivateRabbitMQ
-from signalq.message.envelope import digest_of
+from signalq.message.identity import digest_of
 from signalq.names import Names
 from tests.chaos.pace import Pace, moments
 from tests.support.accountant import Account

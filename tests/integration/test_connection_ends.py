@@ -1,4 +1,4 @@
-"""A connection that breaks ends whatever waits for it, by an error; one that nobody got hold of does not stay open."""
+"""A connection that breaks ends every wait for it, by an error; one without a holder does not stay open."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def linked(broker: Broker, link: Proxy) -> AsyncIterator[AbstractConnectio
 async def test_acknowledgements_that_wait_to_be_written_end_with_their_connection(
     broker: Broker, names: Names, linked: AbstractConnection
 ) -> None:
-    """Nobody writes them any more; a message whose acknowledgement waited for ever was in the consumer for ever."""
+    """Nothing writes them any more; a message whose acknowledgement waits for ever stays in the consumer for ever."""
     async with plain_channel(broker.url) as publishing:
         for number in range(ACKS):
             await publishing.basic_publish(

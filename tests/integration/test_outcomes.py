@@ -15,7 +15,7 @@ from pamqp.commands import Basic
 from signalq import OrderIntent, OrderPublisher, SyncOrderPublisher
 from signalq.amqp.topology import Topology
 from signalq.local import PrivateRabbitMQ
-from signalq.message.envelope import digest_of, id_of_its_own
+from signalq.message.identity import digest_of, separate_id
 from signalq.names import Names
 from tests.support.amqp import depth, publish_all
 from tests.support.broker import ExternalBroker, close_connections
@@ -113,7 +113,7 @@ async def test_other_bytes_under_a_known_id_are_published_as_dead_under_their_ow
     first = await orders.publish(OPEN, message_id="id-1")
     second = await orders.publish(other, message_id="id-1")
     assert (await second.outcome()).reason == "invalid"
-    assert (await second.outcome()).intent_id == id_of_its_own("id-1", digest_of(other.to_message()))
+    assert (await second.outcome()).intent_id == separate_id("id-1", digest_of(other.to_message()))
     assert (await first.outcome()).status == "delivered"
     await heard.first(2)
 

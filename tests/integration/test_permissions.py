@@ -1,4 +1,4 @@
-"""The rights of deploy/kubernetes/rabbitmq on a real broker: enough for everybody's work, and for nothing else."""
+"""The rights of deploy/kubernetes/rabbitmq on a real broker: enough for each user's work, and for nothing else."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def test_the_operators_topology_is_the_one_that_the_code_declares(site: Si
     assert found == {(one.source, one.destination, one.routing_key) for one in TOPOLOGY.bindings()}
 
 
-async def test_everybody_can_do_their_work(site: Site, webhook: Webhook, settings: dict[str, object]) -> None:
+async def test_each_user_can_do_its_work(site: Site, webhook: Webhook, settings: dict[str, object]) -> None:
     """At once, delayed, refused by the webhook, in each kind of lane, by the gateway; and each hears of their own."""
     webhook.behave(lambda order: Answer(status=400 if order.json.get("log") == "refuse" else 200, body=b"ok"))
     config = settings_text(TOKEN)
@@ -204,24 +204,24 @@ NOT_FOR = {
 
 
 @pytest.mark.parametrize("user", NOT_FOR)
-async def test_nobody_can_do_what_is_not_theirs(site: Site, user: str) -> None:
+async def test_no_user_can_do_the_work_of_another(site: Site, user: str) -> None:
     refused = await refusals(site, user, NOT_FOR[user])
     assert refused == list(NOT_FOR[user])
 
 
 async def test_a_user_with_too_much_is_found(site: Site) -> None:
-    """Whoever has no topic permission hears everybody, and whoever may do everything is refused nothing."""
+    """A user without topic permissions hears every strategy, and a user with every right is refused nothing."""
     assert await refusals(site, "no-topics", NOT_FOR_A_STRATEGY) == []
     assert await refusals(site, "everything", NOT_FOR_A_STRATEGY | NOT_FOR_THE_GATEWAY) == []
     assert await refusals(site, "everything", {"read orders": NOT_FOR_A_PRODUCER["read orders"]}) == []
 
 
-async def test_nobody_publishes_in_the_name_of_another(site: Site) -> None:
+async def test_no_user_publishes_in_the_name_of_another(site: Site) -> None:
     with pytest.raises(aiormq.exceptions.ChannelPreconditionFailed, match="user_id"):
         await attempt(site.url("momentum"), publish(NAMES.orders, "main", user_id="carry"))
 
 
-async def test_nobody_reads_the_queue_of_another_listener(site: Site) -> None:
+async def test_no_user_reads_the_queue_of_another_listener(site: Site) -> None:
     queue = a_queue()
     async with plain_channel(site.url("carry")) as channel:
         await channel.queue_declare(queue, exclusive=True, auto_delete=True)
@@ -230,7 +230,7 @@ async def test_nobody_reads_the_queue_of_another_listener(site: Site) -> None:
                 await attempt(site.url("momentum"), act)
 
 
-async def test_nobody_but_guest_gets_into_another_virtual_host(site: Site) -> None:
+async def test_only_guest_gets_into_another_virtual_host(site: Site) -> None:
     with pytest.raises(aiormq.exceptions.AMQPError):
         await attempt(site.url("momentum").removesuffix("signalq"), declare(a_queue()))
 
@@ -288,7 +288,7 @@ async def test_without_one_of_its_rights_something_is_refused(site: Site, user: 
     assert of_no_use == ([f"{CONSUMER}, Permission, write signalq\\.dead"] if asks_freely else [])
 
 
-async def test_who_has_no_right_and_so_no_answer_is_told_so(site: Site) -> None:
+async def test_a_user_without_a_right_learns_that_it_gets_no_answer_for_that(site: Site) -> None:
     if not await refusals(site, GATEWAY, {"ask": ask(NAMES.dead)}):
         return  # RabbitMQ before 4.3 answers
     async with await connect(site.url(GATEWAY), name="signalq test") as connection:
@@ -297,7 +297,7 @@ async def test_who_has_no_right_and_so_no_answer_is_told_so(site: Site) -> None:
 
 
 async def refusals(site: Site, user: str, acts: dict[str, Act]) -> list[str]:
-    """Those that the broker refuses, each tried on a connection of its own."""
+    """The rights that the broker refuses, each tried on a connection of its own."""
     refused = []
     for what, act in acts.items():
         try:

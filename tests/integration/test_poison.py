@@ -11,7 +11,8 @@ from aiormq.abc import DeliveredMessage
 
 from signalq.amqp.connection import open_channel
 from signalq.amqp.topology import Topology
-from signalq.message.envelope import creation, republish_properties, strategy
+from signalq.message.creation import creation
+from signalq.message.envelope import republish_properties, strategy
 from signalq.names import UNREADABLE_HEADERS
 from tests.support.amqp import RawProperties, drain, plain_channel, publish, wait_until
 

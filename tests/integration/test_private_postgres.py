@@ -1,4 +1,4 @@
-"""The private PostgreSQL of deploy.local, a real one: what it promises to whoever starts one."""
+"""The private PostgreSQL of signalq.local keeps its promises, a real one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def value(url: str, query: str) -> object:
         await connection.close()
 
 
-async def test_what_was_committed_survives_a_kill_and_a_restart_on_the_same_port(
+async def test_committed_rows_survive_a_kill_and_a_restart_on_the_same_port(
     mortal_postgres: PrivatePostgres,
 ) -> None:
     url, processes = mortal_postgres.url, with_siblings(mortal_postgres.pid)
@@ -115,7 +115,7 @@ def test_nothing_is_left_when_its_parent_is_killed(postgres: PrivatePostgres) ->
     assert not is_open(int(port))
 
 
-def test_one_that_cannot_start_fails_at_once_with_the_end_of_its_log(postgres: PrivatePostgres) -> None:
+def test_a_server_that_cannot_start_fails_at_once_with_the_end_of_its_log(postgres: PrivatePostgres) -> None:
     other = PrivatePostgres()
     with socket.create_server(("127.0.0.1", other.port)):
         began = time.monotonic()

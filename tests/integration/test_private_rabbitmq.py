@@ -1,4 +1,4 @@
-"""The private node of deploy.local, with a real RabbitMQ: what it promises to whoever starts one."""
+"""The private node of signalq.local keeps its promises, with a real RabbitMQ."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import aio_pika
 import pytest
 
 from signalq.local import BrokerFailed, BrokerUnavailable, Installation, PrivateRabbitMQ
-from signalq.local.guard import Guard, Plan
+from signalq.local.guard import Guard, ServerPlan
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc to see what is left behind")
 
@@ -120,7 +120,7 @@ def test_nothing_is_left_when_its_parent_is_killed(run_command: list[str]) -> No
 
 def test_the_server_dies_with_its_guard(tmp_path: Path) -> None:
     guard = Guard(
-        Plan(
+        ServerPlan(
             epmd=["/bin/sleep", "600"],
             server=["/bin/sleep", "600"],
             environment={},
@@ -198,7 +198,7 @@ def gone(processes: set[int]) -> bool:
 
 
 def is_alive(pid: int) -> bool:
-    """A zombie counts as gone: in a container whose first process buries nobody, it stays for ever."""
+    """A zombie counts as gone: in a container whose first process waits for no child, it stays for ever."""
     try:
         return process_fields(pid)[0] != "Z"
     except OSError:
@@ -235,7 +235,7 @@ def descendants(pid: int) -> set[int]:
 
 
 def with_siblings(pid: int) -> set[int]:
-    """All that the guard of a server owns: the server itself, its epmd, and whatever they spawned."""
+    """The processes that the guard of a server owns: the server itself, its epmd, and all that they started."""
     return descendants(parent_of(pid))
 
 

@@ -1,4 +1,4 @@
-"""What only a real broker can show of the publisher: properties, routing, refusals, lost and blocked connections."""
+"""The publisher on a real broker: properties, routing, refusals, lost and blocked connections."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ async def test_after_a_message_that_the_broker_refuses_the_next_one_goes_by_a_ne
     await confirmed.publish("", names.dead, b"4", Basic.Properties())
 
 
-async def test_a_refused_exchange_makes_nobody_else_believe_that_his_message_is_in_no_queue(
+async def test_a_refused_exchange_makes_no_other_publish_unroutable(
     broker: Any, confirmed: ConfirmedPublisher, topology: Topology
 ) -> None:
     """The refusal closes the channel for all; a message already in its queue must not be called unroutable."""
@@ -183,7 +183,7 @@ async def test_a_failed_publish_leaves_nothing_behind_for_its_identity(
 async def test_a_connection_killed_among_publishes_loses_none_and_the_next_works(
     broker: Any, own_broker: PrivateRabbitMQ, names: Names, publisher: OrderPublisher
 ) -> None:
-    """What was confirmed is there; what was not is said to be so, by its identity, and can be repeated."""
+    """Confirmed messages are there; the others are named as unconfirmed, by their identity, and can be repeated."""
     stop = threading.Event()
     outcomes: dict[str, Unconfirmed | None] = {}
 

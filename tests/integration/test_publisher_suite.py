@@ -29,7 +29,7 @@ INTENT = OrderIntent(connector_name="main", action="openLong", percent="50", del
 
 
 class Publisher(Protocol):
-    """What the suite needs of a publisher."""
+    """The calls that the suite makes on a publisher."""
 
     async def publish(self, intent: OrderIntent, *, message_id: str | None = None) -> Receipt: ...
 
@@ -118,7 +118,7 @@ SUBJECTS = {"OrderPublisher": real, "SyncOrderPublisher": blocking, "InMemoryOrd
 
 @pytest.fixture(params=SUBJECTS)
 def kind(request: pytest.FixtureRequest) -> str:
-    """Which publisher; the real ones need their fixtures set up outside the running loop."""
+    """The kind of publisher; the real ones need their fixtures set up outside the running loop."""
     if request.param != "InMemoryOrderPublisher":
         request.getfixturevalue("topology")
     return request.param
@@ -224,10 +224,10 @@ async def test_of_many_an_invalid_one_is_told_and_the_others_go_out(subject: Sub
 
 
 class Stop(Exception):
-    """What somebody's own code raises."""
+    """An error of the caller's own code."""
 
 
-async def test_what_the_iterable_raises_comes_once_all_that_it_gave_is_confirmed(subject: Subject) -> None:
+async def test_an_error_of_the_iterable_is_raised_once_all_that_it_gave_is_confirmed(subject: Subject) -> None:
     def given() -> Iterator[Given]:
         yield INTENT, "a"
         yield INTENT, "b"
@@ -240,7 +240,7 @@ async def test_what_the_iterable_raises_comes_once_all_that_it_gave_is_confirmed
     assert [sent.message_id for sent in await subject.sent(2)] == ["a", "b"]
 
 
-async def test_what_on_result_raises_comes_once_all_that_was_taken_is_settled(subject: Subject) -> None:
+async def test_an_error_of_on_result_is_raised_once_all_that_was_taken_is_settled(subject: Subject) -> None:
     taken: list[str] = []
 
     def given() -> Iterator[Given]:
@@ -259,7 +259,7 @@ async def test_what_on_result_raises_comes_once_all_that_was_taken_is_settled(su
     assert [sent.message_id for sent in await subject.sent(len(taken))] == taken
 
 
-async def test_what_is_no_intent_is_a_type_error_that_quotes_nothing(subject: Subject) -> None:
+async def test_an_object_that_is_no_intent_is_a_type_error_that_quotes_nothing(subject: Subject) -> None:
     with pytest.raises(TypeError, match="takes an OrderIntent, or a tuple of one and its message_id, not dict"):
         await subject.orders.publish_many([{"connectorToken": "s3cret"}])  # type: ignore[list-item]
 

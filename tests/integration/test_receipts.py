@@ -1,4 +1,4 @@
-"""What a receipt can be asked, against a real RabbitMQ; the events are the test's own, where no consumer is needed."""
+"""A receipt answers for its intent, on a real RabbitMQ; the test makes the events where it needs no consumer."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ async def test_the_events_of_others_and_of_duplicates_are_not_taken_for_the_rece
         await receipt.outcome(timeout_s=SHORT_S)
 
 
-async def test_what_was_replayed_has_the_outcome_of_its_last_generation(publisher: OrderPublisher, tell: Tell) -> None:
+async def test_a_replayed_intent_has_the_outcome_of_its_last_generation(publisher: OrderPublisher, tell: Tell) -> None:
     receipt = await publisher.publish(OPEN)
     await tell(delivered(receipt, status="dead", reason="rejected"))
     assert (await receipt.outcome()).status == "dead"
@@ -103,16 +103,16 @@ async def test_what_was_replayed_has_the_outcome_of_its_last_generation(publishe
     assert ((await receipt.outcome()).status, (await receipt.outcome()).generation) == ("delivered", 2)
 
 
-async def test_an_event_that_nobody_can_ask_for_takes_no_memory(publisher: OrderPublisher, tell: Tell) -> None:
+async def test_an_event_without_a_receipt_takes_no_memory(publisher: OrderPublisher, tell: Tell) -> None:
     forgotten = (await publisher.publish(OPEN)).message_id
     kept = await publisher.publish(OPEN)
     gc.collect()
     await tell(replace(delivered(kept), intent_id=forgotten))
     await tell(delivered(kept))
     await kept.outcome()
-    listening = publisher._listener.listening
-    assert {one.message_id for one in listening._all} == {kept.message_id}
-    assert forgotten not in listening._by_id
+    expected = publisher._listener.expected
+    assert {one.message_id for one in expected._all} == {kept.message_id}
+    assert forgotten not in expected._by_id
 
 
 async def test_events_that_came_while_the_connection_was_lost_are_missed_and_the_time_out_says_so(
@@ -122,12 +122,12 @@ async def test_events_that_came_while_the_connection_was_lost_are_missed_and_the
     async with OrderPublisher(url, strategy=STRATEGY, prefix=topology.names.prefix) as publisher:
         missed = await publisher.publish(OPEN)
         await link.cut(refuse=True)
-        await wait_until(lambda: publisher._listener.listening.away)
+        await wait_until(lambda: publisher._listener.expected.away)
         await tell(delivered(missed))
         with pytest.raises(OutcomeTimeout, match=r"none can: (no connection to|the connection to) RabbitMQ"):
             await missed.outcome(timeout_s=SHORT_S)
         link.heal()
-        await wait_until(lambda: publisher._listener.listening.away is None)
+        await wait_until(lambda: publisher._listener.expected.away is None)
         with pytest.raises(OutcomeTimeout, match=r"was lost .* may have been missed: `signalq orders show"):
             await missed.outcome(timeout_s=SHORT_S)
         heard = await publisher.publish(OPEN)
@@ -138,7 +138,7 @@ async def test_events_that_came_while_the_connection_was_lost_are_missed_and_the
 async def test_a_publisher_that_does_not_want_outcomes_says_so(broker: Broker, topology: Topology) -> None:
     async with OrderPublisher(broker.url, prefix=topology.names.prefix, outcomes=False) as publisher:
         receipt = await publisher.publish(OPEN)
-        with pytest.raises(OutcomesUnavailable, match="nobody listens"):
+        with pytest.raises(OutcomesUnavailable, match="does not listen for outcomes"):
             await receipt.outcome()
 
 
@@ -152,7 +152,7 @@ async def test_a_publisher_that_was_not_entered_publishes_and_says_how_to_hear_o
     await publisher.close()
 
 
-async def test_whoever_waits_while_the_publisher_is_closed_is_told(publisher: OrderPublisher, tell: Tell) -> None:
+async def test_closing_the_publisher_ends_every_wait_for_an_outcome(publisher: OrderPublisher, tell: Tell) -> None:
     waiting, known = await publisher.publish(OPEN), await publisher.publish(OPEN)
     await tell(delivered(known))
     await known.outcome()
@@ -237,7 +237,7 @@ async def test_without_the_exchange_publishing_says_what_to_do_and_listening_beg
     broker: Broker, names: Names
 ) -> None:
     async with OrderPublisher(broker.url, strategy=STRATEGY, prefix=names.prefix) as publisher:
-        assert "signalq topology apply" in publisher._listener.listening.away
+        assert "signalq topology apply" in publisher._listener.expected.away
         async with plain_channel(broker.url) as channel:
             await channel.exchange_declare(names.outcomes, exchange_type="topic", durable=True)
-        await wait_until(lambda: publisher._listener.listening.away is None)
+        await wait_until(lambda: publisher._listener.expected.away is None)

@@ -26,7 +26,7 @@ async def test_declaring_twice_changes_nothing(broker: Any, connection: Abstract
     assert [message.body for message in await drain(broker.url, topology.names.dead, 1)] == [b"kept"]
 
 
-async def test_what_is_missing_is_named(broker: Any, connection: AbstractConnection, topology: Topology) -> None:
+async def test_missing_objects_are_named(broker: Any, connection: AbstractConnection, topology: Topology) -> None:
     names = topology.names
     async with plain_channel(broker.url) as channel:
         await channel.queue_delete(names.dead)

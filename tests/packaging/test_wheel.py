@@ -1,4 +1,4 @@
-"""What users install: the exact packages, the command, and an SDK that is light to import."""
+"""The wheel that users install: the exact packages, the command, and an SDK that is light to import."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def files(wheel: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def metadata(wheel: Path, files: list[str]) -> Message:
-    """What it says of itself."""
+    """The metadata in the wheel."""
     (name,) = [name for name in files if name.endswith(".dist-info/METADATA")]
     with zipfile.ZipFile(wheel) as archive:
         return message_from_bytes(archive.read(name))
@@ -52,7 +52,7 @@ def test_the_distribution_owns_one_top_level_name(files: list[str]) -> None:
 
 
 def test_folders_of_the_names_of_our_parts_disturb_nothing(wheel: Path, tmp_path: Path) -> None:
-    """As in a trading repository: its own `consumer.py` and `ops/`, in the working folder and on PYTHONPATH."""
+    """A trading repository has its own `consumer.py` and `ops/`, in the working folder and on PYTHONPATH."""
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
     for name in ("consumer", "producers", "ops", "deploy", "local"):

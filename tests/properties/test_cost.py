@@ -1,4 +1,4 @@
-"""What a message costs before anybody knows whose it is: bounded, whatever its shape.
+"""The cost of a message before its sender is known is bounded, for any shape of it.
 
 Measured as CPU time of this thread, the best of several tries: other work on the machine does not count. The contract
 says 2 ms; a plain order takes about 0.03 ms.
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from signalq.amqp.connection import read_foreign_properties_leniently
+from signalq.amqp.foreign_properties import read_foreign_properties_leniently
 from signalq.consumer.orders.order import Message, Unreadable
 from signalq.consumer.orders.read import read
 from signalq.message.envelope import publish_properties, republish_properties
@@ -50,7 +50,7 @@ def judged(body: bytes, properties: Basic.Properties | None = None) -> object:
 
 
 def check_cost(body: bytes) -> None:
-    """Of a body: within the contract's bound, and not too many times a plain order's."""
+    """A body costs no more than the contract's bound, and not too many times a plain order."""
     assert len(body) <= BODY_BYTES_MAX
     plain_s = cost_s(lambda: judged(json.dumps(ORDER).encode()))
     taken_s = cost_s(lambda: judged(body))
@@ -59,7 +59,7 @@ def check_cost(body: bytes) -> None:
 
 
 def members(field: Callable[[int], str], *, rest: str = "") -> bytes:
-    """As many members as there is room for, beside those of a plain order."""
+    """The most members that there is room for, beside those of a plain order."""
     text = json.dumps(ORDER)[:-1] + rest
     for number in range(BODY_BYTES_MAX):
         added = "," + field(number)

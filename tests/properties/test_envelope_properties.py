@@ -1,4 +1,4 @@
-"""Whatever properties a producer sends, they can be read, and what we pass on can be written."""
+"""Any properties that a producer sends can be read, and those that we pass on can be written."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from signalq import names
-from signalq.amqp.connection import read_foreign_properties_leniently, write_headers_as_they_came
-from signalq.message.envelope import BROKER_HEADERS, creation, republish_properties, strategy
+from signalq.amqp.foreign_properties import read_foreign_properties_leniently, write_headers_as_they_came
+from signalq.message.creation import creation
+from signalq.message.envelope import BROKER_HEADERS, republish_properties, strategy
 
 # RabbitMQ's default frame_max; 8 bytes of it are the frame's own, and it was 131,072 on every version we know.
 FRAME_BYTES_MAX = 131_072 - 8
@@ -61,7 +62,7 @@ def foreign_properties(draw: st.DrawFn) -> Basic.Properties:
 @example(Basic.Properties(headers={"a": 1e300}))
 @example(Basic.Properties(headers={"a": "x" * 70_000}))
 @example(Basic.Properties(headers={"a": "x" * 65_000, "b": "y" * 500}))
-def test_what_is_passed_on_fits_a_frame_and_holds_no_forged_header(original: Basic.Properties) -> None:
+def test_passed_on_properties_fit_a_frame_and_hold_no_forged_header(original: Basic.Properties) -> None:
     write_headers_as_they_came()
     passed_on = republish_properties(original, ADDED, "given-id")
     encoded = ContentHeader(body_size=1, properties=passed_on).marshal()
@@ -75,7 +76,7 @@ def test_what_is_passed_on_fits_a_frame_and_holds_no_forged_header(original: Bas
 
 @given(foreign_properties())
 @example(Basic.Properties(headers={"\U0001d4fb" * 60: {"é" * 127: 1}}))
-def test_what_is_passed_on_is_read_back_as_it_was_written(original: Basic.Properties) -> None:
+def test_passed_on_properties_are_read_back_as_they_were_written(original: Basic.Properties) -> None:
     read_foreign_properties_leniently()
     write_headers_as_they_came()
     passed_on = republish_properties(original, ADDED, "given-id")

@@ -1,4 +1,4 @@
-"""What holds for any body and any intent."""
+"""Laws that hold for any body and any intent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from signalq import InvalidIntent, OrderIntent
-from signalq.message.intent import CANCEL_ALL_SPELLINGS, FIELD_NAMES, FUTURES_ACTIONS, intent_from_body
+from signalq.message.actions import CANCEL_ALL_SPELLINGS, FUTURES_ACTIONS
+from signalq.message.intent import FIELD_NAMES, intent_from_body
 from signalq.message.strict_json import DIGITS_MAX, parse_object, render
 from signalq.names import LADDER_MAX_S
 
@@ -83,7 +84,7 @@ def test_json_that_breaks_off_quotes_nothing_of_it(text: str, cut: int) -> None:
 
 
 @given(st.dictionaries(st.text(max_size=10), json_values, max_size=6))
-def test_what_is_rendered_reads_back_the_same(fields: dict[str, object]) -> None:
+def test_a_rendered_intent_reads_back_the_same(fields: dict[str, object]) -> None:
     parsed = parse_object(json.dumps(fields).encode())
     assert parse_object(render(parsed).encode()) == parsed
 
@@ -128,7 +129,7 @@ def test_a_valid_intent_survives_the_way_through_the_broker(intent: OrderIntent)
 
 
 @given(intents())
-def test_what_is_posted_is_the_same_object_without_the_delay(intent: OrderIntent) -> None:
+def test_the_posted_body_is_the_same_object_without_the_delay(intent: OrderIntent) -> None:
     published, posted = json.loads(intent.to_message()), json.loads(intent.to_webhook())
     assert "delaySeconds" not in posted
     assert "delaySecondsFilter" not in posted

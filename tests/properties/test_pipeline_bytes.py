@@ -23,7 +23,7 @@ from pamqp.commands import Basic
 from structlog.testing import capture_logs
 
 from signalq import names
-from signalq.amqp.connection import read_foreign_properties_leniently, write_headers_as_they_came
+from signalq.amqp.foreign_properties import read_foreign_properties_leniently, write_headers_as_they_came
 from signalq.consumer.__main__ import handlers_of
 from signalq.consumer.broker.lane_consumer import Delivery, Session
 from signalq.consumer.broker.publisher import BrokerPublisher

@@ -1,4 +1,4 @@
-"""The JSON Schema of an intent and the code agree on bodies that nobody thought of, but for what a schema can't say."""
+"""The JSON Schema of an intent and the code agree on random bodies, but for the rules that a schema can't say."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from signalq.documents.json_schema import intent_schema
-from signalq.message.intent import CLIENT_ORDER_ID_BYTES_MAX, CONNECTOR_NAME_BYTES_MAX, FIELD_NAMES, Action
+from signalq.message.actions import Action
+from signalq.message.field_rules import CLIENT_ORDER_ID_BYTES_MAX, CONNECTOR_NAME_BYTES_MAX
+from signalq.message.intent import FIELD_NAMES
 from signalq.message.strict_json import DIGITS_MAX, digits_of
 from signalq.names import LADDER_MAX_S
 from tests.unit.test_schema import BEYOND_A_SCHEMA, DECIMALS, OPEN, accepted_by_code
@@ -75,13 +77,13 @@ def is_long(value: object) -> bool:
 @given(bodies)
 @example(OPEN | {"delaySeconds": "-0"})
 @example(OPEN | {"connectorName": "a\n"})
-def test_what_the_code_takes_the_schema_takes_and_the_reverse_but_for_what_it_cannot_say(body: dict[str, Any]) -> None:
+def test_code_and_schema_accept_the_same_bodies_but_for_rules_that_no_schema_can_say(body: dict[str, Any]) -> None:
     taken = accepted_by_code(body)
     fits = SCHEMA.is_valid(body)
     assert fits or not taken, f"the schema refuses what the code takes: {json.dumps(body, default=str)}"
     assert taken or not fits or beyond_a_schema(body), f"the schema takes too much: {json.dumps(body, default=str)}"
 
 
-def test_what_a_schema_cannot_say_is_what_is_left_out_here() -> None:
+def test_the_rules_that_a_schema_cannot_say_are_left_out_here() -> None:
     assert all(beyond_a_schema(body) for body in BEYOND_A_SCHEMA.values())
     assert not beyond_a_schema(OPEN)

@@ -83,7 +83,7 @@ def references(part: Any) -> Iterator[str]:
 
 
 def found(reference: str) -> Any:
-    """What a $ref points at."""
+    """The object that a $ref points at."""
     part: Any = DOCUMENT
     for key in reference.removeprefix("#/").split("/"):
         part = part[key]

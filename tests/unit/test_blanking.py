@@ -84,7 +84,7 @@ def test_a_short_secret_is_blanked_as_a_whole_and_not_where_it_would_stand_by_ch
 
 
 @pytest.mark.parametrize("count", [1, 500])
-def test_one_of_many_secrets_is_found_as_one_of_a_few_is(count: int) -> None:
+def test_a_secret_is_found_among_many_as_among_a_few(count: int) -> None:
     known = [f"{number:04}-{secrets.token_urlsafe(12)}" for number in range(count)]
     blanker = Blanker([*known, "tiny"])
     for text in (known[-1], f"x{known[0]}y", f"x {known[count // 2]}", "atinyb"):
@@ -103,13 +103,13 @@ def test_no_id_is_blanked_by_chance() -> None:
     assert [one for one in ids if blanker(one) != one] == []
 
 
-def test_one_that_is_the_beginning_of_another_leaves_nothing_of_it() -> None:
+def test_a_secret_that_begins_another_leaves_nothing_of_it() -> None:
     blanker = Blanker(["abcdef"])
     blanker.learn(["abcdefghij"])
     assert blanker("x abcdefghij y abcdef z") == "x *** y *** z"
 
 
-def test_what_logs_in_to_a_url_is_blanked_whether_it_is_known_or_not() -> None:
+def test_a_urls_login_is_blanked_whether_it_is_known_or_not() -> None:
     assert Blanker()("at amqp://u:s3cr3t@h/ and a@b") == "at amqp://***@h/ and a@b"
 
 
@@ -121,7 +121,7 @@ def test_a_secret_as_long_as_a_body_costs_no_more_than_any_other() -> None:
     assert Blanker([long])(long[:SECRET_CHARACTERS_MAX]) == "***"
 
 
-def test_of_a_body_what_stands_under_the_name_of_a_secret_is_blanked_as_a_whole() -> None:
+def test_a_value_under_the_name_of_a_secret_is_blanked_as_a_whole() -> None:
     blanker = BodyBlanker({"connectorTokne": TOKEN, "action": "openLong", "token": "tiny"}, characters_min=8)
     assert blanker(f"a {TOKEN} b {TOKEN.upper()} openLong tiny") == "a *** b *** openLong tiny"
     assert blanker(f"c{base64.b64encode(TOKEN.encode()).decode()}") == "***"

@@ -25,9 +25,10 @@ from signalq import (
     Unconfirmed,
     Unroutable,
 )
-from signalq.amqp.connection import connect, masked
+from signalq.amqp.connection import connect
 from signalq.names import Names
-from signalq.publishing.prepare import outgoing
+from signalq.publishing.prepare import prepare
+from signalq.secrets.masking import masked
 from signalq.testing import InMemoryOrderPublisher
 
 INTENT = OrderIntent(connector_name="main", action="openLong", percent="50")
@@ -36,10 +37,10 @@ NOBODY = "amqp://user:topsecret@127.0.0.1:1/"
 
 
 def prepared(**options: Any) -> Any:
-    return outgoing(INTENT, **({"strategy": None, "message_id": None, "now_ms": 1_700_000_000_123} | options))
+    return prepare(INTENT, **({"strategy": None, "message_id": None, "now_ms": 1_700_000_000_123} | options))
 
 
-def test_what_goes_out_is_routed_by_its_connector_and_carries_its_creation_time() -> None:
+def test_a_message_is_routed_by_its_connector_and_carries_its_creation_time() -> None:
     order = prepared(strategy="momentum", message_id="id-1")
     assert order.routing_key == "main"
     assert order.body == b'{"connectorName":"main","action":"openLong","percent":"50"}'
@@ -83,7 +84,7 @@ def test_a_copy_that_was_never_checked_is_checked_before_it_leaves(changed: dict
 
 
 def test_a_copy_goes_out_as_an_intent_made_of_the_same_fields_does() -> None:
-    copied = outgoing(INTENT.model_copy(update={"percent": Decimal("1E1")}), strategy=None, message_id="1", now_ms=1)
+    copied = prepare(INTENT.model_copy(update={"percent": Decimal("1E1")}), strategy=None, message_id="1", now_ms=1)
     assert copied.body == b'{"connectorName":"main","action":"openLong","percent":"10"}'
 
 
@@ -95,12 +96,12 @@ def test_an_identity_or_a_strategy_may_have_255_bytes(name: str) -> None:
 
 def test_an_intent_that_has_become_invalid_is_caught_before_it_leaves() -> None:
     with pytest.raises(InvalidIntent, match="percent: must be at most 100"):
-        outgoing(INTENT.model_copy(update={"percent": "101"}), strategy=None, message_id=None, now_ms=1)
+        prepare(INTENT.model_copy(update={"percent": "101"}), strategy=None, message_id=None, now_ms=1)
 
 
 def test_an_intent_larger_than_a_message_may_be_is_caught_before_it_leaves() -> None:
     with pytest.raises(InvalidIntent, match="at most 65536"):
-        outgoing(INTENT.model_copy(update={"log": "x" * 70_000}), strategy=None, message_id=None, now_ms=1)
+        prepare(INTENT.model_copy(update={"log": "x" * 70_000}), strategy=None, message_id=None, now_ms=1)
 
 
 async def test_an_invalid_intent_needs_no_connection() -> None:
@@ -116,9 +117,9 @@ async def test_an_invalid_intent_needs_no_connection() -> None:
 
 
 @pytest.mark.parametrize("given", [None, {"connectorName": "main", "action": "buy"}, b"{}"])
-def test_what_is_no_intent_is_refused_as_an_invalid_one(given: Any) -> None:
+def test_an_object_that_is_no_intent_is_refused_as_invalid(given: Any) -> None:
     with pytest.raises(InvalidIntent, match=f"is no OrderIntent, but of type {type(given).__name__}"):
-        outgoing(given, strategy=None, message_id=None, now_ms=1)
+        prepare(given, strategy=None, message_id=None, now_ms=1)
 
 
 async def test_entering_without_a_broker_says_so_without_the_password() -> None:
@@ -155,7 +156,7 @@ def test_the_blocking_publisher_outside_its_block_says_how_to_use_it() -> None:
 
 
 @pytest.mark.parametrize("failure", [Unroutable, Unconfirmed])
-async def test_the_twin_fails_when_it_is_told_to_and_then_works_again(failure: Any) -> None:
+async def test_the_twin_raises_the_error_that_the_test_asked_for_once(failure: Any) -> None:
     async with InMemoryOrderPublisher() as orders:
         orders.fail_next(failure)
         with pytest.raises(failure) as refusal:
@@ -165,7 +166,7 @@ async def test_the_twin_fails_when_it_is_told_to_and_then_works_again(failure: A
         assert [sent.message_id for sent in orders.published] == ["id-1"]
 
 
-async def test_the_twins_receipts_have_the_outcome_that_the_test_says() -> None:
+async def test_the_twins_receipts_have_the_outcome_that_the_test_sets() -> None:
     async with InMemoryOrderPublisher(strategy="momentum") as orders:
         receipt = await orders.publish(INTENT, message_id="id-1")
         with pytest.raises(OutcomeTimeout):
@@ -180,7 +181,7 @@ async def test_the_twins_receipts_have_the_outcome_that_the_test_says() -> None:
             orders.settle("another", "delivered")
 
 
-async def test_the_twin_wakes_whoever_waits_when_it_settles_or_is_closed() -> None:
+async def test_the_twin_ends_every_wait_when_it_settles_or_is_closed() -> None:
     orders = InMemoryOrderPublisher()
     settled, never = await orders.publish(INTENT), await orders.publish(INTENT)
     asked = [asyncio.create_task(receipt.outcome()) for receipt in (settled, never)]
@@ -192,7 +193,7 @@ async def test_the_twin_wakes_whoever_waits_when_it_settles_or_is_closed() -> No
         await asked[1]
 
 
-async def test_other_bytes_under_a_known_id_are_not_told_the_outcome_of_the_first() -> None:
+async def test_other_bytes_under_a_known_id_do_not_get_the_outcome_of_the_first() -> None:
     """The consumer ends them under an id of their own."""
     async with InMemoryOrderPublisher() as orders:
         first = await orders.publish(INTENT, message_id="id-1")
@@ -204,7 +205,7 @@ async def test_other_bytes_under_a_known_id_are_not_told_the_outcome_of_the_firs
             await second.outcome(timeout_s=0.01)
 
 
-async def test_a_receipt_that_nobody_listens_for_says_so_at_once() -> None:
+async def test_a_receipt_without_a_listener_says_so_at_once() -> None:
     with pytest.raises(OutcomesUnavailable) as refusal:
         await Receipt("id-1", 0).outcome()
     assert refusal.value.message_id == "id-1"

@@ -1,4 +1,4 @@
-"""What a cluster is made of, and how its chaos counts: without starting one."""
+"""The parts of a cluster, and how its chaos counts, without starting one."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_the_time_without_posts_is_that_of_the_slowest_connector_and_beside_othe
     assert stillness.table(posts, [_strike("node", 30), _strike("drain", 31)]) == []
 
 
-def test_calm_is_what_came_before_a_strike_long_after_another() -> None:
+def test_calm_is_the_time_before_a_strike_long_after_another() -> None:
     posts = [_post("a", second) for second in range(60)]
     rows = stillness.table(posts, [_strike("node", 10), _strike("drain", 40)])
     assert [row.kind for row in rows] == ["node", "drain", "calm"]
@@ -88,7 +88,7 @@ def _strike(kind: Kind, second: int) -> Strike:
 
 @asynccontextmanager
 async def _server(name: bytes) -> AsyncIterator[int]:
-    """Says its name to whoever connects."""
+    """Says its name to each client that connects."""
 
     async def serve(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(name)

@@ -12,7 +12,7 @@ from pamqp.commands import Basic
 
 from signalq.consumer.ledger.queries.replays import Standing
 from signalq.consumer.orders.order import Order, Unreadable
-from signalq.message.envelope import Creation
+from signalq.message.creation import Creation
 from signalq.ops.dead_letters.letter import Letter
 from signalq.ops.dead_letters.rules import (
     Admit,

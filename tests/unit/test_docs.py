@@ -75,7 +75,7 @@ def quoted(cell: str) -> list[str]:
 
 
 def first_names(page: Path, heading: str) -> list[str]:
-    """What stands in backticks in the first column."""
+    """The names in backticks in the first column."""
     return [name for row in rows(page, heading) for name in quoted(row[0])]
 
 

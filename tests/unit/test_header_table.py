@@ -40,7 +40,7 @@ def test_a_table_is_read_as_pamqp_reads_it(table: dict[str, Any], behind: bytes)
 
 
 @given(tables, st.data())
-def test_one_that_is_cut_off_is_refused(table: dict[str, Any], data: st.DataObject) -> None:
+def test_a_table_that_is_cut_off_is_refused(table: dict[str, Any], data: st.DataObject) -> None:
     whole = encode.field_table(table)
     with pytest.raises(ValueError, match=r"."):
         read(whole[: data.draw(st.integers(0, len(whole) - 1))])

@@ -9,7 +9,8 @@ import pytest
 from pamqp.commands import Basic
 from structlog.testing import capture_logs
 
-from signalq.amqp.publisher import ConfirmedPublisher, OpenChannel
+from signalq.amqp.confirming_channel import ConfirmingChannel
+from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.consumer import kept_going, service
 from signalq.consumer.broker import connection as link_module
 from signalq.consumer.broker import lane_consumer
@@ -108,7 +109,7 @@ async def test_a_publish_that_ends_with_a_bare_exception_is_unconfirmed() -> Non
 
     publisher = ConfirmedPublisher("amqp://127.0.0.1:1/", name="test")
     with pytest.raises(Unconfirmed):
-        await publisher.publish_on(OpenChannel(cast("Any", Channel())), "", "q", b"", Basic.Properties())
+        await publisher.publish_on(ConfirmingChannel(cast("Any", Channel())), "", "q", b"", Basic.Properties())
 
 
 async def test_a_task_beside_the_lanes_goes_on_after_any_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,14 +12,9 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from signalq import InvalidIntent, OrderIntent
-from signalq.message.intent import (
-    DECIMAL_FIELDS,
-    FIELD_NAMES,
-    SUGGESTIONS_MAX,
-    intent_from_body,
-    intent_from_fields,
-    nearest_name,
-)
+from signalq.message.intent import DECIMAL_FIELDS, FIELD_NAMES, intent_from_body, intent_from_fields
+from signalq.message.near_names import nearest_name
+from signalq.message.problems import SUGGESTIONS_MAX
 from signalq.message.strict_json import parse_object
 from signalq.names import LADDER_MAX_S
 
@@ -80,7 +75,7 @@ def test_the_fields_are_those_of_the_platforms_page() -> None:
     }
 
 
-def test_what_came_in_goes_out_byte_for_byte_but_for_the_delay() -> None:
+def test_a_body_goes_out_byte_for_byte_without_the_delay() -> None:
     body = (
         '{"action":"openLong","connectorName":"main","connectorToken":"tök","percent":"50.0","fixed":"0.10",'
         '"limit":"65000","profit":"70000.5","loss":".5","log":"a \\"b\\"","clientOrderId":"c1",'
@@ -161,7 +156,7 @@ def test_a_field_is_called_as_the_language_of_the_caller_calls_it() -> None:
         OrderIntent(connector_name="main", connectorName="main", action="buy")  # type: ignore[call-arg]
 
 
-def test_what_caught_a_value_error_before_still_does_and_another_models_error_stays_its_own() -> None:
+def test_an_invalid_intent_is_a_value_error_and_another_models_error_stays_its_own() -> None:
     class Plan(BaseModel):
         order: OrderIntent
 
@@ -557,7 +552,7 @@ def test_pythons_values_that_are_no_finite_number_are_refused(value: Any) -> Non
 
 @pytest.mark.parametrize("value", [50.5, 50.0, float("nan"), float("inf")])
 @pytest.mark.parametrize("name", DECIMAL_FIELDS)
-def test_a_float_is_refused_since_nobody_meant_its_digits(name: str, value: float) -> None:
+def test_a_float_is_refused_since_its_digits_are_not_exact(name: str, value: float) -> None:
     with pytest.raises(InvalidIntent, match=f"^{name}: must not be a float"):
         OrderIntent(connector_name="main", action="openLong", **{name: value})
 
@@ -678,7 +673,7 @@ def test_a_delay_is_at_most_the_configured_one(delay: float, allowed: bool) -> N
         pytest.param("axb", "a.b", 0, id="a point matches a point alone"),
     ],
 )
-def test_the_filter_delays_only_what_its_log_contains(log: str | None, text: str | None, delay_ms: int) -> None:
+def test_the_filter_delays_only_where_the_log_contains_it(log: str | None, text: str | None, delay_ms: int) -> None:
     intent = intent_from_body(body_of(delaySeconds=5, log=log, delaySecondsFilter=text))
     assert intent.delay_ms == delay_ms
 

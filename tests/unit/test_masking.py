@@ -79,7 +79,7 @@ def test_no_password_whatsoever_is_in_a_masked_url(password: str, scheme: str) -
         ("https://h/path", "https://h/path"),
     ],
 )
-def test_a_text_is_shown_without_what_logs_in_to_its_urls(text: str, shown: str) -> None:
+def test_a_text_is_shown_without_the_logins_of_its_urls(text: str, shown: str) -> None:
     assert without_logins(text) == shown
 
 
@@ -90,7 +90,7 @@ def test_the_longest_text_is_masked_at_once(text: str) -> None:
     assert time.process_time() - began_s < 0.2
 
 
-def test_of_a_url_the_password_is_a_secret_as_it_stands_there_and_decoded() -> None:
+def test_a_urls_password_is_a_secret_as_written_and_decoded() -> None:
     assert set(login_secrets("amqp://u:a%40b@h/")) == {"a%40b", "a@b"}
     assert login_secrets("amqp://u:abc@s3cr3t@h/") == ["abc@s3cr3t"]
     assert login_secrets("amqp://guest:guest@h/") == login_secrets("amqp://h/") == []
@@ -103,7 +103,7 @@ NAMES = (
 
 
 @pytest.mark.parametrize("name", NAMES.split())
-def test_what_looks_like_a_name_is_shown(name: str) -> None:
+def test_a_text_that_looks_like_a_name_is_shown(name: str) -> None:
     assert shown_name(name) == name
 
 
@@ -119,7 +119,7 @@ def test_what_looks_like_a_name_is_shown(name: str) -> None:
         ("n" * 33, "(a name of 33 characters, not shown)"),
     ],
 )
-def test_what_does_not_look_like_one_is_told_by_its_length(name: str, shown: str) -> None:
+def test_a_text_that_does_not_look_like_a_name_is_shown_by_its_length(name: str, shown: str) -> None:
     assert shown_name(name) == shown
 
 
@@ -150,7 +150,7 @@ def test_another_field_is_none(name: str) -> None:
     assert not names_a_secret(name)
 
 
-def test_no_password_is_in_what_a_publisher_shows_of_itself() -> None:
+def test_a_publisher_shows_no_password_of_its_own() -> None:
     url = f"amqp://desk:{secrets.token_hex(8)}@127.0.0.1:1/"
     password = url.partition("desk:")[2].partition("@")[0]
     for one in (OrderPublisher(url), SyncOrderPublisher(url), BrokerAddress(url, "signalq")):

@@ -86,7 +86,7 @@ def test_fields_of_a_later_version_are_passed_over() -> None:
         ),
     ],
 )
-def test_what_is_no_event_is_refused_and_not_quoted(body: bytes) -> None:
+def test_a_body_that_is_no_event_is_refused_and_not_quoted(body: bytes) -> None:
     with pytest.raises(InvalidEvent) as refusal:
         Outcome.from_event(body)
     assert "yesterday" not in str(refusal.value)

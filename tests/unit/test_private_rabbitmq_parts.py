@@ -1,4 +1,4 @@
-"""What a private node reads, and what its command prints, without starting one."""
+"""The files that a private node reads, and the output of its command, without starting one."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_node_without_plugins_looks_for_its_modules_in_none_of_theirs(tmp_path
 
 
 class Node:
-    """In place of a real one; it dies at once, which ends the command."""
+    """Takes the place of a real node; it dies at once, which ends the command."""
 
     made: dict[str, Any]
 

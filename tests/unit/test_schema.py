@@ -89,19 +89,19 @@ def accepted_by_code(body: Any) -> bool:
 
 
 @pytest.mark.parametrize("body", GOOD, ids=json.dumps)
-def test_what_the_code_takes_the_schema_takes(body: Any) -> None:
+def test_the_schema_accepts_what_the_code_accepts(body: Any) -> None:
     assert accepted_by_code(body)
     assert fits(body, intent_schema())
 
 
 @pytest.mark.parametrize("body", BAD, ids=json.dumps)
-def test_what_the_code_refuses_the_schema_refuses(body: Any) -> None:
+def test_the_schema_refuses_what_the_code_refuses(body: Any) -> None:
     assert not accepted_by_code(body)
     assert not fits(body, intent_schema())
 
 
 @pytest.mark.parametrize("body", BEYOND_A_SCHEMA.values(), ids=BEYOND_A_SCHEMA)
-def test_what_a_schema_cannot_say_is_known(body: Any) -> None:
+def test_the_rules_that_a_schema_cannot_say_are_known(body: Any) -> None:
     assert not accepted_by_code(body)
     assert fits(body, intent_schema())
 

@@ -11,11 +11,9 @@ from signalq.errors import InvalidIntent
 from signalq.message.strict_json import (
     BODY_BYTES_MAX,
     DIGITS_MAX,
-    NAME_CHARACTERS_MAX,
     VALUES_MAX,
     JsonNumber,
     parse_object,
-    printable_name,
     render,
 )
 
@@ -54,7 +52,7 @@ def nested(depth: int) -> bytes:
         pytest.param(b'{"a":[{"b":NaN}]}', "NaN and Infinity", id="NaN deep inside"),
     ],
 )
-def test_what_is_no_json_object_is_refused_with_a_sentence(body: bytes, sentence: str) -> None:
+def test_a_body_that_is_no_json_object_is_refused_with_a_sentence(body: bytes, sentence: str) -> None:
     with pytest.raises(InvalidIntent) as refusal:
         parse_object(body)
     assert sentence in str(refusal.value)
@@ -169,17 +167,3 @@ def test_a_number_of_more_digits_than_its_limit_is_refused_by_the_field_that_hol
 
 def test_the_text_of_a_number_is_not_in_its_repr() -> None:
     assert "31337" not in repr(JsonNumber("31337"))
-
-
-@pytest.mark.parametrize(
-    ("name", "shown"),
-    [
-        ("percent", "percent"),
-        ("a\nb\x1b[31m", "a\\nb\\x1b[31m"),
-        ("größe", "gr\\xf6\\xdfe"),
-        ("\ud800", "\\ud800"),
-        ("n" * (NAME_CHARACTERS_MAX + 1), "n" * NAME_CHARACTERS_MAX + "…"),
-    ],
-)
-def test_a_foreign_name_is_shown_without_control_characters_and_cut(name: str, shown: str) -> None:
-    assert printable_name(name) == shown

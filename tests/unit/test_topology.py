@@ -1,10 +1,11 @@
-"""What is declared on the broker, and the way through the delay ladder (contract 2)."""
+"""The objects declared on the broker, and the way through the delay ladder (contract 2)."""
 
 from __future__ import annotations
 
 import pytest
 
-from signalq.amqp.topology import Binding, Exchange, Topology, ladder_entry
+from signalq.amqp.objects import Binding, Exchange
+from signalq.amqp.topology import Topology, ladder_entry
 from signalq.names import LADDER_LEVELS, LADDER_MAX_S, Names
 
 TOPOLOGY = Topology(Names("p"))

@@ -17,7 +17,7 @@ from signalq.consumer.ledger.row import creation_of, to_columns
 from signalq.consumer.ledger.tables import events, intents
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import IntentState, Reason
-from signalq.message.envelope import Creation
+from signalq.message.creation import Creation
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,118 @@
+"""aio-pika's connection, amended so that it ends when it is closed, and lets nothing wait for a dead one.
+
+It is not one of aio-pika's robust connections: those restore themselves unseen, and an order needs to know on which
+channel it came (an acknowledgement belongs to the channel that delivered). The holder of a connection opens the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import aio_pika
+import aiormq
+from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
+from yarl import URL
+
+GOODBYE_TIMEOUT_S = 4.0
+# Of the server's answer, so much is kept to tell why it is not RabbitMQ's.
+RECEIVED_BYTES_MAX = 1_024
+ENDED = "the connection was closed, or gave no sign of life for too long"
+
+
+class PlainConnection(aio_pika.Connection):
+    """A connection that ends when it is closed; one that could not be made is closed at once."""
+
+    _socket: _Socket | None = None
+
+    @property
+    def received(self) -> bytes:
+        """The last bytes that the server sent while the connection was being made, at most RECEIVED_BYTES_MAX."""
+        return self._socket.received if self._socket else b""
+
+    def __del__(self) -> None:
+        """Do nothing: the connection's holder closes it.
+
+        aio-pika's would close itself here, in whichever thread and process the garbage collector happens to run. After
+        a fork the child would say goodbye to the broker in its parent's name.
+        """
+
+    async def connect(self, timeout: float | None = None) -> None:
+        self._socket = _Socket(self.url)
+        self.kwargs["transport_factory"] = self._socket
+        try:
+            await super().connect(timeout)
+        except BaseException:
+            await self.close()
+            self._socket.hang_up()  # cancelled at the last moment, it is open, and has no holder
+            raise
+        self._socket.forget()
+        if self.transport is not None:
+            _end_every_wait(self.transport.connection)
+
+    async def close(self, exc: aiormq.abc.ExceptionType | None = aiormq.exceptions.ConnectionClosed) -> None:
+        """Say goodbye to the broker, for at most GOODBYE_TIMEOUT_S; then hang up.
+
+        A broker in need (memory, disk) stops reading from a connection that publishes. Once the buffers are full,
+        aiormq would wait for ever to send its last bytes, and can't be cancelled.
+        """
+        closing = asyncio.ensure_future(super().close(exc))
+        try:
+            await asyncio.wait({closing}, timeout=GOODBYE_TIMEOUT_S)
+        finally:
+            if not closing.done() and self._socket is not None:
+                self._socket.hang_up()
+        await closing
+
+
+def _end_every_wait(connection: aiormq.abc.AbstractConnection) -> None:
+    """Amend aiormq's connection in two places, so that every wait for it ends with it, by an error.
+
+    Its queue of frames to write has room for ten. After the connection has died nothing makes room, and an
+    acknowledgement that waits for room waits for ever. So nothing waits for room: the windows of the lanes, and what a
+    publisher may have in flight, bound the queue.
+
+    After too long without a sign of life, aiormq ends each wait for an answer with a CancelledError. Taken for a real
+    cancellation, that would end the task, and with the task of a lane the consumer.
+    """
+    amended = cast("Any", connection)
+    amended.write_queue.full = lambda: False
+    close = amended.close
+
+    async def close_with_an_error(exc: Any = None, timeout: Any = None) -> None:
+        await close(exc if isinstance(exc, Exception) else aiormq.AMQPConnectionError(ENDED), timeout)
+
+    amended.close = close_with_an_error
+
+
+class _Socket(TransportFactory):
+    """aiormq's socket to the broker, within reach; it keeps the last bytes received until the connection is made."""
+
+    def __init__(self, url: URL) -> None:
+        self._open = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
+        self._writer: asyncio.StreamWriter | None = None
+        self._reader: asyncio.StreamReader | None = None
+        self.received = b""
+
+    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Connect."""
+        self._reader, self._writer = await self._open.create(url, **kwargs)
+        feed = self._reader.feed_data
+
+        def feed_and_keep(data: bytes) -> None:
+            self.received = bytes(data[-RECEIVED_BYTES_MAX:])
+            feed(data)
+
+        self._reader.feed_data = feed_and_keep  # type: ignore[method-assign,assignment]
+        return self._reader, self._writer
+
+    def forget(self) -> None:
+        """Keep no more bytes: the connection is made."""
+        if self._reader is not None:
+            del self._reader.feed_data
+        self._reader = None
+
+    def hang_up(self) -> None:
+        """Close the socket at once; unsent bytes are lost."""
+        if self._writer is not None:
+            self._writer.transport.abort()

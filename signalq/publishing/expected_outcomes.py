@@ -1,0 +1,121 @@
+"""The outcomes that a publisher expects: of each published intent, for as long as its receipt is held."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from weakref import WeakSet, WeakValueDictionary
+
+from signalq.errors import OutcomesUnavailable, OutcomeTimeout
+from signalq.message.identity import digest_of, printable_id, separate_id
+from signalq.message.outcome import Outcome
+
+IN_ANOTHER_PROCESS = "the publisher is closed, or was entered in another process, before a fork"
+
+
+class ExpectedOutcome:
+    """The outcome of one intent, known or to come; `outcome` is None until its event has come."""
+
+    def __init__(self, expectations: ExpectedOutcomes, message_id: str, digest: bytes) -> None:
+        self.message_id = message_id
+        self.digest = digest
+        self.outcome: Outcome | None = None
+        self._expectations = expectations
+        # While no event can come, the event of what is published then may be missed, even if events come again soon.
+        self._losses_before = expectations.losses - (expectations.away is not None)
+        self._changed = asyncio.Event()
+        self._process = os.getpid()
+
+    def take(self, outcome: Outcome) -> None:
+        """Take the outcome of an event; one of a later generation (a replay) replaces that of an earlier one."""
+        if self.outcome is None or outcome.generation >= self.outcome.generation:
+            self.outcome = outcome
+        self._changed.set()
+
+    def wake(self) -> None:
+        """Let `wait` look again at why no event can come."""
+        self._changed.set()
+
+    async def wait(self, timeout_s: float) -> Outcome:
+        """Return the outcome once it is known. Raises OutcomeTimeout, OutcomesUnavailable."""
+        if self.outcome is None and self._process != os.getpid():
+            # The parent's listener hears its event; the child has no listener.
+            raise OutcomesUnavailable(IN_ANOTHER_PROCESS, self.message_id)
+        try:
+            async with asyncio.timeout(None if timeout_s == math.inf else timeout_s):
+                while self.outcome is None:
+                    if self._expectations.unavailable is not None:
+                        raise OutcomesUnavailable(self._expectations.unavailable, self.message_id)
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            raise OutcomeTimeout(self._why_nothing_came(timeout_s), self.message_id) from None
+        return self.outcome
+
+    def _why_nothing_came(self, timeout_s: float) -> str:
+        ask = f"`signalq orders show {printable_id(self.message_id)}` says what became of it"
+        if self._expectations.away is not None:
+            return f"no outcome came within {timeout_s:g} s, and none can: {self._expectations.away}; {ask}"
+        if self._expectations.losses != self._losses_before:
+            return (
+                f"no outcome came within {timeout_s:g} s; the connection to RabbitMQ was lost since it was published, "
+                f"so its event may have been missed: {ask}"
+            )
+        return f"no outcome came within {timeout_s:g} s: it may still be on its way; ask again, or {ask}"
+
+
+class ExpectedOutcomes:
+    """Every outcome that is expected, and whether its event can come.
+
+    `unavailable` says why no event can come any more, `away` why none can come at the moment. `losses` counts the times
+    when events may have been missed.
+    """
+
+    def __init__(self, unavailable: str | None = None) -> None:
+        self.unavailable = unavailable
+        self.away: str | None = None
+        self.losses = 0
+        # Weak: once no receipt holds an outcome, it is forgotten. So events that are not asked for take no memory.
+        self._by_id: WeakValueDictionary[str, ExpectedOutcome] = WeakValueDictionary()
+        self._all: WeakSet[ExpectedOutcome] = WeakSet()
+
+    def expect(self, message_id: str, body: bytes) -> ExpectedOutcome:
+        """Expect the outcome of an intent; to be called before it is published.
+
+        The same bytes again have the outcome of the first. Other bytes under a known id are an intent of their own
+        (dead, `invalid`), and do not get the outcome of the intent that the id belongs to.
+        """
+        digest = digest_of(body)
+        first = self._by_id.get(message_id)
+        if first is not None and first.digest == digest:
+            return first
+        expected = ExpectedOutcome(self, message_id, digest)
+        self._all.add(expected)
+        self._by_id[separate_id(message_id, digest)] = expected
+        if first is None:
+            self._by_id[message_id] = expected
+        return expected
+
+    def forget(self, expected: ExpectedOutcome) -> None:
+        """Expect it no more: the intent was not confirmed, and its id is free for other bytes."""
+        for intent_id in (expected.message_id, separate_id(expected.message_id, expected.digest)):
+            if self._by_id.get(intent_id) is expected:
+                del self._by_id[intent_id]
+
+    def take(self, outcome: Outcome) -> None:
+        """Take the outcome of an event; that of a duplicate says nothing about the intent."""
+        expected = self._by_id.get(outcome.intent_id)
+        if expected is not None and outcome.status != "duplicate":
+            expected.take(outcome)
+
+    def note_away(self, why: str | None) -> None:
+        """Note why no event can come at the moment; with None, that events come again."""
+        self.losses += self.away is None and why is not None
+        self.away = why
+
+    def end(self, why: str) -> None:
+        """Note why no event can come any more, and end every wait for an outcome."""
+        self.unavailable = why
+        for expected in list(self._all):
+            expected.wake()
