@@ -15,11 +15,14 @@ from pathlib import Path
 import structlog
 
 from signalq.consumer.broker.connection import BrokerConnection
-from signalq.consumer.broker.lane_consumer import UNACKED_MAX_S
+from signalq.consumer.broker.consume_options import UNACKED_MAX_S
+from signalq.consumer.broker.lane_consumer import LaneContext
 from signalq.consumer.broker.publisher import BrokerPublisher
 from signalq.consumer.broker.topology import topology_of
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.clocks.skew import Skew
+from signalq.consumer.consumed_lanes import ConsumedLanes
+from signalq.consumer.handling import Handling
 from signalq.consumer.ledger import Ledger
 from signalq.consumer.ledger.sql import SqlLedger
 from signalq.consumer.pipeline import Pipeline
@@ -100,15 +103,22 @@ async def _run(
         # with 300 waiting beside them, the slowest of a hundred took 1.5 times as long.
         gc.collect()
         gc.freeze()
+        handling = Handling(settings, pipeline)
+        context = LaneContext(
+            connection=BrokerConnection(settings, topology_of(settings), ledger),
+            ledger=ledger,
+            on_active=pipeline.remember,
+            on_delivery=handling.start,
+            on_lost=handling.withdraw,
+            jitter=jitter,
+        )
         await Service(
             settings,
-            link=BrokerConnection(settings, topology_of(settings), ledger),
+            lanes=ConsumedLanes(settings, context, due_room=pipeline.due_room, unacked_max_s=unacked_max_s),
+            handling=handling,
             publisher=publisher,
-            pipeline=pipeline,
             ledger=ledger,
             metrics=metrics,
-            jitter=jitter,
-            unacked_max_s=unacked_max_s,
         ).run()
 
 

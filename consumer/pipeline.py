@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from pamqp.commands import Basic
 
 from signalq.consumer.broker.intake import Room
-from signalq.consumer.broker.lane_consumer import Delivery
 from signalq.consumer.broker.outcome_publisher import OutcomePublisher
 from signalq.consumer.broker.publisher import BrokerPublisher
+from signalq.consumer.broker.session import Delivery
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.lanes.due_times import MAKE_ROOM_PART, DueTimes
@@ -139,7 +139,7 @@ class Pipeline:
 
     async def told(self) -> None:
         """Return once nothing is told beside the messages any more; see OutcomePublisher."""
-        await self._outcomes.told()
+        await self._outcomes.drained()
 
     async def close(self) -> None:
         """Nothing is waited for any more."""
@@ -178,7 +178,7 @@ class Pipeline:
         """Tell what has ended, then acknowledge: whoever dies between has its message come again, and tells again."""
         delivery.session.owe(delivery.tag)
         with slot.telling():
-            await self._outcomes.tell(ended)
+            await self._outcomes.publish(ended)
             await self._publisher.ack(delivery)
 
     async def handle_due(self, delivery: Delivery, slot: Slot) -> None:
@@ -198,7 +198,7 @@ class Pipeline:
         )
         with slot.busy():
             if held:
-                await self._publisher.hand_to_lane(parcel.lane, body, parcel.properties)
+                await self._publisher.forward(parcel.lane, body, parcel.properties)
             else:
                 await self._publisher.park(due_ms, self._clock.now_ms, body, parcel.properties)
             await self._publisher.ack(delivery)
@@ -395,7 +395,7 @@ class Pipeline:
         self._waits.claims(order, epoch, turn)
         known = await self._ledger.save(order, claim, epoch, attempt=before.unconcluded, rates=rates)
         self._telemetry.claimed(known)
-        self._outcomes.tell_beside(known.canceled)
+        self._outcomes.publish_in_background(known.canceled)
         failures_before = turn.failures
         if self._is_too_old(known.began_ms) or rules.too_late(order, before, self._waits.now_ms(place)):
             attempt = Attempt("not taken", sent=False, why="its claim took too long")

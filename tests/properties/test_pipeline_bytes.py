@@ -24,8 +24,8 @@ from structlog.testing import capture_logs
 
 from signalq import names
 from signalq.amqp.connection import read_foreign_properties_leniently, write_headers_as_they_came
-from signalq.consumer.broker.lane_consumer import Delivery, Session
 from signalq.consumer.broker.publisher import BrokerPublisher
+from signalq.consumer.broker.session import Delivery, Session
 from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.lanes.due_times import DueTimes
 from signalq.consumer.lanes.queues import Place
@@ -131,16 +131,16 @@ class FakeDispositions:
         self.parked += 1
         self.due.append((body, travelled(properties), now_ms() + 1000 * park_seconds(due_ms, now_ms())))
 
-    async def hand_to_lane(self, connector: str, body: bytes, properties: Basic.Properties) -> None:
+    async def forward(self, connector: str, body: bytes, properties: Basic.Properties) -> None:
         assert connector
         await asyncio.sleep(0)
         self.lane.append((body, travelled(properties)))
 
-    async def bury(self, body: bytes, properties: Basic.Properties) -> None:
+    async def dead_letter(self, body: bytes, properties: Basic.Properties) -> None:
         await asyncio.sleep(0)
         self.letters.append((body, travelled(properties)))
 
-    async def tell(self, event: Event) -> None:
+    async def publish_outcome(self, event: Event) -> None:
         await asyncio.sleep(0)
         travelled(event.properties)
         assert len(event.routing_key.encode()) <= 255
@@ -568,7 +568,7 @@ async def test_a_consumer_whose_lane_another_has_taken_does_nothing_and_loses_it
     await world.ledger.open_lane(LANE)
     properties = Basic.Properties(message_id=message_id)
     await world.pipeline.handle(world.delivery(open_body(**fields), properties, redelivered=redelivered), Slot())
-    assert world.session.lost.is_set()
+    assert world.session.ended.is_set()
     assert world.webhook.posted == []
     assert world.publisher.acked == {}
     assert (world.publisher.parked, world.publisher.letters) == (0, [])

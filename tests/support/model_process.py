@@ -7,7 +7,10 @@ import contextvars
 from functools import cache
 from typing import TYPE_CHECKING
 
+from signalq.consumer.broker.lane_consumer import LaneContext
 from signalq.consumer.broker.publisher import BrokerPublisher
+from signalq.consumer.consumed_lanes import ConsumedLanes
+from signalq.consumer.handling import Handling
 from signalq.consumer.pipeline import Pipeline
 from signalq.consumer.service import Service
 from signalq.consumer.telemetry.metrics import Metrics
@@ -15,7 +18,7 @@ from signalq.errors import BrokerUnreachable
 from signalq.names import Names
 from signalq.settings.reload import CurrentSettings
 from tests.support.model_broker import Channel
-from tests.support.model_edges import ModelLink, ModelPublisher, ModelWebhook, ToldLedger
+from tests.support.model_edges import ModelConnection, ModelPublisher, ModelWebhook, ToldLedger
 from tests.support.model_scenario import settings
 from tests.support.model_time import ModelClock
 
@@ -51,22 +54,32 @@ class Process:
         self.ledger = ToldLedger(world, self)
         publisher = BrokerPublisher(chosen, NAMES, lambda: scenario.jitter)
         publisher._publisher = publisher._outcomes = ModelPublisher(world, self)
+        pipeline = Pipeline(
+            CurrentSettings(chosen),
+            ledger=self.ledger,
+            webhook=ModelWebhook(world, self),
+            publisher=publisher,
+            metrics=_metrics(),
+            clock=clock,
+            jitter=lambda: scenario.jitter,
+        )
+        self.handling = Handling(chosen, pipeline)
+        context = LaneContext(
+            connection=ModelConnection(self),
+            ledger=self.ledger,
+            on_active=pipeline.remember,
+            on_delivery=self.handling.start,
+            on_lost=self.handling.withdraw,
+            jitter=lambda: scenario.jitter,
+        )
+        self.lanes = ConsumedLanes(chosen, context, due_room=pipeline.due_room)
         self.service = Service(
             chosen,
-            link=ModelLink(self),
+            lanes=self.lanes,
+            handling=self.handling,
             publisher=publisher,
-            pipeline=Pipeline(
-                CurrentSettings(chosen),
-                ledger=self.ledger,
-                webhook=ModelWebhook(world, self),
-                publisher=publisher,
-                metrics=_metrics(),
-                clock=clock,
-                jitter=lambda: scenario.jitter,
-            ),
             ledger=self.ledger,
             metrics=_metrics(),
-            jitter=lambda: scenario.jitter,
         )
         self._life = loop.create_task(self._live(), name=f"life of {self.name}")
         self._end: asyncio.Task[None] | None = None
@@ -77,7 +90,7 @@ class Process:
 
     @property
     def holds_messages(self) -> bool:
-        return len(self.service._slots) > 0
+        return len(self.handling) > 0
 
     async def _live(self) -> None:
         running.set(self)
@@ -122,7 +135,7 @@ class Process:
         self.dead = True
         self._goes_on.set()
         self.lose()
-        slots = self.service._slots
+        slots = self.handling._slots
         for task in list(slots._slots):
             if task is not asyncio.current_task():
                 task.cancel()
@@ -170,8 +183,8 @@ class Process:
         await asyncio.wait({self._life})
         if not self._life.cancelled() and self._life.exception() is not None:
             self.world.violated(f"{self.name} ended with {self._life.exception()!r}")
-        await self.service._slots.cut_off()
-        for lane in self.service._lanes:
+        await self.handling.cut_off()
+        for lane in self.lanes.lasting:
             if lane._activation is not None:
                 lane._activation.cancel()
 

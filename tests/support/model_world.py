@@ -21,6 +21,7 @@ from unittest.mock import patch
 from pamqp.commands import Basic
 from sqlalchemy import func, select
 
+import signalq.consumer.broker.backoff
 import signalq.consumer.broker.lane_consumer
 import signalq.consumer.broker.outcome_publisher
 import signalq.consumer.broker.publisher
@@ -338,9 +339,11 @@ def _in_the_model(world: World) -> Iterator[None]:
             signalq.consumer.ledger.sql, "database_at", lambda _url, **_options: SimpleNamespace(shown="the model")
         ),
         patch.object(signalq.consumer.ledger.sql, "migrate", migrate_the_model),
+        patch.object(signalq.consumer.broker.backoff, "log", log),
         patch.object(signalq.consumer.broker.lane_consumer, "log", log),
         patch.object(signalq.consumer.broker.publisher, "log", log),
         patch.object(signalq.consumer.telemetry.intents, "log", log),
+        patch.object(signalq.consumer.handling, "log", log),
         patch.object(signalq.consumer.service, "log", log),
         patch.object(signalq.consumer.ledger.sql, "log", log),
         patch.object(signalq.consumer.broker.outcome_publisher, "log", log),

@@ -1,20 +1,26 @@
-"""Who says, on leaving a lane, that nobody need be in doubt of what has ended in it: only who can know."""
+"""Leaving a lane: a consumer says that nothing in it is in doubt only where it can know that."""
 
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from pamqp.commands import Basic
 from structlog.testing import capture_logs
 
-from signalq.consumer.broker import lane_consumer
+from signalq.consumer.broker import session as session_module
 from signalq.consumer.broker.connection import BrokerConnection
-from signalq.consumer.broker.lane_consumer import ConsumeOptions, Delivery, Lane, Session
+from signalq.consumer.broker.consume_options import ConsumeOptions
+from signalq.consumer.broker.lane_consumer import Lane, LaneContext
+from signalq.consumer.broker.session import Delivery, Session, State
+from signalq.consumer.consumed_lanes import ConsumedLanes
+from signalq.consumer.handling import Handling
 from signalq.consumer.ledger import Epoch
 from signalq.consumer.ledger.memory import MemoryLedger
 from signalq.consumer.orders.order import Message
+from signalq.consumer.pipeline import Pipeline
 from signalq.consumer.service import Service
 from signalq.consumer.slots import Slot
 from signalq.settings.sections import Settings
@@ -66,15 +72,15 @@ def session(channel: Channel, *tags: int) -> Session:
 
 def lane(ledger: MemoryLedger, consumed: Session, *, has_order: bool = True) -> Lane:
     """A lane that consumes on this session."""
-    made = Lane(
-        cast("BrokerConnection", None),
-        "q",
-        ConsumeOptions(PREFETCH, 1_000, has_order),
+    context = LaneContext(
+        connection=cast("BrokerConnection", None),
         ledger=ledger,
+        on_active=lambda _epoch: None,
         on_delivery=lambda _delivery: None,
         on_lost=lambda _session: None,
         jitter=lambda: 0.0,
     )
+    made = Lane(ConsumeOptions("q", PREFETCH, 1_000, has_order), context)
     made._session = consumed
     return made
 
@@ -93,7 +99,7 @@ async def test_acknowledgements_are_flushed_once_the_broker_has_answered_behind_
 async def test_they_are_not_where_the_broker_does_not_answer(
     answer: BaseException | float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane_consumer, "FLUSH_S", 0.01)
+    monkeypatch.setattr(session_module, "FLUSH_S", 0.01)
     assert not await session(Channel(answer)).flush(PREFETCH)
 
 
@@ -146,8 +152,7 @@ async def test_a_lane_that_is_handed_over_is_left_settled_before_its_channel_clo
 
     await lane(ledger, one).hand_over(finish, 0.05)
     assert ledger.settled == ([] if is_slow else [one.epoch])
-    assert one.lost.is_set()
-    assert one.leaving
+    assert one.state is State.LEFT
 
 
 class ClosingLane:
@@ -166,17 +171,18 @@ class ClosingLane:
 @pytest.mark.parametrize("is_settled", [True, False])
 async def test_what_was_cut_off_leaves_its_lanes_in_doubt(is_settled: bool) -> None:
     """A save may have been on its way: what it says has ended is not acknowledged, and nobody knows."""
-    consumer, closing = Service.__new__(Service), ClosingLane()
-    consumer._pipeline = consumer._link = consumer._publisher = cast("Any", ClosingLane())
-    consumer._lanes, consumer._retired = cast("Any", [closing]), []
-    consumer._is_settled = is_settled
+    closing, lanes = ClosingLane(), ConsumedLanes.__new__(ConsumedLanes)
+    lanes.lasting, lanes._retired = cast("Any", [closing]), cast("Any", SimpleNamespace(lanes=[]))
+    lanes._context = cast("Any", SimpleNamespace(connection=ClosingLane()))
+    consumer = Service.__new__(Service)
+    consumer._handling = consumer._publisher = cast("Any", ClosingLane())
+    consumer._lanes, consumer._is_settled = lanes, is_settled
     await consumer._close()
-    assert closing.told == (["leave_settled"] if is_settled else []) + ["close", "hang_up"]
+    assert closing.told == (["leave_settled"] if is_settled else []) + ["close", "disconnect"]
 
 
 async def test_a_message_whose_handling_failed_is_owed_for_nobody_knows_how_far_it_came() -> None:
-    consumer, one, slot = Service.__new__(Service), session(Channel(), 1), Slot()
-    consumer._settings = Settings()
+    handling, one, slot = Handling(Settings(), cast("Pipeline", None)), session(Channel(), 1), Slot()
     slot.withdraw()
 
     async def fails(_delivery: Delivery, _slot: Slot) -> None:
@@ -184,7 +190,7 @@ async def test_a_message_whose_handling_failed_is_owed_for_nobody_knows_how_far_
 
     message = Message(b"{}", Basic.Properties(), "q", redelivered=False)
     with capture_logs():
-        await consumer._guarded(fails, Delivery(message, 1, one), slot)
+        await handling._guarded(fails, Delivery(message, 1, one), slot)
     assert not await one.flush(PREFETCH)
     assert await one.ack(1)
     assert await one.flush(PREFETCH)

@@ -1,0 +1,88 @@
+"""The handling of messages: each in a slot of its own, again after an unexpected failure, and given up in the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import structlog
+
+from signalq.consumer.broker.session import Delivery, Session
+from signalq.consumer.orders.delays import backoff_s
+from signalq.consumer.pipeline import Pipeline
+from signalq.consumer.slots import Slot, Slots
+from signalq.names import Names
+from signalq.settings.sections import Settings
+
+CRASH_PAUSE_S = 0.2
+CRASH_PAUSE_MAX_S = 5.0
+
+Handler = Callable[[Delivery, Slot], Coroutine[Any, Any, None]]
+
+log = structlog.get_logger()
+
+
+class Handling:
+    """Handles the messages of all lanes; its length is how many are being handled."""
+
+    def __init__(self, settings: Settings, pipeline: Pipeline) -> None:
+        self._crashes_max = settings.delivery.crashes_max
+        self._due_queue = Names(settings.broker.prefix).due
+        self._pipeline = pipeline
+        self._slots = Slots()
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def start(self, delivery: Delivery) -> None:
+        """Begin to handle a message."""
+        is_from_ladder = delivery.message.queue == self._due_queue
+        handler = self._pipeline.handle_due if is_from_ladder else self._pipeline.handle
+        self._slots.start(delivery.session, lambda slot: self._guarded(handler, delivery, slot), "message")
+
+    def withdraw(self, session: Session | None = None) -> None:
+        """Let go of the messages that only wait, of one session or of all: the broker delivers them again."""
+        self._slots.withdraw(session)
+
+    async def finish(self, session: Session) -> None:
+        """Withdraw a session's messages; return when none is being handled any more."""
+        self.withdraw(session)
+        await self._slots.finished(session)
+
+    async def finished(self) -> None:
+        """Return when no message is being handled, and what is published in the background is confirmed."""
+        await self._slots.finished()
+        await self._pipeline.told()
+
+    async def cut_off(self) -> None:
+        """End what is not finished."""
+        await self._slots.cut_off()
+
+    async def close(self) -> None:
+        """Wait for nothing any more."""
+        await self._pipeline.close()
+
+    async def _guarded(self, handler: Handler, delivery: Delivery, slot: Slot) -> None:
+        """Catch, here and nowhere else, what a handler did not foresee; never acknowledge.
+
+        Giving a message up can fail as well: it is tried again as long as the message is ours.
+        """
+        for crashes in count(1):
+            try:
+                if crashes <= self._crashes_max:
+                    await handler(delivery, slot)
+                else:
+                    await self._pipeline.give_up(delivery, slot)
+            except Exception:
+                delivery.session.owe(delivery.tag)  # it is unknown how far it came
+                message_id = delivery.message.properties.message_id
+                log.exception("intent.handling_failed", crashes=crashes, message_id=message_id)
+            else:
+                return
+            if slot.withdrawn:
+                return
+            delivery = replace(delivery, message=replace(delivery.message, handled_before=True))
+            await asyncio.sleep(backoff_s(crashes, base_s=CRASH_PAUSE_S, max_s=CRASH_PAUSE_MAX_S, fraction=1.0))
