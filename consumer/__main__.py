@@ -109,7 +109,7 @@ async def _run(
             ledger=ledger,
             on_active=pipeline.remember,
             on_delivery=handling.start,
-            on_lost=handling.withdraw,
+            on_lost=handling.slots.withdraw,
             jitter=jitter,
         )
         await Service(

@@ -26,40 +26,29 @@ log = structlog.get_logger()
 
 
 class Handling:
-    """Handles the messages of all lanes; its length is how many are being handled."""
+    """Handles the messages of all lanes, in `slots`."""
 
     def __init__(self, settings: Settings, pipeline: Pipeline) -> None:
         self._crashes_max = settings.delivery.crashes_max
         self._due_queue = Names(settings.broker.prefix).due
         self._pipeline = pipeline
-        self._slots = Slots()
-
-    def __len__(self) -> int:
-        return len(self._slots)
+        self.slots = Slots()
 
     def start(self, delivery: Delivery) -> None:
         """Begin to handle a message."""
         is_from_ladder = delivery.message.queue == self._due_queue
         handler = self._pipeline.handle_due if is_from_ladder else self._pipeline.handle
-        self._slots.start(delivery.session, lambda slot: self._guarded(handler, delivery, slot), "message")
-
-    def withdraw(self, session: Session | None = None) -> None:
-        """Let go of the messages that only wait, of one session or of all: the broker delivers them again."""
-        self._slots.withdraw(session)
+        self.slots.start(delivery.session, lambda slot: self._guarded(handler, delivery, slot), "message")
 
     async def finish(self, session: Session) -> None:
         """Withdraw a session's messages; return when none is being handled any more."""
-        self.withdraw(session)
-        await self._slots.finished(session)
+        self.slots.withdraw(session)
+        await self.slots.finished(session)
 
-    async def finished(self) -> None:
+    async def drained(self) -> None:
         """Return when no message is being handled, and what is published in the background is confirmed."""
-        await self._slots.finished()
+        await self.slots.finished()
         await self._pipeline.told()
-
-    async def cut_off(self) -> None:
-        """End what is not finished."""
-        await self._slots.cut_off()
 
     async def close(self) -> None:
         """Wait for nothing any more."""

@@ -49,6 +49,7 @@ class Service:
         self._settings = settings
         self._lanes = lanes
         self._handling = handling
+        self._slots = handling.slots
         self._publisher = publisher
         self._ledger = ledger
         self._stop = asyncio.Event()
@@ -60,7 +61,7 @@ class Service:
         self._ledger_watch = LedgerWatch(ledger, lanes)
         ledger.count_unacked(lanes.unacked)
         ledger.watch_switch(SwitchReport(metrics))
-        metrics.in_flight.set_function(lambda: len(handling))
+        metrics.in_flight.set_function(lambda: len(self._slots))
         metrics.ledger_wal_bytes.set_function(lambda: ledger.wal_bytes)
         metrics.scheduled.set_function(lambda: ledger.scheduled)
         metrics.broker_connected.set_function(lambda: float(not lanes.silent))
@@ -110,10 +111,10 @@ class Service:
 
     async def _drain(self) -> None:
         """Begin no new POST; finish and settle those on the wire; the rest goes back to the broker in order."""
-        log.info("service.draining", in_flight=len(self._handling))
+        log.info("service.draining", in_flight=len(self._slots))
         self._lanes.drain()
-        self._handling.withdraw()
-        finished = asyncio.create_task(self._handling.finished(), name="drain")
+        self._slots.withdraw()
+        finished = asyncio.create_task(self._handling.drained(), name="drain")
         cut_off = asyncio.create_task(self._cut_off.wait(), name="cut off")
         await asyncio.wait(
             {finished, cut_off},
@@ -122,8 +123,8 @@ class Service:
         )
         self._is_settled = finished.done()
         if not self._is_settled:
-            log.error("service.cut_off", in_flight=len(self._handling))
-            await self._handling.cut_off()
+            log.error("service.cut_off", in_flight=len(self._slots))
+            await self._slots.cut_off()
         for task in (finished, cut_off):
             task.cancel()
         await asyncio.gather(finished, cut_off, return_exceptions=True)

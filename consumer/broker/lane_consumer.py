@@ -21,7 +21,7 @@ from signalq.consumer.broker.connection import BrokerConnection, described, loop
 from signalq.consumer.broker.consume_options import ConsumeOptions
 from signalq.consumer.broker.intake import read_within
 from signalq.consumer.broker.session import FLUSH_S, Backlog, Delivery, Session, State
-from signalq.consumer.broker.watchdog import ANSWER_MAX_S, Watchdog
+from signalq.consumer.broker.watchdog import ANSWER_MAX_S, watch
 from signalq.consumer.ledger import Epoch, Ledger
 from signalq.errors import BrokerError, BrokerUnreachable, SettingsError, TopologyError
 
@@ -91,7 +91,7 @@ class Lane:
             backoff.reset()
             has_consumed = True
             try:
-                await self._watch(session)
+                await watch(session, self._connection, self._options, self._context.jitter)
             except Exception as error:  # noqa: BLE001 - a library's own: the lane heals as after any loss
                 session.lose(described(error))
             await self._end(session)
@@ -237,9 +237,6 @@ class Lane:
     def _cancel_activation(self) -> None:
         if self._activation is not None:
             self._activation.cancel()
-
-    async def _watch(self, session: Session) -> None:
-        await Watchdog(session, self._connection, self._options, self._context.jitter).watch()
 
     async def _end(self, session: Session) -> None:
         """Note everywhere that the session has ended, and close its channel."""

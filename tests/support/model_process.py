@@ -69,7 +69,7 @@ class Process:
             ledger=self.ledger,
             on_active=pipeline.remember,
             on_delivery=self.handling.start,
-            on_lost=self.handling.withdraw,
+            on_lost=self.handling.slots.withdraw,
             jitter=lambda: scenario.jitter,
         )
         self.lanes = ConsumedLanes(chosen, context, due_room=pipeline.due_room)
@@ -90,7 +90,7 @@ class Process:
 
     @property
     def holds_messages(self) -> bool:
-        return len(self.handling) > 0
+        return len(self.handling.slots) > 0
 
     async def _live(self) -> None:
         running.set(self)
@@ -135,7 +135,7 @@ class Process:
         self.dead = True
         self._goes_on.set()
         self.lose()
-        slots = self.handling._slots
+        slots = self.handling.slots
         for task in list(slots._slots):
             if task is not asyncio.current_task():
                 task.cancel()
@@ -183,7 +183,7 @@ class Process:
         await asyncio.wait({self._life})
         if not self._life.cancelled() and self._life.exception() is not None:
             self.world.violated(f"{self.name} ended with {self._life.exception()!r}")
-        await self.handling.cut_off()
+        await self.handling.slots.cut_off()
         for lane in self.lanes.lasting:
             if lane._activation is not None:
                 lane._activation.cancel()

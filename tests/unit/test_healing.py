@@ -151,19 +151,22 @@ async def test_a_retired_lane_that_fails_in_any_way_leaves_the_others_to_be_read
 
 
 @pytest.mark.parametrize("error", FOREIGN, ids=repr)
-async def test_a_lane_whose_watch_fails_in_any_way_is_lost_and_consumed_again(error: Exception) -> None:
+async def test_a_lane_whose_watch_fails_in_any_way_is_lost_and_consumed_again(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened: list[Session] = []
 
     async def opens() -> Session:
         opened.append(Session(cast("Any", None), 0.0))
         return opened[-1]
 
-    async def fails(_session: Session) -> None:
+    async def fails(*_arguments: object) -> None:
         await asyncio.sleep(0)
         raise error
 
     one = lane(BrokenConnection(error))
-    one._open, one._watch = opens, fails  # type: ignore[method-assign]
+    one._open = opens  # type: ignore[method-assign]
+    monkeypatch.setattr(lane_consumer, "watch", fails)
     with capture_logs():
         running = asyncio.create_task(one.run())
         await wait_until(lambda: len(opened) > 3)
