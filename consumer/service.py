@@ -22,6 +22,7 @@ from signalq.consumer.replicas.rebalancer import LaneRebalancer, LedgerWatch
 from signalq.consumer.telemetry.health import OpsServer
 from signalq.consumer.telemetry.metrics import Metrics
 from signalq.consumer.telemetry.switch import SwitchReport
+from signalq.errors import BrokerError
 from signalq.settings.sections import Settings
 from signalq.version import __version__
 
@@ -88,12 +89,16 @@ class Service:
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         try:
             await asyncio.wait({*consuming, *moving, stop}, return_when=asyncio.FIRST_COMPLETED)
+            # No task was canceled by this service yet: aiormq cancels what waits for it when a connection ends.
+            strays = [task.get_name() for task in (*consuming, *moving) if task.cancelled() and not self._stop.is_set()]
             for task in moving:
                 task.cancel()
             await self._drain()
             for task in (*consuming, *moving):
                 if task.done() and not task.cancelled():
                     task.result()
+            if strays:
+                raise BrokerError(f"the task {strays[0]} was canceled, though nobody has asked the consumer to stop")
         finally:
             await _ended((*consuming, *moving, *beside, stop))
             await self._close()
