@@ -179,7 +179,7 @@ class Pipeline:
         delivery.session.owe(delivery.tag)
         with slot.telling():
             await self._outcomes.publish(ended)
-            await self._publisher.ack(delivery)
+            await delivery.ack()
 
     async def handle_due(self, delivery: Delivery, slot: Slot) -> None:
         """A message that the ladder handed back: park it for what is left, or hold it for its last second; then give
@@ -201,7 +201,7 @@ class Pipeline:
                 await self._publisher.forward(parcel.lane, body, parcel.properties)
             else:
                 await self._publisher.park(due_ms, self._clock.now_ms, body, parcel.properties)
-            await self._publisher.ack(delivery)
+            await delivery.ack()
 
     def _packed(self, delivery: Delivery) -> _Parcel | Unreadable | None:
         """What is needed of an order while it waits here: read, it may take five times its bytes.

@@ -11,7 +11,6 @@ from pamqp.commands import Basic
 from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.amqp.topology import ladder_entry
 from signalq.consumer.broker.backoff import Backoff
-from signalq.consumer.broker.session import Delivery
 from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.orders.delays import park_seconds
 from signalq.consumer.orders.outcomes import Event
@@ -63,11 +62,6 @@ class BrokerPublisher:
         """Publish an event to the listeners of outcomes; there may be none."""
         address = (self._names.outcomes, event.routing_key)
         await self._confirmed(lambda: address, event.body, event.properties, mandatory=False)
-
-    async def ack(self, delivery: Delivery) -> None:
-        """Acknowledge, here and nowhere else; call it when what is due has happened and is recorded."""
-        if not await delivery.session.ack(delivery.tag):
-            log.info("broker.ack_too_late", tag=delivery.tag)
 
     async def close(self) -> None:
         """Close the publishing connections."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
+import structlog
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
 
@@ -28,6 +29,8 @@ from signalq.consumer.orders.order import Message
 # How long the broker may take, at the end, to say that it has our acknowledgements, and the ledger to note it. After
 # that the next consumer is in doubt of every intent without a message_id.
 FLUSH_S = 0.5
+
+log = structlog.get_logger()
 
 
 class State(Enum):
@@ -253,3 +256,8 @@ class Delivery:
         if self.session.epoch is None:
             raise RuntimeError("a lane hands nothing over before it has its epoch")
         return self.session.epoch
+
+    async def ack(self) -> None:
+        """Acknowledge the message, here and nowhere else: once all that is due has happened and is recorded."""
+        if not await self.session.ack(self.tag):
+            log.info("broker.ack_too_late", tag=self.tag)

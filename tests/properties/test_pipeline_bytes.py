@@ -117,7 +117,6 @@ class FakeDispositions:
     """The broker's side: what is parked (until when) and handed on waits in `due` and `lane` for the test."""
 
     def __init__(self) -> None:
-        self.acked: Counter[int] = Counter()
         self.letters: list[tuple[bytes, Basic.Properties]] = []
         self.due: deque[tuple[bytes, Basic.Properties, int]] = deque()
         self.lane: deque[tuple[bytes, Basic.Properties]] = deque()
@@ -146,8 +145,16 @@ class FakeDispositions:
         assert len(event.routing_key.encode()) <= 255
         self.told.append(Outcome.from_event(event.body))
 
-    async def ack(self, delivery: Delivery) -> None:
-        self.acked[delivery.tag] += 1
+
+class FakeChannel:
+    """Counts acknowledgements."""
+
+    def __init__(self) -> None:
+        self.acked: Counter[int] = Counter()
+
+    async def basic_ack(self, tag: int, *, wait: bool) -> None:
+        assert not wait
+        self.acked[tag] += 1
 
 
 def travelled(properties: Basic.Properties) -> Basic.Properties:
@@ -174,7 +181,8 @@ class World:
         self.ledger = ledger or MemoryLedger()
         self.webhook = FakeWebhook(self.ledger, deque(script or []))
         self.publisher = FakeDispositions()
-        self.session = Session(cast("AbstractChannel", None), 0.0)
+        self.channel = FakeChannel()
+        self.session = Session(cast("AbstractChannel", self.channel), 0.0)
         self.tags = 0
         self.pipeline = Pipeline(
             CurrentSettings(SETTINGS),
@@ -216,7 +224,7 @@ class World:
         return [(properties.headers or {})[names.REASON] for _, properties in self.publisher.letters]
 
     def each_delivery_acked_once(self) -> bool:
-        return dict(self.publisher.acked) == dict.fromkeys(range(1, self.tags + 1), 1)
+        return dict(self.channel.acked) == dict.fromkeys(range(1, self.tags + 1), 1)
 
 
 # --- strategies ------------------------------------------------------------------------------------------------------
@@ -531,7 +539,7 @@ async def test_a_withdrawn_order_is_neither_posted_nor_acknowledged() -> None:
     slot.withdraw()
     await world.pipeline.handle(world.delivery(open_body(), Basic.Properties()), slot)
     assert world.webhook.posted == []
-    assert world.publisher.acked == {}
+    assert world.channel.acked == {}
 
 
 async def test_what_failed_unforeseen_too_often_is_undeliverable() -> None:
@@ -570,7 +578,7 @@ async def test_a_consumer_whose_lane_another_has_taken_does_nothing_and_loses_it
     await world.pipeline.handle(world.delivery(open_body(**fields), properties, redelivered=redelivered), Slot())
     assert world.session.ended.is_set()
     assert world.webhook.posted == []
-    assert world.publisher.acked == {}
+    assert world.channel.acked == {}
     assert (world.publisher.parked, world.publisher.letters) == (0, [])
 
 

@@ -25,6 +25,7 @@ import signalq.consumer.broker.backoff
 import signalq.consumer.broker.lane_consumer
 import signalq.consumer.broker.outcome_publisher
 import signalq.consumer.broker.publisher
+import signalq.consumer.broker.session
 import signalq.consumer.lanes.due_times
 import signalq.consumer.ledger.sql
 import signalq.consumer.pipeline
@@ -342,6 +343,7 @@ def _in_the_model(world: World) -> Iterator[None]:
         patch.object(signalq.consumer.broker.backoff, "log", log),
         patch.object(signalq.consumer.broker.lane_consumer, "log", log),
         patch.object(signalq.consumer.broker.publisher, "log", log),
+        patch.object(signalq.consumer.broker.session, "log", log),
         patch.object(signalq.consumer.telemetry.intents, "log", log),
         patch.object(signalq.consumer.handling, "log", log),
         patch.object(signalq.consumer.service, "log", log),
