@@ -77,7 +77,7 @@ async def test_a_lane_tries_again_after_any_error_of_a_library(error: Exception)
 
 
 @pytest.mark.parametrize("error", [SettingsError("another ledger"), TopologyError("another kind")], ids=repr)
-async def test_a_lane_ends_by_what_only_a_person_can_mend(error: Exception) -> None:
+async def test_a_lane_ends_by_an_error_that_only_a_person_can_mend(error: Exception) -> None:
     with pytest.raises(type(error)):
         await lane(BrokenConnection(error)).run()
 

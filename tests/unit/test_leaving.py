@@ -96,14 +96,14 @@ async def test_acknowledgements_are_flushed_once_the_broker_has_answered_behind_
 
 
 @pytest.mark.parametrize("answer", [10.0, ConnectionError(), Exception()], ids=repr)
-async def test_they_are_not_where_the_broker_does_not_answer(
+async def test_acknowledgements_are_not_flushed_where_the_broker_does_not_answer(
     answer: BaseException | float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_module, "FLUSH_S", 0.01)
     assert not await session(Channel(answer)).flush(PREFETCH)
 
 
-async def test_they_are_not_where_the_session_is_lost_before_or_meanwhile() -> None:
+async def test_acknowledgements_are_not_flushed_where_the_session_is_lost_before_or_meanwhile() -> None:
     lost = session(Channel())
     lost.lose("the link broke")
     assert not await lost.flush(PREFETCH)
@@ -114,7 +114,7 @@ async def test_they_are_not_where_the_session_is_lost_before_or_meanwhile() -> N
     assert not await flushing
 
 
-async def test_what_could_not_be_acknowledged_any_more_stays_in_doubt() -> None:
+async def test_a_message_that_could_not_be_acknowledged_any_more_stays_in_doubt() -> None:
     one = session(Channel(), 1)
     one.owe(1)
     one.lose("the link broke")
@@ -169,7 +169,7 @@ class ClosingLane:
 
 
 @pytest.mark.parametrize("is_settled", [True, False])
-async def test_what_was_cut_off_leaves_its_lanes_in_doubt(is_settled: bool) -> None:
+async def test_a_consumer_that_was_cut_off_leaves_its_lanes_in_doubt(is_settled: bool) -> None:
     """A save may have been on its way: what it says has ended is not acknowledged, and nobody knows."""
     closing, lanes = ClosingLane(), ConsumedLanes.__new__(ConsumedLanes)
     lanes.lasting, lanes._retired = cast("Any", [closing]), cast("Any", SimpleNamespace(lanes=[]))
@@ -181,7 +181,7 @@ async def test_what_was_cut_off_leaves_its_lanes_in_doubt(is_settled: bool) -> N
     assert closing.told == (["leave_settled"] if is_settled else []) + ["close", "disconnect"]
 
 
-async def test_a_message_whose_handling_failed_is_owed_for_nobody_knows_how_far_it_came() -> None:
+async def test_a_message_whose_handling_failed_is_owed_for_it_is_unknown_how_far_it_came() -> None:
     handling, one, slot = Handling(Settings(), cast("Pipeline", None)), session(Channel(), 1), Slot()
     slot.withdraw()
 

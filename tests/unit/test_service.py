@@ -55,7 +55,7 @@ async def test_a_lane_that_is_canceled_though_nobody_asked_to_stop_is_a_failure(
     assert [line["event"] for line in logs] == ["service.draining", "service.stopped"]
 
 
-async def test_what_ends_a_lane_is_raised_after_the_drain() -> None:
+async def test_the_error_that_ends_a_lane_is_raised_after_the_drain() -> None:
     with capture_logs(), pytest.raises(SettingsError, match="another ledger"):
         await service(SettingsError("another ledger"))._serve(0)
 
