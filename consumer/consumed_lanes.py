@@ -54,7 +54,7 @@ class ConsumedLanes:
             )
             for connector in own
         ]
-        # What the settings name, consumed as long as the service runs.
+        # The lanes that the settings name, consumed as long as the service runs.
         self.lasting = [Lane(one, context) for one in (shared, due, *of_connectors)]
         self.order_lanes = 1 + len(of_connectors)
         self._retired = RetiredLanes(names, retired, context)

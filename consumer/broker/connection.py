@@ -164,5 +164,5 @@ def loop_s() -> float:
 
 
 def described(error: BaseException) -> str:
-    """What went wrong: our own sentence, or a library's with its name."""
+    """An error in words: our own sentence, or a library's with its name."""
     return str(error) if isinstance(error, SignalQError) else f"{type(error).__name__}: {error}"

@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class LaneContext:
-    """What all lanes of a consumer share: where they consume, and what is called for their messages and sessions."""
+    """All that the lanes of a consumer share: where they consume, and the calls for their messages and sessions."""
 
     connection: BrokerConnection
     ledger: Ledger
@@ -91,7 +91,7 @@ class Lane:
             backoff.reset()
             has_consumed = True
             try:
-                await watch(session, self._connection, self._options, self._context.jitter)
+                await watch(session, self._connection, self._context.jitter)
             except Exception as error:  # noqa: BLE001 - a library's own: the lane heals as after any loss
                 session.lose(described(error))
             await self._end(session)
@@ -149,13 +149,7 @@ class Lane:
     async def _open(self) -> Session:
         """Consume the queue on a new channel."""
         channel = await open_channel(await self._connection.opened(), prefetch=self._options.prefetch)
-        session = Session(
-            channel,
-            loop_s(),
-            room=self._options.make_room(),
-            bytes_max=self._options.bytes_max,
-            on_delivery=self._context.on_delivery,
-        )
+        session = Session(channel, self._options, loop_s(), self._context.on_delivery)
         read_within(channel, session.room)
         channel.closing.add_done_callback(session.note_closed)
         channel.on_consumer_cancel_callbacks.add(lambda _frame: session.lose("the broker canceled the consumer"))
@@ -194,7 +188,7 @@ class Lane:
 
     def _take(self, session: Session, message: DeliveredMessage) -> None:
         """Synchronous from the frame to the slot: this keeps the order of the queue."""
-        delivery = session.take(message, self.queue)
+        delivery = session.take(message)
         if delivery is None:
             return
         if session.room.is_crowded or delivery.message.is_cut:
@@ -258,7 +252,7 @@ class Lane:
         """
         if session.epoch is None or not self.has_order:
             return
-        if await session.flush(self._options.prefetch):
+        if await session.flush():
             with suppress(TimeoutError):
                 async with asyncio.timeout(FLUSH_S):
                     await self._ledger.leave_settled(session.epoch)

@@ -21,9 +21,9 @@ from signalq.amqp.connection import CONNECTION_ERRORS, is_connection_error
 from signalq.amqp.header_table import held_bytes
 from signalq.amqp.publisher import CLOSE_TIMEOUT_S
 from signalq.consumer.broker.connection import described, loop_s
-from signalq.consumer.broker.intake import BULKY_BYTES_MAX, Intake, Room
+from signalq.consumer.broker.consume_options import ConsumeOptions
+from signalq.consumer.broker.intake import Intake
 from signalq.consumer.ledger import Epoch
-from signalq.consumer.orders.lanes import OWN_LANE_BYTES
 from signalq.consumer.orders.order import Message
 
 # How long the broker may take, at the end, to say that it has our acknowledgements, and the ledger to note it. After
@@ -45,12 +45,12 @@ class State(Enum):
     LOST = "ended in any other way"
 
 
-_TAKING_IN = frozenset({State.STANDING_BY, State.TAKING, State.ACTIVE})
+_TAKING_IN = (State.ACTIVE, State.TAKING, State.STANDING_BY)
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """The messages that a session found in a queue without consumers, and since when nobody had consumed it.
+    """The messages that a session found in a queue without consumers, and since when the queue had none.
 
     `unattended_since_ms` is None where the ledger knows of no consumer before.
     """
@@ -65,24 +65,22 @@ class Session:
     def __init__(
         self,
         channel: AbstractChannel,
+        options: ConsumeOptions,
         opened_s: float,
-        *,
-        backlog: Backlog | None = None,
-        room: Room | None = None,
-        bytes_max: int = OWN_LANE_BYTES,
         on_delivery: Callable[[Delivery], None] = lambda _delivery: None,
     ) -> None:
+        self.options = options
         self.state = State.STANDING_BY
         self.ended = asyncio.Event()
         self.why_ended = "closed by us"
         self.epoch: Epoch | None = None
-        self.backlog = backlog
-        self.room = room or Room(BULKY_BYTES_MAX)
+        self.backlog: Backlog | None = None
+        self.room = options.make_room()
         # When the first and the latest message came, on the loop's clock; before any came, the latest is the opening.
         self.active_since_s: float | None = None
         self.last_delivery_s = opened_s
         self._channel = channel
-        self._intake: Intake[Delivery] = Intake(self._hand_over, bytes_max)
+        self._intake: Intake[Delivery] = Intake(self._hand_over, options.bytes_max)
         self._on_delivery = on_delivery
         self._handed_over = 0
         # When each unacknowledged message came, the oldest first.
@@ -110,8 +108,8 @@ class Session:
         """How many messages of the backlog are not handed over yet."""
         return max(self.backlog.messages - self._handed_over, 0) if self.backlog is not None else 0
 
-    def take(self, message: DeliveredMessage, queue: str) -> Delivery | None:
-        """Take in a message of the queue; None where nothing is taken in any more."""
+    def take(self, message: DeliveredMessage) -> Delivery | None:
+        """Take in a message; None where nothing is taken in any more."""
         deliver = message.delivery
         if not isinstance(deliver, Basic.Deliver) or (tag := deliver.delivery_tag) is None:
             return None
@@ -128,7 +126,7 @@ class Session:
                 properties=properties,
                 routing_key=deliver.routing_key or "",
                 redelivered=bool(deliver.redelivered),
-                queue=queue,
+                queue=self.options.queue,
                 exchange=deliver.exchange or "",
                 sent_bytes=message.header.body_size,
                 unattended_since_ms=backlog.unattended_since_ms if backlog is not None else None,
@@ -182,7 +180,7 @@ class Session:
         self._owed.discard(tag)
         return True
 
-    async def flush(self, prefetch: int) -> bool:
+    async def flush(self) -> bool:
         """Return whether the broker has processed every acknowledgement of what has ended here.
 
         It is asked on this channel, behind the acknowledgements: for the same prefetch again, which changes nothing.
@@ -191,7 +189,7 @@ class Session:
             return False
         try:
             async with asyncio.timeout(FLUSH_S):
-                await self._channel.basic_qos(prefetch_count=prefetch)
+                await self._channel.basic_qos(prefetch_count=self.options.prefetch)
         except Exception as error:  # aiormq ends what waits for an answer with a bare Exception, too
             if not is_connection_error(error):
                 raise

@@ -20,7 +20,7 @@ LIVE_MAX_S = 2.0
 # How long POSTs may take to finish when their lane is handed over; after that they finish as after a lost connection.
 HANDOVER_S = 3.0
 # A replica that can't write the ledger for so long gives its lanes up. Where it knew of no other it waits longer: one
-# may have been started since, but most likely nobody is there to take them, and what it holds can be recorded later.
+# may have been started since, but most likely there is none to take them, and its own outcomes can be recorded later.
 LEDGER_LOST_S = 5.0
 LEDGER_LOST_ALONE_S = 30.0
 LEDGER_LOOK_S = 0.5

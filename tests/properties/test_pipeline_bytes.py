@@ -24,6 +24,7 @@ from structlog.testing import capture_logs
 
 from signalq import names
 from signalq.amqp.connection import read_foreign_properties_leniently, write_headers_as_they_came
+from signalq.consumer.broker.consume_options import ConsumeOptions
 from signalq.consumer.broker.publisher import BrokerPublisher
 from signalq.consumer.broker.session import Delivery, Session
 from signalq.consumer.clocks.skew import Skew
@@ -182,7 +183,7 @@ class World:
         self.webhook = FakeWebhook(self.ledger, deque(script or []))
         self.publisher = FakeDispositions()
         self.channel = FakeChannel()
-        self.session = Session(cast("AbstractChannel", self.channel), 0.0)
+        self.session = Session(cast("AbstractChannel", self.channel), ConsumeOptions(LANE, 1, 1), 0.0)
         self.tags = 0
         self.pipeline = Pipeline(
             CurrentSettings(SETTINGS),

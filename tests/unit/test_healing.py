@@ -30,6 +30,7 @@ from signalq.names import Names
 from signalq.settings.sections import Settings
 from tests.support.waiting import wait_until
 
+OPTIONS = ConsumeOptions("q", prefetch=1, bytes_max=1)
 FOREIGN = [Exception(), RuntimeError("from a library"), KeyError("x"), AssertionError()]
 
 
@@ -63,7 +64,7 @@ def context(connection: object) -> LaneContext:
 
 
 def lane(connection: BrokenConnection) -> Lane:
-    return Lane(ConsumeOptions("q", prefetch=1, bytes_max=1), context(connection))
+    return Lane(OPTIONS, context(connection))
 
 
 @pytest.mark.parametrize("error", FOREIGN, ids=repr)
@@ -157,7 +158,7 @@ async def test_a_lane_whose_watch_fails_in_any_way_is_lost_and_consumed_again(
     opened: list[Session] = []
 
     async def opens() -> Session:
-        opened.append(Session(cast("Any", None), 0.0))
+        opened.append(Session(cast("Any", None), OPTIONS, 0.0))
         return opened[-1]
 
     async def fails(*_arguments: object) -> None:
@@ -182,7 +183,7 @@ async def test_a_session_whose_lane_can_not_be_taken_is_lost(error: Exception, m
         raise error
 
     monkeypatch.setattr(lane_consumer, "RECONNECT_BASE_S", 0.0)
-    one, session = lane(BrokenConnection(error)), Session(cast("Any", None), 0.0)
+    one, session = lane(BrokenConnection(error)), Session(cast("Any", None), OPTIONS, 0.0)
     monkeypatch.setattr(one._ledger, "open_lane", fails)
     with capture_logs():
         await one._activate(session)
@@ -203,5 +204,5 @@ async def test_a_message_that_is_handled_again_says_so(monkeypatch: pytest.Monke
 
     message = Message(b"{}", Basic.Properties(), "q", redelivered=False)
     with capture_logs():
-        await handles._guarded(fails_at_first, Delivery(message, 1, Session(cast("Any", None), 0.0)), Slot())
+        await handles._guarded(fails_at_first, Delivery(message, 1, Session(cast("Any", None), OPTIONS, 0.0)), Slot())
     assert seen == [False, True]

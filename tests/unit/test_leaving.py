@@ -63,7 +63,7 @@ class NotingLedger(MemoryLedger):
 
 def session(channel: Channel, *tags: int) -> Session:
     """One that has got these messages."""
-    made = Session(cast("Any", channel), 0.0)
+    made = Session(cast("Any", channel), ConsumeOptions("q", PREFETCH, 1_000), 0.0)
     made.epoch = Epoch("q", 1, None)
     for tag in tags:
         made.note_delivered(tag)
@@ -89,9 +89,9 @@ async def test_acknowledgements_are_flushed_once_the_broker_has_answered_behind_
     channel = Channel()
     one = session(channel, 1, 2)
     one.owe(1)
-    assert not await one.flush(PREFETCH), "its ending may be recorded, and it is not acknowledged"
+    assert not await one.flush(), "its ending may be recorded, and it is not acknowledged"
     assert await one.ack(1)
-    assert await one.flush(PREFETCH)
+    assert await one.flush()
     assert channel.asked == [1, "qos"]
 
 
@@ -100,15 +100,15 @@ async def test_acknowledgements_are_not_flushed_where_the_broker_does_not_answer
     answer: BaseException | float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session_module, "FLUSH_S", 0.01)
-    assert not await session(Channel(answer)).flush(PREFETCH)
+    assert not await session(Channel(answer)).flush()
 
 
 async def test_acknowledgements_are_not_flushed_where_the_session_is_lost_before_or_meanwhile() -> None:
     lost = session(Channel())
     lost.lose("the link broke")
-    assert not await lost.flush(PREFETCH)
+    assert not await lost.flush()
     one = session(Channel(0.01))
-    flushing = asyncio.create_task(one.flush(PREFETCH))
+    flushing = asyncio.create_task(one.flush())
     await asyncio.sleep(0)
     one.lose("the link broke")
     assert not await flushing
@@ -191,6 +191,6 @@ async def test_a_message_whose_handling_failed_is_owed_for_it_is_unknown_how_far
     message = Message(b"{}", Basic.Properties(), "q", redelivered=False)
     with capture_logs():
         await handling._guarded(fails, Delivery(message, 1, one), slot)
-    assert not await one.flush(PREFETCH)
+    assert not await one.flush()
     assert await one.ack(1)
-    assert await one.flush(PREFETCH)
+    assert await one.flush()

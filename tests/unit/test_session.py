@@ -22,9 +22,13 @@ from signalq.errors import BrokerUnreachable
 EPOCH = Epoch("q", 1, alive_before_ms=2_000)
 
 
-def session(*, backlog: Backlog | None = None, handed_over: list[Delivery] | None = None) -> Session:
+def session(
+    *, backlog: Backlog | None = None, handed_over: list[Delivery] | None = None, has_order: bool = True
+) -> Session:
     taken = [] if handed_over is None else handed_over
-    return Session(cast("Any", None), loop_s(), backlog=backlog, on_delivery=taken.append)
+    one = Session(cast("Any", None), ConsumeOptions("q", 10, 1_000, has_order), loop_s(), taken.append)
+    one.backlog = backlog
+    return one
 
 
 def message(tag: int) -> DeliveredMessage:
@@ -33,7 +37,7 @@ def message(tag: int) -> DeliveredMessage:
 
 
 def take(one: Session, *tags: int) -> list[Delivery | None]:
-    return [one.take(message(tag), "q") for tag in tags]
+    return [one.take(message(tag)) for tag in tags]
 
 
 async def hand_over(one: Session) -> None:
@@ -116,9 +120,9 @@ def broker_with(depth: QueueDepth | None) -> Any:
     return SimpleNamespace(depth=answers)
 
 
-async def is_alive(one: Session, depth: QueueDepth | None, *, has_order: bool = True) -> bool:
+async def is_alive(one: Session, depth: QueueDepth | None) -> bool:
     one.last_delivery_s -= watchdog.SILENT_MAX_S + 1
-    return await watchdog._is_alive(one, broker_with(depth), ConsumeOptions("q", 1, 1, has_order))
+    return await watchdog._is_alive(one, broker_with(depth))
 
 
 @pytest.mark.parametrize("depth", [None, QueueDepth(ready=0, consumers=0)])
@@ -131,7 +135,7 @@ async def test_a_session_whose_broker_does_not_answer_is_dead() -> None:
         raise BrokerUnreachable("no answer")
 
     connection: Any = SimpleNamespace(depth=fails)
-    assert not await watchdog._is_alive(session(), connection, ConsumeOptions("q", 1, 1))
+    assert not await watchdog._is_alive(session(), connection)
 
 
 async def test_a_silent_session_is_dead_where_ready_messages_can_be_for_no_other_consumer() -> None:
@@ -141,7 +145,7 @@ async def test_a_silent_session_is_dead_where_ready_messages_can_be_for_no_other
     was_active._came_s.clear()
     assert not await is_alive(was_active, waits)
     assert not await is_alive(session(backlog=Backlog(0, None)), waits)
-    assert not await is_alive(session(), waits, has_order=False)
+    assert not await is_alive(session(has_order=False), waits)
 
 
 async def test_a_silent_session_is_alive_where_it_stands_by_holds_a_message_or_shares_its_queue() -> None:
@@ -150,5 +154,5 @@ async def test_a_silent_session_is_alive_where_it_stands_by_holds_a_message_or_s
     holds = session(backlog=Backlog(1, None))
     holds.note_delivered(1)
     assert await is_alive(holds, waits)
-    assert await is_alive(session(), QueueDepth(ready=1, consumers=2), has_order=False)
+    assert await is_alive(session(has_order=False), QueueDepth(ready=1, consumers=2))
     assert await is_alive(session(backlog=Backlog(0, None)), QueueDepth(ready=0, consumers=1))
