@@ -1,8 +1,8 @@
-"""Which replica should have which lane, and which lanes to pass on now. Pure: it is told who lives, and the time.
+"""Which replica should have which lane, and which lanes to hand over now. Pure: live replicas and times are given.
 
-The broker gives a lane to whoever stands first in the lane's line; whoever leaves it and comes back stands last. So
-nobody has to agree with anybody: each replica works out by itself whose each lane is, and steps behind that one where
-it stands before it. It need not know who is the active one, and an idle lane does not say so before its first message.
+The broker gives a lane to the first consumer in the lane's line; a consumer that leaves and comes back stands last. So
+replicas need not agree: each works out by itself which replica should have each lane, and steps behind that one. It
+need not know which consumer is the active one, and of an idle lane it can't before the first message.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 
-# The same replicas have to live for so long before lanes are passed on: one that starts and ends again and again, or a
-# kill, moves nothing.
+# The same replicas must live for so long before lanes are handed over: a kill, or a replica that starts and ends again
+# and again, moves nothing.
 SETTLE_S = 5.0
-# A lane is kept for so long after its first message here: right after a failover there is better to do.
+# A lane is kept for so long after its first message here: right after a failover there is more urgent work.
 HOLD_S = 3.0
-# At once; one that joins does not shake everything. What is known to be worked on, and what may be idle.
+# How many lanes are left at once, so that a replica that joins does not move everything: active ones, and others.
 HANDOVERS_MAX = 8
 STEPS_BACK_MAX = 32
-# A lane that came back (nobody else stood by for it) is not passed on again before that; doubled each time.
+# A lane that came back (no other replica stood by for it) is handed over again after this time, doubled each time.
 AGAIN_S = 30.0
 AGAIN_MAX_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A lane as one replica knows it; `active_since_s` is None until it has brought a message."""
+    """A lane as one replica knows it; `active_since_s` is None until a message has come."""
 
     queue: str
     active_since_s: float | None
@@ -34,22 +34,22 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class _Passed:
-    """How often a lane was passed on, and when last."""
+    """How often a lane was handed over, and when last."""
 
     times: int
     at_s: float
 
 
 def desired(queue: str, owners: Iterable[str]) -> str:
-    """Whose lane it should be, by rendezvous hashing: who comes takes lanes from all, who goes leaves them to all.
+    """The owner that should have a lane, by rendezvous hashing: a new replica takes lanes from all the others.
 
-    Raises ValueError where there is nobody.
+    Raises ValueError where there is none.
     """
     return max(owners, key=lambda owner: blake2b(f"{owner} {queue}".encode(), digest_size=8).digest())
 
 
 class LaneAssignment:
-    """One replica's view: who lives, since when it is so, and what was passed on since."""
+    """One replica's view: which replicas live, since when, and which lanes were handed over since then."""
 
     def __init__(self) -> None:
         self._owners: frozenset[str] = frozenset()
@@ -57,13 +57,13 @@ class LaneAssignment:
         self._passed: dict[str, _Passed] = {}
 
     def note(self, owners: frozenset[str], now_s: float) -> None:
-        """These live now (none: that is not known)."""
+        """Note which replicas live now; none: that is not known."""
         if owners != self._owners:
             self._owners, self._since_s = owners, now_s
             self._passed.clear()
 
     def to_pass_on(self, me: str, lanes: Iterable[Place], now_s: float) -> list[str]:
-        """The queues that `me` should step back from now."""
+        """The queues in which `me` should step back now."""
         if len(self._owners) < 2 or me not in self._owners or now_s - self._since_s < SETTLE_S:
             return []
         strange = [lane for lane in lanes if desired(lane.queue, self._owners) != me and self._may_pass(lane, now_s)]
@@ -72,7 +72,7 @@ class LaneAssignment:
         return active[:HANDOVERS_MAX] + others[:STEPS_BACK_MAX]
 
     def passed_on(self, queue: str, now_s: float) -> None:
-        """It was; whether anybody else stood by for the lane is not known."""
+        """Note that a lane was left; whether another replica stood by for it is not known."""
         before = self._passed.get(queue)
         self._passed[queue] = _Passed(before.times + 1 if before else 1, now_s)
 
@@ -83,5 +83,5 @@ class LaneAssignment:
         if before is None:
             return True
         if lane.active_since_s is None:
-            return False  # we stand behind those who were there; if it comes to us, its first message says so
+            return False  # we stand behind the others; if the lane comes to us, its first message says so
         return now_s - before.at_s >= min(AGAIN_S * 2.0 ** (before.times - 1), AGAIN_MAX_S)
