@@ -12,8 +12,8 @@ import asyncio
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 
-from signalq.consumer.broker.lane_consumer import Delivery
 from signalq.consumer.broker.outcome_publisher import OutcomePublisher
+from signalq.consumer.broker.session import Delivery
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.lanes.turn import Turn
@@ -95,7 +95,7 @@ class Attempts:
         if not isinstance(claimed, LedgerEntry):
             return claimed
         self._telemetry.claimed(claimed)
-        self._outcomes.tell_beside(claimed.canceled)
+        self._outcomes.publish_in_background(claimed.canceled)
         attempt = await self._post(delivery, claimed, before, turn)
         return await self._conclude(claimed, before, attempt, turn)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pamqp.commands import Basic
 
 from signalq.consumer.broker.intake import Room
-from signalq.consumer.broker.lane_consumer import Delivery
 from signalq.consumer.broker.publisher import BrokerPublisher
+from signalq.consumer.broker.session import Delivery
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.lanes.due_times import MAKE_ROOM_PART, DueTimes
 from signalq.consumer.orders.delays import LANE_LEAD_MS, park_seconds
@@ -89,7 +89,7 @@ class DueQueue:
     async def _pass_on(self, delivery: Delivery, parcel: _Parcel, *, is_time: bool) -> None:
         body = delivery.message.body
         if is_time:
-            await self._publisher.hand_to_lane(parcel.lane, body, parcel.properties)
+            await self._publisher.forward(parcel.lane, body, parcel.properties)
         else:
             await self._publisher.park(parcel.due_ms, self._clock.now_ms, body, parcel.properties)
-        await self._publisher.ack(delivery)
+        await delivery.ack()

@@ -1,4 +1,4 @@
-"""Tasks beside the messages: an error ends none of them."""
+"""Tasks that no error ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = structlog.get_logger()
 
 
 async def kept_going(work: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
-    """Run `work` until it returns; after an error, run it again. The service can do without it for a while."""
+    """Run `work` until it returns; after an error, run it again: the service can do without it for PAUSE_S."""
     while True:
         try:
             return await work()

@@ -1,6 +1,6 @@
 """One message's way, from delivery to acknowledgement. Read this first.
 
-    broker (lane) -> service (slot) -> handle -> read -> waiting: the turn of its connector, what is known
+    broker (lane) -> handling (slot) -> handle -> read -> waiting: the turn of its connector, what is known
         -> rules.before -> attempt: claim, POST, rules.after, outcome
         -> settle (publish, confirm, ledger) -> one log line -> [the connector's next] -> outcome event -> ack
 
@@ -16,9 +16,8 @@ from collections.abc import Sequence
 import structlog
 
 from signalq.consumer.attempt import AskAgain, Attempted, Attempts
-from signalq.consumer.broker.lane_consumer import Delivery
 from signalq.consumer.broker.outcome_publisher import TELL_MAX_S, OutcomePublisher
-from signalq.consumer.broker.publisher import BrokerPublisher
+from signalq.consumer.broker.session import Delivery
 from signalq.consumer.lanes.floods import Floods
 from signalq.consumer.lanes.turn import Turn, WaitingRoom
 from signalq.consumer.ledger import Conflict, Epoch, Fenced, LedgerEntry
@@ -49,7 +48,6 @@ class Pipeline:
         attempts: Attempts,
         settler: Settler,
         teller: OutcomePublisher,
-        publisher: BrokerPublisher,
         ledger: Ledger,
     ) -> None:
         self._reception = reception
@@ -58,7 +56,6 @@ class Pipeline:
         self._attempts = attempts
         self._settler = settler
         self._outcomes = teller
-        self._publisher = publisher
         self._ledger = ledger
 
     async def handle(self, delivery: Delivery, slot: Slot) -> None:
@@ -125,8 +122,8 @@ class Pipeline:
 
     async def _tell_and_ack(self, delivery: Delivery, ended: Sequence[Outcome]) -> None:
         """Tell what has ended, then acknowledge: if we die between, the message comes again, and is told again."""
-        await self._outcomes.tell(ended)
-        await self._publisher.ack(delivery)
+        await self._outcomes.publish(ended)
+        await delivery.ack()
 
     async def give_up(self, delivery: Delivery, slot: Slot, crashes: int) -> None:
         """A message whose handling failed unexpectedly so often: nobody can deliver it."""
@@ -149,7 +146,7 @@ class Pipeline:
 
     async def told(self) -> None:
         """Return once nothing is told beside the messages any more; see OutcomePublisher."""
-        await self._outcomes.told()
+        await self._outcomes.drained()
 
     async def close(self) -> None:
         """Nothing is waited for any more."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from signalq.consumer.broker.lane_consumer import Delivery
+from signalq.consumer.broker.session import Delivery
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.orders.order import Order, Unreadable

@@ -12,8 +12,8 @@ from hashlib import blake2b
 from typing import Any, assert_never
 
 from signalq import names
-from signalq.consumer.broker.lane_consumer import Delivery
 from signalq.consumer.broker.publisher import BrokerPublisher
+from signalq.consumer.broker.session import Delivery
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.ledger import Epoch, LedgerEntry
 from signalq.consumer.ledger.ledger import Ledger
@@ -115,7 +115,7 @@ class Settler:
         if not is_copy:  # a producer's second publish of what is known: it stays one
             del marks[names.INTENT_ID]
         properties = republish_properties(message.properties, marks, order.intent_id)
-        await self._publisher.hand_to_lane(queue, message.body, properties)
+        await self._publisher.forward(queue, message.body, properties)
         self._telemetry.forwarded(order, queue)
 
     def _is_sealed(self, message: Message) -> bool:
@@ -174,7 +174,9 @@ class Settler:
             names.BODY_BYTES: message.body_bytes if message.is_cut else None,
             names.SEAL: self._seal(order.intent_id, message.body),
         }
-        await self._publisher.bury(message.body, republish_properties(message.properties, headers, order.intent_id))
+        await self._publisher.dead_letter(
+            message.body, republish_properties(message.properties, headers, order.intent_id)
+        )
         self._telemetry.dead_lettered(order, letter, state.answer if state else None)
 
 

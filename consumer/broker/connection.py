@@ -1,4 +1,4 @@
-"""The consuming connection, one for all lanes: opened again after each loss, topology and ledger seen to first."""
+"""The consuming connection, one for all lanes: opened again after each loss, topology and ledger checked first."""
 
 from __future__ import annotations
 
@@ -18,65 +18,58 @@ from signalq.errors import BrokerUnreachable, SettingsError, SignalQError, Topol
 from signalq.secrets.masking import masked
 from signalq.settings.sections import Settings
 
-RECONNECT_BASE_S = 0.5
-# Orders wait meanwhile, and each attempt at a broker that is away costs next to nothing.
-RECONNECT_MAX_S = 5.0
-# More lanes than this are not opened at a time: each asks the broker and the ledger several things.
+# So many lanes are opened at a time: each asks the broker and the ledger several things.
 LANES_OPENING_MAX = 32
-# A connection that could not be made is not tried again within so long, however many lanes ask.
+# After a failed attempt to connect none is made for so long, however many lanes ask.
 FAILURE_SHARED_S = 0.1
 
 log = structlog.get_logger()
 
 
 class SharedFailure(BrokerUnreachable):
-    """Another lane has just tried to connect in vain, and said so."""
+    """Another lane has just tried to connect in vain, and logged it."""
 
 
 class BrokerConnection:
-    """The consuming connection: opened when a lane asks, topology seen to first."""
+    """The consuming connection: opened when a lane asks, topology and ledger checked first."""
 
     def __init__(self, settings: Settings, topology: Topology, ledger: Ledger) -> None:
         self._settings = settings
         self._topology = topology
         self._ledger = ledger
         self._connection: AbstractConnection | None = None
-        self._asker: Inspector | None = None
+        self._inspector: Inspector | None = None
         self._opening = asyncio.Lock()
         self._opened_before = False
         self._failed_s = float("-inf")
         self._why = ""
-        self._first: BrokerConnection | None = None
+        self._main: BrokerConnection | None = None
         # Held by a lane while it opens.
         self.places_to_open = asyncio.Semaphore(LANES_OPENING_MAX)
 
     def apart(self) -> BrokerConnection:
-        """Another connection, for a lane that would hold up the others: opened once this one is, which has seen to
-        topology and ledger. To close it closes this one too, for whoever connects next sees to them again.
+        """Another connection, for a lane that would hold up the others.
+
+        It is opened after this one, which checks topology and ledger. Closing it closes this one too, so that the next
+        attempt checks them again.
         """
         other = BrokerConnection(self._settings, self._topology, self._ledger)
-        other._first = self
+        other._main = self
         return other
 
     @property
     def is_apart(self) -> bool:
         """Whether it is one lane's own."""
-        return self._first is not None
+        return self._main is not None
 
-    @property
-    def is_up(self) -> bool:
-        """Whether the connection is there, as far as we know."""
-        return self._connection is not None and self._connection.connected.is_set()
-
-    async def connection(self) -> AbstractConnection:
-        """The open connection. Many lanes may ask: one of them tries, and those that waited meanwhile share what comes
-        of it.
+    async def opened(self) -> AbstractConnection:
+        """The open connection. Of many lanes that ask at once, one connects; the others share its result.
 
         Raises BrokerUnreachable, TopologyError, or SettingsError where the lanes belong to another ledger.
         """
         asked_s = loop_s()
         async with self._opening:
-            if self._connection is None or not self.is_up:
+            if self._connection is None or not self._connection.connected.is_set():
                 if self._failed_s >= asked_s - FAILURE_SHARED_S:
                     raise SharedFailure(self._why)
                 await self._close()
@@ -89,19 +82,16 @@ class BrokerConnection:
 
     async def depth(self, queue: str) -> QueueDepth | None:
         """How full a queue is, None where there is none; all lanes ask over one channel. Raises BrokerError."""
-        connection = await self.connection()
-        if self._asker is None:
-            self._asker = Inspector(connection)
-        return await self._asker.depth(queue)
+        connection = await self.opened()
+        if self._inspector is None:
+            self._inspector = Inspector(connection)
+        return await self._inspector.depth(queue)
 
     async def unbind(self, connector: str) -> bool:
-        """Let nothing more be routed into what was a connector's own lane; False where that is not ours to change.
-
-        Raises BrokerError.
-        """
+        """Remove the binding of a connector's own lane; False where the topology is not ours. Raises BrokerError."""
         if self._settings.broker.topology != "declare":
             return False
-        await unbind_lane(await self.connection(), self._topology.names, connector)
+        await unbind_lane(await self.opened(), self._topology.names, connector)
         return True
 
     async def disconnect(self) -> None:
@@ -110,22 +100,22 @@ class BrokerConnection:
             await self._close()
 
     async def close(self) -> None:
-        """Close the connection, at most CLOSE_TIMEOUT_S long."""
+        """Close this connection and the main one, each at most CLOSE_TIMEOUT_S long."""
         await self.disconnect()
-        if self._first is not None:
-            await self._first.close()
+        if self._main is not None:
+            await self._main.close()
 
     async def _open(self) -> AbstractConnection:
         broker = self._settings.broker
         url = broker.url.get_secret_value()
         handle_foreign_properties()
-        if self._first is not None:
-            await self._first.connection()
+        if self._main is not None:
+            await self._main.opened()
             return await connect(url, name="signalq consumer apart", heartbeat_s=broker.heartbeat_s)
         connection = await connect(url, name="signalq consumer", heartbeat_s=broker.heartbeat_s)
         try:
-            await self._see_to_topology(connection)
-            await self._see_to_ledger(connection)
+            await self._check_topology(connection)
+            await self._check_ledger(connection)
         except SignalQError:
             await _abandon(connection)
             raise
@@ -136,7 +126,8 @@ class BrokerConnection:
         self._opened_before = True
         return connection
 
-    async def _see_to_topology(self, connection: AbstractConnection) -> None:
+    async def _check_topology(self, connection: AbstractConnection) -> None:
+        """Declare the topology, or see that it is there."""
         if self._settings.broker.topology == "declare":
             await self._topology.declare(connection)
             return
@@ -144,8 +135,8 @@ class BrokerConnection:
         if missing:
             raise TopologyError(f"missing on the broker: {', '.join(missing)}; run `signalq topology apply`")
 
-    async def _see_to_ledger(self, connection: AbstractConnection) -> None:
-        """Refuse lanes that belong to another ledger: it knows what was POSTed, ours does not."""
+    async def _check_ledger(self, connection: AbstractConnection) -> None:
+        """Refuse lanes that belong to another ledger: that one knows what was POSTed, ours does not."""
         mine = LedgerMark(self._ledger.ledger_id, self._ledger.name)
         holds = await claim_mark(connection, self._topology.names, mine)
         if holds.ledger_id != mine.ledger_id:
@@ -157,16 +148,21 @@ class BrokerConnection:
 
     async def _close(self) -> None:
         connection, self._connection = self._connection, None
-        self._asker = None
+        self._inspector = None
         if connection is not None:
             await _abandon(connection)
 
 
 async def _abandon(connection: AbstractConnection) -> None:
-    with suppress(Exception):  # whatever goes wrong with it: it is given up
+    with suppress(Exception):  # it is given up anyway
         await asyncio.wait_for(connection.close(), CLOSE_TIMEOUT_S)
 
 
 def loop_s() -> float:
-    """The loop's own clock, which its waits go by."""
+    """The time on the loop's own clock, by which its waits go."""
     return asyncio.get_running_loop().time()
+
+
+def described(error: BaseException) -> str:
+    """An error in words: our own sentence, or a library's with its name."""
+    return str(error) if isinstance(error, SignalQError) else f"{type(error).__name__}: {error}"

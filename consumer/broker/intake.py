@@ -1,8 +1,8 @@
-"""What is taken in of a queue, bounded by bytes as by count, and handed over little at a time.
+"""Taking messages in: bounded by bytes as by count, and handed over a few at a time.
 
-No lane may hold up the others by what lies in it. So of a body that is too large to be an order no more is kept than
-its letter keeps; while there are too many bytes here, its connection is not read on; and what has come is handed over a
-few messages each step of the loop, in order, as long as the lane's window has room.
+No lane may hold up the others by its messages. So of a body that is too large to be an order only the part is kept that
+its letter keeps. While there are too many bytes here, the connection is not read on. And each step of the loop hands
+over a few messages, in order, as long as the lane's window has room.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from pamqp.header import ContentHeader
 from signalq.amqp.header_table import held_bytes
 from signalq.message.strict_json import BODY_BYTES_MAX
 
-# Of a longer body the first BODY_BYTES_MAX bytes are kept: nobody mends such an order by hand.
+# Of a longer body the first BODY_BYTES_MAX bytes are kept: such an order is not mended by hand.
 WHOLE_BODY_BYTES_MAX = 1_048_576
-# Bodies that are no orders, from their arrival until their letters are confirmed: so many bytes of a lane.
+# The bytes of bodies that are no orders, for each lane, from their arrival until their letters are confirmed.
 BULKY_BYTES_MAX = 8 * 1_048_576
-# What is handed over in one step of the loop: to judge this much costs 1 ms at most.
+# Handed over in one step of the loop: to decide on so much costs 1 ms at most.
 STEP_MESSAGES_MAX = 8
 STEP_BYTES_MAX = 16_384
 
@@ -49,10 +49,10 @@ D = TypeVar("D", bound=HasBody)
 
 
 class Room:
-    """Room for the bytes of one session's messages; whoever reads waits until there is some.
+    """Room for the bytes of one session's messages: the reader of the connection waits until there is some.
 
-    `counts` says which messages count: of an own lane only the bulky ones, for these leave by themselves; an order may
-    wait for its webhook, and the connection, with its heartbeats, can't be left unread for so long.
+    `counts` says which bodies count. In a lane these are the bulky ones alone, for they leave by themselves. An order
+    may wait for its webhook, and a connection, with its heartbeats, can't be left unread for so long.
     """
 
     def __init__(self, bytes_max: int, counts: Callable[[int], bool] = is_bulky) -> None:
@@ -65,11 +65,11 @@ class Room:
         self._is_closed = False
 
     def begin(self) -> None:
-        """Let the reader wait from now on: until its messages are handled, none would leave."""
+        """Let the reader wait from now on: messages are handled, so they leave."""
         self._may_wait = True
 
     async def take(self, tag: int, body_bytes: int, header_bytes: int = 0) -> None:
-        """Return once there is room for it; one that is larger than all of it gets it when it is empty."""
+        """Return once there is room for a message; one larger than all of the room gets it when it is empty."""
         if self._is_closed or not self._counts(body_bytes):
             return
         kept = kept_bytes(body_bytes) + header_bytes
@@ -86,12 +86,12 @@ class Room:
         return 2 * self._bytes > self._bytes_max
 
     def give(self, tag: int) -> None:
-        """It is settled, or nobody wants it."""
+        """Give the room of a message back: it is settled, or dropped."""
         self._bytes -= self._taken.pop(tag, 0)
         self._changed.set()
 
     def close(self) -> None:
-        """Nothing is waited for any more."""
+        """Let the reader wait for nothing any more."""
         self._is_closed, self._may_wait = True, False
         self._taken.clear()
         self._bytes = 0
@@ -104,7 +104,7 @@ def kept_bytes(body_bytes: int) -> int:
 
 
 def read_within(channel: AbstractChannel, room: Room) -> None:
-    """From now on the channel keeps of a body what its letter keeps, and reads on when there is room."""
+    """Make the channel keep only the part of a body that its letter keeps, and read on only where there is room."""
     reading = cast("Any", channel)
 
     async def read_content(frame: Basic.Deliver, header: ContentHeader) -> DeliveredMessage:
@@ -124,9 +124,9 @@ def read_within(channel: AbstractChannel, room: Room) -> None:
 
 
 class Intake(Generic[D]):
-    """Messages of one session on their way to being handled: in order, from `begin` on, until `close`.
+    """The messages of one session until they are handed over: in order, from `begin` on, until `close`.
 
-    Those that are bulky go ahead, for they are only refused, and hold the reader up.
+    Bulky ones go ahead, for they are only refused, and hold the reader up.
     """
 
     def __init__(self, hand_over: Callable[[D], None], bytes_max: int) -> None:
@@ -134,24 +134,24 @@ class Intake(Generic[D]):
         self._bytes_max = bytes_max
         self._bulky: deque[D] = deque()
         self._waiting: deque[D] = deque()
-        # Of those that were handed over and are not settled.
+        # The bytes of each message that was handed over and is not settled.
         self._in_hand: dict[int, int] = {}
         self._bytes = 0
         self._may_step = False
         self._step: asyncio.Handle | None = None
 
     def take(self, delivery: D) -> None:
-        """It has come."""
+        """Take in a message that has come."""
         (self._bulky if is_bulky(delivery.body_bytes) else self._waiting).append(delivery)
         self._go_on()
 
     def settled(self, tag: int) -> None:
-        """It has gone."""
+        """Note that a message is settled: there is room for others."""
         self._bytes -= self._in_hand.pop(tag, 0)
         self._go_on()
 
     def begin(self) -> None:
-        """Hand over, from now on."""
+        """Hand messages over from now on."""
         self._may_step = True
         self._go_on()
 
@@ -168,7 +168,7 @@ class Intake(Generic[D]):
             self._step = asyncio.get_running_loop().call_soon(self._hand_over_some)
 
     def _next(self) -> deque[D] | None:
-        """Whose turn it is: where its first one may go."""
+        """The queue whose first message may be handed over; None where none may."""
         if self._bulky:
             return self._bulky
         if self._waiting and (not self._bytes or self._bytes + self._waiting[0].held_bytes <= self._bytes_max):

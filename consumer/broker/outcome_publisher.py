@@ -1,7 +1,8 @@
-"""Telling what has ended: an event for each, confirmed, after the ledger knows.
+"""Publishing outcomes: an event for each ending, confirmed, after the ledger has recorded it.
 
-What a message has ended is told before it is acknowledged. What a cancel has canceled is told beside it, for its POST
-must not wait: if we die before, the canceled message itself comes back from the ladder, and is told of then.
+The ending of a message is published before the message is acknowledged. Endings of the orders that a cancel has
+canceled are published in the background, for its POST must not wait. If the consumer dies before that, the canceled
+message itself comes back from the ladder, and its ending is published then.
 """
 
 from __future__ import annotations
@@ -26,43 +27,46 @@ log = structlog.get_logger()
 
 
 class OutcomePublisher:
-    """Publishes outcome events; owns the tasks that do so beside a POST."""
+    """Publishes outcome events; owns the tasks that do so in the background."""
 
     def __init__(self, publisher: BrokerPublisher) -> None:
         self._publisher = publisher
-        self._beside: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[None]] = set()
 
-    async def tell(self, outcomes: Iterable[Outcome]) -> None:
+    async def publish(self, outcomes: Iterable[Outcome]) -> None:
         """Return once the broker has an event for each, in this order."""
         for outcome in outcomes:
-            await self._publisher.tell(event_of(outcome))
+            await self._publisher.publish_outcome(event_of(outcome))
 
-    def tell_beside(self, ended: Sequence[Pending]) -> None:
-        """Tell of what was canceled, while the caller goes on."""
+    def publish_in_background(self, ended: Sequence[Pending]) -> None:
+        """Publish the endings of canceled orders while the caller goes on."""
         if not ended:
             return
-        task = asyncio.create_task(self._tell_all(ended), name="tell of the canceled")
-        self._beside.add(task)
-        task.add_done_callback(self._ended)
+        task = asyncio.create_task(self._publish_canceled(ended), name="publish canceled outcomes")
+        self._background.add(task)
+        task.add_done_callback(self._done)
 
-    async def told(self) -> None:
-        """Return once nothing is told beside any more, or after TELL_MAX_S: the rest is told by whoever drops it."""
-        if self._beside:
-            await asyncio.wait(self._beside, timeout=TELL_MAX_S)
+    async def drained(self) -> None:
+        """Return once nothing is published in the background any more, or after TELL_MAX_S.
+
+        The rest is published by the consumer that later drops the canceled messages.
+        """
+        if self._background:
+            await asyncio.wait(self._background, timeout=TELL_MAX_S)
 
     async def close(self) -> None:
-        """Tell nothing any more."""
-        tasks = list(self._beside)
+        """Publish nothing any more."""
+        tasks = list(self._background)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._beside.discard(task)
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("outcome.not_told", why=f"{type(error).__name__}: {error}")
 
-    async def _tell_all(self, ended: Sequence[Pending]) -> None:
+    async def _publish_canceled(self, ended: Sequence[Pending]) -> None:
         rest = iter(ended)
         while some := list(islice(rest, AT_ONCE_MAX)):
-            await asyncio.gather(*(self._publisher.tell(event_of(canceled(one))) for one in some))
+            await asyncio.gather(*(self._publisher.publish_outcome(event_of(canceled(one))) for one in some))

@@ -1,4 +1,4 @@
-"""Where messages go from here. Each is published until the broker has confirmed it, over connections of their own."""
+"""Publishing a consumer's messages: each is tried until the broker has confirmed it, over connections of their own."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from pamqp.commands import Basic
 
 from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.amqp.topology import ladder_entry
-from signalq.consumer.broker.connection import RECONNECT_BASE_S, RECONNECT_MAX_S
-from signalq.consumer.broker.lane_consumer import Delivery
+from signalq.consumer.broker.backoff import Backoff
 from signalq.consumer.clocks.skew import Skew
-from signalq.consumer.orders.delays import backoff_s, park_seconds
+from signalq.consumer.orders.delays import park_seconds
 from signalq.consumer.orders.outcomes import Event
 from signalq.errors import BrokerUnreachable, PublishError
 from signalq.names import Names
@@ -27,7 +26,7 @@ log = structlog.get_logger()
 
 
 class BrokerPublisher:
-    """Where messages go from here: onto the ladder, back to their lane, into the dead letters; and who is told."""
+    """Publishes onto the ladder, into lanes, into the dead letters, and to the listeners of outcomes."""
 
     def __init__(self, settings: Settings, names: Names, jitter: Callable[[], float], skew: Skew | None = None) -> None:
         broker = settings.broker
@@ -37,12 +36,12 @@ class BrokerPublisher:
         self._parking = asyncio.Semaphore(PARKING_MAX)
         url, heartbeat_s = broker.url.get_secret_value(), broker.heartbeat_s
         self._publisher = ConfirmedPublisher(url, name="signalq consumer publishing", heartbeat_s=heartbeat_s)
-        # Apart: an event for each order would queue before what is parked, whose delay is cut when it is sent; and what
-        # the broker refuses an event must not close the channel of a dead letter.
+        # Apart: events, one for each order, would queue before a parked order, whose delay is cut when it is sent. And
+        # an event that the broker refuses must not close the channel of a dead letter.
         self._outcomes = ConfirmedPublisher(url, name="signalq consumer outcomes", heartbeat_s=heartbeat_s)
 
     async def park(self, due_ms: int, now_ms: Callable[[], int], body: bytes, properties: Basic.Properties) -> None:
-        """Onto the ladder for the whole seconds that remain when it is sent; return once the broker has it."""
+        """Publish onto the ladder, for the whole seconds that remain when it is sent."""
 
         def entry() -> tuple[str, str]:
             at_ms = now_ms()
@@ -51,27 +50,18 @@ class BrokerPublisher:
         async with self._parking:
             await self._confirmed(entry, body, properties)
 
-    async def hand_to_lane(self, queue: str, body: bytes, properties: Basic.Properties) -> None:
-        """Into the queue of a lane, straight: by the exchange a missing binding would send it round in circles.
-
-        Returns once the broker has it.
-        """
+    async def forward(self, queue: str, body: bytes, properties: Basic.Properties) -> None:
+        """Publish straight into the queue of a lane: through the exchange, a missing binding would make a circle."""
         await self._confirmed(lambda: ("", queue), body, properties)
 
-    async def bury(self, body: bytes, properties: Basic.Properties) -> None:
-        """Into the dead-letter queue; return once the broker has it."""
+    async def dead_letter(self, body: bytes, properties: Basic.Properties) -> None:
+        """Publish into the dead-letter queue."""
         await self._confirmed(lambda: ("", self._names.dead), body, properties)
 
-    async def tell(self, event: Event) -> None:
-        """To whoever listens for outcomes, be it nobody; return once the broker has it."""
-        await self._confirmed(
-            lambda: (self._names.outcomes, event.routing_key), event.body, event.properties, mandatory=False
-        )
-
-    async def ack(self, delivery: Delivery) -> None:
-        """The one place that acknowledges; call it when what is due has happened and is recorded."""
-        if not await delivery.session.ack(delivery.tag):
-            log.info("broker.ack_too_late", tag=delivery.tag)
+    async def publish_outcome(self, event: Event) -> None:
+        """Publish an event to the listeners of outcomes; there may be none."""
+        address = (self._names.outcomes, event.routing_key)
+        await self._confirmed(lambda: address, event.body, event.properties, mandatory=False)
 
     async def close(self) -> None:
         """Close the publishing connections."""
@@ -80,21 +70,21 @@ class BrokerPublisher:
 
     async def _confirmed(
         self,
-        destination: Callable[[], tuple[str, str]],
+        address: Callable[[], tuple[str, str]],
         body: bytes,
         properties: Basic.Properties,
         *,
         mandatory: bool = True,
     ) -> None:
-        """Publish until confirmed: the message stays unacknowledged meanwhile, so it can't be lost, only repeated."""
+        """Publish until the broker has confirmed it. Meanwhile its message stays unacknowledged: it can't be lost, only
+        repeated.
+        """
         publisher = self._publisher if mandatory else self._outcomes
-        failures = 0
+        backoff = Backoff(self._jitter)
         while True:
-            exchange, routing_key = destination()
+            exchange, routing_key = address()
             try:
                 return await publisher.publish(exchange, routing_key, body, properties, mandatory=mandatory)
             except (BrokerUnreachable, PublishError) as error:
-                failures += 1
-                wait_s = backoff_s(failures, base_s=RECONNECT_BASE_S, max_s=RECONNECT_MAX_S, fraction=self._jitter())
                 log.warning("broker.publish_failed", to=exchange or routing_key, why=str(error))
-                await asyncio.sleep(wait_s)
+                await backoff.wait()

@@ -1,4 +1,4 @@
-"""What has to be on the broker, by the settings."""
+"""The topology that the settings ask for."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from signalq.settings.sections import Settings
 
 
 def topology_of(settings: Settings) -> Topology:
-    """All of it, own lanes too."""
+    """All exchanges and queues, own lanes included."""
     lanes = (OwnLane(name, is_strict(settings, name)) for name in settings.own_lanes())
     return Topology(Names(settings.broker.prefix), tuple(lanes))

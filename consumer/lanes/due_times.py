@@ -31,10 +31,10 @@ Entry = tuple[int, int, int, int, asyncio.Future[bool]]
 
 
 class Arrivals(Protocol):
-    """A session: how much of what waited on the broker when it began has not come in yet."""
+    """A session: how many messages of the backlog that it found have not come in yet."""
 
     @property
-    def waited_before(self) -> int: ...
+    def backlog_left(self) -> int: ...
 
 
 class DueTimes:
@@ -92,7 +92,7 @@ class DueTimes:
     def _quiet_in_s(self) -> float:
         """Seconds until the backlog of the session will be in, if nothing more of it comes; 0 once it is."""
         now_s = time.monotonic()
-        is_coming = self._session is not None and self._session.waited_before > 0
+        is_coming = self._session is not None and self._session.backlog_left > 0
         return max(0.0, min((now_s if is_coming else self._last_s) + QUIET_S, self._began_s + BACKLOG_MAX_S) - now_s)
 
     def _look(self) -> None:

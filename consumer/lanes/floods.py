@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from signalq.consumer.broker.lane_consumer import Delivery
+from signalq.consumer.broker.session import Delivery
 
 # Of each queue so many are refused at a time, and so many bytes of them in a second.
 AT_ONCE = 4

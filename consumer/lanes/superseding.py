@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from signalq.consumer.broker.lane_consumer import Delivery
+from signalq.consumer.broker.session import Delivery
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.lanes.backoff import Backoffs
 from signalq.consumer.lanes.queues import ConnectorQueue, ConnectorQueues, Ticket

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 
-from signalq.consumer.broker.lane_consumer import Delivery
+from signalq.consumer.broker.session import Delivery
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.lanes.backoff import Backoffs
 from signalq.consumer.lanes.due_times import DueTimes

@@ -39,8 +39,9 @@ PACE_S = 0.4
 
 @dataclass(frozen=True)
 class Haste:
-    """A consumer's program; within how many seconds it has settled whose lanes are whose (SETTLE_S, SPREAD_PERIOD_S and
-    HOLD_S), and is replaced once it can't write its ledger (LEDGER_LOST_S, one or two looks, and then as after a kill).
+    """A consumer's program; within how many seconds it has settled whose lanes are whose (SETTLE_S, REBALANCE_PERIOD_S
+    and HOLD_S), and is replaced once it can't write its ledger (LEDGER_LOST_S, one or two looks, and then as after a
+    kill).
     """
 
     is_hasty: bool

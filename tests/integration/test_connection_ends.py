@@ -1,4 +1,4 @@
-"""A connection that breaks ends every wait for it, by an error; one without a holder does not stay open."""
+"""A connection that breaks ends every wait for it by an error; one that was canceled as it opened is closed."""
 
 from __future__ import annotations
 

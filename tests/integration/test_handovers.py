@@ -1,4 +1,4 @@
-"""What outlives a consumer: its lane's pace and backoff, and that it left nobody in doubt."""
+"""A clean end of a consumer: its lane's pace and backoff outlive it, and no intent is left in doubt."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_the_pace_of_a_connector_is_kept_over_a_restart(
     assert second.at_ns - published_ns >= 1 / RATE_PER_S * 1e9
 
 
-async def test_the_backoff_of_a_lane_is_kept_over_a_restart_for_whoever_is_next(
+async def test_the_backoff_of_a_lane_is_kept_over_a_restart_for_the_next_consumer(
     broker: PrivateRabbitMQ | ExternalBroker, names: Names, webhook: Webhook
 ) -> None:
     """The first one is dead by then: it is the lane that waits, and goes on counting."""

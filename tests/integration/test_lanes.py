@@ -1,4 +1,4 @@
-"""Lanes: own ones, those without order, messages that lie in the wrong one, and lanes that nobody names any more
+"""Lanes: own ones, those without order, messages that lie in the wrong one, and lanes that no setting names any more
 (contract 2).
 """
 
@@ -82,7 +82,7 @@ async def test_each_connector_of_the_settings_has_a_queue_of_its_own_and_keeps_i
     assert logs(webhook, "one") == logs(webhook, "two") == [str(number) for number in range(40)]
 
 
-async def test_what_hangs_in_one_own_lane_or_in_the_shared_one_delays_no_other_lane(
+async def test_an_order_that_hangs_in_one_own_lane_or_in_the_shared_one_delays_no_other_lane(
     broker: Broker, names: Names, webhook: Webhook
 ) -> None:
     webhook.behave(lambda order: Answer() if order.connector == "two" else Hang())
@@ -168,7 +168,7 @@ async def test_an_own_lane_whose_queue_is_deleted_by_mistake_is_made_again(
     [("one", "orders"), ("one", "orders.two"), ("anybody", "orders.two")],
     ids=["shared to own", "own to another own", "own to shared"],
 )
-async def test_what_lies_in_another_lane_than_its_own_is_forwarded_in_order_and_posted_once(
+async def test_misrouted_orders_are_forwarded_in_order_and_posted_once(
     broker: Broker, names: Names, webhook: Webhook, consumer: Consumer, connector: str, source: str, *, with_id: bool
 ) -> None:
     queue = f"{names.prefix}.{source}"
@@ -228,7 +228,7 @@ async def _empty(broker: Broker, *queues: str) -> bool:
     return all([await depth(broker.url, queue) == 0 for queue in queues])
 
 
-async def test_a_forged_number_of_hops_keeps_nothing_in_the_wrong_lane(
+async def test_a_forged_number_of_hops_keeps_no_order_in_the_wrong_lane(
     broker: Broker, names: Names, webhook: Webhook, consumer: Consumer
 ) -> None:
     forged = {"signalq-hops": 10**12, "signalq-intent-id": "somebody's"}
@@ -242,7 +242,7 @@ async def test_a_forged_number_of_hops_keeps_nothing_in_the_wrong_lane(
     assert logs(webhook, "one") == [str(number) for number in range(5)]
 
 
-async def test_what_was_forwarded_too_often_is_posted_where_it_is_with_a_warning(
+async def test_an_order_that_was_forwarded_too_often_is_posted_where_it_is_with_a_warning(
     broker: Broker, names: Names, webhook: Webhook, consumer: Consumer
 ) -> None:
     """Its intent is in the ledger since it was forwarded first; a copy is sent back as others would."""
@@ -327,7 +327,7 @@ async def test_in_a_lane_without_order_a_message_that_comes_again_while_its_post
 # --- lanes that no setting names any more ----------------------------------------------------------------------------
 
 
-async def test_a_lane_that_no_setting_names_any_more_is_unbound_read_empty_and_told_of(
+async def test_a_lane_that_no_setting_names_any_more_is_unbound_read_empty_and_logged(
     broker: Broker,
     names: Names,
     webhook: Webhook,

@@ -1,4 +1,4 @@
-"""Messages whose properties no decoder likes must not end the connection of those who read them."""
+"""Messages whose properties cannot be decoded must not end the connection that reads them."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ async def test_hostile_properties_end_no_connection_and_hold_up_nothing_behind_t
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_what_was_read_of_hostile_properties_can_be_passed_on(
+async def test_hostile_properties_can_be_passed_on_as_they_were_read(
     broker: Any, connection: AbstractConnection, topology: Topology, name: str
 ) -> None:
     """As a dead letter would be: with a creation time, a strategy, and properties that the broker takes again."""

@@ -1,4 +1,4 @@
-"""Opens that nobody dated: how old they are is known only from who was there to see them come."""
+"""Undated opens: their age is known only where a consumer was there when they came."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def test_an_undated_open_that_comes_while_a_consumer_is_idle_is_taken_howe
     assert await depth(broker.url, names.dead) == 0
 
 
-async def test_an_undated_open_that_waited_while_nobody_was_there_for_too_long_is_dead_and_expired(
+async def test_an_undated_open_that_waited_too_long_without_a_consumer_is_dead_and_expired(
     broker: PrivateRabbitMQ | ExternalBroker, names: Names, webhook: Webhook
 ) -> None:
     """And one that comes after the consumer has come is not."""

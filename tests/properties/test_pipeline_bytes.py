@@ -25,8 +25,9 @@ from structlog.testing import capture_logs
 from signalq import names
 from signalq.amqp.foreign_properties import read_foreign_properties_leniently, write_headers_as_they_came
 from signalq.consumer.__main__ import handlers_of
-from signalq.consumer.broker.lane_consumer import Delivery, Session
+from signalq.consumer.broker.consume_options import ConsumeOptions
 from signalq.consumer.broker.publisher import BrokerPublisher
+from signalq.consumer.broker.session import Delivery, Session
 from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.lanes.due_times import DueTimes
 from signalq.consumer.ledger import Epoch, LedgerEntry
@@ -117,7 +118,6 @@ class FakeDispositions:
     """The broker's side: what is parked (until when) and handed on waits in `due` and `lane` for the test."""
 
     def __init__(self) -> None:
-        self.acked: Counter[int] = Counter()
         self.letters: list[tuple[bytes, Basic.Properties]] = []
         self.due: deque[tuple[bytes, Basic.Properties, int]] = deque()
         self.lane: deque[tuple[bytes, Basic.Properties]] = deque()
@@ -131,23 +131,31 @@ class FakeDispositions:
         self.parked += 1
         self.due.append((body, travelled(properties), now_ms() + 1000 * park_seconds(due_ms, now_ms())))
 
-    async def hand_to_lane(self, connector: str, body: bytes, properties: Basic.Properties) -> None:
+    async def forward(self, connector: str, body: bytes, properties: Basic.Properties) -> None:
         assert connector
         await asyncio.sleep(0)
         self.lane.append((body, travelled(properties)))
 
-    async def bury(self, body: bytes, properties: Basic.Properties) -> None:
+    async def dead_letter(self, body: bytes, properties: Basic.Properties) -> None:
         await asyncio.sleep(0)
         self.letters.append((body, travelled(properties)))
 
-    async def tell(self, event: Event) -> None:
+    async def publish_outcome(self, event: Event) -> None:
         await asyncio.sleep(0)
         travelled(event.properties)
         assert len(event.routing_key.encode()) <= 255
         self.told.append(Outcome.from_event(event.body))
 
-    async def ack(self, delivery: Delivery) -> None:
-        self.acked[delivery.tag] += 1
+
+class FakeChannel:
+    """Counts acknowledgements."""
+
+    def __init__(self) -> None:
+        self.acked: Counter[int] = Counter()
+
+    async def basic_ack(self, tag: int, *, wait: bool) -> None:
+        assert not wait
+        self.acked[tag] += 1
 
 
 def travelled(properties: Basic.Properties) -> Basic.Properties:
@@ -174,7 +182,8 @@ class World:
         self.ledger = ledger(lambda: self.clock.ms)
         self.webhook = FakeWebhook(self.ledger, deque(script or []))
         self.publisher = FakeDispositions()
-        self.session = Session(cast("AbstractChannel", None), 0.0)
+        self.channel = FakeChannel()
+        self.session = Session(cast("AbstractChannel", self.channel), ConsumeOptions(LANE, 1, 1), 0.0)
         self.tags = 0
         self.skew = Skew()
         handlers = handlers_of(
@@ -220,7 +229,7 @@ class World:
         return [(properties.headers or {})[names.REASON] for _, properties in self.publisher.letters]
 
     def each_delivery_acked_once(self) -> bool:
-        return dict(self.publisher.acked) == dict.fromkeys(range(1, self.tags + 1), 1)
+        return dict(self.channel.acked) == dict.fromkeys(range(1, self.tags + 1), 1)
 
 
 # --- strategies ------------------------------------------------------------------------------------------------------
@@ -529,7 +538,7 @@ async def test_a_withdrawn_order_is_neither_posted_nor_acknowledged() -> None:
     slot.withdraw()
     await world.pipeline.handle(world.delivery(open_body(), Basic.Properties()), slot)
     assert world.webhook.posted == []
-    assert world.publisher.acked == {}
+    assert world.channel.acked == {}
 
 
 async def test_what_failed_unforeseen_too_often_is_undeliverable() -> None:
@@ -566,9 +575,9 @@ async def test_a_consumer_whose_lane_another_has_taken_does_nothing_and_loses_it
     await world.ledger.open_lane(LANE)
     properties = Basic.Properties(message_id=message_id)
     await world.pipeline.handle(world.delivery(open_body(**fields), properties, redelivered=redelivered), Slot())
-    assert world.session.lost.is_set()
+    assert world.session.ended.is_set()
     assert world.webhook.posted == []
-    assert world.publisher.acked == {}
+    assert world.channel.acked == {}
     assert (world.publisher.parked, world.publisher.letters) == (0, [])
 
 

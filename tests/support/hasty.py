@@ -11,14 +11,14 @@ import sys
 from signalq.consumer.__main__ import main
 from signalq.consumer.replicas import assignment, rebalancer
 
-SETTLE_S, HOLD_S, SPREAD_PERIOD_S, LEDGER_LOST_S = 1.0, 0.5, 0.5, 2.0
+SETTLE_S, HOLD_S, REBALANCE_PERIOD_S, LEDGER_LOST_S = 1.0, 0.5, 0.5, 2.0
 
 if __name__ == "__main__":
     what = sys.argv.pop()
     if what == "spread":
         assignment.SETTLE_S = SETTLE_S
         assignment.HOLD_S = HOLD_S
-        rebalancer.SPREAD_PERIOD_S = SPREAD_PERIOD_S
+        rebalancer.REBALANCE_PERIOD_S = REBALANCE_PERIOD_S
     else:
         rebalancer.LEDGER_LOST_S = LEDGER_LOST_S
     sys.exit(main())

@@ -54,7 +54,7 @@ class Queue:
 
 
 class Channel:
-    """What `signalq.consumer.broker.lane_consumer` needs of an aiormq channel."""
+    """What `signalq.consumer.broker` needs of an aiormq channel."""
 
     def __init__(self, broker: ModelBroker, member: Member, prefetch: int) -> None:
         self.closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -284,26 +284,25 @@ class ModelPublisher:
         return None
 
 
-class ModelLink:
-    """What a lane needs of Link."""
+class ModelConnection:
+    """What a lane needs of BrokerConnection."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
         self.places_to_open = asyncio.Semaphore(LANES_OPENING_MAX)
 
-    is_up = True
     is_apart = True
 
-    def apart(self) -> ModelLink:
+    def apart(self) -> ModelConnection:
         return self
 
     async def depth(self, queue: str) -> QueueDepth | None:
-        await self.connection()
+        await self.opened()
         await self._process.hears()
         found = self._process.world.broker.queue(queue)
         return QueueDepth(ready=len(found.ready), consumers=len(found.channels))
 
-    async def connection(self) -> Process:
+    async def opened(self) -> Process:
         await self._process.until_it_goes_on()
         await asyncio.sleep(RECONNECT_S)
         return self._process

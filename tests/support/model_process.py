@@ -8,15 +8,18 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from signalq.consumer.__main__ import handlers_of
+from signalq.consumer.broker.lane_consumer import LaneContext
 from signalq.consumer.broker.publisher import BrokerPublisher
 from signalq.consumer.clocks.skew import Skew
+from signalq.consumer.consumed_lanes import ConsumedLanes
+from signalq.consumer.handling import Handling
 from signalq.consumer.service import Service
 from signalq.consumer.telemetry.metrics import Metrics
 from signalq.errors import BrokerUnreachable
 from signalq.names import Names
 from signalq.settings.reload import CurrentSettings
 from tests.support.model_broker import Channel
-from tests.support.model_edges import ModelLink, ModelPublisher, ModelWebhook, ToldLedger
+from tests.support.model_edges import ModelConnection, ModelPublisher, ModelWebhook, ToldLedger
 from tests.support.model_scenario import settings
 from tests.support.model_time import ModelClock
 
@@ -62,14 +65,23 @@ class Process:
             jitter=lambda: scenario.jitter,
             skew=Skew(),
         )
+        self.handling = Handling(chosen, handlers)
+        context = LaneContext(
+            connection=ModelConnection(self),
+            ledger=self.ledger,
+            on_active=handlers.pipeline.remember,
+            on_delivery=self.handling.start,
+            on_lost=self.handling.slots.withdraw,
+            jitter=lambda: scenario.jitter,
+        )
+        self.lanes = ConsumedLanes(chosen, context, due_room=handlers.due_queue.room)
         self.service = Service(
             chosen,
-            link=ModelLink(self),
+            lanes=self.lanes,
+            handling=self.handling,
             publisher=publisher,
-            handlers=handlers,
             ledger=self.ledger,
             metrics=_metrics(),
-            jitter=lambda: scenario.jitter,
         )
         self._life = loop.create_task(self._live(), name=f"life of {self.name}")
         self._end: asyncio.Task[None] | None = None
@@ -80,7 +92,7 @@ class Process:
 
     @property
     def holds_messages(self) -> bool:
-        return len(self.service._slots) > 0
+        return len(self.handling.slots) > 0
 
     async def _live(self) -> None:
         running.set(self)
@@ -125,7 +137,7 @@ class Process:
         self.dead = True
         self._goes_on.set()
         self.lose()
-        slots = self.service._slots
+        slots = self.handling.slots
         for task in list(slots._slots):
             if task is not asyncio.current_task():
                 task.cancel()
@@ -173,8 +185,8 @@ class Process:
         await asyncio.wait({self._life})
         if not self._life.cancelled() and self._life.exception() is not None:
             self.world.violated(f"{self.name} ended with {self._life.exception()!r}")
-        await self.service._slots.cut_off()
-        for lane in self.service._lanes:
+        await self.handling.slots.cut_off()
+        for lane in self.lanes.lasting:
             if lane._activation is not None:
                 lane._activation.cancel()
 

@@ -11,7 +11,8 @@ from pamqp.commands import Basic
 
 from signalq import names
 from signalq.consumer.attempt import AskAgain, Attempted, Attempts
-from signalq.consumer.broker.lane_consumer import Delivery, Session
+from signalq.consumer.broker.consume_options import ConsumeOptions
+from signalq.consumer.broker.session import Delivery, Session
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.lanes.turn import Turn
@@ -56,7 +57,7 @@ class Scene:
             ledger=cast("Any", self),
             webhook=cast("Any", self),
             journal=cast("Any", SimpleNamespace(claimed=lambda _: None, attempted=lambda *_: None)),
-            teller=cast("Any", SimpleNamespace(tell_beside=lambda _: None)),
+            teller=cast("Any", SimpleNamespace(publish_in_background=lambda _: None)),
             clock=clock,
             skew=Skew(),
         )
@@ -107,7 +108,7 @@ class Scene:
 
     async def make(self, order: Order | None = None, **known: Any) -> object:
         order = order or self.order()
-        session = Session(cast("AbstractChannel", None), 0.0)
+        session = Session(cast("AbstractChannel", None), ConsumeOptions("main", 1, 1), 0.0)
         session.epoch = Epoch("lane", 1, None)
         delivery = Delivery(cast("Message", None), 1, session)
         state = IntentState(order.intent_id, order.digest, **known)

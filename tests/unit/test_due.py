@@ -46,7 +46,7 @@ async def due_times(clock: SetClock) -> AsyncIterator[DueTimes]:
 class Session:
     """One that still brings what waited before it began."""
 
-    waited_before: int = 0
+    backlog_left: int = 0
 
 
 class Waiters:
@@ -175,11 +175,11 @@ async def test_what_is_overdue_when_a_session_begins_leaves_in_order_of_due_time
 async def test_a_backlog_that_is_known_to_be_coming_is_waited_for_however_slowly_it_comes(
     waiters: Waiters, clock: SetClock
 ) -> None:
-    session = Session(waited_before=1)
+    session = Session(backlog_left=1)
     await waiters.add("later", NOW_MS - 100, session=session)
     await elapsed(2 * QUIET_S)
     assert not waiters.gone
-    session.waited_before = 0
+    session.backlog_left = 0
     await waiters.add("sooner", NOW_MS - 200, session=session)
     assert await waiters.have_gone(2) == ["sooner", "later"]
 

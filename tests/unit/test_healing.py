@@ -11,26 +11,31 @@ from structlog.testing import capture_logs
 
 from signalq.amqp.confirming_channel import ConfirmingChannel
 from signalq.amqp.publisher import ConfirmedPublisher
-from signalq.consumer import kept_going, service
-from signalq.consumer.broker import connection as link_module
+from signalq.consumer import handling, kept_going
+from signalq.consumer.broker import connection as connection_module
 from signalq.consumer.broker import lane_consumer
 from signalq.consumer.broker.connection import BrokerConnection
-from signalq.consumer.broker.lane_consumer import ConsumeOptions, Delivery, Lane, Session
+from signalq.consumer.broker.consume_options import ConsumeOptions
+from signalq.consumer.broker.lane_consumer import Lane, LaneContext
+from signalq.consumer.broker.retired import RetiredLanes
+from signalq.consumer.broker.session import Delivery, Session
 from signalq.consumer.broker.topology import topology_of
+from signalq.consumer.handling import Handlers, Handling
 from signalq.consumer.ledger import Epoch
 from signalq.consumer.orders.order import Message
-from signalq.consumer.service import Service
 from signalq.consumer.slots import Slot
 from signalq.errors import BrokerUnreachable, SettingsError, TopologyError, Unconfirmed
+from signalq.names import Names
 from signalq.settings.sections import Settings
 from tests.support.ledgers import MemoryLedger
 from tests.support.waiting import wait_until
 
+OPTIONS = ConsumeOptions("q", prefetch=1, bytes_max=1)
 FOREIGN = [Exception(), RuntimeError("from a library"), KeyError("x"), AssertionError()]
 
 
-class BrokenLink:
-    """Every connection fails so."""
+class BrokenConnection:
+    """Every attempt to connect fails so."""
 
     is_apart = False
 
@@ -39,40 +44,43 @@ class BrokenLink:
         self.places_to_open = asyncio.Semaphore()
         self._error = error
 
-    async def connection(self) -> None:
+    async def opened(self) -> None:
         self.asked += 1
         raise self._error
 
 
-def lane(link: BrokenLink) -> Lane:
+def context(connection: object) -> LaneContext:
     def nothing(_what: object) -> None:
         return
 
-    return Lane(
-        cast("BrokerConnection", link),
-        "q",
-        ConsumeOptions(prefetch=1, bytes_max=1),
+    return LaneContext(
+        connection=cast("BrokerConnection", connection),
         ledger=MemoryLedger(),
+        on_active=nothing,
         on_delivery=nothing,
         on_lost=nothing,
         jitter=lambda: 0.0,
     )
 
 
+def lane(connection: BrokenConnection) -> Lane:
+    return Lane(OPTIONS, context(connection))
+
+
 @pytest.mark.parametrize("error", FOREIGN, ids=repr)
 async def test_a_lane_tries_again_after_any_error_of_a_library(error: Exception) -> None:
-    link = BrokenLink(error)
-    running = asyncio.create_task(lane(link).run())
-    await wait_until(lambda: link.asked > 3)
+    connection = BrokenConnection(error)
+    running = asyncio.create_task(lane(connection).run())
+    await wait_until(lambda: connection.asked > 3)
     assert not running.done()
     running.cancel()
     await asyncio.wait({running})
 
 
 @pytest.mark.parametrize("error", [SettingsError("another ledger"), TopologyError("another kind")], ids=repr)
-async def test_a_lane_ends_by_what_only_a_person_can_mend(error: Exception) -> None:
+async def test_a_lane_ends_by_an_error_that_only_a_person_can_mend(error: Exception) -> None:
     with pytest.raises(type(error)):
-        await lane(BrokenLink(error)).run()
+        await lane(BrokenConnection(error)).run()
 
 
 async def test_a_connection_that_breaks_as_it_is_made_ready_is_closed_and_made_anew(
@@ -93,10 +101,10 @@ async def test_a_connection_that_breaks_as_it_is_made_ready_is_closed_and_made_a
 
     settings = Settings()
     broken = BrokerConnection(settings, topology_of(settings), MemoryLedger())
-    monkeypatch.setattr(link_module, "connect", connect)
-    monkeypatch.setattr(broken, "_see_to_topology", breaks)
+    monkeypatch.setattr(connection_module, "connect", connect)
+    monkeypatch.setattr(broken, "_check_topology", breaks)
     with pytest.raises(BrokerUnreachable):
-        await broken.connection()
+        await broken.opened()
     assert closed == [True]
 
 
@@ -129,44 +137,41 @@ async def test_a_task_beside_the_lanes_goes_on_after_any_error(monkeypatch: pyte
 
 
 async def test_a_retired_lane_that_fails_in_any_way_leaves_the_others_to_be_read_empty() -> None:
-    consumer, asked = Service.__new__(Service), []
-    consumer._settings, consumer._retired, consumer._jitter = Settings(), [], lambda: 0.0
-    known = ["signalq.orders.one", "signalq.orders.two"]
+    asked: list[str] = []
 
-    class Ledger:
-        async def known_lanes(self) -> list[str]:
-            return known
+    class Connection:
+        async def depth(self, queue: str) -> None:
+            asked.append(queue)
+            if len(asked) <= len(FOREIGN):
+                raise FOREIGN[len(asked) - 1]
 
-    async def retire(queue: str, _connector: str) -> bool:
-        asked.append(queue)
-        if len(asked) <= len(FOREIGN):
-            raise FOREIGN[len(asked) - 1]
-        return False
-
-    consumer._ledger = cast("Any", Ledger())
-    consumer._retire = retire  # type: ignore[method-assign]
-    await consumer._serve_retired()
-    assert asked == [known[0]] * (len(FOREIGN) + 1) + [known[1]]
+    retired = RetiredLanes(Names(), lambda queue: ConsumeOptions(queue, 1, 1), context(Connection()))
+    with capture_logs():
+        await retired.run(["signalq.orders.one", "signalq.orders.two"])
+    assert asked == ["signalq.orders.one"] * (len(FOREIGN) + 1) + ["signalq.orders.two"]
 
 
 @pytest.mark.parametrize("error", FOREIGN, ids=repr)
-async def test_a_lane_whose_watch_fails_in_any_way_is_lost_and_consumed_again(error: Exception) -> None:
+async def test_a_lane_whose_watch_fails_in_any_way_is_lost_and_consumed_again(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened: list[Session] = []
 
     async def opens() -> Session:
-        opened.append(Session(cast("Any", None), 0.0))
+        opened.append(Session(cast("Any", None), OPTIONS, 0.0))
         return opened[-1]
 
-    async def fails(_session: Session) -> None:
+    async def fails(*_arguments: object) -> None:
         await asyncio.sleep(0)
         raise error
 
-    one = lane(BrokenLink(error))
-    one._open, one._watch = opens, fails  # type: ignore[method-assign]
+    one = lane(BrokenConnection(error))
+    one._open = opens  # type: ignore[method-assign]
+    monkeypatch.setattr(lane_consumer, "watch", fails)
     with capture_logs():
         running = asyncio.create_task(one.run())
         await wait_until(lambda: len(opened) > 3)
-        assert opened[0].lost.is_set()
+        assert opened[0].ended.is_set()
         running.cancel()
         await asyncio.wait({running})
 
@@ -178,19 +183,18 @@ async def test_a_session_whose_lane_can_not_be_taken_is_lost(error: Exception, m
         raise error
 
     monkeypatch.setattr(lane_consumer, "RECONNECT_BASE_S", 0.0)
-    one, session = lane(BrokenLink(error)), Session(cast("Any", None), 0.0)
+    one, session = lane(BrokenConnection(error)), Session(cast("Any", None), OPTIONS, 0.0)
     monkeypatch.setattr(one._ledger, "open_lane", fails)
     with capture_logs():
         await one._activate(session)
-    assert session.lost.is_set()
+    assert session.ended.is_set()
     assert session.epoch is None
 
 
 async def test_a_message_that_is_handled_again_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the ledger knows of it by then may be its own first record."""
-    monkeypatch.setattr(service, "CRASH_PAUSE_S", 0.0)
-    consumer = Service.__new__(Service)
-    consumer._settings = Settings()
+    monkeypatch.setattr(handling, "CRASH_PAUSE_S", 0.0)
+    handles = Handling(Settings(), Handlers(cast("Any", None), cast("Any", None)))
     seen: list[bool] = []
 
     async def fails_at_first(delivery: Delivery, _slot: Slot) -> None:
@@ -200,5 +204,5 @@ async def test_a_message_that_is_handled_again_says_so(monkeypatch: pytest.Monke
 
     message = Message(b"{}", Basic.Properties(), "q", redelivered=False)
     with capture_logs():
-        await consumer._guarded(fails_at_first, Delivery(message, 1, Session(cast("Any", None), 0.0)), Slot())
+        await handles._guarded(fails_at_first, Delivery(message, 1, Session(cast("Any", None), OPTIONS, 0.0)), Slot())
     assert seen == [False, True]

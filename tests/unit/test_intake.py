@@ -1,4 +1,4 @@
-"""What is taken in of a queue: in order, little at a time, and no more bytes than there is room for."""
+"""Taking messages in: in order, a few at a time, and no more bytes than there is room for."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def test_a_step_of_the_loop_hands_over_one_large_message() -> None:
     assert gone == list(range(5))
 
 
-async def test_what_has_no_room_waits_until_what_was_handed_over_is_settled() -> None:
+async def test_a_message_without_room_waits_until_an_earlier_one_is_settled() -> None:
     taken, gone = intake(bytes_max=1000)
     taken.begin()
     for tag in range(4):
@@ -105,7 +105,7 @@ async def test_what_has_no_room_waits_until_what_was_handed_over_is_settled() ->
     assert gone == [0, 1, 2, 3]
 
 
-async def test_one_that_is_larger_than_the_room_gets_it_alone() -> None:
+async def test_a_message_that_is_larger_than_the_room_gets_it_alone() -> None:
     taken, gone = intake(bytes_max=1000)
     taken.begin()
     for tag, size in ((0, 10), (1, 5000), (2, 10)):
@@ -129,7 +129,7 @@ async def test_headers_take_room_as_bodies_do_and_make_no_order_a_bulky_one() ->
     assert gone == [0]
 
 
-async def test_what_is_no_order_goes_round_those_that_wait() -> None:
+async def test_a_message_that_is_no_order_goes_ahead_of_waiting_ones() -> None:
     taken, gone = intake(bytes_max=1000)
     taken.begin()
     for tag, size in ((0, 900), (1, 900), (2, BODY_BYTES_MAX + 1), (3, BODY_BYTES_MAX + 1)):
@@ -187,7 +187,7 @@ async def test_orders_take_no_room_of_a_lane_for_they_may_wait_long() -> None:
     assert not room.is_crowded
 
 
-async def test_before_the_lane_is_ours_nobody_waits_for_what_can_not_leave_yet() -> None:
+async def test_before_the_lane_is_ours_no_reader_waits_for_messages_that_can_not_leave_yet() -> None:
     room = Room(1000, lambda _bytes: True)
     for tag in range(100):
         await asyncio.wait_for(room.take(tag, 1000), 30)

@@ -1,4 +1,4 @@
-"""Who says, on leaving a lane, that nobody need be in doubt of what has ended in it: only who can know."""
+"""Leaving a lane: a consumer says that nothing in it is in doubt only where it can know that."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ import pytest
 from pamqp.commands import Basic
 from structlog.testing import capture_logs
 
-from signalq.consumer.broker import lane_consumer
+from signalq.consumer.broker import session as session_module
 from signalq.consumer.broker.connection import BrokerConnection
-from signalq.consumer.broker.lane_consumer import ConsumeOptions, Delivery, Lane, Session
+from signalq.consumer.broker.consume_options import ConsumeOptions
+from signalq.consumer.broker.lane_consumer import Lane, LaneContext
+from signalq.consumer.broker.session import Delivery, Session, State
+from signalq.consumer.consumed_lanes import ConsumedLanes
+from signalq.consumer.handling import Handlers, Handling
 from signalq.consumer.ledger import Epoch
 from signalq.consumer.orders.order import Message
 from signalq.consumer.service import Service
@@ -58,7 +62,7 @@ class NotingLedger(MemoryLedger):
 
 def session(channel: Channel, *tags: int) -> Session:
     """One that has got these messages."""
-    made = Session(cast("Any", channel), 0.0)
+    made = Session(cast("Any", channel), ConsumeOptions("q", PREFETCH, 1_000), 0.0)
     made.epoch = Epoch("q", 1, None)
     for tag in tags:
         made.note_delivered(tag)
@@ -67,15 +71,15 @@ def session(channel: Channel, *tags: int) -> Session:
 
 def lane(ledger: MemoryLedger, consumed: Session, *, has_order: bool = True) -> Lane:
     """A lane that consumes on this session."""
-    made = Lane(
-        cast("BrokerConnection", None),
-        "q",
-        ConsumeOptions(PREFETCH, 1_000, has_order),
+    context = LaneContext(
+        connection=cast("BrokerConnection", None),
         ledger=ledger,
+        on_active=lambda _epoch: None,
         on_delivery=lambda _delivery: None,
         on_lost=lambda _session: None,
         jitter=lambda: 0.0,
     )
+    made = Lane(ConsumeOptions("q", PREFETCH, 1_000, has_order), context)
     made._session = consumed
     return made
 
@@ -84,32 +88,32 @@ async def test_acknowledgements_are_flushed_once_the_broker_has_answered_behind_
     channel = Channel()
     one = session(channel, 1, 2)
     one.owe(1)
-    assert not await one.flush(PREFETCH), "its ending may be recorded, and it is not acknowledged"
+    assert not await one.flush(), "its ending may be recorded, and it is not acknowledged"
     assert await one.ack(1)
-    assert await one.flush(PREFETCH)
+    assert await one.flush()
     assert channel.asked == [1, "qos"]
 
 
 @pytest.mark.parametrize("answer", [10.0, ConnectionError(), Exception()], ids=repr)
-async def test_they_are_not_where_the_broker_does_not_answer(
+async def test_acknowledgements_are_not_flushed_where_the_broker_does_not_answer(
     answer: BaseException | float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane_consumer, "FLUSH_S", 0.01)
-    assert not await session(Channel(answer)).flush(PREFETCH)
+    monkeypatch.setattr(session_module, "FLUSH_S", 0.01)
+    assert not await session(Channel(answer)).flush()
 
 
-async def test_they_are_not_where_the_session_is_lost_before_or_meanwhile() -> None:
+async def test_acknowledgements_are_not_flushed_where_the_session_is_lost_before_or_meanwhile() -> None:
     lost = session(Channel())
     lost.lose("the link broke")
-    assert not await lost.flush(PREFETCH)
+    assert not await lost.flush()
     one = session(Channel(0.01))
-    flushing = asyncio.create_task(one.flush(PREFETCH))
+    flushing = asyncio.create_task(one.flush())
     await asyncio.sleep(0)
     one.lose("the link broke")
     assert not await flushing
 
 
-async def test_what_could_not_be_acknowledged_any_more_stays_in_doubt() -> None:
+async def test_a_message_that_could_not_be_acknowledged_any_more_stays_in_doubt() -> None:
     one = session(Channel(), 1)
     one.owe(1)
     one.lose("the link broke")
@@ -147,8 +151,7 @@ async def test_a_lane_that_is_handed_over_is_left_settled_before_its_channel_clo
 
     await lane(ledger, one).hand_over(finish, 0.05)
     assert ledger.settled == ([] if is_slow else [one.epoch])
-    assert one.lost.is_set()
-    assert one.leaving
+    assert one.state is State.LEFT
 
 
 class ClosingLane:
@@ -165,20 +168,21 @@ class ClosingLane:
 
 
 @pytest.mark.parametrize("is_settled", [True, False])
-async def test_what_was_cut_off_leaves_its_lanes_in_doubt(is_settled: bool) -> None:
+async def test_a_consumer_that_was_cut_off_leaves_its_lanes_in_doubt(is_settled: bool) -> None:
     """A save may have been on its way: what it says has ended is not acknowledged, and nobody knows."""
-    consumer, closing = Service.__new__(Service), ClosingLane()
-    consumer._due_queue = cast("Any", SimpleNamespace(close=lambda: None))
-    consumer._pipeline = consumer._link = consumer._publisher = cast("Any", ClosingLane())
-    consumer._lanes, consumer._retired = cast("Any", [closing]), []
-    consumer._is_settled = is_settled
+    closing, lanes = ClosingLane(), ConsumedLanes.__new__(ConsumedLanes)
+    lanes.lasting, lanes._retired = cast("Any", [closing]), cast("Any", SimpleNamespace(lanes=[]))
+    lanes._context = cast("Any", SimpleNamespace(connection=ClosingLane()))
+    consumer = Service.__new__(Service)
+    consumer._handling = consumer._publisher = cast("Any", ClosingLane())
+    consumer._lanes, consumer._is_settled = lanes, is_settled
     await consumer._close()
-    assert closing.told == (["leave_settled"] if is_settled else []) + ["close", "hang_up"]
+    assert closing.told == (["leave_settled"] if is_settled else []) + ["close", "disconnect"]
 
 
-async def test_a_message_whose_handling_failed_is_owed_for_nobody_knows_how_far_it_came() -> None:
-    consumer, one, slot = Service.__new__(Service), session(Channel(), 1), Slot()
-    consumer._settings = Settings()
+async def test_a_message_whose_handling_failed_is_owed_for_it_is_unknown_how_far_it_came() -> None:
+    handling = Handling(Settings(), Handlers(cast("Any", None), cast("Any", None)))
+    one, slot = session(Channel(), 1), Slot()
     slot.withdraw()
 
     async def fails(_delivery: Delivery, _slot: Slot) -> None:
@@ -186,7 +190,7 @@ async def test_a_message_whose_handling_failed_is_owed_for_nobody_knows_how_far_
 
     message = Message(b"{}", Basic.Properties(), "q", redelivered=False)
     with capture_logs():
-        await consumer._guarded(fails, Delivery(message, 1, one), slot)
-    assert not await one.flush(PREFETCH)
+        await handling._guarded(fails, Delivery(message, 1, one), slot)
+    assert not await one.flush()
     assert await one.ack(1)
-    assert await one.flush(PREFETCH)
+    assert await one.flush()

@@ -13,7 +13,8 @@ from aiormq.abc import AbstractChannel, FieldTable
 from pamqp.commands import Basic
 
 from signalq import names
-from signalq.consumer.broker.lane_consumer import Delivery, Session
+from signalq.consumer.broker.consume_options import ConsumeOptions
+from signalq.consumer.broker.session import Delivery, Session
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.lanes.due_times import DueTimes
 from signalq.consumer.lanes.turn import Turn, WaitingRoom
@@ -88,7 +89,7 @@ class Scene:
             clock=self.clock,
             jitter=lambda: 1.0,
         )
-        self._session = Session(cast("AbstractChannel", None), 0.0)
+        self._session = Session(cast("AbstractChannel", None), ConsumeOptions("main", 1, 1), 0.0)
         self._session.epoch = Epoch("lane", 1, None)
 
     @asynccontextmanager
