@@ -132,18 +132,18 @@ def handlers_of(
     # What the ladder hands back waits for up to its last second; and, in the lanes, for the last LANE_LEAD_MS of it.
     due_soon = DueTimes(clock, places_max=DUE_WINDOW, bytes_max=DUE_BYTES)
     due_now = DueTimes(clock, places_max=DUE_WINDOW, bytes_max=DUE_BYTES)
-    journal = IntentTelemetry(metrics, clock)
-    teller = OutcomePublisher(publisher)
-    reception = Reception(current, journal=journal, clock=clock, skew=skew)
+    telemetry = IntentTelemetry(metrics, clock)
+    outcomes = OutcomePublisher(publisher)
+    reception = Reception(current, telemetry=telemetry, clock=clock, skew=skew)
     pipeline = Pipeline(
         reception=reception,
         floods=Floods(),
         waiting=WaitingRoom(current, ledger=ledger, due_times=due_now, clock=clock, jitter=jitter),
         attempts=Attempts(
-            current, ledger=ledger, webhook=webhook, journal=journal, teller=teller, clock=clock, skew=skew
+            current, ledger=ledger, webhook=webhook, telemetry=telemetry, outcomes=outcomes, clock=clock, skew=skew
         ),
-        settler=Settler(ledger, publisher, journal, clock),
-        teller=teller,
+        settler=Settler(ledger, publisher, telemetry, clock),
+        outcomes=outcomes,
         ledger=ledger,
     )
     due_queue = DueQueue(

@@ -56,16 +56,16 @@ class Attempts:
         *,
         ledger: Ledger,
         webhook: Webhook,
-        journal: IntentTelemetry,
-        teller: OutcomePublisher,
+        telemetry: IntentTelemetry,
+        outcomes: OutcomePublisher,
         clock: Clock,
         skew: Skew,
     ) -> None:
         self._current = current
         self._ledger = ledger
         self._webhook = webhook
-        self._telemetry = journal
-        self._outcomes = teller
+        self._telemetry = telemetry
+        self._outcomes = outcomes
         self._clock = clock
         self._skew = skew
         self._shared_posts = asyncio.Semaphore(current.settings.delivery.concurrency)

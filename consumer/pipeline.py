@@ -47,7 +47,7 @@ class Pipeline:
         waiting: WaitingRoom,
         attempts: Attempts,
         settler: Settler,
-        teller: OutcomePublisher,
+        outcomes: OutcomePublisher,
         ledger: Ledger,
     ) -> None:
         self._reception = reception
@@ -55,7 +55,7 @@ class Pipeline:
         self._waiting = waiting
         self._attempts = attempts
         self._settler = settler
-        self._outcomes = teller
+        self._outcomes = outcomes
         self._ledger = ledger
 
     async def handle(self, delivery: Delivery, slot: Slot) -> None:

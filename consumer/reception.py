@@ -14,9 +14,9 @@ from signalq.settings.reload import CurrentSettings
 class Reception:
     """Reads by the settings that hold, and by what is known of the clock."""
 
-    def __init__(self, current: CurrentSettings, *, journal: IntentTelemetry, clock: Clock, skew: Skew) -> None:
+    def __init__(self, current: CurrentSettings, *, telemetry: IntentTelemetry, clock: Clock, skew: Skew) -> None:
         self._current = current
-        self._telemetry = journal
+        self._telemetry = telemetry
         self._clock = clock
         self._skew = skew
 

@@ -32,10 +32,10 @@ from signalq.times import iso_ms
 class Settler:
     """Does what the rules say; every method returns once it has happened and is recorded."""
 
-    def __init__(self, ledger: Ledger, publisher: BrokerPublisher, journal: IntentTelemetry, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, publisher: BrokerPublisher, telemetry: IntentTelemetry, clock: Clock) -> None:
         self._ledger = ledger
         self._publisher = publisher
-        self._telemetry = journal
+        self._telemetry = telemetry
         self._clock = clock
 
     async def settle(self, delivery: Delivery, known: LedgerEntry, disposition: Disposition) -> Sequence[Outcome]:

@@ -56,8 +56,8 @@ class Scene:
             CurrentSettings(SETTINGS),
             ledger=cast("Any", self),
             webhook=cast("Any", self),
-            journal=cast("Any", SimpleNamespace(claimed=lambda _: None, attempted=lambda *_: None)),
-            teller=cast("Any", SimpleNamespace(publish_in_background=lambda _: None)),
+            telemetry=cast("Any", SimpleNamespace(claimed=lambda _: None, attempted=lambda *_: None)),
+            outcomes=cast("Any", SimpleNamespace(publish_in_background=lambda _: None)),
             clock=clock,
             skew=Skew(),
         )
