@@ -1,6 +1,6 @@
 """The permissions that each user of the broker needs, and none beyond; another user declares the topology.
 
-tests/integration/test_permissions.py proves them on a real broker, one by one.
+tests/integration/sdk/test_permissions.py proves them on a real broker, one by one.
 """
 
 from __future__ import annotations

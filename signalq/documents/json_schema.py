@@ -1,7 +1,7 @@
 """The JSON Schema (draft 2020-12) of an order intent, as the body of a message.
 
 The names, the actions and the mandatory fields come from OrderIntent; the rules of each field are written out here,
-since the model checks them in code. tests/unit/test_schema.py holds both to the same table of bodies, and
+since the model checks them in code. tests/unit/signalq/test_schema.py holds both to the same table of bodies, and
 tests/properties/test_schema_properties.py to random ones.
 
 The schema accepts every body that the code accepts. It accepts a few more, for rules that a schema can't say: they are

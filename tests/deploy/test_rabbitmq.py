@@ -1,6 +1,6 @@
 """deploy/kubernetes/rabbitmq without a cluster: schemas, and what we want of a broker that money depends on.
 
-The rights are tried on a real broker in tests/integration/test_permissions.py.
+The rights are tried on a real broker in tests/integration/sdk/test_permissions.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.support.definitions import definitions
 from tests.support.manifests import Manifest, documents, problems
 from tests.support.site import FOLDER, manifests
 from tests.support.tools import KUBECTL, tool
-from tests.unit.test_docs import anchors
+from tests.unit.docs.test_docs import anchors
 
 NAMESPACE = "signalq"
 CONSUMER, OPERATOR = "signalq-consumer", "signalq-operator"

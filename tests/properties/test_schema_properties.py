@@ -16,7 +16,7 @@ from signalq.message.field_rules import CLIENT_ORDER_ID_BYTES_MAX, CONNECTOR_NAM
 from signalq.message.intent import FIELD_NAMES
 from signalq.message.strict_json import DIGITS_MAX, digits_of
 from signalq.names import LADDER_MAX_S
-from tests.unit.test_schema import BEYOND_A_SCHEMA, DECIMALS, OPEN, accepted_by_code
+from tests.unit.signalq.test_schema import BEYOND_A_SCHEMA, DECIMALS, OPEN, accepted_by_code
 
 SCHEMA = Draft202012Validator(intent_schema())
 BYTES_MAX = {"connectorName": CONNECTOR_NAME_BYTES_MAX, "clientOrderId": CLIENT_ORDER_ID_BYTES_MAX}

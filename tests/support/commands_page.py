@@ -1,6 +1,6 @@
 """docs/commands.md: the help of every command, as the command line prints it.
 
-`./run docs` writes the page anew; tests/unit/test_commands_page.py fails where it is not what the commands say.
+`./run docs` writes the page anew; tests/unit/docs/test_commands_page.py fails where it is not what the commands say.
 """
 
 from __future__ import annotations

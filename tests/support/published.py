@@ -1,6 +1,6 @@
 """The schemas as docs/ publishes them, for people and programs that have no signalq at hand.
 
-`./run schema` writes them anew; tests/unit/test_published_schemas.py fails where they are not what the code says.
+`./run schema` writes them anew; tests/unit/docs/test_published_schemas.py fails where they are not what the code says.
 """
 
 from __future__ import annotations

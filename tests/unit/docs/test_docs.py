@@ -23,7 +23,7 @@ from signalq.settings.problems import known_keys
 from signalq.settings.sections import SECTIONS
 from signalq.settings.sources import load_settings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 CODE = sorted([*(ROOT / "consumer").rglob("*.py"), *(ROOT / "signalq" / "settings").rglob("*.py")])

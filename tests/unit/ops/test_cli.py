@@ -17,7 +17,7 @@ from signalq.ops.terminal.cli import cli
 from signalq.settings import sources
 from signalq.version import how_to_install
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # Port 1 of loopback: nobody listens, connecting is refused at once.
 NOBODY = "amqp://user:topsecret@127.0.0.1:1/"
 

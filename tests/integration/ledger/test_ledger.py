@@ -35,7 +35,7 @@ from tests.support.proxy import CHUNK_BYTES, Proxy
 from tests.support.stores import Store, fresh_url, ledger_at
 from tests.support.waiting import wait_until
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 LANE = "signalq.orders"
 ACCEPTED = Attempt("accepted", sent=True, why="200", status=200)
 UNANSWERED = Attempt("unknown", sent=True, why="no answer in time")

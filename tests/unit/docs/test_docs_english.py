@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # Made from the help of the commands; and a record of what was.
 APART = {ROOT / "docs" / "commands.md", ROOT / "CHANGELOG.md"}
 FOLDERS = ("docs", "examples", "deploy")

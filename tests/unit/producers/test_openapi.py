@@ -14,7 +14,7 @@ from signalq.errors import Problem
 from signalq.message.intent import FIELD_NAMES
 from signalq.producers.gateway.answers import STATUSES, WEBHOOK_PATH, problem_details
 from signalq.producers.gateway.openapi import RETRY_STATUSES, openapi_document
-from tests.unit.test_docs import DOCS, rows
+from tests.unit.docs.test_docs import DOCS, rows
 
 DOCUMENT: dict[str, Any] = openapi_document(url="http://127.0.0.1:8081", delay_max_s=60)
 POST = DOCUMENT["paths"][WEBHOOK_PATH]["post"]

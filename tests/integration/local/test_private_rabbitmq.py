@@ -19,7 +19,7 @@ from signalq.local.guard import Guard, ServerPlan
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc to see what is left behind")
 
 DEADLINE_S = 20.0
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 
 from signalq.producers.strategies import desk, ma_cross, rebalancer
 
-PAGE = Path(__file__).parents[2] / "docs" / "writing-strategies.md"
+PAGE = Path(__file__).parents[3] / "docs" / "writing-strategies.md"
 COMMAND = re.compile(r"python -m producers\.strategies\.([a-z_]+) ([^\n]+)")
 
 

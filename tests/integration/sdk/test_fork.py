@@ -49,7 +49,7 @@ async def run(broker: Broker, topology: Topology, program: str) -> Ran:
         HEAD + textwrap.dedent(program),
         broker.url,
         topology.names.prefix,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

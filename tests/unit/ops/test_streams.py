@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LONG_S = 30.0
 # Port 1 of loopback: nobody listens there.
 NOBODY = {"SIGNALQ_BROKER__URL": "amqp://u:topsecret@127.0.0.1:1/", "SIGNALQ_LEDGER__URL": "sqlite:////no/such/x.db"}

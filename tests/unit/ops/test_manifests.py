@@ -23,7 +23,7 @@ from signalq.ops.topology.yaml_stream import yaml_stream
 from signalq.settings.sources import load_settings
 from tests.support.definitions import definitions
 from tests.support.site import FOLDER, TOPOLOGY, manifests
-from tests.unit.test_docs import OPERATE, OUTCOMES, quoted, rows
+from tests.unit.docs.test_docs import OPERATE, OUTCOMES, quoted, rows
 
 CONFIG = """
 [broker]

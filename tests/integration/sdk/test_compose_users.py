@@ -27,7 +27,7 @@ from tests.support.skipping import skip_outside_ci
 from tests.support.waiting import wait_until
 from tests.support.webhook import Answer, Webhook
 
-SCRIPT = Path(__file__).parents[2] / "deploy" / "container" / "make-secrets"
+SCRIPT = Path(__file__).parents[3] / "deploy" / "container" / "make-secrets"
 VHOST = "desk"
 NAMES = Names()
 REFUSED = (aiormq.exceptions.ChannelAccessRefused, aiormq.exceptions.ChannelLockedResource)

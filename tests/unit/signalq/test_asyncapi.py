@@ -19,7 +19,7 @@ from signalq.documents.json_schema import intent_schema
 from signalq.message.outcome import STATUSES, Outcome, routing_key
 from signalq.names import Names
 from tests.support.node import ASYNCAPI, package
-from tests.unit.test_outcome import BARE, DEAD
+from tests.unit.signalq.test_outcome import BARE, DEAD
 
 BROKER = Names("desk")
 DOCUMENT: dict[str, Any] = asyncapi_document(BROKER, reasons=get_args(Reason), delay_max_s=60)

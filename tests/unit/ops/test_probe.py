@@ -17,7 +17,7 @@ from signalq.ops.__main__ import main
 from signalq.ops.probe import DEFAULTS, Address, address_of, ask, url_for
 from signalq.settings.sources import load_settings
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # Longer than anything here takes, even on a busy machine; and shorter than whoever hangs.
 LONG_S, SHORT_S = 30.0, 0.2
 

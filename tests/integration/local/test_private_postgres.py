@@ -13,7 +13,7 @@ import asyncpg  # type: ignore[import-untyped]
 import pytest
 
 from signalq.local import PostgresFailed, PostgresUnavailable, PrivatePostgres
-from tests.integration.test_private_rabbitmq import (
+from tests.integration.local.test_private_rabbitmq import (
     DEADLINE_S,
     REPOSITORY,
     descendants,

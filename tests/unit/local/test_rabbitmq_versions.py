@@ -13,7 +13,7 @@ import pytest
 from signalq.local import RELEASES, FetchFailed, ensure_version, find_version
 from signalq.local.own_loader import give_own_loader
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("arguments", [[], ["3.9"], ["4"]])

@@ -195,7 +195,7 @@ def test_without_a_rate_no_alert_waits() -> None:
 
 # ---- docs ----
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "gateway.md").read_text(encoding="utf-8")
 
 

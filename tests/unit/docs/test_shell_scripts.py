@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.tools import tool
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SCRIPTS = [ROOT / "run", *sorted((ROOT / "examples").rglob("*.sh"))]
 
 

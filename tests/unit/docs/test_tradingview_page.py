@@ -14,7 +14,7 @@ from signalq.message.actions import Action
 from signalq.producers.gateway.alerts import Alert, Refusal, Rules, read_alert, token_digest
 from signalq.settings.sources import load_settings
 
-PAGE = Path(__file__).parents[2] / "docs" / "tradingview.md"
+PAGE = Path(__file__).parents[3] / "docs" / "tradingview.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 TOKEN = "a-token"
 DELAY_MAX_S = 604_800
