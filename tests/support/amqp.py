@@ -108,6 +108,8 @@ async def _take(channel: AbstractChannel, queue: str, wanted: int, timeout_s: fl
     await channel.basic_consume(queue, take, timeout=ANSWER_TIMEOUT_S)
     # Until the last ack is written, not only received: the connection is closed next.
     await wait_until(lambda: len(acknowledged) == wanted, timeout_s, what=f"{wanted} messages in {queue}")
+    # The broker answers this behind the acks: else it may give back what they were for.
+    await channel.basic_qos(prefetch_count=1)
     return received[:wanted]
 
 

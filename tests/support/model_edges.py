@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,6 +25,7 @@ from signalq.consumer.orders.limits import Rate, RateExceeded
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.consumer.orders.switch import SwitchedOff
+from signalq.consumer.webhook.answer import Answer
 from signalq.consumer.webhook.client import MayBegin, Timeouts, Webhook
 from signalq.errors import Unconfirmed
 from tests.support.model_scenario import (
@@ -236,7 +237,7 @@ class ModelWebhook(Webhook):
         await self._process.gate(f"POST of {_named(order)}: {attempt.certainty}")
         return attempt
 
-    async def _exchange(self, order: Order, wire: SimpleNamespace) -> tuple[int, Mapping[str, str], bytes | None]:
+    async def _exchange(self, order: Order, wire: SimpleNamespace) -> Answer:
         post = self._post
         await asyncio.sleep(CONNECT_S)
         answer = self._world.next_answer(post.uid)
@@ -250,7 +251,7 @@ class ModelWebhook(Webhook):
             await asyncio.sleep(WEBHOOK_TIMEOUT_S)
             raise TimeoutError
         await asyncio.sleep(ANSWER_S)
-        return status, {"Retry-After": retry_after} if retry_after else {}, body
+        return Answer(status, {"Retry-After": retry_after} if retry_after else {}, body)
 
 
 class ModelPublisher:
