@@ -178,6 +178,10 @@ class Turn:
                 self._known = await self._look_up()
             if self._known.order.recorded and not self._order.recorded:
                 self._order = replace(self._order, recorded=True)
+            if self._order.message_id is None:
+                # Its bytes tell only once which intent it stands for: by the next look, that may have ended.
+                of_it = self._known.order
+                self._order = replace(self._order, strategy=of_it.strategy, intent_id=of_it.intent_id)
             self.unpublished = self.unpublished or self._known.maybe_unpublished
         self._stands = False
         if self.is_outdated():

@@ -231,6 +231,17 @@ def test_an_order_that_is_parked_so_slowly_that_its_copy_is_tried_leaves_that_al
             assert len(world.posts) == len(answers) + 1
 
 
+def test_an_order_without_an_id_that_is_canceled_while_it_is_parked_again_stays_canceled(loop: ModelLoop) -> None:
+    delayed = replace(UNNAMED, action="closeLong", connector="always", delay_s=1.5)
+    cancel = Publish("B", action="cancelAll", connector="always", message_id="1", at_s=0.3)
+    scenario = Scenario((delayed, cancel, Publish("C", message_id="2")), concurrency=1)
+    ended = set()
+    for step in range(1, 25):
+        world = check(scenario.struck_by(Fault(step, "crash", after_s=0)), loop)
+        ended |= {row.status for row in world.rows if row.action == "closeLong"}
+    assert ended == {"canceled"}
+
+
 def strike_again(scenario: Scenario, fault: Fault, loop: ModelLoop) -> None:
     """A second fault at every gate after the first."""
     (first,) = scenario.faults
