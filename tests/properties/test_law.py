@@ -242,6 +242,13 @@ def test_an_order_without_an_id_that_is_canceled_while_it_is_parked_again_stays_
     assert ended == {"canceled"}
 
 
+def test_a_producer_that_says_its_publishes_are_our_copies_has_one_copy_of_each(loop: ModelLoop) -> None:
+    forged = replace(OPEN, delay_s=1.5, forged=True)
+    world = check(Scenario((forged, forged, replace(forged, at_s=0.6))), loop)
+    assert len(world.posts) == 1
+    assert len(world.told) == 3
+
+
 def strike_again(scenario: Scenario, fault: Fault, loop: ModelLoop) -> None:
     """A second fault at every gate after the first."""
     (first,) = scenario.faults
