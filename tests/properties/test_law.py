@@ -249,6 +249,16 @@ def test_a_producer_that_says_its_publishes_are_our_copies_has_one_copy_of_each(
     assert len(world.told) == 3
 
 
+def test_an_exit_without_an_id_whose_ack_was_lost_is_posted_again_behind_what_followed_it(loop: ModelLoop) -> None:
+    unnamed = Publish("A", action="cancel", client_order_id="c")
+    scenario = Scenario((unnamed, Publish("B", message_id="1")), concurrency=1)
+    posted = set()
+    for step in range(1, len(check(scenario, loop).gates) + 1):
+        world = check(scenario.struck_by(Fault(step, "lose")), loop)
+        posted.add("".join(post.uid for post in world.posts))
+    assert posted >= {"AB", "ABA"}
+
+
 def strike_again(scenario: Scenario, fault: Fault, loop: ModelLoop) -> None:
     """A second fault at every gate after the first."""
     (first,) = scenario.faults
