@@ -146,8 +146,8 @@ class Turn:
 
     async def arrive(self) -> None:
         """The order takes its place behind what has come before it, however long its look-up takes. An order that is
-        not due stays aside: it waits for none and holds up none. One that the ladder has handed back does not: then the
-        clock was set back, and it may have been tried.
+        not due stays aside: it waits for none and holds up none, unless its intent is found tried. One that the ladder
+        has handed back does not: then the clock was set back, and it may have been tried.
         """
         self._ticket = Ticket(self._order, self._delivery.message, self._room.clock.even_ms(), self._settings)
         self._looking_ahead = self._room.superseding.begin_to_look_ahead(self._delivery, self._ticket, self._recalling)
@@ -170,19 +170,12 @@ class Turn:
     async def known(self) -> LedgerEntry:
         """Return what is known of the order now, by the settings that hold now."""
         if not self._stands or self._known is None:
-            self._known = await self._look_up()
+            self._known = self._noted(await self._look_up())
             if self._is_aside and self._known.state.attempts:
-                # Its intent is tried by another message: only its connector's queue says when that has ended.
+                # Another message has its intent tried: only the connector's queue tells when that has ended.
                 self._is_aside = False
                 await self._line_up()
-                self._known = await self._look_up()
-            if self._known.order.recorded and not self._order.recorded:
-                self._order = replace(self._order, recorded=True)
-            if self._order.message_id is None:
-                # Its bytes tell only once which intent it stands for: by the next look, that may have ended.
-                of_it = self._known.order
-                self._order = replace(self._order, strategy=of_it.strategy, intent_id=of_it.intent_id)
-            self.unpublished = self.unpublished or self._known.maybe_unpublished
+                self._known = self._noted(await self._look_up())
         self._stands = False
         if self.is_outdated():
             settings, message = self._room.current.settings, self._delivery.message
@@ -252,7 +245,20 @@ class Turn:
         early = order.is_own_copy and not order.is_due and order.due_ms is not None
         return early and park_seconds(order.due_ms or 0, self._room.clock.now_ms()) == 0
 
+    def _noted(self, known: LedgerEntry) -> LedgerEntry:
+        """Keep what only this look may find: that the first record is the order's own, which intent the bytes of an
+        order without an id stand for (by the next look that may have ended), and what nobody may have told.
+        """
+        found = known.order
+        if found.recorded and not self._order.recorded:
+            self._order = replace(self._order, recorded=True)
+        if self._order.message_id is None:
+            self._order = replace(self._order, strategy=found.strategy, intent_id=found.intent_id)
+        self.unpublished = self.unpublished or known.maybe_unpublished
+        return known
+
     async def _line_up(self) -> None:
+        """Wait for the turn in the connector's queue."""
         self.queue = await self.places.enter_async_context(self._room.queue_of(self._ticket))
 
     async def _look_up(self) -> LedgerEntry:
