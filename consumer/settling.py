@@ -15,7 +15,7 @@ from signalq import names
 from signalq.consumer.broker.publisher import BrokerPublisher
 from signalq.consumer.broker.session import Delivery
 from signalq.consumer.clocks.clock import Clock
-from signalq.consumer.ledger import Epoch, LedgerEntry
+from signalq.consumer.ledger import Conflict, Epoch, LedgerEntry
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.orders import lanes, outcomes, rules
 from signalq.consumer.orders.decisions import DeadLetter, Disposition, Done, Drop, Forward, Park
@@ -99,7 +99,11 @@ class Settler:
         await self._publisher.park(due_ms, self._clock.now_ms, message.body, properties)
         # Further on already (a clock was set back, an earlier copy came back): that stands, this is one more copy.
         if known.state.status == "received":
-            await self._ledger.record(order, known.state.scheduled())
+            try:
+                await self._ledger.record(order, known.state.scheduled())
+            except Conflict:
+                if not order.is_own_copy:
+                    raise  # whether it was said twice is told by another look
         self._telemetry.parked(order, due_ms)
 
     async def _forward(self, delivery: Delivery, known: LedgerEntry, queue: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 from signalq.consumer.broker.session import Delivery
@@ -58,7 +58,8 @@ class WaitingRoom:
         turn = Turn(self, delivery, self._ranked(order))
         try:
             await turn.fall_due(self._due_times)
-            async with self._queue(turn.arrive()) as turn.queue:
+            async with turn.places:
+                await turn.arrive()
                 yield turn
         finally:
             turn.leave()
@@ -78,14 +79,11 @@ class WaitingRoom:
         self._last_rank = max(self._last_rank + 1, order.received_ms * 1000)
         return replace(order, park_rank=self._last_rank)
 
-    def _queue(self, ticket: Ticket) -> AbstractAsyncContextManager[ConnectorQueue]:
-        """Where the order waits. An order that is not due waits for none and holds up none, unless the ladder has
-        handed it back: then the clock was set back, and it may have been tried. A misrouted order has its own queue: it
-        keeps its order, but does not wait for this lane's backoff.
+    def queue_of(self, ticket: Ticket) -> AbstractAsyncContextManager[ConnectorQueue]:
+        """The queue in which the order waits. A misrouted order has its own queue: it keeps its order, but does not
+        wait for this lane's backoff.
         """
         order = ticket.order
-        if not order.is_due and not order.is_own_copy:
-            return nullcontext(ConnectorQueue())
         if order.is_misrouted and order.forwards < lanes.FORWARDS_MAX:
             return self._queues.take((order.source_queue, order.connector), ticket)
         if lanes.is_strict(self.current.settings, order.connector):
@@ -112,10 +110,11 @@ class Turn:
     `untold`: endings, met on the way, that an earlier consumer may have recorded and not told.
     """
 
-    queue: ConnectorQueue
     _ticket: Ticket
 
     def __init__(self, room: WaitingRoom, delivery: Delivery, order: Order) -> None:
+        self.queue = ConnectorQueue()
+        self.places = AsyncExitStack()
         self.unpublished: tuple[Outcome, ...] = ()
         self._room = room
         self._delivery = delivery
@@ -125,6 +124,7 @@ class Turn:
         self._recalling: asyncio.Task[LedgerEntry] | None = None
         self._looking_ahead: asyncio.Task[None] | None = None
         self._known: LedgerEntry | None = None
+        self._is_aside = False
         # The next look needs no ledger: what is known stands.
         self._stands = False
         self._exit_behind: Ticket | None = None
@@ -144,11 +144,16 @@ class Turn:
         if is_about_due and await due_times.wait_until(self._order.due_ms or 0, rank=self._order.park_rank):
             self._order = self._order.fallen_due(self._room.clock.now_ms())
 
-    def arrive(self) -> Ticket:
-        """The order takes its place behind what has come before it, however long its look-up takes."""
+    async def arrive(self) -> None:
+        """The order takes its place behind what has come before it, however long its look-up takes. An order that is
+        not due stays aside: it waits for none and holds up none, unless its intent is found tried. One that the ladder
+        has handed back does not: then the clock was set back, and it may have been tried.
+        """
         self._ticket = Ticket(self._order, self._delivery.message, self._room.clock.even_ms(), self._settings)
         self._looking_ahead = self._room.superseding.begin_to_look_ahead(self._delivery, self._ticket, self._recalling)
-        return self._ticket
+        self._is_aside = not self._order.is_due and not self._order.is_own_copy
+        if not self._is_aside:
+            await self._line_up()
 
     def leave(self) -> None:
         """End the look-ups."""
@@ -165,10 +170,12 @@ class Turn:
     async def known(self) -> LedgerEntry:
         """Return what is known of the order now, by the settings that hold now."""
         if not self._stands or self._known is None:
-            self._known = await self._look_up()
-            if self._known.order.recorded and not self._order.recorded:
-                self._order = replace(self._order, recorded=True)
-            self.unpublished = self.unpublished or self._known.maybe_unpublished
+            self._known = self._noted(await self._look_up())
+            if self._is_aside and self._known.state.attempts:
+                # Another message has its intent tried: only the connector's queue tells when that has ended.
+                self._is_aside = False
+                await self._line_up()
+                self._known = self._noted(await self._look_up())
         self._stands = False
         if self.is_outdated():
             settings, message = self._room.current.settings, self._delivery.message
@@ -237,6 +244,22 @@ class Turn:
         order = self._order
         early = order.is_own_copy and not order.is_due and order.due_ms is not None
         return early and park_seconds(order.due_ms or 0, self._room.clock.now_ms()) == 0
+
+    def _noted(self, known: LedgerEntry) -> LedgerEntry:
+        """Keep what only this look may find: that the first record is the order's own, which intent the bytes of an
+        order without an id stand for (by the next look that may have ended), and what nobody may have told.
+        """
+        found = known.order
+        if found.recorded and not self._order.recorded:
+            self._order = replace(self._order, recorded=True)
+        if self._order.message_id is None:
+            self._order = replace(self._order, strategy=found.strategy, intent_id=found.intent_id)
+        self.unpublished = self.unpublished or known.maybe_unpublished
+        return known
+
+    async def _line_up(self) -> None:
+        """Wait for the turn in the connector's queue."""
+        self.queue = await self.places.enter_async_context(self._room.queue_of(self._ticket))
 
     async def _look_up(self) -> LedgerEntry:
         """Return what a look ahead has found, or most likely would; after the first look, what the ledger says."""

@@ -207,6 +207,58 @@ def test_nothing_else_behind_it_ends_the_waiting_of_an_open(behind: dict[str, An
     assert all(row.reason != "superseded" for row in world.rows)
 
 
+@pytest.mark.parametrize("answers", [(), ("429",), ("429", "429")], ids=str)
+@pytest.mark.parametrize("at_s", [2.999, 3.0, 3.004, 3.011, 3.02, 3.1])
+def test_a_second_publish_that_is_not_due_leaves_the_first_one_alone_while_that_is_tried(
+    at_s: float, answers: tuple[str, ...], loop: ModelLoop
+) -> None:
+    delayed = replace(OPEN, delay_s=3)
+    world = check(Scenario((delayed, replace(delayed, at_s=at_s)), {"A": answers}), loop)
+    assert [row.status for row in world.rows] == ["delivered"]
+    assert len(world.posts) == len(answers) + 1
+
+
+@pytest.mark.parametrize("answers", [(), ("429",)], ids=str)
+@pytest.mark.parametrize("delay_s", [1.10, 1.11, 1.12, 1.15])
+def test_an_order_that_is_parked_so_slowly_that_its_copy_is_tried_leaves_that_alone(
+    delay_s: float, answers: tuple[str, ...], loop: ModelLoop
+) -> None:
+    slowly = Scenario((replace(OPEN, delay_s=delay_s),), {"A": answers}, jitter=1.0)
+    for step, local in enumerate(check(slowly, loop).gates, 1):
+        if "confirm lost" in local:
+            world = check(slowly.struck_by(Fault(step, "confirm lost")), loop)
+            assert [row.status for row in world.rows] == ["delivered"]
+            assert len(world.posts) == len(answers) + 1
+
+
+def test_an_order_without_an_id_that_is_canceled_while_it_is_parked_again_stays_canceled(loop: ModelLoop) -> None:
+    delayed = replace(UNNAMED, action="closeLong", connector="always", delay_s=1.5)
+    cancel = Publish("B", action="cancelAll", connector="always", message_id="1", at_s=0.3)
+    scenario = Scenario((delayed, cancel, Publish("C", message_id="2")), concurrency=1)
+    ended = set()
+    for step in range(1, 25):
+        world = check(scenario.struck_by(Fault(step, "crash", after_s=0)), loop)
+        ended |= {row.status for row in world.rows if row.action == "closeLong"}
+    assert ended == {"canceled"}
+
+
+def test_a_producer_that_says_its_publishes_are_our_copies_has_one_copy_of_each(loop: ModelLoop) -> None:
+    forged = replace(OPEN, delay_s=1.5, forged=True)
+    world = check(Scenario((forged, forged, replace(forged, at_s=0.6))), loop)
+    assert len(world.posts) == 1
+    assert len(world.told) == 3
+
+
+def test_an_exit_without_an_id_whose_ack_was_lost_is_posted_again_behind_what_followed_it(loop: ModelLoop) -> None:
+    unnamed = Publish("A", action="cancel", client_order_id="c")
+    scenario = Scenario((unnamed, Publish("B", message_id="1")), concurrency=1)
+    posted = set()
+    for step in range(1, len(check(scenario, loop).gates) + 1):
+        world = check(scenario.struck_by(Fault(step, "lose")), loop)
+        posted.add("".join(post.uid for post in world.posts))
+    assert posted >= {"AB", "ABA"}
+
+
 def strike_again(scenario: Scenario, fault: Fault, loop: ModelLoop) -> None:
     """A second fault at every gate after the first."""
     (first,) = scenario.faults

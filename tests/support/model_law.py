@@ -440,11 +440,19 @@ def _of_a_lane(world: World, posts: list[Post]) -> Iterator[str]:
         for published in world.published
         if not published.publish.delay_s and len(_same_bytes(world, published.publish)) == 1
     ]
-    spans = [[post.begun_line for post in posts if post.uid == publish.uid] for publish in in_order]
+    spans = [_span_of(posts, publish) for publish in in_order]
     known = [(publish, span) for publish, span in zip(in_order, spans, strict=True) if span]
     for (first, first_span), (second, second_span) in pairwise(known):
         if max(first_span) > min(second_span):
             yield f"{second.uid} was POSTed before the last POST of {first.uid}, which was ahead of it"
+
+
+def _span_of(posts: list[Post], publish: Publish) -> list[int]:
+    """When its POSTs began. Without a message_id, a redelivery of what has ended may be POSTed again, if that is safe,
+    as an intent of its own: the order was that of the first.
+    """
+    mine = [post for post in posts if post.uid == publish.uid]
+    return [post.begun_line for post in mine if post.identity == mine[0].identity]
 
 
 # --- cancels -----------------------------------------------------------------------------------------------------
