@@ -242,6 +242,21 @@ def test_an_order_without_an_id_that_is_canceled_while_it_is_parked_again_stays_
     assert ended == {"canceled"}
 
 
+def test_an_exit_without_an_id_that_was_canceled_and_comes_again_is_posted_where_repeating_is_safe(
+    loop: ModelLoop,
+) -> None:
+    delayed = replace(UNNAMED, action="closeLong", delay_s=3)
+    cancel = Publish("B", action="cancelAll", message_id="1", at_s=0.3)
+    scenario = Scenario((delayed, cancel), jitter=1.0)
+    parking = next(step for step, local in enumerate(check(scenario, loop).gates, 1) if "confirm lost" in local)
+    first = Fault(parking, "confirm lost")
+    posted = set()
+    for step in range(parking + 1, len(check(scenario.struck_by(first), loop).gates) + 1):
+        world = check(scenario.struck_by(first, Fault(step, "lose")), loop)
+        posted.add("".join(post.uid for post in world.posts))
+    assert posted >= {"B", "BA"}
+
+
 def test_a_producer_that_says_its_publishes_are_our_copies_has_one_copy_of_each(loop: ModelLoop) -> None:
     forged = replace(OPEN, delay_s=1.5, forged=True)
     world = check(Scenario((forged, forged, replace(forged, at_s=0.6))), loop)

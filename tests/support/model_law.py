@@ -486,8 +486,18 @@ def _of_a_cancel(world: World, canceled: Publish, by: Publish) -> Iterator[str]:
     canceling = [post.begun_line for post in world.posts if post.uid == by.uid and not post.process.was_frozen]
     late = [post for post in world.posts if post.uid == canceled.uid and not post.process.was_frozen]
     first = [post for post in late if canceling and post.begun_line > min(canceling)]
-    if first and first == late:
+    if first and first == late and not _may_be_another(world, canceled, by, first[0]):
         yield f"{canceled.uid} was POSTed for the first time after {by.uid} had canceled it"
+
+
+def _may_be_another(world: World, canceled: Publish, by: Publish, post: Post) -> bool:
+    """Without a message_id, what was canceled and came again after something broke may be another order like it."""
+    if canceled.message_id is not None or not repeat_is_safe(canceled, 0):
+        return False
+    if not any(row.status == "canceled" and _uid_of(world, row) == canceled.uid for row in world.rows):
+        return False
+    claimed = next(line for line, told in enumerate(world.story) if f"claim of {by.uid} (" in told)
+    return any("*** " in told for told in world.story[claimed : post.begun_line])
 
 
 # --- timelines ---------------------------------------------------------------------------------------------------
