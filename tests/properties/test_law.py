@@ -274,6 +274,16 @@ def test_an_exit_without_an_id_whose_ack_was_lost_is_posted_again_behind_what_fo
     assert posted >= {"AB", "ABA"}
 
 
+def test_an_ending_that_was_not_told_is_told_although_handling_the_order_again_fails(loop: ModelLoop) -> None:
+    """An order without an id, whose consumer died between the record of its ending and the event."""
+    refused = Scenario((replace(OPEN, message_id=None),), {"A": ("400",)})
+    for step in range(1, len(check(refused, loop).gates) + 1):
+        died = refused.struck_by(Fault(step, "crash", after_s=0))
+        for later, local in enumerate(check(died, loop).gates[step:], step + 1):
+            if "bug" in local:
+                check(died.struck_by(*died.faults, Fault(later, "bug", times=1)), loop)
+
+
 def strike_again(scenario: Scenario, fault: Fault, loop: ModelLoop) -> None:
     """A second fault at every gate after the first."""
     (first,) = scenario.faults

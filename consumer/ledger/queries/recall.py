@@ -55,9 +55,14 @@ def recall(
     if (order.strategy, order.intent_id) not in rows:
         lookup(order.strategy, order.intent_id)
     row = rows[order.strategy, order.intent_id]
+    is_known_by_bytes = order.message_id is None and order.redelivered
     if row is not None:
-        return _known(connection, order, order.intent_id, row, owner, now_ms)
-    if order.message_id is None and order.redelivered:
+        known = _known(connection, order, order.intent_id, row, owner, now_ms)
+        if is_known_by_bytes and order.recorded:  # handling it has failed, perhaps before it was told what it found
+            _, again = _equal_ones(connection, now_ms, order, epoch, is_held)
+            return replace(known, maybe_unpublished=_maybe_untold(again))
+        return known
+    if is_known_by_bytes:
         return _recall_by_bytes(connection, now_ms, order, epoch, owner, is_held)
     return _first_receipt(connection, now_ms, order)
 
@@ -82,6 +87,27 @@ def _recall_by_bytes(
     surely among what comes redelivered: this message may be taken for it. One that may have been acknowledged, or
     not, makes this message a possible second delivery; one that surely was acknowledged does not.
     """
+    adopted, again = _equal_ones(connection, now_ms, order, epoch, is_held)
+    maybe_unpublished = _maybe_untold(again)
+    if adopted is not None:
+        named = replace(order, strategy=adopted.strategy)
+        known = _known(connection, named, adopted.intent_id, adopted, owner, now_ms)
+        return replace(known, maybe_unpublished=maybe_unpublished)
+    if not again:
+        return _first_receipt(connection, now_ms, order)
+    # If it is one of these, it was POSTed first when that one was.
+    posted_ms = [row.first_post_ms for row in again if row.first_post_ms is not None]
+    first_post_ms = min(posted_ms, default=None)
+    state = IntentState(order.intent_id, order.digest, first_post_ms=first_post_ms, maybe_second_delivery=True)
+    return LedgerEntry(order, state, maybe_unpublished=maybe_unpublished)
+
+
+def _equal_ones(
+    connection: Connection, now_ms: int, order: Order, epoch: Epoch, is_held: Callable[[str], bool]
+) -> tuple[Row[Any] | None, list[Row[Any]]]:
+    """The intents of equal bytes without an identity: the first that can't have been acknowledged, and those that may
+    have been, or not.
+    """
     adopted: Row[Any] | None = None
     again: list[Row[Any]] = []
     # The clock may have been set forward between an ending and the last sign of life, and make them look far apart.
@@ -97,18 +123,7 @@ def _recall_by_bytes(
             adopted = adopted or row
         elif row.updated_ms >= since_ms and row.number <= settled_after:
             again.append(row)
-    maybe_unpublished = _maybe_untold(again)
-    if adopted is not None:
-        named = replace(order, strategy=adopted.strategy)
-        known = _known(connection, named, adopted.intent_id, adopted, owner, now_ms)
-        return replace(known, maybe_unpublished=maybe_unpublished)
-    if not again:
-        return _first_receipt(connection, now_ms, order)
-    # If it is one of these, it was POSTed first when that one was.
-    posted_ms = [row.first_post_ms for row in again if row.first_post_ms is not None]
-    first_post_ms = min(posted_ms, default=None)
-    state = IntentState(order.intent_id, order.digest, first_post_ms=first_post_ms, maybe_second_delivery=True)
-    return LedgerEntry(order, state, maybe_unpublished=maybe_unpublished)
+    return adopted, again
 
 
 def _maybe_untold(again: list[Row[Any]]) -> tuple[Outcome, ...]:
