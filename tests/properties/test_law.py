@@ -284,6 +284,20 @@ def test_an_ending_that_was_not_told_is_told_although_handling_the_order_again_f
                 check(died.struck_by(*died.faults, Fault(later, "bug", times=1)), loop)
 
 
+@pytest.mark.parametrize("at_s", [1.0, 2.0, 2.9])
+def test_an_equal_order_does_not_take_the_place_of_a_parked_one_whose_message_carries_its_id(
+    at_s: float, loop: ModelLoop
+) -> None:
+    """Both without an id, delayed alike. When their consumer dies, the first one is on the wire, as its own copy comes
+    again behind the second, which nobody has looked at yet.
+    """
+    delayed = replace(OPEN, message_id=None, delay_s=3)
+    equal = Scenario((delayed, replace(delayed, at_s=at_s)), {"A": ("429",)}, window=1)
+    for step in range(1, len(check(equal, loop).gates) + 1):
+        check(equal.struck_by(Fault(step, "crash", after_s=0)), loop)
+        check(equal.struck_by(Fault(step, "takeover")), loop)
+
+
 def strike_again(scenario: Scenario, fault: Fault, loop: ModelLoop) -> None:
     """A second fault at every gate after the first."""
     (first,) = scenario.faults

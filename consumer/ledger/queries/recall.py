@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, bindparam, func, select, update
 
 from signalq.consumer.ledger import Epoch, LedgerEntry
 from signalq.consumer.ledger.leases import LEASE_MS
+from signalq.consumer.ledger.queries.events import SCHEDULED
 from signalq.consumer.ledger.queries.intents import row_of, save
 from signalq.consumer.ledger.row import creation_of, from_row, storable
-from signalq.consumer.ledger.tables import intents
+from signalq.consumer.ledger.tables import events, intents
 from signalq.consumer.orders.order import Order, RowIdentity
 from signalq.consumer.orders.outcomes import of_row
 from signalq.consumer.orders.state import ENDINGS, IntentState
@@ -35,6 +36,11 @@ _by_digest = (
         intents.c.strategy.in_(bindparam("strategies", expanding=True)),
     )
     .order_by(intents.c.number)
+)
+_parked = select(func.max(events.c.at_ms)).where(
+    events.c.intent == bindparam("intent"),
+    events.c.generation == bindparam("generation"),
+    events.c.what == SCHEDULED,
 )
 
 
@@ -118,12 +124,20 @@ def _equal_ones(
     for row in connection.execute(_by_digest, keys):
         if is_held(row.intent_id) or row.origin_user != storable(order.origin_user):
             continue
-        # A replayed one has a message that carries its id now: it is not among those that are told by their bytes.
-        if row.status in SURELY_UNACKED and row.replayed_ms is None:
+        # A parked or a replayed one has a message that carries its id now: that is not among those that are told by
+        # their bytes, and the message without an id was acknowledged, or was not, when it was parked.
+        is_unacked = row.status in SURELY_UNACKED and row.replayed_ms is None
+        parked_ms = _parked_ms(connection, row) if is_unacked else None
+        if is_unacked and parked_ms is None:
             adopted = adopted or row
-        elif row.updated_ms >= since_ms and row.number <= settled_after:
+        elif (parked_ms or row.updated_ms) >= since_ms and row.number <= settled_after:
             again.append(row)
     return adopted, again
+
+
+def _parked_ms(connection: Connection, row: Row[Any]) -> int | None:
+    """When the ladder had a copy of it that carries its id; None where it never had."""
+    return connection.execute(_parked, {"intent": row.number, "generation": row.generation}).scalar()
 
 
 def _maybe_untold(again: list[Row[Any]]) -> tuple[Outcome, ...]:
