@@ -128,7 +128,7 @@ def handlers_of(
     jitter: Callable[[], float],
     skew: Skew,
 ) -> Handlers:
-    """What handles the messages of the lanes, and those of the due queue."""
+    """The handlers of the lanes' messages and of the due queue's."""
     # What the ladder hands back waits for up to its last second; and, in the lanes, for the last LANE_LEAD_MS of it.
     due_soon = DueTimes(clock, places_max=DUE_WINDOW, bytes_max=DUE_BYTES)
     due_now = DueTimes(clock, places_max=DUE_WINDOW, bytes_max=DUE_BYTES)

@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """What handles the messages of the lanes, and those of the due queue."""
+    """The handlers of the lanes' messages and of the due queue's."""
 
     pipeline: Pipeline
     due_queue: DueQueue

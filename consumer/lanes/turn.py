@@ -107,7 +107,7 @@ class WaitingRoom:
 class Turn:
     """One order's turn: what is known of the order, what it has to wait for, and the waiting.
 
-    `untold`: endings, met on the way, that an earlier consumer may have recorded and not told.
+    `unpublished`: endings, met on the way, that an earlier consumer may have recorded and not told.
     """
 
     _ticket: Ticket

@@ -56,8 +56,8 @@ class LedgerEntry:
     `began_ms`: when the transaction began that says so, on the clock that nobody sets; 0 where that does not matter.
     `canceled`: what its claim has canceled with the same stroke, if it is a `cancel` or `cancelAll`.
     `over_rates`: the rates, only reported, that its claim was over.
-    `maybe_untold`: endings of equal intents without a message_id, one of which its message may have stood for; if its
-    consumer died between recording and telling, nobody else would tell of it.
+    `maybe_unpublished`: endings of equal intents without a message_id, one of which its message may have stood for; if
+    its consumer died between recording and telling, nobody else would tell of it.
     """
 
     order: Order

@@ -66,7 +66,7 @@ def recall(
         known = _known(connection, order, order.intent_id, row, owner, now_ms)
         if is_known_by_bytes and order.recorded:  # handling it has failed, perhaps before it was told what it found
             _, again = _equal_ones(connection, now_ms, order, epoch, is_held)
-            return replace(known, maybe_unpublished=_maybe_untold(again))
+            return replace(known, maybe_unpublished=_maybe_unpublished(again))
         return known
     if is_known_by_bytes:
         return _recall_by_bytes(connection, now_ms, order, epoch, owner, is_held)
@@ -94,7 +94,7 @@ def _recall_by_bytes(
     not, makes this message a possible second delivery; one that surely was acknowledged does not.
     """
     adopted, again = _equal_ones(connection, now_ms, order, epoch, is_held)
-    maybe_unpublished = _maybe_untold(again)
+    maybe_unpublished = _maybe_unpublished(again)
     if adopted is not None:
         named = replace(order, strategy=adopted.strategy)
         known = _known(connection, named, adopted.intent_id, adopted, owner, now_ms)
@@ -140,7 +140,7 @@ def _parked_ms(connection: Connection, row: Row[Any]) -> int | None:
     return connection.execute(_parked, {"intent": row.number, "generation": row.generation}).scalar()
 
 
-def _maybe_untold(again: list[Row[Any]]) -> tuple[Outcome, ...]:
+def _maybe_unpublished(again: list[Row[Any]]) -> tuple[Outcome, ...]:
     """The endings among these: whoever recorded the last of them may have died before it told."""
     ended = sorted((row for row in again if row.status in ENDINGS), key=lambda row: row.updated_ms)
     return tuple(of_row(row, row.status) for row in ended[-MAYBE_UNTOLD_MAX:])
