@@ -1,25 +1,24 @@
-"""Connectors side by side, each in order: a queue for each, which gives turns in the order of arrival.
+"""Connectors side by side, each in order: a queue for each gives turns in the order of arrival.
 
-In a lane that gives order up for throughput several orders have the turn at once.
+The first order of a queue has the turn; in a lane that gives order up for throughput, the first few have it at once. So
+an order that waits with the turn finds the exits that wait behind it.
 
 A queue outlives its orders in one thing: backoff belongs to the lane, so the next order of a connector whose webhook is
 down does not start from zero.
-
-Each order has a ticket in its queue, from its arrival until it leaves. So an exit that waits finds the opens that wait
-ahead of it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Hashable
-from contextlib import asynccontextmanager
-from itertools import count
+from collections.abc import Coroutine, Hashable
+from itertools import islice
 from typing import Any
 
+from signalq.consumer.broker.session import Delivery
 from signalq.consumer.ledger import LedgerEntry
+from signalq.consumer.orders import rules
 from signalq.consumer.orders.delays import remaining_ms
-from signalq.consumer.orders.order import Message, Order
+from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import IntentState
 from signalq.settings.sections import Settings
 
@@ -27,20 +26,20 @@ from signalq.settings.sections import Settings
 class Ticket:
     """One message's place in its connector's queue, behind all that came before it and wait or have the turn.
 
-    `known`, by `settings`: what was known when a look ahead found that the order is an exit that would be POSTed now,
-    and so ends the waiting of opens; None until then. `has_superseded`: it has done so, and does not wait for the
-    lane's backoff.
+    `known`, by `settings`: what was known when an order ahead found that this one is an exit that would be POSTed now;
+    None until then. `has_superseded`: it has ended the waiting of opens, and does not wait for the lane's backoff.
+    `is_woken`: something has changed since its order asked the rules.
     """
 
-    def __init__(self, order: Order, message: Message, came_ms: int = 0, settings: Settings | None = None) -> None:
+    def __init__(self, order: Order, delivery: Delivery, came_ms: int = 0, settings: Settings | None = None) -> None:
         self.order = order
-        self.message = message
+        self.delivery = delivery
         self.settings = settings
-        self._came_ms = came_ms
-        self._put_off: tuple[int, int] | None = None
-        self.number = 0
         self.known: LedgerEntry | None = None
         self.has_superseded = False
+        self.is_woken = False
+        self._came_ms = came_ms
+        self._put_off: tuple[int, int] | None = None
         self._sleeping: asyncio.Task[None] | None = None
 
     @property
@@ -49,8 +48,8 @@ class Ticket:
         return self.order.strategy, self.order.intent_id
 
     def now_ms(self, even_ms: int, wall_ms: int) -> int:
-        """What time it is for its order: by the clock as it was when it came, and on from there by the even one. An
-        open is never younger than the wall clock says; of a machine that stood still, that alone knows.
+        """The time for its order: by the clock as it was when it came, and on from there by the even one. An open is
+        never younger than the wall clock says; of a machine that stood still, that alone knows.
         """
         since_came_ms = self.order.received_ms + even_ms - self._came_ms
         return since_came_ms if self.order.is_exit else max(since_came_ms, wall_ms)
@@ -65,64 +64,63 @@ class Ticket:
         return max(0, self._put_off[1] - even_ms)
 
     async def sleep(self, until: Coroutine[Any, Any, None]) -> None:
-        """Return at its end, or when woken. create_task comes first, so a wake-up cannot be lost."""
+        """Return at its end, or when woken."""
         self._sleeping = asyncio.create_task(until, name="between attempts")
         try:
-            await asyncio.wait({self._sleeping})
+            if not self.is_woken:
+                await asyncio.wait({self._sleeping})
         finally:
-            self.wake()
+            self._sleeping.cancel()
             self._sleeping = None
 
     def wake(self) -> None:
-        """End the order's sleep, if it sleeps: something has changed that the rules should know of."""
+        """End the order's sleep, now or when it begins: the rules are to be asked anew."""
+        self.is_woken = True
         if self._sleeping is not None:
             self._sleeping.cancel()
 
 
 class ConnectorQueue:
-    """One connector's queue: at most `places` orders have the turn at a time, first come, first served."""
+    """One connector's orders, in order of arrival: the first `places` of them have the turn."""
 
     def __init__(self, places: int = 1) -> None:
-        self.lock = asyncio.Lock() if places == 1 else asyncio.Semaphore(places)
-        self.holders_and_waiters = 0
         self.failures = 0
         self.backoff_until_ms = 0
-        self._tickets: dict[Ticket, None] = {}
-        self._exits: list[Ticket] = []
+        self._places = places
+        self._turns: dict[Ticket, asyncio.Future[None]] = {}
 
-    def join(self, ticket: Ticket) -> None:
-        """An order has come, and is the last one for now."""
-        self._tickets[ticket] = None
+    async def join(self, ticket: Ticket) -> None:
+        """Return when it is the order's turn. An order that sleeps with the turn is woken by one that might end its
+        waiting.
+        """
+        if rules.supersedes(ticket.order):
+            for other in self._at_turn():
+                other.wake()
+        turn = self._turns[ticket] = asyncio.get_running_loop().create_future()
+        self._pass_on()
+        await turn
 
     def leave(self, ticket: Ticket) -> None:
-        """The order has ended, or its message is not ours any more."""
-        self._tickets.pop(ticket, None)
-        if ticket in self._exits:
-            self._exits.remove(ticket)
+        """Pass the turn on: the order has ended, or its message is not ours any more."""
+        self._turns.pop(ticket, None)
+        self._pass_on()
+
+    def behind(self, ticket: Ticket) -> list[Ticket]:
+        """The orders that came after it, in order of arrival. Where an order ahead has the same identity, only its own
+        turn can tell what an order is: it is left out.
+        """
+        met, behind, has_passed = set[tuple[str, str]](), list[Ticket](), False
+        for other in self._turns:
+            if has_passed and other.identity not in met:
+                behind.append(other)
+            met.add(other.identity)
+            has_passed = has_passed or other is ticket
+        return behind
 
     @property
-    def is_empty(self) -> bool:
+    def is_idle(self) -> bool:
         """Whether no order is here."""
-        return not self._tickets
-
-    def has(self, identity: tuple[str, str]) -> bool:
-        """Whether an order with this identity is here."""
-        return any(ticket.identity == identity for ticket in self._tickets)
-
-    def ahead_of(self, ticket: Ticket) -> list[Ticket]:
-        """The orders that came before it and are still here."""
-        return [other for other in self._tickets if other.number < ticket.number]
-
-    def exits_behind(self, ticket: Ticket) -> list[Ticket]:
-        """The exits that came after it and would be POSTed now, as a look ahead has found, in order of arrival."""
-        return [other for other in self._exits if other.number > ticket.number]
-
-    def looked_ahead(self, ticket: Ticket, known: LedgerEntry) -> None:
-        """The order is an exit that would be POSTed now: what sleeps ahead of it may not have to wait any longer."""
-        ticket.known = known
-        self._exits = sorted({*self._exits, ticket}, key=lambda other: other.number)
-        for other in self.ahead_of(ticket):
-            other.wake()
+        return not self._turns
 
     def succeeded(self) -> None:
         """The webhook answered: the lane is open."""
@@ -141,10 +139,13 @@ class ConnectorQueue:
         """The lane's next POST is not before `at_ms`, on a clock that nobody sets."""
         self.backoff_until_ms = max(self.backoff_until_ms, at_ms)
 
-    @property
-    def forgettable(self) -> bool:
-        """Whether nothing would be lost with it."""
-        return not self.holders_and_waiters and not self.failures
+    def _at_turn(self) -> list[Ticket]:
+        return list(islice(self._turns, self._places))
+
+    def _pass_on(self) -> None:
+        for ticket in self._at_turn():
+            if not self._turns[ticket].done():
+                self._turns[ticket].set_result(None)
 
 
 class ConnectorQueues:
@@ -153,44 +154,26 @@ class ConnectorQueues:
     def __init__(self, remembered_max: int = 10_000) -> None:
         self._queues: dict[Hashable, ConnectorQueue] = {}
         self._remembered_max = remembered_max
-        self._numbers = count(1)
 
-    def find(self, connector: str) -> ConnectorQueue | None:
-        """The connector's queue, if an order is in it, or it is remembered."""
-        return self._queues.get(connector)
-
-    def remember(self, connector: str, failures: int, backoff_until_ms: int, *, places: int = 1) -> None:
-        """Keep what the lane's consumer before us knew of a connector whose webhook failed."""
-        queue = self._queues.setdefault(connector, ConnectorQueue(places))
-        queue.failures = max(queue.failures, failures)
-        queue.back_off_until(backoff_until_ms)
-
-    @asynccontextmanager
-    async def take(
-        self, whose: Hashable, ticket: Ticket | None = None, *, places: int = 1
-    ) -> AsyncIterator[ConnectorQueue]:
-        """Wait for the turn in a queue; the first caller has it first. `ticket` is in the queue meanwhile."""
+    def of(self, whose: Hashable, *, places: int = 1) -> ConnectorQueue:
+        """The queue of a connector; it may be forgotten unless an order joins it at once."""
         queue = self._queues.get(whose)
         if queue is None:
             queue = self._queues[whose] = ConnectorQueue(places)
-        queue.holders_and_waiters += 1
-        if ticket is not None:
-            ticket.number = next(self._numbers)
-            queue.join(ticket)
-        try:
-            async with queue.lock:
-                yield queue
-        finally:
-            queue.holders_and_waiters -= 1
-            if ticket is not None:
-                queue.leave(ticket)
-            if queue.forgettable:
-                self._queues.pop(whose, None)
-            elif len(self._queues) > self._remembered_max:
-                self._forget_one_idle()
+        return queue
 
-    def _forget_one_idle(self) -> None:
-        for name, queue in self._queues.items():
-            if not queue.holders_and_waiters:
-                del self._queues[name]
-                return
+    def remember(self, connector: str, failures: int, backoff_until_ms: int, *, places: int = 1) -> None:
+        """Keep what the lane's consumer before us knew of a connector whose webhook failed."""
+        queue = self.of(connector, places=places)
+        queue.failures = max(queue.failures, failures)
+        queue.back_off_until(backoff_until_ms)
+
+    def leave(self, whose: Hashable, ticket: Ticket) -> None:
+        """Pass the turn on, and forget the queue if nothing would be lost; else, of too many, one without orders."""
+        queue = self._queues[whose]
+        queue.leave(ticket)
+        if queue.is_idle and not queue.failures:
+            del self._queues[whose]
+        elif len(self._queues) > self._remembered_max:
+            idle = next((name for name, other in self._queues.items() if other.is_idle), None)
+            self._queues.pop(idle, None)

@@ -1,19 +1,16 @@
 """An exit that ends the waiting of the opens ahead of it; what it may end is said in rules.py.
 
-The exit joins its connector's queue at once, as any order, and is looked up beside. Once it is known that it would be
-POSTed if only it had the turn, the orders ahead of it that wait for a backoff wake up, and ask here.
+An order that waits for a backoff with the turn looks behind itself, and looks again when an exit joins its queue. It is
+superseded once such an exit is known to be POSTed if only it had the turn.
 """
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
-from signalq.consumer.broker.session import Delivery
-from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.lanes.backoff import Backoffs
-from signalq.consumer.lanes.queues import ConnectorQueue, ConnectorQueues, Ticket
-from signalq.consumer.ledger import LedgerEntry
+from signalq.consumer.lanes.queues import ConnectorQueue, Ticket
+from signalq.consumer.ledger import Fenced, LedgerEntry
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.orders import rules
 from signalq.consumer.orders.decisions import Before, Deliver, Hold, Wait, Waits
@@ -26,48 +23,35 @@ from signalq.settings.reload import CurrentSettings
 class Superseding:
     """Looks up the exits that wait behind other orders."""
 
-    def __init__(
-        self, current: CurrentSettings, *, ledger: Ledger, queues: ConnectorQueues, backoffs: Backoffs, clock: Clock
-    ) -> None:
+    def __init__(self, current: CurrentSettings, *, ledger: Ledger, backoffs: Backoffs) -> None:
         self._current = current
         self._ledger = ledger
-        self._queues = queues
         self._backoffs = backoffs
-        self._clock = clock
 
-    def begin_to_look_ahead(
-        self, delivery: Delivery, ticket: Ticket, recalling: asyncio.Task[LedgerEntry] | None
-    ) -> asyncio.Task[None] | None:
-        """Look it up beside, if it is an exit that could end an order's waiting. Where one ahead has its identity, only
-        its turn can tell what it is.
+    async def look_behind(self, order: Order, queue: ConnectorQueue, ticket: Ticket) -> int | None:
+        """Look up the exits behind an order until one would be POSTed now, if only it had the turn and the lane were
+        open. Returns ms until the next look: 0 where one would, None where no look is needed.
         """
-        order, queue = ticket.order, self._queues.find(ticket.order.connector)
-        if queue is None or not order.is_due or not rules.supersedes(order):
-            return None
-        if queue.is_empty or queue.has(ticket.identity):
-            return None
-        looking_ahead = asyncio.create_task(self._look_ahead(delivery, ticket, queue, recalling), name="look ahead")
-        looking_ahead.add_done_callback(seen)
-        return looking_ahead
-
-    async def _look_ahead(
-        self, delivery: Delivery, ticket: Ticket, queue: ConnectorQueue, recalling: asyncio.Task[LedgerEntry] | None
-    ) -> None:
-        """Tell the queue once the exit would be POSTed now, if only it had the turn and the lane were open."""
-        while queue.ahead_of(ticket):
-            known = await (recalling or self._ledger.recall(ticket.order, delivery.epoch))
-            recalling = None
-            known = replace(known, order=known.order.fallen_due(ticket.order.received_ms))
-            decision = self._if_open(known, ticket)
-            if isinstance(decision, Deliver):
-                queue.looked_ahead(ticket, known)
-            if not isinstance(decision, (Wait, Hold)):
-                return
-            await self._clock.sleep(decision.until_ms - self._backoffs.now_ms(ticket))
+        next_ms: list[int] = []
+        for other in queue.behind(ticket):
+            if not other.order.is_due or not rules.is_superseded_by(order, other.order):
+                continue
+            try:
+                known = other.known or await self._ledger.recall(other.order, other.delivery.epoch)
+            except Fenced:  # its own turn finds out
+                continue
+            known = replace(known, order=known.order.fallen_due(other.order.received_ms))
+            match self._if_open(known, other):
+                case Deliver():
+                    other.known = known
+                    return 0
+                case Wait(until_ms) | Hold(until_ms):
+                    next_ms.append(max(0, until_ms - self._backoffs.now_ms(other)))
+        return min(next_ms, default=None)
 
     def exit_behind(self, order: Order, queue: ConnectorQueue, ticket: Ticket) -> Ticket | None:
         """The first exit behind it that ends its waiting, if it has to wait: one that would still be POSTed now."""
-        for other in queue.exits_behind(ticket):
+        for other in queue.behind(ticket):
             known = self._as_of_now(other)
             if known is None:
                 continue
@@ -79,7 +63,7 @@ class Superseding:
         """What is known of an exit behind, by the settings that hold now."""
         settings = self._current.settings
         if ticket.known is not None and ticket.settings is not settings:
-            ticket.known = replace(ticket.known, order=renewed(ticket.known.order, ticket.message, settings))
+            ticket.known = replace(ticket.known, order=renewed(ticket.known.order, ticket.delivery.message, settings))
             ticket.settings = settings
         return ticket.known
 
@@ -89,9 +73,3 @@ class Superseding:
         refusal = SwitchedOff(state) if state != "open" else None
         waits = Waits(backoff_ms=self._backoffs.retry_ms(known.state, ticket))
         return rules.before(known.order, known.state, self._backoffs.now_ms(ticket), waits, refusal)
-
-
-def seen(task: asyncio.Task[object]) -> None:
-    """Of a task that nobody may ask any more: how it failed is told by what asks the same itself."""
-    if not task.cancelled():
-        task.exception()

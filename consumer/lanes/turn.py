@@ -8,8 +8,8 @@ and the switch. An exit behind it may end its waiting.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from signalq.consumer.broker.session import Delivery
@@ -17,7 +17,7 @@ from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.lanes.backoff import Backoffs
 from signalq.consumer.lanes.due_times import DueTimes
 from signalq.consumer.lanes.queues import ConnectorQueue, ConnectorQueues, Ticket
-from signalq.consumer.lanes.superseding import Superseding, seen
+from signalq.consumer.lanes.superseding import Superseding
 from signalq.consumer.ledger import Epoch, LedgerEntry
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.orders import lanes
@@ -46,9 +46,9 @@ class WaitingRoom:
         self.current = current
         self.ledger = ledger
         self.clock = clock
-        self._queues = ConnectorQueues()
-        self.backoffs = Backoffs(current, ledger=ledger, queues=self._queues, clock=clock, jitter=jitter)
-        self.superseding = Superseding(current, ledger=ledger, queues=self._queues, backoffs=self.backoffs, clock=clock)
+        self.queues = ConnectorQueues()
+        self.backoffs = Backoffs(current, ledger=ledger, queues=self.queues, clock=clock, jitter=jitter)
+        self.superseding = Superseding(current, ledger=ledger, backoffs=self.backoffs)
         self._due_times = due_times
         self._last_rank = 0
 
@@ -58,9 +58,8 @@ class WaitingRoom:
         turn = Turn(self, delivery, self._ranked(order))
         try:
             await turn.fall_due(self._due_times)
-            async with turn.places:
-                await turn.arrive()
-                yield turn
+            await turn.arrive()
+            yield turn
         finally:
             turn.leave()
 
@@ -79,29 +78,17 @@ class WaitingRoom:
         self._last_rank = max(self._last_rank + 1, order.received_ms * 1000)
         return replace(order, park_rank=self._last_rank)
 
-    def queue_of(self, ticket: Ticket) -> AbstractAsyncContextManager[ConnectorQueue]:
-        """The queue in which the order waits. A misrouted order has its own queue: it keeps its order, but does not
-        wait for this lane's backoff.
-        """
-        order = ticket.order
+    def queues_of(self, order: Order) -> Iterator[tuple[Hashable, int]]:
+        """The queues in which an order waits, one after the other, and how many of each have the turn at once."""
         if order.is_misrouted and order.forwards < lanes.FORWARDS_MAX:
-            return self._queues.take((order.source_queue, order.connector), ticket)
-        if lanes.is_strict(self.current.settings, order.connector):
-            return self._queues.take(order.connector, ticket)
-        return self._unordered(ticket)
-
-    @asynccontextmanager
-    async def _unordered(self, ticket: Ticket) -> AsyncIterator[ConnectorQueue]:
-        """In a lane without order, a redelivery waits until the earlier delivery of the same bytes has ended, which
-        alone can say how it ended.
-        """
-        order = ticket.order
-        places = lanes.concurrency_of(self.current.settings, order.connector)
-        async with (
-            self._queues.take((order.connector, order.strategy, order.digest)),
-            self._queues.take(order.connector, ticket, places=places) as queue,
-        ):
-            yield queue
+            # It keeps its order, but does not wait for this lane's backoff.
+            yield (order.source_queue, order.connector), 1
+        elif lanes.is_strict(self.current.settings, order.connector):
+            yield order.connector, 1
+        else:
+            # A redelivery waits until the earlier delivery of the same bytes has ended, which alone can say how.
+            yield (order.connector, order.strategy, order.digest), 1
+            yield order.connector, lanes.concurrency_of(self.current.settings, order.connector)
 
 
 class Turn:
@@ -114,7 +101,6 @@ class Turn:
 
     def __init__(self, room: WaitingRoom, delivery: Delivery, order: Order) -> None:
         self.queue = ConnectorQueue()
-        self.places = AsyncExitStack()
         self.unpublished: tuple[Outcome, ...] = ()
         self._room = room
         self._delivery = delivery
@@ -122,11 +108,13 @@ class Turn:
         # The settings by which the order, and all that is known of it, was read.
         self._settings = room.current.settings
         self._recalling: asyncio.Task[LedgerEntry] | None = None
-        self._looking_ahead: asyncio.Task[None] | None = None
+        self._joined: list[Hashable] = []
         self._known: LedgerEntry | None = None
         self._is_aside = False
         # The next look needs no ledger: what is known stands.
         self._stands = False
+        # By the last look.
+        self._backs_off = False
         self._exit_behind: Ticket | None = None
         self._failures_before: int | None = None
 
@@ -140,7 +128,7 @@ class Turn:
         if is_about_due or self._order.creation.is_ahead:
             recall = self._room.ledger.recall(self._order, self._delivery.epoch)
             self._recalling = asyncio.create_task(recall, name="recall")
-            self._recalling.add_done_callback(seen)
+            self._recalling.add_done_callback(_seen)
         if is_about_due and await due_times.wait_until(self._order.due_ms or 0, rank=self._order.park_rank):
             self._order = self._order.fallen_due(self._room.clock.now_ms())
 
@@ -149,17 +137,17 @@ class Turn:
         not due stays aside: it waits for none and holds up none, unless its intent is found tried. One that the ladder
         has handed back does not: then the clock was set back, and it may have been tried.
         """
-        self._ticket = Ticket(self._order, self._delivery.message, self._room.clock.even_ms(), self._settings)
-        self._looking_ahead = self._room.superseding.begin_to_look_ahead(self._delivery, self._ticket, self._recalling)
+        self._ticket = Ticket(self._order, self._delivery, self._room.clock.even_ms(), self._settings)
         self._is_aside = not self._order.is_due and not self._order.is_own_copy
         if not self._is_aside:
             await self._line_up()
 
     def leave(self) -> None:
-        """End the look-ups."""
-        for task in (self._recalling, self._looking_ahead):
-            if task is not None:
-                task.cancel()
+        """Pass the turn on."""
+        for whose in reversed(self._joined):
+            self._room.queues.leave(whose, self._ticket)
+        if self._recalling is not None:
+            self._recalling.cancel()
 
     # With the turn.
 
@@ -187,16 +175,22 @@ class Turn:
     def waits(self, known: LedgerEntry) -> Waits:
         """Return what the order has to wait for."""
         backoffs, queue, ticket = self._room.backoffs, self.queue, self._ticket
-        self._exit_behind = self._room.superseding.exit_behind(known.order, queue, ticket)
-        return Waits(
-            backoff_ms=max(backoffs.lane_ms(queue, ticket), backoffs.retry_ms(known.state, ticket)),
-            pace_ms=backoffs.pace_ms(known.order),
-            superseded_by=self._exit_behind.order.intent.kind if self._exit_behind is not None else None,
-        )
+        ticket.is_woken = False
+        backoff_ms = max(backoffs.lane_ms(queue, ticket), backoffs.retry_ms(known.state, ticket))
+        self._backs_off = backoff_ms > 0
+        exit_behind = self._room.superseding.exit_behind(known.order, queue, ticket) if self._backs_off else None
+        self._exit_behind = exit_behind
+        superseded_by = exit_behind.order.intent.kind if exit_behind is not None else None
+        return Waits(backoff_ms, backoffs.pace_ms(known.order), superseded_by)
 
     async def wait(self, until_ms: int) -> None:
         """Return at `until_ms`, or when an exit behind may end the waiting."""
-        await self._ticket.sleep(self._room.clock.sleep(until_ms - self.now_ms()))
+        if self._backs_off:
+            next_look_ms = await self._room.superseding.look_behind(self._order, self.queue, self._ticket)
+            if next_look_ms is not None:
+                until_ms = min(until_ms, self.now_ms() + next_look_ms)
+        if (wait_ms := until_ms - self.now_ms()) > 0:
+            await self._ticket.sleep(self._room.clock.sleep(wait_ms))
 
     async def hold(self, until_ms: int) -> SwitchedOff | None:
         """Return at `until_ms`, and say whether it is paused still: then no claim is needed to know, and no look-up."""
@@ -259,7 +253,10 @@ class Turn:
 
     async def _line_up(self) -> None:
         """Wait for the turn in the connector's queue."""
-        self.queue = await self.places.enter_async_context(self._room.queue_of(self._ticket))
+        for whose, places in self._room.queues_of(self._order):
+            self.queue = self._room.queues.of(whose, places=places)
+            self._joined.append(whose)
+            await self.queue.join(self._ticket)
 
     async def _look_up(self) -> LedgerEntry:
         """Return what a look ahead has found, or most likely would; after the first look, what the ledger says."""
@@ -274,3 +271,9 @@ class Turn:
             # Most likely unknown: the claim's own insert finds out, and spares a look-up.
             return LedgerEntry(order, IntentState(order.intent_id, order.digest))
         return await self._room.ledger.recall(order, self._delivery.epoch)
+
+
+def _seen(task: asyncio.Task[object]) -> None:
+    """Of a task that nobody may ask any more: how it failed is told by what asks the same itself."""
+    if not task.cancelled():
+        task.exception()

@@ -18,10 +18,11 @@ from signalq.consumer.broker.session import Delivery, Session
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.lanes.due_times import DueTimes
 from signalq.consumer.lanes.turn import Turn, WaitingRoom
-from signalq.consumer.ledger import Epoch, LedgerEntry
+from signalq.consumer.ledger import Epoch, Fenced, LedgerEntry
 from signalq.consumer.orders.decisions import DeadLetter, Waits
 from signalq.consumer.orders.order import Message, Order
 from signalq.consumer.orders.read import read
+from signalq.consumer.orders.rules import HOLD_MS
 from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.consumer.orders.switch import State, SwitchedOff
 from signalq.message.outcome import Outcome
@@ -60,10 +61,13 @@ class AskedLedger:
     def __init__(self) -> None:
         self.asked: list[Order] = []
         self.state: State = "open"
+        self.is_fenced = False
         self.unpublished: tuple[Outcome, ...] = ()
 
     async def recall(self, order: Order, _epoch: Epoch) -> LedgerEntry:
         self.asked.append(order)
+        if self.is_fenced:
+            raise Fenced
         return LedgerEntry(
             replace(order, recorded=True),
             IntentState(order.intent_id, order.digest),
@@ -190,8 +194,8 @@ async def test_an_exit_behind_that_has_superseded_an_open_goes_once_the_open_is_
         turn.answered(order, TURNED_AWAY)
         known = await turn.known()
         behind = asyncio.create_task(exit_behind())
-        while turn.waits(known).superseded_by is None:  # noqa: ASYNC110 - the exit is looked up beside
-            await asyncio.sleep(0)
+        while turn.waits(known).superseded_by is None:
+            await turn.wait(NOW_MS + 5_000)
         assert turn.waits(known) == Waits(backoff_ms=5_000, superseded_by="cancelAll")
         turn.settled(DeadLetter("superseded", ""))
     assert (await behind).backoff_ms == 0
@@ -206,7 +210,48 @@ async def test_an_exit_behind_an_open_that_ended_otherwise_waits_for_the_lanes_b
         turn.answered(order, TURNED_AWAY)
         known = await turn.known()
         behind = asyncio.create_task(exit_behind())
-        while turn.waits(known).superseded_by is None:  # noqa: ASYNC110 - the exit is looked up beside
-            await asyncio.sleep(0)
+        while turn.waits(known).superseded_by is None:
+            await turn.wait(NOW_MS + 5_000)
         turn.settled(DeadLetter("exhausted", ""))
     assert (await behind).backoff_ms == 5_000
+
+
+async def test_an_exit_behind_that_the_switch_holds_is_looked_at_again_when_the_switch_is(scene: Scene) -> None:
+    async def exit_behind() -> None:
+        async with scene.turn(action="cancelAll"):
+            pass
+
+    async with scene.turn() as (turn, order), asyncio.timeout(30):
+        turn.answered(order, TURNED_AWAY)
+        known = await turn.known()
+        behind = asyncio.create_task(exit_behind())
+        await asyncio.sleep(0)
+        scene.ledger.state = "paused"
+        scene.clock.go_on.set()
+        assert turn.waits(known).superseded_by is None
+        await turn.wait(NOW_MS + 5_000)
+        assert scene.clock.ms == NOW_MS + HOLD_MS
+        scene.ledger.state = "open"
+        turn.waits(known)
+        await turn.wait(NOW_MS + 5_000)
+        assert turn.waits(known) == Waits(backoff_ms=5_000 - HOLD_MS, superseded_by="cancelAll")
+    await behind
+
+
+async def test_an_exit_behind_whose_lane_is_anothers_by_now_ends_no_waiting_and_fails_nobodys(scene: Scene) -> None:
+    async def exit_behind() -> None:
+        async with scene.turn(action="cancelAll"):
+            pass
+
+    async with scene.turn() as (turn, order), asyncio.timeout(30):
+        turn.answered(order, TURNED_AWAY)
+        known = await turn.known()
+        behind = asyncio.create_task(exit_behind())
+        await asyncio.sleep(0)
+        scene.ledger.is_fenced = True
+        scene.clock.go_on.set()
+        turn.waits(known)
+        await turn.wait(NOW_MS + 5_000)
+        assert scene.clock.ms == NOW_MS + 5_000
+        assert turn.waits(known).superseded_by is None
+    await behind

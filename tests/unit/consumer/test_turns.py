@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import cast
 
 import pytest
 from pamqp.commands import Basic
 
+from signalq.consumer.broker.session import Delivery, Session
 from signalq.consumer.lanes.queues import ConnectorQueue, ConnectorQueues, Ticket
-from signalq.consumer.ledger import LedgerEntry
 from signalq.consumer.orders.order import Message
 from signalq.consumer.orders.state import IntentState
 from tests.support.orders import body, order
@@ -21,7 +22,7 @@ async def test_whoever_called_first_has_the_turn_first() -> None:
     queues, order = ConnectorQueues(), list[int]()
 
     async def take(number: int) -> None:
-        async with queues.take("main"):
+        async with turn_in(queues, "main"):
             order.append(number)
             await asyncio.sleep(0)
             order.append(number)
@@ -32,7 +33,7 @@ async def test_whoever_called_first_has_the_turn_first() -> None:
 
 async def test_connectors_do_not_wait_for_each_other() -> None:
     queues = ConnectorQueues()
-    async with queues.take("slow"), asyncio.timeout(30), queues.take("quick"):
+    async with turn_in(queues, "slow"), asyncio.timeout(30), turn_in(queues, "quick"):
         pass
 
 
@@ -40,10 +41,10 @@ async def test_one_that_gives_up_waiting_lets_the_next_one_through_in_order() ->
     queues, order = ConnectorQueues(), list[int]()
 
     async def take(number: int) -> None:
-        async with queues.take("main"):
+        async with turn_in(queues, "main"):
             order.append(number)
 
-    async with queues.take("main"):
+    async with turn_in(queues, "main"):
         waiting = [asyncio.create_task(take(number)) for number in range(4)]
         await asyncio.sleep(0)
         waiting[0].cancel()
@@ -55,12 +56,12 @@ async def test_one_that_gives_up_waiting_lets_the_next_one_through_in_order() ->
 
 async def test_the_backoff_outlives_the_intent() -> None:
     queues = ConnectorQueues()
-    async with queues.take("main") as queue:
+    async with turn_in(queues, "main") as queue:
         queue.failures += 1
         queue.back_off_until(5_000)
-    async with queues.take("main") as again:
+    async with turn_in(queues, "main") as again:
         assert (again.failures, again.backoff_until_ms) == (1, 5_000)
-    async with queues.take("other") as other:
+    async with turn_in(queues, "other") as other:
         assert (other.failures, other.backoff_until_ms) == (0, 0)
 
 
@@ -76,24 +77,24 @@ def test_a_lane_is_closed_until_the_latest_of_what_was_asked_and_open_after_a_su
 
 async def test_a_turn_is_remembered_only_while_it_is_used_or_closed() -> None:
     queues = ConnectorQueues()
-    async with queues.take("main") as first:
+    async with turn_in(queues, "main") as first:
         pass
-    async with queues.take("main") as second:
+    async with turn_in(queues, "main") as second:
         assert second is not first
         second.failures = 1
-    async with queues.take("main") as third:
+    async with turn_in(queues, "main") as third:
         assert third is second
         third.succeeded()
-    async with queues.take("main") as fourth:
+    async with turn_in(queues, "main") as fourth:
         assert fourth is not third
 
 
 async def test_at_most_so_many_closed_lanes_are_remembered_and_none_that_is_in_use_is_forgotten() -> None:
     queues = ConnectorQueues(remembered_max=10)
-    async with queues.take("in use") as kept:
+    async with turn_in(queues, "in use") as kept:
         kept.failures = 1
         for number in range(1_000):
-            async with queues.take(f"down-{number}") as queue:
+            async with turn_in(queues, f"down-{number}") as queue:
                 queue.failures = 1
         assert len(queues._queues) <= 10
         assert queues._queues["in use"] is kept
@@ -102,74 +103,80 @@ async def test_at_most_so_many_closed_lanes_are_remembered_and_none_that_is_in_u
 async def test_an_error_inside_a_turn_ends_it() -> None:
     queues = ConnectorQueues()
     with pytest.raises(RuntimeError):
-        async with queues.take("main"):
+        async with turn_in(queues, "main"):
             raise RuntimeError
-    async with asyncio.timeout(30), queues.take("main"):
+    async with asyncio.timeout(30), turn_in(queues, "main"):
         pass
 
 
 # --- tickets ---------------------------------------------------------------------------------------------------------
 
 
-def ticket(message_id: str | None = None) -> Ticket:
-    content = body()
-    return Ticket(
-        order(content, message_id=message_id), Message(content, Basic.Properties(), "main", redelivered=False)
-    )
+def ticket(message_id: str | None = None, **fields: str) -> Ticket:
+    content = body(**fields)
+    return Ticket(order(content, message_id=message_id), delivery(content))
 
 
-def known(of: Ticket) -> LedgerEntry:
-    return LedgerEntry(of.order, IntentState(of.order.intent_id, of.order.digest))
+def delivery(content: bytes) -> Delivery:
+    message = Message(content, Basic.Properties(), "main", redelivered=False)
+    return Delivery(message, 1, cast("Session", None))
 
 
 @asynccontextmanager
-async def side_by_side(count: int) -> AsyncIterator[tuple[ConnectorQueue, list[Ticket]]]:
-    """A queue in which several have the turn, as in a lane without order, and their tickets."""
-    queue, tickets = ConnectorQueue(), [ticket() for _ in range(count)]
-    for number, one in enumerate(tickets):
-        one.number = number
-        queue.join(one)
-    yield queue, tickets
+async def turn_in(
+    queues: ConnectorQueues, whose: str, one: Ticket | None = None, *, places: int = 1
+) -> AsyncIterator[ConnectorQueue]:
+    """The turn of one message, to the end of the block."""
+    one, queue = one or ticket(), queues.of(whose, places=places)
+    try:
+        await queue.join(one)
+        yield queue
+    finally:
+        queues.leave(whose, one)
 
 
-async def test_tickets_are_in_the_order_of_arrival_while_one_has_the_turn_and_others_wait() -> None:
-    queues, tickets = ConnectorQueues(), [ticket() for _ in range(3)]
+async def test_what_came_later_is_behind_in_the_order_of_arrival_until_it_leaves() -> None:
+    queues, tickets = ConnectorQueues(), [ticket(f"{number}") for number in range(3)]
 
     async def take(one: Ticket) -> None:
-        async with queues.take("main", one):
+        async with turn_in(queues, "main", one):
             pass
 
-    async with queues.take("main", tickets[0]) as queue:
+    async with turn_in(queues, "main", tickets[0]) as queue:
         waiting = [asyncio.create_task(take(one)) for one in tickets[1:]]
         await asyncio.sleep(0)
-        assert queue.ahead_of(tickets[2]) == tickets[:2]
-        queue.looked_ahead(tickets[2], known(tickets[2]))
-        queue.looked_ahead(tickets[1], known(tickets[1]))
-        assert queue.exits_behind(tickets[0]) == tickets[1:], "in the order of arrival, not of the looks ahead"
-        assert queue.exits_behind(tickets[1]) == tickets[2:]
-        assert queue.exits_behind(tickets[2]) == []
+        assert queue.behind(tickets[0]) == tickets[1:]
+        assert queue.behind(tickets[1]) == tickets[2:]
+        assert queue.behind(tickets[2]) == []
         waiting[0].cancel()
         await asyncio.wait([waiting[0]])
-        assert queue.exits_behind(tickets[0]) == tickets[2:], "one that has left ends nobody's waiting"
+        assert queue.behind(tickets[0]) == tickets[2:], "one that has left ends nobody's waiting"
     await waiting[1]
-    assert queue.is_empty
+    assert queue.is_idle
 
 
-async def test_an_exit_that_was_looked_up_ahead_wakes_whoever_sleeps_ahead_of_it_and_nobody_behind() -> None:
-    async with side_by_side(4) as (queue, tickets), asyncio.timeout(30), asyncio.TaskGroup() as group:
-        sleeping = {one: group.create_task(one.sleep(asyncio.Event().wait())) for one in (*tickets[:2], tickets[3])}
+async def test_an_exit_that_joins_wakes_an_order_that_sleeps_with_the_turn_and_an_open_does_not() -> None:
+    queues, sleeper = ConnectorQueues(), ticket("a")
+
+    async def take(one: Ticket) -> None:
+        async with turn_in(queues, "main", one):
+            pass
+
+    async with turn_in(queues, "main", sleeper), asyncio.timeout(30), asyncio.TaskGroup() as group:
+        sleeping = group.create_task(sleeper.sleep(asyncio.Event().wait()))
+        behind = [group.create_task(take(ticket("b")))]
         await asyncio.sleep(0)
-        queue.looked_ahead(tickets[2], known(tickets[2]))
-        await asyncio.wait([sleeping[tickets[0]], sleeping[tickets[1]]])
-        assert not sleeping[tickets[3]].done()
-        tickets[3].wake()
+        assert not sleeper.is_woken
+        behind.append(group.create_task(take(ticket("c", action="cancelAll"))))
+        await sleeping
+        for one in behind:
+            one.cancel()
 
 
 async def test_a_sleep_ends_by_itself_and_one_that_is_given_up_leaves_nothing_behind() -> None:
     one = ticket()
     async with asyncio.timeout(30):
         await one.sleep(asyncio.sleep(0))
-    one.wake()  # nobody sleeps
     giving_up = asyncio.create_task(one.sleep(asyncio.Event().wait()))
     await asyncio.sleep(0)
     giving_up.cancel()
@@ -177,11 +184,19 @@ async def test_a_sleep_ends_by_itself_and_one_that_is_given_up_leaves_nothing_be
     assert giving_up.cancelled()
 
 
-async def test_two_messages_with_one_identity_are_known_as_such() -> None:
-    async with AsyncExitStack() as stack:
-        queue = await stack.enter_async_context(ConnectorQueues().take("main", ticket("id")))
-        assert queue.has(ticket("id").identity)
-        assert not queue.has(ticket("other").identity)
+async def test_one_that_was_woken_since_it_asked_the_rules_does_not_sleep() -> None:
+    one = ticket()
+    one.wake()
+    async with asyncio.timeout(30):
+        await one.sleep(asyncio.Event().wait())
+
+
+async def test_of_two_with_one_identity_the_later_one_is_not_looked_at_from_ahead() -> None:
+    queue, tickets = ConnectorQueue(places=4), [ticket("head"), ticket("id"), ticket("id"), ticket("other")]
+    for one in tickets:
+        await queue.join(one)
+    assert queue.behind(tickets[0]) == [tickets[1], tickets[3]]
+    assert queue.behind(tickets[1]) == [tickets[3]]
 
 
 async def test_a_turn_of_several_places_is_held_by_so_many_at_once() -> None:
@@ -189,7 +204,7 @@ async def test_a_turn_of_several_places_is_held_by_so_many_at_once() -> None:
 
     async def take() -> None:
         nonlocal inside, most
-        async with queues.take("many", places=3):
+        async with turn_in(queues, "many", places=3):
             inside += 1
             most = max(most, inside)
             await asyncio.sleep(0)
@@ -212,8 +227,7 @@ def test_posts_that_failed_side_by_side_count_as_one_failure() -> None:
 
 def exit_ticket(came_ms: int) -> Ticket:
     content = body(action="cancelAll")
-    message = Message(content, Basic.Properties(), "main", redelivered=False)
-    return Ticket(order(content, received_ms=1_000_000), message, came_ms)
+    return Ticket(order(content, received_ms=1_000_000), delivery(content), came_ms)
 
 
 @pytest.mark.parametrize("wall_ms", [1_005_000, 4_605_000, -2_595_000], ids=["as it goes", "set forth", "set back"])
@@ -222,8 +236,7 @@ def test_for_an_order_that_waits_time_goes_on_evenly_and_an_open_is_never_younge
 ) -> None:
     assert exit_ticket(50_000).now_ms(55_000, wall_ms) == 1_005_000
     content = body()
-    message = Message(content, Basic.Properties(), "main", redelivered=False)
-    an_open = Ticket(order(content, received_ms=1_000_000), message, 50_000)
+    an_open = Ticket(order(content, received_ms=1_000_000), delivery(content), 50_000)
     assert an_open.now_ms(55_000, wall_ms) == max(1_005_000, wall_ms)
 
 
@@ -243,8 +256,8 @@ async def test_a_lane_that_is_taken_over_backs_off_as_it_did_for_who_had_it_befo
     queues = ConnectorQueues()
     queues.remember("main", 3, 5_000)
     queues.remember("many", 1, 2_000, places=2)
-    async with queues.take("main") as queue:
+    async with turn_in(queues, "main") as queue:
         assert (queue.failures, queue.backoff_until_ms) == (3, 5_000)
         assert queue.failed(3) == 4
-    async with asyncio.timeout(30), queues.take("many", places=2), queues.take("many", places=2):
+    async with asyncio.timeout(30), turn_in(queues, "many", places=2), turn_in(queues, "many", places=2):
         pass

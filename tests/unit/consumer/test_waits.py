@@ -55,11 +55,10 @@ async def test_what_was_kept_is_waited_for() -> None:
         CurrentSettings(SETTINGS), ledger=MemoryLedger(), queues=queues, clock=Clock(), jitter=lambda: 1.0
     )
     backoffs.remember(Epoch("q", 2, None, remembered=(LaneMemory("main", 3, 5_000), LaneMemory("idle", 0, 0))))
-    found = queues.find("main")
-    assert found is not None
+    found = queues.of("main")
     assert found.failures == 3
     assert 4_000 < found.backoff_until_ms - Clock().even_ms() <= 5_000
-    assert queues.find("idle") is None
+    assert not queues.of("idle").failures
 
 
 async def test_a_paced_post_is_kept_as_it_is_claimed_and_again_with_its_answer_from_when_it_began() -> None:
