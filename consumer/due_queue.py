@@ -80,11 +80,12 @@ class DueQueue:
         too many.
         """
         order = self._reception.read(delivery)
-        if isinstance(order, Unreadable) or order.came_beside:
+        if isinstance(order, Unreadable) or order.provenance.came_beside:
             return None
-        given = replace(order, creation=order.creation.as_given())
+        given = replace(order, timing=replace(order.timing, creation=order.timing.creation.as_given()))
         properties = republish_properties(delivery.message.properties, marks_of(given), order.intent_id)
-        return _Parcel((order.due_ms or 0) + order.creation.ahead_ms, order.park_rank, order.lane, properties)
+        due_ms = (order.timing.due_ms or 0) + order.timing.creation.ahead_ms
+        return _Parcel(due_ms, order.route.park_rank, order.route.lane, properties)
 
     async def _pass_on(self, delivery: Delivery, parcel: _Parcel, *, is_time: bool) -> None:
         body = delivery.message.body

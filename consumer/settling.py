@@ -7,7 +7,6 @@ acknowledges; that comes last, and from the pipeline.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from hashlib import blake2b
 from typing import Any, assert_never
 
@@ -20,7 +19,8 @@ from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.orders import lanes, outcomes, rules
 from signalq.consumer.orders.decisions import DeadLetter, Disposition, Done, Drop, Forward, Park
 from signalq.consumer.orders.marks import marks_of
-from signalq.consumer.orders.order import Message, Order, Unreadable
+from signalq.consumer.orders.message import Message
+from signalq.consumer.orders.order import Order, Unreadable
 from signalq.consumer.orders.state import IntentState
 from signalq.consumer.telemetry.intents import IntentTelemetry
 from signalq.message.envelope import republish_properties
@@ -75,7 +75,7 @@ class Settler:
 
     async def _drop(self, delivery: Delivery, known: LedgerEntry, *, duplicate: bool) -> Sequence[Outcome]:
         """What came again: whoever saw to it first may have died before it told, so what has ended is told again."""
-        if known.order.is_letter:
+        if known.order.provenance.is_letter:
             await self._put_back(delivery, known)
         if self._is_sealed(delivery.message):
             return ()
@@ -102,7 +102,7 @@ class Settler:
             try:
                 await self._ledger.record(order, known.state.scheduled())
             except Conflict:
-                if not order.is_own_copy:
+                if not order.provenance.is_own_copy:
                     raise  # whether it was said twice is told by another look
         self._telemetry.parked(order, due_ms)
 
@@ -115,7 +115,7 @@ class Settler:
         if not known.state.version:
             await self._ledger.record(order, known.state, _fence(delivery, known))
             is_copy = True
-        marks = marks_of(order) | {names.HOPS: order.forwards % lanes.FORWARDS_MAX + 1}
+        marks = marks_of(order) | {names.HOPS: order.route.forwards % lanes.FORWARDS_MAX + 1}
         if not is_copy:  # a producer's second publish of what is known: it stays one
             del marks[names.INTENT_ID]
         properties = republish_properties(message.properties, marks, order.intent_id)
@@ -146,8 +146,8 @@ class Settler:
     async def _bury(self, delivery: Delivery, known: LedgerEntry, letter: DeadLetter) -> Sequence[Outcome]:
         """Ledger `dying`, letter confirmed, ledger `dead`: a letter may be there twice, never be missing."""
         if letter.under_own_id:
-            own_id = separate_id(known.order.intent_id, known.order.digest)
-            known = await self._ledger.recall(replace(known.order, intent_id=own_id), delivery.epoch)
+            own_id = separate_id(known.order.intent_id, known.order.identity.digest)
+            known = await self._ledger.recall(known.order.named(known.order.strategy, own_id), delivery.epoch)
             if known.state.ended:  # a redelivery of what is in the dead letters already
                 return await self._drop(delivery, known, duplicate=False)
         if known.state.status != "dying":
@@ -174,7 +174,7 @@ class Settler:
             names.GENERATION: state.generation if state else 1,
             names.CONNECTOR: order.connector,
             names.STRATEGY: order.strategy,
-            names.ORIGIN_USER: order.origin_user,
+            names.ORIGIN_USER: order.identity.origin_user,
             names.BODY_BYTES: message.body_bytes if message.is_cut else None,
             names.SEAL: self._seal(order.intent_id, message.body),
         }
@@ -188,4 +188,4 @@ def _fence(delivery: Delivery, known: LedgerEntry) -> Epoch | None:
     """An intent that is known by nothing yet may be recorded only while its lane is ours: the lane's next consumer
     has the same message, and could not tell that it is the same.
     """
-    return delivery.epoch if known.order.message_id is None and not known.state.version else None
+    return delivery.epoch if known.order.identity.message_id is None and not known.state.version else None

@@ -23,7 +23,7 @@ from signalq.consumer.broker.connection import described, loop_s
 from signalq.consumer.broker.consume_options import ConsumeOptions
 from signalq.consumer.broker.intake import Intake
 from signalq.consumer.ledger import Epoch
-from signalq.consumer.orders.order import Message
+from signalq.consumer.orders.message import Message
 
 # How long the broker may take, at the end, to say that it has our acknowledgements, and the ledger to note it. After
 # that the next consumer is in doubt of every intent without a message_id.

@@ -51,7 +51,7 @@ class Ticket:
         """The time for its order: by the clock as it was when it came, and on from there by the even one. An open is
         never younger than the wall clock says; of a machine that stood still, that alone knows.
         """
-        since_came_ms = self.order.received_ms + even_ms - self._came_ms
+        since_came_ms = self.order.timing.received_ms + even_ms - self._came_ms
         return since_came_ms if self.order.is_exit else max(since_came_ms, wall_ms)
 
     def put_off_ms(self, state: IntentState, longest_ms: int, even_ms: int, wall_ms: int) -> int:

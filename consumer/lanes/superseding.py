@@ -34,13 +34,13 @@ class Superseding:
         """
         next_ms: list[int] = []
         for other in queue.behind(ticket):
-            if not other.order.is_due or not rules.is_superseded_by(order, other.order):
+            if not other.order.timing.is_due or not rules.is_superseded_by(order, other.order):
                 continue
             try:
                 known = other.known or await self._ledger.recall(other.order, other.delivery.epoch)
             except Fenced:  # its own turn finds out
                 continue
-            known = replace(known, order=known.order.fallen_due(other.order.received_ms))
+            known = replace(known, order=known.order.fallen_due(other.order.timing.received_ms))
             match self._if_open(known, other):
                 case Deliver():
                     other.known = known

@@ -73,21 +73,21 @@ class WaitingRoom:
 
     def _ranked(self, order: Order) -> Order:
         """Write down the place in the lane of what will be parked: µs, made to rise, also from replica to replica."""
-        if order.is_due or (order.is_own_copy and order.park_rank):
+        if order.timing.is_due or (order.provenance.is_own_copy and order.route.park_rank):
             return order
-        self._last_rank = max(self._last_rank + 1, order.received_ms * 1000)
-        return replace(order, park_rank=self._last_rank)
+        self._last_rank = max(self._last_rank + 1, order.timing.received_ms * 1000)
+        return replace(order, route=replace(order.route, park_rank=self._last_rank))
 
     def queues_of(self, order: Order) -> Iterator[tuple[Hashable, int]]:
         """The queues in which an order waits, one after the other, and how many of each have the turn at once."""
-        if order.is_misrouted and order.forwards < lanes.FORWARDS_MAX:
+        if order.route.is_misrouted and order.route.forwards < lanes.FORWARDS_MAX:
             # It keeps its order, but does not wait for this lane's backoff.
-            yield (order.source_queue, order.connector), 1
+            yield (order.route.source_queue, order.connector), 1
         elif lanes.is_strict(self.current.settings, order.connector):
             yield order.connector, 1
         else:
             # A redelivery waits until the earlier delivery of the same bytes has ended, which alone can say how.
-            yield (order.connector, order.strategy, order.digest), 1
+            yield (order.connector, order.strategy, order.identity.digest), 1
             yield order.connector, lanes.concurrency_of(self.current.settings, order.connector)
 
 
@@ -125,11 +125,12 @@ class Turn:
         meanwhile: then only the claim is left to do.
         """
         is_about_due = self._is_about_due()
-        if is_about_due or self._order.creation.is_ahead:
+        if is_about_due or self._order.timing.creation.is_ahead:
             recall = self._room.ledger.recall(self._order, self._delivery.epoch)
             self._recalling = asyncio.create_task(recall, name="recall")
             self._recalling.add_done_callback(_seen)
-        if is_about_due and await due_times.wait_until(self._order.due_ms or 0, rank=self._order.park_rank):
+        due_ms, rank = self._order.timing.due_ms or 0, self._order.route.park_rank
+        if is_about_due and await due_times.wait_until(due_ms, rank=rank):
             self._order = self._order.fallen_due(self._room.clock.now_ms())
 
     async def arrive(self) -> None:
@@ -138,7 +139,7 @@ class Turn:
         has handed back does not: then the clock was set back, and it may have been tried.
         """
         self._ticket = Ticket(self._order, self._delivery, self._room.clock.even_ms(), self._settings)
-        self._is_aside = not self._order.is_due and not self._order.is_own_copy
+        self._is_aside = not self._order.timing.is_due and not self._order.provenance.is_own_copy
         if not self._is_aside:
             await self._line_up()
 
@@ -235,19 +236,19 @@ class Turn:
 
     def _is_about_due(self) -> bool:
         """Whether the order was put into its lane shortly before it is due: the ladder handed it back."""
-        order = self._order
-        early = order.is_own_copy and not order.is_due and order.due_ms is not None
-        return early and park_seconds(order.due_ms or 0, self._room.clock.now_ms()) == 0
+        timing = self._order.timing
+        early = self._order.provenance.is_own_copy and not timing.is_due and timing.due_ms is not None
+        return early and park_seconds(timing.due_ms or 0, self._room.clock.now_ms()) == 0
 
     def _noted(self, known: LedgerEntry) -> LedgerEntry:
         """Keep what only this look may find: that the first record is the order's own, which intent the bytes of an
         order without an id stand for (by the next look that may have ended), and what nobody may have told.
         """
         found = known.order
-        if found.recorded and not self._order.recorded:
-            self._order = replace(self._order, recorded=True)
-        if self._order.message_id is None:
-            self._order = replace(self._order, strategy=found.strategy, intent_id=found.intent_id)
+        if found.provenance.recorded and not self._order.provenance.recorded:
+            self._order = self._order.as_recorded()
+        if self._order.identity.message_id is None:
+            self._order = self._order.named(found.strategy, found.intent_id)
         self.unpublished = self.unpublished or known.maybe_unpublished
         return known
 
@@ -266,10 +267,11 @@ class Turn:
         if is_first and self._recalling is not None:
             known = await self._recalling
             # The ledger's due time counts, whatever the message says: what is not due by that is parked again.
-            return replace(known, order=known.order.fallen_due(self._room.clock.now_ms())) if order.is_due else known
+            now_ms = self._room.clock.now_ms()
+            return replace(known, order=known.order.fallen_due(now_ms)) if order.timing.is_due else known
         if is_first and order.is_first_delivery:
             # Most likely unknown: the claim's own insert finds out, and spares a look-up.
-            return LedgerEntry(order, IntentState(order.intent_id, order.digest))
+            return LedgerEntry(order, IntentState(order.intent_id, order.identity.digest))
         return await self._room.ledger.recall(order, self._delivery.epoch)
 
 

@@ -160,17 +160,17 @@ class Ledger:
 
         def work(now: Transaction) -> LedgerEntry | None:
             # The lane's next consumer has the same message, and could not tell that it is the same.
-            is_recorded = not order.is_due or order.creation.is_ahead
-            if order.message_id is None and is_recorded and not now.is_current(epoch):
+            is_recorded = not order.timing.is_due or order.timing.creation.is_ahead
+            if order.identity.message_id is None and is_recorded and not now.is_current(epoch):
                 return None
             is_held = self._holds.by_another(order, epoch)
             known = recall.recall(now.connection, now.now_ms, order, epoch, self._owner, is_held)
             self._holds.hold(known.order, epoch)
-            if known.order.recorded and not order.recorded:
+            if known.order.provenance.recorded and not order.provenance.recorded:
                 now.note_receipt(known.order)
             return known
 
-        in_hurry = order.is_own_copy or (order.due_ms or 0) - order.received_ms < HURRY_MS
+        in_hurry = order.provenance.is_own_copy or (order.timing.due_ms or 0) - order.timing.received_ms < HURRY_MS
         known = await self._writer.ask(work, epoch.lane, in_hurry=in_hurry)
         if known is None:
             raise Fenced
@@ -209,13 +209,15 @@ class Ledger:
             return LedgerEntry(order, claimed, now.cancel_by(order), began_ms=now.began_ms, over_rates=tuple(over))
 
         self._holds.hold(order, epoch)
-        self._claims[order.receipt] = order
+        self._claims[order.provenance.receipt] = order
         asked: Work = TakesRates(work) if rates else work
-        answer: LedgerEntry | SwitchedOff | RateExceeded | Conflict = await self._writer.ask(asked, order.source_queue)
+        answer: LedgerEntry | SwitchedOff | RateExceeded | Conflict = await self._writer.ask(
+            asked, order.route.source_queue
+        )
         if not isinstance(
             answer, LedgerEntry
         ):  # what another message of the same intent may have claimed is its business
-            self._claims.pop(order.receipt, None)
+            self._claims.pop(order.provenance.receipt, None)
         if isinstance(answer, Conflict):
             raise answer
         return answer
@@ -239,8 +241,8 @@ class Ledger:
 
         if epoch is not None:
             self._holds.hold(order, epoch)
-        answer = await self._writer.ask(work, order.source_queue, in_hurry=state.status != "scheduled")
-        self._claims.pop(order.receipt, None)
+        answer = await self._writer.ask(work, order.route.source_queue, in_hurry=state.status != "scheduled")
+        self._claims.pop(order.provenance.receipt, None)
         if isinstance(answer, Conflict):
             raise answer
         return answer
@@ -259,7 +261,7 @@ class Ledger:
                 return Conflict()
             return now.switched_off(order) or now.began_ms
 
-        answer = await self._writer.ask(work, order.source_queue)
+        answer = await self._writer.ask(work, order.route.source_queue)
         if isinstance(answer, Conflict):
             raise answer
         return answer
@@ -267,10 +269,10 @@ class Ledger:
     def release(self, order: Order) -> None:
         """Let go of a message; the lease of a claim that it did not conclude ends."""
         self._holds.release(order)
-        claimed = self._claims.pop(order.receipt, None)
+        claimed = self._claims.pop(order.provenance.receipt, None)
         if claimed is not None:
             self._writer.enqueue(
-                lambda now: intents.end_lease(now.connection, claimed, self._owner), order.source_queue
+                lambda now: intents.end_lease(now.connection, claimed, self._owner), order.route.source_queue
             )
 
     def switched(self, connector: str) -> State:

@@ -62,17 +62,17 @@ def first_columns(order: Order) -> dict[str, Any]:
     return {
         "strategy": storable(order.strategy),
         "intent_id": storable(order.intent_id),
-        "digest": order.digest,
-        "has_message_id": order.message_id is not None,
+        "digest": order.identity.digest,
+        "has_message_id": order.identity.message_id is not None,
         "connector": order.connector,
         "action": order.intent.action,
         "client_order_id": storable(order.intent.client_order_id),
-        "origin_user": storable(order.origin_user),
-        "age_from_ms": order.creation.age_ms,
-        "delay_from_ms": order.creation.delay_ms,
-        "created_from": order.creation.source,
-        "due_ms": order.due_ms,
-        "received_ms": order.received_ms,
+        "origin_user": storable(order.identity.origin_user),
+        "age_from_ms": order.timing.creation.age_ms,
+        "delay_from_ms": order.timing.creation.delay_ms,
+        "created_from": order.timing.creation.source,
+        "due_ms": order.timing.due_ms,
+        "received_ms": order.timing.received_ms,
     }
 
 

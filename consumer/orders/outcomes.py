@@ -105,7 +105,7 @@ def _outcome(order: Order, generation: int, status: Status, at_ms: int, state: I
         reason=state.reason if state else None,
         attempts=state.attempts if state else 0,
         http_status=state.http_status if state else None,
-        created_at=at(order.creation.age_ms),
-        due_at=at(order.due_ms),
+        created_at=at(order.timing.creation.age_ms),
+        due_at=at(order.timing.due_ms),
         updated_at=at(at_ms),
     )

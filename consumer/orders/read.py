@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pamqp.commands import Basic
 
 from signalq import names
 from signalq.consumer.orders.delays import KnownSkew
 from signalq.consumer.orders.lanes import FORWARDS_MAX, queue_of
-from signalq.consumer.orders.order import NO_SKEW, Message, Order, Policy, Unreadable
+from signalq.consumer.orders.message import Message
+from signalq.consumer.orders.order import (
+    NO_SKEW,
+    Identity,
+    Order,
+    Policy,
+    Provenance,
+    Route,
+    Timing,
+    Unreadable,
+)
 from signalq.consumer.orders.rights import NOBODY, Rights
 from signalq.errors import InvalidIntent, Problem
 from signalq.message.creation import Creation, broker_stamp_ms, creation
@@ -35,8 +45,8 @@ def read(message: Message, settings: Settings, now_ms: int, skew: KnownSkew = NO
     properties = message.properties
     headers = properties.headers or {}
     rights = Rights.of(settings)
-    digest = digest_of(message.body)
-    sender = _sender(message, rights, digest)
+    is_own_copy = not message.properties.user_id and names.INTENT_ID in headers
+    identity = _identity(message, rights, is_own_copy=is_own_copy)
     fields: dict[str, object] = {}
     try:
         _check_headers(headers)
@@ -55,40 +65,42 @@ def read(message: Message, settings: Settings, now_ms: int, skew: KnownSkew = NO
             )
         except InvalidIntent as invalid:
             raise InvalidIntent([*invalid.problems, *misdated]) from None
-        _check_no_token_for_a_name(intent, sender, settings)
+        _check_no_token_for_a_name(intent, identity, settings)
         is_exit = intent.is_exit(spot_sell_is_exit=connector.spot_sell_is_exit)
         _check_dated(created, misdated, settings, is_exit=is_exit)
     except InvalidIntent as invalid:
-        found = _unreadable(invalid, sender, _connector_of(fields, message), message, digest)
-        return _without_secrets(found, fields, message, settings, digest)
+        found = _unreadable(invalid, identity, _connector_of(fields, message), message)
+        return _without_secrets(found, fields, settings)
+    is_ours = identity.origin_user is None  # the marks of another's message are not ours
+    lane = queue_of(settings, intent.connector_name)
     return Order(
         intent=intent,
         policy=_policy(connector, settings, rights, is_exit=is_exit),
-        intent_id=sender.intent_id,
-        message_id=sender.message_id,
-        strategy=sender.strategy,
-        origin_user=sender.user,
-        creation=created,
-        due_ms=created.delay_ms + intent.delay_ms if intent.delay_ms else None,
-        received_ms=now_ms,
-        digest=digest,
+        identity=identity,
+        timing=Timing(
+            created,
+            due_ms=created.delay_ms + intent.delay_ms if intent.delay_ms else None,
+            received_ms=now_ms,
+            unattended_since_ms=message.unattended_since_ms,
+            stamped_ms=broker_stamp_ms(properties),
+            skew=skew,
+        ),
+        route=Route(
+            lane,
+            source_queue=message.queue or lane,
+            forwards=min(max(_whole(headers.get(names.HOPS)), 0), FORWARDS_MAX) if is_ours else 0,
+            park_rank=_whole(headers.get(names.PARK_RANK)) if is_ours else 0,
+        ),
+        provenance=Provenance(
+            message.given_id,
+            message.redelivered,
+            is_own_copy,
+            recorded=message.handled_before,
+            is_letter=is_own_copy and names.REASON in headers,
+            came_beside=is_own_copy and _came_beside(message, names.Names(settings.broker.prefix)),
+            may_vanish=properties.expiration is not None,
+        ),
         is_exit=is_exit,
-        redelivered=message.redelivered,
-        is_own_copy=sender.is_own_copy,
-        receipt=message.given_id,
-        unattended_since_ms=message.unattended_since_ms,
-        park_rank=_whole(headers.get(names.PARK_RANK)) if sender.user is None else 0,
-        lane=(lane := queue_of(settings, intent.connector_name)),
-        source_queue=message.queue or lane,
-        forwards=min(max(_whole(headers.get(names.HOPS)), 0), FORWARDS_MAX) if sender.user is None else 0,
-        may_vanish=properties.expiration is not None,
-        is_letter=sender.is_own_copy and names.REASON in headers,
-        came_beside=sender.is_own_copy and _came_beside(message, names.Names(settings.broker.prefix)),
-        recorded=message.handled_before,
-        needs_proof=sender.needs_proof,
-        by_label=sender.by_label,
-        stamped_ms=broker_stamp_ms(properties),
-        skew=skew,
     )
 
 
@@ -97,65 +109,46 @@ def renewed(order: Order, message: Message, settings: Settings) -> Order:
 
     What only the settings allowed (no token of its own, an extra field) may make it invalid now.
     """
-    fresh = read(message, settings, order.received_ms)
+    fresh = read(message, settings, order.timing.received_ms)
     if isinstance(fresh, Unreadable):
         return replace(order, why_invalid=fresh.detail)
-    return replace(
-        order,
-        why_invalid=None,
-        intent=fresh.intent,
-        policy=fresh.policy,
-        is_exit=fresh.is_exit,
-    )
+    return replace(order, why_invalid=None, intent=fresh.intent, policy=fresh.policy, is_exit=fresh.is_exit)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sender:
-    """Who a message is from and which intent it is, as far as it can say so itself.
+def _identity(message: Message, rights: Rights, *, is_own_copy: bool) -> Identity:
+    """From whom a message is and which intent it stands for, as far as it can say so itself.
 
-    `hands_back`: it says that it is a copy of ours. Only one without a user can be: the broker lets nobody publish as
+    `is_own_copy`: it says that it is a copy of ours. Only one without a user can be: the broker lets nobody publish as
     another, and ours carry none.
     """
-
-    user: str | None
-    strategy: str
-    message_id: str | None
-    intent_id: str
-    is_own_copy: bool = False
-    needs_proof: bool = False
-    is_nobody: bool = False
-    by_label: tuple[str, str] | None = None
-
-
-def _sender(message: Message, rights: Rights, digest: bytes) -> _Sender:
-    properties = message.properties
+    properties, digest = message.properties, digest_of(message.body)
     message_id = fitting_id(properties.message_id) if properties.message_id else None
     intent_id = message_id or message.given_id
     label = strategy(properties)
     user = properties.user_id or None
-    is_own_copy = user is None and names.INTENT_ID in (properties.headers or {})
     name = rights.name_of(user, label) if rights.are_given else label
     if name is None and is_own_copy:
-        return _Sender(user, label, message_id, intent_id, is_own_copy, needs_proof=True)
+        return Identity(label, intent_id, user, message_id, digest, needs_proof=True)
     by_label = (label, intent_id) if name != label else None
     if name is None:
         # It may not take an identity that belongs to another's intent, or will.
         own_id = unauthorized_id(intent_id, user, digest)
-        return _Sender(user, label, message_id, own_id, is_nobody=True, by_label=by_label)
-    return _Sender(user, name, message_id, intent_id, is_own_copy, by_label=by_label)
+        return Identity(label, own_id, user, message_id, digest, is_nobody=True, by_label=by_label)
+    return Identity(name, intent_id, user, message_id, digest, by_label=by_label)
 
 
-def _unreadable(invalid: InvalidIntent, sender: _Sender, connector: str, message: Message, digest: bytes) -> Unreadable:
+def _unreadable(invalid: InvalidIntent, identity: Identity, connector: str, message: Message) -> Unreadable:
     """Of what can't be read there is nothing in the ledger: what that alone could prove is not believed.
 
     An event is told by its body, for that stays as it is on every way by which it may come back.
     """
-    intent_id = unauthorized_id(sender.intent_id, None, digest) if sender.needs_proof else sender.intent_id
+    if identity.needs_proof:
+        identity = replace(identity, intent_id=unauthorized_id(identity.intent_id, None, identity.digest))
     if is_event(message.body):
-        return Unreadable(EVENT_CAME_BACK, connector, intent_id, sender.strategy, sender.user, came_back=True)
-    if sender.is_nobody:
-        return Unreadable(NOBODY, connector, intent_id, sender.strategy, sender.user, "unauthorized")
-    return Unreadable(_shortened(invalid), connector, intent_id, sender.strategy, sender.user)
+        return Unreadable(EVENT_CAME_BACK, connector, identity, came_back=True)
+    if identity.is_nobody:
+        return Unreadable(NOBODY, connector, identity, "unauthorized")
+    return Unreadable(_shortened(invalid), connector, identity)
 
 
 def _came_beside(message: Message, topology: names.Names) -> bool:
@@ -169,14 +162,14 @@ def _came_beside(message: Message, topology: names.Names) -> bool:
     return any(topology.is_delay(exchange) and exchange != queue for exchange, queue in ways)
 
 
-def _check_no_token_for_a_name(intent: OrderIntent, sender: _Sender, settings: Settings) -> None:
+def _check_no_token_for_a_name(intent: OrderIntent, identity: Identity, settings: Settings) -> None:
     """What names an order is shown everywhere: it must not be a token, the order's own or one of the settings."""
     own = intent.connector_token or ""
     given = {
         "connectorName": intent.connector_name,
         "clientOrderId": intent.client_order_id,
-        "message_id": sender.intent_id,
-        "strategy": sender.strategy,
+        "message_id": identity.intent_id,
+        "strategy": identity.strategy,
     }
     shown = {name: value for name, value in given.items() if value}
     may_hold_own = len(own) >= SECRET_CHARACTERS_MIN and hold_token(shown.values(), own)
@@ -187,25 +180,19 @@ def _check_no_token_for_a_name(intent: OrderIntent, sender: _Sender, settings: S
             raise InvalidIntent([Problem(name, "holds a token, which would be shown there")])
 
 
-def _without_secrets(
-    found: Unreadable, fields: dict[str, object], message: Message, settings: Settings, digest: bytes
-) -> Unreadable:
+def _without_secrets(found: Unreadable, fields: dict[str, object], settings: Settings) -> Unreadable:
     """The same, none of its parts a secret that the settings name or that the body has for a token."""
     own = BodyBlanker(fields, characters_min=SECRET_CHARACTERS_MIN)
 
     def blank(text: str) -> str:
         return settings.blanker(own(text), characters_min=SECRET_CHARACTERS_MIN)
 
-    intent_id = found.intent_id
+    identity = found.identity
+    intent_id = identity.intent_id
     if blank(intent_id) != intent_id:
-        intent_id = unauthorized_id("hidden", message.properties.user_id, digest)
-    return replace(
-        found,
-        detail=blank(found.detail),
-        connector=blank(found.connector),
-        strategy=blank(found.strategy),
-        intent_id=intent_id,
-    )
+        intent_id = unauthorized_id("hidden", identity.origin_user, identity.digest)
+    identity = replace(identity, strategy=blank(identity.strategy), intent_id=intent_id)
+    return replace(found, detail=blank(found.detail), connector=blank(found.connector), identity=identity)
 
 
 def _check_headers(headers: Mapping[str, object]) -> None:

@@ -52,10 +52,10 @@ def before(
     known = _known_already(order, state, now_ms) or _barred(order, state) or _unfit(order, state)
     if known is not None:
         return known
-    if order.due_ms is not None and not order.is_due and not state.attempts:
-        return Park(order.due_ms)
-    if order.is_misrouted and not _stays(order, state):
-        return Drop(duplicate=True) if _is_said_twice(order, state) else Forward(order.lane)
+    if order.timing.due_ms is not None and not order.timing.is_due and not state.attempts:
+        return Park(order.timing.due_ms)
+    if order.route.is_misrouted and not _stays(order, state):
+        return Drop(duplicate=True) if _is_said_twice(order, state) else Forward(order.route.lane)
     start_ms = now_ms + max(waits.backoff_ms, waits.pace_ms)
     over = _over(order, state, start_ms, now_ms)
     if over is None and waits.superseded_by is not None and waits.backoff_ms > 0:
@@ -125,7 +125,7 @@ def _stays(order: Order, state: IntentState) -> bool:
     """Whether it was forwarded so often that it is handled where it is. Its message says how often, and may lie: what
     was ever forwarded was in the ledger before.
     """
-    return order.forwards >= FORWARDS_MAX and state.version > 0 and not order.recorded
+    return order.route.forwards >= FORWARDS_MAX and state.version > 0 and not order.provenance.recorded
 
 
 def _over(order: Order, state: IntentState, start_ms: int, now_ms: int) -> DeadLetter | None:
@@ -163,7 +163,7 @@ def _known_already(order: Order, state: IntentState, now_ms: int) -> Wait | Drop
     """A message whose identity the ledger has met before: the same intent again, or another one under its name."""
     if state.leased_for_ms > 0:
         return Wait(now_ms + state.leased_for_ms)
-    if state.digest != order.digest:
+    if state.digest != order.identity.digest:
         return DeadLetter("invalid", "message_id: belongs to an earlier intent with another body", under_own_id=True)
     if state.ended:
         return Drop(duplicate=not order.is_copy)
@@ -178,9 +178,9 @@ def _comes_by_the_ladder(order: Order, state: IntentState) -> bool:
     """Whether the ladder holds another copy, which will come at its place among those that are due. `scheduled` is
     saved once the ladder has confirmed. What came beside the ladder would, parked again, come beside it again.
     """
-    if order.came_beside and not order.is_due:
-        return state.version > 0 and not order.recorded
-    return state.status == "scheduled" and not order.is_own_copy
+    if order.provenance.came_beside and not order.timing.is_due:
+        return state.version > 0 and not order.provenance.recorded
+    return state.status == "scheduled" and not order.provenance.is_own_copy
 
 
 def _second_delivery(order: Order, state: IntentState, now_ms: int) -> DeadLetter | None:
@@ -201,13 +201,13 @@ def _waited_undated(order: Order, state: IntentState) -> bool:
     One that was claimed before is no such: whether it was taken is what counts then.
     """
     return (
-        order.unattended_since_ms is not None
+        order.timing.unattended_since_ms is not None
         and not order.is_exit
-        and order.creation.source == "first receipt"
+        and order.timing.creation.source == "first receipt"
         and state.version <= 1
         and state.attempts == 0
-        and not order.is_own_copy
-        and order.received_ms - order.unattended_since_ms > order.policy.max_age_s * 1000
+        and not order.provenance.is_own_copy
+        and order.timing.received_ms - order.timing.unattended_since_ms > order.policy.max_age_s * 1000
     )
 
 
@@ -259,7 +259,7 @@ def _repeating_is_safe(order: Order, state: IntentState, at_ms: int) -> bool:
         return True
     first_ms = state.first_post_ms if state.first_post_ms is not None else at_ms
     # One that lies ahead was written down by a clock that was set back unseen: nobody knows how long ago that is.
-    in_window = abs(order.skew.passed_ms(first_ms, at_ms)) <= order.policy.repeat_window_s * 1000
+    in_window = abs(order.timing.skew.passed_ms(first_ms, at_ms)) <= order.policy.repeat_window_s * 1000
     return in_window and (order.intent.kind == "cancelAll" or _closes_all(order))
 
 

@@ -36,17 +36,17 @@ class IntentTelemetry:
         """A valid intent came in, for the first time or again; `near`: the configured connector that its own, which is
         not configured, looks like.
         """
-        age_s = (order.received_ms - order.creation.age_ms) / 1000
+        age_s = (order.timing.received_ms - order.timing.creation.age_ms) / 1000
         self._metrics.receipt_age_seconds.observe(age_s)
-        log.debug("intent.received", **facts_of(order), redelivered=order.redelivered)
+        log.debug("intent.received", **facts_of(order), redelivered=order.provenance.redelivered)
         # Nobody can tell a second delivery from a second order.
-        if order.message_id is None and self._is_first(order.strategy, self._without_identity):
+        if order.identity.message_id is None and self._is_first(order.strategy, self._without_identity):
             log.warning("intent.without_message_id", strategy=order.strategy, connector=order.connector)
         # The broker may drop such a message before we see it: the order would be lost, and nobody would know.
-        if order.may_vanish and self._is_first(order.strategy, self._with_expiration):
+        if order.provenance.may_vanish and self._is_first(order.strategy, self._with_expiration):
             log.warning("intent.with_expiration", strategy=order.strategy, connector=order.connector)
         # Such an intent counts as created now, whatever its deadline was meant to be.
-        created = order.creation
+        created = order.timing.creation
         if created.is_ahead and self._is_first(order.strategy, self._dated_ahead):
             log.warning(
                 "intent.dated_ahead",
@@ -72,11 +72,13 @@ class IntentTelemetry:
         if claim.state.attempts > 1:
             return
         order = claim.order
-        if order.is_misrouted:
-            log.warning("intent.handled_astray", **facts_of(order), source=order.source_queue, queue=order.lane)
-        late_s = (self._clock.now_ms() - order.age_from_ms) / 1000
+        if order.route.is_misrouted:
+            log.warning(
+                "intent.handled_astray", **facts_of(order), source=order.route.source_queue, queue=order.route.lane
+            )
+        late_s = (self._clock.now_ms() - order.timing.age_from_ms) / 1000
         self._metrics.end_to_end_seconds.observe(late_s)
-        if order.due_ms is not None:
+        if order.timing.due_ms is not None:
             self._metrics.delay_error_seconds.observe(late_s)
         for one in (*order.exceeded(enforced=False), *(rate.exceeded for rate in claim.over_rates)):
             self._metrics.limits_exceeded.labels(self._label(order.connector), one.limit).inc()
@@ -110,7 +112,7 @@ class IntentTelemetry:
 
     def forwarded(self, order: Order, queue: str) -> None:
         """The order lay in another lane than its connector's, which has it now."""
-        log.info("intent.forwarded", **facts_of(order), source=order.source_queue, queue=queue)
+        log.info("intent.forwarded", **facts_of(order), source=order.route.source_queue, queue=queue)
 
     def dead_lettered(self, order: Order | Unreadable, letter: DeadLetter, answer: str | None = None) -> None:
         """The dead-letter queue has the intent; `answer` is the webhook's last one, where that was no success."""

@@ -15,7 +15,8 @@ from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.queries import replays
-from signalq.consumer.orders.order import Message, Order, Unreadable
+from signalq.consumer.orders.message import Message
+from signalq.consumer.orders.order import Order, Unreadable
 from signalq.consumer.orders.read import read
 from signalq.errors import BrokerError, Unconfirmed
 from signalq.message.envelope import republish_properties

@@ -167,7 +167,7 @@ def _doubt(letter: Letter, order: Order, standing: Standing, terms: ReplayTerms)
         return "its message_id belongs to another intent, of which this may be another version: --force replays it"
     if standing.ended_ms is not None and terms.now_ms - standing.ended_ms > terms.retention_ms:
         return "it ended longer than ledger.retention_days ago: --force replays it"
-    age_ms = terms.now_ms - order.known_as(order.intent_id, standing.created).age_from_ms
+    age_ms = terms.now_ms - order.known_as(order.intent_id, standing.created).timing.age_from_ms
     if not order.is_exit and age_ms > order.policy.max_age_s * 1000:
         allowed = f"{order.policy.max_age_s:g} s are allowed"
         return f"it is an open of {_span(age_ms / 1000)} ago, and {allowed}: --force replays it"

@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 
-from signalq.consumer.orders.order import Message, Order
+from signalq.consumer.orders.message import Message
+from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.read import read
 from signalq.consumer.orders.state import Attempt
 from signalq.consumer.webhook.answer import certainty_of

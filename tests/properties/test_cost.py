@@ -19,7 +19,8 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from signalq.amqp.foreign_properties import read_foreign_properties_leniently
-from signalq.consumer.orders.order import Message, Unreadable
+from signalq.consumer.orders.message import Message
+from signalq.consumer.orders.order import Unreadable
 from signalq.consumer.orders.read import read
 from signalq.message.envelope import publish_properties, republish_properties
 from signalq.message.strict_json import BODY_BYTES_MAX

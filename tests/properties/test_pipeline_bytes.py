@@ -33,7 +33,8 @@ from signalq.consumer.lanes.due_times import DueTimes
 from signalq.consumer.ledger import Epoch, LedgerEntry
 from signalq.consumer.ledger.leases import CLAIM_MS_MAX
 from signalq.consumer.orders.delays import park_seconds
-from signalq.consumer.orders.order import Message, Order, Unreadable
+from signalq.consumer.orders.message import Message
+from signalq.consumer.orders.order import Order, Unreadable
 from signalq.consumer.orders.outcomes import Event
 from signalq.consumer.orders.read import read
 from signalq.consumer.orders.state import Attempt, IntentState
@@ -345,7 +346,7 @@ def test_any_message_can_be_read(body: bytes, properties: Basic.Properties, rede
         assert found.detail
         assert found.detail.isprintable()
     else:
-        assert found.creation.age_ms <= NOW_MS
+        assert found.timing.creation.age_ms <= NOW_MS
         assert json.loads(found.body_to_post())["connectorName"] == found.connector
 
 
@@ -767,6 +768,6 @@ async def test_what_was_parked_before_takes_its_connectors_turn_although_it_is_n
     message = world.delivery(content, Basic.Properties(message_id="id", headers=headers), redelivered=True).message
     parked = read(message, SETTINGS, NOW_MS)
     assert isinstance(parked, Order)
-    assert not parked.is_due
+    assert not parked.timing.is_due
     async with world.pipeline._waiting.turn(world.delivery(content, message.properties), parked) as turn:
-        assert (world.pipeline._waiting._queues.find("main") is turn.queue) == is_ours
+        assert (world.pipeline._waiting.queues.of("main") is turn.queue) == is_ours

@@ -58,10 +58,10 @@ def letter_of(of: Order, content: bytes, **said: Any) -> tuple[bytes, Basic.Prop
         names.CONNECTOR: of.connector,
         names.STRATEGY: of.strategy,
     }
-    if of.creation.source == "signalq-created-ms":
-        headers[names.CREATED_MS] = of.creation.delay_ms
+    if of.timing.creation.source == "signalq-created-ms":
+        headers[names.CREATED_MS] = of.timing.creation.delay_ms
     return content, Basic.Properties(
-        delivery_mode=2, message_id=said.get("message_id", of.message_id), app_id=of.strategy, headers=headers
+        delivery_mode=2, message_id=said.get("message_id", of.identity.message_id), app_id=of.strategy, headers=headers
     )
 
 
@@ -79,7 +79,7 @@ async def record(url: str, dead_ones: Sequence[Dead]) -> None:
 
 
 async def _record(ledger: Ledger, one: Dead) -> None:
-    first = IntentState(one.order.intent_id, one.order.digest, generation=one.generation)
+    first = IntentState(one.order.intent_id, one.order.identity.digest, generation=one.generation)
     claimed = replace(first.claimed(1_000), in_doubt=one.reason == "outcome-unknown", http_status=400)
     known = await ledger.record(one.order, claimed.dead_lettering(one.reason, "the webhook refused it: HTTP 400"))
     await ledger.record(one.order, known.state.dead())

@@ -5,22 +5,25 @@ from __future__ import annotations
 import json
 import time
 import uuid
+from dataclasses import fields, replace
 from typing import Any
 
 from pamqp.commands import Basic
 
 from signalq import names
-from signalq.consumer.orders.order import Message, Order
+from signalq.consumer.orders.message import Message
+from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.read import read
+from signalq.consumer.orders.state import IntentState
 from signalq.settings.sections import Settings
 
 STRATEGY = "momentum"
 
 
-def body(**fields: object) -> bytes:
+def body(**given: object) -> bytes:
     """A valid open for the connector `main`, with these fields besides or instead; without those that are None."""
     usual = {"connectorName": "main", "connectorToken": "t", "action": "openLong", "percent": "50"}
-    return json.dumps({name: value for name, value in (usual | fields).items() if value is not None}).encode()
+    return json.dumps({name: value for name, value in (usual | given).items() if value is not None}).encode()
 
 
 def order(
@@ -45,6 +48,21 @@ def order(
     found = read(message, Settings(), now_ms)
     assert isinstance(found, Order), found
     return found
+
+
+def altered(of: Order, **facts: Any) -> Order:
+    """The same order with these facts, each in the part of it that has such a field."""
+    for part in (of.identity, of.timing, of.route, of.provenance):
+        name = type(part).__name__.lower()
+        its = {field.name: facts.pop(field.name) for field in fields(part) if field.name in facts}
+        of = replace(of, **{name: replace(part, **its)})
+    assert not facts, f"an order has no {', '.join(facts)}"
+    return of
+
+
+def unknown(of: Order) -> IntentState:
+    """What is known of an order's intent before the ledger has met it."""
+    return IntentState(of.intent_id, of.identity.digest)
 
 
 def new_id() -> str:

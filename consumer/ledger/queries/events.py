@@ -38,8 +38,8 @@ def of_save(order: Order, state: IntentState, attempt: Attempt | None) -> Timeli
     """The event that saving this history makes, if it makes one."""
     if attempt is not None:
         return _event(order, state, ATTEMPT, attempt.why, attempt)
-    if state.status == "scheduled" and order.due_ms is not None:
-        return _event(order, state, SCHEDULED, f"until {iso_ms(order.due_ms)}")
+    if state.status == "scheduled" and order.timing.due_ms is not None:
+        return _event(order, state, SCHEDULED, f"until {iso_ms(order.timing.due_ms)}")
     if state.status == "dead":
         # The row says so, too, but only until the next replay.
         return _event(order, state, DEAD, f"{state.reason}: {state.detail}")
@@ -48,10 +48,10 @@ def of_save(order: Order, state: IntentState, attempt: Attempt | None) -> Timeli
 
 def of_receipt(order: Order) -> TimelineEvent | None:
     """The event that the first record of an intent makes, if it makes one."""
-    if not order.may_vanish:
+    if not order.provenance.may_vanish:
         return None
     detail = "its producer set an AMQP expiration: had that passed before, the broker would have dropped it unseen"
-    return _event(order, IntentState(order.intent_id, order.digest), EXPIRATION, detail)
+    return _event(order, IntentState(order.intent_id, order.identity.digest), EXPIRATION, detail)
 
 
 def write(connection: Connection, now_ms: int, noted: Sequence[TimelineEvent]) -> None:

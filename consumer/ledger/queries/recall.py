@@ -61,10 +61,10 @@ def recall(
     if (order.strategy, order.intent_id) not in rows:
         lookup(order.strategy, order.intent_id)
     row = rows[order.strategy, order.intent_id]
-    is_known_by_bytes = order.message_id is None and order.redelivered
+    is_known_by_bytes = order.identity.message_id is None and order.provenance.redelivered
     if row is not None:
         known = _known(connection, order, order.intent_id, row, owner, now_ms)
-        if is_known_by_bytes and order.recorded:  # handling it has failed, perhaps before it was told what it found
+        if is_known_by_bytes and order.provenance.recorded:  # handling it failed, perhaps before it was told
             _, again = _equal_ones(connection, now_ms, order, epoch, is_held)
             return replace(known, maybe_unpublished=_maybe_unpublished(again))
         return known
@@ -78,11 +78,11 @@ def _first_receipt(connection: Connection, now_ms: int, order: Order) -> LedgerE
     that it is pending before anything behind it in its lane is looked at: a cancel that follows it finds it. What is
     dated ahead counts as created now, and not again when it comes again.
     """
-    state = IntentState(order.intent_id, order.digest)
-    created, has_id = order.creation, order.message_id is not None
-    is_needed = not order.is_due or created.is_ahead or (created.pinned and has_id)
+    state = IntentState(order.intent_id, order.identity.digest)
+    created, has_id = order.timing.creation, order.identity.message_id is not None
+    is_needed = not order.timing.is_due or created.is_ahead or (created.pinned and has_id)
     if is_needed and save(connection, now_ms, order, state):
-        return LedgerEntry(replace(order, recorded=True), replace(state, version=1))
+        return LedgerEntry(order.as_recorded(), replace(state, version=1))
     return LedgerEntry(order, state)
 
 
@@ -96,7 +96,7 @@ def _recall_by_bytes(
     adopted, again = _equal_ones(connection, now_ms, order, epoch, is_held)
     maybe_unpublished = _maybe_unpublished(again)
     if adopted is not None:
-        named = replace(order, strategy=adopted.strategy)
+        named = order.named(adopted.strategy, adopted.intent_id)
         known = _known(connection, named, adopted.intent_id, adopted, owner, now_ms)
         return replace(known, maybe_unpublished=maybe_unpublished)
     if not again:
@@ -104,7 +104,7 @@ def _recall_by_bytes(
     # If it is one of these, it was POSTed first when that one was.
     posted_ms = [row.first_post_ms for row in again if row.first_post_ms is not None]
     first_post_ms = min(posted_ms, default=None)
-    state = IntentState(order.intent_id, order.digest, first_post_ms=first_post_ms, maybe_second_delivery=True)
+    state = IntentState(order.intent_id, order.identity.digest, first_post_ms=first_post_ms, maybe_second_delivery=True)
     return LedgerEntry(order, state, maybe_unpublished=maybe_unpublished)
 
 
@@ -117,12 +117,13 @@ def _equal_ones(
     adopted: Row[Any] | None = None
     again: list[Row[Any]] = []
     # The clock may have been set forward between an ending and the last sign of life, and make them look far apart.
-    since_ms = (epoch.alive_before_ms or 0) - LAST_ACKS_MS - order.skew.forward_ms(now_ms)
+    since_ms = (epoch.alive_before_ms or 0) - LAST_ACKS_MS - order.timing.skew.forward_ms(now_ms)
     settled_after = math.inf if epoch.settled_after is None else epoch.settled_after
-    names = {order.strategy, order.by_label[0] if order.by_label is not None else order.strategy}
-    keys = {"strategies": sorted(map(storable, names)), "digest": order.digest}
+    by_label, digest = order.identity.by_label, order.identity.digest
+    names = {order.strategy, by_label[0] if by_label is not None else order.strategy}
+    keys = {"strategies": sorted(map(storable, names)), "digest": digest}
     for row in connection.execute(_by_digest, keys):
-        if is_held(row.intent_id) or row.origin_user != storable(order.origin_user):
+        if is_held(row.intent_id) or row.origin_user != storable(order.identity.origin_user):
             continue
         # A parked or a replayed one has a message that carries its id now: that is not among those that are told by
         # their bytes, and the message without an id was acknowledged, or was not, when it was parked.
@@ -148,7 +149,7 @@ def _maybe_unpublished(again: list[Row[Any]]) -> tuple[Outcome, ...]:
 
 def _known(connection: Connection, order: Order, intent_id: str, row: Row[Any], owner: str, now_ms: int) -> LedgerEntry:
     created = creation_of(row)
-    if order.creation.pinned or created != order.creation:
+    if order.timing.creation.pinned or created != order.timing.creation:
         created = replace(created, pinned=True)  # this message doesn't carry it: it is written down when passed on
     theirs = row.status == "sending" and row.owner != owner
     leased_for_ms = max(0, (row.lease_until_ms or 0) - now_ms) if theirs else 0

@@ -66,7 +66,7 @@ def renew(connection: Connection, now_ms: int, standing: Standing) -> bool:
 
 def admit(connection: Connection, now_ms: int, order: Order, generation: int, by: str) -> bool:
     """Replay what the ledger does not know, or has forgotten: as if it had been dead at `generation`."""
-    state = IntentState(order.intent_id, order.digest, generation)
+    state = IntentState(order.intent_id, order.identity.digest, generation)
     if not save(connection, now_ms, order, state):
         return False
     standing = find(connection, order.strategy, order.intent_id)

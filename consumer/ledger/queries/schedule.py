@@ -67,7 +67,7 @@ def cancel(connection: Connection, now_ms: int, wanted: Filter, why: str) -> lis
 
 def cancel_by(connection: Connection, now_ms: int, order: Order) -> list[Pending]:
     """What a `cancel` or `cancelAll` that is about to be POSTed cancels: of its connector, created before it."""
-    conditions = [intents.c.connector == order.connector, intents.c.age_from_ms <= order.creation.delay_ms]
+    conditions = [intents.c.connector == order.connector, intents.c.age_from_ms <= order.timing.creation.delay_ms]
     if order.intent.kind == "cancel":
         conditions.append(intents.c.client_order_id == storable(order.intent.client_order_id or ""))
     why = storable(f"by the {order.intent.kind} {order.intent_id}")

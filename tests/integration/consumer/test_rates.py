@@ -14,8 +14,7 @@ from signalq.consumer.ledger import Conflict, Epoch, LedgerEntry
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.orders.limits import Rate, RateExceeded
 from signalq.consumer.orders.order import Order
-from signalq.consumer.orders.state import IntentState
-from tests.support.orders import new_id, order
+from tests.support.orders import altered, new_id, order, unknown
 from tests.support.stores import Store
 
 LANE = "signalq.orders"
@@ -29,7 +28,7 @@ async def claim(ledger: Ledger, rates: Sequence[Rate], epoch: Epoch | None = Non
     """Claim an order's first POST; whether there was a place for it."""
     of = of or order(message_id=new_id())
     epoch = epoch or await ledger.open_lane(LANE, alone=False)
-    answer = await ledger.claim(of, IntentState(of.intent_id, of.digest).claimed(1), epoch, rates=rates)
+    answer = await ledger.claim(of, unknown(of).claimed(1), epoch, rates=rates)
     assert isinstance(answer, LedgerEntry | RateExceeded)
     return isinstance(answer, LedgerEntry)
 
@@ -63,7 +62,7 @@ async def test_a_rate_that_is_only_reported_lets_pass_and_says_so(ledger: Ledger
     epoch = await ledger.open_lane(LANE)
     for over in ((), (reported,)):
         of = order(message_id=new_id())
-        known = await ledger.claim(of, IntentState(of.intent_id, of.digest).claimed(1), epoch, rates=[reported])
+        known = await ledger.claim(of, unknown(of).claimed(1), epoch, rates=[reported])
         assert known.over_rates == over
 
 
@@ -108,37 +107,37 @@ async def test_claims_under_rates_and_lanes_that_change_hands_do_not_wait_for_ea
 
 async def test_the_ledger_tells_from_whom_a_copy_is_and_no_header_does(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
-    first = replace(order(message_id="x"), origin_user="the-user")
-    await ledger.record(first, IntentState(first.intent_id, first.digest).scheduled(), epoch)
-    copy = replace(first, origin_user=None, is_own_copy=True, needs_proof=True)
+    first = altered(order(message_id="x"), origin_user="the-user")
+    await ledger.record(first, unknown(first).scheduled(), epoch)
+    copy = altered(first, origin_user=None, is_own_copy=True, needs_proof=True)
     known = await ledger.recall(copy, epoch)
-    assert (known.order.origin_user, known.order.intent_id) == ("the-user", "x")
+    assert (known.order.identity.origin_user, known.order.intent_id) == ("the-user", "x")
     assert known.state.status == "scheduled"
 
 
 async def test_a_forged_copy_neither_finds_nor_takes_the_identity_that_it_claims(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
-    first = replace(order(message_id="x"), origin_user="the-user")
-    await ledger.record(first, IntentState(first.intent_id, first.digest).scheduled(), epoch)
+    first = altered(order(message_id="x"), origin_user="the-user")
+    await ledger.record(first, unknown(first).scheduled(), epoch)
     for claimed in ("x", "y"):
-        forged = replace(order(message_id=claimed), is_own_copy=True, needs_proof=True)
-        undated = replace(forged, creation=replace(forged.creation, pinned=True))
+        forged = altered(order(message_id=claimed), is_own_copy=True, needs_proof=True)
+        undated = altered(forged, creation=replace(forged.timing.creation, pinned=True))
         known = await ledger.recall(undated, epoch)
         assert known.order.intent_id not in ("x", "y")
         assert known.state.status == "received"
-        assert known.order.origin_user is None
+        assert known.order.identity.origin_user is None
         assert (await ledger.recall(undated, epoch)).order.intent_id == known.order.intent_id
-    untouched = await ledger.recall(replace(order(message_id="y"), origin_user="the-user"), epoch)
+    untouched = await ledger.recall(altered(order(message_id="y"), origin_user="the-user"), epoch)
     assert untouched.state.version <= 1, "the id is free for the one whose it is"
 
 
 async def test_equal_bytes_of_another_user_are_no_second_delivery(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
-    first = replace(order(), origin_user="the-user")
-    await ledger.claim(first, IntentState(first.intent_id, first.digest).claimed(1), epoch)
+    first = altered(order(), origin_user="the-user")
+    await ledger.claim(first, unknown(first).claimed(1), epoch)
     ledger.release(first)
-    again = replace(first, redelivered=True, intent_id=new_id(), receipt=new_id())
-    foreign = await ledger.recall(replace(again, origin_user="another"), epoch)
+    again = altered(first, redelivered=True, intent_id=new_id(), receipt=new_id())
+    foreign = await ledger.recall(altered(again, origin_user="another"), epoch)
     assert not foreign.state.maybe_second_delivery
     assert foreign.state.attempts == 0
     own = (await ledger.recall(again, epoch)).state
@@ -147,22 +146,22 @@ async def test_equal_bytes_of_another_user_are_no_second_delivery(ledger: Ledger
 
 async def test_without_an_id_what_comes_again_under_a_new_name_is_known_by_its_bytes(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
-    first = replace(order(strategy="old"), origin_user="the-user")
-    await ledger.claim(first, IntentState(first.intent_id, first.digest).claimed(1), epoch)
+    first = altered(order(strategy="old"), origin_user="the-user")
+    await ledger.claim(first, unknown(first).claimed(1), epoch)
     ledger.release(first)
     given_id = new_id()
     renamed = {"strategy": "new", "by_label": ("old", given_id), "intent_id": given_id, "receipt": given_id}
-    known = await ledger.recall(replace(first, redelivered=True, **renamed), epoch)
+    known = await ledger.recall(altered(first, redelivered=True, **renamed), epoch)
     assert known.state.maybe_second_delivery or known.state.attempts == 1
     assert known.order.strategy == ("old" if known.state.attempts else "new")
 
 
 async def test_what_comes_again_under_a_new_name_is_found_under_its_old_one(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
-    first = replace(order(message_id="x", strategy="old"), origin_user="the-user")
-    await ledger.claim(first, IntentState(first.intent_id, first.digest).claimed(1), epoch)
-    again = replace(first, strategy="new", redelivered=True, by_label=("old", "x"))
+    first = altered(order(message_id="x", strategy="old"), origin_user="the-user")
+    await ledger.claim(first, unknown(first).claimed(1), epoch)
+    again = altered(first, strategy="new", redelivered=True, by_label=("old", "x"))
     known = await ledger.recall(again, epoch)
     assert (known.order.strategy, known.state.attempts) == ("old", 1)
-    foreign = await ledger.recall(replace(again, origin_user="another"), epoch)
+    foreign = await ledger.recall(altered(again, origin_user="another"), epoch)
     assert (foreign.order.strategy, foreign.state.attempts) == ("new", 0)

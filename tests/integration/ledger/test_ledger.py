@@ -27,10 +27,10 @@ from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.ledger.queries import intents, recall
 from signalq.consumer.ledger.tables import metadata
 from signalq.consumer.orders.order import Order
-from signalq.consumer.orders.state import Attempt, IntentState
+from signalq.consumer.orders.state import Attempt
 from signalq.errors import SettingsError
 from signalq.local import PrivatePostgres
-from tests.support.orders import body, new_id, order
+from tests.support.orders import altered, body, new_id, order, unknown
 from tests.support.proxy import CHUNK_BYTES, Proxy
 from tests.support.stores import Store, fresh_url, ledger_at
 from tests.support.waiting import wait_until
@@ -64,7 +64,7 @@ async def claim_each(ledger: Ledger, changes: list[tuple[Any, ...]]) -> list[Led
 async def test_what_was_never_met_is_unknown(ledger: Ledger) -> None:
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
     known = await ledger.recall(met, await ledger.open_lane(LANE))
-    assert known == LedgerEntry(met, IntentState(met.intent_id, met.digest))
+    assert known == LedgerEntry(met, unknown(met))
 
 
 async def test_every_field_of_a_history_is_recalled_as_it_was_saved(ledger: Ledger) -> None:
@@ -88,7 +88,7 @@ async def test_every_field_of_a_history_is_recalled_as_it_was_saved(ledger: Ledg
 async def test_a_save_on_top_of_an_old_version_is_refused_and_changes_nothing(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
-    first = IntentState(met.intent_id, met.digest)
+    first = unknown(met)
     claimed = await ledger.claim(met, first.claimed(1), epoch)
     with pytest.raises(Conflict):
         await ledger.record(met, first.dead_lettering("expired", "too late"))
@@ -101,17 +101,17 @@ async def test_a_save_on_top_of_an_old_version_is_refused_and_changes_nothing(le
 async def test_one_message_id_of_two_strategies_is_two_intents(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     mine = order(message_id=new_id(), strategy="mine", created_ms=1_000_000_000_000)
-    theirs = order(message_id=mine.message_id, strategy="theirs", created_ms=1_000_000_000_000)
-    await ledger.claim(mine, IntentState(mine.intent_id, mine.digest).claimed(1), epoch)
+    theirs = order(message_id=mine.identity.message_id, strategy="theirs", created_ms=1_000_000_000_000)
+    await ledger.claim(mine, unknown(mine).claimed(1), epoch)
     assert (await ledger.recall(theirs, epoch)).state.version == 0
 
 
 async def test_other_bytes_under_one_id_are_told_by_the_digest_of_the_first(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
-    await ledger.claim(met, IntentState(met.intent_id, met.digest).claimed(1), epoch)
-    other = order(message_id=met.message_id, created_ms=1_000_000_000_000)
-    assert (await ledger.recall(other, epoch)).state.digest == met.digest != other.digest
+    await ledger.claim(met, unknown(met).claimed(1), epoch)
+    other = order(message_id=met.identity.message_id, created_ms=1_000_000_000_000)
+    assert (await ledger.recall(other, epoch)).state.digest == met.identity.digest != other.identity.digest
 
 
 async def test_a_claim_under_an_old_epoch_is_fenced_off_and_not_saved(ledger: Ledger) -> None:
@@ -120,15 +120,13 @@ async def test_a_claim_under_an_old_epoch_is_fenced_off_and_not_saved(ledger: Le
     new = await ledger.open_lane(LANE)
     assert new.number > old.number
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
-    state = IntentState(met.intent_id, met.digest)
+    state = unknown(met)
     with pytest.raises(Fenced):
         await ledger.claim(met, state.claimed(1), old)
     assert (await ledger.recall(met, new)).state.version == 0
     # An outcome needs no epoch, another lane's epoch is not touched, and the new one holds.
     other = order(message_id=new_id(), created_ms=1_000_000_000_000)
-    assert (
-        await ledger.claim(other, IntentState(other.intent_id, other.digest).claimed(1), elsewhere)
-    ).state.version == 1
+    assert (await ledger.claim(other, unknown(other).claimed(1), elsewhere)).state.version == 1
     claimed = await ledger.claim(met, state.claimed(1), new)
     await ledger.open_lane(LANE)
     assert (await ledger.record(met, claimed.state.tried(ACCEPTED, was_in_doubt=False).delivered())).state.ended
@@ -140,9 +138,9 @@ async def test_a_claim_asked_for_after_the_lane_was_opened_anew_is_fenced_off_in
     epoch = await ledger.open_lane(LANE)
     early, late = (order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(2))
     outcomes = await asyncio.gather(
-        ledger.claim(early, IntentState(early.intent_id, early.digest).claimed(1), epoch),
+        ledger.claim(early, unknown(early).claimed(1), epoch),
         ledger.open_lane(LANE),
-        ledger.claim(late, IntentState(late.intent_id, late.digest).claimed(1), epoch),
+        ledger.claim(late, unknown(late).claimed(1), epoch),
         return_exceptions=True,
     )
     assert [type(outcome) for outcome in outcomes] == [LedgerEntry, Epoch, Fenced]
@@ -151,7 +149,7 @@ async def test_a_claim_asked_for_after_the_lane_was_opened_anew_is_fenced_off_in
 async def test_of_two_claims_at_once_exactly_one_wins(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(20)]
-    claims = [(one, IntentState(one.intent_id, one.digest).claimed(1), epoch) for one in met for _ in range(2)]
+    claims = [(one, unknown(one).claimed(1), epoch) for one in met for _ in range(2)]
     outcomes = await claim_each(ledger, claims)
     for first, second in zip(outcomes[::2], outcomes[1::2], strict=True):
         assert {type(first), type(second)} == {LedgerEntry, Conflict}
@@ -160,13 +158,13 @@ async def test_of_two_claims_at_once_exactly_one_wins(ledger: Ledger) -> None:
 async def test_a_conflict_does_not_undo_what_is_saved_beside_it(ledger: Ledger) -> None:
     old, epoch = await ledger.open_lane(LANE), await ledger.open_lane(LANE)
     taken = order(message_id=new_id(), created_ms=1_000_000_000_000)
-    await ledger.claim(taken, IntentState(taken.intent_id, taken.digest).claimed(1), epoch)
+    await ledger.claim(taken, unknown(taken).claimed(1), epoch)
     met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(200)]
     changes: list[tuple[Any, ...]] = []
     for one in met:
-        changes.append((one, IntentState(one.intent_id, one.digest).claimed(1), epoch))
-        changes.append((taken, IntentState(taken.intent_id, taken.digest).claimed(1), epoch))
-        changes.append((one, IntentState(one.intent_id, one.digest).claimed(1), old))
+        changes.append((one, unknown(one).claimed(1), epoch))
+        changes.append((taken, unknown(taken).claimed(1), epoch))
+        changes.append((one, unknown(one).claimed(1), old))
     outcomes = await claim_each(ledger, changes)
     assert [type(outcome) for outcome in outcomes] == [LedgerEntry, Conflict, Fenced] * 200
     for one in met:
@@ -178,10 +176,10 @@ async def test_the_creation_time_of_an_undated_intent_is_that_of_its_first_recei
     content = body(delaySeconds=2)
     first = order(content, message_id=new_id(), received_ms=10_000)
     await ledger.recall(first, epoch)
-    again = order(content, message_id=first.message_id, redelivered=True, received_ms=99_000)
+    again = order(content, message_id=first.identity.message_id, redelivered=True, received_ms=99_000)
     known = (await ledger.recall(again, epoch)).order
-    assert (known.creation.age_ms, known.due_ms) == (10_000, 12_000)
-    assert known.creation.pinned, "the message doesn't carry it: whoever passes that on has to write it down"
+    assert (known.timing.creation.age_ms, known.timing.due_ms) == (10_000, 12_000)
+    assert known.timing.creation.pinned, "the message doesn't carry it: whoever passes that on has to write it down"
     claimed = await ledger.claim(known, (await ledger.recall(again, epoch)).state.claimed(99_000), epoch)
     assert await ledger.recall(again, epoch) == claimed
 
@@ -191,16 +189,22 @@ async def test_a_creation_time_in_the_future_is_that_of_the_first_receipt_for_ev
     content = body(delaySeconds=2)
     first = order(content, message_id=new_id(), created_ms=1_000_000_050_000, received_ms=1_000_000_010_000)
     await ledger.recall(first, epoch)
-    later = order(content, message_id=first.message_id, created_ms=1_000_000_050_000, received_ms=1_000_000_099_000)
+    later = order(
+        content, message_id=first.identity.message_id, created_ms=1_000_000_050_000, received_ms=1_000_000_099_000
+    )
     known = (await ledger.recall(later, epoch)).order
-    assert (known.creation.age_ms, known.due_ms, known.creation.pinned) == (1_000_000_010_000, 1_000_000_012_000, True)
+    assert (known.timing.creation.age_ms, known.timing.due_ms, known.timing.creation.pinned) == (
+        1_000_000_010_000,
+        1_000_000_012_000,
+        True,
+    )
 
 
 async def test_a_creation_time_that_the_message_carries_need_not_be_written_down(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
-    await ledger.claim(met, IntentState(met.intent_id, met.digest).claimed(1), epoch)
-    assert not (await ledger.recall(met, epoch)).order.creation.pinned
+    await ledger.claim(met, unknown(met).claimed(1), epoch)
+    assert not (await ledger.recall(met, epoch)).order.timing.creation.pinned
 
 
 async def test_an_equal_body_without_an_id_is_a_new_intent_as_long_as_it_is_not_redelivered(ledger: Ledger) -> None:
@@ -235,12 +239,12 @@ async def test_a_new_consumer_of_a_lane_fences_off_the_one_before_it(store: Stor
     old, new = await store.ledger(), await store.ledger()
     before = await old.open_lane(LANE)
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
-    claimed = await old.claim(met, IntentState(met.intent_id, met.digest).claimed(1), before)
+    claimed = await old.claim(met, unknown(met).claimed(1), before)
     epoch = await new.open_lane(LANE)
     assert (before.alive_before_ms, epoch.number) == (None, before.number + 1)
     other = order(message_id=new_id(), created_ms=1_000_000_000_000)
     with pytest.raises(Fenced):
-        await old.claim(other, IntentState(other.intent_id, other.digest).claimed(1), before)
+        await old.claim(other, unknown(other).claimed(1), before)
     # What it had on the wire, it may still conclude.
     done = await old.record(met, claimed.state.tried(ACCEPTED, was_in_doubt=False).delivered())
     assert (await new.recall(met, epoch)).state == done.state
@@ -265,7 +269,7 @@ async def test_what_another_consumer_is_posting_is_leased_as_long_as_that_one_li
 ) -> None:
     posting, waiting = await store.ledger(), await store.ledger()
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
-    await posting.claim(met, IntentState(met.intent_id, met.digest).claimed(1), await posting.open_lane(LANE))
+    await posting.claim(met, unknown(met).claimed(1), await posting.open_lane(LANE))
     epoch = await waiting.open_lane(LANE)
 
     async def leased() -> LedgerEntry | None:
@@ -307,9 +311,7 @@ async def test_consumers_that_claim_on_lanes_of_their_own_and_note_that_they_liv
         epochs = [await ledger.open_lane(lane) for lane in own]
         for _ in range(40):
             claimed = [(order(message_id=new_id()), epoch) for epoch in epochs]
-            await asyncio.gather(
-                *(ledger.claim(met, IntentState(met.intent_id, met.digest).claimed(1), epoch) for met, epoch in claimed)
-            )
+            await asyncio.gather(*(ledger.claim(met, unknown(met).claimed(1), epoch) for met, epoch in claimed))
             epochs.reverse()
 
     await asyncio.gather(claims(ledgers[0], lanes[::2]), claims(ledgers[1], lanes[1::2]))
@@ -321,7 +323,7 @@ async def test_consumers_that_claim_on_lanes_of_their_own_and_note_that_they_liv
 async def test_a_lease_ends_with_the_outcome(store: Store) -> None:
     posting, waiting = await store.ledger(), await store.ledger()
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
-    claimed = await posting.claim(met, IntentState(met.intent_id, met.digest).claimed(1), await posting.open_lane(LANE))
+    claimed = await posting.claim(met, unknown(met).claimed(1), await posting.open_lane(LANE))
     await posting.record(met, claimed.state.tried(NOT_SENT, was_in_doubt=False).retrying(5_000))
     known = await waiting.recall(met, await waiting.open_lane(LANE))
     assert (known.state.leased_for_ms, known.state.status, known.state.in_doubt) == (0, "retrying", False)
@@ -332,8 +334,8 @@ async def test_a_message_whose_claim_was_refused_ends_no_lease_when_it_goes(stor
     posting, waiting = await store.ledger(), await store.ledger()
     epoch = await posting.open_lane(LANE)
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
-    again = replace(met, receipt="another")
-    claim = IntentState(met.intent_id, met.digest).claimed(1)
+    again = altered(met, receipt="another")
+    claim = unknown(met).claimed(1)
     await posting.claim(met, claim, epoch)
     with pytest.raises(Conflict):
         await posting.claim(again, claim, epoch)
@@ -348,7 +350,7 @@ async def test_of_two_consumers_that_claim_one_intent_exactly_one_wins(store: St
     met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(40)]
 
     async def claim_all(ledger: Ledger, epoch: Epoch) -> list[LedgerEntry | BaseException]:
-        claims = [(one, IntentState(one.intent_id, one.digest).claimed(1), epoch) for one in met]
+        claims = [(one, unknown(one).claimed(1), epoch) for one in met]
         return await claim_each(ledger, claims)
 
     outcomes = await asyncio.gather(*(claim_all(*pair) for pair in zip(ledgers, epochs, strict=True)))
@@ -391,7 +393,7 @@ async def test_a_redelivered_body_is_taken_for_the_equal_one_that_cannot_have_be
     again = order(body(), redelivered=True, received_ms=99_000)
     known = await ledger.recall(again, epoch)
     assert known.order.intent_id == claimed.order.intent_id
-    assert known.order.creation.age_ms == 10_000
+    assert known.order.timing.creation.age_ms == 10_000
     assert replace(known.state, leased_for_ms=0) == claimed.state
     saved = await ledger.record(known.order, known.state.tried(ACCEPTED, was_in_doubt=True).delivered())
     assert saved.state.version == 2
@@ -406,9 +408,7 @@ async def test_an_equal_body_without_an_id_is_not_new_as_soon_as_anything_of_it_
     first, met, again = order(body()), order(body(), redelivered=True), order(body(), redelivered=True)
     fresh = (await ledger.recall(first, epoch)).state
     known = await ledger.recall(met, epoch)
-    assert known == LedgerEntry(met, IntentState(met.intent_id, met.digest)), (
-        "the first one was met, and nothing is saved"
-    )
+    assert known == LedgerEntry(met, unknown(met)), "the first one was met, and nothing is saved"
     ledger.release(met)
     if status == "sending":
         await ledger.claim(first, fresh.claimed(1), epoch)
@@ -480,7 +480,7 @@ async def test_a_body_is_not_taken_for_one_of_another_strategy_or_of_other_bytes
     ]
     for stranger in strangers:
         known = await ledger.recall(stranger, epoch)
-        assert known == LedgerEntry(stranger, IntentState(stranger.intent_id, stranger.digest))
+        assert known == LedgerEntry(stranger, unknown(stranger))
 
 
 @pytest.mark.parametrize("status", ["scheduled", "delivered", "dead", "canceled"])
@@ -517,7 +517,7 @@ async def test_saves_that_wait_share_commits_and_a_stranger_finds_them_all(store
     epoch = await ledger.open_lane(LANE)
     met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(200)]
     before = len(commits)
-    await claim_each(ledger, [(one, IntentState(one.intent_id, one.digest).claimed(1), epoch) for one in met])
+    await claim_each(ledger, [(one, unknown(one).claimed(1), epoch) for one in met])
     assert len(commits) - before <= 200 / LANE_SHARE + 2
     assert await store.rows("SELECT count(*) FROM intents WHERE status = 'sending'") == [(200,)]
 
@@ -526,13 +526,10 @@ async def test_a_save_waits_for_no_flood_of_another_lane(store: Store) -> None:
     ledger = await store.ledger()
     epoch, calm = await ledger.open_lane(LANE), await ledger.open_lane("calm")
     met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(201)]
-    *flood, one = (replace(each, source_queue=LANE) for each in met)
-    flooding = [
-        asyncio.create_task(ledger.claim(each, IntentState(each.intent_id, each.digest).claimed(1), epoch))
-        for each in flood
-    ]
+    *flood, one = (altered(each, source_queue=LANE) for each in met)
+    flooding = [asyncio.create_task(ledger.claim(each, unknown(each).claimed(1), epoch)) for each in flood]
     await asyncio.sleep(0)  # all of them are asked
-    await ledger.claim(replace(one, source_queue="calm"), IntentState(one.intent_id, one.digest).claimed(1), calm)
+    await ledger.claim(altered(one, source_queue="calm"), unknown(one).claimed(1), calm)
     assert sum(claim.done() for claim in flooding) <= 4 * LANE_SHARE
     await asyncio.gather(*flooding)
 
@@ -549,7 +546,7 @@ SAVES_THEN_WAITS = """
 
             async def claim(number: int) -> None:
                 met = order(message_id=f"intent {number}", created_ms=1_000_000_000_000)
-                await ledger.claim(met, IntentState(met.intent_id, met.digest).claimed(1), epoch)
+                await ledger.claim(met, unknown(met).claimed(1), epoch)
                 print("saved", number, file=sys.stderr, flush=True)
 
             await asyncio.gather(*(claim(number) for number in range(200)))
@@ -609,7 +606,7 @@ async def test_foreign_text_of_any_kind_is_saved_and_recalled(store: Store) -> N
             known = await ledger.claim(known.order, known.state.claimed(1), epoch)
         recalled = await ledger.recall(met, epoch)
         assert (recalled.state, recalled.order.intent_id) == (known.state, met.intent_id)
-        assert (await ledger.recall(replace(met, strategy="another"), epoch)).state.status == "received"
+        assert (await ledger.recall(altered(met, strategy="another"), epoch)).state.status == "received"
     assert ledger.why_not_writable is None
 
 
@@ -617,13 +614,13 @@ async def test_what_a_save_cannot_hold_fails_for_its_asker_alone(store: Store) -
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
     good, bad = (order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(2))
-    impossible = replace(IntentState(bad.intent_id, bad.digest).claimed(1), next_attempt_ms=2**70)
+    impossible = replace(unknown(bad).claimed(1), next_attempt_ms=2**70)
     async with asyncio.timeout(10):
         outcomes = await claim_each(
             ledger,
             [
                 (bad, impossible, epoch),
-                (good, IntentState(good.intent_id, good.digest).claimed(1), epoch),
+                (good, unknown(good).claimed(1), epoch),
                 (bad, impossible, epoch),
             ],
         )
@@ -797,10 +794,7 @@ def engine_of(ledger: Ledger) -> Engine:
 async def save_while_it_is_broken(ledger: Ledger, epoch: Epoch, why: str) -> tuple[list[Order], asyncio.Task[Any]]:
     """Claim twenty intents on a ledger that can't be written; see that all of them wait, and that it says why."""
     met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(20)]
-    claims = [
-        (one, replace(IntentState(one.intent_id, one.digest).claimed(1), why="a long tale " * 700), epoch)
-        for one in met
-    ]
+    claims = [(one, replace(unknown(one).claimed(1), why="a long tale " * 700), epoch) for one in met]
     saves = asyncio.create_task(claim_each(ledger, claims))
     await wait_until(lambda: ledger.why_not_writable, what="why_not_writable")
     assert ledger.why_not_writable is not None
@@ -876,7 +870,7 @@ async def test_a_postgresql_that_goes_away_makes_saves_wait_until_it_is_back_wit
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
     before = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(20)]
-    await claim_each(ledger, [(one, IntentState(one.intent_id, one.digest).claimed(1), epoch) for one in before])
+    await claim_each(ledger, [(one, unknown(one).claimed(1), epoch) for one in before])
     if end == "kill":
         await asyncio.to_thread(mortal_postgres.kill)
     else:
@@ -897,7 +891,7 @@ async def test_a_postgresql_that_is_restarted_again_and_again_loses_nothing_and_
     async def keep_saving() -> None:
         while not stopped.is_set():
             met = order(message_id=new_id(), created_ms=1_000_000_000_000)
-            known = await ledger.claim(met, IntentState(met.intent_id, met.digest).claimed(1), epoch)
+            known = await ledger.claim(met, unknown(met).claimed(1), epoch)
             await ledger.record(met, known.state.tried(ACCEPTED, was_in_doubt=False).delivered())
             saved.append(met.intent_id)
 
@@ -964,7 +958,7 @@ async def test_a_commit_whose_answer_was_lost_is_not_taken_for_somebody_elses(
         epoch = await ledger.open_lane(LANE)
         met = order(message_id=new_id(), created_ms=1_000_000_000_000)
         proxy.armed = True
-        known = await ledger.claim(met, IntentState(met.intent_id, met.digest).claimed(1), epoch)
+        known = await ledger.claim(met, unknown(met).claimed(1), epoch)
         assert proxy.lost == 1
         proxy.armed = True
         known = await ledger.record(met, known.state.tried(ACCEPTED, was_in_doubt=False).delivered())

@@ -28,12 +28,12 @@ from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.ledger.queries import clocks, intents, replicas
 from signalq.consumer.orders.delays import DAY_MS, KnownSkew, Segment
 from signalq.consumer.orders.limits import MINUTE_MS, Rate, RateExceeded
-from signalq.consumer.orders.state import Attempt, IntentState
+from signalq.consumer.orders.state import Attempt
 from signalq.consumer.orders.switch import SwitchedOff
 from signalq.ops.check import clock
 from signalq.settings.private_files import make_private_folder
 from signalq.settings.sections import LedgerSettings, Settings
-from tests.support.orders import body, new_id, order
+from tests.support.orders import altered, body, new_id, order, unknown
 from tests.support.stores import Store, file_of, ledger_at
 from tests.support.waiting import PATIENCE_S, wait_until
 
@@ -96,7 +96,7 @@ async def test_how_long_an_attempt_was_put_off_and_what_was_answered_is_kept_wit
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
     met = order(message_id=new_id())
-    claimed = await ledger.claim(met, IntentState(met.intent_id, met.digest).claimed(1_000), epoch)
+    claimed = await ledger.claim(met, unknown(met).claimed(1_000), epoch)
     busy = Attempt("not taken", sent=True, why="HTTP 429", status=429, answer="slow down")
     concluded = claimed.state.tried(busy, was_in_doubt=False).retrying(5_000, 4_000)
     await ledger.record(met, concluded, attempt=busy)
@@ -144,7 +144,7 @@ async def test_what_ended_just_before_a_crash_is_in_doubt_though_the_clock_was_s
     again = order(body(), redelivered=True)
     assert not (await ledger.recall(again, epoch)).state.maybe_second_delivery, "an hour ago"
     set_forth = KnownSkew((Segment(0, now_ms - HOUR_MS), Segment(HOUR_MS, now_ms + HOUR_MS)))
-    assert (await ledger.recall(replace(again, skew=set_forth), epoch)).state.maybe_second_delivery
+    assert (await ledger.recall(altered(again, skew=set_forth), epoch)).state.maybe_second_delivery
 
 
 async def test_a_lane_that_was_seen_alive_by_a_clock_that_was_set_back_since_is_noted_as_alive_by_the_new_one(
@@ -169,7 +169,7 @@ async def test_what_was_posted_by_a_clock_that_was_set_back_since_counts_for_a_r
 
     async def claim() -> LedgerEntry | SwitchedOff | RateExceeded:
         of = order(message_id=new_id())
-        return await ledger.claim(of, IntentState(of.intent_id, of.digest).claimed(1), epoch, rates=[rate])
+        return await ledger.claim(of, unknown(of).claimed(1), epoch, rates=[rate])
 
     with clock_set_by(HOUR_MS):
         assert isinstance(await claim(), LedgerEntry)
@@ -209,7 +209,7 @@ async def test_one_that_is_dated_ahead_counts_as_created_once_with_an_id_or_with
         ledger.release(first.order)
         later = order(message, received_ms=now_ms + 50_000, redelivered=True, **ahead)
         again = await ledger.recall(later, epoch)
-        assert again.order.creation.age_ms == now_ms, "not again when it comes again"
+        assert again.order.timing.creation.age_ms == now_ms, "not again when it comes again"
         assert again.order.intent_id == first.order.intent_id
 
 
@@ -218,7 +218,7 @@ async def test_a_lease_and_signs_of_life_that_lie_ahead_are_from_before_the_cloc
     with clock_set_by(HOUR_MS):
         epoch = await gone.open_lane(LANE)
         met = order(message_id=new_id())
-        await gone.claim(met, IntentState(met.intent_id, met.digest).claimed(1_000), epoch)
+        await gone.claim(met, unknown(met).claimed(1_000), epoch)
         await asyncio.sleep(0.5)  # a sign of life
     for task in gone._tasks:
         task.cancel()  # it is gone without a word

@@ -13,13 +13,13 @@ from sqlalchemy.engine import make_url
 
 import signalq.consumer.ledger
 from signalq.consumer.ledger.database import database_at
-from signalq.consumer.orders.state import Attempt, IntentState
+from signalq.consumer.orders.state import Attempt
 from signalq.errors import SettingsError
 from signalq.ops.ledger import upgrade_ledger
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.settings.sections import LedgerSettings, Settings
 from tests.support.commands import run
-from tests.support.orders import new_id, order
+from tests.support.orders import new_id, order, unknown
 from tests.support.stores import Store, file_of
 
 MIGRATIONS = Path(signalq.consumer.ledger.__file__).parent / "migrations"
@@ -82,7 +82,7 @@ async def test_a_consumer_works_on_while_a_newer_version_has_upgraded_its_ledger
     running = await store.ledger()
     epoch = await running.open_lane(LANE)
     met = order(message_id=new_id())
-    claimed = await running.claim(met, IntentState(met.intent_id, met.digest).claimed(1_000), epoch)
+    claimed = await running.claim(met, unknown(met).claimed(1_000), epoch)
     # What a later version may do, see below: all of it is new, and nothing has to be filled in.
     await store.run("ALTER TABLE intents ADD COLUMN of_a_later_version BIGINT")
     await store.run("CREATE TABLE of_a_later_version (number BIGINT PRIMARY KEY)")
@@ -90,7 +90,7 @@ async def test_a_consumer_works_on_while_a_newer_version_has_upgraded_its_ledger
     await store.run("UPDATE alembic_version SET version_num = '9999'")
     await running.record(met, claimed.state.tried(ACCEPTED, was_in_doubt=False).delivered())
     other = order(message_id=new_id())
-    known = await running.claim(other, IntentState(other.intent_id, other.digest).claimed(2_000), epoch)
+    known = await running.claim(other, unknown(other).claimed(2_000), epoch)
     assert (await running.recall(other, epoch)).state == known.state
     assert (await running.recall(met, epoch)).state.status == "delivered"
     with pytest.raises(SettingsError, match="a newer signalq made"):

@@ -22,7 +22,7 @@ from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import NEVER_CONCLUDED, Attempt
 from signalq.ops.orders.listing import read_orders, read_timelines
 from signalq.settings.sections import Settings
-from tests.support.orders import body, order
+from tests.support.orders import altered, body, order
 from tests.support.stores import Store, file_of
 from tests.support.waiting import wait_until
 
@@ -124,7 +124,7 @@ async def test_parking_is_a_step_and_so_is_the_cancelation_that_follows_it_in_on
     epoch = await ledger.open_lane(LANE)
     delayed = await ledger.recall(made("delayed", delaySeconds=60), epoch)
     canceler = made("the cancel", action="cancelAll", percent=None)
-    canceler = replace(canceler, creation=replace(canceler.creation, delay_ms=RECEIVED_MS))
+    canceler = altered(canceler, creation=replace(canceler.timing.creation, delay_ms=RECEIVED_MS))
     known = await ledger.recall(canceler, epoch)
     parked, canceled = await asyncio.gather(
         ledger.record(delayed.order, delayed.state.scheduled()),

@@ -91,11 +91,11 @@ async def test_the_next_generation_begins_anew_and_the_consumer_recalls_it(desk:
     state = known.state
     assert state.replayed_ms is not None
     assert state == IntentState(
-        one.order.intent_id, one.order.digest, generation=2, version=3, replayed_ms=state.replayed_ms
+        one.order.intent_id, one.order.identity.digest, generation=2, version=3, replayed_ms=state.replayed_ms
     )
     assert abs(state.replayed_ms - time.time_ns() // 1_000_000) < 60_000
-    assert known.order.age_from_ms == state.replayed_ms
-    assert known.order.creation.age_ms == 1_000_000_000_000
+    assert known.order.timing.age_from_ms == state.replayed_ms
+    assert known.order.timing.creation.age_ms == 1_000_000_000_000
     assert before(known.order, state, state.replayed_ms) == Deliver()
     assert (await desk.find(one.order)).ended_ms is None
     assert await desk.steps() == [("replayed", 2, BY)]
@@ -146,8 +146,8 @@ async def test_an_intent_that_the_ledger_does_not_know_is_admitted_as_if_it_had_
     assert not await desk.do(admit, one.order, 3, BY), "somebody was quicker"
     known = await desk.ledger.recall(again(one, created_ms=1_000_000_000_000), await desk.ledger.open_lane(LANE))
     assert (known.state.generation, known.state.status) == (4, "received")
-    assert known.order.due_ms is None
-    assert known.order.age_from_ms == known.state.replayed_ms
+    assert known.order.timing.due_ms is None
+    assert known.order.timing.age_from_ms == known.state.replayed_ms
     assert await desk.steps() == [("replayed", 4, BY)]
 
 
@@ -160,11 +160,11 @@ async def test_a_delay_that_is_over_is_not_served_again_and_one_that_is_not_is_k
         assert await desk.do(begin, await desk.find(one.order), BY)
     received_ms = now_ms + 60_000
     known = await desk.ledger.recall(again(over, created_ms=now_ms, received_ms=received_ms), epoch)
-    assert (known.order.due_ms, (await desk.find(over.order)).due_ms) == (None, None)
+    assert (known.order.timing.due_ms, (await desk.find(over.order)).due_ms) == (None, None)
     known = await desk.ledger.recall(again(ahead, created_ms=now_ms, received_ms=received_ms), epoch)
     due_ms = now_ms + 3_600_000
     assert before(known.order, known.state, received_ms) == Park(due_ms)
-    assert (known.order.age_from_ms, (await desk.find(ahead.order)).due_ms) == (due_ms, due_ms)
+    assert (known.order.timing.age_from_ms, (await desk.find(ahead.order)).due_ms) == (due_ms, due_ms)
 
 
 async def test_an_undated_message_that_seems_to_have_come_early_goes_round_by_the_ladder_and_takes_its_turn(
@@ -178,11 +178,11 @@ async def test_an_undated_message_that_seems_to_have_come_early_goes_round_by_th
     await desk.do(begin, await desk.find(one.order), BY)
     epoch = await desk.ledger.open_lane(LANE)
     known = await desk.ledger.recall(again(one), epoch)
-    assert known.order.came_early
+    assert known.order.timing.came_early
     assert before(known.order, known.state, long_ago_ms + 61_000) == Park(long_ago_ms + 30_000)
-    is_own_copy = await desk.ledger.recall(again(one, created_ms=known.order.creation.delay_ms), epoch)
-    assert is_own_copy.order.due_ms is None
-    assert before(is_own_copy.order, is_own_copy.state, is_own_copy.order.age_from_ms) == Deliver()
+    is_own_copy = await desk.ledger.recall(again(one, created_ms=known.order.timing.creation.delay_ms), epoch)
+    assert is_own_copy.order.timing.due_ms is None
+    assert before(is_own_copy.order, is_own_copy.state, is_own_copy.order.timing.age_from_ms) == Deliver()
 
 
 async def test_an_intent_without_an_id_is_replayed_under_its_given_id_and_no_other_intent_is_taken_for_it(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -12,7 +11,7 @@ from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.ledger.queries import schedule
 from signalq.consumer.ledger.queries.schedule import Filter
 from signalq.consumer.orders.order import Order
-from tests.support.orders import body, new_id, order
+from tests.support.orders import altered, body, new_id, order
 from tests.support.stores import Store
 
 LANE = "signalq.orders"
@@ -41,9 +40,9 @@ async def test_what_is_delayed_is_recorded_at_its_first_receipt_and_by_that_mess
     epoch = await ledger.open_lane(LANE)
     met = delayed()
     first = await ledger.recall(met, epoch)
-    assert (first.state.status, first.state.version, first.order.recorded) == ("received", 1, True)
-    again = await ledger.recall(replace(met, receipt=new_id()), epoch)
-    assert (again.state, again.order.recorded) == (first.state, False)
+    assert (first.state.status, first.state.version, first.order.provenance.recorded) == ("received", 1, True)
+    again = await ledger.recall(altered(met, receipt=new_id()), epoch)
+    assert (again.state, again.order.provenance.recorded) == (first.state, False)
 
 
 async def test_what_has_no_id_is_recorded_only_while_the_lane_is_ours(ledger: Ledger) -> None:

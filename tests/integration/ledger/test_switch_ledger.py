@@ -15,7 +15,7 @@ from signalq.consumer.ledger.queries import replicas, switches
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.consumer.orders.switch import ALL, Change, State, Switch, SwitchedOff
-from tests.support.orders import body, new_id, order
+from tests.support.orders import body, new_id, order, unknown
 from tests.support.stores import Store, ledger_at
 from tests.support.waiting import elapsed, wait_until
 
@@ -38,7 +38,7 @@ def an(action: str = "openLong", connector: str = "main") -> Order:
 
 
 def claim(of: Order) -> IntentState:
-    return IntentState(of.intent_id, of.digest).claimed(5_000)
+    return unknown(of).claimed(5_000)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ async def test_a_claim_is_saved_only_where_both_switches_let_it(
             assert (await ledger.claim(met, claim(met), epoch)).state.version == 1
             continue
         assert isinstance(await ledger.claim(met, claim(met), epoch), SwitchedOff)
-        assert (await ledger.recall(met, epoch)).state == IntentState(met.intent_id, met.digest), "nothing is saved"
+        assert (await ledger.recall(met, epoch)).state == unknown(met), "nothing is saved"
 
 
 async def test_the_claim_that_is_refused_is_told_the_stricter_state_and_the_outcome_of_one_before_is_saved(

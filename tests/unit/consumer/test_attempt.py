@@ -20,7 +20,8 @@ from signalq.consumer.ledger import Conflict, Epoch, Fenced, LedgerEntry
 from signalq.consumer.ledger.leases import CLAIM_MS_MAX
 from signalq.consumer.orders.decisions import DeadLetter, Done, Refusal, Retry
 from signalq.consumer.orders.limits import Rate, RateExceeded
-from signalq.consumer.orders.order import Message, Order
+from signalq.consumer.orders.message import Message
+from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.read import read
 from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.consumer.orders.switch import SwitchedOff
@@ -111,7 +112,7 @@ class Scene:
         session = Session(cast("AbstractChannel", None), ConsumeOptions("main", 1, 1), 0.0)
         session.epoch = Epoch("lane", 1, None)
         delivery = Delivery(cast("Message", None), 1, session)
-        state = IntentState(order.intent_id, order.digest, **known)
+        state = IntentState(order.intent_id, order.identity.digest, **known)
         return await self.attempts.make(delivery, LedgerEntry(order, state), cast("Turn", self._turn), Slot())
 
 

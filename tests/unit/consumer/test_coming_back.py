@@ -10,7 +10,8 @@ import pytest
 from pamqp.commands import Basic
 
 from signalq.consumer.orders.decisions import Drop, Park
-from signalq.consumer.orders.order import Message, Order, Unreadable
+from signalq.consumer.orders.message import Message
+from signalq.consumer.orders.order import Identity, Order, Unreadable
 from signalq.consumer.orders.outcomes import event_of, unreadable
 from signalq.consumer.orders.read import read
 from signalq.consumer.orders.rules import before
@@ -22,7 +23,7 @@ NOW_MS = 1_700_000_000_000
 SETTINGS = Settings(connectors={"main": {}})
 COPY = {"signalq-intent-id": "id"}
 LETTER = {**COPY, "signalq-reason": "expired"}
-EVENT = event_of(unreadable(Unreadable("what", "main", "id", "-", None), NOW_MS))
+EVENT = event_of(unreadable(Unreadable("what", "main", Identity("-", "id", None, None, b"")), NOW_MS))
 BY_THE_LADDER = {"exchange": "signalq.delay.3", "queue": "signalq.delay.3", "reason": "expired", "count": 1}
 
 
@@ -80,8 +81,8 @@ def test_the_marks_of_a_letter_alone_say_nothing_of_what_can_not_be_read() -> No
     marked = receive(b"no JSON", LETTER)
     assert isinstance(marked, Unreadable)
     assert not marked.came_back
-    assert order_of(LETTER).is_letter
-    assert not order_of(COPY).is_letter
+    assert order_of(LETTER).provenance.is_letter
+    assert not order_of(COPY).provenance.is_letter
 
 
 @pytest.mark.parametrize(
@@ -101,8 +102,8 @@ def test_the_marks_of_a_letter_alone_say_nothing_of_what_can_not_be_read() -> No
 def test_a_copy_came_beside_the_ladder_where_any_other_queue_than_its_own_had_it_from_there(
     exchange: str, deaths: Any, *, is_beside: bool
 ) -> None:
-    assert order_of(COPY | {"x-death": deaths}, exchange=exchange).came_beside is is_beside
-    assert not order_of({"x-death": deaths}, exchange=exchange).came_beside, "no copy of ours"
+    assert order_of(COPY | {"x-death": deaths}, exchange=exchange).provenance.came_beside is is_beside
+    assert not order_of({"x-death": deaths}, exchange=exchange).provenance.came_beside, "no copy of ours"
 
 
 @pytest.mark.parametrize("status", ["received", "scheduled"])
@@ -111,8 +112,8 @@ def test_of_what_is_parked_a_copy_that_came_beside_the_ladder_is_dropped_and_one
 ) -> None:
     beside = order_of(COPY, exchange="signalq.delay.3", delaySeconds=60)
     brought = order_of(COPY, delaySeconds=60)
-    known = IntentState("id", beside.digest, status=status, version=1)
+    known = IntentState("id", beside.identity.digest, status=status, version=1)
     assert before(beside, known, NOW_MS) == Drop(duplicate=False)
     assert before(brought, known, NOW_MS) == Park(NOW_MS + 60_000)
-    nothing = IntentState("id", beside.digest)
+    nothing = IntentState("id", beside.identity.digest)
     assert before(beside, nothing, NOW_MS) == Park(NOW_MS + 60_000), "nobody knows it: it may be the only one"

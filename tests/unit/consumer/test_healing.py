@@ -22,7 +22,7 @@ from signalq.consumer.broker.session import Delivery, Session
 from signalq.consumer.broker.topology import topology_of
 from signalq.consumer.handling import Handlers, Handling
 from signalq.consumer.ledger import Epoch
-from signalq.consumer.orders.order import Message
+from signalq.consumer.orders.message import Message
 from signalq.consumer.slots import Slot
 from signalq.errors import BrokerUnreachable, SettingsError, TopologyError, Unconfirmed
 from signalq.names import Names

@@ -18,7 +18,7 @@ from signalq.consumer.broker.session import Delivery, Session, State
 from signalq.consumer.consumed_lanes import ConsumedLanes
 from signalq.consumer.handling import Handlers, Handling
 from signalq.consumer.ledger import Epoch
-from signalq.consumer.orders.order import Message
+from signalq.consumer.orders.message import Message
 from signalq.consumer.service import Service
 from signalq.consumer.slots import Slot
 from signalq.settings.sections import Settings

@@ -14,7 +14,8 @@ from pamqp.commands import Basic
 
 from signalq.consumer.orders.decisions import DeadLetter, Deliver, Drop, Park
 from signalq.consumer.orders.limits import Rate, RateExceeded
-from signalq.consumer.orders.order import Message, Order
+from signalq.consumer.orders.message import Message
+from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.read import read
 from signalq.consumer.orders.rules import before
 from signalq.consumer.orders.state import IntentState
@@ -40,7 +41,10 @@ def order(connector: dict[str, Any], strategy: dict[str, Any] | None = None, **f
 
 def judged(of: Order, *, over_rate: Rate | None = None, **known: Any) -> object:
     return before(
-        of, IntentState(of.intent_id, of.digest, **known), NOW_MS, refusal=over_rate and RateExceeded(over_rate)
+        of,
+        IntentState(of.intent_id, of.identity.digest, **known),
+        NOW_MS,
+        refusal=over_rate and RateExceeded(over_rate),
     )
 
 

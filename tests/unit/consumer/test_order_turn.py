@@ -20,7 +20,8 @@ from signalq.consumer.lanes.due_times import DueTimes
 from signalq.consumer.lanes.turn import Turn, WaitingRoom
 from signalq.consumer.ledger import Epoch, Fenced, LedgerEntry
 from signalq.consumer.orders.decisions import DeadLetter, Waits
-from signalq.consumer.orders.order import Message, Order
+from signalq.consumer.orders.message import Message
+from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.read import read
 from signalq.consumer.orders.rules import HOLD_MS
 from signalq.consumer.orders.state import Attempt, IntentState
@@ -28,7 +29,7 @@ from signalq.consumer.orders.switch import State, SwitchedOff
 from signalq.message.outcome import Outcome
 from signalq.settings.reload import CurrentSettings
 from signalq.settings.sections import Settings
-from tests.support.orders import body
+from tests.support.orders import altered, body, unknown
 
 NOW_MS = 1_700_000_000_000
 TURNED_AWAY = Attempt("not taken", sent=True, why="HTTP 429", retry_after_s=5.0)
@@ -69,8 +70,8 @@ class AskedLedger:
         if self.is_fenced:
             raise Fenced
         return LedgerEntry(
-            replace(order, recorded=True),
-            IntentState(order.intent_id, order.digest),
+            altered(order, recorded=True),
+            unknown(order),
             maybe_unpublished=self.unpublished,
         )
 
@@ -115,11 +116,13 @@ def scene() -> Scene:
 
 async def test_a_first_delivery_is_most_likely_unknown_and_later_looks_ask_the_ledger(scene: Scene) -> None:
     async with scene.turn() as (turn, order):
-        assert (await turn.known()).state == IntentState(order.intent_id, order.digest)
+        assert (await turn.known()).state == unknown(order)
         assert scene.ledger.asked == []
         await turn.known()
         await turn.known()
-    assert [asked.recorded for asked in scene.ledger.asked] == [False, True], "that its first record is its own is kept"
+    assert [asked.provenance.recorded for asked in scene.ledger.asked] == [False, True], (
+        "that its first record is its own is kept"
+    )
 
 
 async def test_what_may_be_untold_is_kept_from_the_first_look_that_finds_any(scene: Scene) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,13 +12,15 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 
 from signalq.consumer.orders.decisions import DeadLetter, Deliver, Drop, Forward, Park
-from signalq.consumer.orders.order import Message, Order, RowIdentity, Unreadable
+from signalq.consumer.orders.message import Message
+from signalq.consumer.orders.order import Order, RowIdentity, Unreadable
 from signalq.consumer.orders.read import read
 from signalq.consumer.orders.rights import NOT_NAMED, Rights, is_wrong_token
 from signalq.consumer.orders.rules import before
 from signalq.consumer.orders.state import IntentState
 from signalq.settings.reload import change
 from signalq.settings.sections import Settings
+from tests.support.orders import altered
 
 NOW_MS = 1_700_000_000_000
 SETTINGS = Settings(
@@ -64,7 +65,7 @@ def receive_any(settings: Settings = SETTINGS, **given_: Any) -> Order | Unreada
 
 
 def judged(of: Order, **known: Any) -> object:
-    return before(of, IntentState(of.intent_id, of.digest, **known), NOW_MS)
+    return before(of, IntentState(of.intent_id, of.identity.digest, **known), NOW_MS)
 
 
 def reason(found: object) -> str:
@@ -98,7 +99,7 @@ def test_a_strategy_with_a_user_is_known_by_that_alone_and_one_without_by_its_la
     assert of.strategy == strategy
     assert reason(judged(of)) == ("Deliver" if allowed else "unauthorized")
     assert (of.intent_id == "id") is allowed, "what is nobody's takes no identity of another"
-    assert of.message_id == "id"
+    assert of.identity.message_id == "id"
 
 
 def test_without_strategies_a_label_is_a_label() -> None:
@@ -198,10 +199,10 @@ COPY = {"signalq-intent-id": "id", "signalq-strategy": "momentum", "signalq-orig
 
 def test_a_copy_is_from_the_user_that_the_ledger_names() -> None:
     of = receive(headers=COPY)
-    assert of.origin_user is None, "whatever a header says"
+    assert of.identity.origin_user is None, "whatever a header says"
     assert reason(judged(of)) == "unauthorized", "as long as nobody has looked"
-    proven = of.identified(lambda *_: RowIdentity(of.digest, "momentum-user"))
-    assert (proven.strategy, proven.intent_id, proven.origin_user) == ("momentum", "id", "momentum-user")
+    proven = of.identified(lambda *_: RowIdentity(of.identity.digest, "momentum-user"))
+    assert (proven.strategy, proven.intent_id, proven.identity.origin_user) == ("momentum", "id", "momentum-user")
     assert judged(proven) == Deliver()
 
 
@@ -214,14 +215,19 @@ def test_a_forged_copy_is_nobodys_under_an_id_of_its_own(row: RowIdentity | None
 
 def test_a_copy_is_judged_by_the_settings_that_hold_now() -> None:
     of = receive(Settings(strategies={"carry": {"user": "carry-user"}}), headers=COPY)
-    lost = of.identified(lambda *_: RowIdentity(of.digest, "momentum-user"))
+    lost = of.identified(lambda *_: RowIdentity(of.identity.digest, "momentum-user"))
     assert (lost.strategy, lost.intent_id) == ("momentum", "id"), "it is what the ledger knows, and ends there"
     assert reason(judged(lost)) == "unauthorized"
 
 
 def test_the_headers_of_a_message_with_a_user_count_for_nothing() -> None:
     of = receive(user="carry-user", headers=COPY | {"signalq-park-rank": 7}, delaySeconds=5)
-    assert (of.strategy, of.origin_user, of.is_own_copy, of.park_rank) == ("carry", "carry-user", False, 0)
+    assert (of.strategy, of.identity.origin_user, of.provenance.is_own_copy, of.route.park_rank) == (
+        "carry",
+        "carry-user",
+        False,
+        0,
+    )
     assert isinstance(judged(of), Park)
     assert judged(of, status="scheduled", version=2) == Drop(duplicate=True), "it is no copy that the ladder gave back"
 
@@ -252,13 +258,13 @@ def test_an_invalid_message_of_no_known_strategy_is_unauthorized() -> None:
 def test_a_redelivery_after_its_strategy_was_named_is_what_it_was() -> None:
     """Else what was in doubt under its old name would be POSTed under its new one."""
     label = receive(Settings(), user="momentum-user", app_id="old-name")
-    rows = {("old-name", "id"): RowIdentity(label.digest, "momentum-user")}
+    rows = {("old-name", "id"): RowIdentity(label.identity.digest, "momentum-user")}
     again = receive(user="momentum-user", app_id="old-name", redelivered=True)
     assert again.strategy == "momentum"
     found = again.identified(lambda *key: rows.get(key))
     assert (found.strategy, found.intent_id) == ("old-name", "id")
     assert judged(found) == Deliver(), "with the rights of its user"
-    foreign = {("old-name", "id"): RowIdentity(label.digest, "carry-user")}
+    foreign = {("old-name", "id"): RowIdentity(label.identity.digest, "carry-user")}
     assert again.identified(lambda *key: foreign.get(key)).strategy == "momentum"
     first = receive(user="momentum-user", app_id="old-name")
     assert first.identified(lambda *key: rows.get(key)).strategy == "momentum"
@@ -266,10 +272,10 @@ def test_a_redelivery_after_its_strategy_was_named_is_what_it_was() -> None:
 
 def test_a_second_publish_into_a_foreign_lane_is_a_duplicate_and_not_nobodys() -> None:
     """Forwarded, it would carry its user no more."""
-    of = replace(receive(user="momentum-user"), source_queue="another lane")
-    assert judged(of) == Forward(of.lane)
+    of = altered(receive(user="momentum-user"), source_queue="another lane")
+    assert judged(of) == Forward(of.route.lane)
     assert judged(of, status="retrying", version=2) == Drop(duplicate=True)
-    assert judged(replace(of, redelivered=True), status="received", version=1) == Forward(of.lane)
+    assert judged(altered(of, redelivered=True), status="received", version=1) == Forward(of.route.lane)
 
 
 # --- against an oracle -----------------------------------------------------------------------------------------------

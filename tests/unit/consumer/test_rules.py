@@ -13,12 +13,14 @@ from pamqp.commands import Basic
 
 from signalq.consumer.orders.decisions import DeadLetter, Deliver, Done, Drop, Forward, Hold, Park, Retry, Wait, Waits
 from signalq.consumer.orders.delays import KnownSkew, Segment
-from signalq.consumer.orders.order import Message, Order
+from signalq.consumer.orders.message import Message
+from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.read import read, renewed
 from signalq.consumer.orders.rules import HOLD_MS, after, before, concluded, given_up, is_superseded_by, too_late
 from signalq.consumer.orders.state import ENDINGS, Attempt, IntentState
 from signalq.consumer.orders.switch import State, SwitchedOff
 from signalq.settings.sections import Settings
+from tests.support.orders import altered
 
 NOW_MS = 1_700_000_000_000
 OPEN_AGE_S = 60
@@ -69,7 +71,7 @@ def order(
 
 
 def state(of: Order, **known: Any) -> IntentState:
-    return IntentState(of.intent_id, of.digest, **known)
+    return IntentState(of.intent_id, of.identity.digest, **known)
 
 
 def ask_before(
@@ -633,25 +635,25 @@ def told(of: Order, now_ms: int = NOW_MS) -> str:
 @pytest.mark.parametrize("fields", EXITS, ids=str)
 def test_no_exit_dies_of_what_the_clock_is_known_to_be_ahead(fields: dict[str, Any]) -> None:
     ahead = KnownSkew((), HOUR_MS)
-    known = replace(order(fields, age_s=EXIT_AGE_S + 3_600), skew=ahead)
+    known = altered(order(fields, age_s=EXIT_AGE_S + 3_600), skew=ahead)
     assert ask_before(known) == Deliver()
-    older = replace(order(fields, age_s=EXIT_AGE_S + 3_600.001), skew=ahead)
+    older = altered(order(fields, age_s=EXIT_AGE_S + 3_600.001), skew=ahead)
     assert told(older).endswith("; this machine's clock is 3600.0 s ahead")
 
 
 def test_an_open_is_judged_by_what_the_clock_says_and_its_letter_says_what_of_it_is_known() -> None:
-    known = replace(order(age_s=3_610), skew=KnownSkew((), HOUR_MS))
+    known = altered(order(age_s=3_610), skew=KnownSkew((), HOUR_MS))
     assert told(known) == (
         "3610.0 s old, 60 s are allowed from its creation (signalq-created-ms); this machine's clock is 3600.0 s ahead"
     )
 
 
 def test_an_expired_whose_age_lies_in_its_producers_clock_says_so_where_the_broker_has_stamped_it() -> None:
-    behind = replace(order(age_s=3_610), stamped_ms=NOW_MS - 5_000)
+    behind = altered(order(age_s=3_610), stamped_ms=NOW_MS - 5_000)
     assert told(behind).endswith(
         "; its producer's clock is behind: by that it was 3605.0 s old when the broker took it"
     )
-    waited = replace(order(age_s=3_610), stamped_ms=NOW_MS - 3_600_000)
+    waited = altered(order(age_s=3_610), stamped_ms=NOW_MS - 3_600_000)
     assert told(waited).endswith("; it waited on the broker for 3600.0 s")
     unknown = order(age_s=3_610)
     assert told(unknown).endswith(
@@ -670,7 +672,7 @@ def test_what_was_posted_by_a_clock_that_was_set_back_since_counts_as_long_ago(f
 @pytest.mark.parametrize("step_ms", [HOUR_MS, -HOUR_MS], ids=["forth", "back"])
 def test_what_repeats_safely_does_so_however_the_clock_was_set_since_its_first_post(step_ms: int) -> None:
     skew = KnownSkew((Segment(0, NOW_MS - 2 * HOUR_MS), Segment(step_ms, NOW_MS - 1_000)))
-    of = replace(order({"action": "cancelAll"}), skew=skew)
+    of = altered(order({"action": "cancelAll"}), skew=skew)
     for passed_ms, expected in ((60_000, "Deliver"), (60_001, "outcome-unknown")):
         first_ms = NOW_MS - step_ms - passed_ms
         known = state(of, version=2, status="sending", in_doubt=True, first_post_ms=first_ms, attempts=1)
@@ -678,7 +680,7 @@ def test_what_repeats_safely_does_so_however_the_clock_was_set_since_its_first_p
 
 
 def test_what_was_attempted_is_not_parked_again_by_a_clock_that_was_set_back() -> None:
-    of = replace(order({"action": "cancelAll", "delaySeconds": 5}), due_ms=NOW_MS + HOUR_MS)
+    of = altered(order({"action": "cancelAll", "delaySeconds": 5}), due_ms=NOW_MS + HOUR_MS)
     assert ask_before(of) == Park(NOW_MS + HOUR_MS)
     assert ask_before(of, state(of, version=4, status="retrying", attempts=1)) == Deliver()
 
@@ -912,14 +914,14 @@ LANE = "signalq.orders.main"
 
 def astray(fields: dict[str, Any] | None = None, *, forwards: int = 0, **facts: Any) -> Order:
     """An intent that came by the shared lane, though its connector has its own."""
-    return replace(order(fields, **facts), source_queue="signalq.orders", forwards=forwards)
+    return altered(order(fields, **facts), source_queue="signalq.orders", forwards=forwards)
 
 
 def test_an_order_lies_right_in_its_connectors_lane_alone() -> None:
-    assert order().lane == LANE
-    assert order(connector={"lane": "shared"}).lane == "signalq.orders"
-    assert not order().is_misrouted
-    assert astray().is_misrouted
+    assert order().route.lane == LANE
+    assert order(connector={"lane": "shared"}).route.lane == "signalq.orders"
+    assert not order().route.is_misrouted
+    assert astray().route.is_misrouted
 
 
 def test_what_is_astray_is_forwarded_whatever_its_age_or_its_history() -> None:
@@ -944,4 +946,4 @@ def test_what_was_forwarded_too_often_stays_if_the_ledger_knows_it() -> None:
     tossed = astray(forwards=3, is_own_copy=True)
     assert ask_before(tossed, state(tossed, version=1)) == Deliver()
     assert ask_before(tossed) == Forward(LANE), "a forged count: nobody ever forwarded it"
-    assert ask_before(replace(tossed, recorded=True), state(tossed, version=1)) == Forward(LANE)
+    assert ask_before(altered(tossed, recorded=True), state(tossed, version=1)) == Forward(LANE)

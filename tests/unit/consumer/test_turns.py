@@ -13,7 +13,7 @@ from pamqp.commands import Basic
 
 from signalq.consumer.broker.session import Delivery, Session
 from signalq.consumer.lanes.queues import ConnectorQueue, ConnectorQueues, Ticket
-from signalq.consumer.orders.order import Message
+from signalq.consumer.orders.message import Message
 from signalq.consumer.orders.state import IntentState
 from tests.support.orders import body, order
 

@@ -11,7 +11,7 @@ import pytest
 from pamqp.commands import Basic
 
 from signalq.consumer.ledger.queries.replays import Standing
-from signalq.consumer.orders.order import Order, Unreadable
+from signalq.consumer.orders.order import Identity, Order, Unreadable
 from signalq.message.creation import Creation
 from signalq.ops.dead_letters.letter import Letter
 from signalq.ops.dead_letters.rules import (
@@ -33,7 +33,7 @@ from tests.support.orders import STRATEGY, body, order
 NOW_MS = time.time_ns() // 1_000_000
 DAY_MS = 86_400_000
 RETENTION_MS = 7 * DAY_MS
-BROKEN = Unreadable("action: is missing", "main", "id-1", STRATEGY, None)
+BROKEN = Unreadable("action: is missing", "main", Identity(STRATEGY, "id-1", None, None, b""))
 
 
 def letter(**given: Any) -> Letter:
