@@ -536,9 +536,8 @@ async def test_a_save_waits_for_no_flood_of_another_lane(store: Store) -> None:
 
 SAVES_THEN_WAITS = """
     import asyncio, sys
-    from signalq.consumer.orders.state import IntentState
     from tests.support.stores import ledger_at
-    from tests.support.orders import order
+    from tests.support.orders import order, unknown
 
     async def main(url: str) -> None:
         async with ledger_at(url) as ledger:
