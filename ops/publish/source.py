@@ -11,9 +11,8 @@ from typing import BinaryIO
 from signalq.message.intent import OrderIntent, intent_from_fields
 from signalq.ops.publish.options import PublishOptions
 from signalq.ops.publish.progress import NO_LINES
-from signalq.producers.files.identities import Identities
 from signalq.producers.files.marks import Mark, MarkedLines
-from signalq.producers.files.reader import BadLine, IntentLine, bounded_lines, read_csv, read_jsonl
+from signalq.producers.files.reader import BadLine, Identities, IntentLine, bounded_lines, read_csv, read_jsonl
 from signalq.settings.sections import Settings
 
 BATCH_BYTES = 8
