@@ -76,9 +76,9 @@ class LineSource:
 def is_unchanged(mark: Mark, stream: BinaryIO) -> bool:
     """Whether the lines up to the mark are the same as then; leaves the stream where it was."""
     begin_at = stream.tell()
-    lines = MarkedLines(bounded_lines(stream), note_at=mark.lines)
-    for _ in lines:
-        if lines.noted is not None:
+    lines = MarkedLines(bounded_lines(stream))
+    for number, _ in enumerate(lines, start=1):
+        if number == mark.lines:
             break
     stream.seek(begin_at)
-    return (lines.noted or NO_LINES) == mark
+    return mark in (NO_LINES, lines.mark())
