@@ -133,7 +133,7 @@ class PrivateRabbitMQ(PrivateServer):
         erl_call = self._installation.erlang / "erl_call"
         if not erl_call.exists():
             return self.ctl("eval", expression)
-        # It takes the cookie from HOME.
+        # erl_call takes the cookie from HOME.
         result = self._ask([str(erl_call), "-sname", self.name, "-e"], f"{expression}\n")
         if result.returncode != 0 or not result.stdout.startswith("{ok, "):
             raise BrokerFailed(f"erl_call {expression}: {(result.stderr or result.stdout).strip()}")

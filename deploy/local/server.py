@@ -19,7 +19,7 @@ class PrivateServer(ABC):
     """A private server: started, stopped, killed and started again, with the same port and data. Not thread-safe."""
 
     title: ClassVar[str]
-    """What its errors call it."""
+    """The server's name in its errors."""
     failure: ClassVar[type[PrivateBrokerError]]
     """The error that it raises."""
 

@@ -11,9 +11,8 @@ from typing import BinaryIO
 from signalq.message.intent import OrderIntent, intent_from_fields
 from signalq.ops.publish.options import PublishOptions
 from signalq.ops.publish.progress import NO_LINES
-from signalq.producers.files.identities import Identities
 from signalq.producers.files.marks import Mark, MarkedLines
-from signalq.producers.files.reader import BadLine, IntentLine, bounded_lines, read_csv, read_jsonl
+from signalq.producers.files.reader import BadLine, Identities, IntentLine, bounded_lines, read_csv, read_jsonl
 from signalq.settings.sections import Settings
 
 BATCH_BYTES = 8
@@ -77,9 +76,9 @@ class LineSource:
 def is_unchanged(mark: Mark, stream: BinaryIO) -> bool:
     """Whether the lines up to the mark are the same as then; leaves the stream where it was."""
     begin_at = stream.tell()
-    lines = MarkedLines(bounded_lines(stream), note_at=mark.lines)
-    for _ in lines:
-        if lines.noted is not None:
+    lines = MarkedLines(bounded_lines(stream))
+    for number, _ in enumerate(lines, start=1):
+        if number == mark.lines:
             break
     stream.seek(begin_at)
-    return (lines.noted or NO_LINES) == mark
+    return mark in (NO_LINES, lines.mark())

@@ -25,15 +25,12 @@ class MarkedLines:
     """Passes lines on, and marks how far they were read.
 
     With `expected`, raises FileChanged before the first line behind that mark, if the lines up to it are fewer or have
-    changed. A last line without a line ending may get one later, and nothing else. `noted` is the mark behind the first
-    `note_at` lines, once they were read.
+    changed. A last line without a line ending may get one later, and nothing else.
     """
 
-    def __init__(self, lines: Iterable[bytes], *, expected: Mark | None = None, note_at: int = 0) -> None:
+    def __init__(self, lines: Iterable[bytes], *, expected: Mark | None = None) -> None:
         self._lines = lines
         self._expected = expected
-        self._note_at = note_at
-        self.noted: Mark | None = None
         self._read = 0
         self._digest = hashlib.blake2b(digest_size=16)
 
@@ -42,8 +39,6 @@ class MarkedLines:
             self._check(is_end=False)
             self._read += 1
             self._digest.update(line.rstrip(b"\r\n") + b"\n")
-            if self._read == self._note_at:
-                self.noted = self.mark()
             yield line
         self._check(is_end=True)
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
+from pathlib import Path
+from typing import BinaryIO, Self
 
 from signalq.errors import InvalidIntent, Problem
 from signalq.message.intent import FIELD_NAMES, OrderIntent, intent_from_fields
 from signalq.message.near_names import nearest_name
 from signalq.message.strict_json import BODY_BYTES_MAX, parse_object
-from signalq.producers.files.identities import Identities
 from signalq.secrets.masking import shown_name
 
+IDENTITY_CHARACTERS = 32
 # An intent has at most BODY_BYTES_MAX bytes; the line that holds it gets a little more for its line ending.
 LINE_BYTES_MAX = BODY_BYTES_MAX + 2
 _SKIPPED_BYTES = 65_536
@@ -39,6 +42,31 @@ class BadLine:
 
     line: int
     problem: str
+
+
+class Identities:
+    """A stable identity for each line of a source (a file or a batch); with another `salt` the lines are new orders.
+
+    An identity is a hash of the source, of the line's number and of its bytes. So the consumer drops a file that is
+    published again as duplicates; an equal line of another file, or at another place of this one, is another order.
+    """
+
+    def __init__(self, source: bytes, salt: bytes = b"") -> None:
+        self._source = hashlib.sha256(source).digest() + hashlib.sha256(salt).digest()
+
+    @classmethod
+    def of_file(cls, file: Path, salt: bytes = b"") -> Self:
+        """The identities of a file, by its absolute path: links are followed, so all its names give the same."""
+        return cls(b"file\0" + os.fsencode(file.resolve()), salt)
+
+    @classmethod
+    def of_batch(cls, name: str, salt: bytes = b"") -> Self:
+        """The identities of a batch, by the name that its publisher gave it, wherever its lines come from."""
+        return cls(b"batch\0" + name.encode(), salt)
+
+    def of(self, line: int, content: bytes) -> str:
+        """The identity of the line with this number and this content."""
+        return hashlib.sha256(self._source + str(line).encode() + b"\0" + content).hexdigest()[:IDENTITY_CHARACTERS]
 
 
 def bounded_lines(stream: BinaryIO) -> Iterator[bytes]:
@@ -93,10 +121,10 @@ def read_csv(
     records = _Records(lines)
     header: list[str] = []
     for row in records:
-        is_skipped = bool(header) and records.last_line <= skip_lines
+        if header and records.last_line <= skip_lines:
+            continue
         if isinstance(row, InvalidIntent):
-            if not is_skipped:
-                yield BadLine(records.line, str(row))
+            yield BadLine(records.line, str(row))
             if not header:
                 return
         elif not header:
@@ -104,7 +132,7 @@ def read_csv(
                 yield BadLine(records.line, f"{problem}; no row was read")
                 return
             header, header_content = row, records.content
-        elif row and not is_skipped:
+        elif row:
             # The header is part of the content: the same cells under other names are another order.
             content = header_content + b"\n" + records.content
             yield _row_line(records.line, header, row, content, identities, make_intent)

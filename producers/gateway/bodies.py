@@ -10,7 +10,7 @@ from aiohttp import web
 
 from signalq.errors import Problem
 from signalq.message.strict_json import BODY_BYTES_MAX
-from signalq.producers.gateway.alerts import Alert, Refusal, Rules, read_alert
+from signalq.producers.gateway.alerts import Alert, Refusal
 from signalq.producers.gateway.answers import ANSWER_S
 from signalq.producers.gateway.refusals import REPEAT_AFTER_S, TOO_LARGE, Refusals
 
@@ -24,14 +24,13 @@ CHUNKS_MAX = 1_024
 
 
 class AlertReader:
-    """Reads requests as alerts."""
+    """Reads requests as alerts; `alert_of` judges a body."""
 
-    def __init__(self, rules_of: Callable[[str], Rules | None], refusals: Refusals, *, delay_max_s: int) -> None:
-        self._rules_of = rules_of
+    def __init__(self, alert_of: Callable[[bytes], Alert | Refusal], refusals: Refusals) -> None:
+        self._alert_of = alert_of
         self._refusals = refusals
-        self._delay_max_s = delay_max_s
         self._judging = asyncio.Lock()
-        self._large = 0
+        self._large = asyncio.Semaphore(LARGE_MAX)
 
     async def read(self, request: web.Request, began_s: float) -> Alert | Refusal:
         """The alert of a request that came at `began_s`. Raises HTTPRequestEntityTooLarge."""
@@ -39,13 +38,10 @@ class AlertReader:
             return unread
         if is_small(request):
             body = await _body(request)
-            return body if isinstance(body, Refusal) else self._alert(body)
-        self._large += 1
-        try:
+            return body if isinstance(body, Refusal) else self._alert_of(body)
+        async with self._large:
             body = await _body(request)
             return body if isinstance(body, Refusal) else await self._judge(request, body, began_s)
-        finally:
-            self._large -= 1
 
     def _refused_unread(self, request: web.Request) -> Refusal | None:
         """The refusal for which the headers are reason enough."""
@@ -55,7 +51,7 @@ class AlertReader:
             return TOO_LARGE
         if is_small(request):
             return None
-        return self._refusals.flooding(request) or (NOT_JUDGED if self._large >= LARGE_MAX else None)
+        return self._refusals.flooding(request) or (NOT_JUDGED if self._large.locked() else None)
 
     async def _judge(self, request: web.Request, body: bytes, began_s: float) -> Alert | Refusal:
         """The alert of a large body, when its turn has come."""
@@ -64,14 +60,11 @@ class AlertReader:
                 if flooding := self._refusals.flooding(request):
                     return flooding
                 judging_s = time.monotonic()
-                alert = self._alert(body)
+                alert = self._alert_of(body)
                 await asyncio.sleep(time.monotonic() - judging_s)
                 return alert
         except TimeoutError:
             return NOT_JUDGED
-
-    def _alert(self, body: bytes) -> Alert | Refusal:
-        return read_alert(body, self._rules_of, delay_max_s=self._delay_max_s)
 
 
 def is_small(request: web.Request) -> bool:
@@ -98,7 +91,7 @@ async def _chunked_body(request: web.Request) -> bytes | Refusal:
         body += part
         chunks += is_whole
         if len(body) > BODY_BYTES_MAX:
-            raise web.HTTPRequestEntityTooLarge(max_size=BODY_BYTES_MAX, actual_size=len(body))
+            raise web.HTTPRequestEntityTooLarge(BODY_BYTES_MAX, len(body), reason=TOO_LARGE.problems[0].message)
         if chunks > CHUNKS_MAX:
             return Refusal(400, (Problem(None, f"the body comes in more than {CHUNKS_MAX} chunks"),))
     return bytes(body)

@@ -1,12 +1,44 @@
-"""The gateway's /startupz, /healthz, /readyz and /metrics."""
+"""The gateway's metrics, on a registry of their own, and its /startupz, /healthz, /readyz and /metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+CONFIRM_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3)
+
+
+class GatewayMetrics:
+    """No label holds an id; `connector` is a configured name, else `other`."""
+
+    def __init__(self, is_configured: Callable[[str], bool]) -> None:
+        self._is_configured = is_configured
+        self.registry = on = CollectorRegistry()
+        self._requests = Counter(
+            "signalq_gateway_requests", "Requests by their answer", ["connector", "status"], registry=on
+        )
+        self.repeats = Counter(
+            "signalq_gateway_repeats", "Alerts taken for a repeat of one that was not answered ok", registry=on
+        )
+        self.confirm_seconds = Histogram(
+            "signalq_gateway_confirm_seconds",
+            "From a request to its confirm by the broker",
+            buckets=CONFIRM_BUCKETS_S,
+            registry=on,
+        )
+        self.broker_connected = Gauge(
+            "signalq_gateway_broker_connected", "1 while alerts can be published", registry=on
+        )
+        self.connections = Gauge("signalq_gateway_connections", "Open connections", registry=on)
+        self.in_flight = Gauge("signalq_gateway_in_flight", "Requests being answered", registry=on)
+
+    def answered(self, connector: str | None, status: int) -> None:
+        """Count a request that was answered."""
+        label = connector if connector is not None and self._is_configured(connector) else "other"
+        self._requests.labels(label, str(status)).inc()
 
 
 def add_health(app: web.Application, *, why_not_ready: Callable[[], str | None], registry: CollectorRegistry) -> None:

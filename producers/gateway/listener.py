@@ -44,15 +44,15 @@ ACCEPTING_ROUNDS = 3
 
 log = structlog.get_logger()
 
-Unhandled = Callable[[int], web.StreamResponse]
-"""Makes the answer of a status to a request that can't be handled."""
-
 
 class Listener:
-    """Listens between `start` and `close`; `unhandled` makes the answer if there is no request to handle."""
+    """Listens between `start` and `close`.
 
-    def __init__(self, *, unhandled: Unhandled, connections_max: int = CONNECTIONS_MAX) -> None:
-        self._unhandled = unhandled
+    `unhandled` makes the answer of a status to bytes that aiohttp could not read, or to a request at which we failed.
+    """
+
+    def __init__(self, unhandled: Callable[[int], web.StreamResponse], connections_max: int = CONNECTIONS_MAX) -> None:
+        self.unhandled = unhandled
         self._connections_max = min(connections_max, _allowed_files(connections_max + FILES_BESIDE) - FILES_BESIDE)
         # The longest silent first.
         self._open: OrderedDict[web.RequestHandler, None] = OrderedDict()
@@ -63,6 +63,11 @@ class Listener:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    @property
+    def busy_count(self) -> int:
+        """The connections whose order is on the way."""
+        return len(self._busy)
 
     async def start(self, server: web.Server, host: str, port: int) -> int:
         """Listen for `server`; return the port. Raises OSError or UnicodeError if that is not possible."""
@@ -121,12 +126,6 @@ class Listener:
         if not self._open:
             self._is_empty.set()
 
-    def answer(self, status: int, error: BaseException | None) -> web.StreamResponse:
-        """The answer to bytes that aiohttp could not read, or to a request at which we failed."""
-        if status >= 500:
-            log_failure(error)
-        return self._unhandled(status)
-
 
 class Connection(web.RequestHandler):
     """One connection, which copies no bytes of a request into answers or logs."""
@@ -167,7 +166,9 @@ class Connection(web.RequestHandler):
         del message
         if request.writer.output_size > 0:
             raise ConnectionError("a part of the answer is sent already")
-        response = self._listener.answer(status, exc)
+        if status >= 500:
+            log_failure(exc)
+        response = self._listener.unhandled(status)
         response.force_close()
         return response
 

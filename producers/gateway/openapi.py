@@ -14,17 +14,20 @@ from signalq.names import LADDER_MAX_S
 from signalq.producers.gateway.answers import STATUSES, WEBHOOK_PATH
 from signalq.version import __version__
 
-VERSION = "3.1.0"
+REFUSED = [status for status in STATUSES if status >= 400]
 RETRY_STATUSES = (429, 503)
 
 Document = dict[str, Any]
+_TEXT = {"type": "string"}
+_ORDER = {"$ref": "#/components/schemas/OrderIntent"}
 
 
 def openapi_document(*, url: str, with_path_secret: bool = False, delay_max_s: int = LADDER_MAX_S) -> Document:
     """The document of a gateway at `url`; it does not hold the path secret. `delay_max_s` in seconds."""
     path = f"/{{pathSecret}}{WEBHOOK_PATH}" if with_path_secret else WEBHOOK_PATH
+    parameters = {"parameters": [_PATH_SECRET]} if with_path_secret else {}
     return {
-        "openapi": VERSION,
+        "openapi": "3.1.0",
         "info": {
             "title": "signalq gateway",
             "version": __version__,
@@ -34,69 +37,34 @@ def openapi_document(*, url: str, with_path_secret: bool = False, delay_max_s: i
         "servers": [{"url": url}],
         "tags": [{"name": "orders"}, {"name": "health"}],
         "paths": {
-            path: {"post": _take_order(with_path_secret=with_path_secret)},
+            path: {"post": _TAKE_ORDER | parameters},
             "/healthz": {"get": _look("healthz", "Whether the process makes progress.", 200)},
             "/readyz": {"get": _look("readyz", "Whether it is connected to RabbitMQ.", 200, 503)},
             "/metrics": {"get": _look("metrics", "Its metrics, as Prometheus reads them.", 200)},
         },
         "components": {
             "schemas": {"OrderIntent": _order(delay_max_s), "Problem": _PROBLEM},
-            "responses": {_name(status): _response(status) for status in STATUSES if status >= 400},
+            "responses": {f"Refused{status}": _response(status) for status in REFUSED},
         },
     }
-
-
-def _take_order(*, with_path_secret: bool) -> Document:
-    operation: Document = {
-        "operationId": "takeOrder",
-        "tags": ["orders"],
-        "summary": "Queue an order.",
-        "description": (
-            "Answered `ok` once RabbitMQ has the order on disk, always within 3 seconds. The Content-Type does not "
-            "matter, the body does: JSON under text/plain is taken too. What equals a request of the last 30 seconds "
-            "that was not answered `ok` is its repeat, and the same order."
-        ),
-        "requestBody": {
-            "required": True,
-            "description": f"At most {BODY_BYTES_MAX} bytes, not compressed.",
-            "content": {
-                "application/json": {"schema": {"$ref": "#/components/schemas/OrderIntent"}},
-                "text/plain": {"schema": _AS_TEXT},
-            },
-        },
-        "responses": {
-            "200": {"description": STATUSES[200], "content": {"text/plain": {"schema": {"const": "ok"}}}},
-            **{
-                str(status): {"$ref": f"#/components/responses/{_name(status)}"} for status in STATUSES if status >= 400
-            },
-        },
-    }
-    if with_path_secret:
-        operation["parameters"] = [_PATH_SECRET]
-    return operation
 
 
 def _look(operation_id: str, summary: str, *statuses: int) -> Document:
-    text = {"text/plain": {"schema": {"type": "string"}}}
     words = {200: "Yes, or what was asked for.", 503: "Not now; the body says why."}
+    content = {"text/plain": {"schema": _TEXT}}
     return {
         "operationId": operation_id,
         "tags": ["health"],
         "summary": summary,
-        "responses": {str(status): {"description": words[status], "content": text} for status in statuses},
+        "responses": {str(status): {"description": words[status], "content": content} for status in statuses},
     }
 
 
 def _order(delay_max_s: int) -> Document:
     schema = intent_schema(delay_max_s=delay_max_s)
-    token = {
-        **schema["properties"]["connectorToken"],
-        "type": "string",
-        "description": "The connector's secret; it must be the configured one, where one is.",
-    }
-    token.pop("anyOf", None)
-    return {
-        **schema,
+    needed = {"type": "string", "description": "The connector's secret; it must be the configured one, where one is."}
+    token = schema["properties"]["connectorToken"] | needed
+    return schema | {
         "required": [*schema["required"], "connectorToken"],
         "properties": schema["properties"] | {"connectorToken": token},
         "examples": [example | {"connectorToken": "..."} for example in schema["examples"]],
@@ -104,27 +72,18 @@ def _order(delay_max_s: int) -> Document:
 
 
 def _response(status: int) -> Document:
-    response: Document = {
-        "description": STATUSES[status],
-        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    }
+    headers: Document = {}
     if status in RETRY_STATUSES:
         seconds = {"type": "integer", "minimum": 1}
-        response["headers"] = {"Retry-After": {"description": "Seconds to wait.", "required": True, "schema": seconds}}
+        headers = {"Retry-After": {"description": "Seconds to wait.", "required": True, "schema": seconds}}
     if status == 405:
-        response["headers"] = {"Allow": {"description": "The methods that are here.", "schema": {"type": "string"}}}
-    return response
+        headers = {"Allow": {"description": "The methods that are here.", "schema": _TEXT}}
+    return {
+        "description": STATUSES[status],
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        **({"headers": headers} if headers else {}),
+    }
 
-
-def _name(status: int) -> str:
-    return f"Refused{status}"
-
-
-_AS_TEXT = {
-    "type": "string",
-    "contentMediaType": "application/json",
-    "contentSchema": {"$ref": "#/components/schemas/OrderIntent"},
-}
 
 _PATH_SECRET = {
     "name": "pathSecret",
@@ -134,6 +93,30 @@ _PATH_SECRET = {
     "schema": {"type": "string", "format": "password"},
 }
 
+_TAKE_ORDER: Document = {
+    "operationId": "takeOrder",
+    "tags": ["orders"],
+    "summary": "Queue an order.",
+    "description": (
+        "Answered `ok` once RabbitMQ has the order on disk, always within 3 seconds. The Content-Type does not "
+        "matter, the body does: JSON under text/plain is taken too. What equals a request of the last 30 seconds "
+        "that was not answered `ok` is its repeat, and the same order."
+    ),
+    "requestBody": {
+        "required": True,
+        "description": f"At most {BODY_BYTES_MAX} bytes, not compressed.",
+        "content": {
+            "application/json": {"schema": _ORDER},
+            "text/plain": {"schema": {**_TEXT, "contentMediaType": "application/json", "contentSchema": _ORDER}},
+        },
+    },
+    "responses": {
+        "200": {"description": STATUSES[200], "content": {"text/plain": {"schema": {"const": "ok"}}}},
+        **{str(status): {"$ref": f"#/components/responses/Refused{status}"} for status in REFUSED},
+    },
+}
+
+_FIELD = {"type": ["string", "null"], "description": "The field that is wrong; null: the request."}
 _PROBLEM = {
     "description": "A problem (RFC 9457). No value of the request is quoted.",
     "type": "object",
@@ -141,7 +124,7 @@ _PROBLEM = {
     "properties": {
         "type": {"const": "about:blank"},
         "title": {"type": "string", "description": "The status in words."},
-        "status": {"type": "integer", "enum": [status for status in STATUSES if status >= 400]},
+        "status": {"type": "integer", "enum": REFUSED},
         "detail": {"type": "string", "description": "All of it, in one sentence or more."},
         "fields": {
             "type": "array",
@@ -149,13 +132,7 @@ _PROBLEM = {
             "items": {
                 "type": "object",
                 "required": ["field", "problem"],
-                "properties": {
-                    "field": {
-                        "type": ["string", "null"],
-                        "description": "The field that is wrong; null: the request.",
-                    },
-                    "problem": {"type": "string"},
-                },
+                "properties": {"field": _FIELD, "problem": _TEXT},
             },
         },
     },

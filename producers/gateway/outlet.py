@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import suppress
 
 import structlog
@@ -12,10 +11,9 @@ from signalq.amqp.address import user_of
 from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.errors import BrokerError, BrokerUnreachable
 from signalq.message.envelope import publish_properties
-from signalq.message.identity import digest_of, new_message_id
 from signalq.names import Names
 from signalq.producers.gateway.alerts import Alert
-from signalq.producers.gateway.repeats import Identity, Unanswered
+from signalq.producers.gateway.repeats import Identity
 
 # The strategy name of all alerts.
 STRATEGY = "gateway"
@@ -26,41 +24,27 @@ log = structlog.get_logger()
 
 
 class Outlet:
-    """Publishes alerts; a repeat has the identity of its original. Use `run` to keep it connected."""
+    """Publishes alerts. Use `run` to keep it connected."""
 
     def __init__(self, broker_url: str, *, prefix: str, heartbeat_s: int) -> None:
         self._names = Names(prefix)
         self._user = user_of(broker_url)
         self._publisher = ConfirmedPublisher(broker_url, name="signalq gateway", heartbeat_s=heartbeat_s)
-        self._unanswered = Unanswered()
         self.is_connected = False
-        self.why_not_connected: str | None = None
 
     async def run(self) -> None:
-        """Keep the connection open, for as long as this runs."""
+        """Keep the connection open, for as long as this runs. Each cause of a failure is logged once."""
+        logged: str | None = None
         while True:
             try:
                 await self._publisher.channel()
+                self.is_connected, logged = True, None
             except BrokerError as error:
-                self._note_away(str(error))
-            else:
-                self.is_connected, self.why_not_connected = True, None
+                self.is_connected = False
+                if str(error) != logged:
+                    logged = str(error)
+                    log.warning("gateway.disconnected", why=logged)
             await asyncio.sleep(CONNECT_EVERY_S)
-
-    def _note_away(self, why: str) -> None:
-        """Log each cause once: the connection is tried again every CONNECT_EVERY_S."""
-        if why != self.why_not_connected:
-            log.warning("gateway.disconnected", why=why)
-        self.is_connected, self.why_not_connected = False, why
-
-    def identify(self, alert: Alert) -> tuple[Identity, bool]:
-        """The identity to publish an alert under, and whether it repeats an alert that was not answered `ok`."""
-        known = self._unanswered.take(digest_of(alert.body))
-        return known or Identity(new_message_id(), time.time_ns() // 1_000_000), known is not None
-
-    def was_not_answered(self, alert: Alert, identity: Identity) -> None:
-        """Note that the caller got no `ok`: an equal alert that comes soon is this one."""
-        self._unanswered.keep(digest_of(alert.body), identity)
 
     async def publish(self, alert: Alert, identity: Identity) -> None:
         """Return once the broker has confirmed the alert; connect again for as long as that fails.

@@ -18,28 +18,27 @@ class Rates:
     def __init__(
         self, rate_per_s: float | None, clock: Callable[[], float] = time.monotonic, *, burst: float | None = None
     ) -> None:
-        self._rate_per_s = rate_per_s
-        self._burst = burst
+        self._each_s = 1 / rate_per_s if rate_per_s is not None else 0.0
+        self._bucket_s = max(self._each_s, 1.0 if burst is None else burst * self._each_s)
         self._clock = clock
         # When the bucket will be full again, the longest untouched first.
         self._full_at_s: OrderedDict[Hashable, float] = OrderedDict()
 
     def wait_s(self, key: Hashable) -> float:
         """Take one from the bucket and return 0; or return the seconds until there is one."""
-        if self._rate_per_s is None or (over_s := self.over_s(key)) > 0:
-            return 0.0 if self._rate_per_s is None else over_s
-        now_s = self._clock()
-        self._full_at_s[key] = max(self._full_at_s.get(key, now_s), now_s) + 1 / self._rate_per_s
-        self._full_at_s.move_to_end(key)
-        if len(self._full_at_s) > KEYS_MAX:
-            self._full_at_s.popitem(last=False)
-        return 0.0
+        over_s = self.over_s(key)
+        if over_s == 0:
+            self._full_at_s[key] = self._full_after(key, self._clock())
+            self._full_at_s.move_to_end(key)
+            if len(self._full_at_s) > KEYS_MAX:
+                self._full_at_s.popitem(last=False)
+        return over_s
 
     def over_s(self, key: Hashable) -> float:
         """The seconds until there is one in the bucket, 0 if there is; none is taken."""
-        if self._rate_per_s is None:
-            return 0.0
-        now_s, each_s = self._clock(), 1 / self._rate_per_s
-        bucket_s = 1.0 if self._burst is None else self._burst * each_s
-        full_at_s = max(self._full_at_s.get(key, now_s), now_s) + each_s
-        return max(0.0, full_at_s - now_s - max(bucket_s, each_s))
+        now_s = self._clock()
+        return max(0.0, self._full_after(key, now_s) - now_s - self._bucket_s)
+
+    def _full_after(self, key: Hashable, now_s: float) -> float:
+        """The moment at which the bucket would be full again if one were taken now."""
+        return max(self._full_at_s.get(key, now_s), now_s) + self._each_s

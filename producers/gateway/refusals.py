@@ -23,7 +23,7 @@ from signalq.message.strict_json import BODY_BYTES_MAX
 from signalq.producers.gateway.alerts import Refusal
 from signalq.producers.gateway.answers import problem_details
 from signalq.producers.gateway.callers import Callers, IpAddress, counted_as
-from signalq.producers.gateway.metrics import GatewayMetrics
+from signalq.producers.gateway.health import GatewayMetrics
 from signalq.producers.gateway.rates import Rates
 
 # TradingView repeats a 5xx after 5 s; other callers read it in Retry-After.
@@ -56,9 +56,7 @@ log = structlog.get_logger()
 class Refusals:
     """Makes the refusals. None holds a value of a body, nor does the log; `is_secret` recognises a token."""
 
-    def __init__(
-        self, metrics: GatewayMetrics, callers: Callers, is_secret: Callable[[str], bool] = lambda _text: False
-    ) -> None:
+    def __init__(self, metrics: GatewayMetrics, callers: Callers, is_secret: Callable[[str], bool]) -> None:
         self._metrics = metrics
         self._callers = callers
         self._is_secret = is_secret
@@ -73,16 +71,13 @@ class Refusals:
         caller = self._caller(request)
         refusal = self._shown(self._limited(refusal, counted_as(caller), is_large=is_large))
         self._metrics.answered(refusal.connector, refusal.status)
-        self._log(refusal, str(caller or "unknown"), counted_as(caller))
+        self._log(refusal, caller)
         return _problem_response(refusal)
 
     def flooding(self, request: web.Request) -> Refusal | None:
         """The refusal of a costly request, if its address has made too many guesses."""
         wait_s = self._guesses.over_s(counted_as(self._caller(request)))
         return replace(TOO_MANY_GUESSES, retry_after_s=wait_s) if wait_s else None
-
-    def _caller(self, request: web.Request | None) -> IpAddress | None:
-        return self._callers.caller(*hops(request)) if request is not None else None
 
     def unavailable(self, connector: str | None, why: str) -> web.Response:
         """Ask the caller to send the request again."""
@@ -95,9 +90,8 @@ class Refusals:
             response = self.refused(None, Refusal(status, (Problem(None, "the request is not proper HTTP/1.1"),)))
         else:
             self._metrics.answered(None, status)
-            response = _problem_response(
-                Refusal(status, (Problem(None, "the gateway failed at this request: see its log"),))
-            )
+            failed = Problem(None, "the gateway failed at this request: see its log")
+            response = _problem_response(Refusal(status, (failed,)))
         response.headers["Server"] = SERVER
         return response
 
@@ -106,6 +100,9 @@ class Refusals:
         if self._unlogged_timer is not None:
             self._unlogged_timer.cancel()
             self._log_unlogged()
+
+    def _caller(self, request: web.Request | None) -> IpAddress | None:
+        return self._callers.caller(*hops(request)) if request is not None else None
 
     def _limited(self, refusal: Refusal, sender: str, *, is_large: bool) -> Refusal:
         """A 429 in place of the refusal, if it is one guess too many."""
@@ -122,10 +119,9 @@ class Refusals:
             return field
         return field if NAME.fullmatch(field) and not self._is_secret(field) else NOT_SHOWN
 
-    def _log(self, refusal: Refusal, caller: str, sender: str) -> None:
+    def _log(self, refusal: Refusal, caller: IpAddress | None) -> None:
         """Log a line that says why; in a flood, log the first of a kind, and then their count."""
-        why = _why(refusal)
-        who = refusal.connector or sender
+        why, who = _why(refusal), refusal.connector or counted_as(caller)
         if self._alike.wait_s((who, refusal.status, why)) or self._lines.wait_s(refusal.connector or ""):
             self._unlogged[refusal.status] += 1
             if self._unlogged_timer is None:
@@ -133,7 +129,8 @@ class Refusals:
             return
         fields = [problem.field or "the request" for problem in refusal.problems][:FIELDS_LOGGED_MAX]
         facts = {"connector": refusal.connector} if refusal.connector else {}
-        log.warning("alert.refused", status=refusal.status, why=why, fields=fields, caller=caller, **facts)
+        caller_shown = str(caller or "unknown")
+        log.warning("alert.refused", status=refusal.status, why=why, fields=fields, caller=caller_shown, **facts)
 
     def _log_unlogged(self) -> None:
         self._unlogged_timer = None

@@ -11,6 +11,9 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
+
+from signalq.message.identity import new_message_id
 
 UNANSWERED_S = 30.0
 # Beyond that the oldest is forgotten; then a repeat of it is a new order.
@@ -24,41 +27,43 @@ class Identity:
     message_id: str
     created_ms: int
 
+    @classmethod
+    def new(cls) -> Self:
+        """The identity of an alert that repeats no other."""
+        return cls(new_message_id(), time.time_ns() // 1_000_000)
+
 
 class Unanswered:
     """Identities by the digest of their body; `clock` gives seconds that only grow."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._kept: OrderedDict[tuple[bytes, str], float] = OrderedDict()
-        self._created_ms: dict[str, int] = {}
-        self._by_digest: dict[bytes, deque[str]] = {}
+        self._kept_at_s: OrderedDict[tuple[bytes, Identity], float] = OrderedDict()
+        self._by_digest: dict[bytes, deque[Identity]] = {}
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._kept_at_s)
 
     def keep(self, digest: bytes, identity: Identity) -> None:
         """Remember an alert that could not be answered `ok`."""
-        self._kept[digest, identity.message_id] = self._clock()
-        self._created_ms[identity.message_id] = identity.created_ms
-        self._by_digest.setdefault(digest, deque()).append(identity.message_id)
+        self._kept_at_s[digest, identity] = self._clock()
+        self._by_digest.setdefault(digest, deque()).append(identity)
         self._forget()
 
     def take(self, digest: bytes) -> Identity | None:
         """Take the identity of the oldest equal alert out; None if this is a new alert."""
         self._forget()
-        waiting = self._by_digest.get(digest)
-        return self._drop(digest, waiting[0]) if waiting else None
+        return self._take_oldest(digest) if digest in self._by_digest else None
 
     def _forget(self) -> None:
-        too_old_s = self._clock() - UNANSWERED_S
-        while self._kept and (len(self._kept) > UNANSWERED_MAX or next(iter(self._kept.values())) < too_old_s):
-            self._drop(*next(iter(self._kept)))
+        too_old_s, kept = self._clock() - UNANSWERED_S, self._kept_at_s
+        while kept and (len(kept) > UNANSWERED_MAX or next(iter(kept.values())) < too_old_s):
+            oldest_digest, _ = next(iter(kept))
+            self._take_oldest(oldest_digest)
 
-    def _drop(self, digest: bytes, message_id: str) -> Identity:
-        del self._kept[digest, message_id]
-        waiting = self._by_digest[digest]
-        waiting.remove(message_id)
-        if not waiting:
+    def _take_oldest(self, digest: bytes) -> Identity:
+        identity = self._by_digest[digest].popleft()
+        if not self._by_digest[digest]:
             del self._by_digest[digest]
-        return Identity(message_id, self._created_ms.pop(message_id))
+        del self._kept_at_s[digest, identity]
+        return identity

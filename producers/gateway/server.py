@@ -5,34 +5,35 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 import structlog
 from aiohttp import HttpVersion11, web
+from aiohttp.typedefs import Handler
 
 from signalq.errors import Problem, PublishError, SettingsError
+from signalq.message.identity import digest_of
 from signalq.message.strict_json import BODY_BYTES_MAX
-from signalq.producers.gateway.alerts import Alert, Refusal, Rules
+from signalq.producers.gateway.alerts import Alert, Refusal, Rules, read_alert
 from signalq.producers.gateway.answers import ANSWER_S, WEBHOOK_PATH
 from signalq.producers.gateway.bodies import AlertReader, is_small
 from signalq.producers.gateway.callers import Callers
-from signalq.producers.gateway.health import add_health
+from signalq.producers.gateway.health import GatewayMetrics, add_health
 from signalq.producers.gateway.listener import Connection, Listener
-from signalq.producers.gateway.metrics import GatewayMetrics
 from signalq.producers.gateway.outlet import Outlet
 from signalq.producers.gateway.rates import Rates
 from signalq.producers.gateway.refusals import SERVER, TOO_LARGE, Refusals, hops
-from signalq.producers.gateway.repeats import Identity
+from signalq.producers.gateway.repeats import Identity, Unanswered
 
 # Orders that wait for their confirm. With more, the broker does not keep up, and waiting would make all of them late.
 UNCONFIRMED_MAX = 1_000
 STOP_TIMEOUT_S = 3.0
 
 log = structlog.get_logger()
-
-HttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,22 +57,20 @@ class GatewayServer:
     def __init__(self, options: Options, outlet: Outlet) -> None:
         self._options = options
         self._outlet = outlet
+        self._unanswered = Unanswered()
         self._rates = Rates(options.rate_per_s)
         self._metrics = GatewayMetrics(options.is_configured)
         self._refusals = Refusals(self._metrics, options.callers, options.is_secret)
-        self._reader = AlertReader(options.rules_of, self._refusals, delay_max_s=options.delay_max_s)
-        self._in_flight = 0
-        self._unconfirmed = 0
+        alert_of = partial(read_alert, rules_of=options.rules_of, delay_max_s=options.delay_max_s)
+        self._reader = AlertReader(alert_of, self._refusals)
         self._is_stopping = False
-        self._runner: web.AppRunner | None = None
-        self._listener = Listener(unhandled=self._refusals.unhandled)
-        self._metrics.in_flight.set_function(lambda: self._in_flight)
+        self._listener = Listener(self._refusals.unhandled)
         self._metrics.broker_connected.set_function(lambda: float(outlet.is_connected))
         self._metrics.connections.set_function(lambda: len(self._listener))
+        self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=STOP_TIMEOUT_S)
 
     async def start(self) -> int:
         """Listen; return the port. Raises SettingsError if that is not possible."""
-        self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=STOP_TIMEOUT_S)
         await self._runner.setup()
         host, port = self._options.host, self._options.port
         try:
@@ -88,8 +87,7 @@ class GatewayServer:
         """Take no new connection; requests that are here, or on their way over an open one, get their answer."""
         self._is_stopping = True
         await self._listener.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._runner.cleanup()
         self._refusals.close()
 
     def _application(self) -> web.Application:
@@ -102,7 +100,7 @@ class GatewayServer:
         return app
 
     @web.middleware
-    async def _around(self, request: web.Request, handler: HttpHandler) -> web.StreamResponse:
+    async def _around(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Give aiohttp's own answers (no such path, a body too large) the form of ours."""
         self._listener.spoke(request.protocol)
         try:
@@ -110,7 +108,7 @@ class GatewayServer:
         except web.HTTPException as error:
             if error.status < 400:
                 raise
-            response = self._refusals.refused(request, Refusal(error.status, (Problem(None, _words_of(error)),)))
+            response = self._refusals.refused(request, Refusal(error.status, (Problem(None, error.reason),)))
             if "Allow" in error.headers:
                 response.headers["Allow"] = error.headers["Allow"]
         if self._is_stopping and not response.prepared:
@@ -129,11 +127,8 @@ class GatewayServer:
         return None
 
     async def _take(self, request: web.Request) -> web.StreamResponse:
-        self._in_flight += 1
-        try:
+        with self._metrics.in_flight.track_inprogress():
             return await self._answer(request)
-        finally:
-            self._in_flight -= 1
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         began_s = time.monotonic()
@@ -148,54 +143,50 @@ class GatewayServer:
         if wait_s := self._rates.wait_s(alert.connector):
             problem = Problem("connectorName", "sends more than gateway.rate_per_s allows")
             return self._refusals.refused(request, Refusal(429, (problem,), alert.connector, retry_after_s=wait_s))
-        if self._unconfirmed >= UNCONFIRMED_MAX:
+        if self._listener.busy_count >= UNCONFIRMED_MAX:
             return self._refusals.unavailable(alert.connector, "too many requests at once")
-        self._unconfirmed += 1
-        try:
-            with self._listener.busy(request.protocol):
-                return await self._publish(request, alert, began_s)
-        finally:
-            self._unconfirmed -= 1
+        with self._listener.busy(request.protocol):
+            return await self._publish(request, alert, began_s)
 
     async def _publish(self, request: web.Request, alert: Alert, began_s: float) -> web.StreamResponse:
-        identity, is_repeat = self._outlet.identify(alert)
-        if is_repeat:
+        digest = digest_of(alert.body)
+        original = self._unanswered.take(digest)
+        if original is not None:
             self._metrics.repeats.inc()
+        identity = original or Identity.new()
+        facts = {"message_id": identity.message_id, "connector": alert.connector, "action": alert.action}
         try:
             async with asyncio.timeout(began_s + ANSWER_S - time.monotonic()):
                 await self._outlet.publish(alert, identity)
         except (TimeoutError, PublishError) as error:
-            self._outlet.was_not_answered(alert, identity)
+            self._unanswered.keep(digest, identity)
             why = str(error) or f"RabbitMQ did not confirm within {ANSWER_S:g} s"
-            log.warning("alert.unconfirmed", why=why, **_facts(alert, identity))
+            log.warning("alert.unconfirmed", why=why, **facts)
             return self._refusals.unavailable(alert.connector, "the order could not be queued: send it again")
-        except BaseException:  # whatever it is: the order may be in the queue, and its caller gets no ok
-            self._outlet.was_not_answered(alert, identity)
+        except BaseException:  # of any kind: the order may be in the queue, and its caller gets no ok
+            self._unanswered.keep(digest, identity)
             raise
         self._metrics.confirm_seconds.observe(time.monotonic() - began_s)
-        return await self._say_ok(request, alert, identity, is_repeat=is_repeat)
-
-    async def _say_ok(
-        self, request: web.Request, alert: Alert, identity: Identity, *, is_repeat: bool
-    ) -> web.StreamResponse:
-        """Answer here, not by returning: if the answer can't be sent, an equal alert that follows is a repeat."""
         response = web.Response(text="ok")
+        if await self._is_sent(request, response):
+            self._metrics.answered(alert.connector, 200)
+            log.info("alert.published", repeat=original is not None, **facts)
+        else:
+            self._unanswered.keep(digest, identity)
+            log.warning("alert.answer_unheard", **facts)
+            request.protocol.force_close()
+        return response
+
+    async def _is_sent(self, request: web.Request, response: web.Response) -> bool:
+        """Send an answer here, not by returning it: then it is known whether it could be sent."""
         if self._is_stopping:
             response.force_close()
-        try:
+        with suppress(ConnectionError, TimeoutError):
             async with asyncio.timeout(ANSWER_S):
                 await response.prepare(request)
                 await response.write_eof()
-            if request.transport is None or request.transport.is_closing():
-                raise ConnectionResetError
-        except (ConnectionError, TimeoutError):
-            self._outlet.was_not_answered(alert, identity)
-            log.warning("alert.answer_unheard", **_facts(alert, identity))
-            request.protocol.force_close()
-            return response
-        self._metrics.answered(alert.connector, 200)
-        log.info("alert.published", repeat=is_repeat, **_facts(alert, identity))
-        return response
+            return request.transport is not None and not request.transport.is_closing()
+        return False
 
     def _why_not_ready(self) -> str | None:
         return "stopping" if self._is_stopping else None if self._outlet.is_connected else "not connected to RabbitMQ"
@@ -207,16 +198,6 @@ class GatewayServer:
             raise web.HTTPNotFound
 
 
-def _words_of(error: web.HTTPException) -> str:
-    if isinstance(error, web.HTTPRequestEntityTooLarge):
-        return TOO_LARGE.problems[0].message
-    return error.reason or "refused"
-
-
 async def _without_versions(_request: web.Request, response: web.StreamResponse) -> None:
     """Keep the versions of our libraries from attackers."""
     response.headers["Server"] = SERVER
-
-
-def _facts(alert: Alert, identity: Identity) -> dict[str, str]:
-    return {"message_id": identity.message_id, "connector": alert.connector, "action": alert.action}

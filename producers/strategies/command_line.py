@@ -82,16 +82,16 @@ def run(program: Callable[[Sequence[str]], int], arguments: Sequence[str] | None
         logging.getLogger(name).addHandler(logging.NullHandler())
     try:
         return program(sys.argv[1:] if arguments is None else arguments)
-    except WrongInput as error:
-        return _ended(str(error), 2)
-    except InvalidIntent as error:
-        return _ended(str(error), 2)
+    except (WrongInput, InvalidIntent) as error:
+        sentence, status = str(error), 2
     except OSError as error:
-        return _ended(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+        sentence, status = f"{error.filename}: {error.strerror}" if error.filename else str(error), 1
     except SignalQError as error:
-        return _ended(str(error), 1)
+        sentence, status = str(error), 1
     except KeyboardInterrupt:
-        return _ended("stopped", 130)
+        sentence, status = "stopped", 130
+    print(sentence, file=sys.stderr)
+    return status
 
 
 def _secret_in(file: Path, named_by: str) -> str:
@@ -103,8 +103,3 @@ def _secret_in(file: Path, named_by: str) -> str:
     if not secret:
         raise WrongInput(f"{named_by} names {file}, which is empty")
     return secret
-
-
-def _ended(sentence: str, status: int) -> int:
-    print(sentence, file=sys.stderr)
-    return status

@@ -15,19 +15,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
+import os
 import re
 import sys
+import tomllib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
+from functools import partial
 from pathlib import Path
 
 from signalq import OrderPublisher, SignalQError
+from signalq.message.field_rules import connector_name
 from signalq.producers.strategies.command_line import WrongInput, broker, parser, run, token
-from signalq.producers.strategies.plan_file import SlotPlan, read_plan, write_plan
-from signalq.producers.strategies.portfolio import current_weights, read_targets
-from signalq.producers.strategies.rebalancing import intent_of, plan_orders, slot_at
+from signalq.producers.strategies.rebalancing import PlannedOrder, Target, intent_of, plan_orders, slot_at
 
 EXAMPLES = """\
   python -m producers.strategies.rebalancer --targets targets.toml --weights weights.json --plan plan.json --once
@@ -39,6 +42,87 @@ LOOK_EVERY_S = 5.0
 # A plan that was left half published is not repeated after this time: the consumer's ledger may have forgotten the
 # first half (ledger.retention_days, 7 unless set).
 REPEAT_WITHIN = timedelta(days=1)
+
+
+# ---- the input: put your own source in the place of these files ----
+
+
+def current_weights(file: Path) -> dict[str, Decimal]:
+    """The present weights: a JSON object of assets and their percent. An exchange knows better. Raises WrongInput."""
+    try:
+        weights = json.loads(file.read_text("utf-8"), parse_float=Decimal, parse_int=Decimal)
+    except ValueError:
+        raise WrongInput(f"{file} is no JSON") from None
+    if not isinstance(weights, dict) or not all(isinstance(percent, Decimal) for percent in weights.values()):
+        raise WrongInput(f'{file}: needs the percent of each asset, as in {{"btc": 55.5, "eth": 30}}')
+    _check(list(weights.values()), file)
+    return weights
+
+
+def read_targets(file: Path) -> dict[str, Target]:
+    """The target weights: a TOML table for each asset, with its `connector` and its `percent`. Raises WrongInput."""
+    try:
+        tables = tomllib.loads(file.read_text("utf-8"), parse_float=Decimal)
+        targets = {
+            asset: Target(connector_name(table["connector"]), Decimal(table["percent"]))
+            for asset, table in tables.items()
+        }
+    except tomllib.TOMLDecodeError as error:
+        raise WrongInput(f"{file} is no TOML: {error}") from None
+    except (KeyError, TypeError, AttributeError, ValueError, InvalidOperation):
+        raise WrongInput(f"{file}: each asset needs a table with a connector and a percent") from None
+    if len({target.connector for target in targets.values()}) < len(targets):
+        raise WrongInput(f"{file}: each asset needs a connector of its own")
+    _check([target.percent for target in targets.values()], file)
+    return targets
+
+
+def _check(percents: list[Decimal], file: Path) -> None:
+    is_share = all(percent.is_finite() and 0 <= percent <= 100 for percent in percents)
+    if not is_share or sum(percents) > 100:
+        raise WrongInput(f"{file}: weights are from 0 to 100 percent each, and at most 100 together")
+
+
+# ---- the plan, on the disk: weights change with the first order that is filled, and a second look makes another ----
+
+
+@dataclass(frozen=True, slots=True)
+class SlotPlan:
+    """The orders of a slot, and when they were planned (ISO 8601, UTC); `published`: all were confirmed. No token."""
+
+    slot: str
+    made_at: str
+    orders: tuple[PlannedOrder, ...]
+    published: bool = False
+
+
+def read_plan(file: Path) -> SlotPlan | None:
+    """The plan that was written last, None if there is none yet. Raises WrongInput."""
+    try:
+        kept = json.loads(file.read_text("utf-8"))
+        return SlotPlan(**kept | {"orders": tuple(PlannedOrder(**order) for order in kept["orders"])})
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        raise WrongInput(f"{file} holds no plan: name another file, or see what is in it and delete it") from None
+
+
+def write_plan(file: Path, plan: SlotPlan) -> None:
+    """Replace the plan, whole or not at all; it is on the disk when this returns."""
+    beside = file.with_name(f"{file.name}.new")
+    with beside.open("w", encoding="utf-8") as stream:
+        json.dump(asdict(plan), stream, indent=1)
+        stream.flush()
+        os.fsync(stream.fileno())
+    beside.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+# ---- effects ----
 
 
 async def serve(slot: datetime, now: datetime, given: argparse.Namespace) -> None:
@@ -64,7 +148,7 @@ async def serve(slot: datetime, now: datetime, given: argparse.Namespace) -> Non
 
 
 async def keep_serving(given: argparse.Namespace) -> None:
-    """Serve one slot after the other. After a failure it prints it, and tries the slot again until it is too late."""
+    """Serve one slot after the other. A failure is printed, and its slot tried again until it is too late."""
     missed_shown: datetime | None = None
     while True:
         now = datetime.now(UTC)
@@ -99,35 +183,19 @@ def main(arguments: Sequence[str]) -> int:
 def read_flags(arguments: Sequence[str]) -> argparse.Namespace:
     """The command line; wrong usage ends the program."""
     flags = parser("rebalancer", __doc__ or "", examples=EXAMPLES, strategy="rebalancer")
-    for name, says in (
-        ("targets", "the target weights"),
-        ("weights", "the present weights"),
-        ("plan", "where to keep the plan"),
-    ):
-        flags.add_argument(f"--{name}", required=True, type=Path, metavar="FILE", help=says)
+    add_file = partial(flags.add_argument, required=True, type=Path, metavar="FILE")
+    add_file("--targets", help="the target weights")
+    add_file("--weights", help="the present weights")
+    add_file("--plan", help="where to keep the plan")
     flags.add_argument("--once", action="store_true", help="serve the present slot and end")
-    for name, default, says in (
-        ("every", "1d", "the length of a slot, as in 15m, 4h, 7d"),
-        ("offset", "0s", "when it begins after the full --every"),
-        ("late", "15m", "how late a slot may be served"),
-    ):
-        flags.add_argument(
-            f"--{name}", default=default, type=duration, metavar="TIME", help=f"{says} (default: {default})"
-        )
-    flags.add_argument(
-        "--drift",
-        default=1.0,
-        type=float,
-        metavar="POINTS",
-        help="leave assets alone that are off by less (default: 1)",
-    )
-    flags.add_argument(
-        "--settle",
-        default=30,
-        type=int,
-        metavar="SECONDS",
-        help="between the sells and the first buy, and between buys (default: 30)",
-    )
+    add_time = partial(flags.add_argument, type=duration, metavar="TIME")
+    add_time("--every", default="1d", help="the length of a slot, as in 15m, 4h, 7d (default: %(default)s)")
+    add_time("--offset", default="0s", help="when it begins after the full --every (default: %(default)s)")
+    add_time("--late", default="15m", help="how late a slot may be served (default: %(default)s)")
+    least = "leave assets alone that are off by less (default: 1)"
+    flags.add_argument("--drift", default=1.0, type=float, metavar="POINTS", help=least)
+    apart = "between the sells and the first buy, and between buys (default: 30)"
+    flags.add_argument("--settle", default=30, type=int, metavar="SECONDS", help=apart)
     return flags.parse_args(arguments)
 
 

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from signalq.consumer.telemetry.metrics import Metrics
-from signalq.producers.gateway.metrics import GatewayMetrics
+from signalq.producers.gateway.health import GatewayMetrics
 from tests.support.manifests import problems
 from tests.support.tools import tool
 

@@ -13,7 +13,7 @@ from prometheus_client import Counter, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
 from signalq.consumer.telemetry.metrics import Metrics
-from signalq.producers.gateway.metrics import GatewayMetrics
+from signalq.producers.gateway.health import GatewayMetrics
 
 DASHBOARD = Path(__file__).parents[2] / "deploy" / "grafana" / "signalq.json"
 SAMPLES: dict[type, tuple[str, ...]] = {Counter: ("_total",), Histogram: ("_bucket", "_count", "_sum")}

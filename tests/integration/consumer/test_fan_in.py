@@ -12,8 +12,7 @@ from typing import Any
 import pytest_asyncio
 
 from signalq.ops.sandbox.server import Sandbox
-from signalq.producers.strategies.candles import BUNDLED, read_candles
-from signalq.producers.strategies.ma_cross import crosses, orders_of
+from signalq.producers.strategies.ma_cross import BUNDLED, crosses, orders_of, read_candles
 from signalq.producers.strategies.rebalancing import slot_at
 from tests.support.broker import Broker
 from tests.support.commands import Ran, ended

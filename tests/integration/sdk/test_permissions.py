@@ -19,6 +19,7 @@ from signalq.local import PrivateRabbitMQ
 from signalq.message.outcome import binding_key
 from signalq.producers.gateway.alerts import Alert
 from signalq.producers.gateway.outlet import Outlet
+from signalq.producers.gateway.repeats import Identity
 from tests.support.amqp import depth, drain, plain_channel
 from tests.support.broker import URL_VARIABLE, Broker
 from tests.support.commands import run
@@ -102,7 +103,7 @@ async def test_each_user_can_do_its_work(site: Site, webhook: Webhook, settings:
         ]
         outlet = Outlet(site.url(GATEWAY), prefix=NAMES.prefix, heartbeat_s=10)
         alert = Alert("main", "openLong", json.dumps({"connectorName": "main", **opens}).encode())
-        await outlet.publish(alert, outlet.identify(alert)[0])
+        await outlet.publish(alert, Identity.new())
         await outlet.close()
         outcomes = await asyncio.gather(*(receipt.outcome(timeout_s=20) for receipt in receipts))
         await webhook.received(5)

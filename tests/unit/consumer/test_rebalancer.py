@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from signalq import Unconfirmed
 from signalq.producers.strategies import rebalancer
 from signalq.producers.strategies.command_line import WrongInput, run
-from signalq.producers.strategies.plan_file import SlotPlan, read_plan, write_plan
-from signalq.producers.strategies.portfolio import current_weights, read_targets
+from signalq.producers.strategies.rebalancer import SlotPlan, current_weights, read_plan, read_targets, write_plan
 from signalq.producers.strategies.rebalancing import PlannedOrder, Target, intent_of, plan_orders, slot_at
 from signalq.testing import InMemoryOrderPublisher, Published
 from tests.support.waiting import elapsed, wait_until

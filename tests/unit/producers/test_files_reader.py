@@ -8,9 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from signalq.producers.files.identities import Identities
 from signalq.producers.files.marks import FileChanged, Mark, MarkedLines
-from signalq.producers.files.reader import LINE_BYTES_MAX, BadLine, IntentLine, bounded_lines, read_csv, read_jsonl
+from signalq.producers.files.reader import (
+    LINE_BYTES_MAX,
+    BadLine,
+    Identities,
+    IntentLine,
+    bounded_lines,
+    read_csv,
+    read_jsonl,
+)
 
 BUY = b'{"connectorName":"main","action":"buy","percent":12.50}\n'
 # The identities of two such lines of the batch `pinned`.

@@ -17,7 +17,7 @@ from signalq.ops.gateway import open_doors, options_of, run, without_tokens
 from signalq.producers.gateway import refusals as refusals_module
 from signalq.producers.gateway.alerts import Alert, Refusal, read_alert, token_digest
 from signalq.producers.gateway.callers import Callers, counted_as
-from signalq.producers.gateway.metrics import GatewayMetrics
+from signalq.producers.gateway.health import GatewayMetrics
 from signalq.producers.gateway.refusals import ALIKE_LINES_MAX, GUESSES_MAX, LINES_MAX, NOT_SHOWN, Refusals
 from signalq.producers.gateway.server import Options
 from signalq.settings.reload import CurrentSettings

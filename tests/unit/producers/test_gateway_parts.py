@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from signalq.producers.gateway.alerts import Alert, Refusal, Rules, read_alert, token_digest
 from signalq.producers.gateway.callers import Callers
-from signalq.producers.gateway.metrics import GatewayMetrics
+from signalq.producers.gateway.health import GatewayMetrics
 from signalq.producers.gateway.rates import Rates
 from signalq.producers.gateway.repeats import UNANSWERED_MAX, UNANSWERED_S, Identity, Unanswered
 

@@ -14,10 +14,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalq.producers.strategies import make_candles
-from signalq.producers.strategies.candles import BUNDLED, Candle, closed, newest, read_candles
 from signalq.producers.strategies.command_line import WrongInput, run
-from signalq.producers.strategies.ma_cross import Cross, crosses, main, orders_of
+from signalq.producers.strategies.ma_cross import (
+    BUNDLED,
+    Candle,
+    Cross,
+    closed,
+    crosses,
+    main,
+    newest,
+    orders_of,
+    read_candles,
+)
+from tests.support import make_candles
 
 HOUR = timedelta(hours=1)
 MIDNIGHT = datetime(2025, 1, 1, tzinfo=UTC)

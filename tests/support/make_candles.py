@@ -1,7 +1,7 @@
-"""Makes candles.csv, the synthetic prices that ma_cross uses by default.
+"""Makes producers/strategies/candles.csv, the synthetic prices that ma_cross uses by default.
 
 They are of no market: a walk of hourly candles whose drift turns every two or three days. The same seed gives the same
-bytes on every machine: `python -m producers.strategies.make_candles >producers/strategies/candles.csv`.
+bytes on every machine: `python -m tests.support.make_candles >producers/strategies/candles.csv`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NOISE_CENTS = 25_000
 
 def rows(seed: int = SEED, *, first: datetime = FIRST, candles: int = CANDLES) -> Iterator[tuple[str, ...]]:
     """The rows below the header. In whole cents: sums of floats could differ from machine to machine."""
-    chance = Random(seed)  # noqa: S311 - prices of no market
+    chance = Random(seed)
     close, drift, left = FIRST_CENTS, DRIFT_CENTS, 0
     for number in range(candles):
         if left == 0:
