@@ -112,7 +112,7 @@ def manifests(invocation: Invocation, *, cluster: str, vhost: str) -> None:
     from signalq.ops.topology.manifests import Manifests  # noqa: PLC0415
     from signalq.ops.topology.yaml_stream import yaml_stream  # noqa: PLC0415
 
-    settings = invocation.settings_without_secrets()
+    settings = invocation.settings(with_secrets=False)
     click.echo(f"# {PRINTED_BY}\n{yaml_stream(Manifests(settings, cluster=cluster, vhost=vhost).all())}", nl=False)
 
 

@@ -16,7 +16,6 @@ from signalq.ops.publish.forecast import Forecast
 from signalq.ops.publish.line_publisher import LinePublisher
 from signalq.ops.publish.options import PublishOptions
 from signalq.ops.publish.report import PublishReport
-from signalq.ops.publish.tally import RunTally
 from signalq.ops.terminal.escaping import secrets
 from signalq.producers.files.reader import IntentLine
 from signalq.settings.sections import Settings
@@ -49,11 +48,8 @@ def publish_one(settings: Settings, given: Mapping[str, str], options: PublishOp
     report = PublishReport(as_json=options.as_json, message_id=line.message_id)
     for sentence in Forecast(settings, rate_per_s=None).take(line.intent):
         report.say(sentence)
-
-    async def publish() -> RunTally:
-        return await LinePublisher(settings, options, report).publish([(line, None)])
-
-    return report.finish(asyncio.run(publish()))
+    asyncio.run(LinePublisher(settings, options, report).publish([(line, None)]))
+    return report.finish()
 
 
 def _from_flags(settings: Settings, given: Mapping[str, str]) -> OrderIntent:

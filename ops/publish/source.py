@@ -39,9 +39,9 @@ class LineSource:
     def of_pipe(cls, kind: str, options: PublishOptions) -> LineSource:
         """A pipe; without a batch of its own, or with --again, its lines get a batch that is made up here."""
         if options.batch is not None and not options.again:
-            return cls(options.file or "-", kind, options.batch, is_pipe=True)
+            return cls("-", kind, options.batch, is_pipe=True)
         made_up = f"{options.batch or 'pipe'}-{secrets.token_hex(BATCH_BYTES)}"
-        return cls(options.file or "-", kind, made_up, is_pipe=True, has_progress=False)
+        return cls("-", kind, made_up, is_pipe=True, has_progress=False)
 
     @property
     def title(self) -> str:
@@ -49,13 +49,16 @@ class LineSource:
         return f"the batch {self.batch}" if self.batch is not None else self.file
 
     def read(
-        self, settings: Settings, stream: BinaryIO, salt: bytes, *, expected: Mark | None = None, skip_lines: int = 0
+        self, settings: Settings, stream: BinaryIO, salt: bytes, *, expected: Mark = NO_LINES, skip_lines: int = 0
     ) -> Iterator[MarkedLine]:
-        """The lines behind the first `skip_lines`. Raises FileChanged if those up to `expected` are others now."""
-        if self.batch is not None:
-            identities = Identities.of_batch(self.batch, salt)
-        else:
-            identities = Identities.of_file(Path(self.file), salt)
+        """The lines behind the first `skip_lines`; a file is read from its beginning.
+
+        Raises FileChanged if the lines up to `expected` are others now.
+        """
+        by_batch = Identities.of_batch(self.batch, salt) if self.batch is not None else None
+        identities = by_batch or Identities.of_file(Path(self.file), salt)
+        if not self.is_pipe:
+            stream.seek(0)
 
         def make_intent(fields: Mapping[str, object]) -> OrderIntent:
             connector = fields.get("connectorName")
@@ -75,11 +78,10 @@ class LineSource:
 
 
 def is_unchanged(mark: Mark, stream: BinaryIO) -> bool:
-    """Whether the lines up to the mark are the same as then; leaves the stream where it was."""
-    begin_at = stream.tell()
+    """Whether the lines of a file up to the mark are the same as then."""
+    stream.seek(0)
     lines = MarkedLines(bounded_lines(stream), note_at=mark.lines)
     for _ in lines:
         if lines.noted is not None:
             break
-    stream.seek(begin_at)
     return (lines.noted or NO_LINES) == mark

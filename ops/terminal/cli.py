@@ -8,21 +8,21 @@ from signalq.ops.terminal.invocation import SignalqGroup
 
 # In the order in which a newcomer needs them.
 COMMANDS = {
-    "demo": ("signalq.ops.commands.demo", "See all of it on this machine, with a private RabbitMQ."),
-    "check": ("signalq.ops.commands.check", "Say what is right, what is wrong, and what to do about it."),
-    "consume": ("signalq.ops.commands.consume", "Run the consumer: orders from RabbitMQ to the webhook."),
-    "publish": ("signalq.ops.commands.publish", "Publish one intent from flags, or many from a file."),
-    "topology": ("signalq.ops.commands.topology", "Declare or show the exchanges and queues."),
-    "dead": ("signalq.ops.commands.dead", "Look at the dead letters, replay or discard them."),
-    "orders": ("signalq.ops.commands.orders", "Say what became of each intent."),
-    "scheduled": ("signalq.ops.commands.scheduled", "List or cancel the delayed intents that wait."),
-    "lanes": ("signalq.ops.commands.lanes", "Look at the lanes; pause connectors, and let them go on."),
-    "ledger": ("signalq.ops.commands.ledger", "Upgrade the ledger's tables."),
-    "outcomes": ("signalq.ops.commands.outcomes", "Follow what becomes of intents, live."),
-    "gateway": ("signalq.ops.commands.gateway", "Take orders by HTTP, as the platform's webhook does."),
-    "probe": ("signalq.ops.commands.probe", "Ask a consumer or a gateway whether it is well."),
-    "sandbox": ("signalq.ops.commands.sandbox", "Run a stand-in for the platform's webhook."),
-    "schema": ("signalq.ops.commands.schema", "Print the JSON Schema of an order intent, or the AsyncAPI document."),
+    "demo": "See all of it on this machine, with a private RabbitMQ.",
+    "check": "Say what is right, what is wrong, and what to do about it.",
+    "consume": "Run the consumer: orders from RabbitMQ to the webhook.",
+    "publish": "Publish one intent from flags, or many from a file.",
+    "topology": "Declare or show the exchanges and queues.",
+    "dead": "Look at the dead letters, replay or discard them.",
+    "orders": "Say what became of each intent.",
+    "scheduled": "List or cancel the delayed intents that wait.",
+    "lanes": "Look at the lanes; pause connectors, and let them go on.",
+    "ledger": "Upgrade the ledger's tables.",
+    "outcomes": "Follow what becomes of intents, live.",
+    "gateway": "Take orders by HTTP, as the platform's webhook does.",
+    "probe": "Ask a consumer or a gateway whether it is well.",
+    "sandbox": "Run a stand-in for the platform's webhook.",
+    "schema": "Print the JSON Schema of an order intent, or the AsyncAPI document.",
 }
 
 

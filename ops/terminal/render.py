@@ -65,15 +65,15 @@ def ascii_json(value: object) -> str:
     return _NOT_PLAIN.sub(lambda found: json.dumps(found[0])[1:-1], render(value))
 
 
-def print_json(row: Row, *, raw: bool = False) -> None:
-    """Write one row as JSON, at once: a program that reads along should not wait for a buffer.
-
-    Known secrets are blanked, unless `raw`.
-    """
+def json_line(row: Row, *, raw: bool = False) -> str:
+    """One row as a line of JSON. Known secrets are blanked, unless `raw`."""
     text = ascii_json(dict(row))
-    if not raw and secrets.finds(text):
-        text = ascii_json(without_secrets(row))
-    sys.stdout.write(text + "\n")
+    return ascii_json(without_secrets(row)) if not raw and secrets.finds(text) else text
+
+
+def print_json(row: Row, *, raw: bool = False) -> None:
+    """Write one row as JSON, at once: a program that reads along should not wait for a buffer."""
+    sys.stdout.write(json_line(row, raw=raw) + "\n")
     sys.stdout.flush()
 
 
