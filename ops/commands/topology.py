@@ -109,8 +109,7 @@ def manifests(invocation: Invocation, *, cluster: str, vhost: str) -> None:
     name. Set broker.topology to passive with it.
     """
     # Imported here: the gateway's packages take a tenth of a second, and no other command here needs them.
-    from signalq.ops.topology.manifests import Manifests  # noqa: PLC0415
-    from signalq.ops.topology.yaml_stream import yaml_stream  # noqa: PLC0415
+    from signalq.ops.topology.manifests import Manifests, yaml_stream  # noqa: PLC0415
 
     settings = invocation.settings(with_secrets=False)
     click.echo(f"# {PRINTED_BY}\n{yaml_stream(Manifests(settings, cluster=cluster, vhost=vhost).all())}", nl=False)
