@@ -48,16 +48,12 @@ def main() -> None:
     # After an error, too: the interpreter exits with 120 if it can't write the rest at its end.
     with suppress(OSError):
         sys.stdout.flush()
-    sys.exit(_unwritten(streams.failure, status, invocation))
-
-
-def _unwritten(failure: OSError | None, status: int, invocation: Invocation) -> int:
-    """The status of a run whose output failed; a reader that closed the pipe needs no sentence."""
-    if failure is None or not invocation.output_counts:
-        return status
-    if not isinstance(failure, BrokenPipeError):
-        _say(f"standard output can't be written ({failure.strerror})", invocation)
-    return FAILED
+    if streams.failure is not None and invocation.output_counts:
+        status = FAILED
+        # A reader that closed the pipe needs no sentence.
+        if not isinstance(streams.failure, BrokenPipeError):
+            _say(f"standard output can't be written ({streams.failure.strerror})", invocation)
+    sys.exit(status)
 
 
 def _quiet_libraries() -> None:

@@ -46,10 +46,10 @@ def run(settings: Settings, config: Path | None) -> None:
 
 def without_tokens(settings: Settings) -> Settings:
     """The settings with a digest in the place of each token: the gateway compares tokens, and sends none."""
-    connectors = {
-        name: connector.model_copy(update={"token": _digested(connector.token)})
-        for name, connector in settings.connectors.items()
-    }
+    connectors = {}
+    for name, connector in settings.connectors.items():
+        digest = SecretStr(token_digest(connector.token.get_secret_value()).hex()) if connector.token else None
+        connectors[name] = connector.model_copy(update={"token": digest})
     return settings.model_copy(update={"connectors": connectors})
 
 
@@ -77,10 +77,6 @@ def _rules(settings: Settings, name: str) -> Rules | None:
     return Rules(digest, connector.extra_fields)
 
 
-def _digested(token: SecretStr | None) -> SecretStr | None:
-    return SecretStr(token_digest(token.get_secret_value()).hex()) if token else None
-
-
 async def _serve(settings: Settings, config: Path | None, masker: Masker) -> None:
     current = CurrentSettings(settings)
 
@@ -89,10 +85,7 @@ async def _serve(settings: Settings, config: Path | None, masker: Masker) -> Non
         _warn_of_open_doors(changed, current.settings)
 
     reloader = Reloader(
-        current,
-        file=settings_file(config),
-        load=lambda: without_tokens(load_settings(config)),
-        on_change=on_change,
+        current, file=settings_file(config), load=lambda: without_tokens(load_settings(config)), on_change=on_change
     )
     asked_to_stop = stop_event()
     broker = settings.broker

@@ -84,24 +84,26 @@ async def _letters(broker_url: str, wanted: int) -> list[Letter]:
 def _order_row(order: SandboxOrder, began: datetime, due_ms: int) -> dict[str, object]:
     body = order.body or {}
     amount = f"{body['percent']} %" if "percent" in body else body.get("fixed", "")
-    is_delayed = order.connector == "spot-main" and order.action == "buy"
+    late_ms = _late_ms(order, due_ms)
     return {
         "at": f"{(order.at - began).total_seconds():.3f} s",
         "connector": order.connector,
         "order": f"{order.action} {amount}",
         "answer": order.answer,
-        "note": f"due {DELAY_S:g} s after its creation, {_late_ms(order, due_ms)} ms late" if is_delayed else "",
+        "note": f"due {DELAY_S:g} s after its creation, {late_ms} ms late" if late_ms is not None else "",
     }
 
 
-def _late_ms(order: SandboxOrder, due_ms: int) -> int:
-    return int(order.at.timestamp() * 1000) - due_ms
+def _late_ms(order: SandboxOrder, due_ms: int) -> int | None:
+    """The lateness of the delayed order; None for any other."""
+    is_delayed = order.connector == "spot-main" and order.action == "buy"
+    return int(order.at.timestamp() * 1000) - due_ms if is_delayed else None
 
 
 def _verdict(story: Story, came: list[SandboxOrder], letters: list[Letter], due_ms: int) -> bool:
     story.step("So")
     percents = [order.body["percent"] for order in came if order.connector == "futures-main" and order.body]
-    late = [_late_ms(order, due_ms) for order in came if order.connector == "spot-main" and order.action == "buy"]
+    late = [late_ms for order in came if (late_ms := _late_ms(order, due_ms)) is not None]
     return all(
         [
             story.check("every order came once, momentum's three in order", holds=percents == ["50", "25", "100"]),

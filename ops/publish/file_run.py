@@ -16,10 +16,9 @@ from typing import BinaryIO
 
 from signalq.ops.publish.forecast import Forecast
 from signalq.ops.publish.line_publisher import LinePublisher
-from signalq.ops.publish.options import PublishOptions
 from signalq.ops.publish.progress import NO_LINES, OfAnEarlierVersion, Progress, ProgressRecord
 from signalq.ops.publish.report import PublishReport
-from signalq.ops.publish.source import LineSource, MarkedLine, is_unchanged
+from signalq.ops.publish.source import LineSource, MarkedLine, PublishOptions, is_unchanged
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.escaping import escaped
 from signalq.producers.files.marks import FileChanged, Mark
@@ -67,12 +66,9 @@ class FileRun:
             start, lines = self._from_pipe(stream) if self._source.is_pipe else self._from_file(stream)
             if start.is_changed:
                 self._report.tally.duplicates = None
+            progress = self._progress if self._source.has_progress else None
             publisher = LinePublisher(
-                self._settings,
-                self._options,
-                self._report,
-                progress=self._progress if self._source.has_progress else None,
-                known_lines=start.duplicate_lines,
+                self._settings, self._options, self._report, progress=progress, known_lines=start.duplicate_lines
             )
             with self._report:
                 asyncio.run(publisher.publish(lines))
@@ -89,14 +85,15 @@ class FileRun:
         start = Start()
         if self._source.has_progress:
             start = self._start_of_pipe()
-            self._begin(start)
-        return start, self._warned_as_they_come(stream, start)
+            self._progress.begin(start.salt, known_holds=False)
+        return start, self._warned_as_they_come(self._source.read(self._settings, stream, start.salt))
 
     def _from_file(self, stream: BinaryIO) -> tuple[Start, Iterator[MarkedLine]]:
         start = self._start_of_file(stream)
         read = partial(self._source.read, self._settings, stream, start.salt, expected=start.mark)
         self._warn(read(), start)
-        self._begin(start)
+        if not self._options.resume:
+            self._progress.begin(start.salt, known_holds=bool(start.known.lines))
         return start, read(skip_lines=start.mark.lines)
 
     def _warn(self, lines: Iterator[MarkedLine], start: Start) -> None:
@@ -111,16 +108,12 @@ class FileRun:
         for sentence in self._forecast.sentences():
             self._report.say(sentence)
 
-    def _warned_as_they_come(self, stream: BinaryIO, start: Start) -> Iterator[MarkedLine]:
-        for line, mark in self._source.read(self._settings, stream, start.salt):
+    def _warned_as_they_come(self, lines: Iterator[MarkedLine]) -> Iterator[MarkedLine]:
+        for line, mark in lines:
             if isinstance(line, IntentLine):
                 for sentence in self._forecast.take(line.intent):
                     self._report.say(sentence)
             yield line, mark
-
-    def _begin(self, start: Start) -> None:
-        if not self._options.resume:
-            self._progress.begin(start.salt, known_holds=bool(start.known.lines))
 
     # ---- where it begins, by the progress of earlier runs ----
 

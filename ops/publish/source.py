@@ -1,15 +1,15 @@
-"""The source of a run's lines, a file or a pipe, and the lines read from it."""
+"""The options of a run, the source of its lines (a file or a pipe), and the lines read from it."""
 
 from __future__ import annotations
 
 import secrets
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from signalq.message.intent import OrderIntent, intent_from_fields
-from signalq.ops.publish.options import PublishOptions
 from signalq.ops.publish.progress import NO_LINES
 from signalq.producers.files.identities import Identities
 from signalq.producers.files.marks import Mark, MarkedLines
@@ -20,6 +20,35 @@ BATCH_BYTES = 8
 
 MarkedLine = tuple[IntentLine | BadLine, Mark | None]
 """A line, and how far the file was read with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishOptions:
+    """The options of one run; without a `file` it publishes one intent from flags."""
+
+    config: Path | None = None
+    file: str | None = None
+    strategy: str | None = None
+    message_id: str | None = None
+    file_format: str | None = None
+    again: bool = False
+    batch: str | None = None
+    resume: bool = False
+    rate_per_s: float | None = None
+    as_json: bool = False
+
+    def next_command(self, batch: str | None, *, resume: bool) -> str:
+        """The command line that goes on with this run: the same options, and `batch` for its lines."""
+        words = ["signalq"]
+        if self.config is not None:
+            words += ["--config", str(self.config)]
+        words += ["publish", *(["--resume"] if resume else [])]
+        for name, value in (("--batch", batch), ("--strategy", self.strategy), ("--format", self.file_format)):
+            if value is not None:
+                words += [name, value]
+        if self.rate_per_s is not None:
+            words += ["--rate", f"{self.rate_per_s:g}"]
+        return shlex.join([*words, self.file or "-"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from signalq.ops.terminal.invocation import SignalqGroup
+from signalq.version import __version__
 
 # In the order in which a newcomer needs them.
 COMMANDS = {
@@ -26,14 +27,6 @@ COMMANDS = {
 }
 
 
-def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:  # noqa: FBT001
-    if wanted:
-        from signalq.version import __version__  # noqa: PLC0415
-
-        click.echo(f"signalq {__version__}")
-        context.exit()
-
-
 @click.group(
     name="signalq",
     cls=SignalqGroup,
@@ -41,14 +34,7 @@ def _print_version(context: click.Context, _parameter: click.Parameter, wanted: 
     no_args_is_help=True,
     example="signalq check\nsignalq --config signalq.toml consume\nsignalq COMMAND --help",
 )
-@click.option(
-    "--version",
-    is_flag=True,
-    expose_value=False,
-    is_eager=True,
-    callback=_print_version,
-    help="Show the version and exit.",
-)
+@click.version_option(__version__, message="signalq %(version)s")
 def cli() -> None:
     """Order intents from RabbitMQ to the Crypto-Arsenal webhook: never lost, never twice, exactly on time.
 
