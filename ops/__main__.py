@@ -10,14 +10,17 @@ import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from signalq.errors import SettingsError, SignalQError
+from signalq.ops.terminal.errors import DONE, FAILED, INTERRUPTED, WRONG_USAGE
+from signalq.ops.terminal.escaping import escaped
 from signalq.ops.terminal.streams import Streams
+from signalq.secrets.masking import shown_path, shown_words, without_logins
+from signalq.version import how_to_install
 
 if TYPE_CHECKING:
     from click import ClickException
 
     from signalq.ops.terminal.invocation import Invocation
-
-DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 # The packages that are installed only with an extra.
 EXTRAS = frozenset({"aiohttp", "click", "prometheus_client", "pydantic_settings", "rich", "structlog"})
@@ -45,16 +48,12 @@ def main() -> None:
     # After an error, too: the interpreter exits with 120 if it can't write the rest at its end.
     with suppress(OSError):
         sys.stdout.flush()
-    sys.exit(_unwritten(streams.failure, status, invocation))
-
-
-def _unwritten(failure: OSError | None, status: int, invocation: Invocation) -> int:
-    """The status of a run whose output failed; a reader that closed the pipe needs no sentence."""
-    if failure is None or not invocation.output_counts:
-        return status
-    if not isinstance(failure, BrokenPipeError):
-        _say(f"standard output can't be written ({failure.strerror})", invocation)
-    return FAILED
+    if streams.failure is not None and invocation.output_counts:
+        status = FAILED
+        # A reader that closed the pipe needs no sentence.
+        if not isinstance(streams.failure, BrokenPipeError):
+            _say(f"standard output can't be written ({streams.failure.strerror})", invocation)
+    sys.exit(status)
 
 
 def _quiet_libraries() -> None:
@@ -103,9 +102,6 @@ def _wrong_usage(error: ClickException, invocation: Invocation) -> int:
 
 def _without_secret_words(sentence: str) -> str:
     """Click's sentence without the words of the command line that may be a token in a wrong place or flag."""
-    from signalq.ops.terminal.escaping import escaped  # noqa: PLC0415
-    from signalq.secrets.masking import shown_path, shown_words  # noqa: PLC0415
-
     for argument in sorted(sys.argv[1:], key=len, reverse=True):
         for word in {argument, argument.partition("=")[0], argument.partition("=")[2]}:
             if word and shown_words(word) != word != shown_path(word):
@@ -114,34 +110,23 @@ def _without_secret_words(sentence: str) -> str:
 
 
 def _failed(error: Exception, invocation: Invocation | None) -> int:
+    status = WRONG_USAGE if isinstance(error, SettingsError) else FAILED
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in EXTRAS:
-        from signalq.version import how_to_install  # noqa: PLC0415
-
-        _say(f"the package {error.name} is not installed: {how_to_install('all')}", invocation)
-        return WRONG_USAGE
-    from signalq.errors import SettingsError, SignalQError  # noqa: PLC0415
-
-    if isinstance(error, SettingsError):
-        _say(str(error), invocation)
-        return WRONG_USAGE
-    if isinstance(error, SignalQError):
-        _say(str(error), invocation)
-        return FAILED
-    if isinstance(error, OSError) and error.strerror:
+        sentence, status = f"the package {error.name} is not installed: {how_to_install('all')}", WRONG_USAGE
+    elif isinstance(error, SignalQError):
+        sentence = str(error)
+    elif isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
-        _say(f"{where}{error.strerror}: a file, a stream or the network can't be used", invocation)
-        return FAILED
-    # The type alone: the error's text may hold secrets.
-    _say(f"something unexpected went wrong ({type(error).__name__}): run with --debug for the traceback", invocation)
-    return FAILED
+        sentence = f"{where}{error.strerror}: a file, a stream or the network can't be used"
+    else:
+        # The type alone: the error's text may hold secrets.
+        sentence = f"something unexpected went wrong ({type(error).__name__}): run with --debug for the traceback"
+    _say(sentence, invocation)
+    return status
 
 
 def _say(sentence: str, invocation: Invocation | None) -> None:
-    from signalq.ops.terminal.escaping import escaped  # noqa: PLC0415
-
     if invocation is not None and invocation.debug and sys.exc_info()[0] is not None:
-        from signalq.secrets.masking import without_logins  # noqa: PLC0415
-
         for line in traceback.format_exc().splitlines():
             sys.stderr.write(f"{escaped(without_logins(line))}\n")
     sys.stderr.write(f"signalq: {escaped(sentence)}\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import SecretStr
 
 from signalq.errors import SettingsError
 from signalq.logs import Masker, configure_logging
+from signalq.ops.terminal.stopping import stop_event
 from signalq.producers.gateway.alerts import Rules, token_digest
 from signalq.producers.gateway.callers import Callers
 from signalq.producers.gateway.outlet import Outlet
@@ -46,22 +46,22 @@ def run(settings: Settings, config: Path | None) -> None:
 
 def without_tokens(settings: Settings) -> Settings:
     """The settings with a digest in the place of each token: the gateway compares tokens, and sends none."""
-    connectors = {
-        name: connector.model_copy(update={"token": _digested(connector.token)})
-        for name, connector in settings.connectors.items()
-    }
+    connectors = {}
+    for name, connector in settings.connectors.items():
+        digest = SecretStr(token_digest(connector.token.get_secret_value()).hex()) if connector.token else None
+        connectors[name] = connector.model_copy(update={"token": digest})
     return settings.model_copy(update={"connectors": connectors})
 
 
 def options_of(current: CurrentSettings) -> Options:
     """The options by the settings (without_tokens); connectors are read anew at each alert."""
-    settings, ours, tokens = current.settings, current.settings.gateway, _Tokens(current)
+    settings, ours = current.settings, current.settings.gateway
     return Options(
         host=ours.host,
         port=ours.port,
         rules_of=lambda connector: _rules(current.settings, connector),
         is_configured=lambda connector: connector in current.settings.connectors,
-        is_secret=lambda text: text in tokens,
+        is_secret=lambda text: token_digest(text).hex() in current.settings.tokens,
         delay_max_s=settings.delivery.delay_max_s,
         callers=Callers(ours.sources, ours.proxies),
         path_secret=ours.path_secret.get_secret_value() if ours.path_secret else None,
@@ -77,26 +77,6 @@ def _rules(settings: Settings, name: str) -> Rules | None:
     return Rules(digest, connector.extra_fields)
 
 
-def _digested(token: SecretStr | None) -> SecretStr | None:
-    return SecretStr(token_digest(token.get_secret_value()).hex()) if token else None
-
-
-class _Tokens:
-    """The tokens of all connectors, known by their digests."""
-
-    def __init__(self, current: CurrentSettings) -> None:
-        self._current = current
-        self._of: Settings | None = None
-        self._digests: frozenset[str] = frozenset()
-
-    def __contains__(self, text: str) -> bool:
-        settings = self._current.settings
-        if self._of is not settings:
-            tokens = [connector.token for connector in settings.connectors.values()]
-            self._of, self._digests = settings, frozenset(one.get_secret_value() for one in tokens if one)
-        return token_digest(text).hex() in self._digests
-
-
 async def _serve(settings: Settings, config: Path | None, masker: Masker) -> None:
     current = CurrentSettings(settings)
 
@@ -105,14 +85,9 @@ async def _serve(settings: Settings, config: Path | None, masker: Masker) -> Non
         _warn_of_open_doors(changed, current.settings)
 
     reloader = Reloader(
-        current,
-        file=settings_file(config),
-        load=lambda: without_tokens(load_settings(config)),
-        on_change=on_change,
+        current, file=settings_file(config), load=lambda: without_tokens(load_settings(config)), on_change=on_change
     )
-    asked_to_stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, asked_to_stop.set)
+    asked_to_stop = stop_event()
     broker = settings.broker
     outlet = Outlet(broker.url.get_secret_value(), prefix=broker.prefix, heartbeat_s=broker.heartbeat_s)
     gateway = GatewayServer(options_of(current), outlet)

@@ -15,8 +15,7 @@ from signalq.ops.dead_letters.report import COLUMNS, note, reading
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.escaping import escaped, escaped_whole
 from signalq.ops.terminal.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
-from signalq.ops.terminal.render import console, plural, print_json, print_rows, say, shown
-from signalq.ops.terminal.row_spool import Spool
+from signalq.ops.terminal.render import Spool, console, plural, print_json, print_rows, say, shown
 from signalq.settings.sections import Settings
 
 NAME_COLUMNS = 18

@@ -24,11 +24,9 @@ from signalq.ops.dead_letters.letter import Letter
 from signalq.ops.dead_letters.replay import ReplayAction
 from signalq.ops.dead_letters.report import ActionReport, reading
 from signalq.ops.ledger import check_mark, open_ledger
-from signalq.ops.terminal.choices import one_of
 from signalq.ops.terminal.errors import CommandFailed
-from signalq.ops.terminal.invocation import Invocation, SignalqCommand, pass_invocation
-from signalq.ops.terminal.render import plural, say
-from signalq.ops.terminal.row_spool import Spool
+from signalq.ops.terminal.invocation import Invocation, SignalqCommand, one_of, pass_invocation
+from signalq.ops.terminal.render import Spool, plural, say
 from signalq.settings.sections import Settings
 
 MakeAction = Callable[[Settings, LedgerClient, AsyncExitStack], LetterAction]

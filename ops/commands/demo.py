@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import click
 
 from signalq.ops.terminal.invocation import SignalqCommand
@@ -16,5 +14,6 @@ def command(*, as_json: bool) -> int:
 
     It needs no settings, touches no broker of yours, ends by itself and leaves nothing behind.
     """
-    status: int = import_module("signalq.ops.demo.run").run_demo(as_json=as_json)
-    return status
+    from signalq.ops.demo.run import run_demo  # noqa: PLC0415
+
+    return run_demo(as_json=as_json)

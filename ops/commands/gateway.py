@@ -16,7 +16,7 @@ from signalq.ops.terminal.invocation import Invocation, SignalqCommand, pass_inv
     "  http://127.0.0.1:8081/trading-signal/webhook",
 )
 @pass_invocation
-def command(invocation: Invocation) -> int:
+def command(invocation: Invocation) -> None:
     """Take orders by HTTP at the platform's own path, and answer ok once the broker has them.
 
     A TradingView alert only changes its host. Every request must carry its connectorToken. Orders are
@@ -29,4 +29,3 @@ def command(invocation: Invocation) -> int:
     from signalq.ops.gateway import run  # noqa: PLC0415
 
     run(invocation.settings(), invocation.config)
-    return 0

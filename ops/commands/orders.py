@@ -15,9 +15,8 @@ from signalq.consumer.orders.state import REASONS
 from signalq.ops.ledger import as_stored
 from signalq.ops.orders.listing import read_orders, read_timelines
 from signalq.ops.orders.timeline_view import STATUS_STYLES, print_order
-from signalq.ops.terminal.choices import one_of
 from signalq.ops.terminal.errors import CommandFailed
-from signalq.ops.terminal.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
+from signalq.ops.terminal.invocation import Invocation, SignalqCommand, SignalqGroup, one_of, pass_invocation
 from signalq.ops.terminal.render import Column, Row, plural, print_json, print_rows, say, shown
 from signalq.settings.sections import Settings
 

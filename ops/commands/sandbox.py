@@ -56,7 +56,7 @@ def command(
     extra_fields: tuple[str, ...],
     as_json: bool,
     **modes: float | str | None,
-) -> int:
+) -> None:
     """Run a stand-in for the platform's webhook: it checks orders as documented and answers ok.
 
     Set webhook.url (SIGNALQ_WEBHOOK__URL) to the URL it prints. GET /orders lists the orders that came
@@ -64,17 +64,16 @@ def command(
     misbehave, for instance {"mode": "fail", "status": 503, "connector": "main", "times": 3}; modes: ok,
     fail, hang, cut, throttle, refuse. DELETE /behaviour ends that. SIGTERM or Ctrl-C ends the sandbox.
     """
-    behaviours = [Behaviour(mode="refuse", connector=connector) for connector in refused]
     given = {name: value for name, value in modes.items() if value is not None}
     if len(given) > 1:
         raise click.UsageError("of --fail, --hang, --cut and --throttle give at most one")
     kinds = {"status": "fail", "seconds": "hang", "moment": "cut", "rate_per_s": "throttle"}
-    behaviours += [Behaviour.model_validate({"mode": kinds[name], name: value}) for name, value in given.items()]
     sandbox = Sandbox(host=host, port=port, extra_fields=extra_fields, on_order=_printer(as_json=as_json))
-    for behaviour in behaviours:
-        sandbox.behave(behaviour)
+    for connector in refused:
+        sandbox.behave(Behaviour(mode="refuse", connector=connector))
+    for name, value in given.items():
+        sandbox.behave(Behaviour.model_validate({"mode": kinds[name], name: value}))
     asyncio.run(_run(sandbox, as_json=as_json))
-    return 0
 
 
 async def _run(sandbox: Sandbox, *, as_json: bool) -> None:

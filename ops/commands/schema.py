@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, get_args
+from typing import get_args
 
 import click
 
+from signalq.consumer.orders.state import Reason
 from signalq.documents.asyncapi import asyncapi_document
 from signalq.documents.json_schema import intent_schema
 from signalq.names import Names
 from signalq.ops.terminal.invocation import Invocation, SignalqCommand, pass_invocation
 from signalq.producers.gateway.openapi import openapi_document
-
-if TYPE_CHECKING:
-    from signalq.settings.sections import Settings
 
 
 @click.command(
@@ -33,26 +31,16 @@ def command(invocation: Invocation, *, as_asyncapi: bool, as_openapi: bool) -> N
     letters out, under broker.prefix, for other programs' tools. With --openapi: the requests and answers of
     `signalq gateway`, at gateway.host and gateway.port; the path secret is a parameter.
     """
-    from signalq.consumer.orders.state import Reason  # noqa: PLC0415
-
     if as_asyncapi and as_openapi:
         raise click.UsageError("--asyncapi and --openapi are two documents: ask for one")
     settings = invocation.settings()
-    delay_max_s = settings.delivery.delay_max_s
+    delay_max_s, gateway = settings.delivery.delay_max_s, settings.gateway
     if as_openapi:
-        document = _of_gateway(settings)
+        host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
+        url, with_path_secret = f"http://{host}:{gateway.port}", gateway.path_secret is not None
+        document = openapi_document(url=url, with_path_secret=with_path_secret, delay_max_s=delay_max_s)
     elif as_asyncapi:
         document = asyncapi_document(Names(settings.broker.prefix), reasons=get_args(Reason), delay_max_s=delay_max_s)
     else:
         document = intent_schema(delay_max_s=delay_max_s)
     click.echo(json.dumps(document, indent=2))
-
-
-def _of_gateway(settings: Settings) -> dict[str, Any]:
-    ours = settings.gateway
-    host = f"[{ours.host}]" if ":" in ours.host else ours.host
-    return openapi_document(
-        url=f"http://{host}:{ours.port}",
-        with_path_secret=ours.path_secret is not None,
-        delay_max_s=settings.delivery.delay_max_s,
-    )

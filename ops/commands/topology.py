@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import click
 
-from signalq.ops.terminal.escaping import escaped
-from signalq.ops.terminal.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
-from signalq.ops.terminal.render import Column, console, plural, print_json, print_rows
+from signalq.ops.terminal.invocation import Invocation, SignalqGroup, pass_invocation
+from signalq.ops.terminal.render import Column, console, plural, print_json, print_rows, say
 from signalq.ops.topology import objects
 
 # Their names in deploy/kubernetes/rabbitmq.
@@ -31,7 +31,7 @@ def command() -> None:
     """Declare or show the exchanges, queues and bindings under broker.prefix."""
 
 
-@command.command("apply", cls=SignalqCommand, example="signalq topology apply")
+@command.command("apply", example="signalq topology apply")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object: objects, bindings, added.")
 @pass_invocation
 def apply(invocation: Invocation, *, as_json: bool) -> None:
@@ -53,7 +53,7 @@ def apply(invocation: Invocation, *, as_json: bool) -> None:
     console().print(f"{said}; {plural(applied.bindings, 'binding')} in place")
 
 
-@command.command("adopt-ledger", cls=SignalqCommand, example="signalq --config signalq.toml topology adopt-ledger")
+@command.command("adopt-ledger", example="signalq --config signalq.toml topology adopt-ledger")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object: ledger_id, ledger.")
 @pass_invocation
 def adopt_ledger(invocation: Invocation, *, as_json: bool) -> None:
@@ -70,7 +70,7 @@ def adopt_ledger(invocation: Invocation, *, as_json: bool) -> None:
     console().print(f"the lanes belong to {mark.ledger} ({mark.ledger_id}) from now on")
 
 
-@command.command("show", cls=SignalqCommand, example="signalq topology show --all")
+@command.command("show", example="signalq topology show --all")
 @click.option("--all", "show_all", is_flag=True, help="Every level of the delay ladder, on a row of its own.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, every object.")
 @pass_invocation
@@ -88,13 +88,11 @@ def show(invocation: Invocation, *, show_all: bool, as_json: bool) -> int:
     if not as_json:
         for row in rows:
             if "why" in row:
-                console(stderr=True).print(escaped(str(row["why"])))
+                say(row["why"])
     return 0 if all(row["state"] == "present" for row in rows) else 1
 
 
-@command.command(
-    "manifests", cls=SignalqCommand, example="signalq --config signalq.toml topology manifests > topology.yaml"
-)
+@command.command("manifests", example="signalq --config signalq.toml topology manifests > topology.yaml")
 @click.option(
     "--cluster", metavar="NAME", default=CLUSTER, show_default=True, help="The RabbitmqCluster of the resources."
 )
@@ -109,35 +107,24 @@ def manifests(invocation: Invocation, *, cluster: str, vhost: str) -> None:
     name. Set broker.topology to passive with it.
     """
     # Imported here: the gateway's packages take a tenth of a second, and no other command here needs them.
-    from signalq.ops.topology.manifests import Manifests  # noqa: PLC0415
-    from signalq.ops.topology.yaml_stream import yaml_stream  # noqa: PLC0415
+    from signalq.ops.topology.manifests import Manifests, yaml_stream  # noqa: PLC0415
 
-    settings = invocation.settings_without_secrets()
+    settings = invocation.settings(with_secrets=False)
     click.echo(f"# {PRINTED_BY}\n{yaml_stream(Manifests(settings, cluster=cluster, vhost=vhost).all())}", nl=False)
 
 
-def _folded(rows: Iterable[dict[str, object]], ladder: str) -> Iterable[dict[str, object]]:
+def _folded(rows: Iterable[dict[str, Any]], ladder: str) -> Iterator[dict[str, Any]]:
     """Fold the ladder's objects that differ only in their level into one row."""
-    folded: dict[tuple[object, ...], dict[str, object]] = {}
+    alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in rows:
-        name = str(row["name"])
-        if not name.startswith(ladder):
-            folded["single", row["object"], name] = row
-            continue
-        key = ("ladder", row["object"], row["type"], row["state"])
-        if key not in folded:
-            folded[key] = {**row, "name": f"{ladder}*", "levels": 0}
-            folded[key].pop("routing_key", None)
-        total = folded[key]
-        total["levels"] = _number(total["levels"]) + 1
-        if row["object"] == "queue" and row["state"] == "present" and total["levels"] != 1:
-            total["ready"] = _number(total["ready"]) + _number(row["ready"])
-            total["consumers"] = _number(total["consumers"]) + _number(row["consumers"])
-    for row in folded.values():
-        if "levels" in row:
-            row["name"] = f"{row['name']} ({row['levels']})"
-        yield row
-
-
-def _number(value: object) -> int:
-    return value if isinstance(value, int) else 0
+        is_level = row["name"].startswith(ladder)
+        key = (ladder, row["object"], row["type"], row["state"]) if is_level else (row["object"], row["name"])
+        alike.setdefault(key, []).append(row)
+    for (kind, *_), levels in alike.items():
+        folded = dict(levels[0])
+        if kind == ladder:
+            folded["name"] = f"{ladder}* ({len(levels)})"
+            folded.pop("routing_key", None)
+            if folded["object"] == "queue" and folded["state"] == "present":
+                folded |= {count: sum(level[count] or 0 for level in levels) for count in ("ready", "consumers")}
+        yield folded

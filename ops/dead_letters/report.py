@@ -12,8 +12,7 @@ from signalq.ops.dead_letters.batches import LetterResult
 from signalq.ops.dead_letters.filter import LetterFilter
 from signalq.ops.dead_letters.letter import Letter
 from signalq.ops.dead_letters.reader import LetterReader, open_letters
-from signalq.ops.terminal.render import Column, Row, console, plural, print_rows, say, shown
-from signalq.ops.terminal.row_spool import Spool
+from signalq.ops.terminal.render import Column, Row, Spool, console, plural, print_rows, say, shown
 from signalq.settings.sections import Settings
 
 # With fewer letters the bar would be gone before a person sees it.

@@ -7,8 +7,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from signalq.ops.terminal.errors import CommandFailed
@@ -23,24 +23,32 @@ async def running_consumer(broker_url: str, webhook_url: str) -> AsyncIterator[N
     """Run it from ready to drained. Raises CommandFailed if it ends with an error."""
     with tempfile.TemporaryDirectory(prefix="signalq-demo-") as folder:
         log = Path(folder) / "consume.log"
-        log.touch()
-        with _process(_environment(broker_url, webhook_url, Path(folder)), log) as process:
+        with log.open("wb") as sink:
+            environment = _environment(broker_url, webhook_url, folder)
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "signalq", "consume", env=environment, stdin=subprocess.DEVNULL, stderr=sink
+            )
+        try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 # The other process says that it has started in its log alone.
                 while "service.started" not in log.read_text("utf-8"):
-                    if process.poll() is not None:
+                    if process.returncode is not None:
                         break
                     await asyncio.sleep(0.05)
-            if process.poll() is None:
+            if process.returncode is None:
                 yield
                 process.terminate()
-            status = await asyncio.to_thread(process.wait, DRAIN_TIMEOUT_S)
-            if status != 0:
-                last = "\n".join(log.read_text("utf-8").splitlines()[-LOG_LINES_SHOWN:])
-                raise CommandFailed(f"signalq consume ended with {status}; the end of its log:\n{last}")
+            status = await asyncio.wait_for(process.wait(), DRAIN_TIMEOUT_S)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if status != 0:
+            last = "\n".join(log.read_text("utf-8").splitlines()[-LOG_LINES_SHOWN:])
+            raise CommandFailed(f"signalq consume ended with {status}; the end of its log:\n{last}")
 
 
-def _environment(broker_url: str, webhook_url: str, folder: Path) -> dict[str, str]:
+def _environment(broker_url: str, webhook_url: str, folder: str) -> dict[str, str]:
     """The environment of this process, with the demo's settings in place of any others."""
     environment = {name: value for name, value in os.environ.items() if not name.upper().startswith("SIGNALQ_")}
     return environment | {
@@ -50,17 +58,3 @@ def _environment(broker_url: str, webhook_url: str, folder: Path) -> dict[str, s
         "SIGNALQ_OPS__PORT": "0",
         "SIGNALQ_LOG__FORMAT": "json",
     }
-
-
-@contextmanager
-def _process(environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with log.open("wb") as sink:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "signalq", "consume"], env=environment, stdin=subprocess.DEVNULL, stderr=sink
-        )
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()

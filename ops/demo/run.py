@@ -12,12 +12,11 @@ from signalq.local import PrivateBrokerError, PrivateRabbitMQ, ensure_installed
 from signalq.ops.dead_letters.letter import Letter
 from signalq.ops.dead_letters.reader import open_letters
 from signalq.ops.demo.consumer import START_TIMEOUT_S, running_consumer
-from signalq.ops.demo.story import Story
 from signalq.ops.demo.strategies import DELAY_S, DEMO_TOKEN, REFUSED_CONNECTOR, publish_orders
 from signalq.ops.sandbox.behaviour import Behaviour
 from signalq.ops.sandbox.server import Sandbox, SandboxOrder
 from signalq.ops.terminal.errors import CommandFailed
-from signalq.ops.terminal.render import Column
+from signalq.ops.terminal.render import Column, console, print_json, print_rows
 from signalq.settings.sections import Broker, Settings
 
 LETTERS_TIMEOUT_S = 10.0
@@ -85,24 +84,26 @@ async def _letters(broker_url: str, wanted: int) -> list[Letter]:
 def _order_row(order: SandboxOrder, began: datetime, due_ms: int) -> dict[str, object]:
     body = order.body or {}
     amount = f"{body['percent']} %" if "percent" in body else body.get("fixed", "")
-    is_delayed = order.connector == "spot-main" and order.action == "buy"
+    late_ms = _late_ms(order, due_ms)
     return {
         "at": f"{(order.at - began).total_seconds():.3f} s",
         "connector": order.connector,
         "order": f"{order.action} {amount}",
         "answer": order.answer,
-        "note": f"due {DELAY_S:g} s after its creation, {_late_ms(order, due_ms)} ms late" if is_delayed else "",
+        "note": f"due {DELAY_S:g} s after its creation, {late_ms} ms late" if late_ms is not None else "",
     }
 
 
-def _late_ms(order: SandboxOrder, due_ms: int) -> int:
-    return int(order.at.timestamp() * 1000) - due_ms
+def _late_ms(order: SandboxOrder, due_ms: int) -> int | None:
+    """The lateness of the delayed order; None for any other."""
+    is_delayed = order.connector == "spot-main" and order.action == "buy"
+    return int(order.at.timestamp() * 1000) - due_ms if is_delayed else None
 
 
 def _verdict(story: Story, came: list[SandboxOrder], letters: list[Letter], due_ms: int) -> bool:
     story.step("So")
     percents = [order.body["percent"] for order in came if order.connector == "futures-main" and order.body]
-    late = [_late_ms(order, due_ms) for order in came if order.connector == "spot-main" and order.action == "buy"]
+    late = [late_ms for order in came if (late_ms := _late_ms(order, due_ms)) is not None]
     return all(
         [
             story.check("every order came once, momentum's three in order", holds=percents == ["50", "25", "100"]),
@@ -114,3 +115,37 @@ def _verdict(story: Story, came: list[SandboxOrder], letters: list[Letter], due_
             story.check("no token is in any of this", holds=all(DEMO_TOKEN not in str(order.body) for order in came)),
         ]
     )
+
+
+class Story:
+    """Shows the demo as it goes on: chapters with lines, tables and checks, or the same as JSON lines."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._out = console()
+        self._step = 0
+
+    def step(self, text: str) -> None:
+        """Begin a new chapter."""
+        self._step += 1
+        if self._as_json:
+            print_json({"step": self._step, "text": text})
+        else:
+            self._out.print(f"\n{self._step}  {text}", style="bold")
+
+    def line(self, text: str) -> None:
+        """Show a line within a chapter."""
+        if not self._as_json:
+            self._out.print(f"   {text}", style="dim")
+
+    def table(self, columns: list[Column], rows: list[dict[str, object]]) -> None:
+        """Show rows within a chapter."""
+        print_rows(columns, rows, as_json=self._as_json)
+
+    def check(self, text: str, *, holds: bool) -> bool:
+        """Show one thing that should hold, and return whether it does."""
+        if self._as_json:
+            print_json({"check": text, "holds": holds})
+        else:
+            self._out.print(f"   {'ok' if holds else 'NO'}  {text}", style="green" if holds else "bold red")
+        return holds

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from signalq.consumer.orders.lanes import concurrency_of
 from signalq.message.intent import OrderIntent
 from signalq.settings.sections import Settings
 
@@ -47,7 +48,8 @@ class Forecast:
     def take(self, intent: OrderIntent) -> list[str]:
         """Count one more intent, and return the warnings that its connector causes for the first time."""
         name = intent.connector_name
-        warnings = [sentence for sentence in (self._why_misspelt(name),) if sentence is not None]
+        misspelt = self._why_misspelt(name)
+        warnings = [misspelt] if misspelt is not None else []
         lane = self._lanes.setdefault(name, _Lane())
         lane.intents += 1
         max_age_s = self._max_age_s(intent)
@@ -79,12 +81,9 @@ class Forecast:
 
     def _post_s(self, name: str) -> float:
         """The seconds that a POST keeps the next one of its connector waiting."""
-        connector = self._settings.connector(name)
-        at_a_time = 1
-        if connector.ordering == "none":
-            at_a_time = connector.concurrency or self._settings.delivery.concurrency
-        paced_s = 1 / connector.rate_per_s if connector.rate_per_s is not None else 0.0
-        return max(POST_S / at_a_time, paced_s)
+        rate_per_s = self._settings.connector(name).rate_per_s
+        paced_s = 1 / rate_per_s if rate_per_s is not None else 0.0
+        return max(POST_S / concurrency_of(self._settings, name), paced_s)
 
     def _max_age_s(self, intent: OrderIntent) -> float:
         connector, delivery = self._settings.connector(intent.connector_name), self._settings.delivery
@@ -105,16 +104,13 @@ class Forecast:
         if name in self._looked_at or name in self._settings.connectors:
             return None
         near = self._settings.near_connectors.of(name)
-        sentence = None
+        nearest = f", the nearest is {near}" if near is not None else ""
+        sentence = f"no setting names the connector {name}{nearest}: "
         if self._settings.delivery.connectors == "named":
-            nearest = f", the nearest is {near}" if near is not None else ""
-            sentence = (
-                f'no setting names the connector {name}{nearest}: with delivery.connectors = "named" it is refused'
-            )
-        elif near is not None:
-            sentence = f"no setting names the connector {name}, the nearest is {near}: it counts as another connector"
-        self._looked_at[name] = sentence
-        return sentence
+            self._looked_at[name] = f'{sentence}with delivery.connectors = "named" it is refused'
+        else:
+            self._looked_at[name] = f"{sentence}it counts as another connector" if near is not None else None
+        return self._looked_at[name]
 
 
 def _rounded_down(rate_per_s: float) -> float:

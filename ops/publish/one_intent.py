@@ -14,9 +14,8 @@ from signalq.message.identity import new_message_id
 from signalq.message.intent import OrderIntent, intent_from_fields
 from signalq.ops.publish.forecast import Forecast
 from signalq.ops.publish.line_publisher import LinePublisher
-from signalq.ops.publish.options import PublishOptions
 from signalq.ops.publish.report import PublishReport
-from signalq.ops.publish.tally import RunTally
+from signalq.ops.publish.source import PublishOptions
 from signalq.ops.terminal.escaping import secrets
 from signalq.producers.files.reader import IntentLine
 from signalq.settings.sections import Settings
@@ -34,10 +33,7 @@ FLAGS = {
     "clientOrderId": ("--client-order-id", "The order's id; needed with cancel."),
     "delaySeconds": ("--delay-seconds", "Wait so long before the order goes out."),
     "delaySecondsFilter": ("--delay-seconds-filter", "Wait only if --log contains this text."),
-    "connectorToken": (
-        "--token",
-        "The connector's token; other users of this machine can see it: prefer --token-env.",
-    ),
+    "connectorToken": ("--token", "The connector's token; other users of this machine can see it: prefer --token-env."),
     "tokenEnv": ("--token-env", "The environment variable that holds the token."),
     "tokenFile": ("--token-file", "The file that holds the token."),
 }
@@ -49,11 +45,8 @@ def publish_one(settings: Settings, given: Mapping[str, str], options: PublishOp
     report = PublishReport(as_json=options.as_json, message_id=line.message_id)
     for sentence in Forecast(settings, rate_per_s=None).take(line.intent):
         report.say(sentence)
-
-    async def publish() -> RunTally:
-        return await LinePublisher(settings, options, report).publish([(line, None)])
-
-    return report.finish(asyncio.run(publish()))
+    asyncio.run(LinePublisher(settings, options, report).publish([(line, None)]))
+    return report.finish()
 
 
 def _from_flags(settings: Settings, given: Mapping[str, str]) -> OrderIntent:

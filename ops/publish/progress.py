@@ -12,7 +12,8 @@ import hashlib
 import json
 import os
 import threading
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,7 +80,7 @@ class OfAnEarlierVersion(CommandFailed):
 class Progress:
     """The progress of one file, or of one batch, wherever its lines come from (for a pipe, `file` is `-`).
 
-    `keep` writes it to disk while the run goes on, `write` does so at once.
+    Within `kept` it is written to disk while the run goes on; `write` does so at once.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Progress:
             at="",
         )
         named = "batch" if batch is not None else Path(self._record.file).name[:64]
-        self.path = _folder() / f"{named}-{_key(settings, self._record, kind)}.json"
+        self.path = state_folder() / "publish" / f"{named}-{_key(settings, self._record, kind)}.json"
         self._known_holds = True
         self.why_not_kept: str | None = None
         self._changed = asyncio.Event()
@@ -153,8 +154,18 @@ class Progress:
             self._known_holds = True
         self._changed.set()
 
-    async def keep(self) -> None:
-        """Write each change to disk, until it is canceled; a write that fails does not stop the publishing."""
+    @asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Write each change to disk, and the last one at the end; a write that fails does not stop the publishing."""
+        keeping = asyncio.create_task(self._keep(), name="progress")
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+            self.write()
+
+    async def _keep(self) -> None:
         while True:
             await self._changed.wait()
             self._changed.clear()
@@ -164,7 +175,7 @@ class Progress:
     def write(self) -> None:
         """Replace the file as a whole; it is on disk when this returns, or `why_not_kept` says why not.
 
-        A lock lets one write run at a time, each with the newest record: that of `keep` may still run at the end.
+        A lock lets one write run at a time, each with the newest record: that of `_keep` may still run at the end.
         """
         with self._writing:
             record = self._record
@@ -176,10 +187,6 @@ class Progress:
                 self.why_not_kept = f"{self.path} can't be written ({type(error).__name__})"
             else:
                 self.why_not_kept, self._written = None, record
-
-
-def _folder() -> Path:
-    return state_folder() / "publish"
 
 
 def _key(settings: Settings, record: ProgressRecord, kind: str) -> str:

@@ -1,48 +1,57 @@
-"""The output of `signalq publish`: a progress bar, the bad lines, and the summary."""
+"""The counts of a run of `signalq publish`, and its output: a progress bar, the bad lines, and the summary."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
-from types import TracebackType
+from dataclasses import dataclass
 from typing import Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from signalq.ops.publish.tally import RunTally
+from signalq.errors import Unroutable
+from signalq.ops.terminal.errors import DONE, FAILED, INTERRUPTED
 from signalq.ops.terminal.escaping import escaped
-from signalq.ops.terminal.render import Row, ascii_json, console, plural, print_json
+from signalq.ops.terminal.render import Row, ascii_json, console, json_line, plural
 from signalq.producers.files.reader import BadLine, IntentLine
 
 BAR_COLUMNS = 32
-# As in ops/__main__.py, which can't be imported from here.
-DONE, FAILED, INTERRUPTED = 0, 1, 130
+
+
+@dataclass(slots=True)
+class RunTally:
+    """The counts of lines by their results.
+
+    `duplicates` of the `published` lines were published before, too (None: not known). `skipped` intents were confirmed
+    by an earlier run. Every line up to `through_line` is dealt with.
+    """
+
+    published: int = 0
+    duplicates: int | None = 0
+    skipped: int = 0
+    bad: int = 0
+    unconfirmed: int = 0
+    through_line: int = 0
+    refused: str | None = None
+    stopped_by: str | None = None
 
 
 class PublishReport:
-    """Shows each line as it is dealt with; `message_id` is that of one intent from flags, which has no file.
+    """Counts and shows each line as it is dealt with; `message_id` is that of one intent from flags, without a file.
 
     `lines_total` is None if it is not known (a pipe, one intent). Published intents go to standard output; with JSON
     that is an object an intent and nothing else, and the summary is the last line of standard error.
     """
 
-    def __init__(
-        self,
-        *,
-        as_json: bool,
-        message_id: str | None = None,
-        lines_total: int | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, *, as_json: bool, message_id: str | None = None, lines_total: int | None = None) -> None:
+        self.tally = RunTally()
         self._as_json = as_json
         self._message_id = message_id
-        self._from_file = from_file = message_id is None
-        self._clock = clock
-        self._began_s = clock()
+        self._from_file = message_id is None
+        self._began_s = time.monotonic()
         self._errors = console(stderr=True)
         # JSON on the same terminal would run through the bar.
-        wanted = from_file and self._errors.is_terminal and not (as_json and sys.stdout.isatty())
+        wanted = self._from_file and self._errors.is_terminal and not (as_json and sys.stdout.isatty())
         self._progress = Progress(
             TextColumn("publishing"),
             BarColumn(BAR_COLUMNS),
@@ -62,44 +71,50 @@ class PublishReport:
         self._progress.start()
         return self
 
-    def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_exc: object) -> None:
         self._progress.stop()
 
-    def published(self, line: IntentLine) -> None:
+    def published(self, line: IntentLine, *, is_duplicate: bool) -> None:
         """Show an intent that was confirmed."""
+        self.tally.published += 1
+        if self.tally.duplicates is not None:
+            self.tally.duplicates += is_duplicate
         self._progress.update(self._task, completed=line.line)
         connector, action = line.intent.connector_name, line.intent.action
         if self._as_json:
             number = line.line if self._from_file else None
             row = {"line": number, "message_id": line.message_id, "connector": connector, "action": action}
-            self._write(lambda: print_json(row), ascii_json(row))
+            self._write(json_line(row))
         elif not self._from_file:
-            sentence = f"published {action} for {escaped(connector)}, message_id {escaped(line.message_id)}"
-            self._write(lambda: _print(sentence), sentence)
+            self._write(f"published {action} for {escaped(connector)}, message_id {escaped(line.message_id)}")
 
     def bad(self, line: BadLine) -> None:
         """Show a line that holds no intent."""
+        self.tally.bad += 1
         self._progress.update(self._task, completed=line.line)
         self._errors.print(f"line {line.line}: {escaped(line.problem)}")
+
+    def unconfirmed(self, error: Exception) -> None:
+        """Count an intent that was not confirmed; the summary says what to do."""
+        self.tally.unconfirmed += 1
+        if isinstance(error, Unroutable):
+            self.tally.refused = self.tally.refused or str(error)
 
     def say(self, sentence: str) -> None:
         """Show a sentence about the whole run."""
         self._errors.print(f"signalq: {escaped(sentence)}")
 
-    def finish(self, tally: RunTally, *, what_next: str = "", not_kept: str | None = None) -> int:
+    def finish(self, *, what_next: str = "", not_kept: str | None = None) -> int:
         """Show the summary, and return the exit status.
 
         `what_next` is the advice for lines that are not confirmed; `not_kept` says why the progress was not written.
         """
-        seconds = self._clock() - self._began_s
+        tally, seconds = self.tally, time.monotonic() - self._began_s
         if self._from_file and not self._as_json:
-            sentence = _summary(tally, seconds)
-            self._write(lambda: _print(sentence), sentence)
+            self._write(_summary(tally, seconds))
         if not_kept is not None:
             self.say(f"--resume will not know how far it came: {not_kept}")
-        if open_lines := self._what_is_open(tally, what_next):
+        if open_lines := self._what_is_open(what_next):
             self._errors.print(f"signalq: {open_lines}")
         is_empty = self._from_file and not (tally.published or tally.bad or tally.unconfirmed or tally.skipped)
         if is_empty and tally.stopped_by is None:
@@ -111,38 +126,32 @@ class PublishReport:
             return INTERRUPTED
         return FAILED if tally.bad or tally.unconfirmed or is_empty else DONE
 
-    def _write(self, write: Callable[[], None], text: str) -> None:
+    def _write(self, text: str) -> None:
         """Write to standard output, and if that fails to standard error: the intent is published all the same."""
         try:
-            write()
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
         except OSError:
             self._errors.print(f"signalq: standard output can't be written, so it is said here: {text}")
 
-    def _what_is_open(self, tally: RunTally, what_next: str) -> str | None:
+    def _what_is_open(self, what_next: str) -> str | None:
         """One sentence on the lines that are not confirmed, and what to run next; None if there are none."""
-        if not self._from_file:
-            return tally.refused or (self._one_in_doubt if tally.unconfirmed or tally.stopped_by else None)
+        tally = self.tally
         if tally.refused:
-            return f"{tally.refused}; then {what_next}"
+            return f"{tally.refused}; then {what_next}" if self._from_file else tally.refused
         if not tally.unconfirmed and tally.stopped_by is None:
             return None
+        if self._message_id is not None:
+            return (
+                "RabbitMQ did not confirm it: once it is reachable, run the same command with "
+                f"--message-id {escaped(self._message_id)}, that orders it once"
+            )
         why = f"stopped by {tally.stopped_by}" if tally.stopped_by else "RabbitMQ does not confirm any more"
-        doubt = ""
+        line = tally.through_line
+        sentence = f"{why}: " + (f"everything up to line {line:,} is dealt with" if line else "nothing is confirmed")
         if tally.unconfirmed:
-            doubt = f", {plural(tally.unconfirmed, 'intent')} behind it may have arrived or not"
-        through = (
-            f"everything up to line {tally.through_line:,} is dealt with"
-            if tally.through_line
-            else "nothing is confirmed"
-        )
-        return f"{why}: {through}{doubt}; {what_next}"
-
-    @property
-    def _one_in_doubt(self) -> str:
-        return (
-            "RabbitMQ did not confirm it: once it is reachable, run the same command with "
-            f"--message-id {escaped(self._message_id or '')}, that orders it once"
-        )
+            sentence += f", {plural(tally.unconfirmed, 'intent')} behind it may have arrived or not"
+        return f"{sentence}; {what_next}"
 
 
 def _summary(tally: RunTally, seconds: float) -> str:
@@ -156,11 +165,6 @@ def _summary(tally: RunTally, seconds: float) -> str:
     if tally.published:
         parts.append(f"in {seconds:,.1f} s, {_rate(tally, seconds):,.4g} per s")
     return ", ".join(parts)
-
-
-def _print(sentence: str) -> None:
-    sys.stdout.write(f"{sentence}\n")
-    sys.stdout.flush()
 
 
 def _rate(tally: RunTally, seconds: float) -> float:

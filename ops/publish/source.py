@@ -1,15 +1,15 @@
-"""The source of a run's lines, a file or a pipe, and the lines read from it."""
+"""The options of a run, the source of its lines (a file or a pipe), and the lines read from it."""
 
 from __future__ import annotations
 
 import secrets
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from signalq.message.intent import OrderIntent, intent_from_fields
-from signalq.ops.publish.options import PublishOptions
 from signalq.ops.publish.progress import NO_LINES
 from signalq.producers.files.marks import Mark, MarkedLines
 from signalq.producers.files.reader import BadLine, Identities, IntentLine, bounded_lines, read_csv, read_jsonl
@@ -19,6 +19,35 @@ BATCH_BYTES = 8
 
 MarkedLine = tuple[IntentLine | BadLine, Mark | None]
 """A line, and how far the file was read with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishOptions:
+    """The options of one run; without a `file` it publishes one intent from flags."""
+
+    config: Path | None = None
+    file: str | None = None
+    strategy: str | None = None
+    message_id: str | None = None
+    file_format: str | None = None
+    again: bool = False
+    batch: str | None = None
+    resume: bool = False
+    rate_per_s: float | None = None
+    as_json: bool = False
+
+    def next_command(self, batch: str | None, *, resume: bool) -> str:
+        """The command line that goes on with this run: the same options, and `batch` for its lines."""
+        words = ["signalq"]
+        if self.config is not None:
+            words += ["--config", str(self.config)]
+        words += ["publish", *(["--resume"] if resume else [])]
+        for name, value in (("--batch", batch), ("--strategy", self.strategy), ("--format", self.file_format)):
+            if value is not None:
+                words += [name, value]
+        if self.rate_per_s is not None:
+            words += ["--rate", f"{self.rate_per_s:g}"]
+        return shlex.join([*words, self.file or "-"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +67,9 @@ class LineSource:
     def of_pipe(cls, kind: str, options: PublishOptions) -> LineSource:
         """A pipe; without a batch of its own, or with --again, its lines get a batch that is made up here."""
         if options.batch is not None and not options.again:
-            return cls(options.file or "-", kind, options.batch, is_pipe=True)
+            return cls("-", kind, options.batch, is_pipe=True)
         made_up = f"{options.batch or 'pipe'}-{secrets.token_hex(BATCH_BYTES)}"
-        return cls(options.file or "-", kind, made_up, is_pipe=True, has_progress=False)
+        return cls("-", kind, made_up, is_pipe=True, has_progress=False)
 
     @property
     def title(self) -> str:
@@ -48,13 +77,16 @@ class LineSource:
         return f"the batch {self.batch}" if self.batch is not None else self.file
 
     def read(
-        self, settings: Settings, stream: BinaryIO, salt: bytes, *, expected: Mark | None = None, skip_lines: int = 0
+        self, settings: Settings, stream: BinaryIO, salt: bytes, *, expected: Mark = NO_LINES, skip_lines: int = 0
     ) -> Iterator[MarkedLine]:
-        """The lines behind the first `skip_lines`. Raises FileChanged if those up to `expected` are others now."""
-        if self.batch is not None:
-            identities = Identities.of_batch(self.batch, salt)
-        else:
-            identities = Identities.of_file(Path(self.file), salt)
+        """The lines behind the first `skip_lines`; a file is read from its beginning.
+
+        Raises FileChanged if the lines up to `expected` are others now.
+        """
+        by_batch = Identities.of_batch(self.batch, salt) if self.batch is not None else None
+        identities = by_batch or Identities.of_file(Path(self.file), salt)
+        if not self.is_pipe:
+            stream.seek(0)
 
         def make_intent(fields: Mapping[str, object]) -> OrderIntent:
             connector = fields.get("connectorName")
@@ -74,11 +106,10 @@ class LineSource:
 
 
 def is_unchanged(mark: Mark, stream: BinaryIO) -> bool:
-    """Whether the lines up to the mark are the same as then; leaves the stream where it was."""
-    begin_at = stream.tell()
+    """Whether the lines of a file up to the mark are the same as then."""
+    stream.seek(0)
     lines = MarkedLines(bounded_lines(stream))
     for number, _ in enumerate(lines, start=1):
         if number == mark.lines:
             break
-    stream.seek(begin_at)
     return mark in (NO_LINES, lines.mark())

@@ -50,7 +50,6 @@ class Behaviours:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._by_connector: dict[str | None, Behaviour] = {}
-        self._left: dict[str | None, int] = {}
         self._free_at: dict[str | None, float] = {}
 
     def put(self, behaviour: Behaviour) -> None:
@@ -62,36 +61,30 @@ class Behaviours:
         if len(self._by_connector) >= BEHAVIOURS_MAX:
             raise CommandFailed(f"at most {BEHAVIOURS_MAX} connectors can have a behaviour of their own")
         self._by_connector[key] = behaviour
-        if behaviour.times is not None:
-            self._left[key] = behaviour.times
 
     def forget(self, connector: str | None) -> None:
         """Remove a connector's behaviour: that of all applies again; with None, that of all becomes `ok`."""
         self._by_connector.pop(connector, None)
-        self._left.pop(connector, None)
         self._free_at.pop(connector, None)
 
     def clear(self) -> None:
         """Answer `ok` to everything again."""
-        for connector in list(self._by_connector):
-            self.forget(connector)
+        self._by_connector.clear()
+        self._free_at.clear()
 
     def in_force(self) -> list[Behaviour]:
         """All behaviours, with the times that are left."""
-        return [
-            behaviour.model_copy(update={"times": self._left.get(connector)})
-            for connector, behaviour in self._by_connector.items()
-        ]
+        return list(self._by_connector.values())
 
     def take(self, connector: str) -> Behaviour:
         """The behaviour for the next order of a connector; `throttle` becomes `ok` or a 429."""
         key = connector if connector in self._by_connector else None
         behaviour = self._by_connector.get(key, AS_IT_SHOULD)
         answer = self._paced(key, behaviour) if behaviour.mode == "throttle" else behaviour
-        if key in self._left:
-            self._left[key] -= 1
-            if not self._left[key]:
-                self.forget(key)
+        if behaviour.times == 1:
+            self.forget(key)
+        elif behaviour.times is not None:
+            self._by_connector[key] = behaviour.model_copy(update={"times": behaviour.times - 1})
         return answer
 
     def _paced(self, key: str | None, behaviour: Behaviour) -> Behaviour:

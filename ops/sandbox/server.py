@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Self
 
 from aiohttp import web
 from pydantic import ValidationError
 
-from signalq.errors import InvalidIntent
+from signalq.errors import InvalidIntent, Problem
 from signalq.message.intent import intent_from_fields
 from signalq.message.strict_json import BODY_BYTES_MAX, parse_object
 from signalq.ops.sandbox.behaviour import Behaviour, Behaviours
@@ -37,7 +36,7 @@ STOP_TIMEOUT_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class SandboxOrder:
-    """One POST: when it came, its body (tokens masked, None if it was no JSON object), its answer.
+    """One POST: when it came, its body (tokens masked, None if it was no JSON object), its answer once it is decided.
 
     `taken` is the platform's view: whether the order counts as placed, whatever its sender was answered.
     """
@@ -46,8 +45,8 @@ class SandboxOrder:
     connector: str | None
     action: str | None
     body: dict[str, object] | None
-    answer: str
-    taken: bool
+    answer: str = ""
+    taken: bool = False
 
     def row(self) -> dict[str, object]:
         """The order as a JSON object."""
@@ -59,19 +58,6 @@ class SandboxOrder:
             "taken": self.taken,
             "body": self.body,
         }
-
-
-@dataclass(slots=True)
-class _Came:
-    """A POST while it is checked."""
-
-    at: datetime
-    fields: dict[str, object] | None = None
-    problems: list[dict[str, str | None]] = field(default_factory=list)
-
-    def text(self, name: str) -> str | None:
-        value = (self.fields or {}).get(name)
-        return value if isinstance(value, str) else None
 
 
 class Sandbox:
@@ -144,19 +130,18 @@ class Sandbox:
             raise CommandFailed(f"can't listen on {self._host}:{self._port} ({error.strerror or error})") from None
         return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
         if self._runner is not None:
             await self._runner.cleanup()
 
     async def _post_order(self, request: web.Request) -> web.StreamResponse:
-        came = self._read(datetime.now(UTC), await request.read())
-        if came.problems:
-            named = ", ".join(problem["field"] or "the body" for problem in came.problems)
+        came, problems = self._read(datetime.now(UTC), await request.read())
+        if problems:
+            named = ", ".join(problem.field or "the body" for problem in problems)
             await self._keep(came, f"400 invalid: {named}", taken=False)
-            return web.json_response({"error": "the order is not valid", "fields": came.problems}, status=400)
-        behaviour = self._behaviours.take(came.text("connectorName") or "")
+            fields = [{"field": problem.field, "problem": problem.message} for problem in problems]
+            return web.json_response({"error": "the order is not valid", "fields": fields}, status=400)
+        behaviour = self._behaviours.take(came.connector or "")
         match behaviour.mode:
             case "fail":
                 return await self._fail(came, behaviour)
@@ -172,23 +157,28 @@ class Sandbox:
                 await self._keep(came, "200 ok", taken=True)
         return web.Response(text="ok")
 
-    def _read(self, at: datetime, body: bytes) -> _Came:
-        came = _Came(at)
+    def _read(self, at: datetime, body: bytes) -> tuple[SandboxOrder, Sequence[Problem]]:
+        """The order before it is answered, and why it is none."""
+        fields: dict[str, object] | None = None
+        problems: Sequence[Problem] = ()
         try:
-            came.fields = parse_object(body)
-            intent_from_fields(came.fields, extra_fields=self._extra_fields, token_needed=True)
+            fields = parse_object(body)
+            intent_from_fields(fields, extra_fields=self._extra_fields, token_needed=True)
         except InvalidIntent as error:
-            came.problems = [{"field": problem.field, "problem": problem.message} for problem in error.problems]
-        return came
+            problems = error.problems
+        texts = {name: value for name, value in (fields or {}).items() if isinstance(value, str)}
+        masked = without_tokens(fields)
+        shown = masked if isinstance(masked, dict) else None
+        return SandboxOrder(at, texts.get("connectorName"), texts.get("action"), shown), problems
 
-    async def _fail(self, came: _Came, behaviour: Behaviour) -> web.Response:
+    async def _fail(self, came: SandboxOrder, behaviour: Behaviour) -> web.Response:
         wait_s = behaviour.retry_after_s
         said = f"{behaviour.status}" + (f" retry after {wait_s} s" if wait_s is not None else "")
         await self._keep(came, said, taken=False)
         headers = {} if wait_s is None else {"Retry-After": str(wait_s)}
         return web.json_response({"error": "as requested"}, status=behaviour.status, headers=headers)
 
-    async def _cut(self, came: _Came, behaviour: Behaviour, request: web.Request) -> web.StreamResponse:
+    async def _cut(self, came: SandboxOrder, behaviour: Behaviour, request: web.Request) -> web.StreamResponse:
         await self._keep(came, f"cut {behaviour.moment}", taken=behaviour.moment != "before")
         response = web.StreamResponse(headers={"Content-Length": "2"})
         if behaviour.moment == "during":
@@ -199,10 +189,8 @@ class Sandbox:
             request.transport.close()
         return response
 
-    async def _keep(self, came: _Came, answer: str, *, taken: bool) -> None:
-        masked = without_tokens(came.fields)
-        body = masked if isinstance(masked, dict) else None
-        order = SandboxOrder(came.at, came.text("connectorName"), came.text("action"), body, answer, taken)
+    async def _keep(self, came: SandboxOrder, answer: str, *, taken: bool) -> None:
+        order = replace(came, answer=answer, taken=taken)
         self._orders.append(order)
         self._count += 1
         self._on_order(order)

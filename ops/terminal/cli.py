@@ -5,33 +5,26 @@ from __future__ import annotations
 import click
 
 from signalq.ops.terminal.invocation import SignalqGroup
+from signalq.version import __version__
 
 # In the order in which a newcomer needs them.
 COMMANDS = {
-    "demo": ("signalq.ops.commands.demo", "See all of it on this machine, with a private RabbitMQ."),
-    "check": ("signalq.ops.commands.check", "Say what is right, what is wrong, and what to do about it."),
-    "consume": ("signalq.ops.commands.consume", "Run the consumer: orders from RabbitMQ to the webhook."),
-    "publish": ("signalq.ops.commands.publish", "Publish one intent from flags, or many from a file."),
-    "topology": ("signalq.ops.commands.topology", "Declare or show the exchanges and queues."),
-    "dead": ("signalq.ops.commands.dead", "Look at the dead letters, replay or discard them."),
-    "orders": ("signalq.ops.commands.orders", "Say what became of each intent."),
-    "scheduled": ("signalq.ops.commands.scheduled", "List or cancel the delayed intents that wait."),
-    "lanes": ("signalq.ops.commands.lanes", "Look at the lanes; pause connectors, and let them go on."),
-    "ledger": ("signalq.ops.commands.ledger", "Upgrade the ledger's tables."),
-    "outcomes": ("signalq.ops.commands.outcomes", "Follow what becomes of intents, live."),
-    "gateway": ("signalq.ops.commands.gateway", "Take orders by HTTP, as the platform's webhook does."),
-    "probe": ("signalq.ops.commands.probe", "Ask a consumer or a gateway whether it is well."),
-    "sandbox": ("signalq.ops.commands.sandbox", "Run a stand-in for the platform's webhook."),
-    "schema": ("signalq.ops.commands.schema", "Print the JSON Schema of an order intent, or the AsyncAPI document."),
+    "demo": "See all of it on this machine, with a private RabbitMQ.",
+    "check": "Say what is right, what is wrong, and what to do about it.",
+    "consume": "Run the consumer: orders from RabbitMQ to the webhook.",
+    "publish": "Publish one intent from flags, or many from a file.",
+    "topology": "Declare or show the exchanges and queues.",
+    "dead": "Look at the dead letters, replay or discard them.",
+    "orders": "Say what became of each intent.",
+    "scheduled": "List or cancel the delayed intents that wait.",
+    "lanes": "Look at the lanes; pause connectors, and let them go on.",
+    "ledger": "Upgrade the ledger's tables.",
+    "outcomes": "Follow what becomes of intents, live.",
+    "gateway": "Take orders by HTTP, as the platform's webhook does.",
+    "probe": "Ask a consumer or a gateway whether it is well.",
+    "sandbox": "Run a stand-in for the platform's webhook.",
+    "schema": "Print the JSON Schema of an order intent, or the AsyncAPI document.",
 }
-
-
-def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:  # noqa: FBT001
-    if wanted:
-        from signalq.version import __version__  # noqa: PLC0415
-
-        click.echo(f"signalq {__version__}")
-        context.exit()
 
 
 @click.group(
@@ -41,14 +34,7 @@ def _print_version(context: click.Context, _parameter: click.Parameter, wanted: 
     no_args_is_help=True,
     example="signalq check\nsignalq --config signalq.toml consume\nsignalq COMMAND --help",
 )
-@click.option(
-    "--version",
-    is_flag=True,
-    expose_value=False,
-    is_eager=True,
-    callback=_print_version,
-    help="Show the version and exit.",
-)
+@click.version_option(__version__, message="signalq %(version)s")
 def cli() -> None:
     """Order intents from RabbitMQ to the Crypto-Arsenal webhook: never lost, never twice, exactly on time.
 

@@ -1,8 +1,10 @@
-"""The error of a command that could not do its work."""
+"""The exit statuses, and the error of a command that could not do its work."""
 
 from __future__ import annotations
 
 from signalq.errors import SignalQError
+
+DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 class CommandFailed(SignalQError):

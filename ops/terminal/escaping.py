@@ -26,10 +26,6 @@ class Secrets:
         self._blanker = self._blanker or Blanker()
         self._blanker.learn(values, names=names)
 
-    def forget(self) -> None:
-        """Forget all secrets."""
-        self._blanker = None
-
     def finds(self, text: str) -> bool:
         """Whether a text holds one of them."""
         return self._blanker is not None and self._blanker.finds(text, characters_min=SECRET_CHARACTERS_MIN)

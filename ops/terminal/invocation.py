@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from signalq.ops.terminal.escaping import escaped, secrets
 
 if TYPE_CHECKING:
     from signalq.settings.sections import Settings
@@ -25,33 +27,23 @@ class Invocation:
     # Whether a run fails if its output can't be written.
     output_counts: bool = True
 
-    def settings(self) -> Settings:
-        """The settings of this run. Raises SettingsError."""
+    def settings(self, *, with_secrets: bool = True) -> Settings:
+        """The settings of this run, see load_settings. Raises SettingsError."""
         # Imported here: pydantic takes a quarter of a second, and --help needs none of it.
-        from signalq.ops.terminal.escaping import secrets  # noqa: PLC0415
         from signalq.settings.sources import load_settings  # noqa: PLC0415
 
-        settings = load_settings(self.config)
+        settings = load_settings(self.config, with_secrets=with_secrets)
         secrets.learn(settings.secret_values(), names=settings.shown_names())
         return settings
-
-    def settings_without_secrets(self) -> Settings:
-        """The settings for a command that needs no secret: no secret is read from files or variables."""
-        from signalq.settings.sources import load_settings  # noqa: PLC0415
-
-        return load_settings(self.config, with_secrets=False)
 
 
 pass_invocation = click.make_pass_decorator(Invocation)
 
 
-def _remember(name: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
-    def remember(context: click.Context, _parameter: click.Parameter, value: Any) -> Any:
-        if value:
-            setattr(context.ensure_object(Invocation), name, value)
-        return value
-
-    return remember
+def _remember(context: click.Context, option: click.Parameter, value: Any) -> None:
+    """Keep a shared option in the Invocation; the same option may stand before or after the command's name."""
+    if value:
+        setattr(context.ensure_object(Invocation), str(option.name), value)
 
 
 def _shared_options() -> list[click.Parameter]:
@@ -62,14 +54,14 @@ def _shared_options() -> list[click.Parameter]:
             metavar="FILE",
             type=click.Path(path_type=Path),
             expose_value=False,
-            callback=_remember("config"),
+            callback=_remember,
             help="The settings file (TOML); else the one that SIGNALQ_CONFIG names, else none.",
         ),
         click.Option(
             ["--debug"],
             is_flag=True,
             expose_value=False,
-            callback=_remember("debug"),
+            callback=_remember,
             help="Show the traceback of an error.",
         ),
     ]
@@ -79,25 +71,22 @@ class SignalqCommand(click.Command):
     """A command with the shared options; `example` ends its help."""
 
     def __init__(self, name: str | None, *, example: str, **options: Any) -> None:
-        options |= {"epilog": _example(example), "context_settings": {"max_content_width": HELP_COLUMNS_MAX}}
-        super().__init__(name, **options)
+        # `\b` keeps click from rewrapping the lines.
+        epilog = "\b\nExample:\n" + "\n".join(f"  {line}" for line in example.splitlines())
+        super().__init__(name, epilog=epilog, context_settings={"max_content_width": HELP_COLUMNS_MAX}, **options)
         self.params += _shared_options()
 
 
-class SignalqGroup(click.Group):
+class SignalqGroup(SignalqCommand, click.Group):
     """A group with the shared options, whose commands are imported when they are called.
 
-    `lazy` names each command's module (which exports `command`) and what the group's help says of it.
+    `lazy` has the help of each command that a module of its name in ops/commands exports, as `command`.
     """
 
     command_class = SignalqCommand
 
-    def __init__(
-        self, name: str | None, *, example: str, lazy: dict[str, tuple[str, str]] | None = None, **options: Any
-    ) -> None:
-        options |= {"epilog": _example(example), "context_settings": {"max_content_width": HELP_COLUMNS_MAX}}
+    def __init__(self, name: str | None, *, lazy: dict[str, str] | None = None, **options: Any) -> None:
         super().__init__(name, **options)
-        self.params += _shared_options()
         self._lazy = lazy or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -108,7 +97,7 @@ class SignalqGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, its module imported now."""
         if cmd_name in self._lazy:
-            command: click.Command = import_module(self._lazy[cmd_name][0]).command
+            command: click.Command = import_module(f"signalq.ops.commands.{cmd_name}").command
             return command
         return super().get_command(ctx, cmd_name)
 
@@ -126,12 +115,22 @@ class SignalqGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The commands with a line each, without importing them."""
         del ctx
-        rows = [(name, says) for name, (_, says) in self._lazy.items()]
-        rows += [(name, command.get_short_help_str(HELP_COLUMNS_MAX)) for name, command in self.commands.items()]
+        rows = self._lazy | {name: one.get_short_help_str(HELP_COLUMNS_MAX) for name, one in self.commands.items()}
         with formatter.section("Commands"):
-            formatter.write_dl(rows)
+            formatter.write_dl(list(rows.items()))
 
 
-def _example(lines: str) -> str:
-    r"""An epilog that click does not rewrap (`\b`)."""
-    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines.strip().splitlines())
+def one_of(what: str, known: Collection[str]) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
+    """The callback of an option that takes one of some names; the error for another one suggests the nearest."""
+
+    def check(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+        if value is None or value in known:
+            return value
+        # Imported here: --help needs none of it.
+        from signalq.message.near_names import nearest_clause  # noqa: PLC0415
+
+        raise click.BadParameter(
+            f"{escaped(value)} is no {what}{nearest_clause(value, known)}: it is one of {', '.join(known)}"
+        )
+
+    return check

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Self
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
@@ -20,17 +21,10 @@ from signalq.ops.terminal.escaping import escaped, secrets, without_secrets
 Row = Mapping[str, object]
 
 
-class Rows(Protocol):
-    """Rows that can be iterated more than once: a table is measured first, and then written row by row."""
-
-    def __iter__(self) -> Iterator[Row]:
-        """Begin at the first row."""
-        ...
-
-
 GAP = "  "
 # A column that may be cut is never cut below this.
 CELL_COLUMNS_MIN = 8
+SPOOLED_IN_MEMORY_BYTES_MAX = 1 << 20
 NOTHING = "-"
 # In JSON text such a character is inside a string, and may be written as its escape.
 _NOT_PLAIN = re.compile(r"[^\x20-\x7e]")
@@ -65,35 +59,79 @@ def ascii_json(value: object) -> str:
     return _NOT_PLAIN.sub(lambda found: json.dumps(found[0])[1:-1], render(value))
 
 
-def print_json(row: Row, *, raw: bool = False) -> None:
-    """Write one row as JSON, at once: a program that reads along should not wait for a buffer.
-
-    Known secrets are blanked, unless `raw`.
-    """
+def json_line(row: Row, *, raw: bool = False) -> str:
+    """One row as a line of JSON. Known secrets are blanked, unless `raw`."""
     text = ascii_json(dict(row))
-    if not raw and secrets.finds(text):
-        text = ascii_json(without_secrets(row))
-    sys.stdout.write(text + "\n")
+    return ascii_json(without_secrets(row)) if not raw and secrets.finds(text) else text
+
+
+def print_json(row: Row, *, raw: bool = False) -> None:
+    """Write one row as JSON, at once: a program that reads along should not wait for a buffer."""
+    sys.stdout.write(json_line(row, raw=raw) + "\n")
     sys.stdout.flush()
 
 
+class Spool:
+    """Rows of plain values, kept until they are shown, on disk if they are many; use it as a context manager.
+
+    Rows are shown after the reading: a person who pages through them must not keep the queue or the connection waiting.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(SPOOLED_IN_MEMORY_BYTES_MAX, "w+", encoding="ascii")  # noqa: SIM115
+        self._rows = 0
+
+    def add(self, row: Row) -> None:
+        """Keep one more row."""
+        self._file.write(json.dumps(dict(row)) + "\n")
+        self._rows += 1
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def __iter__(self) -> Iterator[Row]:
+        self._file.seek(0)
+        for line in self._file:
+            yield json.loads(line)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._file.close()
+
+
+Rows = Sequence[Row] | Spool
+"""Rows that can be read more than once: a table is measured first, and then written row by row."""
+
+
 def print_rows(
-    columns: Sequence[Column],
-    rows: Rows,
-    *,
-    as_json: bool,
-    note: Callable[[Row], str] | None = None,
+    columns: Sequence[Column], rows: Rows, *, as_json: bool, note: Callable[[Row], str] | None = None
 ) -> None:
-    """Show rows. On a terminal, `note` gives a second line under a row, for long values."""
+    """Show rows: on a terminal cut to its width, with a second line under each by `note`; elsewhere whole, for grep."""
     if as_json:
         for row in rows:
             print_json(row)
         return
     out = console()
-    if out.is_terminal:
-        _print_table(out, [column for column in columns if not column.plain_only], rows, note)
-    else:
-        _print_plain(columns, rows)
+    is_table = out.is_terminal
+    columns = [column for column in columns if not (is_table and column.plain_only)]
+    widths = _widths(columns, rows)
+    if is_table:
+        widths = _fitted(columns, widths, out.width)
+
+    def write(texts: list[str], styles: list[str]) -> None:
+        line = _line(columns, texts, widths, styles)
+        if is_table:
+            out.print(line)
+        else:
+            sys.stdout.write(line.plain + "\n")
+
+    write([column.title for column in columns], ["bold dim"] * len(columns))
+    for row in rows:
+        write(_cells(columns, row), [column.style_of(row.get(column.key)) for column in columns])
+        if is_table and note is not None and (says := note(row)):
+            out.print(Padding(Text(says, style="dim"), (0, 0, 0, len(GAP)), expand=False), soft_wrap=False)
 
 
 def say(sentence: str) -> None:
@@ -122,24 +160,6 @@ def sized(text: str, columns: int, *, right: bool = False) -> str:
         return set_cell_size(text, columns - 1) + "…"
     padding = " " * (columns - length)
     return padding + text if right else text + padding
-
-
-def _print_table(out: Console, columns: Sequence[Column], rows: Rows, note: Callable[[Row], str] | None) -> None:
-    widths = _fitted(columns, _widths(columns, rows), out.width)
-    out.print(_line(columns, [column.title for column in columns], widths, ["bold dim"] * len(columns)))
-    for row in rows:
-        styles = [column.style_of(row.get(column.key)) for column in columns]
-        out.print(_line(columns, _cells(columns, row), widths, styles))
-        if note is not None and (says := note(row)):
-            out.print(Padding(Text(says, style="dim"), (0, 0, 0, len(GAP)), expand=False), soft_wrap=False)
-
-
-def _print_plain(columns: Sequence[Column], rows: Rows) -> None:
-    """Write the rows uncut and unwrapped, for grep and less."""
-    widths = _widths(columns, rows)
-    sys.stdout.write(_line(columns, [column.title for column in columns], widths, [""] * len(columns)).plain + "\n")
-    for row in rows:
-        sys.stdout.write(_line(columns, _cells(columns, row), widths, [""] * len(columns)).plain + "\n")
 
 
 def _cells(columns: Sequence[Column], row: Row) -> list[str]:

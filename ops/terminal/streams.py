@@ -40,7 +40,7 @@ class _Errors(io.FileIO):
 
 
 class Streams:
-    """This process's standard streams; make one before anything is opened or written."""
+    """The standard streams of this process; make one before anything is opened or written."""
 
     def __init__(self) -> None:
         # In place of a closed stream, one that fails as a closed one does; standard error goes nowhere.

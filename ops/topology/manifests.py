@@ -7,8 +7,9 @@ each strategy that has one. The operator's schemas are at rabbitmq.com/kubernete
 from __future__ import annotations
 
 import hashlib
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from signalq.amqp.objects import Binding, Exchange, Queue
@@ -29,6 +30,10 @@ API_VERSION = "rabbitmq.com/v1beta1"
 # Names of objects in Kubernetes (RFC 1123) have at most 253 characters; ours end with a digest where they are cut.
 NAME_CHARACTERS_MAX = 200
 DIGEST_CHARACTERS = 8
+
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9._/-]*")
+# YAML 1.1 reads these as truth values, nothing or numbers.
+_NOT_TEXT = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"})
 
 Manifest = dict[str, Any]
 
@@ -133,3 +138,30 @@ def resource_name(name: str) -> str:
 
 def _arguments(arguments: dict[str, Any]) -> Manifest:
     return {"arguments": dict(arguments)} if arguments else {}
+
+
+def yaml_stream(manifests: Iterable[Manifest]) -> str:
+    """The manifests as YAML, one after the other, each begun by `---`.
+
+    They hold nothing but mappings, texts, numbers and truth values: so little needs no library at run time. A text is
+    plain only if no reader could take it for anything else; all others are in JSON's quotes, in ASCII.
+    """
+    return "".join("---\n" + "".join(f"{line}\n" for line in _lines(manifest)) for manifest in manifests)
+
+
+def _lines(mapping: Mapping[str, Any], indent: str = "") -> Iterator[str]:
+    for key, value in mapping.items():
+        if isinstance(value, Mapping) and value:
+            yield f"{indent}{_scalar(key)}:"
+            yield from _lines(value, f"{indent}  ")
+        else:
+            yield f"{indent}{_scalar(key)}: {_scalar(value)}"
+
+
+def _scalar(value: Any) -> str:
+    if not isinstance(value, str):
+        return json.dumps(value)  # an empty mapping, a number or a truth value: JSON's are YAML's, too
+    if _PLAIN.fullmatch(value) and value.lower() not in _NOT_TEXT:
+        return value
+    # JSON has no escape for characters beyond the first 65,536; YAML has.
+    return re.sub(r"[^ -~]", lambda found: f"\\U{ord(found[0]):08x}", json.dumps(value, ensure_ascii=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from aio_pika.abc import AbstractConnection
 
@@ -40,15 +41,14 @@ async def adopt_ledger(settings: Settings) -> LedgerMark:
     """
     async with open_ledger(settings) as ledger:
         mark = ledger.mark
-    names = Names(settings.broker.prefix)
     async with await _connected(settings) as connection:
         if settings.broker.topology == "declare":
             await topology_of(settings).declare(connection)
-        await replace_mark(connection, names, mark)
+        await replace_mark(connection, Names(settings.broker.prefix), mark)
     return mark
 
 
-async def rows(settings: Settings) -> list[dict[str, object]]:
+async def rows(settings: Settings) -> list[dict[str, Any]]:
     """Every exchange, queue and binding that should be there, as JSON objects; `state` says what is.
 
     AMQP can't look for a binding: it counts as present while both its ends are, since it was declared with them. An
@@ -60,38 +60,24 @@ async def rows(settings: Settings) -> list[dict[str, object]]:
         differing = (await topology.differing(connection, missing)).sentences
         depths = await topology.depths(connection)
 
-    def state_of(title: str) -> dict[str, object]:
+    def state_of(title: str) -> dict[str, str]:
         if title in differing:
             return {"state": "differs", "why": differing[title]}
         return {"state": "missing" if title in missing else "present"}
 
-    found: list[dict[str, object]] = [
-        {"object": "exchange", "name": exchange.name, "type": exchange.kind, **state_of(exchange.title)}
+    found: list[dict[str, Any]] = [
+        {"object": "exchange", "name": exchange.name, "type": exchange.kind} | state_of(exchange.title)
         for exchange in topology.exchanges()
     ]
     for queue in topology.queues():
         depth = depths[queue.name]
-        found.append(
-            {
-                "object": "queue",
-                "name": queue.name,
-                "type": "quorum",
-                **state_of(queue.title),
-                "ready": depth.ready if depth else None,
-                "consumers": depth.consumers if depth else None,
-            }
-        )
+        counts = {"ready": depth.ready if depth else None, "consumers": depth.consumers if depth else None}
+        found.append({"object": "queue", "name": queue.name, "type": "quorum"} | state_of(queue.title) | counts)
     for binding in topology.bindings():
+        name = f"{binding.source} -> {binding.destination}"
         ends = {f"exchange {binding.source}", f"queue {binding.destination}"}
-        found.append(
-            {
-                "object": "binding",
-                "name": f"{binding.source} -> {binding.destination}",
-                "type": "to queue",
-                "state": "missing" if ends & missing else "present",
-                "routing_key": binding.routing_key,
-            }
-        )
+        state = {"state": "missing" if ends & missing else "present", "routing_key": binding.routing_key}
+        found.append({"object": "binding", "name": name, "type": "to queue"} | state)
     return found
 
 

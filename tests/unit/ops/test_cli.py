@@ -221,7 +221,7 @@ def test_a_broker_that_is_not_there_is_one_sentence_without_its_password(
 def test_an_unexpected_error_is_one_sentence_that_quotes_nothing(
     signalq: Signalq, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_path: object) -> None:
+    def broken(_path: object, **_options: object) -> None:
         raise KeyError("s3cret")
 
     monkeypatch.setattr(sources, "load_settings", broken)
@@ -231,7 +231,7 @@ def test_an_unexpected_error_is_one_sentence_that_quotes_nothing(
 
 
 def test_ctrl_c_is_quiet_and_exit_status_130(signalq: Signalq, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_path: object) -> None:
+    def interrupted(_path: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sources, "load_settings", interrupted)

@@ -18,8 +18,7 @@ from signalq.errors import SettingsError
 from signalq.message.outcome import binding_key, routing_key
 from signalq.names import Names
 from signalq.ops.terminal.cli import cli
-from signalq.ops.topology.manifests import Manifests, resource_name
-from signalq.ops.topology.yaml_stream import yaml_stream
+from signalq.ops.topology.manifests import Manifests, resource_name, yaml_stream
 from signalq.settings.sources import load_settings
 from tests.support.definitions import definitions
 from tests.support.site import FOLDER, TOPOLOGY, manifests
