@@ -118,7 +118,7 @@ async def test_a_first_delivery_is_most_likely_unknown_and_later_looks_ask_the_l
     assert [asked.recorded for asked in scene.ledger.asked] == [False, True], "that its first record is its own is kept"
 
 
-async def test_what_may_be_untold_is_kept_from_the_first_look_that_finds_any(scene: Scene) -> None:
+async def test_endings_that_may_be_untold_are_kept_from_the_first_look_that_finds_any(scene: Scene) -> None:
     async with scene.turn(redelivered=True) as (turn, _):
         await turn.known()
         assert not turn.unpublished

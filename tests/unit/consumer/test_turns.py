@@ -17,7 +17,7 @@ from signalq.consumer.orders.state import IntentState
 from tests.support.orders import body, order
 
 
-async def test_whoever_called_first_has_the_turn_first() -> None:
+async def test_the_first_call_has_the_first_turn() -> None:
     queues, order = ConnectorQueues(), list[int]()
 
     async def take(number: int) -> None:
@@ -155,7 +155,7 @@ async def test_tickets_are_in_the_order_of_arrival_while_one_has_the_turn_and_ot
     assert queue.is_empty
 
 
-async def test_an_exit_that_was_looked_up_ahead_wakes_whoever_sleeps_ahead_of_it_and_nobody_behind() -> None:
+async def test_an_exit_that_was_looked_up_ahead_wakes_the_sleepers_ahead_of_it_and_none_behind() -> None:
     async with side_by_side(4) as (queue, tickets), asyncio.timeout(30), asyncio.TaskGroup() as group:
         sleeping = {one: group.create_task(one.sleep(asyncio.Event().wait())) for one in (*tickets[:2], tickets[3])}
         await asyncio.sleep(0)
@@ -227,7 +227,7 @@ def test_for_an_order_that_waits_time_goes_on_evenly_and_an_open_is_never_younge
     assert an_open.now_ms(55_000, wall_ms) == max(1_005_000, wall_ms)
 
 
-def test_what_the_ledger_says_of_the_next_attempt_is_read_once_and_waited_for_evenly() -> None:
+def test_the_ledgers_moment_of_the_next_attempt_is_read_once_and_waited_for_evenly() -> None:
     one = exit_ticket(0)
     put_off = IntentState("id", b"", version=3, next_attempt_ms=1_004_000, wait_ms=4_000)
     assert one.put_off_ms(put_off, 300_000, 50_000, 1_001_000) == 3_000
@@ -239,7 +239,7 @@ def test_what_the_ledger_says_of_the_next_attempt_is_read_once_and_waited_for_ev
     assert one.put_off_ms(of_an_earlier_version, 300_000, 53_000, -2_596_000) == 300_000
 
 
-async def test_a_lane_that_is_taken_over_backs_off_as_it_did_for_who_had_it_before() -> None:
+async def test_a_lane_that_is_taken_over_backs_off_as_it_did_for_its_consumer_before() -> None:
     queues = ConnectorQueues()
     queues.remember("main", 3, 5_000)
     queues.remember("many", 1, 2_000, places=2)
