@@ -314,6 +314,11 @@ def test_every_test_that_a_page_names_is_there() -> None:
     assert named <= names_of_tests()
 
 
+def test_no_test_has_a_subject_without_a_name() -> None:
+    nameless = re.compile("test_(?:what|whatever|who|whoever|whose|those|it|they|its|he|she)_")
+    assert [name for name in sorted(names_of_tests()) if nameless.match(name)] == []
+
+
 def crash_rows() -> list[list[str]]:
     """The rows of the crash table that have a key, such as 4C: step 4, the consumer fails."""
     return [row for row in rows(SEMANTICS, "## Crash table") if CRASH_ROW.fullmatch(row[0])]
