@@ -85,7 +85,7 @@ def test_another_version_of_the_chart_alone_restarts_no_pod(tmp_path: Path) -> N
         "settings.connectors.new.lane=shared",
     ],
 )
-def test_what_is_read_again_while_it_runs_restarts_no_pod(changed: str) -> None:
+def test_a_setting_that_is_read_again_while_it_runs_restarts_no_pod(changed: str) -> None:
     assert pods_of("--set", changed) == pods_of()
     assert settings_of(rendered("4", "everything", "--set", changed)) != settings_of(rendered("4", "everything"))
 
@@ -100,5 +100,5 @@ def test_what_is_read_again_while_it_runs_restarts_no_pod(changed: str) -> None:
         "settings.connectors.new.rate_per_s=1",
     ],
 )
-def test_what_takes_a_restart_restarts_the_pods(changed: str) -> None:
+def test_a_setting_that_takes_a_restart_restarts_the_pods(changed: str) -> None:
     assert pods_of("--set", changed) != pods_of()

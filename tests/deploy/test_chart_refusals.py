@@ -64,7 +64,7 @@ def test_wrong_values_are_refused_with_what_is_wrong(version: str, values: str, 
     assert ran.stdout == ""
 
 
-def test_without_any_value_it_says_what_to_make_first() -> None:
+def test_without_any_value_the_chart_says_what_to_make_first() -> None:
     ran = helm("4", "template", "desk", str(CHART))
     assert ran.returncode != 0
     assert "broker.secret.name is empty: make a Secret that holds broker.url, and name it" in ran.stderr

@@ -95,7 +95,7 @@ def _is_secret(key: str, value: str) -> bool:
     return bool(named) or "@" in value
 
 
-def test_it_resolves_and_nothing_is_wrong_with_it(compose: Json) -> None:
+def test_the_compose_file_resolves_and_nothing_is_wrong_with_it(compose: Json) -> None:
     services = {"consumer", "gateway", "sandbox", "rabbitmq", "postgres", "prometheus", "grafana"}
     assert set(compose["services"]) == services
     assert problems(compose) == []
@@ -167,7 +167,7 @@ def test_two_consumers_run_and_a_drain_has_its_time(compose: Json) -> None:
     assert int(consumer["stop_grace_period"].removesuffix("s")) >= drain_s + 20
 
 
-def test_what_others_wait_for_can_be_waited_for(compose: Json) -> None:
+def test_a_service_that_others_wait_for_has_a_health_check(compose: Json) -> None:
     for name, service in compose["services"].items():
         for other, condition in service.get("depends_on", {}).items():
             assert condition["condition"] == "service_healthy", name

@@ -105,7 +105,7 @@ def test_the_labels_say_what_the_project_says(last_stage: str) -> None:
     assert {"version", "revision", "source"} <= set(labels)
 
 
-def test_what_is_sent_to_the_build_is_what_the_wheel_is_made_of() -> None:
+def test_the_build_gets_the_files_that_the_wheel_is_made_of() -> None:
     """An allow-list: a ledger, a token or .git that lies in the folder never gets into a build."""
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     rules = [line for line in lines if line and not line.startswith("#")]

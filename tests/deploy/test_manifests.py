@@ -114,7 +114,7 @@ def test_a_key_that_stands_twice_is_an_error() -> None:
         documents("spec:\n  replicas: 1\n  replicas: 2\n")
 
 
-def test_what_only_a_newer_kubernetes_knows_is_found() -> None:
+def test_a_field_that_only_a_newer_kubernetes_knows_is_found() -> None:
     (good,) = documents(GOOD)
     # https://kubernetes.io/docs/concepts/workloads/pods/advanced-pod-config/: resources of a whole pod, from 1.32
     pod(good)["resources"] = {"requests": {"cpu": "1"}}

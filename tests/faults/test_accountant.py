@@ -44,7 +44,7 @@ def offences(intents: list[Intent], posts: list[Post], letters: list[Letter]) ->
     return [name for name, keys in account(intents, posts, letters).offences.items() if keys]
 
 
-def test_what_is_delivered_dead_or_still_scheduled_is_not_lost_and_what_is_none_of_them_is() -> None:
+def test_a_delivered_dead_or_scheduled_order_is_not_lost_and_any_other_is() -> None:
     """Also what the webhook turned away or left open, and nobody told of."""
     later = intent("d", delay_s=3600.0)
     assert offences([intent("a"), intent("b"), later], [post("a")], [letter("b")]) == []
@@ -73,7 +73,7 @@ def test_equal_intents_are_told_apart_by_counting() -> None:
     assert offences(equal, [post(), post(), post()], []) == ["doubled"]
 
 
-def test_what_was_not_confirmed_need_not_arrive_but_may_not_arrive_twice() -> None:
+def test_an_unconfirmed_order_need_not_arrive_but_may_not_arrive_twice() -> None:
     """A producer without a message_id does not repeat it."""
     unsure = intent(message_id=None, confirmed=False)
     assert offences([unsure], [], []) == []
@@ -120,7 +120,7 @@ def test_an_open_is_superseded_by_an_exit_behind_it_that_closes_it_and_by_nothin
     assert offences([ahead, opened], [post("b")], letters) == ["superseded by nobody"]
 
 
-def test_what_nobody_published_is_no_account_at_all() -> None:
+def test_an_order_that_nobody_published_spoils_the_account() -> None:
     """An order out of nowhere."""
     with pytest.raises(AssertionError, match="never published"):
         account([intent()], [post(), post("b")], [])

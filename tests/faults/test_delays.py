@@ -58,7 +58,7 @@ async def test_a_thousand_parked_orders_survive_a_kill_of_the_broker(mortal_brok
 
 
 @pytest.mark.long
-async def test_what_is_overdue_after_an_outage_of_the_broker_comes_back_at_once(
+async def test_an_order_that_is_overdue_after_an_outage_of_the_broker_comes_back_at_once(
     mortal_broker: PrivateRabbitMQ,
 ) -> None:
     """15 s are 8 and 4 and 2 and 1: what was held for the first of them has not the others before it still."""

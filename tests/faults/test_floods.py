@@ -268,7 +268,7 @@ async def test_fifteen_hundred_of_the_worst_bodies_leave_an_own_lane_its_latency
 @pytest.mark.long
 @pytest.mark.parametrize("queue", QUEUES)
 @pytest.mark.parametrize(("kind", "count"), [("small junk", 20_000), ("a mebibyte", 200)])
-async def test_neither_very_many_nor_very_large_ones_do(
+async def test_very_many_and_very_large_bodies_leave_an_own_lane_its_latency(
     broker: Broker, names: Names, webhook: Webhook, queue: str, kind: str, count: int
 ) -> None:
     quiet, loud = await flooded(broker, names, webhook, count, kind, queue)
@@ -293,7 +293,7 @@ def peak_bytes(consumer: Consumer) -> int:
         pytest.param("50 MiB", 12, 50 * 1_048_576, marks=pytest.mark.long),
     ],
 )
-async def test_of_a_body_without_measure_the_letter_keeps_the_beginning_and_the_consumer_no_more(
+async def test_a_letter_keeps_the_beginning_of_a_body_without_measure_and_the_consumer_no_more(
     broker: Broker, names: Names, webhook: Webhook, kind: str, count: int, size: int
 ) -> None:
     async with Consumer(broker.url, names.prefix, webhook.url, config=CONFIG) as consumer:

@@ -75,7 +75,7 @@ async def test_while_nobody_listens_nothing_is_lost_and_afterwards_everything_ar
         account.check(doubts_max=CONNECTORS)
 
 
-async def test_what_the_webhook_leaves_open_is_in_doubt_and_never_sent_again_unless_that_is_safe(
+async def test_an_order_that_the_webhook_leaves_open_is_in_doubt_and_never_sent_again_unless_that_is_safe(
     broker: Broker, names: Names
 ) -> None:
     """Hanging, cutting off before, in and after the answer, answers without end, garbage, a wrong body."""

@@ -74,7 +74,7 @@ def test_folders_of_the_names_of_our_parts_disturb_nothing(wheel: Path, tmp_path
         assert (ran.returncode, ran.stderr) == (0, "")
 
 
-def test_no_test_no_cache_and_no_secret_is_in_it(files: list[str]) -> None:
+def test_no_test_no_cache_and_no_secret_is_in_the_wheel(files: list[str]) -> None:
     assert not [name for name in files if "test_" in name or "__pycache__" in name or name.endswith((".pyc", ".env"))]
 
 

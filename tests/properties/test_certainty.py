@@ -454,7 +454,7 @@ async def test_an_answer_counts_only_once_its_headers_are_whole_and_a_200_once_i
                 assert attempt.certainty in expected, (cut, attempt)
 
 
-async def test_whatever_bytes_come_back_there_is_one_certainty_and_nothing_is_made_up() -> None:
+async def test_any_bytes_that_come_back_give_one_certainty_and_nothing_is_made_up() -> None:
     """Mutations of good answers: what can't be read is unknown, what is accepted ends in the success body."""
     dice = random.Random(20_260_101)
     answer = b""

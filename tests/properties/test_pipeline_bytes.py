@@ -542,7 +542,7 @@ async def test_a_withdrawn_order_is_neither_posted_nor_acknowledged() -> None:
     assert world.channel.acked == {}
 
 
-async def test_what_failed_unforeseen_too_often_is_undeliverable() -> None:
+async def test_a_message_that_failed_unforeseen_too_often_is_undeliverable() -> None:
     world = World()
     await world.connect()
     await world.pipeline.give_up(world.delivery(open_body(), Basic.Properties(message_id="x")), Slot(), 3)
@@ -551,7 +551,7 @@ async def test_what_failed_unforeseen_too_often_is_undeliverable() -> None:
     assert world.each_delivery_acked_once()
 
 
-async def test_what_is_given_up_after_it_was_delivered_is_no_dead_letter() -> None:
+async def test_a_message_that_is_given_up_after_it_was_delivered_is_no_dead_letter() -> None:
     world = World()
     properties = Basic.Properties(message_id="x")
     await world.deliver(world.delivery(open_body(), properties))
@@ -599,7 +599,7 @@ async def test_a_claim_that_a_consumer_before_us_never_concluded_is_not_repeated
 
 
 @pytest.mark.parametrize("redelivered", [True, False], ids=["redelivered", "published again"])
-async def test_what_is_overdue_only_by_the_ledgers_time_goes_through_the_ladder_to_get_its_turn(
+async def test_an_order_that_is_overdue_only_by_the_ledgers_time_goes_through_the_ladder_to_get_its_turn(
     redelivered: bool,
 ) -> None:
     """Nobody dated it, and who received it first ended before it was parked: now it looks early, and is late."""
@@ -678,7 +678,7 @@ async def test_the_due_time_of_the_ledger_counts_whatever_a_message_that_comes_b
 
 
 @pytest.mark.parametrize("age_s", [20, 70], ids=["not due yet", "overdue"])
-async def test_what_comes_back_to_a_ledger_that_does_not_know_it_is_posted_at_its_own_due_time(age_s: int) -> None:
+async def test_an_order_that_comes_back_to_a_ledger_without_it_is_posted_at_its_own_due_time(age_s: int) -> None:
     """An older backup of the ledger was put in its place."""
     world = World()
     back = {names.CREATED_MS: NOW_MS - age_s * 1000, names.INTENT_ID: "x"}
@@ -687,7 +687,7 @@ async def test_what_comes_back_to_a_ledger_that_does_not_know_it_is_posted_at_it
     assert world.clock.ms >= NOW_MS + (60 - age_s) * 1000
 
 
-async def test_what_was_canceled_while_it_was_parked_is_dropped_when_it_comes_back() -> None:
+async def test_an_order_that_was_canceled_while_it_was_parked_is_dropped_when_it_comes_back() -> None:
     world = World()
     await world.connect()
     first = Basic.Properties(message_id="x", headers={names.CREATED_MS: NOW_MS})
@@ -700,7 +700,7 @@ async def test_what_was_canceled_while_it_was_parked_is_dropped_when_it_comes_ba
     assert world.each_delivery_acked_once()
 
 
-async def test_what_is_canceled_while_it_is_being_parked_is_no_duplicate() -> None:
+async def test_an_order_that_is_canceled_while_it_is_being_parked_is_no_duplicate() -> None:
     """The cancel is right behind it, and is claimed before the ladder has confirmed."""
     world = World()
     await world.connect()
@@ -722,7 +722,7 @@ async def test_what_is_canceled_while_it_is_being_parked_is_no_duplicate() -> No
     assert world.each_delivery_acked_once()
 
 
-async def test_what_a_webhook_and_a_broker_say_of_the_time_is_heard() -> None:
+async def test_the_consumer_hears_the_time_that_a_webhook_and_a_broker_tell() -> None:
     told: dict[str, float] = {}
     world = World([replace(REFUSED, clock_ahead_ms=(5_000, 6_000))])
     world.skew._tell = told.__setitem__
@@ -733,7 +733,7 @@ async def test_what_a_webhook_and_a_broker_say_of_the_time_is_heard() -> None:
     assert world.skew.known().ahead_ms == 5_000
 
 
-def test_how_old_a_claim_is_goes_by_the_clock_that_nobody_sets() -> None:
+def test_the_age_of_a_claim_goes_by_the_clock_that_nobody_sets() -> None:
     world = World()
     began_ms = world.clock.even_ms()
     world.clock.now_ms = lambda: NOW_MS - 3_600_000  # type: ignore[method-assign]
@@ -743,7 +743,7 @@ def test_how_old_a_claim_is_goes_by_the_clock_that_nobody_sets() -> None:
     assert world.pipeline._attempts._is_stale(began_ms)
 
 
-async def test_what_the_ladder_hands_back_is_due_when_it_was_although_the_clock_was_set_back() -> None:
+async def test_an_order_from_the_ladder_is_due_when_it_was_although_the_clock_was_set_back() -> None:
     world = World()
     await world.connect()
     world.clock.ms = created_ms = NOW_MS + 10_000_000
@@ -760,7 +760,9 @@ async def test_what_the_ladder_hands_back_is_due_when_it_was_although_the_clock_
 
 
 @pytest.mark.parametrize("is_ours", [True, False])
-async def test_what_was_parked_before_takes_its_connectors_turn_although_it_is_not_due_by_now(is_ours: bool) -> None:
+async def test_an_order_that_was_parked_before_takes_its_connectors_turn_although_it_is_not_due_by_now(
+    is_ours: bool,
+) -> None:
     """It may have been tried since, and then it is POSTed: one at a time."""
     world = World()
     content = b'{"connectorName":"main","connectorToken":"t","action":"cancelAll","delaySeconds":60}'

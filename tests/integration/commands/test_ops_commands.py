@@ -309,7 +309,7 @@ async def test_letters_that_are_not_ours_are_shown_with_their_known_fields_and_t
     assert ran.err == "2 dead letters\n"
 
 
-async def test_no_dead_letters_is_said(topology: Topology, signalq: Signalq) -> None:
+async def test_the_list_says_that_there_are_no_dead_letters(topology: Topology, signalq: Signalq) -> None:
     assert await signalq("dead", "list", "--json") == Ran(0, "", "there are no dead letters\n")
 
 

@@ -91,7 +91,7 @@ async def test_exits_go_out_within_two_backoffs_of_the_webhooks_recovery_however
         assert await depth(broker.url, names.dead) == 0
 
 
-async def test_what_is_delayed_goes_out_once_the_clock_is_right_again_and_once_tried_it_does_not_wait_for_that(
+async def test_a_delayed_order_goes_out_once_the_clock_is_right_again_and_once_tried_it_does_not_wait_for_that(
     broker: PrivateRabbitMQ | ExternalBroker, names: Names, webhook: Webhook, clock: Path
 ) -> None:
     async with Consumer(broker.url, names.prefix, webhook.url, SETTINGS, command=COMMAND) as consumer:

@@ -604,7 +604,7 @@ HOSTILE_PROPERTIES: list[tuple[str, Basic.Properties]] = [
 
 
 @pytest.mark.parametrize(("what", "properties"), HOSTILE_PROPERTIES, ids=[what for what, _ in HOSTILE_PROPERTIES])
-async def test_whatever_the_properties_a_good_body_is_posted_and_a_bad_one_becomes_a_letter(
+async def test_a_good_body_is_posted_and_a_bad_one_becomes_a_letter_whatever_the_properties(
     stage: Stage, what: str, properties: Basic.Properties
 ) -> None:
     connector = stage.connector()
@@ -764,7 +764,7 @@ def reason(letter: Message) -> object:
         ({"action": "openLong", "clientOrderId": "x"}, False),
     ],
 )
-async def test_only_what_can_do_no_harm_twice_is_repeated(
+async def test_only_an_order_that_can_do_no_harm_twice_is_repeated(
     stage: Stage, fields: dict[str, object], repeated: bool
 ) -> None:
     connector = stage.connector(Answer(status=500))
@@ -920,7 +920,7 @@ async def test_another_body_under_a_known_message_id_is_invalid_and_gets_an_iden
 # --- its own HTTP, its log, its settings -----------------------------------------------------------------------------
 
 
-async def test_it_is_healthy_and_ready_and_says_so_with_its_port_and_version(stage: Stage) -> None:
+async def test_the_consumer_is_healthy_and_ready_and_says_so_with_its_port_and_version(stage: Stage) -> None:
     assert await stage.consumer.get("/startupz") == (200, "started\n")
     assert await stage.consumer.get("/healthz") == (200, "ok\n")
     assert await stage.consumer.get("/readyz") == (200, "ready\n")

@@ -97,7 +97,7 @@ async def desk(broker: Broker, prefix: str, webhook: Webhook, signalq: Signalq) 
         yield Desk(broker, prefix, webhook, consumer, signalq)
 
 
-async def test_what_is_pending_is_listed_the_soonest_due_first_with_the_fields_of_the_contract(desk: Desk) -> None:
+async def test_pending_orders_are_listed_the_soonest_due_first_with_the_fields_of_the_contract(desk: Desk) -> None:
     created_ms = now_ms()
     await desk.schedule(
         intent("b", delaySeconds=LATER_S + 1, created_ms=created_ms, clientOrderId="c1"),
@@ -214,7 +214,7 @@ async def test_a_cancel_all_cancels_all_of_its_connector_that_was_created_before
         assert len(desk.consumer.events("intent.settled", intent_id=f"soon {number}")) == 1
 
 
-async def test_what_was_created_after_the_cancel_stays_although_it_was_published_before_it(desk: Desk) -> None:
+async def test_an_order_created_after_the_cancel_stays_although_it_was_published_before_it(desk: Desk) -> None:
     at_ms = now_ms()
     await desk.schedule(intent("newer", delaySeconds=LATER_S, created_ms=at_ms - 1_000))
     await desk.publish(intent("older cancel", "cancelAll", created_ms=at_ms - 2_000))

@@ -53,7 +53,7 @@ async def settled(consumer: Consumer, count: int) -> None:
     await wait_until(lambda: len(consumer.events("intent.settled")) >= count, what=f"{count} endings")
 
 
-async def test_what_is_over_a_size_limit_is_forbidden_at_once_and_when_it_is_due_and_an_exit_is_not(
+async def test_an_open_over_a_size_limit_is_forbidden_at_once_and_when_it_is_due_and_an_exit_is_not(
     broker: Broker, prefix: str, names: Names, webhook: Webhook
 ) -> None:
     async with Consumer(broker.url, prefix, webhook.url, SETTINGS, config=main("percent_max = 50")) as consumer:
@@ -124,7 +124,7 @@ async def test_a_rate_holds_over_two_consumers_on_one_postgresql(
     assert [order.json["log"] for order in webhook.orders] == ["a0", "a1", "a2", "b0", "b1"]
 
 
-async def test_in_shadow_what_is_over_a_limit_is_posted_told_and_counted_once(
+async def test_in_shadow_an_open_over_a_limit_is_posted_told_and_counted_once(
     broker: Broker, prefix: str, names: Names, webhook: Webhook
 ) -> None:
     webhook.script(Answer(status=429))

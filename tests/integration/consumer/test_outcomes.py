@@ -134,7 +134,7 @@ async def test_the_outcome_of_a_canceled_order_is_published_before_the_cancels_p
     webhook.behave(Answer())
 
 
-async def test_what_a_person_cancels_is_told_at_once_and_again_when_its_message_comes_back(
+async def test_an_order_that_a_person_cancels_is_told_at_once_and_again_when_its_message_comes_back(
     orders: OrderPublisher, heard: Heard, signalq: Signalq
 ) -> None:
     receipt = await orders.publish(OPEN.model_copy(update={"delay_seconds": 3}), message_id="id-1")
@@ -186,7 +186,7 @@ async def test_a_drain_tells_and_acknowledges_what_was_on_the_wire(
     assert await depth(broker.url, names.orders) == 0
 
 
-async def test_what_was_recorded_and_not_told_before_a_kill_is_told_by_the_next_consumer(
+async def test_an_ending_that_was_recorded_and_not_told_before_a_kill_is_told_by_the_next_consumer(
     broker: Broker, names: Names, heard: Heard, webhook: Webhook
 ) -> None:
     ids = [f"id-{number}" for number in range(200)]

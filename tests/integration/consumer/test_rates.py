@@ -33,13 +33,13 @@ async def claim(ledger: Ledger, rates: Sequence[Rate], epoch: Epoch | None = Non
     return isinstance(answer, LedgerEntry)
 
 
-async def test_as_many_opens_are_claimed_as_there_are_places_and_then_none(ledger: Ledger) -> None:
+async def test_opens_are_claimed_until_all_places_are_taken_and_then_none(ledger: Ledger) -> None:
     assert [await claim(ledger, [rate(3)]) for _ in range(5)] == [True, True, True, False, False]
     assert await claim(ledger, [rate(3, "connector:other")])
     assert await claim(ledger, [rate(4)]), "the limit that counts is the one of the claim"
 
 
-async def test_of_what_finds_no_place_nothing_is_saved_and_no_other_rate_counts_it(ledger: Ledger) -> None:
+async def test_an_open_without_a_place_in_one_rate_is_not_saved_and_counts_for_no_other(ledger: Ledger) -> None:
     full, other = rate(1), rate(2, "strategy:s")
     assert await claim(ledger, [full, other])
     of = order(message_id=new_id(), created_ms=1_000_000_000_000)
@@ -156,7 +156,7 @@ async def test_without_an_id_what_comes_again_under_a_new_name_is_known_by_its_b
     assert known.order.strategy == ("old" if known.state.attempts else "new")
 
 
-async def test_what_comes_again_under_a_new_name_is_found_under_its_old_one(ledger: Ledger) -> None:
+async def test_a_message_that_comes_again_under_a_new_name_is_found_under_its_old_one(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     first = altered(order(message_id="x", strategy="old"), origin_user="the-user")
     await ledger.claim(first, unknown(first).claimed(1), epoch)

@@ -175,7 +175,7 @@ async def test_a_broken_file_is_refused_whole_and_a_change_of_lanes_alone(desk: 
     assert (await desk.consumer.get("/readyz"))[0] == 200
 
 
-async def test_what_takes_a_restart_is_named_and_the_rest_applied(desk: Desk) -> None:
+async def test_a_setting_that_takes_a_restart_is_named_and_the_rest_applied(desk: Desk) -> None:
     desk.write("[delivery]", "attempts_max = 3", token="token-2")
     assert (await desk.says("need_restart"))["keys"] == "delivery.attempts_max"
     assert (await desk.says("reloaded"))["keys"] == "connectors.main.token"

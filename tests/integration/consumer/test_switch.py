@@ -130,7 +130,9 @@ async def test_a_paused_connector_keeps_its_orders_in_their_order_and_holds_up_n
     assert paused["who"] == resumed["who"]
 
 
-async def test_what_gets_too_old_while_it_is_paused_is_expired_within_a_second_of_its_deadline(floor: Floor) -> None:
+async def test_an_order_that_gets_too_old_while_it_is_paused_is_expired_within_a_second_of_its_deadline(
+    floor: Floor,
+) -> None:
     await floor.start(delivery__open_max_age_s=2)
     await floor.lanes("pause", "--all")
     began_s = time.time()
@@ -193,7 +195,7 @@ async def test_a_pause_outlives_the_consumer_and_the_next_one_says_so(floor: Flo
     assert len(floor.hook.orders) == 1
 
 
-async def test_of_two_switches_the_stricter_counts_and_resume_all_clears_both(floor: Floor) -> None:
+async def test_the_stricter_of_two_switches_counts_and_resume_all_clears_both(floor: Floor) -> None:
     consumer = await floor.start()
     await floor.lanes("pause", "main")
     await floor.lanes("close-only", "--all")
@@ -219,7 +221,7 @@ async def test_of_two_switches_the_stricter_counts_and_resume_all_clears_both(fl
         assert await consumer.metric("signalq_lane_paused", connector=label) == 0
 
 
-async def test_what_is_on_the_wire_is_finished_and_what_failed_is_tried_again_only_after_the_pause(
+async def test_a_post_on_the_wire_is_finished_and_a_failed_one_is_tried_again_only_after_the_pause(
     floor: Floor,
 ) -> None:
     await floor.start(delivery__backoff_base_s=0.05)

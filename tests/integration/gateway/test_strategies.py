@@ -139,7 +139,7 @@ def is_settled(consumer: Consumer, count: int) -> bool:
     return len(consumer.events("intent.settled")) >= count
 
 
-async def test_whoever_may_not_is_unauthorized_on_every_path_and_whoever_may_is_delivered(
+async def test_a_strategy_without_the_right_is_unauthorized_on_every_path_and_one_with_it_is_delivered(
     play: Play, webhook: Webhook
 ) -> None:
     """Immediate, delayed, and straight to the queue; also with every header forged that we know."""
@@ -227,7 +227,7 @@ async def test_a_copy_of_foreign_bytes_is_unauthorized_and_one_of_the_same_bytes
     assert rows == [("delivered",), ("delivered",)]
 
 
-async def test_a_replay_is_judged_again_and_is_from_whom_the_ledger_says(
+async def test_a_replay_is_judged_again_and_has_the_sender_that_the_ledger_says(
     play: Play, webhook: Webhook, signalq: Signalq, tmp_path: Path
 ) -> None:
     config = tmp_path / "signalq.toml"

@@ -97,7 +97,7 @@ async def why(url: str) -> str:
     return str(refused.value)
 
 
-async def test_what_the_broker_refuses_is_told_apart(broker: PrivateRabbitMQ | ExternalBroker) -> None:
+async def test_refusals_of_the_broker_are_told_apart(broker: PrivateRabbitMQ | ExternalBroker) -> None:
     url = URL(broker.url)
     assert "no virtual host (vhost) nope" in await why(str(url.with_path("/nope")))
     told = await why(str(url).replace(f":{url.password}@", f":{PASSWORD}@"))
@@ -107,7 +107,9 @@ async def test_what_the_broker_refuses_is_told_apart(broker: PrivateRabbitMQ | E
     assert "no such login" in await why(str(url.with_query(auth="external")))
 
 
-async def test_what_is_no_broker_is_told_apart(serve: Callable[..., Awaitable[int]], certificate: Path) -> None:
+async def test_servers_that_are_no_broker_are_told_apart(
+    serve: Callable[..., Awaitable[int]], certificate: Path
+) -> None:
     login = f"u:{PASSWORD}@"
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*CERTIFICATE)

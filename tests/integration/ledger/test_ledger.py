@@ -61,13 +61,13 @@ async def claim_each(ledger: Ledger, changes: list[tuple[Any, ...]]) -> list[Led
 # --- every ledger ----------------------------------------------------------------------------------------------------
 
 
-async def test_what_was_never_met_is_unknown(ledger: Ledger) -> None:
+async def test_an_order_that_was_never_met_is_unknown(ledger: Ledger) -> None:
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
     known = await ledger.recall(met, await ledger.open_lane(LANE))
     assert known == LedgerEntry(met, unknown(met))
 
 
-async def test_every_field_of_a_history_is_recalled_as_it_was_saved(ledger: Ledger) -> None:
+async def test_every_field_of_a_state_is_recalled_as_it_was_saved(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     met = order(message_id=new_id())
     known = await ledger.recall(met, epoch)
@@ -146,7 +146,7 @@ async def test_a_claim_asked_for_after_the_lane_was_opened_anew_is_fenced_off_in
     assert [type(outcome) for outcome in outcomes] == [LedgerEntry, Epoch, Fenced]
 
 
-async def test_of_two_claims_at_once_exactly_one_wins(ledger: Ledger) -> None:
+async def test_exactly_one_of_two_claims_at_once_wins(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(20)]
     claims = [(one, unknown(one).claimed(1), epoch) for one in met for _ in range(2)]
@@ -264,7 +264,7 @@ async def test_the_next_consumer_learns_when_the_lane_was_last_alive(store: Stor
     assert (await (await store.ledger()).open_lane(LANE)).alive_before_ms == alive_ms
 
 
-async def test_what_another_consumer_is_posting_is_leased_as_long_as_that_one_lives(
+async def test_an_order_that_another_consumer_is_posting_is_leased_as_long_as_that_one_lives(
     store: Store, short_lease: int
 ) -> None:
     posting, waiting = await store.ledger(), await store.ledger()
@@ -344,7 +344,7 @@ async def test_a_message_whose_claim_was_refused_ends_no_lease_when_it_goes(stor
     assert (known.state.status, known.state.leased_for_ms > 0) == ("sending", True)
 
 
-async def test_of_two_consumers_that_claim_one_intent_exactly_one_wins(store: Store) -> None:
+async def test_exactly_one_of_two_consumers_that_claim_one_intent_wins(store: Store) -> None:
     ledgers = [await store.ledger(), await store.ledger()]
     epochs = [await ledger.open_lane(f"lane {number}") for number, ledger in enumerate(ledgers)]
     met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(40)]
@@ -448,7 +448,7 @@ async def test_an_adopted_intent_can_be_adopted_again_once_its_message_is_out_of
 
 
 @pytest.mark.parametrize("first_to_go", [0, 1], ids=["the old one goes first", "the new one goes first"])
-async def test_what_a_lost_session_still_holds_is_adopted_by_its_redelivery_on_the_next(
+async def test_an_order_that_a_lost_session_still_holds_is_adopted_by_its_redelivery_on_the_next(
     store: Store, first_to_go: int
 ) -> None:
     claimed = await claimed_without_id(await store.ledger(), body())
@@ -484,7 +484,7 @@ async def test_a_body_is_not_taken_for_one_of_another_strategy_or_of_other_bytes
 
 
 @pytest.mark.parametrize("status", ["scheduled", "delivered", "dead", "canceled"])
-async def test_what_may_have_been_acknowledged_is_not_adopted_but_warned_of(store: Store, status: Any) -> None:
+async def test_an_order_that_may_have_been_acknowledged_is_not_adopted_but_warned_of(store: Store, status: Any) -> None:
     first = await store.ledger()
     claimed = await claimed_without_id(first, body())
     await first.record(claimed.order, replace(claimed.state, status=status))
@@ -496,7 +496,7 @@ async def test_what_may_have_been_acknowledged_is_not_adopted_but_warned_of(stor
     assert (known.state.version, known.state.maybe_second_delivery) == (0, True)
 
 
-async def test_what_was_settled_long_before_its_consumer_was_last_alive_is_surely_acknowledged(store: Store) -> None:
+async def test_an_order_settled_long_before_its_consumer_was_last_alive_is_surely_acknowledged(store: Store) -> None:
     first = await store.ledger()
     claimed = await claimed_without_id(first, body())
     await first.record(claimed.order, claimed.state.tried(ACCEPTED, was_in_doubt=False).delivered())
@@ -555,7 +555,7 @@ SAVES_THEN_WAITS = """
 """
 
 
-async def test_whatever_a_save_returned_from_is_there_after_a_sigkill(store: Store) -> None:
+async def test_every_save_that_returned_is_there_after_a_sigkill(store: Store) -> None:
     program = (sys.executable, "-c", textwrap.dedent(SAVES_THEN_WAITS), store.url)
     child = await asyncio.create_subprocess_exec(
         *program, cwd=REPOSITORY, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
@@ -609,7 +609,7 @@ async def test_foreign_text_of_any_kind_is_saved_and_recalled(store: Store) -> N
     assert ledger.why_not_writable is None
 
 
-async def test_what_a_save_cannot_hold_fails_for_its_asker_alone(store: Store) -> None:
+async def test_a_value_that_no_column_can_hold_fails_its_own_save_alone(store: Store) -> None:
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
     good, bad = (order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(2))
@@ -948,7 +948,7 @@ class LosesTheAnswerToACommit(Proxy):
         raise ConnectionResetError
 
 
-async def test_a_commit_whose_answer_was_lost_is_not_taken_for_somebody_elses(
+async def test_a_commit_whose_answer_was_lost_is_not_taken_for_another_ones(
     postgres: PrivatePostgres, postgres_url: str, stack: AsyncExitStack
 ) -> None:
     async with LosesTheAnswerToACommit(postgres.port) as proxy:

@@ -92,7 +92,7 @@ async def test_a_lanes_waits_are_remembered_and_no_clock_makes_them_longer(
     assert set(again) == {"paced"}, "it waits for nothing any more"
 
 
-async def test_how_long_an_attempt_was_put_off_and_what_was_answered_is_kept_with_it(store: Store) -> None:
+async def test_an_attempt_is_kept_with_its_wait_and_its_answer(store: Store) -> None:
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
     met = order(message_id=new_id())
@@ -133,7 +133,7 @@ async def test_after_a_lane_was_left_settled_nobody_is_in_doubt_and_after_a_cras
     assert known.state.maybe_second_delivery, "it may have waited in that epoch unseen, since the crash"
 
 
-async def test_what_ended_just_before_a_crash_is_in_doubt_though_the_clock_was_set_forward_before_it(
+async def test_an_order_that_ended_just_before_a_crash_is_in_doubt_though_the_clock_was_set_forward_before_it(
     store: Store,
 ) -> None:
     """By that clock it ended an hour before its consumer was last seen alive."""
@@ -160,7 +160,7 @@ async def test_a_lane_that_was_seen_alive_by_a_clock_that_was_set_back_since_is_
             ahead_ms = (await store.rows("SELECT alive_ms FROM lanes"))[0][0] - database.machine_ms()
 
 
-async def test_what_was_posted_by_a_clock_that_was_set_back_since_counts_for_a_rate_for_a_minute_and_no_longer(
+async def test_a_post_by_a_clock_that_was_set_back_since_counts_for_a_rate_for_a_minute_and_no_longer(
     store: Store,
 ) -> None:
     ledger = await store.ledger()
@@ -344,7 +344,7 @@ def test_a_log_that_can_not_be_cut_leaves_the_connection_as_it_was() -> None:
     assert asked[-2:] == [f"PRAGMA busy_timeout = {sqlite.SQLITE_BUSY_TIMEOUT_MS}", "close"]
 
 
-async def test_what_the_ledger_does_beside_the_orders_goes_on_after_any_error(
+async def test_the_work_of_the_ledger_beside_the_orders_goes_on_after_any_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kept_going, "PAUSE_S", 0.01)

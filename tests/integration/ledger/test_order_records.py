@@ -73,7 +73,7 @@ async def told(ledger: Ledger, intent_id: str) -> tuple[Recorded, list[Happened]
     return only
 
 
-async def test_every_attempt_leaves_a_step_with_its_outcome_at_the_moment_of_its_save(store: Store) -> None:
+async def test_every_attempt_leaves_an_event_with_its_outcome_at_the_moment_of_its_save(store: Store) -> None:
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
     known = await conclude(ledger, await claim(ledger, epoch, made("met")), NOT_TAKEN)
@@ -87,7 +87,7 @@ async def test_every_attempt_leaves_a_step_with_its_outcome_at_the_moment_of_its
     assert steps[0].at_ms <= steps[1].at_ms == one.ended_ms == one.updated_ms
 
 
-async def test_an_outcome_and_its_step_are_of_one_transaction(store: Store) -> None:
+async def test_an_outcome_and_its_event_are_of_one_transaction(store: Store) -> None:
     """Many at once, and among them saves that are refused: each outcome has its step, and no refused save has one."""
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
@@ -119,7 +119,7 @@ async def test_a_claim_that_was_never_concluded_is_an_event_of_the_next_consumer
     ]
 
 
-async def test_parking_is_a_step_and_so_is_the_cancelation_that_follows_it_in_one_transaction(store: Store) -> None:
+async def test_parking_is_an_event_and_so_is_the_cancelation_that_follows_it_in_one_transaction(store: Store) -> None:
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
     delayed = await ledger.recall(made("delayed", delaySeconds=60), epoch)
@@ -140,7 +140,7 @@ async def test_parking_is_a_step_and_so_is_the_cancelation_that_follows_it_in_on
     ]
 
 
-async def test_each_death_is_a_step_with_its_reason_because_a_replay_takes_it_off_the_row(store: Store) -> None:
+async def test_each_death_is_an_event_with_its_reason_because_a_replay_takes_it_off_the_row(store: Store) -> None:
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
     await bury(ledger, await ledger.recall(made("met"), epoch), "expired")
@@ -149,7 +149,7 @@ async def test_each_death_is_a_step_with_its_reason_because_a_replay_takes_it_of
     assert [(step.what, step.detail) for step in steps] == [("dead", "expired: a sentence: of it")]
 
 
-async def test_steps_are_forgotten_with_their_intents_and_no_others(
+async def test_events_are_forgotten_with_their_intents_and_no_others(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = await store.ledger()
@@ -216,7 +216,7 @@ async def test_a_listing_goes_on_after_the_last_row_even_if_intents_came_meanwhi
     assert [[one.intent_id for one in page] for page in (first, second, last)] == [["e", "d"], ["c", "b"], ["a"]]
 
 
-async def test_one_id_of_two_strategies_is_two_orders_each_with_its_own_steps(store: Store) -> None:
+async def test_one_id_of_two_strategies_is_two_orders_each_with_its_own_events(store: Store) -> None:
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
     await deliver(ledger, epoch, made("met"))
@@ -229,7 +229,7 @@ async def test_one_id_of_two_strategies_is_two_orders_each_with_its_own_steps(st
     assert await ledger._writer.ask(lambda now: orders.timelines(now.connection, "nobody")) == []
 
 
-async def test_ids_with_characters_that_no_database_holds_have_their_steps(store: Store) -> None:
+async def test_ids_with_characters_that_no_database_holds_have_their_events(store: Store) -> None:
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
     await deliver(ledger, epoch, made("nul\x00id", strategy="nul\x00strategy"))

@@ -101,7 +101,7 @@ async def test_the_next_generation_begins_anew_and_the_consumer_recalls_it(desk:
     assert await desk.steps() == [("replayed", 2, BY)]
 
 
-async def test_of_two_replays_and_of_a_replay_and_a_consumer_the_first_is_right(desk: Desk) -> None:
+async def test_the_first_of_two_replays_or_of_a_replay_and_a_consumer_is_right(desk: Desk) -> None:
     await record(desk.url, [one := dead(1)])
     as_found = await desk.find(one.order)
     assert await desk.do(begin, as_found, BY)
@@ -226,7 +226,7 @@ async def test_names_with_a_nul_are_found(desk: Desk) -> None:
 # --- the visit -------------------------------------------------------------------------------------------------------
 
 
-async def test_a_visit_names_the_place_where_there_is_no_ledger_or_an_older_one(
+async def test_a_ledger_client_names_the_place_where_there_is_no_ledger_or_an_older_one(
     tmp_path: Path, postgres_url: str
 ) -> None:
     missing = tmp_path / "missing.db"
@@ -242,14 +242,16 @@ async def test_a_visit_names_the_place_where_there_is_no_ledger_or_an_older_one(
     assert "s3cret" not in str(refused.value)
 
 
-async def test_a_visit_refuses_a_ledger_of_an_older_schema(desk: Desk) -> None:
+async def test_a_ledger_client_refuses_a_ledger_of_an_older_schema(desk: Desk) -> None:
     await desk.visit.transact(events.drop)
     with pytest.raises(SettingsError, match="is of an older signalq"):
         async with LedgerClient(desk.url):
             pass
 
 
-async def test_a_visit_waits_for_a_locked_file_only_so_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_ledger_client_waits_for_a_locked_file_only_so_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(client, "TRY_FOR_S", 0.1)
     monkeypatch.setattr("signalq.consumer.ledger.sqlite.SQLITE_BUSY_TIMEOUT_MS", 10)
     url = f"sqlite+aiosqlite:///{tmp_path}/signalq.db"

@@ -36,7 +36,7 @@ def cancel(action: str = "cancelAll", *, created_ms: int = RECEIVED_MS, **fields
     )
 
 
-async def test_what_is_delayed_is_recorded_at_its_first_receipt_and_by_that_message(ledger: Ledger) -> None:
+async def test_a_delayed_order_is_recorded_at_its_first_receipt_and_by_that_message(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     met = delayed()
     first = await ledger.recall(met, epoch)
@@ -45,7 +45,7 @@ async def test_what_is_delayed_is_recorded_at_its_first_receipt_and_by_that_mess
     assert (again.state, again.order.provenance.recorded) == (first.state, False)
 
 
-async def test_what_has_no_id_is_recorded_only_while_the_lane_is_ours(ledger: Ledger) -> None:
+async def test_an_order_without_an_id_is_recorded_only_while_the_lane_is_ours(ledger: Ledger) -> None:
     """The lane's next consumer has the same message, and could not tell that it is the same."""
     old = await ledger.open_lane(LANE)
     new = await ledger.open_lane(LANE)
@@ -76,7 +76,7 @@ async def test_the_claim_of_a_cancel_cancels_what_is_pending_and_tells(ledger: L
         await ledger.claim(meant, known["meant"].state.claimed(RECEIVED_MS), epoch)
 
 
-async def test_what_is_claimed_already_a_cancel_leaves_alone(ledger: Ledger) -> None:
+async def test_a_cancel_leaves_a_claimed_order_alone(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     met = delayed()
     claimed = await ledger.claim(met, (await ledger.recall(met, epoch)).state.claimed(RECEIVED_MS), epoch)
@@ -86,7 +86,7 @@ async def test_what_is_claimed_already_a_cancel_leaves_alone(ledger: Ledger) -> 
     assert (await ledger.recall(met, epoch)).state == claimed.state
 
 
-async def test_what_is_not_delayed_is_never_pending(ledger: Ledger) -> None:
+async def test_an_order_that_is_not_delayed_is_never_pending(ledger: Ledger) -> None:
     epoch = await ledger.open_lane(LANE)
     undated, by = order(message_id=new_id(), received_ms=RECEIVED_MS), cancel()
     assert (await ledger.recall(undated, epoch)).state.version == 1
@@ -104,7 +104,7 @@ async def test_a_claim_that_is_refused_cancels_nothing(store: Store) -> None:
     assert await store.rows("SELECT status FROM intents") == [("received",)]
 
 
-async def test_of_a_cancel_by_a_person_and_a_claim_exactly_one_wins(store: Store) -> None:
+async def test_exactly_one_of_a_persons_cancel_and_a_claim_wins(store: Store) -> None:
     ledger, person = await store.ledger(), await store.ledger()
     epoch = await ledger.open_lane(LANE)
     known = [await ledger.recall(delayed(str(number)), epoch) for number in range(40)]
@@ -128,7 +128,7 @@ async def test_of_a_cancel_by_a_person_and_a_claim_exactly_one_wins(store: Store
     assert [status for (status,) in rows] == ["sending" if claimed else "canceled" for claimed in won[::2]]
 
 
-async def test_what_is_pending_is_found_by_id_connector_and_strategy_the_soonest_due_first(store: Store) -> None:
+async def test_pending_orders_are_found_by_id_connector_and_strategy_the_soonest_due_first(store: Store) -> None:
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
     for met in (
@@ -150,7 +150,7 @@ async def test_what_is_pending_is_found_by_id_connector_and_strategy_the_soonest
     assert await ledger._writer.ask(lambda now: schedule.count(now.connection)) == 3
 
 
-async def test_a_cancelation_is_a_step_with_who_it_was_and_ends_the_intent(store: Store) -> None:
+async def test_a_cancelation_is_an_event_with_its_author_and_ends_the_intent(store: Store) -> None:
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
     await ledger.recall(delayed("met"), epoch)

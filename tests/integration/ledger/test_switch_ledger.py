@@ -105,7 +105,7 @@ async def test_opening_all_of_them_opens_each_and_opening_one_opens_that_one(sto
     assert {who for *_, who in audit} == {"somebody"}
 
 
-async def test_of_a_claim_that_is_confirmed_neither_switch_nor_lane_nor_version_has_changed(store: Store) -> None:
+async def test_a_claim_is_confirmed_only_while_switch_lane_and_version_are_the_same(store: Store) -> None:
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)
     met = an()
@@ -148,7 +148,7 @@ async def test_a_sign_of_life_says_which_change_a_consumer_acts_by_and_tells_of_
     assert first.number < last.number
 
 
-async def test_of_two_changes_at_once_no_reader_sees_the_later_number_first(
+async def test_no_reader_sees_the_later_number_of_two_changes_first(
     postgres_url: str,
 ) -> None:
     """Else who has read that one would take the switch for read, and never see the other."""

@@ -77,13 +77,13 @@ async def test_every_commit_is_written_to_disk_before_it_returns(postgres: Priva
     assert await value(postgres.url, "SELECT current_setting('synchronous_commit')") == "on"
 
 
-async def test_it_listens_on_loopback_only_and_asks_for_the_password(postgres: PrivatePostgres) -> None:
+async def test_the_server_listens_on_loopback_only_and_asks_for_the_password(postgres: PrivatePostgres) -> None:
     assert listening_addresses(with_siblings(postgres.pid)) == {f"127.0.0.1:{postgres.port}"}
     with pytest.raises(asyncpg.InvalidPasswordError):
         await connected(postgres.url.replace("://signalq:", "://signalq:not-"))
 
 
-def test_nothing_is_left_when_it_stops(postgres: PrivatePostgres) -> None:
+def test_nothing_is_left_when_the_server_stops(postgres: PrivatePostgres) -> None:
     with PrivatePostgres() as other:
         assert other.port != postgres.port
         folder, processes = other.log_path.parent, with_siblings(other.pid)
@@ -94,7 +94,7 @@ def test_nothing_is_left_when_it_stops(postgres: PrivatePostgres) -> None:
     assert not folder.exists()
 
 
-def test_nothing_is_left_when_its_parent_is_killed(postgres: PrivatePostgres) -> None:
+def test_nothing_is_left_when_the_parent_of_a_server_is_killed(postgres: PrivatePostgres) -> None:
     parent = subprocess.Popen(  # noqa: S603 - our own interpreter
         [sys.executable, "-c", RUNS_ONE_AND_WAITS],
         cwd=REPOSITORY,
@@ -125,7 +125,7 @@ def test_a_server_that_cannot_start_fails_at_once_with_the_end_of_its_log(postgr
     assert not other.is_running
 
 
-def test_without_a_server_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_server_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("signalq.local.postgres.find_postgres", lambda: None)
     with pytest.raises(PostgresUnavailable, match=r"install PostgreSQL's server .*brew install postgresql"):
         PrivatePostgres()

@@ -104,7 +104,7 @@ def test_a_node_that_cannot_start_fails_at_once_with_the_end_of_its_log(installa
     assert not node.is_running
 
 
-def test_nothing_is_left_when_its_parent_is_killed(run_command: list[str]) -> None:
+def test_nothing_is_left_when_the_parent_of_a_server_is_killed(run_command: list[str]) -> None:
     parent = subprocess.Popen(run_command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own
     assert parent.stdout is not None
     with parent.stdout:

@@ -81,9 +81,7 @@ async def test_an_order_is_delivered_once_also_where_its_confirm_is_lost_and_a_b
 
 
 @pytest.mark.bare_prefix
-async def test_what_no_queue_takes_and_what_the_broker_refuses_is_told_and_not_tried_again(
-    broker: Broker, prefix: str
-) -> None:
+async def test_an_unroutable_and_a_refused_order_are_told_and_not_tried_again(broker: Broker, prefix: str) -> None:
     for missing in ("no exchange", "no queue"):
         if missing == "no queue":
             async with plain_channel(broker.url) as channel:
@@ -99,7 +97,7 @@ async def test_what_no_queue_takes_and_what_the_broker_refuses_is_told_and_not_t
     assert "wrong" not in stranger.err
 
 
-async def test_it_gives_up_after_its_time_and_tells_the_id_to_ask_for() -> None:
+async def test_the_example_gives_up_after_its_time_and_tells_the_id_to_ask_for() -> None:
     ran = await order("amqp://127.0.0.1:9/", "signalq", *OPEN, "--message-id", "id-7", "--give-up", "0.5")
     assert ran.status == 1
     assert "its message_id is id-7" in ran.err

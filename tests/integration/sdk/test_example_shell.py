@@ -78,7 +78,7 @@ async def test_an_order_by_the_gateway_arrives_with_its_bytes_and_a_bad_one_is_t
         assert (await by_gateway(url, *wrong)).status == 2
 
 
-async def test_what_was_not_answered_ok_is_sent_again_with_the_same_bytes(webhook: Webhook) -> None:
+async def test_an_order_that_was_not_answered_ok_is_sent_again_with_the_same_bytes(webhook: Webhook) -> None:
     webhook.script(CutOff(reset=True), Answer(status=503))
     ran = await by_gateway(webhook.url, stdin=AWKWARD)
     assert ran.status == 0, ran.err
@@ -87,7 +87,7 @@ async def test_what_was_not_answered_ok_is_sent_again_with_the_same_bytes(webhoo
     assert "answered 503" in ran.err
 
 
-async def test_what_the_broker_did_not_confirm_is_published_again_under_the_same_id(
+async def test_an_order_that_the_broker_did_not_confirm_is_published_again_under_the_same_id(
     webhook: Webhook, tmp_path: Path
 ) -> None:
     """RabbitMQ 4.3 answers 400 where its own confirm does not come, and may have the message all the same."""
@@ -168,7 +168,7 @@ async def test_an_order_by_the_brokers_http_api_is_one_message_with_all_that_the
         assert [came.body for came in sandbox.orders] == [OPEN | {"connectorToken": "***"}]
 
 
-async def test_what_the_brokers_http_api_refuses_is_told_and_not_tried_again(
+async def test_an_order_that_the_brokers_http_api_refuses_is_told_and_not_tried_again(
     managed_broker: PrivateRabbitMQ, queue: str, tmp_path: Path
 ) -> None:
     settings = {"CURL_CONFIG": login(tmp_path), "BROKER_API": f"{managed_broker.management_url}/api"}

@@ -158,7 +158,7 @@ async def test_many_and_single_publishes_side_by_side_all_arrive(
     assert len(arrived) == 600
 
 
-async def test_of_thousands_of_overlapping_publishes_few_are_in_doubt_when_the_link_breaks(
+async def test_few_of_thousands_of_overlapping_publishes_are_in_doubt_when_the_link_breaks(
     broker: Broker, names: Names, link: Proxy, linked: OrderPublisher
 ) -> None:
     ids_given = [f"id-{number}" for number in range(4000)]

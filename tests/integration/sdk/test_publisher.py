@@ -115,7 +115,7 @@ async def test_two_messages_with_one_identity_to_nowhere_are_both_unroutable(
     assert [type(refusal) for refusal in refusals] == [Unroutable, Unroutable]
 
 
-async def test_of_two_messages_with_one_identity_only_the_one_to_nowhere_is_unroutable(
+async def test_only_the_message_to_nowhere_is_unroutable_of_two_with_one_identity(
     broker: Any, confirmed: ConfirmedPublisher, topology: Topology
 ) -> None:
     properties = Basic.Properties(message_id="id-1")

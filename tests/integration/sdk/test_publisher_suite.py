@@ -207,7 +207,7 @@ async def test_many_without_identities_get_their_own_and_none_is_fine_too(subjec
     assert await subject.orders.publish_many([]) == 0
 
 
-async def test_of_many_an_invalid_one_is_told_and_the_others_go_out(subject: Subject) -> None:
+async def test_an_invalid_intent_among_many_is_told_and_the_others_go_out(subject: Subject) -> None:
     invalid = INTENT.model_copy(update={"percent": "101"})
     given: list[Given] = [(INTENT, "a"), (invalid, "b"), (INTENT, "x" * 256), (INTENT, "c")]
     told: list[Any] = []
@@ -264,7 +264,7 @@ async def test_an_object_that_is_no_intent_is_a_type_error_that_quotes_nothing(s
         await subject.orders.publish_many([{"connectorToken": "s3cret"}])  # type: ignore[list-item]
 
 
-async def test_of_many_no_more_are_taken_than_may_be_in_flight(subject: Subject) -> None:
+async def test_publish_many_takes_no_more_than_may_be_in_flight(subject: Subject) -> None:
     settled, ahead = 0, 0
 
     def given() -> Iterator[Given]:

@@ -96,7 +96,9 @@ async def test_depths_are_those_of_every_queue(broker: Any, connection: Abstract
     assert depths[topology.names.dead] is None
 
 
-async def test_whatever_is_published_to_orders_reaches_the_shared_lane(broker: Any, topology: Topology) -> None:
+async def test_every_message_that_is_published_to_orders_reaches_the_shared_lane(
+    broker: Any, topology: Topology
+) -> None:
     for routing_key in ("main", "a.b.c", "", "#"):
         await publish(broker.url, topology.names.orders, routing_key, routing_key.encode())
     await publish(broker.url, "", topology.names.orders, b"straight to the queue")

@@ -129,7 +129,7 @@ async def test_the_claim_comes_before_the_post_and_the_outcome_is_recorded_with_
 
 
 @pytest.mark.parametrize(("answer", "status"), [(TURNED_AWAY, "retrying"), (REFUSED, "dying")])
-async def test_what_was_not_accepted_is_recorded_as_what_follows_from_that(
+async def test_an_attempt_that_was_not_accepted_is_recorded_with_its_consequence(
     scene: Scene, answer: Attempt, status: str
 ) -> None:
     scene.answer = answer
@@ -147,7 +147,7 @@ async def test_a_refused_claim_is_a_value_and_nothing_is_begun(scene: Scene, ref
 
 
 @pytest.mark.parametrize("why", ["too old", "in doubt", "other settings", "paced"])
-async def test_what_changed_since_the_rules_were_asked_has_them_asked_again(scene: Scene, why: str) -> None:
+async def test_a_change_since_the_rules_were_asked_has_them_asked_again(scene: Scene, why: str) -> None:
     known: dict[str, Any] = {}
     if why == "too old":
         scene.now_ms += round(SETTINGS.delivery.open_max_age_s * 1000) + 1
@@ -161,7 +161,7 @@ async def test_what_changed_since_the_rules_were_asked_has_them_asked_again(scen
     assert scene.story == []
 
 
-async def test_what_a_claim_has_read_holds_only_for_so_long(scene: Scene) -> None:
+async def test_a_claim_that_took_too_long_is_retried_without_a_post(scene: Scene) -> None:
     scene.claim_takes_ms = CLAIM_MS_MAX + 1
     made = await scene.make()
     assert isinstance(made, Attempted)

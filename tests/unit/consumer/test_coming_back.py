@@ -69,7 +69,7 @@ def test_the_longest_names_that_an_event_can_tell_make_it_no_longer_than_what_is
     ],
     ids=["nothing", "cut off", "its beginning alone", "another beginning", "another status", "too long"],
 )
-def test_what_only_looks_like_an_event_is_an_ending_of_its_own(body: bytes) -> None:
+def test_a_message_that_only_looks_like_an_event_is_an_ending_of_its_own(body: bytes) -> None:
     assert not is_event(body)
     found = receive(body)
     assert isinstance(found, Unreadable)
@@ -107,7 +107,7 @@ def test_a_copy_came_beside_the_ladder_where_any_other_queue_than_its_own_had_it
 
 
 @pytest.mark.parametrize("status", ["received", "scheduled"])
-def test_of_what_is_parked_a_copy_that_came_beside_the_ladder_is_dropped_and_one_that_it_brought_is_parked_on(
+def test_a_copy_of_a_parked_order_is_dropped_unless_the_ladder_brought_it_which_parks_it_on(
     status: Any,
 ) -> None:
     beside = order_of(COPY, exchange="signalq.delay.3", delaySeconds=60)

@@ -16,9 +16,7 @@ NOW_MS = 1_700_000_000_000
     ("remaining_ms", "seconds"),
     [(-5_000, 0), (0, 0), (999, 0), (1_099, 0), (1_100, 1), (2_099, 1), (2_100, 2), (604_800_100, 604_800)],
 )
-def test_the_ladder_holds_the_whole_seconds_that_remain_less_what_it_may_be_late(
-    remaining_ms: int, seconds: int
-) -> None:
+def test_the_ladder_holds_the_whole_seconds_that_remain_less_its_own_lateness(remaining_ms: int, seconds: int) -> None:
     assert park_seconds(NOW_MS + remaining_ms, NOW_MS) == seconds
 
 

@@ -87,7 +87,9 @@ async def waiters(due_times: DueTimes) -> AsyncIterator[Waiters]:
     await asyncio.gather(*people._tasks, return_exceptions=True)
 
 
-async def test_they_leave_in_order_of_due_time_whatever_the_order_of_arrival(waiters: Waiters, clock: SetClock) -> None:
+async def test_waiters_leave_in_order_of_due_time_whatever_the_order_of_arrival(
+    waiters: Waiters, clock: SetClock
+) -> None:
     for due_ms in (500, 100, 400, 300, 200):
         await waiters.add(str(due_ms), NOW_MS + due_ms)
     clock.ms += 500
@@ -109,9 +111,7 @@ async def test_without_a_rank_equal_due_times_leave_first_come_first_served(wait
     assert await waiters.have_gone(50) == names
 
 
-async def test_of_many_that_are_due_at_once_a_few_leave_in_one_step_of_the_loop(
-    waiters: Waiters, clock: SetClock
-) -> None:
+async def test_a_few_of_many_due_messages_leave_in_one_step_of_the_loop(waiters: Waiters, clock: SetClock) -> None:
     for number in range(5 * STEP_MAX):
         await waiters.add(str(number), NOW_MS + 100)
     clock.ms += 100
@@ -154,7 +154,7 @@ async def test_one_that_is_due_sooner_is_not_kept_waiting_by_a_long_sleep() -> N
     await asyncio.gather(far, return_exceptions=True)
 
 
-async def test_one_that_gives_up_holds_up_nobody(waiters: Waiters, clock: SetClock) -> None:
+async def test_a_waiter_that_gives_up_holds_up_no_other(waiters: Waiters, clock: SetClock) -> None:
     first = await waiters.add("gives up", NOW_MS + 10)
     await waiters.add("stays", NOW_MS + 20)
     first.cancel()
@@ -162,7 +162,7 @@ async def test_one_that_gives_up_holds_up_nobody(waiters: Waiters, clock: SetClo
     assert await waiters.have_gone(1) == ["stays"]
 
 
-async def test_what_is_overdue_when_a_session_begins_leaves_in_order_of_due_time(
+async def test_overdue_messages_leave_in_order_of_due_time_when_a_session_begins(
     waiters: Waiters, clock: SetClock
 ) -> None:
     session = Session()
@@ -190,7 +190,7 @@ async def test_a_single_overdue_one_does_not_wait_for_a_backlog_forever(waiters:
     assert await waiters.have_gone(2) == ["alone", "alone"]
 
 
-async def test_when_all_places_are_taken_those_due_last_leave_and_the_sooner_ones_stay(
+async def test_when_all_places_are_taken_the_last_due_leave_and_the_sooner_ones_stay(
     waiters: Waiters, clock: SetClock
 ) -> None:
     for number in range(PLACES - 1):
@@ -203,7 +203,7 @@ async def test_when_all_places_are_taken_those_due_last_leave_and_the_sooner_one
     assert await waiters.have_gone(1) == ["sooner"]
 
 
-async def test_when_they_hold_too_many_bytes_those_due_last_are_sent_away(waiters: Waiters, clock: SetClock) -> None:
+async def test_when_waiters_hold_too_many_bytes_the_last_due_are_sent_away(waiters: Waiters, clock: SetClock) -> None:
     for number in range(8):
         await waiters.add(f"{number}", NOW_MS + MAKE_ROOM_MS_MIN + 100 * (8 - number), held_bytes=BYTES // 8 - 1)
     assert not waiters.sent_away
@@ -239,7 +239,7 @@ async def test_none_that_is_about_to_be_due_is_sent_away(waiters: Waiters, due_t
     assert len(due_times) == PLACES + 5
 
 
-async def test_those_who_gave_up_take_no_places(waiters: Waiters, due_times: DueTimes) -> None:
+async def test_waiters_that_gave_up_take_no_places(waiters: Waiters, due_times: DueTimes) -> None:
     """A session was lost: its waiters have left, and the same messages come again."""
     for number in range(PLACES - 1):
         (await waiters.add(f"lost {number}", NOW_MS + 900)).cancel()

@@ -13,7 +13,7 @@ def filled(**lanes: int) -> FairQueue[str]:
     return queue
 
 
-def test_of_a_flooded_lane_a_share_is_taken_and_of_the_others_all() -> None:
+def test_the_queue_takes_a_share_of_a_flooded_lane_and_all_of_the_others() -> None:
     queue = filled(flood=1000, calm=1)
     assert queue.take(500) == [*(f"flood{number}" for number in range(LANE_SHARE)), "calm0"]
     assert len(queue) == 1000 - LANE_SHARE

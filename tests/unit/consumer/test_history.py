@@ -22,7 +22,7 @@ UNKNOWN = Attempt("unknown", sent=True, why="timed out after the request began t
 ATTEMPTS = [ACCEPTED, REFUSED, UNSENT, TURNED_AWAY, UNKNOWN]
 
 
-def test_what_was_never_saved_is_received_and_in_no_doubt() -> None:
+def test_an_order_that_was_never_saved_is_received_and_in_no_doubt() -> None:
     assert (FRESH.status, FRESH.ended, FRESH.in_doubt, FRESH.attempts, FRESH.generation) == (
         "received",
         False,
@@ -81,7 +81,7 @@ def test_an_intent_steps_only_as_the_table_says(status: Status, to: Status) -> N
         STEP_TO[to](known)
 
 
-def test_what_has_ended_only_a_replay_steps_on_and_only_what_is_pending_is_canceled() -> None:
+def test_only_a_replay_leads_on_from_an_ending_and_only_a_pending_order_is_canceled() -> None:
     assert {status: STEPS[status] for status in ENDINGS} == {
         "delivered": set(),
         "dead": {"received"},

@@ -218,7 +218,7 @@ async def test_headers_take_room_as_bodies_do() -> None:
     ],
 )
 @pytest.mark.parametrize("frame_bytes", [1000, 131_064])
-async def test_of_a_long_body_the_beginning_is_kept(size: int, kept: int, frame_bytes: int) -> None:
+async def test_the_beginning_of_a_long_body_is_kept(size: int, kept: int, frame_bytes: int) -> None:
     body = bytes(range(256)) * (size // 256) + bytes(size % 256)
     frames = iter([ContentBody(body[at : at + frame_bytes]) for at in range(0, size, frame_bytes)])
 

@@ -125,7 +125,7 @@ async def test_a_first_delivery_is_most_likely_unknown_and_later_looks_ask_the_l
     )
 
 
-async def test_what_may_be_untold_is_kept_from_the_first_look_that_finds_any(scene: Scene) -> None:
+async def test_endings_that_may_be_untold_are_kept_from_the_first_look_that_finds_any(scene: Scene) -> None:
     async with scene.turn(redelivered=True) as (turn, _):
         await turn.known()
         assert not turn.unpublished

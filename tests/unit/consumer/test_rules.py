@@ -98,12 +98,12 @@ def ending(found: object) -> str:
 
 
 @pytest.mark.parametrize("fields", OPENS + EXITS, ids=str)
-def test_what_is_fresh_is_posted_at_once(fields: dict[str, Any]) -> None:
+def test_a_fresh_order_is_posted_at_once(fields: dict[str, Any]) -> None:
     assert ask_before(order(fields)) == Deliver()
 
 
 @pytest.mark.parametrize(("fields", "max_age_s"), [(f, OPEN_AGE_S) for f in OPENS] + [(f, EXIT_AGE_S) for f in EXITS])
-def test_what_is_older_than_its_deadline_is_expired_and_what_is_just_as_old_is_not(
+def test_an_order_older_than_its_deadline_is_expired_and_one_just_as_old_is_not(
     fields: dict[str, Any], max_age_s: float
 ) -> None:
     assert ask_before(order(fields, age_s=max_age_s)) == Deliver()
@@ -136,7 +136,7 @@ def test_an_age_that_lies_in_the_producers_clock_is_said_to() -> None:
 # --- before: delays --------------------------------------------------------------------------------------------------
 
 
-def test_what_is_not_due_is_parked_until_it_is() -> None:
+def test_an_order_that_is_not_due_is_parked_until_it_is() -> None:
     assert ask_before(order({"delaySeconds": 90.5})) == Park(NOW_MS + 90_500)
     assert ask_before(order({"delaySeconds": 90.5}, age_s=90)) == Park(NOW_MS + 500)
 
@@ -152,7 +152,7 @@ def test_a_closed_lane_does_not_keep_what_is_not_due_from_being_parked() -> None
     assert ask_before(order({"delaySeconds": 5}), lane_opens_ms=NOW_MS + 60_000) == Park(NOW_MS + 5_000)
 
 
-def test_whether_it_is_due_was_judged_when_it_came_in() -> None:
+def test_an_order_that_was_not_due_when_it_came_in_is_parked_although_it_is_due_now() -> None:
     """It has taken no turn, so it may not be POSTed now although its time has come meanwhile."""
     assert ask_before(order({"delaySeconds": 1}), now_ms=NOW_MS + 2_000) == Park(NOW_MS + 1_000)
 
@@ -163,7 +163,7 @@ def test_whether_it_is_due_was_judged_when_it_came_in() -> None:
 @pytest.mark.parametrize(
     ("lane_s", "next_s", "wait_s"), [(5, 0, 5), (0, 5, 5), (3, 5, 5), (5, 3, 5), (-5, -3, 0), (0, 0, 0)]
 )
-def test_it_waits_for_its_lane_and_for_its_own_next_attempt(lane_s: int, next_s: int, wait_s: int) -> None:
+def test_an_order_waits_for_its_lane_and_for_its_own_next_attempt(lane_s: int, next_s: int, wait_s: int) -> None:
     of = order()
     found = ask_before(of, state(of, next_attempt_ms=NOW_MS + 1000 * next_s), lane_opens_ms=NOW_MS + 1000 * lane_s)
     assert found == (Wait(NOW_MS + 1000 * wait_s) if wait_s else Deliver())
@@ -181,7 +181,7 @@ def test_a_wait_that_ends_past_the_deadline_is_not_begun() -> None:
 @pytest.mark.parametrize(
     ("redelivered", "is_own_copy", "duplicate"), [(False, False, True), (True, False, False), (False, True, False)]
 )
-def test_what_has_ended_is_dropped_and_a_producers_second_publish_is_a_duplicate(
+def test_an_ended_order_is_dropped_and_a_producers_second_publish_is_a_duplicate(
     status: Any, redelivered: bool, is_own_copy: bool, duplicate: bool
 ) -> None:
     of = order(redelivered=redelivered, is_own_copy=is_own_copy)
@@ -240,7 +240,7 @@ SECOND_DELIVERIES: list[tuple[dict[str, Any], str, bool]] = [
 
 
 @pytest.mark.parametrize(("fields", "resend", "posted"), SECOND_DELIVERIES, ids=str)
-def test_what_may_be_a_second_delivery_is_posted_only_if_an_exit_that_may_be_repeated(
+def test_a_possible_second_delivery_is_posted_only_if_an_exit_that_may_be_repeated(
     fields: dict[str, Any], resend: str, posted: bool
 ) -> None:
     of = order(fields, message_id=None, redelivered=True, connector={"resend_when_unknown": resend})
@@ -263,7 +263,9 @@ def test_a_delayed_open_that_may_be_a_second_delivery_is_not_parked_either() -> 
 
 @pytest.mark.parametrize("fields", [*OPENS, *EXITS, {"delaySeconds": 50}], ids=str)
 @pytest.mark.parametrize("age_s", [0, 10_000])
-def test_what_another_consumer_is_posting_waits_as_long_as_that_one_lives(fields: dict[str, Any], age_s: float) -> None:
+def test_an_order_that_another_consumer_is_posting_waits_as_long_as_that_one_lives(
+    fields: dict[str, Any], age_s: float
+) -> None:
     """Whatever else would be done: only that consumer knows what becomes of it."""
     of = order(fields, age_s=age_s, redelivered=True)
     claim = state(of, attempts_counted=ATTEMPTS_MAX).claimed(NOW_MS)
@@ -412,7 +414,7 @@ def test_a_claim_that_took_too_long_is_not_posted(
 
 
 @pytest.mark.parametrize(("fields", "age_s"), [(f, OPEN_AGE_S) for f in OPENS] + [(f, EXIT_AGE_S) for f in EXITS])
-def test_what_was_not_posted_because_its_claim_took_too_long_is_expired(fields: dict[str, Any], age_s: float) -> None:
+def test_an_order_not_posted_because_its_claim_took_too_long_is_expired(fields: dict[str, Any], age_s: float) -> None:
     """Its claim is taken back: no doubt, no attempt that counts."""
     of = order(fields, age_s=age_s + 1)
     unsent = Attempt("not taken", sent=False, why="the ledger could not be written in time")
@@ -454,7 +456,7 @@ DEFINITELY = {"status": "dying", "reason": "rejected", "detail": "the webhook re
     ],
     ids=str,
 )
-def test_what_is_given_up_ends_as_what_is_known_of_it(
+def test_a_message_that_is_given_up_ends_as_its_state_says(
     given: dict[str, Any], known: dict[str, Any], expected: str
 ) -> None:
     of = order(**given)
@@ -505,7 +507,7 @@ def ask_after(
     [(ACCEPTED, "Done"), (REFUSED, "rejected"), (UNSENT, "Retry"), (TURNED_AWAY, "Retry")],
     ids=["accepted", "refused", "unsent", "turned away"],
 )
-def test_what_is_certain_ends_or_is_tried_again_alike_for_opens_and_exits(
+def test_a_certain_answer_ends_or_repeats_opens_and_exits_alike(
     fields: dict[str, Any], attempt: Attempt, expected: str
 ) -> None:
     assert ending(ask_after(order(fields), attempt)) == expected
@@ -542,7 +544,7 @@ REPEATS: list[tuple[dict[str, Any], str, bool, bool]] = [
 
 
 @pytest.mark.parametrize(("fields", "resend", "within", "beyond"), REPEATS)
-def test_what_may_have_been_taken_is_repeated_only_where_that_can_do_no_harm(
+def test_an_order_that_may_have_been_taken_is_repeated_only_where_that_can_do_no_harm(
     fields: dict[str, Any], resend: str, within: bool, beyond: bool
 ) -> None:
     of = order(fields, connector={"resend_when_unknown": resend})
@@ -585,7 +587,7 @@ def test_the_last_of_attempts_max_exhausts_an_open_and_never_an_exit() -> None:
         (DeadLetter("rejected", "the webhook refused it"), "dying", 0, None, "rejected"),
     ],
 )
-def test_what_an_attempt_concludes_is_what_the_rules_said(
+def test_an_attempt_concludes_as_the_rules_said(
     said: Any, status: str, next_attempt_ms: int, wait_ms: int | None, reason: str | None
 ) -> None:
     tried = state(order()).claimed(NOW_MS).tried(UNSENT, was_in_doubt=False)
@@ -613,7 +615,7 @@ def test_attempts_in_which_nothing_was_sent_do_not_count() -> None:
     ("retry_after_s", "backoff_s", "wait_s"),
     [(None, 2.5, 2.5), (0.0, 2.5, 2.5), (7.0, 2.5, 7.0), (1.0, 2.5, 2.5), (301.0, 2.5, 300.0), (1e9, 400.0, 400.0)],
 )
-def test_it_waits_for_the_longer_of_backoff_and_retry_after_which_is_bounded(
+def test_a_retry_waits_for_the_longer_of_backoff_and_retry_after_which_is_bounded(
     retry_after_s: float | None, backoff_s: float, wait_s: float
 ) -> None:
     answer = Attempt("not taken", sent=True, why="HTTP 429", status=429, retry_after_s=retry_after_s)
@@ -641,7 +643,7 @@ def test_no_exit_dies_of_what_the_clock_is_known_to_be_ahead(fields: dict[str, A
     assert told(older).endswith("; this machine's clock is 3600.0 s ahead")
 
 
-def test_an_open_is_judged_by_what_the_clock_says_and_its_letter_says_what_of_it_is_known() -> None:
+def test_an_open_is_judged_by_the_clock_and_its_letter_says_how_sure_that_is() -> None:
     known = altered(order(age_s=3_610), skew=KnownSkew((), HOUR_MS))
     assert told(known) == (
         "3610.0 s old, 60 s are allowed from its creation (signalq-created-ms); this machine's clock is 3600.0 s ahead"
@@ -663,14 +665,16 @@ def test_an_expired_whose_age_lies_in_its_producers_clock_says_so_where_the_brok
 
 
 @pytest.mark.parametrize(("first_ms", "expected"), [(NOW_MS + 60_000, "Deliver"), (NOW_MS + 60_001, "outcome-unknown")])
-def test_what_was_posted_by_a_clock_that_was_set_back_since_counts_as_long_ago(first_ms: int, expected: str) -> None:
+def test_a_post_by_a_clock_that_was_set_back_since_counts_as_long_ago(first_ms: int, expected: str) -> None:
     of = order({"action": "cancelAll"})
     known = state(of, version=2, status="retrying", in_doubt=True, first_post_ms=first_ms, attempts=1)
     assert ending(ask_before(of, known)) == expected
 
 
 @pytest.mark.parametrize("step_ms", [HOUR_MS, -HOUR_MS], ids=["forth", "back"])
-def test_what_repeats_safely_does_so_however_the_clock_was_set_since_its_first_post(step_ms: int) -> None:
+def test_an_order_that_is_safe_to_repeat_is_repeated_however_the_clock_was_set_since_its_first_post(
+    step_ms: int,
+) -> None:
     skew = KnownSkew((Segment(0, NOW_MS - 2 * HOUR_MS), Segment(step_ms, NOW_MS - 1_000)))
     of = altered(order({"action": "cancelAll"}), skew=skew)
     for passed_ms, expected in ((60_000, "Deliver"), (60_001, "outcome-unknown")):
@@ -679,7 +683,7 @@ def test_what_repeats_safely_does_so_however_the_clock_was_set_since_its_first_p
         assert ending(ask_before(of, known)) == expected
 
 
-def test_what_was_attempted_is_not_parked_again_by_a_clock_that_was_set_back() -> None:
+def test_an_attempted_order_is_not_parked_again_by_a_clock_that_was_set_back() -> None:
     of = altered(order({"action": "cancelAll", "delaySeconds": 5}), due_ms=NOW_MS + HOUR_MS)
     assert ask_before(of) == Park(NOW_MS + HOUR_MS)
     assert ask_before(of, state(of, version=4, status="retrying", attempts=1)) == Deliver()
@@ -813,12 +817,12 @@ def test_an_open_that_another_consumer_is_posting_is_waited_for_and_not_supersed
     ],
     ids=str,
 )
-def test_what_ends_otherwise_ends_so_whatever_is_behind_it(known: dict[str, Any], ends_as: str) -> None:
+def test_an_order_that_ends_otherwise_ends_so_whatever_is_behind_it(known: dict[str, Any], ends_as: str) -> None:
     of = order()
     assert ending(superseded(of, state(of, **known))) == ends_as
 
 
-def test_what_is_not_due_yet_is_parked_whatever_is_behind_it() -> None:
+def test_an_order_that_is_not_due_yet_is_parked_whatever_is_behind_it() -> None:
     assert isinstance(superseded(order({"delaySeconds": 5})), Park)
 
 
@@ -861,7 +865,7 @@ def test_an_order_that_the_settings_do_not_allow_any_more_is_invalid(
 
 
 @pytest.mark.parametrize("fields", OPENS + EXITS)
-def test_what_is_paused_is_held_exits_too(fields: dict[str, Any]) -> None:
+def test_a_paused_order_is_held_and_an_exit_too(fields: dict[str, Any]) -> None:
     assert ask_before(order(fields), switched="paused") == Hold(NOW_MS + HOLD_MS)
 
 
@@ -876,19 +880,19 @@ def test_a_sell_is_an_exit_where_its_connector_says_so() -> None:
     assert ask_before(sell, switched="close-only") == Deliver()
 
 
-def test_what_is_held_is_looked_at_again_right_after_its_deadline_and_is_expired_then() -> None:
+def test_a_held_order_is_looked_at_again_right_after_its_deadline_and_is_expired_then() -> None:
     old = order(age_s=OPEN_AGE_S - 0.1)
     assert ask_before(old, switched="paused") == Hold(old.expires_ms + 1)
     assert ending(ask_before(old, switched="paused", now_ms=old.expires_ms + 1)) == "expired"
 
 
 @pytest.mark.parametrize("switched", ["paused", "close-only"])
-def test_what_is_not_due_is_parked_whatever_the_switch_says(switched: State) -> None:
+def test_an_order_that_is_not_due_is_parked_whatever_the_switch_says(switched: State) -> None:
     assert isinstance(ask_before(order({"delaySeconds": 60}), switched=switched), Park)
 
 
 @pytest.mark.parametrize("switched", ["paused", "close-only"])
-def test_what_is_in_doubt_and_not_safe_to_repeat_is_outcome_unknown_first(switched: State) -> None:
+def test_an_order_in_doubt_that_is_not_safe_to_repeat_is_outcome_unknown_first(switched: State) -> None:
     of = order()
     assert ending(ask_before(of, state(of, status="sending", in_doubt=True), switched=switched)) == "outcome-unknown"
 
@@ -924,7 +928,7 @@ def test_an_order_lies_right_in_its_connectors_lane_alone() -> None:
     assert astray().route.is_misrouted
 
 
-def test_what_is_astray_is_forwarded_whatever_its_age_or_its_history() -> None:
+def test_a_misrouted_order_is_forwarded_whatever_its_age_or_its_state() -> None:
     assert ask_before(astray()) == Forward(LANE)
     assert ask_before(astray(age_s=OPEN_AGE_S + 1)) == Forward(LANE), "expired where it belongs"
     tried = astray(redelivered=True)
@@ -933,16 +937,16 @@ def test_what_is_astray_is_forwarded_whatever_its_age_or_its_history() -> None:
 
 
 @pytest.mark.parametrize("status", sorted(ENDINGS))
-def test_what_is_astray_and_has_ended_is_dropped_where_it_is(status: Any) -> None:
+def test_a_misrouted_order_that_has_ended_is_dropped_where_it_is(status: Any) -> None:
     ended = astray()
     assert ask_before(ended, state(ended, status=status, version=3)) == Drop(duplicate=True)
 
 
-def test_what_is_astray_and_not_due_is_parked_from_where_it_is() -> None:
+def test_a_misrouted_order_that_is_not_due_is_parked_from_where_it_is() -> None:
     assert isinstance(ask_before(astray({"delaySeconds": 60})), Park)
 
 
-def test_what_was_forwarded_too_often_stays_if_the_ledger_knows_it() -> None:
+def test_an_order_that_was_forwarded_too_often_stays_if_the_ledger_knows_it() -> None:
     tossed = astray(forwards=3, is_own_copy=True)
     assert ask_before(tossed, state(tossed, version=1)) == Deliver()
     assert ask_before(tossed) == Forward(LANE), "a forged count: nobody ever forwarded it"

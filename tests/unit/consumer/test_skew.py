@@ -154,7 +154,7 @@ BACK_AND_FORTH = KnownSkew((*BACK.segments, Segment(0, NOW_MS + 2 * STEP_MS)))
         (BACK, NOW_MS + 2 * HOUR_MS, NOW_MS, -2 * HOUR_MS),  # nobody's: it can't have been dated here yet
     ],
 )
-def test_how_long_ago_something_was_does_not_depend_on_how_the_clock_was_set_since(
+def test_the_time_since_a_moment_does_not_depend_on_how_the_clock_was_set_since(
     known: KnownSkew, dated_ms: int, now_ms: int, passed_ms: int
 ) -> None:
     assert known.passed_ms(dated_ms, now_ms) == passed_ms

@@ -34,7 +34,7 @@ class Story:
         self.events.append("finishes")
 
 
-async def test_what_waits_is_interrupted_at_once() -> None:
+async def test_waiting_work_is_interrupted_at_once() -> None:
     slots, story = Slots(), Story()
     slots.start("channel", story.wait_then_work, "message")
     await asyncio.sleep(0)
@@ -43,7 +43,7 @@ async def test_what_waits_is_interrupted_at_once() -> None:
     assert story.events == ["waits", "interrupted"]
 
 
-async def test_what_has_not_begun_never_begins() -> None:
+async def test_work_that_has_not_begun_when_it_is_withdrawn_never_begins() -> None:
     slots, story = Slots(), Story()
     slots.start("channel", story.work_then_wait, "message")
     slots.withdraw()
@@ -51,7 +51,7 @@ async def test_what_has_not_begun_never_begins() -> None:
     assert story.events == []
 
 
-async def test_what_is_busy_is_finished_and_then_told_that_it_was_withdrawn() -> None:
+async def test_busy_work_is_finished_and_then_told_that_it_was_withdrawn() -> None:
     slots, story = Slots(), Story()
     slots.start("channel", story.work_then_wait, "message")
     await asyncio.sleep(0)
@@ -130,7 +130,7 @@ class Teller:
             raise
 
 
-async def test_what_is_told_when_it_is_withdrawn_may_finish() -> None:
+async def test_telling_an_ending_may_finish_after_it_is_withdrawn() -> None:
     slots, teller = Slots(), Teller()
     slots.start("channel", teller.tell, "message")
     await teller.begun.wait()
@@ -140,7 +140,7 @@ async def test_what_is_told_when_it_is_withdrawn_may_finish() -> None:
     assert teller.ends == ["acknowledged"]
 
 
-async def test_what_cannot_be_told_is_given_up_soon_after_it_was_withdrawn() -> None:
+async def test_an_ending_that_cannot_be_told_is_given_up_soon_after_it_was_withdrawn() -> None:
     slots, teller = Slots(), Teller(0.01)
     slots.start("channel", teller.tell, "message")
     await teller.begun.wait()
@@ -149,7 +149,7 @@ async def test_what_cannot_be_told_is_given_up_soon_after_it_was_withdrawn() -> 
     assert teller.ends == ["given up"]
 
 
-async def test_what_was_withdrawn_before_it_is_told_is_told_all_the_same_but_not_for_ever() -> None:
+async def test_an_ending_that_was_withdrawn_before_it_is_told_is_told_all_the_same_but_not_for_ever() -> None:
     async def be_withdrawn() -> None:
         slots.withdraw()
 

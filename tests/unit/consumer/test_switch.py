@@ -15,7 +15,7 @@ STATES: tuple[State, ...] = ("open", "close-only", "paused")
 
 @pytest.mark.parametrize("own", STATES)
 @pytest.mark.parametrize("of_all", STATES)
-def test_of_a_connectors_own_switch_and_that_of_all_the_stricter_counts(own: State, of_all: State) -> None:
+def test_the_stricter_of_a_connectors_own_switch_and_that_of_all_counts(own: State, of_all: State) -> None:
     switch = Switch(1, {"main": own, ALL: of_all})
     assert switch.state_of("main") == STATES[max(STATES.index(own), STATES.index(of_all))]
     assert switch.state_of("never seen") == of_all
@@ -46,7 +46,7 @@ def test_the_metric_names_configured_and_switched_connectors_and_no_others() -> 
     assert paused_labels(metrics) == {"*": 0, "main": 0, "own": 0, "other": 0}
 
 
-def test_a_change_is_logged_with_who_and_why_of_bounded_length() -> None:
+def test_a_change_is_logged_with_its_author_and_a_reason_of_bounded_length() -> None:
     report = SwitchReport(Metrics([]))
     with capture_logs() as logs:
         report(Switch(1, {ALL: "paused"}), [])

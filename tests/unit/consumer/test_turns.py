@@ -18,7 +18,7 @@ from signalq.consumer.orders.state import IntentState
 from tests.support.orders import body, order
 
 
-async def test_whoever_called_first_has_the_turn_first() -> None:
+async def test_the_first_call_has_the_first_turn() -> None:
     queues, order = ConnectorQueues(), list[int]()
 
     async def take(number: int) -> None:
@@ -135,7 +135,7 @@ async def turn_in(
         queues.leave(whose, one)
 
 
-async def test_what_came_later_is_behind_in_the_order_of_arrival_until_it_leaves() -> None:
+async def test_later_orders_are_behind_in_the_order_of_arrival_until_they_leave() -> None:
     queues, tickets = ConnectorQueues(), [ticket(f"{number}") for number in range(3)]
 
     async def take(one: Ticket) -> None:
@@ -184,14 +184,14 @@ async def test_a_sleep_ends_by_itself_and_one_that_is_given_up_leaves_nothing_be
     assert giving_up.cancelled()
 
 
-async def test_one_that_was_woken_since_it_asked_the_rules_does_not_sleep() -> None:
+async def test_an_order_that_was_woken_since_it_asked_the_rules_does_not_sleep() -> None:
     one = ticket()
     one.wake()
     async with asyncio.timeout(30):
         await one.sleep(asyncio.Event().wait())
 
 
-async def test_of_two_with_one_identity_the_later_one_is_not_looked_at_from_ahead() -> None:
+async def test_a_later_order_with_the_identity_of_an_earlier_one_is_not_looked_at_from_ahead() -> None:
     queue, tickets = ConnectorQueue(places=4), [ticket("head"), ticket("id"), ticket("id"), ticket("other")]
     for one in tickets:
         await queue.join(one)
@@ -240,7 +240,7 @@ def test_for_an_order_that_waits_time_goes_on_evenly_and_an_open_is_never_younge
     assert an_open.now_ms(55_000, wall_ms) == max(1_005_000, wall_ms)
 
 
-def test_what_the_ledger_says_of_the_next_attempt_is_read_once_and_waited_for_evenly() -> None:
+def test_the_ledgers_moment_of_the_next_attempt_is_read_once_and_waited_for_evenly() -> None:
     one = exit_ticket(0)
     put_off = IntentState("id", b"", version=3, next_attempt_ms=1_004_000, wait_ms=4_000)
     assert one.put_off_ms(put_off, 300_000, 50_000, 1_001_000) == 3_000
@@ -252,7 +252,7 @@ def test_what_the_ledger_says_of_the_next_attempt_is_read_once_and_waited_for_ev
     assert one.put_off_ms(of_an_earlier_version, 300_000, 53_000, -2_596_000) == 300_000
 
 
-async def test_a_lane_that_is_taken_over_backs_off_as_it_did_for_who_had_it_before() -> None:
+async def test_a_lane_that_is_taken_over_backs_off_as_it_did_for_its_consumer_before() -> None:
     queues = ConnectorQueues()
     queues.remember("main", 3, 5_000)
     queues.remember("many", 1, 2_000, places=2)

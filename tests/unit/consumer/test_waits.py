@@ -49,7 +49,7 @@ async def test_each_failure_is_kept_with_its_wait_and_a_success_ends_that_once()
     assert ledger.kept == [LaneMemory("main", 1, 2_000), LaneMemory("main", 2, 60_000), LaneMemory("main", 0, 0)]
 
 
-async def test_what_was_kept_is_waited_for() -> None:
+async def test_a_backoff_that_the_ledger_kept_is_waited_for() -> None:
     queues = ConnectorQueues()
     backoffs = Backoffs(
         CurrentSettings(SETTINGS), ledger=MemoryLedger(), queues=queues, clock=Clock(), jitter=lambda: 1.0

@@ -16,7 +16,7 @@ def test_the_page_is_what_the_commands_say() -> None:
     assert text == commands_page(), f"it is of an older state of the code: `{COMMAND}` writes it anew"
 
 
-def test_it_has_every_command_and_no_other() -> None:
+def test_the_page_has_every_command_and_no_other() -> None:
     paths = [path for path, _ in every_help()]
     assert {path.split()[1] for path in paths[1:]} == set(COMMANDS)
     headings = [line.removeprefix("## ") for line in PAGE.read_text("utf-8").splitlines() if line.startswith("## ")]
@@ -24,7 +24,9 @@ def test_it_has_every_command_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("path", ["signalq dead replay", "signalq lanes pause"])
-def test_it_is_what_help_prints(path: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_says_of_a_command_what_its_help_says(
+    path: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(sys, "argv", [*path.split(), "--help"])
     with pytest.raises(SystemExit) as left:
         main()

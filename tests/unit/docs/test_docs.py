@@ -36,7 +36,7 @@ DEAD_LETTERS, METRICS, LOG_EVENTS = (
     OPERATE / "health-and-metrics.md",
     OPERATE / "log-events.md",
 )
-README = ROOT / "README.md"
+README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
 
 LEVELS = {"debug": "debug", "info": "info", "warning": "warning", "error": "error", "exception": "error"}
 EVENT = re.compile(r"[a-z]+\.[a-z]+(?:_[a-z]+)*")
@@ -314,6 +314,11 @@ def test_every_test_that_a_page_names_is_there() -> None:
     assert named <= names_of_tests()
 
 
+def test_no_test_has_a_subject_without_a_name() -> None:
+    nameless = re.compile("test_(?:what|whatever|who|whoever|whose|those|it|they|its|he|she)_")
+    assert [name for name in sorted(names_of_tests()) if nameless.match(name)] == []
+
+
 def crash_rows() -> list[list[str]]:
     """The rows of the crash table that have a key, such as 4C: step 4, the consumer fails."""
     return [row for row in rows(SEMANTICS, "## Crash table") if CRASH_ROW.fullmatch(row[0])]
@@ -345,9 +350,23 @@ def test_the_crash_table_can_be_read_as_it_stands() -> None:
     assert [line for line in table.splitlines() if len(line) > COLUMNS_MAX] == []
 
 
-def test_every_path_that_the_architecture_page_names_is_there() -> None:
-    paths = re.findall(r"`([a-z_]+/[\w./-]*)`", (DOCS / "architecture.md").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("page", [DOCS / "architecture.md", CONTRIBUTING], ids=page_id)
+def test_every_path_that_a_page_on_the_code_names_is_there(page: Path) -> None:
+    paths = re.findall(r"`([a-z_]+/[\w./-]*)`", page.read_text(encoding="utf-8"))
     assert {path for path in paths if not (ROOT / path).exists()} == set()
+
+
+def test_each_place_for_a_change_holds_the_function_or_class_that_is_named_with_it() -> None:
+    places = [row for row in rows(CONTRIBUTING, "## Where to make a change") if row[0].endswith(("ed", "read"))]
+    assert len(places) == 10
+    for thing, rooms, done_by in places:
+        files = [file for room in map(ROOT.joinpath, quoted(rooms)) for file in (room, *room.rglob("*.py"))]
+        code = "\n".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
+        for name in quoted(done_by):
+            is_there = (ROOT / name).is_dir() or re.search(
+                rf"^(?: *(?:async def|def|class) )?{name}\b", code, re.MULTILINE
+            )
+            assert is_there, f"{thing}: {name} is not in {rooms}"
 
 
 def test_the_readmes_first_screen_publishes_an_order() -> None:

@@ -24,7 +24,7 @@ def test_nothing_else_is_published() -> None:
 @pytest.mark.parametrize(
     ("name", "arguments"), [("intent.schema.json", ["schema"]), ("asyncapi.json", ["schema", "--asyncapi"])]
 )
-def test_they_equal_the_output_of_the_command(
+def test_the_published_schemas_equal_the_output_of_the_command(
     name: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for variable in ("SIGNALQ_CONFIG", "SIGNALQ_BROKER__PREFIX", "SIGNALQ_DELIVERY__DELAY_MAX_S"):

@@ -27,7 +27,7 @@ def test_shellcheck_finds_nothing(script: Path) -> None:
     assert shellcheck(script) == ""
 
 
-def test_what_is_wrong_would_be_found(tmp_path: Path) -> None:
+def test_shellcheck_finds_a_planted_mistake(tmp_path: Path) -> None:
     script = tmp_path / "wrong.sh"
     script.write_text("#!/bin/sh\nif [[ -n $1 ]]; then rm -rf $1/*; fi\n", encoding="utf-8")
     assert "SC3010" in shellcheck(script)

@@ -20,5 +20,5 @@ def test_a_lock_names_no_address_and_has_a_hash_for_each_package(project: Path) 
 
 
 @pytest.mark.parametrize("project", PROJECTS, ids=lambda project: str(project.relative_to(ROOT)))
-def test_whoever_locks_again_gets_no_addresses_either(project: Path) -> None:
+def test_a_new_lock_file_gets_no_addresses_either(project: Path) -> None:
     assert "omit-lockfile-registry-resolved=true" in (project / ".npmrc").read_text(encoding="utf-8").splitlines()

@@ -49,7 +49,7 @@ def test_a_name_that_does_not_look_like_one_is_shown_by_its_length() -> None:
     assert shown({TOKEN: "1"}) == {"(a name of 12 characters, not shown)": "***"}
 
 
-def test_of_a_body_that_is_no_object_only_the_names_of_fields_are_shown() -> None:
+def test_a_body_that_is_no_object_shows_only_the_names_of_its_fields() -> None:
     found = letter(f'{{"connectorName":"main","connectorToken":"{TOKEN}","act'.encode())
     assert not found.is_readable
     assert found.body_shown() == '{"connectorName":"***","connectorToken":"***"}'

@@ -158,7 +158,7 @@ def test_the_folder_and_the_file_are_their_users_alone(progress: Progress) -> No
     assert modes == [0o600, 0o700, 0o700]
 
 
-def test_of_too_many_files_the_oldest_are_forgotten(progress: Progress) -> None:
+def test_the_oldest_of_too_many_files_are_forgotten(progress: Progress) -> None:
     folder = progress.path.parent
     folder.mkdir(parents=True)
     for number in range(FILES_MAX + 3):

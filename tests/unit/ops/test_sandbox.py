@@ -82,7 +82,7 @@ async def test_the_orders_that_came_can_be_listed_by_connector_and_forgotten(pla
     assert await platform.ask("GET", "/orders") == []
 
 
-async def test_it_fails_as_often_as_requested_and_only_for_the_named_connector(platform: Platform) -> None:
+async def test_the_sandbox_fails_as_often_as_requested_and_only_for_the_named_connector(platform: Platform) -> None:
     behaviour = {"mode": "fail", "status": 503, "retry_after_s": 7, "connector": "main", "times": 2}
     await platform.ask("PUT", "/behaviour", behaviour)
     assert (await platform.post(connectorName="other"))[0] == 200

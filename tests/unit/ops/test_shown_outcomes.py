@@ -50,7 +50,7 @@ def test_another_intent_generation_strategy_or_ending_is_news() -> None:
     assert shown(DELIVERED, *others) == [DELIVERED, *others]
 
 
-def test_only_so_many_are_remembered() -> None:
+def test_only_so_many_outcomes_are_remembered() -> None:
     seen = ShownOutcomes()
     for number in range(outcomes.SHOWN_MAX + 1):
         seen.is_news(replace(DELIVERED, intent_id=str(number)))

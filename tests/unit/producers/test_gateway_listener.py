@@ -188,7 +188,7 @@ def refused(port: int) -> bool:
         (resource.RLIM_INFINITY, resource.RLIM_INFINITY, 2100),
     ],
 )
-def test_as_many_files_as_are_wanted_may_be_open_where_the_system_lets_us(
+def test_a_process_may_open_as_many_files_as_it_wants_where_the_system_lets_it(
     soft: int, hard: int, allowed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits = [(soft, hard)]

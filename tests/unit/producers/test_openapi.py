@@ -39,7 +39,7 @@ def test_every_reference_leads_somewhere_and_every_component_is_used() -> None:
     assert wanted == there
 
 
-def test_it_is_json_and_its_schemas_are_schemas() -> None:
+def test_the_document_is_json_and_its_schemas_are_schemas() -> None:
     assert json.loads(json.dumps(DOCUMENT)) == DOCUMENT
     for schema in SCHEMAS.values():
         jsonschema.Draft202012Validator.check_schema(schema)

@@ -90,7 +90,7 @@ def found(reference: str) -> Any:
     return part
 
 
-def test_it_has_what_an_asyncapi_3_document_must_have() -> None:
+def test_the_document_has_every_part_that_asyncapi_3_requires() -> None:
     assert DOCUMENT["asyncapi"] == "3.0.0"
     assert {"title", "version"} <= DOCUMENT["info"].keys()
     assert json.loads(json.dumps(DOCUMENT)) == DOCUMENT

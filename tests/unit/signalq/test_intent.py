@@ -234,7 +234,7 @@ def test_an_unknown_name_is_shown_without_control_characters() -> None:
     assert problem_of(body_of(**{"a\x1b[31m": 1}))[0] == "a\\x1b[31m"
 
 
-def test_of_many_unknown_fields_each_is_named_and_the_first_get_a_suggestion() -> None:
+def test_each_of_many_unknown_fields_is_named_and_the_first_get_a_suggestion() -> None:
     unknown = [f"u{number}" for number in range(60)]
     with pytest.raises(InvalidIntent) as refusal:
         intent_from_body(body_of(**dict.fromkeys(unknown, 1)))

@@ -82,7 +82,7 @@ def test_hosts_are_where_libpq_has_them(address: str, hosts: tuple[str, ...], po
         ("verify-full", ssl.CERT_REQUIRED, True),
     ],
 )
-def test_what_each_mode_checks(
+def test_each_sslmode_checks_the_certificate_and_the_host_as_postgresql_says(
     mode: str, verify: ssl.VerifyMode, checks_host: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))

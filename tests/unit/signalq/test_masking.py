@@ -57,7 +57,7 @@ SECRET = "s3cr3t"
         ("", MALFORMED),
     ],
 )  # fmt: skip
-def test_of_a_url_all_up_to_the_last_at_is_blanked_but_a_plain_user(url: str, shown: str) -> None:
+def test_a_url_is_blanked_up_to_the_last_at_but_for_a_plain_user(url: str, shown: str) -> None:
     assert masked(url) == shown
     assert masked(shown) in {shown, MALFORMED}, "what is masked stays so"
 
@@ -146,7 +146,7 @@ def test_a_misspelt_token_is_known_for_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["connectorName", "clientOrderId", "action", "notional", "log"])
-def test_another_field_is_none(name: str) -> None:
+def test_any_other_field_names_no_secret(name: str) -> None:
     assert not names_a_secret(name)
 
 

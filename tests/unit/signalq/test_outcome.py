@@ -40,7 +40,7 @@ moments = st.integers(0, 253_402_300_799_000).map(at)
         st.none() | moments,
     )
 )
-def test_whatever_is_told_is_read_again_and_its_event_is_small_and_plain(outcome: Outcome) -> None:
+def test_every_outcome_is_read_again_from_its_event_which_is_small_and_plain(outcome: Outcome) -> None:
     event = outcome.to_event()
     assert Outcome.from_event(event) == outcome
     assert event.isascii()

@@ -117,7 +117,7 @@ def test_a_change_of_lanes_is_refused_alone_and_everything_else_is_applied(
     assert found.need_restart == ()
 
 
-def test_of_a_connector_whose_lane_is_refused_the_other_keys_are_applied() -> None:
+def test_the_other_keys_of_a_connector_whose_lane_is_refused_are_applied() -> None:
     now = settings(connectors={"main": {"token": "a", "percent_max": 50}})
     found = change(now, settings(connectors={"main": {"token": "b", "percent_max": 50, "lane": "shared"}}))
     assert found.keys == ("connectors.main.token",)
@@ -125,7 +125,7 @@ def test_of_a_connector_whose_lane_is_refused_the_other_keys_are_applied() -> No
     assert len(found.refused) == 1
 
 
-def test_of_many_changes_of_lanes_each_has_a_sentence_and_nothing_is_applied() -> None:
+def test_each_of_many_changes_of_lanes_has_a_sentence_and_nothing_is_applied() -> None:
     now = settings()
     found = change(now, settings(connectors={f"c{number}": {} for number in range(100)}))
     assert len(found.refused) == 100

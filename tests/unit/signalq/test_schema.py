@@ -106,7 +106,7 @@ def test_the_rules_that_a_schema_cannot_say_are_known(body: Any) -> None:
     assert fits(body, intent_schema())
 
 
-def test_it_is_a_schema_by_the_rules_of_its_own_dialect() -> None:
+def test_the_schema_keeps_the_rules_of_its_own_dialect() -> None:
     Draft202012Validator.check_schema(intent_schema())
 
 
@@ -126,7 +126,7 @@ def patterns(part: Any) -> Iterator[str]:
         yield from patterns(inner)
 
 
-def test_its_patterns_are_of_the_kind_that_every_engine_knows() -> None:
+def test_the_patterns_of_the_schema_are_of_the_kind_that_every_engine_knows() -> None:
     """No groups with a question mark, no classes by letter, no back references: the engines differ in these."""
     found = set(patterns(intent_schema()))
     assert len(found) > 4
@@ -137,7 +137,7 @@ def test_the_schema_names_every_field_and_nothing_else() -> None:
     assert tuple(intent_schema()["properties"]) == FIELD_NAMES
 
 
-def test_its_own_examples_fit() -> None:
+def test_the_examples_of_the_schema_fit_it() -> None:
     for example in intent_schema()["examples"]:
         assert accepted_by_code(example)
         assert fits(example, intent_schema())

@@ -69,7 +69,7 @@ def test_nothing_but_its_name_leads_to_the_ledgers_mark() -> None:
     assert not [binding for binding in TOPOLOGY.bindings() if binding.destination == "p.ledger"]
 
 
-def test_each_level_takes_whatever_is_published_to_it() -> None:
+def test_each_level_takes_every_message_that_is_published_to_it() -> None:
     bindings = [binding for binding in TOPOLOGY.bindings() if binding.source.startswith("p.delay.")]
     assert bindings == [Binding(f"p.delay.{level}", f"p.delay.{level}", "#") for level in range(LADDER_LEVELS)]
 

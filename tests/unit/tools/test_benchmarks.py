@@ -115,7 +115,7 @@ def test_a_queue_that_grows_shows_in_the_orders_due_at_the_end_of_the_publishing
     assert late.p50_at_end_ms == statistics.median((due_ms - 1000) / 10 for due_ms in range(7500, 10001, 100))
 
 
-def test_what_comes_early_and_what_never_comes_is_counted() -> None:
+def test_orders_that_come_early_and_orders_that_never_come_are_counted() -> None:
     late = from_asked(course([-0.5, None, None, *[2.0] * 97]))
     assert (late.p50_ms, late.early, late.lost) == (2.0, 1, 2)
 

@@ -109,7 +109,7 @@ async def test_leaving_the_webhook_ends_what_hangs() -> None:
     assert hook.in_flight == 0
 
 
-async def test_waiting_in_vain_says_for_what() -> None:
+async def test_waiting_in_vain_names_the_thing_waited_for() -> None:
     with pytest.raises(AssertionError, match="in vain for the moon"):
         await wait_until(lambda: False, 0.02, what="the moon")
 

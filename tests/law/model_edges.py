@@ -28,7 +28,7 @@ from signalq.consumer.orders.switch import SwitchedOff
 from signalq.consumer.webhook.answer import Answer
 from signalq.consumer.webhook.client import MayBegin, Timeouts, Webhook
 from signalq.errors import Unconfirmed
-from tests.support.model_scenario import (
+from tests.law.model_scenario import (
     AFTER_A_COMMIT,
     ANSWERS,
     AT_A_PUBLISH,
@@ -37,11 +37,11 @@ from tests.support.model_scenario import (
     BEFORE_A_POST,
     BROKEN,
 )
-from tests.support.model_time import ModelLoop
+from tests.law.model_time import ModelLoop
 
 if TYPE_CHECKING:
-    from tests.support.model_process import Process
-    from tests.support.model_world import World
+    from tests.law.model_process import Process
+    from tests.law.model_world import World
 
 CONNECT_S, ANSWER_S, CONFIRM_S = 0.005, 0.02, 0.002
 WEBHOOK_TIMEOUT_S = 10.0

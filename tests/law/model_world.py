@@ -40,11 +40,11 @@ from signalq.consumer.ledger.queries.events import ATTEMPT
 from signalq.consumer.ledger.tables import events, intents
 from signalq.consumer.orders.order import Order
 from signalq.message.outcome import Outcome
-from tests.support.model_broker import Channel, ModelBroker
-from tests.support.model_edges import Disk, GatedDatabase, SlowDisk, ToldWriter, the_disk
-from tests.support.model_process import NAMES, Process, Unforeseen, running
-from tests.support.model_scenario import ANYWHERE, Fault, Publish, Published, Scenario
-from tests.support.model_time import EPOCH_MS, ModelLoop
+from tests.law.model_broker import Channel, ModelBroker
+from tests.law.model_edges import Disk, GatedDatabase, SlowDisk, ToldWriter, the_disk
+from tests.law.model_process import NAMES, Process, Unforeseen, running
+from tests.law.model_scenario import ANYWHERE, Fault, Publish, Published, Scenario
+from tests.law.model_time import EPOCH_MS, ModelLoop
 
 LOOK_S = 0.25
 SETTLED_WITHIN_S = 900.0

@@ -16,7 +16,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from signalq.names import Names
-from tests.support.model_scenario import BEFORE_AN_ACK
+from tests.law.model_scenario import BEFORE_AN_ACK
 
 ACK_UNDER_WAY_S = 0.001
 # The ladder hands back a little late (measured, see consumer/orders/delays.py).

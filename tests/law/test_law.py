@@ -1,6 +1,6 @@
 """The law, in the small: the real pipeline, rules, turns, slots, lanes and ledger, struck at every effect.
 
-Broker, webhook, disk and time are a model (tests/support/model_*.py), so that a consumer can die, freeze, lose its
+Broker, webhook, disk and time are a model (tests/law/model_*.py), so that a consumer can die, freeze, lose its
 session or be taken over from between any two effects, in a time of its own. First every gate of one intent of each
 kind is struck by every fault that can strike there, then every pair of gates by two; then hypothesis mixes several
 intents and faults. A breach is told with the whole story, effect by effect.
@@ -22,10 +22,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.support.model_law import breaches
-from tests.support.model_scenario import ANSWERS, ANYWHERE, BROKEN, Fault, Publish, Scenario
-from tests.support.model_time import ModelLoop
-from tests.support.model_world import World, play
+from tests.law.model_law import breaches
+from tests.law.model_scenario import ANSWERS, ANYWHERE, BROKEN, Fault, Publish, Scenario
+from tests.law.model_time import ModelLoop
+from tests.law.model_world import World, play
 
 THOROUGH = bool(os.environ.get("LAW_THOROUGH"))
 MIXED_EXAMPLES = 5_000 if THOROUGH else 200

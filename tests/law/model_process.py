@@ -18,13 +18,13 @@ from signalq.consumer.telemetry.metrics import Metrics
 from signalq.errors import BrokerUnreachable
 from signalq.names import Names
 from signalq.settings.reload import CurrentSettings
-from tests.support.model_broker import Channel
-from tests.support.model_edges import ModelConnection, ModelPublisher, ModelWebhook, ToldLedger
-from tests.support.model_scenario import settings
-from tests.support.model_time import ModelClock
+from tests.law.model_broker import Channel
+from tests.law.model_edges import ModelConnection, ModelPublisher, ModelWebhook, ToldLedger
+from tests.law.model_scenario import settings
+from tests.law.model_time import ModelClock
 
 if TYPE_CHECKING:
-    from tests.support.model_world import World
+    from tests.law.model_world import World
 
 NAMES = Names()
 # For so long a process that was frozen does not hear that its session is lost.

@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import Any
 
 from signalq import names
-from tests.support.model_scenario import Publish, Published, settings
-from tests.support.model_world import Post, Told, World
+from tests.law.model_scenario import Publish, Published, settings
+from tests.law.model_world import Post, Told, World
 
 ENDINGS = {"delivered", "dead", "canceled"}
 EXITS = {"closeLong", "closeShort", "cancel", "cancelAll"}
