@@ -3,8 +3,6 @@
 Events are noun.past_verb. docs/operate/log-events.md lists them and their fields.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import sys
@@ -20,6 +18,37 @@ EVENT_NAME = re.compile(r"[a-z_]+\.[a-z_]+")
 LIBRARY_LEVEL = logging.WARNING
 # These libraries report every lost connection as an error with a traceback; broker.lane_lost tells it in one line.
 TOLD_BY_US = ("aio_pika", "aiormq")
+_OURS = frozenset({"level", "timestamp"})
+
+
+class Masker:
+    """Escapes control characters (foreign text must not draw on a terminal) and blanks known secrets."""
+
+    def __init__(self, blanker: Blanker) -> None:
+        self._blanker = blanker
+
+    def blank(self, secrets: Collection[str], names: Collection[str] = ()) -> None:
+        """Blank these as well, from now on."""
+        self._blanker.learn(secrets, names=names)
+
+    def __call__(self, _logger: object, _method: str, event: EventDict) -> EventDict:
+        # As a rule nothing is to be blanked, which one look at all texts together tells.
+        whole = " ".join([value for key, value in event.items() if type(value) is str and key not in _OURS])
+        is_flat = not any(type(value) in {list, tuple} for value in event.values())
+        if is_flat and whole.isprintable() and "://" not in whole and not self._blanker.finds(whole):
+            return event
+        for key, value in event.items():
+            if isinstance(value, str) and not _is_our_own(key, value):
+                event[key] = self._clean(value, lines=key == "exception")
+            elif isinstance(value, (list, tuple)):
+                event[key] = [self._clean(one, lines=False) if isinstance(one, str) else one for one in value]
+        return event
+
+    def _clean(self, text: str, *, lines: bool) -> str:
+        text = self._blanker(text)
+        if text.isprintable():
+            return text
+        return "".join(c if c.isprintable() or (lines and c == "\n") else ascii(c)[1:-1] for c in text)
 
 
 def configure_logging(*, form: str | None, level: str, blanker: Blanker) -> Masker:
@@ -54,50 +83,16 @@ def configure_logging(*, form: str | None, level: str, blanker: Blanker) -> Mask
 
 def _log_libraries(shared: Sequence[Processor], renderer: Processor) -> None:
     """Log the warnings of libraries, and of Python itself, in the same form."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-        )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
     )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=LIBRARY_LEVEL, force=True)
     logging.captureWarnings(capture=True)  # Python's own would be printed as they are, between our lines
     for library in TOLD_BY_US:
         logging.getLogger(library).setLevel(logging.CRITICAL)
-
-
-class Masker:
-    """Escapes control characters (foreign text must not draw on a terminal) and blanks known secrets."""
-
-    def __init__(self, blanker: Blanker) -> None:
-        self._blanker = blanker
-
-    def blank(self, secrets: Collection[str], names: Collection[str] = ()) -> None:
-        """Blank these as well, from now on."""
-        self._blanker.learn(secrets, names=names)
-
-    def __call__(self, _logger: object, _method: str, event: EventDict) -> EventDict:
-        # As a rule nothing is to be blanked, which one look at all texts together tells.
-        whole = " ".join([value for key, value in event.items() if type(value) is str and key not in _OURS])
-        is_flat = not any(type(value) in {list, tuple} for value in event.values())
-        if is_flat and whole.isprintable() and "://" not in whole and not self._blanker.finds(whole):
-            return event
-        for key, value in event.items():
-            if isinstance(value, str) and not _is_our_own(key, value):
-                event[key] = self._clean(value, lines=key == "exception")
-            elif isinstance(value, (list, tuple)):
-                event[key] = [self._clean(one, lines=False) if isinstance(one, str) else one for one in value]
-        return event
-
-    def _clean(self, text: str, *, lines: bool) -> str:
-        text = self._blanker(text)
-        if text.isprintable():
-            return text
-        return "".join(c if c.isprintable() or (lines and c == "\n") else ascii(c)[1:-1] for c in text)
-
-
-_OURS = frozenset({"level", "timestamp"})
 
 
 def _is_our_own(key: str, value: str) -> bool:

@@ -1,7 +1,5 @@
 """The name of every exchange, queue, routing key and header, written once."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 # Headers a producer may set.
@@ -29,23 +27,8 @@ SEAL = "signalq-seal"
 UNREADABLE_HEADERS = "signalq-unreadable-headers"
 
 OWN_HEADERS = frozenset(
-    {
-        REASON,
-        DETAIL,
-        ATTEMPTS,
-        HTTP_STATUS,
-        ANSWER,
-        DEAD_AT,
-        INTENT_ID,
-        GENERATION,
-        CONNECTOR,
-        ORIGIN_USER,
-        PARK_RANK,
-        HOPS,
-        BODY_BYTES,
-        SEAL,
-        UNREADABLE_HEADERS,
-    }
+    {REASON, DETAIL, ATTEMPTS, HTTP_STATUS, ANSWER, DEAD_AT, INTENT_ID, GENERATION, CONNECTOR, ORIGIN_USER}
+    | {PARK_RANK, HOPS, BODY_BYTES, SEAL, UNREADABLE_HEADERS}
 )
 
 # The header in which a broker that stamps messages says when it took one, in ms since the epoch (RabbitMQ's message
