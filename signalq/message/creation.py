@@ -1,11 +1,9 @@
 """The creation time of an intent, by the properties of its message."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, Self
 
 from pamqp.commands import Basic
 
@@ -46,7 +44,7 @@ class Creation:
         """Whether the given time lies in the future by more than clocks differ: now counts instead, once."""
         return self.ahead_ms > CLOCKS_AGREE_MS
 
-    def as_given(self) -> Creation:
+    def as_given(self) -> Self:
         """The same time as it was given. A copy of ours lies ahead only because our clock was set back since."""
         given = replace(self, age_ms=self.age_ms + self.ahead_ms, delay_ms=self.delay_ms + self.ahead_ms, ahead_ms=0)
         return given if self.ahead_ms else self

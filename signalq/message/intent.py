@@ -4,8 +4,6 @@ The fields are those of Crypto-Arsenal's "API Trading" webhook. The rule of each
 Rules and wording follow docs/intent.md.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection, Mapping
 from decimal import Decimal
@@ -25,8 +23,11 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from signalq.errors import InvalidIntent, Problem
-from signalq.message.actions import CANCEL_ALL_SPELLINGS, EXIT_ACTIONS, FUTURES_ACTIONS, Action
 from signalq.message.field_rules import (
+    CANCEL_ALL_SPELLINGS,
+    EXIT_ACTIONS,
+    FUTURES_ACTIONS,
+    Action,
     ClientOrderId,
     ConnectorName,
     ConnectorToken,

@@ -3,8 +3,6 @@
 An event is a JSON object with the fields of `Outcome`; its routing key is `<connector>.<strategy>.<status>`.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass
@@ -62,21 +60,8 @@ class Outcome:
 
     def row(self) -> dict[str, object]:
         """The fields as JSON has them, in the contract's order: the row of a listing, and the body of an event."""
-        return {
-            "intent_id": self.intent_id,
-            "generation": self.generation,
-            "connector": self.connector,
-            "strategy": self.strategy,
-            "action": self.action,
-            "client_order_id": self.client_order_id,
-            "status": self.status,
-            "reason": self.reason,
-            "attempts": self.attempts,
-            "http_status": self.http_status,
-            "created_at": _written(self.created_at),
-            "due_at": _written(self.due_at),
-            "updated_at": _written(self.updated_at),
-        }
+        values = ((name, getattr(self, name)) for name in self.__slots__)
+        return {name: iso_utc(value) if isinstance(value, datetime) else value for name, value in values}
 
     def to_event(self) -> bytes:
         """The body of the outcome's event, as UTF-8 JSON."""
@@ -90,7 +75,7 @@ class Outcome:
         try:
             fields = json.loads(body)
         except (ValueError, RecursionError):
-            raise InvalidEvent("an outcome event is a JSON object") from None
+            fields = None
         if not isinstance(fields, dict):
             raise InvalidEvent("an outcome event is a JSON object")
         status = _taken(fields, "status", str)
@@ -151,10 +136,6 @@ def binding_key(*, connector: str | None = None, strategy: str | None = None, st
 @lru_cache(WORDS_CACHED_MAX)
 def _word(name: str, characters_max: int) -> str:
     return _NOT_PLAIN.sub("_", name[:characters_max]) or ABSENT
-
-
-def _written(moment: datetime | None) -> str | None:
-    return None if moment is None else iso_utc(moment)
 
 
 def _taken(fields: dict[str, Any], name: str, kind: type[T]) -> T:
