@@ -1,11 +1,10 @@
 """Blank known secrets in a text: one rule for every output, log line, error and letter, and for foreign answers."""
 
-from __future__ import annotations
-
 import base64
 import string
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import accumulate, groupby
 
 from signalq.secrets.masking import MASK, looks_like_a_name, names_a_secret, secrets_in, without_logins
 from signalq.secrets.unescaping import may_be_escaped, views
@@ -23,6 +22,9 @@ _FORMS_FROM_CHARACTERS = 6
 _PIECE_CHARACTERS = 6
 _STEP = PART_CHARACTERS - _PIECE_CHARACTERS + 1
 FORMS_REMEMBERED_MAX = 256
+BODY_SECRETS_CHARACTERS_MAX = 512
+# A longer part of a secret does not appear by chance.
+_PLAIN_NAME_CHARACTERS_MAX = 12
 
 
 class Blanker:
@@ -137,11 +139,8 @@ class BodyBlanker:
 
     def __init__(self, fields: Mapping[str, object], *, characters_min: int) -> None:
         self._secrets = [one for one in secrets_in(fields) if len(one) >= characters_min]
-        spelt, left = [], BODY_SECRETS_CHARACTERS_MAX
-        for one in self._secrets:
-            left -= len(one)
-            spelt += [one] if left >= 0 else []
-        self._spelt = Blanker(spelt)
+        with_totals = zip(self._secrets, accumulate(map(len, self._secrets)), strict=True)
+        self._spelt = Blanker(one for one, total in with_totals if total <= BODY_SECRETS_CHARACTERS_MAX)
 
     def __call__(self, text: str) -> str:
         """The text with the secrets blanked; all of it is blanked where it holds one in another spelling."""
@@ -152,9 +151,6 @@ class BodyBlanker:
             hidden[start:end] = [True] * (end - start)
         shown = _masked_where(text, hidden)
         return MASK if self._spelt.holds(shown) else shown
-
-
-BODY_SECRETS_CHARACTERS_MAX = 512
 
 
 def hold_token(texts: Collection[str], token: str) -> bool:
@@ -173,10 +169,6 @@ def hold_token(texts: Collection[str], token: str) -> bool:
     return may_be_spelt and any(form in folded for form in _folded_forms(token))
 
 
-# A longer part of a secret does not appear by chance.
-_PLAIN_NAME_CHARACTERS_MAX = 12
-
-
 def _is_a_plain_name(part: str) -> bool:
     return len(part) <= _PLAIN_NAME_CHARACTERS_MAX and looks_like_a_name(part) and not names_a_secret(part)
 
@@ -191,13 +183,8 @@ def _places_of(secret: str, folded: str) -> Iterator[tuple[int, int]]:
 def _masked_where(text: str, hidden: Sequence[bool]) -> str:
     if True not in hidden:
         return text
-    shown: list[str] = []
-    for character, is_hidden in zip(text, hidden, strict=True):
-        if not is_hidden:
-            shown.append(character)
-        elif not shown or shown[-1] != MASK:
-            shown.append(MASK)
-    return "".join(shown)
+    runs = groupby(range(len(text)), key=hidden.__getitem__)
+    return "".join(MASK if is_hidden else "".join(text[at] for at in places) for is_hidden, places in runs)
 
 
 def _forms(secret: str) -> set[str]:

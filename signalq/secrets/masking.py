@@ -3,8 +3,6 @@
 This is the only place that masks, beside blanking.py, which looks for known secrets in a text.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Mapping
@@ -96,6 +94,7 @@ _UNSPEAKABLE = re.compile(r"[^aeiouyAEIOUY_.-]{6}")
 _WORDS_MAX = 6
 _WORD_CHARACTERS_MAX = 14
 _WORD_CHARACTERS_MEAN = 2.5
+_ESCAPED_CHARACTERS_MAX = 12
 
 
 def looks_like_a_name(name: str) -> bool:
@@ -123,25 +122,19 @@ def shown_name(name: str) -> str:
     return f"(a name of {len(name)} characters, not shown)"
 
 
-_ESCAPED_CHARACTERS_MAX = 12
-
 _BETWEEN_PIECES = re.compile(r"[^\w]+|_+")
 _PIECE = re.compile(r"([A-Za-z]+)[0-9]{0,4}|[0-9]{1,14}|[^\W\d_]*[^\x00-\x7f]+\w*")
-
-
 _SECRET_CHARACTERS_MIN = 6
 
 
-def looks_like_words(text: str) -> bool:
-    """Whether the text consists of words and numbers, as names of files and of settings do, and tokens don't."""
-    pieces = [_PIECE.fullmatch(piece) for piece in _BETWEEN_PIECES.split(text) if piece]
-    return all(found and (not found[1] or found[1].isupper() or looks_like_a_name(found[1])) for found in pieces)
-
-
 def shown_words(text: str) -> str:
-    """A typed word; the length alone of one that may be a misplaced secret."""
-    is_short = len(text) < _SECRET_CHARACTERS_MIN
-    return text if is_short or looks_like_words(text) else f"(a name of {len(text)} characters, not shown)"
+    """A typed word; the length alone of one that may be a misplaced secret.
+
+    Names of files and of settings consist of words and numbers; tokens don't.
+    """
+    pieces = [_PIECE.fullmatch(piece) for piece in _BETWEEN_PIECES.split(text) if piece]
+    are_words = all(found and (not found[1] or found[1].isupper() or looks_like_a_name(found[1])) for found in pieces)
+    return text if are_words or len(text) < _SECRET_CHARACTERS_MIN else f"(a name of {len(text)} characters, not shown)"
 
 
 def shown_path(path: str) -> str:
