@@ -12,10 +12,7 @@ class SignalQError(Exception):
     """The root: catch it to catch every error that signalq raises on purpose."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle without the constructor, which may take more than the sentence.
-
-        A process pool that could not unpickle an error would wait for ever.
-        """
+        """Pickle without the constructor. A process pool that could not unpickle an error would wait for ever."""
         return type(self).__new__, (type(self), *self.args), self.__dict__
 
 

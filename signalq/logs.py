@@ -58,7 +58,6 @@ def configure_logging(*, form: str | None, level: str, blanker: Blanker) -> Mask
     secrets to the Masker that this returns.
     """
     masker = Masker(blanker)
-    console = form == "console" or (form is None and sys.stderr.isatty())
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -66,11 +65,9 @@ def configure_logging(*, form: str | None, level: str, blanker: Blanker) -> Mask
         structlog.processors.format_exc_info,
         masker,
     ]
-    renderer: Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-        if console
-        else structlog.processors.JSONRenderer(ensure_ascii=False)
-    )
+    renderer: Processor = structlog.processors.JSONRenderer(ensure_ascii=False)
+    if form == "console" or (form is None and sys.stderr.isatty()):
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),

@@ -102,10 +102,7 @@ class InMemoryOrderPublisher:
         self._settled_as = status, reason
 
     def settle(self, message_id: str, status: Status, *, reason: str | None = None) -> None:
-        """Let the intent published under this id end so: its receipts have the outcome from now on.
-
-        Raises LookupError where none was published under it.
-        """
+        """Let the intent published under this id end so, for its receipts too. Raises LookupError for an unknown id."""
         sent = next((one for one in self.published if one.message_id == message_id), None)
         if sent is None:
             raise LookupError("nothing was published under this message_id")

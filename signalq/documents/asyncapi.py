@@ -1,7 +1,4 @@
-"""The AsyncAPI 3.0 document of signalq's channels: orders in, outcomes and dead letters out.
-
-Names come from signalq.names, the intent's schema from json_schema.py, the fields of an outcome from the Outcome class.
-"""
+"""The AsyncAPI 3.0 document of signalq's channels: orders in, outcomes and dead letters out."""
 
 import types
 from collections.abc import Iterable, Sequence

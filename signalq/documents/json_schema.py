@@ -1,11 +1,8 @@
 """The JSON Schema (draft 2020-12) of an order intent, as the body of a message.
 
 The names, the actions and the mandatory fields come from OrderIntent; the rules of each field are written out here,
-since the model checks them in code. tests/unit/signalq/test_schema.py holds both to the same table of bodies, and
-tests/properties/test_schema_properties.py to random ones.
-
-The schema accepts every body that the code accepts. It accepts a few more, for rules that a schema can't say: they are
-listed in docs/intent.md under "The schema".
+since the model checks them in code. test_schema.py and test_schema_properties.py hold both to the same bodies. The
+schema accepts a few bodies more than the code, for rules that a schema can't say: docs/intent.md, "The schema".
 """
 
 from typing import Any
@@ -36,10 +33,7 @@ _LINE_BREAK = r"\n"
 
 
 def intent_schema(*, delay_max_s: int = LADDER_MAX_S) -> dict[str, Any]:
-    """The schema of a body by the rules alone. It asks for no token, since the connector's may be configured.
-
-    `delay_max_s` is the longest `delaySeconds`, in seconds.
-    """
+    """The schema of a body by the rules alone. It asks for no token, since the connector's may be configured."""
     model = OrderIntent.model_json_schema(by_alias=True)
     rules = _rules(delay_max_s)
     properties = {}

@@ -64,9 +64,8 @@ def republish_properties(original: Basic.Properties, added: dict[str, Any], inte
     - the broker's own headers;
     - the expiration: a dead letter or a parked order must not vanish;
     - the priority: RabbitMQ 4 obeys it in quorum queues, so on the ladder later messages would hold up the due ones;
-    - `user_id`: the broker would compare it with our user. The caller keeps it as a header.
-
-    Headers too large to travel on are left behind.
+    - `user_id`: the broker would compare it with our user. The caller keeps it as a header;
+    - headers too large to travel on.
     """
     headers = {name: value for name, value in (original.headers or {}).items() if not _is_internal(name)}
     if not _can_travel(headers):

@@ -99,10 +99,7 @@ class OrderIntent(BaseModel):
 
     @classmethod
     def model_validate_json(cls, *args: Any, **options: Any) -> Self:
-        """Validate as `model_validate` does.
-
-        Unlike signalq's own reader it accepts duplicate keys, and refuses fractions written as JSON numbers.
-        """
+        """Validate; unlike signalq's own reader, accept duplicate keys and refuse fractions written as JSON numbers."""
         try:
             return super().model_validate_json(*args, **options)
         except ValidationError as error:
@@ -145,11 +142,6 @@ class OrderIntent(BaseModel):
     def has_extra_fields(self) -> bool:
         """Whether the intent carries fields beyond the table, which its connector lets through."""
         return bool(self._extra)
-
-    @property
-    def extra_fields(self) -> tuple[str, ...]:
-        """The JSON names of the fields beyond the table."""
-        return tuple(self._extra)
 
     def is_exit(self, *, spot_sell_is_exit: bool = False) -> bool:
         """Whether the intent ends a position or an order; every other intent is an open."""

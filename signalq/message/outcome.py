@@ -124,18 +124,12 @@ def binding_key(*, connector: str | None = None, strategy: str | None = None, st
 
     Different names can have the same key: a listener to which that matters compares the event's own fields as well.
     """
-    return ".".join(
-        [
-            _word(connector, CONNECTOR_CHARACTERS_MAX) if connector is not None else ANY,
-            _word(strategy, STRATEGY_CHARACTERS_MAX) if strategy is not None else ANY,
-            status or ANY,
-        ]
-    )
+    return f"{_word(connector, CONNECTOR_CHARACTERS_MAX)}.{_word(strategy, STRATEGY_CHARACTERS_MAX)}.{status or ANY}"
 
 
 @lru_cache(WORDS_CACHED_MAX)
-def _word(name: str, characters_max: int) -> str:
-    return _NOT_PLAIN.sub("_", name[:characters_max]) or ABSENT
+def _word(name: str | None, characters_max: int) -> str:
+    return ANY if name is None else _NOT_PLAIN.sub("_", name[:characters_max]) or ABSENT
 
 
 def _taken(fields: dict[str, Any], name: str, kind: type[T]) -> T:

@@ -56,7 +56,8 @@ def load_settings(path: Path | None = None, *, with_secrets: bool = True) -> Set
             _leave_secrets_unread(values)
         return Settings(**values)
     except ValidationError as error:
-        raise SettingsError(_sentence_of(error)) from None
+        found = error.errors(include_url=False, include_input=False)
+        raise SettingsError("; ".join(map(_problem, found))) from None
     except UnparsableVariable as error:
         raise SettingsError(f"{error}: in the environment, lists and tables are written as JSON") from None
 
@@ -102,10 +103,7 @@ def _refuse_unknown_variables() -> None:
 
 
 def _tables(values: Table) -> Iterator[tuple[tuple[str, ...], Table, type[Section]]]:
-    """Each table of a file, with its path and the model of its section.
-
-    A value in the place of a table is passed over: the sections refuse it.
-    """
+    """Each table of a file, with its path and its model. The sections refuse a value in the place of a table."""
     for section, model in SECTIONS.items():
         table = values.get(section)
         if isinstance(table, dict) and section in NAMED_SECTIONS:
@@ -136,12 +134,8 @@ def _leave_secrets_unread(values: Table) -> None:
                 table[secret] = UNREAD
 
 
-def _sentence_of(error: ValidationError) -> str:
-    """All problems of the settings, without a value."""
-    return "; ".join(_problem(details) for details in error.errors(include_url=False, include_input=False))
-
-
 def _problem(details: Any) -> str:
+    """One problem of the settings, without a value."""
     location = [str(part) for part in details["loc"]]
     if details["type"] == "extra_forbidden":
         key = ".".join([*location[:-1], shown_words(location[-1])])
