@@ -31,9 +31,6 @@ _NUMERIC = re.compile(r"-?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d{1,9})?", re.ASCI
 _INVISIBLE = frozenset({"Cc", "Cf"})
 
 
-# ---- numbers ----
-
-
 def _as_decimal_text(value: object) -> object:
     """The decimal as its text: a string stays as it is, a number becomes plain notation with exactly its own digits.
 
@@ -94,9 +91,6 @@ def _as_seconds(value: object) -> object:
     raise ValueError("must be a number of seconds")
 
 
-# ---- texts ----
-
-
 def connector_name(value: str) -> str:
     """The name of a connector, unchanged. Raises ValueError for a text that can't be one.
 
@@ -110,9 +104,6 @@ def connector_name(value: str) -> str:
     if value != value.strip():
         raise ValueError("must not begin or end with white space")
     return value
-
-
-# ---- the types of the fields ----
 
 
 def _only_if(rule: Callable[[str], object], message: str) -> AfterValidator:
