@@ -30,6 +30,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ABSENT = "-"
 ANY = "*"
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9_-]")
 
 T = TypeVar("T")
@@ -60,12 +61,12 @@ class Outcome:
 
     def row(self) -> dict[str, object]:
         """The fields as JSON has them, in the contract's order: the row of a listing, and the body of an event."""
-        values = ((name, getattr(self, name)) for name in self.__slots__)
-        return {name: iso_utc(value) if isinstance(value, datetime) else value for name, value in values}
+        row = {name: getattr(self, name) for name in self.__slots__}
+        return row | {name: iso_utc(moment) for name, moment in row.items() if isinstance(moment, datetime)}
 
     def to_event(self) -> bytes:
         """The body of the outcome's event, as UTF-8 JSON."""
-        return json.dumps(self.row(), separators=(",", ":")).encode()
+        return _encode(self.row()).encode()
 
     @classmethod
     def from_event(cls, body: bytes) -> Self:
