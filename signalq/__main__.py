@@ -1,7 +1,5 @@
 """`python -m signalq` is the command `signalq`."""
 
-from __future__ import annotations
-
 from importlib import import_module
 
 if __name__ == "__main__":

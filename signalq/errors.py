@@ -2,12 +2,7 @@
 
 NotAllConfirmed is beside the results that it holds, in signalq/publishing/results.py. The text of each error is one
 sentence that says what to do. It quotes no value of an order and shows no password.
-
-Every error can be pickled: a process pool that could not unpickle one would wait for ever. An error whose constructor
-takes more than the sentence says in `__reduce__` how to make it again.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +10,10 @@ from typing import Any
 
 class SignalQError(Exception):
     """The root: catch it to catch every error that signalq raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle without the constructor. A process pool that could not unpickle an error would wait for ever."""
+        return type(self).__new__, (type(self), *self.args), self.__dict__
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +39,6 @@ class InvalidIntent(SignalQError, ValueError):
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("; ".join(map(str, problems)))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle with the arguments of the constructor."""
-        return type(self), (list(self.problems),)
 
 
 class BrokerError(SignalQError):
@@ -73,10 +68,6 @@ class PublishError(BrokerError):
         self.message_id = message_id
         super().__init__(sentence)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle with the arguments of the constructor."""
-        return type(self), (str(self), self.message_id)
-
 
 class Unroutable(PublishError):
     """The broker returned the message, since no queue takes it. It is in no queue."""
@@ -96,10 +87,6 @@ class OutcomeError(SignalQError):
     def __init__(self, sentence: str, message_id: str) -> None:
         self.message_id = message_id
         super().__init__(sentence)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle with the arguments of the constructor."""
-        return type(self), (str(self), self.message_id)
 
 
 class OutcomeTimeout(OutcomeError):

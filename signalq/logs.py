@@ -3,8 +3,6 @@
 Events are noun.past_verb. docs/operate/log-events.md lists them and their fields.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import sys
@@ -20,51 +18,7 @@ EVENT_NAME = re.compile(r"[a-z_]+\.[a-z_]+")
 LIBRARY_LEVEL = logging.WARNING
 # These libraries report every lost connection as an error with a traceback; broker.lane_lost tells it in one line.
 TOLD_BY_US = ("aio_pika", "aiormq")
-
-
-def configure_logging(*, form: str | None, level: str, blanker: Blanker) -> Masker:
-    """Log to stderr, one object a line (`json`) or for people (`console`, the default on a terminal).
-
-    Secrets that the `blanker` knows are blanked wherever they turn up, in the libraries' messages too. Give further
-    secrets to the Masker that this returns.
-    """
-    masker = Masker(blanker)
-    console = form == "console" or (form is None and sys.stderr.isatty())
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-        masker,
-    ]
-    renderer: Processor = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-        if console
-        else structlog.processors.JSONRenderer(ensure_ascii=False)
-    )
-    structlog.configure(
-        processors=[*shared, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=False,
-    )
-    _log_libraries(shared, renderer)
-    return masker
-
-
-def _log_libraries(shared: Sequence[Processor], renderer: Processor) -> None:
-    """Log the warnings of libraries, and of Python itself, in the same form."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-        )
-    )
-    logging.basicConfig(handlers=[handler], level=LIBRARY_LEVEL, force=True)
-    logging.captureWarnings(capture=True)  # Python's own would be printed as they are, between our lines
-    for library in TOLD_BY_US:
-        logging.getLogger(library).setLevel(logging.CRITICAL)
+_OURS = frozenset({"level", "timestamp"})
 
 
 class Masker:
@@ -97,7 +51,45 @@ class Masker:
         return "".join(c if c.isprintable() or (lines and c == "\n") else ascii(c)[1:-1] for c in text)
 
 
-_OURS = frozenset({"level", "timestamp"})
+def configure_logging(*, form: str | None, level: str, blanker: Blanker) -> Masker:
+    """Log to stderr, one object a line (`json`) or for people (`console`, the default on a terminal).
+
+    Secrets that the `blanker` knows are blanked wherever they turn up, in the libraries' messages too. Give further
+    secrets to the Masker that this returns.
+    """
+    masker = Masker(blanker)
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        masker,
+    ]
+    renderer: Processor = structlog.processors.JSONRenderer(ensure_ascii=False)
+    if form == "console" or (form is None and sys.stderr.isatty()):
+        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    _log_libraries(shared, renderer)
+    return masker
+
+
+def _log_libraries(shared: Sequence[Processor], renderer: Processor) -> None:
+    """Log the warnings of libraries, and of Python itself, in the same form."""
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    logging.basicConfig(handlers=[handler], level=LIBRARY_LEVEL, force=True)
+    logging.captureWarnings(capture=True)  # Python's own would be printed as they are, between our lines
+    for library in TOLD_BY_US:
+        logging.getLogger(library).setLevel(logging.CRITICAL)
 
 
 def _is_our_own(key: str, value: str) -> bool:

@@ -1,8 +1,6 @@
 """The name of every exchange, queue, routing key and header, written once."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from typing import Final
 
 # Headers a producer may set.
 CREATED_MS = "signalq-created-ms"
@@ -29,23 +27,8 @@ SEAL = "signalq-seal"
 UNREADABLE_HEADERS = "signalq-unreadable-headers"
 
 OWN_HEADERS = frozenset(
-    {
-        REASON,
-        DETAIL,
-        ATTEMPTS,
-        HTTP_STATUS,
-        ANSWER,
-        DEAD_AT,
-        INTENT_ID,
-        GENERATION,
-        CONNECTOR,
-        ORIGIN_USER,
-        PARK_RANK,
-        HOPS,
-        BODY_BYTES,
-        SEAL,
-        UNREADABLE_HEADERS,
-    }
+    {REASON, DETAIL, ATTEMPTS, HTTP_STATUS, ANSWER, DEAD_AT, INTENT_ID, GENERATION, CONNECTOR, ORIGIN_USER}
+    | {PARK_RANK, HOPS, BODY_BYTES, SEAL, UNREADABLE_HEADERS}
 )
 
 # The header in which a broker that stamps messages says when it took one, in ms since the epoch (RabbitMQ's message
@@ -57,16 +40,25 @@ LADDER_LEVELS = 20
 LADDER_MAX_S = (1 << LADDER_LEVELS) - 1
 
 
-@dataclass(frozen=True, slots=True)
 class Names:
     """The broker's objects under one prefix."""
 
-    prefix: str = "signalq"
-
-    @property
-    def orders(self) -> str:
-        """The exchange that producers publish to, and the queue of the shared lane."""
-        return f"{self.prefix}.orders"
+    def __init__(self, prefix: str = "signalq") -> None:
+        self.prefix: Final = prefix
+        # The exchange that producers publish to, and the queue of the shared lane.
+        self.orders: Final = f"{prefix}.orders"
+        # The alternate exchange of `orders`, which feeds the shared lane.
+        self.unrouted: Final = f"{prefix}.unrouted"
+        # The queue of the messages that come back from the ladder.
+        self.due: Final = f"{prefix}.due"
+        # The dead-letter queue.
+        self.dead: Final = f"{prefix}.dead"
+        # The exclusive queue that a reader of the dead letters holds, so that there is one reader at a time.
+        self.dead_reader: Final = f"{prefix}.dead.reader"
+        # The queue of one message, which says the ledger that the lanes belong to.
+        self.ledger: Final = f"{prefix}.ledger"
+        # The topic exchange of outcome events.
+        self.outcomes: Final = f"{prefix}.outcomes"
 
     def lane(self, connector: str) -> str:
         """The queue of a connector's own lane."""
@@ -76,36 +68,6 @@ class Names:
         """The connector of an own lane, by the name of the queue; None for any other queue."""
         own = f"{self.orders}."
         return queue.removeprefix(own) if queue.startswith(own) else None
-
-    @property
-    def unrouted(self) -> str:
-        """The alternate exchange of `orders`, which feeds the shared lane."""
-        return f"{self.prefix}.unrouted"
-
-    @property
-    def due(self) -> str:
-        """The queue of the messages that come back from the ladder."""
-        return f"{self.prefix}.due"
-
-    @property
-    def dead(self) -> str:
-        """The dead-letter queue."""
-        return f"{self.prefix}.dead"
-
-    @property
-    def dead_reader(self) -> str:
-        """The exclusive queue that a reader of the dead letters holds, so that there is one reader at a time."""
-        return f"{self.prefix}.dead.reader"
-
-    @property
-    def ledger(self) -> str:
-        """The queue of one message, which says the ledger that the lanes belong to."""
-        return f"{self.prefix}.ledger"
-
-    @property
-    def outcomes(self) -> str:
-        """The topic exchange of outcome events."""
-        return f"{self.prefix}.outcomes"
 
     def outcome_queue(self, listener: str) -> str:
         """The exclusive queue of one listener for outcome events."""

@@ -8,13 +8,10 @@ The test says the outcomes: `orders.settle_all("dead", reason="expired")` for ev
 `orders.settle(message_id, "delivered")` for one that was published.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import AsyncIterable, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Self
 
 from signalq.errors import InvalidIntent, Unconfirmed, Unroutable
@@ -23,7 +20,7 @@ from signalq.message.outcome import ABSENT, Outcome, Status, at
 from signalq.publishing.bulk import IN_FLIGHT_MAX, each_of
 from signalq.publishing.expected_outcomes import ExpectedOutcomes
 from signalq.publishing.outcome_listener import CLOSED
-from signalq.publishing.prepare import PreparedIntent, prepare
+from signalq.publishing.prepare import prepare
 from signalq.publishing.receipt import Receipt
 from signalq.publishing.results import Given, PublishResult, ResultCollector, intent_and_id
 
@@ -60,7 +57,9 @@ class InMemoryOrderPublisher:
         if self._failures:
             raise self._failures.pop(0)("a failure that the test asked for", identity)
         expected = self._expected.expect(identity, prepared.body)
-        self.published.append(self._as_published(prepared))
+        created_ms = prepared.receipt.created_ms
+        sent = Published(intent_from_body(prepared.body), identity, prepared.body, self._strategy, created_ms)
+        self.published.append(sent)
         if self._settled_as is not None:
             status, reason = self._settled_as
             self.settle(identity, status, reason=reason)
@@ -103,10 +102,7 @@ class InMemoryOrderPublisher:
         self._settled_as = status, reason
 
     def settle(self, message_id: str, status: Status, *, reason: str | None = None) -> None:
-        """Let the intent published under this id end so: its receipts have the outcome from now on.
-
-        Raises LookupError where none was published under it.
-        """
+        """Let the intent published under this id end so, for its receipts too. Raises LookupError for an unknown id."""
         sent = next((one for one in self.published if one.message_id == message_id), None)
         if sent is None:
             raise LookupError("nothing was published under this message_id")
@@ -116,21 +112,10 @@ class InMemoryOrderPublisher:
         """Let the next publish raise this error; of several calls, each stands for one publish."""
         self._failures.append(error)
 
-    def _as_published(self, prepared: PreparedIntent) -> Published:
-        return Published(
-            intent=intent_from_body(prepared.body),
-            message_id=prepared.receipt.message_id,
-            body=prepared.body,
-            strategy=self._strategy,
-            created_ms=prepared.receipt.created_ms,
-        )
-
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_raised: object) -> None:
         await self.close()
 
     async def close(self) -> None:

@@ -1,7 +1,5 @@
 """Times as events, headers, listings and logs write them."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 

@@ -20,7 +20,7 @@ from itertools import zip_longest
 from typing import get_args
 
 from signalq import InvalidIntent, OrderIntent, OutcomeError, SignalQError, SyncOrderPublisher, Unconfirmed
-from signalq.message.actions import Action
+from signalq.message.field_rules import Action
 from signalq.producers.strategies.command_line import WrongInput, broker, parser, run, token
 
 EXAMPLES = """\

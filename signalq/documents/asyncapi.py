@@ -1,14 +1,7 @@
-"""The AsyncAPI 3.0 document of signalq's channels: orders in, outcomes and dead letters out.
-
-Names come from signalq.names, the intent's schema is that of `signalq schema`, the fields of an outcome are those of
-the Outcome class.
-"""
-
-from __future__ import annotations
+"""The AsyncAPI 3.0 document of signalq's channels: orders in, outcomes and dead letters out."""
 
 import types
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -65,11 +58,7 @@ def asyncapi_document(broker: Names, *, reasons: Sequence[str], delay_max_s: int
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
-        "channels": {
-            "orders": _orders(broker),
-            "outcomes": _outcomes(broker),
-            "deadLetters": _dead_letters(broker),
-        },
+        "channels": {"orders": _orders(broker), "outcomes": _outcomes(broker), "deadLetters": _dead_letters(broker)},
         "operations": {
             "takeOrder": _operation("receive", "orders", "orderIntent", "signalq takes an intent, and ends it once."),
             "tellOutcome": _operation(
@@ -168,11 +157,8 @@ def _intent_message(delay_max_s: int) -> Document:
 
 
 def _outcome_message(reasons: Sequence[str]) -> Document:
-    hints = get_type_hints(Outcome)
-    properties = {
-        field.name: {**_type_of(hints[field.name]), "description": _OUTCOME_FIELDS[field.name]}
-        for field in fields(Outcome)
-    }
+    hints = get_type_hints(Outcome).items()
+    properties = {name: {**_type_of(hint), "description": _OUTCOME_FIELDS[name]} for name, hint in hints}
     properties["reason"]["enum"] = [*reasons, None]
     schema = {"$schema": DIALECT, "type": "object", "required": list(properties), "properties": properties}
     identity = (names.INTENT_ID, names.GENERATION)
@@ -196,10 +182,8 @@ def _letter_message(reasons: Sequence[str]) -> Document:
     }
 
 
-def _headers(wanted: Sequence[str] | dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {
-        name: {"type": kind, "description": says} for name, (kind, says) in _LETTER_HEADERS.items() if name in wanted
-    }
+def _headers(wanted: Iterable[str]) -> dict[str, dict[str, Any]]:
+    return {name: {"type": _LETTER_HEADERS[name][0], "description": _LETTER_HEADERS[name][1]} for name in wanted}
 
 
 def _type_of(hint: Any) -> dict[str, Any]:

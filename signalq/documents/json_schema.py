@@ -1,19 +1,13 @@
 """The JSON Schema (draft 2020-12) of an order intent, as the body of a message.
 
 The names, the actions and the mandatory fields come from OrderIntent; the rules of each field are written out here,
-since the model checks them in code. tests/unit/signalq/test_schema.py holds both to the same table of bodies, and
-tests/properties/test_schema_properties.py to random ones.
-
-The schema accepts every body that the code accepts. It accepts a few more, for rules that a schema can't say: they are
-listed in docs/intent.md under "The schema".
+since the model checks them in code. test_schema.py and test_schema_properties.py hold both to the same bodies. The
+schema accepts a few bodies more than the code, for rules that a schema can't say: docs/intent.md, "The schema".
 """
-
-from __future__ import annotations
 
 from typing import Any
 
-from signalq.message.actions import FUTURES_ACTIONS
-from signalq.message.field_rules import CLIENT_ORDER_ID_BYTES_MAX, CONNECTOR_NAME_BYTES_MAX
+from signalq.message.field_rules import CLIENT_ORDER_ID_BYTES_MAX, CONNECTOR_NAME_BYTES_MAX, FUTURES_ACTIONS
 from signalq.message.intent import DECIMAL_FIELDS, OrderIntent
 from signalq.message.strict_json import BODY_BYTES_MAX
 from signalq.names import LADDER_MAX_S
@@ -39,16 +33,15 @@ _LINE_BREAK = r"\n"
 
 
 def intent_schema(*, delay_max_s: int = LADDER_MAX_S) -> dict[str, Any]:
-    """The schema of a body by the rules alone. It asks for no token, since the connector's may be configured.
-
-    `delay_max_s` is the longest `delaySeconds`, in seconds.
-    """
+    """The schema of a body by the rules alone. It asks for no token, since the connector's may be configured."""
     model = OrderIntent.model_json_schema(by_alias=True)
     rules = _rules(delay_max_s)
-    properties = {name: {**_enumerated(found), **rules[name]} for name, found in model["properties"].items()}
-    for name in model["properties"]:
-        if name not in {*model["required"], *DECIMAL_FIELDS}:
-            properties[name] = _or_null(properties[name])
+    properties = {}
+    for name, found in model["properties"].items():
+        # The list of a field's values is all that the model says of a field as the contract has it.
+        values = {"enum": found["enum"]} if "enum" in found else {}
+        is_nullable = name not in {*model["required"], *DECIMAL_FIELDS}
+        properties[name] = values | (_or_null(rules[name]) if is_nullable else rules[name])
     return {
         "$schema": DIALECT,
         "title": "Order intent",
@@ -60,7 +53,16 @@ def intent_schema(*, delay_max_s: int = LADDER_MAX_S) -> dict[str, Any]:
         "required": model["required"],
         "properties": properties,
         "additionalProperties": model["additionalProperties"],
-        "allOf": [_cancel_names_an_order(), _only_for_futures()],
+        "allOf": [
+            {
+                "if": {"required": ["action"], "properties": {"action": {"const": "cancel"}}},
+                "then": {"required": ["clientOrderId"], "properties": {"clientOrderId": {"type": "string"}}},
+            },
+            {
+                "if": {"required": ["action"], "properties": {"action": {"enum": list(FUTURES_ACTIONS)}}},
+                "else": {"not": {"anyOf": [{"required": ["profit"]}, {"required": ["loss"]}]}},
+            },
+        ],
         "examples": [
             {"connectorName": "main", "action": "openLong", "percent": "50", "clientOrderId": "entry-1"},
             {"connectorName": "main", "action": "closeLong", "percent": "100"},
@@ -88,7 +90,10 @@ def _rules(delay_max_s: int) -> dict[str, dict[str, Any]]:
             "description": "The connector's secret; may be left out where it is configured.",
         },
         "fixed": _decimal("The amount; wins over percent where both are there."),
-        "percent": _percent(),
+        "percent": {
+            "anyOf": [_above_zero(_UP_TO_100), {"type": "number", "exclusiveMinimum": 0, "maximum": 100}],
+            "description": "A share in percent, above 0 and at most 100, as a string or as a number.",
+        },
         "limit": _decimal("The limit price; absent means a market order."),
         "profit": _decimal("The take-profit price; futures only."),
         "loss": _decimal("The stop-loss price; futures only."),
@@ -117,16 +122,6 @@ def _decimal(description: str) -> dict[str, Any]:
     }
 
 
-def _percent() -> dict[str, Any]:
-    return {
-        "anyOf": [
-            _above_zero(_UP_TO_100),
-            {"type": "number", "exclusiveMinimum": 0, "maximum": 100},
-        ],
-        "description": "A share in percent, above 0 and at most 100, as a string or as a number.",
-    }
-
-
 def _above_zero(pattern: str) -> dict[str, Any]:
     """A number above 0 written as a string, in the form of `pattern`: not all of its digits are 0."""
     return {"type": "string", "allOf": [{"pattern": pattern}, {"pattern": _NOT_ZERO}], "not": _string_with(_LINE_BREAK)}
@@ -137,26 +132,7 @@ def _string_with(pattern: str) -> dict[str, Any]:
     return {"type": "string", "pattern": pattern}
 
 
-def _enumerated(found: dict[str, Any]) -> dict[str, Any]:
-    """The list of a field's values, all that the model says of a field as the contract has it."""
-    return {"enum": found["enum"]} if "enum" in found else {}
-
-
 def _or_null(rule: dict[str, Any]) -> dict[str, Any]:
     if "anyOf" in rule:
         return {**rule, "anyOf": [*rule["anyOf"], {"type": "null"}]}
     return {**rule, "type": [rule["type"], "null"]}
-
-
-def _cancel_names_an_order() -> dict[str, Any]:
-    return {
-        "if": {"required": ["action"], "properties": {"action": {"const": "cancel"}}},
-        "then": {"required": ["clientOrderId"], "properties": {"clientOrderId": {"type": "string"}}},
-    }
-
-
-def _only_for_futures() -> dict[str, Any]:
-    return {
-        "if": {"required": ["action"], "properties": {"action": {"enum": list(FUTURES_ACTIONS)}}},
-        "else": {"not": {"anyOf": [{"required": ["profit"]}, {"required": ["loss"]}]}},
-    }

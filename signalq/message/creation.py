@@ -1,11 +1,9 @@
 """The creation time of an intent, by the properties of its message."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, Self
 
 from pamqp.commands import Basic
 
@@ -46,17 +44,13 @@ class Creation:
         """Whether the given time lies in the future by more than clocks differ: now counts instead, once."""
         return self.ahead_ms > CLOCKS_AGREE_MS
 
-    def as_given(self) -> Creation:
+    def as_given(self) -> Self:
         """The same time as it was given. A copy of ours lies ahead only because our clock was set back since."""
-        given = replace(self, age_ms=self.age_ms + self.ahead_ms, delay_ms=self.delay_ms + self.ahead_ms, ahead_ms=0)
-        return given if self.ahead_ms else self
+        return replace(self, age_ms=self.age_ms + self.ahead_ms, delay_ms=self.delay_ms + self.ahead_ms, ahead_ms=0)
 
 
 def creation(properties: Basic.Properties, received_ms: int) -> Creation:
-    """The creation time; one that lies in the future counts as now (`received_ms`).
-
-    Raises InvalidIntent for a `signalq-created-ms` that can't be a date.
-    """
+    """The creation time; one in the future counts as now. Raises InvalidIntent for a header that can't be a date."""
     headers = properties.headers or {}
     if names.CREATED_MS in headers:
         return _created(_created_ms(headers[names.CREATED_MS], received_ms), "signalq-created-ms", received_ms)
@@ -91,8 +85,7 @@ def _created_ms(given: object, received_ms: int) -> int:
     if given < CREATED_MS_MIN:
         raise _not_a_date("it lies before 2001 (seconds instead of ms?)")
     if given > received_ms + CREATED_AHEAD_MS_MAX:
-        ahead = "it lies more than a day ahead (is the producer's clock wrong, or was it given in µs or ns?)"
-        raise _not_a_date(ahead)
+        raise _not_a_date("it lies more than a day ahead (is the producer's clock wrong, or was it given in µs or ns?)")
     return given
 
 

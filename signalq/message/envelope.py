@@ -1,7 +1,5 @@
 """The AMQP properties of an intent's message: what they say, how we publish it, and what travels on with it."""
 
-from __future__ import annotations
-
 import struct
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +10,7 @@ from pamqp.commands import Basic
 
 from signalq import names
 from signalq.message.identity import SHORT_STRING_BYTES_MAX, fitting_id
+from signalq.message.strict_json import values_below
 
 # RabbitMQ (before 4.0.1) takes a republished message that still carries one of these for a cycle, and drops it; CC and
 # BCC would send copies elsewhere.
@@ -65,9 +64,8 @@ def republish_properties(original: Basic.Properties, added: dict[str, Any], inte
     - the broker's own headers;
     - the expiration: a dead letter or a parked order must not vanish;
     - the priority: RabbitMQ 4 obeys it in quorum queues, so on the ladder later messages would hold up the due ones;
-    - `user_id`: the broker would compare it with our user. The caller keeps it as a header.
-
-    Headers too large to travel on are left behind.
+    - `user_id`: the broker would compare it with our user. The caller keeps it as a header;
+    - headers too large to travel on.
     """
     headers = {name: value for name, value in (original.headers or {}).items() if not _is_internal(name)}
     if not _can_travel(headers):
@@ -97,13 +95,6 @@ def _is_internal(name: str) -> bool:
 
 def _can_travel(headers: FieldTable) -> bool:
     try:
-        return _values_in(headers) <= HEADER_VALUES_MAX and len(encode.field_table(headers)) <= HEADERS_BYTES_MAX
+        return values_below(headers) <= HEADER_VALUES_MAX and len(encode.field_table(headers)) <= HEADERS_BYTES_MAX
     except (ValueError, TypeError, ArithmeticError, RecursionError, struct.error):
         return False  # it holds a type that we can read but not write
-
-
-def _values_in(value: object) -> int:
-    """The number of values in a table or an array, nested ones included."""
-    if not isinstance(value, (dict, list)):
-        return 0
-    return len(value) + sum(map(_values_in, value.values() if isinstance(value, dict) else value))

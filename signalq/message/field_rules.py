@@ -1,19 +1,25 @@
-"""The rule of each field of an order intent, by itself: decimals, seconds, texts, names.
+"""The rule of each field of an order intent, by itself: actions, decimals, seconds, texts, names.
 
 A rule takes the value of a field and returns the value to keep, or raises ValueError. Rules between two fields are in
 intent.py. Rules and wording follow docs/intent.md.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from signalq.message.strict_json import DIGITS_MAX, JsonNumber, digits_of
+from signalq.message.strict_json import DIGITS_MAX, JsonNumber, digits_of, is_encodable
+
+Action = Literal[
+    "buy", "sell", "openLong", "closeLong", "openShort", "closeShort", "cancel", "cancelAll", "cancellAll", "cancel_all"
+]
+CANCEL_ALL_SPELLINGS = ("cancelAll", "cancellAll", "cancel_all")
+FUTURES_ACTIONS = ("openLong", "closeLong", "openShort", "closeShort")
+EXIT_ACTIONS = ("closeLong", "closeShort", "cancel", *CANCEL_ALL_SPELLINGS)
 
 CONNECTOR_NAME_BYTES_MAX = 128
 CLIENT_ORDER_ID_BYTES_MAX = 128
@@ -23,9 +29,6 @@ _PLAIN_DECIMAL = re.compile(r"(?:\d+(?:\.\d+)?|\.\d+)", re.ASCII)
 _NUMERIC = re.compile(r"-?(?:\d+(?:\.\d+)?|\.\d+)(?:[eE][+-]?\d{1,9})?", re.ASCII)
 # Control and format characters, by Unicode's general category: they are invisible, or turn the text around them.
 _INVISIBLE = frozenset({"Cc", "Cf"})
-
-
-# ---- numbers ----
 
 
 def _as_decimal_text(value: object) -> object:
@@ -78,32 +81,14 @@ def _not_too_long(number: str) -> str:
     return number
 
 
-def _above_zero(value: str) -> str:
-    if not Decimal(value) > 0:
-        raise ValueError("must be greater than 0")
-    return value
-
-
-def _at_most_100(value: str) -> str:
-    if Decimal(value) > 100:
-        raise ValueError("must be at most 100")
-    return value
-
-
 def _as_seconds(value: object) -> object:
     """Seconds as a Decimal, from a JSON number, a Python number, or a numeric string."""
     if isinstance(value, JsonNumber):
         return _parse_number(value.text)
-    if isinstance(value, str):
-        if not _NUMERIC.fullmatch(value):
-            raise ValueError("must be a number of seconds")
-        return _parse_number(value)
-    if isinstance(value, (int, float, Decimal)) and not isinstance(value, bool):
+    is_number = isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
+    if is_number or (isinstance(value, str) and _NUMERIC.fullmatch(value)):
         return _parse_number(str(value))
     raise ValueError("must be a number of seconds")
-
-
-# ---- texts ----
 
 
 def connector_name(value: str) -> str:
@@ -112,7 +97,8 @@ def connector_name(value: str) -> str:
     A name that only looks like another connector's would be a second connector, beside the limits and the pause of the
     first.
     """
-    _bytes_between(value, 1, CONNECTOR_NAME_BYTES_MAX)
+    if not 1 <= len(value.encode()) <= CONNECTOR_NAME_BYTES_MAX:
+        raise ValueError(f"must have 1 to {CONNECTOR_NAME_BYTES_MAX} bytes")
     if not value.isprintable() and not _INVISIBLE.isdisjoint(map(unicodedata.category, value)):
         raise ValueError("must not hold control or format characters")
     if value != value.strip():
@@ -120,39 +106,30 @@ def connector_name(value: str) -> str:
     return value
 
 
-def _client_order_id(value: str) -> str:
-    return _bytes_between(value, 1, CLIENT_ORDER_ID_BYTES_MAX)
+def _only_if(rule: Callable[[str], object], message: str) -> AfterValidator:
+    """Takes a text of which the rule is true; `message` tells the fault of any other."""
+
+    def checked(value: str) -> str:
+        if not rule(value):
+            raise ValueError(message)
+        return value
+
+    return AfterValidator(checked)
 
 
-def _bytes_between(value: str, low: int, high: int) -> str:
-    if not low <= len(value.encode()) <= high:
-        raise ValueError(f"must have {low} to {high} bytes")
-    return value
-
-
-def _not_empty(value: str) -> str:
-    if not value:
-        raise ValueError("must not be empty")
-    return value
-
-
-def _encodable(value: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError("holds a lone surrogate") from None
-    return value
-
-
-# ---- the types of the fields ----
-
-Text = Annotated[str, Field(strict=True), AfterValidator(_encodable)]
+Text = Annotated[str, Field(strict=True), _only_if(is_encodable, "holds a lone surrogate")]
 ConnectorName = Annotated[Text, AfterValidator(connector_name)]
-ConnectorToken = Annotated[Text, AfterValidator(_not_empty)]
-ClientOrderId = Annotated[Text, AfterValidator(_client_order_id)]
+ConnectorToken = Annotated[Text, _only_if(bool, "must not be empty")]
+ClientOrderId = Annotated[
+    Text,
+    _only_if(
+        lambda value: 1 <= len(value.encode()) <= CLIENT_ORDER_ID_BYTES_MAX,
+        f"must have 1 to {CLIENT_ORDER_ID_BYTES_MAX} bytes",
+    ),
+]
 
-_Positive = Annotated[str, AfterValidator(_above_zero)]
-_Share = Annotated[_Positive, AfterValidator(_at_most_100)]
+_Positive = Annotated[str, _only_if(lambda value: Decimal(value) > 0, "must be greater than 0")]
+_Share = Annotated[_Positive, _only_if(lambda value: Decimal(value) <= 100, "must be at most 100")]
 # Around the whole, so that the rule sees an explicit None as well.
 _IsDecimal = BeforeValidator(_as_decimal_text)
 OptionalDecimal = Annotated[_Positive | None, _IsDecimal]

@@ -1,7 +1,5 @@
 """The identity of an intent: its `message_id` where that can be kept, else one that is made from it."""
 
-from __future__ import annotations
-
 import hashlib
 import uuid
 

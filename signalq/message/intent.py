@@ -4,8 +4,6 @@ The fields are those of Crypto-Arsenal's "API Trading" webhook. The rule of each
 Rules and wording follow docs/intent.md.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection, Mapping
 from decimal import Decimal
@@ -25,8 +23,11 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from signalq.errors import InvalidIntent, Problem
-from signalq.message.actions import CANCEL_ALL_SPELLINGS, EXIT_ACTIONS, FUTURES_ACTIONS, Action
 from signalq.message.field_rules import (
+    CANCEL_ALL_SPELLINGS,
+    EXIT_ACTIONS,
+    FUTURES_ACTIONS,
+    Action,
     ClientOrderId,
     ConnectorName,
     ConnectorToken,
@@ -98,10 +99,7 @@ class OrderIntent(BaseModel):
 
     @classmethod
     def model_validate_json(cls, *args: Any, **options: Any) -> Self:
-        """Validate as `model_validate` does.
-
-        Unlike signalq's own reader it accepts duplicate keys, and refuses fractions written as JSON numbers.
-        """
+        """Validate; unlike signalq's own reader, accept duplicate keys and refuse fractions written as JSON numbers."""
         try:
             return super().model_validate_json(*args, **options)
         except ValidationError as error:
@@ -144,11 +142,6 @@ class OrderIntent(BaseModel):
     def has_extra_fields(self) -> bool:
         """Whether the intent carries fields beyond the table, which its connector lets through."""
         return bool(self._extra)
-
-    @property
-    def extra_fields(self) -> tuple[str, ...]:
-        """The JSON names of the fields beyond the table."""
-        return tuple(self._extra)
 
     def is_exit(self, *, spot_sell_is_exit: bool = False) -> bool:
         """Whether the intent ends a position or an order; every other intent is an open."""

@@ -1,7 +1,5 @@
 """The known name that another name looks like: a misspelt connector would be one of its own, past limits and pauses."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import defaultdict

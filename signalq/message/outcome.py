@@ -3,8 +3,6 @@
 An event is a JSON object with the fields of `Outcome`; its routing key is `<connector>.<strategy>.<status>`.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass
@@ -32,6 +30,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ABSENT = "-"
 ANY = "*"
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9_-]")
 
 T = TypeVar("T")
@@ -62,25 +61,12 @@ class Outcome:
 
     def row(self) -> dict[str, object]:
         """The fields as JSON has them, in the contract's order: the row of a listing, and the body of an event."""
-        return {
-            "intent_id": self.intent_id,
-            "generation": self.generation,
-            "connector": self.connector,
-            "strategy": self.strategy,
-            "action": self.action,
-            "client_order_id": self.client_order_id,
-            "status": self.status,
-            "reason": self.reason,
-            "attempts": self.attempts,
-            "http_status": self.http_status,
-            "created_at": _written(self.created_at),
-            "due_at": _written(self.due_at),
-            "updated_at": _written(self.updated_at),
-        }
+        row = {name: getattr(self, name) for name in self.__slots__}
+        return row | {name: iso_utc(moment) for name, moment in row.items() if isinstance(moment, datetime)}
 
     def to_event(self) -> bytes:
         """The body of the outcome's event, as UTF-8 JSON."""
-        return json.dumps(self.row(), separators=(",", ":")).encode()
+        return _encode(self.row()).encode()
 
     @classmethod
     def from_event(cls, body: bytes) -> Self:
@@ -90,7 +76,7 @@ class Outcome:
         try:
             fields = json.loads(body)
         except (ValueError, RecursionError):
-            raise InvalidEvent("an outcome event is a JSON object") from None
+            fields = None
         if not isinstance(fields, dict):
             raise InvalidEvent("an outcome event is a JSON object")
         status = _taken(fields, "status", str)
@@ -139,22 +125,12 @@ def binding_key(*, connector: str | None = None, strategy: str | None = None, st
 
     Different names can have the same key: a listener to which that matters compares the event's own fields as well.
     """
-    return ".".join(
-        [
-            _word(connector, CONNECTOR_CHARACTERS_MAX) if connector is not None else ANY,
-            _word(strategy, STRATEGY_CHARACTERS_MAX) if strategy is not None else ANY,
-            status or ANY,
-        ]
-    )
+    return f"{_word(connector, CONNECTOR_CHARACTERS_MAX)}.{_word(strategy, STRATEGY_CHARACTERS_MAX)}.{status or ANY}"
 
 
 @lru_cache(WORDS_CACHED_MAX)
-def _word(name: str, characters_max: int) -> str:
-    return _NOT_PLAIN.sub("_", name[:characters_max]) or ABSENT
-
-
-def _written(moment: datetime | None) -> str | None:
-    return None if moment is None else iso_utc(moment)
+def _word(name: str | None, characters_max: int) -> str:
+    return ANY if name is None else _NOT_PLAIN.sub("_", name[:characters_max]) or ABSENT
 
 
 def _taken(fields: dict[str, Any], name: str, kind: type[T]) -> T:

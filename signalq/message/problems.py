@@ -1,14 +1,12 @@
 """The faults that pydantic found in an intent, in our words: each bad field by its name, no value quoted."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from signalq.errors import Problem
-from signalq.message.actions import Action
+from signalq.message.field_rules import Action
 from signalq.message.near_names import nearest_name
 from signalq.secrets.masking import looks_like_a_name, shown_name
 

@@ -3,12 +3,11 @@
 Numbers keep the digits that came in (`JsonNumber`); a float would round a price.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import NoReturn
 
 from signalq.errors import InvalidIntent, Problem
@@ -30,19 +29,11 @@ _TOO_MANY_SIGNS = re.compile(
 )
 
 
+@dataclass(frozen=True, slots=True)
 class JsonNumber:
     """A JSON number as its text, e.g. `1.50` or `1e3`."""
 
-    __slots__ = ("text",)
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, JsonNumber) and other.text == self.text
-
-    def __hash__(self) -> int:
-        return hash(self.text)
+    text: str
 
     def __repr__(self) -> str:
         return "JsonNumber(…)"
@@ -81,7 +72,8 @@ def parse_object(body: bytes) -> dict[str, object]:
     check_size(len(body))
     if body.startswith(_BYTE_ORDER_MARK):
         raise _refused("the body begins with a byte-order mark")
-    if _has_too_many_signs(body):
+    signs = body.count(b",") + body.count(b"[") + body.count(b"{")
+    if signs > _SIGNS_MAX and _TOO_MANY_SIGNS.match(body):
         raise _too_many_values()
     try:
         value = _decoder.decode(body.decode("utf-8"))
@@ -91,7 +83,7 @@ def parse_object(body: bytes) -> dict[str, object]:
         raise _refused(f"the body is not JSON ({error.msg}, line {error.lineno} column {error.colno})") from None
     if not isinstance(value, dict):
         raise _refused("the body is JSON, but not an object")
-    if _values_below(value) > VALUES_MAX:
+    if values_below(value) > VALUES_MAX:
         raise _too_many_values()
     problems = [Problem(shown_name(key), message) for key, item in value.items() for message in _faults(key, item)]
     if problems:
@@ -105,29 +97,24 @@ def check_size(body_bytes: int) -> None:
         raise _refused(f"the body has {body_bytes} bytes, at most {BODY_BYTES_MAX} are allowed")
 
 
-def _has_too_many_signs(body: bytes) -> bool:
-    """Whether the body has more than _SIGNS_MAX commas and opening brackets outside of texts."""
-    signs = body.count(b",") + body.count(b"[") + body.count(b"{")
-    return signs > _SIGNS_MAX and _TOO_MANY_SIGNS.match(body) is not None
-
-
 def _too_many_values() -> InvalidIntent:
     return _refused(f"the body has more than {VALUES_MAX} values (nested ones and elements of arrays are counted)")
 
 
-def _values_below(value: object) -> int:
+def values_below(value: object) -> int:
+    """The number of values in an object or an array, nested ones included."""
     if not isinstance(value, (dict, list)):
         return 0
     items = value.values() if isinstance(value, dict) else value
-    return len(value) + sum(map(_values_below, items))
+    return len(value) + sum(map(values_below, items))
 
 
 def _faults(name: str, item: object) -> Iterator[str]:
     """Each fault of one field, as a sentence."""
-    if not _encodable(name):
+    if not is_encodable(name):
         yield "the name of the field holds a lone surrogate"
     leaves = list(_leaves(item))
-    if not all(_encodable(leaf) for leaf in leaves if isinstance(leaf, str)):
+    if not all(is_encodable(leaf) for leaf in leaves if isinstance(leaf, str)):
         yield "holds a lone surrogate"  # UTF-8 has none, but an escape can write one
     if any(digits_of(leaf.text) > DIGITS_MAX for leaf in leaves if isinstance(leaf, JsonNumber)):
         yield f"has more than {DIGITS_MAX} digits"
@@ -151,7 +138,8 @@ def digits_of(number: str) -> int:
     return len(number) - sum(map(number.count, "+-.eE"))
 
 
-def _encodable(text: str) -> bool:
+def is_encodable(text: str) -> bool:
+    """Whether UTF-8 can write the text: it holds no lone surrogate."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -164,11 +152,7 @@ def render(value: object) -> str:
     if isinstance(value, JsonNumber):
         return value.text
     if isinstance(value, dict):
-        return "{" + ",".join(f"{_quoted(key)}:{render(item)}" for key, item in value.items()) + "}"
+        return "{" + ",".join(f"{render(key)}:{render(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(render, value)) + "]"
     return json.dumps(value, ensure_ascii=False)
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)

@@ -1,13 +1,12 @@
 """Blank known secrets in a text: one rule for every output, log line, error and letter, and for foreign answers."""
 
-from __future__ import annotations
-
 import base64
 import string
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import accumulate, groupby
 
-from signalq.secrets.masking import MASK, looks_like_a_name, names_a_secret, secrets_in, without_logins
+from signalq.secrets.masking import MASK, looks_like_a_name, names_a_secret, without_logins
 from signalq.secrets.unescaping import may_be_escaped, views
 
 # So many characters of a secret in a row count as a part of it. Six characters of a hexadecimal id, which many ids and
@@ -23,6 +22,9 @@ _FORMS_FROM_CHARACTERS = 6
 _PIECE_CHARACTERS = 6
 _STEP = PART_CHARACTERS - _PIECE_CHARACTERS + 1
 FORMS_REMEMBERED_MAX = 256
+BODY_SECRETS_CHARACTERS_MAX = 512
+# A longer part of a secret does not appear by chance.
+_PLAIN_NAME_CHARACTERS_MAX = 12
 
 
 class Blanker:
@@ -36,7 +38,6 @@ class Blanker:
 
     def __init__(self, secrets: Iterable[str] = (), *, names: Iterable[str] = ()) -> None:
         self._short: set[str] = set()
-        self._long: set[str] = set()
         self._by_beginning: dict[str, list[str]] = {}
         self._pieces: set[str] = set()
         self._all = ""
@@ -47,8 +48,8 @@ class Blanker:
         """Blank these secrets as well, from now on; an empty text is ignored."""
         forms = {_folded(form) for one in secrets if one for form in _forms(one[:SECRET_CHARACTERS_MAX])}
         self._short |= {form for form in forms if len(form) < PART_CHARACTERS}
-        new = {form for form in forms if len(form) >= PART_CHARACTERS} - self._long
-        self._long |= new
+        long = [form for form in forms if len(form) >= PART_CHARACTERS]
+        new = [form for form in long if form not in self._by_beginning.get(form[:PART_CHARACTERS], ())]
         for form in new:
             self._by_beginning.setdefault(form[:PART_CHARACTERS], []).append(form)
             self._pieces.update([form[at : at + _PIECE_CHARACTERS] for at in range(len(form) - _PIECE_CHARACTERS + 1)])
@@ -60,15 +61,13 @@ class Blanker:
         if may_be_escaped(text):
             return True
         folded = _folded(text)
-        return bool(self._places(folded)) or any(
-            short in folded for short in self._short if len(short) >= characters_min
-        )
+        return bool(self._places(folded)) or any(self._short_ones_in(folded, characters_min))
 
     def holds(self, text: str, *, characters_min: int = 1) -> bool:
         """Whether the text holds a whole secret."""
         for view, _ in views(text) if self.finds(text, characters_min=characters_min) else ():
             folded = _folded(view)
-            if any(short in folded for short in self._short if len(short) >= characters_min):
+            if any(self._short_ones_in(folded, characters_min)):
                 return True
             if any(self._is_whole(folded[start:end]) for start, end in self._stretches(folded)):
                 return True
@@ -88,13 +87,15 @@ class Blanker:
     def _found(self, text: str, characters_min: int) -> Iterator[tuple[int, int]]:
         """The places of secrets and parts of secrets, from and to."""
         folded = _folded(text)
-        for short in self._short:
-            if len(short) >= characters_min:
-                yield from _places_of(short, folded)
+        for short in self._short_ones_in(folded, characters_min):
+            yield from _places_of(short, folded)
         for start, end in self._stretches(folded):
             stretch = folded[start:end]
             if self._is_whole(stretch) or not (stretch in self._names or _is_a_plain_name(text[start:end])):
                 yield start, end
+
+    def _short_ones_in(self, folded: str, characters_min: int) -> Iterator[str]:
+        return (short for short in self._short if len(short) >= characters_min and short in folded)
 
     def _places(self, folded: str) -> list[int]:
         """The places, of those that are looked at, of a piece of a secret."""
@@ -136,12 +137,10 @@ class BodyBlanker:
     """
 
     def __init__(self, fields: Mapping[str, object], *, characters_min: int) -> None:
-        self._secrets = [one for one in secrets_in(fields) if len(one) >= characters_min]
-        spelt, left = [], BODY_SECRETS_CHARACTERS_MAX
-        for one in self._secrets:
-            left -= len(one)
-            spelt += [one] if left >= 0 else []
-        self._spelt = Blanker(spelt)
+        secrets = [value for name, value in fields.items() if isinstance(value, str) and names_a_secret(name)]
+        self._secrets = [one for one in secrets if len(one) >= characters_min]
+        with_totals = zip(self._secrets, accumulate(map(len, self._secrets)), strict=True)
+        self._spelt = Blanker(one for one, total in with_totals if total <= BODY_SECRETS_CHARACTERS_MAX)
 
     def __call__(self, text: str) -> str:
         """The text with the secrets blanked; all of it is blanked where it holds one in another spelling."""
@@ -154,14 +153,8 @@ class BodyBlanker:
         return MASK if self._spelt.holds(shown) else shown
 
 
-BODY_SECRETS_CHARACTERS_MAX = 512
-
-
 def hold_token(texts: Collection[str], token: str) -> bool:
-    """Whether one of the texts holds a whole token: as it is, escaped, in base 64 or hexadecimal, in any case.
-
-    It is asked for every order, so it is quick to say no.
-    """
+    """Whether one of the texts holds a whole token, in any spelling. Every order asks: it is quick to say no."""
     text = "\n".join(texts)
     folded, looked_for = _folded(text), _folded(token)
     if looked_for in folded:
@@ -171,10 +164,6 @@ def hold_token(texts: Collection[str], token: str) -> bool:
     # Every spelling but an escaped one is longer by a third.
     may_be_spelt = max(map(len, texts), default=0) * 3 >= len(token) * 4 - 4
     return may_be_spelt and any(form in folded for form in _folded_forms(token))
-
-
-# A longer part of a secret does not appear by chance.
-_PLAIN_NAME_CHARACTERS_MAX = 12
 
 
 def _is_a_plain_name(part: str) -> bool:
@@ -191,13 +180,8 @@ def _places_of(secret: str, folded: str) -> Iterator[tuple[int, int]]:
 def _masked_where(text: str, hidden: Sequence[bool]) -> str:
     if True not in hidden:
         return text
-    shown: list[str] = []
-    for character, is_hidden in zip(text, hidden, strict=True):
-        if not is_hidden:
-            shown.append(character)
-        elif not shown or shown[-1] != MASK:
-            shown.append(MASK)
-    return "".join(shown)
+    runs = groupby(range(len(text)), key=hidden.__getitem__)
+    return "".join(MASK if is_hidden else "".join(text[at] for at in places) for is_hidden, places in runs)
 
 
 def _forms(secret: str) -> set[str]:

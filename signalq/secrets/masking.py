@@ -3,8 +3,6 @@
 This is the only place that masks, beside blanking.py, which looks for known secrets in a text.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Mapping
@@ -96,6 +94,7 @@ _UNSPEAKABLE = re.compile(r"[^aeiouyAEIOUY_.-]{6}")
 _WORDS_MAX = 6
 _WORD_CHARACTERS_MAX = 14
 _WORD_CHARACTERS_MEAN = 2.5
+_ESCAPED_CHARACTERS_MAX = 12
 
 
 def looks_like_a_name(name: str) -> bool:
@@ -112,36 +111,25 @@ def looks_like_a_name(name: str) -> bool:
 
 
 def shown_name(name: str) -> str:
-    """A foreign name where it looks like one, else its length alone.
-
-    A short name with control characters, which no secret has, is shown with their escapes.
-    """
+    """A foreign name where it looks like one, else its length alone."""
     if looks_like_a_name(name):
         return name
+    # No secret has control characters.
     if len(name) < _ESCAPED_CHARACTERS_MAX and not name.isprintable():
         return name.encode("unicode_escape", "backslashreplace").decode("ascii")
     return f"(a name of {len(name)} characters, not shown)"
 
 
-_ESCAPED_CHARACTERS_MAX = 12
-
 _BETWEEN_PIECES = re.compile(r"[^\w]+|_+")
 _PIECE = re.compile(r"([A-Za-z]+)[0-9]{0,4}|[0-9]{1,14}|[^\W\d_]*[^\x00-\x7f]+\w*")
-
-
 _SECRET_CHARACTERS_MIN = 6
 
 
-def looks_like_words(text: str) -> bool:
-    """Whether the text consists of words and numbers, as names of files and of settings do, and tokens don't."""
-    pieces = [_PIECE.fullmatch(piece) for piece in _BETWEEN_PIECES.split(text) if piece]
-    return all(found and (not found[1] or found[1].isupper() or looks_like_a_name(found[1])) for found in pieces)
-
-
 def shown_words(text: str) -> str:
-    """A typed word; the length alone of one that may be a misplaced secret."""
-    is_short = len(text) < _SECRET_CHARACTERS_MIN
-    return text if is_short or looks_like_words(text) else f"(a name of {len(text)} characters, not shown)"
+    """A typed word where it consists of words and numbers, else its length alone: it may be a misplaced secret."""
+    pieces = [_PIECE.fullmatch(piece) for piece in _BETWEEN_PIECES.split(text) if piece]
+    are_words = all(found and (not found[1] or found[1].isupper() or looks_like_a_name(found[1])) for found in pieces)
+    return text if are_words or len(text) < _SECRET_CHARACTERS_MIN else f"(a name of {len(text)} characters, not shown)"
 
 
 def shown_path(path: str) -> str:
@@ -164,11 +152,6 @@ def names_a_secret(name: str) -> bool:
     if any(word in folded for word in _SECRET_WORDS):
         return True
     return "k" in folded and len(_LETTERS_OF_TOKEN - set(folded)) <= _LETTERS_MISSING_MAX
-
-
-def secrets_in(fields: Mapping[str, object]) -> list[str]:
-    """The texts in a body's fields that have names of secrets."""
-    return [value for name, value in fields.items() if isinstance(value, str) and names_a_secret(name)]
 
 
 def without_tokens(value: object) -> object:

@@ -1,7 +1,5 @@
 """Decode the escapes in a foreign text: those of JSON and Python, percent-encoding, and those of HTML."""
 
-from __future__ import annotations
-
 import html
 import json
 import re

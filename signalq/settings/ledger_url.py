@@ -1,7 +1,5 @@
 """ledger.url: a file, or a PostgreSQL with the parameters of libpq's URLs. No error quotes anything of it."""
 
-from __future__ import annotations
-
 import os
 import ssl
 from collections.abc import Mapping
@@ -153,7 +151,9 @@ def _postgresql(rest: str) -> PostgresServer:
         raise ValueError("has an @ in its password: there it is written %40")
     hosts_text, _, database = address.partition("/")
     user, _, password = login.partition(":")
-    query = _query(query_text)
+    query = parse_qs(query_text, keep_blank_values=True)
+    if "password" in query:
+        raise ValueError("must have the password before the host (user:password@host), where it is never shown")
     hosts, ports = _addresses(hosts_text, query)
     options: dict[str, Any] = {name: query.pop(name)[-1] for name in _OPTIONS if name in query}
     options |= {name: _whole(name, query.pop(name)[-1]) for name in _CACHE_SIZES if name in query}
@@ -172,22 +172,11 @@ def _postgresql(rest: str) -> PostgresServer:
         options=options | {name: value for name, value in login_options.items() if value},
         server_settings={name: query.pop(name)[-1] for name in _SERVER_SETTINGS if name in query},
     )
-    _refuse_unknown(query)
-    return read
-
-
-def _query(text: str) -> dict[str, list[str]]:
-    query = parse_qs(text, keep_blank_values=True)
-    if "password" in query:
-        raise ValueError("must have the password before the host (user:password@host), where it is never shown")
-    return query
-
-
-def _refuse_unknown(query: Mapping[str, object]) -> None:
-    unknown = sorted(name for name in query if name not in _WITHOUT_EFFECT)
+    unknown = sorted(query.keys() - _WITHOUT_EFFECT)
     if unknown:
         known = ", ".join(("sslmode", *_TLS_FILES, *_OPTIONS, *_SERVER_SETTINGS, *_CACHE_SIZES))
         raise ValueError(f"has the query parameter {shown_name(unknown[0])}, which is not taken: take it out ({known})")
+    return read
 
 
 def _sslmode(query: dict[str, list[str]]) -> str | None:

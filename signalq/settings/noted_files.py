@@ -1,7 +1,5 @@
 """Files that settings are read from. A reload looks at them again, and takes up what has changed in them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar

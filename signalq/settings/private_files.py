@@ -1,7 +1,5 @@
 """Files and folders of ours, which no other user may read (0600, 0700), whatever the umask is."""
 
-from __future__ import annotations
-
 import os
 from contextlib import suppress
 from pathlib import Path

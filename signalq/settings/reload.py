@@ -1,10 +1,8 @@
 """Settings that change while a process runs: on SIGHUP, or because a file that they were read from has changed.
 
 Connectors and strategies, with their limits and tokens, are applied. A setting that takes a restart stays as it is, and
-is named: a lane in a sentence, any other key in a list. A broken file is refused whole, and the former settings stay.
+is named. A broken file is refused whole, and the former settings stay.
 """
-
-from __future__ import annotations
 
 import asyncio
 import signal
@@ -36,15 +34,12 @@ class CurrentSettings:
 
 @dataclass(frozen=True, slots=True)
 class SettingsChange:
-    """The effect of new settings.
-
-    `settings` hold from now on, `keys` changed, `need_restart` changed in vain; `refused` has a sentence for each lane.
-    """
+    """`settings` hold from now on, `keys` changed, `need_restart` changed in vain; `refused` has a sentence a lane."""
 
     settings: Settings
     keys: tuple[str, ...]
     need_restart: tuple[str, ...]
-    refused: tuple[str, ...] = ()
+    refused: tuple[str, ...]
 
 
 def change(now: Settings, wanted: Settings) -> SettingsChange:
@@ -170,14 +165,14 @@ class Reloader:
         is_first = self._seen is None
         if not asked and not is_first and not await self._has_changed():
             return
-        wanted, why_not, self._seen = await asyncio.to_thread(self._read)
+        found, why_not, self._seen = await asyncio.to_thread(self._read)
         if not self._seen:
             if asked:
                 log.info("settings.unchanged", why="there is no settings file, and no file of a token, to read again")
-        elif wanted is None:
-            self._refuse(why_not)
+        elif found is None:
+            log.error("settings.refused", why=why_not)
         else:
-            self._take(wanted, asked=asked or not is_first)
+            self._take(found, asked=asked or not is_first)
 
     async def _has_changed(self) -> bool:
         """Whether the files have changed since the last look, and stand still."""
@@ -190,37 +185,28 @@ class Reloader:
     def _digests(self) -> dict[Path, bytes | None]:
         return {path: digest_of_file(path) for path in self._seen or ()}
 
-    def _read(self) -> tuple[Settings | None, str, Mapping[Path, bytes | None]]:
-        """The settings of the files, or why they can't be taken; and the files that were read."""
+    def _read(self) -> tuple[SettingsChange | None, str, Mapping[Path, bytes | None]]:
+        """The effect of the files' settings, or why they can't be taken; and the files that were read."""
         with noting_files() as files:
             try:
-                return self._load(), "", files
+                return change(self._current.settings, self._load()), "", files
             except SettingsError as error:
                 return None, str(error), files
             except Exception as error:  # noqa: BLE001 - whatever stands in a file must not end the consumer
                 return None, f"the settings can't be read ({type(error).__name__})", files
 
-    def _take(self, wanted: Settings, *, asked: bool) -> None:
+    def _take(self, found: SettingsChange, *, asked: bool) -> None:
         """Apply the settings that can be applied, and log them; where `asked`, also that nothing is new."""
-        try:
-            found = change(self._current.settings, wanted)
-        except SettingsError as error:
-            self._refuse(str(error))
-            return
         if found.keys:
             self._on_change(found.settings)
             self._current.settings = found.settings
             log.info("settings.reloaded", keys=", ".join(found.keys))
         if found.refused:
-            self._refuse(_sentence(found.refused))
+            log.error("settings.refused", why=_sentence(found.refused))
         if found.need_restart:
             log.warning("settings.need_restart", keys=", ".join(found.need_restart))
         if asked and not found.keys and not found.need_restart and not found.refused:
             log.info("settings.unchanged", why="the settings are those that hold already")
-
-    def _refuse(self, why: str) -> None:
-        """Log why; the next look at the settings follows the next change of a file."""
-        log.error("settings.refused", why=why)
 
 
 def _sentence(refused: tuple[str, ...]) -> str:

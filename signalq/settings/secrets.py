@@ -1,17 +1,12 @@
 """Secrets of the settings: from `token` itself, from the file of `token_file`, or the variable of `token_env`."""
 
-from __future__ import annotations
-
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from signalq.secrets.masking import shown_path, shown_words
 from signalq.settings.noted_files import read_noted
-
-# Stands for a token that was not looked for.
-UNREAD = "unread"
 
 
 def twins_of(secret: str) -> tuple[str, str]:
@@ -44,25 +39,3 @@ def _read(key: str, source: str) -> str:
     if not value:
         raise ValueError(f"{key} names {source}, which is empty")
     return value
-
-
-def without_secrets_given(
-    table: dict[str, Any], secrets: Iterable[str], variable_prefix: str, variables: Collection[str]
-) -> dict[str, Any]:
-    """The table without each secret that a variable gives, in whichever of the three forms either has it."""
-    dropped: set[str] = set()
-    for secret in secrets:
-        forms = (secret, *twins_of(secret))
-        if any(f"{variable_prefix}{form}".upper() in variables for form in forms):
-            dropped.update(forms)
-    return {key: value for key, value in table.items() if key not in dropped}
-
-
-def with_secrets_unread(table: dict[str, Any], secrets: Mapping[str, bool]) -> dict[str, Any]:
-    """The table with UNREAD for each secret that has a twin in it; one that has a default (True) is left to that."""
-    kept = dict(table)
-    for secret, has_default in secrets.items():
-        given = [twin for twin in twins_of(secret) if kept.pop(twin, None) is not None]
-        if given and not has_default:
-            kept[secret] = UNREAD
-    return kept

@@ -1,9 +1,7 @@
 """Every tunable, once: its unit in its name, its bounds and its default here. docs/settings.md tells the same.
 
-sources.py reads them, secrets.py a secret from its `_file` or `_env` twin, problems.py says what is wrong with them.
+sources.py reads them and says what is wrong with them, secrets.py reads a secret from its `_file` or `_env` twin.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
@@ -11,7 +9,7 @@ from decimal import Decimal
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -54,7 +52,6 @@ class Section(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _read_secrets(cls, values: Any) -> Any:
-        """Fill `token` from `token_file` or `token_env`, where the section has such a field; at most one may be set."""
         return read_secrets(values, cls.secrets()) if isinstance(values, Mapping) else values
 
     @classmethod
@@ -96,19 +93,13 @@ class Webhook(Section):
         return self
 
 
-def _parts_of(url: str) -> SplitResult:
-    """The parts of a URL, its port looked at too. Raises ValueError, without quoting anything of it."""
+def check_webhook_url(url: str, *, allow_plain_http: bool) -> None:
+    """Raise ValueError, which quotes nothing of the URL. Orders carry tokens: plain http is for this machine alone."""
     parts = urlsplit(url)
     try:
         _ = parts.port
     except ValueError:
         raise ValueError("url has a port that is no number from 0 to 65535") from None
-    return parts
-
-
-def check_webhook_url(url: str, *, allow_plain_http: bool) -> None:
-    """Orders carry tokens: plain http only to this machine, unless it is allowed. Raises ValueError."""
-    parts = _parts_of(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("url must be an https:// URL with a host")
     if parts.username or parts.password:
@@ -147,7 +138,7 @@ class LedgerSettings(Section):
 
     # Before the URL, which is judged by it.
     allow_plain: bool = False
-    url: SecretStr = Field(default_factory=lambda: SecretStr(default_ledger_url()))
+    url: SecretStr = Field(default_factory=lambda: SecretStr(f"{SQLITE_SCHEME}:///{state_folder() / 'signalq.db'}"))
     retention_days: Annotated[float, Field(gt=0, le=3650)] = 7.0
 
     @field_validator("url")
@@ -155,11 +146,6 @@ class LedgerSettings(Section):
     def _is_durable_and_safe(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
         check_ledger_url(value.get_secret_value(), allow_plain=info.data.get("allow_plain", False))
         return value
-
-
-def default_ledger_url() -> str:
-    """The file signalq.db in the state folder."""
-    return f"{SQLITE_SCHEME}:///{state_folder() / 'signalq.db'}"
 
 
 class Ops(Section):
@@ -322,11 +308,6 @@ class Settings(BaseSettings):
                     raise ValueError(f"connectors.{name}.{error}") from None
         if self.delivery.connectors == "named" and not self.connectors:
             raise ValueError('delivery.connectors is "named", and no connector is: every order would be dead')
-        self._check_names()
-        return self
-
-    def _check_names(self) -> None:
-        """Raise ValueError for a name that no connector can have, more lanes than channels, or a wrong strategy."""
         for name in self.connectors:
             try:
                 connector_name(name)
@@ -337,6 +318,7 @@ class Settings(BaseSettings):
                 f'at most {OWN_LANES_MAX} connectors can have a lane of their own: give some lane = "shared"'
             )
         self._check_strategies()
+        return self
 
     def _check_strategies(self) -> None:
         """Raise ValueError for a name that no message can give, a user of two strategies, or a size that could hide."""

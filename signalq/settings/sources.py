@@ -1,11 +1,12 @@
-"""Sources of settings: a TOML file, and the environment on top (`SIGNALQ_BROKER__URL` sets `broker.url`)."""
+"""Sources of settings: a TOML file, and the environment on top (`SIGNALQ_BROKER__URL` sets `broker.url`).
 
-from __future__ import annotations
+Problems are told in one sentence: the key, and the nearest known key for an unknown one.
+"""
 
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,7 @@ from signalq.errors import SettingsError
 from signalq.message.near_names import nearest_clause
 from signalq.secrets.masking import shown_path, shown_words
 from signalq.settings.noted_files import read_noted
-from signalq.settings.problems import known_keys, sentence_of
-from signalq.settings.secrets import with_secrets_unread, without_secrets_given
+from signalq.settings.secrets import twins_of
 from signalq.settings.sections import ENV_PREFIX, NAMED_SECTIONS, SECTIONS, Section, Settings
 
 CONFIG_ENV = "SIGNALQ_CONFIG"
@@ -34,9 +34,10 @@ KUBERNETES_SERVICE_VARIABLES = re.compile(
     re.VERBOSE,
 )
 
+# Stands for a token that was not looked for.
+UNREAD = "unread"
+
 Table = dict[str, Any]
-# Of a table, the model of its section, and where it stands: ("broker",) or ("connectors", "main").
-ChangeTable = Callable[[Table, type[Section], tuple[str, ...]], Table]
 
 
 def load_settings(path: Path | None = None, *, with_secrets: bool = True) -> Settings:
@@ -47,12 +48,16 @@ def load_settings(path: Path | None = None, *, with_secrets: bool = True) -> Set
     known.
     """
     named = settings_file(path)
-    _refuse_unknown_variables(os.environ)
+    _refuse_unknown_variables()
     try:
-        values = _without_overridden_secrets(_read_file(named), os.environ) if named else {}
-        return Settings(**(values if with_secrets else _with_each_table(values, _unread)))
+        values = _read_file(named) if named else {}
+        _drop_overridden_secrets(values)
+        if not with_secrets:
+            _leave_secrets_unread(values)
+        return Settings(**values)
     except ValidationError as error:
-        raise SettingsError(sentence_of(error)) from None
+        found = error.errors(include_url=False, include_input=False)
+        raise SettingsError("; ".join(map(_problem, found))) from None
     except UnparsableVariable as error:
         raise SettingsError(f"{error}: in the environment, lists and tables are written as JSON") from None
 
@@ -60,6 +65,16 @@ def load_settings(path: Path | None = None, *, with_secrets: bool = True) -> Set
 def settings_file(path: Path | None = None) -> Path | None:
     """The file that the settings come from: `path`, else the one that SIGNALQ_CONFIG names, else none."""
     return path or (Path(os.environ[CONFIG_ENV]) if os.environ.get(CONFIG_ENV) else None)
+
+
+def known_keys() -> list[str]:
+    """Every key as `section.key`, secret twins included; a key of a named table as `connectors.<name>.key`."""
+    keys = []
+    for section, model in SECTIONS.items():
+        path = f"{section}.<name>" if section in NAMED_SECTIONS else section
+        twins = [twin for secret in model.secrets() for twin in twins_of(secret)]
+        keys += [f"{path}.{name}" for name in (*model.model_fields, *twins)]
+    return keys
 
 
 def _read_file(path: Path) -> Table:
@@ -71,10 +86,10 @@ def _read_file(path: Path) -> Table:
         raise SettingsError(f"the settings file {path} is not TOML: {error}") from None
 
 
-def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
+def _refuse_unknown_variables() -> None:
     """Raise SettingsError for a misspelt variable, which would be ignored in silence; the sections check their keys."""
     sections = {name.upper() for name in SECTIONS}
-    for variable, value in environ.items():
+    for variable, value in os.environ.items():
         upper = variable.upper()
         if not upper.startswith(ENV_PREFIX) or upper == CONFIG_ENV:
             continue
@@ -87,34 +102,52 @@ def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
         raise SettingsError(f"{shown_words(variable)} is not a setting{nearest}")
 
 
-def _without_overridden_secrets(values: Table, environ: Mapping[str, str]) -> Table:
-    """The file without the secrets that the environment gives."""
-    variables = {variable.upper() for variable in environ}
-
-    def without_given(table: Table, model: type[Section], path: tuple[str, ...]) -> Table:
-        # The environment's names are in lower case: another spelling in the file is another connector.
-        if path[-1] != path[-1].lower():
-            return table
-        return without_secrets_given(table, model.secrets(), f"{ENV_PREFIX}{'__'.join(path)}__", variables)
-
-    return _with_each_table(values, without_given)
-
-
-def _unread(table: Table, model: type[Section], _path: tuple[str, ...]) -> Table:
-    defaults = {name: model.model_fields[name].get_default(call_default_factory=True) for name in model.secrets()}
-    return with_secrets_unread(table, {name: default is not None for name, default in defaults.items()})
-
-
-def _with_each_table(values: Table, change: ChangeTable) -> Table:
-    """The file with each of its tables changed. A value in the place of a table stays: the sections refuse it."""
-    changed = dict(values)
+def _tables(values: Table) -> Iterator[tuple[tuple[str, ...], Table, type[Section]]]:
+    """Each table of a file, with its path and its model. The sections refuse a value in the place of a table."""
     for section, model in SECTIONS.items():
         table = values.get(section)
         if isinstance(table, dict) and section in NAMED_SECTIONS:
-            changed[section] = {
-                name: change(one, model, (section, name)) if isinstance(one, dict) else one
-                for name, one in table.items()
-            }
+            yield from (((section, name), one, model) for name, one in table.items() if isinstance(one, dict))
         elif isinstance(table, dict):
-            changed[section] = change(table, model, (section,))
-    return changed
+            yield (section,), table, model
+
+
+def _drop_overridden_secrets(values: Table) -> None:
+    """Take each secret out of the file that the environment gives, in whichever of the three forms either has it."""
+    variables = {variable.upper() for variable in os.environ}
+    for path, table, model in _tables(values):
+        # The environment's names are in lower case: another spelling in the file is another connector.
+        if path[-1] != path[-1].lower():
+            continue
+        for forms in ((secret, *twins_of(secret)) for secret in model.secrets()):
+            if any(f"{ENV_PREFIX}{'__'.join([*path, form])}".upper() in variables for form in forms):
+                for form in forms:
+                    table.pop(form, None)
+
+
+def _leave_secrets_unread(values: Table) -> None:
+    """Put UNREAD in the place of each secret's twin; a secret that has a default is left to that."""
+    for _, table, model in _tables(values):
+        for secret in model.secrets():
+            given = [twin for twin in twins_of(secret) if table.pop(twin, None) is not None]
+            if given and model.model_fields[secret].get_default(call_default_factory=True) is None:
+                table[secret] = UNREAD
+
+
+def _problem(details: Any) -> str:
+    """One problem of the settings, without a value."""
+    location = [str(part) for part in details["loc"]]
+    if details["type"] == "extra_forbidden":
+        key = ".".join([*location[:-1], shown_words(location[-1])])
+        return f"{key} is not a setting{_nearest_key(location)}"
+    key = ".".join(location)
+    message = details["msg"].removeprefix("Value error, ")
+    return f"{key}: {message}" if key else message
+
+
+def _nearest_key(location: list[str]) -> str:
+    section, *rest = location
+    if section in NAMED_SECTIONS and len(rest) > 1:
+        known = [path.rsplit(".", 1)[1] for path in known_keys() if path.startswith(f"{section}.")]
+        return nearest_clause(rest[-1], known, before=f"{section}.{rest[0]}.")
+    return nearest_clause(".".join(location), [*known_keys(), *SECTIONS])

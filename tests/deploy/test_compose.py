@@ -20,9 +20,8 @@ import pytest
 import yaml
 
 from signalq.ops.terminal.cli import COMMANDS
-from signalq.settings.problems import known_keys
 from signalq.settings.sections import Delivery
-from signalq.settings.sources import load_settings
+from signalq.settings.sources import known_keys, load_settings
 from tests.support.tools import tool
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from signalq import InvalidIntent, OrderIntent
-from signalq.message.actions import CANCEL_ALL_SPELLINGS, FUTURES_ACTIONS
+from signalq.message.field_rules import CANCEL_ALL_SPELLINGS, FUTURES_ACTIONS
 from signalq.message.intent import FIELD_NAMES, intent_from_body
 from signalq.message.strict_json import DIGITS_MAX, parse_object, render
 from signalq.names import LADDER_MAX_S

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from signalq.documents.json_schema import intent_schema
-from signalq.message.actions import Action
-from signalq.message.field_rules import CLIENT_ORDER_ID_BYTES_MAX, CONNECTOR_NAME_BYTES_MAX
+from signalq.message.field_rules import CLIENT_ORDER_ID_BYTES_MAX, CONNECTOR_NAME_BYTES_MAX, Action
 from signalq.message.intent import FIELD_NAMES
 from signalq.message.strict_json import DIGITS_MAX, digits_of
 from signalq.names import LADDER_MAX_S

@@ -19,9 +19,8 @@ from signalq.consumer.orders.state import Reason
 from signalq.consumer.telemetry.metrics import Metrics
 from signalq.message.intent import FIELD_NAMES, intent_from_body
 from signalq.message.outcome import STATUSES, Outcome
-from signalq.settings.problems import known_keys
 from signalq.settings.sections import SECTIONS
-from signalq.settings.sources import load_settings
+from signalq.settings.sources import known_keys, load_settings
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"

@@ -10,7 +10,7 @@ from typing import get_args
 
 import pytest
 
-from signalq.message.actions import Action
+from signalq.message.field_rules import Action
 from signalq.producers.gateway.alerts import Alert, Refusal, Rules, read_alert, token_digest
 from signalq.settings.sources import load_settings
 

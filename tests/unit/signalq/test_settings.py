@@ -12,9 +12,8 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from signalq.errors import SettingsError
-from signalq.settings.problems import known_keys
 from signalq.settings.sections import NAMED_SECTIONS, Settings
-from signalq.settings.sources import load_settings
+from signalq.settings.sources import known_keys, load_settings
 
 Load = Callable[..., Settings]
 
