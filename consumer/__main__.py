@@ -36,7 +36,7 @@ from signalq.consumer.service import Service
 from signalq.consumer.settling import Settler
 from signalq.consumer.telemetry.intents import IntentTelemetry
 from signalq.consumer.telemetry.metrics import Metrics
-from signalq.consumer.webhook.client import Timeouts, Webhook
+from signalq.consumer.webhook.client import Webhook
 from signalq.errors import SettingsError, SignalQError
 from signalq.logs import Masker, configure_logging
 from signalq.names import Names
@@ -73,7 +73,6 @@ async def _run(settings: Settings, masker: Masker, config: Path | None, unacked_
 
     reloader = Reloader(current, file=settings_file(config), load=lambda: load_settings(config), on_change=know)
     publisher = BrokerPublisher(settings, names, jitter, skew)
-    timeouts = Timeouts(connect_s=settings.webhook.connect_timeout_s, total_s=settings.webhook.timeout_s)
     async with (
         Ledger(
             database_at(settings.ledger.url.get_secret_value(), create=True),
@@ -81,7 +80,7 @@ async def _run(settings: Settings, masker: Masker, config: Path | None, unacked_
             observe_commit_s=metrics.ledger_commit_seconds.observe,
             skew=skew,
         ) as ledger,
-        Webhook(timeouts) as webhook,
+        Webhook(connect_s=settings.webhook.connect_timeout_s, total_s=settings.webhook.timeout_s) as webhook,
         reloader.running(),
     ):
         handlers = handlers_of(
