@@ -24,7 +24,7 @@ from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.consumed_lanes import ConsumedLanes
 from signalq.consumer.due_queue import DUE_BYTES, DUE_WINDOW, DueQueue
-from signalq.consumer.handling import Handlers, Handling
+from signalq.consumer.handling import Handling
 from signalq.consumer.lanes.due_times import DueTimes
 from signalq.consumer.lanes.floods import Floods
 from signalq.consumer.lanes.turn import WaitingRoom
@@ -83,7 +83,7 @@ async def _run(settings: Settings, masker: Masker, config: Path | None, unacked_
         Webhook(connect_s=settings.webhook.connect_timeout_s, total_s=settings.webhook.timeout_s) as webhook,
         reloader.running(),
     ):
-        handlers = handlers_of(
+        handling = handling_of(
             current,
             ledger=ledger,
             webhook=webhook,
@@ -97,18 +97,17 @@ async def _run(settings: Settings, masker: Masker, config: Path | None, unacked_
         # waiting beside them, the slowest of a hundred took 1.5 times as long.
         gc.collect()
         gc.freeze()
-        handling = Handling(settings, handlers)
         context = LaneContext(
             connection=BrokerConnection(settings, topology_of(settings), ledger),
             ledger=ledger,
-            on_active=handlers.pipeline.remember,
+            on_active=handling.pipeline.remember,
             on_delivery=handling.start,
             on_lost=handling.slots.withdraw,
             jitter=jitter,
         )
         await Service(
             settings,
-            lanes=ConsumedLanes(settings, context, due_room=handlers.due_queue.room, unacked_max_s=unacked_max_s),
+            lanes=ConsumedLanes(settings, context, unacked_max_s=unacked_max_s),
             handling=handling,
             publisher=publisher,
             ledger=ledger,
@@ -116,7 +115,7 @@ async def _run(settings: Settings, masker: Masker, config: Path | None, unacked_
         ).run()
 
 
-def handlers_of(
+def handling_of(
     current: CurrentSettings,
     *,
     ledger: Ledger,
@@ -126,8 +125,8 @@ def handlers_of(
     clock: Clock,
     jitter: Callable[[], float],
     skew: Skew,
-) -> Handlers:
-    """The handlers of the lanes' messages and of the due queue's."""
+) -> Handling:
+    """The handling of all messages, with everything behind it."""
     # What the ladder hands back waits for up to its last second; and, in the lanes, for the last LANE_LEAD_MS of it.
     due_soon = DueTimes(clock, places_max=DUE_WINDOW, bytes_max=DUE_BYTES)
     due_now = DueTimes(clock, places_max=DUE_WINDOW, bytes_max=DUE_BYTES)
@@ -148,7 +147,7 @@ def handlers_of(
     due_queue = DueQueue(
         reception=reception, due_times=due_soon, publisher=publisher, clock=clock, handle_as_any=pipeline.handle
     )
-    return Handlers(pipeline, due_queue)
+    return Handling(current.settings, pipeline, due_queue)
 
 
 def main() -> int:

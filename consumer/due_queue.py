@@ -35,6 +35,11 @@ class _Parcel:
     properties: Basic.Properties
 
 
+def due_room() -> Room:
+    """Room for what is read of the due queue: all of it leaves within its last second, so all of it counts."""
+    return Room(DUE_BYTES + DUE_BYTES // MAKE_ROOM_PART, lambda _bytes: True)
+
+
 class DueQueue:
     """Handles the messages of the due queue; `handle_as_any` takes those that did not come by the ladder alone."""
 
@@ -52,10 +57,6 @@ class DueQueue:
         self._publisher = publisher
         self._clock = clock
         self._handle_as_any = handle_as_any
-
-    def room(self) -> Room:
-        """For what is read of the queue: all of it leaves within its last second, so all of it counts."""
-        return Room(DUE_BYTES + DUE_BYTES // MAKE_ROOM_PART, lambda _bytes: True)
 
     async def handle(self, delivery: Delivery, slot: Slot) -> None:
         """Park an order for what is left of its delay, or hold it for its last second and hand it to its lane."""

@@ -57,9 +57,9 @@ class Slot:
         if self._limit is None and self._task is not None:
             self._limit = asyncio.get_running_loop().call_later(limit_s, self._task.cancel)
 
-    def run(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Start the message's task."""
-        self._task = asyncio.create_task(work, name=name)
+        self._task = asyncio.create_task(work, name="message")
         return self._task
 
 
@@ -72,10 +72,10 @@ class Slots:
     def __len__(self) -> int:
         return len(self._slots)
 
-    def start(self, group: object, work: Callable[[Slot], Coroutine[Any, Any, None]], name: str) -> None:
+    def start(self, group: object, work: Callable[[Slot], Coroutine[Any, Any, None]]) -> None:
         """Run `work` in a slot of its own; tasks begin in the order of these calls."""
         slot = Slot()
-        task = slot.run(work(slot), name)
+        task = slot.run(work(slot))
         self._slots[task] = (slot, group)
         task.add_done_callback(self._slots.pop)
 

@@ -7,7 +7,7 @@ need not know which consumer is the active one, and of an idle lane it can't bef
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -24,14 +24,6 @@ STEPS_BACK_MAX = 32
 # A lane that came back (no other replica stood by for it) is handed over again after this time, doubled each time.
 AGAIN_S = 30.0
 AGAIN_MAX_S = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class KnownLane:
-    """A lane as one replica knows it; `active_since_s` is None until a message has come."""
-
-    queue: str
-    active_since_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +56,20 @@ class LaneAssignment:
             self._owners, self._since_s = owners, now_s
             self._passed.clear()
 
-    def to_pass_on(self, me: str, lanes: Iterable[KnownLane], now_s: float) -> list[str]:
-        """The queues in which `me` should step back now."""
+    def to_pass_on(self, me: str, active_since_s: Mapping[str, float | None], now_s: float) -> list[str]:
+        """The queues, of those that `me` consumes, in which it should step back now.
+
+        `active_since_s` says when the first message came to `me` by each queue; None: none has come.
+        """
         if len(self._owners) < 2 or me not in self._owners or now_s - self._since_s < SETTLE_S:
             return []
-        strange = [lane for lane in lanes if desired(lane.queue, self._owners) != me and self._may_pass(lane, now_s)]
-        active = [lane.queue for lane in strange if lane.active_since_s is not None]
-        others = [lane.queue for lane in strange if lane.active_since_s is None]
+        strange = [
+            queue
+            for queue, since_s in active_since_s.items()
+            if desired(queue, self._owners) != me and self._may_pass(queue, since_s, now_s)
+        ]
+        active = [queue for queue in strange if active_since_s[queue] is not None]
+        others = [queue for queue in strange if active_since_s[queue] is None]
         return active[:HANDOVERS_MAX] + others[:STEPS_BACK_MAX]
 
     def passed_on(self, queue: str, now_s: float) -> None:
@@ -78,12 +77,12 @@ class LaneAssignment:
         before = self._passed.get(queue)
         self._passed[queue] = _Passed(before.times + 1 if before else 1, now_s)
 
-    def _may_pass(self, lane: KnownLane, now_s: float) -> bool:
-        before = self._passed.get(lane.queue)
-        if lane.active_since_s is not None and now_s - lane.active_since_s < HOLD_S:
+    def _may_pass(self, queue: str, active_since_s: float | None, now_s: float) -> bool:
+        before = self._passed.get(queue)
+        if active_since_s is not None and now_s - active_since_s < HOLD_S:
             return False
         if before is None:
             return True
-        if lane.active_since_s is None:
+        if active_since_s is None:
             return False  # we stand behind the others; if the lane comes to us, its first message says so
         return now_s - before.at_s >= backoff_s(before.times, base_s=AGAIN_S, max_s=AGAIN_MAX_S, fraction=1.0)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from signalq.consumer.broker.lane_consumer import Lane
 from signalq.consumer.broker.session import Session
 from signalq.consumer.ledger.ledger import Ledger
-from signalq.consumer.replicas.assignment import KnownLane, LaneAssignment
+from signalq.consumer.replicas.assignment import LaneAssignment
 
 REBALANCE_PERIOD_S = 2.0
 # The ledger's list of live replicas counts for so long.
@@ -53,8 +53,8 @@ class LaneRebalancer:
             return []
         self._assignment.note(live.owners, now_s)
         lanes = {lane.queue: lane for lane in self._lanes if lane.has_order and lane.consuming.is_set()}
-        places = [KnownLane(queue, lane.active_since_s) for queue, lane in lanes.items()]
-        return [lanes[queue] for queue in self._assignment.to_pass_on(live.me, places, now_s)]
+        active_since_s = {queue: lane.active_since_s for queue, lane in lanes.items()}
+        return [lanes[queue] for queue in self._assignment.to_pass_on(live.me, active_since_s, now_s)]
 
     async def _pass_on(self, lane: Lane) -> None:
         self._assignment.passed_on(lane.queue, time.monotonic())

@@ -16,7 +16,7 @@ from signalq.consumer.broker.consume_options import ConsumeOptions
 from signalq.consumer.broker.lane_consumer import Lane, LaneContext
 from signalq.consumer.broker.session import Delivery, Session, State
 from signalq.consumer.consumed_lanes import ConsumedLanes
-from signalq.consumer.handling import Handlers, Handling
+from signalq.consumer.handling import Handling
 from signalq.consumer.ledger import Epoch
 from signalq.consumer.orders.order import Message
 from signalq.consumer.service import Service
@@ -171,7 +171,7 @@ class ClosingLane:
 async def test_a_consumer_that_was_cut_off_leaves_its_lanes_in_doubt(is_settled: bool) -> None:
     """A save may have been on its way: what it says has ended is not acknowledged, and nobody knows."""
     closing, lanes = ClosingLane(), ConsumedLanes.__new__(ConsumedLanes)
-    lanes.lasting, lanes._retired = cast("Any", [closing]), cast("Any", SimpleNamespace(lanes=[]))
+    lanes.lasting, lanes._retired = cast("Any", [closing]), []
     lanes._context = cast("Any", SimpleNamespace(connection=ClosingLane()))
     consumer = Service.__new__(Service)
     consumer._handling = consumer._publisher = cast("Any", ClosingLane())
@@ -181,7 +181,7 @@ async def test_a_consumer_that_was_cut_off_leaves_its_lanes_in_doubt(is_settled:
 
 
 async def test_a_message_whose_handling_failed_is_owed_for_it_is_unknown_how_far_it_came() -> None:
-    handling = Handling(Settings(), Handlers(cast("Any", None), cast("Any", None)))
+    handling = Handling(Settings(), cast("Any", None), cast("Any", None))
     one, slot = session(Channel(), 1), Slot()
     slot.withdraw()
 
