@@ -15,10 +15,9 @@ import structlog
 
 from signalq.consumer.attempt import Attempts
 from signalq.consumer.broker.connection import BrokerConnection
-from signalq.consumer.broker.consume_options import UNACKED_MAX_S
 from signalq.consumer.broker.lane_consumer import LaneContext
-from signalq.consumer.broker.outcome_publisher import OutcomePublisher
-from signalq.consumer.broker.publisher import BrokerPublisher
+from signalq.consumer.broker.publisher import BrokerPublisher, OutcomePublisher
+from signalq.consumer.broker.session import UNACKED_MAX_S
 from signalq.consumer.broker.topology import topology_of
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.clocks.skew import Skew

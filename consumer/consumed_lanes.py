@@ -8,14 +8,14 @@ from functools import partial
 
 import structlog
 
-from signalq.consumer.broker.backoff import Backoff
-from signalq.consumer.broker.consume_options import (
+from signalq.consumer.broker.connection import Backoff
+from signalq.consumer.broker.lane_consumer import Lane, LaneContext
+from signalq.consumer.broker.session import (
     UNACKED_MAX_S,
     WATCHDOG_PERIOD_S,
     WATCHDOG_QUESTIONS_PER_S,
     ConsumeOptions,
 )
-from signalq.consumer.broker.lane_consumer import Lane, LaneContext
 from signalq.consumer.due_queue import DUE_BYTES, DUE_WINDOW, due_room
 from signalq.consumer.kept_going import kept_going
 from signalq.consumer.orders import lanes

@@ -16,11 +16,9 @@ import structlog
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from signalq.amqp.connection import open_channel
-from signalq.consumer.broker.backoff import RECONNECT_BASE_S, Backoff
-from signalq.consumer.broker.connection import BrokerConnection, described, loop_s
-from signalq.consumer.broker.consume_options import ConsumeOptions
+from signalq.consumer.broker.connection import RECONNECT_BASE_S, Backoff, BrokerConnection, described, loop_s
 from signalq.consumer.broker.intake import read_within
-from signalq.consumer.broker.session import FLUSH_S, Backlog, Delivery, Session, State
+from signalq.consumer.broker.session import FLUSH_S, Backlog, ConsumeOptions, Delivery, Session, State
 from signalq.consumer.broker.watchdog import ANSWER_MAX_S, watch
 from signalq.consumer.ledger import Epoch
 from signalq.consumer.ledger.ledger import Ledger

@@ -25,9 +25,8 @@ from structlog.testing import capture_logs
 from signalq import names
 from signalq.amqp.foreign_properties import read_foreign_properties_leniently, write_headers_as_they_came
 from signalq.consumer.__main__ import handling_of
-from signalq.consumer.broker.consume_options import ConsumeOptions
 from signalq.consumer.broker.publisher import BrokerPublisher
-from signalq.consumer.broker.session import Delivery, Session
+from signalq.consumer.broker.session import ConsumeOptions, Delivery, Session
 from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.lanes.due_times import DueTimes
 from signalq.consumer.ledger import Epoch, LedgerEntry

@@ -15,9 +15,8 @@ from signalq.consumer import handling, kept_going
 from signalq.consumer.broker import connection as connection_module
 from signalq.consumer.broker import lane_consumer
 from signalq.consumer.broker.connection import BrokerConnection
-from signalq.consumer.broker.consume_options import ConsumeOptions
 from signalq.consumer.broker.lane_consumer import Lane, LaneContext
-from signalq.consumer.broker.session import Delivery, Session
+from signalq.consumer.broker.session import ConsumeOptions, Delivery, Session
 from signalq.consumer.broker.topology import topology_of
 from signalq.consumer.consumed_lanes import ConsumedLanes
 from signalq.consumer.handling import Handling

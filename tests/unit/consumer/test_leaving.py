@@ -12,9 +12,8 @@ from structlog.testing import capture_logs
 
 from signalq.consumer.broker import session as session_module
 from signalq.consumer.broker.connection import BrokerConnection
-from signalq.consumer.broker.consume_options import ConsumeOptions
 from signalq.consumer.broker.lane_consumer import Lane, LaneContext
-from signalq.consumer.broker.session import Delivery, Session, State
+from signalq.consumer.broker.session import ConsumeOptions, Delivery, Session, State
 from signalq.consumer.consumed_lanes import ConsumedLanes
 from signalq.consumer.handling import Handling
 from signalq.consumer.ledger import Epoch
