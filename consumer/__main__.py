@@ -38,7 +38,6 @@ from signalq.consumer.telemetry.metrics import Metrics
 from signalq.consumer.webhook.client import Webhook
 from signalq.errors import SettingsError, SignalQError
 from signalq.logs import Masker, configure_logging
-from signalq.names import Names
 from signalq.settings.reload import CurrentSettings, Reloader
 from signalq.settings.sections import Settings
 from signalq.settings.sources import load_settings, settings_file
@@ -59,8 +58,6 @@ def run(settings: Settings, *, config: Path | None = None, unacked_max_s: float 
 
 
 async def _run(settings: Settings, masker: Masker, config: Path | None, unacked_max_s: float) -> None:
-    names = Names(settings.broker.prefix)
-    clock = Clock()
     jitter = random.SystemRandom().random
     metrics = Metrics(settings.connectors)
     current = CurrentSettings(settings)
@@ -71,7 +68,7 @@ async def _run(settings: Settings, masker: Masker, config: Path | None, unacked_
         metrics.configure(changed.connectors)
 
     reloader = Reloader(current, file=settings_file(config), load=lambda: load_settings(config), on_change=know)
-    publisher = BrokerPublisher(settings, names, jitter, skew)
+    publisher = BrokerPublisher(settings, jitter, skew)
     async with (
         Ledger(
             database_at(settings.ledger.url.get_secret_value(), create=True),
@@ -83,14 +80,7 @@ async def _run(settings: Settings, masker: Masker, config: Path | None, unacked_
         reloader.running(),
     ):
         handling = handling_of(
-            current,
-            ledger=ledger,
-            webhook=webhook,
-            publisher=publisher,
-            metrics=metrics,
-            clock=clock,
-            jitter=jitter,
-            skew=skew,
+            current, ledger=ledger, webhook=webhook, publisher=publisher, metrics=metrics, jitter=jitter, skew=skew
         )
         # The objects made so far live to the end. Searched for garbage again and again, they held orders up: with 300
         # waiting beside them, the slowest of a hundred took 1.5 times as long.
@@ -104,13 +94,9 @@ async def _run(settings: Settings, masker: Masker, config: Path | None, unacked_
             on_lost=handling.slots.withdraw,
             jitter=jitter,
         )
+        lanes = ConsumedLanes(settings, context, unacked_max_s=unacked_max_s)
         await Service(
-            settings,
-            lanes=ConsumedLanes(settings, context, unacked_max_s=unacked_max_s),
-            handling=handling,
-            publisher=publisher,
-            ledger=ledger,
-            metrics=metrics,
+            settings, lanes=lanes, handling=handling, publisher=publisher, ledger=ledger, metrics=metrics
         ).run()
 
 
@@ -121,11 +107,12 @@ def handling_of(
     webhook: Webhook,
     publisher: BrokerPublisher,
     metrics: Metrics,
-    clock: Clock,
     jitter: Callable[[], float],
     skew: Skew,
+    clock: Clock | None = None,
 ) -> Handling:
     """The handling of all messages, with everything behind it."""
+    clock = clock or Clock()
     # What the ladder hands back waits for up to its last second; and, in the lanes, for the last LANE_LEAD_MS of it.
     due_soon = DueTimes(clock, places_max=DUE_WINDOW, bytes_max=DUE_BYTES)
     due_now = DueTimes(clock, places_max=DUE_WINDOW, bytes_max=DUE_BYTES)

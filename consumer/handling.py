@@ -37,7 +37,7 @@ class Handling:
         self._due_queue_name = Names(settings.broker.prefix).due
 
     def start(self, delivery: Delivery) -> None:
-        """Begin to handle a message."""
+        """Handle a message in a task of its own."""
         is_from_ladder = delivery.message.queue == self._due_queue_name
         handler = self.due_queue.handle if is_from_ladder else self.pipeline.handle
         self.slots.start(delivery.session, lambda slot: self._guarded(handler, delivery, slot))

@@ -1,7 +1,4 @@
-"""The life of the consumer: start, serve, drain.
-
-It stops in three steps: take nothing more in, finish what has begun, close.
-"""
+"""The life of the consumer: start, serve, drain. To drain is to take nothing more in, finish what has begun, close."""
 
 from __future__ import annotations
 
@@ -106,13 +103,8 @@ class Service:
     async def _announce(self, ops_port: int) -> None:
         for lane in self._lanes.lasting:
             await lane.consuming.wait()
-        log.info(
-            "service.started",
-            ops_port=ops_port,
-            ledger=self._ledger.name,
-            lanes=self._lanes.order_lanes,
-            version=__version__,
-        )
+        lanes = self._lanes.order_lanes
+        log.info("service.started", ops_port=ops_port, ledger=self._ledger.name, lanes=lanes, version=__version__)
 
     async def _drain(self) -> None:
         """Begin no new POST; finish and settle those on the wire; the rest goes back to the broker in order."""
@@ -121,20 +113,14 @@ class Service:
         self._slots.withdraw()
         finished = asyncio.create_task(self._handling.drained(), name="drain")
         cut_off = asyncio.create_task(self._cut_off.wait(), name="cut off")
-        await asyncio.wait(
-            {finished, cut_off},
-            timeout=self._time_to_drain_s(),
-            return_when=asyncio.FIRST_COMPLETED,
-        )
+        await asyncio.wait({finished, cut_off}, timeout=self._drain_s(), return_when=asyncio.FIRST_COMPLETED)
         self._is_settled = finished.done()
         if not self._is_settled:
             log.error("service.cut_off", in_flight=len(self._slots))
             await self._slots.cut_off()
-        for task in (finished, cut_off):
-            task.cancel()
-        await asyncio.gather(finished, cut_off, return_exceptions=True)
+        await _ended((finished, cut_off))
 
-    def _time_to_drain_s(self) -> float:
+    def _drain_s(self) -> float:
         """All of the drain but CLOSE_S, which is for closing; a POST is never cut off within its own time."""
         webhook, drain_timeout_s = self._settings.webhook, self._settings.delivery.drain_timeout_s
         return max(drain_timeout_s - CLOSE_S, webhook.connect_timeout_s + webhook.timeout_s)

@@ -37,7 +37,7 @@ class SharedFailure(BrokerUnreachable):
 
 
 class BrokerConnection:
-    """The consuming connection: opened when a lane asks, topology and ledger checked first."""
+    """The consuming connection, opened when a lane asks; the `main` one checks topology and ledger first."""
 
     def __init__(
         self, settings: Settings, topology: Topology, ledger: Ledger, main: BrokerConnection | None = None
@@ -56,10 +56,9 @@ class BrokerConnection:
         self.places_to_open = asyncio.Semaphore(LANES_OPENING_MAX)
 
     def apart(self) -> BrokerConnection:
-        """Another connection, for a lane that would hold up the others.
+        """Another connection, for a lane that would hold up the others. It is opened after this one, the main one.
 
-        It is opened after this one, which checks topology and ledger. Closing it closes this one too, so that the next
-        attempt checks them again.
+        Closing it closes the main one too, so that the next attempt checks topology and ledger again.
         """
         return BrokerConnection(self._settings, self._topology, self._ledger, main=self)
 
@@ -87,7 +86,7 @@ class BrokerConnection:
             return self._connection
 
     async def depth(self, queue: str) -> QueueDepth | None:
-        """How full a queue is, None where there is none; all lanes ask over one channel. Raises BrokerError."""
+        """How full a queue is; None where there is none. Raises BrokerError."""
         connection = await self.opened()
         if self._inspector is None:
             self._inspector = Inspector(connection)
@@ -122,23 +121,20 @@ class BrokerConnection:
         try:
             await self._check_topology(connection)
             await self._check_ledger(connection)
-        except SignalQError:
-            await abandon(connection)
-            raise
         except Exception as error:  # aiormq ends what waits for an answer with a bare Exception, too
             await abandon(connection)
+            if isinstance(error, SignalQError):
+                raise
             raise BrokerUnreachable(f"the connection to RabbitMQ broke ({type(error).__name__}: {error})") from error
         log.info("broker.reconnected" if self._opened_before else "broker.connected", url=masked(url))
         self._opened_before = True
         return connection
 
     async def _check_topology(self, connection: AbstractConnection) -> None:
-        """Declare the topology, or see that it is there."""
         if self._settings.broker.topology == "declare":
             await self._topology.declare(connection)
             return
-        missing = await self._topology.missing(connection)
-        if missing:
+        if missing := await self._topology.missing(connection):
             raise TopologyError(f"missing on the broker: {', '.join(missing)}; run `signalq topology apply`")
 
     async def _check_ledger(self, connection: AbstractConnection) -> None:

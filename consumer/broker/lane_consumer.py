@@ -190,21 +190,14 @@ class Lane:
         delivery = session.take(message)
         if delivery is None:
             return
-        if session.room.is_crowded or delivery.message.is_cut:
-            self._move_apart(session)
-        if session.state is State.STANDING_BY:  # the first message says that this is the lane's active consumer
-            session.state = State.TAKING
-            self._activation = asyncio.create_task(self._activate(session), name=f"activate {self.queue}")
-
-    def _move_apart(self, session: Session) -> None:
-        """Read the lane over a connection of its own, from the next session on: waiting for room would hold up others.
-
-        This session ends.
-        """
-        if not self._connection.is_apart:
+        if (session.room.is_crowded or delivery.message.is_cut) and not self._connection.is_apart:
+            # To wait for room would hold up others: from the next session on the lane has a connection of its own.
             self._connection = self._connection.apart()
             log.warning("broker.lane_secluded", queue=self.queue)
             session.lose("its connection is its own from now on")
+        if session.state is State.STANDING_BY:  # the first message says that this is the lane's active consumer
+            session.state = State.TAKING
+            self._activation = asyncio.create_task(self._activate(session), name=f"activate {self.queue}")
 
     async def _activate(self, session: Session) -> None:
         """Take the lane's epoch, then hand its messages over in order.
@@ -233,12 +226,11 @@ class Lane:
 
     async def _end(self, session: Session) -> None:
         """Note everywhere that the session has ended, and close its channel."""
-        if session.state is not State.LEFT:
-            self.consuming.clear()
         self._cancel_activation()
         self._ledger.leave_lane(self.queue)
         self._context.on_lost(session)
         if session.state is not State.LEFT:
+            self.consuming.clear()
             log.warning("broker.lane_lost", queue=self.queue, why=session.why_ended, unacked=session.unacked)
         elif session.active_since_s is not None:
             log.info("broker.lane_handed_over", queue=self.queue, unacked=session.unacked)

@@ -35,13 +35,12 @@ log = structlog.get_logger()
 class BrokerPublisher:
     """Publishes onto the ladder, into lanes, into the dead letters, and to the listeners of outcomes."""
 
-    def __init__(self, settings: Settings, names: Names, jitter: Callable[[], float], skew: Skew | None = None) -> None:
-        broker = settings.broker
-        self._names = names
+    def __init__(self, settings: Settings, jitter: Callable[[], float], skew: Skew | None = None) -> None:
+        self._names = Names(settings.broker.prefix)
         self._jitter = jitter
         self._skew = skew or Skew()
         self._parking = asyncio.Semaphore(PARKING_MAX)
-        url, heartbeat_s = broker.url.get_secret_value(), broker.heartbeat_s
+        url, heartbeat_s = settings.broker.url.get_secret_value(), settings.broker.heartbeat_s
         self._publisher = ConfirmedPublisher(url, name="signalq consumer publishing", heartbeat_s=heartbeat_s)
         # Apart: events, one for each order, would queue before a parked order, whose delay is cut when it is sent. And
         # an event that the broker refuses must not close the channel of a dead letter.
@@ -83,9 +82,7 @@ class BrokerPublisher:
         *,
         mandatory: bool = True,
     ) -> None:
-        """Publish until the broker has confirmed it. Meanwhile its message stays unacknowledged: it can't be lost, only
-        repeated.
-        """
+        """Publish until the broker has confirmed it; its message, unacknowledged, can't be lost meanwhile."""
         publisher = self._publisher if mandatory else self._outcomes
         backoff = Backoff(self._jitter)
         while True:

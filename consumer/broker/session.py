@@ -73,10 +73,7 @@ _TAKING_IN = (State.ACTIVE, State.TAKING, State.STANDING_BY)
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """The messages that a session found in a queue without consumers, and since when the queue had none.
-
-    `unattended_since_ms` is None where the ledger knows of no consumer before.
-    """
+    """The messages that a session found in a queue without consumers, and since when the queue had none, if known."""
 
     messages: int
     unattended_since_ms: int | None
@@ -99,7 +96,7 @@ class Session:
         self.epoch: Epoch | None = None
         self.backlog: Backlog | None = None
         self.room = options.make_room()
-        # When the first and the latest message came, on the loop's clock; before any came, the latest is the opening.
+        # When the first and the latest message came, on the loop's clock; at first the latest is the opening.
         self.active_since_s: float | None = None
         self.last_delivery_s = opened_s
         self._channel = channel
@@ -113,12 +110,10 @@ class Session:
 
     @property
     def takes_in(self) -> bool:
-        """Whether it takes messages in."""
         return self.state in _TAKING_IN
 
     @property
     def unacked(self) -> int:
-        """How many messages are not acknowledged."""
         return len(self._came_s)
 
     @property
@@ -162,7 +157,6 @@ class Session:
         return delivery
 
     def note_delivered(self, tag: int) -> None:
-        """Note that a message has come."""
         self.last_delivery_s = self._came_s[tag] = loop_s()
         self.active_since_s = self.active_since_s or self.last_delivery_s
 
@@ -267,7 +261,6 @@ class Delivery:
 
     @property
     def body_bytes(self) -> int:
-        """How long its body was."""
         return self.message.body_bytes
 
     @property

@@ -52,7 +52,7 @@ class Process:
         chosen = settings(scenario.window, scenario.concurrency)
         clock = ModelClock(loop)
         self.ledger = ToldLedger(world, self)
-        publisher = BrokerPublisher(chosen, NAMES, lambda: scenario.jitter)
+        publisher = BrokerPublisher(chosen, lambda: scenario.jitter)
         publisher._publisher = publisher._outcomes = ModelPublisher(world, self)
         self.handling = handling_of(
             CurrentSettings(chosen),
