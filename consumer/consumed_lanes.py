@@ -10,12 +10,7 @@ import structlog
 
 from signalq.consumer.broker.connection import Backoff
 from signalq.consumer.broker.lane_consumer import Lane, LaneContext
-from signalq.consumer.broker.session import (
-    UNACKED_MAX_S,
-    WATCHDOG_PERIOD_S,
-    WATCHDOG_QUESTIONS_PER_S,
-    ConsumeOptions,
-)
+from signalq.consumer.broker.session import UNACKED_MAX_S, WATCHDOG_PERIOD_S, WATCHDOG_QUESTIONS_PER_S, ConsumeOptions
 from signalq.consumer.due_queue import DUE_BYTES, DUE_WINDOW, due_room
 from signalq.consumer.kept_going import kept_going
 from signalq.consumer.orders import lanes
@@ -113,5 +108,4 @@ class ConsumedLanes:
         if is_settled:
             await asyncio.gather(*(lane.leave_settled() for lane in self))
         await asyncio.gather(*(lane.close() for lane in self))
-        await asyncio.gather(*(lane.disconnect() for lane in self))
         await self._context.connection.close()

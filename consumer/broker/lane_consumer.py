@@ -136,12 +136,9 @@ class Lane:
             await self._leave_settled(self._session)
 
     async def close(self) -> None:
-        """Close the channel; unacknowledged messages go back in order."""
+        """Close the channel, and a connection that is this lane's own; unacknowledged messages go back in order."""
         if self._session is not None:
             await self._session.close()
-
-    async def disconnect(self) -> None:
-        """Close the connection, if it is this lane's own."""
         if self._connection.is_apart:
             await self._connection.disconnect()
 

@@ -92,7 +92,7 @@ class Session:
         self.options = options
         self.state = State.STANDING_BY
         self.ended = asyncio.Event()
-        self.why_ended = "closed by us"
+        self.why_ended = ""
         self.epoch: Epoch | None = None
         self.backlog: Backlog | None = None
         self.room = options.make_room()
@@ -222,11 +222,14 @@ class Session:
         """End the session: its messages will come again on another one."""
         if not self.ended.is_set():
             self.why_ended = why
-        self._end()
+            self.state = State.LEFT if self.state is State.LEAVING else State.LOST
+            self.ended.set()
+            self.room.close()
+            self._intake.close()
 
     async def close(self) -> None:
         """Close the channel: unacknowledged messages go back to their places in the queue."""
-        self._end()
+        self.lose("closed by us")
         await abandon(self._channel)
 
     def _hand_over(self, delivery: Delivery) -> None:
@@ -240,13 +243,6 @@ class Session:
         """Make room for other messages in its place."""
         self.room.give(tag)
         self._intake.settled(tag)
-
-    def _end(self) -> None:
-        if not self.ended.is_set():
-            self.state = State.LEFT if self.state is State.LEAVING else State.LOST
-        self.ended.set()
-        self.room.close()
-        self._intake.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,26 +61,19 @@ class LaneRebalancer:
         await lane.hand_over(self._finish, HANDOVER_S)
 
 
-class LedgerWatch:
-    """Gives the lanes up while the ledger can't be written, and takes them again afterwards."""
+async def watch_ledger(ledger: Ledger, lanes: Iterable[Lane]) -> None:
+    """Give the lanes up while the ledger can't be written, and take them again afterwards.
 
-    def __init__(self, ledger: Ledger, lanes: Iterable[Lane]) -> None:
-        self._ledger = ledger
-        self._lanes = lanes
-
-    async def run(self) -> None:
-        """Watch for ever. Two looks in a row tell a loss: a process that thaws has not asked the ledger yet."""
-        was_lost = False
-        while True:
-            await asyncio.sleep(LEDGER_LOOK_S)
-            is_lost = self._ledger.silent_s > self._lost_s()
-            for lane in self._lanes:
-                if is_lost and was_lost:
-                    lane.suspend("our ledger can't be written: another consumer may have one that can")
-                elif not is_lost:
-                    lane.resume()
-            was_lost = is_lost
-
-    def _lost_s(self) -> float:
-        live = self._ledger.live
-        return LEDGER_LOST_S if live is not None and len(live.owners) > 1 else LEDGER_LOST_ALONE_S
+    Two looks in a row tell a loss: a process that thaws has not asked the ledger yet.
+    """
+    was_lost = False
+    while True:
+        await asyncio.sleep(LEDGER_LOOK_S)
+        knows_others = ledger.live is not None and len(ledger.live.owners) > 1
+        is_lost = ledger.silent_s > (LEDGER_LOST_S if knows_others else LEDGER_LOST_ALONE_S)
+        for lane in lanes:
+            if is_lost and was_lost:
+                lane.suspend("our ledger can't be written: another consumer may have one that can")
+            elif not is_lost:
+                lane.resume()
+        was_lost = is_lost

@@ -34,7 +34,6 @@ class OpsServer:
         try:
             await web.TCPSite(self._runner, self._ops.host, self._ops.port).start()
         except OSError as error:
-            await self.stop()
             raise SettingsError(
                 f"ops.host {self._ops.host} port {self._ops.port} can't be listened on ({error.strerror}): "
                 "set ops.port to another, or to 0 for a free one"
@@ -42,7 +41,7 @@ class OpsServer:
         return int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
-        """Stop listening."""
+        """Stop listening; also after a start that failed."""
         await self._runner.cleanup()
 
     async def _startupz(self, _request: web.Request) -> web.Response:

@@ -25,6 +25,7 @@ class IntentTelemetry:
 
     def __init__(self, metrics: Metrics, clock: Clock) -> None:
         self._metrics = metrics
+        self._label = metrics.connector_label
         self._clock = clock
         # The strategies or connectors that a warning has named.
         self._named: defaultdict[str, set[str]] = defaultdict(set)
@@ -118,9 +119,6 @@ class IntentTelemetry:
             self._metrics.note_accepted(order.connector)
         self._metrics.intents.labels(self._label(order.connector), status, reason).inc()
         log.info("intent.settled", **facts_of(order), status=status, reason=reason or None)
-
-    def _label(self, connector: str) -> str:
-        return self._metrics.connector_label(connector)
 
 
 def facts_of(order: Order | Unreadable) -> dict[str, Any]:

@@ -176,7 +176,7 @@ async def test_a_consumer_that_was_cut_off_leaves_its_lanes_in_doubt(is_settled:
     consumer._handling = consumer._publisher = cast("Any", ClosingLane())
     consumer._lanes, consumer._is_settled = lanes, is_settled
     await consumer._close()
-    assert closing.told == (["leave_settled"] if is_settled else []) + ["close", "disconnect"]
+    assert closing.told == (["leave_settled"] if is_settled else []) + ["close"]
 
 
 async def test_a_message_whose_handling_failed_is_owed_for_it_is_unknown_how_far_it_came() -> None:
