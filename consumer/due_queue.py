@@ -73,13 +73,10 @@ class DueQueue:
         await slot.finish(self._pass_on(delivery, parcel, is_time=is_time))
 
     def close(self) -> None:
-        """Nothing is waited for any more."""
         self._due_times.close()
 
     def _packed(self, delivery: Delivery) -> _Parcel | None:
-        """None for what is no order, and for what came beside the ladder: only the ledger knows whether it is one copy
-        too many.
-        """
+        """None for no order, and for one that came beside the ladder: the ledger alone tells whether it is a copy."""
         order = self._reception.read(delivery)
         if isinstance(order, Unreadable) or order.came_beside:
             return None

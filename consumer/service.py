@@ -118,17 +118,15 @@ class Service:
         self._slots.withdraw()
         finished = asyncio.create_task(self._handling.drained(), name="drain")
         cut_off = asyncio.create_task(self._cut_off.wait(), name="cut off")
-        await asyncio.wait({finished, cut_off}, timeout=self._drain_s(), return_when=asyncio.FIRST_COMPLETED)
+        # CLOSE_S is for closing. A POST is never cut off within its own time.
+        webhook, drain_s = self._settings.webhook, self._settings.delivery.drain_timeout_s
+        limit_s = max(drain_s - CLOSE_S, webhook.connect_timeout_s + webhook.timeout_s)
+        await asyncio.wait({finished, cut_off}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
         self._is_settled = finished.done()
         if not self._is_settled:
             log.error("service.cut_off", in_flight=len(self._slots))
             await self._slots.cut_off()
         await _ended((finished, cut_off))
-
-    def _drain_s(self) -> float:
-        """All of the drain but CLOSE_S, which is for closing; a POST is never cut off within its own time."""
-        webhook, drain_timeout_s = self._settings.webhook, self._settings.delivery.drain_timeout_s
-        return max(drain_timeout_s - CLOSE_S, webhook.connect_timeout_s + webhook.timeout_s)
 
     async def _close(self) -> None:
         """Close what is open; a broker that does not answer is left after CLOSE_S."""

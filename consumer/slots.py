@@ -54,7 +54,6 @@ class Slot:
             self._task.cancel()
 
     def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start the message's task."""
         self._task = asyncio.create_task(work, name="message")
         return self._task
 

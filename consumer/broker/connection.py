@@ -64,7 +64,6 @@ class BrokerConnection:
 
     @property
     def is_apart(self) -> bool:
-        """Whether it is one lane's own."""
         return self._main is not None
 
     async def opened(self) -> AbstractConnection:
@@ -163,11 +162,9 @@ class Backoff:
         self._failures = 0
 
     def reset(self) -> None:
-        """Begin anew: an attempt has succeeded."""
         self._failures = 0
 
     async def wait(self) -> None:
-        """Wait after a failure."""
         await asyncio.sleep(self._next_s())
 
     async def wait_for(self, queue: str, error: Exception) -> None:

@@ -1,8 +1,7 @@
 """A lane: one queue, consumed on a channel of its own for as long as the service runs.
 
-Deliveries are handed over synchronously, in queue order. A lane is never left by basic.cancel, nack or requeue: each of
-these lets newer intents overtake older ones. It is left by closing its channel
-(https://www.rabbitmq.com/docs/consumers#single-active-consumer).
+A lane is left by closing its channel (https://www.rabbitmq.com/docs/consumers#single-active-consumer), never by
+basic.cancel, nack or requeue: each of these lets newer intents overtake older ones.
 """
 
 from __future__ import annotations
@@ -96,10 +95,9 @@ class Lane:
             await self._end(session)
 
     async def hand_over(self, finish: Callable[[Session], Awaitable[None]], timeout_s: float) -> None:
-        """Leave the lane to the next consumer in line, and stand behind it.
+        """Leave the lane to the next consumer in line, and stand behind it, on another channel.
 
-        Nothing more is taken in. POSTs that have begun get `timeout_s` to finish; then the channel is closed, and
-        another one is opened.
+        Nothing more is taken in; POSTs that have begun get `timeout_s` to finish.
         """
         session = self._session
         if session is None or not session.takes_in:
@@ -120,7 +118,6 @@ class Lane:
             self._session.lose(why)
 
     def resume(self) -> None:
-        """Consume it again."""
         self._may_consume.set()
 
     def drain(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
 
 import structlog
 from pamqp.commands import Basic
@@ -61,7 +60,6 @@ class BrokerPublisher:
         await self._confirmed(lambda: ("", queue), body, properties)
 
     async def dead_letter(self, body: bytes, properties: Basic.Properties) -> None:
-        """Publish into the dead-letter queue."""
         await self._confirmed(lambda: ("", self._names.dead), body, properties)
 
     async def publish_outcome(self, event: Event) -> None:
@@ -70,7 +68,6 @@ class BrokerPublisher:
         await self._confirmed(lambda: address, event.body, event.properties, mandatory=False)
 
     async def close(self) -> None:
-        """Close the publishing connections."""
         await self._publisher.close()
         await self._outcomes.close()
 
@@ -120,10 +117,7 @@ class OutcomePublisher:
         task.add_done_callback(self._done)
 
     async def drained(self) -> None:
-        """Return once nothing is published in the background any more, or after TELL_MAX_S.
-
-        The rest is published by the consumer that later drops the canceled messages.
-        """
+        """Return once nothing is published in the background any more, or after TELL_MAX_S: the rest is told later."""
         if self._background:
             await asyncio.wait(self._background, timeout=TELL_MAX_S)
 
@@ -140,6 +134,6 @@ class OutcomePublisher:
             log.error("outcome.not_told", why=f"{type(error).__name__}: {error}")
 
     async def _publish_canceled(self, ended: Sequence[Pending]) -> None:
-        rest = iter(ended)
-        while some := list(islice(rest, AT_ONCE_MAX)):
+        for at in range(0, len(ended), AT_ONCE_MAX):
+            some = ended[at : at + AT_ONCE_MAX]
             await asyncio.gather(*(self._publisher.publish_outcome(event_of(canceled(one))) for one in some))

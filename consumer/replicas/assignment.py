@@ -1,8 +1,8 @@
 """Which replica should have which lane, and which lanes to hand over now. Pure: live replicas and times are given.
 
 The broker gives a lane to the first consumer in the lane's line; a consumer that leaves and comes back stands last. So
-replicas need not agree: each works out by itself which replica should have each lane, and steps behind that one. It
-need not know which consumer is the active one, and of an idle lane it can't before the first message.
+replicas need not agree: each works out which replica should have each lane, and steps behind that one. It need not know
+which consumer is the active one, and of an idle lane it can't before the first message.
 """
 
 from __future__ import annotations

@@ -39,12 +39,12 @@ class LaneRebalancer:
         self._assignment = LaneAssignment()
 
     async def run(self) -> None:
-        """Rebalance for ever."""
         while True:
             await asyncio.sleep(REBALANCE_PERIOD_S)
             async with asyncio.TaskGroup() as group:
                 for lane in self._to_pass_on():
-                    group.create_task(self._pass_on(lane), name=f"pass on {lane.queue}")
+                    self._assignment.passed_on(lane.queue, time.monotonic())
+                    group.create_task(lane.hand_over(self._finish, HANDOVER_S), name=f"pass on {lane.queue}")
 
     def _to_pass_on(self) -> list[Lane]:
         live, now_s = self._ledger.live, time.monotonic()
@@ -55,10 +55,6 @@ class LaneRebalancer:
         lanes = {lane.queue: lane for lane in self._lanes if lane.has_order and lane.consuming.is_set()}
         active_since_s = {queue: lane.active_since_s for queue, lane in lanes.items()}
         return [lanes[queue] for queue in self._assignment.to_pass_on(live.me, active_since_s, now_s)]
-
-    async def _pass_on(self, lane: Lane) -> None:
-        self._assignment.passed_on(lane.queue, time.monotonic())
-        await lane.hand_over(self._finish, HANDOVER_S)
 
 
 async def watch_ledger(ledger: Ledger, lanes: Iterable[Lane]) -> None:

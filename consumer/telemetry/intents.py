@@ -31,9 +31,7 @@ class IntentTelemetry:
         self._named: defaultdict[str, set[str]] = defaultdict(set)
 
     def received(self, order: Order, near: str | None) -> None:
-        """A valid intent came in, for the first time or again. `near` is the configured connector that an order's own,
-        not configured one looks like.
-        """
+        """A valid intent came in, for the first time or again; its connector, not configured, may be `near` another."""
         age_s = (order.received_ms - order.creation.age_ms) / 1000
         self._metrics.receipt_age_seconds.observe(age_s)
         log.debug("intent.received", **facts_of(order), redelivered=order.redelivered)

@@ -73,7 +73,7 @@ class Webhook:
         except Exception as error:  # noqa: BLE001 - whatever broke, all that matters is whether bytes went out
             return _broken(error, request, duration_s=time.monotonic() - began_s)
         finally:
-            request.withdraw()
+            request.is_withdrawn = True
         duration_s = time.monotonic() - began_s
         if not request.sent:
             why = "answered before anything was sent"
@@ -146,12 +146,9 @@ class _Body(aiohttp.BytesPayload):
         super().__init__(body, content_type="application/json")
         self.sent = False
         self.is_refused = False
+        # The POST is over: a byte that has not gone yet never goes.
+        self.is_withdrawn = False
         self._may_begin = may_begin
-        self._is_withdrawn = False
-
-    def withdraw(self) -> None:
-        """The POST is over: a byte that has not gone yet never goes."""
-        self._is_withdrawn = True
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """Look a last time, and write. Raises _NotSent where nothing is written. See aiohttp.Payload."""
@@ -159,7 +156,7 @@ class _Body(aiohttp.BytesPayload):
             self.is_refused = True
             raise _NotSent
         transport = cast("StreamWriter", writer).transport
-        if self._is_withdrawn or transport is None or transport.is_closing():
+        if self.is_withdrawn or transport is None or transport.is_closing():
             raise _NotSent
         self.sent = True
         await super().write_with_length(writer, content_length)
