@@ -113,7 +113,7 @@ def handling_of(
 ) -> Handling:
     """The handling of all messages, with everything behind it."""
     clock = clock or Clock()
-    # What the ladder hands back waits for up to its last second; and, in the lanes, for the last LANE_LEAD_MS of it.
+    # A delayed order waits out its last second in the due queue, and the last LANE_LEAD_MS of that in its lane.
     due_soon = DueTimes(clock, places_max=DUE_WINDOW, bytes_max=DUE_BYTES)
     due_now = DueTimes(clock, places_max=DUE_WINDOW, bytes_max=DUE_BYTES)
     telemetry = IntentTelemetry(metrics, clock)

@@ -21,7 +21,7 @@ from signalq.message.envelope import republish_properties
 
 # Intents that fall due within the same second and wait here for their moment; more wait on the broker.
 DUE_WINDOW = 10_000
-# They hold so many bytes at most; what comes beyond that is left with the broker, and those due last go back to it.
+# So many bytes of them at most: the rest is left with the broker, and the intents due last go back to it.
 DUE_BYTES = 24 * 1_048_576
 
 
