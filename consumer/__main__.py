@@ -15,16 +15,15 @@ import structlog
 
 from signalq.consumer.attempt import Attempts
 from signalq.consumer.broker.connection import BrokerConnection
-from signalq.consumer.broker.consume_options import UNACKED_MAX_S
 from signalq.consumer.broker.lane_consumer import LaneContext
-from signalq.consumer.broker.outcome_publisher import OutcomePublisher
-from signalq.consumer.broker.publisher import BrokerPublisher
+from signalq.consumer.broker.publisher import BrokerPublisher, OutcomePublisher
+from signalq.consumer.broker.session import UNACKED_MAX_S
 from signalq.consumer.broker.topology import topology_of
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.consumed_lanes import ConsumedLanes
 from signalq.consumer.due_queue import DUE_BYTES, DUE_WINDOW, DueQueue
-from signalq.consumer.handling import Handlers, Handling
+from signalq.consumer.handling import Handling
 from signalq.consumer.lanes.due_times import DueTimes
 from signalq.consumer.lanes.floods import Floods
 from signalq.consumer.lanes.turn import WaitingRoom
@@ -36,10 +35,9 @@ from signalq.consumer.service import Service
 from signalq.consumer.settling import Settler
 from signalq.consumer.telemetry.intents import IntentTelemetry
 from signalq.consumer.telemetry.metrics import Metrics
-from signalq.consumer.webhook.client import Timeouts, Webhook
+from signalq.consumer.webhook.client import Webhook
 from signalq.errors import SettingsError, SignalQError
 from signalq.logs import Masker, configure_logging
-from signalq.names import Names
 from signalq.settings.reload import CurrentSettings, Reloader
 from signalq.settings.sections import Settings
 from signalq.settings.sources import load_settings, settings_file
@@ -60,8 +58,6 @@ def run(settings: Settings, *, config: Path | None = None, unacked_max_s: float 
 
 
 async def _run(settings: Settings, masker: Masker, config: Path | None, unacked_max_s: float) -> None:
-    names = Names(settings.broker.prefix)
-    clock = Clock()
     jitter = random.SystemRandom().random
     metrics = Metrics(settings.connectors)
     current = CurrentSettings(settings)
@@ -72,8 +68,7 @@ async def _run(settings: Settings, masker: Masker, config: Path | None, unacked_
         metrics.configure(changed.connectors)
 
     reloader = Reloader(current, file=settings_file(config), load=lambda: load_settings(config), on_change=know)
-    publisher = BrokerPublisher(settings, names, jitter, skew)
-    timeouts = Timeouts(connect_s=settings.webhook.connect_timeout_s, total_s=settings.webhook.timeout_s)
+    publisher = BrokerPublisher(settings, jitter, skew)
     async with (
         Ledger(
             database_at(settings.ledger.url.get_secret_value(), create=True),
@@ -81,55 +76,44 @@ async def _run(settings: Settings, masker: Masker, config: Path | None, unacked_
             observe_commit_s=metrics.ledger_commit_seconds.observe,
             skew=skew,
         ) as ledger,
-        Webhook(timeouts) as webhook,
+        Webhook(connect_s=settings.webhook.connect_timeout_s, total_s=settings.webhook.timeout_s) as webhook,
         reloader.running(),
     ):
-        handlers = handlers_of(
-            current,
-            ledger=ledger,
-            webhook=webhook,
-            publisher=publisher,
-            metrics=metrics,
-            clock=clock,
-            jitter=jitter,
-            skew=skew,
+        handling = handling_of(
+            current, ledger=ledger, webhook=webhook, publisher=publisher, metrics=metrics, jitter=jitter, skew=skew
         )
         # The objects made so far live to the end. Searched for garbage again and again, they held orders up: with 300
         # waiting beside them, the slowest of a hundred took 1.5 times as long.
         gc.collect()
         gc.freeze()
-        handling = Handling(settings, handlers)
         context = LaneContext(
             connection=BrokerConnection(settings, topology_of(settings), ledger),
             ledger=ledger,
-            on_active=handlers.pipeline.remember,
+            on_active=handling.pipeline.remember,
             on_delivery=handling.start,
             on_lost=handling.slots.withdraw,
             jitter=jitter,
         )
+        lanes = ConsumedLanes(settings, context, unacked_max_s=unacked_max_s)
         await Service(
-            settings,
-            lanes=ConsumedLanes(settings, context, due_room=handlers.due_queue.room, unacked_max_s=unacked_max_s),
-            handling=handling,
-            publisher=publisher,
-            ledger=ledger,
-            metrics=metrics,
+            settings, lanes=lanes, handling=handling, publisher=publisher, ledger=ledger, metrics=metrics
         ).run()
 
 
-def handlers_of(
+def handling_of(
     current: CurrentSettings,
     *,
     ledger: Ledger,
     webhook: Webhook,
     publisher: BrokerPublisher,
     metrics: Metrics,
-    clock: Clock,
     jitter: Callable[[], float],
     skew: Skew,
-) -> Handlers:
-    """The handlers of the lanes' messages and of the due queue's."""
-    # What the ladder hands back waits for up to its last second; and, in the lanes, for the last LANE_LEAD_MS of it.
+    clock: Clock | None = None,
+) -> Handling:
+    """The handling of all messages, with everything behind it."""
+    clock = clock or Clock()
+    # A delayed order waits out its last second in the due queue, and the last LANE_LEAD_MS of that in its lane.
     due_soon = DueTimes(clock, places_max=DUE_WINDOW, bytes_max=DUE_BYTES)
     due_now = DueTimes(clock, places_max=DUE_WINDOW, bytes_max=DUE_BYTES)
     telemetry = IntentTelemetry(metrics, clock)
@@ -149,7 +133,7 @@ def handlers_of(
     due_queue = DueQueue(
         reception=reception, due_times=due_soon, publisher=publisher, clock=clock, handle_as_any=pipeline.handle
     )
-    return Handlers(pipeline, due_queue)
+    return Handling(current.settings, pipeline, due_queue)
 
 
 def main() -> int:

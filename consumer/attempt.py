@@ -12,7 +12,7 @@ import asyncio
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 
-from signalq.consumer.broker.outcome_publisher import OutcomePublisher
+from signalq.consumer.broker.publisher import OutcomePublisher
 from signalq.consumer.broker.session import Delivery
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.clocks.skew import Skew

@@ -21,7 +21,7 @@ from signalq.message.envelope import republish_properties
 
 # Intents that fall due within the same second and wait here for their moment; more wait on the broker.
 DUE_WINDOW = 10_000
-# They hold so many bytes at most; what comes beyond that is left with the broker, and those due last go back to it.
+# So many bytes of them at most: the rest is left with the broker, and the intents due last go back to it.
 DUE_BYTES = 24 * 1_048_576
 
 
@@ -33,6 +33,11 @@ class _Parcel:
     rank: int
     lane: str
     properties: Basic.Properties
+
+
+def due_room() -> Room:
+    """Room for what is read of the due queue: all of it leaves within its last second, so all of it counts."""
+    return Room(DUE_BYTES + DUE_BYTES // MAKE_ROOM_PART, lambda _bytes: True)
 
 
 class DueQueue:
@@ -53,10 +58,6 @@ class DueQueue:
         self._clock = clock
         self._handle_as_any = handle_as_any
 
-    def room(self) -> Room:
-        """For what is read of the queue: all of it leaves within its last second, so all of it counts."""
-        return Room(DUE_BYTES + DUE_BYTES // MAKE_ROOM_PART, lambda _bytes: True)
-
     async def handle(self, delivery: Delivery, slot: Slot) -> None:
         """Park an order for what is left of its delay, or hold it for its last second and hand it to its lane."""
         parcel = self._packed(delivery)
@@ -72,13 +73,10 @@ class DueQueue:
         await slot.finish(self._pass_on(delivery, parcel, is_time=is_time))
 
     def close(self) -> None:
-        """Nothing is waited for any more."""
         self._due_times.close()
 
     def _packed(self, delivery: Delivery) -> _Parcel | None:
-        """None for what is no order, and for what came beside the ladder: only the ledger knows whether it is one copy
-        too many.
-        """
+        """None for no order, and for one that came beside the ladder: the ledger alone tells whether it is a copy."""
         order = self._reception.read(delivery)
         if isinstance(order, Unreadable) or order.provenance.came_beside:
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -26,29 +26,21 @@ Handler = Callable[[Delivery, Slot], Coroutine[Any, Any, None]]
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Handlers:
-    """The handlers of the lanes' messages and of the due queue's."""
-
-    pipeline: Pipeline
-    due_queue: DueQueue
-
-
 class Handling:
-    """Handles the messages of all lanes, in `slots`."""
+    """Handles the messages of the due queue, and by `pipeline` those of the lanes, in `slots`."""
 
-    def __init__(self, settings: Settings, handlers: Handlers) -> None:
+    def __init__(self, settings: Settings, pipeline: Pipeline, due_queue: DueQueue) -> None:
+        self.pipeline = pipeline
+        self.due_queue = due_queue
+        self.slots = Slots()
         self._crashes_max = settings.delivery.crashes_max
         self._due_queue_name = Names(settings.broker.prefix).due
-        self._pipeline = handlers.pipeline
-        self._due_queue = handlers.due_queue
-        self.slots = Slots()
 
     def start(self, delivery: Delivery) -> None:
-        """Begin to handle a message."""
+        """Handle a message in a task of its own."""
         is_from_ladder = delivery.message.queue == self._due_queue_name
-        handler = self._due_queue.handle if is_from_ladder else self._pipeline.handle
-        self.slots.start(delivery.session, lambda slot: self._guarded(handler, delivery, slot), "message")
+        handler = self.due_queue.handle if is_from_ladder else self.pipeline.handle
+        self.slots.start(delivery.session, lambda slot: self._guarded(handler, delivery, slot))
 
     async def finish(self, session: Session) -> None:
         """Withdraw a session's messages; return when none is being handled any more."""
@@ -58,12 +50,12 @@ class Handling:
     async def drained(self) -> None:
         """Return when no message is being handled, and what is published in the background is confirmed."""
         await self.slots.finished()
-        await self._pipeline.told()
+        await self.pipeline.told()
 
     async def close(self) -> None:
         """Wait for nothing any more."""
-        self._due_queue.close()
-        await self._pipeline.close()
+        self.due_queue.close()
+        await self.pipeline.close()
 
     async def _guarded(self, handler: Handler, delivery: Delivery, slot: Slot) -> None:
         """Catch, here and nowhere else, what a handler did not foresee; never acknowledge.
@@ -75,7 +67,7 @@ class Handling:
                 if crashes <= self._crashes_max:
                     await handler(delivery, slot)
                 else:
-                    await self._pipeline.give_up(delivery, slot, self._crashes_max)
+                    await self.pipeline.give_up(delivery, slot, self._crashes_max)
             except Exception:
                 delivery.session.owe(delivery.tag)  # it is unknown how far it came
                 message_id = delivery.message.properties.message_id

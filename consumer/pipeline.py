@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import structlog
 
 from signalq.consumer.attempt import AskAgain, Attempted, Attempts
-from signalq.consumer.broker.outcome_publisher import TELL_MAX_S, OutcomePublisher
+from signalq.consumer.broker.publisher import TELL_MAX_S, OutcomePublisher
 from signalq.consumer.broker.session import Delivery
 from signalq.consumer.lanes.floods import Floods
 from signalq.consumer.lanes.turn import Turn, WaitingRoom

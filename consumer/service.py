@@ -1,14 +1,12 @@
-"""The life of the consumer: start, serve, drain.
-
-It stops in three steps: take nothing more in, finish what has begun, close.
-"""
+"""The life of the consumer: start, serve, drain. To drain is to take nothing more in, finish what has begun, close."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import structlog
@@ -18,7 +16,7 @@ from signalq.consumer.consumed_lanes import ConsumedLanes
 from signalq.consumer.handling import Handling
 from signalq.consumer.kept_going import kept_going
 from signalq.consumer.ledger.ledger import Ledger
-from signalq.consumer.replicas.rebalancer import LaneRebalancer, LedgerWatch
+from signalq.consumer.replicas.rebalancer import LaneRebalancer, watch_ledger
 from signalq.consumer.telemetry.health import OpsServer
 from signalq.consumer.telemetry.metrics import Metrics
 from signalq.consumer.telemetry.switch import SwitchReport
@@ -26,6 +24,7 @@ from signalq.errors import BrokerError
 from signalq.settings.sections import Settings
 from signalq.version import __version__
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 CLOSE_S = 2.0
 CANCEL_AGAIN_S = 0.2
 # So many lanes are named where some are not consumed.
@@ -59,7 +58,6 @@ class Service:
         self._is_settled = False
         self._ops = OpsServer(settings.ops, why_not_ready=self._why_not_ready, registry=metrics.registry)
         self._rebalancer = LaneRebalancer(ledger, lanes, handling.finish)
-        self._ledger_watch = LedgerWatch(ledger, lanes)
         ledger.count_unacked(lanes.unacked)
         ledger.watch_switch(SwitchReport(metrics))
         metrics.in_flight.set_function(lambda: len(self._slots))
@@ -69,18 +67,22 @@ class Service:
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then drain. Raises what ended it otherwise: SettingsError, BrokerError."""
-        with self._signals():
-            ops_port = await self._ops.start()
-            try:
-                await self._serve(ops_port)
-            finally:
-                await self._ops.stop()
+        loop = asyncio.get_running_loop()
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, self._asked_to_stop)
+        try:
+            await self._serve(await self._ops.start())
+        finally:
+            await self._ops.stop()
+            for number in STOP_SIGNALS:
+                loop.remove_signal_handler(number)
 
     async def _serve(self, ops_port: int) -> None:
         consuming = [asyncio.create_task(lane.run(), name=f"lane {lane.queue}") for lane in self._lanes.lasting]
+        watch = partial(watch_ledger, self._ledger, self._lanes)
         moving = [
             asyncio.create_task(kept_going(self._rebalancer.run, "rebalancer"), name="rebalancer"),
-            asyncio.create_task(kept_going(self._ledger_watch.run, "ledger watch"), name="ledger watch"),
+            asyncio.create_task(kept_going(watch, "ledger watch"), name="ledger watch"),
         ]
         beside = [
             asyncio.create_task(self._announce(ops_port), name="announce"),
@@ -106,13 +108,8 @@ class Service:
     async def _announce(self, ops_port: int) -> None:
         for lane in self._lanes.lasting:
             await lane.consuming.wait()
-        log.info(
-            "service.started",
-            ops_port=ops_port,
-            ledger=self._ledger.name,
-            lanes=self._lanes.order_lanes,
-            version=__version__,
-        )
+        lanes = self._lanes.order_lanes
+        log.info("service.started", ops_port=ops_port, ledger=self._ledger.name, lanes=lanes, version=__version__)
 
     async def _drain(self) -> None:
         """Begin no new POST; finish and settle those on the wire; the rest goes back to the broker in order."""
@@ -121,23 +118,15 @@ class Service:
         self._slots.withdraw()
         finished = asyncio.create_task(self._handling.drained(), name="drain")
         cut_off = asyncio.create_task(self._cut_off.wait(), name="cut off")
-        await asyncio.wait(
-            {finished, cut_off},
-            timeout=self._time_to_drain_s(),
-            return_when=asyncio.FIRST_COMPLETED,
-        )
+        # CLOSE_S is for closing. A POST is never cut off within its own time.
+        webhook, drain_s = self._settings.webhook, self._settings.delivery.drain_timeout_s
+        limit_s = max(drain_s - CLOSE_S, webhook.connect_timeout_s + webhook.timeout_s)
+        await asyncio.wait({finished, cut_off}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
         self._is_settled = finished.done()
         if not self._is_settled:
             log.error("service.cut_off", in_flight=len(self._slots))
             await self._slots.cut_off()
-        for task in (finished, cut_off):
-            task.cancel()
-        await asyncio.gather(finished, cut_off, return_exceptions=True)
-
-    def _time_to_drain_s(self) -> float:
-        """All of the drain but CLOSE_S, which is for closing; a POST is never cut off within its own time."""
-        webhook, drain_timeout_s = self._settings.webhook, self._settings.delivery.drain_timeout_s
-        return max(drain_timeout_s - CLOSE_S, webhook.connect_timeout_s + webhook.timeout_s)
+        await _ended((finished, cut_off))
 
     async def _close(self) -> None:
         """Close what is open; a broker that does not answer is left after CLOSE_S."""
@@ -157,19 +146,8 @@ class Service:
         more = f" and {len(silent) - LANES_NAMED_MAX} more" if len(silent) > LANES_NAMED_MAX else ""
         return f"not consuming {', '.join(silent[:LANES_NAMED_MAX])}{more}" if silent else None
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGTERM or SIGINT drains; a second one cuts off."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._asked_to_stop)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
-
     def _asked_to_stop(self) -> None:
+        """Drain; asked a second time, cut off."""
         if self._stop.is_set():
             self._cut_off.set()
         self._stop.set()

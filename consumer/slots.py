@@ -1,8 +1,8 @@
-"""One task per delivered message, and when it may be interrupted.
+"""One task for each message, and when it may be interrupted.
 
-A POST that has begun is never aborted by us: not by a channel that closes, not by a drain. What waits is let go at
-once; the broker gives it to whoever consumes next, in order. What is only told after the ledger knows (an outcome
-event) gets a moment longer: it is told again when the message comes again.
+We never abort a POST that has begun: not when a channel closes, not in a drain. A message that waits is let go at once;
+the broker gives it to the next consumer, in order. An outcome event, which is published after the ledger knows, gets a
+moment longer: it is published again when the message comes again.
 """
 
 from __future__ import annotations
@@ -53,14 +53,13 @@ class Slot:
         elif not self._busy and self._task is not None:
             self._task.cancel()
 
+    def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        self._task = asyncio.create_task(work, name="message")
+        return self._task
+
     def _set_limit(self, limit_s: float) -> None:
         if self._limit is None and self._task is not None:
             self._limit = asyncio.get_running_loop().call_later(limit_s, self._task.cancel)
-
-    def run(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Start the message's task."""
-        self._task = asyncio.create_task(work, name=name)
-        return self._task
 
 
 class Slots:
@@ -72,10 +71,10 @@ class Slots:
     def __len__(self) -> int:
         return len(self._slots)
 
-    def start(self, group: object, work: Callable[[Slot], Coroutine[Any, Any, None]], name: str) -> None:
+    def start(self, group: object, work: Callable[[Slot], Coroutine[Any, Any, None]]) -> None:
         """Run `work` in a slot of its own; tasks begin in the order of these calls."""
         slot = Slot()
-        task = slot.run(work(slot), name)
+        task = slot.run(work(slot))
         self._slots[task] = (slot, group)
         task.add_done_callback(self._slots.pop)
 
@@ -86,12 +85,12 @@ class Slots:
                 slot.withdraw()
 
     async def finished(self, group: object | None = None) -> None:
-        """Wait until no message of one group, or none at all, is in the consumer."""
+        """Wait until no message of the group, or none at all, is in the consumer."""
         while tasks := [task for task, (_, its) in self._slots.items() if group is None or its is group]:
             await asyncio.wait(tasks)
 
     async def cut_off(self) -> None:
-        """Cancel whatever is left and wait for its end."""
+        """Cancel all tasks that are left, and wait for their end."""
         for task in list(self._slots):
             task.cancel()
         await self.finished()

@@ -1,12 +1,14 @@
-"""The consuming connection, one for all lanes: opened again after each loss, topology and ledger checked first."""
+"""The consuming connection, one for all lanes: opened again after each loss, with a pause after each failure."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
 from aio_pika.abc import AbstractConnection
+from aiormq.abc import AbstractChannel
 
 from signalq.amqp.connection import CLOSE_TIMEOUT_S, connect
 from signalq.amqp.foreign_properties import handle_foreign_properties
@@ -14,12 +16,16 @@ from signalq.amqp.inspect import Inspector, QueueDepth
 from signalq.amqp.ledger_mark import LedgerMark, claim_mark
 from signalq.amqp.topology import Topology, unbind_lane
 from signalq.consumer.ledger.ledger import Ledger
+from signalq.consumer.orders.delays import backoff_s
 from signalq.errors import BrokerUnreachable, SettingsError, SignalQError, TopologyError
 from signalq.secrets.masking import masked
 from signalq.settings.sections import Settings
 
 # So many lanes are opened at a time: each asks the broker and the ledger several things.
 LANES_OPENING_MAX = 32
+# The pauses between attempts. Orders wait meanwhile, and each attempt at a broker that is away costs next to nothing.
+RECONNECT_BASE_S = 0.5
+RECONNECT_MAX_S = 5.0
 # After a failed attempt to connect none is made for so long, however many lanes ask.
 FAILURE_SHARED_S = 0.1
 
@@ -31,35 +37,33 @@ class SharedFailure(BrokerUnreachable):
 
 
 class BrokerConnection:
-    """The consuming connection: opened when a lane asks, topology and ledger checked first."""
+    """The consuming connection, opened when a lane asks; the `main` one checks topology and ledger first."""
 
-    def __init__(self, settings: Settings, topology: Topology, ledger: Ledger) -> None:
+    def __init__(
+        self, settings: Settings, topology: Topology, ledger: Ledger, main: BrokerConnection | None = None
+    ) -> None:
         self._settings = settings
         self._topology = topology
         self._ledger = ledger
+        self._main = main
         self._connection: AbstractConnection | None = None
         self._inspector: Inspector | None = None
         self._opening = asyncio.Lock()
         self._opened_before = False
         self._failed_s = float("-inf")
         self._why = ""
-        self._main: BrokerConnection | None = None
         # Held by a lane while it opens.
         self.places_to_open = asyncio.Semaphore(LANES_OPENING_MAX)
 
     def apart(self) -> BrokerConnection:
-        """Another connection, for a lane that would hold up the others.
+        """Another connection, for a lane that would hold up the others. It is opened after this one, the main one.
 
-        It is opened after this one, which checks topology and ledger. Closing it closes this one too, so that the next
-        attempt checks them again.
+        Closing it closes the main one too, so that the next attempt checks topology and ledger again.
         """
-        other = BrokerConnection(self._settings, self._topology, self._ledger)
-        other._main = self
-        return other
+        return BrokerConnection(self._settings, self._topology, self._ledger, main=self)
 
     @property
     def is_apart(self) -> bool:
-        """Whether it is one lane's own."""
         return self._main is not None
 
     async def opened(self) -> AbstractConnection:
@@ -81,7 +85,7 @@ class BrokerConnection:
             return self._connection
 
     async def depth(self, queue: str) -> QueueDepth | None:
-        """How full a queue is, None where there is none; all lanes ask over one channel. Raises BrokerError."""
+        """How full a queue is; None where there is none. Raises BrokerError."""
         connection = await self.opened()
         if self._inspector is None:
             self._inspector = Inspector(connection)
@@ -116,23 +120,20 @@ class BrokerConnection:
         try:
             await self._check_topology(connection)
             await self._check_ledger(connection)
-        except SignalQError:
-            await _abandon(connection)
-            raise
         except Exception as error:  # aiormq ends what waits for an answer with a bare Exception, too
-            await _abandon(connection)
+            await abandon(connection)
+            if isinstance(error, SignalQError):
+                raise
             raise BrokerUnreachable(f"the connection to RabbitMQ broke ({type(error).__name__}: {error})") from error
         log.info("broker.reconnected" if self._opened_before else "broker.connected", url=masked(url))
         self._opened_before = True
         return connection
 
     async def _check_topology(self, connection: AbstractConnection) -> None:
-        """Declare the topology, or see that it is there."""
         if self._settings.broker.topology == "declare":
             await self._topology.declare(connection)
             return
-        missing = await self._topology.missing(connection)
-        if missing:
+        if missing := await self._topology.missing(connection):
             raise TopologyError(f"missing on the broker: {', '.join(missing)}; run `signalq topology apply`")
 
     async def _check_ledger(self, connection: AbstractConnection) -> None:
@@ -150,12 +151,38 @@ class BrokerConnection:
         connection, self._connection = self._connection, None
         self._inspector = None
         if connection is not None:
-            await _abandon(connection)
+            await abandon(connection)
 
 
-async def _abandon(connection: AbstractConnection) -> None:
-    with suppress(Exception):  # it is given up anyway
-        await asyncio.wait_for(connection.close(), CLOSE_TIMEOUT_S)
+class Backoff:
+    """The pauses after failures in a row at the broker: longer after each, and never long."""
+
+    def __init__(self, jitter: Callable[[], float]) -> None:
+        self._jitter = jitter
+        self._failures = 0
+
+    def reset(self) -> None:
+        self._failures = 0
+
+    async def wait(self) -> None:
+        await asyncio.sleep(self._next_s())
+
+    async def wait_for(self, queue: str, error: Exception) -> None:
+        """Wait after a failure at a queue; log it, unless another lane has just logged the same one."""
+        wait_s = self._next_s()
+        if not isinstance(error, SharedFailure):
+            log.warning("broker.unreachable", queue=queue, why=described(error), retry_in_s=round(wait_s, 2))
+        await asyncio.sleep(wait_s)
+
+    def _next_s(self) -> float:
+        self._failures += 1
+        return backoff_s(self._failures, base_s=RECONNECT_BASE_S, max_s=RECONNECT_MAX_S, fraction=self._jitter())
+
+
+async def abandon(given_up: AbstractConnection | AbstractChannel) -> None:
+    """Close a connection or a channel, at most CLOSE_TIMEOUT_S long, whatever it says to that."""
+    with suppress(Exception):  # aiormq ends what waits for an answer with a bare Exception, too
+        await asyncio.wait_for(given_up.close(), CLOSE_TIMEOUT_S)
 
 
 def loop_s() -> float:

@@ -1,8 +1,7 @@
-"""Taking messages in: bounded by bytes as by count, and handed over a few at a time.
+"""Taking messages in, so that no lane holds up the others by its messages.
 
-No lane may hold up the others by its messages. So of a body that is too large to be an order only the part is kept that
-its letter keeps. While there are too many bytes here, the connection is not read on. And each step of the loop hands
-over a few messages, in order, as long as the lane's window has room.
+Of a body that is too large to be an order, only the part is kept that its letter keeps. While there are too many bytes
+here, the connection is not read on. Each step of the loop hands over a few messages, as far as their window has room.
 """
 
 from __future__ import annotations
@@ -51,8 +50,8 @@ D = TypeVar("D", bound=HasBody)
 class Room:
     """Room for the bytes of one session's messages: the reader of the connection waits until there is some.
 
-    `counts` says which bodies count. In a lane these are the bulky ones alone, for they leave by themselves. An order
-    may wait for its webhook, and a connection, with its heartbeats, can't be left unread for so long.
+    `counts` says which bodies count: in a lane the bulky ones alone, which leave by themselves. An order may wait for
+    its webhook, and a connection, with its heartbeats, can't be left unread for so long.
     """
 
     def __init__(self, bytes_max: int, counts: Callable[[int], bool] = is_bulky) -> None:
@@ -62,7 +61,6 @@ class Room:
         self._bytes = 0
         self._changed = asyncio.Event()
         self._may_wait = False
-        self._is_closed = False
 
     def begin(self) -> None:
         """Let the reader wait from now on: messages are handled, so they leave."""
@@ -70,15 +68,14 @@ class Room:
 
     async def take(self, tag: int, body_bytes: int, header_bytes: int = 0) -> None:
         """Return once there is room for a message; one larger than all of the room gets it when it is empty."""
-        if self._is_closed or not self._counts(body_bytes):
+        if not self._counts(body_bytes):
             return
         kept = kept_bytes(body_bytes) + header_bytes
         while self._may_wait and self._bytes and self._bytes + kept > self._bytes_max:
             self._changed.clear()
             await self._changed.wait()
-        if not self._is_closed:
-            self._taken[tag] = kept
-            self._bytes += kept
+        self._taken[tag] = kept
+        self._bytes += kept
 
     @property
     def is_crowded(self) -> bool:
@@ -92,9 +89,7 @@ class Room:
 
     def close(self) -> None:
         """Let the reader wait for nothing any more."""
-        self._is_closed, self._may_wait = True, False
-        self._taken.clear()
-        self._bytes = 0
+        self._may_wait = False
         self._changed.set()
 
 

@@ -1,8 +1,7 @@
 """A lane: one queue, consumed on a channel of its own for as long as the service runs.
 
-Deliveries are handed over synchronously, in queue order. A lane is never left by basic.cancel, nack or requeue: each of
-these lets newer intents overtake older ones. It is left by closing its channel
-(https://www.rabbitmq.com/docs/consumers#single-active-consumer).
+A lane is left by closing its channel (https://www.rabbitmq.com/docs/consumers#single-active-consumer), never by
+basic.cancel, nack or requeue: each of these lets newer intents overtake older ones.
 """
 
 from __future__ import annotations
@@ -16,11 +15,9 @@ import structlog
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from signalq.amqp.connection import open_channel
-from signalq.consumer.broker.backoff import RECONNECT_BASE_S, Backoff
-from signalq.consumer.broker.connection import BrokerConnection, described, loop_s
-from signalq.consumer.broker.consume_options import ConsumeOptions
+from signalq.consumer.broker.connection import RECONNECT_BASE_S, Backoff, BrokerConnection, described, loop_s
 from signalq.consumer.broker.intake import read_within
-from signalq.consumer.broker.session import FLUSH_S, Backlog, Delivery, Session, State
+from signalq.consumer.broker.session import FLUSH_S, Backlog, ConsumeOptions, Delivery, Session, State
 from signalq.consumer.broker.watchdog import ANSWER_MAX_S, watch
 from signalq.consumer.ledger import Epoch
 from signalq.consumer.ledger.ledger import Ledger
@@ -98,10 +95,9 @@ class Lane:
             await self._end(session)
 
     async def hand_over(self, finish: Callable[[Session], Awaitable[None]], timeout_s: float) -> None:
-        """Leave the lane to the next consumer in line, and stand behind it.
+        """Leave the lane to the next consumer in line, and stand behind it, on another channel.
 
-        Nothing more is taken in. POSTs that have begun get `timeout_s` to finish; then the channel is closed, and
-        another one is opened.
+        Nothing more is taken in; POSTs that have begun get `timeout_s` to finish.
         """
         session = self._session
         if session is None or not session.takes_in:
@@ -122,7 +118,6 @@ class Lane:
             self._session.lose(why)
 
     def resume(self) -> None:
-        """Consume it again."""
         self._may_consume.set()
 
     def drain(self) -> None:
@@ -138,12 +133,9 @@ class Lane:
             await self._leave_settled(self._session)
 
     async def close(self) -> None:
-        """Close the channel; unacknowledged messages go back in order."""
+        """Close the channel, and a connection that is this lane's own; unacknowledged messages go back in order."""
         if self._session is not None:
             await self._session.close()
-
-    async def disconnect(self) -> None:
-        """Close the connection, if it is this lane's own."""
         if self._connection.is_apart:
             await self._connection.disconnect()
 
@@ -192,21 +184,14 @@ class Lane:
         delivery = session.take(message)
         if delivery is None:
             return
-        if session.room.is_crowded or delivery.message.is_cut:
-            self._move_apart(session)
-        if session.state is State.STANDING_BY:  # the first message says that this is the lane's active consumer
-            session.state = State.TAKING
-            self._activation = asyncio.create_task(self._activate(session), name=f"activate {self.queue}")
-
-    def _move_apart(self, session: Session) -> None:
-        """Read the lane over a connection of its own, from the next session on: waiting for room would hold up others.
-
-        This session ends.
-        """
-        if not self._connection.is_apart:
+        if (session.room.is_crowded or delivery.message.is_cut) and not self._connection.is_apart:
+            # To wait for room would hold up others: from the next session on the lane has a connection of its own.
             self._connection = self._connection.apart()
             log.warning("broker.lane_secluded", queue=self.queue)
             session.lose("its connection is its own from now on")
+        if session.state is State.STANDING_BY:  # the first message says that this is the lane's active consumer
+            session.state = State.TAKING
+            self._activation = asyncio.create_task(self._activate(session), name=f"activate {self.queue}")
 
     async def _activate(self, session: Session) -> None:
         """Take the lane's epoch, then hand its messages over in order.
@@ -235,12 +220,11 @@ class Lane:
 
     async def _end(self, session: Session) -> None:
         """Note everywhere that the session has ended, and close its channel."""
-        if session.state is not State.LEFT:
-            self.consuming.clear()
         self._cancel_activation()
         self._ledger.leave_lane(self.queue)
         self._context.on_lost(session)
         if session.state is not State.LEFT:
+            self.consuming.clear()
             log.warning("broker.lane_lost", queue=self.queue, why=session.why_ended, unacked=session.unacked)
         elif session.active_since_s is not None:
             log.info("broker.lane_handed_over", queue=self.queue, unacked=session.unacked)

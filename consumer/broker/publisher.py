@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 from pamqp.commands import Basic
 
 from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.amqp.topology import ladder_entry
-from signalq.consumer.broker.backoff import Backoff
+from signalq.consumer.broker.connection import Backoff
 from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.orders.delays import park_seconds
-from signalq.consumer.orders.outcomes import Event
+from signalq.consumer.orders.outcomes import Event, canceled, event_of
+from signalq.consumer.orders.pending import Pending
 from signalq.errors import BrokerUnreachable, PublishError
+from signalq.message.outcome import Outcome
 from signalq.names import Names
 from signalq.settings.sections import Settings
 
 # A delay is cut to whole seconds just before it is sent; more on the way at once would wait in the socket meanwhile,
 # and come back late (300 at once: up to 0.2 s, seen).
 PARKING_MAX = 32
+# A message that is withdrawn while its ending is told has so long until the broker has confirmed that.
+TELL_MAX_S = 1.0
+# A cancelAll may end thousands of delayed intents.
+AT_ONCE_MAX = 100
 
 log = structlog.get_logger()
 
@@ -28,13 +34,12 @@ log = structlog.get_logger()
 class BrokerPublisher:
     """Publishes onto the ladder, into lanes, into the dead letters, and to the listeners of outcomes."""
 
-    def __init__(self, settings: Settings, names: Names, jitter: Callable[[], float], skew: Skew | None = None) -> None:
-        broker = settings.broker
-        self._names = names
+    def __init__(self, settings: Settings, jitter: Callable[[], float], skew: Skew | None = None) -> None:
+        self._names = Names(settings.broker.prefix)
         self._jitter = jitter
         self._skew = skew or Skew()
         self._parking = asyncio.Semaphore(PARKING_MAX)
-        url, heartbeat_s = broker.url.get_secret_value(), broker.heartbeat_s
+        url, heartbeat_s = settings.broker.url.get_secret_value(), settings.broker.heartbeat_s
         self._publisher = ConfirmedPublisher(url, name="signalq consumer publishing", heartbeat_s=heartbeat_s)
         # Apart: events, one for each order, would queue before a parked order, whose delay is cut when it is sent. And
         # an event that the broker refuses must not close the channel of a dead letter.
@@ -55,7 +60,6 @@ class BrokerPublisher:
         await self._confirmed(lambda: ("", queue), body, properties)
 
     async def dead_letter(self, body: bytes, properties: Basic.Properties) -> None:
-        """Publish into the dead-letter queue."""
         await self._confirmed(lambda: ("", self._names.dead), body, properties)
 
     async def publish_outcome(self, event: Event) -> None:
@@ -64,7 +68,6 @@ class BrokerPublisher:
         await self._confirmed(lambda: address, event.body, event.properties, mandatory=False)
 
     async def close(self) -> None:
-        """Close the publishing connections."""
         await self._publisher.close()
         await self._outcomes.close()
 
@@ -76,9 +79,7 @@ class BrokerPublisher:
         *,
         mandatory: bool = True,
     ) -> None:
-        """Publish until the broker has confirmed it. Meanwhile its message stays unacknowledged: it can't be lost, only
-        repeated.
-        """
+        """Publish until the broker has confirmed it; its message, unacknowledged, can't be lost meanwhile."""
         publisher = self._publisher if mandatory else self._outcomes
         backoff = Backoff(self._jitter)
         while True:
@@ -88,3 +89,51 @@ class BrokerPublisher:
             except (BrokerUnreachable, PublishError) as error:
                 log.warning("broker.publish_failed", to=exchange or routing_key, why=str(error))
                 await backoff.wait()
+
+
+class OutcomePublisher:
+    """Publishes an event for each ending, after the ledger has recorded it; owns the tasks in the background.
+
+    The ending of a message is published before the message is acknowledged. Endings of the orders that a cancel has
+    canceled are published in the background, for its POST must not wait. If the consumer dies before that, the canceled
+    message itself comes back from the ladder, and its ending is published then.
+    """
+
+    def __init__(self, publisher: BrokerPublisher) -> None:
+        self._publisher = publisher
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def publish(self, outcomes: Iterable[Outcome]) -> None:
+        """Return once the broker has an event for each, in this order."""
+        for outcome in outcomes:
+            await self._publisher.publish_outcome(event_of(outcome))
+
+    def publish_in_background(self, ended: Sequence[Pending]) -> None:
+        """Publish the endings of canceled orders while the caller goes on."""
+        if not ended:
+            return
+        task = asyncio.create_task(self._publish_canceled(ended), name="publish canceled outcomes")
+        self._background.add(task)
+        task.add_done_callback(self._done)
+
+    async def drained(self) -> None:
+        """Return once nothing is published in the background any more, or after TELL_MAX_S: the rest is told later."""
+        if self._background:
+            await asyncio.wait(self._background, timeout=TELL_MAX_S)
+
+    async def close(self) -> None:
+        """Publish nothing any more."""
+        tasks = list(self._background)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("outcome.not_told", why=f"{type(error).__name__}: {error}")
+
+    async def _publish_canceled(self, ended: Sequence[Pending]) -> None:
+        for at in range(0, len(ended), AT_ONCE_MAX):
+            some = ended[at : at + AT_ONCE_MAX]
+            await asyncio.gather(*(self._publisher.publish_outcome(event_of(canceled(one))) for one in some))

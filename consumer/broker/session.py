@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -17,19 +16,44 @@ import structlog
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
 
-from signalq.amqp.connection import CLOSE_TIMEOUT_S, CONNECTION_ERRORS, is_connection_error
+from signalq.amqp.connection import CONNECTION_ERRORS, is_connection_error
 from signalq.amqp.header_table import held_bytes
-from signalq.consumer.broker.connection import described, loop_s
-from signalq.consumer.broker.consume_options import ConsumeOptions
-from signalq.consumer.broker.intake import Intake
+from signalq.consumer.broker.connection import abandon, described, loop_s
+from signalq.consumer.broker.intake import BULKY_BYTES_MAX, Intake, Room
 from signalq.consumer.ledger import Epoch
 from signalq.consumer.orders.message import Message
 
 # How long the broker may take, at the end, to say that it has our acknowledgements, and the ledger to note it. After
 # that the next consumer is in doubt of every intent without a message_id.
 FLUSH_S = 0.5
+WATCHDOG_PERIOD_S = 10.0
+# With many lanes each asks more seldom: all of them together ask the broker this often.
+WATCHDOG_QUESTIONS_PER_S = 20.0
+# A channel whose oldest unacknowledged message is older than this is given up and opened again. RabbitMQ does the same
+# after 30 minutes unless it is told otherwise, some hosts' after 15, and the contract says 10: this leaves a minute.
+UNACKED_MAX_S = 540.0
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumeOptions:
+    """How a queue is consumed; `prefetch` is a constant (changing it reorders).
+
+    Of the prefetched messages, `bytes_max` bytes are handed over at a time. Without order (`has_order`), several
+    consumers are active in the queue at once. A retired queue is consumed until it is deleted. A queue that `is_apart`
+    has a connection of its own. `make_room` makes the room that a session reads its messages into.
+    """
+
+    queue: str
+    prefetch: int
+    bytes_max: int
+    has_order: bool = True
+    is_retired: bool = False
+    is_apart: bool = False
+    watch_period_s: float = WATCHDOG_PERIOD_S
+    unacked_max_s: float = UNACKED_MAX_S
+    make_room: Callable[[], Room] = field(default=lambda: Room(BULKY_BYTES_MAX))
 
 
 class State(Enum):
@@ -49,10 +73,7 @@ _TAKING_IN = (State.ACTIVE, State.TAKING, State.STANDING_BY)
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """The messages that a session found in a queue without consumers, and since when the queue had none.
-
-    `unattended_since_ms` is None where the ledger knows of no consumer before.
-    """
+    """The messages that a session found in a queue without consumers, and since when the queue had none, if known."""
 
     messages: int
     unattended_since_ms: int | None
@@ -71,11 +92,11 @@ class Session:
         self.options = options
         self.state = State.STANDING_BY
         self.ended = asyncio.Event()
-        self.why_ended = "closed by us"
+        self.why_ended = ""
         self.epoch: Epoch | None = None
         self.backlog: Backlog | None = None
         self.room = options.make_room()
-        # When the first and the latest message came, on the loop's clock; before any came, the latest is the opening.
+        # When the first and the latest message came, on the loop's clock; at first the latest is the opening.
         self.active_since_s: float | None = None
         self.last_delivery_s = opened_s
         self._channel = channel
@@ -89,12 +110,10 @@ class Session:
 
     @property
     def takes_in(self) -> bool:
-        """Whether it takes messages in."""
         return self.state in _TAKING_IN
 
     @property
     def unacked(self) -> int:
-        """How many messages are not acknowledged."""
         return len(self._came_s)
 
     @property
@@ -138,7 +157,6 @@ class Session:
         return delivery
 
     def note_delivered(self, tag: int) -> None:
-        """Note that a message has come."""
         self.last_delivery_s = self._came_s[tag] = loop_s()
         self.active_since_s = self.active_since_s or self.last_delivery_s
 
@@ -204,13 +222,15 @@ class Session:
         """End the session: its messages will come again on another one."""
         if not self.ended.is_set():
             self.why_ended = why
-        self._end()
+            self.state = State.LEFT if self.state is State.LEAVING else State.LOST
+            self.ended.set()
+            self.room.close()
+            self._intake.close()
 
     async def close(self) -> None:
         """Close the channel: unacknowledged messages go back to their places in the queue."""
-        self._end()
-        with suppress(Exception):  # aiormq ends what waits for an answer with a bare Exception, too
-            await asyncio.wait_for(self._channel.close(), CLOSE_TIMEOUT_S)
+        self.lose("closed by us")
+        await abandon(self._channel)
 
     def _hand_over(self, delivery: Delivery) -> None:
         self._handed_over += 1
@@ -223,13 +243,6 @@ class Session:
         """Make room for other messages in its place."""
         self.room.give(tag)
         self._intake.settled(tag)
-
-    def _end(self) -> None:
-        if not self.ended.is_set():
-            self.state = State.LEFT if self.state is State.LEAVING else State.LOST
-        self.ended.set()
-        self.room.close()
-        self._intake.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +257,6 @@ class Delivery:
 
     @property
     def body_bytes(self) -> int:
-        """How long its body was."""
         return self.message.body_bytes
 
     @property

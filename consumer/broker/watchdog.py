@@ -42,7 +42,7 @@ async def watch(session: Session, connection: BrokerConnection, jitter: Callable
 
 
 async def _is_alive(session: Session, connection: BrokerConnection) -> bool:
-    """Ask the broker whether it still knows this consumer."""
+    """Whether the broker still knows this consumer, and delivers to it."""
     try:
         async with asyncio.timeout(ANSWER_MAX_S):
             depth = await connection.depth(session.options.queue)

@@ -1,14 +1,13 @@
 """Which replica should have which lane, and which lanes to hand over now. Pure: live replicas and times are given.
 
 The broker gives a lane to the first consumer in the lane's line; a consumer that leaves and comes back stands last. So
-replicas need not agree: each works out by itself which replica should have each lane, and steps behind that one. It
-need not know which consumer is the active one, and of an idle lane it can't before the first message.
+replicas need not agree: each works out which replica should have each lane, and steps behind that one. It need not know
+which consumer is the active one, and of an idle lane it can't before the first message.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 
 from signalq.consumer.orders.delays import backoff_s
@@ -26,22 +25,6 @@ AGAIN_S = 30.0
 AGAIN_MAX_S = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class KnownLane:
-    """A lane as one replica knows it; `active_since_s` is None until a message has come."""
-
-    queue: str
-    active_since_s: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Passed:
-    """How often a lane was handed over, and when last."""
-
-    times: int
-    at_s: float
-
-
 def desired(queue: str, owners: Iterable[str]) -> str:
     """The owner that should have a lane, by rendezvous hashing: a new replica takes lanes from all the others.
 
@@ -51,12 +34,13 @@ def desired(queue: str, owners: Iterable[str]) -> str:
 
 
 class LaneAssignment:
-    """One replica's view: which replicas live, since when, and which lanes were handed over since then."""
+    """One replica's view: which replicas live, and since when; which lanes it has handed over since then."""
 
     def __init__(self) -> None:
         self._owners: frozenset[str] = frozenset()
         self._since_s = float("-inf")
-        self._passed: dict[str, _Passed] = {}
+        # How often each lane was handed over, and when last.
+        self._passed: dict[str, tuple[int, float]] = {}
 
     def note(self, owners: frozenset[str], now_s: float) -> None:
         """Note which replicas live now; none: that is not known."""
@@ -64,26 +48,32 @@ class LaneAssignment:
             self._owners, self._since_s = owners, now_s
             self._passed.clear()
 
-    def to_pass_on(self, me: str, lanes: Iterable[KnownLane], now_s: float) -> list[str]:
-        """The queues in which `me` should step back now."""
+    def to_pass_on(self, me: str, active_since_s: Mapping[str, float | None], now_s: float) -> list[str]:
+        """The queues in which `me` should step back now. `active_since_s` holds all that it consumes: since when it is
+        the active consumer there, None where no message has come.
+        """
         if len(self._owners) < 2 or me not in self._owners or now_s - self._since_s < SETTLE_S:
             return []
-        strange = [lane for lane in lanes if desired(lane.queue, self._owners) != me and self._may_pass(lane, now_s)]
-        active = [lane.queue for lane in strange if lane.active_since_s is not None]
-        others = [lane.queue for lane in strange if lane.active_since_s is None]
+        strange = [
+            queue
+            for queue, since_s in active_since_s.items()
+            if desired(queue, self._owners) != me and self._may_pass(queue, since_s, now_s)
+        ]
+        active = [queue for queue in strange if active_since_s[queue] is not None]
+        others = [queue for queue in strange if active_since_s[queue] is None]
         return active[:HANDOVERS_MAX] + others[:STEPS_BACK_MAX]
 
     def passed_on(self, queue: str, now_s: float) -> None:
         """Note that a lane was left; whether another replica stood by for it is not known."""
-        before = self._passed.get(queue)
-        self._passed[queue] = _Passed(before.times + 1 if before else 1, now_s)
+        times, _ = self._passed.get(queue, (0, now_s))
+        self._passed[queue] = times + 1, now_s
 
-    def _may_pass(self, lane: KnownLane, now_s: float) -> bool:
-        before = self._passed.get(lane.queue)
-        if lane.active_since_s is not None and now_s - lane.active_since_s < HOLD_S:
+    def _may_pass(self, queue: str, active_since_s: float | None, now_s: float) -> bool:
+        if active_since_s is not None and now_s - active_since_s < HOLD_S:
             return False
-        if before is None:
+        if queue not in self._passed:
             return True
-        if lane.active_since_s is None:
+        if active_since_s is None:
             return False  # we stand behind the others; if the lane comes to us, its first message says so
-        return now_s - before.at_s >= backoff_s(before.times, base_s=AGAIN_S, max_s=AGAIN_MAX_S, fraction=1.0)
+        times, last_s = self._passed[queue]
+        return now_s - last_s >= backoff_s(times, base_s=AGAIN_S, max_s=AGAIN_MAX_S, fraction=1.0)

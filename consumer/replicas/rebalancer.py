@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from signalq.consumer.broker.lane_consumer import Lane
 from signalq.consumer.broker.session import Session
 from signalq.consumer.ledger.ledger import Ledger
-from signalq.consumer.replicas.assignment import KnownLane, LaneAssignment
+from signalq.consumer.replicas.assignment import LaneAssignment
 
 REBALANCE_PERIOD_S = 2.0
 # The ledger's list of live replicas counts for so long.
@@ -39,12 +39,12 @@ class LaneRebalancer:
         self._assignment = LaneAssignment()
 
     async def run(self) -> None:
-        """Rebalance for ever."""
         while True:
             await asyncio.sleep(REBALANCE_PERIOD_S)
             async with asyncio.TaskGroup() as group:
                 for lane in self._to_pass_on():
-                    group.create_task(self._pass_on(lane), name=f"pass on {lane.queue}")
+                    self._assignment.passed_on(lane.queue, time.monotonic())
+                    group.create_task(lane.hand_over(self._finish, HANDOVER_S), name=f"pass on {lane.queue}")
 
     def _to_pass_on(self) -> list[Lane]:
         live, now_s = self._ledger.live, time.monotonic()
@@ -53,34 +53,23 @@ class LaneRebalancer:
             return []
         self._assignment.note(live.owners, now_s)
         lanes = {lane.queue: lane for lane in self._lanes if lane.has_order and lane.consuming.is_set()}
-        places = [KnownLane(queue, lane.active_since_s) for queue, lane in lanes.items()]
-        return [lanes[queue] for queue in self._assignment.to_pass_on(live.me, places, now_s)]
-
-    async def _pass_on(self, lane: Lane) -> None:
-        self._assignment.passed_on(lane.queue, time.monotonic())
-        await lane.hand_over(self._finish, HANDOVER_S)
+        active_since_s = {queue: lane.active_since_s for queue, lane in lanes.items()}
+        return [lanes[queue] for queue in self._assignment.to_pass_on(live.me, active_since_s, now_s)]
 
 
-class LedgerWatch:
-    """Gives the lanes up while the ledger can't be written, and takes them again afterwards."""
+async def watch_ledger(ledger: Ledger, lanes: Iterable[Lane]) -> None:
+    """Give the lanes up while the ledger can't be written, and take them again afterwards.
 
-    def __init__(self, ledger: Ledger, lanes: Iterable[Lane]) -> None:
-        self._ledger = ledger
-        self._lanes = lanes
-
-    async def run(self) -> None:
-        """Watch for ever. Two looks in a row tell a loss: a process that thaws has not asked the ledger yet."""
-        was_lost = False
-        while True:
-            await asyncio.sleep(LEDGER_LOOK_S)
-            is_lost = self._ledger.silent_s > self._lost_s()
-            for lane in self._lanes:
-                if is_lost and was_lost:
-                    lane.suspend("our ledger can't be written: another consumer may have one that can")
-                elif not is_lost:
-                    lane.resume()
-            was_lost = is_lost
-
-    def _lost_s(self) -> float:
-        live = self._ledger.live
-        return LEDGER_LOST_S if live is not None and len(live.owners) > 1 else LEDGER_LOST_ALONE_S
+    Two looks in a row tell a loss: a process that thaws has not asked the ledger yet.
+    """
+    was_lost = False
+    while True:
+        await asyncio.sleep(LEDGER_LOOK_S)
+        knows_others = ledger.live is not None and len(ledger.live.owners) > 1
+        is_lost = ledger.silent_s > (LEDGER_LOST_S if knows_others else LEDGER_LOST_ALONE_S)
+        for lane in lanes:
+            if is_lost and was_lost:
+                lane.suspend("our ledger can't be written: another consumer may have one that can")
+            elif not is_lost:
+                lane.resume()
+        was_lost = is_lost

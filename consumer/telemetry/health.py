@@ -21,21 +21,19 @@ class OpsServer:
         self._ops = ops
         self._why_not_ready = why_not_ready
         self._registry = registry
-        self._runner: web.AppRunner | None = None
-
-    async def start(self) -> int:
-        """Listen; return the port (a free one where port 0 was asked for). Raises SettingsError."""
         app = web.Application()
         app.router.add_get("/startupz", self._startupz)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
+
+    async def start(self) -> int:
+        """Listen; return the port (a free one where port 0 was asked for). Raises SettingsError."""
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, self._ops.host, self._ops.port).start()
         except OSError as error:
-            await self.stop()
             raise SettingsError(
                 f"ops.host {self._ops.host} port {self._ops.port} can't be listened on ({error.strerror}): "
                 "set ops.port to another, or to 0 for a free one"
@@ -43,19 +41,15 @@ class OpsServer:
         return int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
-        """Stop listening."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        """Stop listening; also after a start that failed."""
+        await self._runner.cleanup()
 
     async def _startupz(self, _request: web.Request) -> web.Response:
-        """Say that the consumer has started. It listens once the settings are read and the ledger is open and upgraded.
-
-        The broker doesn't count: a restart would not bring it back.
-        """
+        """The settings are read, and the ledger is open and upgraded. A restart would not bring the broker back."""
         return web.Response(text="started\n")
 
     async def _healthz(self, _request: web.Request) -> web.Response:
-        """Say that the event loop runs: else this would not answer."""
+        """The event loop runs: else this would not answer."""
         return web.Response(text="ok\n")
 
     async def _readyz(self, _request: web.Request) -> web.Response:

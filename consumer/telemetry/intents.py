@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
 from typing import Any
 
 import structlog
@@ -11,7 +11,6 @@ from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.ledger import LedgerEntry
 from signalq.consumer.orders.decisions import After, DeadLetter, Retry
 from signalq.consumer.orders.order import Order, Unreadable
-from signalq.consumer.orders.pending import Pending
 from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.consumer.telemetry.metrics import Metrics
 from signalq.times import iso_ms
@@ -26,28 +25,25 @@ class IntentTelemetry:
 
     def __init__(self, metrics: Metrics, clock: Clock) -> None:
         self._metrics = metrics
+        self._label = metrics.connector_label
         self._clock = clock
-        self._without_identity: set[str] = set()
-        self._with_expiration: set[str] = set()
-        self._dated_ahead: set[str] = set()
-        self._near_another: set[str] = set()
+        # The strategies or connectors that a warning has named.
+        self._named: defaultdict[str, set[str]] = defaultdict(set)
 
     def received(self, order: Order, near: str | None) -> None:
-        """A valid intent came in, for the first time or again; `near`: the configured connector that its own, which is
-        not configured, looks like.
-        """
+        """A valid intent came in, for the first time or again; its connector, not configured, may be `near` another."""
         age_s = (order.timing.received_ms - order.timing.creation.age_ms) / 1000
         self._metrics.receipt_age_seconds.observe(age_s)
         log.debug("intent.received", **facts_of(order), redelivered=order.provenance.redelivered)
-        # Nobody can tell a second delivery from a second order.
-        if order.identity.message_id is None and self._is_first(order.strategy, self._without_identity):
+        # A second delivery can not be told from a second order.
+        if order.identity.message_id is None and self._is_first("without identity", order.strategy):
             log.warning("intent.without_message_id", strategy=order.strategy, connector=order.connector)
         # The broker may drop such a message before we see it: the order would be lost, and nobody would know.
-        if order.provenance.may_vanish and self._is_first(order.strategy, self._with_expiration):
+        if order.provenance.may_vanish and self._is_first("with expiration", order.strategy):
             log.warning("intent.with_expiration", strategy=order.strategy, connector=order.connector)
         # Such an intent counts as created now, whatever its deadline was meant to be.
         created = order.timing.creation
-        if created.is_ahead and self._is_first(order.strategy, self._dated_ahead):
+        if created.is_ahead and self._is_first("dated ahead", order.strategy):
             log.warning(
                 "intent.dated_ahead",
                 strategy=order.strategy,
@@ -55,23 +51,27 @@ class IntentTelemetry:
                 ahead_s=created.ahead_ms / 1000,
                 said_by=created.source,
             )
-        # What looks like a connector of the settings, and is none, has no limits and no pause of it.
-        if near is not None and self._is_first(order.connector, self._near_another):
+        # Such a connector has none of the limits and pauses of the one that was meant.
+        if near is not None and self._is_first("near another", order.connector):
             log.warning("connector.near_another", connector=order.connector, near=near, strategy=order.strategy)
 
-    def _is_first(self, name: str, warned: set[str]) -> bool:
-        """Whether no warning named this one yet; beyond WARNED_MAX names none is new."""
-        if name in warned or len(warned) >= WARNED_MAX:
+    def _is_first(self, warning: str, name: str) -> bool:
+        """Whether this warning did not name it yet; beyond WARNED_MAX names none is new."""
+        named = self._named[warning]
+        if name in named or len(named) >= WARNED_MAX:
             return False
-        warned.add(name)
+        named.add(name)
         return True
 
     def claimed(self, claim: LedgerEntry) -> None:
         """A POST is about to begin. At the first one, note how late it is, and which limits only report it."""
-        self._canceled(claim.order, claim.canceled)
+        order = claim.order
+        for pending in claim.canceled:
+            self._metrics.intents.labels(self._label(pending.connector), "canceled", "").inc()
+            facts = {"intent_id": pending.intent_id, "connector": pending.connector, "strategy": pending.strategy}
+            log.info("intent.settled", **facts, action=pending.action, status="canceled", canceled_by=order.intent_id)
         if claim.state.attempts > 1:
             return
-        order = claim.order
         if order.route.is_misrouted:
             log.warning(
                 "intent.handled_astray", **facts_of(order), source=order.route.source_queue, queue=order.route.lane
@@ -83,12 +83,6 @@ class IntentTelemetry:
         for one in (*order.exceeded(enforced=False), *(rate.exceeded for rate in claim.over_rates)):
             self._metrics.limits_exceeded.labels(self._label(order.connector), one.limit).inc()
             log.warning("limit.exceeded", **facts_of(order), limit=one.limit, scope=one.scope, detail=one.detail)
-
-    def _canceled(self, by: Order, canceled: Sequence[Pending]) -> None:
-        for one in canceled:
-            self._metrics.intents.labels(self._label(one.connector), "canceled", "").inc()
-            facts = {"intent_id": one.intent_id, "connector": one.connector, "strategy": one.strategy}
-            log.info("intent.settled", **facts, action=one.action, status="canceled", canceled_by=by.intent_id)
 
     def attempted(self, order: Order, state: IntentState, attempt: Attempt, after: After) -> None:
         """A POST has ended, or could not begin."""
@@ -125,9 +119,6 @@ class IntentTelemetry:
             self._metrics.note_accepted(order.connector)
         self._metrics.intents.labels(self._label(order.connector), status, reason).inc()
         log.info("intent.settled", **facts_of(order), status=status, reason=reason or None)
-
-    def _label(self, connector: str) -> str:
-        return self._metrics.connector_label(connector)
 
 
 def facts_of(order: Order | Unreadable) -> dict[str, Any]:

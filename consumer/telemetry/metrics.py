@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -21,48 +21,34 @@ class Metrics:
         self.configured_connectors = frozenset(configured_connectors)
         self._labels = set(configured_connectors)
         self._labels_max = len(self._labels) + CONNECTOR_LABELS_MAX
-        self.intents = self._make(
-            Counter, "signalq_intents", "Intents by what became of them", ["connector", "status", "reason"]
-        )
-        self.attempts = self._make(
-            Counter, "signalq_attempts", "POSTs begun or tried, by certainty", ["connector", "certainty"]
-        )
-        self.limits_exceeded = self._make(
-            Counter,
+        counter = partial(Counter, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry)
+        latency = partial(Histogram, registry=self.registry, buckets=LATENCY_BUCKETS_S)
+        age = partial(Histogram, registry=self.registry, buckets=AGE_BUCKETS_S)
+        self.intents = counter("signalq_intents", "Intents by what became of them", ["connector", "status", "reason"])
+        self.attempts = counter("signalq_attempts", "POSTs begun or tried, by certainty", ["connector", "certainty"])
+        self.limits_exceeded = counter(
             "signalq_limits_exceeded",
             "Intents POSTed although over a limit that is only reported",
             ["connector", "limit"],
         )
-        self.webhook_seconds = self._make(
-            Histogram, "signalq_webhook_seconds", "One POST with its answer", buckets=LATENCY_BUCKETS_S
+        self.webhook_seconds = latency("signalq_webhook_seconds", "One POST with its answer")
+        self.end_to_end_seconds = latency("signalq_end_to_end_seconds", "From creation, or due time, to the first POST")
+        self.delay_error_seconds = latency("signalq_delay_error_seconds", "From due time to the first POST")
+        self.receipt_age_seconds = age("signalq_receipt_age_seconds", "Age of an intent when it came in")
+        self.ledger_commit_seconds = latency("signalq_ledger_commit_seconds", "One commit of the ledger")
+        self.scheduled = gauge("signalq_scheduled", "Delayed intents that wait, as the ledger counts them")
+        self.lane_paused = gauge(
+            "signalq_lane_paused", "1 while the switch says paused; * is the one for all", ["connector"]
         )
-        self.end_to_end_seconds = self._make(
-            Histogram,
-            "signalq_end_to_end_seconds",
-            "From creation, or due time, to the first POST",
-            buckets=LATENCY_BUCKETS_S,
+        self.clock_skew_seconds = gauge(
+            "signalq_clock_skew_seconds", "How far this machine's clock is ahead of another's", ["source"]
         )
-        self.delay_error_seconds = self._make(
-            Histogram, "signalq_delay_error_seconds", "From due time to the first POST", buckets=LATENCY_BUCKETS_S
+        self.ledger_wal_bytes = gauge(
+            "signalq_ledger_wal_bytes", "Size of the ledger's write-ahead log, where the ledger is a file"
         )
-        self.receipt_age_seconds = self._make(
-            Histogram, "signalq_receipt_age_seconds", "Age of an intent when it came in", buckets=AGE_BUCKETS_S
-        )
-        self.ledger_commit_seconds = self._make(
-            Histogram, "signalq_ledger_commit_seconds", "One commit of the ledger", buckets=LATENCY_BUCKETS_S
-        )
-        self.scheduled = self._make(Gauge, "signalq_scheduled", "Delayed intents that wait, as the ledger counts them")
-        self.lane_paused = self._make(
-            Gauge, "signalq_lane_paused", "1 while the switch says paused; * is the one for all", ["connector"]
-        )
-        self.clock_skew_seconds = self._make(
-            Gauge, "signalq_clock_skew_seconds", "How far this machine's clock is ahead of another's", ["source"]
-        )
-        self.ledger_wal_bytes = self._make(
-            Gauge, "signalq_ledger_wal_bytes", "Size of the ledger's write-ahead log, where the ledger is a file"
-        )
-        self.in_flight = self._make(Gauge, "signalq_in_flight", "Intents in the consumer")
-        self.broker_connected = self._make(Gauge, "signalq_broker_connected", "1 while consuming or standing by")
+        self.in_flight = gauge("signalq_in_flight", "Intents in the consumer")
+        self.broker_connected = gauge("signalq_broker_connected", "1 while consuming or standing by")
 
     def configure(self, connectors: Collection[str]) -> None:
         """Take these names, which are configured now, as labels, too."""
@@ -77,6 +63,3 @@ class Metrics:
         """Note an accepted POST for this connector: its name may be a label from now on, while there is room."""
         if len(self._labels) < self._labels_max:
             self._labels.add(connector)
-
-    def _make(self, kind: Any, name: str, text: str, labels: Collection[str] = (), **options: Any) -> Any:
-        return kind(name, text, labels, registry=self.registry, **options)

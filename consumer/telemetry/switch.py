@@ -20,7 +20,7 @@ log = structlog.get_logger()
 
 
 class SwitchReport:
-    """Called by the ledger, see Ledger.watch_switch."""
+    """Logs and shows each change of the switch; called by the ledger, see Ledger.watch_switch."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics

@@ -1,4 +1,4 @@
-"""A webhook's answer: whether the order was taken, when to try again, and what time it is there. Pure."""
+"""A webhook's answer: whether the order was taken, when to try again, what time it is there, what is shown. Pure."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from email.utils import parsedate_to_datetime
 
 from signalq.consumer.orders.order import Policy
 from signalq.consumer.orders.state import Attempt, Certainty
+from signalq.secrets.blanking import Blanker
 
 # Of the body of a success; every success body is far shorter.
 SUCCESS_BYTES_MAX = 4096
 RETRY_AFTER_DIGITS_MAX = 9
+SHOWN_CHARACTERS_MAX = 200
+# So much of an answer is looked at: blanking makes it shorter, and only the beginning is shown.
+LOOKED_AT_CHARACTERS = 1_000
 
 # Answers that say the order did not reach the platform, or was turned away before it was looked at. 52x are
 # Cloudflare's: 521 and 523 no connection to the origin, 525 and 526 no TLS with it.
@@ -30,12 +34,12 @@ class Answer:
     body: bytes
 
 
-def attempt_of(
-    answer: Answer, policy: Policy, now: datetime, *, duration_s: float, clock_ahead_ms: tuple[int, int] | None
-) -> Attempt:
-    """The attempt that this answer has concluded."""
+def attempt_of(answer: Answer, policy: Policy, began_ms: int, ended_ms: int, *, duration_s: float) -> Attempt:
+    """The attempt that this answer has concluded, begun and ended at these times of our clock."""
+    dated = _date(answer.headers.get("Date"))
     # A moment in Retry-After is one of the webhook's own clock.
-    wait_s = retry_after_s(answer.headers.get("Retry-After"), _date(answer.headers.get("Date")) or now)
+    now = dated or datetime.fromtimestamp(ended_ms / 1000, UTC)
+    wait_s = retry_after_s(answer.headers.get("Retry-After"), now)
     certainty = certainty_of(
         answer.status,
         has_retry_after=wait_s is not None,
@@ -52,7 +56,7 @@ def attempt_of(
         status=answer.status,
         retry_after_s=wait_s,
         duration_s=duration_s,
-        clock_ahead_ms=clock_ahead_ms,
+        clock_ahead_ms=_clock_ahead_ms(dated, began_ms, ended_ms) if dated is not None else None,
     )
 
 
@@ -82,16 +86,22 @@ def retry_after_s(value: str | None, now: datetime) -> float | None:
     return max(0.0, (date - now).total_seconds()) if date is not None else None
 
 
-def clock_ahead_ms(answer: Answer, began_ms: int, ended_ms: int) -> tuple[int, int] | None:
-    """By how much at least, and at most, our clock is ahead of the webhook's; None for an answer without a date.
+def shown(answer: bytes, *blankers: Blanker) -> str | None:
+    """At most SHOWN_CHARACTERS_MAX of an answer, printable, without the secrets that the blankers know; None if empty.
 
-    The webhook dated it in whole seconds, between `began_ms` and `ended_ms` of our clock.
+    An answer is foreign text, which may repeat the token that it was sent, whole or cut, as it is or encoded.
     """
-    at = _date(answer.headers.get("Date"))
-    if at is None:
-        return None
-    at_ms = round(at.timestamp() * 1000)
-    return began_ms - (at_ms + 1000), ended_ms - at_ms
+    text = answer.decode("utf-8", "replace")[:LOOKED_AT_CHARACTERS]
+    for blanker in blankers:
+        text = blanker(text)
+    words = "".join(character if character.isprintable() else " " for character in text).split()
+    return " ".join(words)[:SHOWN_CHARACTERS_MAX] or None
+
+
+def _clock_ahead_ms(dated: datetime, began_ms: int, ended_ms: int) -> tuple[int, int]:
+    """By how much at least, and at most, our clock is ahead of the webhook's, which dates in whole seconds."""
+    dated_ms = round(dated.timestamp() * 1000)
+    return began_ms - (dated_ms + 1000), ended_ms - dated_ms
 
 
 def _is_success(body: bytes, success_body: str) -> bool:

@@ -11,8 +11,7 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from typing import Self, cast
 
 import aiohttp
@@ -21,9 +20,8 @@ from aiohttp.http import StreamWriter
 
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt
-from signalq.consumer.webhook.answer import SUCCESS_BYTES_MAX, Answer, attempt_of, clock_ahead_ms
+from signalq.consumer.webhook.answer import SUCCESS_BYTES_MAX, Answer, attempt_of, shown
 from signalq.consumer.webhook.answer_reader import AnswerConnector, AnswerTooLong
-from signalq.consumer.webhook.shown_answer import shown
 from signalq.secrets.blanking import Blanker
 from signalq.version import __version__
 
@@ -37,19 +35,14 @@ ANSWER_BODY_S = 0.2
 MayBegin = Callable[[], Awaitable[bool]]
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """`connect_s` bounds getting a connection, `total_s` the whole POST with its answer."""
-
-    connect_s: float
-    total_s: float
-
-
 class Webhook:
-    """The HTTP client of the consumer: one session, no cookies, no redirects, no proxies, no repeats of its own."""
+    """The HTTP client of the consumer: one session, no cookies, no redirects, no proxies, no repeats of its own.
 
-    def __init__(self, timeouts: Timeouts) -> None:
-        self._timeouts = timeouts
+    `connect_s` bounds getting a connection, `total_s` the whole POST with its answer.
+    """
+
+    def __init__(self, *, connect_s: float, total_s: float) -> None:
+        self._timeout = aiohttp.ClientTimeout(total=total_s, connect=connect_s)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -59,7 +52,7 @@ class Webhook:
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
-            timeout=aiohttp.ClientTimeout(total=self._timeouts.total_s, connect=self._timeouts.connect_s),
+            timeout=self._timeout,
             headers={"User-Agent": f"signalq/{__version__}", "Accept-Encoding": "identity"},
         )
         return self
@@ -80,13 +73,12 @@ class Webhook:
         except Exception as error:  # noqa: BLE001 - whatever broke, all that matters is whether bytes went out
             return _broken(error, request, duration_s=time.monotonic() - began_s)
         finally:
-            request.withdraw()
+            request.is_withdrawn = True
         duration_s = time.monotonic() - began_s
         if not request.sent:
             why = "answered before anything was sent"
             return Attempt("not taken", sent=False, why=why, status=answer.status, duration_s=duration_s)
-        ahead_ms = clock_ahead_ms(answer, began_ms, _now_ms())
-        attempt = attempt_of(answer, order.policy, datetime.now(UTC), duration_s=duration_s, clock_ahead_ms=ahead_ms)
+        attempt = attempt_of(answer, order.policy, began_ms, _now_ms(), duration_s=duration_s)
         if attempt.certainty == "accepted":
             return attempt
         return replace(attempt, answer=shown(answer.body, *_blankers(order)))
@@ -154,12 +146,9 @@ class _Body(aiohttp.BytesPayload):
         super().__init__(body, content_type="application/json")
         self.sent = False
         self.is_refused = False
+        # The POST is over: a byte that has not gone yet never goes.
+        self.is_withdrawn = False
         self._may_begin = may_begin
-        self._is_withdrawn = False
-
-    def withdraw(self) -> None:
-        """The POST is over: a byte that has not gone yet never goes."""
-        self._is_withdrawn = True
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         """Look a last time, and write. Raises _NotSent where nothing is written. See aiohttp.Payload."""
@@ -167,7 +156,7 @@ class _Body(aiohttp.BytesPayload):
             self.is_refused = True
             raise _NotSent
         transport = cast("StreamWriter", writer).transport
-        if self._is_withdrawn or transport is None or transport.is_closing():
+        if self.is_withdrawn or transport is None or transport.is_closing():
             raise _NotSent
         self.sent = True
         await super().write_with_length(writer, content_length)

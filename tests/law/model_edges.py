@@ -26,7 +26,7 @@ from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.consumer.orders.switch import SwitchedOff
 from signalq.consumer.webhook.answer import Answer
-from signalq.consumer.webhook.client import MayBegin, Timeouts, Webhook
+from signalq.consumer.webhook.client import MayBegin, Webhook
 from signalq.errors import Unconfirmed
 from tests.law.model_scenario import (
     AFTER_A_COMMIT,
@@ -224,7 +224,7 @@ class ModelWebhook(Webhook):
     """The real client up to the exchange of bytes."""
 
     def __init__(self, world: World, process: Process) -> None:
-        super().__init__(Timeouts(connect_s=3, total_s=WEBHOOK_TIMEOUT_S))
+        super().__init__(connect_s=3, total_s=WEBHOOK_TIMEOUT_S)
         self._world = world
         self._process = process
 

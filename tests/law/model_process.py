@@ -7,12 +7,11 @@ import contextvars
 from functools import cache
 from typing import TYPE_CHECKING
 
-from signalq.consumer.__main__ import handlers_of
+from signalq.consumer.__main__ import handling_of
 from signalq.consumer.broker.lane_consumer import LaneContext
 from signalq.consumer.broker.publisher import BrokerPublisher
 from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.consumed_lanes import ConsumedLanes
-from signalq.consumer.handling import Handling
 from signalq.consumer.service import Service
 from signalq.consumer.telemetry.metrics import Metrics
 from signalq.errors import BrokerUnreachable
@@ -53,9 +52,9 @@ class Process:
         chosen = settings(scenario.window, scenario.concurrency)
         clock = ModelClock(loop)
         self.ledger = ToldLedger(world, self)
-        publisher = BrokerPublisher(chosen, NAMES, lambda: scenario.jitter)
+        publisher = BrokerPublisher(chosen, lambda: scenario.jitter)
         publisher._publisher = publisher._outcomes = ModelPublisher(world, self)
-        handlers = handlers_of(
+        self.handling = handling_of(
             CurrentSettings(chosen),
             ledger=self.ledger,
             webhook=ModelWebhook(world, self),
@@ -65,16 +64,15 @@ class Process:
             jitter=lambda: scenario.jitter,
             skew=Skew(),
         )
-        self.handling = Handling(chosen, handlers)
         context = LaneContext(
             connection=ModelConnection(self),
             ledger=self.ledger,
-            on_active=handlers.pipeline.remember,
+            on_active=self.handling.pipeline.remember,
             on_delivery=self.handling.start,
             on_lost=self.handling.slots.withdraw,
             jitter=lambda: scenario.jitter,
         )
-        self.lanes = ConsumedLanes(chosen, context, due_room=handlers.due_queue.room)
+        self.lanes = ConsumedLanes(chosen, context)
         self.service = Service(
             chosen,
             lanes=self.lanes,

@@ -21,9 +21,8 @@ from unittest.mock import patch
 from pamqp.commands import Basic
 from sqlalchemy import func, select
 
-import signalq.consumer.broker.backoff
+import signalq.consumer.broker.connection
 import signalq.consumer.broker.lane_consumer
-import signalq.consumer.broker.outcome_publisher
 import signalq.consumer.broker.publisher
 import signalq.consumer.broker.session
 import signalq.consumer.handling
@@ -346,7 +345,7 @@ def _in_the_model(world: World) -> Iterator[None]:
         patch.object(signalq.consumer.ledger.ledger, "Writer", ToldWriter),
         patch.object(signalq.consumer.ledger.ledger, "migrate", migrate_the_model),
         patch.object(signalq.consumer.ledger.pruning.Pruning, "run", prune_nothing),
-        patch.object(signalq.consumer.broker.backoff, "log", log),
+        patch.object(signalq.consumer.broker.connection, "log", log),
         patch.object(signalq.consumer.broker.lane_consumer, "log", log),
         patch.object(signalq.consumer.broker.publisher, "log", log),
         patch.object(signalq.consumer.broker.session, "log", log),
@@ -355,6 +354,5 @@ def _in_the_model(world: World) -> Iterator[None]:
         patch.object(signalq.consumer.handling, "log", log),
         patch.object(signalq.consumer.service, "log", log),
         patch.object(signalq.consumer.ledger.writer, "log", log),
-        patch.object(signalq.consumer.broker.outcome_publisher, "log", log),
     ):
         yield

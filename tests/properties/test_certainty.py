@@ -24,7 +24,7 @@ from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.read import read
 from signalq.consumer.orders.state import Attempt
 from signalq.consumer.webhook.answer import certainty_of
-from signalq.consumer.webhook.client import Timeouts, Webhook
+from signalq.consumer.webhook.client import Webhook
 from signalq.settings.sections import Settings
 from tests.support.waiting import wait_until
 
@@ -176,7 +176,7 @@ async def _finish(writer: asyncio.StreamWriter, how: str) -> None:
 
 async def post(order: Order) -> Attempt:
     """One POST by a Webhook of its own."""
-    async with Webhook(Timeouts(connect_s=CONNECT_S, total_s=TOTAL_S)) as webhook:
+    async with Webhook(connect_s=CONNECT_S, total_s=TOTAL_S) as webhook:
         return await webhook.post(order)
 
 
@@ -254,7 +254,7 @@ async def test_an_answer_to_a_request_of_which_nothing_was_sent_is_not_taken_and
         return True
 
     async with Server(answer_unasked) as server:
-        async with Webhook(Timeouts(connect_s=CONNECT_S, total_s=TOTAL_S)) as webhook:
+        async with Webhook(connect_s=CONNECT_S, total_s=TOTAL_S) as webhook:
             attempt = await webhook.post(order_for(server.url()), look)
             await asyncio.sleep(0.3)
         assert server.received == b""
@@ -276,7 +276,7 @@ async def test_a_post_that_ends_in_its_last_look_never_sends_a_byte(how: str) ->
                 await asyncio.sleep(10)
         return how != "refused"
 
-    async with Server(read_on) as server, Webhook(Timeouts(connect_s=CONNECT_S, total_s=TOTAL_S / 2)) as webhook:
+    async with Server(read_on) as server, Webhook(connect_s=CONNECT_S, total_s=TOTAL_S / 2) as webhook:
         posting = asyncio.create_task(webhook.post(order_for(server.url()), look))
         await looking.wait()
         if how == "canceled":
@@ -298,7 +298,7 @@ async def test_between_the_last_look_and_the_first_byte_lies_no_step_of_the_even
         listening.setblocking(False)
         order = order_for(f"http://127.0.0.1:{listening.getsockname()[1]}/hook")
         loop = asyncio.get_running_loop()
-        async with Webhook(Timeouts(connect_s=CONNECT_S, total_s=TOTAL_S)) as webhook:
+        async with Webhook(connect_s=CONNECT_S, total_s=TOTAL_S) as webhook:
             accepting = asyncio.create_task(loop.sock_accept(listening))
             if is_kept:
                 first = asyncio.create_task(webhook.post(order))
@@ -327,7 +327,7 @@ async def test_a_kept_connection_that_is_cut_with_the_next_request_is_unknown() 
 
     async with Server(answer_once) as server:
         order = order_for(server.url())
-        async with Webhook(Timeouts(connect_s=CONNECT_S, total_s=TOTAL_S)) as webhook:
+        async with Webhook(connect_s=CONNECT_S, total_s=TOTAL_S) as webhook:
             assert (await webhook.post(order)).certainty == "accepted"
             second = await webhook.post(order)
         assert server.connections == 1
@@ -394,7 +394,7 @@ async def test_a_connection_that_is_not_made_in_time_is_not_taken() -> None:
 async def test_one_that_hangs_takes_no_other_posts_connection() -> None:
     async with serving(b"", then="hang") as server:
         order = order_for(server.url())
-        async with Webhook(Timeouts(connect_s=0.3, total_s=TOTAL_S)) as webhook:
+        async with Webhook(connect_s=0.3, total_s=TOTAL_S) as webhook:
             both = await asyncio.gather(webhook.post(order), webhook.post(order))
         assert server.received.count(b"POST /hook") == 2
     assert [(one.certainty, one.sent) for one in both] == [("unknown", True)] * 2
@@ -444,7 +444,7 @@ async def test_an_answer_counts_only_once_its_headers_are_whole_and_a_200_once_i
 
     async with Server(cut_here) as server:
         order = order_for(server.url())
-        async with Webhook(Timeouts(connect_s=CONNECT_S, total_s=5.0)) as webhook:
+        async with Webhook(connect_s=CONNECT_S, total_s=5.0) as webhook:
             for cut in range(len(answer) + 1):
                 attempt = await webhook.post(order)
                 if cut < headers_end or (what.startswith("accepted") and cut < len(answer)):
@@ -466,7 +466,7 @@ async def test_any_bytes_that_come_back_give_one_certainty_and_nothing_is_made_u
 
     async with Server(mutate) as server:
         order = order_for(server.url())
-        async with Webhook(Timeouts(connect_s=CONNECT_S, total_s=5.0)) as webhook:
+        async with Webhook(connect_s=CONNECT_S, total_s=5.0) as webhook:
             for _ in range(300):
                 mutated = bytearray(dice.choice(list(ANSWERS.values())))
                 for _ in range(dice.randint(1, 4)):

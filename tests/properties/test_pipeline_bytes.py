@@ -24,10 +24,9 @@ from structlog.testing import capture_logs
 
 from signalq import names
 from signalq.amqp.foreign_properties import read_foreign_properties_leniently, write_headers_as_they_came
-from signalq.consumer.__main__ import handlers_of
-from signalq.consumer.broker.consume_options import ConsumeOptions
+from signalq.consumer.__main__ import handling_of
 from signalq.consumer.broker.publisher import BrokerPublisher
-from signalq.consumer.broker.session import Delivery, Session
+from signalq.consumer.broker.session import ConsumeOptions, Delivery, Session
 from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.lanes.due_times import DueTimes
 from signalq.consumer.ledger import Epoch, LedgerEntry
@@ -187,7 +186,7 @@ class World:
         self.session = Session(cast("AbstractChannel", self.channel), ConsumeOptions(LANE, 1, 1), 0.0)
         self.tags = 0
         self.skew = Skew()
-        handlers = handlers_of(
+        handling = handling_of(
             CurrentSettings(SETTINGS),
             ledger=self.ledger,
             webhook=cast("Webhook", self.webhook),
@@ -197,7 +196,7 @@ class World:
             jitter=lambda: 1.0,
             skew=self.skew,
         )
-        self.pipeline, self.due_queue = handlers.pipeline, handlers.due_queue
+        self.pipeline, self.due_queue = handling.pipeline, handling.due_queue
         due_times = cast("DueTimes", FakeDueTimes(self.clock))
         self.due_queue._due_times = self.pipeline._waiting._due_times = due_times
 

@@ -11,8 +11,7 @@ from pamqp.commands import Basic
 
 from signalq import names
 from signalq.consumer.attempt import AskAgain, Attempted, Attempts
-from signalq.consumer.broker.consume_options import ConsumeOptions
-from signalq.consumer.broker.session import Delivery, Session
+from signalq.consumer.broker.session import ConsumeOptions, Delivery, Session
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.lanes.turn import Turn

@@ -15,17 +15,15 @@ from signalq.consumer import handling, kept_going
 from signalq.consumer.broker import connection as connection_module
 from signalq.consumer.broker import lane_consumer
 from signalq.consumer.broker.connection import BrokerConnection
-from signalq.consumer.broker.consume_options import ConsumeOptions
 from signalq.consumer.broker.lane_consumer import Lane, LaneContext
-from signalq.consumer.broker.retired import RetiredLanes
-from signalq.consumer.broker.session import Delivery, Session
+from signalq.consumer.broker.session import ConsumeOptions, Delivery, Session
 from signalq.consumer.broker.topology import topology_of
-from signalq.consumer.handling import Handlers, Handling
+from signalq.consumer.consumed_lanes import ConsumedLanes
+from signalq.consumer.handling import Handling
 from signalq.consumer.ledger import Epoch
 from signalq.consumer.orders.message import Message
 from signalq.consumer.slots import Slot
 from signalq.errors import BrokerUnreachable, SettingsError, TopologyError, Unconfirmed
-from signalq.names import Names
 from signalq.settings.sections import Settings
 from tests.support.ledgers import MemoryLedger
 from tests.support.waiting import wait_until
@@ -136,18 +134,27 @@ async def test_a_task_beside_the_lanes_goes_on_after_any_error(monkeypatch: pyte
     assert began == len(FOREIGN) + 1
 
 
-async def test_a_retired_lane_that_fails_in_any_way_leaves_the_others_to_be_read_empty() -> None:
+async def test_a_retired_lane_that_fails_in_any_way_leaves_the_others_to_be_read_empty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked: list[str] = []
 
+    async def known_lanes() -> list[str]:
+        return ["signalq.orders.one", "signalq.orders.two"]
+
     class Connection:
+        def apart(self) -> Connection:
+            return self
+
         async def depth(self, queue: str) -> None:
             asked.append(queue)
             if len(asked) <= len(FOREIGN):
                 raise FOREIGN[len(asked) - 1]
 
-    retired = RetiredLanes(Names(), lambda queue: ConsumeOptions(queue, 1, 1), context(Connection()))
+    on_this = context(Connection())
+    monkeypatch.setattr(on_this.ledger, "known_lanes", known_lanes)
     with capture_logs():
-        await retired.run(["signalq.orders.one", "signalq.orders.two"])
+        await ConsumedLanes(Settings(), on_this).consume_retired()
     assert asked == ["signalq.orders.one"] * (len(FOREIGN) + 1) + ["signalq.orders.two"]
 
 
@@ -194,7 +201,7 @@ async def test_a_session_whose_lane_can_not_be_taken_is_lost(error: Exception, m
 async def test_a_message_that_is_handled_again_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the ledger knows of it by then may be its own first record."""
     monkeypatch.setattr(handling, "CRASH_PAUSE_S", 0.0)
-    handles = Handling(Settings(), Handlers(cast("Any", None), cast("Any", None)))
+    handles = Handling(Settings(), cast("Any", None), cast("Any", None))
     seen: list[bool] = []
 
     async def fails_at_first(delivery: Delivery, _slot: Slot) -> None:

@@ -12,11 +12,10 @@ from structlog.testing import capture_logs
 
 from signalq.consumer.broker import session as session_module
 from signalq.consumer.broker.connection import BrokerConnection
-from signalq.consumer.broker.consume_options import ConsumeOptions
 from signalq.consumer.broker.lane_consumer import Lane, LaneContext
-from signalq.consumer.broker.session import Delivery, Session, State
+from signalq.consumer.broker.session import ConsumeOptions, Delivery, Session, State
 from signalq.consumer.consumed_lanes import ConsumedLanes
-from signalq.consumer.handling import Handlers, Handling
+from signalq.consumer.handling import Handling
 from signalq.consumer.ledger import Epoch
 from signalq.consumer.orders.message import Message
 from signalq.consumer.service import Service
@@ -171,17 +170,17 @@ class ClosingLane:
 async def test_a_consumer_that_was_cut_off_leaves_its_lanes_in_doubt(is_settled: bool) -> None:
     """A save may have been on its way: what it says has ended is not acknowledged, and nobody knows."""
     closing, lanes = ClosingLane(), ConsumedLanes.__new__(ConsumedLanes)
-    lanes.lasting, lanes._retired = cast("Any", [closing]), cast("Any", SimpleNamespace(lanes=[]))
+    lanes.lasting, lanes._retired = cast("Any", [closing]), []
     lanes._context = cast("Any", SimpleNamespace(connection=ClosingLane()))
     consumer = Service.__new__(Service)
     consumer._handling = consumer._publisher = cast("Any", ClosingLane())
     consumer._lanes, consumer._is_settled = lanes, is_settled
     await consumer._close()
-    assert closing.told == (["leave_settled"] if is_settled else []) + ["close", "disconnect"]
+    assert closing.told == (["leave_settled"] if is_settled else []) + ["close"]
 
 
 async def test_a_message_whose_handling_failed_is_owed_for_it_is_unknown_how_far_it_came() -> None:
-    handling = Handling(Settings(), Handlers(cast("Any", None), cast("Any", None)))
+    handling = Handling(Settings(), cast("Any", None), cast("Any", None))
     one, slot = session(Channel(), 1), Slot()
     slot.withdraw()
 

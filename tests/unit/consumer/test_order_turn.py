@@ -13,8 +13,7 @@ from aiormq.abc import AbstractChannel, FieldTable
 from pamqp.commands import Basic
 
 from signalq import names
-from signalq.consumer.broker.consume_options import ConsumeOptions
-from signalq.consumer.broker.session import Delivery, Session
+from signalq.consumer.broker.session import ConsumeOptions, Delivery, Session
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.lanes.due_times import DueTimes
 from signalq.consumer.lanes.turn import Turn, WaitingRoom

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
-from signalq.consumer.handling import Handlers, Handling
+from signalq.consumer.handling import Handling
 from signalq.consumer.service import Service, _ended
 from signalq.consumer.telemetry.metrics import Metrics
 from signalq.errors import BrokerError, SettingsError
@@ -42,7 +42,7 @@ def service(lane_ends_by: BaseException | None) -> Service:
     return Service(
         Settings(),
         lanes=lanes,
-        handling=Handling(Settings(), Handlers(cast("Any", Quiet("told", "close")), cast("Any", Quiet()))),
+        handling=Handling(Settings(), cast("Any", Quiet("told", "close")), cast("Any", Quiet())),
         publisher=cast("Any", Quiet("close")),
         ledger=cast("Any", Quiet()),
         metrics=Metrics(()),

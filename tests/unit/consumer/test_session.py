@@ -14,8 +14,7 @@ from pamqp.header import ContentHeader
 from signalq.amqp.inspect import QueueDepth
 from signalq.consumer.broker import watchdog
 from signalq.consumer.broker.connection import loop_s
-from signalq.consumer.broker.consume_options import ConsumeOptions
-from signalq.consumer.broker.session import Backlog, Delivery, Session, State
+from signalq.consumer.broker.session import Backlog, ConsumeOptions, Delivery, Session, State
 from signalq.consumer.ledger import Epoch
 from signalq.errors import BrokerUnreachable
 

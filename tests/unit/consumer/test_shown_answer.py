@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalq.consumer.webhook.shown_answer import SHOWN_CHARACTERS_MAX, shown
+from signalq.consumer.webhook.answer import SHOWN_CHARACTERS_MAX, shown
 from signalq.secrets.blanking import Blanker
 
 TOKEN = 'k"9/é+&tok <en>:\\x'

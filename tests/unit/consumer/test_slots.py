@@ -36,7 +36,7 @@ class Story:
 
 async def test_waiting_work_is_interrupted_at_once() -> None:
     slots, story = Slots(), Story()
-    slots.start("channel", story.wait_then_work, "message")
+    slots.start("channel", story.wait_then_work)
     await asyncio.sleep(0)
     slots.withdraw()
     await slots.finished()
@@ -45,7 +45,7 @@ async def test_waiting_work_is_interrupted_at_once() -> None:
 
 async def test_work_that_has_not_begun_when_it_is_withdrawn_never_begins() -> None:
     slots, story = Slots(), Story()
-    slots.start("channel", story.work_then_wait, "message")
+    slots.start("channel", story.work_then_wait)
     slots.withdraw()
     await slots.finished()
     assert story.events == []
@@ -53,7 +53,7 @@ async def test_work_that_has_not_begun_when_it_is_withdrawn_never_begins() -> No
 
 async def test_busy_work_is_finished_and_then_told_that_it_was_withdrawn() -> None:
     slots, story = Slots(), Story()
-    slots.start("channel", story.work_then_wait, "message")
+    slots.start("channel", story.work_then_wait)
     await asyncio.sleep(0)
     slots.withdraw()
     await asyncio.sleep(0)
@@ -65,8 +65,8 @@ async def test_busy_work_is_finished_and_then_told_that_it_was_withdrawn() -> No
 
 async def test_only_the_messages_of_the_lost_channel_are_withdrawn() -> None:
     slots, lost, kept = Slots(), Story(), Story()
-    slots.start("lost", lost.wait_then_work, "message")
-    slots.start("kept", kept.wait_then_work, "message")
+    slots.start("lost", lost.wait_then_work)
+    slots.start("kept", kept.wait_then_work)
     await asyncio.sleep(0)
     slots.withdraw("lost")
     await asyncio.sleep(0)
@@ -83,14 +83,14 @@ async def test_tasks_begin_in_the_order_of_their_start() -> None:
         order.append(number)
 
     for number in range(100):
-        slots.start("channel", lambda slot, number=number: note(number, slot), "message")
+        slots.start("channel", lambda slot, number=number: note(number, slot))
     await slots.finished()
     assert order == list(range(100))
 
 
 async def test_cutting_off_ends_even_what_is_busy() -> None:
     slots, story = Slots(), Story()
-    slots.start("channel", story.work_then_wait, "message")
+    slots.start("channel", story.work_then_wait)
     await asyncio.sleep(0)
     await slots.cut_off()
     assert story.events == ["begins"]
@@ -132,7 +132,7 @@ class Teller:
 
 async def test_telling_an_ending_may_finish_after_it_is_withdrawn() -> None:
     slots, teller = Slots(), Teller()
-    slots.start("channel", teller.tell, "message")
+    slots.start("channel", teller.tell)
     await teller.begun.wait()
     slots.withdraw()
     teller.confirmed.set()
@@ -142,7 +142,7 @@ async def test_telling_an_ending_may_finish_after_it_is_withdrawn() -> None:
 
 async def test_an_ending_that_cannot_be_told_is_given_up_soon_after_it_was_withdrawn() -> None:
     slots, teller = Slots(), Teller(0.01)
-    slots.start("channel", teller.tell, "message")
+    slots.start("channel", teller.tell)
     await teller.begun.wait()
     slots.withdraw()
     await slots.finished()
@@ -158,11 +158,11 @@ async def test_an_ending_that_was_withdrawn_before_it_is_told_is_told_all_the_sa
         await teller.tell(slot)
 
     slots, teller = Slots(), Teller(0.01)
-    slots.start("channel", work_then_tell, "message")
+    slots.start("channel", work_then_tell)
     await slots.finished()
     assert teller.ends == ["given up"]
     teller.confirmed.set()
-    slots.start("channel", work_then_tell, "message")
+    slots.start("channel", work_then_tell)
     await slots.finished()
     assert teller.ends == ["given up", "acknowledged"]
 
@@ -180,6 +180,6 @@ async def test_after_it_was_told_nothing_interrupts_any_more() -> None:
         await asyncio.sleep(0.01)
         teller.ends.append("went on")
 
-    slots.start("channel", tell_then_go_on, "message")
+    slots.start("channel", tell_then_go_on)
     await slots.finished()
     assert teller.ends == ["acknowledged", "went on"]

@@ -14,7 +14,6 @@ from signalq.consumer.replicas.assignment import (
     HOLD_S,
     SETTLE_S,
     STEPS_BACK_MAX,
-    KnownLane,
     LaneAssignment,
     desired,
 )
@@ -66,7 +65,7 @@ class Cluster:
         names = list(self.spreads)
         self.rng.shuffle(names)
         for name in names:
-            places = [KnownLane(queue, self.active_since.get((name, queue))) for queue in self.lines]
+            places = {queue: self.active_since.get((name, queue)) for queue in self.lines}
             self.spreads[name].note(frozenset(self.spreads), self.now_s)
             for queue in self.spreads[name].to_pass_on(name, places, self.now_s):
                 self.spreads[name].passed_on(queue, self.now_s)
@@ -164,7 +163,7 @@ def test_a_lane_that_nobody_else_consumes_is_tried_seldom() -> None:
     spread.note(owners, 0.0)
     for at in range(1000):
         now_s = SETTLE_S + at * ROUND_S
-        if spread.to_pass_on("me", [KnownLane(queue, 0.0)], now_s):
+        if spread.to_pass_on("me", {queue: 0.0}, now_s):
             spread.passed_on(queue, now_s)
             tries.append(now_s)
     waits = [later - earlier for earlier, later in pairwise(tries)]
@@ -176,7 +175,7 @@ def test_a_lane_that_nobody_else_consumes_is_tried_seldom() -> None:
 def test_nothing_moves_before_the_replicas_have_been_the_same_for_a_while_or_where_that_is_not_known() -> None:
     spread = LaneAssignment()
     owners = frozenset({"me", "other"})
-    places = [KnownLane(queue, None) for queue in queues(50)]
+    places = dict.fromkeys(queues(50))
     spread.note(owners, 100.0)
     assert not spread.to_pass_on("me", places, 100.0 + SETTLE_S - 0.1)
     assert spread.to_pass_on("me", places, 100.0 + SETTLE_S)
@@ -191,5 +190,5 @@ def test_a_lane_is_kept_for_a_while_after_its_first_message() -> None:
     owners = frozenset({"me", "other"})
     queue = next(queue for queue in queues(100) if desired(queue, owners) == "other")
     spread.note(owners, 0.0)
-    assert not spread.to_pass_on("me", [KnownLane(queue, 100.0)], 100.0 + HOLD_S - 0.1)
-    assert spread.to_pass_on("me", [KnownLane(queue, 100.0)], 100.0 + HOLD_S) == [queue]
+    assert not spread.to_pass_on("me", {queue: 100.0}, 100.0 + HOLD_S - 0.1)
+    assert spread.to_pass_on("me", {queue: 100.0}, 100.0 + HOLD_S) == [queue]

@@ -23,7 +23,7 @@ from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.read import read
 from signalq.consumer.orders.state import Attempt
 from signalq.consumer.webhook.answer import retry_after_s
-from signalq.consumer.webhook.client import Timeouts, Webhook
+from signalq.consumer.webhook.client import Webhook
 from signalq.settings.sections import Settings
 from signalq.version import __version__
 from tests.support import webhook as support
@@ -88,7 +88,7 @@ def order(url: str, **webhook: object) -> Order:
 
 @pytest.fixture
 async def client() -> object:
-    async with Webhook(Timeouts(connect_s=2, total_s=5)) as webhook:
+    async with Webhook(connect_s=2, total_s=5) as webhook:
         yield webhook
 
 
@@ -186,7 +186,7 @@ async def _refused_by(
 
     async with await asyncio.start_server(converse, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        async with Webhook(Timeouts(connect_s=2, total_s=total_s)) as client:
+        async with Webhook(connect_s=2, total_s=total_s) as client:
             began_s = time.monotonic()
             attempt = await client.post(order(f"http://127.0.0.1:{port}/"))
             return attempt, time.monotonic() - began_s
@@ -245,7 +245,7 @@ async def test_a_refusals_body_that_came_while_the_loop_was_busy_is_shown(monkey
     monkeypatch.setattr(signalq.consumer.webhook.client, "_read", read_busily)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         answering = asyncio.create_task(asyncio.to_thread(answer, listening))
-        async with Webhook(Timeouts(connect_s=2, total_s=5)) as client:
+        async with Webhook(connect_s=2, total_s=5) as client:
             attempt = await client.post(order(f"http://127.0.0.1:{listening.getsockname()[1]}/"))
         await answering
     assert (attempt.certainty, attempt.answer) == ("refused", "no, because")
@@ -316,7 +316,7 @@ async def test_a_last_look_that_takes_too_long_is_a_post_that_was_not_sent(webho
         await asyncio.Event().wait()
         return True
 
-    async with Webhook(Timeouts(connect_s=5, total_s=0.2)) as brief:
+    async with Webhook(connect_s=5, total_s=0.2) as brief:
         attempt = await brief.post(order(webhook.url), never)
     assert (attempt.certainty, attempt.sent) == ("not taken", False)
     assert webhook.orders == []

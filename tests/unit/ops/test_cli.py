@@ -276,7 +276,7 @@ def test_no_other_way_to_start_us_writes_tls_keys(start: str, monkeypatch: pytes
     script = (
         "import asyncio, os, ssl, sys\n"
         "from aiohttp import connector\n"
-        "from signalq.consumer.webhook.client import Timeouts, Webhook\n"
+        "from signalq.consumer.webhook.client import Webhook\n"
         "from signalq.consumer import __main__ as consumer\n"
         "from signalq.producers.strategies import command_line as line, desk\n"
         "assert connector._SSL_CONTEXT_VERIFIED.keylog_filename == '/dev/null'\n"
@@ -284,7 +284,7 @@ def test_no_other_way_to_start_us_writes_tls_keys(start: str, monkeypatch: pytes
         "assert started == 2, started\n"
         f"assert os.umask(0) == 0o077 or {start!r} != 'consumer'\n"
         "async def look():\n"
-        "    async with Webhook(Timeouts(1, 2)) as webhook:\n"
+        "    async with Webhook(connect_s=1, total_s=2) as webhook:\n"
         "        context = webhook._session.connector._ssl\n"
         "        made_now = ssl.create_default_context()\n"
         "        print(made_now.keylog_filename, context.keylog_filename, int(context.verify_mode))\n"
