@@ -10,64 +10,21 @@ goes on from there. If a letter is published twice, the consumer answers the sec
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
 
 from signalq.errors import BrokerError, SignalQError
-from signalq.ops.dead_letters.filter import LetterFilter
-from signalq.ops.dead_letters.letter import Letter
-from signalq.ops.dead_letters.reader import LetterReader
-from signalq.ops.dead_letters.rules import (
-    Discard,
-    DiscardVerdict,
-    MovedOn,
-    PublishAnyway,
-    Refuse,
-    ReplayVerdict,
-    TakeBack,
-)
+from signalq.ops.dead_letters.actions import LetterAction, LetterResult
+from signalq.ops.dead_letters.channel import LetterChannel
+from signalq.ops.dead_letters.letter import Letter, LetterFilter
 
-# How often the ledger is read again when the consumer was quicker.
-LOOKS_MAX = 3
 # For the rest of a batch after Ctrl-C.
 FINISH_TIMEOUT_S = 10.0
-
-Result = Literal["replayed", "replayed already", "discarded", "refused", "not done"]
-
-
-@dataclass(frozen=True, slots=True)
-class LetterResult:
-    """The result of one letter; `error` ended the run before the letter was dealt with."""
-
-    result: Result
-    why: str | None = None
-    error: SignalQError | None = None
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the letter has served, and may be taken away."""
-        return self.result in {"replayed", "replayed already", "discarded"}
-
-    def without_the_broker(self, error: SignalQError) -> LetterResult:
-        """The letter could not be taken away: a replay stands all the same, a discarded letter is still there."""
-        return LetterResult("not done", str(error), error) if self.result == "discarded" else self
-
 
 OnLetter = Callable[[Letter, LetterResult | None], None]
 
 
-class LetterAction(Protocol):
-    """The work of a command on letters: it replays or discards them."""
-
-    dry_run: bool
-
-    async def apply(self, letters: Sequence[Letter]) -> list[LetterResult]:
-        """Do all but taking the letters away; a result for each. Raises SignalQError if nothing was done."""
-        ...
-
-
-async def apply(letters: LetterReader, wanted: LetterFilter, action: LetterAction, on_letter: OnLetter) -> None:
+async def apply(letters: LetterChannel, wanted: LetterFilter, action: LetterAction, on_letter: OnLetter) -> None:
     """Go through the letters, and apply the action to those that fit.
 
     `on_letter` gets every letter in its order, once (no copies), with None if it does not fit. If the command is
@@ -89,7 +46,7 @@ async def apply(letters: LetterReader, wanted: LetterFilter, action: LetterActio
 class _Run:
     """One run over the letters; `done` says of each identity whether its letter may be taken away."""
 
-    letters: LetterReader
+    letters: LetterChannel
     wanted: LetterFilter
     action: LetterAction
     on_letter: OnLetter
@@ -122,18 +79,3 @@ class _Run:
                 self.on_letter(letter, result)
         if failure is not None:
             raise failure
-
-
-def result_of(verdict: ReplayVerdict | DiscardVerdict) -> LetterResult:
-    """The result of a verdict once it is carried out."""
-    match verdict:
-        case Refuse(why):
-            return LetterResult("refused", why)
-        case MovedOn(why):
-            return LetterResult("replayed already", why)
-        case PublishAnyway(why):
-            return LetterResult("replayed", why)
-        case Discard() | TakeBack():
-            return LetterResult("discarded")
-        case _:
-            return LetterResult("replayed")

@@ -1,4 +1,4 @@
-"""The dead letters of one channel, in their order; a letter that is not acknowledged stays where it is.
+"""The dead letters of one channel, in their order; a letter that is not taken away stays where it is.
 
 The channel consumes, acknowledges only the letters that are to go, and closes: then the broker takes everything else
 back, in its order. basic.get scrambles the queue, nack puts letters at its end (both seen on RabbitMQ 3.10 and 4.3).
@@ -45,14 +45,20 @@ ANSWER_TIMEOUT_S = 10.0
 
 
 class LetterChannel:
-    """The letters that are ready now, at most LETTERS_MAX: `open`, read the `batches`, `take` from them, `close`.
+    """The letters that are ready at the start, at most LETTERS_MAX; a letter that arrives later is left.
 
-    `ready` is how many there were at the start, `acks` how many of them were taken away.
+    async for letter in letters: ...             # to look at them
+    async for batch in letters.batches(): ...    # to take some away: letters.take(letter)
+
+    `ready` is how many there were at the start, and `acks` how many of them were taken away; `taken` are their marks.
+    `copies` counts letters that were met once more (a crash may leave a letter twice).
     """
 
     def __init__(self, connection: AbstractConnection, names: Names, ready: int) -> None:
         self.ready = ready
         self.acks = 0
+        self.taken: set[bytes] = set()
+        self.copies = 0
         self._connection = connection
         self._queue, self._tag = names.dead, names.dead_reader
         self._channel: AbstractChannel | None = None
@@ -77,6 +83,17 @@ class LetterChannel:
         self._channel.closing.add_done_callback(lambda _closing: self._arrived.put_nowait(None))
         self._channel.on_consumer_cancel_callbacks.add(lambda _frame: self._arrived.put_nowait(None))
 
+    async def __aiter__(self) -> AsyncIterator[Letter]:
+        """Every letter once, oldest first. Raises as `batches` does."""
+        seen: set[bytes | int] = set()
+        async for batch in self.batches():
+            for letter in batch:
+                if letter.identity in seen:
+                    self.copies += 1
+                else:
+                    seen.add(letter.identity)
+                    yield letter
+
     async def batches(self) -> AsyncIterator[list[Letter]]:
         """All letters, copies too, oldest first, at most BATCH_LETTERS_MAX at a time.
 
@@ -100,14 +117,18 @@ class LetterChannel:
             raise BrokerUnreachable(self._broke()) from error
         self._kept -= 1
         self.acks += 1
+        self.taken.add(letter.mark)
 
     async def close(self) -> None:
         """Close the channel, and wait until its letters are ready again: the next reader would count too few."""
         if self._channel is None:
             return
+        # Letters that are given back go behind those that were given back before and not fetched since (seen, 3.10.8):
+        # leaving before the end would turn the queue round.
         with suppress(TimeoutError):
             async with asyncio.timeout(READ_ON_TIMEOUT_S):
-                await self._read_on()
+                while self._read < self.to_read:
+                    await self._next()
         channel, self._channel = self._channel, None
         await channel.close()
         deadline = time.monotonic() + RETURN_TIMEOUT_S
@@ -116,13 +137,6 @@ class LetterChannel:
             if depth is None or (depth.ready >= self.ready - self.acks and not depth.consumers):
                 return
             await asyncio.sleep(RETURN_POLL_S)
-
-    async def _read_on(self) -> None:
-        """Take delivery of the rest: letters that are given back go behind those that were given back before and not
-        fetched since (seen, 3.10.8), so leaving early would turn the queue round.
-        """
-        while self._read < self.to_read:
-            await self._next()
 
     async def _next(self) -> DeliveredMessage:
         if self._kept == self._window_letters or not self._windows:

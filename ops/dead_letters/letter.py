@@ -1,9 +1,10 @@
-"""A dead letter: its fields by its headers and its body, and the form in which it may be shown."""
+"""A dead letter: its fields by its headers and its body, the form in which it may be shown, and a filter."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -140,6 +141,35 @@ class Letter:
         return self._own(value)
 
 
+@dataclass(frozen=True, slots=True)
+class LetterFilter:
+    """The conditions that a letter has to meet, all of them; with none, every letter fits.
+
+    `seen` are the marks of the letters that a person was shown and agreed to discard: then no other letter fits.
+    """
+
+    ids: frozenset[str] = frozenset()
+    reason: str | None = None
+    connector: str | None = None
+    strategy: str | None = None
+    seen: frozenset[bytes] | None = None
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether nothing is filtered out."""
+        return not self.ids and self.reason is None and self.connector is None and self.strategy is None
+
+    def fits(self, letter: Letter) -> bool:
+        """Whether the letter meets all conditions."""
+        return (
+            (not self.ids or letter.intent_id in self.ids)
+            and self.reason in {None, letter.reason}
+            and self.connector in {None, letter.connector}
+            and self.strategy in {None, letter.strategy}
+            and (self.seen is None or letter.mark in self.seen)
+        )
+
+
 def _cut(text: str, body: bytes) -> str:
     if len(text) > BODY_CHARACTERS_MAX:
         return text[:BODY_CHARACTERS_MAX] + f"… ({len(body):,} bytes in all)"
@@ -150,43 +180,40 @@ def read_letter(message: DeliveredMessage) -> Letter:
     """Read a letter, whether signalq or another program put it there."""
     properties = message.header.properties
     headers = properties.headers or {}
-
-    def text(name: str) -> str | None:
-        value = headers.get(name)
-        return value if isinstance(value, str) else None
+    try:
+        fields = parse_object(message.body)
+    except InvalidIntent:
+        fields = None
+    said = fields or {}
 
     def number(name: str) -> int | None:
         value = headers.get(name)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
     generation = number(names.GENERATION)
-    try:
-        fields = parse_object(message.body)
-    except InvalidIntent:
-        fields = None
-
-    def body_text(name: str) -> str | None:
-        value = (fields or {}).get(name)
-        return value if isinstance(value, str) else None
-
     return Letter(
-        intent_id=text(names.INTENT_ID) or properties.message_id,
+        intent_id=_text(headers, names.INTENT_ID) or properties.message_id,
         generation=generation if generation is not None and 0 <= generation <= GENERATION_MAX else None,
-        connector=text(names.CONNECTOR) or body_text("connectorName"),
+        connector=_text(headers, names.CONNECTOR) or _text(said, "connectorName"),
         strategy=strategy(properties),
-        action=body_text("action"),
-        client_order_id=body_text("clientOrderId"),
-        reason=text(names.REASON),
-        detail=text(names.DETAIL),
+        action=_text(said, "action"),
+        client_order_id=_text(said, "clientOrderId"),
+        reason=_text(headers, names.REASON),
+        detail=_text(headers, names.DETAIL),
         attempts=number(names.ATTEMPTS),
         http_status=number(names.HTTP_STATUS),
-        dead_at=text(names.DEAD_AT),
+        dead_at=_text(headers, names.DEAD_AT),
         is_ours=names.INTENT_ID in headers and names.REASON in headers,
         properties=properties,
         body=message.body,
         tag=message.delivery_tag or 0,
         _fields=fields,
     )
+
+
+def _text(fields: Mapping[str, object], name: str) -> str | None:
+    value = fields.get(name)
+    return value if isinstance(value, str) else None
 
 
 def _plain(value: object) -> object:

@@ -12,8 +12,9 @@ from signalq.amqp.topology import Topology
 from signalq.errors import BrokerUnreachable
 from signalq.names import Names
 from signalq.ops.dead_letters import channel
+from signalq.ops.dead_letters.channel import LetterChannel
 from signalq.ops.dead_letters.letter import Letter
-from signalq.ops.dead_letters.reader import LetterReader, open_letters
+from signalq.ops.dead_letters.reader import open_letters
 from signalq.settings.sections import Settings
 from signalq.settings.sources import load_settings
 from tests.support.amqp import depth, drain, publish_all
@@ -47,7 +48,7 @@ def letters(first: int, count: int) -> list[tuple[bytes, Basic.Properties]]:
     ]
 
 
-def looking(settings: Settings) -> AbstractAsyncContextManager[LetterReader]:
+def looking(settings: Settings) -> AbstractAsyncContextManager[LetterChannel]:
     return open_letters(settings, on_wait=print)
 
 
@@ -97,7 +98,7 @@ async def test_few_letters_are_in_memory_however_many_there_are(
     async with looking(settings) as found:
         most = 0
         async for batch in found.batches():
-            most = max(most, len(batch) + found._channel._arrived.qsize())
+            most = max(most, len(batch) + found._arrived.qsize())
     assert most <= -(-LETTERS // channel.WINDOWS_MAX)
 
 
