@@ -30,14 +30,6 @@ _ANSWER_BYTES_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """The host and port to ask."""
-
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
 class Answer:
     """The result; `sentence` is for a person."""
 
@@ -45,8 +37,8 @@ class Answer:
     sentence: str
 
 
-def address_of(section: str, config: Path | None, environ: Mapping[str, str] = os.environ) -> Address:
-    """The address of `section` (`ops` or `gateway`), by the file and the environment, as load_settings reads them.
+def base_url(section: str, config: Path | None, environ: Mapping[str, str] = os.environ) -> str:
+    """The URL of `section` (`ops` or `gateway`), by the file and the environment, as load_settings reads them.
 
     Raises UsageError, in one sentence, where they can't be read or say port 0.
     """
@@ -57,13 +49,9 @@ def address_of(section: str, config: Path | None, environ: Mapping[str, str] = o
     given = {variable.upper(): value for variable, value in environ.items()}
     for key in ("host", "port"):
         values[key] = given.get(f"SIGNALQ_{section}__{key}".upper(), values[key])
-    return Address(_askable(str(values["host"])), _port(section, values["port"]))
-
-
-def url_for(address: Address, path: str) -> str:
-    """The URL of a path at an address."""
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    return f"http://{host}:{address.port}{path}"
+    host = str(values["host"])
+    host = _ON_LOOPBACK.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{_port(section, values['port'])}"
 
 
 def ask(url: str, *, timeout_s: float) -> Answer:
@@ -87,7 +75,7 @@ def ask(url: str, *, timeout_s: float) -> Answer:
         connection.close()
     if late.is_set():
         return Answer(is_well=False, sentence=f"{url} did not answer within {timeout_s:g} s")
-    shown = f": {_printable(said)}" if said else ""
+    shown = ": " + "".join(c if c.isprintable() else "?" for c in said) if said else ""
     return Answer(is_well=200 <= response.status < 300, sentence=f"{url} answered {response.status}{shown}")
 
 
@@ -128,10 +116,6 @@ def _table(file: Path, section: str) -> dict[str, Any]:
     return table if isinstance(table, dict) else {}
 
 
-def _askable(host: str) -> str:
-    return _ON_LOOPBACK.get(host, host)
-
-
 def _port(section: str, value: object) -> int:
     try:
         port = int(str(value))
@@ -146,7 +130,3 @@ def _port(section: str, value: object) -> int:
 
 def _cause(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)

@@ -7,7 +7,6 @@ from typing import Literal
 
 # A sentence names so many things, and counts the others.
 NAMED_MAX = 4
-CHECK_THE_LEDGER = "check ledger.url (SIGNALQ_LEDGER__URL), and whether it is up"
 
 FindingState = Literal["ok", "note", "wrong"]
 

@@ -10,11 +10,9 @@ from signalq.amqp.connection import connect
 from signalq.amqp.ledger_mark import LedgerMark, held_mark
 from signalq.errors import BrokerError
 from signalq.names import Names
-from signalq.ops.check.broker import check_broker, check_retired_lanes, no_broker
-from signalq.ops.check.clock import check_clock
+from signalq.ops.check.broker import check_broker, check_retired_lanes, check_topology, no_broker
 from signalq.ops.check.finding import Finding
-from signalq.ops.check.ledger import check_ledger, check_producers, check_switch
-from signalq.ops.check.topology import check_topology
+from signalq.ops.check.ledger import BY_LEDGER, check_by_ledger, check_ledger
 from signalq.ops.check.webhook import check_webhook, webhook_urls
 from signalq.ops.terminal.render import plural
 from signalq.settings.sections import ENV_PREFIX, Settings
@@ -42,9 +40,8 @@ async def findings(settings: Settings, config: Path | None) -> AsyncIterator[Fin
     ledger = await check_ledger(settings, held)
     yield ledger
     if ledger.state == "ok":
-        yield await check_switch(settings)
-        yield await check_producers(settings)
-        yield await check_clock(settings)
+        for check in BY_LEDGER:
+            yield await check_by_ledger(settings, check)
     for url, connectors in webhook_urls(settings).items():
         yield await check_webhook(url, connectors, settings.webhook.connect_timeout_s)
 

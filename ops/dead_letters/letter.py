@@ -86,20 +86,20 @@ class Letter:
 
     def properties_shown(self, *, raw: bool = False) -> dict[str, object]:
         """The AMQP properties that are set, except the headers; the values of known ones alone, or all (`raw`)."""
-        given = {name: value for name in _PROPERTIES if (value := getattr(self.properties, name)) is not None}
+        given = {name: _plain(value) for name in _PROPERTIES if (value := getattr(self.properties, name)) is not None}
         if raw:
-            return {name: _plain(value) for name, value in given.items()}
+            return given
         return {
-            name: self._hidden(_plain(value)) if name in _KNOWN_PROPERTIES or value == JSON_TYPE else MASK
+            name: self._hidden(value) if name in _KNOWN_PROPERTIES or value == JSON_TYPE else MASK
             for name, value in given.items()
         }
 
     def headers_shown(self, *, raw: bool = False) -> dict[str, object]:
         """The headers; the values of known headers alone, or all (`raw`)."""
-        headers = self.properties.headers or {}
+        headers = {name: _plain(value) for name, value in (self.properties.headers or {}).items()}
         if raw:
-            return {name: _plain(value) for name, value in headers.items()}
-        return {shown_name(name): self._header(name, _plain(value)) for name, value in headers.items()}
+            return headers
+        return {shown_name(name): self._header(name, value) for name, value in headers.items()}
 
     def _header(self, name: str, value: object) -> object:
         known = name in KNOWN_HEADERS and not isinstance(value, (dict, list))

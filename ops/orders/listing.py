@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -12,7 +14,7 @@ from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.queries import orders
 from signalq.consumer.ledger.queries.orders import Recorded, Wanted
-from signalq.ops.ledger import open_ledger
+from signalq.ops.ledger import open_ledger, read_ledger
 from signalq.ops.orders.timeline import timeline
 from signalq.settings.sections import Settings
 from signalq.times import iso_ms
@@ -36,17 +38,15 @@ async def read_orders(
     async with open_ledger(settings) as ledger:
         wanted = replace(wanted, since_ms=await _since_ms(ledger, since))
         last: Recorded | None = None
-        left = rows_max
-        while left is None or left > 0:
-            size = PAGE_ROWS if left is None else min(left, PAGE_ROWS)
-            found = await _page(ledger, wanted, size, last)
+        left = sys.maxsize if rows_max is None else rows_max
+        while left:
+            size = min(left, PAGE_ROWS)
+            found = await ledger.read(partial(orders.page, wanted=wanted, rows_max=size, before=last))
             on_page([row_of(one) for one in found])
             if len(found) < size:
                 return 0
-            last = found[-1]
-            left = None if left is None else left - size
-        count = await ledger.read(lambda connection: orders.count(connection, wanted))
-        return max(0, count - (rows_max or 0))
+            last, left = found[-1], left - size
+        return max(0, await ledger.read(partial(orders.count, wanted=wanted)) - (rows_max or 0))
 
 
 async def read_timelines(settings: Settings, intent_id: str) -> list[dict[str, object]]:
@@ -57,8 +57,7 @@ async def read_timelines(settings: Settings, intent_id: str) -> list[dict[str, o
         found = orders.timelines(connection, intent_id)
         return [row_of(one) | {"timeline": timeline(one, happened, now_ms)} for one, happened in found]
 
-    async with open_ledger(settings) as ledger:
-        return await ledger.read(work)
+    return await read_ledger(settings, work)
 
 
 async def _since_ms(ledger: LedgerClient, since: datetime | timedelta | None) -> int | None:
@@ -67,10 +66,6 @@ async def _since_ms(ledger: LedgerClient, since: datetime | timedelta | None) ->
     if isinstance(since, datetime):
         return round(since.timestamp() * 1000)
     return await ledger.read(clock_ms) - round(since.total_seconds() * 1000)
-
-
-async def _page(ledger: LedgerClient, wanted: Wanted, size: int, last: Recorded | None) -> list[Recorded]:
-    return await ledger.read(lambda connection: orders.page(connection, wanted, size, last))
 
 
 def row_of(one: Recorded) -> dict[str, object]:
