@@ -90,7 +90,10 @@ async def list_lanes(settings: Settings) -> list[dict[str, object]]:
     names = Names(settings.broker.prefix)
     known = await read_ledger(settings, _look)
     own = {connector: names.lane(connector) for connector in settings.own_lanes()}
-    depths = await _depths(settings, [*own.values(), names.orders])
+    url = settings.broker.url.get_secret_value()
+    async with await connect(url, name="signalq lanes", heartbeat_s=settings.broker.heartbeat_s) as connection:
+        inspector = Inspector(connection)
+        depths = {queue: await inspector.depth(queue) for queue in (*own.values(), names.orders)}
     rows = [_row(known, connector, queue, depths[queue]) for connector, queue in own.items()]
     rows.append(_row(known, None, names.orders, depths[names.orders]))
     named = sorted(known.switch.states.keys() - own.keys() - {ALL})
@@ -150,11 +153,3 @@ def _row(known: _Known, connector: str | None, queue: str, depth: QueueDepth | N
         "state": known.switch.state_of(connector or ALL),
         "active_consumer": known.active_consumer(queue, depth),
     }
-
-
-async def _depths(settings: Settings, queues: Sequence[str]) -> dict[str, QueueDepth | None]:
-    """The depth of each queue; None for one that is not there."""
-    url = settings.broker.url.get_secret_value()
-    async with await connect(url, name="signalq lanes", heartbeat_s=settings.broker.heartbeat_s) as connection:
-        inspector = Inspector(connection)
-        return {queue: await inspector.depth(queue) for queue in queues}

@@ -12,6 +12,7 @@ import socket
 import threading
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,8 @@ def ask(url: str, *, timeout_s: float) -> Answer:
         said = response.read(_ANSWER_BYTES_MAX).decode("utf-8", "replace").strip().split("\n", 1)[0]
     except (OSError, http.client.HTTPException) as error:
         if not isinstance(error, TimeoutError) and not late.is_set():
-            return Answer(is_well=False, sentence=f"{url} gives no answer ({_cause(error)})")
+            why = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+            return Answer(is_well=False, sentence=f"{url} gives no answer ({why})")
         late.set()
     finally:
         timer.cancel()
@@ -87,9 +89,7 @@ def _connection(url: str, timeout_s: float) -> tuple[http.client.HTTPConnection,
         host, port = None, None
     if host is None or parts.scheme not in {"http", "https"} or not url.isascii() or not url.isprintable():
         raise UsageError("--url must be an http:// or https:// URL with a host")
-    kind: type[http.client.HTTPConnection] = http.client.HTTPConnection
-    if parts.scheme == "https":
-        kind = http.client.HTTPSConnection
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     if parts.username or parts.password:
         raise UsageError("--url must not hold a user name or a password")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -100,10 +100,8 @@ def _cut(connection: http.client.HTTPConnection, late: threading.Event) -> None:
     """Wake the reader that waits for bytes; closing alone would not."""
     late.set()
     if connection.sock is not None:
-        try:
+        with suppress(OSError):
             connection.sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return
 
 
 def _table(file: Path, section: str) -> dict[str, Any]:
@@ -126,7 +124,3 @@ def _port(section: str, value: object) -> int:
     if port == 0:
         raise UsageError(f"{section}.port is 0, a free one that only the log of the start tells: give --url")
     return port
-
-
-def _cause(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__

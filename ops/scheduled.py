@@ -21,9 +21,7 @@ ROWS_MAX = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Cancelation:
-    """A row for each intent that was meant, with its `result`; the ids that the ledger doesn't know; and why the
-    outcomes of the canceled ones could not be published.
-    """
+    """A row with its `result` for each intent that was meant; the unknown ids; why no outcome could be published."""
 
     rows: list[dict[str, object]]
     unknown_ids: list[str]
@@ -51,10 +49,7 @@ async def list_pending(settings: Settings, wanted: Filter) -> tuple[list[dict[st
 
 
 async def cancel(settings: Settings, wanted: Filter) -> Cancelation:
-    """Cancel the intents that fit `wanted`, as the ledger decides for each; then publish their outcomes.
-
-    Raises CommandFailed.
-    """
+    """Cancel the intents that fit, as the ledger decides for each, and publish their outcomes. Raises CommandFailed."""
     why = f"by {who()} with `signalq scheduled cancel`"
 
     def work(connection: Connection) -> tuple[int, list[Pending], list[Pending]]:

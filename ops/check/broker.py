@@ -8,7 +8,7 @@ from aio_pika.abc import AbstractConnection
 from yarl import URL
 
 from signalq.amqp.address import is_loopback
-from signalq.amqp.inspect import Inspector, QueueDepth
+from signalq.amqp.inspect import QueueDepth, queue_depth
 from signalq.amqp.topology import Differing
 from signalq.consumer.broker.topology import topology_of
 from signalq.consumer.ledger.queries.lanes import known_lanes
@@ -113,12 +113,10 @@ async def check_retired_lanes(settings: Settings, connection: AbstractConnection
     """Lanes of connectors that the settings name no more, and that are still there; the ledger remembers them."""
     try:
         known = await read_ledger(settings, known_lanes)
-        inspector = Inspector(connection)
         for queue in lanes.retired(settings, known):
-            depth = await inspector.depth(queue)
+            depth = await queue_depth(connection, queue)
             if depth is not None:
                 found = f"{escaped(queue)} belongs to no connector of these settings, {depth.ready:,} ready"
                 yield Finding("retired lane", "note", found, _DELETE_WHEN_EMPTY)
-        await inspector.close()
     except (SignalQError, ModuleNotFoundError):
         return  # trouble with the ledger or the broker has a finding of its own

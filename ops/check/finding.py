@@ -20,10 +20,6 @@ class Finding:
     found: str
     advice: str | None = None
 
-    def row(self) -> dict[str, object]:
-        """The finding as a JSON object."""
-        return {"check": self.check, "state": self.state, "found": self.found, "advice": self.advice}
-
 
 def named(what: list[str], *, apart: str = ", ") -> str:
     """The first NAMED_MAX of them, and how many more there are."""

@@ -42,12 +42,6 @@ class Fresh:
     by_reason: Counter[str] = field(default_factory=Counter)
     events: int = 0
 
-    def add(self, letter: Letter, since_s: float) -> None:
-        """Count a letter that died since then."""
-        if _died_s(letter) >= since_s:
-            self.by_reason[letter.reason or "no reason of ours"] += 1
-            self.events += is_event(letter.body)
-
 
 async def check_letters(settings: Settings, ready: int) -> Finding:
     """The dead letters, of which `ready` are there."""
@@ -86,7 +80,9 @@ async def _from_the_letters(settings: Settings) -> Fresh:
 
     async with open_letters(settings, on_wait=give_up) as letters:
         async for letter in letters:
-            fresh.add(letter, since_s)
+            if _died_s(letter) >= since_s:
+                fresh.by_reason[letter.reason or "no reason of ours"] += 1
+                fresh.events += is_event(letter.body)
     return fresh
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
+from dataclasses import asdict
 
 import click
 from rich.console import Console
@@ -38,7 +39,7 @@ async def _check(invocation: Invocation, *, as_json: bool) -> int:
     async for finding in findings(invocation.settings(), invocation.config):
         states[finding.state] += 1
         if as_json:
-            print_json(finding.row())
+            print_json(asdict(finding))
         else:
             _show(out, finding)
     if not as_json:
@@ -50,9 +51,9 @@ async def _check(invocation: Invocation, *, as_json: bool) -> int:
 def _summary(wrong: int, noted: int) -> str:
     if wrong:
         return f"{plural(wrong, 'thing is', 'things are')} wrong"
-    return (
-        f"nothing is wrong, {plural(noted, 'thing deserves', 'things deserve')} a look (•)" if noted else "all is well"
-    )
+    if noted:
+        return f"nothing is wrong, {plural(noted, 'thing deserves', 'things deserve')} a look (•)"
+    return "all is well"
 
 
 def _show(out: Console, finding: Finding) -> None:

@@ -16,8 +16,8 @@ from signalq.consumer.orders.state import REASONS
 from signalq.errors import SignalQError
 from signalq.ops.dead_letters.actions import DiscardAction, LetterAction, LetterResult, ReplayAction
 from signalq.ops.dead_letters.batches import apply
-from signalq.ops.dead_letters.channel import LETTERS_MAX, LetterChannel
 from signalq.ops.dead_letters.letter import Letter, LetterFilter
+from signalq.ops.dead_letters.reader import LETTERS_MAX, LetterReader
 from signalq.ops.dead_letters.report import COLUMNS, ActionReport, note, reading, show
 from signalq.ops.ledger import check_mark, open_ledger
 from signalq.ops.terminal.choices import one_of
@@ -59,9 +59,9 @@ def _filtered(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--strategy", metavar="NAME", help="Only this strategy.")
     @wraps(function)
     def with_filter(
-        *args: Any, ids: tuple[str, ...], reason: str | None, connector: str | None, strategy: str | None, **rest: Any
+        *, ids: tuple[str, ...], reason: str | None, connector: str | None, strategy: str | None, **rest: Any
     ) -> Any:
-        return function(*args, wanted=LetterFilter(frozenset(ids), reason, connector, strategy), **rest)
+        return function(wanted=LetterFilter(frozenset(ids), reason, connector, strategy), **rest)
 
     return with_filter
 
@@ -74,12 +74,10 @@ def _chosen(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--dry-run", is_flag=True, help="Say what would become of each letter, and change nothing.")
     @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: a letter's row, result and why.")
     @wraps(function)
-    def with_choice(
-        *args: Any, wanted: LetterFilter, everything: bool, dry_run: bool, as_json: bool, **rest: Any
-    ) -> Any:
-        if wanted.is_everything and not everything:
+    def with_choice(*, wanted: LetterFilter, everything: bool, dry_run: bool, as_json: bool, **rest: Any) -> Any:
+        if wanted == LetterFilter() and not everything:
             raise click.UsageError("say which letters: --id, --reason, --connector, --strategy, or --all")
-        return function(*args, choice=Choice(wanted, dry_run, as_json), **rest)
+        return function(choice=Choice(wanted, dry_run, as_json), **rest)
 
     return with_choice
 
@@ -171,7 +169,7 @@ def discard_letters(invocation: Invocation, /, *, choice: Choice, yes: bool, for
     _run(settings, choice, DiscardAction, force=force)
 
 
-async def _read(settings: Settings, wanted: LetterFilter, on_fit: Callable[[Letter], None]) -> LetterChannel:
+async def _read(settings: Settings, wanted: LetterFilter, on_fit: Callable[[Letter], None]) -> LetterReader:
     """Give every letter that fits to `on_fit`, oldest first; return the reader, which has counted them all."""
     async with reading(settings, "reading") as (letters, step):
         async for letter in letters:

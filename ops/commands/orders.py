@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import click
@@ -13,7 +15,7 @@ from signalq.consumer.ledger.queries.orders import STATUSES, Wanted
 from signalq.consumer.ledger.queries.schedule import Filter
 from signalq.consumer.orders.state import REASONS
 from signalq.ops.ledger import as_stored
-from signalq.ops.orders.listing import read_orders, read_timelines
+from signalq.ops.orders.records import read_orders, read_timelines
 from signalq.ops.orders.timeline_view import STATUS_STYLES, print_order
 from signalq.ops.terminal.choices import one_of
 from signalq.ops.terminal.errors import CommandFailed
@@ -150,18 +152,12 @@ async def _list(
 ) -> None:
     """Write JSON page by page, however many there are; write a table at the end."""
     rows: list[Row] = []
-    count = 0
-
-    def take(page: list[dict[str, object]]) -> None:
-        nonlocal count
-        count += len(page)
-        if as_json:
-            print_rows(COLUMNS, page, as_json=True)
-        else:
-            rows.extend(page)
-
-    table_max = TABLE_ROWS_MAX if rows_max is None else min(rows_max, TABLE_ROWS_MAX)
-    more = await read_orders(settings, wanted, take, since=since, rows_max=rows_max if as_json else table_max)
+    on_page: Callable[[list[dict[str, object]]], None] = rows.extend
+    if as_json:
+        on_page = partial(print_rows, COLUMNS, as_json=True)
+    else:
+        rows_max = TABLE_ROWS_MAX if rows_max is None else min(rows_max, TABLE_ROWS_MAX)
+    count, more = await read_orders(settings, wanted, on_page, since=since, rows_max=rows_max)
     if rows:
         print_rows(COLUMNS, rows, as_json=False, note=_note)
     say(_summary(count, more))

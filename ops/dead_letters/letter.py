@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -87,25 +87,14 @@ class Letter:
     def properties_shown(self, *, raw: bool = False) -> dict[str, object]:
         """The AMQP properties that are set, except the headers; the values of known ones alone, or all (`raw`)."""
         given = {name: _plain(value) for name in _PROPERTIES if (value := getattr(self.properties, name)) is not None}
-        if raw:
-            return given
-        return {
-            name: self._hidden(value) if name in _KNOWN_PROPERTIES or value == JSON_TYPE else MASK
-            for name, value in given.items()
-        }
+        return given if raw else self._masked(given, lambda name: name in _KNOWN_PROPERTIES or given[name] == JSON_TYPE)
 
     def headers_shown(self, *, raw: bool = False) -> dict[str, object]:
         """The headers; the values of known headers alone, or all (`raw`)."""
         headers = {name: _plain(value) for name, value in (self.properties.headers or {}).items()}
-        if raw:
-            return headers
-        return {shown_name(name): self._header(name, value) for name, value in headers.items()}
-
-    def _header(self, name: str, value: object) -> object:
-        known = name in KNOWN_HEADERS and not isinstance(value, (dict, list))
-        if not known or (name == names.TRACEPARENT and not _TRACEPARENT.fullmatch(str(value))):
-            return MASK
-        return self._hidden(value)
+        traceparent = headers.get(names.TRACEPARENT)
+        known = KNOWN_HEADERS if _TRACEPARENT.fullmatch(str(traceparent)) else KNOWN_HEADERS - {names.TRACEPARENT}
+        return headers if raw else self._masked(headers, known.__contains__)
 
     @property
     def is_readable(self) -> bool:
@@ -124,13 +113,15 @@ class Letter:
             plain = self.body.replace(b"\0", b"")  # UTF-16 is recognised too
             there = [name for name in FIELD_NAMES if f'"{name}"'.encode() in plain]
             return render(dict.fromkeys(there, MASK)) if there else None
-        shown = {shown_name(name): self._field(name, value) for name, value in self._fields.items()}
+        shown = self._masked(self._fields, lambda name: name in FIELD_NAMES and not names_a_secret(name))
         return _cut(render(shown), self.body)
 
-    def _field(self, name: str, value: object) -> object:
-        if name not in FIELD_NAMES or names_a_secret(name) or isinstance(value, (dict, list)):
-            return MASK
-        return self._hidden(value)
+    def _masked(self, values: Mapping[str, object], is_known: Callable[[str], bool]) -> dict[str, object]:
+        """The values under known names, and a mask in place of each other one."""
+        return {
+            shown_name(name): self._hidden(value) if is_known(name) and not isinstance(value, (dict, list)) else MASK
+            for name, value in values.items()
+        }
 
     def _hidden(self, value: object) -> object:
         """A value without this body's token, and without values under a name like that."""
@@ -153,11 +144,6 @@ class LetterFilter:
     connector: str | None = None
     strategy: str | None = None
     seen: frozenset[bytes] | None = None
-
-    @property
-    def is_everything(self) -> bool:
-        """Whether nothing is filtered out."""
-        return not self.ids and self.reason is None and self.connector is None and self.strategy is None
 
     def fits(self, letter: Letter) -> bool:
         """Whether the letter meets all conditions."""

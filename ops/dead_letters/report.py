@@ -10,9 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from signalq.ops.dead_letters.actions import LetterResult
-from signalq.ops.dead_letters.channel import LetterChannel
 from signalq.ops.dead_letters.letter import Letter, LetterFilter
-from signalq.ops.dead_letters.reader import open_letters
+from signalq.ops.dead_letters.reader import LetterReader, open_letters
 from signalq.ops.terminal.escaping import escaped, escaped_whole
 from signalq.ops.terminal.render import Column, Row, console, plural, print_json, print_rows, say, shown
 from signalq.ops.terminal.row_spool import Spool
@@ -50,20 +49,14 @@ def note(row: Row) -> str:
 
 
 @asynccontextmanager
-async def reading(settings: Settings, what: str) -> AsyncIterator[tuple[LetterChannel, Callable[[], None]]]:
+async def reading(settings: Settings, what: str) -> AsyncIterator[tuple[LetterReader, Callable[[], None]]]:
     """The letters, and the function to call for each: it moves a bar, on a terminal, if there are many letters."""
     errors = console(stderr=True)
     async with open_letters(settings, on_wait=say) as letters:
+        columns = TextColumn(what), BarColumn(BAR_COLUMNS), MofNCompleteColumn(), TextColumn("letters")
+        is_off = not errors.is_terminal or letters.to_read < BAR_FROM_LETTERS
         progress = Progress(
-            TextColumn(what),
-            BarColumn(BAR_COLUMNS),
-            MofNCompleteColumn(),
-            TextColumn("letters"),
-            console=errors,
-            transient=True,
-            disable=not errors.is_terminal or letters.to_read < BAR_FROM_LETTERS,
-            redirect_stdout=False,
-            redirect_stderr=False,
+            *columns, console=errors, transient=True, disable=is_off, redirect_stdout=False, redirect_stderr=False
         )
         task = progress.add_task(what, total=letters.to_read)
         with progress:
