@@ -8,8 +8,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection
-
 from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.queries.orders import dead_since
 from signalq.errors import SignalQError
@@ -88,11 +86,8 @@ async def _from_the_letters(settings: Settings) -> Fresh:
 
 async def _from_the_ledger(settings: Settings) -> Fresh:
     """The fresh letters by the ledger, which has no record of unreadable messages."""
-
-    def look(connection: Connection) -> dict[str, int]:
-        return dead_since(connection, clock_ms(connection) - FRESH_H * 3_600_000)
-
-    return Fresh(Counter(await read_ledger(settings, look)))
+    dead = await read_ledger(settings, lambda ledger: dead_since(ledger, clock_ms(ledger) - FRESH_H * 3_600_000))
+    return Fresh(Counter(dead))
 
 
 def _died_s(letter: Letter) -> float:

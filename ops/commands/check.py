@@ -58,7 +58,6 @@ def _summary(wrong: int, noted: int) -> str:
 
 def _show(out: Console, finding: Finding) -> None:
     mark, style = MARKS[finding.state]
-    line = Text.assemble((mark, style), " ", (finding.check.ljust(NAME_COLUMNS), "bold"), finding.found)
-    out.print(line)
+    out.print(Text.assemble((mark, style), " ", (finding.check.ljust(NAME_COLUMNS), "bold"), finding.found))
     if finding.advice:
         out.print(Text.assemble(" " * (NAME_COLUMNS + 2), ("→ ", style), finding.advice))

@@ -67,40 +67,40 @@ def _changing(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @command.command("pause", example="signalq lanes pause main --why 'odd fills'\nsignalq lanes pause --all")
 @_changing
-def pause(invocation: Invocation, **given: Any) -> int:
+def pause(invocation: Invocation, **given: Any) -> None:
     """Let no POST begin later than 1 s after this command returned.
 
     A POST on the wire is finished. Waiting orders keep their place, and grow old: an order that gets too
     old is dead, expired. The pause holds over restarts, until `signalq lanes resume`.
     """
-    return _change(invocation.settings(), "paused", **given)
+    _change(invocation.settings(), "paused", **given)
 
 
 @command.command("close-only", example="signalq lanes close-only main\nsignalq lanes close-only --all")
 @_changing
-def close_only(invocation: Invocation, **given: Any) -> int:
+def close_only(invocation: Invocation, **given: Any) -> None:
     """Let exits go alone: opens are dead, forbidden, when they would be POSTed.
 
     Exits are closeLong, closeShort, cancel and cancelAll. Delayed and replayed opens are judged when
     they are due. The state holds over restarts, until `signalq lanes resume`.
     """
-    return _change(invocation.settings(), "close-only", **given)
+    _change(invocation.settings(), "close-only", **given)
 
 
 @command.command("resume", example="signalq lanes resume main\nsignalq lanes resume --all")
 @_changing
-def resume(invocation: Invocation, **given: Any) -> int:
+def resume(invocation: Invocation, **given: Any) -> None:
     """Let a connector go on; with --all, every connector, whatever its own state.
 
     A connector stays as it is while the switch of all connectors is stricter than its own.
     """
-    return _change(invocation.settings(), "open", **given)
+    _change(invocation.settings(), "open", **given)
 
 
 def _change(
     settings: Settings, state: State, *, connector: str | None, everything: bool, why: str, as_json: bool
-) -> int:
-    """Change the switch; the exit status is 0 only if every consumer that lives has taken it up."""
+) -> None:
+    """Change the switch. Raises CommandFailed if a consumer that lives has not taken it up."""
     name = _meant(connector, everything=everything)
     if len(why) > WHY_CHARACTERS_MAX:
         raise click.UsageError(f"--why takes at most {WHY_CHARACTERS_MAX} characters")
@@ -118,7 +118,6 @@ def _change(
         raise CommandFailed(
             f"the switch is changed, but not taken up within {SWITCH_WAIT_S:g} s by {late}: look at the log of it"
         )
-    return 0
 
 
 def _meant(connector: str | None, *, everything: bool) -> str:

@@ -27,7 +27,6 @@ SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 3_600_000, 86_400_000
 def print_order(order: Mapping[str, object], *, is_first: bool) -> None:
     """Show one intent: its row, and its timeline with the time from each entry to the next."""
     out = console()
-    entries: Sequence[TimelineEntry] = order["timeline"]  # type: ignore[assignment]
     if not is_first:
         out.print()
     out.print(Text("Order", style="bold"))
@@ -36,7 +35,7 @@ def print_order(order: Mapping[str, object], *, is_first: bool) -> None:
             style = STATUS_STYLES.get(str(value), "") if name == "status" else ""
             out.print(Text.assemble("  ", (name.ljust(NAME_COLUMNS), "dim"), "  ", (shown(value), style)))
     out.print(Text("Timeline", style="bold"))
-    lines = list(_lines(entries))
+    lines = list(_lines(order["timeline"]))  # type: ignore[arg-type]
     if out.is_terminal:
         out.print(_table(lines), soft_wrap=False)
     else:
