@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -21,7 +22,7 @@ from signalq.consumer.ledger.queries.replicas import Replica
 from signalq.consumer.orders.switch import ALL, Change, State, Switch
 from signalq.consumer.replicas.assignment import desired
 from signalq.names import Names
-from signalq.ops.ledger import open_ledger, who
+from signalq.ops.ledger import open_ledger, read_ledger, who
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.settings.sections import Settings
 from signalq.times import iso_ms
@@ -68,10 +69,6 @@ class _Known:
     living: Sequence[Replica]
     owners: Mapping[str, str]
 
-    def unacked(self, queue: str) -> int:
-        """The number of messages of a queue that the consumers hold."""
-        return sum(replica.unacked.get(queue, 0) for replica in self.living)
-
     def active_consumer(self, queue: str, depth: QueueDepth | None) -> str | None:
         """The name of the consumer that serves a queue, if one does.
 
@@ -91,20 +88,16 @@ async def list_lanes(settings: Settings) -> list[dict[str, object]]:
     Raises CommandFailed, BrokerUnreachable.
     """
     names = Names(settings.broker.prefix)
-    async with open_ledger(settings) as ledger:
-        known = await ledger.read(_look)
+    known = await read_ledger(settings, _look)
     own = {connector: names.lane(connector) for connector in settings.own_lanes()}
-    depths = await _depths(settings, [*own.values(), names.orders])
+    url = settings.broker.url.get_secret_value()
+    async with await connect(url, name="signalq lanes", heartbeat_s=settings.broker.heartbeat_s) as connection:
+        inspector = Inspector(connection)
+        depths = {queue: await inspector.depth(queue) for queue in (*own.values(), names.orders)}
     rows = [_row(known, connector, queue, depths[queue]) for connector, queue in own.items()]
     rows.append(_row(known, None, names.orders, depths[names.orders]))
     named = sorted(known.switch.states.keys() - own.keys() - {ALL})
     return rows + [_row(known, connector, names.orders, None) | {"unacked": None} for connector in named]
-
-
-async def read_switch(settings: Settings) -> Switch:
-    """Read the switch. Raises CommandFailed if there is no ledger."""
-    async with open_ledger(settings) as ledger:
-        return await ledger.read(lambda connection: switches.read(connection, Switch()))
 
 
 async def change_switch(settings: Settings, connector: str, state: State, why: str) -> ChangedSwitch:
@@ -136,15 +129,13 @@ async def _taken_up(ledger: LedgerClient, number: int) -> Sequence[Replica]:
     A silent consumer does not count: it can't claim anything now, and its next claim reads the switch.
     """
     living: Sequence[Replica] = ()
-    try:
+    with suppress(TimeoutError):  # the consumers that have not taken it up are named
         async with asyncio.timeout(SWITCH_WAIT_S):
             while True:
                 living = (await ledger.read(_look)).living
                 if all(replica.switch_seen >= number for replica in living):
-                    break
+                    return living
                 await asyncio.sleep(SWITCH_POLL_S)
-    except TimeoutError:
-        pass  # the consumers that have not taken it up are named
     return living
 
 
@@ -158,15 +149,7 @@ def _row(known: _Known, connector: str | None, queue: str, depth: QueueDepth | N
         "connector": connector,
         "queue": queue,
         "ready": depth.ready if depth is not None else None,
-        "unacked": known.unacked(queue),
+        "unacked": sum(replica.unacked.get(queue, 0) for replica in known.living),
         "state": known.switch.state_of(connector or ALL),
         "active_consumer": known.active_consumer(queue, depth),
     }
-
-
-async def _depths(settings: Settings, queues: Sequence[str]) -> dict[str, QueueDepth | None]:
-    """The depth of each queue; None for one that is not there."""
-    url = settings.broker.url.get_secret_value()
-    async with await connect(url, name="signalq lanes", heartbeat_s=settings.broker.heartbeat_s) as connection:
-        inspector = Inspector(connection)
-        return {queue: await inspector.depth(queue) for queue in queues}

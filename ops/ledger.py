@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from sqlalchemy import Connection
 
 from signalq.amqp.connection import connect
 from signalq.amqp.foreign_properties import handle_foreign_properties
@@ -22,6 +25,8 @@ from signalq.settings.sections import Settings
 # For one statement: building an index of a large ledger takes longer than any statement of a consumer.
 UPGRADE_STATEMENT_TIMEOUT_S = 900.0
 
+T = TypeVar("T")
+
 
 @asynccontextmanager
 async def open_ledger(settings: Settings) -> AsyncIterator[LedgerClient]:
@@ -32,6 +37,12 @@ async def open_ledger(settings: Settings) -> AsyncIterator[LedgerClient]:
         raise CommandFailed(str(error)) from error
     async with visit:
         yield visit
+
+
+async def read_ledger(settings: Settings, look: Callable[[Connection], T]) -> T:
+    """Open the ledger of these settings, and look at it. Raises CommandFailed, LedgerUnavailable."""
+    async with open_ledger(settings) as ledger:
+        return await ledger.read(look)
 
 
 async def check_mark(settings: Settings, ledger: LedgerClient) -> None:

@@ -100,7 +100,13 @@ async def follow(
         on_away=on_away,
         heartbeat_s=settings.broker.heartbeat_s,
     )
-    keeping = asyncio.create_task(_listen(feed, on_open), name="listen for outcomes")
+
+    async def listen() -> None:
+        await feed.open()
+        on_open()
+        await feed.keep_open()
+
+    keeping = asyncio.create_task(listen(), name="listen for outcomes")
     asked_to_stop = asyncio.create_task(until.wait(), name="until it is enough")
     try:
         await asyncio.wait({keeping, asked_to_stop}, return_when=asyncio.FIRST_COMPLETED)
@@ -112,12 +118,6 @@ async def follow(
     for error in (*broken, ended):
         if isinstance(error, Exception):
             raise error
-
-
-async def _listen(feed: OutcomeFeed, on_open: Callable[[], None]) -> None:
-    await feed.open()
-    on_open()
-    await feed.keep_open()
 
 
 async def publish_canceled(settings: Settings, ended: Sequence[Pending]) -> str | None:

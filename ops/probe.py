@@ -12,6 +12,7 @@ import socket
 import threading
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,6 @@ _ANSWER_BYTES_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """The host and port to ask."""
-
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
 class Answer:
     """The result; `sentence` is for a person."""
 
@@ -45,8 +38,8 @@ class Answer:
     sentence: str
 
 
-def address_of(section: str, config: Path | None, environ: Mapping[str, str] = os.environ) -> Address:
-    """The address of `section` (`ops` or `gateway`), by the file and the environment, as load_settings reads them.
+def base_url(section: str, config: Path | None, environ: Mapping[str, str] = os.environ) -> str:
+    """The URL of `section` (`ops` or `gateway`), by the file and the environment, as load_settings reads them.
 
     Raises UsageError, in one sentence, where they can't be read or say port 0.
     """
@@ -57,13 +50,9 @@ def address_of(section: str, config: Path | None, environ: Mapping[str, str] = o
     given = {variable.upper(): value for variable, value in environ.items()}
     for key in ("host", "port"):
         values[key] = given.get(f"SIGNALQ_{section}__{key}".upper(), values[key])
-    return Address(_askable(str(values["host"])), _port(section, values["port"]))
-
-
-def url_for(address: Address, path: str) -> str:
-    """The URL of a path at an address."""
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    return f"http://{host}:{address.port}{path}"
+    host = str(values["host"])
+    host = _ON_LOOPBACK.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{_port(section, values['port'])}"
 
 
 def ask(url: str, *, timeout_s: float) -> Answer:
@@ -80,14 +69,15 @@ def ask(url: str, *, timeout_s: float) -> Answer:
         said = response.read(_ANSWER_BYTES_MAX).decode("utf-8", "replace").strip().split("\n", 1)[0]
     except (OSError, http.client.HTTPException) as error:
         if not isinstance(error, TimeoutError) and not late.is_set():
-            return Answer(is_well=False, sentence=f"{url} gives no answer ({_cause(error)})")
+            why = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+            return Answer(is_well=False, sentence=f"{url} gives no answer ({why})")
         late.set()
     finally:
         timer.cancel()
         connection.close()
     if late.is_set():
         return Answer(is_well=False, sentence=f"{url} did not answer within {timeout_s:g} s")
-    shown = f": {_printable(said)}" if said else ""
+    shown = ": " + "".join(c if c.isprintable() else "?" for c in said) if said else ""
     return Answer(is_well=200 <= response.status < 300, sentence=f"{url} answered {response.status}{shown}")
 
 
@@ -99,9 +89,7 @@ def _connection(url: str, timeout_s: float) -> tuple[http.client.HTTPConnection,
         host, port = None, None
     if host is None or parts.scheme not in {"http", "https"} or not url.isascii() or not url.isprintable():
         raise UsageError("--url must be an http:// or https:// URL with a host")
-    kind: type[http.client.HTTPConnection] = http.client.HTTPConnection
-    if parts.scheme == "https":
-        kind = http.client.HTTPSConnection
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     if parts.username or parts.password:
         raise UsageError("--url must not hold a user name or a password")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -112,10 +100,8 @@ def _cut(connection: http.client.HTTPConnection, late: threading.Event) -> None:
     """Wake the reader that waits for bytes; closing alone would not."""
     late.set()
     if connection.sock is not None:
-        try:
+        with suppress(OSError):
             connection.sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            return
 
 
 def _table(file: Path, section: str) -> dict[str, Any]:
@@ -128,10 +114,6 @@ def _table(file: Path, section: str) -> dict[str, Any]:
     return table if isinstance(table, dict) else {}
 
 
-def _askable(host: str) -> str:
-    return _ON_LOOPBACK.get(host, host)
-
-
 def _port(section: str, value: object) -> int:
     try:
         port = int(str(value))
@@ -142,11 +124,3 @@ def _port(section: str, value: object) -> int:
     if port == 0:
         raise UsageError(f"{section}.port is 0, a free one that only the log of the start tells: give --url")
     return port
-
-
-def _cause(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)

@@ -7,7 +7,6 @@ from typing import Literal
 
 # A sentence names so many things, and counts the others.
 NAMED_MAX = 4
-CHECK_THE_LEDGER = "check ledger.url (SIGNALQ_LEDGER__URL), and whether it is up"
 
 FindingState = Literal["ok", "note", "wrong"]
 
@@ -20,10 +19,6 @@ class Finding:
     state: FindingState
     found: str
     advice: str | None = None
-
-    def row(self) -> dict[str, object]:
-        """The finding as a JSON object."""
-        return {"check": self.check, "state": self.state, "found": self.found, "advice": self.advice}
 
 
 def named(what: list[str], *, apart: str = ", ") -> str:

@@ -1,24 +1,31 @@
-"""All findings of `signalq check`, in the order in which an order passes what they are about. Changes nothing."""
+"""All findings of `signalq check`, in the order in which an order passes what they are about. Changes nothing.
+
+The settings and the webhooks are looked at here. Nothing is sent to a webhook: a POST would be an order.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import socket
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from signalq.amqp.connection import connect
 from signalq.amqp.ledger_mark import LedgerMark, held_mark
 from signalq.errors import BrokerError
 from signalq.names import Names
-from signalq.ops.check.broker import check_broker, check_retired_lanes, no_broker
-from signalq.ops.check.clock import check_clock
+from signalq.ops.check.broker import check_broker, check_retired_lanes, check_topology, no_broker
 from signalq.ops.check.finding import Finding
-from signalq.ops.check.ledger import check_ledger, check_producers, check_switch
-from signalq.ops.check.topology import check_topology
-from signalq.ops.check.webhook import check_webhook, webhook_urls
+from signalq.ops.check.ledger import BY_LEDGER, check_by_ledger, check_ledger
+from signalq.ops.terminal.escaping import escaped
 from signalq.ops.terminal.render import plural
 from signalq.settings.sections import ENV_PREFIX, Settings
 from signalq.settings.sources import CONFIG_ENV
+
+_NETWORK = "check webhook.url, and whether this host may reach it"
 
 
 async def findings(settings: Settings, config: Path | None) -> AsyncIterator[Finding]:
@@ -42,9 +49,8 @@ async def findings(settings: Settings, config: Path | None) -> AsyncIterator[Fin
     ledger = await check_ledger(settings, held)
     yield ledger
     if ledger.state == "ok":
-        yield await check_switch(settings)
-        yield await check_producers(settings)
-        yield await check_clock(settings)
+        for check in BY_LEDGER:
+            yield await check_by_ledger(settings, check)
     for url, connectors in webhook_urls(settings).items():
         yield await check_webhook(url, connectors, settings.webhook.connect_timeout_s)
 
@@ -59,3 +65,32 @@ def check_settings(settings: Settings, config: Path | None) -> Finding:
     if settings.connectors:
         found += f"; {plural(len(settings.connectors), 'connector')} named"
     return Finding("settings", "ok", found)
+
+
+def webhook_urls(settings: Settings) -> dict[str, list[str]]:
+    """Every URL that orders go to, and the connectors that have this URL as their own."""
+    urls: dict[str, list[str]] = {settings.webhook.url: []}
+    for name, connector in settings.connectors.items():
+        if connector.url is not None:
+            urls.setdefault(connector.url, []).append(name)
+    return urls
+
+
+async def check_webhook(url: str, connectors: list[str], timeout_s: float) -> Finding:
+    """Look the host up, and open a TCP connection."""
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    where = f"{host}:{port}" + (f" (connector {escaped(', '.join(connectors))})" if connectors else "")
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(timeout_s):
+            _, writer = await asyncio.open_connection(host, port)
+    except TimeoutError:
+        return Finding("webhook", "wrong", f"{where} did not answer within {timeout_s:g} s", _NETWORK)
+    except socket.gaierror:
+        return Finding("webhook", "wrong", f"the name {host} does not resolve", "check webhook.url and this host's DNS")
+    except OSError as error:
+        return Finding("webhook", "wrong", f"{where} took no connection ({type(error).__name__})", _NETWORK)
+    writer.close()
+    took_ms = (time.monotonic() - began) * 1000
+    return Finding("webhook", "ok", f"{where} takes connections ({took_ms:.0f} ms); nothing was sent")

@@ -1,25 +1,40 @@
-"""Findings on the ledger, and by the ledger on the switch and the producers."""
+"""Findings on the ledger, and by the ledger on the switch, the producers and this machine's clock."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
+
+from sqlalchemy import Connection
 from sqlalchemy.exc import ProgrammingError
 
 from signalq.amqp.ledger_mark import LedgerMark
-from signalq.consumer.ledger.client import LedgerClient, read_mark
+from signalq.consumer.clocks.skew import machine
+from signalq.consumer.ledger.client import read_mark
+from signalq.consumer.ledger.database import clock_ms, machine_ms
+from signalq.consumer.ledger.queries import switches
+from signalq.consumer.ledger.queries.clocks import clock_of
 from signalq.consumer.ledger.queries.producers import Careless, careless
+from signalq.consumer.orders.delays import DAY_MS
+from signalq.consumer.orders.switch import Switch
 from signalq.errors import SettingsError, SignalQError
-from signalq.ops.check.finding import CHECK_THE_LEDGER, NAMED_MAX, Finding, named
-from signalq.ops.lanes import read_switch
+from signalq.message.creation import CLOCKS_AGREE_MS
+from signalq.ops.check.finding import NAMED_MAX, Finding, named
+from signalq.ops.ledger import read_ledger
 from signalq.ops.terminal.escaping import escaped
 from signalq.ops.terminal.render import plural
 from signalq.settings.ledger_url import SqliteFile, read_ledger_url
 from signalq.settings.sections import Settings
 from signalq.version import how_to_install
 
+_CHECK_IT = "check ledger.url (SIGNALQ_LEDGER__URL), and whether it is up"
 _VERIFY = "add sslmode=verify-full to ledger.url, with sslrootcert for an authority of your own"
 _USE_THE_FORMER = "set ledger.url to the one that they belong to; only if it is lost, `signalq topology adopt-ledger`"
 _SET_THEM = "publish with message_id and the header signalq-created-ms, as the SDK and `signalq publish` do"
 _NO_EXPIRATION = "set no expiration: when it has passed, the broker drops the order without a trace"
+_SET_IT_RIGHT = (
+    "look at the time service of this machine (timedatectl, chronyc): by its clock orders are too old, or not"
+)
 
 
 async def check_ledger(settings: Settings, held: LedgerMark | None) -> Finding:
@@ -34,7 +49,7 @@ async def check_ledger(settings: Settings, held: LedgerMark | None) -> Finding:
             return Finding("ledger", "wrong", f"{error}; {theirs}", _USE_THE_FORMER)
         if error.__cause__ is None or isinstance(error.__cause__, ProgrammingError):  # no file, or no tables
             return Finding("ledger", "note", f"none yet ({error})", "`signalq consume` makes it")
-        return Finding("ledger", "wrong", str(error), CHECK_THE_LEDGER)
+        return Finding("ledger", "wrong", str(error), _CHECK_IT)
     if held is not None and held.ledger_id != mine.ledger_id:
         return Finding("ledger", "wrong", f"{mine.ledger} ({mine.ledger_id}) is there, but {theirs}", _USE_THE_FORMER)
     belongs = ", and the lanes on the broker belong to it" if held is not None else ""
@@ -53,25 +68,26 @@ def _exposure(settings: Settings) -> str:
     return "; perhaps in plain text (ledger.allow_plain)"
 
 
-async def check_switch(settings: Settings) -> Finding:
-    """The connectors that a person has paused or set to close-only."""
+async def check_by_ledger(settings: Settings, check: str) -> Finding:
+    """A finding by the ledger's record: `check` is one of BY_LEDGER."""
     try:
-        switch = await read_switch(settings)
+        return await read_ledger(settings, BY_LEDGER[check])
     except SignalQError as error:
-        return Finding("switch", "wrong", str(error), "look at the ledger")
+        return Finding(check, "wrong", str(error), _CHECK_IT)
+
+
+def _switch(connection: Connection) -> Finding:
+    """The connectors that a person has paused or set to close-only."""
+    switch = switches.read(connection, Switch())
     if not switch.states:
         return Finding("switch", "ok", "every connector is open")
     found = named([f"{escaped(name) or 'all connectors'} {state}" for name, state in sorted(switch.states.items())])
     return Finding("switch", "note", found, "`signalq lanes resume` lets them go on, when they should")
 
 
-async def check_producers(settings: Settings) -> Finding:
+def _producers(connection: Connection) -> Finding:
     """The strategies whose intents lack an id or a creation time, or have an expiration that loses orders."""
-    try:
-        async with LedgerClient(settings.ledger.url.get_secret_value()) as ledger:
-            found = await ledger.read(careless)
-    except SignalQError as error:
-        return Finding("producers", "wrong", str(error), CHECK_THE_LEDGER)
+    found = careless(connection)
     if not found:
         return Finding("producers", "ok", "all recent intents have an id and a creation time")
     # A strategy that may lose orders is named in any case.
@@ -89,3 +105,24 @@ def _careless(one: Careless) -> str:
     counts = [f"{count:,} without a {what}" for what, count in lacking.items() if count]
     counts += [f"{one.with_expiration:,} with an AMQP expiration"] if one.with_expiration else []
     return f"strategy {escaped(one.strategy)}: {' and '.join(counts)}, of {plural(one.intents, 'recent intent')}"
+
+
+def _clock(connection: Connection) -> Finding:
+    """Compare this machine's clock with that of the ledger's server, and see how it was set within a day."""
+    before_ms, theirs_ms, after_ms = machine_ms(), clock_ms(connection), machine_ms()
+    ahead_ms = max(before_ms - theirs_ms, 0) or min(after_ms - theirs_ms, 0)
+    if abs(ahead_ms) >= CLOCKS_AGREE_MS:
+        return Finding("clock", "wrong", f"{_by(ahead_ms, 'ahead of', 'behind')} the ledger's server's", _SET_IT_RIGHT)
+    segments = pairwise(clock_of(connection, machine()))
+    steps = [new.offset_ms - old.offset_ms for old, new in segments if new.since_ms >= before_ms - DAY_MS]
+    if steps:
+        found = ", ".join(_by(step_ms, "forward", "back") for step_ms in steps[-NAMED_MAX:])
+        return Finding("clock", "note", f"within a day this machine's clock was set {found}", _SET_IT_RIGHT)
+    return Finding("clock", "ok", "it agrees with the ledger's, and no consumer has seen it set within a day")
+
+
+def _by(ms: int, forward: str, back: str) -> str:
+    return f"{abs(ms) / 1000:.1f} s {forward if ms > 0 else back}"
+
+
+BY_LEDGER: dict[str, Callable[[Connection], Finding]] = {"switch": _switch, "producers": _producers, "clock": _clock}

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection
-
-from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.queries.orders import dead_since
 from signalq.errors import SignalQError
@@ -18,6 +16,7 @@ from signalq.names import Names
 from signalq.ops.check.finding import Finding
 from signalq.ops.dead_letters.letter import Letter
 from signalq.ops.dead_letters.reader import open_letters
+from signalq.ops.ledger import read_ledger
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.escaping import escaped
 from signalq.ops.terminal.render import plural
@@ -41,12 +40,6 @@ class Fresh:
     by_reason: Counter[str] = field(default_factory=Counter)
     events: int = 0
 
-    def add(self, letter: Letter, since_s: float) -> None:
-        """Count a letter that died since then."""
-        if _died_s(letter) >= since_s:
-            self.by_reason[letter.reason or "no reason of ours"] += 1
-            self.events += is_event(letter.body)
-
 
 async def check_letters(settings: Settings, ready: int) -> Finding:
     """The dead letters, of which `ready` are there."""
@@ -69,14 +62,12 @@ async def check_letters(settings: Settings, ready: int) -> Finding:
 
 async def _fresh(settings: Settings, ready: int) -> Fresh | None:
     """None if neither the letters (no right, too many, another reader) nor the ledger can be read."""
-    try:
-        return await _from_the_letters(settings) if ready <= READ_MAX else await _from_the_ledger(settings)
-    except (SignalQError, TimeoutError):
-        pass
-    try:
+    if ready <= READ_MAX:
+        with suppress(SignalQError, TimeoutError):
+            return await _from_the_letters(settings)
+    with suppress(SignalQError, ModuleNotFoundError):
         return await _from_the_ledger(settings)
-    except (SignalQError, ModuleNotFoundError):
-        return None
+    return None
 
 
 async def _from_the_letters(settings: Settings) -> Fresh:
@@ -87,18 +78,16 @@ async def _from_the_letters(settings: Settings) -> Fresh:
 
     async with open_letters(settings, on_wait=give_up) as letters:
         async for letter in letters:
-            fresh.add(letter, since_s)
+            if _died_s(letter) >= since_s:
+                fresh.by_reason[letter.reason or "no reason of ours"] += 1
+                fresh.events += is_event(letter.body)
     return fresh
 
 
 async def _from_the_ledger(settings: Settings) -> Fresh:
     """The fresh letters by the ledger, which has no record of unreadable messages."""
-
-    def look(connection: Connection) -> dict[str, int]:
-        return dead_since(connection, clock_ms(connection) - FRESH_H * 3_600_000)
-
-    async with LedgerClient(settings.ledger.url.get_secret_value()) as ledger:
-        return Fresh(Counter(await ledger.read(look)))
+    dead = await read_ledger(settings, lambda ledger: dead_since(ledger, clock_ms(ledger) - FRESH_H * 3_600_000))
+    return Fresh(Counter(dead))
 
 
 def _died_s(letter: Letter) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
+from dataclasses import asdict
 
 import click
 from rich.console import Console
@@ -38,7 +39,7 @@ async def _check(invocation: Invocation, *, as_json: bool) -> int:
     async for finding in findings(invocation.settings(), invocation.config):
         states[finding.state] += 1
         if as_json:
-            print_json(finding.row())
+            print_json(asdict(finding))
         else:
             _show(out, finding)
     if not as_json:
@@ -50,14 +51,13 @@ async def _check(invocation: Invocation, *, as_json: bool) -> int:
 def _summary(wrong: int, noted: int) -> str:
     if wrong:
         return f"{plural(wrong, 'thing is', 'things are')} wrong"
-    return (
-        f"nothing is wrong, {plural(noted, 'thing deserves', 'things deserve')} a look (•)" if noted else "all is well"
-    )
+    if noted:
+        return f"nothing is wrong, {plural(noted, 'thing deserves', 'things deserve')} a look (•)"
+    return "all is well"
 
 
 def _show(out: Console, finding: Finding) -> None:
     mark, style = MARKS[finding.state]
-    line = Text.assemble((mark, style), " ", (finding.check.ljust(NAME_COLUMNS), "bold"), finding.found)
-    out.print(line)
+    out.print(Text.assemble((mark, style), " ", (finding.check.ljust(NAME_COLUMNS), "bold"), finding.found))
     if finding.advice:
         out.print(Text.assemble(" " * (NAME_COLUMNS + 2), ("→ ", style), finding.advice))

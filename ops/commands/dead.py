@@ -1,24 +1,29 @@
-"""`signalq dead`: list and show here; replay and discard in dead_apply.py."""
+"""`signalq dead`: list, show, replay and discard."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from functools import wraps
+from typing import Any
 
 import click
-from rich.text import Text
 
-from signalq.ops.commands.dead_apply import discard_letters, filtered, replay_letters
-from signalq.ops.dead_letters.channel import LETTERS_MAX
-from signalq.ops.dead_letters.filter import LetterFilter
-from signalq.ops.dead_letters.letter import Letter
-from signalq.ops.dead_letters.report import COLUMNS, note, reading
+from signalq.consumer.orders.state import REASONS
+from signalq.errors import SignalQError
+from signalq.ops.dead_letters.actions import DiscardAction, LetterAction, LetterResult, ReplayAction
+from signalq.ops.dead_letters.batches import apply
+from signalq.ops.dead_letters.letter import Letter, LetterFilter
+from signalq.ops.dead_letters.reader import LETTERS_MAX, LetterReader
+from signalq.ops.dead_letters.report import COLUMNS, ActionReport, note, reading, show
+from signalq.ops.ledger import check_mark, open_ledger
 from signalq.ops.terminal.errors import CommandFailed
-from signalq.ops.terminal.escaping import escaped, escaped_whole
-from signalq.ops.terminal.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
-from signalq.ops.terminal.render import Spool, console, plural, print_json, print_rows, say, shown
+from signalq.ops.terminal.invocation import Invocation, SignalqGroup, one_of, pass_invocation
+from signalq.ops.terminal.render import Spool, plural, print_rows, say
 from signalq.settings.sections import Settings
-
-NAME_COLUMNS = 18
 
 
 @click.group(cls=SignalqGroup, example="signalq dead list --reason rejected")
@@ -29,8 +34,54 @@ def command() -> None:
     """
 
 
-@command.command("list", cls=SignalqCommand, example="signalq dead list --reason rejected --connector main")
-@filtered
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The letters that a command line chooses, and how their results are shown."""
+
+    wanted: LetterFilter
+    dry_run: bool
+    as_json: bool
+
+
+def _filtered(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that filter letters; the command gets them as `wanted`."""
+
+    @click.option("--id", "ids", metavar="ID", multiple=True, help="Only this intent; give it again for more.")
+    @click.option(
+        "--reason",
+        callback=one_of("reason", REASONS),
+        metavar="REASON",
+        help="Only this reason: rejected, expired, outcome-unknown, …",
+    )
+    @click.option("--connector", metavar="NAME", help="Only this connector.")
+    @click.option("--strategy", metavar="NAME", help="Only this strategy.")
+    @wraps(function)
+    def with_filter(
+        *, ids: tuple[str, ...], reason: str | None, connector: str | None, strategy: str | None, **rest: Any
+    ) -> Any:
+        return function(wanted=LetterFilter(frozenset(ids), reason, connector, strategy), **rest)
+
+    return with_filter
+
+
+def _chosen(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that replay and discard share, as `choice`. Raises UsageError if no letter is chosen."""
+
+    @_filtered
+    @click.option("--all", "everything", is_flag=True, help="All that fit; needed when there is no filter.")
+    @click.option("--dry-run", is_flag=True, help="Say what would become of each letter, and change nothing.")
+    @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: a letter's row, result and why.")
+    @wraps(function)
+    def with_choice(*, wanted: LetterFilter, everything: bool, dry_run: bool, as_json: bool, **rest: Any) -> Any:
+        if wanted == LetterFilter() and not everything:
+            raise click.UsageError("say which letters: --id, --reason, --connector, --strategy, or --all")
+        return function(choice=Choice(wanted, dry_run, as_json), **rest)
+
+    return with_choice
+
+
+@command.command("list", example="signalq dead list --reason rejected --connector main")
+@_filtered
 @click.option("--all", "everything", is_flag=True, help="As many as there are; the same as no --limit.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="At most the N oldest of those that fit.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -44,20 +95,29 @@ def list_letters(
     """
     if everything and limit:
         raise click.UsageError("--all and --limit contradict each other")
+    matched = 0
     with Spool() as rows:
-        sentences = asyncio.run(_list(invocation.settings(), wanted, limit, rows))
+
+        def keep(letter: Letter) -> None:
+            nonlocal matched
+            matched += 1
+            if limit is None or matched <= limit:
+                rows.add(letter.row())
+
+        letters = asyncio.run(_read(invocation.settings(), wanted, keep))
         if len(rows):
             print_rows(COLUMNS, rows, as_json=as_json, note=note)
-    for sentence in sentences:
-        say(sentence)
+        say(_summary(letters.to_read - letters.copies, matched, len(rows)))
+    if unread := letters.ready - letters.to_read:
+        say(f"{unread:,} more were not read: one look takes in the {LETTERS_MAX:,} oldest")
 
 
-@command.command("show", cls=SignalqCommand, example="signalq dead show 3b61a24e3b6743658da38126d25cb526")
+@command.command("show", example="signalq dead show 3b61a24e3b6743658da38126d25cb526")
 @click.argument("intent_id", metavar="ID")
 @click.option("--raw", is_flag=True, help="Show headers, properties and body as they are, with all secrets.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a letter.")
 @pass_invocation
-def show_letter(invocation: Invocation, *, intent_id: str, raw: bool, as_json: bool) -> int:
+def show_letter(invocation: Invocation, *, intent_id: str, raw: bool, as_json: bool) -> None:
     """Show one letter: its headers, its properties and its body.
 
     Of the body and of a producer's headers only the values of an intent's fields are shown, and never a token: a value
@@ -65,27 +125,56 @@ def show_letter(invocation: Invocation, *, intent_id: str, raw: bool, as_json: b
 
     Two strategies may use the same ID: then both letters are shown. The exit status is 1 if there is none.
     """
-    return asyncio.run(_show(invocation.settings(), intent_id, raw=raw, as_json=as_json))
+    found: list[Letter] = []
+    asyncio.run(_read(invocation.settings(), LetterFilter(frozenset({intent_id})), found.append))
+    if not found:
+        raise CommandFailed(f"there is no dead letter {intent_id}: `signalq dead list` shows those there are")
+    for letter in found:
+        show(letter, raw=raw, as_json=as_json)
 
 
-command.add_command(replay_letters)
-command.add_command(discard_letters)
+@command.command("replay", example="signalq dead replay --reason rejected --connector main --dry-run")
+@_chosen
+@click.option("--force", is_flag=True, help="Replay letters that need a person's word, too; each refusal says why.")
+@pass_invocation
+def replay_letters(invocation: Invocation, /, *, choice: Choice, force: bool) -> None:
+    """Publish dead letters again, oldest first, as their intents' next generation.
+
+    Each keeps its identity and passes every check again; its attempts begin anew, its deadline counts from now, and a
+    delay that is over is not served again. It is replayed only if the ledger says that it is dead at exactly this
+    generation. These need --force: outcome-unknown; opens older than delivery.open_max_age_s; letters that the ledger
+    does not know; letters that ended longer than ledger.retention_days ago.
+
+    If it is interrupted, it loses nothing and orders nothing twice: run it again. The exit status is 1 if a letter was
+    refused, or if there is none for an --id.
+    """
+    _run(invocation.settings(), choice, ReplayAction, force=force)
 
 
-async def _list(settings: Settings, wanted: LetterFilter, limit: int | None, rows: Spool) -> list[str]:
-    """Read the letters into `rows`, and return what to say of them."""
-    matched = 0
+@command.command("discard", example="signalq dead discard --reason expired --strategy momentum")
+@_chosen
+@click.option("--yes", "-y", is_flag=True, help="Don't ask; without a terminal nothing is asked anyway.")
+@click.option("--force", is_flag=True, help="Also letters whose replay no consumer has taken yet (it ends); don't ask.")
+@pass_invocation
+def discard_letters(invocation: Invocation, /, *, choice: Choice, yes: bool, force: bool) -> None:
+    """Throw dead letters away for good; the ledger notes the user's name.
+
+    The exit status is 1 if a letter was refused, or if there is none for an --id.
+    """
+    settings = invocation.settings()
+    if not (yes or force or choice.dry_run) and sys.stdin.isatty() and sys.stderr.isatty():
+        choice = replace(choice, wanted=_confirmed(settings, choice.wanted))
+    _run(settings, choice, DiscardAction, force=force)
+
+
+async def _read(settings: Settings, wanted: LetterFilter, on_fit: Callable[[Letter], None]) -> LetterReader:
+    """Give every letter that fits to `on_fit`, oldest first; return the reader, which has counted them all."""
     async with reading(settings, "reading") as (letters, step):
         async for letter in letters:
             step()
             if wanted.fits(letter):
-                matched += 1
-                if limit is None or matched <= limit:
-                    rows.add(letter.row())
-        sentences = [_summary(letters.to_read - letters.copies, matched, len(rows))]
-        if unread := letters.ready - letters.to_read:
-            sentences.append(f"{unread:,} more were not read: one look takes in the {LETTERS_MAX:,} oldest")
-    return sentences
+                on_fit(letter)
+        return letters
 
 
 def _summary(read: int, matched: int, shown_count: int) -> str:
@@ -98,44 +187,52 @@ def _summary(read: int, matched: int, shown_count: int) -> str:
     return said
 
 
-async def _show(settings: Settings, intent_id: str, *, raw: bool, as_json: bool) -> int:
-    found = []
-    async with reading(settings, "reading") as (letters, step):
-        async for letter in letters:
-            step()
-            if letter.intent_id == intent_id:
-                found.append(letter)
-    if not found:
-        raise CommandFailed(f"there is no dead letter {intent_id}: `signalq dead list` shows those there are")
-    for letter in found:
-        show(letter, raw=raw, as_json=as_json)
-    return 0
+def _confirmed(settings: Settings, wanted: LetterFilter) -> LetterFilter:
+    """Ask the person; a letter that comes in after the question is not meant. Raises CommandFailed for a no."""
+    seen: set[bytes] = set()
+    asyncio.run(_read(settings, wanted, lambda letter: seen.add(letter.mark)))
+    if seen and not click.confirm(f"throw {plural(len(seen), 'dead letter')} away for good?", err=True):
+        raise CommandFailed("nothing was thrown away")
+    return replace(wanted, seen=frozenset(seen))
 
 
-def show(letter: Letter, *, raw: bool, as_json: bool) -> None:
-    """Show one letter."""
-    properties, headers = letter.properties_shown(raw=raw), letter.headers_shown(raw=raw)
-    if as_json:
-        row = {**letter.row(), "properties": properties, "headers": headers, "body": letter.body_shown(raw=raw)}
-        print_json(row, raw=raw)
-    else:
-        _print_letter(letter, properties, headers, raw=raw)
+def _run(settings: Settings, choice: Choice, action_class: type[LetterAction], *, force: bool) -> None:
+    """Apply the action, and show the result of each letter even if interrupted. Raises CommandFailed if any failed."""
+    with Spool() as rows:
+        report = ActionReport(f"{action_class.command}ed", rows, dry_run=choice.dry_run)
+        try:
+            unread = asyncio.run(_apply(settings, choice, action_class, report, force=force))
+        except KeyboardInterrupt:
+            report.print_rows(as_json=choice.as_json)
+            say(f"interrupted; {report.summary()}; the other letters are where they were")
+            raise
+        except SignalQError:
+            report.print_rows(as_json=choice.as_json)
+            if report.read:
+                say(f"not finished; {report.summary()}")
+            raise
+        report.print_rows(as_json=choice.as_json)
+    say(report.summary())
+    if unread:
+        say(f"{unread:,} more were not read: one run takes in the {LETTERS_MAX:,} oldest, run it again")
+    if failure := report.failure(choice.wanted):
+        raise CommandFailed(failure)
 
 
-def _print_letter(letter: Letter, properties: dict[str, object], headers: dict[str, object], *, raw: bool) -> None:
-    out = console()
-    for title, values in (("Dead letter", letter.row()), ("Properties", properties), ("Headers", headers)):
-        out.print(Text(title, style="bold"))
-        width = max([NAME_COLUMNS, *(len(shown(name)) for name in values)])
-        for name, value in values.items():
-            text = escaped_whole(str(value)) if raw else shown(value)
-            out.print(Text.assemble("  ", (shown(name).ljust(width), "dim"), "  ", text))
-    out.print(Text.assemble(("Body", "bold"), (f"  {len(letter.body):,} bytes", "dim")))
-    body = letter.body_shown(raw=raw)
-    if body is not None:
-        out.print(Text("  " + (escaped_whole(body) if raw else escaped(body))))
-    if not raw and not letter.is_readable:
-        out.print(Text(_NOT_SHOWN, style="dim"))
+async def _apply(
+    settings: Settings, choice: Choice, action_class: type[LetterAction], report: ActionReport, *, force: bool
+) -> int:
+    """Go through the letters; return how many were left unread."""
+    async with open_ledger(settings) as ledger:
+        await check_mark(settings, ledger)
+        async with (
+            aclosing(action_class(settings, ledger, force=force, dry_run=choice.dry_run)) as action,
+            reading(settings, "working") as (letters, step),
+        ):
 
+            def on_letter(letter: Letter, result: LetterResult | None) -> None:
+                step()
+                report.add(letter, result)
 
-_NOT_SHOWN = "  (not shown: it is no JSON object, and may hold a token anywhere; `dead show --raw` shows it)"
+            await apply(letters, choice.wanted, action, on_letter)
+            return letters.ready - letters.to_read

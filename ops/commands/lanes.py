@@ -15,7 +15,7 @@ from signalq.ops.lanes import SWITCH_WAIT_S, ChangedSwitch, change_switch, list_
 from signalq.ops.ledger import as_stored
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.escaping import escaped
-from signalq.ops.terminal.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
+from signalq.ops.terminal.invocation import Invocation, SignalqGroup, pass_invocation
 from signalq.ops.terminal.render import Column, console, plural, print_json, print_rows
 from signalq.settings.sections import Settings
 
@@ -37,7 +37,7 @@ def command() -> None:
     """The lanes, and the switch: stop connectors within a second, and let them go on."""
 
 
-@command.command("list", cls=SignalqCommand, example="signalq lanes list")
+@command.command("list", example="signalq lanes list")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @pass_invocation
 def list_all(invocation: Invocation, *, as_json: bool) -> None:
@@ -54,58 +54,53 @@ def list_all(invocation: Invocation, *, as_json: bool) -> None:
 
 def _changing(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the arguments of the three commands that change the switch."""
-    for part in reversed(
-        [
-            click.argument("connector", required=False),
-            click.option("--all", "everything", is_flag=True, help="All connectors, also ones not seen yet."),
-            click.option("--why", metavar="TEXT", default="", help="The reason, for the log and the audit."),
-            click.option("--json", "as_json", is_flag=True, help="One JSON object: what was done."),
-        ]
-    ):
-        function = part(function)
-    return pass_invocation(function)
+    # From the last one in the help to the first.
+    function = click.option("--json", "as_json", is_flag=True, help="One JSON object: what was done.")(function)
+    function = click.option("--why", metavar="TEXT", default="", help="The reason, for the log and the audit.")(
+        function
+    )
+    function = click.option("--all", "everything", is_flag=True, help="All connectors, also ones not seen yet.")(
+        function
+    )
+    return pass_invocation(click.argument("connector", required=False)(function))
 
 
-@command.command(
-    "pause", cls=SignalqCommand, example="signalq lanes pause main --why 'odd fills'\nsignalq lanes pause --all"
-)
+@command.command("pause", example="signalq lanes pause main --why 'odd fills'\nsignalq lanes pause --all")
 @_changing
-def pause(invocation: Invocation, **given: Any) -> int:
+def pause(invocation: Invocation, **given: Any) -> None:
     """Let no POST begin later than 1 s after this command returned.
 
     A POST on the wire is finished. Waiting orders keep their place, and grow old: an order that gets too
     old is dead, expired. The pause holds over restarts, until `signalq lanes resume`.
     """
-    return _change(invocation.settings(), "paused", **given)
+    _change(invocation.settings(), "paused", **given)
 
 
-@command.command(
-    "close-only", cls=SignalqCommand, example="signalq lanes close-only main\nsignalq lanes close-only --all"
-)
+@command.command("close-only", example="signalq lanes close-only main\nsignalq lanes close-only --all")
 @_changing
-def close_only(invocation: Invocation, **given: Any) -> int:
+def close_only(invocation: Invocation, **given: Any) -> None:
     """Let exits go alone: opens are dead, forbidden, when they would be POSTed.
 
     Exits are closeLong, closeShort, cancel and cancelAll. Delayed and replayed opens are judged when
     they are due. The state holds over restarts, until `signalq lanes resume`.
     """
-    return _change(invocation.settings(), "close-only", **given)
+    _change(invocation.settings(), "close-only", **given)
 
 
-@command.command("resume", cls=SignalqCommand, example="signalq lanes resume main\nsignalq lanes resume --all")
+@command.command("resume", example="signalq lanes resume main\nsignalq lanes resume --all")
 @_changing
-def resume(invocation: Invocation, **given: Any) -> int:
+def resume(invocation: Invocation, **given: Any) -> None:
     """Let a connector go on; with --all, every connector, whatever its own state.
 
     A connector stays as it is while the switch of all connectors is stricter than its own.
     """
-    return _change(invocation.settings(), "open", **given)
+    _change(invocation.settings(), "open", **given)
 
 
 def _change(
     settings: Settings, state: State, *, connector: str | None, everything: bool, why: str, as_json: bool
-) -> int:
-    """Change the switch; the exit status is 0 only if every consumer that lives has taken it up."""
+) -> None:
+    """Change the switch. Raises CommandFailed if a consumer that lives has not taken it up."""
     name = _meant(connector, everything=everything)
     if len(why) > WHY_CHARACTERS_MAX:
         raise click.UsageError(f"--why takes at most {WHY_CHARACTERS_MAX} characters")
@@ -123,7 +118,6 @@ def _change(
         raise CommandFailed(
             f"the switch is changed, but not taken up within {SWITCH_WAIT_S:g} s by {late}: look at the log of it"
         )
-    return 0
 
 
 def _meant(connector: str | None, *, everything: bool) -> str:

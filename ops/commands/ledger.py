@@ -8,7 +8,7 @@ import click
 
 from signalq.ops.ledger import upgrade_ledger
 from signalq.ops.terminal.errors import CommandFailed
-from signalq.ops.terminal.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
+from signalq.ops.terminal.invocation import Invocation, SignalqGroup, pass_invocation
 from signalq.ops.terminal.render import console, print_json
 
 
@@ -17,7 +17,7 @@ def command() -> None:
     """The ledger's tables: bring them to the form that this version of signalq wants."""
 
 
-@command.command("upgrade", cls=SignalqCommand, example="signalq --config signalq.toml ledger upgrade")
+@command.command("upgrade", example="signalq --config signalq.toml ledger upgrade")
 @click.option("--if-there", is_flag=True, help="Where there is no ledger yet, say so and exit 0: for a first rollout.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object: ledger, from_schema, to_schema.")
 @pass_invocation

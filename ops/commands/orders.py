@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import click
@@ -13,10 +15,10 @@ from signalq.consumer.ledger.queries.orders import STATUSES, Wanted
 from signalq.consumer.ledger.queries.schedule import Filter
 from signalq.consumer.orders.state import REASONS
 from signalq.ops.ledger import as_stored
-from signalq.ops.orders.listing import read_orders, read_timelines
+from signalq.ops.orders.records import read_orders, read_timelines
 from signalq.ops.orders.timeline_view import STATUS_STYLES, print_order
 from signalq.ops.terminal.errors import CommandFailed
-from signalq.ops.terminal.invocation import Invocation, SignalqCommand, SignalqGroup, one_of, pass_invocation
+from signalq.ops.terminal.invocation import Invocation, SignalqGroup, pass_invocation
 from signalq.ops.terminal.render import Column, Row, plural, print_json, print_rows, say, shown
 from signalq.settings.sections import Settings
 
@@ -74,10 +76,12 @@ def command() -> None:
     """
 
 
-@command.command("list", cls=SignalqCommand, example="signalq orders list --connector main --status dead --since 2h")
-@click.option("--id", "intent_ids", metavar="ID", multiple=True, help="Only this intent; may be repeated.")
-@click.option("--connector", metavar="NAME", help="Only this connector.")
-@click.option("--strategy", metavar="NAME", help="Only this strategy.")
+@command.command("list", example="signalq orders list --connector main --status dead --since 2h")
+@click.option(
+    "--id", "intent_ids", type=as_stored, metavar="ID", multiple=True, help="Only this intent; may be repeated."
+)
+@click.option("--connector", type=as_stored, metavar="NAME", help="Only this connector.")
+@click.option("--strategy", type=as_stored, metavar="NAME", help="Only this strategy.")
 @click.option("--status", callback=_status, metavar="STATUS", help=f"Only this one: {', '.join(STATUSES)}.")
 @click.option(
     "--reason",
@@ -100,11 +104,13 @@ def list_orders(
     invocation: Invocation,
     /,
     *,
+    status: str | None,
+    reason: str | None,
     since: datetime | timedelta | None,
     limit: int | None,
     everything: bool,
     as_json: bool,
-    **filters: Any,
+    **names: Any,
 ) -> None:
     """List intents, the newest first, by when the ledger first heard of them.
 
@@ -113,10 +119,11 @@ def list_orders(
     if everything and limit:
         raise click.UsageError("--all and --limit contradict each other")
     rows_max = None if everything else limit or ROWS_DEFAULT
-    asyncio.run(_list(invocation.settings(), _wanted(**filters), since, rows_max, as_json=as_json))
+    wanted = Wanted(Filter(**names), status, reason)
+    asyncio.run(_list(invocation.settings(), wanted, since, rows_max, as_json=as_json))
 
 
-@command.command("show", cls=SignalqCommand, example="signalq orders show 3b61a24e3b6743658da38126d25cb526")
+@command.command("show", example="signalq orders show 3b61a24e3b6743658da38126d25cb526")
 @click.argument("intent_id", metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object an intent, with its timeline as a list.")
 @pass_invocation
@@ -139,36 +146,17 @@ def show_order(invocation: Invocation, *, intent_id: str, as_json: bool) -> None
             print_order(order, is_first=not number)
 
 
-def _wanted(
-    *,
-    intent_ids: tuple[str, ...],
-    connector: str | None,
-    strategy: str | None,
-    status: str | None,
-    reason: str | None,
-) -> Wanted:
-    ids = tuple(as_stored(one) for one in intent_ids)
-    names = (None if name is None else as_stored(name) for name in (connector, strategy))
-    return Wanted(Filter(ids, *names), status, reason)
-
-
 async def _list(
     settings: Settings, wanted: Wanted, since: datetime | timedelta | None, rows_max: int | None, *, as_json: bool
 ) -> None:
     """Write JSON page by page, however many there are; write a table at the end."""
     rows: list[Row] = []
-    count = 0
-
-    def take(page: list[dict[str, object]]) -> None:
-        nonlocal count
-        count += len(page)
-        if as_json:
-            print_rows(COLUMNS, page, as_json=True)
-        else:
-            rows.extend(page)
-
-    table_max = TABLE_ROWS_MAX if rows_max is None else min(rows_max, TABLE_ROWS_MAX)
-    more = await read_orders(settings, wanted, take, since=since, rows_max=rows_max if as_json else table_max)
+    on_page: Callable[[list[dict[str, object]]], None] = rows.extend
+    if as_json:
+        on_page = partial(print_rows, COLUMNS, as_json=True)
+    else:
+        rows_max = TABLE_ROWS_MAX if rows_max is None else min(rows_max, TABLE_ROWS_MAX)
+    count, more = await read_orders(settings, wanted, on_page, since=since, rows_max=rows_max)
     if rows:
         print_rows(COLUMNS, rows, as_json=False, note=_note)
     say(_summary(count, more))

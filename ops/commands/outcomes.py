@@ -31,7 +31,7 @@ STYLES = {"delivered": "green", "dead": "red", "canceled": "yellow", "duplicate"
 @pass_invocation
 def command(
     invocation: Invocation, *, connector: str | None, strategy: str | None, status: Status | None, as_json: bool
-) -> int:
+) -> None:
     """Follow the outcomes of intents, live: a line for each ending, from now on, until Ctrl-C.
 
     It reads the events on the exchange of outcomes, and takes none away from other listeners. If the connection is
@@ -40,7 +40,6 @@ def command(
     """
     settings = invocation.settings()
     asyncio.run(_run(settings, OutcomeFilter(connector, strategy, status), as_json=as_json))
-    return 0
 
 
 async def _run(settings: Settings, wanted: OutcomeFilter, *, as_json: bool) -> None:

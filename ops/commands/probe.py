@@ -38,7 +38,7 @@ def command(
     that it does not need, so that it may run every few seconds.
     """
     # Here, not above: the help needs none of it.
-    from signalq.ops.probe import address_of, ask, url_for  # noqa: PLC0415
+    from signalq.ops.probe import ask, base_url  # noqa: PLC0415
 
     if url is not None and (ready or path is not None or section is not None):
         raise click.UsageError("--url is the whole address: give it without --ready, --path and --gateway")
@@ -47,7 +47,7 @@ def command(
     if path is not None and not path.startswith("/"):
         raise click.UsageError("--path must begin with /")
     if url is None:
-        url = url_for(address_of(section or "ops", invocation.config), path or ("/readyz" if ready else "/healthz"))
+        url = base_url(section or "ops", invocation.config) + (path or ("/readyz" if ready else "/healthz"))
     answer = ask(url, timeout_s=timeout_s)
     click.echo(answer.sentence, err=not answer.is_well)
     return 0 if answer.is_well else 1

@@ -12,7 +12,7 @@ import click
 from signalq.consumer.ledger.queries.schedule import Filter
 from signalq.ops.scheduled import ROWS_MAX, cancel, list_pending
 from signalq.ops.terminal.errors import CommandFailed
-from signalq.ops.terminal.invocation import Invocation, SignalqCommand, SignalqGroup, pass_invocation
+from signalq.ops.terminal.invocation import Invocation, SignalqGroup, pass_invocation
 from signalq.ops.terminal.render import Column, Row, plural, print_rows, say, shown
 
 COLUMNS = [
@@ -41,32 +41,30 @@ def _filtered(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--all", "everything", is_flag=True, help="All there are.")
     @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
     @wraps(function)
-    def with_filter(
-        *args: Any, intent_ids: tuple[str, ...], connector: str | None, strategy: str | None, **rest: Any
-    ) -> Any:
-        wanted = Filter(intent_ids, connector, strategy)
-        if rest["everything"] and wanted != Filter():
+    def with_filter(*, everything: bool, as_json: bool, **names: Any) -> Any:
+        wanted = Filter(**names)
+        if everything and wanted != Filter():
             raise click.UsageError("--all and a filter contradict each other")
-        return function(*args, wanted=wanted, **rest)
+        return function(wanted=wanted, everything=everything, as_json=as_json)
 
     return with_filter
 
 
-@command.command("list", cls=SignalqCommand, example="signalq scheduled list --connector main")
+@command.command("list", example="signalq scheduled list --connector main")
 @_filtered
 @pass_invocation
 def list_scheduled(invocation: Invocation, /, *, wanted: Filter, everything: bool, as_json: bool) -> None:
     """List the intents that wait, the soonest due first."""
     del everything  # the same as no filter
-    found = asyncio.run(list_pending(invocation.settings(), wanted))
-    if found.rows:
-        print_rows(COLUMNS, found.rows, as_json=as_json, note=_note)
-    say(f"{plural(len(found.rows), 'intent')} scheduled" if found.rows else "nothing that fits is scheduled")
-    if found.unlisted:
-        say(f"{found.unlisted:,} more are not shown: a listing has at most {ROWS_MAX:,} rows")
+    rows, unlisted = asyncio.run(list_pending(invocation.settings(), wanted))
+    if rows:
+        print_rows(COLUMNS, rows, as_json=as_json, note=_note)
+    say(f"{plural(len(rows), 'intent')} scheduled" if rows else "nothing that fits is scheduled")
+    if unlisted:
+        say(f"{unlisted:,} more are not shown: a listing has at most {ROWS_MAX:,} rows")
 
 
-@command.command("cancel", cls=SignalqCommand, example="signalq scheduled cancel --id 3b61a24e3b6743658da38126d25cb526")
+@command.command("cancel", example="signalq scheduled cancel --id 3b61a24e3b6743658da38126d25cb526")
 @_filtered
 @pass_invocation
 def cancel_scheduled(invocation: Invocation, /, *, wanted: Filter, everything: bool, as_json: bool) -> int:

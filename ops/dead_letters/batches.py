@@ -10,61 +10,17 @@ goes on from there. If a letter is published twice, the consumer answers the sec
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from collections.abc import Callable
 
 from signalq.errors import BrokerError, SignalQError
-from signalq.ops.dead_letters.filter import LetterFilter
-from signalq.ops.dead_letters.letter import Letter
+from signalq.ops.dead_letters.actions import LetterAction, LetterResult
+from signalq.ops.dead_letters.letter import Letter, LetterFilter
 from signalq.ops.dead_letters.reader import LetterReader
-from signalq.ops.dead_letters.rules import (
-    Discard,
-    DiscardVerdict,
-    MovedOn,
-    PublishAnyway,
-    Refuse,
-    ReplayVerdict,
-    TakeBack,
-)
 
-# How often the ledger is read again when the consumer was quicker.
-LOOKS_MAX = 3
 # For the rest of a batch after Ctrl-C.
 FINISH_TIMEOUT_S = 10.0
 
-Result = Literal["replayed", "replayed already", "discarded", "refused", "not done"]
-
-
-@dataclass(frozen=True, slots=True)
-class LetterResult:
-    """The result of one letter; `error` ended the run before the letter was dealt with."""
-
-    result: Result
-    why: str | None = None
-    error: SignalQError | None = None
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the letter has served, and may be taken away."""
-        return self.result in {"replayed", "replayed already", "discarded"}
-
-    def without_the_broker(self, error: SignalQError) -> LetterResult:
-        """The letter could not be taken away: a replay stands all the same, a discarded letter is still there."""
-        return LetterResult("not done", str(error), error) if self.result == "discarded" else self
-
-
 OnLetter = Callable[[Letter, LetterResult | None], None]
-
-
-class LetterAction(Protocol):
-    """The work of a command on letters: it replays or discards them."""
-
-    dry_run: bool
-
-    async def apply(self, letters: Sequence[Letter]) -> list[LetterResult]:
-        """Do all but taking the letters away; a result for each. Raises SignalQError if nothing was done."""
-        ...
 
 
 async def apply(letters: LetterReader, wanted: LetterFilter, action: LetterAction, on_letter: OnLetter) -> None:
@@ -73,9 +29,9 @@ async def apply(letters: LetterReader, wanted: LetterFilter, action: LetterActio
     `on_letter` gets every letter in its order, once (no copies), with None if it does not fit. If the command is
     interrupted, the batch that was begun is finished. Raises the error that ended the run before its end.
     """
-    run = _Run(letters, wanted, action, on_letter)
+    done: dict[bytes | int, bool] = {}
     async for batch in letters.batches():
-        work = asyncio.create_task(run.apply(batch), name="batch")
+        work = asyncio.create_task(_apply(batch, done, letters, wanted, action, on_letter), name="batch")
         try:
             await asyncio.shield(work)
         except asyncio.CancelledError:
@@ -85,55 +41,38 @@ async def apply(letters: LetterReader, wanted: LetterFilter, action: LetterActio
             raise
 
 
-@dataclass(slots=True)
-class _Run:
-    """One run over the letters; `done` says of each identity whether its letter may be taken away."""
-
-    letters: LetterReader
-    wanted: LetterFilter
-    action: LetterAction
-    on_letter: OnLetter
-    done: dict[bytes | int, bool] = field(default_factory=dict)
-
-    async def apply(self, batch: list[Letter]) -> None:
-        firsts: dict[bytes | int, Letter] = {}
-        for letter in batch:
-            if letter.identity not in self.done:
-                firsts.setdefault(letter.identity, letter)
-        chosen = [letter for letter in firsts.values() if self.wanted.fits(letter)]
-        results = await self.action.apply(chosen) if chosen else []
-        result_by_tag = dict(zip((letter.tag for letter in chosen), results, strict=True))
-        failure: SignalQError | None = None
-        for letter in batch:
-            result = result_by_tag.get(letter.tag)
-            is_first = firsts.get(letter.identity) is letter
-            if is_first:
-                self.done[letter.identity] = result is not None and result.is_done
-            # A copy goes with its original.
-            if self.done[letter.identity] and not self.action.dry_run:
-                try:
-                    await self.letters.take(letter)
-                except BrokerError as error:
-                    result = result and result.without_the_broker(error)
-                    failure = failure or error
-            if result is not None and result.error is not None:
-                failure = failure or result.error
-            if is_first:
-                self.on_letter(letter, result)
-        if failure is not None:
-            raise failure
-
-
-def result_of(verdict: ReplayVerdict | DiscardVerdict) -> LetterResult:
-    """The result of a verdict once it is carried out."""
-    match verdict:
-        case Refuse(why):
-            return LetterResult("refused", why)
-        case MovedOn(why):
-            return LetterResult("replayed already", why)
-        case PublishAnyway(why):
-            return LetterResult("replayed", why)
-        case Discard() | TakeBack():
-            return LetterResult("discarded")
-        case _:
-            return LetterResult("replayed")
+async def _apply(
+    batch: list[Letter],
+    done: dict[bytes | int, bool],
+    letters: LetterReader,
+    wanted: LetterFilter,
+    action: LetterAction,
+    on_letter: OnLetter,
+) -> None:
+    """Apply the action to one batch; `done` says of each identity whether its letter may be taken away."""
+    firsts: dict[bytes | int, Letter] = {}
+    for letter in batch:
+        if letter.identity not in done:
+            firsts.setdefault(letter.identity, letter)
+    chosen = [letter for letter in firsts.values() if wanted.fits(letter)]
+    results = await action.apply(chosen) if chosen else []
+    result_by_tag = dict(zip((letter.tag for letter in chosen), results, strict=True))
+    failure: SignalQError | None = None
+    for letter in batch:
+        result = result_by_tag.get(letter.tag)
+        is_first = firsts.get(letter.identity) is letter
+        if is_first:
+            done[letter.identity] = result is not None and result.is_done
+        # A copy goes with its original.
+        if done[letter.identity] and not action.dry_run:
+            try:
+                await letters.take(letter)
+            except BrokerError as error:
+                result = result and result.without_the_broker(error)
+                failure = failure or error
+        if result is not None and result.error is not None:
+            failure = failure or result.error
+        if is_first:
+            on_letter(letter, result)
+    if failure is not None:
+        raise failure

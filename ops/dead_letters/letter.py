@@ -1,9 +1,10 @@
-"""A dead letter: its fields by its headers and its body, and the form in which it may be shown."""
+"""A dead letter: its fields by its headers and its body, the form in which it may be shown, and a filter."""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -85,26 +86,15 @@ class Letter:
 
     def properties_shown(self, *, raw: bool = False) -> dict[str, object]:
         """The AMQP properties that are set, except the headers; the values of known ones alone, or all (`raw`)."""
-        given = {name: value for name in _PROPERTIES if (value := getattr(self.properties, name)) is not None}
-        if raw:
-            return {name: _plain(value) for name, value in given.items()}
-        return {
-            name: self._hidden(_plain(value)) if name in _KNOWN_PROPERTIES or value == JSON_TYPE else MASK
-            for name, value in given.items()
-        }
+        given = {name: _plain(value) for name in _PROPERTIES if (value := getattr(self.properties, name)) is not None}
+        return given if raw else self._masked(given, lambda name: name in _KNOWN_PROPERTIES or given[name] == JSON_TYPE)
 
     def headers_shown(self, *, raw: bool = False) -> dict[str, object]:
         """The headers; the values of known headers alone, or all (`raw`)."""
-        headers = self.properties.headers or {}
-        if raw:
-            return {name: _plain(value) for name, value in headers.items()}
-        return {shown_name(name): self._header(name, _plain(value)) for name, value in headers.items()}
-
-    def _header(self, name: str, value: object) -> object:
-        known = name in KNOWN_HEADERS and not isinstance(value, (dict, list))
-        if not known or (name == names.TRACEPARENT and not _TRACEPARENT.fullmatch(str(value))):
-            return MASK
-        return self._hidden(value)
+        headers = {name: _plain(value) for name, value in (self.properties.headers or {}).items()}
+        traceparent = headers.get(names.TRACEPARENT)
+        known = KNOWN_HEADERS if _TRACEPARENT.fullmatch(str(traceparent)) else KNOWN_HEADERS - {names.TRACEPARENT}
+        return headers if raw else self._masked(headers, known.__contains__)
 
     @property
     def is_readable(self) -> bool:
@@ -123,13 +113,15 @@ class Letter:
             plain = self.body.replace(b"\0", b"")  # UTF-16 is recognised too
             there = [name for name in FIELD_NAMES if f'"{name}"'.encode() in plain]
             return render(dict.fromkeys(there, MASK)) if there else None
-        shown = {shown_name(name): self._field(name, value) for name, value in self._fields.items()}
+        shown = self._masked(self._fields, lambda name: name in FIELD_NAMES and not names_a_secret(name))
         return _cut(render(shown), self.body)
 
-    def _field(self, name: str, value: object) -> object:
-        if name not in FIELD_NAMES or names_a_secret(name) or isinstance(value, (dict, list)):
-            return MASK
-        return self._hidden(value)
+    def _masked(self, values: Mapping[str, object], is_known: Callable[[str], bool]) -> dict[str, object]:
+        """The values under known names, and a mask in place of each other one."""
+        return {
+            shown_name(name): self._hidden(value) if is_known(name) and not isinstance(value, (dict, list)) else MASK
+            for name, value in values.items()
+        }
 
     def _hidden(self, value: object) -> object:
         """A value without this body's token, and without values under a name like that."""
@@ -138,6 +130,30 @@ class Letter:
         if self._own is None:
             self._own = BodyBlanker(self._fields or {}, characters_min=SECRET_CHARACTERS_MIN)
         return self._own(value)
+
+
+@dataclass(frozen=True, slots=True)
+class LetterFilter:
+    """The conditions that a letter has to meet, all of them; with none, every letter fits.
+
+    `seen` are the marks of the letters that a person was shown and agreed to discard: then no other letter fits.
+    """
+
+    ids: frozenset[str] = frozenset()
+    reason: str | None = None
+    connector: str | None = None
+    strategy: str | None = None
+    seen: frozenset[bytes] | None = None
+
+    def fits(self, letter: Letter) -> bool:
+        """Whether the letter meets all conditions."""
+        return (
+            (not self.ids or letter.intent_id in self.ids)
+            and self.reason in {None, letter.reason}
+            and self.connector in {None, letter.connector}
+            and self.strategy in {None, letter.strategy}
+            and (self.seen is None or letter.mark in self.seen)
+        )
 
 
 def _cut(text: str, body: bytes) -> str:
@@ -150,43 +166,40 @@ def read_letter(message: DeliveredMessage) -> Letter:
     """Read a letter, whether signalq or another program put it there."""
     properties = message.header.properties
     headers = properties.headers or {}
-
-    def text(name: str) -> str | None:
-        value = headers.get(name)
-        return value if isinstance(value, str) else None
+    try:
+        fields = parse_object(message.body)
+    except InvalidIntent:
+        fields = None
+    said = fields or {}
 
     def number(name: str) -> int | None:
         value = headers.get(name)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
     generation = number(names.GENERATION)
-    try:
-        fields = parse_object(message.body)
-    except InvalidIntent:
-        fields = None
-
-    def body_text(name: str) -> str | None:
-        value = (fields or {}).get(name)
-        return value if isinstance(value, str) else None
-
     return Letter(
-        intent_id=text(names.INTENT_ID) or properties.message_id,
+        intent_id=_text(headers, names.INTENT_ID) or properties.message_id,
         generation=generation if generation is not None and 0 <= generation <= GENERATION_MAX else None,
-        connector=text(names.CONNECTOR) or body_text("connectorName"),
+        connector=_text(headers, names.CONNECTOR) or _text(said, "connectorName"),
         strategy=strategy(properties),
-        action=body_text("action"),
-        client_order_id=body_text("clientOrderId"),
-        reason=text(names.REASON),
-        detail=text(names.DETAIL),
+        action=_text(said, "action"),
+        client_order_id=_text(said, "clientOrderId"),
+        reason=_text(headers, names.REASON),
+        detail=_text(headers, names.DETAIL),
         attempts=number(names.ATTEMPTS),
         http_status=number(names.HTTP_STATUS),
-        dead_at=text(names.DEAD_AT),
+        dead_at=_text(headers, names.DEAD_AT),
         is_ours=names.INTENT_ID in headers and names.REASON in headers,
         properties=properties,
         body=message.body,
         tag=message.delivery_tag or 0,
         _fields=fields,
     )
+
+
+def _text(fields: Mapping[str, object], name: str) -> str | None:
+    value = fields.get(name)
+    return value if isinstance(value, str) else None
 
 
 def _plain(value: object) -> object:

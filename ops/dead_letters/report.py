@@ -1,23 +1,26 @@
-"""The output of `signalq dead`: the table, the progress bar, and the summary of replaying or discarding."""
+"""The output of `signalq dead`: the table, one letter, the progress bar, and the summary of replaying or discarding."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.text import Text
 
-from signalq.ops.dead_letters.batches import LetterResult
-from signalq.ops.dead_letters.filter import LetterFilter
-from signalq.ops.dead_letters.letter import Letter
+from signalq.ops.dead_letters.actions import LetterResult
+from signalq.ops.dead_letters.letter import Letter, LetterFilter
 from signalq.ops.dead_letters.reader import LetterReader, open_letters
-from signalq.ops.terminal.render import Column, Row, Spool, console, plural, print_rows, say, shown
+from signalq.ops.terminal.escaping import escaped, escaped_whole
+from signalq.ops.terminal.render import Column, Row, Spool, console, plural, print_json, print_rows, say, shown
 from signalq.settings.sections import Settings
 
 # With fewer letters the bar would be gone before a person sees it.
 BAR_FROM_LETTERS = 2000
 BAR_COLUMNS = 32
+NAME_COLUMNS = 18
+_NOT_SHOWN = "  (not shown: it is no JSON object, and may hold a token anywhere; `dead show --raw` shows it)"
 
 COLUMNS = [
     Column("dead_at", "DEAD AT", style="dim"),
@@ -46,30 +49,38 @@ def note(row: Row) -> str:
 
 @asynccontextmanager
 async def reading(settings: Settings, what: str) -> AsyncIterator[tuple[LetterReader, Callable[[], None]]]:
-    """The reader behind a progress bar, and the function to call for each letter."""
-    async with open_letters(settings, on_wait=say) as letters:
-        with _bar(what, letters.to_read) as step:
-            yield letters, step
-
-
-@contextmanager
-def _bar(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar on a terminal, if there are many letters."""
+    """The letters, and the function to call for each: it moves a bar, on a terminal, if there are many letters."""
     errors = console(stderr=True)
-    progress = Progress(
-        TextColumn(what),
-        BarColumn(BAR_COLUMNS),
-        MofNCompleteColumn(),
-        TextColumn("letters"),
-        console=errors,
-        transient=True,
-        disable=not errors.is_terminal or total < BAR_FROM_LETTERS,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-    task = progress.add_task(what, total=total)
-    with progress:
-        yield lambda: progress.advance(task)
+    async with open_letters(settings, on_wait=say) as letters:
+        columns = TextColumn(what), BarColumn(BAR_COLUMNS), MofNCompleteColumn(), TextColumn("letters")
+        is_off = not errors.is_terminal or letters.to_read < BAR_FROM_LETTERS
+        progress = Progress(
+            *columns, console=errors, transient=True, disable=is_off, redirect_stdout=False, redirect_stderr=False
+        )
+        task = progress.add_task(what, total=letters.to_read)
+        with progress:
+            yield letters, lambda: progress.advance(task)
+
+
+def show(letter: Letter, *, raw: bool, as_json: bool) -> None:
+    """Show one letter: its fields, its properties, its headers and its body."""
+    row, body = letter.row(), letter.body_shown(raw=raw)
+    properties, headers = letter.properties_shown(raw=raw), letter.headers_shown(raw=raw)
+    if as_json:
+        print_json({**row, "properties": properties, "headers": headers, "body": body}, raw=raw)
+        return
+    out = console()
+    for title, values in (("Dead letter", row), ("Properties", properties), ("Headers", headers)):
+        out.print(Text(title, style="bold"))
+        width = max([NAME_COLUMNS, *(len(shown(name)) for name in values)])
+        for name, value in values.items():
+            text = escaped_whole(str(value)) if raw else shown(value)
+            out.print(Text.assemble("  ", (shown(name).ljust(width), "dim"), "  ", text))
+    out.print(Text.assemble(("Body", "bold"), (f"  {len(letter.body):,} bytes", "dim")))
+    if body is not None:
+        out.print(Text("  " + (escaped_whole(body) if raw else escaped(body))))
+    if not raw and not letter.is_readable:
+        out.print(Text(_NOT_SHOWN, style="dim"))
 
 
 class ActionReport:

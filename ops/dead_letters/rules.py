@@ -72,6 +72,7 @@ class TakeBack:
 
 ReplayVerdict = Begin | GoOn | Admit | PublishAnyway | MovedOn | Refuse
 DiscardVerdict = Discard | TakeBack | Refuse
+Verdict = ReplayVerdict | DiscardVerdict
 
 DISCARD_IT = "`signalq dead discard` takes this letter away"
 BUSY = Refuse("the consumer is at work on it: try again in a moment")

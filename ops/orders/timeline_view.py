@@ -9,12 +9,12 @@ from datetime import datetime
 from rich.table import Table
 from rich.text import Text
 
-from signalq.ops.orders.timeline import TimelineEntry
+from signalq.ops.orders.records import TimelineEntry
 from signalq.ops.terminal.render import GAP, console, shown, sized
 
 NAME_COLUMNS = 18
 STATUS_STYLES = {"delivered": "green", "dead": "red", "canceled": "yellow", "retrying": "yellow", "sending": "cyan"}
-CERTAINTY_STYLES = {"accepted": "green", "refused": "red", "unknown": "red", "not taken": "yellow"}
+ENTRY_STYLES = STATUS_STYLES | {"accepted": "green", "refused": "red", "unknown": "red", "not taken": "yellow"}
 SAID_BY = {
     "signalq-created-ms": "says its producer (signalq-created-ms)",
     "timestamp_in_ms": "says the broker (timestamp_in_ms)",
@@ -27,7 +27,6 @@ SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 3_600_000, 86_400_000
 def print_order(order: Mapping[str, object], *, is_first: bool) -> None:
     """Show one intent: its row, and its timeline with the time from each entry to the next."""
     out = console()
-    entries: Sequence[TimelineEntry] = order["timeline"]  # type: ignore[assignment]
     if not is_first:
         out.print()
     out.print(Text("Order", style="bold"))
@@ -36,7 +35,7 @@ def print_order(order: Mapping[str, object], *, is_first: bool) -> None:
             style = STATUS_STYLES.get(str(value), "") if name == "status" else ""
             out.print(Text.assemble("  ", (name.ljust(NAME_COLUMNS), "dim"), "  ", (shown(value), style)))
     out.print(Text("Timeline", style="bold"))
-    lines = list(_lines(entries))
+    lines = list(_lines(order["timeline"]))  # type: ignore[arg-type]
     if out.is_terminal:
         out.print(_table(lines), soft_wrap=False)
     else:
@@ -97,14 +96,9 @@ def _lines(entries: Sequence[TimelineEntry]) -> Iterator[tuple[str, str, Text, s
         since = "" if before is None else lasted(round((at - before).total_seconds() * 1000))
         before = at
         number = f" {entry['attempt']}" if "attempt" in entry else ""
-        what = Text(shown(entry["what"]) + number, style=_style(entry))
+        style = ENTRY_STYLES.get(str(entry.get("certainty") or entry["what"]), "")
+        what = Text(shown(entry["what"]) + number, style=style)
         yield str(entry["at"]), since if since.startswith("-") or not since else f"+{since}", what, says(entry)
-
-
-def _style(entry: TimelineEntry) -> str:
-    if "certainty" in entry:
-        return CERTAINTY_STYLES.get(str(entry["certainty"]), "")
-    return STATUS_STYLES.get(str(entry["what"]), "")
 
 
 def _table(lines: Sequence[tuple[str, str, Text, str]]) -> Table:

@@ -26,8 +26,8 @@ from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.queries import replays
 from signalq.consumer.orders.state import Reason
 from signalq.names import Names
+from signalq.ops.dead_letters.actions import candidate_of
 from signalq.ops.dead_letters.reader import open_letters
-from signalq.ops.dead_letters.replay import candidate_of
 from signalq.settings.sources import load_settings
 from tests.support.amqp import depth, drain, publish, publish_all
 from tests.support.broker import Broker, through

@@ -11,7 +11,7 @@ from pamqp.commands import Basic
 from signalq.amqp.topology import Topology
 from signalq.errors import BrokerUnreachable
 from signalq.names import Names
-from signalq.ops.dead_letters import channel
+from signalq.ops.dead_letters import reader
 from signalq.ops.dead_letters.letter import Letter
 from signalq.ops.dead_letters.reader import LetterReader, open_letters
 from signalq.settings.sections import Settings
@@ -29,7 +29,7 @@ def settings(broker: Broker, topology: Topology, monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("SIGNALQ_CONFIG", raising=False)
     monkeypatch.setenv("SIGNALQ_BROKER__URL", broker.url)
     monkeypatch.setenv("SIGNALQ_BROKER__PREFIX", topology.names.prefix)
-    monkeypatch.setattr(channel, "WINDOW_LETTERS_MIN", 10)
+    monkeypatch.setattr(reader, "WINDOW_LETTERS_MIN", 10)
     return load_settings()
 
 
@@ -97,8 +97,8 @@ async def test_few_letters_are_in_memory_however_many_there_are(
     async with looking(settings) as found:
         most = 0
         async for batch in found.batches():
-            most = max(most, len(batch) + found._channel._arrived.qsize())
-    assert most <= -(-LETTERS // channel.WINDOWS_MAX)
+            most = max(most, len(batch) + found._arrived.qsize())
+    assert most <= -(-LETTERS // reader.WINDOWS_MAX)
 
 
 async def test_taken_letters_are_gone_and_the_rest_is_in_order(
@@ -117,8 +117,8 @@ async def test_all_that_is_taken_in_one_go_is_gone_at_the_end(
     broker: Broker, names: Names, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The broker's acknowledgements may still be on their way when the channel closes."""
-    monkeypatch.setattr(channel, "WINDOW_LETTERS_MIN", 1000)
-    monkeypatch.setattr(channel, "BATCH_LETTERS_MAX", 1000)
+    monkeypatch.setattr(reader, "WINDOW_LETTERS_MIN", 1000)
+    monkeypatch.setattr(reader, "BATCH_LETTERS_MAX", 1000)
     for _ in range(3):
         await publish_all(broker.url, "", names.dead, letters(0, LETTERS))
         async with looking(settings) as found:
@@ -135,7 +135,7 @@ async def test_a_link_that_breaks_in_the_middle_is_said_at_once_and_keeps_the_or
 
     async def look() -> None:
         seen = 0
-        async with asyncio.timeout(channel.IDLE_TIMEOUT_S), looking(load_settings()) as found:
+        async with asyncio.timeout(reader.IDLE_TIMEOUT_S), looking(load_settings()) as found:
             async for _letter in found:
                 seen += 1
                 if seen == LETTERS // 2:

@@ -16,8 +16,8 @@ from signalq import names as headers
 from signalq.amqp.connection import connect, open_channel
 from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
-from signalq.ops.commands.dead import show
 from signalq.ops.dead_letters.letter import Letter, read_letter
+from signalq.ops.dead_letters.report import show
 from signalq.ops.terminal import escaping
 from tests.support.amqp import plain_channel, wait_until
 from tests.support.broker import ExternalBroker

@@ -30,7 +30,7 @@ from signalq.consumer.orders.delays import DAY_MS, KnownSkew, Segment
 from signalq.consumer.orders.limits import MINUTE_MS, Rate, RateExceeded
 from signalq.consumer.orders.state import Attempt
 from signalq.consumer.orders.switch import SwitchedOff
-from signalq.ops.check import clock
+from signalq.ops.check import ledger as check
 from signalq.settings.private_files import make_private_folder
 from signalq.settings.sections import LedgerSettings, Settings
 from tests.support.orders import altered, body, new_id, order, unknown
@@ -238,14 +238,14 @@ async def test_check_says_how_far_the_clock_is_from_the_ledgers_and_how_it_was_s
     async with asyncio.timeout(PATIENCE_S):
         while ledger._skew.unsaved():  # noqa: ASYNC110 - the ledger tells nobody
             await asyncio.sleep(0.05)
-    assert (await clock.check_clock(settings)).state == "ok"
-    machine_ms = clock.machine_ms
+    assert (await check.check_by_ledger(settings, "clock")).state == "ok"
+    machine_ms = check.machine_ms
     if store.url.startswith("postgresql"):
         async with asyncio.timeout(5):
             while ledger._skew.known().ahead_ms != 0:  # noqa: ASYNC110 - the ledger tells nobody
                 await asyncio.sleep(0.05)
-        with patch.object(clock, "machine_ms", lambda: machine_ms() - HOUR_MS):
-            behind = await clock.check_clock(settings)
+        with patch.object(check, "machine_ms", lambda: machine_ms() - HOUR_MS):
+            behind = await check.check_by_ledger(settings, "clock")
         assert behind.state == "wrong"
         assert behind.found == "3600.0 s behind the ledger's server's"
     await store.run(f"UPDATE clock_steps SET offset_ms = offset_ms + {HOUR_MS}")  # noqa: S608 - our own number
@@ -254,7 +254,7 @@ async def test_check_says_how_far_the_clock_is_from_the_ledgers_and_how_it_was_s
     async with asyncio.timeout(PATIENCE_S):
         while again._skew.unsaved():  # noqa: ASYNC110 - the ledger tells nobody
             await asyncio.sleep(0.05)
-    was_set = await clock.check_clock(settings)
+    was_set = await check.check_by_ledger(settings, "clock")
     assert (was_set.state, was_set.found) == ("note", "within a day this machine's clock was set 3600.0 s back")
 
 

@@ -20,7 +20,7 @@ from signalq.consumer.ledger.queries.orders import Happened, Recorded, Wanted
 from signalq.consumer.ledger.queries.schedule import Filter
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import NEVER_CONCLUDED, Attempt
-from signalq.ops.orders.listing import read_orders, read_timelines
+from signalq.ops.orders.records import read_orders, read_timelines
 from signalq.settings.sections import Settings
 from tests.support.orders import altered, body, order
 from tests.support.stores import Store, file_of
@@ -273,12 +273,13 @@ async def test_a_command_reads_any_number_page_by_page_and_says_how_many_more_fi
     epoch = await ledger.open_lane(LANE)
     for name in "abcde":
         await deliver(ledger, epoch, made(name))
-    monkeypatch.setattr("signalq.ops.orders.listing.PAGE_ROWS", 2)
+    monkeypatch.setattr("signalq.ops.orders.records.PAGE_ROWS", 2)
     settings = Settings(ledger={"url": store.url})
 
     async def read(**how: Any) -> tuple[list[str], int]:
         pages: list[list[dict[str, object]]] = []
-        more = await read_orders(settings, Wanted(), pages.append, **how)
+        given, more = await read_orders(settings, Wanted(), pages.append, **how)
+        assert given == sum(map(len, pages))
         return ["".join(str(row["intent_id"]) for row in page) for page in pages if page], more
 
     assert await read() == (["ed", "cb", "a"], 0)

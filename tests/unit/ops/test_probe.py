@@ -12,9 +12,10 @@ from pathlib import Path
 
 import click
 import pytest
+from yarl import URL
 
 from signalq.ops.__main__ import main
-from signalq.ops.probe import DEFAULTS, Address, address_of, ask, url_for
+from signalq.ops.probe import DEFAULTS, ask, base_url
 from signalq.settings.sources import load_settings
 
 ROOT = Path(__file__).parents[3]
@@ -102,13 +103,13 @@ def test_the_address_is_read_as_the_settings_read_it(
     settings = load_settings(file)
     for section in DEFAULTS:
         wanted = getattr(settings, section)
-        assert address_of(section, file) == Address(wanted.host, wanted.port)
-        assert address_of(section, None, {"SIGNALQ_CONFIG": str(file), **environment}) == address_of(section, file)
+        assert base_url(section, file) == str(URL.build(scheme="http", host=wanted.host, port=wanted.port))
+        assert base_url(section, None, {"SIGNALQ_CONFIG": str(file), **environment}) == base_url(section, file)
 
 
 def test_an_address_for_all_interfaces_is_asked_on_loopback() -> None:
-    assert url_for(address_of("ops", None, {"SIGNALQ_OPS__HOST": "0.0.0.0"}), "/x") == "http://127.0.0.1:8080/x"  # noqa: S104
-    assert url_for(address_of("gateway", None, {"SIGNALQ_GATEWAY__HOST": "::"}), "/x") == "http://[::1]:8081/x"
+    assert base_url("ops", None, {"SIGNALQ_OPS__HOST": "0.0.0.0"}) == "http://127.0.0.1:8080"  # noqa: S104
+    assert base_url("gateway", None, {"SIGNALQ_GATEWAY__HOST": "::"}) == "http://[::1]:8081"
 
 
 @pytest.mark.parametrize(
@@ -122,7 +123,7 @@ def test_an_address_for_all_interfaces_is_asked_on_loopback() -> None:
 )
 def test_settings_that_give_no_address_are_one_sentence(environment: dict[str, str], words: str) -> None:
     with pytest.raises(click.UsageError, match=words):
-        address_of("ops", None, environment)
+        base_url("ops", None, environment)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,7 @@ from rich.text import Text
 
 import signalq.ops.orders.timeline_view
 from signalq.consumer.ledger.queries.orders import Happened, Recorded
-from signalq.ops.orders.listing import row_of
-from signalq.ops.orders.timeline import timeline
+from signalq.ops.orders.records import row_of, timeline
 from signalq.ops.orders.timeline_view import lasted, print_order, says
 
 CREATED_MS = 1_767_225_600_000

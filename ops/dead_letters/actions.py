@@ -1,0 +1,220 @@
+"""The actions of `signalq dead replay` and `signalq dead discard`; batches.py says in which steps."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar, Literal
+
+from pamqp.commands import Basic
+from sqlalchemy import Connection
+
+from signalq import names
+from signalq.amqp.publisher import ConfirmedPublisher
+from signalq.consumer.ledger.client import LedgerClient
+from signalq.consumer.ledger.database import clock_ms
+from signalq.consumer.ledger.queries import replays
+from signalq.consumer.ledger.queries.replays import Standing
+from signalq.consumer.orders.delays import DAY_MS
+from signalq.consumer.orders.message import Message
+from signalq.consumer.orders.order import Order, Unreadable
+from signalq.consumer.orders.read import read
+from signalq.consumer.orders.state import REASONS, Reason
+from signalq.errors import BrokerError, SignalQError, Unconfirmed
+from signalq.message.envelope import republish_properties
+from signalq.ops.dead_letters.letter import Letter
+from signalq.ops.dead_letters.rules import (
+    BUSY,
+    Admit,
+    Begin,
+    Discard,
+    GoOn,
+    MovedOn,
+    PublishAnyway,
+    Refuse,
+    ReplayTerms,
+    TakeBack,
+    Verdict,
+    judge_discard,
+    judge_replay,
+)
+from signalq.ops.ledger import who
+from signalq.publishing.publisher import PUBLISH_TIMEOUT_S
+from signalq.settings.sections import Settings
+
+# How often the ledger is read again when the consumer was quicker.
+LOOKS_MAX = 3
+
+
+@dataclass(frozen=True, slots=True)
+class LetterResult:
+    """The result of one letter; `error` ended the run before the letter was dealt with."""
+
+    result: Literal["replayed", "replayed already", "discarded", "refused", "not done"]
+    why: str | None = None
+    error: SignalQError | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the letter has served, and may be taken away."""
+        return self.result in {"replayed", "replayed already", "discarded"}
+
+    def without_the_broker(self, error: SignalQError) -> LetterResult:
+        """The letter could not be taken away: a replay stands all the same, a discarded letter is still there."""
+        return LetterResult("not done", str(error), error) if self.result == "discarded" else self
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A letter as it would be published again, and as the consumer would read that."""
+
+    letter: Letter
+    properties: Basic.Properties
+    found: Order | Unreadable
+
+
+class LetterAction(ABC):
+    """The work of a command on letters: a verdict on each, written to the ledger, and then carried out."""
+
+    command: ClassVar[str]
+
+    def __init__(self, settings: Settings, ledger: LedgerClient, *, force: bool, dry_run: bool) -> None:
+        self.dry_run = dry_run
+        self._settings = settings
+        self._ledger = ledger
+        self._force = force
+        self._by = f"by {who()}, with signalq dead {self.command}"
+
+    @abstractmethod
+    async def apply(self, letters: Sequence[Letter]) -> list[LetterResult]:
+        """Do all but taking the letters away; a result for each. Raises SignalQError if nothing was done."""
+
+    async def aclose(self) -> None:  # noqa: B027 - an action that opens nothing has nothing to close
+        """Close the connection that the action opened."""
+
+    def _decide(
+        self, connection: Connection, now_ms: int, letter: Letter, judge: Callable[[Standing | None], Verdict]
+    ) -> Verdict:
+        """Judge the letter by its intent's standing, and write the verdict; again if the consumer was quicker."""
+        for _ in range(LOOKS_MAX):
+            verdict = judge(replays.find(connection, letter.strategy, letter.intent_id or ""))
+            if self.dry_run or self._is_written(connection, now_ms, letter, verdict):
+                return verdict
+        return BUSY
+
+    def _is_written(self, connection: Connection, now_ms: int, letter: Letter, verdict: Verdict) -> bool:
+        match verdict:
+            case Begin(standing):
+                return replays.begin(connection, now_ms, standing, self._by)
+            case GoOn(standing):
+                return replays.renew(connection, now_ms, standing)
+            case Admit(order):
+                return replays.admit(connection, now_ms, order, letter.generation or 0, self._by)
+            case TakeBack(standing):
+                # The replay has cleared the reason in the ledger: the letter states it.
+                reason: Reason = next((known for known in REASONS if known == letter.reason), "undeliverable")
+                return replays.take_back(connection, now_ms, standing, reason, self._by)
+            case Discard(standing) if standing is not None:
+                generation = letter.generation if letter.generation is not None else standing.generation
+                replays.note_discarded(connection, now_ms, standing, generation, self._by)
+        return True
+
+
+class ReplayAction(LetterAction):
+    """Begins the next generation of dead intents."""
+
+    command = "replay"
+
+    def __init__(self, settings: Settings, ledger: LedgerClient, *, force: bool, dry_run: bool) -> None:
+        super().__init__(settings, ledger, force=force, dry_run=dry_run)
+        broker = settings.broker
+        self._publisher = ConfirmedPublisher(
+            broker.url.get_secret_value(), name="signalq dead replay", heartbeat_s=broker.heartbeat_s
+        )
+        self._orders = names.Names(broker.prefix).orders
+        self._retention_ms = round(settings.ledger.retention_days * DAY_MS)
+
+    async def apply(self, letters: Sequence[Letter]) -> list[LetterResult]:
+        """See LetterAction."""
+        candidates = [candidate_of(letter, self._settings) for letter in letters]
+
+        def decide(connection: Connection) -> list[Verdict]:
+            terms = ReplayTerms(clock_ms(connection), self._retention_ms, self._force)
+            return [
+                self._decide(connection, terms.now_ms, letter, partial(judge_replay, letter, one.found, terms=terms))
+                for letter, one in zip(letters, candidates, strict=True)
+            ]
+
+        verdicts = await self._ledger.transact(decide)
+        if self.dry_run:
+            return [result_of(verdict) for verdict in verdicts]
+        # Opened before the tasks start: then each task writes in its first step, so they write in order.
+        await self._publisher.channel()
+        return await asyncio.gather(*map(self._carry_out, candidates, verdicts))
+
+    async def aclose(self) -> None:
+        """See LetterAction."""
+        await self._publisher.close()
+
+    async def _carry_out(self, candidate: Candidate, verdict: Verdict) -> LetterResult:
+        if isinstance(verdict, (MovedOn, Refuse)):
+            return result_of(verdict)
+        letter, found = candidate.letter, candidate.found
+        try:
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                await self._publisher.publish(self._orders, found.connector, letter.body, candidate.properties)
+        except BrokerError as error:
+            return LetterResult("not done", str(error), error)
+        except TimeoutError:
+            silent = Unconfirmed(f"RabbitMQ confirmed nothing within {PUBLISH_TIMEOUT_S:g} s", letter.intent_id)
+            return LetterResult("not done", str(silent), silent)
+        return result_of(verdict)
+
+
+class DiscardAction(LetterAction):
+    """Throws dead letters away, and notes it in the ledger."""
+
+    command = "discard"
+
+    async def apply(self, letters: Sequence[Letter]) -> list[LetterResult]:
+        """See LetterAction."""
+
+        def decide(connection: Connection) -> list[Verdict]:
+            now_ms = clock_ms(connection)
+            return [
+                self._decide(connection, now_ms, letter, partial(judge_discard, letter, force=self._force))
+                for letter in letters
+            ]
+
+        return [result_of(verdict) for verdict in await self._ledger.transact(decide)]
+
+
+def candidate_of(letter: Letter, settings: Settings) -> Candidate:
+    """The letter under its identity, which is its message_id unless that belongs to another intent."""
+    headers = letter.properties.headers or {}
+    marks = {names.INTENT_ID: letter.intent_id, names.ORIGIN_USER: headers.get(names.ORIGIN_USER)}
+    if letter.strategy != "-":
+        marks[names.STRATEGY] = letter.strategy
+    properties = republish_properties(letter.properties, marks, letter.intent_id or "")
+    properties.message_id = letter.intent_id
+    message = Message(letter.body, properties, letter.connector or "", redelivered=False)
+    return Candidate(letter, properties, read(message, settings, time.time_ns() // 1_000_000))
+
+
+def result_of(verdict: Verdict) -> LetterResult:
+    """The result of a verdict once it is carried out."""
+    match verdict:
+        case Refuse(why):
+            return LetterResult("refused", why)
+        case MovedOn(why):
+            return LetterResult("replayed already", why)
+        case PublishAnyway(why):
+            return LetterResult("replayed", why)
+        case Discard() | TakeBack():
+            return LetterResult("discarded")
+        case _:
+            return LetterResult("replayed")

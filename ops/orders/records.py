@@ -1,0 +1,156 @@
+"""The row and the timeline of an intent, as JSON objects, from the ledger's records.
+
+A timeline is the row and the events as one list, oldest first. Each entry has `at`, `what` and `generation` (which a
+replay raises), and further facts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+
+from sqlalchemy import Connection
+
+from signalq.consumer.ledger.client import LedgerClient
+from signalq.consumer.ledger.database import clock_ms
+from signalq.consumer.ledger.queries import events, orders
+from signalq.consumer.ledger.queries.orders import DEAD_LETTERING, Happened, Recorded, Wanted
+from signalq.consumer.orders.state import NEVER_CONCLUDED
+from signalq.ops.ledger import open_ledger, read_ledger
+from signalq.settings.sections import Settings
+from signalq.times import iso_ms
+
+TimelineEntry = dict[str, object]
+
+# The rows of one read; a listing of any length is made of such reads, and the ledger's writer waits for none.
+PAGE_ROWS = 1_000
+
+
+async def read_orders(
+    settings: Settings,
+    wanted: Wanted,
+    on_page: Callable[[list[dict[str, object]]], None],
+    *,
+    since: datetime | timedelta | None = None,
+    rows_max: int | None = None,
+) -> tuple[int, int]:
+    """Give the newest `rows_max` intents that fit, or all, to `on_page`: the newest first, at most PAGE_ROWS at a time.
+
+    `since` is a time, or how long ago by the ledger's clock. Returns how many were given, and how many more fit.
+    Raises CommandFailed.
+    """
+    async with open_ledger(settings) as ledger:
+        wanted = replace(wanted, since_ms=await _since_ms(ledger, since))
+        last: Recorded | None = None
+        given = 0
+        while rows_max is None or given < rows_max:
+            size = PAGE_ROWS if rows_max is None else min(PAGE_ROWS, rows_max - given)
+            found = await ledger.read(partial(orders.page, wanted=wanted, rows_max=size, before=last))
+            on_page([row_of(one) for one in found])
+            given += len(found)
+            if len(found) < size:
+                return given, 0
+            last = found[-1]
+        return given, max(0, await ledger.read(partial(orders.count, wanted=wanted)) - given)
+
+
+async def read_timelines(settings: Settings, intent_id: str) -> list[dict[str, object]]:
+    """Every intent with this id: its row, and its `timeline`, oldest first. Raises CommandFailed."""
+
+    def work(connection: Connection) -> list[dict[str, object]]:
+        now_ms = clock_ms(connection)
+        found = orders.timelines(connection, intent_id)
+        return [row_of(one) | {"timeline": timeline(one, happened, now_ms)} for one, happened in found]
+
+    return await read_ledger(settings, work)
+
+
+async def _since_ms(ledger: LedgerClient, since: datetime | timedelta | None) -> int | None:
+    if since is None:
+        return None
+    if isinstance(since, datetime):
+        return round(since.timestamp() * 1000)
+    return await ledger.read(clock_ms) - round(since.total_seconds() * 1000)
+
+
+def row_of(one: Recorded) -> dict[str, object]:
+    """The fields of a row, here and in outcome events."""
+    return {
+        "intent_id": one.intent_id,
+        "generation": one.generation,
+        "connector": one.connector,
+        "strategy": one.strategy,
+        "action": one.action,
+        "client_order_id": one.client_order_id,
+        "status": one.shown_status,
+        "reason": one.reason,
+        "attempts": one.attempts,
+        "http_status": one.http_status,
+        "created_at": iso_ms(one.age_from_ms),
+        "due_at": None if one.delayed_until_ms is None else iso_ms(one.delayed_until_ms),
+        "updated_at": iso_ms(one.updated_ms),
+    }
+
+
+def timeline(one: Recorded, happened: Sequence[Happened], now_ms: int) -> list[TimelineEntry]:
+    """The entries until `now_ms` (on the ledger's clock), and the outlook if the intent has not ended."""
+    past = [*_numbered(one, happened), *_ending(one, now_ms)]
+    # By the ledger's clock, and at the same time in the order of writing: an ending is written with its attempt.
+    past.sort(key=lambda entry: str(entry["at"]))
+    return [*_beginning(one), *past, *_outlook(one, now_ms)]
+
+
+def _entry(at_ms: int, what: str, generation: int, **facts: object) -> TimelineEntry:
+    return {"at": iso_ms(at_ms), "what": what, "generation": generation, **facts}
+
+
+def _beginning(one: Recorded) -> Iterable[TimelineEntry]:
+    yield _entry(one.age_from_ms, "created", 1, said_by=one.created_from)
+    user = {"user": one.origin_user} if one.origin_user is not None else {}
+    yield _entry(one.received_ms, "received", 1, **user)
+
+
+def _numbered(one: Recorded, happened: Sequence[Happened]) -> Iterable[TimelineEntry]:
+    """The recorded events; the attempts of each generation are counted."""
+    attempts: Counter[int] = Counter()
+    for step in happened:
+        facts: dict[str, object] = {"detail": step.detail}
+        if step.what == events.ATTEMPT:
+            attempts[step.generation] += 1
+            answered = {"certainty": step.certainty, "http_status": step.http_status, "duration_ms": step.duration_ms}
+            facts = {"attempt": attempts[step.generation], **answered, **facts}
+            facts |= {"answer": step.answer} if step.answer is not None else {}
+        elif step.what == events.DEAD:
+            if step.generation >= one.generation:
+                continue  # the row says so
+            reason, _, detail = (step.detail or "").partition(": ")
+            facts = {"reason": reason, "detail": detail}
+        yield _entry(step.at_ms, step.what, step.generation, **facts)
+
+
+def _ending(one: Recorded, now_ms: int) -> Iterable[TimelineEntry]:
+    """The ending by the row; a cancelation is a recorded event."""
+    at_ms = one.ended_ms if one.ended_ms is not None else now_ms
+    if one.status == "delivered":
+        yield _entry(at_ms, one.status, one.generation)
+    elif one.status == "dead":
+        yield _entry(at_ms, one.status, one.generation, reason=one.reason, detail=one.detail)
+
+
+def _outlook(one: Recorded, now_ms: int) -> Iterable[TimelineEntry]:
+    """The present state, and the next attempt, if no recorded event says so."""
+    if one.status == "sending":
+        detail = "on its way: a consumer is sending it"
+        # While its consumer lives, an attempt that was claimed and not concluded holds a lease on the intent.
+        if (one.lease_until_ms or 0) <= now_ms:
+            detail = f"in doubt: {NEVER_CONCLUDED.why}; the next consumer that gets its message decides"
+        yield _entry(one.updated_ms, "sending", one.generation, attempt=one.attempts, detail=detail)
+    elif one.status == "retrying":
+        detail = f"attempt {one.attempts + 1}, not before then"
+        yield _entry(one.next_attempt_ms, "next attempt", one.generation, detail=detail)
+    elif one.status == DEAD_LETTERING:
+        detail = f"{one.detail} (the broker has not confirmed its dead letter yet)"
+        yield _entry(one.updated_ms, "dead-lettering", one.generation, reason=one.reason, detail=detail)
