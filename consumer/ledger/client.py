@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from types import TracebackType
 from typing import Self, TypeVar
 
 from sqlalchemy import Connection, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from signalq.amqp.ledger_mark import LedgerMark
-from signalq.consumer.ledger.causes import cause_of
-from signalq.consumer.ledger.database import database_at, is_hopeless
+from signalq.consumer.ledger.causes import cause_of, is_hopeless
+from signalq.consumer.ledger.database import database_at
 from signalq.consumer.ledger.tables import identity, metadata
 from signalq.errors import SettingsError, SignalQError
 
@@ -53,9 +52,7 @@ class LedgerClient:
             raise SettingsError(f"there is no ledger at {self.shown} ({cause_of(error)})") from error
         return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
         await self._database.close()
 
     async def transact(self, work: Callable[[Connection], T]) -> T:

@@ -11,12 +11,12 @@ from contextlib import suppress
 from itertools import count, islice
 
 from signalq.consumer.clocks.skew import Skew, since_start_ms
-from signalq.consumer.ledger import Live, SwitchWatcher
+from signalq.consumer.ledger import Live
 from signalq.consumer.ledger.database import machine_ms
-from signalq.consumer.ledger.leases import ALIVE_PERIOD_S, LEASE_MS
-from signalq.consumer.ledger.queries import clocks, intents, lanes, replicas, schedule, switches
-from signalq.consumer.ledger.transaction import Transaction
-from signalq.consumer.ledger.writer import Writer
+from signalq.consumer.ledger.leases import ALIVE_PERIOD_S
+from signalq.consumer.ledger.queries import intents, lanes, replicas, schedule, switches
+from signalq.consumer.ledger.queries.orders import Filter
+from signalq.consumer.ledger.writer import Transaction, Writer
 from signalq.consumer.orders.switch import Change, Switch
 
 # Lanes that are noted as looked after with each sign of life; more take turns.
@@ -26,6 +26,9 @@ COUNT_EVERY_BEATS = 12
 SWITCH_CHANGES_MAX = 20
 # How long it is tried, at the end, to say so; else it is noticed by its silence.
 LEAVE_S = 1.0
+
+# Called with how the switch stands, and with its latest changes since the last call.
+SwitchWatcher = Callable[[Switch, Sequence[Change]], None]
 
 
 class Heartbeat:
@@ -64,15 +67,18 @@ class Heartbeat:
     async def run(self) -> None:
         """Give signs of life until canceled."""
         # Before any lane is joined: what is asked is answered in order.
-        self._skew.recall(await self._writer.ask(lambda now: clocks.clock_of(now.connection, self._skew.machine)))
+        self._skew.recall(await self._writer.ask(lambda now: replicas.clock_of(now.connection, self._skew.machine)))
         for beat in count():
             seen_s = time.monotonic()
             owners, switch, changes = await self._writer.ask(self._note_alive)
             self.live = Live(self._owner, owners, seen_s)
             await self._note_clock(beat)
-            self._tell_of_switch(switch, changes)
+            # The sign of life that says by which switch we act is committed.
+            if self._switch_told is None or self._switch_told.version != switch.version:
+                self._switch_watcher(switch, changes)
+            self._switch_told = switch
             if beat % COUNT_EVERY_BEATS == 0:
-                self.scheduled = await self._writer.ask(lambda now: schedule.count(now.connection))
+                self.scheduled = await self._writer.ask(lambda now: schedule.count(now.connection, Filter()))
             await asyncio.sleep(ALIVE_PERIOD_S)
 
     async def leave(self) -> None:
@@ -84,10 +90,10 @@ class Heartbeat:
     def _note_alive(self, now: Transaction) -> tuple[frozenset[str], Switch, Sequence[Change]]:
         """Give a sign of life, with the version of the switch that we act by: this very transaction has read it."""
         lanes.note_alive(now.connection, now.now_ms, self._some_lanes())
-        intents.renew_leases(now.connection, now.now_ms, self._owner, LEASE_MS)
+        intents.renew_leases(now.connection, now.now_ms, self._owner)
         switch, told = now.switch(), self._switch_told
         replicas.note_alive(now.connection, now.now_ms, self._owner, self._replica, switch.version, self._unacked())
-        owners = replicas.living(now.connection, now.now_ms, LEASE_MS)
+        owners = replicas.living(now.connection, now.now_ms)
         if told is None or told.version == switch.version:
             return owners, switch, ()
         changes = switches.changes_between(now.connection, told.version, switch.version, SWITCH_CHANGES_MAX)
@@ -96,7 +102,7 @@ class Heartbeat:
     async def _note_clock(self, beat: int) -> None:
         """Keep how this machine's clock was set, and ask the ledger's clock now and then."""
         if segments := self._skew.unsaved():
-            await self._writer.ask(lambda now: clocks.note_clock(now.connection, self._skew.machine, segments))
+            await self._writer.ask(lambda now: replicas.note_clock(now.connection, self._skew.machine, segments))
             self._skew.saved(segments)
         if beat % COUNT_EVERY_BEATS == 0:
             await self._writer.ask(self._note_clock_of)
@@ -106,12 +112,6 @@ class Heartbeat:
         if now.connection.dialect.name != "sqlite":
             at_most_ms = machine_ms() - now.now_ms
             self._skew.note("ledger", at_most_ms - (since_start_ms() - now.began_ms), at_most_ms)
-
-    def _tell_of_switch(self, switch: Switch, changes: Sequence[Change]) -> None:
-        """Tell the watcher of a change, once the sign of life is committed."""
-        if self._switch_told is None or self._switch_told.version != switch.version:
-            self._switch_watcher(switch, changes)
-        self._switch_told = switch
 
     def _some_lanes(self) -> list[str]:
         """Up to ALIVE_LANES_MAX of the lanes that are looked after, in turn."""

@@ -1,19 +1,16 @@
-"""Which message in this consumer stands for which intent without a message_id."""
+"""The messages in this consumer that stand for intents without a message_id."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from signalq.consumer.ledger import Epoch
 from signalq.consumer.orders.order import Order
 
 
 class IdlessHolds:
-    """Intents without a message_id, and which message in this consumer stands for each: two equal redelivered
-    messages must not be taken for the same intent.
+    """Two equal redelivered messages must not be taken for the same intent.
 
-    What came on a session that is lost comes again on the next one of its lane, while we may still be busy with it:
-    then the two are the same message.
+    But a message of a lost session comes again on the next one of its lane, while we may still be busy with it: then
+    the two are the same message.
     """
 
     def __init__(self) -> None:
@@ -27,19 +24,15 @@ class IdlessHolds:
             self._holder_of[order.intent_id] = order.receipt, epoch
             self._intent_of[order.receipt] = order.intent_id
 
-    def by_another(self, order: Order, epoch: Epoch) -> Callable[[str], bool]:
-        """Whether another message than the order's stands for an intent."""
-
-        def is_held(intent_id: str) -> bool:
-            receipt, since = self._holder_of.get(intent_id, (order.receipt, epoch))
-            comes_again = since.lane == epoch.lane and since.opening < epoch.opening
-            return receipt != order.receipt and not comes_again
-
-        return is_held
+    def by_another(self, intent_id: str, order: Order, epoch: Epoch) -> bool:
+        """Whether another message than the order's stands for the intent."""
+        receipt, since = self._holder_of.get(intent_id, (order.receipt, epoch))
+        comes_again = since.lane == epoch.lane and since.opening < epoch.opening
+        return receipt != order.receipt and not comes_again
 
     def release(self, order: Order) -> None:
         """The order's message is out of the consumer's hands."""
-        intent_id = self._intent_of.pop(order.receipt, None)
-        holder = self._holder_of.get(intent_id) if intent_id is not None else None
-        if intent_id is not None and holder is not None and holder[0] == order.receipt:
+        intent_id = self._intent_of.pop(order.receipt, "")
+        receipt, _ = self._holder_of.get(intent_id, (None, None))
+        if receipt == order.receipt:
             del self._holder_of[intent_id]

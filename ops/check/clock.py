@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from signalq.consumer.clocks.skew import machine
 from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms, machine_ms
-from signalq.consumer.ledger.queries.clocks import clock_of
+from signalq.consumer.ledger.queries.replicas import clock_of
 from signalq.consumer.orders.delays import DAY_MS
 from signalq.errors import SignalQError
 from signalq.message.creation import CLOCKS_AGREE_MS

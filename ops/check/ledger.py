@@ -6,7 +6,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from signalq.amqp.ledger_mark import LedgerMark
 from signalq.consumer.ledger.client import LedgerClient, read_mark
-from signalq.consumer.ledger.queries.producers import Careless, careless
+from signalq.consumer.ledger.queries.orders import Careless, careless
 from signalq.errors import SettingsError, SignalQError
 from signalq.ops.check.finding import CHECK_THE_LEDGER, NAMED_MAX, Finding, named
 from signalq.ops.lanes import read_switch

@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from signalq.consumer.ledger.queries.orders import STATUSES, Wanted
-from signalq.consumer.ledger.queries.schedule import Filter
+from signalq.consumer.ledger.queries.orders import STATUSES, Filter
 from signalq.consumer.orders.state import REASONS
 from signalq.ops.ledger import as_stored
 from signalq.ops.orders.listing import read_orders, read_timelines
@@ -147,14 +146,14 @@ def _wanted(
     strategy: str | None,
     status: str | None,
     reason: str | None,
-) -> Wanted:
+) -> Filter:
     ids = tuple(as_stored(one) for one in intent_ids)
-    names = (None if name is None else as_stored(name) for name in (connector, strategy))
-    return Wanted(Filter(ids, *names), status, reason)
+    connector, strategy = (None if name is None else as_stored(name) for name in (connector, strategy))
+    return Filter(ids, connector, strategy, status, reason)
 
 
 async def _list(
-    settings: Settings, wanted: Wanted, since: datetime | timedelta | None, rows_max: int | None, *, as_json: bool
+    settings: Settings, wanted: Filter, since: datetime | timedelta | None, rows_max: int | None, *, as_json: bool
 ) -> None:
     """Write JSON page by page, however many there are; write a table at the end."""
     rows: list[Row] = []

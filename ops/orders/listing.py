@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.queries import orders
-from signalq.consumer.ledger.queries.orders import Recorded, Wanted
+from signalq.consumer.ledger.queries.orders import Filter, Recorded
 from signalq.ops.ledger import open_ledger
 from signalq.ops.orders.timeline import timeline
 from signalq.settings.sections import Settings
@@ -23,7 +23,7 @@ PAGE_ROWS = 1_000
 
 async def read_orders(
     settings: Settings,
-    wanted: Wanted,
+    wanted: Filter,
     on_page: Callable[[list[dict[str, object]]], None],
     *,
     since: datetime | timedelta | None = None,
@@ -69,7 +69,7 @@ async def _since_ms(ledger: LedgerClient, since: datetime | timedelta | None) ->
     return await ledger.read(clock_ms) - round(since.total_seconds() * 1000)
 
 
-async def _page(ledger: LedgerClient, wanted: Wanted, size: int, last: Recorded | None) -> list[Recorded]:
+async def _page(ledger: LedgerClient, wanted: Filter, size: int, last: Recorded | None) -> list[Recorded]:
     return await ledger.read(lambda connection: orders.page(connection, wanted, size, last))
 
 
