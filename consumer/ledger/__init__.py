@@ -2,7 +2,7 @@
 
 The pipeline recalls an `IntentState`, steps it on, and saves it before the effect that depends on it: the claim
 before the first byte of a POST, the outcome before the acknowledgement. Here are the values that the ledger answers
-with; the ledger itself is in ledger.py.
+with, and how long a claim, a lease and a sign of life hold; the ledger itself is in ledger.py.
 """
 
 from __future__ import annotations
@@ -14,6 +14,18 @@ from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.pending import Pending
 from signalq.consumer.orders.state import IntentState
 from signalq.message.outcome import Outcome
+
+# A claim whose transaction began longer ago than this is not POSTed: the process may have been frozen meanwhile (a
+# suspended machine, for an hour), its lease run out, and another consumer may have dealt with the intent; and what the
+# switch said then may not hold any more.
+CLAIM_MS_MAX = 1_000
+# A claim is its consumer's business for so long after that one's last sign of life.
+LEASE_MS = CLAIM_MS_MAX + 500
+# A consumer that was silent for as long as a lease does not count as living: its last claim is too old to be POSTed,
+# and its next one reads the switch anew, should it only have stood still.
+LIVE_MS = LEASE_MS
+# Renewed so often: three signs of life may be late before a lease ends.
+ALIVE_PERIOD_S = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +47,8 @@ class Epoch:
     `alive_before_ms` is when the consumer before it was last known to live; None on a lane that never had one.
     `opening` counts the times that this process has opened lanes: of two sessions that share an epoch the later one
     has the higher. `settled_after`: intents without a message_id that have a higher number are not in doubt, for each
-    consumer of the lane since then has left it with all endings acknowledged; None where one has not.
+    consumer of the lane since then has left it with all endings acknowledged; None where one has not. `remembered` are
+    the waits of its connectors.
     """
 
     lane: str

@@ -1,4 +1,4 @@
-"""Why a ledger can't be opened or used, what to do about it (no statement and no value in it), and if trying helps."""
+"""Why a ledger can't be opened or used, what to do about it (no statement, no value), and whether to try again."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ _LOST_STATES = ("08", "57")
 
 def cause_of(error: BaseException) -> str:
     """The cause of an error of SQLAlchemy, of a driver, or of the operating system."""
-    chain = list(_chain(error))
-    for one in chain:
+    for one in _chain(error):
         if (state := getattr(one, "sqlstate", None)) in _BY_STATE:
             return f"{_BY_STATE[state]} ({_text(one)})"
         if (known := _of_the_network(one)) is not None:

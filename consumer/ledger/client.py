@@ -44,12 +44,11 @@ class LedgerClient:
             return self
         try:
             self.mark = await self._database.read(self._mark_of)
-        except SettingsError:
-            await self._database.close()
-            raise
         except (SQLAlchemyError, OSError) as error:
-            await self._database.close()
             raise SettingsError(f"there is no ledger at {self.shown} ({cause_of(error)})") from error
+        finally:
+            if not self.mark.ledger_id:
+                await self._database.close()
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
@@ -72,9 +71,8 @@ class LedgerClient:
                 return await run(work)
             except (SQLAlchemyError, OSError) as error:
                 if is_hopeless(error) or time.monotonic() >= deadline:
-                    raise LedgerUnavailable(
-                        f"the ledger at {self.shown} can't be used ({cause_of(error)}): try again when it can"
-                    ) from error
+                    why = f"the ledger at {self.shown} can't be used ({cause_of(error)}): try again when it can"
+                    raise LedgerUnavailable(why) from error
             await asyncio.sleep(RETRY_S)
 
     def _mark_of(self, connection: Connection) -> LedgerMark:

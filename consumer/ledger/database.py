@@ -59,9 +59,7 @@ def database_at(url: str, *, create: bool, command_timeout_s: float = COMMAND_TI
 
 
 class Database(Protocol):
-    """The place of a ledger; `shown` is its URL without the password. Both ways to run `work` raise SQLAlchemyError or
-    OSError.
-    """
+    """A ledger's place; `shown` is its URL without the password. To run `work` raises SQLAlchemyError or OSError."""
 
     shown: str
 
@@ -91,8 +89,7 @@ class Database(Protocol):
 class SqliteDatabase(Database):
     """A file, in WAL mode with synchronous FULL: a commit that returned is on disk.
 
-    It has a thread of its own, and one hop a transaction: a driver that hops for every statement costs more than the
-    statements.
+    One hop to its thread a transaction: a driver that hops for every statement costs more than the statements.
     """
 
     def __init__(self, where: SqliteFile, *, shown: str, create: bool) -> None:
@@ -136,9 +133,7 @@ def _transact(engine: Engine, begin: str, work: Callable[[Connection], T]) -> T:
 
 
 def _make_private(file: Path) -> None:
-    """Make the ledger's file and its folder, our user's alone; SQLite makes what lies beside the file alike. Files that
-    an earlier version made are tightened.
-    """
+    """Make the ledger's file and folder our user's alone, also old ones; SQLite makes the files beside it alike."""
     try:
         make_private_folder(file.parent)
     except OSError as error:
@@ -149,7 +144,7 @@ def _make_private(file: Path) -> None:
 
 
 def _empty_wal(engine: Engine) -> None:
-    """Move what the write-ahead log holds into the file, and cut it; give up at once where a reader is in the way.
+    """Move the log into the file, and cut it; give up at once where a reader is in the way.
 
     https://sqlite.org/pragma.html#pragma_wal_checkpoint
     """
@@ -238,9 +233,7 @@ def _set_up_postgresql(connection: Any, _record: object) -> None:
 
 
 def insert_new(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
-    """Insert the row; False where there is one of its identity: a lost race, but no error that would undo the
-    transaction.
-    """
+    """Insert the row; False where its identity is there already: a lost race, no error that undoes the transaction."""
     return connection.execute(_insert_new(connection.dialect.name, table), row).rowcount == 1
 
 

@@ -11,9 +11,8 @@ from contextlib import suppress
 from itertools import count, islice
 
 from signalq.consumer.clocks.skew import Skew, since_start_ms
-from signalq.consumer.ledger import Live
+from signalq.consumer.ledger import ALIVE_PERIOD_S, Live
 from signalq.consumer.ledger.database import machine_ms
-from signalq.consumer.ledger.leases import ALIVE_PERIOD_S
 from signalq.consumer.ledger.queries import intents, lanes, replicas, schedule, switches
 from signalq.consumer.ledger.queries.orders import Filter
 from signalq.consumer.ledger.writer import Transaction, Writer
@@ -26,9 +25,6 @@ COUNT_EVERY_BEATS = 12
 SWITCH_CHANGES_MAX = 20
 # How long it is tried, at the end, to say so; else it is noticed by its silence.
 LEAVE_S = 1.0
-
-# Called with how the switch stands, and with its latest changes since the last call.
-SwitchWatcher = Callable[[Switch, Sequence[Change]], None]
 
 
 class Heartbeat:
@@ -45,7 +41,7 @@ class Heartbeat:
         self._unacked: Callable[[], Mapping[str, int]] = dict
         # As the one before the last sign of life was told.
         self._switch_told: Switch | None = None
-        self._switch_watcher: SwitchWatcher = lambda _switch, _changes: None
+        self._switch_watcher: Callable[[Switch, Sequence[Change]], None] = lambda _switch, _changes: None
 
     def join_lane(self, lane: str) -> None:
         """Say with each sign of life that this consumer looks after the lane."""
@@ -55,8 +51,8 @@ class Heartbeat:
         """Say so no more."""
         self._lanes.pop(lane, None)
 
-    def watch_switch(self, watcher: SwitchWatcher) -> None:
-        """Tell `watcher` of the switch with the next sign of life, and with each one that finds it changed."""
+    def watch_switch(self, watcher: Callable[[Switch, Sequence[Change]], None]) -> None:
+        """Tell `watcher` how the switch stands by the next sign of life, and its changes by each that finds any."""
         self._switch_watcher = watcher
         self._switch_told = None
 
@@ -72,12 +68,13 @@ class Heartbeat:
             seen_s = time.monotonic()
             owners, switch, changes = await self._writer.ask(self._note_alive)
             self.live = Live(self._owner, owners, seen_s)
-            await self._note_clock(beat)
+            await self._note_clock()
             # The sign of life that says by which switch we act is committed.
             if self._switch_told is None or self._switch_told.version != switch.version:
                 self._switch_watcher(switch, changes)
             self._switch_told = switch
             if beat % COUNT_EVERY_BEATS == 0:
+                await self._writer.ask(self._compare_clocks)
                 self.scheduled = await self._writer.ask(lambda now: schedule.count(now.connection, Filter()))
             await asyncio.sleep(ALIVE_PERIOD_S)
 
@@ -99,16 +96,14 @@ class Heartbeat:
         changes = switches.changes_between(now.connection, told.version, switch.version, SWITCH_CHANGES_MAX)
         return owners, switch, changes
 
-    async def _note_clock(self, beat: int) -> None:
-        """Keep how this machine's clock was set, and ask the ledger's clock now and then."""
+    async def _note_clock(self) -> None:
+        """Keep how this machine's clock was set."""
         if segments := self._skew.unsaved():
             await self._writer.ask(lambda now: replicas.note_clock(now.connection, self._skew.machine, segments))
             self._skew.saved(segments)
-        if beat % COUNT_EVERY_BEATS == 0:
-            await self._writer.ask(self._note_clock_of)
 
-    def _note_clock_of(self, now: Transaction) -> None:
-        """How far this machine's clock is from the ledger's, where that is another's."""
+    def _compare_clocks(self, now: Transaction) -> None:
+        """Note how far this machine's clock is from the ledger's, where that is another's."""
         if now.connection.dialect.name != "sqlite":
             at_most_ms = machine_ms() - now.now_ms
             self._skew.note("ledger", at_most_ms - (since_start_ms() - now.began_ms), at_most_ms)

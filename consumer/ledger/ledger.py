@@ -14,7 +14,6 @@ from signalq.consumer.kept_going import kept_going
 from signalq.consumer.ledger import Conflict, Epoch, Fenced, LaneMemory, LedgerEntry, Live
 from signalq.consumer.ledger.database import Database
 from signalq.consumer.ledger.heartbeat import Heartbeat
-from signalq.consumer.ledger.idless_holds import IdlessHolds
 from signalq.consumer.ledger.migrate import migrate
 from signalq.consumer.ledger.pruning import Pruning
 from signalq.consumer.ledger.queries import intents, lanes, recall
@@ -51,7 +50,7 @@ class Ledger:
         self._writer = Writer(database, observe_commit_s)
         self._heartbeat = Heartbeat(self._writer, self._owner, self._skew)
         self._pruning = Pruning(self._writer, database, retention_days=retention_days, machine=self._skew.machine)
-        self._holds = IdlessHolds()
+        self._holds = recall.IdlessHolds()
         self._openings = count(1)
         # The intents that messages in our hands may have claimed, by the messages' receipts.
         self._claims: dict[str, Order] = {}

@@ -12,10 +12,8 @@ metadata = MetaData(naming_convention={"uq": "uq_%(table_name)s_%(column_0_N_nam
 
 # SQLite numbers rows by itself only in a column of exactly this type.
 RowNumber = BigInteger().with_variant(Integer, "sqlite")
-
 # The 255 bytes of an AMQP short string, each of them shown as \xff where they are no UTF-8 (or \x00).
 FOREIGN_CHARACTERS_MAX = 1020
-
 UNNAMED = text("NOT has_message_id")
 SENDING = text("status = 'sending'")
 PENDING = text("due_ms IS NOT NULL AND status IN ('received', 'scheduled')")

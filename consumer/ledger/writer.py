@@ -1,10 +1,10 @@
 """The ledger's one writer: group commit, tried until it succeeds.
 
-Whatever waits when a transaction can begin goes into that one, of each lane a few: under load a commit is shared by
-many intents, an idle ledger commits at once, and no lane waits for the flood of another. Only what is noted of an
-intent while it is parked may wait for company, up to COMPANY_S: nobody waits for that, and the claims of others find
-the disk idle more often. A transaction that fails (disk full, locked, read-only, database gone) is tried again as a
-whole until it succeeds; whoever asked waits, so no POST begins meanwhile.
+All works that wait when a transaction can begin go into that one, of each lane a few: under load many intents share a
+commit, an idle ledger commits at once, and no lane waits for the flood of another. Only a note of a parked intent may
+wait for company, up to COMPANY_S: nothing waits for that, and the claims of others find the disk idle more often. A
+transaction that fails (disk full, locked, read-only, database gone) is tried again as a whole until it succeeds; its
+works wait, so no POST begins meanwhile.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ BATCH_MAX = 500
 # all of them are answered: beside a flood of cancels an exit took 1 s with 8, and takes 20 ms with 4. Few enough for
 # that, and enough to divide the cost of a commit.
 LANE_SHARE = 4
-# How long what is in no hurry waits for others to share their commit with.
+# A work that is in no hurry waits so long for others to share its commit with.
 COMPANY_S = 0.01
 RETRY_BASE_S = 0.1
 RETRY_MAX_S = 2.0
@@ -116,14 +116,8 @@ Work = Callable[[Transaction], Any]
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TakesRates:
+class TakesRates(partial[Any]):
     """A work that takes places in rates: its transaction begins with their lock."""
-
-    work: Work
-
-    def __call__(self, now: Transaction) -> Any:
-        return self.work(now)
 
 
 class Writer:

@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, bindparam, select, update
 
+from signalq.consumer.ledger import LEASE_MS
 from signalq.consumer.ledger.database import insert_new
-from signalq.consumer.ledger.leases import LEASE_MS
 from signalq.consumer.ledger.row import first_columns, storable, to_columns
 from signalq.consumer.ledger.tables import events, intents
 from signalq.consumer.orders.order import Order

@@ -52,8 +52,7 @@ _last_intent = select(func.coalesce(func.max(intents.c.number), 0))
 
 def current_epoch(connection: Connection, lane: str) -> int | None:
     """The lane's epoch, held still until this transaction ends."""
-    number: int | None = connection.execute(_epoch_of_lane, {"lane": lane}).scalar()
-    return number
+    return connection.execute(_epoch_of_lane, {"lane": lane}).scalar()
 
 
 # The weakest lock that take_lane's waits for, and the strongest that does not wait for a sign of life: two consumers

@@ -90,18 +90,14 @@ class Filter:
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """As SQL."""
-        found: list[ColumnElement[bool]] = []
+        columns = intents.c
+        equal = (columns.connector, self.connector), (columns.strategy, self.strategy), (columns.reason, self.reason)
+        found: list[ColumnElement[bool]] = [column == value for column, value in equal if value is not None]
         if self.intent_ids:
             found.append(intents.c.intent_id.in_(self.intent_ids))
-        if self.connector is not None:
-            found.append(intents.c.connector == self.connector)
-        if self.strategy is not None:
-            found.append(intents.c.strategy == self.strategy)
         if self.status is not None:
             also = [DEAD_LETTERING] if self.status == SHOWN_FOR_DEAD_LETTERING else []
             found.append(intents.c.status.in_([self.status, *also]))
-        if self.reason is not None:
-            found.append(intents.c.reason == self.reason)
         if self.since_ms is not None:
             found.append(intents.c.updated_ms >= self.since_ms)
         return found

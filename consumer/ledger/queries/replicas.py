@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from signalq.consumer.clocks.skew import STEPS_MAX
+from signalq.consumer.ledger import LIVE_MS
 from signalq.consumer.ledger.database import upsert
-from signalq.consumer.ledger.leases import LIVE_MS
 from signalq.consumer.ledger.tables import clock_steps, lanes, replicas
 from signalq.consumer.orders.delays import Segment
 

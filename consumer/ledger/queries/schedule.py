@@ -6,8 +6,6 @@ a cancel are each one UPDATE of a row that must still be pending, so the ledger 
 
 from __future__ import annotations
 
-from typing import Any
-
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
 from signalq.consumer.ledger.queries.events import CANCELED
@@ -54,15 +52,9 @@ def cancel_by(connection: Connection, now_ms: int, order: Order) -> list[Pending
 
 
 def _cancel(connection: Connection, now_ms: int, *conditions: ColumnElement[bool], why: str) -> list[Pending]:
-    changing: dict[str, Any] = {
-        "version": intents.c.version + 1,
-        "status": "canceled",
-        "why": f"canceled {why}",
-        "updated_ms": now_ms,
-        "ended_ms": now_ms,
-    }
-    done = connection.execute(update(intents).where(_pending, *conditions).values(changing).returning(*_columns))
-    canceled = [Pending(**row._mapping) for row in done]
+    ended = {"status": "canceled", "why": f"canceled {why}", "updated_ms": now_ms, "ended_ms": now_ms}
+    step = update(intents).where(_pending, *conditions).values(version=intents.c.version + 1, **ended)
+    canceled = [Pending(**row._mapping) for row in connection.execute(step.returning(*_columns))]
     if canceled:
         note = {"at_ms": now_ms, "what": CANCELED, "detail": why}
         rows = [note | {"intent": one.number, "generation": one.generation} for one in canceled]

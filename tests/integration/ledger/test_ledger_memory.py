@@ -21,9 +21,8 @@ from structlog.testing import capture_logs
 
 import signalq.consumer.ledger.writer
 from signalq.consumer import kept_going
-from signalq.consumer.ledger import Epoch, LaneMemory, LedgerEntry, database, pruning
+from signalq.consumer.ledger import LEASE_MS, LIVE_MS, Epoch, LaneMemory, LedgerEntry, database, pruning
 from signalq.consumer.ledger.database import database_at
-from signalq.consumer.ledger.leases import LEASE_MS, LIVE_MS
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.ledger.queries import intents, replicas
 from signalq.consumer.orders.delays import DAY_MS, KnownSkew, Segment
