@@ -17,8 +17,7 @@ from signalq.consumer.broker.session import Delivery
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.lanes.turn import Turn
-from signalq.consumer.ledger import Conflict, LedgerEntry
-from signalq.consumer.ledger.leases import CLAIM_MS_MAX
+from signalq.consumer.ledger import CLAIM_MS_MAX, Conflict, LedgerEntry
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.orders import lanes, rules
 from signalq.consumer.orders.decisions import After, Retry

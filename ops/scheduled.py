@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.queries import schedule
-from signalq.consumer.ledger.queries.schedule import Filter
+from signalq.consumer.ledger.queries.orders import Filter
 from signalq.consumer.orders.pending import Pending
 from signalq.ops.ledger import open_ledger, read_ledger, who
 from signalq.ops.outcomes import publish_canceled

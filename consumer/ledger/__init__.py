@@ -2,26 +2,36 @@
 
 The pipeline recalls an `IntentState`, steps it on, and saves it before the effect that depends on it: the claim
 before the first byte of a POST, the outcome before the acknowledgement. Here are the values that the ledger answers
-with; the ledger itself is in ledger.py.
+with, and how long a claim, a lease and a sign of life hold; the ledger itself is in ledger.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from signalq.consumer.orders.limits import Rate
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.pending import Pending
 from signalq.consumer.orders.state import IntentState
-from signalq.consumer.orders.switch import Change, Switch
 from signalq.message.outcome import Outcome
+
+# A claim whose transaction began longer ago than this is not POSTed: the process may have been frozen meanwhile (a
+# suspended machine, for an hour), its lease run out, and another consumer may have dealt with the intent; and what the
+# switch said then may not hold any more.
+CLAIM_MS_MAX = 1_000
+# A claim is its consumer's business for so long after that one's last sign of life.
+LEASE_MS = CLAIM_MS_MAX + 500
+# A consumer that was silent for as long as a lease does not count as living: its last claim is too old to be POSTed,
+# and its next one reads the switch anew, should it only have stood still.
+LIVE_MS = LEASE_MS
+# Renewed so often: three signs of life may be late before a lease ends.
+ALIVE_PERIOD_S = 0.4
 
 
 @dataclass(frozen=True, slots=True)
 class LaneMemory:
-    """What outlives a lane's consumer of a connector: how often its webhook failed in a row, for how long its next POST
-    has to wait for that, and how long ago its last one began; None where that is not known, or has not changed.
+    """A connector's waits, kept for its lane's next consumer: how often its webhook failed in a row, how long its next
+    POST waits for that, and how long ago its last POST began; None where that is not known, or has not changed.
     """
 
     connector: str
@@ -32,13 +42,13 @@ class LaneMemory:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """One consumer's time as the active one of a lane: `number` is the fencing token, raised by each new one.
+    """A consumer's time as the active one of a lane: `number` is the fencing token, raised by each new one.
 
     `alive_before_ms` is when the consumer before it was last known to live; None on a lane that never had one.
     `opening` counts the times that this process has opened lanes: of two sessions that share an epoch the later one
-    has the higher. `settled_after`: of intents without a message_id with a higher number than this nobody is in doubt,
-    for whoever consumed the lane since then has left it with all that had ended acknowledged; None where one has not.
-    `remembered` is what its connectors have to wait for.
+    has the higher. `settled_after`: intents without a message_id that have a higher number are not in doubt, for each
+    consumer of the lane since then has left it with all endings acknowledged; None where one has not. `remembered` are
+    the waits of its connectors.
     """
 
     lane: str
@@ -70,7 +80,7 @@ class LedgerEntry:
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """Who lived when one of them, `me`, looked: their owners, at `seen_s` of this machine's monotonic clock."""
+    """The owners that lived when one of them, `me`, looked, at `seen_s` of this machine's monotonic clock."""
 
     me: str
     owners: frozenset[str]
@@ -82,8 +92,4 @@ class Conflict(Exception):
 
 
 class Fenced(Conflict):
-    """Another consumer has become the active one of this lane: what this one holds is no longer its business."""
-
-
-# Called with how the switch stands, and with its latest changes since the last call.
-SwitchWatcher = Callable[[Switch, Sequence[Change]], None]
+    """Another consumer has become the active one of this lane: the messages of this one are no longer its business."""

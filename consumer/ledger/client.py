@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from types import TracebackType
 from typing import Self, TypeVar
 
 from sqlalchemy import Connection, inspect, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from signalq.amqp.ledger_mark import LedgerMark
-from signalq.consumer.ledger.causes import cause_of
-from signalq.consumer.ledger.database import database_at, is_hopeless
+from signalq.consumer.ledger.causes import cause_of, is_hopeless
+from signalq.consumer.ledger.database import database_at
 from signalq.consumer.ledger.tables import identity, metadata
 from signalq.errors import SettingsError, SignalQError
 
@@ -45,17 +44,14 @@ class LedgerClient:
             return self
         try:
             self.mark = await self._database.read(self._mark_of)
-        except SettingsError:
-            await self._database.close()
-            raise
         except (SQLAlchemyError, OSError) as error:
-            await self._database.close()
             raise SettingsError(f"there is no ledger at {self.shown} ({cause_of(error)})") from error
+        finally:
+            if not self.mark.ledger_id:
+                await self._database.close()
         return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_exc: object) -> None:
         await self._database.close()
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
@@ -75,9 +71,8 @@ class LedgerClient:
                 return await run(work)
             except (SQLAlchemyError, OSError) as error:
                 if is_hopeless(error) or time.monotonic() >= deadline:
-                    raise LedgerUnavailable(
-                        f"the ledger at {self.shown} can't be used ({cause_of(error)}): try again when it can"
-                    ) from error
+                    why = f"the ledger at {self.shown} can't be used ({cause_of(error)}): try again when it can"
+                    raise LedgerUnavailable(why) from error
             await asyncio.sleep(RETRY_S)
 
     def _mark_of(self, connection: Connection) -> LedgerMark:

@@ -1,57 +1,47 @@
-"""One connection to SQLite or PostgreSQL, and whole transactions on it: the same synchronous code on both."""
+"""The ledger's database, SQLite or PostgreSQL: one connection, and whole transactions on it, by the same code."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, Table, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from signalq.consumer.ledger.postgresql import COMMAND_TIMEOUT_S, PostgresDatabase
-from signalq.consumer.ledger.sqlite import SqliteDatabase
 from signalq.errors import SettingsError
 from signalq.secrets.masking import masked
-from signalq.settings.ledger_url import SqliteFile, read_ledger_url
+from signalq.settings.ledger_url import PostgresServer, SqliteFile, read_ledger_url
+from signalq.settings.private_files import make_private_file, make_private_folder, tighten_file
+
+SQLITE_BUSY_TIMEOUT_MS = 2_000
+# The write-ahead log is as large as this at work, and is cut back to it once a reader that held it up is gone.
+WAL_BYTES_KEPT = 8 * 1024 * 1024
+# A transaction takes the write lock first: a read that turns into a write could otherwise fail half way. One that only
+# reads takes none: in WAL mode it sees one moment of the file, and no order waits for a long listing. A listener on the
+# engine could say so as well, but with any, SQLAlchemy looks for listeners at every statement.
+TO_WRITE = "BEGIN IMMEDIATE"
+TO_READ = "BEGIN"
+
+CONNECT_TIMEOUT_S = 5.0
+COMMAND_TIMEOUT_S = 10.0
+# A consumer that is frozen or cut off in mid-transaction holds the row of its lane: after this long the server ends its
+# session, or no other could ever become the active one. Shorter than COMMAND_TIMEOUT_S, which the other one waits.
+STALLED_TRANSACTION_MS = 5_000
 
 T = TypeVar("T")
 
-
-class Database(Protocol):
-    """Where the ledger is; `shown` is its URL without the password."""
-
-    shown: str
-
-    async def transact(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in one transaction and commit it.
-
-        Raises SQLAlchemyError or OSError; then nothing happened, or that can't be known yet: call it again with the
-        same `work`, and it finds out before it runs that again.
-        """
-        ...
-
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run `work`, which changes nothing, in one transaction that no writer waits for.
-
-        Raises SQLAlchemyError or OSError.
-        """
-        ...
-
-    async def tidy(self) -> None:
-        """Give back the room on disk that nothing is kept in any more, where that is ours to do."""
-        ...
-
-    @property
-    def wal_bytes(self) -> int:
-        """How large the write-ahead log is, where it is a file of ours; else 0."""
-        ...
-
-    async def close(self) -> None:
-        """Close the connection."""
-        ...
+_SERVER_CLOCK = text("SELECT extract(epoch FROM clock_timestamp()) * 1000")
+# https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-INFO-SNAPSHOT
+_TRANSACTION_NUMBER = text("SELECT txid_current_if_assigned()")
+_TRANSACTION_STATUS = text("SELECT txid_status(:number)")
+_INSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 def database_at(url: str, *, create: bool, command_timeout_s: float = COMMAND_TIMEOUT_S) -> Database:
@@ -68,20 +58,201 @@ def database_at(url: str, *, create: bool, command_timeout_s: float = COMMAND_TI
     return PostgresDatabase(read, shown=masked(url), command_timeout_s=command_timeout_s)
 
 
+class Database(Protocol):
+    """A ledger's place; `shown` is its URL without the password. To run `work` raises SQLAlchemyError or OSError."""
+
+    shown: str
+
+    async def transact(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` in one transaction and commit it.
+
+        After an error nothing happened, or that can't be known yet: call it again with the same `work`, and it finds
+        out before it runs that again.
+        """
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work`, which changes nothing, in one transaction that no writer waits for."""
+
+    async def tidy(self) -> None:
+        """Give back the room on disk that nothing is kept in any more, where that is ours to do."""
+        return
+
+    @property
+    def wal_bytes(self) -> int:
+        """The size of the write-ahead log, where it is a file of ours; else 0."""
+        return 0
+
+    async def close(self) -> None:
+        """Close the connection."""
+
+
+class SqliteDatabase(Database):
+    """A file, in WAL mode with synchronous FULL: a commit that returned is on disk.
+
+    One hop to its thread a transaction: a driver that hops for every statement costs more than the statements.
+    """
+
+    def __init__(self, where: SqliteFile, *, shown: str, create: bool) -> None:
+        self._file = where.file
+        if create:
+            _make_private(where.file)
+        elif not where.file.is_file():
+            raise SettingsError(f"there is no ledger at {where.file}: start `signalq consume` with it once")
+        self.shown = shown
+        self._engine = create_engine(where.url, pool_size=1, max_overflow=0, hide_parameters=True)
+        event.listen(self._engine, "connect", _set_up_sqlite)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+
+    async def transact(self, work: Callable[[Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _transact, self._engine, TO_WRITE, work)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _transact, self._engine, TO_READ, work)
+
+    async def tidy(self) -> None:
+        """Empty the log, but for a reader of an old state: then it stays, and nobody waits."""
+        if self.wal_bytes > WAL_BYTES_KEPT:
+            await asyncio.get_running_loop().run_in_executor(self._thread, _empty_wal, self._engine)
+
+    @property
+    def wal_bytes(self) -> int:
+        try:
+            return self._file.with_name(f"{self._file.name}-wal").stat().st_size
+        except OSError:
+            return 0
+
+    async def close(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
+        self._thread.shutdown(wait=False)
+
+
+def _transact(engine: Engine, begin: str, work: Callable[[Connection], T]) -> T:
+    with engine.begin() as connection:
+        connection.exec_driver_sql(begin)
+        return work(connection)
+
+
+def _make_private(file: Path) -> None:
+    """Make the ledger's file and folder our user's alone, also old ones; SQLite makes the files beside it alike."""
+    try:
+        make_private_folder(file.parent)
+    except OSError as error:
+        raise SettingsError(f"the ledger's folder {file.parent} can't be made: {error.strerror}") from None
+    make_private_file(file)
+    for suffix in ("-wal", "-shm"):
+        tighten_file(file.with_name(file.name + suffix))
+
+
+def _empty_wal(engine: Engine) -> None:
+    """Move the log into the file, and cut it; give up at once where a reader is in the way.
+
+    https://sqlite.org/pragma.html#pragma_wal_checkpoint
+    """
+    connection = engine.raw_connection()
+    try:
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA busy_timeout = 0")
+        try:
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            cursor.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS}")
+        cursor.close()
+    finally:
+        connection.close()
+
+
+def _set_up_sqlite(connection: Any, _record: object) -> None:
+    """WAL with FULL (https://sqlite.org/pragma.html#pragma_synchronous); transactions begin where we say."""
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
+    cursor.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS}")
+    cursor.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Unsure:
+    """A transaction that was to be committed when the connection was lost, and what `work` had answered in it."""
+
+    work: Callable[[Connection], Any]
+    number: int
+    answer: Any
+
+
+class PostgresDatabase(Database):
+    """A PostgreSQL server, for consumers on several machines; on the event loop, by asyncpg."""
+
+    def __init__(self, server: PostgresServer, *, shown: str, command_timeout_s: float = COMMAND_TIMEOUT_S) -> None:
+        self.shown = shown
+        arguments = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": command_timeout_s, **server.connect_arguments()}
+        # The driver's name alone: what logs in is in the arguments, which no repr and no error shows.
+        self._engine = create_async_engine(
+            "postgresql+asyncpg://", pool_size=1, max_overflow=0, connect_args=arguments, hide_parameters=True
+        )
+        event.listen(self._engine.sync_engine, "connect", _set_up_postgresql)
+        self._unsure: _Unsure | None = None
+
+    async def transact(self, work: Callable[[Connection], T]) -> T:
+        before = self._unsure
+        if before is not None and before.work is work and await self._was_committed(before.number):
+            self._unsure = None
+            return before.answer  # type: ignore[no-any-return]
+        self._unsure = None
+        async with self._engine.begin() as connection:
+            answer = await connection.run_sync(work)
+            # A transaction that only read has no number, and may simply run again.
+            number = (await connection.execute(_TRANSACTION_NUMBER)).scalar()
+            self._unsure = _Unsure(work, number, answer) if number is not None else None
+        self._unsure = None
+        return answer
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        async with self._engine.begin() as connection:
+            return await connection.run_sync(work)
+
+    async def _was_committed(self, number: int) -> bool:
+        """Whether a transaction whose end we didn't hear of was committed. Raises as long as it runs yet."""
+        async with self._engine.connect() as connection:
+            status = (await connection.execute(_TRANSACTION_STATUS, {"number": number})).scalar()
+        if status == "in progress":
+            raise OSError("the server has not ended the last transaction yet")
+        return bool(status == "committed")
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+def _set_up_postgresql(connection: Any, _record: object) -> None:
+    """Set on a connection that is there: as a startup parameter, PgBouncer would refuse it."""
+    cursor = connection.cursor()
+    cursor.execute(f"SET idle_in_transaction_session_timeout = {STALLED_TRANSACTION_MS}")
+    cursor.close()
+    connection.commit()
+
+
+def insert_new(connection: Connection, table: Table, row: Mapping[str, Any]) -> bool:
+    """Insert the row; False where its identity is there already: a lost race, no error that undoes the transaction."""
+    return connection.execute(_insert_new(connection.dialect.name, table), row).rowcount == 1
+
+
+@cache
+def _insert_new(dialect: str, table: Table) -> Any:
+    return _INSERT[dialect](table).on_conflict_do_nothing()
+
+
 def upsert(connection: Connection, table: Table, keys: Mapping[str, Any], values: Mapping[str, Any]) -> None:
     """Insert a row of both; where there is one of the same primary key, the first of `keys`, set only `values`."""
-    statement = _upsert_of(connection.dialect.name, table, next(iter(keys)), tuple(values))
+    statement = _upsert(connection.dialect.name, table, next(iter(keys)), tuple(values))
     connection.execute(statement, {**keys, **values})
 
 
 @cache
-def _upsert_of(dialect: str, table: Table, key: str, columns: tuple[str, ...]) -> Any:
-    insert: Any = _INSERT[dialect](table)
+def _upsert(dialect: str, table: Table, key: str, columns: tuple[str, ...]) -> Any:
+    insert = _INSERT[dialect](table)
     new = {column: insert.excluded[column] for column in columns}
     return insert.on_conflict_do_update(index_elements=[key], set_=new)
-
-
-_INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 def clock_ms(connection: Connection) -> int:
@@ -94,29 +265,3 @@ def clock_ms(connection: Connection) -> int:
 def machine_ms() -> int:
     """This machine's clock, in ms since the epoch."""
     return time.time_ns() // 1_000_000
-
-
-_SERVER_CLOCK = text("SELECT extract(epoch FROM clock_timestamp()) * 1000")
-
-# SQLSTATE classes: data exception (a value out of range, a text too long), integrity constraint violation.
-_HOPELESS_STATES = ("22", "23")
-# Connection exception, operator intervention.
-_LOST_STATES = ("08", "57")
-
-
-def is_hopeless(error: Exception) -> bool:
-    """Whether it lies in what was asked, not in the database: trying again can't help."""
-    if isinstance(error, (DataError, IntegrityError)):
-        return True
-    original = getattr(error, "orig", None)
-    state = getattr(original, "sqlstate", None) or ""
-    # asyncpg refuses a value that fits no column with a ValueError, before anything is sent.
-    return state.startswith(_HOPELESS_STATES) or isinstance(getattr(original, "__cause__", None), ValueError)
-
-
-def is_lost(error: Exception) -> bool:
-    """Whether a connection to PostgreSQL that was there has gone: ended by the server, by an operator, or cut."""
-    original = getattr(error, "orig", None)
-    if original is None or not hasattr(original, "sqlstate"):  # not PostgreSQL, or there was no connection
-        return False
-    return original.sqlstate is None or original.sqlstate.startswith(_LOST_STATES)

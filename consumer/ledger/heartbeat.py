@@ -11,12 +11,11 @@ from contextlib import suppress
 from itertools import count, islice
 
 from signalq.consumer.clocks.skew import Skew, since_start_ms
-from signalq.consumer.ledger import Live, SwitchWatcher
+from signalq.consumer.ledger import ALIVE_PERIOD_S, Live
 from signalq.consumer.ledger.database import machine_ms
-from signalq.consumer.ledger.leases import ALIVE_PERIOD_S, LEASE_MS
-from signalq.consumer.ledger.queries import clocks, intents, lanes, replicas, schedule, switches
-from signalq.consumer.ledger.transaction import Transaction
-from signalq.consumer.ledger.writer import Writer
+from signalq.consumer.ledger.queries import intents, lanes, replicas, schedule, switches
+from signalq.consumer.ledger.queries.orders import Filter
+from signalq.consumer.ledger.writer import Transaction, Writer
 from signalq.consumer.orders.switch import Change, Switch
 
 # Lanes that are noted as looked after with each sign of life; more take turns.
@@ -42,7 +41,7 @@ class Heartbeat:
         self._unacked: Callable[[], Mapping[str, int]] = dict
         # As the one before the last sign of life was told.
         self._switch_told: Switch | None = None
-        self._switch_watcher: SwitchWatcher = lambda _switch, _changes: None
+        self._switch_watcher: Callable[[Switch, Sequence[Change]], None] = lambda _switch, _changes: None
 
     def join_lane(self, lane: str) -> None:
         """Say with each sign of life that this consumer looks after the lane."""
@@ -52,8 +51,8 @@ class Heartbeat:
         """Say so no more."""
         self._lanes.pop(lane, None)
 
-    def watch_switch(self, watcher: SwitchWatcher) -> None:
-        """Tell `watcher` of the switch with the next sign of life, and with each one that finds it changed."""
+    def watch_switch(self, watcher: Callable[[Switch, Sequence[Change]], None]) -> None:
+        """Tell `watcher` how the switch stands by the next sign of life, and its changes by each that finds any."""
         self._switch_watcher = watcher
         self._switch_told = None
 
@@ -64,15 +63,19 @@ class Heartbeat:
     async def run(self) -> None:
         """Give signs of life until canceled."""
         # Before any lane is joined: what is asked is answered in order.
-        self._skew.recall(await self._writer.ask(lambda now: clocks.clock_of(now.connection, self._skew.machine)))
+        self._skew.recall(await self._writer.ask(lambda now: replicas.clock_of(now.connection, self._skew.machine)))
         for beat in count():
             seen_s = time.monotonic()
             owners, switch, changes = await self._writer.ask(self._note_alive)
             self.live = Live(self._owner, owners, seen_s)
-            await self._note_clock(beat)
-            self._tell_of_switch(switch, changes)
+            await self._note_clock()
+            # The sign of life that says by which switch we act is committed.
+            if self._switch_told is None or self._switch_told.version != switch.version:
+                self._switch_watcher(switch, changes)
+            self._switch_told = switch
             if beat % COUNT_EVERY_BEATS == 0:
-                self.scheduled = await self._writer.ask(lambda now: schedule.count(now.connection))
+                await self._writer.ask(self._compare_clocks)
+                self.scheduled = await self._writer.ask(lambda now: schedule.count(now.connection, Filter()))
             await asyncio.sleep(ALIVE_PERIOD_S)
 
     async def leave(self) -> None:
@@ -84,34 +87,26 @@ class Heartbeat:
     def _note_alive(self, now: Transaction) -> tuple[frozenset[str], Switch, Sequence[Change]]:
         """Give a sign of life, with the version of the switch that we act by: this very transaction has read it."""
         lanes.note_alive(now.connection, now.now_ms, self._some_lanes())
-        intents.renew_leases(now.connection, now.now_ms, self._owner, LEASE_MS)
+        intents.renew_leases(now.connection, now.now_ms, self._owner)
         switch, told = now.switch(), self._switch_told
         replicas.note_alive(now.connection, now.now_ms, self._owner, self._replica, switch.version, self._unacked())
-        owners = replicas.living(now.connection, now.now_ms, LEASE_MS)
+        owners = replicas.living(now.connection, now.now_ms)
         if told is None or told.version == switch.version:
             return owners, switch, ()
         changes = switches.changes_between(now.connection, told.version, switch.version, SWITCH_CHANGES_MAX)
         return owners, switch, changes
 
-    async def _note_clock(self, beat: int) -> None:
-        """Keep how this machine's clock was set, and ask the ledger's clock now and then."""
+    async def _note_clock(self) -> None:
+        """Keep how this machine's clock was set."""
         if segments := self._skew.unsaved():
-            await self._writer.ask(lambda now: clocks.note_clock(now.connection, self._skew.machine, segments))
+            await self._writer.ask(lambda now: replicas.note_clock(now.connection, self._skew.machine, segments))
             self._skew.saved(segments)
-        if beat % COUNT_EVERY_BEATS == 0:
-            await self._writer.ask(self._note_clock_of)
 
-    def _note_clock_of(self, now: Transaction) -> None:
-        """How far this machine's clock is from the ledger's, where that is another's."""
+    def _compare_clocks(self, now: Transaction) -> None:
+        """Note how far this machine's clock is from the ledger's, where that is another's."""
         if now.connection.dialect.name != "sqlite":
             at_most_ms = machine_ms() - now.now_ms
             self._skew.note("ledger", at_most_ms - (since_start_ms() - now.began_ms), at_most_ms)
-
-    def _tell_of_switch(self, switch: Switch, changes: Sequence[Change]) -> None:
-        """Tell the watcher of a change, once the sign of life is committed."""
-        if self._switch_told is None or self._switch_told.version != switch.version:
-            self._switch_watcher(switch, changes)
-        self._switch_told = switch
 
     def _some_lanes(self) -> list[str]:
         """Up to ALIVE_LANES_MAX of the lanes that are looked after, in turn."""

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import count
 from typing import Self
 
 from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.kept_going import kept_going
-from signalq.consumer.ledger import Conflict, Epoch, Fenced, LaneMemory, LedgerEntry, Live, SwitchWatcher
+from signalq.consumer.ledger import Conflict, Epoch, Fenced, LaneMemory, LedgerEntry, Live
 from signalq.consumer.ledger.database import Database
 from signalq.consumer.ledger.heartbeat import Heartbeat
-from signalq.consumer.ledger.idless_holds import IdlessHolds
-from signalq.consumer.ledger.leases import LEASE_MS
 from signalq.consumer.ledger.migrate import migrate
 from signalq.consumer.ledger.pruning import Pruning
 from signalq.consumer.ledger.queries import intents, lanes, recall
 from signalq.consumer.ledger.queries import rates as rate_places
-from signalq.consumer.ledger.transaction import Transaction
-from signalq.consumer.ledger.writer import TakesRates, Work, Writer
+from signalq.consumer.ledger.writer import TakesRates, Transaction, Work, Writer
 from signalq.consumer.orders.delays import KnownSkew
 from signalq.consumer.orders.limits import Rate, RateExceeded
 from signalq.consumer.orders.order import Order
@@ -52,11 +50,15 @@ class Ledger:
         self._writer = Writer(database, observe_commit_s)
         self._heartbeat = Heartbeat(self._writer, self._owner, self._skew)
         self._pruning = Pruning(self._writer, database, retention_days=retention_days, machine=self._skew.machine)
-        self._holds = IdlessHolds()
-        self._openings = 0
+        self._holds = recall.IdlessHolds()
+        self._openings = count(1)
         # The intents that messages in our hands may have claimed, by the messages' receipts.
         self._claims: dict[str, Order] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        # The say of others in the signs of life.
+        self.watch_switch = self._heartbeat.watch_switch
+        self.count_unacked = self._heartbeat.count_unacked
+        self.leave_lane = self._heartbeat.leave_lane
 
     async def __aenter__(self) -> Self:
         """Create or upgrade the tables. Raises SettingsError where that can't be done."""
@@ -114,10 +116,6 @@ class Ledger:
         self._heartbeat.join_lane(lane)
         return before_ms
 
-    def leave_lane(self, lane: str) -> None:
-        """Note that this consumer does not look after the lane any more."""
-        self._heartbeat.leave_lane(lane)
-
     async def open_lane(self, lane: str, *, alone: bool = True) -> Epoch:
         """Become the active consumer of a lane: from now on no consumer before this one can claim on it.
 
@@ -131,8 +129,7 @@ class Ledger:
             skew = of_this_machine if now.connection.dialect.name == "sqlite" else KnownSkew()
             return lanes.take_lane(now.connection, now.now_ms, lane, self._owner, alone=alone, skew=skew)
 
-        self._openings += 1
-        opening = self._openings
+        opening = next(self._openings)
         return replace(await self._writer.ask(work, lane), opening=opening)
 
     async def leave_settled(self, epoch: Epoch) -> None:
@@ -163,11 +160,10 @@ class Ledger:
             is_recorded = not order.timing.is_due or order.timing.creation.is_ahead
             if order.identity.message_id is None and is_recorded and not now.is_current(epoch):
                 return None
-            is_held = self._holds.by_another(order, epoch)
-            known = recall.recall(now.connection, now.now_ms, order, epoch, self._owner, is_held)
+            known = recall.recall(now.connection, now.now_ms, order, epoch, self._owner, self._holds)
             self._holds.hold(known.order, epoch)
             if known.order.provenance.recorded and not order.provenance.recorded:
-                now.note_receipt(known.order)
+                now.note(known.order, replace(known.state, version=0))
             return known
 
         in_hurry = order.provenance.is_own_copy or (order.timing.due_ms or 0) - order.timing.received_ms < HURRY_MS
@@ -185,7 +181,7 @@ class Ledger:
         rates: Sequence[Rate] = (),
         attempt: Attempt | None = None,
     ) -> LedgerEntry | SwitchedOff | RateExceeded:
-        """Save a claim, `history`, before its POST; return it with its new version once it is durable.
+        """Save a claim before its POST; return it with its new version once it is durable.
 
         A refusal is a value; then nothing is saved. The same transaction takes a place in each of `rates`: over all
         consumers no more than there are. The claim of a `cancel` or `cancelAll` cancels the pending intents that it
@@ -201,7 +197,7 @@ class Ledger:
             over = rate_places.over(now.connection, now.now_ms, rates)
             if full := [rate for rate in over if rate.enforced]:
                 return RateExceeded(full[0])
-            if not intents.save(now.connection, now.now_ms, order, state, owner=self._owner, lease_ms=LEASE_MS):
+            if not intents.save(now.connection, now.now_ms, order, state, owner=self._owner):
                 return Conflict()
             rate_places.take(now.connection, now.now_ms, rates)
             now.note(order, state, attempt)
@@ -211,12 +207,9 @@ class Ledger:
         self._holds.hold(order, epoch)
         self._claims[order.provenance.receipt] = order
         asked: Work = TakesRates(work) if rates else work
-        answer: LedgerEntry | SwitchedOff | RateExceeded | Conflict = await self._writer.ask(
-            asked, order.route.source_queue
-        )
-        if not isinstance(
-            answer, LedgerEntry
-        ):  # what another message of the same intent may have claimed is its business
+        lane = order.route.source_queue
+        answer: LedgerEntry | SwitchedOff | RateExceeded | Conflict = await self._writer.ask(asked, lane)
+        if not isinstance(answer, LedgerEntry):  # another message's claim of the same intent is that one's business
             self._claims.pop(order.provenance.receipt, None)
         if isinstance(answer, Conflict):
             raise answer
@@ -278,11 +271,3 @@ class Ledger:
     def switched(self, connector: str) -> State:
         """The connector's switch as last read, about a sign of life ago; a claim reads it anew."""
         return self._writer.switch.state_of(connector)
-
-    def watch_switch(self, watcher: SwitchWatcher) -> None:
-        """Tell `watcher` of the switch with the next sign of life, and with each one that finds it changed."""
-        self._heartbeat.watch_switch(watcher)
-
-    def count_unacked(self, unacked: Callable[[], Mapping[str, int]]) -> None:
-        """Ask `unacked` with each sign of life how many messages this consumer holds, by queue."""
-        self._heartbeat.count_unacked(unacked)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,8 +17,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from signalq.consumer.ledger.causes import cause_of
-from signalq.consumer.ledger.database import Database, is_lost
+from signalq.consumer.ledger.causes import cause_of, is_lost
+from signalq.consumer.ledger.database import Database, machine_ms
 from signalq.consumer.ledger.tables import identity
 from signalq.errors import SettingsError
 
@@ -35,9 +34,9 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """From which schema to which; the same where there was nothing to do."""
+    """From which schema to which; the same where there was nothing to do, None where there was no ledger."""
 
-    from_schema: str
+    from_schema: str | None
     to_schema: str
 
 
@@ -70,21 +69,23 @@ async def _transact(database: Database, work: Callable[[Connection], T]) -> T:
 
 
 def _migrate(connection: Connection) -> str:
-    found, head = _bring_up(connection)
-    if found != head:
-        log.info("ledger.upgraded", from_schema=found, to_schema=head)
-    return _identity(connection)
+    done = _bring_up(connection)
+    if done.from_schema != done.to_schema:
+        log.info("ledger.upgraded", from_schema=done.from_schema, to_schema=done.to_schema)
+    known = connection.execute(select(identity.c.ledger_id)).scalar()
+    if known is not None:
+        return str(known)
+    ledger_id = str(uuid.uuid4())
+    connection.execute(insert(identity).values(ledger_id=ledger_id, created_ms=machine_ms()))
+    return ledger_id
 
 
 def _upgrade_existing(connection: Connection) -> Upgrade | None:
-    if _schema_of(connection) is None:
-        return None
-    found, head = _bring_up(connection)
-    return Upgrade(str(found), head)
+    return _bring_up(connection) if _schema_of(connection) is not None else None
 
 
-def _bring_up(connection: Connection) -> tuple[str | None, str]:
-    """Upgrade under the lock; return the schema that was found, and that of this version."""
+def _bring_up(connection: Connection) -> Upgrade:
+    """Upgrade under the lock."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": ADVISORY_LOCK})
     config = Config()
@@ -97,17 +98,8 @@ def _bring_up(connection: Connection) -> tuple[str | None, str]:
     head = str(script.get_current_head())
     if found != head:
         command.upgrade(config, "head")
-    return found, head
+    return Upgrade(found, head)
 
 
 def _schema_of(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
-
-
-def _identity(connection: Connection) -> str:
-    known = connection.execute(select(identity.c.ledger_id)).scalar()
-    if known is not None:
-        return str(known)
-    ledger_id = str(uuid.uuid4())
-    connection.execute(insert(identity).values(ledger_id=ledger_id, created_ms=time.time_ns() // 1_000_000))
-    return ledger_id

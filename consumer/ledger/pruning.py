@@ -6,15 +6,18 @@ import asyncio
 import sqlite3
 from contextlib import suppress
 
+from sqlalchemy import delete
 from sqlalchemy.exc import DBAPIError
 
 from signalq.consumer.ledger.database import Database
-from signalq.consumer.ledger.queries import clocks, intents, paces, rates, replicas
-from signalq.consumer.ledger.transaction import Transaction
-from signalq.consumer.ledger.writer import Writer
+from signalq.consumer.ledger.queries import intents, rates
+from signalq.consumer.ledger.tables import clock_steps, paces, replicas
+from signalq.consumer.ledger.writer import Transaction, Writer
 
 PRUNE_PERIOD_S = 60.0
 PRUNE_ROWS_MAX = 500
+# A consumer that gave no sign of life for so long is forgotten: it ended without saying so.
+FORGET_REPLICA_MS = 3_600_000
 
 
 class Pruning:
@@ -37,8 +40,10 @@ class Pruning:
 
     def prune_some(self, now: Transaction) -> int:
         """Take one step; return how many intents were forgotten."""
-        replicas.forget_silent(now.connection, now.now_ms)
+        before_ms = now.now_ms - self._retention_ms
+        others_clocks = clock_steps.c.since_ms < before_ms, clock_steps.c.machine != self._machine
+        now.connection.execute(delete(replicas).where(replicas.c.alive_ms < now.now_ms - FORGET_REPLICA_MS))
         rates.forget(now.connection, now.now_ms)
-        paces.forget(now.connection, now.now_ms, self._retention_ms)
-        clocks.forget(now.connection, now.now_ms, self._retention_ms, self._machine)
-        return intents.prune(now.connection, now.now_ms, self._retention_ms, PRUNE_ROWS_MAX)
+        now.connection.execute(delete(paces).where(paces.c.noted_ms < before_ms))
+        now.connection.execute(delete(clock_steps).where(*others_clocks))
+        return intents.prune(now.connection, before_ms, PRUNE_ROWS_MAX)

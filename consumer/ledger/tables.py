@@ -5,38 +5,20 @@ A change here needs a migration beside it (migrations/versions), and a test hold
 
 from __future__ import annotations
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    Text,
-    UniqueConstraint,
-    text,
-)
+from sqlalchemy import BigInteger, Boolean, Integer, LargeBinary, String, Text, text
+from sqlalchemy.schema import Column, Index, MetaData, Table, UniqueConstraint
 
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
+metadata = MetaData(naming_convention={"uq": "uq_%(table_name)s_%(column_0_N_name)s", "pk": "pk_%(table_name)s"})
 
 # SQLite numbers rows by itself only in a column of exactly this type.
 RowNumber = BigInteger().with_variant(Integer, "sqlite")
-
 # The 255 bytes of an AMQP short string, each of them shown as \xff where they are no UTF-8 (or \x00).
 FOREIGN_CHARACTERS_MAX = 1020
-
+UNNAMED = text("NOT has_message_id")
+SENDING = text("status = 'sending'")
 PENDING = text("due_ms IS NOT NULL AND status IN ('received', 'scheduled')")
 
-# One row: who this ledger is. The broker remembers it, so that no consumer comes with another.
+# This ledger's identity, one row. The broker remembers it, so that no consumer comes with another ledger.
 identity = Table(
     "ledger",
     metadata,
@@ -44,9 +26,9 @@ identity = Table(
     Column("created_ms", BigInteger, nullable=False),
 )
 
-# One row a lane: its fencing token, and when an active consumer was last known to live. `left_epoch` is the last epoch
-# that left nobody in doubt: all that ended in it was acknowledged. `settled_after` is the intents' highest number when
-# the unbroken row of such epochs began.
+# A row a lane: its fencing token, and when an active consumer was last known to live. `left_epoch` is the last epoch
+# that left no doubt: all that ended in it was acknowledged. `settled_after` is the intents' highest number when the
+# unbroken row of such epochs began.
 lanes = Table(
     "lanes",
     metadata,
@@ -58,8 +40,8 @@ lanes = Table(
     Column("settled_after", BigInteger),
 )
 
-# What a connector's lane waits for, for the lane's next consumer: how often its webhook failed in a row, and that from
-# `noted_ms` on it waits `wait_ms`; and where it is paced, when it was POSTed to last. On the ledger's clock.
+# A connector's waits, for its lane's next consumer: how often its webhook failed in a row, and that from `noted_ms` on
+# it waits `wait_ms`; and where it is paced, when it was POSTed to last. On the ledger's clock.
 paces = Table(
     "paces",
     metadata,
@@ -84,8 +66,8 @@ clock_steps = Table(
     Index("ix_clock_steps_machine", "machine", "number"),
 )
 
-# One row a consumer that runs, or that ended without saying so. `switch_seen` is the last change of the switch that it
-# acts by, `unacked` what it holds: a JSON object of counts by queue, without those that are 0.
+# A row a consumer that runs, or that ended without saying so. `switch_seen` is the last change of the switch that it
+# acts by, `unacked` a JSON object: how many messages it holds, by queue, without zeros.
 replicas = Table(
     "replicas",
     metadata,
@@ -105,7 +87,7 @@ switches = Table(
     Column("state", String(16), nullable=False),
 )
 
-# Who changed the switch, when and why; the highest number is the switch's version.
+# The changes of the switch: when, by whom, and why; the highest number is the switch's version.
 switch_changes = Table(
     "switch_changes",
     metadata,
@@ -128,7 +110,7 @@ posted_opens = Table(
     Index("ix_posted_opens_scope", "scope", "at_ms"),
 )
 
-# One row an intent, by identity: `strategy` and `intent_id`.
+# A row an intent, by identity: `strategy` and `intent_id`.
 intents = Table(
     "intents",
     metadata,
@@ -170,26 +152,16 @@ intents = Table(
     Column("answer", Text),
     UniqueConstraint("strategy", "intent_id"),
     # Intents without a message_id are told by their bytes.
-    Index(
-        "ix_intents_digest",
-        "digest",
-        sqlite_where=text("NOT has_message_id"),
-        postgresql_where=text("NOT has_message_id"),
-    ),
-    # What pruning walks along.
+    Index("ix_intents_digest", "digest", sqlite_where=UNNAMED, postgresql_where=UNNAMED),
+    # Pruning walks along this one.
     Index("ix_intents_ended_ms", "ended_ms"),
-    # What is being POSTed: leases are renewed here.
-    Index(
-        "ix_intents_owner",
-        "owner",
-        sqlite_where=text("status = 'sending'"),
-        postgresql_where=text("status = 'sending'"),
-    ),
+    # The intents that are being POSTed: leases are renewed here.
+    Index("ix_intents_owner", "owner", sqlite_where=SENDING, postgresql_where=SENDING),
     # The schedule: what is delayed and was not claimed yet.
     Index("ix_intents_pending", "connector", "due_ms", sqlite_where=PENDING, postgresql_where=PENDING),
 )
 
-# What happened to an intent beyond its first receipt and its ending: its attempts, its cancellation, its replays.
+# The events of an intent beyond its first receipt and its ending: its attempts, its cancellation, its replays.
 events = Table(
     "steps",
     metadata,

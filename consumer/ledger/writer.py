@@ -1,19 +1,21 @@
 """The ledger's one writer: group commit, tried until it succeeds.
 
-Whatever waits when a transaction can begin goes into that one, of each lane a few: under load a commit is shared by
-many intents, an idle ledger commits at once, and no lane waits for the flood of another. Only what is noted of an
-intent while it is parked may wait for company, up to COMPANY_S: nobody waits for that, and the claims of others find
-the disk idle more often. A transaction that fails (disk full, locked, read-only, database gone) is tried again as a
-whole until it succeeds; whoever asked waits, so no POST begins meanwhile.
+All works that wait when a transaction can begin go into that one, of each lane a few: under load many intents share a
+commit, an idle ledger commits at once, and no lane waits for the flood of another. Only a note of a parked intent may
+wait for company, up to COMPANY_S: nothing waits for that, and the claims of others find the disk idle more often. A
+transaction that fails (disk full, locked, read-only, database gone) is tried again as a whole until it succeeds; its
+works wait, so no POST begins meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 import structlog
 from sqlalchemy import Connection
@@ -21,36 +23,101 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from signalq.consumer.clocks.skew import since_start_ms
-from signalq.consumer.ledger.causes import cause_of
-from signalq.consumer.ledger.database import Database, clock_ms, is_hopeless
-from signalq.consumer.ledger.fair_queue import FairQueue
-from signalq.consumer.ledger.queries import rates
-from signalq.consumer.ledger.transaction import Transaction
+from signalq.consumer.ledger import Epoch, LaneMemory
+from signalq.consumer.ledger.causes import cause_of, is_hopeless
+from signalq.consumer.ledger.database import Database, clock_ms
+from signalq.consumer.ledger.queries import events, lanes, rates, schedule, switches
 from signalq.consumer.orders.delays import backoff_s
-from signalq.consumer.orders.switch import Switch
+from signalq.consumer.orders.order import Order
+from signalq.consumer.orders.pending import Pending
+from signalq.consumer.orders.state import Attempt, IntentState
+from signalq.consumer.orders.switch import Switch, SwitchedOff, stops
 
 BATCH_MAX = 500
-# How long what is in no hurry waits for others to share their commit with.
+# Of one lane so many go into one transaction. The other lanes wait for its end, and for the step of the loop in which
+# all of them are answered: beside a flood of cancels an exit took 1 s with 8, and takes 20 ms with 4. Few enough for
+# that, and enough to divide the cost of a commit.
+LANE_SHARE = 4
+# A work that is in no hurry waits so long for others to share its commit with.
 COMPANY_S = 0.01
 RETRY_BASE_S = 0.1
 RETRY_MAX_S = 2.0
 
 T = TypeVar("T")
 
-# What is done in a transaction. One that loses a race says so by its answer: raised, it would undo the others' works.
+
+@dataclass(slots=True)
+class Transaction:
+    """The connection, the ledger's clock, and the epochs and the switch as they were looked up in it.
+
+    `began_ms`: before anything was read, on the clock that nobody sets. `switch_before`: how the switch stood when an
+    earlier transaction looked.
+    """
+
+    connection: Connection
+    now_ms: int
+    began_ms: int
+    switch_before: Switch = field(default_factory=Switch)
+    switch_read: Switch | None = None
+    epochs: dict[str, int | None] = field(default_factory=dict)
+    events: list[events.TimelineEvent] = field(default_factory=list)
+    memories: dict[str, tuple[str, LaneMemory]] = field(default_factory=dict)
+
+    def is_current(self, epoch: Epoch) -> bool:
+        """Whether nobody has become the lane's consumer since."""
+        if epoch.lane not in self.epochs:
+            self.epochs[epoch.lane] = lanes.current_epoch(self.connection, epoch.lane)
+        return self.epochs[epoch.lane] == epoch.number
+
+    def switch(self) -> Switch:
+        """How the switch stands: looked up once a transaction, and never before it began."""
+        if self.switch_read is None:
+            self.switch_read = switches.read(self.connection, self.switch_before)
+        return self.switch_read
+
+    def switched_off(self, order: Order) -> SwitchedOff | None:
+        """The answer to the claim of an order that the switch does not let pass."""
+        state = self.switch().state_of(order.connector)
+        return SwitchedOff(state) if stops(state, is_exit=order.is_exit) else None
+
+    def note(self, order: Order, state: IntentState, attempt: Attempt | None = None) -> None:
+        """Have the events that a save makes written with it: all those of one transaction together, at its end."""
+        self.events += events.of_save(order, state, attempt)
+
+    def cancel_by(self, order: Order) -> tuple[Pending, ...]:
+        """Cancel what the claim of a `cancel` or `cancelAll` means; nothing, for any other."""
+        if order.intent.kind not in {"cancel", "cancelAll"}:
+            return ()
+        self.write_events()  # in the order in which it happened
+        return tuple(schedule.cancel_by(self.connection, self.now_ms, order))
+
+    def write_events(self) -> None:
+        """Write what was noted so far."""
+        if self.events:
+            events.write(self.connection, self.now_ms, self.events)
+            self.events.clear()
+
+    def remember(self, lane: str, memory: LaneMemory) -> None:
+        """Have it kept for the lane's next consumer, at the end of the transaction; the last word of each counts."""
+        _, before = self.memories.get(memory.connector, (lane, memory))
+        if memory.posted_ago_ms is None:
+            memory = replace(memory, posted_ago_ms=before.posted_ago_ms)
+        self.memories[memory.connector] = lane, memory
+
+    def end(self) -> None:
+        """Write what was noted to be written last."""
+        self.write_events()
+        lanes.remember(self.connection, self.now_ms, self.memories)
+
+
+# A part of a transaction. It says by its answer that it has lost a race: raised, that would undo the others' works.
 Work = Callable[[Transaction], Any]
 
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TakesRates:
+class TakesRates(partial[Any]):
     """A work that takes places in rates: its transaction begins with their lock."""
-
-    work: Work
-
-    def __call__(self, now: Transaction) -> Any:
-        return self.work(now)
 
 
 class Writer:
@@ -89,12 +156,11 @@ class Writer:
         """Take what waits, commit it as one, answer; for ever."""
         while True:
             await self._something_waits.wait()
-            if not self._waiting:  # it went with others before its own time came
-                self._something_waits.clear()
-                continue
             batch = self._waiting.take(BATCH_MAX)
             if not self._waiting:
                 self._something_waits.clear()
+            if not batch:  # it went with others before its own time came
+                continue
             try:
                 answers = await self.commit([work for work, _ in batch])
             except Exception:  # noqa: BLE001 - one of them is wrong: each alone, so that only its asker is told
@@ -112,16 +178,13 @@ class Writer:
                 answer.cancel()
 
     async def commit(self, works: list[Work]) -> list[Any]:
-        """One transaction for all of them, tried until it succeeds; raises what one of them raised."""
-
-        def run_all(connection: Connection) -> list[Any]:
-            return self.do(connection, works)
-
+        """Do all of them in one transaction, tried until it succeeds. Raises the error that one of them raised."""
+        do_all = partial(self.do, works=works)
         failures = 0
         while True:
             began_s = time.monotonic()
             try:
-                answers = await self._database.transact(run_all)
+                answers = await self._database.transact(do_all)
             except (DBAPIError, PoolTimeoutError, OSError) as error:
                 if is_hopeless(error):
                     raise
@@ -160,3 +223,32 @@ class Writer:
     def _note_failure(self, error: Exception) -> None:
         self.why_not_writable = f"the ledger can't be written ({cause_of(error)})"
         log.error("ledger.not_writable", why=self.why_not_writable)
+
+
+class FairQueue(Generic[T]):
+    """First in, first out within each lane; the lanes take turns."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, deque[T]] = {}
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def put(self, lane: str, item: T) -> None:
+        """Put the item behind the others of its lane."""
+        self._lanes.setdefault(lane, deque()).append(item)
+        self._count += 1
+
+    def take(self, count_max: int) -> list[T]:
+        """At most LANE_SHARE of each lane: first of those that the last time took nothing of."""
+        taken: list[T] = []
+        for lane in list(self._lanes):
+            if len(taken) >= count_max:
+                break
+            line = self._lanes.pop(lane)
+            taken += [line.popleft() for _ in range(min(LANE_SHARE, len(line), count_max - len(taken)))]
+            if line:
+                self._lanes[lane] = line
+        self._count -= len(taken)
+        return taken

@@ -13,8 +13,8 @@ from signalq.consumer.clocks.skew import machine
 from signalq.consumer.ledger.client import read_mark
 from signalq.consumer.ledger.database import clock_ms, machine_ms
 from signalq.consumer.ledger.queries import switches
-from signalq.consumer.ledger.queries.clocks import clock_of
-from signalq.consumer.ledger.queries.producers import Careless, careless
+from signalq.consumer.ledger.queries.orders import Careless, careless
+from signalq.consumer.ledger.queries.replicas import clock_of
 from signalq.consumer.orders.delays import DAY_MS
 from signalq.consumer.orders.switch import Switch
 from signalq.errors import SettingsError, SignalQError

@@ -11,14 +11,13 @@ from typing import Any
 
 import click
 
-from signalq.consumer.ledger.queries.orders import STATUSES, Wanted
-from signalq.consumer.ledger.queries.schedule import Filter
+from signalq.consumer.ledger.queries.orders import STATUSES, Filter
 from signalq.consumer.orders.state import REASONS
 from signalq.ops.ledger import as_stored
 from signalq.ops.orders.records import read_orders, read_timelines
 from signalq.ops.orders.timeline_view import STATUS_STYLES, print_order
 from signalq.ops.terminal.errors import CommandFailed
-from signalq.ops.terminal.invocation import Invocation, SignalqGroup, pass_invocation
+from signalq.ops.terminal.invocation import Invocation, SignalqGroup, one_of, pass_invocation
 from signalq.ops.terminal.render import Column, Row, plural, print_json, print_rows, say, shown
 from signalq.settings.sections import Settings
 
@@ -119,7 +118,7 @@ def list_orders(
     if everything and limit:
         raise click.UsageError("--all and --limit contradict each other")
     rows_max = None if everything else limit or ROWS_DEFAULT
-    wanted = Wanted(Filter(**names), status, reason)
+    wanted = Filter(**names, status=status, reason=reason)
     asyncio.run(_list(invocation.settings(), wanted, since, rows_max, as_json=as_json))
 
 
@@ -147,7 +146,7 @@ def show_order(invocation: Invocation, *, intent_id: str, as_json: bool) -> None
 
 
 async def _list(
-    settings: Settings, wanted: Wanted, since: datetime | timedelta | None, rows_max: int | None, *, as_json: bool
+    settings: Settings, wanted: Filter, since: datetime | timedelta | None, rows_max: int | None, *, as_json: bool
 ) -> None:
     """Write JSON page by page, however many there are; write a table at the end."""
     rows: list[Row] = []

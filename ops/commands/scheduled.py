@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from signalq.consumer.ledger.queries.schedule import Filter
+from signalq.consumer.ledger.queries.orders import Filter
 from signalq.ops.scheduled import ROWS_MAX, cancel, list_pending
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.invocation import Invocation, SignalqGroup, pass_invocation

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.queries import events, orders
-from signalq.consumer.ledger.queries.orders import DEAD_LETTERING, Happened, Recorded, Wanted
+from signalq.consumer.ledger.queries.orders import DEAD_LETTERING, Filter, Happened, Recorded
 from signalq.consumer.orders.state import NEVER_CONCLUDED
 from signalq.ops.ledger import open_ledger, read_ledger
 from signalq.settings.sections import Settings
@@ -31,7 +31,7 @@ PAGE_ROWS = 1_000
 
 async def read_orders(
     settings: Settings,
-    wanted: Wanted,
+    wanted: Filter,
     on_page: Callable[[list[dict[str, object]]], None],
     *,
     since: datetime | timedelta | None = None,

@@ -19,8 +19,7 @@ from signalq.consumer.ledger import Epoch, LedgerEntry
 from signalq.consumer.ledger.database import database_at
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.ledger.tables import metadata
-from signalq.consumer.ledger.transaction import Transaction
-from signalq.consumer.ledger.writer import Writer
+from signalq.consumer.ledger.writer import Transaction, Writer
 from signalq.consumer.orders.limits import Rate, RateExceeded
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt, IntentState

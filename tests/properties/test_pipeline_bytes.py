@@ -29,8 +29,7 @@ from signalq.consumer.broker.publisher import BrokerPublisher
 from signalq.consumer.broker.session import ConsumeOptions, Delivery, Session
 from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.lanes.due_times import DueTimes
-from signalq.consumer.ledger import Epoch, LedgerEntry
-from signalq.consumer.ledger.leases import CLAIM_MS_MAX
+from signalq.consumer.ledger import CLAIM_MS_MAX, Epoch, LedgerEntry
 from signalq.consumer.orders.delays import park_seconds
 from signalq.consumer.orders.message import Message
 from signalq.consumer.orders.order import Order, Unreadable

@@ -16,8 +16,7 @@ from signalq.consumer.ledger.database import machine_ms
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.ledger.queries.intents import row_of
 from signalq.consumer.ledger.tables import metadata
-from signalq.consumer.ledger.transaction import Transaction
-from signalq.consumer.ledger.writer import Work, Writer
+from signalq.consumer.ledger.writer import Transaction, Work, Writer
 from signalq.consumer.orders.order import Order
 
 T = TypeVar("T")

@@ -5,12 +5,12 @@ First receipt and the present ending are in the intent's own row; what else happ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
-from signalq.consumer.ledger.row import storable
+from signalq.consumer.ledger.queries.intents import HAS_IDENTITY, identity_of
 from signalq.consumer.ledger.tables import events, intents
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt, IntentState
@@ -22,36 +22,24 @@ EXPIRATION = "expiration"
 
 TimelineEvent = dict[str, Any]
 
-_COLUMNS = ("generation", "what", "certainty", "http_status", "duration_ms", "detail", "answer")
-
-# One statement for all events of a transaction; which row an intent has is looked up by its identity.
-_write = events.insert().from_select(
-    ["intent", "at_ms", *_COLUMNS],
-    select(
-        intents.c.number,
-        *(bindparam(name, type_=events.c[name].type).label(name) for name in ("at_ms", *_COLUMNS)),
-    ).where(intents.c.strategy == bindparam("by_strategy"), intents.c.intent_id == bindparam("by_intent_id")),
-)
+_COLUMNS = ("at_ms", "generation", "what", "certainty", "http_status", "duration_ms", "detail", "answer")
+_values = (bindparam(name, type_=events.c[name].type).label(name) for name in _COLUMNS)
+# All events of a transaction are one statement, which looks up the number of each intent by its identity.
+_write = events.insert().from_select(["intent", *_COLUMNS], select(intents.c.number, *_values).where(HAS_IDENTITY))
 
 
-def of_save(order: Order, state: IntentState, attempt: Attempt | None) -> TimelineEvent | None:
-    """The event that saving this history makes, if it makes one."""
+def of_save(order: Order, state: IntentState, attempt: Attempt | None) -> Iterator[TimelineEvent]:
+    """The events that saving this history makes."""
+    if state.version == 0 and order.provenance.may_vanish:
+        detail = "its producer set an AMQP expiration: had that passed before, the broker would have dropped it unseen"
+        yield _event(order, state, EXPIRATION, detail)
     if attempt is not None:
-        return _event(order, state, ATTEMPT, attempt.why, attempt)
-    if state.status == "scheduled" and order.timing.due_ms is not None:
-        return _event(order, state, SCHEDULED, f"until {iso_ms(order.timing.due_ms)}")
-    if state.status == "dead":
+        yield _event(order, state, ATTEMPT, attempt.why, attempt)
+    elif state.status == "scheduled" and order.timing.due_ms is not None:
+        yield _event(order, state, SCHEDULED, f"until {iso_ms(order.timing.due_ms)}")
+    elif state.status == "dead":
         # The row says so, too, but only until the next replay.
-        return _event(order, state, DEAD, f"{state.reason}: {state.detail}")
-    return None
-
-
-def of_receipt(order: Order) -> TimelineEvent | None:
-    """The event that the first record of an intent makes, if it makes one."""
-    if not order.provenance.may_vanish:
-        return None
-    detail = "its producer set an AMQP expiration: had that passed before, the broker would have dropped it unseen"
-    return _event(order, IntentState(order.intent_id, order.identity.digest), EXPIRATION, detail)
+        yield _event(order, state, DEAD, f"{state.reason}: {state.detail}")
 
 
 def write(connection: Connection, now_ms: int, noted: Sequence[TimelineEvent]) -> None:
@@ -61,8 +49,7 @@ def write(connection: Connection, now_ms: int, noted: Sequence[TimelineEvent]) -
 
 def _event(order: Order, state: IntentState, what: str, detail: str, attempt: Attempt | None = None) -> TimelineEvent:
     return {
-        "by_strategy": storable(order.strategy),
-        "by_intent_id": storable(order.intent_id),
+        **identity_of(order.strategy, order.intent_id),
         "generation": state.generation,
         "what": what,
         "certainty": attempt.certainty if attempt else None,

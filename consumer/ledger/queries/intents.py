@@ -4,89 +4,63 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Row, and_, bindparam, select, update
 
+from signalq.consumer.ledger import LEASE_MS
+from signalq.consumer.ledger.database import insert_new
 from signalq.consumer.ledger.row import first_columns, storable, to_columns
 from signalq.consumer.ledger.tables import events, intents
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import IntentState
 
-_by_identity = select(intents).where(
-    intents.c.strategy == bindparam("strategy"), intents.c.intent_id == bindparam("intent_id")
-)
-# INSERT ... ON CONFLICT DO NOTHING: a lost race is no error that would undo the whole transaction.
-_FIRST_SAVE = {
-    "sqlite": sqlite.insert(intents).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(intents).on_conflict_do_nothing(),
-}
-_next_save = update(intents).where(
-    intents.c.strategy == bindparam("by_strategy"),
-    intents.c.intent_id == bindparam("by_intent_id"),
-    intents.c.version == bindparam("by_version"),
-)
+# The parameters of this condition are in `identity_of`.
+HAS_IDENTITY = and_(intents.c.strategy == bindparam("by_strategy"), intents.c.intent_id == bindparam("by_intent_id"))
+
+_by_identity = select(intents).where(HAS_IDENTITY)
+_next_save = update(intents).where(HAS_IDENTITY, intents.c.version == bindparam("by_version"))
+_owned = intents.c.owner == bindparam("by_owner"), intents.c.status == "sending"
+_renew_leases = update(intents).where(*_owned)
+_end_lease = update(intents).where(HAS_IDENTITY, *_owned).values(owner=None, lease_until_ms=None)
+
+
+def identity_of(strategy: str, intent_id: str) -> dict[str, str]:
+    """The identity, as HAS_IDENTITY asks for it."""
+    return {"by_strategy": storable(strategy), "by_intent_id": storable(intent_id)}
 
 
 def row_of(connection: Connection, strategy: str, intent_id: str) -> Row[Any] | None:
     """The row of an intent, if the ledger knows it."""
-    return connection.execute(_by_identity, {"strategy": storable(strategy), "intent_id": storable(intent_id)}).first()
+    return connection.execute(_by_identity, identity_of(strategy, intent_id)).first()
 
 
-def save(
-    connection: Connection,
-    now_ms: int,
-    order: Order,
-    state: IntentState,
-    *,
-    owner: str | None = None,
-    lease_ms: int = 0,
-) -> bool:
+def save(connection: Connection, now_ms: int, order: Order, state: IntentState, *, owner: str | None = None) -> bool:
     """Insert the first version, or step the saved one on; False where the ledger has another version.
 
-    A claim is its `owner`'s, leased for `lease_ms`; nobody has what is saved without one.
+    A claim is its `owner`'s, and leased; nobody has what is saved without one.
     """
     columns = to_columns(state, now_ms)
     columns["owner"] = owner
-    columns["lease_until_ms"] = now_ms + lease_ms if owner is not None else None
+    columns["lease_until_ms"] = now_ms + LEASE_MS if owner is not None else None
     if not state.version:
-        first = connection.execute(_FIRST_SAVE[connection.dialect.name], first_columns(order) | columns)
-        return first.rowcount == 1
-    columns["by_strategy"] = storable(order.strategy)
-    columns["by_intent_id"] = storable(order.intent_id)
+        return insert_new(connection, intents, first_columns(order) | columns)
+    columns |= identity_of(order.strategy, order.intent_id)
     columns["by_version"] = state.version
     return connection.execute(_next_save, columns).rowcount == 1
 
 
-def renew_leases(connection: Connection, now_ms: int, owner: str, lease_ms: int) -> None:
+def renew_leases(connection: Connection, now_ms: int, owner: str) -> None:
     """Note that this consumer lives, on what it is POSTing."""
-    connection.execute(_renew_leases, {"by_owner": owner, "lease_until_ms": now_ms + lease_ms})
-
-
-_renew_leases = update(intents).where(intents.c.owner == bindparam("by_owner"), intents.c.status == "sending")
+    connection.execute(_renew_leases, {"by_owner": owner, "lease_until_ms": now_ms + LEASE_MS})
 
 
 def end_lease(connection: Connection, order: Order, owner: str) -> None:
     """Nobody is POSTing the order, whatever its claim says; whether it was POSTed stays in doubt."""
-    connection.execute(
-        update(intents)
-        .where(
-            intents.c.strategy == storable(order.strategy),
-            intents.c.intent_id == storable(order.intent_id),
-            intents.c.owner == owner,
-            intents.c.status == "sending",
-        )
-        .values(owner=None, lease_until_ms=None)
-    )
+    connection.execute(_end_lease, {**identity_of(order.strategy, order.intent_id), "by_owner": owner})
 
 
-def prune(connection: Connection, now_ms: int, retention_ms: int, rows_max: int) -> int:
-    """Forget at most `rows_max` of what ended before the retention; never what has not ended."""
-    old = (
-        select(intents.c.number)
-        .where(intents.c.ended_ms < now_ms - retention_ms)
-        .order_by(intents.c.ended_ms)
-        .limit(rows_max)
-        .scalar_subquery()
-    )
+def prune(connection: Connection, before_ms: int, rows_max: int) -> int:
+    """Forget at most `rows_max` of what ended before then; never what has not ended."""
+    ended = select(intents.c.number).where(intents.c.ended_ms < before_ms).order_by(intents.c.ended_ms)
+    old = ended.limit(rows_max).scalar_subquery()
     connection.execute(events.delete().where(events.c.intent.in_(old)))
     return connection.execute(intents.delete().where(intents.c.number.in_(old))).rowcount

@@ -1,32 +1,29 @@
-"""Lanes: who their active consumer is, by which epoch, and when each was last looked after."""
+"""Lanes: their active consumers and epochs, when each was last looked after, and what its connectors wait for."""
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, bindparam, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from collections.abc import Mapping
+from typing import Any
 
-from signalq.consumer.ledger import Epoch
-from signalq.consumer.ledger.queries import paces
-from signalq.consumer.ledger.tables import intents, lanes
+from sqlalchemy import Connection, Row, bindparam, delete, func, or_, select, update
+
+from signalq.consumer.ledger import Epoch, LaneMemory
+from signalq.consumer.ledger.database import insert_new, upsert
+from signalq.consumer.ledger.tables import intents, lanes, paces
 from signalq.consumer.orders.delays import KnownSkew
 
 # A lane that was noted as looked after within so long need not be noted again.
 ALIVE_NOTED_MS = 200
 # A lane whose queue is gone is forgotten when nobody has looked after it for so long.
 FORGET_LANE_MS = 7 * 86_400_000
-
-_FIRST_OF_LANE = {
-    "sqlite": sqlite.insert(lanes).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(lanes).on_conflict_do_nothing(),
-}
+MEMORIES_MAX = 10_000
 
 
 def take_lane(connection: Connection, now_ms: int, lane: str, owner: str, *, alone: bool, skew: KnownSkew) -> Epoch:
-    """Make `owner` the lane's consumer: `alone`, everyone before it becomes a stranger, else it joins them. `skew` says
-    how the ledger's clock was set.
+    """Make `owner` the lane's consumer: `alone`, all before it become strangers, else it joins them. `skew` is that of
+    the ledger's clock.
     """
-    first = {"lane": lane, "epoch": 0, "owner": owner, "alive_ms": now_ms}
-    connection.execute(_FIRST_OF_LANE[connection.dialect.name], first)
+    insert_new(connection, lanes, {"lane": lane, "epoch": 0, "owner": owner, "alive_ms": now_ms})
     before = connection.execute(_lane_to_take, {"by_lane": lane}).one()
     number = before.epoch + 1 if alone or not before.epoch else before.epoch
     was_left = alone and before.epoch > 0 and before.left_epoch == before.epoch
@@ -38,15 +35,14 @@ def take_lane(connection: Connection, now_ms: int, lane: str, owner: str, *, alo
         number,
         before.alive_ms if before.epoch else None,
         settled_after=settled_after if was_left else None,
-        remembered=paces.of_lane(connection, now_ms, lane, skew),
+        remembered=_remembered(connection, now_ms, lane, skew),
     )
 
 
 def leave_settled(connection: Connection, epoch: Epoch) -> None:
-    """All that has ended in this epoch is acknowledged. Whoever takes the lane next need not ask what became of it."""
-    connection.execute(
-        update(lanes).where(lanes.c.lane == epoch.lane, lanes.c.epoch == epoch.number).values(left_epoch=epoch.number)
-    )
+    """All endings of this epoch are acknowledged: the lane's next consumer need not doubt them."""
+    is_ours = lanes.c.lane == epoch.lane, lanes.c.epoch == epoch.number
+    connection.execute(update(lanes).where(*is_ours).values(left_epoch=epoch.number))
 
 
 _lane_to_take = select(lanes).where(lanes.c.lane == bindparam("by_lane")).with_for_update()
@@ -56,12 +52,11 @@ _last_intent = select(func.coalesce(func.max(intents.c.number), 0))
 
 def current_epoch(connection: Connection, lane: str) -> int | None:
     """The lane's epoch, held still until this transaction ends."""
-    number: int | None = connection.execute(_epoch_of_lane, {"lane": lane}).scalar()
-    return number
+    return connection.execute(_epoch_of_lane, {"lane": lane}).scalar()
 
 
-# The weakest lock that take_lane's waits for, and the strongest that does not wait for who notes that he lives: two
-# consumers that claim on lanes of their own and note each other's would wait in a circle, until PostgreSQL ends one.
+# The weakest lock that take_lane's waits for, and the strongest that does not wait for a sign of life: two consumers
+# that claim on lanes of their own and note each other's would wait in a circle, until PostgreSQL ends one.
 _epoch_of_lane = (
     select(lanes.c.epoch).where(lanes.c.lane == bindparam("lane")).with_for_update(read=True, key_share=True)
 )
@@ -69,8 +64,7 @@ _epoch_of_lane = (
 
 def join_lane(connection: Connection, now_ms: int, lane: str, owner: str) -> int | None:
     """Note that somebody looks after the lane; return when somebody last did before, None for never."""
-    first = {"lane": lane, "epoch": 0, "owner": owner, "alive_ms": now_ms}
-    if connection.execute(_FIRST_OF_LANE[connection.dialect.name], first).rowcount == 1:
+    if insert_new(connection, lanes, {"lane": lane, "epoch": 0, "owner": owner, "alive_ms": now_ms}):
         return None
     before_ms: int = connection.execute(_lane_to_join, {"by_lane": lane}).scalar_one()
     connection.execute(_change_lane, {"by_lane": lane, "alive_ms": now_ms})
@@ -86,8 +80,8 @@ def known_lanes(connection: Connection) -> list[str]:
 
 
 def forget_lane(connection: Connection, now_ms: int, lane: str) -> None:
-    """Its queue is gone. Only once nobody has looked after it for FORGET_LANE_MS: its epochs begin anew then, and
-    somebody who was frozen meanwhile might take one of them for its own.
+    """Forget a lane whose queue is gone, but only once nobody has looked after it for FORGET_LANE_MS: its epochs begin
+    anew, and a consumer that was frozen meanwhile might take one of them for its own.
     """
     connection.execute(delete(lanes).where(lanes.c.lane == lane, lanes.c.alive_ms < now_ms - FORGET_LANE_MS))
 
@@ -99,8 +93,8 @@ def note_alive(connection: Connection, now_ms: int, joined: list[str]) -> None:
         connection.execute(_note_lanes, noted)
 
 
-# Whoever looks after the same lanes notes it as well: two need not wait for each other's rows, and do not.
-# One that lies ahead was noted before the clock was set back.
+# Other consumers of a lane note it as well: two need not wait for each other's rows, and do not. A time that lies ahead
+# was noted before the clock was set back.
 _note_lanes = update(lanes).where(
     lanes.c.lane.in_(
         select(lanes.c.lane)
@@ -111,3 +105,35 @@ _note_lanes = update(lanes).where(
         .with_for_update(key_share=True, skip_locked=True)
     )
 )
+
+
+def remember(connection: Connection, now_ms: int, memories: Mapping[str, tuple[str, LaneMemory]]) -> None:
+    """Keep what is known of each connector, by its name with its lane; always in the same order, so that two consumers
+    never wait for each other in a circle.
+    """
+    for connector, (lane, memory) in sorted(memories.items()):
+        values = {"lane": lane, "failures": memory.failures, "noted_ms": now_ms, "wait_ms": memory.wait_ms}
+        if memory.posted_ago_ms is not None:
+            values["posted_ms"] = now_ms - memory.posted_ago_ms
+        upsert(connection, paces, {"connector": connector}, values)
+
+
+def _remembered(connection: Connection, now_ms: int, lane: str, skew: KnownSkew) -> tuple[LaneMemory, ...]:
+    """The memories of those connectors of a lane that wait for anything, the latest MEMORIES_MAX of them. An unknown
+    setting of the clock makes no wait longer than it was.
+    """
+    return tuple(_memory(row, now_ms, skew) for row in connection.execute(_latest_waits, {"by_lane": lane}))
+
+
+_latest_waits = (
+    select(paces)
+    .where(paces.c.lane == bindparam("by_lane"), or_(paces.c.failures > 0, paces.c.posted_ms.is_not(None)))
+    .order_by(paces.c.noted_ms.desc())
+    .limit(MEMORIES_MAX)
+)
+
+
+def _memory(row: Row[Any], now_ms: int, skew: KnownSkew) -> LaneMemory:
+    waited_ms = max(0, skew.passed_ms(row.noted_ms, now_ms))
+    posted_ago_ms = None if row.posted_ms is None else max(0, skew.passed_ms(row.posted_ms, now_ms))
+    return LaneMemory(row.connector, row.failures, max(0, row.wait_ms - waited_ms), posted_ago_ms)

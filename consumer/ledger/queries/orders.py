@@ -1,20 +1,23 @@
-"""What became of each intent, as the ledger tells it: looked up by anybody, changed by nobody here."""
+"""Reports for people, which change nothing: the state of each intent, its events, and how its strategy publishes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, case, exists, func, or_, select
 
-from signalq.consumer.ledger.queries.schedule import Filter
+from signalq.consumer.ledger.queries.events import EXPIRATION
 from signalq.consumer.ledger.row import columns_of
 from signalq.consumer.ledger.tables import events, intents
 
-# The statuses that users know. What is about to be dead, its letter not confirmed yet, is `dying` in the ledger alone:
-# it goes on by itself like what is `retrying`, and has its reason already.
+# The statuses that users know. An intent whose dead letter is not confirmed yet is `dying` in the ledger alone: it goes
+# on by itself as if it were `retrying`, and has its reason already.
 STATUSES = ("received", "scheduled", "sending", "retrying", "delivered", "dead", "canceled")
 DEAD_LETTERING, SHOWN_FOR_DEAD_LETTERING = "dying", "retrying"
+# So many of the latest intents, of all strategies, are looked at for how they were published.
+LATEST_MAX = 10_000
+UNDATED = "first receipt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +49,19 @@ class Recorded:
 
     @property
     def shown_status(self) -> str:
-        """Its status by the name that users know."""
+        """The status by the name that users know."""
         return SHOWN_FOR_DEAD_LETTERING if self.status == DEAD_LETTERING else self.status
 
     @property
     def delayed_until_ms(self) -> int | None:
-        """Its due time, if it has one; what was replayed after it has none any more."""
+        """The due time, if it has one; an intent that was replayed after it has none any more."""
         is_over = self.due_ms is not None and self.replayed_ms is not None and self.due_ms <= self.replayed_ms
         return None if is_over else self.due_ms
 
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """One event of an intent's timeline, `at_ms` on the ledger's clock."""
+    """An event of an intent's timeline, `at_ms` on the ledger's clock."""
 
     generation: int
     at_ms: int
@@ -75,36 +78,40 @@ _event_columns = tuple(events.c[name] for name in Happened.__dataclass_fields__)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which intents are meant: those that meet all that is given. `since_ms`: what came or changed since then."""
+class Filter:
+    """Intents that meet all that is given. `since_ms`: they came, or changed, since then."""
 
-    by_name: Filter = field(default_factory=Filter)
+    intent_ids: Sequence[str] = ()
+    connector: str | None = None
+    strategy: str | None = None
     status: str | None = None
     reason: str | None = None
     since_ms: int | None = None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """As SQL."""
-        found = self.by_name.conditions()
+        columns = intents.c
+        equal = (columns.connector, self.connector), (columns.strategy, self.strategy), (columns.reason, self.reason)
+        found: list[ColumnElement[bool]] = [column == value for column, value in equal if value is not None]
+        if self.intent_ids:
+            found.append(intents.c.intent_id.in_(self.intent_ids))
         if self.status is not None:
             also = [DEAD_LETTERING] if self.status == SHOWN_FOR_DEAD_LETTERING else []
             found.append(intents.c.status.in_([self.status, *also]))
-        if self.reason is not None:
-            found.append(intents.c.reason == self.reason)
         if self.since_ms is not None:
             found.append(intents.c.updated_ms >= self.since_ms)
         return found
 
 
-def page(connection: Connection, wanted: Wanted, rows_max: int, before: Recorded | None = None) -> list[Recorded]:
+def page(connection: Connection, wanted: Filter, rows_max: int, before: Recorded | None = None) -> list[Recorded]:
     """The newest `rows_max` of what fits, the newest first; the next ones where the last of those is given."""
     query = select(*_columns).where(*wanted.conditions()).order_by(intents.c.number.desc())
     if before is not None:
         query = query.where(intents.c.number < before.number)
-    return [_recorded(row) for row in connection.execute(query.limit(rows_max))]
+    return [Recorded(**row._mapping) for row in connection.execute(query.limit(rows_max))]
 
 
-def count(connection: Connection, wanted: Wanted) -> int:
+def count(connection: Connection, wanted: Filter) -> int:
     """How many fit."""
     query = select(func.count()).select_from(intents).where(*wanted.conditions())
     return connection.execute(query).scalar_one()
@@ -122,7 +129,8 @@ def timelines(connection: Connection, intent_id: str) -> list[tuple[Recorded, li
     # The numbers come from the index of the identities alone: it is much smaller than the table.
     numbers = select(intents.c.number).where(intents.c.intent_id == intent_id)
     query = select(*_columns).where(intents.c.number.in_(numbers)).order_by(intents.c.number)
-    return [(one, _events(connection, one)) for one in map(_recorded, connection.execute(query))]
+    found = [Recorded(**row._mapping) for row in connection.execute(query)]
+    return [(one, _events(connection, one)) for one in found]
 
 
 def _events(connection: Connection, one: Recorded) -> list[Happened]:
@@ -130,5 +138,31 @@ def _events(connection: Connection, one: Recorded) -> list[Happened]:
     return [Happened(**row._mapping) for row in connection.execute(query)]
 
 
-def _recorded(row: Any) -> Recorded:
-    return Recorded(**row._mapping)
+@dataclass(frozen=True, slots=True)
+class Careless:
+    """A strategy, and how many of its latest `intents` came without a message_id, without a creation time, or with an
+    AMQP expiration.
+    """
+
+    strategy: str
+    intents: int
+    without_id: int
+    without_date: int
+    with_expiration: int
+
+
+def careless(connection: Connection) -> list[Careless]:
+    """The strategies of which any of the latest LATEST_MAX intents was so, the most intents first."""
+    expires = exists().where(events.c.intent == intents.c.number, events.c.what == EXPIRATION).label("expires")
+    columns = intents.c.strategy, intents.c.has_message_id, intents.c.created_from, expires
+    latest = select(*columns).order_by(intents.c.number.desc()).limit(LATEST_MAX).subquery()
+    without_id = func.sum(case((latest.c.has_message_id, 0), else_=1))
+    without_date = func.sum(case((latest.c.created_from == UNDATED, 1), else_=0))
+    with_expiration = func.sum(case((latest.c.expires, 1), else_=0))
+    counted = (
+        select(latest.c.strategy, func.count(), without_id, without_date, with_expiration)
+        .group_by(latest.c.strategy)
+        .having(or_(without_id > 0, without_date > 0, with_expiration > 0))
+        .order_by(func.count().desc(), latest.c.strategy)
+    )
+    return [Careless(*row) for row in connection.execute(counted)]

@@ -18,18 +18,18 @@ _count = select(func.count()).where(posted_opens.c.scope == bindparam("scope"))
 def lock(connection: Connection) -> None:
     """Let nobody else count until this transaction ends.
 
-    First of all in a transaction, before its clock is read: then nobody who waited here writes a time that lies before
-    one that was written already, and nobody waits here while others wait for them.
+    First of all in a transaction, before its clock is read: then none that waited here writes a time that lies before
+    one that was written already, and none waits here while others wait for it.
     """
     connection.execute(select(identity.c.ledger_id).with_for_update())
 
 
 def over(connection: Connection, now_ms: int, rates: Sequence[Rate]) -> list[Rate]:
-    """Those of the rates in which no place is left."""
+    """The rates in which no place is left."""
     if not rates:
         return []
     forget(connection, now_ms, [rate.key for rate in rates])
-    # What lies ahead was POSTed before the clock was set back: it counts for a minute from now, and no longer.
+    # An open that lies ahead was POSTed before the clock was set back: it counts for a minute from now, and no longer.
     connection.execute(update(posted_opens).where(posted_opens.c.at_ms > now_ms).values(at_ms=now_ms))
     return [rate for rate in rates if connection.execute(_count, {"scope": rate.key}).scalar_one() >= rate.opens_max]
 
@@ -41,6 +41,6 @@ def take(connection: Connection, now_ms: int, rates: Sequence[Rate]) -> None:
 
 
 def forget(connection: Connection, now_ms: int, keys: Sequence[str] | None = None) -> None:
-    """Forget what was POSTed a minute ago or longer: of these rates, or of all."""
+    """Forget the opens of a minute ago or longer: of these rates, or of all."""
     old = delete(posted_opens).where(posted_opens.c.at_ms <= now_ms - MINUTE_MS)
     connection.execute(old if keys is None else old.where(posted_opens.c.scope.in_(keys)))

@@ -1,16 +1,14 @@
-"""What is known of an intent that a message stands for: found by its identity, or by its bytes."""
+"""The look at the intent that a message stands for: found by its identity, or by its bytes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, select, update
 
-from signalq.consumer.ledger import Epoch, LedgerEntry
-from signalq.consumer.ledger.leases import LEASE_MS
+from signalq.consumer.ledger import LEASE_MS, Epoch, LedgerEntry
 from signalq.consumer.ledger.queries.events import SCHEDULED
 from signalq.consumer.ledger.queries.intents import row_of, save
 from signalq.consumer.ledger.row import creation_of, from_row, storable
@@ -45,12 +43,9 @@ _parked = select(func.max(events.c.at_ms)).where(
 
 
 def recall(
-    connection: Connection, now_ms: int, order: Order, epoch: Epoch, owner: str, is_held: Callable[[str], bool]
+    connection: Connection, now_ms: int, order: Order, epoch: Epoch, owner: str, holds: IdlessHolds
 ) -> LedgerEntry:
-    """What is known of the order's intent; for one without a message_id, by its bytes where it came redelivered.
-
-    `is_held` says whether another message in this consumer stands for an intent.
-    """
+    """Return what is known of the order's intent; without a message_id, and redelivered, it is known by its bytes."""
     rows: dict[tuple[str, str], Row[Any] | None] = {}
 
     def lookup(strategy: str, intent_id: str) -> RowIdentity | None:
@@ -65,11 +60,11 @@ def recall(
     if row is not None:
         known = _known(connection, order, order.intent_id, row, owner, now_ms)
         if is_known_by_bytes and order.provenance.recorded:  # handling it failed, perhaps before it was told
-            _, again = _equal_ones(connection, now_ms, order, epoch, is_held)
+            _, again = _equal_ones(connection, now_ms, order, epoch, holds)
             return replace(known, maybe_unpublished=_maybe_unpublished(again))
         return known
     if is_known_by_bytes:
-        return _recall_by_bytes(connection, now_ms, order, epoch, owner, is_held)
+        return _recall_by_bytes(connection, now_ms, order, epoch, owner, holds)
     return _first_receipt(connection, now_ms, order)
 
 
@@ -87,13 +82,13 @@ def _first_receipt(connection: Connection, now_ms: int, order: Order) -> LedgerE
 
 
 def _recall_by_bytes(
-    connection: Connection, now_ms: int, order: Order, epoch: Epoch, owner: str, is_held: Callable[[str], bool]
+    connection: Connection, now_ms: int, order: Order, epoch: Epoch, owner: str, holds: IdlessHolds
 ) -> LedgerEntry:
     """Equal bodies without an identity can be exchanged for each other. One that can't have been acknowledged is
     surely among what comes redelivered: this message may be taken for it. One that may have been acknowledged, or
     not, makes this message a possible second delivery; one that surely was acknowledged does not.
     """
-    adopted, again = _equal_ones(connection, now_ms, order, epoch, is_held)
+    adopted, again = _equal_ones(connection, now_ms, order, epoch, holds)
     maybe_unpublished = _maybe_unpublished(again)
     if adopted is not None:
         named = order.named(adopted.strategy, adopted.intent_id)
@@ -109,7 +104,7 @@ def _recall_by_bytes(
 
 
 def _equal_ones(
-    connection: Connection, now_ms: int, order: Order, epoch: Epoch, is_held: Callable[[str], bool]
+    connection: Connection, now_ms: int, order: Order, epoch: Epoch, holds: IdlessHolds
 ) -> tuple[Row[Any] | None, list[Row[Any]]]:
     """The intents of equal bytes without an identity: the first that can't have been acknowledged, and those that may
     have been, or not.
@@ -123,7 +118,7 @@ def _equal_ones(
     names = {order.strategy, by_label[0] if by_label is not None else order.strategy}
     keys = {"strategies": sorted(map(storable, names)), "digest": digest}
     for row in connection.execute(_by_digest, keys):
-        if is_held(row.intent_id) or row.origin_user != storable(order.identity.origin_user):
+        if holds.by_another(row.intent_id, order, epoch) or row.origin_user != storable(order.identity.origin_user):
             continue
         # A parked or a replayed one has a message that carries its id now: that is not among those that are told by
         # their bytes, and the message without an id was acknowledged, or was not, when it was parked.
@@ -159,3 +154,36 @@ def _known(connection: Connection, order: Order, intent_id: str, row: Row[Any], 
         connection.execute(shortened.values(lease_until_ms=now_ms + LEASE_MS))
     state = from_row(row, intent_id, leased_for_ms)
     return LedgerEntry(order.known_as(intent_id, created, row.replayed_ms), state)
+
+
+class IdlessHolds:
+    """The messages in this consumer that stand for intents without a message_id: two equal redelivered ones must not be
+    taken for the same intent.
+
+    But a message of a lost session comes again on the next one of its lane, while we may still be busy with it: then
+    the two are the same message.
+    """
+
+    def __init__(self) -> None:
+        self._holder_of: dict[str, tuple[str, Epoch]] = {}
+        self._intent_of: dict[str, str] = {}
+
+    def hold(self, order: Order, epoch: Epoch) -> None:
+        """The order's message stands for its intent, and for no other, until released."""
+        if order.identity.message_id is None:
+            self.release(order)
+            self._holder_of[order.intent_id] = order.provenance.receipt, epoch
+            self._intent_of[order.provenance.receipt] = order.intent_id
+
+    def by_another(self, intent_id: str, order: Order, epoch: Epoch) -> bool:
+        """Whether another message than the order's stands for the intent."""
+        receipt, since = self._holder_of.get(intent_id, (order.provenance.receipt, epoch))
+        comes_again = since.lane == epoch.lane and since.opening < epoch.opening
+        return receipt != order.provenance.receipt and not comes_again
+
+    def release(self, order: Order) -> None:
+        """The order's message is out of the consumer's hands."""
+        intent_id = self._intent_of.pop(order.provenance.receipt, "")
+        receipt, _ = self._holder_of.get(intent_id, (None, None))
+        if receipt == order.provenance.receipt:
+            del self._holder_of[intent_id]

@@ -1,7 +1,7 @@
-"""What `signalq dead` asks of the tables: the next generation of a dead intent, and what became of its letter.
+"""The statements of `signalq dead`: the next generation of a dead intent, and the end of its letter.
 
-What changes an intent does so by compare-and-set on the generation, the status and the version that were found: where
-the consumer was quicker, it says False, and the caller looks again.
+A change is a compare-and-set on the generation, the status and the version that were found: where the consumer was
+quicker, it says False, and the caller looks again.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from signalq.consumer.ledger.queries.events import DEAD, DISCARDED, REPLAYED
 from signalq.consumer.ledger.queries.intents import row_of, save
@@ -46,13 +46,14 @@ _OWN_COLUMNS = tuple(name for name in Standing.__dataclass_fields__ if name != "
 def find(connection: Connection, strategy: str, intent_id: str) -> Standing | None:
     """How the intent stands; None where the ledger does not know it, or has forgotten it."""
     row = row_of(connection, strategy, intent_id)
-    return _standing(row) if row is not None else None
+    if row is None:
+        return None
+    return Standing(created=creation_of(row), **{name: getattr(row, name) for name in _OWN_COLUMNS})
 
 
 def begin(connection: Connection, now_ms: int, standing: Standing, by: str) -> bool:
     """Begin the next generation of what is dead."""
-    anew = _anew(standing, standing.generation, now_ms) | _without_past_delay(standing, now_ms)
-    if not _step(connection, standing, "dead", anew):
+    if not _step(connection, standing, "dead", _anew(standing, standing.generation, now_ms)):
         return False
     _note(connection, now_ms, standing.number, standing.generation + 1, REPLAYED, by)
     return True
@@ -72,8 +73,7 @@ def admit(connection: Connection, now_ms: int, order: Order, generation: int, by
     standing = find(connection, order.strategy, order.intent_id)
     if standing is None:
         raise RuntimeError("what was written in this transaction is there")
-    anew = _anew(standing, generation, now_ms) | _without_past_delay(standing, now_ms)
-    if not _step(connection, standing, "received", anew):
+    if not _step(connection, standing, "received", _anew(standing, generation, now_ms)):
         raise RuntimeError("what was written in this transaction is nobody else's yet")
     _note(connection, now_ms, standing.number, generation + 1, REPLAYED, by)
     return True
@@ -82,13 +82,7 @@ def admit(connection: Connection, now_ms: int, order: Order, generation: int, by
 def take_back(connection: Connection, now_ms: int, standing: Standing, reason: Reason, by: str) -> bool:
     """End a replay that nobody has taken up: dead again, and a message of it that is under way is dropped."""
     detail = "its replay was taken back before anybody took it up"
-    dead = {
-        "status": "dead",
-        "reason": reason,
-        "detail": detail,
-        "updated_ms": now_ms,
-        "ended_ms": now_ms,
-    }
+    dead = {"status": "dead", "reason": reason, "detail": detail, "updated_ms": now_ms, "ended_ms": now_ms}
     if not _step(connection, standing, "received", dead):
         return False
     _note(connection, now_ms, standing.number, standing.generation, DEAD, f"{reason}: {detail}")
@@ -104,7 +98,8 @@ def note_discarded(connection: Connection, now_ms: int, standing: Standing, gene
 def _anew(standing: Standing, generation: int, now_ms: int) -> dict[str, Any]:
     """The columns of the generation after this one, at its beginning."""
     dead = IntentState("", b"", generation, status="dead", version=standing.version)
-    return to_columns(dead.replayed(now_ms), now_ms) | {"replayed_ms": now_ms}
+    anew = to_columns(dead.replayed(now_ms), now_ms)
+    return anew | {"replayed_ms": now_ms} | _without_past_delay(standing, now_ms)
 
 
 def _without_past_delay(standing: Standing, now_ms: int) -> dict[str, Any]:
@@ -114,17 +109,13 @@ def _without_past_delay(standing: Standing, now_ms: int) -> dict[str, Any]:
 
 
 def _step(connection: Connection, standing: Standing, status: str, values: dict[str, Any]) -> bool:
-    result = connection.execute(
-        update(intents)
-        .where(
-            intents.c.number == standing.number,
-            intents.c.generation == standing.generation,
-            intents.c.status == status,
-            intents.c.version == standing.version,
-        )
-        .values({"version": standing.version + 1} | values)
+    step = update(intents).where(
+        intents.c.number == standing.number,
+        intents.c.generation == standing.generation,
+        intents.c.status == status,
+        intents.c.version == standing.version,
     )
-    return result.rowcount == 1
+    return connection.execute(step.values({"version": standing.version + 1} | values)).rowcount == 1
 
 
 def _note(connection: Connection, now_ms: int, number: int, generation: int, what: str, by: str) -> None:
@@ -134,7 +125,3 @@ def _note(connection: Connection, now_ms: int, number: int, generation: int, wha
     if connection.execute(there).first() is None:
         values = {"intent": number, "generation": generation, "at_ms": now_ms, "what": what, "detail": by}
         connection.execute(insert(events).values(values))
-
-
-def _standing(row: Row[Any]) -> Standing:
-    return Standing(created=creation_of(row), **{name: getattr(row, name) for name in _OWN_COLUMNS})

@@ -1,29 +1,29 @@
-"""The consumers that share this ledger, and when each was last known to live."""
+"""The consumers that share this ledger: when each was last known to live, and how its machine's clock was set."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 
+from signalq.consumer.clocks.skew import STEPS_MAX
+from signalq.consumer.ledger import LIVE_MS
 from signalq.consumer.ledger.database import upsert
-from signalq.consumer.ledger.leases import LIVE_MS
-from signalq.consumer.ledger.tables import lanes, replicas
+from signalq.consumer.ledger.tables import clock_steps, lanes, replicas
+from signalq.consumer.orders.delays import Segment
 
-# Who gave no sign of life for so long is forgotten: it ended without saying so.
-FORGET_MS = 3_600_000
 NAME_CHARACTERS_MAX = 255
 
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """One consumer: `owner` is its id in this ledger, `name` what people call it (host and process id).
+    """A consumer: `owner` is its id in this ledger, `name` (host and process id) is for people.
 
-    `switch_seen` is the number of the last change of the switch that it acts by; `unacked` counts what it holds, by
-    queue. `silent_ms` is the time since its last sign of life, by the ledger's clock.
+    It acts by the change of the switch that has the number `switch_seen`. `unacked` counts the messages that it holds,
+    by queue. `silent_ms` is the time since its last sign of life, by the ledger's clock.
     """
 
     owner: str
@@ -52,25 +52,18 @@ def note_alive(
     upsert(connection, replicas, first, changing)
 
 
-def living(connection: Connection, now_ms: int, silent_ms_max: int) -> frozenset[str]:
-    """The owners of those that gave a sign of life within `silent_ms_max`."""
-    return frozenset(
-        connection.scalars(_living, {"since_ms": now_ms - silent_ms_max, "until_ms": now_ms + silent_ms_max})
-    )
+def living(connection: Connection, now_ms: int) -> frozenset[str]:
+    """The owners of those that live."""
+    return frozenset(connection.scalars(_living, {"since_ms": now_ms - LIVE_MS, "until_ms": now_ms + LIVE_MS}))
 
 
-# One that lies further ahead was given before the clock was set back.
+# A sign of life that lies further ahead was given before the clock was set back.
 _living = select(replicas.c.owner).where(replicas.c.alive_ms.between(bindparam("since_ms"), bindparam("until_ms")))
 
 
 def leave(connection: Connection, owner: str) -> None:
-    """It ends."""
+    """Note that the consumer ends."""
     connection.execute(delete(replicas).where(replicas.c.owner == owner))
-
-
-def forget_silent(connection: Connection, now_ms: int) -> None:
-    """Forget those that ended without saying so, long ago."""
-    connection.execute(delete(replicas).where(replicas.c.alive_ms < now_ms - FORGET_MS))
 
 
 def known(connection: Connection, now_ms: int) -> list[Replica]:
@@ -86,3 +79,16 @@ def owners(connection: Connection) -> dict[str, str]:
     """By lane: who has become its active consumer last, whether that one lives or not."""
     rows = connection.execute(select(lanes.c.lane, lanes.c.owner).where(lanes.c.epoch > 0))
     return {row.lane: row.owner for row in rows}
+
+
+def clock_of(connection: Connection, machine: str) -> list[Segment]:
+    """How the clock of a machine was set since the machine's start, oldest first."""
+    query = select(clock_steps).where(clock_steps.c.machine == machine).order_by(clock_steps.c.number.desc())
+    return [Segment(row.offset_ms, row.since_ms) for row in connection.execute(query.limit(STEPS_MAX))][::-1]
+
+
+def note_clock(connection: Connection, machine: str, segments: Sequence[Segment]) -> None:
+    """Keep how it was set."""
+    if segments:
+        rows = [{"machine": machine, "offset_ms": one.offset_ms, "since_ms": one.since_ms} for one in segments]
+        connection.execute(insert(clock_steps), rows)

@@ -6,13 +6,10 @@ a cancel are each one UPDATE of a row that must still be pending, so the ledger 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
-
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
 from signalq.consumer.ledger.queries.events import CANCELED
+from signalq.consumer.ledger.queries.orders import Filter
 from signalq.consumer.ledger.row import columns_of, storable
 from signalq.consumer.ledger.tables import events, intents
 from signalq.consumer.orders.order import Order
@@ -22,26 +19,6 @@ _pending = and_(intents.c.due_ms.is_not(None), intents.c.status.in_(PENDING_STAT
 _columns = columns_of(Pending)
 
 
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which intents are meant: those that meet all that is given."""
-
-    intent_ids: Sequence[str] = ()
-    connector: str | None = None
-    strategy: str | None = None
-
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """As SQL."""
-        found: list[ColumnElement[bool]] = []
-        if self.intent_ids:
-            found.append(intents.c.intent_id.in_(self.intent_ids))
-        if self.connector is not None:
-            found.append(intents.c.connector == self.connector)
-        if self.strategy is not None:
-            found.append(intents.c.strategy == self.strategy)
-        return found
-
-
 def pending(connection: Connection, wanted: Filter, rows_max: int) -> list[Pending]:
     """The first `rows_max` of what is pending, the soonest due first."""
     query = select(*_columns).where(_pending, *wanted.conditions()).order_by(intents.c.due_ms, intents.c.number)
@@ -49,12 +26,12 @@ def pending(connection: Connection, wanted: Filter, rows_max: int) -> list[Pendi
 
 
 def known(connection: Connection, wanted: Filter) -> list[Pending]:
-    """What fits, pending or not."""
+    """All that fit, pending or not."""
     query = select(*_columns).where(*wanted.conditions()).order_by(intents.c.number)
     return [Pending(**row._mapping) for row in connection.execute(query)]
 
 
-def count(connection: Connection, wanted: Filter = Filter()) -> int:
+def count(connection: Connection, wanted: Filter) -> int:
     """How many are pending."""
     query = select(func.count()).select_from(intents).where(_pending, *wanted.conditions())
     return connection.execute(query).scalar_one()
@@ -66,7 +43,7 @@ def cancel(connection: Connection, now_ms: int, wanted: Filter, why: str) -> lis
 
 
 def cancel_by(connection: Connection, now_ms: int, order: Order) -> list[Pending]:
-    """What a `cancel` or `cancelAll` that is about to be POSTed cancels: of its connector, created before it."""
+    """Cancel, by a `cancel` or `cancelAll` that is about to be POSTed, what is of its connector, created before it."""
     conditions = [intents.c.connector == order.connector, intents.c.age_from_ms <= order.timing.creation.delay_ms]
     if order.intent.kind == "cancel":
         conditions.append(intents.c.client_order_id == storable(order.intent.client_order_id or ""))
@@ -75,15 +52,9 @@ def cancel_by(connection: Connection, now_ms: int, order: Order) -> list[Pending
 
 
 def _cancel(connection: Connection, now_ms: int, *conditions: ColumnElement[bool], why: str) -> list[Pending]:
-    changing: dict[str, Any] = {
-        "version": intents.c.version + 1,
-        "status": "canceled",
-        "why": f"canceled {why}",
-        "updated_ms": now_ms,
-        "ended_ms": now_ms,
-    }
-    done = connection.execute(update(intents).where(_pending, *conditions).values(changing).returning(*_columns))
-    canceled = [Pending(**row._mapping) for row in done]
+    ended = {"status": "canceled", "why": f"canceled {why}", "updated_ms": now_ms, "ended_ms": now_ms}
+    step = update(intents).where(_pending, *conditions).values(version=intents.c.version + 1, **ended)
+    canceled = [Pending(**row._mapping) for row in connection.execute(step.returning(*_columns))]
     if canceled:
         note = {"at_ms": now_ms, "what": CANCELED, "detail": why}
         rows = [note | {"intent": one.number, "generation": one.generation} for one in canceled]

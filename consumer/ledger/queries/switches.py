@@ -1,7 +1,7 @@
 """The switch in the ledger: read with every claim and every sign of life, changed by a person.
 
-A change is numbered and kept for ever, with who made it and why; the highest number is the switch's version. Who has
-read the states of a version need not read them again while that version holds.
+A change is numbered and kept for ever, with who made it and why; the highest number is the switch's version. The states
+of a version need not be read again while that version holds.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from signalq.consumer.orders.switch import ALL, Change, State, Switch
 
 _version = select(func.coalesce(func.max(switch_changes.c.number), 0))
 _states = select(switches.c.connector, switches.c.state)
-# One change after the other: of two at once the later number could be committed first, and who has read that one would
-# take it for the last. Readers need not wait. SQLite has one writer at a time anyway.
+# Of two changes at once the later number could be committed first, and a reader of that one would take it for the last.
+# Readers need not wait. SQLite has one writer at a time anyway.
 _ONE_AT_A_TIME = text("LOCK TABLE switch_changes IN SHARE ROW EXCLUSIVE MODE")
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.queries.events import EXPIRATION
-from signalq.consumer.ledger.queries.producers import Careless, careless
+from signalq.consumer.ledger.queries.orders import Careless, careless
 from signalq.consumer.orders.state import Attempt, IntentState
 from tests.support.orders import altered, body, order
 from tests.support.stores import Store

@@ -20,12 +20,12 @@ from sqlalchemy import Connection, Engine, event, inspect
 from sqlalchemy.engine import make_url
 from yarl import URL
 
-from signalq.consumer.ledger import Conflict, Epoch, Fenced, LedgerEntry, heartbeat, sqlite
+from signalq.consumer.ledger import Conflict, Epoch, Fenced, LedgerEntry, database, heartbeat
 from signalq.consumer.ledger.database import database_at
-from signalq.consumer.ledger.fair_queue import LANE_SHARE
 from signalq.consumer.ledger.ledger import Ledger
-from signalq.consumer.ledger.queries import intents, recall
+from signalq.consumer.ledger.queries import intents, recall, replicas
 from signalq.consumer.ledger.tables import metadata
+from signalq.consumer.ledger.writer import LANE_SHARE
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt
 from signalq.errors import SettingsError
@@ -47,8 +47,8 @@ NOT_SENT = Attempt("not taken", sent=False, why="connection refused")
 @pytest.fixture
 def short_lease(monkeypatch: pytest.MonkeyPatch) -> int:
     """Leases run out, and are renewed, ten times as fast; how long they are, in ms."""
-    monkeypatch.setattr("signalq.consumer.ledger.ledger.LEASE_MS", 300)
-    monkeypatch.setattr(heartbeat, "LEASE_MS", 300)
+    monkeypatch.setattr(intents, "LEASE_MS", 300)
+    monkeypatch.setattr(replicas, "LIVE_MS", 300)
     monkeypatch.setattr(heartbeat, "ALIVE_PERIOD_S", 0.1)
     return 300
 
@@ -786,7 +786,7 @@ async def test_the_file_is_written_ahead_and_synced_at_every_commit_and_is_the_o
 
 def engine_of(ledger: Ledger) -> Engine:
     """The ledger's own connection, to look at and to break."""
-    assert isinstance(ledger._database, sqlite.SqliteDatabase)
+    assert isinstance(ledger._database, database.SqliteDatabase)
     return ledger._database._engine
 
 
@@ -817,7 +817,7 @@ async def assert_all_were_saved(
 async def test_a_locked_file_makes_saves_wait_until_it_is_free(
     tmp_path: Path, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "SQLITE_BUSY_TIMEOUT_MS", 100)
+    monkeypatch.setattr(database, "SQLITE_BUSY_TIMEOUT_MS", 100)
     store = Store(f"sqlite+aiosqlite:///{tmp_path}/ledger.db", stack)
     ledger = await store.ledger()
     epoch = await ledger.open_lane(LANE)

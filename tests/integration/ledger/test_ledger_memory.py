@@ -21,11 +21,10 @@ from structlog.testing import capture_logs
 
 import signalq.consumer.ledger.writer
 from signalq.consumer import kept_going
-from signalq.consumer.ledger import Epoch, LaneMemory, LedgerEntry, database, pruning, sqlite
+from signalq.consumer.ledger import LEASE_MS, LIVE_MS, Epoch, LaneMemory, LedgerEntry, database, pruning
 from signalq.consumer.ledger.database import database_at
-from signalq.consumer.ledger.leases import LEASE_MS, LIVE_MS
 from signalq.consumer.ledger.ledger import Ledger
-from signalq.consumer.ledger.queries import clocks, intents, replicas
+from signalq.consumer.ledger.queries import intents, replicas
 from signalq.consumer.orders.delays import DAY_MS, KnownSkew, Segment
 from signalq.consumer.orders.limits import MINUTE_MS, Rate, RateExceeded
 from signalq.consumer.orders.state import Attempt
@@ -184,8 +183,8 @@ async def test_pruning_forgets_waits_and_other_machines_clocks_after_the_retenti
     ledger = await store.ledger()
     ledger.remember(LANE, LaneMemory("main", 1, 1_000))
     others = [Segment(0, database.machine_ms())]
-    await ledger._writer.ask(lambda now: clocks.note_clock(now.connection, "another machine", others))
-    await ledger._writer.ask(lambda now: clocks.note_clock(now.connection, ledger._skew.machine, others))
+    await ledger._writer.ask(lambda now: replicas.note_clock(now.connection, "another machine", others))
+    await ledger._writer.ask(lambda now: replicas.note_clock(now.connection, ledger._skew.machine, others))
     for days, machines, waits in ((6, {"another machine", ledger._skew.machine}, 1), (8, {ledger._skew.machine}, 0)):
         with clock_set_by(days * DAY_MS):
             await ledger._writer.ask(ledger._pruning.prune_some)
@@ -301,20 +300,20 @@ async def test_a_log_that_a_reader_has_made_grow_is_cut_once_the_reader_is_gone(
 
     def grow(connection: Connection) -> None:
         connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS big (x)")
-        connection.exec_driver_sql("INSERT INTO big VALUES (zeroblob(?))", (sqlite.WAL_BYTES_KEPT,))
+        connection.exec_driver_sql("INSERT INTO big VALUES (zeroblob(?))", (database.WAL_BYTES_KEPT,))
 
     await file.transact(grow)
     limit = await file.read(lambda connection: connection.exec_driver_sql("PRAGMA journal_size_limit").scalar())
-    assert limit == sqlite.WAL_BYTES_KEPT
+    assert limit == database.WAL_BYTES_KEPT
     reader = sqlite3.connect(file_of(url), isolation_level=None)
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM big").fetchone()
     for _ in range(3):
         await file.transact(grow)
-    assert file.wal_bytes > 2 * sqlite.WAL_BYTES_KEPT
+    assert file.wal_bytes > 2 * database.WAL_BYTES_KEPT
     async with asyncio.timeout(1):
         await file.tidy()  # gives up at once
-    assert file.wal_bytes > 2 * sqlite.WAL_BYTES_KEPT
+    assert file.wal_bytes > 2 * database.WAL_BYTES_KEPT
     reader.close()
     await file.tidy()
     assert file.wal_bytes == 0
@@ -340,8 +339,8 @@ def test_a_log_that_can_not_be_cut_leaves_the_connection_as_it_was() -> None:
 
     engine = SimpleNamespace(raw_connection=Connection)
     with pytest.raises(sqlite3.OperationalError):
-        sqlite._empty_wal(cast("Any", engine))
-    assert asked[-2:] == [f"PRAGMA busy_timeout = {sqlite.SQLITE_BUSY_TIMEOUT_MS}", "close"]
+        database._empty_wal(cast("Any", engine))
+    assert asked[-2:] == [f"PRAGMA busy_timeout = {database.SQLITE_BUSY_TIMEOUT_MS}", "close"]
 
 
 async def test_the_work_of_the_ledger_beside_the_orders_goes_on_after_any_error(
@@ -363,8 +362,8 @@ async def test_the_work_of_the_ledger_beside_the_orders_goes_on_after_any_error(
     foreign = sqlite3.OperationalError("disk I/O error")
     monkeypatch.setattr(intents, "prune", failing_at_first("prune", RuntimeError(), intents.prune))
     monkeypatch.setattr(replicas, "note_alive", failing_at_first("alive", RuntimeError(), replicas.note_alive))
-    tidy = failing_at_first("tidy", foreign, sqlite.SqliteDatabase.tidy)
-    monkeypatch.setattr(sqlite.SqliteDatabase, "tidy", tidy)
+    tidy = failing_at_first("tidy", foreign, database.SqliteDatabase.tidy)
+    monkeypatch.setattr(database.SqliteDatabase, "tidy", tidy)
     url = f"sqlite+aiosqlite:///{tmp_path}/signalq.db"
     with capture_logs() as logs:
         async with ledger_at(url) as ledger:

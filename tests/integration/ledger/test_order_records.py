@@ -16,8 +16,7 @@ from signalq.consumer.ledger import Conflict, Epoch, LedgerEntry
 from signalq.consumer.ledger.database import database_at
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.ledger.queries import orders, schedule
-from signalq.consumer.ledger.queries.orders import Happened, Recorded, Wanted
-from signalq.consumer.ledger.queries.schedule import Filter
+from signalq.consumer.ledger.queries.orders import Filter, Happened, Recorded
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import NEVER_CONCLUDED, Attempt
 from signalq.ops.orders.records import read_orders, read_timelines
@@ -64,7 +63,7 @@ async def bury(ledger: Ledger, known: LedgerEntry, reason: Any) -> None:
     await ledger.record(known.order, dying.state.dead())
 
 
-async def found(ledger: Ledger, wanted: Wanted, rows_max: int = 100, before: Recorded | None = None) -> list[Recorded]:
+async def found(ledger: Ledger, wanted: Filter, rows_max: int = 100, before: Recorded | None = None) -> list[Recorded]:
     return await ledger._writer.ask(lambda now: orders.page(now.connection, wanted, rows_max, before))
 
 
@@ -163,7 +162,7 @@ async def test_events_are_forgotten_with_their_intents_and_no_others(
     ledger = await store.ledger(retention_days=7)
 
     async def left() -> bool:
-        return await ledger._writer.ask(lambda now: orders.count(now.connection, Wanted())) == 6
+        return await ledger._writer.ask(lambda now: orders.count(now.connection, Filter())) == 6
 
     await wait_until(left, what="pruning")
     assert await store.rows("SELECT count(*) FROM steps") == [(6,)]
@@ -182,26 +181,26 @@ async def test_orders_are_found_by_id_connector_strategy_status_reason_and_time_
     await claim(ledger, epoch, made("f"))
     await ledger.recall(made("g", delaySeconds=60), epoch)
 
-    async def ids(wanted: Wanted) -> str:
+    async def ids(wanted: Filter) -> str:
         listed = "".join(one.intent_id for one in await found(ledger, wanted))
         assert await ledger._writer.ask(lambda now: orders.count(now.connection, wanted)) == len(listed)
         return listed
 
-    assert await ids(Wanted()) == "gfedcba"
-    assert await ids(Wanted(Filter(["b", "c", "nobody"]))) == "cb"
-    assert await ids(Wanted(Filter(connector="other"))) == "c"
-    assert await ids(Wanted(Filter(strategy="value"))) == "b"
-    assert await ids(Wanted(status="delivered")) == "ba"
-    assert await ids(Wanted(status="retrying")) == "ed", "what is about to be dead goes on by itself, too"
-    assert await ids(Wanted(status="dead")) == "c"
-    assert await ids(Wanted(status="sending")) == "f"
-    assert await ids(Wanted(status="received")) == "g"
-    assert await ids(Wanted(reason="exhausted")) == "d"
-    assert await ids(Wanted(Filter(strategy="momentum"), status="delivered")) == "a"
+    assert await ids(Filter()) == "gfedcba"
+    assert await ids(Filter(["b", "c", "nobody"])) == "cb"
+    assert await ids(Filter(connector="other")) == "c"
+    assert await ids(Filter(strategy="value")) == "b"
+    assert await ids(Filter(status="delivered")) == "ba"
+    assert await ids(Filter(status="retrying")) == "ed", "what is about to be dead goes on by itself, too"
+    assert await ids(Filter(status="dead")) == "c"
+    assert await ids(Filter(status="sending")) == "f"
+    assert await ids(Filter(status="received")) == "g"
+    assert await ids(Filter(reason="exhausted")) == "d"
+    assert await ids(Filter(strategy="momentum", status="delivered")) == "a"
     await store.run("UPDATE intents SET updated_ms = 5000 WHERE intent_id IN ('a', 'g')")
-    assert await ids(Wanted(since_ms=5_001)) == "fedcb"
+    assert await ids(Filter(since_ms=5_001)) == "fedcb"
     await store.run("UPDATE intents SET updated_ms = 5001 WHERE intent_id = 'g'")
-    assert await ids(Wanted(since_ms=5_001)) == "gfedcb"
+    assert await ids(Filter(since_ms=5_001)) == "gfedcb"
 
 
 async def test_a_listing_goes_on_after_the_last_row_even_if_intents_came_meanwhile(store: Store) -> None:
@@ -209,10 +208,10 @@ async def test_a_listing_goes_on_after_the_last_row_even_if_intents_came_meanwhi
     epoch = await ledger.open_lane(LANE)
     for name in "abcde":
         await deliver(ledger, epoch, made(name))
-    first = await found(ledger, Wanted(), 2)
+    first = await found(ledger, Filter(), 2)
     await deliver(ledger, epoch, made("newer"))
-    second = await found(ledger, Wanted(), 2, first[-1])
-    last = await found(ledger, Wanted(), 2, second[-1])
+    second = await found(ledger, Filter(), 2, first[-1])
+    last = await found(ledger, Filter(), 2, second[-1])
     assert [[one.intent_id for one in page] for page in (first, second, last)] == [["e", "d"], ["c", "b"], ["a"]]
 
 
@@ -248,20 +247,20 @@ async def test_a_reader_of_a_file_waits_for_no_writer_and_holds_up_none(tmp_path
         with closing(sqlite3.connect(file_of(store.url), isolation_level=None)) as writer:
             writer.execute("BEGIN IMMEDIATE")
             writer.execute("DELETE FROM intents")
-            rows = await reader.read(lambda connection: orders.page(connection, Wanted(), 10))
+            rows = await reader.read(lambda connection: orders.page(connection, Filter(), 10))
             writer.execute("ROLLBACK")
         assert [one.intent_id for one in rows] == ["before"]
 
         loop = asyncio.get_running_loop()
 
         def while_it_is_read(connection: Any) -> int:
-            orders.page(connection, Wanted(), 10)
+            orders.page(connection, Filter(), 10)
             meanwhile = asyncio.run_coroutine_threadsafe(deliver(ledger, epoch, made("meanwhile")), loop)
             meanwhile.result(timeout=10)
-            return schedule.count(connection) + orders.count(connection, Wanted())
+            return schedule.count(connection, Filter()) + orders.count(connection, Filter())
 
         assert await reader.read(while_it_is_read) == 1
-        assert await reader.read(lambda connection: orders.count(connection, Wanted())) == 2
+        assert await reader.read(lambda connection: orders.count(connection, Filter())) == 2
     finally:
         await reader.close()
 
@@ -278,7 +277,7 @@ async def test_a_command_reads_any_number_page_by_page_and_says_how_many_more_fi
 
     async def read(**how: Any) -> tuple[list[str], int]:
         pages: list[list[dict[str, object]]] = []
-        given, more = await read_orders(settings, Wanted(), pages.append, **how)
+        given, more = await read_orders(settings, Filter(), pages.append, **how)
         assert given == sum(map(len, pages))
         return ["".join(str(row["intent_id"]) for row in page) for page in pages if page], more
 

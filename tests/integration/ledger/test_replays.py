@@ -253,7 +253,7 @@ async def test_a_ledger_client_waits_for_a_locked_file_only_so_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "TRY_FOR_S", 0.1)
-    monkeypatch.setattr("signalq.consumer.ledger.sqlite.SQLITE_BUSY_TIMEOUT_MS", 10)
+    monkeypatch.setattr("signalq.consumer.ledger.database.SQLITE_BUSY_TIMEOUT_MS", 10)
     url = f"sqlite+aiosqlite:///{tmp_path}/signalq.db"
     await record(url, [dead(1)])
     locker, loop = database_at(url, create=False), asyncio.get_running_loop()

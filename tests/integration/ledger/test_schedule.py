@@ -9,7 +9,7 @@ import pytest
 from signalq.consumer.ledger import Conflict, Fenced
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.ledger.queries import schedule
-from signalq.consumer.ledger.queries.schedule import Filter
+from signalq.consumer.ledger.queries.orders import Filter
 from signalq.consumer.orders.order import Order
 from tests.support.orders import altered, body, new_id, order
 from tests.support.stores import Store
@@ -147,7 +147,7 @@ async def test_pending_orders_are_found_by_id_connector_and_strategy_the_soonest
     assert await found(Filter(connector="other")) == ["soon"]
     assert await found(Filter(strategy="value")) == ["value"]
     assert await found(Filter(intent_ids=["late", "soon"], connector="main")) == ["late"]
-    assert await ledger._writer.ask(lambda now: schedule.count(now.connection)) == 3
+    assert await ledger._writer.ask(lambda now: schedule.count(now.connection, EVERYTHING)) == 3
 
 
 async def test_a_cancelation_is_an_event_with_its_author_and_ends_the_intent(store: Store) -> None:

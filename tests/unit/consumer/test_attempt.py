@@ -15,8 +15,7 @@ from signalq.consumer.broker.session import ConsumeOptions, Delivery, Session
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.lanes.turn import Turn
-from signalq.consumer.ledger import Conflict, Epoch, Fenced, LedgerEntry
-from signalq.consumer.ledger.leases import CLAIM_MS_MAX
+from signalq.consumer.ledger import CLAIM_MS_MAX, Conflict, Epoch, Fenced, LedgerEntry
 from signalq.consumer.orders.decisions import DeadLetter, Done, Refusal, Retry
 from signalq.consumer.orders.limits import Rate, RateExceeded
 from signalq.consumer.orders.message import Message

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from signalq.consumer.ledger.fair_queue import LANE_SHARE, FairQueue
+from signalq.consumer.ledger.writer import LANE_SHARE, FairQueue
 
 
 def filled(**lanes: int) -> FairQueue[str]:
