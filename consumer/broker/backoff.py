@@ -8,7 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from signalq.consumer.broker.connection import SharedFailure, described
-from signalq.consumer.orders.delays import backoff_s
+from signalq.times import backoff_s
 
 RECONNECT_BASE_S = 0.5
 # Orders wait meanwhile, and each attempt at a broker that is away costs next to nothing.

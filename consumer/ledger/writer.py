@@ -26,8 +26,8 @@ from signalq.consumer.ledger.database import Database, clock_ms, is_hopeless
 from signalq.consumer.ledger.fair_queue import FairQueue
 from signalq.consumer.ledger.queries import rates
 from signalq.consumer.ledger.transaction import Transaction
-from signalq.consumer.orders.delays import backoff_s
 from signalq.consumer.orders.switch import Switch
+from signalq.times import backoff_s
 
 BATCH_MAX = 500
 # How long what is in no hurry waits for others to share their commit with.

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from signalq.consumer.orders.delays import backoff_s
+from signalq.times import backoff_s
 
 # The same replicas must live for so long before lanes are handed over: a kill, or a replica that starts and ends again
 # and again, moves nothing.

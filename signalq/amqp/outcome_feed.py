@@ -19,6 +19,7 @@ from signalq.amqp.connection import CLOSE_TIMEOUT_S, CONNECTION_ERRORS, HEARTBEA
 from signalq.errors import BrokerError, BrokerUnreachable, InvalidEvent, NotPermitted, TopologyError
 from signalq.message.outcome import Outcome
 from signalq.names import Names
+from signalq.times import backoff_s
 
 # From the first byte until events can come.
 OPEN_TIMEOUT_S = 15.0
@@ -45,7 +46,6 @@ class OutcomeFeed:
         on_outcome: Callable[[Outcome], None],
         on_away: Callable[[str | None], None],
         heartbeat_s: int = HEARTBEAT_S,
-        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._url = url
         self._names = names
@@ -54,7 +54,6 @@ class OutcomeFeed:
         self._on_outcome = on_outcome
         self._on_away = on_away
         self._heartbeat_s = heartbeat_s
-        self._jitter = jitter
         self._connection: AbstractConnection | None = None
         self._lost = asyncio.Event()
         self._why_lost = ""
@@ -83,7 +82,9 @@ class OutcomeFeed:
                 await self.close()
                 self._on_away(self._why_lost)
                 failures = 0
-            await asyncio.sleep(self._pause_s(failures))
+            fraction = random.uniform(0.5, 1)  # noqa: S311 - no secret
+            pause_s = backoff_s(failures + 1, base_s=RECONNECT_BASE_S, max_s=RECONNECT_MAX_S, fraction=fraction)
+            await asyncio.sleep(pause_s)
             try:
                 await self.open()
             except NotPermitted:
@@ -130,11 +131,6 @@ class OutcomeFeed:
     def _lose(self, lost: asyncio.Event, why: str) -> None:
         self._why_lost = why
         lost.set()
-
-    def _pause_s(self, failures: int) -> float:
-        """A random pause, of half to all of a bound that doubles with each failure."""
-        bound_s = min(RECONNECT_BASE_S * (1 << min(failures, 10)), RECONNECT_MAX_S)
-        return bound_s * (0.5 + self._jitter() / 2)
 
     @contextmanager
     def _refusals(self, right: str) -> Iterator[None]:
