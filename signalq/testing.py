@@ -17,15 +17,14 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
+from signalq.amqp.publisher import CLOSED
 from signalq.errors import InvalidIntent, Unconfirmed, Unroutable
 from signalq.message.intent import OrderIntent, intent_from_body
 from signalq.message.outcome import ABSENT, Outcome, Status, at
 from signalq.publishing.bulk import IN_FLIGHT_MAX, each_of
-from signalq.publishing.expected_outcomes import ExpectedOutcomes
-from signalq.publishing.outcome_listener import CLOSED
+from signalq.publishing.outcomes import ExpectedOutcomes
 from signalq.publishing.prepare import PreparedIntent, prepare
-from signalq.publishing.receipt import Receipt
-from signalq.publishing.results import Given, PublishResult, ResultCollector, intent_and_id
+from signalq.publishing.results import Given, PublishResult, Receipt, ResultCollector, intent_and_id
 
 
 @dataclass(frozen=True, slots=True)

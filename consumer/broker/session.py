@@ -18,7 +18,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
 
 from signalq.amqp.connection import CLOSE_TIMEOUT_S, CONNECTION_ERRORS, is_connection_error
-from signalq.amqp.header_table import held_bytes
+from signalq.amqp.foreign_properties import held_bytes
 from signalq.consumer.broker.connection import described, loop_s
 from signalq.consumer.broker.consume_options import ConsumeOptions
 from signalq.consumer.broker.intake import Intake

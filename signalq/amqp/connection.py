@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from typing import Any, cast
 
 import aiormq
 from aio_pika.abc import AbstractConnection
@@ -15,8 +16,7 @@ from pamqp.exceptions import PAMQPException
 from yarl import URL
 
 from signalq.amqp.address import SCHEMES, tls_context
-from signalq.amqp.channel import taking_any_name
-from signalq.amqp.transport import GOODBYE_TIMEOUT_S, PlainConnection
+from signalq.amqp.transport import GOODBYE_TIMEOUT_S, AnyNameChannel, PlainConnection
 from signalq.amqp.unreachable import unreachable
 from signalq.errors import BrokerUnreachable
 from signalq.secrets.masking import masked
@@ -30,15 +30,7 @@ ANSWER_TIMEOUT_S = 30.0
 
 # The errors of a broken, refused or misunderstood connection. aiormq raises StopAsyncIteration where the server hangs
 # up in the middle of the handshake.
-CONNECTION_ERRORS = (
-    aiormq.AMQPError,
-    ConnectionError,
-    OSError,
-    asyncio.TimeoutError,
-    PAMQPException,
-    RuntimeError,
-    StopAsyncIteration,
-)
+CONNECTION_ERRORS = (aiormq.AMQPError, OSError, PAMQPException, RuntimeError, StopAsyncIteration)
 
 
 async def connect(
@@ -91,8 +83,9 @@ async def open_channel(
         raise BrokerUnreachable("the connection to RabbitMQ is closed")
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            opened = await transport.connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
-            channel = taking_any_name(opened)
+            channel = await transport.connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+            # aiormq's connection makes channels of its own class alone; AnyNameChannel adds no state to it.
+            cast("Any", channel).__class__ = AnyNameChannel
             if prefetch is not None:
                 await channel.basic_qos(prefetch_count=prefetch)
             return channel

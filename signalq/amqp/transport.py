@@ -1,7 +1,13 @@
-"""aio-pika's connection, amended so that it ends when it is closed, and lets nothing wait for a dead one.
+"""aio-pika's connection and aiormq's channel, amended.
 
-It is not one of aio-pika's robust connections: those restore themselves unseen, and an order needs to know on which
-channel it came (an acknowledgement belongs to the channel that delivered). The holder of a connection opens the next.
+The connection ends when it is closed, and lets nothing wait for a dead one. It is not one of aio-pika's robust
+connections: those restore themselves unseen, and an order needs to know on which channel it came (an acknowledgement
+belongs to the channel that delivered). The holder of a connection opens the next.
+
+The channel takes queues of every name that RabbitMQ takes: any UTF-8 of at most 255 bytes. pamqp allows only letters,
+digits and `-_.:@#,/+ ` there, and raises ValueError for any other; but a lane has the name of its connector, which may
+be any text. So this channel sends pamqp's own frames without that check, and pamqp stays as it is for all other code in
+the process. Exchanges don't need this: their names come from the prefix alone.
 """
 
 from __future__ import annotations
@@ -12,6 +18,9 @@ from typing import Any, cast
 import aio_pika
 import aiormq
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
+from aiormq.tools import awaitable
+from pamqp.base import Frame
+from pamqp.commands import Basic, Queue
 from yarl import URL
 
 GOODBYE_TIMEOUT_S = 4.0
@@ -116,3 +125,43 @@ class _Socket(TransportFactory):
         """Close the socket at once; unsent bytes are lost."""
         if self._writer is not None:
             self._writer.transport.abort()
+
+
+def _unchecked(frame: type[Frame]) -> Any:
+    """The frame without pamqp's check of its fields."""
+    return type(frame.__name__, (frame,), {"validate": lambda _frame: None})
+
+
+_Declare = _unchecked(Queue.Declare)
+_Bind = _unchecked(Queue.Bind)
+_Unbind = _unchecked(Queue.Unbind)
+_Consume = _unchecked(Basic.Consume)
+
+
+class AnyNameChannel(aiormq.Channel):
+    """aiormq's calls that name a queue, for any name; `frame` holds the other fields of the frame."""
+
+    async def queue_declare(self, queue: str = "", *, timeout: Any = None, **frame: Any) -> Any:
+        """Declare a queue, or ask whether it is there."""
+        return await self.rpc(_Declare(queue=queue, **frame), timeout=timeout)
+
+    async def queue_bind(  # type: ignore[override]
+        self, queue: str, exchange: str, routing_key: str = "", *, timeout: Any = None, **frame: Any
+    ) -> Any:
+        """Bind a queue to an exchange."""
+        return await self.rpc(_Bind(queue=queue, exchange=exchange, routing_key=routing_key, **frame), timeout=timeout)
+
+    async def queue_unbind(  # type: ignore[override]
+        self, queue: str = "", exchange: str = "", routing_key: str = "", *, timeout: Any = None, **frame: Any
+    ) -> Any:
+        """Take a binding away."""
+        unbind = _Unbind(queue=queue, exchange=exchange, routing_key=routing_key, **frame)
+        return await self.rpc(unbind, timeout=timeout)
+
+    async def basic_consume(
+        self, queue: str, consumer_callback: Any, *, consumer_tag: str | None = None, timeout: Any = None, **frame: Any
+    ) -> Any:
+        """Consume a queue."""
+        tag = consumer_tag or f"signalq.{self.number}.{len(self.consumers)}"
+        self.consumers[tag] = awaitable(consumer_callback)
+        return await self.rpc(_Consume(queue=queue, consumer_tag=tag, **frame), timeout=timeout)

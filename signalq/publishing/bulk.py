@@ -12,8 +12,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from enum import Enum, auto
 from functools import partial
 
-from signalq.amqp.confirming_channel import ConfirmingChannel
-from signalq.amqp.publisher import ConfirmedPublisher
+from signalq.amqp.publisher import ConfirmedPublisher, ConfirmingChannel
 from signalq.errors import BrokerUnreachable, InvalidIntent, Unconfirmed, Unroutable
 from signalq.message.intent import OrderIntent
 from signalq.publishing.prepare import PreparedIntent
@@ -23,10 +22,8 @@ from signalq.publishing.window import Flight, Window
 IN_FLIGHT_MAX = 256
 """Sent and not yet confirmed. Four times as many were no faster, a quarter was a third slower (ran, 3.10.8)."""
 RECONNECT_PAUSE_S = 0.5
-
 STEP_S = 0.002
 """For so long a plain iterable may keep the event loop to itself, unless one of its steps takes longer."""
-
 INTERRUPTED = "it was interrupted before RabbitMQ confirmed the message: repeat it with the same message_id"
 
 
@@ -44,12 +41,14 @@ class _State(Enum):
 class ManyPublisher:
     """One `publish_many`. `tell` is called once for every intent that was taken, in their order.
 
-    `prepare` makes a message of an intent and its identity, or raises InvalidIntent; `withdraw` is called for a message
-    that was not confirmed. `timeout_s` bounds how long one flight may be the oldest, reconnecting included.
+    `prepare` makes a message of an intent and its identity, or raises InvalidIntent. `timeout_s` bounds how long one
+    flight may be the oldest, reconnecting included.
 
     Two tasks work on the window: `_feed` takes intents into it, `_settle` tells the results of those that are settled,
     and mends a broken channel.
     """
+
+    _feeding: asyncio.Task[None]
 
     def __init__(
         self,
@@ -57,7 +56,6 @@ class ManyPublisher:
         exchange: str,
         *,
         prepare: Callable[[OrderIntent, str], PreparedIntent],
-        withdraw: Callable[[PreparedIntent], None],
         tell: Callable[[PublishResult], None],
         in_flight_max: int,
         timeout_s: float,
@@ -65,13 +63,11 @@ class ManyPublisher:
         self._publisher = publisher
         self._exchange = exchange
         self._prepare = prepare
-        self._withdraw = withdraw
         self._tell_result = tell
         self._timeout_s = timeout_s
         self._window = Window(in_flight_max)
         self._state = _State.UNCONNECTED
         self._channel: ConfirmingChannel | None = None
-        self._feeding: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._why_not_confirmed = INTERRUPTED
         self._failure: Exception | None = None
@@ -85,22 +81,18 @@ class ManyPublisher:
         self._feeding = asyncio.create_task(self._feed(intents), name="signalq intents")
         self._feeding.add_done_callback(self._fed)
         try:
-            await self._settle(self._feeding)
+            await self._settle()
         finally:
-            await self._end(self._feeding)
+            await self._end()
         return self._failure
 
     # ---- taking ----
 
     async def _feed(self, intents: Iterable[Given] | AsyncIterable[Given]) -> None:
-        source = aiter(intents) if isinstance(intents, AsyncIterable) else each_of(intents)
-        while True:
-            await self._window.make_room()
-            try:
-                given = await anext(source)
-            except StopAsyncIteration:
-                return
+        await self._window.make_room()
+        async for given in intents if isinstance(intents, AsyncIterable) else each_of(intents):
             self._take(given)
+            await self._window.make_room()
 
     def _take(self, given: Given) -> None:
         """Nothing is awaited between the iterable and the window, so every intent that was taken is told."""
@@ -121,19 +113,13 @@ class ManyPublisher:
             self._failure = self._failure or error
         self._changed.set()
 
-    def _take_no_more(self) -> None:
-        if self._feeding is not None:
-            self._feeding.cancel()
-
     # ---- sending ----
 
     def _send(self, flight: Flight, prepared: PreparedIntent) -> None:
         """Each task writes in its first step, so the messages leave in the order of these calls."""
         assert self._channel is not None  # noqa: S101 - only UNCONNECTED has none, and sends nothing
         flight.error = None
-        sending = self._publisher.publish_on(
-            self._channel, self._exchange, prepared.routing_key, prepared.body, prepared.properties
-        )
+        sending = self._channel.publish(self._exchange, prepared.routing_key, prepared.body, prepared.properties)
         flight.sending = asyncio.create_task(sending, name=f"signalq publish {flight.number}")
         flight.sending.add_done_callback(partial(self._sent, flight))
 
@@ -157,7 +143,7 @@ class ManyPublisher:
 
     def _begin_to_end(self) -> None:
         self._state = _State.ENDING
-        self._take_no_more()
+        self._feeding.cancel()
 
     async def _mend(self) -> None:
         """Send again what was not confirmed, in order, on a channel that holds nothing of it yet.
@@ -179,19 +165,20 @@ class ManyPublisher:
             return
         if self._state is _State.BROKEN:
             self._state = _State.SENDING
-        for flight, prepared in self._window.unconfirmed():
-            self._send(flight, prepared)
+        for flight in self._window.flights:
+            if flight.unconfirmed is not None:
+                self._send(flight, flight.unconfirmed)
 
     # ---- settling ----
 
-    async def _settle(self, feeding: asyncio.Task[None]) -> None:
+    async def _settle(self) -> None:
         """Tell each result as it becomes certain, until all are told or it has to end."""
         while True:
             self._changed.clear()
             for flight in self._window.pop_settled():
                 self._tell(flight)
             oldest_since_s = self._window.oldest_since_s
-            if oldest_since_s is None and feeding.done():
+            if oldest_since_s is None and self._feeding.done():
                 return
             try:
                 async with asyncio.timeout_at(None if oldest_since_s is None else oldest_since_s + self._timeout_s):
@@ -203,32 +190,30 @@ class ManyPublisher:
                     else:
                         await self._mend()
             except TimeoutError:
-                self._why_not_confirmed = (
-                    f"RabbitMQ did not confirm within {self._timeout_s:g} s: repeat with the same message_id"
-                )
+                self._why_not_confirmed = why_too_late(self._timeout_s)
                 return
 
-    async def _end(self, feeding: asyncio.Task[None]) -> None:
+    async def _end(self) -> None:
         """Tell the result of every flight that is left, as it stands."""
-        sending = self._window.sending()
-        for task in (feeding, *sending):
+        tasks = [self._feeding, *self._window.sending()]
+        for task in tasks:
             task.cancel()
         try:
-            await asyncio.gather(feeding, *sending, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
         finally:
-            for flight in self._window.pop_all():
-                if not flight.is_settled and flight.error is None:
+            for flight in self._window.flights:
+                if flight.unconfirmed is not None and flight.error is None:
                     flight.error = Unconfirmed(self._why_not_confirmed, flight.message_id)
                 self._tell(flight)
 
     def _tell(self, flight: Flight) -> None:
-        if (prepared := flight.unconfirmed) is not None:
-            self._withdraw(prepared)
+        if flight.unconfirmed is not None:
+            flight.unconfirmed.withdraw()
         try:
             self._tell_result(flight.result())
         except Exception as error:  # noqa: BLE001 - the caller's own, raised to the caller once all is told
             self._failure = self._failure or error
-            self._take_no_more()
+            self._feeding.cancel()
 
 
 async def each_of(intents: Iterable[Given]) -> AsyncIterator[Given]:
@@ -240,3 +225,8 @@ async def each_of(intents: Iterable[Given]) -> AsyncIterator[Given]:
         if clock() - since_s > STEP_S:
             await asyncio.sleep(0)
             since_s = clock()
+
+
+def why_too_late(timeout_s: float, in_the_way: str = "") -> str:
+    """Why a message was not confirmed in time; `in_the_way` may say what kept it."""
+    return f"RabbitMQ did not confirm within {timeout_s:g} s{in_the_way}: repeat with the same message_id"

@@ -10,8 +10,15 @@ from typing import Any
 
 from signalq.amqp.publisher import CLOSED
 from signalq.errors import Unconfirmed
-from signalq.publishing.receipt import Receipt, SyncReceipt
-from signalq.publishing.results import Given, NotAllConfirmed, PublishResult, SyncPublishResult, intent_and_id
+from signalq.publishing.results import (
+    Given,
+    NotAllConfirmed,
+    PublishResult,
+    Receipt,
+    SyncPublishResult,
+    SyncReceipt,
+    intent_and_id,
+)
 
 NOT_SENT = "it was not sent: publish it with the same message_id"
 

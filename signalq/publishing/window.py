@@ -26,13 +26,8 @@ class Flight:
     is_confirmed: bool = False
 
     @property
-    def is_settled(self) -> bool:
-        """Whether its result is certain: it is confirmed, or invalid."""
-        return self.is_confirmed or self.prepared is None
-
-    @property
     def unconfirmed(self) -> PreparedIntent | None:
-        """The message that has yet to be confirmed; None where there is none."""
+        """The message that has yet to be confirmed; None once the result is certain: confirmed, or invalid."""
         return None if self.is_confirmed else self.prepared
 
     def result(self) -> PublishResult:
@@ -42,13 +37,13 @@ class Flight:
 
 
 class Window:
-    """At most `flights_max` flights, in the order in which their intents were taken."""
+    """At most `flights_max` flights; `flights` has them in the order in which their intents were taken."""
 
     def __init__(self, flights_max: int) -> None:
         if flights_max < 1:
             raise ValueError("in_flight_max must be at least 1")
         self.taken = 0
-        self._flights: deque[Flight] = deque()
+        self.flights: deque[Flight] = deque()
         self._clock = asyncio.get_running_loop().time
         self._oldest_since_s = 0.0
         self._room = asyncio.Semaphore(flights_max)
@@ -56,13 +51,10 @@ class Window:
         self._freed = 0
         self._freed_at_once = max(1, flights_max // 4)
 
-    def __len__(self) -> int:
-        return len(self._flights)
-
     @property
     def oldest_since_s(self) -> float | None:
         """Since when, by the event loop's clock, the oldest flight has been the oldest; None without flights."""
-        return self._oldest_since_s if self._flights else None
+        return self._oldest_since_s if self.flights else None
 
     async def make_room(self) -> None:
         """Wait until there is room for one flight, and keep it for that."""
@@ -70,33 +62,22 @@ class Window:
 
     def add(self, flight: Flight) -> None:
         """Add the youngest flight."""
-        if not self._flights:
+        if not self.flights:
             self._oldest_since_s = self._clock()
         self.taken += 1
-        self._flights.append(flight)
+        self.flights.append(flight)
 
     def pop_settled(self) -> Iterator[Flight]:
         """Take off the flights that are settled, from the oldest up to the first that is not."""
-        while self._flights and self._flights[0].is_settled:
+        while self.flights and self.flights[0].unconfirmed is None:
             self._freed += 1
             self._oldest_since_s = self._clock()
-            yield self._flights.popleft()
-        if self._freed >= self._freed_at_once or not self._flights:
+            yield self.flights.popleft()
+        if self._freed >= self._freed_at_once or not self.flights:
             for _ in range(self._freed):
                 self._room.release()
             self._freed = 0
 
-    def pop_all(self) -> Iterator[Flight]:
-        """Take off every flight."""
-        while self._flights:
-            yield self._flights.popleft()
-
-    def unconfirmed(self) -> Iterator[tuple[Flight, PreparedIntent]]:
-        """The flights whose message has yet to be confirmed, each with its message."""
-        for flight in self._flights:
-            if (prepared := flight.unconfirmed) is not None:
-                yield flight, prepared
-
     def sending(self) -> list[asyncio.Task[None]]:
         """The tasks that wait for a confirm."""
-        return [flight.sending for flight in self._flights if flight.sending is not None and not flight.sending.done()]
+        return [flight.sending for flight in self.flights if flight.sending is not None and not flight.sending.done()]
