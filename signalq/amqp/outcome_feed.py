@@ -36,6 +36,8 @@ class OutcomeFeed:
     events can't come any more, and with None when they can again.
     """
 
+    _lost: asyncio.Future[str]
+
     def __init__(
         self,
         url: str,
@@ -55,8 +57,6 @@ class OutcomeFeed:
         self._on_away = on_away
         self._heartbeat_s = heartbeat_s
         self._connection: AbstractConnection | None = None
-        self._lost = asyncio.Event()
-        self._why_lost = ""
 
     async def open(self) -> None:
         """Listen from now on. Raises BrokerUnreachable, TopologyError (no exchange) or NotPermitted."""
@@ -78,9 +78,9 @@ class OutcomeFeed:
         failures = 0
         while True:
             if self._connection is not None:
-                await self._lost.wait()
+                why = await self._lost
                 await self.close()
-                self._on_away(self._why_lost)
+                self._on_away(why)
                 failures = 0
             fraction = random.uniform(0.5, 1)  # noqa: S311 - no secret
             pause_s = backoff_s(failures + 1, base_s=RECONNECT_BASE_S, max_s=RECONNECT_MAX_S, fraction=fraction)
@@ -105,9 +105,14 @@ class OutcomeFeed:
     async def _open(self) -> None:
         self._connection = await connect(self._url, name=self._name, heartbeat_s=self._heartbeat_s)
         channel = await open_channel(self._connection)
-        self._lost = lost = asyncio.Event()
-        channel.closing.add_done_callback(lambda _closing: self._lose(lost, "the connection to RabbitMQ was lost"))
-        channel.on_consumer_cancel_callbacks.add(lambda _frame: self._lose(lost, "RabbitMQ ended the listening"))
+        self._lost = lost = asyncio.get_running_loop().create_future()
+
+        def lose(why: str) -> None:
+            if not lost.done():
+                lost.set_result(why)
+
+        channel.closing.add_done_callback(lambda _closing: lose("the connection to RabbitMQ was lost"))
+        channel.on_consumer_cancel_callbacks.add(lambda _frame: lose("RabbitMQ ended the listening"))
         # A new name each time: after a loss the broker may still hold the last one for the lost connection.
         queue = self._names.outcome_queue(uuid.uuid4().hex)
         with self._refusals("configure"):
@@ -127,10 +132,6 @@ class OutcomeFeed:
         """A message that is no event is ignored: its sender made the mistake."""
         with suppress(InvalidEvent):
             self._on_outcome(Outcome.from_event(message.body))
-
-    def _lose(self, lost: asyncio.Event, why: str) -> None:
-        self._why_lost = why
-        lost.set()
 
     @contextmanager
     def _refusals(self, right: str) -> Iterator[None]:

@@ -29,11 +29,9 @@ INTERRUPTED = "it was interrupted before RabbitMQ confirmed the message: repeat 
 
 class _State(Enum):
     UNCONNECTED = auto()
-    """No channel was ever open."""
+    """No channel is open: the unconfirmed ones have to be sent, once more perhaps, before anything new goes out."""
     SENDING = auto()
     """Each intent goes out as it is taken."""
-    BROKEN = auto()
-    """The unconfirmed ones have to be sent again, on a new channel, before anything new goes out."""
     ENDING = auto()
     """Nothing more is taken; the messages that are on their way end."""
 
@@ -67,6 +65,7 @@ class ManyPublisher:
         self._timeout_s = timeout_s
         self._window = Window(in_flight_max)
         self._state = _State.UNCONNECTED
+        self._has_tried = False
         self._channel: ConfirmingChannel | None = None
         self._changed = asyncio.Event()
         self._why_not_confirmed = INTERRUPTED
@@ -133,7 +132,7 @@ class ManyPublisher:
         elif isinstance(error, Unconfirmed):
             flight.error = error
             if self._state is _State.SENDING:
-                self._state = _State.BROKEN
+                self._state = _State.UNCONNECTED
         else:
             if isinstance(error, Unroutable):
                 flight.error = error
@@ -148,14 +147,13 @@ class ManyPublisher:
     async def _mend(self) -> None:
         """Send again what was not confirmed, in order, on a channel that holds nothing of it yet.
 
-        It may fail to open one: the state stays BROKEN then, for another attempt.
+        It may fail to open one: the state stays UNCONNECTED then, for another attempt.
         """
         if sending := self._window.sending():
             await asyncio.wait(sending)  # on a closed channel each of them ends
-        if self._state is _State.UNCONNECTED:
-            self._state = _State.BROKEN
-        else:
+        if self._has_tried:
             await asyncio.sleep(RECONNECT_PAUSE_S)
+        self._has_tried = True
         try:
             self._channel = await self._publisher.channel()
         except BrokerUnreachable:
@@ -163,7 +161,7 @@ class ManyPublisher:
                 self._why_not_confirmed = why
                 self._begin_to_end()
             return
-        if self._state is _State.BROKEN:
+        if self._state is _State.UNCONNECTED:
             self._state = _State.SENDING
         for flight in self._window.flights:
             if flight.unconfirmed is not None:

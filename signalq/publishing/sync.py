@@ -74,12 +74,12 @@ class SyncOrderPublisher:
             if not self._is_entered:
                 raise RuntimeError(NOT_ENTERED)
             # Of two threads of the child that come here at once, both get the same.
-            here = self._by_process.setdefault(os.getpid(), PublisherThread(self._make))
+            here = self._by_process.setdefault(os.getpid(), PublisherThread(self._make()))
             here.start()
         return here
 
     def __enter__(self) -> Self:
-        here = self._by_process[os.getpid()] = PublisherThread(self._make)
+        here = self._by_process[os.getpid()] = PublisherThread(self._make())
         here.start()
         try:
             here.run(here.enter())
@@ -106,15 +106,14 @@ class SyncOrderPublisher:
 
 
 class PublisherThread:
-    """A publisher and the thread in which its event loop runs; both belong to the process that started them."""
+    """The thread in which a publisher's event loop runs; both belong to the process that started it."""
 
-    def __init__(self, make: Callable[[], OrderPublisher]) -> None:
-        self._make = make
+    def __init__(self, orders: OrderPublisher) -> None:
+        self._orders = orders
         self._process = os.getpid()
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._publisher: OrderPublisher | None = None
         # Connects and listens where the publisher was entered; only listens in the child of a fork, which enters none.
         self._listening: asyncio.Task[Any] | None = None
 
@@ -124,7 +123,6 @@ class PublisherThread:
             if self._thread is not None:
                 return
             self._loop = asyncio.new_event_loop()
-            self._publisher = self._make()
             self._thread = threading.Thread(target=self._loop.run_forever, name="signalq-publisher", daemon=True)
             self._thread.start()
 
@@ -160,9 +158,9 @@ class PublisherThread:
         """Close the connection and end the thread."""
         with self._lock:
             loop, self._loop = self._loop, None
-        if loop is None or self._thread is None or self._publisher is None:
+        if loop is None or self._thread is None:
             return
-        asyncio.run_coroutine_threadsafe(_wind_up(self._publisher), loop).result()
+        asyncio.run_coroutine_threadsafe(self._wind_up(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         self._thread.join()
         loop.close()
@@ -197,15 +195,9 @@ class PublisherThread:
             self._listening = asyncio.create_task(self._orders.listen(), name="signalq listen")
         await asyncio.shield(self._listening)
 
-    @property
-    def _orders(self) -> OrderPublisher:
-        assert self._publisher is not None  # noqa: S101 - it is made before the thread is
-        return self._publisher
-
-
-async def _wind_up(publisher: OrderPublisher) -> None:
-    """Close, and let the publishes of other threads say how they ended: those threads wait for it."""
-    await publisher.close()
-    in_flight = asyncio.all_tasks() - {asyncio.current_task()}
-    if in_flight:
-        await asyncio.wait(in_flight, timeout=CLOSE_TIMEOUT_S)
+    async def _wind_up(self) -> None:
+        """Close, and let the publishes of other threads say how they ended: those threads wait for it."""
+        await self._orders.close()
+        in_flight = asyncio.all_tasks() - {asyncio.current_task()}
+        if in_flight:
+            await asyncio.wait(in_flight, timeout=CLOSE_TIMEOUT_S)
