@@ -21,10 +21,10 @@ from signalq.amqp.publisher import CLOSED
 from signalq.errors import InvalidIntent, Unconfirmed, Unroutable
 from signalq.message.intent import OrderIntent, intent_from_body
 from signalq.message.outcome import ABSENT, Outcome, Status, at
-from signalq.publishing.bulk import IN_FLIGHT_MAX, each_of
+from signalq.publishing.bulk import IN_FLIGHT_MAX
 from signalq.publishing.outcomes import ExpectedOutcomes
 from signalq.publishing.prepare import PreparedIntent, prepare
-from signalq.publishing.results import Given, PublishResult, Receipt, ResultCollector, intent_and_id
+from signalq.publishing.results import Given, PublishResult, Receipt, ResultCollector, each_of, intent_and_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,28 +29,17 @@ _WITH_LENGTH = (b"S", b"x")
 
 
 def handle_foreign_properties() -> None:
-    """Read and write foreign properties leniently, in this whole process: for processes of signalq's own.
+    """Let no message's properties end our connection (each is read, and can be refused by name); pass them on whole.
 
-    It changes pamqp's codec for every connection; calling it twice changes nothing. So a reader of foreign messages
-    calls it before it connects, and the SDK never does: it lives in programs that may have connections of their own.
+    This holds for the whole process: it changes pamqp's codec for every connection. So a reader of foreign messages
+    calls it before it connects, once or more often, and the SDK never does: it lives in programs that may have
+    connections of their own.
     """
-    read_foreign_properties_leniently()
-    write_headers_as_they_came()
-
-
-def read_foreign_properties_leniently() -> None:
-    """Let no message's properties end our connection: each is read, and can be refused by name."""
     decode.METHODS["timestamp"] = decode.TABLE_MAPPING[b"T"] = _timestamp
     decode.METHODS["shortstr"] = _short_string
     decode.METHODS["table"] = _header_table
-
-
-def write_headers_as_they_came() -> None:
-    """Pass on a producer's headers as they came.
-
-    pamqp writes every float with 32 bits, or not at all, cuts names to 128 of the 255 bytes that AMQP allows, and logs
-    each name that it cuts.
-    """
+    # pamqp writes every float with 32 bits, or not at all, cuts names to 128 of the 255 bytes that AMQP allows, and
+    # logs each name that it cuts.
     encode.encode_table_value = _table_value
     encode.field_table = encode.METHODS["table"] = _written_table
 

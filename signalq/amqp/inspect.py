@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ import aiormq
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
 
-from signalq.amqp.connection import ANSWER_TIMEOUT_S, CONNECTION_ERRORS, open_channel, this_task_was_cancelled
+from signalq.amqp.connection import ANSWER_TIMEOUT_S, close_in_time, is_connection_error, open_channel
 from signalq.errors import BrokerUnreachable
 
 
@@ -44,8 +43,7 @@ class Inspector:
         """Close the channel."""
         channel, self._channel = self._channel, None
         if channel is not None:
-            with suppress(*CONNECTION_ERRORS):
-                await channel.close()
+            await close_in_time(channel)
 
     async def _ask(self, declare: str, name: str) -> Any:
         """The answer to a passive declaration; None where there is no such object."""
@@ -64,7 +62,7 @@ class Inspector:
                     "what docs/operate/rabbitmq.md lists under Rights"
                 ) from error
             except (Exception, asyncio.CancelledError) as error:  # aiormq ends a wait for an answer with either
-                if isinstance(error, asyncio.CancelledError) and this_task_was_cancelled():
+                if isinstance(error, asyncio.CancelledError) and not is_connection_error(error):
                     raise
                 raise BrokerUnreachable(f"RabbitMQ did not answer about {name}") from error
             self._channel = channel  # good for another question

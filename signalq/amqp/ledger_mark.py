@@ -16,7 +16,7 @@ from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
 
-from signalq.amqp.connection import CONNECTION_ERRORS, open_channel
+from signalq.amqp.connection import CONNECTION_ERRORS, close_in_time, open_channel
 from signalq.amqp.inspect import queue_depth
 from signalq.errors import BrokerError, BrokerUnreachable
 from signalq.names import Names
@@ -50,11 +50,11 @@ async def claim_mark(connection: AbstractConnection, names: Names, mine: LedgerM
                     published = True
                     publishing = await open_channel(connection, confirms=True)
                     await _publish(publishing, names, mine)
-                    await _close(publishing)
+                    await close_in_time(publishing)
     except (ValueError, TypeError, *CONNECTION_ERRORS) as error:
         raise BrokerUnreachable(f"{names.ledger} could not be read ({type(error).__name__})") from error
     finally:
-        await _close(channel)
+        await close_in_time(channel)
 
 
 async def replace_mark(connection: AbstractConnection, names: Names, mine: LedgerMark) -> None:
@@ -67,7 +67,7 @@ async def replace_mark(connection: AbstractConnection, names: Names, mine: Ledge
     except CONNECTION_ERRORS as error:
         raise BrokerUnreachable(f"{names.ledger} could not be written ({type(error).__name__})") from error
     finally:
-        await _close(channel)
+        await close_in_time(channel)
 
 
 async def held_mark(connection: AbstractConnection, names: Names) -> LedgerMark | None:
@@ -88,7 +88,7 @@ async def held_mark(connection: AbstractConnection, names: Names) -> LedgerMark 
     except (ValueError, TypeError, *CONNECTION_ERRORS):
         return None
     finally:
-        await _close(channel)
+        await close_in_time(channel)
 
 
 async def _first(channel: AbstractChannel, names: Names) -> asyncio.Future[bytes]:
@@ -114,8 +114,3 @@ async def _publish(channel: AbstractChannel, names: Names, mark: LedgerMark) -> 
         properties=Basic.Properties(content_type="application/json", delivery_mode=2),
         mandatory=True,
     )
-
-
-async def _close(channel: AbstractChannel) -> None:
-    with suppress(*CONNECTION_ERRORS):
-        await channel.close()

@@ -15,7 +15,7 @@ import aiormq
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import DeliveredMessage
 
-from signalq.amqp.connection import CLOSE_TIMEOUT_S, CONNECTION_ERRORS, HEARTBEAT_S, connect, open_channel
+from signalq.amqp.connection import CONNECTION_ERRORS, HEARTBEAT_S, close_in_time, connect, open_channel
 from signalq.errors import BrokerError, BrokerUnreachable, InvalidEvent, NotPermitted, TopologyError
 from signalq.message.outcome import Outcome
 from signalq.names import Names
@@ -99,8 +99,7 @@ class OutcomeFeed:
         """Listen no more."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(*CONNECTION_ERRORS):
-                await asyncio.wait_for(connection.close(), CLOSE_TIMEOUT_S)
+            await close_in_time(connection)
 
     async def _open(self) -> None:
         self._connection = await connect(self._url, name=self._name, heartbeat_s=self._heartbeat_s)

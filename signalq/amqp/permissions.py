@@ -82,7 +82,7 @@ def operator_permissions(names: Names) -> Permissions:
 
 
 def _listener_queue(names: Names) -> str:
-    """It ends with a UUID in hex (OutcomeFeed). A queue with any other name is no passing listener's."""
+    """A listener's queue ends with a UUID in hex (OutcomeFeed); one with any other name is no passing listener's."""
     return f"{_exactly(names.outcome_queue(''))}[0-9a-f]{{32}}"
 
 

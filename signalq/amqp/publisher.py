@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import cast
 from weakref import WeakValueDictionary
@@ -14,14 +14,7 @@ from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
 from pamqp.commands import Basic
 
-from signalq.amqp.connection import (
-    CLOSE_TIMEOUT_S,
-    HEARTBEAT_S,
-    connect,
-    is_connection_error,
-    open_channel,
-    this_task_was_cancelled,
-)
+from signalq.amqp.connection import HEARTBEAT_S, close_in_time, connect, is_connection_error, open_channel
 from signalq.errors import BrokerUnreachable, PublishError, Unconfirmed, Unroutable
 
 CLOSED = "the publisher is closed"
@@ -100,11 +93,7 @@ class ConfirmedPublisher:
     async def _disconnect(self) -> None:
         connection, self._connection, self._open = self._connection, None, None
         if connection is not None and not connection.is_closed:
-            try:
-                await asyncio.wait_for(connection.close(), CLOSE_TIMEOUT_S)
-            except Exception as error:
-                if not is_connection_error(error):
-                    raise
+            await close_in_time(connection)
 
 
 @dataclass(slots=True)
@@ -162,15 +151,13 @@ class ConfirmingChannel:
         except (aiormq.exceptions.ChannelNotFoundEntity, aiormq.exceptions.ChannelAccessRefused) as error:
             raise _refusal(error, exchange, message_id) from error
         except (Exception, asyncio.CancelledError) as error:
-            is_aiormqs = isinstance(error, asyncio.CancelledError) and not this_task_was_cancelled()
-            if not is_aiormqs and not is_connection_error(error):
+            if not is_connection_error(error):
                 raise
             raise Unconfirmed("the connection broke before RabbitMQ confirmed the message", message_id) from error
         finally:
             self.in_flight -= 1
             if self.is_spent and not self.in_flight:
-                with suppress(Exception):  # it may fail in any way: another channel takes its place
-                    await asyncio.wait_for(self.channel.close(), CLOSE_TIMEOUT_S)
+                await close_in_time(self.channel)
 
     def _turn(self, message_id: str | None) -> asyncio.Lock | nullcontext[None]:
         """One publish at a time has each message_id, since the broker's returns are told apart by that alone."""
@@ -178,7 +165,7 @@ class ConfirmingChannel:
 
 
 def _refusal(error: aiormq.exceptions.AMQPChannelError, exchange: str, message_id: str | None) -> PublishError:
-    """What a refusal means for one of the messages in flight: it closes the channel for all of them.
+    """The meaning of a refusal for one of the messages in flight: it closes the channel for all of them.
 
     Only messages for the exchange that it names are refused; the others may have arrived before it.
     """

@@ -32,12 +32,9 @@ ENDED = "the connection was closed, or gave no sign of life for too long"
 class PlainConnection(aio_pika.Connection):
     """A connection that ends when it is closed; one that could not be made is closed at once."""
 
-    _socket: _Socket | None = None
-
-    @property
-    def received(self) -> bytes:
-        """The last bytes that the server sent while the connection was being made, at most RECEIVED_BYTES_MAX."""
-        return self._socket.received if self._socket else b""
+    def __init__(self, url: URL, **options: Any) -> None:
+        super().__init__(url, **options)
+        self.socket = self.kwargs["transport_factory"] = Socket(url)
 
     def __del__(self) -> None:
         """Do nothing: the connection's holder closes it.
@@ -47,15 +44,13 @@ class PlainConnection(aio_pika.Connection):
         """
 
     async def connect(self, timeout: float | None = None) -> None:
-        self._socket = _Socket(self.url)
-        self.kwargs["transport_factory"] = self._socket
         try:
             await super().connect(timeout)
         except BaseException:
             await self.close()
-            self._socket.hang_up()  # cancelled at the last moment, it is open, and has no holder
+            self.socket.hang_up()  # cancelled at the last moment, it is open, and has no holder
             raise
-        self._socket.forget()
+        self.socket.forget()
         if self.transport is not None:
             _end_every_wait(self.transport.connection)
 
@@ -69,8 +64,8 @@ class PlainConnection(aio_pika.Connection):
         try:
             await asyncio.wait({closing}, timeout=GOODBYE_TIMEOUT_S)
         finally:
-            if not closing.done() and self._socket is not None:
-                self._socket.hang_up()
+            if not closing.done():
+                self.socket.hang_up()
         await closing
 
 
@@ -94,17 +89,20 @@ def _end_every_wait(connection: aiormq.abc.AbstractConnection) -> None:
     amended.close = close_with_an_error
 
 
-class _Socket(TransportFactory):
-    """aiormq's socket to the broker, within reach; it keeps the last bytes received until the connection is made."""
+class Socket(TransportFactory):
+    """aiormq's socket to the broker, within reach.
+
+    `received` has the last bytes that came while the connection was being made, at most RECEIVED_BYTES_MAX.
+    """
+
+    _reader: asyncio.StreamReader
 
     def __init__(self, url: URL) -> None:
         self._open = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
         self._writer: asyncio.StreamWriter | None = None
-        self._reader: asyncio.StreamReader | None = None
         self.received = b""
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect."""
         self._reader, self._writer = await self._open.create(url, **kwargs)
         feed = self._reader.feed_data
 
@@ -117,9 +115,7 @@ class _Socket(TransportFactory):
 
     def forget(self) -> None:
         """Keep no more bytes: the connection is made."""
-        if self._reader is not None:
-            del self._reader.feed_data
-        self._reader = None
+        del self._reader.feed_data
 
     def hang_up(self) -> None:
         """Close the socket at once; unsent bytes are lost."""
@@ -142,26 +138,22 @@ class AnyNameChannel(aiormq.Channel):
     """aiormq's calls that name a queue, for any name; `frame` holds the other fields of the frame."""
 
     async def queue_declare(self, queue: str = "", *, timeout: Any = None, **frame: Any) -> Any:
-        """Declare a queue, or ask whether it is there."""
         return await self.rpc(_Declare(queue=queue, **frame), timeout=timeout)
 
     async def queue_bind(  # type: ignore[override]
         self, queue: str, exchange: str, routing_key: str = "", *, timeout: Any = None, **frame: Any
     ) -> Any:
-        """Bind a queue to an exchange."""
         return await self.rpc(_Bind(queue=queue, exchange=exchange, routing_key=routing_key, **frame), timeout=timeout)
 
     async def queue_unbind(  # type: ignore[override]
         self, queue: str = "", exchange: str = "", routing_key: str = "", *, timeout: Any = None, **frame: Any
     ) -> Any:
-        """Take a binding away."""
         unbind = _Unbind(queue=queue, exchange=exchange, routing_key=routing_key, **frame)
         return await self.rpc(unbind, timeout=timeout)
 
     async def basic_consume(
         self, queue: str, consumer_callback: Any, *, consumer_tag: str | None = None, timeout: Any = None, **frame: Any
     ) -> Any:
-        """Consume a queue."""
         tag = consumer_tag or f"signalq.{self.number}.{len(self.consumers)}"
         self.consumers[tag] = awaitable(consumer_callback)
         return await self.rpc(_Consume(queue=queue, consumer_tag=tag, **frame), timeout=timeout)

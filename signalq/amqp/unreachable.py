@@ -32,8 +32,7 @@ def unreachable(error: BaseException, url: str, received: bytes) -> BrokerUnreac
         )
     return (
         _by_error(error, parsed, at)
-        or _by_answer(received, parsed, at)
-        or _by_hanging_up(error, received, at)
+        or _by_answer(error, received, parsed, at)
         or _none(at, type(error).__name__, _LOG_ADVICE)
     )
 
@@ -87,8 +86,8 @@ def _by_error(error: BaseException, url: URL, at: str) -> BrokerUnreachable | No
     return None
 
 
-def _by_answer(received: bytes, url: URL, at: str) -> BrokerUnreachable | None:
-    """The cause by the bytes that the server sent before it hung up; None where they say nothing."""
+def _by_answer(error: BaseException, received: bytes, url: URL, at: str) -> BrokerUnreachable | None:
+    """The cause by the bytes that the server sent before it hung up, or sent none; None where that says nothing."""
     if received.startswith(b"HTTP/"):
         return _none(
             at,
@@ -101,6 +100,13 @@ def _by_answer(received: bytes, url: URL, at: str) -> BrokerUnreachable | None:
         return _by_close(received.partition(_CLOSE_METHOD)[2], url, at)
     if received and not received.startswith((b"\x01", b"AMQP")):
         return _none(at, "no AMQP is spoken there", "check host and port in broker.url")
+    if not received and isinstance(error, (StopAsyncIteration, ConnectionError, aiormq.AMQPError)):
+        # RabbitMQ's TLS port does so to plain text, and a proxy without a broker.
+        return _none(
+            at,
+            "it hung up without a word",
+            "if that is a TLS port, use amqps:// in broker.url; else check host and port, and RabbitMQ's log",
+        )
     return None
 
 
@@ -119,14 +125,3 @@ def _by_close(arguments: bytes, url: URL, at: str) -> BrokerUnreachable:
             "give this user permissions there (rabbitmqctl set_permissions), or correct broker.url",
         )
     return BrokerUnreachable(f"RabbitMQ at {at} refused the connection ({reason or code})", _LOG_ADVICE)
-
-
-def _by_hanging_up(error: BaseException, received: bytes, at: str) -> BrokerUnreachable | None:
-    """The cause where the server sent nothing: RabbitMQ's TLS port to plain text, or a proxy without a broker."""
-    if received or not isinstance(error, (StopAsyncIteration, ConnectionError, aiormq.AMQPError)):
-        return None
-    return _none(
-        at,
-        "it hung up without a word",
-        "if that is a TLS port, use amqps:// in broker.url; else check host and port, and RabbitMQ's log",
-    )

@@ -8,7 +8,9 @@ earlier one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections import deque
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator
+from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
 
@@ -16,14 +18,11 @@ from signalq.amqp.publisher import ConfirmedPublisher, ConfirmingChannel
 from signalq.errors import BrokerUnreachable, InvalidIntent, Unconfirmed, Unroutable
 from signalq.message.intent import OrderIntent
 from signalq.publishing.prepare import PreparedIntent
-from signalq.publishing.results import Given, PublishResult, intent_and_id
-from signalq.publishing.window import Flight, Window
+from signalq.publishing.results import Given, PublishResult, each_of, intent_and_id
 
 IN_FLIGHT_MAX = 256
 """Sent and not yet confirmed. Four times as many were no faster, a quarter was a third slower (ran, 3.10.8)."""
 RECONNECT_PAUSE_S = 0.5
-STEP_S = 0.002
-"""For so long a plain iterable may keep the event loop to itself, unless one of its steps takes longer."""
 INTERRUPTED = "it was interrupted before RabbitMQ confirmed the message: repeat it with the same message_id"
 
 
@@ -88,10 +87,10 @@ class ManyPublisher:
     # ---- taking ----
 
     async def _feed(self, intents: Iterable[Given] | AsyncIterable[Given]) -> None:
-        await self._window.make_room()
+        await self._window.room.acquire()
         async for given in intents if isinstance(intents, AsyncIterable) else each_of(intents):
             self._take(given)
-            await self._window.make_room()
+            await self._window.room.acquire()
 
     def _take(self, given: Given) -> None:
         """Nothing is awaited between the iterable and the window, so every intent that was taken is told."""
@@ -214,15 +213,70 @@ class ManyPublisher:
             self._feeding.cancel()
 
 
-async def each_of(intents: Iterable[Given]) -> AsyncIterator[Given]:
-    """Iterate a plain iterable. Where its steps take long, each intent goes out before the next is made."""
-    clock = asyncio.get_running_loop().time
-    since_s = clock()
-    for intent in intents:
-        yield intent
-        if clock() - since_s > STEP_S:
-            await asyncio.sleep(0)
-            since_s = clock()
+@dataclass(slots=True, eq=False)
+class Flight:
+    """One intent, from the moment it is taken until its result is told; an invalid one has no `prepared`."""
+
+    number: int
+    intent: OrderIntent
+    message_id: str
+    prepared: PreparedIntent | None = None
+    error: InvalidIntent | Unroutable | Unconfirmed | None = None
+    sending: asyncio.Task[None] | None = None
+    is_confirmed: bool = False
+
+    @property
+    def unconfirmed(self) -> PreparedIntent | None:
+        """The message that has yet to be confirmed; None once the result is certain: confirmed, or invalid."""
+        return None if self.is_confirmed else self.prepared
+
+    def result(self) -> PublishResult:
+        """Its result as it stands."""
+        receipt = self.prepared.receipt if self.prepared is not None and self.is_confirmed else None
+        return PublishResult(self.number, self.intent, self.message_id, receipt, self.error)
+
+
+class Window:
+    """At most `flights_max` flights, in the order in which their intents were taken; each needs `room`."""
+
+    def __init__(self, flights_max: int) -> None:
+        if flights_max < 1:
+            raise ValueError("in_flight_max must be at least 1")
+        self.taken = 0
+        self.flights: deque[Flight] = deque()
+        self._clock = asyncio.get_running_loop().time
+        self._oldest_since_s = 0.0
+        self.room = asyncio.Semaphore(flights_max)
+        # Room is given back for several flights at a time, so that several messages are written at a time.
+        self._freed = 0
+        self._freed_at_once = max(1, flights_max // 4)
+
+    @property
+    def oldest_since_s(self) -> float | None:
+        """Since when, by the event loop's clock, the oldest flight has been the oldest; None without flights."""
+        return self._oldest_since_s if self.flights else None
+
+    def add(self, flight: Flight) -> None:
+        """Add the youngest flight."""
+        if not self.flights:
+            self._oldest_since_s = self._clock()
+        self.taken += 1
+        self.flights.append(flight)
+
+    def pop_settled(self) -> Iterator[Flight]:
+        """Take off the flights that are settled, from the oldest up to the first that is not."""
+        while self.flights and self.flights[0].unconfirmed is None:
+            self._freed += 1
+            self._oldest_since_s = self._clock()
+            yield self.flights.popleft()
+        if self._freed >= self._freed_at_once or not self.flights:
+            for _ in range(self._freed):
+                self.room.release()
+            self._freed = 0
+
+    def sending(self) -> list[asyncio.Task[None]]:
+        """The tasks that wait for a confirm."""
+        return [flight.sending for flight in self.flights if flight.sending is not None and not flight.sending.done()]
 
 
 def why_too_late(timeout_s: float, in_the_way: str = "") -> str:

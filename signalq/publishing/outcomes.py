@@ -1,4 +1,4 @@
-"""The outcomes of what a publisher published: of each intent, for as long as its receipt is held."""
+"""The outcomes of a publisher's intents: each is expected for as long as its receipt is held, and listened for."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ NOT_ENTERED = "outcomes are heard of by a publisher that is used in an `async wi
 
 
 class ExpectedOutcome:
-    """The outcome of one intent, known or to come; `outcome` is None until its event has come."""
+    """The outcome of one intent, known or to come; `outcome` is None until its event has come.
+
+    Setting `changed` lets `wait` look again.
+    """
 
     def __init__(self, expectations: ExpectedOutcomes, message_id: str, digest: bytes) -> None:
         self.message_id = message_id
@@ -29,18 +32,14 @@ class ExpectedOutcome:
         self._expectations = expectations
         # While no event can come, the event of what is published then may be missed, even if events come again soon.
         self._losses_before = expectations.losses - (expectations.away is not None)
-        self._changed = asyncio.Event()
+        self.changed = asyncio.Event()
         self._process = os.getpid()
 
     def take(self, outcome: Outcome) -> None:
         """Take the outcome of an event; one of a later generation (a replay) replaces that of an earlier one."""
         if self.outcome is None or outcome.generation >= self.outcome.generation:
             self.outcome = outcome
-        self._changed.set()
-
-    def wake(self) -> None:
-        """Let `wait` look again at why no event can come."""
-        self._changed.set()
+        self.changed.set()
 
     def forget(self) -> None:
         """Expect it no more: the intent was not confirmed, and its id is free for other bytes."""
@@ -59,8 +58,8 @@ class ExpectedOutcome:
                 while self.outcome is None:
                     if self._expectations.unavailable is not None:
                         raise OutcomesUnavailable(self._expectations.unavailable, self.message_id)
-                    self._changed.clear()
-                    await self._changed.wait()
+                    self.changed.clear()
+                    await self.changed.wait()
         except TimeoutError:
             raise OutcomeTimeout(self._why_nothing_came(timeout_s), self.message_id) from None
         return self.outcome
@@ -124,7 +123,7 @@ class ExpectedOutcomes:
         """Note why no event can come any more, and end every wait for an outcome."""
         self.unavailable = why
         for expected in list(self._all):
-            expected.wake()
+            expected.changed.set()
 
 
 class OutcomeListener:

@@ -1,8 +1,9 @@
-"""What publishing returns: of one intent a receipt, of many the result of each, and of all together."""
+"""The intents that publishing takes, and its results: a receipt of one, and of many the result of each and of all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -15,10 +16,12 @@ from signalq.publishing.outcomes import IN_ANOTHER_PROCESS, ExpectedOutcome
 OUTCOME_TIMEOUT_S = 30.0
 INVALID_KEPT_MAX = 100
 """The error at the end keeps so many invalid ones; `on_result` is called for each."""
+STEP_S = 0.002
+"""For so long a plain iterable may keep the event loop to itself, unless one of its steps takes longer."""
 NOT_LISTENING = "this publisher does not listen for outcomes"
 
 Given = OrderIntent | tuple[OrderIntent, str]
-"""What `publish_many` takes: an intent, or an intent and its `message_id`."""
+"""`publish_many` takes an intent, or an intent and its `message_id`."""
 
 AnyReceipt = TypeVar("AnyReceipt")
 
@@ -188,3 +191,14 @@ def intent_and_id(given: Given) -> tuple[OrderIntent, str]:
     raise TypeError(
         f"publish_many takes an OrderIntent, or a tuple of one and its message_id, not {type(given).__name__}"
     )
+
+
+async def each_of(intents: Iterable[Given]) -> AsyncIterator[Given]:
+    """Iterate a plain iterable. Where its steps take long, each intent goes out before the next is made."""
+    clock = asyncio.get_running_loop().time
+    since_s = clock()
+    for intent in intents:
+        yield intent
+        if clock() - since_s > STEP_S:
+            await asyncio.sleep(0)
+            since_s = clock()
