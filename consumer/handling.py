@@ -12,11 +12,11 @@ import structlog
 
 from signalq.consumer.broker.session import Delivery, Session
 from signalq.consumer.due_queue import DueQueue
-from signalq.consumer.orders.delays import backoff_s
 from signalq.consumer.pipeline import Pipeline
 from signalq.consumer.slots import Slot, Slots
 from signalq.names import Names
 from signalq.settings.sections import Settings
+from signalq.times import backoff_s
 
 CRASH_PAUSE_S = 0.2
 CRASH_PAUSE_MAX_S = 5.0

@@ -50,8 +50,7 @@ if TYPE_CHECKING:
     from signalq.message.intent import OrderIntent
     from signalq.message.outcome import Outcome
     from signalq.publishing.publisher import OrderPublisher
-    from signalq.publishing.receipt import Receipt, SyncReceipt
-    from signalq.publishing.results import NotAllConfirmed, PublishResult, SyncPublishResult
+    from signalq.publishing.results import NotAllConfirmed, PublishResult, Receipt, SyncPublishResult, SyncReceipt
     from signalq.publishing.sync import SyncOrderPublisher
 else:  # A type checker that saw `__getattr__` would let a misspelt name pass.
     _LOADED_LATER = {
@@ -60,10 +59,10 @@ else:  # A type checker that saw `__getattr__` would let a misspelt name pass.
         "OrderPublisher": "signalq.publishing.publisher",
         "Outcome": "signalq.message.outcome",
         "PublishResult": "signalq.publishing.results",
-        "Receipt": "signalq.publishing.receipt",
+        "Receipt": "signalq.publishing.results",
         "SyncOrderPublisher": "signalq.publishing.sync",
         "SyncPublishResult": "signalq.publishing.results",
-        "SyncReceipt": "signalq.publishing.receipt",
+        "SyncReceipt": "signalq.publishing.results",
     }
 
     def __getattr__(name: str) -> object:

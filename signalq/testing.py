@@ -14,15 +14,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Self
 
+from signalq.amqp.publisher import CLOSED
 from signalq.errors import InvalidIntent, Unconfirmed, Unroutable
 from signalq.message.intent import OrderIntent, intent_from_body
 from signalq.message.outcome import ABSENT, Outcome, Status, at
-from signalq.publishing.bulk import IN_FLIGHT_MAX, each_of
-from signalq.publishing.expected_outcomes import ExpectedOutcomes
-from signalq.publishing.outcome_listener import CLOSED
+from signalq.publishing.bulk import IN_FLIGHT_MAX
+from signalq.publishing.outcomes import ExpectedOutcomes
 from signalq.publishing.prepare import prepare
-from signalq.publishing.receipt import Receipt
-from signalq.publishing.results import Given, PublishResult, ResultCollector, intent_and_id
+from signalq.publishing.results import Given, PublishResult, Receipt, ResultCollector, each_of, intent_and_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,10 @@ from signalq.amqp.inspect import Inspector, QueueDepth
 from signalq.amqp.ledger_mark import LedgerMark, claim_mark
 from signalq.amqp.topology import Topology, unbind_lane
 from signalq.consumer.ledger.ledger import Ledger
-from signalq.consumer.orders.delays import backoff_s
 from signalq.errors import BrokerUnreachable, SettingsError, SignalQError, TopologyError
 from signalq.secrets.masking import masked
 from signalq.settings.sections import Settings
+from signalq.times import backoff_s
 
 # So many lanes are opened at a time: each asks the broker and the ledger several things.
 LANES_OPENING_MAX = 32

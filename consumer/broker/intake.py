@@ -16,7 +16,7 @@ from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from signalq.amqp.header_table import held_bytes
+from signalq.amqp.foreign_properties import held_bytes
 from signalq.message.strict_json import BODY_BYTES_MAX
 
 # Of a longer body the first BODY_BYTES_MAX bytes are kept: such an order is not mended by hand.

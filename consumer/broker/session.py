@@ -17,7 +17,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
 
 from signalq.amqp.connection import CONNECTION_ERRORS, is_connection_error
-from signalq.amqp.header_table import held_bytes
+from signalq.amqp.foreign_properties import held_bytes
 from signalq.consumer.broker.connection import abandon, described, loop_s
 from signalq.consumer.broker.intake import BULKY_BYTES_MAX, Intake, Room
 from signalq.consumer.ledger import Epoch

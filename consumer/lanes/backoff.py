@@ -15,10 +15,10 @@ from signalq.consumer.lanes.queues import ConnectorQueue, ConnectorQueues, Ticke
 from signalq.consumer.ledger import Epoch, LaneMemory
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.orders import lanes
-from signalq.consumer.orders.delays import backoff_s
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.settings.reload import CurrentSettings
+from signalq.times import backoff_s
 
 
 class Backoffs:

@@ -27,11 +27,11 @@ from signalq.consumer.ledger import Epoch, LaneMemory
 from signalq.consumer.ledger.causes import cause_of, is_hopeless
 from signalq.consumer.ledger.database import Database, clock_ms
 from signalq.consumer.ledger.queries import events, lanes, rates, schedule, switches
-from signalq.consumer.orders.delays import backoff_s
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.pending import Pending
 from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.consumer.orders.switch import Switch, SwitchedOff, stops
+from signalq.times import backoff_s
 
 BATCH_MAX = 500
 # Of one lane so many go into one transaction. The other lanes wait for its end, and for the step of the loop in which

@@ -1,4 +1,4 @@
-"""Pure time arithmetic: how long to park, how long to back off, and how old an order is after a clock was set.
+"""Pure time arithmetic: how long to park, and how old an order is after a clock was set.
 
 Times are ms since the epoch, waits are seconds.
 """
@@ -39,15 +39,6 @@ def park_seconds(due_ms: int, now_ms: int, behind_ms: int = 0) -> int:
     if until_right_ms >= 1000:
         return min(seconds, until_right_ms // 1000)
     return min(seconds, max(1, min(-until_right_ms // 2000, SET_BACK_LOOK_S)))
-
-
-def backoff_s(failures: int, *, base_s: float, max_s: float, fraction: float) -> float:
-    """Exponential backoff with full jitter: `fraction` (0 to 1, random) of base * 2^(failures-1), at most max_s.
-
-    Full jitter spreads retries best (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/).
-    """
-    exponent = min(max(failures - 1, 0), 62)
-    return fraction * min(max_s, base_s * 2.0**exponent)
 
 
 def remaining_ms(at_ms: int, now_ms: int, asked_ms: int) -> int:

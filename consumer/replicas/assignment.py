@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 
-from signalq.consumer.orders.delays import backoff_s
+from signalq.times import backoff_s
 
 # The same replicas must live for so long before lanes are handed over: a kill, or a replica that starts and ends again
 # and again, moves nothing.

@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from signalq.amqp.objects import Binding, Exchange, Queue
 from signalq.amqp.permissions import (
     Permissions,
     consumer_permissions,
@@ -20,6 +19,7 @@ from signalq.amqp.permissions import (
     producer_permissions,
     strategy_permissions,
 )
+from signalq.amqp.topology import Binding, Exchange, Queue
 from signalq.consumer.broker.topology import topology_of
 from signalq.errors import SettingsError
 from signalq.names import Names

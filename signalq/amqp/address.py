@@ -13,6 +13,7 @@ from signalq.errors import BrokerUnreachable
 SCHEMES = ("amqp", "amqps")
 # RabbitMQ's well-known user, where a URL names none.
 DEFAULT_USER = "guest"
+ESCAPES = "in a password, @ is written %40, : %3A, / %2F, # %23 and ? %3F"
 _FILES = ("cafile", "capath", "certfile", "keyfile")
 
 
@@ -43,7 +44,7 @@ def check_url(url: str, *, allow_plain: bool) -> None:
         parsed = URL(url)
         host, _ = parsed.host, parsed.port
     except ValueError:
-        raise ValueError(_UNREADABLE) from None
+        raise ValueError(f"can't be read as a URL: {ESCAPES}") from None
     if parsed.scheme not in SCHEMES or not host:
         raise ValueError("must be an amqp:// or amqps:// URL with a host")
     if leaves_certificates_unchecked(parsed):
@@ -53,9 +54,6 @@ def check_url(url: str, *, allow_plain: bool) -> None:
             "is plain amqp:// to another machine, which shows the password and the orders to the network: "
             "use amqps://, or set broker.allow_plain"
         )
-
-
-_UNREADABLE = "can't be read as a URL: in a password, @ is written %40, : %3A, / %2F, # %23 and ? %3F"
 
 
 def leaves_certificates_unchecked(url: URL) -> bool:
@@ -72,11 +70,9 @@ def tls_context(url: URL) -> ssl.SSLContext:
     if leaves_certificates_unchecked(url):
         raise BrokerUnreachable("broker.url has no_verify_ssl", "take it out: certificates are always checked")
     query = url.query
-    cadata = query.get("cadata")
     try:
-        context = ssl.create_default_context(
-            cafile=query.get("cafile"), capath=query.get("capath"), cadata=b64decode(cadata) if cadata else None
-        )
+        cadata = b64decode(query["cadata"]) if query.get("cadata") else None
+        context = ssl.create_default_context(cafile=query.get("cafile"), capath=query.get("capath"), cadata=cadata)
         if query.get("certfile"):
             context.load_cert_chain(query["certfile"], query.get("keyfile"))
     except (OSError, ValueError) as error:

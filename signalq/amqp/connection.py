@@ -6,7 +6,8 @@ The channels are those of aiormq, the layer below aio-pika: they pass a message'
 from __future__ import annotations
 
 import asyncio
-import ssl
+from contextlib import suppress
+from typing import Any, cast
 
 import aiormq
 from aio_pika.abc import AbstractConnection
@@ -15,8 +16,7 @@ from pamqp.exceptions import PAMQPException
 from yarl import URL
 
 from signalq.amqp.address import SCHEMES, tls_context
-from signalq.amqp.channel import taking_any_name
-from signalq.amqp.transport import GOODBYE_TIMEOUT_S, PlainConnection
+from signalq.amqp.transport import GOODBYE_TIMEOUT_S, AnyNameChannel, PlainConnection
 from signalq.amqp.unreachable import unreachable
 from signalq.errors import BrokerUnreachable
 from signalq.secrets.masking import masked
@@ -30,15 +30,7 @@ ANSWER_TIMEOUT_S = 30.0
 
 # The errors of a broken, refused or misunderstood connection. aiormq raises StopAsyncIteration where the server hangs
 # up in the middle of the handshake.
-CONNECTION_ERRORS = (
-    aiormq.AMQPError,
-    ConnectionError,
-    OSError,
-    asyncio.TimeoutError,
-    PAMQPException,
-    RuntimeError,
-    StopAsyncIteration,
-)
+CONNECTION_ERRORS = (aiormq.AMQPError, OSError, PAMQPException, RuntimeError, StopAsyncIteration)
 
 
 async def connect(
@@ -48,9 +40,12 @@ async def connect(
     connection: PlainConnection | None = None
     try:
         async with asyncio.timeout(timeout_s):
+            parsed = URL(url)
+            if parsed.scheme not in SCHEMES:
+                raise ValueError("no URL of a broker")  # noqa: TRY301 - aiormq would speak plain AMQP to it
             connection = PlainConnection(
-                URL(url).update_query(heartbeat=heartbeat_s),
-                ssl_context=await _tls_context(url),
+                parsed.update_query(heartbeat=heartbeat_s),
+                ssl_context=await asyncio.to_thread(tls_context, parsed) if parsed.scheme == "amqps" else None,
                 client_properties={"connection_name": name},
             )
             await connection.connect()
@@ -60,22 +55,14 @@ async def connect(
             f"no answer from RabbitMQ at {masked(url)} within {timeout_s:g} s",
             "check host and port in broker.url, and that no firewall is in between",
         ) from None
-    except asyncio.CancelledError:
-        if this_task_was_cancelled():
+    except asyncio.CancelledError as error:
+        if not is_connection_error(error):
             raise
         raise BrokerUnreachable(f"the connection to RabbitMQ at {masked(url)} was closed as it was opened") from None
     except Exception as error:
         if not is_connection_error(error) and not isinstance(error, ValueError):
             raise
-        raise unreachable(error, url, connection.received if connection else b"") from None
-
-
-async def _tls_context(url: str) -> ssl.SSLContext | None:
-    parsed = URL(url)
-    if parsed.scheme not in SCHEMES:
-        # aiormq would speak plain AMQP to it.
-        raise ValueError("no URL of a broker")
-    return await asyncio.to_thread(tls_context, parsed) if parsed.scheme == "amqps" else None
+        raise unreachable(error, url, connection.socket.received if connection else b"") from None
 
 
 async def open_channel(
@@ -91,13 +78,14 @@ async def open_channel(
         raise BrokerUnreachable("the connection to RabbitMQ is closed")
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            opened = await transport.connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
-            channel = taking_any_name(opened)
+            channel = await transport.connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
+            # aiormq's connection makes channels of its own class alone; AnyNameChannel adds no state to it.
+            cast("Any", channel).__class__ = AnyNameChannel
             if prefetch is not None:
                 await channel.basic_qos(prefetch_count=prefetch)
             return channel
     except asyncio.CancelledError as error:
-        if this_task_was_cancelled():
+        if not is_connection_error(error):
             raise
         raise BrokerUnreachable("the connection was closed while RabbitMQ opened a channel") from error
     except Exception as error:
@@ -106,19 +94,20 @@ async def open_channel(
         raise BrokerUnreachable(f"RabbitMQ opened no channel ({type(error).__name__})") from error
 
 
+async def close_in_time(opened: AbstractConnection | AbstractChannel) -> None:
+    """Close it, for at most CLOSE_TIMEOUT_S. It is given up anyway, so it may fail in any way."""
+    with suppress(Exception):
+        await asyncio.wait_for(opened.close(), CLOSE_TIMEOUT_S)
+
+
 def is_connection_error(error: BaseException) -> bool:
     """Whether the error says that the connection broke, or was refused or misunderstood.
 
-    aiormq ends a wait for an answer with a bare Exception where it does not know why the connection was closed.
+    aiormq ends a wait for an answer with a bare Exception where it does not know why the connection was closed. When a
+    connection is closed while it is being opened, or while the broker blocks it, aiormq ends each wait for an answer
+    with a CancelledError of its own: taken for a real cancellation, that would end the task.
     """
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        return task is not None and not task.cancelling()
     return isinstance(error, CONNECTION_ERRORS) or type(error) is Exception
-
-
-def this_task_was_cancelled() -> bool:
-    """Whether a CancelledError that arrives here was meant for the present task.
-
-    When a connection is closed while it is being opened, or while the broker blocks it, aiormq ends each wait for an
-    answer with a CancelledError of its own. Taken for a real cancellation, that would end the task.
-    """
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0

@@ -1,45 +1,45 @@
-"""Read the properties that any producer may set, and write them again as they came. See decision 5."""
+"""Read the properties that any producer may set, at a bounded cost, and write them again as they came. See decision 5.
+
+pamqp raises on a `timestamp` outside its calendar (a producer that sends microseconds is enough), on short strings that
+are not UTF-8, and on header tables that it can't read. The error ends the connection, the message is delivered again,
+and nothing behind it is ever read. And it copies the rest of a header table for each value in it: a table of 128 KiB,
+which any user with the right to publish can send, would hold the event loop up for seconds.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
+import struct
 from typing import Any
 
 from aiormq.abc import FieldTable
 from pamqp import decode, encode
 
-from signalq.amqp.header_table import read_header_table
 from signalq.names import UNREADABLE_HEADERS
+
+# Values in nested tables and arrays are counted. At most 256 of a producer's go onto the ladder (envelope.py), whose 20
+# levels add fewer than 200 together.
+VALUES_MAX = 512
+DEPTH_MAX = 32
+# The memory that a value takes besides its bytes, about.
+VALUE_BYTES = 96
+
+_FIXED_BYTES_MAX = 8
+_WITH_LENGTH = (b"S", b"x")
 
 
 def handle_foreign_properties() -> None:
-    """Read and write foreign properties leniently, in this whole process: for processes of signalq's own.
+    """Let no message's properties end our connection (each is read, and can be refused by name); pass them on whole.
 
-    It changes pamqp's codec for every connection. So a reader of foreign messages calls it before it connects, and the
-    SDK never does: it lives in programs that may have connections of their own.
-    """
-    read_foreign_properties_leniently()
-    write_headers_as_they_came()
-
-
-def read_foreign_properties_leniently() -> None:
-    """Let no message's properties end our connection. Calling this twice changes nothing.
-
-    pamqp raises on a `timestamp` outside its calendar (a producer that sends microseconds is enough), on short
-    strings that are not UTF-8, and on header tables that it can't read. The error ends the connection, the message is
-    delivered again, and nothing behind it is ever read. With these decoders it is read, and can be refused by name.
+    This holds for the whole process: it changes pamqp's codec for every connection. So a reader of foreign messages
+    calls it before it connects, once or more often, and the SDK never does: it lives in programs that may have
+    connections of their own.
     """
     decode.METHODS["timestamp"] = decode.TABLE_MAPPING[b"T"] = _timestamp
     decode.METHODS["shortstr"] = _short_string
     decode.METHODS["table"] = _header_table
-
-
-def write_headers_as_they_came() -> None:
-    """Pass on a producer's headers as they came. Calling this twice changes nothing.
-
-    pamqp writes every float with 32 bits, or not at all, cuts names to 128 of the 255 bytes that AMQP allows, and logs
-    each name that it cuts.
-    """
+    # pamqp writes every float with 32 bits, or not at all, cuts names to 128 of the 255 bytes that AMQP allows, and
+    # logs each name that it cuts.
     encode.encode_table_value = _table_value
     encode.field_table = encode.METHODS["table"] = _written_table
 
@@ -74,6 +74,94 @@ def _short_string(value: bytes) -> tuple[int, str]:
 
 def _header_table(value: bytes) -> tuple[int, dict[str, Any]]:
     try:
-        return read_header_table(value, timestamp=_timestamp)
+        return read_header_table(value)
     except (ValueError, ArithmeticError):
         return 4 + int.from_bytes(value[:4], "big"), {UNREADABLE_HEADERS: True}
+
+
+class HeaderTable(dict[str, Any]):
+    """A message's headers, and about how much memory they take, in bytes."""
+
+    held_bytes: int = 0
+
+
+def held_bytes(headers: object) -> int:
+    """About how much memory a message's headers take, in bytes; 0 unless they are a HeaderTable."""
+    return headers.held_bytes if isinstance(headers, HeaderTable) else 0
+
+
+def read_header_table(data: bytes) -> tuple[int, HeaderTable]:
+    """How many bytes the table at the beginning of `data` takes, and the table.
+
+    Raises ValueError for a table that is cut off, holds unknown types, or has more than VALUES_MAX values or DEPTH_MAX
+    levels.
+    """
+    reader = _Reader(data)
+    try:
+        table = HeaderTable(reader.table(DEPTH_MAX))
+    except (struct.error, IndexError) as error:
+        raise ValueError("the header table is cut off") from error
+    table.held_bytes = reader.offset + VALUE_BYTES * reader.values_read
+    return reader.offset, table
+
+
+class _Reader:
+    def __init__(self, data: bytes) -> None:
+        self.offset = 0
+        self.values_read = 0
+        self._data = data
+
+    def table(self, levels_left: int) -> dict[str, Any]:
+        end = self._end(levels_left)
+        table: dict[str, Any] = {}
+        while self.offset < end:
+            length = self._data[self.offset]
+            name = self._taken(1 + length)[1:].decode("utf-8")
+            table[name] = self._value(levels_left)
+        self.offset = end
+        return table
+
+    def _array(self, levels_left: int) -> list[Any]:
+        end = self._end(levels_left)
+        array = []
+        while self.offset < end:
+            array.append(self._value(levels_left))
+        return array
+
+    def _end(self, levels_left: int) -> int:
+        """The offset at which the table or array that begins here ends."""
+        if levels_left == 0:
+            raise ValueError(f"the headers are nested deeper than {DEPTH_MAX}")
+        end = self.offset + 4 + self._length()
+        self._taken(4)
+        if end > len(self._data):
+            raise ValueError("the header table is cut off")
+        return end
+
+    def _length(self) -> int:
+        length: int = struct.unpack_from(">I", self._data, self.offset)[0]
+        return length
+
+    def _value(self, levels_left: int) -> Any:
+        self.values_read += 1
+        if self.values_read > VALUES_MAX:
+            raise ValueError(f"the headers have more than {VALUES_MAX} values")
+        kind = self._taken(1)
+        if kind == b"F":
+            return self.table(levels_left - 1)
+        if kind == b"A":
+            return self._array(levels_left - 1)
+        decoder = decode.TABLE_MAPPING.get(kind)
+        if decoder is None:
+            raise ValueError("the headers have a value of an unknown type")
+        longest = 4 + self._length() if kind in _WITH_LENGTH else _FIXED_BYTES_MAX
+        taken, value = decoder(self._data[self.offset : self.offset + longest])
+        self._taken(taken)
+        return value
+
+    def _taken(self, length: int) -> bytes:
+        """Read the next bytes. Raises ValueError where there are fewer."""
+        begin, self.offset = self.offset, self.offset + length
+        if self.offset > len(self._data):
+            raise ValueError("the header table is cut off")
+        return self._data[begin : self.offset]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import aiormq
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel
 
-from signalq.amqp.connection import ANSWER_TIMEOUT_S, CONNECTION_ERRORS, open_channel, this_task_was_cancelled
+from signalq.amqp.connection import ANSWER_TIMEOUT_S, close_in_time, is_connection_error, open_channel
 from signalq.errors import BrokerUnreachable
 
 
@@ -32,48 +32,41 @@ class Inspector:
 
     async def depth(self, queue: str) -> QueueDepth | None:
         """The depth of a queue; None where there is no such queue. Raises BrokerUnreachable."""
-        return await self._ask(queue=queue)
+        answer = await self._ask("queue_declare", queue)
+        return QueueDepth(answer.message_count or 0, answer.consumer_count or 0) if answer is not None else None
 
     async def has_exchange(self, exchange: str) -> bool:
         """Whether there is such an exchange. Raises BrokerUnreachable."""
-        return await self._ask(exchange=exchange) is not None
+        return await self._ask("exchange_declare", exchange) is not None
 
     async def close(self) -> None:
         """Close the channel."""
         channel, self._channel = self._channel, None
         if channel is not None:
-            with suppress(*CONNECTION_ERRORS):
-                await channel.close()
+            await close_in_time(channel)
 
-    async def _ask(self, *, exchange: str = "", queue: str = "") -> QueueDepth | None:
+    async def _ask(self, declare: str, name: str) -> Any:
+        """The answer to a passive declaration; None where there is no such object."""
         async with self._asking:
-            if self._channel is None or self._channel.is_closed:
-                self._channel = await open_channel(self._connection)
-            channel = self._channel
+            channel, self._channel = self._channel, None
+            if channel is None or channel.is_closed:
+                channel = await open_channel(self._connection)
             try:
-                if exchange:
-                    await channel.exchange_declare(exchange, passive=True, timeout=ANSWER_TIMEOUT_S)
-                    return QueueDepth(0, 0)
-                answer = await channel.queue_declare(queue, passive=True, timeout=ANSWER_TIMEOUT_S)
-                return QueueDepth(answer.message_count or 0, answer.consumer_count or 0)
+                answer = await getattr(channel, declare)(name, passive=True, timeout=ANSWER_TIMEOUT_S)
             except aiormq.exceptions.ChannelNotFoundEntity:
-                self._channel = None
                 return None
             except aiormq.exceptions.ChannelAccessRefused as error:
-                self._channel = None
                 # RabbitMQ 4.3 answers only a user with some right on it; 3.10 and 4.0 answer every user.
                 raise BrokerUnreachable(
-                    f"RabbitMQ does not tell this user whether there is {exchange or queue}, for it has no right "
-                    "there: grant it what docs/operate/rabbitmq.md lists under Rights"
+                    f"RabbitMQ does not tell this user whether there is {name}, for it has no right there: grant it "
+                    "what docs/operate/rabbitmq.md lists under Rights"
                 ) from error
-            except asyncio.CancelledError as error:
-                self._channel = None
-                if this_task_was_cancelled():
+            except (Exception, asyncio.CancelledError) as error:  # aiormq ends a wait for an answer with either
+                if isinstance(error, asyncio.CancelledError) and not is_connection_error(error):
                     raise
-                raise BrokerUnreachable(f"RabbitMQ did not answer about {exchange or queue}") from error
-            except Exception as error:  # aiormq ends a wait for an answer with a bare Exception as well
-                self._channel = None
-                raise BrokerUnreachable(f"RabbitMQ did not answer about {exchange or queue}") from error
+                raise BrokerUnreachable(f"RabbitMQ did not answer about {name}") from error
+            self._channel = channel  # good for another question
+            return answer
 
 
 async def queue_depth(connection: AbstractConnection, queue: str) -> QueueDepth | None:

@@ -16,7 +16,7 @@ from aio_pika.abc import AbstractConnection
 from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp.commands import Basic
 
-from signalq.amqp.connection import CONNECTION_ERRORS, open_channel
+from signalq.amqp.connection import CONNECTION_ERRORS, close_in_time, open_channel
 from signalq.amqp.inspect import queue_depth
 from signalq.errors import BrokerError, BrokerUnreachable
 from signalq.names import Names
@@ -39,11 +39,22 @@ async def claim_mark(connection: AbstractConnection, names: Names, mine: LedgerM
     channel = await open_channel(connection, prefetch=1)
     try:
         async with asyncio.timeout(READ_TIMEOUT_S):
-            return await _first(connection, channel, names, mine)
-    except (TimeoutError, *CONNECTION_ERRORS) as error:
+            first = await _first(channel, names)
+            published = False
+            while True:
+                with suppress(TimeoutError):
+                    return _read(await asyncio.wait_for(asyncio.shield(first), LOOK_AGAIN_S))
+                depth = await queue_depth(connection, names.ledger)
+                # The queue is empty, and has no other reader.
+                if not published and depth is not None and depth.ready == 0 and depth.consumers == 1:
+                    published = True
+                    publishing = await open_channel(connection, confirms=True)
+                    await _publish(publishing, names, mine)
+                    await close_in_time(publishing)
+    except (ValueError, TypeError, *CONNECTION_ERRORS) as error:
         raise BrokerUnreachable(f"{names.ledger} could not be read ({type(error).__name__})") from error
     finally:
-        await _close(channel)
+        await close_in_time(channel)
 
 
 async def replace_mark(connection: AbstractConnection, names: Names, mine: LedgerMark) -> None:
@@ -53,10 +64,10 @@ async def replace_mark(connection: AbstractConnection, names: Names, mine: Ledge
         async with asyncio.timeout(READ_TIMEOUT_S):
             await channel.queue_purge(names.ledger)
             await _publish(channel, names, mine)
-    except (TimeoutError, *CONNECTION_ERRORS) as error:
+    except CONNECTION_ERRORS as error:
         raise BrokerUnreachable(f"{names.ledger} could not be written ({type(error).__name__})") from error
     finally:
-        await _close(channel)
+        await close_in_time(channel)
 
 
 async def held_mark(connection: AbstractConnection, names: Names) -> LedgerMark | None:
@@ -64,12 +75,6 @@ async def held_mark(connection: AbstractConnection, names: Names) -> LedgerMark 
 
     The mark is read and not acknowledged: it returns to its queue as the channel closes.
     """
-    found: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-
-    async def take(message: DeliveredMessage) -> None:
-        if not found.done():
-            found.set_result(message.body)
-
     try:
         depth = await queue_depth(connection, names.ledger)
         if depth is None or not depth.ready:
@@ -79,35 +84,27 @@ async def held_mark(connection: AbstractConnection, names: Names) -> LedgerMark 
         return None
     try:
         async with asyncio.timeout(LOOK_TIMEOUT_S):
-            await channel.basic_consume(names.ledger, take)
-            return LedgerMark(**json.loads(await found))
+            return _read(await (await _first(channel, names)))
     except (ValueError, TypeError, *CONNECTION_ERRORS):
         return None
     finally:
-        await _close(channel)
+        await close_in_time(channel)
 
 
-async def _first(
-    connection: AbstractConnection, channel: AbstractChannel, names: Names, mine: LedgerMark
-) -> LedgerMark:
-    """The first message of the queue. `mine` becomes it once the queue is empty and has no other reader."""
-    found: asyncio.Future[LedgerMark] = asyncio.get_running_loop().create_future()
+async def _first(channel: AbstractChannel, names: Names) -> asyncio.Future[bytes]:
+    """The first message of the queue, once it comes."""
+    first: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     async def take(message: DeliveredMessage) -> None:
-        if not found.done():
-            found.set_result(LedgerMark(**json.loads(message.body)))
+        if not first.done():
+            first.set_result(message.body)
 
     await channel.basic_consume(names.ledger, take)
-    published = False
-    while True:
-        with suppress(TimeoutError):
-            return await asyncio.wait_for(asyncio.shield(found), LOOK_AGAIN_S)
-        depth = await queue_depth(connection, names.ledger)
-        if not published and depth is not None and depth.ready == 0 and depth.consumers == 1:
-            published = True
-            publishing = await open_channel(connection, confirms=True)
-            await _publish(publishing, names, mine)
-            await _close(publishing)
+    return first
+
+
+def _read(body: bytes) -> LedgerMark:
+    return LedgerMark(**json.loads(body))
 
 
 async def _publish(channel: AbstractChannel, names: Names, mark: LedgerMark) -> None:
@@ -117,8 +114,3 @@ async def _publish(channel: AbstractChannel, names: Names, mark: LedgerMark) -> 
         properties=Basic.Properties(content_type="application/json", delivery_mode=2),
         mandatory=True,
     )
-
-
-async def _close(channel: AbstractChannel) -> None:
-    with suppress(*CONNECTION_ERRORS):
-        await channel.close()

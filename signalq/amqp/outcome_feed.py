@@ -15,10 +15,11 @@ import aiormq
 from aio_pika.abc import AbstractConnection
 from aiormq.abc import DeliveredMessage
 
-from signalq.amqp.connection import CLOSE_TIMEOUT_S, CONNECTION_ERRORS, HEARTBEAT_S, connect, open_channel
+from signalq.amqp.connection import CONNECTION_ERRORS, HEARTBEAT_S, close_in_time, connect, open_channel
 from signalq.errors import BrokerError, BrokerUnreachable, InvalidEvent, NotPermitted, TopologyError
 from signalq.message.outcome import Outcome
 from signalq.names import Names
+from signalq.times import backoff_s
 
 # From the first byte until events can come.
 OPEN_TIMEOUT_S = 15.0
@@ -35,6 +36,8 @@ class OutcomeFeed:
     events can't come any more, and with None when they can again.
     """
 
+    _lost: asyncio.Future[str]
+
     def __init__(
         self,
         url: str,
@@ -45,7 +48,6 @@ class OutcomeFeed:
         on_outcome: Callable[[Outcome], None],
         on_away: Callable[[str | None], None],
         heartbeat_s: int = HEARTBEAT_S,
-        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._url = url
         self._names = names
@@ -54,10 +56,7 @@ class OutcomeFeed:
         self._on_outcome = on_outcome
         self._on_away = on_away
         self._heartbeat_s = heartbeat_s
-        self._jitter = jitter
         self._connection: AbstractConnection | None = None
-        self._lost = asyncio.Event()
-        self._why_lost = ""
 
     async def open(self) -> None:
         """Listen from now on. Raises BrokerUnreachable, TopologyError (no exchange) or NotPermitted."""
@@ -79,11 +78,13 @@ class OutcomeFeed:
         failures = 0
         while True:
             if self._connection is not None:
-                await self._lost.wait()
+                why = await self._lost
                 await self.close()
-                self._on_away(self._why_lost)
+                self._on_away(why)
                 failures = 0
-            await asyncio.sleep(self._pause_s(failures))
+            fraction = random.uniform(0.5, 1)  # noqa: S311 - no secret
+            pause_s = backoff_s(failures + 1, base_s=RECONNECT_BASE_S, max_s=RECONNECT_MAX_S, fraction=fraction)
+            await asyncio.sleep(pause_s)
             try:
                 await self.open()
             except NotPermitted:
@@ -98,15 +99,19 @@ class OutcomeFeed:
         """Listen no more."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(*CONNECTION_ERRORS):
-                await asyncio.wait_for(connection.close(), CLOSE_TIMEOUT_S)
+            await close_in_time(connection)
 
     async def _open(self) -> None:
         self._connection = await connect(self._url, name=self._name, heartbeat_s=self._heartbeat_s)
         channel = await open_channel(self._connection)
-        self._lost = lost = asyncio.Event()
-        channel.closing.add_done_callback(lambda _closing: self._lose(lost, "the connection to RabbitMQ was lost"))
-        channel.on_consumer_cancel_callbacks.add(lambda _frame: self._lose(lost, "RabbitMQ ended the listening"))
+        self._lost = lost = asyncio.get_running_loop().create_future()
+
+        def lose(why: str) -> None:
+            if not lost.done():
+                lost.set_result(why)
+
+        channel.closing.add_done_callback(lambda _closing: lose("the connection to RabbitMQ was lost"))
+        channel.on_consumer_cancel_callbacks.add(lambda _frame: lose("RabbitMQ ended the listening"))
         # A new name each time: after a loss the broker may still hold the last one for the lost connection.
         queue = self._names.outcome_queue(uuid.uuid4().hex)
         with self._refusals("configure"):
@@ -126,15 +131,6 @@ class OutcomeFeed:
         """A message that is no event is ignored: its sender made the mistake."""
         with suppress(InvalidEvent):
             self._on_outcome(Outcome.from_event(message.body))
-
-    def _lose(self, lost: asyncio.Event, why: str) -> None:
-        self._why_lost = why
-        lost.set()
-
-    def _pause_s(self, failures: int) -> float:
-        """A random pause, of half to all of a bound that doubles with each failure."""
-        bound_s = min(RECONNECT_BASE_S * (1 << min(failures, 10)), RECONNECT_MAX_S)
-        return bound_s * (0.5 + self._jitter() / 2)
 
     @contextmanager
     def _refusals(self, right: str) -> Iterator[None]:

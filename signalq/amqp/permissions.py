@@ -14,8 +14,6 @@ from signalq.names import Names
 NOTHING = "^$"
 # The exchange without a name, as the broker calls it when it asks for a right: straight to a queue.
 DEFAULT_EXCHANGE = "amq.default"
-# A listener's queue ends with a UUID in hex (OutcomeFeed). A queue with any other name is no passing listener's.
-_LISTENER = "[0-9a-f]{32}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +37,13 @@ def consumer_permissions(names: Names) -> Permissions:
     Write on the dead letters' queue and on `unrouted` is for asking whether they are there: RabbitMQ 4.3 answers only a
     user with some right on them (3.10 and 4.0 answer every user). It allows nothing that the default exchange does not.
     """
+    lane = f"{_exactly(names.lane(''))}.+"
+    level = f"{_exactly(names.delay(0)).removesuffix('0')}[0-9]+"
     return Permissions(
         write=_one_of(
-            _exactly(DEFAULT_EXCHANGE),
-            _exactly(names.outcomes),
-            _any_level(names),
-            _exactly(names.dead),
-            _exactly(names.unrouted),
+            _exactly(DEFAULT_EXCHANGE), _exactly(names.outcomes), level, _exactly(names.dead), _exactly(names.unrouted)
         ),
-        read=_one_of(_exactly(names.orders), _any_lane(names), _exactly(names.due), _exactly(names.ledger)),
+        read=_one_of(_exactly(names.orders), lane, _exactly(names.due), _exactly(names.ledger)),
         outcome_keys_written=".*",
     )
 
@@ -59,7 +55,7 @@ def producer_permissions(names: Names) -> Permissions:
 
 def strategy_permissions(names: Names, strategy: str) -> Permissions:
     """A strategy that publishes, and listens for its own outcomes and no others."""
-    queue = f"{_exactly(names.outcome_queue(''))}{_LISTENER}"
+    queue = _listener_queue(names)
     own = _exactly(routing_key("", strategy, "").split(".")[1])
     return Permissions(
         configure=_one_of(queue),
@@ -75,15 +71,19 @@ def operator_permissions(names: Names) -> Permissions:
 
     Write on everything is for asking what is there, as with the consumer; it takes no message away.
     """
-    queue = f"{_exactly(names.outcome_queue(''))}{_LISTENER}"
-    reader = _exactly(names.dead_reader)
+    queue = _listener_queue(names)
     return Permissions(
-        configure=_one_of(reader, queue),
+        configure=_one_of(_exactly(names.dead_reader), queue),
         write=_one_of(rf"{_exactly(names.prefix)}\..+"),
         read=_one_of(_exactly(names.dead), _exactly(names.ledger), _exactly(names.outcomes), queue),
         outcome_keys_written=".*",
         outcome_keys_read=".*",
     )
+
+
+def _listener_queue(names: Names) -> str:
+    """A listener's queue ends with a UUID in hex (OutcomeFeed); one with any other name is no passing listener's."""
+    return f"{_exactly(names.outcome_queue(''))}[0-9a-f]{{32}}"
 
 
 def _one_of(*patterns: str) -> str:
@@ -93,11 +93,3 @@ def _one_of(*patterns: str) -> str:
 def _exactly(name: str) -> str:
     """A name as a regular expression with the same meaning in PCRE and in RE2."""
     return re.sub(r"[^A-Za-z0-9_-]", lambda found: f"\\{found[0]}" if found[0].isascii() else found[0], name)
-
-
-def _any_lane(names: Names) -> str:
-    return f"{_exactly(names.lane(''))}.+"
-
-
-def _any_level(names: Names) -> str:
-    return f"{_exactly(names.delay(0)).removesuffix('0')}[0-9]+"

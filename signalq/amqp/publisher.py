@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import cast
+from weakref import WeakValueDictionary
 
+import aiormq
 from aio_pika.abc import AbstractConnection
+from aiormq.abc import AbstractChannel
 from pamqp.commands import Basic
 
-from signalq.amqp.confirming_channel import ConfirmingChannel
-from signalq.amqp.connection import CLOSE_TIMEOUT_S, HEARTBEAT_S, connect, is_connection_error, open_channel
-from signalq.errors import BrokerUnreachable
+from signalq.amqp.connection import HEARTBEAT_S, close_in_time, connect, is_connection_error, open_channel
+from signalq.errors import BrokerUnreachable, PublishError, Unconfirmed, Unroutable
 
 CLOSED = "the publisher is closed"
 FORKED = "the publisher was entered in another process, before a fork: make and enter one in this process"
@@ -35,37 +38,17 @@ class ConfirmedPublisher:
         self._is_closed = False
         # The process of its connection: after a fork the socket is the parent's, and bytes from here would garble it.
         self._process: int | None = None
-        self._same_id: dict[str, _Turn] = {}
+        self._same_id: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def publish(
         self, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties, *, mandatory: bool = True
     ) -> None:
-        """Return once the broker has the message in every queue it belongs to; without `mandatory` that may be none.
-
-        It waits as long as the connection lives, also while a broker in need blocks it: giving up sooner would leave
-        a message that may still arrive. Bound it with asyncio.timeout where needed.
+        """Publish on the open channel, opened now if there is none; else as ConfirmingChannel does.
 
         Raises BrokerUnreachable (nothing was sent), Unroutable (it is in no queue), Unconfirmed (it may be).
         """
-        await self.publish_on(await self.channel(), exchange, routing_key, body, properties, mandatory=mandatory)
-
-    async def publish_on(
-        self,
-        channel: ConfirmingChannel,
-        exchange: str,
-        routing_key: str,
-        body: bytes,
-        properties: Basic.Properties,
-        *,
-        mandatory: bool = True,
-    ) -> None:
-        """Publish on a channel that `channel()` returned, and on no later one. Raises Unconfirmed once that is closed.
-
-        So no message overtakes those that a broken connection left behind.
-        """
-        # The broker's returns are told apart by message_id alone. Without `mandatory` nothing is returned.
-        async with channel.in_use(), self._alone(properties.message_id if mandatory else None):
-            await channel.publish(exchange, routing_key, body, properties, mandatory=mandatory)
+        channel = await self.channel()
+        await channel.publish(exchange, routing_key, body, properties, mandatory=mandatory)
 
     async def channel(self) -> ConfirmingChannel:
         """The open channel, opened now if there is none. Raises BrokerUnreachable, also after `close`."""
@@ -81,7 +64,7 @@ class ConfirmedPublisher:
                 if self._connection is None or self._connection.is_closed or not self._connection.connected.is_set():
                     await self._disconnect()
                     self._connection = await connect(self._url, name=self._name, heartbeat_s=self._heartbeat_s)
-                self._open = ConfirmingChannel(await open_channel(self._connection, confirms=True))
+                self._open = ConfirmingChannel(await open_channel(self._connection, confirms=True), self._same_id)
             return self._open
 
     @property
@@ -110,32 +93,87 @@ class ConfirmedPublisher:
     async def _disconnect(self) -> None:
         connection, self._connection, self._open = self._connection, None, None
         if connection is not None and not connection.is_closed:
-            try:
-                await asyncio.wait_for(connection.close(), CLOSE_TIMEOUT_S)
-            except Exception as error:
-                if not is_connection_error(error):
-                    raise
+            await close_in_time(connection)
 
-    @asynccontextmanager
-    async def _alone(self, message_id: str | None) -> AsyncIterator[None]:
-        """Publish one at a time of each message_id."""
-        if message_id is None:
-            yield
-            return
-        turn = self._same_id.setdefault(message_id, _Turn())
-        turn.users += 1
+
+@dataclass(slots=True)
+class ConfirmingChannel:
+    """An open channel on which each publish waits for RabbitMQ's confirm.
+
+    `same_id` has the lock of each message_id, for as long as a publish holds it or waits for it; `in_flight` counts the
+    publishes under way, also while they wait.
+
+    It is spent once RabbitMQ has refused a message on it. A channel remembers the leader of each quorum queue that it
+    has published to, and RabbitMQ 3.10 may remember one that is gone: it then refuses every message for that queue
+    until that leader's node is back (10 s and more, seen), though another node leads it by now. A new channel looks the
+    leader up.
+    """
+
+    channel: AbstractChannel
+    same_id: WeakValueDictionary[str, asyncio.Lock]
+    in_flight: int = 0
+    is_spent: bool = False
+
+    @property
+    def is_good(self) -> bool:
+        """Whether to publish on it."""
+        return not self.is_spent and not self.channel.is_closed
+
+    async def publish(
+        self, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties, *, mandatory: bool = True
+    ) -> None:
+        """Return once the broker has the message in every queue it belongs to; without `mandatory` that may be none.
+
+        It waits as long as the connection lives, also while a broker in need blocks it: giving up sooner would leave
+        a message that may still arrive. Bound it with asyncio.timeout where needed. A closed channel is not opened
+        again: so no message overtakes those that a broken connection left behind.
+
+        Raises Unroutable (it is in no queue), Unconfirmed (it may be).
+        """
+        message_id = properties.message_id
+        self.in_flight += 1
         try:
-            async with turn.lock:
-                yield
+            async with self._turn(message_id if mandatory else None):
+                # An event is not waited for while it is written: its confirm says so, and the next one need not queue.
+                await cast("aiormq.Channel", self.channel).basic_publish(
+                    body,
+                    exchange=exchange,
+                    routing_key=routing_key,
+                    properties=properties,
+                    mandatory=mandatory,
+                    wait=mandatory,
+                )
+        except aiormq.exceptions.PublishError as error:
+            raise Unroutable(f"no queue takes messages for {exchange or routing_key}", message_id) from error
+        except aiormq.exceptions.DeliveryError as error:
+            self.is_spent = True
+            raise Unconfirmed(f"RabbitMQ refused the message for {exchange or routing_key}", message_id) from error
+        except (aiormq.exceptions.ChannelNotFoundEntity, aiormq.exceptions.ChannelAccessRefused) as error:
+            raise _refusal(error, exchange, message_id) from error
+        except (Exception, asyncio.CancelledError) as error:
+            if not is_connection_error(error):
+                raise
+            raise Unconfirmed("the connection broke before RabbitMQ confirmed the message", message_id) from error
         finally:
-            turn.users -= 1
-            if not turn.users:
-                del self._same_id[message_id]
+            self.in_flight -= 1
+            if self.is_spent and not self.in_flight:
+                await close_in_time(self.channel)
+
+    def _turn(self, message_id: str | None) -> asyncio.Lock | nullcontext[None]:
+        """One publish at a time has each message_id, since the broker's returns are told apart by that alone."""
+        return nullcontext() if message_id is None else self.same_id.setdefault(message_id, asyncio.Lock())
 
 
-class _Turn:
-    """The lock of one message_id, kept while a publish holds it or waits for it."""
+def _refusal(error: aiormq.exceptions.AMQPChannelError, exchange: str, message_id: str | None) -> PublishError:
+    """The meaning of a refusal for one of the messages in flight: it closes the channel for all of them.
 
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.users = 0
+    Only messages for the exchange that it names are refused; the others may have arrived before it.
+    """
+    if f"exchange '{exchange or 'amq.default'}'" not in str(error):
+        return Unconfirmed("the channel was closed over another message before RabbitMQ confirmed this one", message_id)
+    if isinstance(error, aiormq.exceptions.ChannelAccessRefused):
+        where = f"exchange {exchange}" if exchange else "queues directly"
+        return Unroutable(f"this user may not publish to {where}: ask for the write permission", message_id)
+    return Unroutable(
+        f"there is no exchange {exchange}: start the consumer once, or run `signalq topology apply`", message_id
+    )

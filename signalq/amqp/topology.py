@@ -15,15 +15,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
+import aiormq
 from aio_pika.abc import AbstractConnection
+from aiormq.abc import AbstractChannel
 
-from signalq.amqp.connection import open_channel
+from signalq.amqp.connection import ANSWER_TIMEOUT_S, CONNECTION_ERRORS, open_channel
 from signalq.amqp.inspect import Inspector, QueueDepth
-from signalq.amqp.objects import Arguments, Binding, Exchange, MayNotDeclare, Queue
-from signalq.errors import TopologyError
+from signalq.errors import BrokerUnreachable, TopologyError
 from signalq.names import LADDER_LEVELS, Names
 
 # As good as no limit (decision 7). RabbitMQ 4 would drop an order at its 20th return; -1 makes 3.10 drop it at the
@@ -33,14 +35,74 @@ DELIVERY_LIMIT = 1_000_000_000
 # waiting for its disk.
 DECLARING_CHANNELS = 8
 
+Arguments = dict[str, Any]
+
+
+class MayNotDeclare(TopologyError):
+    """The user lacks the right to declare it, so RabbitMQ does not say whether it is as it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A durable exchange of a `kind`: direct, fanout or topic."""
+
+    name: str
+    kind: str
+    arguments: Arguments = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        return f"exchange {self.name}"
+
+    async def declare(self, channel: AbstractChannel) -> None:
+        with _refusals(self.title):
+            await channel.exchange_declare(
+                self.name, exchange_type=self.kind, durable=True, arguments=self.arguments, timeout=ANSWER_TIMEOUT_S
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A durable quorum queue; `connector` is that of an own lane, None for any other queue."""
+
+    name: str
+    arguments: Arguments
+    connector: str | None = None
+
+    @property
+    def title(self) -> str:
+        return f"queue {self.name}"
+
+    async def declare(self, channel: AbstractChannel) -> None:
+        with _refusals(self.title, self.connector):
+            await channel.queue_declare(self.name, durable=True, arguments=self.arguments, timeout=ANSWER_TIMEOUT_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A binding from an exchange, the `source`, to a queue."""
+
+    source: str
+    destination: str
+    routing_key: str
+
+    @property
+    def title(self) -> str:
+        return f"binding from {self.source} to {self.destination}"
+
+    async def declare(self, channel: AbstractChannel) -> None:
+        with _refusals(self.title):
+            await channel.queue_bind(self.destination, self.source, self.routing_key, timeout=ANSWER_TIMEOUT_S)
+
+    async def remove(self, channel: AbstractChannel) -> None:
+        """Unbind the queue from the exchange; no error where it is not bound."""
+        with _refusals(self.title):
+            await channel.queue_unbind(self.destination, self.source, self.routing_key, timeout=ANSWER_TIMEOUT_S)
+
 
 @dataclass(frozen=True, slots=True)
 class Differing:
-    """Objects that are there, by title.
-
-    `sentences` say how objects differ from what they should be. This user lacks the right to declare, and so to
-    compare, the `uncompared` ones.
-    """
+    """Objects by title: how some differ from what they should be, and the ones that this user may not compare."""
 
     sentences: Mapping[str, str]
     uncompared: Sequence[str]
@@ -79,7 +141,14 @@ class Topology:
         """Every queue, own lanes last."""
         yield Queue(self.names.orders, quorum(single_active_consumer=True))
         for level in range(LADDER_LEVELS):
-            yield Queue(self.names.delay(level), self._ladder_arguments(level))
+            arguments = quorum(
+                message_ttl=1000 << level,
+                dead_letter_strategy="at-least-once",  # it is at-most-once without the overflow
+                overflow="reject-publish",
+                dead_letter_exchange="",
+                dead_letter_routing_key=self.names.due,
+            )
+            yield Queue(self.names.delay(level), arguments)
         yield Queue(self.names.due, quorum(single_active_consumer=True))
         yield Queue(self.names.dead, quorum())
         yield Queue(self.names.ledger, quorum(single_active_consumer=True))
@@ -95,16 +164,6 @@ class Topology:
     def _own_queue(self, lane: OwnLane) -> Queue:
         arguments = quorum(single_active_consumer=True) if lane.strict else quorum()
         return Queue(self.names.lane(lane.connector), arguments, lane.connector)
-
-    def _ladder_arguments(self, level: int) -> Arguments:
-        """At-least-once dead-lettering needs the strategy and the overflow together, or it is at-most-once."""
-        return quorum(
-            message_ttl=1000 << level,
-            dead_letter_strategy="at-least-once",
-            overflow="reject-publish",
-            dead_letter_exchange="",
-            dead_letter_routing_key=self.names.due,
-        )
 
     async def declare(self, connection: AbstractConnection) -> None:
         """Declare every object; one that is there with the same arguments stays as it is.
@@ -197,3 +256,24 @@ def ladder_entry(whole_seconds: int, names: Names) -> tuple[str, str]:
     if whole_seconds == 0:
         return "", names.due
     return names.delay(whole_seconds.bit_length() - 1), names.due
+
+
+@contextmanager
+def _refusals(title: str, connector: str | None = None) -> Iterator[None]:
+    """Translate a refusal, which closes the channel, to a sentence that names the object.
+
+    `connector` is that of an own lane.
+    """
+    advice = "delete it or use another broker.prefix"
+    if connector is not None:
+        advice = f"set connectors.{connector}.ordering back, or delete the queue once it is empty"
+    try:
+        yield
+    except aiormq.exceptions.ChannelPreconditionFailed as error:
+        raise TopologyError(f"{title} is there with other arguments ({error}): {advice}") from error
+    except aiormq.exceptions.ChannelAccessRefused as error:
+        raise MayNotDeclare(
+            f"{title} may not be declared by this user: grant configure, or set broker.topology to passive"
+        ) from error
+    except CONNECTION_ERRORS as error:
+        raise BrokerUnreachable(f"the connection broke while declaring {title} ({type(error).__name__})") from error

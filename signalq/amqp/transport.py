@@ -1,7 +1,13 @@
-"""aio-pika's connection, amended so that it ends when it is closed, and lets nothing wait for a dead one.
+"""aio-pika's connection and aiormq's channel, amended.
 
-It is not one of aio-pika's robust connections: those restore themselves unseen, and an order needs to know on which
-channel it came (an acknowledgement belongs to the channel that delivered). The holder of a connection opens the next.
+The connection ends when it is closed, and lets nothing wait for a dead one. It is not one of aio-pika's robust
+connections: those restore themselves unseen, and an order needs to know on which channel it came (an acknowledgement
+belongs to the channel that delivered). The holder of a connection opens the next.
+
+The channel takes queues of every name that RabbitMQ takes: any UTF-8 of at most 255 bytes. pamqp allows only letters,
+digits and `-_.:@#,/+ ` there, and raises ValueError for any other; but a lane has the name of its connector, which may
+be any text. So this channel sends pamqp's own frames without that check, and pamqp stays as it is for all other code in
+the process. Exchanges don't need this: their names come from the prefix alone.
 """
 
 from __future__ import annotations
@@ -12,6 +18,9 @@ from typing import Any, cast
 import aio_pika
 import aiormq
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
+from aiormq.tools import awaitable
+from pamqp.base import Frame
+from pamqp.commands import Basic, Queue
 from yarl import URL
 
 GOODBYE_TIMEOUT_S = 4.0
@@ -23,12 +32,9 @@ ENDED = "the connection was closed, or gave no sign of life for too long"
 class PlainConnection(aio_pika.Connection):
     """A connection that ends when it is closed; one that could not be made is closed at once."""
 
-    _socket: _Socket | None = None
-
-    @property
-    def received(self) -> bytes:
-        """The last bytes that the server sent while the connection was being made, at most RECEIVED_BYTES_MAX."""
-        return self._socket.received if self._socket else b""
+    def __init__(self, url: URL, **options: Any) -> None:
+        super().__init__(url, **options)
+        self.socket = self.kwargs["transport_factory"] = Socket(url)
 
     def __del__(self) -> None:
         """Do nothing: the connection's holder closes it.
@@ -38,15 +44,13 @@ class PlainConnection(aio_pika.Connection):
         """
 
     async def connect(self, timeout: float | None = None) -> None:
-        self._socket = _Socket(self.url)
-        self.kwargs["transport_factory"] = self._socket
         try:
             await super().connect(timeout)
         except BaseException:
             await self.close()
-            self._socket.hang_up()  # cancelled at the last moment, it is open, and has no holder
+            self.socket.hang_up()  # cancelled at the last moment, it is open, and has no holder
             raise
-        self._socket.forget()
+        self.socket.forget()
         if self.transport is not None:
             _end_every_wait(self.transport.connection)
 
@@ -60,8 +64,8 @@ class PlainConnection(aio_pika.Connection):
         try:
             await asyncio.wait({closing}, timeout=GOODBYE_TIMEOUT_S)
         finally:
-            if not closing.done() and self._socket is not None:
-                self._socket.hang_up()
+            if not closing.done():
+                self.socket.hang_up()
         await closing
 
 
@@ -85,17 +89,20 @@ def _end_every_wait(connection: aiormq.abc.AbstractConnection) -> None:
     amended.close = close_with_an_error
 
 
-class _Socket(TransportFactory):
-    """aiormq's socket to the broker, within reach; it keeps the last bytes received until the connection is made."""
+class Socket(TransportFactory):
+    """aiormq's socket to the broker, within reach.
+
+    `received` has the last bytes that came while the connection was being made, at most RECEIVED_BYTES_MAX.
+    """
+
+    _reader: asyncio.StreamReader
 
     def __init__(self, url: URL) -> None:
         self._open = TLSTransportFactory() if url.scheme == "amqps" else TCPTransportFactory()
         self._writer: asyncio.StreamWriter | None = None
-        self._reader: asyncio.StreamReader | None = None
         self.received = b""
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Connect."""
         self._reader, self._writer = await self._open.create(url, **kwargs)
         feed = self._reader.feed_data
 
@@ -108,11 +115,45 @@ class _Socket(TransportFactory):
 
     def forget(self) -> None:
         """Keep no more bytes: the connection is made."""
-        if self._reader is not None:
-            del self._reader.feed_data
-        self._reader = None
+        del self._reader.feed_data
 
     def hang_up(self) -> None:
         """Close the socket at once; unsent bytes are lost."""
         if self._writer is not None:
             self._writer.transport.abort()
+
+
+def _unchecked(frame: type[Frame]) -> Any:
+    """The frame without pamqp's check of its fields."""
+    return type(frame.__name__, (frame,), {"validate": lambda _frame: None})
+
+
+_Declare = _unchecked(Queue.Declare)
+_Bind = _unchecked(Queue.Bind)
+_Unbind = _unchecked(Queue.Unbind)
+_Consume = _unchecked(Basic.Consume)
+
+
+class AnyNameChannel(aiormq.Channel):
+    """aiormq's calls that name a queue, for any name; `frame` holds the other fields of the frame."""
+
+    async def queue_declare(self, queue: str = "", *, timeout: Any = None, **frame: Any) -> Any:
+        return await self.rpc(_Declare(queue=queue, **frame), timeout=timeout)
+
+    async def queue_bind(  # type: ignore[override]
+        self, queue: str, exchange: str, routing_key: str = "", *, timeout: Any = None, **frame: Any
+    ) -> Any:
+        return await self.rpc(_Bind(queue=queue, exchange=exchange, routing_key=routing_key, **frame), timeout=timeout)
+
+    async def queue_unbind(  # type: ignore[override]
+        self, queue: str = "", exchange: str = "", routing_key: str = "", *, timeout: Any = None, **frame: Any
+    ) -> Any:
+        unbind = _Unbind(queue=queue, exchange=exchange, routing_key=routing_key, **frame)
+        return await self.rpc(unbind, timeout=timeout)
+
+    async def basic_consume(
+        self, queue: str, consumer_callback: Any, *, consumer_tag: str | None = None, timeout: Any = None, **frame: Any
+    ) -> Any:
+        tag = consumer_tag or f"signalq.{self.number}.{len(self.consumers)}"
+        self.consumers[tag] = awaitable(consumer_callback)
+        return await self.rpc(_Consume(queue=queue, consumer_tag=tag, **frame), timeout=timeout)

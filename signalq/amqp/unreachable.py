@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import ssl
 
 import aiormq
 from yarl import URL
 
-from signalq.amqp.address import SCHEMES
+from signalq.amqp.address import DEFAULT_USER, ESCAPES, SCHEMES
 from signalq.errors import BrokerUnreachable
 from signalq.secrets.masking import MALFORMED, masked
 
@@ -18,15 +17,13 @@ _CLOSE_METHOD = b"\x00\x0a\x00\x32"
 _NOT_ALLOWED = 530
 # A TLS record of type alert or handshake, of any version.
 _TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
-_URL_ADVICE = "check the user and the password in broker.url (in a URL, @ in a password is written %40)"
+_LOG_ADVICE = "look at RabbitMQ's log, and check broker.url"
 
 
 def unreachable(error: BaseException, url: str, received: bytes) -> BrokerUnreachable:
     """The error that says why a connection to `url` failed; `received` are the last bytes that the server sent."""
     if masked(url) == MALFORMED:
-        return BrokerUnreachable(
-            "the broker's URL can't be read", "in a password, @ is written %40, : %3A, / %2F, # %23 and ? %3F"
-        )
+        return BrokerUnreachable("the broker's URL can't be read", ESCAPES)
     parsed, at = URL(url), masked(url)
     if parsed.scheme not in SCHEMES or not parsed.host:
         return BrokerUnreachable(
@@ -35,8 +32,7 @@ def unreachable(error: BaseException, url: str, received: bytes) -> BrokerUnreac
         )
     return (
         _by_error(error, parsed, at)
-        or _by_answer(received, parsed, at)
-        or _by_hanging_up(error, received, at)
+        or _by_answer(error, received, parsed, at)
         or _none(at, type(error).__name__, _LOG_ADVICE)
     )
 
@@ -45,17 +41,16 @@ def _none(at: str, cause: str, advice: str) -> BrokerUnreachable:
     return BrokerUnreachable(f"no connection to RabbitMQ at {at} ({cause})", advice)
 
 
-_LOG_ADVICE = "look at RabbitMQ's log, and check broker.url"
-
-
-def _by_error(  # noqa: PLR0911 - one for each cause
-    error: BaseException, url: URL, at: str
-) -> BrokerUnreachable | None:
+def _by_error(error: BaseException, url: URL, at: str) -> BrokerUnreachable | None:  # noqa: PLR0911 - one a cause
     """The cause by the error of the operating system, of TLS or of the login; None where it says nothing."""
     match error.__cause__ if isinstance(error.__cause__, OSError) else error:
         case ssl.SSLCertVerificationError() as refused:
-            why = refused.verify_message.rstrip(".")
-            return _none(at, f"its certificate is not accepted: {why}", _CERTIFICATE)
+            return _none(
+                at,
+                f"its certificate is not accepted: {refused.verify_message.rstrip('.')}",
+                "use the name that it is for, and name its authority by ?cafile=FILE in broker.url unless the system "
+                "knows it; certificates are always checked",
+            )
         case ssl.SSLError() as refused if "ALERT" in (refused.reason or ""):
             return _none(
                 at,
@@ -78,24 +73,21 @@ def _by_error(  # noqa: PLR0911 - one for each cause
                 "start RabbitMQ, or check host and port in broker.url (SIGNALQ_BROKER__URL)",
             )
         case aiormq.exceptions.ProbableAuthenticationError():
-            return BrokerUnreachable(f"RabbitMQ at {at} refused the user name or the password", _URL_ADVICE)
+            return BrokerUnreachable(
+                f"RabbitMQ at {at} refused the user name or the password",
+                "check the user and the password in broker.url (in a URL, @ in a password is written %40)",
+            )
         case aiormq.exceptions.AuthenticationError():
             return BrokerUnreachable(f"RabbitMQ at {at} offers no such login", "check auth= in broker.url")
-        case TimeoutError() | asyncio.TimeoutError():
+        case TimeoutError():
             return None
         case OSError(errno=int(), strerror=str(why)):
             return _none(at, why, "check broker.url, and the network")
     return None
 
 
-_CERTIFICATE = (
-    "use the name that it is for, and name its authority by ?cafile=FILE in broker.url unless the system knows it; "
-    "certificates are always checked"
-)
-
-
-def _by_answer(received: bytes, url: URL, at: str) -> BrokerUnreachable | None:
-    """The cause by the bytes that the server sent before it hung up; None where they say nothing."""
+def _by_answer(error: BaseException, received: bytes, url: URL, at: str) -> BrokerUnreachable | None:
+    """The cause by the bytes that the server sent before it hung up, or sent none; None where that says nothing."""
     if received.startswith(b"HTTP/"):
         return _none(
             at,
@@ -108,6 +100,13 @@ def _by_answer(received: bytes, url: URL, at: str) -> BrokerUnreachable | None:
         return _by_close(received.partition(_CLOSE_METHOD)[2], url, at)
     if received and not received.startswith((b"\x01", b"AMQP")):
         return _none(at, "no AMQP is spoken there", "check host and port in broker.url")
+    if not received and isinstance(error, (StopAsyncIteration, ConnectionError, aiormq.AMQPError)):
+        # RabbitMQ's TLS port does so to plain text, and a proxy without a broker.
+        return _none(
+            at,
+            "it hung up without a word",
+            "if that is a TLS port, use amqps:// in broker.url; else check host and port, and RabbitMQ's log",
+        )
     return None
 
 
@@ -122,18 +121,7 @@ def _by_close(arguments: bytes, url: URL, at: str) -> BrokerUnreachable:
         )
     if code == _NOT_ALLOWED and "access to vhost" in reason and "limit" not in reason:
         return BrokerUnreachable(
-            f"the user {url.user or 'guest'} may not use the virtual host (vhost) {vhost} of RabbitMQ at {at}",
+            f"the user {url.user or DEFAULT_USER} may not use the virtual host (vhost) {vhost} of RabbitMQ at {at}",
             "give this user permissions there (rabbitmqctl set_permissions), or correct broker.url",
         )
     return BrokerUnreachable(f"RabbitMQ at {at} refused the connection ({reason or code})", _LOG_ADVICE)
-
-
-def _by_hanging_up(error: BaseException, received: bytes, at: str) -> BrokerUnreachable | None:
-    """The cause where the server sent nothing: RabbitMQ's TLS port to plain text, or a proxy without a broker."""
-    if received or not isinstance(error, (StopAsyncIteration, ConnectionError, aiormq.AMQPError)):
-        return None
-    return _none(
-        at,
-        "it hung up without a word",
-        "if that is a TLS port, use amqps:// in broker.url; else check host and port, and RabbitMQ's log",
-    )

@@ -8,35 +8,29 @@ earlier one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections import deque
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator
+from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
 
-from signalq.amqp.confirming_channel import ConfirmingChannel
-from signalq.amqp.publisher import ConfirmedPublisher
+from signalq.amqp.publisher import ConfirmedPublisher, ConfirmingChannel
 from signalq.errors import BrokerUnreachable, InvalidIntent, Unconfirmed, Unroutable
 from signalq.message.intent import OrderIntent
 from signalq.publishing.prepare import PreparedIntent
-from signalq.publishing.results import Given, PublishResult, intent_and_id
-from signalq.publishing.window import Flight, Window
+from signalq.publishing.results import Given, PublishResult, each_of, intent_and_id
 
 IN_FLIGHT_MAX = 256
 """Sent and not yet confirmed. Four times as many were no faster, a quarter was a third slower (ran, 3.10.8)."""
 RECONNECT_PAUSE_S = 0.5
-
-STEP_S = 0.002
-"""For so long a plain iterable may keep the event loop to itself, unless one of its steps takes longer."""
-
 INTERRUPTED = "it was interrupted before RabbitMQ confirmed the message: repeat it with the same message_id"
 
 
 class _State(Enum):
     UNCONNECTED = auto()
-    """No channel was ever open."""
+    """No channel is open: the unconfirmed ones have to be sent, once more perhaps, before anything new goes out."""
     SENDING = auto()
     """Each intent goes out as it is taken."""
-    BROKEN = auto()
-    """The unconfirmed ones have to be sent again, on a new channel, before anything new goes out."""
     ENDING = auto()
     """Nothing more is taken; the messages that are on their way end."""
 
@@ -44,12 +38,14 @@ class _State(Enum):
 class ManyPublisher:
     """One `publish_many`. `tell` is called once for every intent that was taken, in their order.
 
-    `prepare` makes a message of an intent and its identity, or raises InvalidIntent; `withdraw` is called for a message
-    that was not confirmed. `timeout_s` bounds how long one flight may be the oldest, reconnecting included.
+    `prepare` makes a message of an intent and its identity, or raises InvalidIntent. `timeout_s` bounds how long one
+    flight may be the oldest, reconnecting included.
 
     Two tasks work on the window: `_feed` takes intents into it, `_settle` tells the results of those that are settled,
     and mends a broken channel.
     """
+
+    _feeding: asyncio.Task[None]
 
     def __init__(
         self,
@@ -57,7 +53,6 @@ class ManyPublisher:
         exchange: str,
         *,
         prepare: Callable[[OrderIntent, str], PreparedIntent],
-        withdraw: Callable[[PreparedIntent], None],
         tell: Callable[[PublishResult], None],
         in_flight_max: int,
         timeout_s: float,
@@ -65,13 +60,12 @@ class ManyPublisher:
         self._publisher = publisher
         self._exchange = exchange
         self._prepare = prepare
-        self._withdraw = withdraw
         self._tell_result = tell
         self._timeout_s = timeout_s
         self._window = Window(in_flight_max)
         self._state = _State.UNCONNECTED
+        self._has_tried = False
         self._channel: ConfirmingChannel | None = None
-        self._feeding: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._why_not_confirmed = INTERRUPTED
         self._failure: Exception | None = None
@@ -85,22 +79,18 @@ class ManyPublisher:
         self._feeding = asyncio.create_task(self._feed(intents), name="signalq intents")
         self._feeding.add_done_callback(self._fed)
         try:
-            await self._settle(self._feeding)
+            await self._settle()
         finally:
-            await self._end(self._feeding)
+            await self._end()
         return self._failure
 
     # ---- taking ----
 
     async def _feed(self, intents: Iterable[Given] | AsyncIterable[Given]) -> None:
-        source = aiter(intents) if isinstance(intents, AsyncIterable) else each_of(intents)
-        while True:
-            await self._window.make_room()
-            try:
-                given = await anext(source)
-            except StopAsyncIteration:
-                return
+        await self._window.room.acquire()
+        async for given in intents if isinstance(intents, AsyncIterable) else each_of(intents):
             self._take(given)
+            await self._window.room.acquire()
 
     def _take(self, given: Given) -> None:
         """Nothing is awaited between the iterable and the window, so every intent that was taken is told."""
@@ -121,19 +111,13 @@ class ManyPublisher:
             self._failure = self._failure or error
         self._changed.set()
 
-    def _take_no_more(self) -> None:
-        if self._feeding is not None:
-            self._feeding.cancel()
-
     # ---- sending ----
 
     def _send(self, flight: Flight, prepared: PreparedIntent) -> None:
         """Each task writes in its first step, so the messages leave in the order of these calls."""
         assert self._channel is not None  # noqa: S101 - only UNCONNECTED has none, and sends nothing
         flight.error = None
-        sending = self._publisher.publish_on(
-            self._channel, self._exchange, prepared.routing_key, prepared.body, prepared.properties
-        )
+        sending = self._channel.publish(self._exchange, prepared.routing_key, prepared.body, prepared.properties)
         flight.sending = asyncio.create_task(sending, name=f"signalq publish {flight.number}")
         flight.sending.add_done_callback(partial(self._sent, flight))
 
@@ -147,7 +131,7 @@ class ManyPublisher:
         elif isinstance(error, Unconfirmed):
             flight.error = error
             if self._state is _State.SENDING:
-                self._state = _State.BROKEN
+                self._state = _State.UNCONNECTED
         else:
             if isinstance(error, Unroutable):
                 flight.error = error
@@ -157,19 +141,18 @@ class ManyPublisher:
 
     def _begin_to_end(self) -> None:
         self._state = _State.ENDING
-        self._take_no_more()
+        self._feeding.cancel()
 
     async def _mend(self) -> None:
         """Send again what was not confirmed, in order, on a channel that holds nothing of it yet.
 
-        It may fail to open one: the state stays BROKEN then, for another attempt.
+        It may fail to open one: the state stays UNCONNECTED then, for another attempt.
         """
         if sending := self._window.sending():
             await asyncio.wait(sending)  # on a closed channel each of them ends
-        if self._state is _State.UNCONNECTED:
-            self._state = _State.BROKEN
-        else:
+        if self._has_tried:
             await asyncio.sleep(RECONNECT_PAUSE_S)
+        self._has_tried = True
         try:
             self._channel = await self._publisher.channel()
         except BrokerUnreachable:
@@ -177,21 +160,22 @@ class ManyPublisher:
                 self._why_not_confirmed = why
                 self._begin_to_end()
             return
-        if self._state is _State.BROKEN:
+        if self._state is _State.UNCONNECTED:
             self._state = _State.SENDING
-        for flight, prepared in self._window.unconfirmed():
-            self._send(flight, prepared)
+        for flight in self._window.flights:
+            if flight.unconfirmed is not None:
+                self._send(flight, flight.unconfirmed)
 
     # ---- settling ----
 
-    async def _settle(self, feeding: asyncio.Task[None]) -> None:
+    async def _settle(self) -> None:
         """Tell each result as it becomes certain, until all are told or it has to end."""
         while True:
             self._changed.clear()
             for flight in self._window.pop_settled():
                 self._tell(flight)
             oldest_since_s = self._window.oldest_since_s
-            if oldest_since_s is None and feeding.done():
+            if oldest_since_s is None and self._feeding.done():
                 return
             try:
                 async with asyncio.timeout_at(None if oldest_since_s is None else oldest_since_s + self._timeout_s):
@@ -203,40 +187,98 @@ class ManyPublisher:
                     else:
                         await self._mend()
             except TimeoutError:
-                self._why_not_confirmed = (
-                    f"RabbitMQ did not confirm within {self._timeout_s:g} s: repeat with the same message_id"
-                )
+                self._why_not_confirmed = why_too_late(self._timeout_s)
                 return
 
-    async def _end(self, feeding: asyncio.Task[None]) -> None:
+    async def _end(self) -> None:
         """Tell the result of every flight that is left, as it stands."""
-        sending = self._window.sending()
-        for task in (feeding, *sending):
+        tasks = [self._feeding, *self._window.sending()]
+        for task in tasks:
             task.cancel()
         try:
-            await asyncio.gather(feeding, *sending, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
         finally:
-            for flight in self._window.pop_all():
-                if not flight.is_settled and flight.error is None:
+            for flight in self._window.flights:
+                if flight.unconfirmed is not None and flight.error is None:
                     flight.error = Unconfirmed(self._why_not_confirmed, flight.message_id)
                 self._tell(flight)
 
     def _tell(self, flight: Flight) -> None:
-        if (prepared := flight.unconfirmed) is not None:
-            self._withdraw(prepared)
+        if flight.unconfirmed is not None:
+            flight.unconfirmed.withdraw()
         try:
             self._tell_result(flight.result())
         except Exception as error:  # noqa: BLE001 - the caller's own, raised to the caller once all is told
             self._failure = self._failure or error
-            self._take_no_more()
+            self._feeding.cancel()
 
 
-async def each_of(intents: Iterable[Given]) -> AsyncIterator[Given]:
-    """Iterate a plain iterable. Where its steps take long, each intent goes out before the next is made."""
-    clock = asyncio.get_running_loop().time
-    since_s = clock()
-    for intent in intents:
-        yield intent
-        if clock() - since_s > STEP_S:
-            await asyncio.sleep(0)
-            since_s = clock()
+@dataclass(slots=True, eq=False)
+class Flight:
+    """One intent, from the moment it is taken until its result is told; an invalid one has no `prepared`."""
+
+    number: int
+    intent: OrderIntent
+    message_id: str
+    prepared: PreparedIntent | None = None
+    error: InvalidIntent | Unroutable | Unconfirmed | None = None
+    sending: asyncio.Task[None] | None = None
+    is_confirmed: bool = False
+
+    @property
+    def unconfirmed(self) -> PreparedIntent | None:
+        """The message that has yet to be confirmed; None once the result is certain: confirmed, or invalid."""
+        return None if self.is_confirmed else self.prepared
+
+    def result(self) -> PublishResult:
+        """Its result as it stands."""
+        receipt = self.prepared.receipt if self.prepared is not None and self.is_confirmed else None
+        return PublishResult(self.number, self.intent, self.message_id, receipt, self.error)
+
+
+class Window:
+    """At most `flights_max` flights, in the order in which their intents were taken; each needs `room`."""
+
+    def __init__(self, flights_max: int) -> None:
+        if flights_max < 1:
+            raise ValueError("in_flight_max must be at least 1")
+        self.taken = 0
+        self.flights: deque[Flight] = deque()
+        self._clock = asyncio.get_running_loop().time
+        self._oldest_since_s = 0.0
+        self.room = asyncio.Semaphore(flights_max)
+        # Room is given back for several flights at a time, so that several messages are written at a time.
+        self._freed = 0
+        self._freed_at_once = max(1, flights_max // 4)
+
+    @property
+    def oldest_since_s(self) -> float | None:
+        """Since when, by the event loop's clock, the oldest flight has been the oldest; None without flights."""
+        return self._oldest_since_s if self.flights else None
+
+    def add(self, flight: Flight) -> None:
+        """Add the youngest flight."""
+        if not self.flights:
+            self._oldest_since_s = self._clock()
+        self.taken += 1
+        self.flights.append(flight)
+
+    def pop_settled(self) -> Iterator[Flight]:
+        """Take off the flights that are settled, from the oldest up to the first that is not."""
+        while self.flights and self.flights[0].unconfirmed is None:
+            self._freed += 1
+            self._oldest_since_s = self._clock()
+            yield self.flights.popleft()
+        if self._freed >= self._freed_at_once or not self.flights:
+            for _ in range(self._freed):
+                self.room.release()
+            self._freed = 0
+
+    def sending(self) -> list[asyncio.Task[None]]:
+        """The tasks that wait for a confirm."""
+        return [flight.sending for flight in self.flights if flight.sending is not None and not flight.sending.done()]
+
+
+def why_too_late(timeout_s: float, in_the_way: str = "") -> str:
+    """Why a message was not confirmed in time; `in_the_way` may say what kept it."""
+    return f"RabbitMQ did not confirm within {timeout_s:g} s{in_the_way}: repeat with the same message_id"

@@ -11,7 +11,8 @@ from signalq.message.envelope import publish_properties
 from signalq.message.identity import SHORT_STRING_BYTES_MAX, new_message_id
 from signalq.message.intent import OrderIntent
 from signalq.message.strict_json import parse_object
-from signalq.publishing.receipt import Receipt
+from signalq.publishing.outcomes import ExpectedOutcomes
+from signalq.publishing.results import Receipt
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +24,22 @@ class PreparedIntent:
     body: bytes
     properties: Basic.Properties
 
+    def withdraw(self) -> None:
+        """Expect no outcome of it: it was not confirmed."""
+        if self.receipt.expected is not None:
+            self.receipt.expected.forget()
+
 
 def prepare(
-    intent: OrderIntent, *, strategy: str | None, message_id: str | None, now_ms: int, user: str | None = None
+    intent: OrderIntent,
+    *,
+    strategy: str | None,
+    message_id: str | None,
+    now_ms: int,
+    user: str | None = None,
+    outcomes: ExpectedOutcomes | None = None,
 ) -> PreparedIntent:
-    """Check an intent as the consumer will, and give it an identity. Raises InvalidIntent.
+    """Check an intent as the consumer will, give it an identity, and expect its outcome. Raises InvalidIntent.
 
     It may carry extra fields that it was made to let through; only the consumer knows whether its connector does.
     """
@@ -43,7 +55,8 @@ def prepare(
         if text is not None and not _fits_short_string(text):
             raise InvalidIntent([Problem(name, f"must have 1 to {SHORT_STRING_BYTES_MAX} bytes of UTF-8")])
     properties = publish_properties(message_id=identity, strategy_name=strategy, created_ms=now_ms, user=user)
-    return PreparedIntent(Receipt(identity, now_ms), intent.connector_name, body, properties)
+    expected = outcomes.expect(identity, body) if outcomes is not None else None
+    return PreparedIntent(Receipt(identity, now_ms, expected), intent.connector_name, body, properties)
 
 
 def _fits_short_string(text: object) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterable, Callable, Iterable
-from dataclasses import replace
 from types import TracebackType
 from typing import Self, TypedDict
 
@@ -20,11 +19,10 @@ from signalq.amqp.publisher import FORKED, ConfirmedPublisher
 from signalq.errors import BrokerUnreachable, Unconfirmed
 from signalq.message.intent import OrderIntent
 from signalq.names import Names
-from signalq.publishing.bulk import IN_FLIGHT_MAX, RECONNECT_PAUSE_S, ManyPublisher
-from signalq.publishing.outcome_listener import OutcomeListener
+from signalq.publishing.bulk import IN_FLIGHT_MAX, RECONNECT_PAUSE_S, ManyPublisher, why_too_late
+from signalq.publishing.outcomes import OutcomeListener
 from signalq.publishing.prepare import PreparedIntent, prepare
-from signalq.publishing.receipt import Receipt
-from signalq.publishing.results import Given, PublishResult, ResultCollector
+from signalq.publishing.results import Given, PublishResult, Receipt, ResultCollector
 
 PUBLISH_TIMEOUT_S = 30.0
 
@@ -78,14 +76,9 @@ class OrderPublisher:
         self._listener = (
             OutcomeListener(url, self._names, strategy=strategy, heartbeat_s=heartbeat_s) if outcomes else None
         )
-        self._publish_timeout_s = publish_timeout_s
+        self.publish_timeout_s = publish_timeout_s
         self._turns = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._publisher = ConfirmedPublisher(url, name=f"signalq publisher {strategy or '-'}", heartbeat_s=heartbeat_s)
-
-    @property
-    def publish_timeout_s(self) -> float:
-        """The time in which one publish is sent and confirmed, in seconds."""
-        return self._publish_timeout_s
 
     async def publish(self, intent: OrderIntent, *, message_id: str | None = None) -> Receipt:
         """Return once the broker has confirmed the intent.
@@ -100,7 +93,7 @@ class OrderPublisher:
         try:
             await self._send_in_time(prepared)
         except BaseException:
-            self._withdraw(prepared)
+            prepared.withdraw()
             raise
         return prepared.receipt
 
@@ -133,26 +126,22 @@ class OrderPublisher:
             self._publisher,
             self._names.orders,
             prepare=self._prepare,
-            withdraw=self._withdraw,
             tell=results.add,
             in_flight_max=in_flight_max,
-            timeout_s=self._publish_timeout_s,
+            timeout_s=self.publish_timeout_s,
         )
         return results.conclude(await many.publish(intents))
 
     def _prepare(self, intent: OrderIntent, message_id: str | None) -> PreparedIntent:
         """Check an intent, and expect its outcome: its event may come before its confirm."""
-        now_ms = time.time_ns() // 1_000_000
-        prepared = prepare(intent, strategy=self._strategy, message_id=message_id, now_ms=now_ms, user=self._user)
-        if self._listener is None:
-            return prepared
-        expected = self._listener.expected.expect(prepared.receipt.message_id, prepared.body)
-        return replace(prepared, receipt=replace(prepared.receipt, expected=expected))
-
-    def _withdraw(self, prepared: PreparedIntent) -> None:
-        """Expect no outcome of an intent that was not confirmed."""
-        if self._listener is not None and prepared.receipt.expected is not None:
-            self._listener.expected.forget(prepared.receipt.expected)
+        return prepare(
+            intent,
+            strategy=self._strategy,
+            message_id=message_id,
+            now_ms=time.time_ns() // 1_000_000,
+            user=self._user,
+            outcomes=self._listener.expected if self._listener is not None else None,
+        )
 
     async def _send_in_time(self, prepared: PreparedIntent) -> None:
         """Send once connected; a connection that can't be made is tried again until the time is up."""
@@ -161,7 +150,7 @@ class OrderPublisher:
             raise Unconfirmed(FORKED, prepared.receipt.message_id)
         in_the_way = ""
         try:
-            async with asyncio.timeout(self._publish_timeout_s), self._turns:
+            async with asyncio.timeout(self.publish_timeout_s), self._turns:
                 while True:
                     try:
                         return await self._publisher.publish(
@@ -173,11 +162,8 @@ class OrderPublisher:
                         in_the_way = f" ({error})"
                     await asyncio.sleep(RECONNECT_PAUSE_S)
         except TimeoutError:
-            raise Unconfirmed(
-                f"RabbitMQ did not confirm within {self._publish_timeout_s:g} s{in_the_way}: "
-                "repeat with the same message_id",
-                prepared.receipt.message_id,
-            ) from None
+            why = why_too_late(self.publish_timeout_s, in_the_way)
+            raise Unconfirmed(why, prepared.receipt.message_id) from None
 
     async def __aenter__(self) -> Self:
         try:

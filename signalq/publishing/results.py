@@ -1,23 +1,75 @@
-"""The results of `publish_many`: of each intent, and of all together."""
+"""The intents that publishing takes, and its results: a receipt of one, and of many the result of each and of all."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from signalq.errors import BrokerError, InvalidIntent, Unconfirmed, Unroutable
+from signalq.errors import BrokerError, InvalidIntent, OutcomesUnavailable, Unconfirmed, Unroutable
 from signalq.message.identity import new_message_id
 from signalq.message.intent import OrderIntent
-from signalq.publishing.receipt import Receipt, SyncReceipt
+from signalq.message.outcome import Outcome
+from signalq.publishing.outcomes import IN_ANOTHER_PROCESS, ExpectedOutcome
 
+OUTCOME_TIMEOUT_S = 30.0
 INVALID_KEPT_MAX = 100
 """The error at the end keeps so many invalid ones; `on_result` is called for each."""
+STEP_S = 0.002
+"""For so long a plain iterable may keep the event loop to itself, unless one of its steps takes longer."""
+NOT_LISTENING = "this publisher does not listen for outcomes"
 
 Given = OrderIntent | tuple[OrderIntent, str]
-"""What `publish_many` takes: an intent, or an intent and its `message_id`."""
+"""`publish_many` takes an intent, or an intent and its `message_id`."""
 
 AnyReceipt = TypeVar("AnyReceipt")
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Proof that the broker confirmed an intent.
+
+    `message_id` is the intent's identity within its strategy, `created_ms` its creation time in ms since the epoch.
+    """
+
+    message_id: str
+    created_ms: int
+    expected: ExpectedOutcome | None = field(default=None, repr=False, compare=False)
+
+    async def outcome(self, *, timeout_s: float = OUTCOME_TIMEOUT_S) -> Outcome:
+        """Return the outcome of the intent, delivered, dead (with its reason) or canceled, once it is known.
+
+        Asking again is fine, and so is asking from several tasks. It is an answer for people and dashboards, not a
+        condition for the next order: an event can be missed while the connection is lost. The time-out then says so,
+        and how to find out.
+
+        Raises OutcomeTimeout where none came within `timeout_s`, and OutcomesUnavailable where none can come: a right
+        is missing on the broker, `outcomes=False`, or the publisher is closed. Both carry the `message_id`.
+        """
+        if self.expected is None:
+            raise OutcomesUnavailable(NOT_LISTENING, self.message_id)
+        return await self.expected.wait(timeout_s)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReceipt:
+    """A Receipt for code without asyncio; its fields mean the same."""
+
+    message_id: str
+    created_ms: int
+    receipt: Receipt = field(repr=False, compare=False)
+    run: Callable[[Coroutine[Any, Any, Outcome]], Outcome] = field(repr=False, compare=False)
+
+    def outcome(self, *, timeout_s: float = OUTCOME_TIMEOUT_S) -> Outcome:
+        """Do as Receipt.outcome does, blocking."""
+        expected = self.receipt.expected
+        if expected is not None and expected.outcome is not None:
+            return expected.outcome
+        try:
+            return self.run(self.receipt.outcome(timeout_s=timeout_s))
+        except RuntimeError:
+            raise OutcomesUnavailable(IN_ANOTHER_PROCESS, self.message_id) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,3 +191,14 @@ def intent_and_id(given: Given) -> tuple[OrderIntent, str]:
     raise TypeError(
         f"publish_many takes an OrderIntent, or a tuple of one and its message_id, not {type(given).__name__}"
     )
+
+
+async def each_of(intents: Iterable[Given]) -> AsyncIterator[Given]:
+    """Iterate a plain iterable. Where its steps take long, each intent goes out before the next is made."""
+    clock = asyncio.get_running_loop().time
+    since_s = clock()
+    for intent in intents:
+        yield intent
+        if clock() - since_s > STEP_S:
+            await asyncio.sleep(0)
+            since_s = clock()

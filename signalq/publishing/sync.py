@@ -1,20 +1,29 @@
-"""OrderPublisher for code without asyncio: the same calls, blocking."""
+"""OrderPublisher for code without asyncio: the same calls, blocking, on an event loop in a thread of its own."""
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
+from functools import partial
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
+from signalq.amqp.connection import CLOSE_TIMEOUT_S
+from signalq.amqp.publisher import FORKED
+from signalq.errors import Unconfirmed
+from signalq.message.identity import new_message_id
 from signalq.message.intent import OrderIntent
-from signalq.publishing.bulk import IN_FLIGHT_MAX
+from signalq.publishing.bulk import IN_FLIGHT_MAX, why_too_late
 from signalq.publishing.prepare import prepare
 from signalq.publishing.publisher import OrderPublisher, PublisherOptions
-from signalq.publishing.publisher_thread import NOT_ENTERED, PublisherThread
-from signalq.publishing.receipt import SyncReceipt
-from signalq.publishing.results import Given, SyncPublishResult
+from signalq.publishing.results import Given, Receipt, SyncPublishResult, SyncReceipt
 from signalq.publishing.sync_bulk import SyncManyPublisher
+
+NOT_ENTERED = "use SyncOrderPublisher in a with block"
+
+T = TypeVar("T")
 
 
 class SyncOrderPublisher:
@@ -65,12 +74,12 @@ class SyncOrderPublisher:
             if not self._is_entered:
                 raise RuntimeError(NOT_ENTERED)
             # Of two threads of the child that come here at once, both get the same.
-            here = self._by_process.setdefault(os.getpid(), PublisherThread(self._make))
+            here = self._by_process.setdefault(os.getpid(), PublisherThread(self._make()))
             here.start()
         return here
 
     def __enter__(self) -> Self:
-        here = self._by_process[os.getpid()] = PublisherThread(self._make)
+        here = self._by_process[os.getpid()] = PublisherThread(self._make())
         here.start()
         try:
             here.run(here.enter())
@@ -94,3 +103,101 @@ class SyncOrderPublisher:
         here = self._by_process.pop(os.getpid(), None)
         if here is not None:
             here.close()
+
+
+class PublisherThread:
+    """The thread in which a publisher's event loop runs; both belong to the process that started it."""
+
+    def __init__(self, orders: OrderPublisher) -> None:
+        self._orders = orders
+        self._process = os.getpid()
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        # Connects and listens where the publisher was entered; only listens in the child of a fork, which enters none.
+        self._listening: asyncio.Task[Any] | None = None
+
+    def start(self) -> None:
+        """Start the thread; calling this twice changes nothing."""
+        with self._lock:
+            if self._thread is not None:
+                return
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=self._loop.run_forever, name="signalq-publisher", daemon=True)
+            self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` in the thread, and wait for it. Raises RuntimeError after `close`, and in another process."""
+        if self._process != os.getpid():
+            work.close()
+            raise RuntimeError(FORKED)
+        with self._lock:
+            if self._loop is None:
+                work.close()
+                raise RuntimeError(NOT_ENTERED)
+            running = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return running.result()
+        except KeyboardInterrupt:
+            # Or it would go on after the call was interrupted.
+            running.cancel()
+            raise
+
+    def begin(self, many: SyncManyPublisher, in_flight_max: int) -> None:
+        """Begin a `publish_many` in the thread; return at once. Raises RuntimeError after `close`."""
+        with self._lock:
+            if self._loop is None:
+                raise RuntimeError(NOT_ENTERED)
+            many.begin(self._loop, partial(self._publish_many, on_result=many.tell, in_flight_max=in_flight_max))
+
+    def sync_receipt(self, receipt: Receipt) -> SyncReceipt:
+        """The receipt, for code without asyncio."""
+        return SyncReceipt(receipt.message_id, receipt.created_ms, receipt, self.run)
+
+    def close(self) -> None:
+        """Close the connection and end the thread."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is None or self._thread is None:
+            return
+        asyncio.run_coroutine_threadsafe(self._wind_up(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        self._thread.join()
+        loop.close()
+
+    # ---- in the thread ----
+
+    async def enter(self) -> None:
+        """Connect, and listen for outcomes. Raises BrokerUnreachable."""
+        self._listening = asyncio.create_task(self._orders.__aenter__(), name="signalq enter")
+        await self._listening
+
+    async def publish(self, intent: OrderIntent, message_id: str | None) -> Receipt:
+        """Publish it. In the child of a fork, which enters none, the first call listens first, within the same time."""
+        if self._listening is not None and self._listening.done():
+            return await self._orders.publish(intent, message_id=message_id)
+        intent, timeout_s = intent.checked(), self._orders.publish_timeout_s
+        message_id = message_id if message_id is not None else new_message_id()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._listen()
+                return await self._orders.publish(intent, message_id=message_id)
+        except TimeoutError:
+            raise Unconfirmed(why_too_late(timeout_s), message_id) from None
+
+    async def _publish_many(self, intents: AsyncIterable[Given], **options: Any) -> int:
+        await self._listen()
+        return await self._orders.publish_many(intents, **options)
+
+    async def _listen(self) -> None:
+        """Listen for outcomes; the first of several callers starts it."""
+        if self._listening is None:
+            self._listening = asyncio.create_task(self._orders.listen(), name="signalq listen")
+        await asyncio.shield(self._listening)
+
+    async def _wind_up(self) -> None:
+        """Close, and let the publishes of other threads say how they ended: those threads wait for it."""
+        await self._orders.close()
+        in_flight = asyncio.all_tasks() - {asyncio.current_task()}
+        if in_flight:
+            await asyncio.wait(in_flight, timeout=CLOSE_TIMEOUT_S)

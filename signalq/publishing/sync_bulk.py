@@ -10,8 +10,15 @@ from typing import Any
 
 from signalq.amqp.publisher import CLOSED
 from signalq.errors import Unconfirmed
-from signalq.publishing.receipt import Receipt, SyncReceipt
-from signalq.publishing.results import Given, NotAllConfirmed, PublishResult, SyncPublishResult, intent_and_id
+from signalq.publishing.results import (
+    Given,
+    NotAllConfirmed,
+    PublishResult,
+    Receipt,
+    SyncPublishResult,
+    SyncReceipt,
+    intent_and_id,
+)
 
 NOT_SENT = "it was not sent: publish it with the same message_id"
 
@@ -25,6 +32,9 @@ class SyncManyPublisher:
     `sync_receipt` makes the blocking receipt of a receipt.
     """
 
+    _loop: asyncio.AbstractEventLoop
+    _publishing: asyncio.Task[int]
+
     def __init__(
         self,
         intents: Iterable[Given],
@@ -35,9 +45,8 @@ class SyncManyPublisher:
         self._on_result = on_result
         self._sync_receipt = sync_receipt
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._publishing: asyncio.Task[int] | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._told = 0
+        # An intent is left over from when it is taken until the loop has it.
         self._left_over: Given | None = None
         self._failure: BaseException | None = None
 
@@ -63,7 +72,7 @@ class SyncManyPublisher:
             else:
                 break
         left_over = self._tell_left_over()
-        if self._publishing is not None and self._publishing.cancelled():
+        if self._publishing.cancelled():
             raise self._failure or Unconfirmed(CLOSED, None)
         return self._conclude(left_over)
 
@@ -72,6 +81,7 @@ class SyncManyPublisher:
         try:
             if self._failure is None:
                 taken = [next(self._intents)]
+                self._left_over = taken[0]
         except StopIteration:
             pass
         except Exception as error:  # noqa: BLE001 - the caller's own, raised to the caller once all is told
@@ -96,7 +106,6 @@ class SyncManyPublisher:
         return result
 
     def _conclude(self, left_over: SyncPublishResult | None) -> int:
-        assert self._publishing is not None  # noqa: S101 - it has ended
         try:
             count = self._publishing.result()
         except NotAllConfirmed as error:
@@ -107,8 +116,8 @@ class SyncManyPublisher:
             raise self._failure
         return count
 
-    def _call_loop(self, callback: Callable[[], None]) -> None:
-        if self._loop is not None and not self._loop.is_closed():
+    def _call_loop(self, callback: Callable[[], object]) -> None:
+        if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(callback)
 
     # ---- in the loop's thread ----
@@ -120,6 +129,7 @@ class SyncManyPublisher:
             taken = await answer
             if not taken:
                 return
+            self._left_over = None
             yield taken[0]
 
     def tell(self, result: PublishResult) -> None:
@@ -133,11 +143,8 @@ class SyncManyPublisher:
         self._publishing.add_done_callback(lambda _ended: self._calls.put(None))
 
     def _cancel(self) -> None:
-        if self._publishing is not None:
-            self._publishing.cancel()
+        self._publishing.cancel()
 
     def _answer(self, answer: asyncio.Future[list[Given]], taken: list[Given]) -> None:
         if not answer.done():
             answer.set_result(taken)
-        elif taken:
-            self._left_over = taken[0]

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from signalq.amqp.foreign_properties import read_foreign_properties_leniently
+from signalq.amqp.foreign_properties import handle_foreign_properties
 from signalq.consumer.orders.message import Message
 from signalq.consumer.orders.order import Unreadable
 from signalq.consumer.orders.read import read
@@ -190,7 +190,7 @@ HEADERS = {
 
 @pytest.fixture
 def _lenient() -> None:
-    read_foreign_properties_leniently()
+    handle_foreign_properties()
 
 
 @pytest.mark.usefixtures("_lenient")

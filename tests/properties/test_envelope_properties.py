@@ -12,7 +12,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from signalq import names
-from signalq.amqp.foreign_properties import read_foreign_properties_leniently, write_headers_as_they_came
+from signalq.amqp.foreign_properties import handle_foreign_properties
 from signalq.message.creation import creation
 from signalq.message.envelope import BROKER_HEADERS, republish_properties, strategy
 
@@ -63,7 +63,7 @@ def foreign_properties(draw: st.DrawFn) -> Basic.Properties:
 @example(Basic.Properties(headers={"a": "x" * 70_000}))
 @example(Basic.Properties(headers={"a": "x" * 65_000, "b": "y" * 500}))
 def test_passed_on_properties_fit_a_frame_and_hold_no_forged_header(original: Basic.Properties) -> None:
-    write_headers_as_they_came()
+    handle_foreign_properties()
     passed_on = republish_properties(original, ADDED, "given-id")
     encoded = ContentHeader(body_size=1, properties=passed_on).marshal()
     assert len(encoded) <= FRAME_BYTES_MAX
@@ -77,8 +77,7 @@ def test_passed_on_properties_fit_a_frame_and_hold_no_forged_header(original: Ba
 @given(foreign_properties())
 @example(Basic.Properties(headers={"\U0001d4fb" * 60: {"é" * 127: 1}}))
 def test_passed_on_properties_are_read_back_as_they_were_written(original: Basic.Properties) -> None:
-    read_foreign_properties_leniently()
-    write_headers_as_they_came()
+    handle_foreign_properties()
     passed_on = republish_properties(original, ADDED, "given-id")
     arrived = read(passed_on.marshal())
     assert arrived.message_id == passed_on.message_id
@@ -94,7 +93,7 @@ def test_a_creation_is_never_in_the_future_and_a_strategy_has_always_a_name(orig
 
 @given(st.binary(max_size=255), st.integers(0, 2**64 - 1), st.binary(max_size=200))
 def test_hostile_properties_are_read_without_an_error(text: bytes, seconds: int, table: bytes) -> None:
-    read_foreign_properties_leniently()
+    handle_foreign_properties()
     encoded = b"".join(
         [
             struct.pack(">H", 8192 | 128 | 64),

@@ -23,7 +23,7 @@ from pamqp.commands import Basic
 from structlog.testing import capture_logs
 
 from signalq import names
-from signalq.amqp.foreign_properties import read_foreign_properties_leniently, write_headers_as_they_came
+from signalq.amqp.foreign_properties import handle_foreign_properties
 from signalq.consumer.__main__ import handling_of
 from signalq.consumer.broker.publisher import BrokerPublisher
 from signalq.consumer.broker.session import ConsumeOptions, Delivery, Session
@@ -44,8 +44,7 @@ from signalq.settings.reload import CurrentSettings
 from signalq.settings.sections import Settings
 from tests.support.ledgers import MemoryLedger
 
-read_foreign_properties_leniently()
-write_headers_as_they_came()
+handle_foreign_properties()
 
 NOW_MS = 1_700_000_000_000
 LANE = "signalq.orders"

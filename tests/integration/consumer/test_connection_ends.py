@@ -51,7 +51,7 @@ async def test_acknowledgements_that_wait_to_be_written_end_with_their_connectio
     channel = await open_channel(linked, prefetch=ACKS)
     await channel.basic_consume(names.orders, take)
     await wait_until(lambda: len(tags) == ACKS, what="the deliveries")
-    cast("Any", linked)._socket.hang_up()
+    cast("Any", linked).socket.hang_up()
     acks = [asyncio.create_task(channel.basic_ack(tag, wait=False)) for tag in tags]
     _, waiting = await asyncio.wait(acks, timeout=ENDS_WITHIN_S)
     for ack in waiting:

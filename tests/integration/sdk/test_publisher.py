@@ -147,7 +147,7 @@ async def test_after_a_message_that_the_broker_refuses_the_next_one_goes_by_a_ne
             await confirmed.publish("", full, b"3", Basic.Properties())
     assert all(task.exception() is None for task in others), "those that were on their way are confirmed all the same"
     assert await confirmed.channel() is not spent
-    await wait_until(lambda: spent.is_closed)
+    await wait_until(lambda: spent.channel.is_closed)
     await confirmed.publish("", names.dead, b"4", Basic.Properties())
 
 

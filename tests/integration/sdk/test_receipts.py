@@ -112,7 +112,7 @@ async def test_an_event_without_a_receipt_takes_no_memory(publisher: OrderPublis
     await kept.outcome()
     expected = publisher._listener.expected
     assert {one.message_id for one in expected._all} == {kept.message_id}
-    assert forgotten not in expected._by_id
+    assert forgotten not in expected.by_id
 
 
 async def test_events_that_came_while_the_connection_was_lost_are_missed_and_the_time_out_says_so(

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalq.consumer.orders.delays import LADDER_SLACK_MS, SET_BACK_LOOK_S, backoff_s, park_seconds
+from signalq.consumer.orders.delays import LADDER_SLACK_MS, SET_BACK_LOOK_S, park_seconds
 from signalq.names import LADDER_MAX_S
+from signalq.times import backoff_s
 
 NOW_MS = 1_700_000_000_000
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any, cast
+from weakref import WeakValueDictionary
 
 import pytest
 from pamqp.commands import Basic
 from structlog.testing import capture_logs
 
-from signalq.amqp.confirming_channel import ConfirmingChannel
-from signalq.amqp.publisher import ConfirmedPublisher
+from signalq.amqp.publisher import ConfirmingChannel
 from signalq.consumer import handling, kept_going
 from signalq.consumer.broker import connection as connection_module
 from signalq.consumer.broker import lane_consumer
@@ -113,9 +113,9 @@ async def test_a_publish_that_ends_with_a_bare_exception_is_unconfirmed() -> Non
         async def basic_publish(self, *_args: object, **_options: object) -> None:
             raise Exception  # noqa: TRY002 - as aiormq does
 
-    publisher = ConfirmedPublisher("amqp://127.0.0.1:1/", name="test")
+    channel = ConfirmingChannel(cast("Any", Channel()), WeakValueDictionary())
     with pytest.raises(Unconfirmed):
-        await publisher.publish_on(ConfirmingChannel(cast("Any", Channel())), "", "q", b"", Basic.Properties())
+        await channel.publish("", "q", b"", Basic.Properties())
 
 
 async def test_a_task_beside_the_lanes_goes_on_after_any_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from pamqp import decode, encode
+from pamqp import encode
 from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from signalq.amqp.header_table import read_header_table
+from signalq.amqp.foreign_properties import read_header_table
 from signalq.consumer.broker.intake import (
     STEP_BYTES_MAX,
     STEP_MESSAGES_MAX,
@@ -198,7 +198,7 @@ async def test_headers_take_room_as_bodies_do() -> None:
     channel = cast("Any", SimpleNamespace())
     read_within(channel, room)
     headers = encode.field_table({"a": [{"b": "x" * 400}]})
-    _, table = read_header_table(headers, timestamp=decode.timestamp)
+    _, table = read_header_table(headers)
     header = ContentHeader(body_size=0, properties=Basic.Properties(headers=table))
     await channel._read_content(Basic.Deliver("tag", 1), header)
     assert room.is_crowded

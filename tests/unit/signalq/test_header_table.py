@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp import decode, encode
 
-from signalq.amqp.header_table import DEPTH_MAX, VALUES_MAX, read_header_table
+from signalq.amqp.foreign_properties import DEPTH_MAX, VALUES_MAX, read_header_table
 
 TIMES = st.datetimes(dt.datetime(2000, 1, 1), dt.datetime(2100, 1, 1), timezones=st.just(dt.UTC))  # noqa: DTZ001
 plain = (
@@ -29,28 +29,24 @@ values = st.recursive(plain, lambda some: st.lists(some, max_size=4) | st.dictio
 tables = st.dictionaries(names, values, max_size=8)
 
 
-def read(data: bytes) -> tuple[int, dict[str, Any]]:
-    return read_header_table(data, timestamp=decode.timestamp)
-
-
 @given(tables, st.binary(max_size=10))
 def test_a_table_is_read_as_pamqp_reads_it(table: dict[str, Any], behind: bytes) -> None:
     data = encode.field_table(table)
-    assert read(data + behind) == decode.field_table(data) == (len(data), decode.field_table(data)[1])
+    assert read_header_table(data + behind) == decode.field_table(data) == (len(data), decode.field_table(data)[1])
 
 
 @given(tables, st.data())
 def test_a_table_that_is_cut_off_is_refused(table: dict[str, Any], data: st.DataObject) -> None:
     whole = encode.field_table(table)
     with pytest.raises(ValueError, match=r"."):
-        read(whole[: data.draw(st.integers(0, len(whole) - 1))])
+        read_header_table(whole[: data.draw(st.integers(0, len(whole) - 1))])
 
 
 @given(st.binary(max_size=60))
 def test_no_bytes_end_otherwise_than_with_a_table_or_a_refusal(noise: bytes) -> None:
     data = len(noise).to_bytes(4, "big") + noise
     try:
-        taken, _ = read(data)
+        taken, _ = read_header_table(data)
     except ValueError:
         return
     assert taken == len(data)
@@ -58,11 +54,11 @@ def test_no_bytes_end_otherwise_than_with_a_table_or_a_refusal(noise: bytes) -> 
 
 def test_values_are_counted_and_levels_too() -> None:
     most = {f"{number}": number for number in range(VALUES_MAX)}
-    assert read(encode.field_table(most))[1] == most
+    assert read_header_table(encode.field_table(most))[1] == most
     for beyond in ({**most, "one": Decimal(1)}, {"a": [None] * VALUES_MAX}, _deep(DEPTH_MAX)):
         with pytest.raises(ValueError, match=r"more than|deeper than"):
-            read(encode.field_table(beyond))
-    assert read(encode.field_table(_deep(DEPTH_MAX - 1)))[1] == _deep(DEPTH_MAX - 1)
+            read_header_table(encode.field_table(beyond))
+    assert read_header_table(encode.field_table(_deep(DEPTH_MAX - 1)))[1] == _deep(DEPTH_MAX - 1)
 
 
 def _deep(levels: int) -> dict[str, Any]:

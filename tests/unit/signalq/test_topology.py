@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from signalq.amqp.objects import Binding, Exchange
-from signalq.amqp.topology import Topology, ladder_entry
+from signalq.amqp.topology import Binding, Exchange, Topology, ladder_entry
 from signalq.names import LADDER_LEVELS, LADDER_MAX_S, Names
 
 TOPOLOGY = Topology(Names("p"))

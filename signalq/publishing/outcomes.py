@@ -1,4 +1,4 @@
-"""The outcomes that a publisher expects: of each published intent, for as long as its receipt is held."""
+"""The outcomes of a publisher's intents: each is expected for as long as its receipt is held, and listened for."""
 
 from __future__ import annotations
 
@@ -7,15 +7,23 @@ import math
 import os
 from weakref import WeakSet, WeakValueDictionary
 
-from signalq.errors import OutcomesUnavailable, OutcomeTimeout
+from signalq.amqp.connection import HEARTBEAT_S
+from signalq.amqp.outcome_feed import OutcomeFeed
+from signalq.amqp.publisher import CLOSED
+from signalq.errors import BrokerError, NotPermitted, OutcomesUnavailable, OutcomeTimeout
 from signalq.message.identity import digest_of, printable_id, separate_id
-from signalq.message.outcome import Outcome
+from signalq.message.outcome import ABSENT, Outcome, binding_key
+from signalq.names import Names
 
 IN_ANOTHER_PROCESS = "the publisher is closed, or was entered in another process, before a fork"
+NOT_ENTERED = "outcomes are heard of by a publisher that is used in an `async with` block"
 
 
 class ExpectedOutcome:
-    """The outcome of one intent, known or to come; `outcome` is None until its event has come."""
+    """The outcome of one intent, known or to come; `outcome` is None until its event has come.
+
+    Setting `changed` lets `wait` look again.
+    """
 
     def __init__(self, expectations: ExpectedOutcomes, message_id: str, digest: bytes) -> None:
         self.message_id = message_id
@@ -24,18 +32,21 @@ class ExpectedOutcome:
         self._expectations = expectations
         # While no event can come, the event of what is published then may be missed, even if events come again soon.
         self._losses_before = expectations.losses - (expectations.away is not None)
-        self._changed = asyncio.Event()
+        self.changed = asyncio.Event()
         self._process = os.getpid()
 
     def take(self, outcome: Outcome) -> None:
         """Take the outcome of an event; one of a later generation (a replay) replaces that of an earlier one."""
         if self.outcome is None or outcome.generation >= self.outcome.generation:
             self.outcome = outcome
-        self._changed.set()
+        self.changed.set()
 
-    def wake(self) -> None:
-        """Let `wait` look again at why no event can come."""
-        self._changed.set()
+    def forget(self) -> None:
+        """Expect it no more: the intent was not confirmed, and its id is free for other bytes."""
+        by_id = self._expectations.by_id
+        for intent_id in (self.message_id, separate_id(self.message_id, self.digest)):
+            if by_id.get(intent_id) is self:
+                del by_id[intent_id]
 
     async def wait(self, timeout_s: float) -> Outcome:
         """Return the outcome once it is known. Raises OutcomeTimeout, OutcomesUnavailable."""
@@ -47,8 +58,8 @@ class ExpectedOutcome:
                 while self.outcome is None:
                     if self._expectations.unavailable is not None:
                         raise OutcomesUnavailable(self._expectations.unavailable, self.message_id)
-                    self._changed.clear()
-                    await self._changed.wait()
+                    self.changed.clear()
+                    await self.changed.wait()
         except TimeoutError:
             raise OutcomeTimeout(self._why_nothing_came(timeout_s), self.message_id) from None
         return self.outcome
@@ -77,7 +88,7 @@ class ExpectedOutcomes:
         self.away: str | None = None
         self.losses = 0
         # Weak: once no receipt holds an outcome, it is forgotten. So events that are not asked for take no memory.
-        self._by_id: WeakValueDictionary[str, ExpectedOutcome] = WeakValueDictionary()
+        self.by_id: WeakValueDictionary[str, ExpectedOutcome] = WeakValueDictionary()
         self._all: WeakSet[ExpectedOutcome] = WeakSet()
 
     def expect(self, message_id: str, body: bytes) -> ExpectedOutcome:
@@ -87,25 +98,19 @@ class ExpectedOutcomes:
         (dead, `invalid`), and do not get the outcome of the intent that the id belongs to.
         """
         digest = digest_of(body)
-        first = self._by_id.get(message_id)
+        first = self.by_id.get(message_id)
         if first is not None and first.digest == digest:
             return first
         expected = ExpectedOutcome(self, message_id, digest)
         self._all.add(expected)
-        self._by_id[separate_id(message_id, digest)] = expected
+        self.by_id[separate_id(message_id, digest)] = expected
         if first is None:
-            self._by_id[message_id] = expected
+            self.by_id[message_id] = expected
         return expected
-
-    def forget(self, expected: ExpectedOutcome) -> None:
-        """Expect it no more: the intent was not confirmed, and its id is free for other bytes."""
-        for intent_id in (expected.message_id, separate_id(expected.message_id, expected.digest)):
-            if self._by_id.get(intent_id) is expected:
-                del self._by_id[intent_id]
 
     def take(self, outcome: Outcome) -> None:
         """Take the outcome of an event; that of a duplicate says nothing about the intent."""
-        expected = self._by_id.get(outcome.intent_id)
+        expected = self.by_id.get(outcome.intent_id)
         if expected is not None and outcome.status != "duplicate":
             expected.take(outcome)
 
@@ -118,4 +123,50 @@ class ExpectedOutcomes:
         """Note why no event can come any more, and end every wait for an outcome."""
         self.unavailable = why
         for expected in list(self._all):
-            expected.wake()
+            expected.changed.set()
+
+
+class OutcomeListener:
+    """Listens for the outcomes of one strategy, and passes them on to those that are `expected`.
+
+    It has a connection of its own: a refusal there closes no other channel. Publishing never waits for it.
+    """
+
+    def __init__(self, url: str, names: Names, *, strategy: str | None, heartbeat_s: int = HEARTBEAT_S) -> None:
+        self.expected = ExpectedOutcomes(NOT_ENTERED)
+        self._feed = OutcomeFeed(
+            url,
+            names,
+            [binding_key(strategy=strategy or ABSENT)],
+            name=f"signalq outcomes {strategy or ABSENT}",
+            on_outcome=self.expected.take,
+            on_away=self.expected.note_away,
+            heartbeat_s=heartbeat_s,
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Listen from now on. A failure is not raised here, but by `outcome()` of a receipt."""
+        self.expected.unavailable = None
+        try:
+            await self._feed.open()
+        except NotPermitted as error:
+            self.expected.end(str(error))
+            return
+        except BrokerError as error:
+            self.expected.note_away(str(error))
+        self._task = asyncio.create_task(self._keep(), name="signalq outcomes")
+
+    async def close(self) -> None:
+        """Listen no more, and end every wait for an outcome."""
+        self.expected.end(CLOSED)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._feed.close()
+
+    async def _keep(self) -> None:
+        try:
+            await self._feed.keep_open()
+        except NotPermitted as error:
+            self.expected.end(str(error))
