@@ -1,7 +1,5 @@
 """Settings, telemetry, build the objects, run; nothing else."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import os

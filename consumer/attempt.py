@@ -6,8 +6,6 @@ The claim is known before the first byte goes out, and the outcome before anythi
 of the lane and the switch holds for CLAIM_MS_MAX: whatever took longer than that is looked at again, or not POSTed.
 """
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass

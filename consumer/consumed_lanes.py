@@ -1,7 +1,5 @@
 """The lanes of this consumer: which queues it consumes, by its settings and its ledger, and how."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterator
 from functools import partial

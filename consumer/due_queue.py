@@ -1,7 +1,5 @@
 """The due queue: an order that the delay ladder hands back goes up again, or into its lane just before it is due."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """The handling of messages: each in a slot of its own, again after an unexpected failure, and given up in the end."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import replace

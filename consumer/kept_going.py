@@ -1,7 +1,5 @@
 """Tasks that no error ends."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any

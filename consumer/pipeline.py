@@ -9,8 +9,6 @@ decided is done in settling.py; when a message may be interrupted is in slots.py
 is in docs/delivery-semantics.md.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import structlog

@@ -1,7 +1,5 @@
 """The reception reads each message that comes in: an order, which it notes, or a message that is none."""
 
-from __future__ import annotations
-
 from signalq.consumer.broker.session import Delivery
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.clocks.skew import Skew

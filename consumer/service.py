@@ -1,7 +1,5 @@
 """The life of the consumer: start, serve, drain. To drain is to take nothing more in, finish what has begun, close."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 from collections.abc import Iterable

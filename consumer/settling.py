@@ -4,8 +4,6 @@ Each publishes, waits for the confirm, and records: a crash between can repeat, 
 acknowledges; that comes last, and from the pipeline.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any, assert_never

@@ -5,8 +5,6 @@ the broker gives it to the next consumer, in order. An outcome event, which is p
 moment longer: it is published again when the message comes again.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar

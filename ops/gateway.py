@@ -1,7 +1,5 @@
 """The gateway as the command runs it: from the settings, until it is asked to stop."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Iterator

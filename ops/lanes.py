@@ -4,8 +4,6 @@ A change is committed to the ledger, which every claim reads; then the command w
 said that it has taken the change up.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """The ledger as the commands use it: it is there already, and its errors are one sentence."""
 
-from __future__ import annotations
-
 import os
 import pwd
 from collections.abc import AsyncIterator, Callable

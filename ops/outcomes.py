@@ -1,7 +1,5 @@
 """Outcome events: following them, and publishing those of intents that a command has ended."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence

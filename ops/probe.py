@@ -4,8 +4,6 @@ Nothing here imports pydantic, aiohttp or the settings' model, which take half a
 that it needs by hand, by the rules of signalq.settings.sources; a test holds the two against each other.
 """
 
-from __future__ import annotations
-
 import http.client
 import os
 import socket

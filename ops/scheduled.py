@@ -1,7 +1,5 @@
 """The schedule as people see it: the intents that wait for their due time, and canceling them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from sqlalchemy import Connection

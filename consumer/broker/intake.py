@@ -4,8 +4,6 @@ Of a body that is too large to be an order, only the part is kept that its lette
 here, the connection is not read on. Each step of the loop hands over a few messages, as far as their window has room.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
 from collections.abc import Callable

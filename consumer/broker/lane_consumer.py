@@ -4,8 +4,6 @@ A lane is left by closing its channel (https://www.rabbitmq.com/docs/consumers#s
 basic.cancel, nack or requeue: each of these lets newer intents overtake older ones.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """Publishing a consumer's messages: each is tried until the broker has confirmed it, over connections of their own."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 

@@ -1,7 +1,5 @@
 """The topology that the settings ask for."""
 
-from __future__ import annotations
-
 from signalq.amqp.topology import OwnLane, Topology
 from signalq.consumer.orders.lanes import is_strict
 from signalq.names import Names

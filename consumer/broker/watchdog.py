@@ -1,7 +1,5 @@
 """A watchdog for a session: a channel can be dead without being closed."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress

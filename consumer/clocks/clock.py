@@ -1,7 +1,5 @@
 """Wall time in whole ms, by which due times go, and a time that nobody sets, by which waits go."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 

@@ -4,8 +4,6 @@ This clock judges the ages of orders, which other clocks have dated. As far as i
 older than that is, so none dies of it; opens are judged by what the clock says.
 """
 
-from __future__ import annotations
-
 import time
 import uuid
 from collections.abc import Callable, Sequence

@@ -4,8 +4,6 @@ All of it goes by a clock that nobody sets, and is kept in the ledger for the la
 is cut to what can have been asked for, once, and waited for like anything else.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 

@@ -4,8 +4,6 @@ The order of arrival is neither: of two with the same due time, the one that was
 later; and after downtime what is overdue comes in the order in which the ladder let go of it.
 """
 
-from __future__ import annotations
-
 import asyncio
 import heapq
 import time

@@ -1,7 +1,5 @@
 """Messages that are no orders: a flood of them leaves the loop, the disk and the broker to the orders."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

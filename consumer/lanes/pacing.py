@@ -4,8 +4,6 @@ Each consumer counts for itself, on the loop's own clock, which nobody sets. The
 lane when the last POST began.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -7,8 +7,6 @@ A queue outlives its orders in one thing: backoff belongs to the lane, so the ne
 down does not start from zero.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Coroutine, Hashable
 from itertools import islice

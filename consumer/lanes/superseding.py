@@ -4,8 +4,6 @@ An order that waits for a backoff with the turn looks behind itself, and looks a
 superseded once such an exit is known to be POSTed if only it had the turn.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from signalq.consumer.lanes.backoff import Backoffs

@@ -5,8 +5,6 @@ before the first byte of a POST, the outcome before the acknowledgement. Here ar
 with, and how long a claim, a lease and a sign of life hold; the ledger itself is in ledger.py.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from signalq.consumer.orders.limits import Rate

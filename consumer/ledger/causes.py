@@ -1,7 +1,5 @@
 """Why a ledger can't be opened or used, what to do about it (no statement, no value), and whether to try again."""
 
-from __future__ import annotations
-
 import socket
 import ssl
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """A command's way to a ledger that is there: nothing is created or upgraded, and nothing waits for ever."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Awaitable, Callable

@@ -1,7 +1,5 @@
 """Signs of life: the lanes that are looked after, leases, the replica, and the switch as it is read with each."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import socket

@@ -1,7 +1,5 @@
 """The durable ledger, on SQLite or PostgreSQL: recall, claim, record, confirm; and the lanes."""
 
-from __future__ import annotations
-
 import asyncio
 import uuid
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Create or upgrade the tables, under a lock, before anything is read."""
 
-from __future__ import annotations
-
 import asyncio
 import uuid
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Pruning: old intents and signs of life are forgotten, in small steps, so that no order waits for it."""
 
-from __future__ import annotations
-
 import asyncio
 import sqlite3
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """A row of the intents and the values that are read from it: the one mapping between columns and fields."""
 
-from __future__ import annotations
-
 from operator import attrgetter
 from typing import Any, TypeVar
 

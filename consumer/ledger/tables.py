@@ -3,8 +3,6 @@
 A change here needs a migration beside it (migrations/versions), and a test holds the two against each other.
 """
 
-from __future__ import annotations
-
 from sqlalchemy import BigInteger, Boolean, Integer, LargeBinary, String, Text, text
 from sqlalchemy.schema import Column, Index, MetaData, Table, UniqueConstraint
 

@@ -4,8 +4,6 @@ before a POST   -> Deliver | Wait | Hold | Park | Forward | DeadLetter | Drop
 after a POST    -> Done | Retry | DeadLetter
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from signalq.consumer.orders.limits import RateExceeded

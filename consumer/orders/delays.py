@@ -3,8 +3,6 @@
 Times are ms since the epoch, waits are seconds.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf

@@ -1,7 +1,5 @@
 """The detail of a dead letter: a sentence for people, which quotes nothing of the body. Pure."""
 
-from __future__ import annotations
-
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import NEVER_CONCLUDED, IntentState
 from signalq.message.creation import CLOCKS_AGREE_MS

@@ -1,7 +1,5 @@
 """The lane of a connector's orders: pure, by the settings."""
 
-from __future__ import annotations
-
 from signalq.names import Names
 from signalq.settings.sections import Settings
 

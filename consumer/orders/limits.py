@@ -5,8 +5,6 @@ field that takes effect (`fixed` where it is there, else `percent`), and that fi
 an order could pass by giving its size in another way would be none.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal

@@ -1,7 +1,5 @@
 """Marks: headers that we write on an order's message when we pass it on, to know it by when it comes back. Pure."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from signalq import names

@@ -1,7 +1,5 @@
 """A message: what the broker delivered, before anything of it is read."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from pamqp.commands import Basic

@@ -1,7 +1,5 @@
 """The outcome event of an ending: pure, from the order and its state, or from the ledger's row."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

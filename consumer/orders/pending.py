@@ -1,7 +1,5 @@
 """A delayed intent that nobody has claimed yet: a value."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from signalq.consumer.orders.state import Status

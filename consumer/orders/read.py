@@ -1,7 +1,5 @@
 """A delivered message is read: an Order with all that the rules ask for, or the reason why it is none."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """What the ledger knows of an intent: a value, and the pure steps from one to the next."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType

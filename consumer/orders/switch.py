@@ -3,8 +3,6 @@
 The ledger keeps it (consumer/ledger); rules.py says what follows from it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType

@@ -5,8 +5,6 @@ replicas need not agree: each works out which replica should have each lane, and
 which consumer is the active one, and of an idle lane it can't before the first message.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 

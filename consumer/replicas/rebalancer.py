@@ -3,8 +3,6 @@
 Both leave a lane by closing its channel: unacknowledged messages go back in order, to the next consumer in line.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable

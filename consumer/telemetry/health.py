@@ -1,7 +1,5 @@
 """The consumer's own HTTP: probes and metrics. They say nothing of the webhook: restarting us does not mend it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from aiohttp import web

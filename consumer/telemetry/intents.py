@@ -1,7 +1,5 @@
 """The log and the metrics of an intent on its way: one line and one count for each event."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from typing import Any
 

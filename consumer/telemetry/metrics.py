@@ -1,7 +1,5 @@
 """The consumer's metrics, listed in docs/operate/health-and-metrics.md."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from functools import partial
 

@@ -1,7 +1,5 @@
 """The switch in the log, and as a metric, when the consumer takes up a change of it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import structlog

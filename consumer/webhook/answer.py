@@ -1,7 +1,5 @@
 """A webhook's answer: whether the order was taken, when to try again, what time it is there, what is shown. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime

@@ -4,8 +4,6 @@ aiohttp parses all bytes that a read of its socket brings in one go, up to 256 K
 (`HTTP/1.1 103`), and a webhook may send them for as long as it likes.
 """
 
-from __future__ import annotations
-
 import asyncio
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """Findings on the broker: its version and its encryption, its exchanges and queues, and the messages in them."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Iterator, Mapping
 
 from aio_pika.abc import AbstractConnection

@@ -1,7 +1,5 @@
 """A finding of `signalq check`: its state, its sentence, and its advice."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -3,8 +3,6 @@
 The settings and the webhooks are looked at here. Nothing is sent to a webhook: a POST would be an order.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import socket

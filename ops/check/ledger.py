@@ -1,7 +1,5 @@
 """Findings on the ledger, and by the ledger on the switch, the producers and this machine's clock."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from itertools import pairwise
 

@@ -1,7 +1,5 @@
 """The finding on the dead letters: how many there are, and the reasons of the fresh ones."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from contextlib import suppress

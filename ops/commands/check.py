@@ -1,7 +1,5 @@
 """`signalq check`."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from collections import Counter

@@ -1,7 +1,5 @@
 """`signalq dead`: list, show, replay and discard."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from collections.abc import Callable

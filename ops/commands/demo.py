@@ -1,7 +1,5 @@
 """`signalq demo`."""
 
-from __future__ import annotations
-
 import click
 
 from signalq.ops.terminal.invocation import SignalqCommand

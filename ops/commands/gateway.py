@@ -1,7 +1,5 @@
 """`signalq gateway`."""
 
-from __future__ import annotations
-
 import signal
 
 import click

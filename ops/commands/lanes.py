@@ -1,7 +1,5 @@
 """`signalq lanes list`, `pause`, `close-only` and `resume`."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """`signalq ledger upgrade`."""
 
-from __future__ import annotations
-
 import asyncio
 
 import click

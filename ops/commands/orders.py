@@ -1,7 +1,5 @@
 """`signalq orders list` and `signalq orders show`."""
 
-from __future__ import annotations
-
 import asyncio
 import re
 from collections.abc import Callable

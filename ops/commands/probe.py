@@ -1,7 +1,5 @@
 """`signalq probe`."""
 
-from __future__ import annotations
-
 import click
 
 from signalq.ops.terminal.invocation import Invocation, SignalqCommand, pass_invocation

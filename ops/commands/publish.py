@@ -1,7 +1,5 @@
 """`signalq publish`: one intent from flags, or many from a file."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """`signalq sandbox`."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 from collections.abc import Callable, Mapping

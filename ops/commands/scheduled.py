@@ -1,7 +1,5 @@
 """`signalq scheduled list` and `signalq scheduled cancel`."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from functools import wraps

@@ -1,7 +1,5 @@
 """`signalq schema`."""
 
-from __future__ import annotations
-
 import json
 from typing import get_args
 

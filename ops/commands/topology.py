@@ -1,7 +1,5 @@
 """`signalq topology`: apply, adopt-ledger, show, manifests."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterable, Iterator
 from typing import Any

@@ -7,8 +7,6 @@ If the command ends between two of these, the letter is still there, and the led
 goes on from there. If a letter is published twice, the consumer answers the second copy from the ledger.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 

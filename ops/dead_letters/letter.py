@@ -1,7 +1,5 @@
 """A dead letter: its fields by its headers and its body, the form in which it may be shown, and a filter."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Callable, Mapping

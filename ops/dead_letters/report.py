@@ -1,7 +1,5 @@
 """The output of `signalq dead`: the table, one letter, the progress bar, and the summary of replaying or discarding."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager

@@ -4,8 +4,6 @@ to replay   -> Begin | GoOn | Admit | PublishAnyway | MovedOn | Refuse
 to discard  -> Discard | TakeBack | Refuse
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from signalq import names

@@ -1,7 +1,5 @@
 """The demo's consumer: `signalq consume` in a process of its own, with a log and a ledger that go with it."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """The demo's three strategies: momentum, a rebalancer, and a desk that speaks plain AMQP."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 

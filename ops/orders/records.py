@@ -4,8 +4,6 @@ A timeline is the row and the events as one list, oldest first. Each entry has `
 replay raises), and further facts.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The view of an intent and its timeline: aligned on a terminal, one line an entry elsewhere."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime

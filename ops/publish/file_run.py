@@ -4,8 +4,6 @@ A file is read twice: once for the warnings before anything is sent, and once to
 warnings come with its lines.
 """
 
-from __future__ import annotations
-
 import asyncio
 import secrets
 from collections.abc import Iterator

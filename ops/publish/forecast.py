@@ -3,8 +3,6 @@
 Pure: the settings and the lines, in their order, are passed in.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

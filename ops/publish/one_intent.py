@@ -1,7 +1,5 @@
 """One intent from the flags of `signalq publish`."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 from collections.abc import Mapping

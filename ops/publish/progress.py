@@ -5,8 +5,6 @@ counts only lines that RabbitMQ has confirmed: it is written after the confirms,
 is killed in between is resumed a little too early, under the same identities, and the consumer drops the duplicates.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import json

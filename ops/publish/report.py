@@ -1,7 +1,5 @@
 """The counts of a run of `signalq publish`, and its output: a progress bar, the bad lines, and the summary."""
 
-from __future__ import annotations
-
 import sys
 import time
 from dataclasses import dataclass

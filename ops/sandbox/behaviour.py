@@ -1,7 +1,5 @@
 """The sandbox's behaviour: set for all connectors or for one, a number of times or until it is changed."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable

@@ -7,8 +7,6 @@ async with Sandbox() as sandbox:
     sandbox.orders              # the orders that came, tokens masked
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Sequence

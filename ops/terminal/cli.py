@@ -1,7 +1,5 @@
 """The command `signalq`: its sub-commands by name, each imported when it is called."""
 
-from __future__ import annotations
-
 import click
 
 from signalq.ops.terminal.invocation import SignalqGroup

@@ -1,7 +1,5 @@
 """The exit statuses, and the error of a command that could not do its work."""
 
-from __future__ import annotations
-
 from signalq.errors import SignalQError
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130

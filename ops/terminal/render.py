@@ -1,7 +1,5 @@
 """The output of a command: a table on a terminal, a plain one elsewhere, one JSON object a line with `--json`."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys

@@ -1,7 +1,5 @@
 """The signals that end a command which runs until it is asked to stop."""
 
-from __future__ import annotations
-
 import asyncio
 import signal
 

@@ -4,8 +4,6 @@ The interpreter alone would show a traceback for each: a closed stream is None, 
 flushed at the end, and a file that is opened later takes the number of a closed one.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import sys

@@ -4,8 +4,6 @@ Everything comes from the settings: the topology with the own lanes of its conne
 each strategy that has one. The operator's schemas are at rabbitmq.com/kubernetes/operator/using-topology-operator.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

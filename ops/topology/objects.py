@@ -1,7 +1,5 @@
 """`signalq topology`: the objects on the broker under our prefix, as they are and as they should be."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Marks: how far a file was read, and whether it is still the same up to there."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The lines of a file: each an intent with an identity, or a problem with its line. Pure: no broker, no clock."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """The reading of a request's body: an alert to publish, or the refusal to answer with."""
 
-from __future__ import annotations
-
 import hmac
 import secrets
 from collections.abc import Callable, Mapping

@@ -3,8 +3,6 @@
 The one source of the OpenAPI document and, by a test, of the table in docs/gateway.md.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any

@@ -1,7 +1,5 @@
 """A request's body, read within bounds: however many large ones come, from whomever, they hold no alert up."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Callable

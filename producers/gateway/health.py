@@ -1,7 +1,5 @@
 """The gateway's metrics, on a registry of their own, and its /startupz, /healthz, /readyz and /metrics."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from aiohttp import web

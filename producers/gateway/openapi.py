@@ -4,8 +4,6 @@ The intent's schema is that of `signalq schema`, with the token that the gateway
 answers.py.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from signalq.documents.json_schema import intent_schema

@@ -1,7 +1,5 @@
 """The way of an alert to the broker's confirm."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import suppress
 

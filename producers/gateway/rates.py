@@ -1,7 +1,5 @@
 """Rates: alerts of a connector, refused requests of an address, lines of the log."""
 
-from __future__ import annotations
-
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable

@@ -4,8 +4,6 @@ Refused requests are counted by the address that they come from. An address that
 a while, and the log counts its requests instead of naming each.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import math

@@ -5,8 +5,6 @@ one without an `ok` gets its identity, and the ledger drops the second of the tw
 never matched again: the next equal one is a new order.
 """
 
-from __future__ import annotations
-
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable

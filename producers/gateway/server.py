@@ -1,7 +1,5 @@
 """The gateway's HTTP: the platform's own path, answered within the 3 s that TradingView waits."""
 
-from __future__ import annotations
-
 import asyncio
 import hmac
 import time

@@ -5,8 +5,6 @@ file that holds it; SIGNALQ_BROKER__ALLOW_PLAIN; SIGNALQ_BROKER__PREFIX. No flag
 user of a machine can read its command lines.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

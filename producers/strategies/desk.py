@@ -9,8 +9,6 @@ SIZE is a share (25%) or an amount (0.5). The exit status is 0 where the order w
 after all.
 """
 
-from __future__ import annotations
-
 import argparse
 import difflib
 import sys

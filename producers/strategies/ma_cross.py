@@ -9,8 +9,6 @@ It keeps no state. An order's identity names its signal, so running it again ord
 long as the consumer's ledger remembers (ledger.retention_days).
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import csv

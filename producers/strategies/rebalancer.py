@@ -11,8 +11,6 @@ again, it publishes the same plan: the same bytes under the same identities, whi
 --weights is JSON, the percent of each asset now: {"btc": 55.5, "eth": 30}; what is left of 100 is cash.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import json

@@ -3,8 +3,6 @@
 Pure: no clock, no file, no broker. Weights are percent of the whole portfolio; what they leave of 100 is cash.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

@@ -1,7 +1,5 @@
 """The broker's address: what a URL may be, and the TLS that it asks for. Certificates are always checked."""
 
-from __future__ import annotations
-
 import ssl
 from base64 import b64decode
 from ipaddress import ip_address

@@ -3,8 +3,6 @@
 The channels are those of aiormq, the layer below aio-pika: they pass a message's properties on as they are.
 """
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import suppress
 from typing import Any, cast

@@ -6,8 +6,6 @@ and nothing behind it is ever read. And it copies the rest of a header table for
 which any user with the right to publish can send, would hold the event loop up for seconds.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import struct
 from typing import Any

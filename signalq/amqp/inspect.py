@@ -1,7 +1,5 @@
 """Ask RabbitMQ for queues and exchanges without changing anything, by passive declarations."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import dataclass
 from typing import Any

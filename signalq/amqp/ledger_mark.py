@@ -5,8 +5,6 @@ active consumer: a reader of the mark has the queue to itself until its channel 
 together only one can find it empty.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 from contextlib import suppress

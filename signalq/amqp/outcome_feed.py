@@ -3,8 +3,6 @@
 The broker keeps no events for a listener that is away: it misses them.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 import uuid

@@ -3,8 +3,6 @@
 tests/integration/sdk/test_permissions.py proves them on a real broker, one by one.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

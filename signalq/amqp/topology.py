@@ -11,8 +11,6 @@ the rest of it. So the errors of two levels never add up, and after an outage no
 go through.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager

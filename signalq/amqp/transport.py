@@ -10,8 +10,6 @@ be any text. So this channel sends pamqp's own frames without that check, and pa
 the process. Exchanges don't need this: their names come from the prefix alone.
 """
 
-from __future__ import annotations
-
 import asyncio
 from typing import Any, cast
 

@@ -1,7 +1,5 @@
 """Why there is no connection to RabbitMQ: one sentence for each cause, and what to do about it."""
 
-from __future__ import annotations
-
 import socket
 import ssl
 

@@ -1,7 +1,5 @@
 """Prepare an intent for publishing: checked as the consumer will check it, with its identity and its creation time."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from pamqp.commands import Basic

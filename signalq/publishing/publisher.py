@@ -5,8 +5,6 @@ async with OrderPublisher("amqp://…", strategy="momentum") as orders:
     outcome = await receipt.outcome(timeout_s=10)     # delivered, dead (with its reason), canceled
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterable, Callable, Iterable

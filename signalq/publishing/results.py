@@ -1,7 +1,5 @@
 """The intents that publishing takes, and its results: a receipt of one, and of many the result of each and of all."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """`publish_many` between two threads: the event loop's publishes, the caller's runs the iterable and the callback."""
 
-from __future__ import annotations
-
 import asyncio
 import queue
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable

@@ -3,8 +3,6 @@
 First receipt and the present ending are in the intent's own row; what else happened to it is here, for its timeline.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from typing import Any
 

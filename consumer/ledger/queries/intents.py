@@ -1,7 +1,5 @@
 """The row of each intent: written by compare-and-set on its version, leased while it is POSTed, pruned at last."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, bindparam, select, update

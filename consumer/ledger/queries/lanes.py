@@ -1,7 +1,5 @@
 """Lanes: their active consumers and epochs, when each was last looked after, and what its connectors wait for."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

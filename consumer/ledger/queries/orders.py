@@ -1,7 +1,5 @@
 """Reports for people, which change nothing: the state of each intent, its events, and how its strategy publishes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

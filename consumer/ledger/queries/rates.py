@@ -3,8 +3,6 @@
 Inside the transaction of the claim: of two consumers that want the last place, one has it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update

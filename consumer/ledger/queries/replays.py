@@ -4,8 +4,6 @@ A change is a compare-and-set on the generation, the status and the version that
 quicker, it says False, and the caller looks again.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

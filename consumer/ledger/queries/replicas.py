@@ -1,7 +1,5 @@
 """The consumers that share this ledger: when each was last known to live, and how its machine's clock was set."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ Pending is what is `received` or `scheduled` and has a due time. Whoever steps s
 a cancel are each one UPDATE of a row that must still be pending, so the ledger decides between them.
 """
 
-from __future__ import annotations
-
 from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
 from signalq.consumer.ledger.queries.events import CANCELED

@@ -4,8 +4,6 @@ A change is numbered and kept for ever, with who made it and why; the highest nu
 of a version need not be read again while that version holds.
 """
 
-from __future__ import annotations
-
 from sqlalchemy import Connection, delete, func, insert, select, text
 
 from signalq.consumer.ledger.database import upsert
