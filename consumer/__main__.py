@@ -136,7 +136,7 @@ def handling_of(
 
 def main() -> int:
     """`python -m consumer`: the settings come from SIGNALQ_CONFIG and the environment."""
-    os.umask(0o077)  # what it makes, the ledger above all, is its user's alone
+    os.umask(0o077)  # the files that the process makes, the ledger above all, are its user's alone
     os.environ.pop("SSLKEYLOGFILE", None)  # Python's TLS would write the keys of every connection to that file
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be followed: it must not end what is starting
     if sys.argv[1:]:

@@ -97,7 +97,7 @@ class Attempts:
         return await self._conclude(claimed, before, attempt, turn)
 
     async def _post(self, delivery: Delivery, claimed: LedgerEntry, before: IntentState, turn: Turn) -> Attempt:
-        """POST the order, unless its claim took too long; `before` is the history that the claim was made on."""
+        """POST the order, unless its claim took too long; `before` is the state that the claim was made on."""
         if self._is_too_late(claimed, before, turn, claimed.began_ms):
             return Attempt("not taken", sent=False, why="its claim took too long")
         turn.begins(claimed.order)

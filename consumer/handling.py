@@ -67,7 +67,7 @@ class Handling:
                 else:
                     await self.pipeline.give_up(delivery, slot, self._crashes_max)
             except Exception:
-                delivery.session.owe(delivery.tag)  # it is unknown how far it came
+                delivery.session.owe(delivery.tag)  # nobody knows how far the handling came
                 message_id = delivery.message.properties.message_id
                 log.exception("intent.handling_failed", crashes=crashes, message_id=message_id)
             else:

@@ -78,7 +78,7 @@ class Pipeline:
                 try:
                     known = await turn.known()
                     decision = rules.before(known.order, known.state, turn.now_ms(), turn.waits(known), refusal)
-                    refusal = None  # it was good for one decision
+                    refusal = None  # a refusal is good for one decision
                     match decision:
                         case Wait(until_ms):
                             await turn.wait(until_ms)
@@ -139,7 +139,7 @@ class Pipeline:
             self._ledger.release(order)
 
     def remember(self, epoch: Epoch) -> None:
-        """A lane is ours: what its consumer before us waited for, we wait for."""
+        """Go on waiting for what the lane's consumer before us waited for."""
         self._waiting.remember(epoch)
 
     async def told(self) -> None:

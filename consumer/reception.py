@@ -25,8 +25,6 @@ class Reception:
         if isinstance(order, Order):
             is_configured = order.connector in settings.connectors
             self._telemetry.received(order, None if is_configured else settings.near_connectors.of(order.connector))
-            if (
-                order.timing.stamped_ms is not None
-            ):  # it can't have come before it was taken: more than that it does not say
+            if order.timing.stamped_ms is not None:  # the order can't have come before the broker took it
                 self._skew.note("broker", 0, order.timing.received_ms - order.timing.stamped_ms)
         return order

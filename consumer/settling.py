@@ -1,4 +1,4 @@
-"""What is decided of an intent is done: parked, forwarded, dead-lettered, or dropped.
+"""Settling does what is decided of an intent: it is parked, forwarded, dead-lettered, or dropped.
 
 Each publishes, waits for the confirm, and records: a crash between can repeat, and can't lose. Nothing here
 acknowledges; that comes last, and from the pipeline.
@@ -62,7 +62,7 @@ class Settler:
         return *known.maybe_unpublished, *await self.settle(delivery, known, disposition)
 
     async def refuse(self, delivery: Delivery, unreadable: Unreadable) -> Sequence[Outcome]:
-        """What is no intent has no history either: its letter is all that is known of it."""
+        """Bury a message that holds no intent: its letter is all that is known of it."""
         letter = DeadLetter(unreadable.reason, unreadable.detail)
         await self._publish_letter(delivery, unreadable, letter, None)
         self._telemetry.settled(unreadable, "dead", unreadable.reason)
@@ -72,7 +72,7 @@ class Settler:
         return (outcomes.unreadable(unreadable, self._clock.now_ms()),)
 
     async def _drop(self, delivery: Delivery, known: LedgerEntry, *, duplicate: bool) -> Sequence[Outcome]:
-        """What came again: whoever saw to it first may have died before it told, so what has ended is told again."""
+        """Drop a message that came again. Its ending is told again: an earlier consumer may have died before that."""
         if known.order.provenance.is_letter:
             await self._put_back(delivery, known)
         if self._is_sealed(delivery.message):

@@ -49,7 +49,7 @@ class Backoffs:
                 self._paces.remember(one.connector, one.posted_ago_ms)
 
     def now_ms(self, ticket: Ticket) -> int:
-        """What time it is for an order."""
+        """Return the time for an order, as its age goes on."""
         return ticket.now_ms(self._clock.even_ms(), self._clock.now_ms())
 
     def retry_ms(self, state: IntentState, ticket: Ticket) -> int:
@@ -75,7 +75,7 @@ class Backoffs:
             self._ledger.remember(epoch.lane, LaneMemory(order.connector, queue.failures, 0, posted_ago_ms=0))
 
     def begins(self, order: Order) -> None:
-        """It begins now."""
+        """Note that the POST begins now."""
         self._paces.take(order.connector, order.policy.rate_per_s)
 
     def note_answer(

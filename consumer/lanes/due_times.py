@@ -13,8 +13,8 @@ from typing import Protocol
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.orders.delays import park_seconds
 
-# What a new session brings first may be a backlog: it is let go once nothing more of it has come for this long. Longer
-# than a gap between two deliveries, shorter than the time (0.1 s) by which the ladder hands back before the due time.
+# The first messages of a new session may be a backlog: they are let go once nothing more of it has come for this long.
+# Longer than a gap between two deliveries, shorter than the time (0.1 s) by which the ladder hands back early.
 QUIET_S = 0.03
 BACKLOG_MAX_S = 3.0
 # Where all places are taken, sooner ones may wait behind those who have them: this part of the places is made free,

@@ -58,7 +58,7 @@ class Superseding:
         return None
 
     def _as_of_now(self, ticket: Ticket) -> LedgerEntry | None:
-        """What is known of an exit behind, by the settings that hold now."""
+        """Return the ledger's entry of an exit behind, read by the settings that hold now."""
         settings = self._current.settings
         if ticket.known is not None and ticket.settings is not settings:
             ticket.known = replace(ticket.known, order=renewed(ticket.known.order, ticket.delivery.message, settings))
@@ -66,7 +66,7 @@ class Superseding:
         return ticket.known
 
     def _if_open(self, known: LedgerEntry, ticket: Ticket) -> Before:
-        """What would be done with it if it had its turn and nothing were waited for but the switch."""
+        """Ask the rules as if the exit had its turn and waited for nothing but the switch."""
         state = self._ledger.switched(known.order.connector)
         refusal = SwitchedOff(state) if state != "open" else None
         waits = Waits(backoff_ms=self._backoffs.retry_ms(known.state, ticket))

@@ -81,7 +81,7 @@ class WaitingRoom:
     def queues_of(self, order: Order) -> Iterator[tuple[Hashable, int]]:
         """The queues in which an order waits, one after the other, and how many of each have the turn at once."""
         if order.route.is_misrouted and order.route.forwards < lanes.FORWARDS_MAX:
-            # It keeps its order, but does not wait for this lane's backoff.
+            # A misrouted order keeps its order, but does not wait for this lane's backoff.
             yield (order.route.source_queue, order.connector), 1
         elif lanes.is_strict(self.current.settings, order.connector):
             yield order.connector, 1
@@ -223,12 +223,12 @@ class Turn:
         self._room.backoffs.claims(order, self._delivery.epoch, self.queue)
 
     def begins(self, order: Order) -> None:
-        """It begins now: its claim took a while."""
+        """Note that the POST begins now: its claim took a while."""
         self._failures_before = self.queue.failures
         self._room.backoffs.begins(order)
 
     def answered(self, order: Order, attempt: Attempt) -> float:
-        """It has ended; return how long the lane waits for that at least, in seconds."""
+        """Note that the POST has ended; return how long the lane waits for that at least, in seconds."""
         failures_before = self.queue.failures if self._failures_before is None else self._failures_before
         self._failures_before = None
         self._ticket.has_superseded = False  # from here on it backs off as any other

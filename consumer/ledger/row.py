@@ -10,7 +10,7 @@ from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import IntentState
 from signalq.message.creation import Creation
 
-# What a step may change of an `IntentState`: each field has the column of its name.
+# The fields of an `IntentState` that a step may change: each has the column of its name.
 STEPPED = (
     "generation",
     "status",
@@ -26,7 +26,7 @@ STEPPED = (
     "wait_ms",
     "answer",
 )
-# What only the ledger says.
+# The columns that only the ledger writes.
 _RECALLED = (*STEPPED, "version", "replayed_ms", "updated_ms")
 
 _stepped = attrgetter(*STEPPED)
@@ -36,7 +36,7 @@ T = TypeVar("T", str, str | None)
 
 
 def to_columns(state: IntentState, now_ms: int) -> dict[str, Any]:
-    """What the row of this history's next version has, but for its owner and its lease."""
+    """Return the row of this state's next version, but for its owner and its lease."""
     columns = dict(zip(STEPPED, _stepped(state), strict=True))
     columns["version"] = state.version + 1
     columns["updated_ms"] = now_ms
@@ -45,18 +45,18 @@ def to_columns(state: IntentState, now_ms: int) -> dict[str, Any]:
 
 
 def from_row(row: Row[Any], intent_id: str, leased_for_ms: int = 0) -> IntentState:
-    """The history that a row has, under the id that its message has."""
+    """Return the state that a row has, under the id that its message has."""
     recalled = dict(zip(_RECALLED, _recalled(row), strict=True))
     return IntentState(intent_id, bytes(row.digest), leased_for_ms=leased_for_ms, **recalled)
 
 
 def creation_of(row: Row[Any]) -> Creation:
-    """When the intent was created, by its row."""
+    """Return when the intent was created, by its row."""
     return Creation(row.age_from_ms, row.delay_from_ms, row.created_from)
 
 
 def first_columns(order: Order) -> dict[str, Any]:
-    """What the row has of an intent from its first record on."""
+    """Return the part of the row that stays from the first record on."""
     return {
         "strategy": storable(order.strategy),
         "intent_id": storable(order.intent_id),

@@ -159,7 +159,7 @@ class Writer:
             batch = self._waiting.take(BATCH_MAX)
             if not self._waiting:
                 self._something_waits.clear()
-            if not batch:  # it went with others before its own time came
+            if not batch:  # the batch went with others before its own time came
                 continue
             try:
                 answers = await self.commit([work for work, _ in batch])

@@ -39,14 +39,14 @@ class Park:
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """It lies in another lane than its connector's: into that one's queue."""
+    """Pass the message on to the queue of its connector's lane: it lies in another one."""
 
     queue: str
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """It ends in the dead-letter queue; `detail` is one sentence that quotes nothing of the body.
+    """The intent ends in the dead-letter queue; `detail` is one sentence that quotes nothing of the body.
 
     `under_own_id`: the message claims an identity that belongs to another intent, so it gets one of its own.
     """
@@ -77,7 +77,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """What an order has to wait for besides its turn.
+    """The waits of an order besides its turn.
 
     `backoff_ms`: its lane's backoff, or its own next attempt. `pace_ms`: its connector's pace. `superseded_by`: the
     kind of an exit behind it that ends its waiting for a backoff, and no other waiting.

@@ -14,7 +14,7 @@ def exhausted(state: IntentState) -> str:
 
 
 def doubt(state: IntentState) -> str:
-    """It may have been taken."""
+    """The order may have been taken."""
     sent = ""
     if state.first_post_ms is not None:
         sent = f"first sent at {iso_ms(state.first_post_ms)}; "
@@ -36,7 +36,7 @@ def closed_to_opens(state: IntentState) -> str:
 
 
 def expired(order: Order, now_ms: int, start_ms: int) -> str:
-    """It is too old by now, or would be when its next attempt may begin."""
+    """The order is too old by now, or would be when its next attempt may begin."""
     base = "its due time" if order.timing.due_ms is not None else f"its creation ({order.timing.creation.source})"
     base = "its replay" if order.timing.replayed_ms is not None else base
     limit_s = order.policy.max_age_s

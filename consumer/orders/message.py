@@ -9,7 +9,7 @@ from signalq.message.identity import new_message_id
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What the broker delivered; `queue` is where it lay, empty for what never lay anywhere.
+    """A message as the broker delivered it; `queue` is where it lay, empty for one that never lay anywhere.
 
     `given_id` is its identity where it brings none: given once, so that handling the same delivery again after an
     unforeseen error finds what the ledger knows of it.

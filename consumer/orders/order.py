@@ -42,7 +42,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class RowIdentity:
-    """What of the ledger's row of an identity tells whether a message stands for it."""
+    """The part of an identity's row in the ledger that tells whether a message stands for it."""
 
     digest: bytes
     origin_user: str | None
@@ -63,7 +63,7 @@ class Identity:
     # The id that its producer gave it; None where it gave none, and equal bodies are all that is known.
     message_id: str | None
     digest: bytes
-    # It says that it is our own copy of an intent whose sender the broker has checked: only the ledger can know.
+    # The message says that it is our own copy of an intent whose sender the broker has checked: the ledger knows.
     needs_proof: bool = False
     # The settings know no such sender.
     is_nobody: bool = False
@@ -78,7 +78,7 @@ class Timing:
     creation: Creation
     due_ms: int | None
     received_ms: int
-    # It came in before its due time, by what its message says: it has no turn, whatever the ledger says of that time.
+    # Its message says that it came in before its due time: it has no turn, whatever the ledger says of that time.
     came_early: bool = False
     # When it was replayed, and its delay, if it had one, was over.
     replayed_ms: int | None = None
@@ -86,7 +86,7 @@ class Timing:
     unattended_since_ms: int | None = None
     # When the broker took it, by its clock, where it says so.
     stamped_ms: int | None = None
-    # What was known of this machine's clock when it came.
+    # The known errors of this machine's clock when the order came.
     skew: KnownSkew = field(default=NO_SKEW, compare=False, repr=False)
 
     @property
@@ -137,7 +137,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What a message is: a first delivery, one that comes again, or a copy or a letter of ours."""
+    """The kind of a message: a first delivery, a redelivery, a copy of ours, or a letter of ours."""
 
     # Which message this is, in this consumer: tells two deliveries of one intent apart.
     receipt: str
@@ -145,7 +145,7 @@ class Provenance:
     is_own_copy: bool
     # The ledger's first record of the intent was made for this very message, or may have been.
     recorded: bool = False
-    # It is marked as a letter of ours, and as our own copy: the ledger knows whether its intent is dead.
+    # The message is marked as a letter of ours, and as our own copy: the ledger knows whether its intent is dead.
     is_letter: bool = False
     # A copy of what we parked that the ladder did not bring: somebody has bound a queue of theirs, or ours, to it.
     came_beside: bool = False
@@ -164,7 +164,7 @@ class Order:
     route: Route
     provenance: Provenance
     is_exit: bool
-    # What makes it invalid by the settings that hold now, although it was not when it was read.
+    # The problem by the settings that hold now, of an order that was valid when it was read.
     why_invalid: str | None = None
 
     @property
@@ -264,7 +264,7 @@ class Order:
         return scopes
 
     def body_to_post(self) -> bytes:
-        """What goes out, token and all."""
+        """Return the body of the POST, token and all."""
         return self.intent.to_webhook(token=self.policy.token, cancel_all_spelling=self.policy.cancel_all_spelling)
 
 

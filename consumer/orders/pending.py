@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from signalq.consumer.orders.state import Status
 
-# Whoever steps such an intent on first has it: its claim, or its cancel.
+# The first step decides over such an intent: its claim, or its cancel.
 PENDING_STATUSES: tuple[Status, ...] = ("received", "scheduled")
 
 

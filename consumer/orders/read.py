@@ -129,7 +129,7 @@ def _identity(message: Message, rights: Rights, *, is_own_copy: bool) -> Identit
         return Identity(label, intent_id, user, message_id, digest, needs_proof=True)
     by_label = (label, intent_id) if name != label else None
     if name is None:
-        # It may not take an identity that belongs to another's intent, or will.
+        # Its message may not take an identity that belongs to another's intent, or will.
         own_id = unauthorized_id(intent_id, user, digest)
         return Identity(label, own_id, user, message_id, digest, is_nobody=True, by_label=by_label)
     return Identity(name, intent_id, user, message_id, digest, by_label=by_label)
@@ -161,7 +161,7 @@ def _came_beside(message: Message, topology: names.Names) -> bool:
 
 
 def _check_no_token_for_a_name(intent: OrderIntent, identity: Identity, settings: Settings) -> None:
-    """What names an order is shown everywhere: it must not be a token, the order's own or one of the settings."""
+    """Refuse a token in a name: names are shown everywhere. The token may be the order's own or one of the settings."""
     own = intent.connector_token or ""
     given = {
         "connectorName": intent.connector_name,
@@ -199,7 +199,7 @@ def _check_headers(headers: Mapping[str, object]) -> None:
 
 
 def _dated(properties: Basic.Properties, now_ms: int) -> tuple[list[Problem], Creation]:
-    """What is wrong with its creation time, if anything is, and else that."""
+    """Return the problems of the creation time, and the time; of a wrong one, the time of receipt."""
     try:
         return [], creation(properties, now_ms)
     except InvalidIntent as invalid:

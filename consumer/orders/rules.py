@@ -1,4 +1,4 @@
-"""What to do with an intent: pure, told the time, no effects. Read pipeline.py first; this is what it asks.
+"""The rules decide on an intent: pure, told the time, no effects. Read pipeline.py first; this is what it asks.
 
 before a POST   -> Deliver | Wait | Hold | Park | Forward | DeadLetter | Drop
 after a POST    -> Done | Retry | DeadLetter
@@ -30,9 +30,9 @@ from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.consumer.orders.switch import SwitchedOff
 
-# What is held by the switch looks at it again so often.
+# An order that the switch holds looks at it again so often.
 HOLD_MS = 250
-# What a close of all is about; a close of the other side says nothing of it, and spot knows no such close.
+# The opens that a close of all is about; a close of the other side is not, and spot knows no such close.
 _OPENS_OF = {"closeLong": "openLong", "closeShort": "openShort"}
 
 
@@ -43,7 +43,7 @@ def before(
     waits: Waits = NO_WAITS,
     refusal: Refusal | None = None,
 ) -> Before:
-    """What to do with an intent whose turn it is (or which is not due yet).
+    """Decide on an intent whose turn it is (or which is not due yet).
 
     `refusal` is good for one decision: only a claim says what the switch forbids, or a rate.
     """
@@ -66,7 +66,7 @@ def before(
 
 
 def _switched(order: Order, state: IntentState, refusal: Refusal | None, now_ms: int) -> Deliver | Hold | DeadLetter:
-    """What the switch makes of an intent that would be POSTed now. Its age runs on while it is held."""
+    """Apply the switch to an intent that would be POSTed now. Its age runs on while it is held."""
     switched = refusal.state if isinstance(refusal, SwitchedOff) else "open"
     if switched == "paused":
         return Hold(min(now_ms + HOLD_MS, order.expires_ms + 1))
@@ -140,13 +140,13 @@ def _over(order: Order, state: IntentState, start_ms: int, now_ms: int) -> DeadL
 def too_late(order: Order, state: IntentState, now_ms: int) -> bool:
     """Whether its claim took so long (the ledger could not be written) that it must not be POSTed any more.
 
-    `history` is as it was before the claim.
+    `state` is as it was before the claim.
     """
     return now_ms > order.expires_ms or (state.in_doubt and not _repeating_is_safe(order, state, now_ms))
 
 
 def given_up(order: Order, state: IntentState, detail: str, now_ms: int) -> DeadLetter | Drop:
-    """What to do with an intent whose handling keeps failing: what is known of it already stands."""
+    """Decide on an intent whose handling keeps failing: what is known of it already stands."""
     known = _known_already(order, replace(state, leased_for_ms=0), now_ms)
     if isinstance(known, DeadLetter):
         return known
@@ -210,7 +210,7 @@ def _waited_undated(order: Order, state: IntentState) -> bool:
 
 
 def after(order: Order, state: IntentState, attempt: Attempt, backoff_s: float, now_ms: int) -> After:
-    """What to do after an attempt; `history` has it counted already, `backoff_s` is what the lane waits at least."""
+    """Decide what follows an attempt; `state` has it counted already, the lane waits for `backoff_s` at least."""
     match attempt.certainty:
         case "accepted":
             return Done()
@@ -221,7 +221,7 @@ def after(order: Order, state: IntentState, attempt: Attempt, backoff_s: float, 
 
 
 def concluded(state: IntentState, after: After, now_ms: int) -> IntentState:
-    """What is known once the attempt has ended: `history` as the rules saw it, stepped on as they said."""
+    """Return the state once the attempt has ended: `state` as the rules saw it, stepped on as they said."""
     match after:
         case Done():
             return state.delivered()
@@ -256,7 +256,7 @@ def _repeating_is_safe(order: Order, state: IntentState, at_ms: int) -> bool:
     if order.intent.kind == "cancel":
         return True
     first_ms = state.first_post_ms if state.first_post_ms is not None else at_ms
-    # One that lies ahead was written down by a clock that was set back unseen: nobody knows how long ago that is.
+    # A time ahead was written down by a clock that was set back unseen: nobody knows how long ago that is.
     in_window = abs(order.timing.skew.passed_ms(first_ms, at_ms)) <= order.policy.repeat_window_s * 1000
     return in_window and (order.intent.kind == "cancelAll" or _closes_all(order))
 

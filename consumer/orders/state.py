@@ -1,4 +1,4 @@
-"""What the ledger knows of an intent: a value, and the pure steps from one to the next."""
+"""The state of an intent, as the ledger knows it: a value, and the pure steps from one to the next."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -61,7 +61,7 @@ NEVER_CONCLUDED = Attempt("unknown", sent=True, why="the consumer ended while it
 
 @dataclass(frozen=True, slots=True)
 class IntentState:
-    """What is known of one intent, by identity.
+    """All that is known of one intent, by identity.
 
     `attempts` counts POSTs begun or tried; `attempts_counted` those that were answered or may have gone out.
     `in_doubt`: an attempt may have been taken. `maybe_second_delivery`: no message_id, redelivered, and an equal

@@ -72,6 +72,6 @@ class LaneAssignment:
         if queue not in self._passed:
             return True
         if active_since_s is None:
-            return False  # we stand behind the others; if the lane comes to us, its first message says so
+            return False  # this replica stands behind the others; the first message says that a lane has come to it
         times, last_s = self._passed[queue]
         return now_s - last_s >= backoff_s(times, base_s=AGAIN_S, max_s=AGAIN_MAX_S, fraction=1.0)

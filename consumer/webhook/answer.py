@@ -19,7 +19,7 @@ LOOKED_AT_CHARACTERS = 1_000
 # Answers that say the order did not reach the platform, or was turned away before it was looked at. 52x are
 # Cloudflare's: 521 and 523 no connection to the origin, 525 and 526 no TLS with it.
 NOT_TAKEN_STATUSES = frozenset({425, 429, 521, 523, 525, 526})
-# These say so only with Retry-After; without it they may come from a server that gave up half way.
+# Statuses that say so only with Retry-After: without it they may come from a server that gave up half way.
 NOT_TAKEN_WITH_RETRY_AFTER = frozenset({408, 503})
 
 

@@ -141,7 +141,7 @@ class Topology:
         for level in range(LADDER_LEVELS):
             arguments = quorum(
                 message_ttl=1000 << level,
-                dead_letter_strategy="at-least-once",  # it is at-most-once without the overflow
+                dead_letter_strategy="at-least-once",  # dead-lettering is at-most-once without the overflow
                 overflow="reject-publish",
                 dead_letter_exchange="",
                 dead_letter_routing_key=self.names.due,

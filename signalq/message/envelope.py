@@ -97,4 +97,4 @@ def _can_travel(headers: FieldTable) -> bool:
     try:
         return values_below(headers) <= HEADER_VALUES_MAX and len(encode.field_table(headers)) <= HEADERS_BYTES_MAX
     except (ValueError, TypeError, ArithmeticError, RecursionError, struct.error):
-        return False  # it holds a type that we can read but not write
+        return False  # the value has a type that we can read but not write

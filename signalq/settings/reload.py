@@ -144,7 +144,7 @@ class Reloader:
             yield
         finally:
             loop.remove_signal_handler(signal.SIGHUP)
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it must not end a process that is closing
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)  # an error here must not end a process that is closing
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
 

@@ -1,4 +1,4 @@
-"""What outlives a consumer: its lanes' backoff and pace, how it left them, the clock's steps, and answers."""
+"""The memory for the next consumer: its lanes' backoff and pace, how it left them, the clock's steps, answers."""
 
 import sqlalchemy as sa
 from alembic import op
