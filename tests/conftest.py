@@ -8,6 +8,7 @@ import inspect
 import os
 from collections.abc import AsyncIterator, Iterator
 
+import hypothesis
 import pytest
 import pytest_asyncio
 from aio_pika.abc import AbstractConnection
@@ -50,9 +51,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse a choice of two brokers; begin the profile that was asked for; read messages as the consumer's process
-    does, whatever properties they bring.
+    does, whatever properties they bring; let no example of a property fail for its time.
     """
     handle_foreign_properties()
+    hypothesis.settings.register_profile("signalq", deadline=None)
+    hypothesis.settings.load_profile("signalq")
     if config.getoption(profiling.OPTION.removeprefix("--")):
         config.pluginmanager.register(profiling.Profile(config))
     if config.getoption("rabbitmq") and os.environ.get(URL_VARIABLE):

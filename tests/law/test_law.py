@@ -368,7 +368,7 @@ SCENARIOS = st.builds(
 )
 
 
-@hypothesis_settings(max_examples=MIXED_EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=MIXED_EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(SCENARIOS)
 def test_the_law_holds_for_several_intents_whatever_breaks(scenario: Scenario) -> None:
     loop = ModelLoop()
@@ -378,7 +378,7 @@ def test_the_law_holds_for_several_intents_whatever_breaks(scenario: Scenario) -
         loop.close()
 
 
-@hypothesis_settings(max_examples=ON_A_FILE_EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=ON_A_FILE_EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(SCENARIOS)
 def test_the_law_holds_with_the_ledger_on_its_real_file(scenario: Scenario) -> None:
     loop = ModelLoop()

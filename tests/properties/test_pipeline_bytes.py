@@ -330,7 +330,7 @@ attempts = st.sampled_from([ACCEPTED, REFUSED, UNKNOWN, TURNED_AWAY, UNSENT])
 # --- the properties --------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(body=bodies, properties=some_properties, redelivered=st.booleans())
 @example(body=b"", properties=Basic.Properties(), redelivered=False)
 @example(body=b'{"connectorName":"' + b"\xf0\x9f\x98\x80" * 40 + b'"}', properties=Basic.Properties(), redelivered=True)
@@ -347,7 +347,7 @@ def test_any_message_can_be_read(body: bytes, properties: Basic.Properties, rede
         assert json.loads(found.body_to_post())["connectorName"] == found.connector
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(body=bodies, properties=some_properties, redelivered=st.booleans(), script=st.lists(attempts, max_size=12))
 def test_any_message_ends_in_one_acknowledgement_and_a_post_a_letter_or_a_parking(
     body: bytes, properties: Basic.Properties, redelivered: bool, script: list[Attempt]
@@ -372,7 +372,7 @@ def test_any_message_ends_in_one_acknowledgement_and_a_post_a_letter_or_a_parkin
     assert world.clock.ms <= NOW_MS + 10**12
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     messages=st.lists(
         st.tuples(

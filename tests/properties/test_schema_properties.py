@@ -72,7 +72,7 @@ def is_long(value: object) -> bool:
     return abs(number.adjusted()) > DIGITS_MAX or digits_of(format(number, "f")) > DIGITS_MAX
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 @given(bodies)
 @example(OPEN | {"delaySeconds": "-0"})
 @example(OPEN | {"connectorName": "a\n"})

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 
@@ -173,7 +172,6 @@ maxima = st.none() | st.integers(1, 40).map(lambda quarters: quarters / 4)
 sizes = st.none() | st.integers(1, 48).map(lambda quarters: str(quarters / 4))
 
 
-@hypothesis_settings(deadline=None)
 @given(
     scopes=st.tuples(st.tuples(maxima, maxima), st.tuples(maxima, maxima)),
     fixed=sizes,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from signalq.consumer.lanes.pacing import Paces
@@ -57,7 +56,6 @@ def test_a_rate_that_was_raised_holds_at_once() -> None:
     assert paces.wait_ms("main", 5) == 200
 
 
-@hypothesis_settings(deadline=None)
 @given(rate_per_s=st.floats(0.1, 1000), pauses_s=st.lists(st.floats(0, 20), max_size=30))
 def test_no_two_posts_begin_closer_than_the_rate_allows(rate_per_s: float, pauses_s: list[float]) -> None:
     time = Time()

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 
@@ -292,7 +291,6 @@ configured = st.dictionaries(
 ).filter(lambda named: len(users := [one[0] for one in named.values() if one[0]]) == len(set(users)))
 
 
-@hypothesis_settings(deadline=None)
 @given(
     named=configured,
     user=st.none() | st.sampled_from([*USERS, "ux"]),
