@@ -1,4 +1,4 @@
-"""signalq beside its peers, phase by phase, in one run on one broker.
+"""signalq beside its peers, phase by phase, in one run.
 
     ./run bench                                     all phases, 3 rounds
     ./run bench --phase burst --rounds 5            one of them
@@ -16,16 +16,16 @@ phases:
     lines      signalq publish FILE beside a naive loop over the lines
 
 contenders:
-    signalq              the consumer as it is, its ledger in SQLite
-    signalq-postgresql   the same with PostgreSQL (burst and backlog)
-    naive                aio-pika and aiohttp in a loop, without any promise
-    faststream           FastStream with pydantic and aiohttp
-    node                 amqplib and undici, bare
+    signalq      the consumer as it is, its ledger in SQLite
+    postgresql   the same with PostgreSQL (burst and backlog)
+    naive        aio-pika and aiohttp in a loop, without any promise
+    faststream   FastStream with pydantic and aiohttp
+    node         amqplib and undici, bare
 
 A round has a broker and ledgers of its own; in each phase the contenders take turns, each in a new process. The figures
-are medians over the rounds, ratios are to naive. Each order is accounted for: it ends with status 1 where a contender
-loses an order or POSTs one twice, or where signalq breaks the order of a connector. Absolute figures are this
-machine's, the ratios are what to quote.
+are medians over the rounds, ratios are to naive. Each order is accounted for: the run ends with status 1 where a
+contender loses an order, POSTs one twice or does not acknowledge it, or where signalq breaks the order of a connector.
+Absolute figures are this machine's, the ratios are what to quote.
 """
 
 from __future__ import annotations
@@ -37,8 +37,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.contender import Failed
 from benchmarks.contenders import CONTENDERS, SIGNALQ_POSTGRESQL, present
-from benchmarks.load import Failed, Load
+from benchmarks.load import Load
 from benchmarks.phases import Delivery, deliveries
 from benchmarks.plots import plot_of
 from benchmarks.progress import progress
@@ -50,6 +51,8 @@ ROUNDS, ORDERS, SECONDS, LINES = 3, 4_000, 10.0, 20_000
 # Of fewer, a p99 means nothing, and the tenth of a backlog that is not measured is no start.
 ORDERS_MIN, SECONDS_MIN = 100, 2.0
 PHASES = ["burst", "backlog", "calm-100", "calm-500", "one", "sdk", "lines"]
+
+Phase = Delivery | Sdk | Lines
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
@@ -77,6 +80,8 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     chosen = parser.parse_args(given)
     if chosen.rounds < 1 or chosen.orders < ORDERS_MIN or chosen.lines < 1 or chosen.seconds < SECONDS_MIN:
         parser.error(f"--rounds and --lines must be at least 1, --orders {ORDERS_MIN}, and --seconds {SECONDS_MIN:g}")
+    if chosen.plot:
+        chosen.plot.parent.mkdir(parents=True, exist_ok=True)
     return chosen
 
 
@@ -84,7 +89,7 @@ def main() -> int:
     """Run the rounds, and print the figures."""
     chosen = arguments()
     names = present(chosen.contender or list(CONTENDERS))
-    every: list[Delivery | Sdk | Lines] = [
+    every: list[Phase] = [
         *deliveries(chosen.orders, chosen.seconds),
         Sdk(Load("sdk", chosen.orders)),
         Lines(Load("lines", chosen.lines)),
@@ -92,21 +97,28 @@ def main() -> int:
     phases = [phase for phase in every if phase.name in (chosen.phase or PHASES)]
     turns = [(phase, name) for phase in phases for name in names if name in phase.contenders]
     results = Results({phase.name: phase.title for phase in phases})
-    try:
-        for number in range(1, chosen.rounds + 1):
-            with new_site(postgres=any(name == SIGNALQ_POSTGRESQL.name for _, name in turns)) as site:
-                for phase, name in turns:
-                    progress(f"round {number} of {chosen.rounds}: {phase.name}, {name}")
-                    results.add(phase.name, name, asyncio.run(phase.run(name, site)))
-    except Failed as failure:
-        progress("")
-        sys.stderr.write(f"{failure}\n")
-        return 1
+    failure = _measured(turns, chosen.rounds, results)
     progress("")
     print(json.dumps(results.told(), indent=2) if chosen.json else results.table())
     if chosen.plot:
         chosen.plot.write_text(plot_of(results), encoding="utf-8")
-    return 0
+    if failure:
+        sys.stderr.write(f"{failure}\n")
+    return 1 if failure else 0
+
+
+def _measured(turns: Sequence[tuple[Phase, str]], rounds: int, results: Results) -> Failed | None:
+    """Take all turns in each round; the first failure ends it, and the results so far stay."""
+    postgres = any(name == SIGNALQ_POSTGRESQL.name for _, name in turns)
+    try:
+        for number in range(1, rounds + 1):
+            with new_site(postgres=postgres) as site:
+                for phase, name in turns:
+                    progress(f"round {number} of {rounds}: {phase.name}, {name}")
+                    results.add(phase.name, name, asyncio.run(phase.run(name, site)))
+    except Failed as failure:
+        return failure
+    return None
 
 
 if __name__ == "__main__":

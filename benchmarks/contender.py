@@ -25,6 +25,10 @@ OPEN_MAX_AGE_S = 86_400
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
+class Failed(RuntimeError):
+    """A contender did not do what is measured; one sentence says what."""
+
+
 def python(module: str) -> list[str]:
     """The command line that runs one of our modules."""
     return [sys.executable, "-m", module]
@@ -53,15 +57,12 @@ async def consuming(
 ) -> AsyncIterator[int]:
     """Run a consumer; the block begins, with its process id, when it consumes all of `queues`, and ends it.
 
-    Its log goes to a file, as a service's does. Raises RuntimeError, with the end of the log, where it ended by itself.
+    Its log goes to a file, as a service's does. Raises Failed, with the end of the log, where it ended by itself.
     """
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)  # noqa: S603, ASYNC220 - our own programs
         try:
-            async with asyncio.timeout(READY_TIMEOUT_S):
-                while not await _all_consumed(connection, queues):
-                    _must_run(process, log)
-                    await asyncio.sleep(0.1)
+            await _until_ready(process, log, connection, queues)
             yield process.pid
             _must_run(process, log)
         finally:
@@ -69,16 +70,32 @@ async def consuming(
             await asyncio.to_thread(process.wait, READY_TIMEOUT_S)
 
 
+async def _until_ready(
+    process: subprocess.Popen[bytes], log: IO[bytes], connection: AbstractConnection, queues: Sequence[str]
+) -> None:
+    """Nothing tells that another process has begun to consume, so ask the broker."""
+    try:
+        async with asyncio.timeout(READY_TIMEOUT_S):
+            while not await _all_consumed(connection, queues):
+                _must_run(process, log)
+                await asyncio.sleep(0.1)
+    except TimeoutError:
+        raise Failed(f"the consumer is not ready after {READY_TIMEOUT_S:g} s: {_end_of(log)}") from None
+
+
 async def _all_consumed(connection: AbstractConnection, queues: Sequence[str]) -> bool:
-    """Nothing tells that another process has begun to consume, so ask."""
     depths = [await queue_depth(connection, queue) for queue in queues]
     return all(depth is not None and depth.consumers > 0 for depth in depths)
 
 
 def _must_run(process: subprocess.Popen[bytes], log: IO[bytes]) -> None:
     if process.poll() is not None:
-        log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
-        raise RuntimeError(f"the consumer ended with {process.returncode}: {log.read().decode(errors='replace')}")
+        raise Failed(f"the consumer ended with {process.returncode}: {_end_of(log)}")
+
+
+def _end_of(log: IO[bytes]) -> str:
+    log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
+    return log.read().decode(errors="replace")
 
 
 def cpu_seconds(pid: int) -> float:

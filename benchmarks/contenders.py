@@ -36,7 +36,7 @@ class Contender:
 
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
 SIGNALQ = Contender("signalq", python("signalq.consumer"), SQLITE)
-SIGNALQ_POSTGRESQL = Contender("signalq-postgresql", python("signalq.consumer"), POSTGRESQL)
+SIGNALQ_POSTGRESQL = Contender("postgresql", python("signalq.consumer"), POSTGRESQL)
 NAIVE = Contender("naive", python("benchmarks.peers.naive"))
 FASTSTREAM = Contender("faststream", python("benchmarks.peers.faststream_loop"))
 NODE_PEER = Contender("node", ["node", str(NODE / "consume.js")])
@@ -53,7 +53,7 @@ def why_absent(contender: Contender) -> str | None:
     if contender is NODE_PEER and not (NODE / "node_modules").is_dir():
         return "node is left out: its packages are not installed (npm ci --prefix benchmarks/peers/node)."
     if contender is SIGNALQ_POSTGRESQL and find_postgres() is None:
-        return "signalq-postgresql is left out: there is no PostgreSQL (python -m signalq.local install postgres)."
+        return "postgresql is left out: there is no PostgreSQL (python -m signalq.local install postgres)."
     return None
 
 

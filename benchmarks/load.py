@@ -9,13 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from benchmarks.contender import Failed
 from signalq import OrderIntent, OrderPublisher
 
 CONNECTORS = 20
-
-
-class Failed(RuntimeError):
-    """A contender did not do what is measured: the sentence says which orders."""
 
 
 @dataclass(frozen=True, slots=True)

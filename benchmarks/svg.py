@@ -82,7 +82,7 @@ class Lines:
 
 def lines(panels: Sequence[Sequence[Lines]]) -> str:
     """Rows of panels."""
-    width = max(len(row) for row in panels) * (PANEL_WIDTH + MARGIN) + MARGIN
+    width = max((len(row) for row in panels), default=0) * (PANEL_WIDTH + MARGIN) + MARGIN
     height = len(panels) * (PANEL_HEIGHT + MARGIN) + MARGIN
     parts = [
         _line_panel(panel, MARGIN + column * (PANEL_WIDTH + MARGIN), MARGIN + row * (PANEL_HEIGHT + MARGIN))

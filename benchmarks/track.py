@@ -11,11 +11,11 @@ from dataclasses import replace
 
 from aio_pika.abc import AbstractConnection
 
-from benchmarks.contender import consuming, cpu_seconds, lanes, resident_mb, told
+from benchmarks.contender import Failed, consuming, cpu_seconds, lanes, resident_mb, told
 from benchmarks.contenders import Contender
 from benchmarks.endpoint import Endpoint
 from benchmarks.figures import Figures
-from benchmarks.load import Failed, Load, at_once, steadily
+from benchmarks.load import Load, at_once, steadily
 from benchmarks.site import Site
 from signalq import OrderPublisher
 from signalq.amqp.connection import connect

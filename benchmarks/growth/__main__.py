@@ -26,9 +26,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks import svg
+from benchmarks.contender import Failed
 from benchmarks.figures import Figures, medians
 from benchmarks.growth.dimensions import DIMENSIONS
-from benchmarks.load import Failed
 from benchmarks.progress import progress
 from benchmarks.site import new_site
 
@@ -59,6 +59,8 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     chosen = parser.parse_args(given)
     if chosen.rounds < 1 or chosen.orders < ORDERS_MIN:
         parser.error(f"--rounds must be at least 1, and --orders {ORDERS_MIN}")
+    if chosen.plot:
+        chosen.plot.parent.mkdir(parents=True, exist_ok=True)
     return chosen
 
 
@@ -66,19 +68,20 @@ def main() -> int:
     """Measure each size, and print the figures."""
     chosen = arguments()
     found: Sizes = {}
+    failure = None
     try:
         for name in chosen.dimension or DIMENSIONS:
             rounds = [dict(_measured(name, chosen.largest, chosen.orders)) for _ in range(chosen.rounds)]
             found[name] = {size: medians([one[size] for one in rounds]) for size in rounds[0]}
-    except Failed as failure:
-        progress("")
-        sys.stderr.write(f"{failure}\n")
-        return 1
+    except Failed as error:
+        failure = error
     progress("")
     print(json.dumps(_told(found), indent=2) if chosen.json else table(found))
     if chosen.plot:
         chosen.plot.write_text(plot_of(found), encoding="utf-8")
-    return 0
+    if failure:
+        sys.stderr.write(f"{failure}\n")
+    return 1 if failure else 0
 
 
 def _measured(name: str, largest: int | None, orders: int) -> Iterator[tuple[int, Figures]]:

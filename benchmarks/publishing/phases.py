@@ -15,11 +15,11 @@ from typing import ClassVar
 
 from aio_pika.abc import AbstractConnection, AbstractIncomingMessage
 
-from benchmarks.contender import python, told
+from benchmarks.contender import Failed, python, told
 from benchmarks.contenders import NAIVE, SIGNALQ
 from benchmarks.endpoint import log_of
 from benchmarks.figures import Figures
-from benchmarks.load import Failed, Load
+from benchmarks.load import Load
 from benchmarks.publishing.own import as_argument
 from benchmarks.site import Site
 from benchmarks.track import SETTLE_S, SLACK_S, SLOWEST_PER_S

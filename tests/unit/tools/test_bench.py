@@ -15,12 +15,12 @@ from sqlalchemy import BigInteger, Boolean, Integer, LargeBinary, create_engine
 
 from benchmarks import __main__ as bench
 from benchmarks import contenders, svg
-from benchmarks.contender import cpu_seconds
+from benchmarks.contender import Failed, cpu_seconds
 from benchmarks.figures import Figures, medians, ratios
 from benchmarks.growth import __main__ as growth
 from benchmarks.growth.dimensions import DIMENSIONS
 from benchmarks.growth.rows import fill
-from benchmarks.load import Failed, Load
+from benchmarks.load import Load
 from benchmarks.phases import deliveries
 from benchmarks.plots import LONGEST, plot_of
 from benchmarks.publishing.phases import Lines, Sdk
