@@ -9,7 +9,7 @@ from benchmarks.contenders import CONTENDERS, POSTGRESQL, Contender
 from benchmarks.figures import Figures
 from benchmarks.load import Load, at_once
 from benchmarks.site import Site
-from benchmarks.track import track
+from benchmarks.track import READ_AHEAD, track
 
 WARM_UP_ORDERS = 200
 
@@ -18,14 +18,15 @@ WARM_UP_ORDERS = 200
 class Delivery:
     """Orders from a publisher to a webhook.
 
-    `rate_per_s` is None where they come as fast as they can; `waiting` is whether they wait already.
+    `rate_per_s` is None where they come as fast as they can. `backlog` is how many are measured of a load that waits
+    already.
     """
 
     name: str
     title: str
     load: Load
     rate_per_s: float | None = None
-    waiting: bool = False
+    backlog: int | None = None
 
     @property
     def contenders(self) -> Sequence[str]:
@@ -38,10 +39,10 @@ class Delivery:
 
     async def _delivered(self, contender: Contender, site: Site) -> Figures:
         async with track(contender, site) as on:
-            if self.waiting:
+            if self.backlog:
                 await at_once(on.publisher, self.load)
                 async with on.running() as pid:
-                    return await on.backlog(pid, self.load, self.load.orders)
+                    return await on.backlog(pid, self.load, self.backlog)
             async with on.running() as pid:
                 await on.warm_up(WARM_UP_ORDERS)
                 if self.rate_per_s:
@@ -58,7 +59,12 @@ def deliveries(orders: int, seconds: float) -> list[Delivery]:
 
     return [
         Delivery("burst", f"{orders:,} orders as fast as they can be published, 20 connectors", Load("burst", orders)),
-        Delivery("backlog", f"{orders:,} orders that wait, 20 connectors", Load("backlog", orders), waiting=True),
+        Delivery(
+            "backlog",
+            f"{orders:,} orders out of a longer backlog, 20 connectors",
+            Load("backlog", orders + READ_AHEAD),
+            backlog=orders,
+        ),
         calm(100),
         calm(500),
         Delivery(

@@ -30,6 +30,9 @@ SLACK_S = 60.0
 SETTLE_S = 0.5
 # Of a backlog, the share before which nothing is measured: the start of the process is no part of the figures.
 WARM_UP_SHARE = 0.1
+# At least so many orders of a backlog lie behind those that are measured. signalq reads up to 1,000 ahead: when the
+# measuring ends, as many must have been read ahead as when it began.
+READ_AHEAD = 2_000
 
 
 class Meter:
@@ -108,14 +111,18 @@ class Track:
         percentiles = statistics.quantiles(waits_ms, n=100, method="inclusive")
         return replace(figures, p50_ms=percentiles[49], p99_ms=percentiles[98])
 
-    async def backlog(self, pid: int, load: Load, orders: int) -> Figures:
-        """The first so many orders of a load that was published before the contender ran."""
+    async def backlog(self, pid: int, load: Load, orders: int, *, to_the_end: bool = True) -> Figures:
+        """The first so many orders of a load that was published before the contender ran; the others are accounted for
+        `to_the_end`.
+        """
         await self._came(round(orders * WARM_UP_SHARE))
         meter, before = Meter(pid), self.endpoint.count
         await self._came(orders)
         figures = meter.figures(self.endpoint.count - before, time.monotonic())
-        await asyncio.sleep(SETTLE_S)
-        return self._accounted(load, figures, whole=orders == load.orders)
+        if to_the_end:
+            await self._all_came(load)
+            await asyncio.sleep(SETTLE_S)
+        return self._accounted(load, figures, whole=to_the_end)
 
     async def _concluded(self, load: Load, meter: Meter) -> Figures:
         await self._all_came(load)
