@@ -14,16 +14,23 @@ _CONNECTOR = re.compile(rb'"connectorName": ?"([^"]+)"')
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 
 
+def log_of(body: bytes) -> str | None:
+    """The `log` of an order's body, by which each is known; None where there is none."""
+    found = _LOG.search(body)
+    return found[1].decode() if found else None
+
+
 class Endpoint:
     """Counts POSTs, and notes by `clock` when the first byte of each one came, by the `log` of its body.
 
-    A `log` that comes again does not change the time of the first.
+    A `log` that comes again does not change the time of the first; `logs` has all that came, in their order.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
         self.count = 0
         self.arrived_s: dict[str, float] = {}
+        self.logs: list[str] = []
         self._reached: list[tuple[int, asyncio.Event]] = []
         self._connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
@@ -45,10 +52,13 @@ class Endpoint:
 
     async def reached(self, count: int) -> None:
         """Wait until so many POSTs have come."""
-        event = asyncio.Event()
-        self._reached.append((count, event))
-        if self.count < count:
-            await event.wait()
+        waiting = (count, asyncio.Event())
+        self._reached.append(waiting)
+        try:
+            if self.count < count:
+                await waiting[1].wait()
+        finally:
+            self._reached.remove(waiting)
 
     def hang(self, connector: str) -> None:
         """Answer this connector's orders no more, until `release`."""
@@ -72,8 +82,9 @@ class Endpoint:
     def note(self, body: bytes, first_byte_s: float) -> None:
         """A whole POST is in."""
         self.count += 1
-        if log := _LOG.search(body):
-            self.arrived_s.setdefault(log[1].decode(), first_byte_s)
+        if log := log_of(body):
+            self.arrived_s.setdefault(log, first_byte_s)
+            self.logs.append(log)
         for count, event in self._reached:
             if self.count >= count:
                 event.set()

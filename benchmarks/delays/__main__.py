@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from benchmarks.delays.course import Course
 from benchmarks.delays.lateness import KOMBU, SIGNALQ, Lateness, from_asked, from_rounded, turn
 from benchmarks.delays.memory import Memory
 from benchmarks.delays.plan import Plan
+from benchmarks.progress import progress
 from signalq.local import PrivateRabbitMQ, ensure_installed
 
 ORDERS = 10_000
@@ -68,13 +68,6 @@ def main() -> None:
             figures["memory"] = report_memory(costs, chosen.orders, quiet=chosen.json)
     if chosen.json:
         print(json.dumps(figures))
-
-
-def progress(words: str) -> None:
-    """One line on a terminal, always the same; nothing elsewhere."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{words}")
-        sys.stderr.flush()
 
 
 def report_lateness(ours: Course, theirs: Course, *, quiet: bool) -> dict[str, object]:

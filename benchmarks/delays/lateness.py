@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.contender import consuming, lanes, told
+from benchmarks.contender import consuming, lanes, python, told
 from benchmarks.delays import course
 from benchmarks.delays.course import Course, Progress
 from benchmarks.delays.plan import Plan, whole_seconds
@@ -81,7 +81,7 @@ class Contender:
 
 
 NAMES = Names("bench-delays")
-SIGNALQ = Contender("consumer", "benchmarks.delays.publish", lanes(NAMES))
+SIGNALQ = Contender("signalq.consumer", "benchmarks.delays.publish", lanes(NAMES))
 KOMBU = Contender("benchmarks.delays.kombu_consume", "benchmarks.delays.kombu_publish", ("bench-kombu",))
 
 
@@ -92,7 +92,7 @@ async def turn(contender: Contender, broker_url: str, plan: Plan, folder: Path, 
     connection = await connect(broker_url, name="signalq benchmark")
     try:
         await Topology(NAMES).declare(connection)
-        async with consuming(contender.consumer, environment, connection, *contender.queues):
+        async with consuming(python(contender.consumer), environment, connection, *contender.queues):
             return await course.run(contender.publisher, plan, environment, endpoint, progress)
     finally:
         await connection.close()

@@ -7,23 +7,20 @@ makes a p99 of its own.
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from aio_pika.abc import AbstractConnection
-
-from benchmarks.contender import consuming, lanes, resident_mb, told
+from benchmarks.contender import consuming, lanes, python, resident_mb, told
 from benchmarks.delays import course
 from benchmarks.delays.course import Progress
 from benchmarks.delays.plan import Plan
 from benchmarks.endpoint import Endpoint
+from benchmarks.ladder import parked
 from signalq.amqp.connection import connect
-from signalq.amqp.inspect import queue_depth
 from signalq.amqp.topology import Topology
-from signalq.names import LADDER_LEVELS, Names
+from signalq.names import Names
 
 NAMES = Names("bench-parked")
 PUBLISHER = "benchmarks.delays.publish"
@@ -55,7 +52,7 @@ async def measure(broker_url: str, orders: int, folder: Path, progress: Progress
     connection = await connect(broker_url, name="signalq benchmark")
     try:
         await Topology(NAMES).declare(connection)
-        async with consuming("consumer", environment, connection, *lanes(NAMES)) as pid:
+        async with consuming(python("signalq.consumer"), environment, connection, *lanes(NAMES)) as pid:
             # Not counted: whatever a first order makes a process load and grow.
             await _latency("warming up ", 1, environment, endpoint, progress)
             without_ms = await _latency("nothing parked ", BLOCKS, environment, endpoint, progress)
@@ -63,7 +60,7 @@ async def measure(broker_url: str, orders: int, folder: Path, progress: Progress
             plan = Plan(orders, PARKED_PER_S, PARKED_DELAY_S, PARKED_DELAY_S, label="to park ")
             progress(f"parking {orders:,} orders")
             await course.publish(PUBLISHER, plan, environment)
-            await _parked(connection, orders)
+            await parked(connection, NAMES, orders, PARKED_TIMEOUT_S)
             rss_with_mb = resident_mb(pid)
             with_ms = await _latency("beside the parked ", BLOCKS, environment, endpoint, progress)
     finally:
@@ -85,15 +82,3 @@ async def _latency(
         percentiles = statistics.quantiles(latency_ms, n=100, method="inclusive")
         figures.append((percentiles[49], percentiles[98]))
     return statistics.median(p50 for p50, _ in figures), statistics.median(p99 for _, p99 in figures)
-
-
-async def _parked(connection: AbstractConnection, orders: int) -> None:
-    """Wait until all of them are on the ladder."""
-    async with asyncio.timeout(PARKED_TIMEOUT_S):
-        while await _on_the_ladder(connection) < orders:  # noqa: ASYNC110 - only asking the broker tells
-            await asyncio.sleep(0.1)
-
-
-async def _on_the_ladder(connection: AbstractConnection) -> int:
-    depths = [await queue_depth(connection, NAMES.delay(level)) for level in range(LADDER_LEVELS)]
-    return sum(depth.ready for depth in depths if depth is not None)

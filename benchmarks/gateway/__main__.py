@@ -22,6 +22,7 @@ from pathlib import Path
 
 from benchmarks.gateway.parts import Kill, Load, kill, load
 from benchmarks.gateway.running import MODULES, declared
+from benchmarks.progress import progress
 from signalq.local import PrivateRabbitMQ, ensure_installed
 from signalq.names import Names
 
@@ -114,13 +115,6 @@ def report(loads: dict[str, Load], kills: dict[str, Kill]) -> None:
                 f"{kind:<28}{found.ok:>8,}{found.lost:>10,}{found.twice:>8,}{found.repeats:>9,}{found.given_up:>9,}"
                 f"{found.slowest_s:>11.2f}  {errors_}"
             )
-
-
-def progress(words: str) -> None:
-    """One line on a terminal, always the same; nothing elsewhere."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{words}")
-        sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -12,13 +12,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.lanes.isolation import SHARED_CONNECTORS, Isolation, own_lanes, shared_lane
 from benchmarks.lanes.many import Cost, cost
+from benchmarks.progress import progress
 from signalq.local import PrivateRabbitMQ, ensure_installed
 from signalq.settings.sections import OWN_LANES_MAX
 
@@ -93,13 +93,6 @@ def report_many(lanes: int, new: Cost, again: Cost) -> None:
     print(f"{f'{lanes:,} own lanes':<34}{'ready, s':>10}{'RSS, MB':>10}{'idle CPU, % of a core':>24}")
     for name, found in (("queues to be made", new), ("queues there before", again)):
         print(f"{name:<34}{found.ready_after_s:>10.1f}{found.rss_mb:>10.1f}{found.idle_cpu_percent:>24.2f}")
-
-
-def progress(words: str) -> None:
-    """One line on a terminal, always the same; nothing elsewhere."""
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{words}")
-        sys.stderr.flush()
 
 
 if __name__ == "__main__":

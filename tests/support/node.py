@@ -1,4 +1,6 @@
-"""Node, and the packages that `./run setup` installs for examples/node and for the check of the AsyncAPI document."""
+"""Node, and its packages: `./run setup` installs those of examples/node and of the check of the AsyncAPI document,
+`./run bench` those of its peer.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from tests.support.skipping import skip_outside_ci
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "node"
 ASYNCAPI = ROOT / "tests" / "asyncapi"
-PROJECTS = (EXAMPLE, ASYNCAPI)
+PEER = ROOT / "benchmarks" / "peers" / "node"
+PROJECTS = (EXAMPLE, ASYNCAPI, PEER)
 
 
 def node() -> str:

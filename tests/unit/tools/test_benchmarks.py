@@ -78,6 +78,7 @@ async def test_a_post_that_comes_again_is_counted_and_keeps_its_first_time(clien
         writer.write(REQUEST)
         await endpoint.reached(2)
     assert endpoint.arrived_s == {"one": first_s}
+    assert endpoint.logs == ["one", "one"]
 
 
 PLAN = Plan(orders=100, rate_per_s=10, delay_s_min=1, delay_s_max=12, seed=7)

@@ -1,4 +1,4 @@
-"""The peer: the consumer that most teams write first, after aio-pika's and aiohttp's own examples.
+"""The naive peer: the consumer that most teams write first, after aio-pika's and aiohttp's own examples.
 
 It promises nothing: no validation, no order, no retry, no dead letters, no memory. What it costs is what signalq's
 promises are compared with.
