@@ -147,7 +147,7 @@ async def test_a_request_goes_out_byte_by_byte_like_this(url: str, target: str, 
 
 
 @pytest.mark.parametrize("url", ["", "hook", "https://", "http:///hook"])
-async def test_what_is_no_url_has_no_target(url: str) -> None:
+async def test_a_text_that_is_no_url_has_no_target(url: str) -> None:
     with pytest.raises(aiohttp.InvalidURL):
         target_of(url)
 
@@ -217,7 +217,7 @@ async def test_a_write_that_fails_is_unknown(monkeypatch: pytest.MonkeyPatch) ->
     assert (attempt.certainty, attempt.sent) == ("unknown", True)
 
 
-async def test_what_is_left_of_a_request_whose_exchange_is_over_never_goes_out() -> None:
+async def test_the_rest_of_a_request_whose_exchange_is_over_never_goes_out() -> None:
     may_read, has_ended = asyncio.Event(), asyncio.Event()
 
     async def read_late(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:

@@ -158,7 +158,7 @@ class Stream(io.StringIO):
         return len(text)
 
 
-async def test_what_one_step_of_the_loop_logs_is_written_at_once_behind_it() -> None:
+async def test_the_lines_of_one_step_of_the_loop_are_written_at_once_behind_it() -> None:
     lines = Lines(stream := Stream())
     lines.info("one")
     lines.debug("two")
