@@ -1,5 +1,6 @@
 """The log and the metrics of an intent on its way: one line and one count for each event."""
 
+import logging
 from collections import defaultdict
 from typing import Any
 
@@ -32,7 +33,8 @@ class IntentTelemetry:
         """A valid intent came in, for the first time or again; its connector, not configured, may be `near` another."""
         age_s = (order.timing.received_ms - order.timing.creation.age_ms) / 1000
         self._metrics.receipt_age_seconds.observe(age_s)
-        log.debug("intent.received", **facts_of(order), redelivered=order.provenance.redelivered)
+        if log.is_enabled_for(logging.DEBUG):
+            log.debug("intent.received", **facts_of(order), redelivered=order.provenance.redelivered)
         # A second delivery can not be told from a second order.
         if order.identity.message_id is None and self._is_first("without identity", order.strategy):
             log.warning("intent.without_message_id", strategy=order.strategy, connector=order.connector)
@@ -65,7 +67,7 @@ class IntentTelemetry:
         """A POST is about to begin. At the first one, note how late it is, and which limits only report it."""
         order = claim.order
         for pending in claim.canceled:
-            self._metrics.intents.labels(self._label(pending.connector), "canceled", "").inc()
+            self._metrics.intents_with(self._label(pending.connector), "canceled", "").inc()
             facts = {"intent_id": pending.intent_id, "connector": pending.connector, "strategy": pending.strategy}
             log.info("intent.settled", **facts, action=pending.action, status="canceled", canceled_by=order.intent_id)
         if claim.state.attempts > 1:
@@ -84,7 +86,7 @@ class IntentTelemetry:
 
     def attempted(self, order: Order, state: IntentState, attempt: Attempt, after: After) -> None:
         """A POST has ended, or could not begin."""
-        self._metrics.attempts.labels(self._label(order.connector), attempt.certainty).inc()
+        self._metrics.attempts_with(self._label(order.connector), attempt.certainty).inc()
         self._metrics.webhook_seconds.observe(attempt.duration_s)
         log.info(
             "delivery.attempted",
@@ -99,7 +101,7 @@ class IntentTelemetry:
 
     def parked(self, order: Order, due_ms: int) -> None:
         """The ladder has the intent."""
-        self._metrics.intents.labels(self._label(order.connector), "scheduled", "").inc()
+        self._metrics.intents_with(self._label(order.connector), "scheduled", "").inc()
         log.info("intent.scheduled", **facts_of(order), due_at=iso_ms(due_ms))
 
     def forwarded(self, order: Order, queue: str) -> None:
@@ -115,7 +117,7 @@ class IntentTelemetry:
         """The intent has ended."""
         if status == "delivered":
             self._metrics.note_accepted(order.connector)
-        self._metrics.intents.labels(self._label(order.connector), status, reason).inc()
+        self._metrics.intents_with(self._label(order.connector), status, reason).inc()
         log.info("intent.settled", **facts_of(order), status=status, reason=reason or None)
 
 

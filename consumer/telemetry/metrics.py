@@ -1,7 +1,7 @@
 """The consumer's metrics, listed in docs/operate/health-and-metrics.md."""
 
 from collections.abc import Collection
-from functools import partial
+from functools import cache, partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -30,6 +30,9 @@ class Metrics:
             "Intents POSTed although over a limit that is only reported",
             ["connector", "limit"],
         )
+        # Every order counts under these: what counts under a set of labels is kept, and so bounded as the labels are.
+        self.intents_with = cache(self.intents.labels)
+        self.attempts_with = cache(self.attempts.labels)
         self.webhook_seconds = latency("signalq_webhook_seconds", "One POST with its answer")
         self.end_to_end_seconds = latency("signalq_end_to_end_seconds", "From creation, or due time, to the first POST")
         self.delay_error_seconds = latency("signalq_delay_error_seconds", "From due time to the first POST")

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from signalq.consumer.webhook.answer_reader import AnswerReader
+from signalq.consumer.webhook.connection import Connection
 from tests.properties.test_certainty import ANSWERS, TOTAL_S, order_for, post, serving
 
 EARLY_HINTS = b"HTTP/1.1 103 Early Hints\r\n\r\n"
@@ -68,14 +69,14 @@ FLOODS = {
 @pytest.mark.parametrize("flood", FLOODS.values(), ids=FLOODS)
 async def test_no_step_of_reading_an_answer_takes_long(flood: bytes) -> None:
     """What one read of the socket brings costs the loop little at a time: other lanes go on meanwhile."""
-    reader = _Timed(asyncio.get_running_loop())
-    reader.connection_made(_Nowhere())
-    reader.set_response_params()
-    reader.data_received(flood)
+    loop = asyncio.get_running_loop()
+    reader = _Timed(Connection(loop), loop)
+    reader.feed(flood)
     for _ in range(100):
         await asyncio.sleep(0)
-    assert reader.should_close
-    reader.close()
+    assert reader.answer.done()
+    assert not reader.is_clean
+    reader.answer.exception()
     assert 0 < reader.longest_s < STEP_S_MAX
 
 
@@ -88,19 +89,3 @@ class _Timed(AnswerReader):
         began_s = time.thread_time()
         super()._read_on()
         self.longest_s = max(self.longest_s, time.thread_time() - began_s)
-
-
-class _Nowhere(asyncio.Transport):
-    """A transport that does nothing."""
-
-    def abort(self) -> None:
-        """Nothing."""
-
-    def close(self) -> None:
-        """Nothing."""
-
-    def pause_reading(self) -> None:
-        """Nothing."""
-
-    def resume_reading(self) -> None:
-        """Nothing."""

@@ -17,12 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 
-import signalq.consumer.webhook.client
 from signalq.consumer.orders.message import Message
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.read import read
 from signalq.consumer.orders.state import Attempt
 from signalq.consumer.webhook.answer import retry_after_s
+from signalq.consumer.webhook.answer_reader import AnswerReader
 from signalq.consumer.webhook.client import Webhook
 from signalq.settings.sections import Settings
 from signalq.version import __version__
@@ -236,13 +236,13 @@ async def test_a_refusals_body_that_came_while_the_loop_was_busy_is_shown(monkey
             connection.sendall(b"no, because")
             connection.recv(1)
 
-    read_body = signalq.consumer.webhook.client._read
+    take_head = AnswerReader._take_head
 
-    async def read_busily(*args: Any) -> None:
+    def take_head_and_be_busy(*args: Any) -> None:
+        take_head(*args)
         asyncio.get_running_loop().call_later(0.02, time.sleep, 0.3)
-        await read_body(*args)
 
-    monkeypatch.setattr(signalq.consumer.webhook.client, "_read", read_busily)
+    monkeypatch.setattr(AnswerReader, "_take_head", take_head_and_be_busy)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         answering = asyncio.create_task(asyncio.to_thread(answer, listening))
         async with Webhook(connect_s=2, total_s=5) as client:

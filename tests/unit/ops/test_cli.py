@@ -285,7 +285,7 @@ def test_no_other_way_to_start_us_writes_tls_keys(start: str, monkeypatch: pytes
         f"assert os.umask(0) == 0o077 or {start!r} != 'consumer'\n"
         "async def look():\n"
         "    async with Webhook(connect_s=1, total_s=2) as webhook:\n"
-        "        context = webhook._session.connector._ssl\n"
+        "        context = webhook._connector._ssl\n"
         "        made_now = ssl.create_default_context()\n"
         "        print(made_now.keylog_filename, context.keylog_filename, int(context.verify_mode))\n"
         "asyncio.run(look())\n"

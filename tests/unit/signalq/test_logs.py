@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 import structlog
 
-from signalq.logs import configure_logging
+from signalq.logs import Lines, configure_logging
 from signalq.secrets.blanking import Blanker
 
 
@@ -140,3 +144,86 @@ def test_secrets_that_become_known_later_are_blanked_and_the_old_ones_stay_so(
     structlog.get_logger().info("intent.settled", first="s3cret", second="s3cret-and-more")
     (line,) = lines(capsys)
     assert (line["first"], line["second"]) == ("***", "***")
+
+
+class Stream(io.StringIO):
+    """Notes each write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.writes.append(text)
+        return len(text)
+
+
+async def test_the_lines_of_one_step_of_the_loop_are_written_at_once_behind_it() -> None:
+    lines = Lines(stream := Stream())
+    lines.info("one")
+    lines.debug("two")
+    assert stream.writes == []
+    await asyncio.sleep(0)
+    lines.info("three")
+    await asyncio.sleep(0)
+    assert stream.writes == ["one\ntwo\n", "three\n"]
+
+
+@pytest.mark.parametrize("level", ["warning", "error", "critical"])
+async def test_a_warning_or_an_error_is_written_before_anything_else_happens_behind_the_lines_before_it(
+    level: str,
+) -> None:
+    lines = Lines(stream := Stream())
+    lines.info("one")
+    getattr(lines, level)("two")
+    assert "".join(stream.writes) == "one\ntwo\n"
+    lines.info("three")
+    await asyncio.sleep(0)
+    assert "".join(stream.writes) == "one\ntwo\nthree\n"
+
+
+async def test_lines_of_a_library_and_of_other_threads_come_in_their_order(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging(form="json", level="info", blanker=Blanker())
+    log = structlog.get_logger()
+    log.info("service.started")
+    logging.getLogger("some.library").warning("so it is")
+    log.info("service.draining")
+    await asyncio.to_thread(log.info, "ledger.upgraded")
+    log.info("service.stopped")
+    await asyncio.sleep(0)
+    events = [line["event"] for line in lines(capsys)]
+    assert events == ["service.started", "so it is", "service.draining", "ledger.upgraded", "service.stopped"]
+
+
+def test_lines_that_a_loop_left_when_it_ended_come_with_the_next_one() -> None:
+    lines = Lines(stream := Stream())
+    for event in ("one", "two"):
+        loop = asyncio.new_event_loop()
+        loop.call_soon(loop.stop)
+        loop.call_soon(lines.info, event)
+        loop.run_forever()
+        loop.close()
+    assert stream.writes == []
+    lines.flush()
+    assert stream.writes == ["one\ntwo\n"]
+
+
+@pytest.mark.parametrize("end", ["sys.exit(3)", "raise KeyError", "1 / 0", "signal.raise_signal(signal.SIGINT)"])
+def test_a_process_that_ends_in_the_same_step_writes_its_last_lines(end: str) -> None:
+    script = (
+        "import asyncio, signal, sys, structlog\n"
+        "from signalq.logs import configure_logging\n"
+        "from signalq.secrets.blanking import Blanker\n"
+        "configure_logging(form='json', level='info', blanker=Blanker())\n"
+        "def step():\n"
+        "    structlog.get_logger().info('intent.settled')\n"
+        f"    {end}\n"
+        "async def main():\n"
+        "    step()\n"
+        "asyncio.run(main())\n"
+    )
+    ended = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode != 0
+    assert '"event": "intent.settled"' in ended.stderr
