@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from signalq.consumer.ledger.driver import HotStatement, select_each
+from signalq.consumer.ledger.thread import OwnThread
 from signalq.errors import SettingsError
 from signalq.secrets.masking import masked
 from signalq.settings.ledger_url import PostgresServer, SqliteFile, read_ledger_url
@@ -23,6 +23,9 @@ from signalq.settings.private_files import make_private_file, make_private_folde
 SQLITE_BUSY_TIMEOUT_MS = 2_000
 # The write-ahead log is as large as this at work, and is cut back to it once a reader that held it up is gone.
 WAL_BYTES_KEPT = 8 * 1024 * 1024
+# The pages that a connection keeps: the intents' index of a large ledger does not fit into SQLite's own 2 MB, and an id
+# may be anywhere in it. So much is only taken where the ledger is as large.
+SQLITE_CACHE_KIB = 8 * 1024
 # A transaction takes the write lock first: a read that turns into a write could otherwise fail half way. One that only
 # reads takes none: in WAL mode it sees one moment of the file, and no order waits for a long listing. A listener on the
 # engine could say so as well, but with any, SQLAlchemy looks for listeners at every statement.
@@ -39,7 +42,7 @@ T = TypeVar("T")
 
 _SERVER_CLOCK = text("SELECT extract(epoch FROM clock_timestamp()) * 1000")
 # https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-INFO-SNAPSHOT
-_TRANSACTION_NUMBER = text("SELECT txid_current_if_assigned()")
+_TRANSACTION_NUMBER = HotStatement(select(func.txid_current_if_assigned()))
 _TRANSACTION_STATUS = text("SELECT txid_status(:number)")
 _INSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
@@ -101,18 +104,18 @@ class SqliteDatabase(Database):
         self.shown = shown
         self._engine = create_engine(where.url, pool_size=1, max_overflow=0, hide_parameters=True)
         event.listen(self._engine, "connect", _set_up_sqlite)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._thread = OwnThread("ledger")
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, _transact, self._engine, TO_WRITE, work)
+        return await self._thread.call(_transact, self._engine, TO_WRITE, work)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, _transact, self._engine, TO_READ, work)
+        return await self._thread.call(_transact, self._engine, TO_READ, work)
 
     async def tidy(self) -> None:
         """Empty the log, but for a reader of an old state: then it stays, and nobody waits."""
         if self.wal_bytes > WAL_BYTES_KEPT:
-            await asyncio.get_running_loop().run_in_executor(self._thread, _empty_wal, self._engine)
+            await self._thread.call(_empty_wal, self._engine)
 
     @property
     def wal_bytes(self) -> int:
@@ -122,8 +125,8 @@ class SqliteDatabase(Database):
             return 0
 
     async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
-        self._thread.shutdown(wait=False)
+        await self._thread.call(self._engine.dispose)
+        self._thread.end()
 
 
 def _transact(engine: Engine, begin: str, work: Callable[[Connection], T]) -> T:
@@ -169,6 +172,7 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
     cursor.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS}")
+    cursor.execute(f"PRAGMA cache_size = -{SQLITE_CACHE_KIB}")
     cursor.close()
 
 
@@ -200,12 +204,17 @@ class PostgresDatabase(Database):
             self._unsure = None
             return before.answer  # type: ignore[no-any-return]
         self._unsure = None
-        async with self._engine.begin() as connection:
-            answer = await connection.run_sync(work)
-            # A transaction that only read has no number, and may simply run again.
-            number = (await connection.execute(_TRANSACTION_NUMBER)).scalar()
-            self._unsure = _Unsure(work, number, answer) if number is not None else None
+        async with self._engine.connect() as connection:
+            answer = await connection.run_sync(self._commit, work)
         self._unsure = None
+        return answer
+
+    def _commit(self, connection: Connection, work: Callable[[Connection], T]) -> T:
+        with connection.begin():
+            answer = work(connection)
+            # A transaction that only read has no number, and may simply run again.
+            ((number,),) = select_each(connection, _TRANSACTION_NUMBER, [{}])
+            self._unsure = _Unsure(work, number, answer) if number is not None else None
         return answer
 
     async def read(self, work: Callable[[Connection], T]) -> T:

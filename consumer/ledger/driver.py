@@ -63,13 +63,19 @@ def select_each(connection: Connection, statement: HotStatement, rows: Sequence[
 
 
 def _fetch_on_postgresql(connection: Connection, statement: HotStatement, rows: Sequence[Parameters]) -> list[Any]:
+    if not rows:
+        return []
     given = [tuple(row[name] for name in statement.names) for row in rows]
     ours: Any = connection.connection.dbapi_connection
     if not ours.driver_connection.is_in_transaction():
         connection.exec_driver_sql("SELECT 1")  # SQLAlchemy begins a transaction with its own first statement
-    driver_errors = ours.dbapi.asyncpg.PostgresError, ours.dbapi.asyncpg.InterfaceError
-    with _as_errors_of_sqlalchemy(*driver_errors):
-        found: list[Any] = ours.run_async(lambda driver: driver.fetchmany(statement.on_postgresql, given))
+    try:
+        with _as_errors_of_sqlalchemy(ours.dbapi.asyncpg.PostgresError, ours.dbapi.asyncpg.InterfaceError):
+            found: list[Any] = ours.run_async(lambda driver: driver.fetchmany(statement.on_postgresql, given))
+    except DBAPIError as error:
+        if ours.driver_connection.is_closed():
+            connection.invalidate(error)  # nothing can be rolled back on it, and nobody is to get it again
+        raise
     return found
 
 

@@ -185,7 +185,6 @@ class Ledger:
         means. `attempt`: an earlier attempt that was never concluded, for the intent's timeline. The claim waits while
         the ledger can't be written. Raises Conflict; Fenced if the epoch is no longer the lane's.
         """
-
         claim = Save(order, state, epoch, attempt, self._owner)
         work: Work = claim
         if rates:
@@ -208,11 +207,12 @@ class Ledger:
     def record(
         self, order: Order, state: IntentState, epoch: Epoch | None = None, *, attempt: Attempt | None = None
     ) -> asyncio.Future[LedgerEntry]:
-        """Save a history that is no claim; its answer is the history with its new version, once it is durable.
+        """Save a history that is no claim; the answer has its new version, once it is durable.
 
-        It has its place when this is called: a claim that is asked for right behind it shares its transaction.
-        `attempt`: the attempt that ended with it, for the intent's timeline. The record waits while the ledger can't be
-        written. Raises Conflict; with an epoch, Fenced if that is no longer the lane's.
+        Its place is taken when this is called, not when the answer is awaited: a claim on the same queue that is asked
+        for right behind it shares its transaction, or follows it. `attempt`: the attempt that ended with it, for the
+        intent's timeline. The record waits while the ledger can't be written. Raises Conflict; with an epoch, Fenced if
+        that is no longer the lane's.
         """
         if epoch is not None:
             self._holds.hold(order, epoch)

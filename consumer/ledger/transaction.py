@@ -1,6 +1,7 @@
-"""What one transaction does: works, in their order. What every order needs is a value, a `Save`, and many are one step.
+"""One transaction, and the works that it does, in their order.
 
-The other works are functions of the transaction, on SQLAlchemy's connection.
+The claim and the outcome that every order needs are values, a `Save` each, and those side by side are done together.
+All other works are functions of the transaction, on SQLAlchemy's connection.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,7 +39,7 @@ class Save:
     owner: str | None = None
 
 
-# What is asked of a transaction. It says by its answer that it has lost a race: raised, that would undo the others'.
+# A part of a transaction. It says by its answer that it has lost a race: raised, that would undo the others'.
 Work = Save | Callable[["Transaction"], Any]
 
 

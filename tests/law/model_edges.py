@@ -147,23 +147,28 @@ class GatedDatabase:
         return answer
 
 
-class ToldWriter(Writer):
-    """The real writer, which says what it is asked. `about`: a label, and the order and the history that are saved."""
+# A label, and the order and the history that are saved.
+About = tuple[str, Order | None, IntentState | None]
+_NOTHING: About = "", None, None
 
-    about: tuple[str, Order | None, IntentState | None] = "", None, None
+
+class ToldWriter(Writer):
+    """The real writer, which says what it is asked: `about` is of the next work."""
+
+    about: About = _NOTHING
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._told: dict[Work, tuple[str, Order | None, IntentState | None]] = {}
+        self._told: dict[Work, About] = {}
 
     def enqueue(self, work: Work, lane: str = "", *, in_hurry: bool = True) -> asyncio.Future[Any]:
-        self._told[work], self.about = self.about, ("", None, None)
+        self._told[work], self.about = self.about, _NOTHING
         return super().enqueue(work, lane, in_hurry=in_hurry)
 
     def do(self, connection: Connection, works: list[Work]) -> list[Any]:
         answers = super().do(connection, works)
         for work, answer in zip(works, answers, strict=True):
-            _, order, state = self._told[work]
+            _, order, state = self._told.get(work, _NOTHING)
             if isinstance(answer, LedgerEntry) and order is not None and state is not None:
                 self._note(order, state, answer)
         return answers
@@ -177,10 +182,10 @@ class ToldWriter(Writer):
         gated.endings += [(one.strategy, one.intent_id, "canceled") for one in saved.canceled]
 
     async def commit(self, works: list[Work]) -> list[Any]:
-        self._gated.about = [self._told[work][0] for work in works]
+        self._gated.about = [self._told.get(work, _NOTHING)[0] for work in works]
         answers = await super().commit(works)
         for work in works:
-            del self._told[work]
+            self._told.pop(work, None)
         return answers
 
     @property
