@@ -40,7 +40,7 @@ STALLED_TRANSACTION_MS = 5_000
 
 T = TypeVar("T")
 
-_SERVER_CLOCK = text("SELECT extract(epoch FROM clock_timestamp()) * 1000")
+_SERVER_CLOCK = "SELECT extract(epoch FROM clock_timestamp()) * 1000"
 # https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-INFO-SNAPSHOT
 _TRANSACTION_NUMBER = HotStatement(select(func.txid_current_if_assigned()))
 _TRANSACTION_STATUS = text("SELECT txid_status(:number)")
@@ -267,7 +267,7 @@ def _upsert(dialect: str, table: Table, key: str, columns: tuple[str, ...]) -> A
 def clock_ms(connection: Connection) -> int:
     """The ledger's clock: the database server's, which all its consumers share; a file's is this machine's."""
     if connection.dialect.name == "postgresql":
-        return int(connection.execute(_SERVER_CLOCK).scalar_one())
+        return int(connection.exec_driver_sql(_SERVER_CLOCK).scalar_one())
     return machine_ms()
 
 
