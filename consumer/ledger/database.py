@@ -23,9 +23,6 @@ from signalq.settings.private_files import make_private_file, make_private_folde
 SQLITE_BUSY_TIMEOUT_MS = 2_000
 # The write-ahead log is as large as this at work, and is cut back to it once a reader that held it up is gone.
 WAL_BYTES_KEPT = 8 * 1024 * 1024
-# The pages that a connection keeps: the intents' index of a large ledger does not fit into SQLite's own 2 MB, and an id
-# may be anywhere in it. So much is only taken where the ledger is as large.
-SQLITE_CACHE_KIB = 8 * 1024
 # A transaction takes the write lock first: a read that turns into a write could otherwise fail half way. One that only
 # reads takes none: in WAL mode it sees one moment of the file, and no order waits for a long listing. A listener on the
 # engine could say so as well, but with any, SQLAlchemy looks for listeners at every statement.
@@ -172,7 +169,6 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
     cursor.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS}")
-    cursor.execute(f"PRAGMA cache_size = -{SQLITE_CACHE_KIB}")
     cursor.close()
 
 
