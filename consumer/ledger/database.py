@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, text
+from sqlalchemy import Connection, Engine, Table, create_engine, event, func, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from signalq.consumer.ledger.driver import HotStatement, select_each
+from signalq.consumer.ledger.thread import OwnThread
 from signalq.errors import SettingsError
 from signalq.secrets.masking import masked
 from signalq.settings.ledger_url import PostgresServer, SqliteFile, read_ledger_url
@@ -37,9 +37,9 @@ STALLED_TRANSACTION_MS = 5_000
 
 T = TypeVar("T")
 
-_SERVER_CLOCK = text("SELECT extract(epoch FROM clock_timestamp()) * 1000")
+_SERVER_CLOCK = "SELECT extract(epoch FROM clock_timestamp()) * 1000"
 # https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-INFO-SNAPSHOT
-_TRANSACTION_NUMBER = text("SELECT txid_current_if_assigned()")
+_TRANSACTION_NUMBER = HotStatement(select(func.txid_current_if_assigned()))
 _TRANSACTION_STATUS = text("SELECT txid_status(:number)")
 _INSERT: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
@@ -101,18 +101,18 @@ class SqliteDatabase(Database):
         self.shown = shown
         self._engine = create_engine(where.url, pool_size=1, max_overflow=0, hide_parameters=True)
         event.listen(self._engine, "connect", _set_up_sqlite)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._thread = OwnThread("ledger")
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, _transact, self._engine, TO_WRITE, work)
+        return await self._thread.call(_transact, self._engine, TO_WRITE, work)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, _transact, self._engine, TO_READ, work)
+        return await self._thread.call(_transact, self._engine, TO_READ, work)
 
     async def tidy(self) -> None:
         """Empty the log, but for a reader of an old state: then it stays, and nobody waits."""
         if self.wal_bytes > WAL_BYTES_KEPT:
-            await asyncio.get_running_loop().run_in_executor(self._thread, _empty_wal, self._engine)
+            await self._thread.call(_empty_wal, self._engine)
 
     @property
     def wal_bytes(self) -> int:
@@ -122,8 +122,8 @@ class SqliteDatabase(Database):
             return 0
 
     async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
-        self._thread.shutdown(wait=False)
+        await self._thread.call(self._engine.dispose)
+        self._thread.end()
 
 
 def _transact(engine: Engine, begin: str, work: Callable[[Connection], T]) -> T:
@@ -200,12 +200,17 @@ class PostgresDatabase(Database):
             self._unsure = None
             return before.answer  # type: ignore[no-any-return]
         self._unsure = None
-        async with self._engine.begin() as connection:
-            answer = await connection.run_sync(work)
-            # A transaction that only read has no number, and may simply run again.
-            number = (await connection.execute(_TRANSACTION_NUMBER)).scalar()
-            self._unsure = _Unsure(work, number, answer) if number is not None else None
+        async with self._engine.connect() as connection:
+            answer = await connection.run_sync(self._commit, work)
         self._unsure = None
+        return answer
+
+    def _commit(self, connection: Connection, work: Callable[[Connection], T]) -> T:
+        with connection.begin():
+            answer = work(connection)
+            # A transaction that only read has no number, and may simply run again.
+            ((number,),) = select_each(connection, _TRANSACTION_NUMBER, [{}])
+            self._unsure = _Unsure(work, number, answer) if number is not None else None
         return answer
 
     async def read(self, work: Callable[[Connection], T]) -> T:
@@ -258,7 +263,7 @@ def _upsert(dialect: str, table: Table, key: str, columns: tuple[str, ...]) -> A
 def clock_ms(connection: Connection) -> int:
     """The ledger's clock: the database server's, which all its consumers share; a file's is this machine's."""
     if connection.dialect.name == "postgresql":
-        return int(connection.execute(_SERVER_CLOCK).scalar_one())
+        return int(connection.exec_driver_sql(_SERVER_CLOCK).scalar_one())
     return machine_ms()
 
 

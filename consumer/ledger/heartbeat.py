@@ -13,7 +13,8 @@ from signalq.consumer.ledger import ALIVE_PERIOD_S, Live
 from signalq.consumer.ledger.database import machine_ms
 from signalq.consumer.ledger.queries import intents, lanes, replicas, schedule, switches
 from signalq.consumer.ledger.queries.orders import Filter
-from signalq.consumer.ledger.writer import Transaction, Writer
+from signalq.consumer.ledger.transaction import Transaction
+from signalq.consumer.ledger.writer import Writer
 from signalq.consumer.orders.switch import Change, Switch
 
 # Lanes that are noted as looked after with each sign of life; more take turns.

@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Self
 
@@ -15,8 +16,8 @@ from signalq.consumer.ledger.heartbeat import Heartbeat
 from signalq.consumer.ledger.migrate import migrate
 from signalq.consumer.ledger.pruning import Pruning
 from signalq.consumer.ledger.queries import intents, lanes, recall
-from signalq.consumer.ledger.queries import rates as rate_places
-from signalq.consumer.ledger.writer import TakesRates, Transaction, Work, Writer
+from signalq.consumer.ledger.transaction import CANCELING, Save, TakesRates, Transaction, Work
+from signalq.consumer.ledger.writer import Writer
 from signalq.consumer.orders.delays import KnownSkew
 from signalq.consumer.orders.limits import Rate, RateExceeded
 from signalq.consumer.orders.order import Order
@@ -153,11 +154,11 @@ class Ledger:
         Raises Fenced where an intent without a message_id would have to be recorded, and the lane is another's.
         """
 
-        def work(now: Transaction) -> LedgerEntry | None:
+        def work(now: Transaction) -> LedgerEntry | Fenced:
             # The lane's next consumer has the same message, and could not tell that it is the same.
             is_recorded = not order.timing.is_due or order.timing.creation.is_ahead
             if order.identity.message_id is None and is_recorded and not now.is_current(epoch):
-                return None
+                return Fenced()
             known = recall.recall(now.connection, now.now_ms, order, epoch, self._owner, self._holds)
             self._holds.hold(known.order, epoch)
             if known.order.provenance.recorded and not order.provenance.recorded:
@@ -165,9 +166,7 @@ class Ledger:
             return known
 
         in_hurry = order.provenance.is_own_copy or (order.timing.due_ms or 0) - order.timing.received_ms < HURRY_MS
-        known = await self._writer.ask(work, epoch.lane, in_hurry=in_hurry)
-        if known is None:
-            raise Fenced
+        known: LedgerEntry = await self._writer.enqueue(work, epoch.lane, in_hurry=in_hurry)
         return known
 
     async def claim(
@@ -186,57 +185,46 @@ class Ledger:
         means. `attempt`: an earlier attempt that was never concluded, for the intent's timeline. The claim waits while
         the ledger can't be written. Raises Conflict; Fenced if the epoch is no longer the lane's.
         """
-
-        def work(now: Transaction) -> LedgerEntry | SwitchedOff | RateExceeded | Conflict:
-            if not now.is_current(epoch):
-                return Fenced()
-            if (refused := now.switched_off(order)) is not None:
-                return refused
-            over = rate_places.over(now.connection, now.now_ms, rates)
-            if full := [rate for rate in over if rate.enforced]:
-                return RateExceeded(full[0])
-            if not intents.save(now.connection, now.now_ms, order, state, owner=self._owner):
-                return Conflict()
-            rate_places.take(now.connection, now.now_ms, rates)
-            now.note(order, state, attempt)
-            claimed = state.saved(now.now_ms)
-            return LedgerEntry(order, claimed, now.cancel_by(order), began_ms=now.began_ms, over_rates=tuple(over))
-
+        claim = Save(order, state, epoch, attempt, self._owner)
+        work: Work = claim
+        if rates:
+            work = TakesRates(Transaction.claim, claim=claim, rates_taken=rates)
+        elif order.intent.kind in CANCELING:
+            work = partial(Transaction.claim, claim=claim, rates_taken=())
         self._holds.hold(order, epoch)
         self._claims[order.provenance.receipt] = order
-        asked: Work = TakesRates(work) if rates else work
-        lane = order.route.source_queue
-        answer: LedgerEntry | SwitchedOff | RateExceeded | Conflict = await self._writer.ask(asked, lane)
-        if not isinstance(answer, LedgerEntry):  # another message's claim of the same intent is that one's business
+        try:
+            answer: LedgerEntry | SwitchedOff | RateExceeded = await self._writer.enqueue(
+                work, order.route.source_queue
+            )
+        except Conflict:  # another message's claim of the same intent is that one's business
             self._claims.pop(order.provenance.receipt, None)
-        if isinstance(answer, Conflict):
-            raise answer
+            raise
+        if not isinstance(answer, LedgerEntry):
+            self._claims.pop(order.provenance.receipt, None)
         return answer
 
-    async def record(
+    def record(
         self, order: Order, state: IntentState, epoch: Epoch | None = None, *, attempt: Attempt | None = None
-    ) -> LedgerEntry:
-        """Save a history that is no claim; return it with its new version once it is durable.
+    ) -> asyncio.Future[LedgerEntry]:
+        """Save a history that is no claim; the answer has its new version, once it is durable.
 
-        `attempt`: the attempt that ended with it, for the intent's timeline. The record waits while the ledger can't be
-        written. Raises Conflict; with an epoch, Fenced if that is no longer the lane's.
+        Its place is taken when this is called, not when the answer is awaited: a claim on the same queue that is asked
+        for right behind it shares its transaction, or follows it. `attempt`: the attempt that ended with it, for the
+        intent's timeline. The record waits while the ledger can't be written. Raises Conflict; with an epoch, Fenced if
+        that is no longer the lane's.
         """
-
-        def work(now: Transaction) -> LedgerEntry | Conflict:
-            if epoch is not None and not now.is_current(epoch):
-                return Fenced()
-            if not intents.save(now.connection, now.now_ms, order, state):
-                return Conflict()
-            now.note(order, state, attempt)
-            return LedgerEntry(order, state.saved(now.now_ms), began_ms=now.began_ms)
-
         if epoch is not None:
             self._holds.hold(order, epoch)
-        answer = await self._writer.ask(work, order.route.source_queue, in_hurry=state.status != "scheduled")
-        self._claims.pop(order.provenance.receipt, None)
-        if isinstance(answer, Conflict):
-            raise answer
+        save = Save(order, state, epoch, attempt)
+        answer = self._writer.enqueue(save, order.route.source_queue, in_hurry=state.status != "scheduled")
+        answer.add_done_callback(partial(self._concluded, order))
         return answer
+
+    def _concluded(self, order: Order, answer: asyncio.Future[LedgerEntry]) -> None:
+        """The message's claim, if it had one, is over: by this record, or by what it was in conflict with."""
+        if not answer.cancelled() and isinstance(answer.exception(), Conflict | None):
+            self._claims.pop(order.provenance.receipt, None)
 
     async def confirm(self, order: Order, claim: IntentState, epoch: Epoch) -> int | SwitchedOff:
         """Confirm that the lane, the intent and the switch still let the POST of a saved claim begin.
@@ -252,9 +240,7 @@ class Ledger:
                 return Conflict()
             return now.switched_off(order) or now.began_ms
 
-        answer = await self._writer.ask(work, order.route.source_queue)
-        if isinstance(answer, Conflict):
-            raise answer
+        answer: int | SwitchedOff = await self._writer.enqueue(work, order.route.source_queue)
         return answer
 
     def release(self, order: Order) -> None:

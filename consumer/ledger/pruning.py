@@ -10,10 +10,11 @@ from sqlalchemy.exc import DBAPIError
 from signalq.consumer.ledger.database import Database
 from signalq.consumer.ledger.queries import intents, rates
 from signalq.consumer.ledger.tables import clock_steps, paces, replicas
-from signalq.consumer.ledger.writer import Transaction, Writer
+from signalq.consumer.ledger.transaction import Transaction
+from signalq.consumer.ledger.writer import Writer
 
 PRUNE_PERIOD_S = 60.0
-PRUNE_ROWS_MAX = 500
+PRUNE_ROWS_MAX = 100
 # A consumer that gave no sign of life for so long is forgotten: it ended without saying so.
 FORGET_REPLICA_MS = 3_600_000
 

@@ -26,6 +26,24 @@ STEPPED = (
     "wait_ms",
     "answer",
 )
+# The columns that are written with them by each save.
+SAVED_WITH_THEM = ("version", "updated_ms", "ended_ms", "owner", "lease_until_ms")
+# The columns that stay from the first record on.
+FIRST = (
+    "strategy",
+    "intent_id",
+    "digest",
+    "has_message_id",
+    "connector",
+    "action",
+    "client_order_id",
+    "origin_user",
+    "age_from_ms",
+    "delay_from_ms",
+    "created_from",
+    "due_ms",
+    "received_ms",
+)
 # The columns that only the ledger writes.
 _RECALLED = (*STEPPED, "version", "replayed_ms", "updated_ms")
 

@@ -13,7 +13,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -23,14 +22,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from signalq.consumer.clocks.skew import since_start_ms
-from signalq.consumer.ledger import Epoch, LaneMemory
+from signalq.consumer.ledger import Conflict
 from signalq.consumer.ledger.causes import cause_of, is_hopeless
 from signalq.consumer.ledger.database import Database, clock_ms
-from signalq.consumer.ledger.queries import events, lanes, rates, schedule, switches
-from signalq.consumer.orders.order import Order
-from signalq.consumer.orders.pending import Pending
-from signalq.consumer.orders.state import Attempt, IntentState
-from signalq.consumer.orders.switch import Switch, SwitchedOff, stops
+from signalq.consumer.ledger.queries import rates
+from signalq.consumer.ledger.transaction import TakesRates, Transaction, Work
+from signalq.consumer.orders.switch import Switch
 from signalq.times import backoff_s
 
 BATCH_MAX = 500
@@ -45,79 +42,7 @@ RETRY_MAX_S = 2.0
 
 T = TypeVar("T")
 
-
-@dataclass(slots=True)
-class Transaction:
-    """The connection, the ledger's clock, and the epochs and the switch as they were looked up in it.
-
-    `began_ms`: before anything was read, on the clock that nobody sets. `switch_before`: how the switch stood when an
-    earlier transaction looked.
-    """
-
-    connection: Connection
-    now_ms: int
-    began_ms: int
-    switch_before: Switch = field(default_factory=Switch)
-    switch_read: Switch | None = None
-    epochs: dict[str, int | None] = field(default_factory=dict)
-    events: list[events.TimelineEvent] = field(default_factory=list)
-    memories: dict[str, tuple[str, LaneMemory]] = field(default_factory=dict)
-
-    def is_current(self, epoch: Epoch) -> bool:
-        """Whether nobody has become the lane's consumer since."""
-        if epoch.lane not in self.epochs:
-            self.epochs[epoch.lane] = lanes.current_epoch(self.connection, epoch.lane)
-        return self.epochs[epoch.lane] == epoch.number
-
-    def switch(self) -> Switch:
-        """How the switch stands: looked up once a transaction, and never before it began."""
-        if self.switch_read is None:
-            self.switch_read = switches.read(self.connection, self.switch_before)
-        return self.switch_read
-
-    def switched_off(self, order: Order) -> SwitchedOff | None:
-        """The answer to the claim of an order that the switch does not let pass."""
-        state = self.switch().state_of(order.connector)
-        return SwitchedOff(state) if stops(state, is_exit=order.is_exit) else None
-
-    def note(self, order: Order, state: IntentState, attempt: Attempt | None = None) -> None:
-        """Have the events that a save makes written with it: all those of one transaction together, at its end."""
-        self.events += events.of_save(order, state, attempt)
-
-    def cancel_by(self, order: Order) -> tuple[Pending, ...]:
-        """Cancel what the claim of a `cancel` or `cancelAll` means; nothing, for any other."""
-        if order.intent.kind not in {"cancel", "cancelAll"}:
-            return ()
-        self.write_events()  # in the order in which it happened
-        return tuple(schedule.cancel_by(self.connection, self.now_ms, order))
-
-    def write_events(self) -> None:
-        """Write what was noted so far."""
-        if self.events:
-            events.write(self.connection, self.now_ms, self.events)
-            self.events.clear()
-
-    def remember(self, lane: str, memory: LaneMemory) -> None:
-        """Have it kept for the lane's next consumer, at the end of the transaction; the last word of each counts."""
-        _, before = self.memories.get(memory.connector, (lane, memory))
-        if memory.posted_ago_ms is None:
-            memory = replace(memory, posted_ago_ms=before.posted_ago_ms)
-        self.memories[memory.connector] = lane, memory
-
-    def end(self) -> None:
-        """Write what was noted to be written last."""
-        self.write_events()
-        lanes.remember(self.connection, self.now_ms, self.memories)
-
-
-# A part of a transaction. It says by its answer that it has lost a race: raised, that would undo the others' works.
-Work = Callable[[Transaction], Any]
-
 log = structlog.get_logger()
-
-
-class TakesRates(partial[Any]):
-    """A work that takes places in rates: its transaction begins with their lock."""
 
 
 class Writer:
@@ -138,13 +63,17 @@ class Writer:
         return time.monotonic() - self._answered_s
 
     async def ask(self, work: Callable[[Transaction], T], lane: str = "", *, in_hurry: bool = True) -> T:
-        """Do `work` in the turn of its lane; return its answer once that is committed."""
-        return await self.enqueue(work, lane, in_hurry=in_hurry)
+        """Do `work` in the turn of its lane; return its answer once that is committed. Raises one that is a Conflict.
 
-    def enqueue(self, work: Callable[[Transaction], T], lane: str = "", *, in_hurry: bool = True) -> asyncio.Future[T]:
-        """Do the same without waiting for it. A work that is in no hurry waits for company, see COMPANY_S."""
+        A work that is in no hurry waits for company, see COMPANY_S.
+        """
+        answer: T = await self.enqueue(work, lane, in_hurry=in_hurry)
+        return answer
+
+    def enqueue(self, work: Work, lane: str = "", *, in_hurry: bool = True) -> asyncio.Future[Any]:
+        """Ask for the same, from here on in its turn; the answer can be awaited later."""
         loop = asyncio.get_running_loop()
-        answer: asyncio.Future[T] = loop.create_future()
+        answer = loop.create_future()
         self._waiting.put(lane, (work, answer))
         if in_hurry:
             self._something_waits.set()
@@ -168,8 +97,7 @@ class Writer:
                     await self._commit_alone(work, waiter)
                 continue
             for (_, waiter), answer in zip(batch, answers, strict=True):
-                if not waiter.done():
-                    waiter.set_result(answer)
+                give(waiter, answer)
 
     def cancel_waiting(self) -> None:
         """Cancel the works that wait for a commit."""
@@ -205,8 +133,7 @@ class Writer:
         if any(isinstance(work, TakesRates) for work in works):
             rates.lock(connection)
         now = Transaction(connection, clock_ms(connection), began_ms, self.switch)
-        answers = [work(now) for work in works]
-        now.end()
+        answers = now.do(works)
         self.switch = now.switch_read or self.switch
         return answers
 
@@ -216,13 +143,22 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - a work that is wrong must not end the writer for all others
             if not waiter.done():
                 waiter.set_exception(error)
-            return
-        if not waiter.done():
-            waiter.set_result(answer)
+        else:
+            give(waiter, answer)
 
     def _note_failure(self, error: Exception) -> None:
         self.why_not_writable = f"the ledger can't be written ({cause_of(error)})"
         log.error("ledger.not_writable", why=self.why_not_writable)
+
+
+def give(waiter: asyncio.Future[Any], answer: object) -> None:
+    """Give an answer to whoever waits for it still; a lost race is raised there."""
+    if waiter.done():
+        return
+    if isinstance(answer, Conflict):
+        waiter.set_exception(answer)
+    else:
+        waiter.set_result(answer)
 
 
 class FairQueue(Generic[T]):

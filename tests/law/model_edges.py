@@ -19,7 +19,8 @@ from signalq.consumer.ledger import Epoch, LedgerEntry
 from signalq.consumer.ledger.database import database_at
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.ledger.tables import metadata
-from signalq.consumer.ledger.writer import Transaction, Writer
+from signalq.consumer.ledger.transaction import Work
+from signalq.consumer.ledger.writer import Writer
 from signalq.consumer.orders.limits import Rate, RateExceeded
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt, IntentState
@@ -146,32 +147,46 @@ class GatedDatabase:
         return answer
 
 
+# A label, and the order and the history that are saved.
+About = tuple[str, Order | None, IntentState | None]
+_NOTHING: About = "", None, None
+
+
 class ToldWriter(Writer):
-    """The real writer, which says what it is asked. `about`: a label, and the order and the history that are saved."""
+    """The real writer, which says what it is asked: `about` is of the next work."""
 
-    about: tuple[str, Order | None, IntentState | None] = "", None, None
+    about: About = _NOTHING
 
-    async def ask(self, work: Callable[[Transaction], T], lane: str = "", *, in_hurry: bool = True) -> T:
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._told: dict[Work, About] = {}
+
+    def enqueue(self, work: Work, lane: str = "", *, in_hurry: bool = True) -> asyncio.Future[Any]:
+        self._told[work], self.about = self.about, _NOTHING
+        return super().enqueue(work, lane, in_hurry=in_hurry)
+
+    def do(self, connection: Connection, works: list[Work]) -> list[Any]:
+        answers = super().do(connection, works)
+        for work, answer in zip(works, answers, strict=True):
+            _, order, state = self._told.get(work, _NOTHING)
+            if isinstance(answer, LedgerEntry) and order is not None and state is not None:
+                self._note(order, state, answer)
+        return answers
+
+    def _note(self, order: Order, state: IntentState, saved: LedgerEntry) -> None:
         gated = self._gated
-        (label, order, state), self.about = self.about, ("", None, None)
+        if state.status != "sending":
+            gated.process.world.note_recorded(gated.process, order)
+        if state.ended:
+            gated.endings.append((order.strategy, order.intent_id, state.status))
+        gated.endings += [(one.strategy, one.intent_id, "canceled") for one in saved.canceled]
 
-        def told(now: Transaction) -> T:
-            answer = work(now)
-            if not isinstance(answer, LedgerEntry) or order is None or state is None:
-                return answer
-            if state.status != "sending":
-                gated.process.world.note_recorded(gated.process, order)
-            if state.ended:
-                gated.endings.append((order.strategy, order.intent_id, state.status))
-            gated.endings += [(one.strategy, one.intent_id, "canceled") for one in answer.canceled]
-            return answer
-
-        told.label = label
-        return await super().ask(told, lane, in_hurry=in_hurry)
-
-    async def commit(self, works: list[Any]) -> list[Any]:
-        self._gated.about = [getattr(work, "label", "") for work in works]
-        return await super().commit(works)
+    async def commit(self, works: list[Work]) -> list[Any]:
+        self._gated.about = [self._told.get(work, _NOTHING)[0] for work in works]
+        answers = await super().commit(works)
+        for work in works:
+            self._told.pop(work, None)
+        return answers
 
     @property
     def _gated(self) -> GatedDatabase:
@@ -212,11 +227,11 @@ class ToldLedger(Ledger):
         self._writer.about = f"claim of {_named(order)} on v{state.version}", order, state
         return await super().claim(order, state, epoch, rates=rates, attempt=attempt)
 
-    async def record(
+    def record(
         self, order: Order, state: IntentState, epoch: Epoch | None = None, *, attempt: Attempt | None = None
-    ) -> LedgerEntry:
+    ) -> asyncio.Future[LedgerEntry]:
         self._writer.about = f"record of {_named(order)} {state.status} on v{state.version}", order, state
-        return await super().record(order, state, epoch, attempt=attempt)
+        return super().record(order, state, epoch, attempt=attempt)
 
 
 class ModelWebhook(Webhook):

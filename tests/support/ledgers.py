@@ -16,7 +16,8 @@ from signalq.consumer.ledger.database import machine_ms
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.ledger.queries.intents import row_of
 from signalq.consumer.ledger.tables import metadata
-from signalq.consumer.ledger.writer import Transaction, Work, Writer
+from signalq.consumer.ledger.transaction import Transaction, Work
+from signalq.consumer.ledger.writer import Writer, give
 from signalq.consumer.orders.order import Order
 
 T = TypeVar("T")
@@ -66,17 +67,14 @@ class ImmediateWriter(Writer):
         self._memory = database
         self._now_ms = now_ms
 
-    def enqueue(self, work: Callable[[Transaction], T], lane: str = "", *, in_hurry: bool = True) -> asyncio.Future[T]:
+    def enqueue(self, work: Work, lane: str = "", *, in_hurry: bool = True) -> asyncio.Future[Any]:
         del lane, in_hurry
-        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        answer.set_result(self._memory.do(lambda connection: self.do(connection, [work]))[0])
+        answer = asyncio.get_running_loop().create_future()
+        give(answer, self._memory.do(lambda connection: self.do(connection, [work]))[0])
         return answer
 
     def do(self, connection: Connection, works: list[Work]) -> list[Any]:
-        now = Transaction(connection, self._now_ms(), self._now_ms(), self.switch)
-        answers = [work(now) for work in works]
-        now.end()
-        return answers
+        return Transaction(connection, self._now_ms(), self._now_ms(), self.switch).do(works)
 
 
 class MemoryLedger(Ledger):

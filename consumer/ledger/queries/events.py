@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, select
 
+from signalq.consumer.ledger.driver import HotStatement, change_each
 from signalq.consumer.ledger.queries.intents import HAS_IDENTITY, identity_of
 from signalq.consumer.ledger.tables import events, intents
 from signalq.consumer.orders.order import Order
@@ -22,8 +23,10 @@ TimelineEvent = dict[str, Any]
 
 _COLUMNS = ("at_ms", "generation", "what", "certainty", "http_status", "duration_ms", "detail", "answer")
 _values = (bindparam(name, type_=events.c[name].type).label(name) for name in _COLUMNS)
-# All events of a transaction are one statement, which looks up the number of each intent by its identity.
-_write = events.insert().from_select(["intent", *_COLUMNS], select(intents.c.number, *_values).where(HAS_IDENTITY))
+# The number of each intent is looked up by its identity.
+_write = HotStatement(
+    events.insert().from_select(["intent", *_COLUMNS], select(intents.c.number, *_values).where(HAS_IDENTITY))
+)
 
 
 def of_save(order: Order, state: IntentState, attempt: Attempt | None) -> Iterator[TimelineEvent]:
@@ -42,7 +45,7 @@ def of_save(order: Order, state: IntentState, attempt: Attempt | None) -> Iterat
 
 def write(connection: Connection, now_ms: int, noted: Sequence[TimelineEvent]) -> None:
     """Write events of intents that are there."""
-    connection.execute(_write, [event | {"at_ms": now_ms} for event in noted])
+    change_each(connection, _write, [event | {"at_ms": now_ms} for event in noted])
 
 
 def _event(order: Order, state: IntentState, what: str, detail: str, attempt: Attempt | None = None) -> TimelineEvent:

@@ -1,12 +1,15 @@
 """The row of each intent: written by compare-and-set on its version, leased while it is POSTed, pruned at last."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, bindparam, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from signalq.consumer.ledger import LEASE_MS
-from signalq.consumer.ledger.database import insert_new
-from signalq.consumer.ledger.row import first_columns, storable, to_columns
+from signalq.consumer.ledger.driver import HotStatement, change_each
+from signalq.consumer.ledger.row import FIRST, SAVED_WITH_THEM, STEPPED, first_columns, storable, to_columns
 from signalq.consumer.ledger.tables import events, intents
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import IntentState
@@ -15,7 +18,13 @@ from signalq.consumer.orders.state import IntentState
 HAS_IDENTITY = and_(intents.c.strategy == bindparam("by_strategy"), intents.c.intent_id == bindparam("by_intent_id"))
 
 _by_identity = select(intents).where(HAS_IDENTITY)
-_next_save = update(intents).where(HAS_IDENTITY, intents.c.version == bindparam("by_version"))
+_saved = (*STEPPED, *SAVED_WITH_THEM)
+_first_save = HotStatement(
+    sqlite.insert(intents).on_conflict_do_nothing(),
+    (*FIRST, *_saved),
+    on_postgresql=postgresql.insert(intents).on_conflict_do_nothing(),
+)
+_next_save = HotStatement(update(intents).where(HAS_IDENTITY, intents.c.version == bindparam("by_version")), _saved)
 _owned = intents.c.owner == bindparam("by_owner"), intents.c.status == "sending"
 _renew_leases = update(intents).where(*_owned)
 _end_lease = update(intents).where(HAS_IDENTITY, *_owned).values(owner=None, lease_until_ms=None)
@@ -31,19 +40,44 @@ def row_of(connection: Connection, strategy: str, intent_id: str) -> Row[Any] | 
     return connection.execute(_by_identity, identity_of(strategy, intent_id)).first()
 
 
-def save(connection: Connection, now_ms: int, order: Order, state: IntentState, *, owner: str | None = None) -> bool:
-    """Insert the first version, or step the saved one on; False where the ledger has another version.
+@dataclass(frozen=True, slots=True)
+class NextVersion:
+    """The row that an intent is to have. A claim is its `owner`'s, and leased; nobody has what is saved without one."""
 
-    A claim is its `owner`'s, and leased; nobody has what is saved without one.
-    """
-    columns = to_columns(state, now_ms)
-    columns["owner"] = owner
-    columns["lease_until_ms"] = now_ms + LEASE_MS if owner is not None else None
-    if not state.version:
-        return insert_new(connection, intents, first_columns(order) | columns)
-    columns |= identity_of(order.strategy, order.intent_id)
-    columns["by_version"] = state.version
-    return connection.execute(_next_save, columns).rowcount == 1
+    order: Order
+    state: IntentState
+    owner: str | None = None
+
+
+def save(connection: Connection, now_ms: int, order: Order, state: IntentState) -> bool:
+    """Save one that is no claim; see save_each."""
+    return save_each(connection, now_ms, [NextVersion(order, state)])[0]
+
+
+def save_each(connection: Connection, now_ms: int, versions: Sequence[NextVersion]) -> list[bool]:
+    """Insert first versions, and step saved ones on; False for each of which the ledger has another version."""
+    firsts = [one for one in versions if not one.state.version]
+    others = [one for one in versions if one.state.version]
+    inserted = iter(change_each(connection, _first_save, [_first_row(one, now_ms) for one in firsts]))
+    stepped = iter(change_each(connection, _next_save, [_next_row(one, now_ms) for one in others]))
+    return [next(stepped if one.state.version else inserted) for one in versions]
+
+
+def _first_row(version: NextVersion, now_ms: int) -> dict[str, Any]:
+    return first_columns(version.order) | _columns(version, now_ms)
+
+
+def _next_row(version: NextVersion, now_ms: int) -> dict[str, Any]:
+    columns = _columns(version, now_ms) | identity_of(version.order.strategy, version.order.intent_id)
+    columns["by_version"] = version.state.version
+    return columns
+
+
+def _columns(version: NextVersion, now_ms: int) -> dict[str, Any]:
+    columns = to_columns(version.state, now_ms)
+    columns["owner"] = version.owner
+    columns["lease_until_ms"] = now_ms + LEASE_MS if version.owner is not None else None
+    return columns
 
 
 def renew_leases(connection: Connection, now_ms: int, owner: str) -> None:

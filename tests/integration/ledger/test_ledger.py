@@ -929,6 +929,26 @@ class CutsOnce(Proxy):
         raise ConnectionResetError
 
 
+@pytest.mark.parametrize("step", [b"INSERT INTO intents", b"UPDATE intents SET generation", b"INSERT INTO steps"])
+async def test_a_postgresql_that_ends_the_session_between_the_statements_of_a_save_has_all_of_it_in_the_end(
+    postgres: PrivatePostgres, postgres_url: str, stack: AsyncExitStack, step: bytes
+) -> None:
+    async with CutsOnce(postgres.port, step) as proxy:
+        store = Store(str(URL(postgres_url).with_port(proxy.port)), stack)
+        ledger = await store.ledger()
+        epoch = await ledger.open_lane(LANE)
+        met = [order(message_id=new_id(), created_ms=1_000_000_000_000) for _ in range(4)]
+        for one in await claim_each(ledger, [(each, unknown(each).claimed(1), epoch) for each in met]):
+            assert isinstance(one, LedgerEntry)
+            delivered = one.state.tried(ACCEPTED, was_in_doubt=False).delivered()
+            assert (await ledger.record(one.order, delivered, attempt=ACCEPTED)).state.version == 2
+        assert proxy.has_cut
+        await store.close(ledger)
+    strangers = Store(postgres_url, stack)
+    assert await strangers.rows("SELECT status, version FROM intents") == [("delivered", 2)] * 4
+    assert await strangers.rows("SELECT count(*) FROM steps") == [(4,)]
+
+
 class LosesTheAnswerToACommit(Proxy):
     """Passes a COMMIT on to PostgreSQL, sees that it was answered, and cuts the connection instead of passing that on;
     once for each time it is armed.
