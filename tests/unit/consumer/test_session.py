@@ -7,10 +7,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
-from pamqp.header import ContentHeader
 
+from signalq.amqp.incoming import Arrival
 from signalq.amqp.inspect import QueueDepth
 from signalq.consumer.broker import watchdog
 from signalq.consumer.broker.connection import loop_s
@@ -30,9 +29,8 @@ def session(
     return one
 
 
-def message(tag: int) -> DeliveredMessage:
-    header = ContentHeader(body_size=2, properties=Basic.Properties())
-    return DeliveredMessage(Basic.Deliver("consumer", tag), header, b"{}", cast("Any", None))
+def message(tag: int) -> Arrival:
+    return Arrival(tag, False, "", "q", Basic.Properties(), body_bytes=2, body=b"{}")
 
 
 def take(one: Session, *tags: int) -> list[Delivery | None]:
