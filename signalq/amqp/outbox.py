@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from aiormq.abc import ChannelFrame
 from aiormq.exceptions import ChannelInvalidStateError
 
 from signalq.amqp.wire import CHANNEL_OPEN, CLOSES, FRAME_HEAD, METHOD
 
-if TYPE_CHECKING:
-    Frames = asyncio.Queue[ChannelFrame]
-else:
-    Frames = asyncio.Queue
-
 # Joined into one write at most.
 WRITE_BYTES_MAX = 262_144
 _METHOD_AT = slice(FRAME_HEAD.size, FRAME_HEAD.size + 4)
 
 
-class Outbox(Frames):
+class Outbox(asyncio.Queue[ChannelFrame]):
     """aiormq's queue of frames to write, amended in three places.
 
     Its writer gets all that waits as one. Nothing waits for room: aiormq's queue has room for ten frames, nothing makes
