@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-from signalq.amqp.incoming import Arrival, Port
+from signalq.amqp.port import Arrival, Port
 from signalq.amqp.wire import BASIC
 from signalq.message.strict_json import BODY_BYTES_MAX
 

@@ -13,7 +13,7 @@ import structlog
 
 from signalq.amqp.channel import Channel
 from signalq.amqp.connection import open_channel
-from signalq.amqp.incoming import Arrival
+from signalq.amqp.port import Arrival
 from signalq.consumer.broker.connection import RECONNECT_BASE_S, Backoff, BrokerConnection, described, loop_s
 from signalq.consumer.broker.intake import Deliveries
 from signalq.consumer.broker.session import FLUSH_S, Backlog, ConsumeOptions, Delivery, Session, State

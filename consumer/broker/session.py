@@ -17,7 +17,7 @@ import structlog
 from signalq.amqp.channel import Channel
 from signalq.amqp.connection import CONNECTION_ERRORS, is_connection_error
 from signalq.amqp.foreign_properties import held_bytes
-from signalq.amqp.incoming import Arrival
+from signalq.amqp.port import Arrival
 from signalq.consumer.broker.connection import abandon, described, loop_s
 from signalq.consumer.broker.intake import BULKY_BYTES_MAX, Intake, Room
 from signalq.consumer.ledger import Epoch

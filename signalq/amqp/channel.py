@@ -11,6 +11,7 @@ the process. Exchanges don't need this: their names come from the prefix alone.
 
 from __future__ import annotations
 
+import asyncio
 from importlib.metadata import version
 from typing import Any, cast
 
@@ -23,8 +24,9 @@ from pamqp.commands import Basic, Queue
 
 from signalq.amqp import wire
 from signalq.amqp.confirms import Confirms
-from signalq.amqp.incoming import Incoming, Port
+from signalq.amqp.incoming import Incoming
 from signalq.amqp.outbox import Outbox
+from signalq.amqp.port import Port
 from signalq.errors import SettingsError
 
 ANOTHER_AIORMQ = (
@@ -48,10 +50,11 @@ class Channel(aiormq.Channel):
     """A channel of aiormq whose class became this one; see `amend`."""
 
     _incoming: Incoming
+    # From its first message on.
     _confirms: Confirms | None
 
     @classmethod
-    def amend(cls, made: AbstractChannel, incoming: Incoming, *, confirms: bool) -> Channel:
+    def amend(cls, made: AbstractChannel, incoming: Incoming) -> Channel:
         """Amend a channel that aiormq's connection has made: it makes channels of its own class alone.
 
         Raises SettingsError where aiormq is a version that does not write, or read, as this class relies on.
@@ -62,9 +65,6 @@ class Channel(aiormq.Channel):
             raise SettingsError(ANOTHER_AIORMQ)
         channel._incoming = incoming
         channel._confirms = None
-        if confirms:
-            channel._confirms = incoming.ports[channel.number] = Confirms(channel._send)
-            channel.closing.add_done_callback(channel._confirms.end)
         return channel
 
     async def basic_ack(self, delivery_tag: int, multiple: bool = False, wait: bool = True) -> None:  # noqa: FBT001, FBT002 - aiormq's
@@ -82,12 +82,16 @@ class Channel(aiormq.Channel):
         properties: Basic.Properties,
         mandatory: bool = False,
     ) -> None:
-        """Publish, and return once the broker has confirmed it. It is sent in the first step, if there is room.
+        """Return once the broker has confirmed a message. It is sent in the first step, if there is room.
 
         Raises PublishError where it was returned, DeliveryError where it was refused, or whatever closed the channel.
         """
-        if self._confirms is None:
-            raise ChannelInvalidStateError("a channel that is not in confirm mode loses messages without a word")
+        await self.send(exchange, routing_key, body, properties, mandatory=mandatory)
+
+    def send(
+        self, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties, *, mandatory: bool
+    ) -> asyncio.Future[None]:
+        """Do as `basic_publish` does, and return at once: the future is done when it would have returned or raised."""
         frames = wire.publish(
             self.number,
             exchange,
@@ -95,10 +99,10 @@ class Channel(aiormq.Channel):
             body,
             properties,
             mandatory=mandatory,
-            frame_bytes_max=self.connection.connection_tune.frame_max,
+            part_bytes_max=self.max_content_size,
         )
         address = (properties.message_id or None, exchange, routing_key) if mandatory else None
-        await self._confirms.publish(frames, address)
+        return self._open_confirms().publish(frames, address)
 
     async def consume(self, queue: str, port: Port) -> None:
         """Let the port take the deliveries of a queue."""
@@ -112,6 +116,14 @@ class Channel(aiormq.Channel):
     @property
     def _outbox(self) -> Outbox:
         return cast("Outbox", self.write_queue)
+
+    def _open_confirms(self) -> Confirms:
+        if self._confirms is None:
+            if not self.publisher_confirms or self.is_closed or self.number not in self._outbox.open_channels:
+                raise ChannelInvalidStateError(f"channel {self.number} is closed, or not in confirm mode")
+            self._confirms = self._incoming.ports[self.number] = Confirms(self._send)
+            self.closing.add_done_callback(self._confirms.end)
+        return self._confirms
 
     def _send(self, frames: bytes) -> None:
         if self.is_closed:

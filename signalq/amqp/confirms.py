@@ -14,7 +14,7 @@ from aiormq.exceptions import AMQPConnectionError, DeliveryError, PublishError
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from signalq.amqp.incoming import Arrival, Port, Taken
+from signalq.amqp.port import Arrival, Port, Taken
 from signalq.amqp.wire import BASIC
 
 # Sent and not confirmed, of one channel; more wait here for their turn, in order. So this is also the most that waits

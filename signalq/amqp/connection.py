@@ -78,7 +78,7 @@ async def open_channel(
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             made = await transport.connection.channel(publisher_confirms=confirms)
-            channel = Channel.amend(made, cast("PlainConnection", connection).socket.incoming, confirms=confirms)
+            channel = Channel.amend(made, cast("PlainConnection", connection).socket.incoming)
             if prefetch is not None:
                 await channel.basic_qos(prefetch_count=prefetch)
             return channel

@@ -51,13 +51,16 @@ def publish(
     properties: Basic.Properties,
     *,
     mandatory: bool,
-    frame_bytes_max: int,
+    part_bytes_max: int,
 ) -> bytes:
-    """The frames that publish a message. Raises ValueError for a name that is too long."""
+    """The frames that publish a message, its body in parts; no bound (none or less) is a broker's that sets none.
+
+    Raises ValueError for a name that is too long.
+    """
     method = b"".join([BASIC.PUBLISH, b"\0\0", _text(exchange), _text(routing_key), b"\1" if mandatory else b"\0"])
     header = _CONTENT_HEAD.pack(_BASIC_CLASS, 0, len(body)) + properties.marshal()
     frames = [*_frame(METHOD, channel, method), *_frame(HEADER, channel, header)]
-    part_bytes = frame_bytes_max - FRAME_HEAD.size - len(_END)
+    part_bytes = part_bytes_max if part_bytes_max > 0 else max(len(body), 1)
     for at in range(0, len(body), part_bytes):
         frames += _frame(BODY, channel, body[at : at + part_bytes])
     return b"".join(frames)

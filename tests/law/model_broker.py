@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from pamqp.commands import Basic
 
-from signalq.amqp.incoming import Arrival, Port
+from signalq.amqp.port import Arrival, Port
 from signalq.names import Names
 from tests.law.model_scenario import BEFORE_AN_ACK
 

@@ -16,8 +16,9 @@ from pamqp.commands import Basic
 from signalq import OrderPublisher
 from signalq.amqp import publisher as publisher_module
 from signalq.amqp.connection import connect, open_channel
-from signalq.amqp.incoming import Arrival, Incoming, Port
+from signalq.amqp.incoming import Incoming
 from signalq.amqp.outbox import Outbox
+from signalq.amqp.port import Arrival, Port
 from signalq.amqp.wire import BASIC
 from signalq.errors import SettingsError
 from signalq.names import Names

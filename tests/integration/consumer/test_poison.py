@@ -10,7 +10,7 @@ from aio_pika.abc import AbstractConnection
 from aiormq.abc import DeliveredMessage
 
 from signalq.amqp.connection import open_channel
-from signalq.amqp.incoming import Arrival, Port
+from signalq.amqp.port import Arrival, Port
 from signalq.amqp.topology import Topology
 from signalq.amqp.wire import BASIC
 from signalq.message.creation import creation

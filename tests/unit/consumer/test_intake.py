@@ -12,7 +12,7 @@ from pamqp.commands import Basic
 from pamqp.frame import FrameTypes, marshal
 from pamqp.header import ContentHeader
 
-from signalq.amqp.incoming import Arrival, Taken
+from signalq.amqp.port import Arrival, Taken
 from signalq.amqp.wire import FRAME_HEAD
 from signalq.consumer.broker.intake import (
     STEP_BYTES_MAX,

@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 from pamqp.commands import Basic
 
-from signalq.amqp.incoming import Arrival
 from signalq.amqp.inspect import QueueDepth
+from signalq.amqp.port import Arrival
 from signalq.consumer.broker import watchdog
 from signalq.consumer.broker.connection import loop_s
 from signalq.consumer.broker.session import Backlog, ConsumeOptions, Delivery, Session, State

@@ -16,33 +16,42 @@ from pamqp.header import ContentHeader
 
 from signalq.amqp import incoming as incoming_module
 from signalq.amqp import outbox as outbox_module
+from signalq.amqp import port as port_module
 from signalq.amqp import wire
 from signalq.amqp.confirms import Confirms
-from signalq.amqp.incoming import Arrival, Incoming, Port
+from signalq.amqp.foreign_properties import read_properties
+from signalq.amqp.incoming import Incoming
 from signalq.amqp.outbox import Outbox
+from signalq.amqp.port import Arrival, Port
 from signalq.message.envelope import publish_properties
 from tests.support.waiting import wait_until
 
 PROPERTIES = publish_properties(message_id="id-1", strategy_name="ma-cross", created_ms=1_700_000_000_123)
-FRAME_BYTES_MAX = 131_072
+PART_BYTES_MAX = 131_072 - 8
 
 
 # --- written by ourselves --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("body_bytes", [0, 1, 300, FRAME_BYTES_MAX - 8, FRAME_BYTES_MAX - 7, 3 * FRAME_BYTES_MAX])
+@pytest.mark.parametrize("body_bytes", [0, 1, 300, PART_BYTES_MAX, PART_BYTES_MAX + 1, 3 * PART_BYTES_MAX])
 @pytest.mark.parametrize("mandatory", [True, False])
 def test_a_publish_is_written_as_pamqp_writes_it(body_bytes: int, mandatory: bool) -> None:
-    body, part_bytes = bytes(body_bytes), FRAME_BYTES_MAX - 8
+    body = bytes(body_bytes)
     written = wire.publish(
-        3, "signalq.orders", "grüße", body, PROPERTIES, mandatory=mandatory, frame_bytes_max=FRAME_BYTES_MAX
+        3, "signalq.orders", "grüße", body, PROPERTIES, mandatory=mandatory, part_bytes_max=PART_BYTES_MAX
     )
     frames: list[Any] = [
         Basic.Publish(exchange="signalq.orders", routing_key="grüße", mandatory=mandatory),
         ContentHeader(body_size=body_bytes, properties=PROPERTIES),
-        *(ContentBody(body[at : at + part_bytes]) for at in range(0, body_bytes, part_bytes)),
+        *(ContentBody(body[at : at + PART_BYTES_MAX]) for at in range(0, body_bytes, PART_BYTES_MAX)),
     ]
     assert written == ChannelFrame.marshall(3, frames).payload
+
+
+@pytest.mark.parametrize("body_bytes", [0, 300_000])
+def test_for_a_broker_that_bounds_no_frame_a_body_is_one(body_bytes: int) -> None:
+    written = wire.publish(3, "", "q", bytes(body_bytes), PROPERTIES, mandatory=True, part_bytes_max=-8)
+    assert (marshal(ContentBody(bytes(body_bytes)), 3) in written) == bool(body_bytes)
 
 
 def test_an_acknowledgement_is_written_as_pamqp_writes_it() -> None:
@@ -51,7 +60,7 @@ def test_an_acknowledgement_is_written_as_pamqp_writes_it() -> None:
 
 def test_a_name_that_is_too_long_is_not_written() -> None:
     with pytest.raises(ValueError, match="256 bytes"):
-        wire.publish(3, "", "x" * 256, b"", PROPERTIES, mandatory=True, frame_bytes_max=FRAME_BYTES_MAX)
+        wire.publish(3, "", "x" * 256, b"", PROPERTIES, mandatory=True, part_bytes_max=PART_BYTES_MAX)
 
 
 # --- coming in -------------------------------------------------------------------------------------------------------
@@ -154,11 +163,20 @@ async def test_a_step_reads_one_large_table_of_headers() -> None:
 async def test_where_there_is_no_room_nothing_is_read_until_there_is_some(monkeypatch: pytest.MonkeyPatch) -> None:
     one = Wire()
     has_room = False
+    read: list[bytes] = []
+
+    def read_and_note(data: bytes) -> Basic.Properties:
+        read.append(data)
+        return read_properties(data)
+
     monkeypatch.setattr(one.port, "has_room", lambda *_message: has_room)
+    monkeypatch.setattr(port_module, "read_properties", read_and_note)
     one.feed(*delivery(1), *delivery(2))
-    one.incoming.go_on()
-    await asyncio.sleep(0)
+    for _ in range(3):
+        one.incoming.go_on()
+        await asyncio.sleep(0)
     assert one.arrived == []
+    assert len(read) == 1
     assert not one.transport.is_read
     has_room = True
     one.incoming.go_on()
@@ -189,11 +207,17 @@ async def test_bytes_that_are_no_frame_go_on_with_all_behind_them() -> None:
 async def test_a_message_that_can_not_be_handed_over_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     one = Wire()
 
-    def fails(_arrival: Arrival) -> None:
-        raise KeyError("x")
+    def fails(arrival: Arrival) -> None:
+        one.arrived.append(arrival)
+        if arrival.tag == 2:
+            raise KeyError("x")
 
     monkeypatch.setattr(one.port, "on_arrival", fails)
-    one.feed(*delivery(1))
+    one.feed(*delivery(1), *delivery(2), *delivery(3))
+    one.feed(*delivery(4))
+    one.incoming.go_on()
+    await asyncio.sleep(0)
+    assert [message.tag for message in one.arrived] == [1, 2], "none is handed over twice, and none out of order"
     assert one.transport.is_aborted
     with pytest.raises(Exception, match="KeyError"):
         await one.reader.read(1)
