@@ -119,9 +119,11 @@ class Incoming:
         return end
 
     def _offer(self, data: bytes, at: int, end: int) -> Taken:
+        if self._is_garbled:
+            return Taken.BY_AIORMQ
         kind, number, _ = FRAME_HEAD.unpack_from(data, at)
         port = self.ports.get(number)
-        if port is None or self._is_garbled:
+        if port is None:
             return Taken.BY_AIORMQ
         payload = data[at + FRAME_HEAD.size : end - 1]
         taken = port.take(kind, payload)

@@ -197,6 +197,7 @@ async def test_bytes_that_are_no_frame_go_on_with_all_behind_them() -> None:
     for piece in (b"HTTP", b"/1.1 400", written(*delivery(1))):
         one.incoming.feed(piece)
     assert one.passed_on == b"HTTP/1.1 400" + written(*delivery(1))
+    assert not one.transport.is_aborted
     ends_otherwise = Wire()
     garbled = written(*delivery(1))[:-1] + b"\0"
     ends_otherwise.incoming.feed(garbled)
