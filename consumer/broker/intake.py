@@ -7,14 +7,10 @@ here, the connection is not read on. Each step of the loop hands over a few mess
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar, cast
+from typing import Generic, Protocol, TypeVar
 
-from aiormq.abc import AbstractChannel, DeliveredMessage
-from pamqp.body import ContentBody
-from pamqp.commands import Basic
-from pamqp.header import ContentHeader
-
-from signalq.amqp.foreign_properties import held_bytes
+from signalq.amqp.port import Arrival, Port
+from signalq.amqp.wire import BASIC
 from signalq.message.strict_json import BODY_BYTES_MAX
 
 # Of a longer body the first BODY_BYTES_MAX bytes are kept: such an order is not mended by hand.
@@ -49,31 +45,32 @@ class Room:
     """Room for the bytes of one session's messages: the reader of the connection waits until there is some.
 
     `counts` says which bodies count: in a lane the bulky ones alone, which leave by themselves. An order may wait for
-    its webhook, and a connection, with its heartbeats, can't be left unread for so long.
+    its webhook, and a connection, with its heartbeats, can't be left unread for so long. `on_room` is called where
+    there may be room again.
     """
 
     def __init__(self, bytes_max: int, counts: Callable[[int], bool] = is_bulky) -> None:
+        self.on_room: Callable[[], None] = lambda: None
         self._bytes_max = bytes_max
         self._counts = counts
         self._taken: dict[int, int] = {}
         self._bytes = 0
-        self._changed = asyncio.Event()
         self._may_wait = False
 
     def begin(self) -> None:
         """Let the reader wait from now on: messages are handled, so they leave."""
         self._may_wait = True
 
-    async def take(self, tag: int, body_bytes: int, header_bytes: int = 0) -> None:
-        """Return once there is room for a message; one larger than all of the room gets it when it is empty."""
+    def take(self, tag: int, body_bytes: int, header_bytes: int = 0) -> bool:
+        """Take room for a message, if there is some; one larger than all of the room gets it when it is empty."""
         if not self._counts(body_bytes):
-            return
+            return True
         kept = kept_bytes(body_bytes) + header_bytes
-        while self._may_wait and self._bytes and self._bytes + kept > self._bytes_max:
-            self._changed.clear()
-            await self._changed.wait()
+        if self._may_wait and self._bytes and self._bytes + kept > self._bytes_max:
+            return False
         self._taken[tag] = kept
         self._bytes += kept
+        return True
 
     @property
     def is_crowded(self) -> bool:
@@ -82,13 +79,14 @@ class Room:
 
     def give(self, tag: int) -> None:
         """Give the room of a message back: it is settled, or dropped."""
-        self._bytes -= self._taken.pop(tag, 0)
-        self._changed.set()
+        if kept := self._taken.pop(tag, 0):
+            self._bytes -= kept
+            self.on_room()
 
     def close(self) -> None:
         """Let the reader wait for nothing any more."""
         self._may_wait = False
-        self._changed.set()
+        self.on_room()
 
 
 def kept_bytes(body_bytes: int) -> int:
@@ -96,24 +94,18 @@ def kept_bytes(body_bytes: int) -> int:
     return body_bytes if body_bytes <= WHOLE_BODY_BYTES_MAX else BODY_BYTES_MAX
 
 
-def read_within(channel: AbstractChannel, room: Room) -> None:
-    """Make the channel keep only the part of a body that its letter keeps, and read on only where there is room."""
-    reading = cast("Any", channel)
+class Deliveries(Port):
+    """Takes the messages of a queue: of a body only what its letter keeps, and only where there is room."""
 
-    async def read_content(frame: Basic.Deliver, header: ContentHeader) -> DeliveredMessage:
-        size = header.body_size or 0
-        if frame.name == Basic.Deliver.name:
-            await room.take(frame.delivery_tag or 0, size, held_bytes(header.properties.headers))
-        body, come = bytearray(), 0
-        while come < size:
-            content = await reading._get_frame()
-            part = cast("ContentBody", content).value
-            body += part[: max(kept_bytes(size) - come, 0)]
-            come += len(part)
-        return DeliveredMessage(delivery=frame, header=header, body=bytes(body), channel=channel)
+    def __init__(self, room: Room, on_arrival: Callable[[Arrival], None]) -> None:
+        super().__init__(BASIC.DELIVER, on_arrival)
+        self._room = room
 
-    # aiormq keeps all of a body, whatever its size, and this is the one place where it does.
-    reading._read_content = read_content
+    def has_room(self, tag: int, body_bytes: int, header_bytes: int) -> bool:
+        return self._room.take(tag, body_bytes, header_bytes)
+
+    def kept_bytes(self, body_bytes: int) -> int:
+        return kept_bytes(body_bytes)
 
 
 class Intake(Generic[D]):

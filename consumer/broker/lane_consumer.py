@@ -10,11 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
-from aiormq.abc import AbstractChannel, DeliveredMessage
 
+from signalq.amqp.channel import Channel
 from signalq.amqp.connection import open_channel
+from signalq.amqp.port import Arrival
 from signalq.consumer.broker.connection import RECONNECT_BASE_S, Backoff, BrokerConnection, described, loop_s
-from signalq.consumer.broker.intake import read_within
+from signalq.consumer.broker.intake import Deliveries
 from signalq.consumer.broker.session import FLUSH_S, Backlog, ConsumeOptions, Delivery, Session, State
 from signalq.consumer.broker.watchdog import ANSWER_MAX_S, watch
 from signalq.consumer.ledger import Epoch
@@ -141,7 +142,7 @@ class Lane:
         """Consume the queue on a new channel."""
         channel = await open_channel(await self._connection.opened(), prefetch=self._options.prefetch)
         session = Session(channel, self._options, loop_s(), self._context.on_delivery)
-        read_within(channel, session.room)
+        session.room.on_room = channel.read_on
         channel.closing.add_done_callback(session.note_closed)
         channel.on_consumer_cancel_callbacks.add(lambda _frame: session.lose("the broker canceled the consumer"))
         self._session = session
@@ -167,19 +168,17 @@ class Lane:
             return None
         return Backlog(depth.ready, unattended_since_ms)
 
-    async def _consume(self, channel: AbstractChannel, session: Session) -> None:
-        async def take(message: DeliveredMessage) -> None:
-            self._take(session, message)
-
+    async def _consume(self, channel: Channel, session: Session) -> None:
+        port = Deliveries(session.room, lambda arrival: self._take(session, arrival))
         try:
             async with asyncio.timeout(ANSWER_MAX_S):
-                await channel.basic_consume(self.queue, take)
+                await channel.consume(self.queue, port)
         except Exception as error:  # aiormq ends what waits for an answer with a bare Exception, too
             raise BrokerUnreachable(f"{self.queue} can't be consumed ({type(error).__name__}: {error})") from error
 
-    def _take(self, session: Session, message: DeliveredMessage) -> None:
+    def _take(self, session: Session, arrival: Arrival) -> None:
         """Synchronous from the frame to the slot: this keeps the order of the queue."""
-        delivery = session.take(message)
+        delivery = session.take(arrival)
         if delivery is None:
             return
         if (session.room.is_crowded or delivery.message.is_cut) and not self._connection.is_apart:

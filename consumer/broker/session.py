@@ -13,11 +13,11 @@ from enum import Enum
 from typing import Any
 
 import structlog
-from aiormq.abc import AbstractChannel, DeliveredMessage
-from pamqp.commands import Basic
 
+from signalq.amqp.channel import Channel
 from signalq.amqp.connection import CONNECTION_ERRORS, is_connection_error
 from signalq.amqp.foreign_properties import held_bytes
+from signalq.amqp.port import Arrival
 from signalq.consumer.broker.connection import abandon, described, loop_s
 from signalq.consumer.broker.intake import BULKY_BYTES_MAX, Intake, Room
 from signalq.consumer.ledger import Epoch
@@ -84,7 +84,7 @@ class Session:
 
     def __init__(
         self,
-        channel: AbstractChannel,
+        channel: Channel,
         options: ConsumeOptions,
         opened_s: float,
         on_delivery: Callable[[Delivery], None] = lambda _delivery: None,
@@ -126,32 +126,29 @@ class Session:
         """How many messages of the backlog are not handed over yet."""
         return max(self.backlog.messages - self._handed_over, 0) if self.backlog is not None else 0
 
-    def take(self, message: DeliveredMessage) -> Delivery | None:
+    def take(self, arrival: Arrival) -> Delivery | None:
         """Take in a message; None where nothing is taken in any more."""
-        deliver = message.delivery
-        if not isinstance(deliver, Basic.Deliver) or (tag := deliver.delivery_tag) is None:
-            return None
+        tag = arrival.tag
         if not self.takes_in:
             self.room.give(tag)
             return None
         self.note_delivered(tag)
         # A channel numbers its deliveries from 1: the first ones are the backlog.
         backlog = self.backlog if self.backlog is not None and tag <= self.backlog.messages else None
-        properties = message.header.properties
         delivery = Delivery(
             Message(
-                body=message.body,
-                properties=properties,
-                routing_key=deliver.routing_key or "",
-                redelivered=bool(deliver.redelivered),
+                body=arrival.body,
+                properties=arrival.properties,
+                routing_key=arrival.routing_key,
+                redelivered=arrival.redelivered,
                 queue=self.options.queue,
-                exchange=deliver.exchange or "",
-                sent_bytes=message.header.body_size,
+                exchange=arrival.exchange,
+                sent_bytes=arrival.body_bytes,
                 unattended_since_ms=backlog.unattended_since_ms if backlog is not None else None,
             ),
             tag,
             self,
-            len(message.body) + held_bytes(properties.headers),
+            len(arrival.body) + held_bytes(arrival.properties.headers),
         )
         self._intake.take(delivery)
         return delivery

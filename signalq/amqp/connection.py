@@ -5,7 +5,7 @@ The channels are those of aiormq, the layer below aio-pika: they pass a message'
 
 import asyncio
 from contextlib import suppress
-from typing import Any, cast
+from typing import cast
 
 import aiormq
 from aio_pika.abc import AbstractConnection
@@ -14,7 +14,8 @@ from pamqp.exceptions import PAMQPException
 from yarl import URL
 
 from signalq.amqp.address import SCHEMES, tls_context
-from signalq.amqp.transport import GOODBYE_TIMEOUT_S, AnyNameChannel, PlainConnection
+from signalq.amqp.channel import Channel
+from signalq.amqp.transport import GOODBYE_TIMEOUT_S, PlainConnection
 from signalq.amqp.unreachable import unreachable
 from signalq.errors import BrokerUnreachable
 from signalq.secrets.masking import masked
@@ -65,7 +66,7 @@ async def connect(
 
 async def open_channel(
     connection: AbstractConnection, *, confirms: bool = False, prefetch: int | None = None
-) -> AbstractChannel:
+) -> Channel:
     """Open a channel. With `confirms`, a publish on it waits for the broker, and raises where no queue takes it.
 
     `prefetch` is how many unacknowledged messages the broker hands over. Raises BrokerUnreachable where the connection
@@ -76,9 +77,8 @@ async def open_channel(
         raise BrokerUnreachable("the connection to RabbitMQ is closed")
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
-            channel = await transport.connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
-            # aiormq's connection makes channels of its own class alone; AnyNameChannel adds no state to it.
-            cast("Any", channel).__class__ = AnyNameChannel
+            made = await transport.connection.channel(publisher_confirms=confirms)
+            channel = Channel.amend(made, cast("PlainConnection", connection).socket.incoming)
             if prefetch is not None:
                 await channel.basic_qos(prefetch_count=prefetch)
             return channel

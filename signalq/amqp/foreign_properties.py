@@ -8,10 +8,12 @@ which any user with the right to publish can send, would hold the event loop up 
 
 import datetime as dt
 import struct
+from collections.abc import Callable
 from typing import Any
 
 from aiormq.abc import FieldTable
 from pamqp import decode, encode
+from pamqp.commands import Basic
 
 from signalq.names import UNREADABLE_HEADERS
 
@@ -22,6 +24,7 @@ DEPTH_MAX = 32
 # The memory that a value takes besides its bytes, about.
 VALUE_BYTES = 96
 
+_FLAGS_BYTES = 2
 _FIXED_BYTES_MAX = 8
 _WITH_LENGTH = (b"S", b"x")
 
@@ -40,6 +43,21 @@ def handle_foreign_properties() -> None:
     # logs each name that it cuts.
     encode.encode_table_value = _table_value
     encode.field_table = encode.METHODS["table"] = _written_table
+
+
+def read_properties(data: bytes) -> Basic.Properties:
+    """Read a message's properties from their flags on, for this message alone: pamqp's codec stays as it is."""
+    properties = Basic.Properties()
+    flags = word = int.from_bytes(data[:_FLAGS_BYTES], "big")
+    data = data[_FLAGS_BYTES:]
+    while word & 1:  # more flags follow, and no property has one of them
+        word, data = int.from_bytes(data[:_FLAGS_BYTES], "big"), data[_FLAGS_BYTES:]
+    for flag, name, read in _PROPERTIES:
+        if flags & flag:
+            taken, value = read(data)
+            setattr(properties, name, value)
+            data = data[taken:]
+    return properties
 
 
 _table_value_of_pamqp = encode.encode_table_value
@@ -75,6 +93,22 @@ def _header_table(value: bytes) -> tuple[int, dict[str, Any]]:
         return read_header_table(value)
     except (ValueError, ArithmeticError):
         return 4 + int.from_bytes(value[:4], "big"), {UNREADABLE_HEADERS: True}
+
+
+def _octet(value: bytes) -> tuple[int, int]:
+    return 1, value[0]
+
+
+_READERS: dict[str, Callable[[bytes], tuple[int, Any]]] = {
+    "shortstr": _short_string,
+    "timestamp": _timestamp,
+    "table": _header_table,
+    "octet": _octet,
+}
+# In the order in which they are on the wire.
+_PROPERTIES = [
+    (flag, name, _READERS[Basic.Properties.amqp_type(name)]) for name, flag in Basic.Properties.flags.items()
+]
 
 
 class HeaderTable(dict[str, Any]):

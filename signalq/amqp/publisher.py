@@ -6,14 +6,13 @@ import asyncio
 import os
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import cast
 from weakref import WeakValueDictionary
 
 import aiormq
 from aio_pika.abc import AbstractConnection
-from aiormq.abc import AbstractChannel
 from pamqp.commands import Basic
 
+from signalq.amqp.channel import Channel
 from signalq.amqp.connection import HEARTBEAT_S, close_in_time, connect, is_connection_error, open_channel
 from signalq.errors import BrokerUnreachable, PublishError, Unconfirmed, Unroutable
 
@@ -109,7 +108,7 @@ class ConfirmingChannel:
     leader up.
     """
 
-    channel: AbstractChannel
+    channel: Channel
     same_id: WeakValueDictionary[str, asyncio.Lock]
     in_flight: int = 0
     is_spent: bool = False
@@ -134,14 +133,8 @@ class ConfirmingChannel:
         self.in_flight += 1
         try:
             async with self._turn(message_id if mandatory else None):
-                # An event is not waited for while it is written: its confirm says so, and the next one need not queue.
-                await cast("aiormq.Channel", self.channel).basic_publish(
-                    body,
-                    exchange=exchange,
-                    routing_key=routing_key,
-                    properties=properties,
-                    mandatory=mandatory,
-                    wait=mandatory,
+                await self.channel.basic_publish(
+                    body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=mandatory
                 )
         except aiormq.exceptions.PublishError as error:
             raise Unroutable(f"no queue takes messages for {exchange or routing_key}", message_id) from error

@@ -1,13 +1,7 @@
-"""aio-pika's connection and aiormq's channel, amended.
+"""aio-pika's connection, amended: it ends when it is closed, and lets nothing wait for a dead one.
 
-The connection ends when it is closed, and lets nothing wait for a dead one. It is not one of aio-pika's robust
-connections: those restore themselves unseen, and an order needs to know on which channel it came (an acknowledgement
-belongs to the channel that delivered). The holder of a connection opens the next.
-
-The channel takes queues of every name that RabbitMQ takes: any UTF-8 of at most 255 bytes. pamqp allows only letters,
-digits and `-_.:@#,/+ ` there, and raises ValueError for any other; but a lane has the name of its connector, which may
-be any text. So this channel sends pamqp's own frames without that check, and pamqp stays as it is for all other code in
-the process. Exchanges don't need this: their names come from the prefix alone.
+It is not one of aio-pika's robust connections: those restore themselves unseen, and an order needs to know on which
+channel it came (an acknowledgement belongs to the channel that delivered). The holder of a connection opens the next.
 """
 
 import asyncio
@@ -16,10 +10,10 @@ from typing import Any, cast
 import aio_pika
 import aiormq
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
-from aiormq.tools import awaitable
-from pamqp.base import Frame
-from pamqp.commands import Basic, Queue
 from yarl import URL
+
+from signalq.amqp.incoming import Incoming
+from signalq.amqp.outbox import Outbox
 
 GOODBYE_TIMEOUT_S = 4.0
 # Of the server's answer, so much is kept to tell why it is not RabbitMQ's.
@@ -50,6 +44,7 @@ class PlainConnection(aio_pika.Connection):
             raise
         self.socket.forget()
         if self.transport is not None:
+            Outbox.amend(self.transport.connection.write_queue)
             _end_every_wait(self.transport.connection)
 
     async def close(self, exc: aiormq.abc.ExceptionType | None = aiormq.exceptions.ConnectionClosed) -> None:
@@ -68,17 +63,12 @@ class PlainConnection(aio_pika.Connection):
 
 
 def _end_every_wait(connection: aiormq.abc.AbstractConnection) -> None:
-    """Amend aiormq's connection in two places, so that every wait for it ends with it, by an error.
-
-    Its queue of frames to write has room for ten. After the connection has died nothing makes room, and an
-    acknowledgement that waits for room waits for ever. So nothing waits for room: the windows of the lanes, and what a
-    publisher may have in flight, bound the queue.
+    """Amend aiormq's connection, so that every wait for an answer ends with it, by an error.
 
     After too long without a sign of life, aiormq ends each wait for an answer with a CancelledError. Taken for a real
     cancellation, that would end the task, and with the task of a lane the consumer.
     """
     amended = cast("Any", connection)
-    amended.write_queue.full = lambda: False
     close = amended.close
 
     async def close_with_an_error(exc: Any = None, timeout: Any = None) -> None:
@@ -88,11 +78,12 @@ def _end_every_wait(connection: aiormq.abc.AbstractConnection) -> None:
 
 
 class Socket(TransportFactory):
-    """aiormq's socket to the broker, within reach.
+    """aiormq's socket to the broker, within reach: what comes in by it goes through `incoming`.
 
     `received` has the last bytes that came while the connection was being made, at most RECEIVED_BYTES_MAX.
     """
 
+    incoming: Incoming
     _reader: asyncio.StreamReader
 
     def __init__(self, url: URL) -> None:
@@ -102,56 +93,20 @@ class Socket(TransportFactory):
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         self._reader, self._writer = await self._open.create(url, **kwargs)
-        feed = self._reader.feed_data
+        self.incoming = Incoming(self._reader, cast("asyncio.Transport", self._writer.transport))
 
         def feed_and_keep(data: bytes) -> None:
             self.received = bytes(data[-RECEIVED_BYTES_MAX:])
-            feed(data)
+            self.incoming.feed(data)
 
         self._reader.feed_data = feed_and_keep  # type: ignore[method-assign,assignment]
         return self._reader, self._writer
 
     def forget(self) -> None:
         """Keep no more bytes: the connection is made."""
-        del self._reader.feed_data
+        self._reader.feed_data = self.incoming.feed  # type: ignore[method-assign,assignment]
 
     def hang_up(self) -> None:
         """Close the socket at once; unsent bytes are lost."""
         if self._writer is not None:
             self._writer.transport.abort()
-
-
-def _unchecked(frame: type[Frame]) -> Any:
-    """The frame without pamqp's check of its fields."""
-    return type(frame.__name__, (frame,), {"validate": lambda _frame: None})
-
-
-_Declare = _unchecked(Queue.Declare)
-_Bind = _unchecked(Queue.Bind)
-_Unbind = _unchecked(Queue.Unbind)
-_Consume = _unchecked(Basic.Consume)
-
-
-class AnyNameChannel(aiormq.Channel):
-    """aiormq's calls that name a queue, for any name; `frame` holds the other fields of the frame."""
-
-    async def queue_declare(self, queue: str = "", *, timeout: Any = None, **frame: Any) -> Any:
-        return await self.rpc(_Declare(queue=queue, **frame), timeout=timeout)
-
-    async def queue_bind(  # type: ignore[override]
-        self, queue: str, exchange: str, routing_key: str = "", *, timeout: Any = None, **frame: Any
-    ) -> Any:
-        return await self.rpc(_Bind(queue=queue, exchange=exchange, routing_key=routing_key, **frame), timeout=timeout)
-
-    async def queue_unbind(  # type: ignore[override]
-        self, queue: str = "", exchange: str = "", routing_key: str = "", *, timeout: Any = None, **frame: Any
-    ) -> Any:
-        unbind = _Unbind(queue=queue, exchange=exchange, routing_key=routing_key, **frame)
-        return await self.rpc(unbind, timeout=timeout)
-
-    async def basic_consume(
-        self, queue: str, consumer_callback: Any, *, consumer_tag: str | None = None, timeout: Any = None, **frame: Any
-    ) -> Any:
-        tag = consumer_tag or f"signalq.{self.number}.{len(self.consumers)}"
-        self.consumers[tag] = awaitable(consumer_callback)
-        return await self.rpc(_Consume(queue=queue, consumer_tag=tag, **frame), timeout=timeout)

@@ -7,22 +7,18 @@ again, marked; an acknowledgement under way when the channel closes is not proce
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
-from pamqp.header import ContentHeader
 
+from signalq.amqp.port import Arrival, Port
 from signalq.names import Names
 from tests.law.model_scenario import BEFORE_AN_ACK
 
 ACK_UNDER_WAY_S = 0.001
 # The ladder hands back a little late (measured, see consumer/orders/delays.py).
 LADDER_LATE_S = 0.02
-
-Receive = Callable[[DeliveredMessage], Coroutine[Any, Any, None]]
 
 
 class Member(Protocol):
@@ -62,18 +58,21 @@ class Channel:
         self.member = member
         self.prefetch = prefetch
         self.queue: Queue | None = None
-        self.receive: Receive | None = None
+        self.port: Port | None = None
         self.unacked: dict[int, Stored] = {}
         self.closed = False
         self._broker = broker
         self._tags = 0
 
-    async def basic_consume(self, queue: str, receive: Receive) -> None:
+    async def consume(self, queue: str, port: Port) -> None:
         await self.member.gate(f"consumes {queue}")
         self._check_open()
-        self.queue, self.receive = self._broker.queue(queue), receive
+        self.queue, self.port = self._broker.queue(queue), port
         self.queue.channels.append(self)
         self._broker.pump(self.queue)
+
+    def read_on(self) -> None:
+        """Read what waits for room: nothing does here."""
 
     async def basic_ack(self, tag: int, *, wait: bool) -> None:
         assert not wait, "an ack has no answer to wait for"
@@ -103,25 +102,21 @@ class Channel:
             self.closing.set_result(None)
 
     def deliver(self, stored: Stored) -> None:
-        """Synchronously, as aiormq does from the frame to the callback."""
+        """Synchronously, as the step that reads the socket does it: this keeps the order of the queue."""
         self._tags += 1
         self.unacked[self._tags] = stored
-        deliver = Basic.Deliver(
-            consumer_tag="c",
-            delivery_tag=self._tags,
+        assert self.port is not None
+        arrival = Arrival(
+            tag=self._tags,
             redelivered=stored.redelivered,
             exchange="",
             routing_key=stored.routing_key,
+            properties=stored.properties,
+            body_bytes=len(stored.body),
+            body=stored.body,
         )
         stored.redelivered = True
-        header = ContentHeader(body_size=len(stored.body), properties=stored.properties)
-        assert self.receive is not None
-        message = DeliveredMessage(delivery=deliver, header=header, body=stored.body, channel=self)
-        try:
-            self.receive(message).send(None)
-        except StopIteration:
-            return
-        raise AssertionError("taking a message in has to be synchronous: this is what keeps queue order")
+        self.port.on_arrival(arrival)
 
     def _process_ack(self, tag: int, what: str) -> None:
         self._broker.acks_under_way -= 1

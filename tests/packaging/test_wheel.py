@@ -100,7 +100,8 @@ def test_the_command_is_signalq(wheel: Path, files: list[str]) -> None:
 
 def test_the_sdk_needs_exactly_aio_pika_and_pydantic(metadata: Message) -> None:
     needed = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
-    assert sorted(line.split("<")[0].split(">")[0].split("=")[0] for line in needed) == ["aio-pika", "pydantic"]
+    names = sorted(line.split("<")[0].split(">")[0].split("=")[0] for line in needed)
+    assert names == ["aio-pika", "aiormq", "pamqp", "pydantic"]
 
 
 def test_the_extras_are_those_that_the_documentation_names(metadata: Message) -> None:

@@ -12,7 +12,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from signalq import names
-from signalq.amqp.foreign_properties import handle_foreign_properties
+from signalq.amqp.foreign_properties import handle_foreign_properties, read_properties
 from signalq.message.creation import creation
 from signalq.message.envelope import BROKER_HEADERS, republish_properties, strategy
 
@@ -110,7 +110,10 @@ def test_hostile_properties_are_read_without_an_error(text: bytes, seconds: int,
 
 
 def read(encoded: bytes) -> Any:
-    """The properties in a content header, as a connection reads them."""
+    """The properties in a content header, as a connection reads them: for a port, and by aiormq."""
     header = ContentHeader()
     header.unmarshal(struct.pack(">HHQ", Basic.frame_id, 0, 1) + encoded)
-    return header.properties
+    for_a_port = read_properties(encoded)
+    for name in Basic.Properties.attributes():
+        assert repr(getattr(for_a_port, name)) == repr(getattr(header.properties, name))
+    return for_a_port

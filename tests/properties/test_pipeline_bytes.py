@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
-from aiormq.abc import AbstractChannel
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pamqp.commands import Basic
@@ -181,7 +180,7 @@ class World:
         self.webhook = FakeWebhook(self.ledger, deque(script or []))
         self.publisher = FakeDispositions()
         self.channel = FakeChannel()
-        self.session = Session(cast("AbstractChannel", self.channel), ConsumeOptions(LANE, 1, 1), 0.0)
+        self.session = Session(cast("Any", self.channel), ConsumeOptions(LANE, 1, 1), 0.0)
         self.tags = 0
         self.skew = Skew()
         handling = handling_of(

@@ -10,18 +10,24 @@ import aiormq
 import pytest
 import pytest_asyncio
 from aio_pika.abc import AbstractConnection, UnderlayConnection
+from aiormq.exceptions import ChannelInvalidStateError, ChannelNotFoundEntity
 from pamqp.commands import Basic
 
 from signalq import OrderPublisher
 from signalq.amqp import publisher as publisher_module
 from signalq.amqp.connection import connect, open_channel
+from signalq.amqp.incoming import Incoming
+from signalq.amqp.outbox import Outbox
+from signalq.amqp.port import Arrival, Port
+from signalq.amqp.wire import BASIC
+from signalq.errors import SettingsError
 from signalq.names import Names
 from tests.support.amqp import plain_channel
 from tests.support.broker import Broker, through
 from tests.support.proxy import Proxy
-from tests.support.waiting import wait_until
+from tests.support.waiting import elapsed, wait_until
 
-# aiormq writes as many frames at a time as it has room for; far more than that wait.
+# Far more than aiormq's own queue of frames has room for.
 ACKS = 60
 ENDS_WITHIN_S = 10.0
 
@@ -58,6 +64,64 @@ async def test_acknowledgements_that_wait_to_be_written_end_with_their_connectio
         ack.cancel()
     await asyncio.gather(*acks, return_exceptions=True)
     assert not waiting
+
+
+async def test_an_acknowledgement_behind_its_channels_close_is_refused_and_the_connection_lives(
+    broker: Broker, names: Names, linked: AbstractConnection
+) -> None:
+    """RabbitMQ would end the connection, and with it all lanes."""
+    async with plain_channel(broker.url) as publishing:
+        await publishing.basic_publish(b"x", routing_key=names.orders, properties=Basic.Properties(message_id="id"))
+    arrived: list[Arrival] = []
+    channel = await open_channel(linked, prefetch=1)
+    await channel.consume(names.orders, Port(BASIC.DELIVER, arrived.append))
+    await wait_until(lambda: len(arrived) == 1, what="the delivery")
+    asking = asyncio.create_task(channel.queue_declare(f"{names.prefix}.nowhere", passive=True))
+    await wait_until(lambda: channel.number not in channel._outbox.open_channels, what="the close")
+    with pytest.raises(ChannelInvalidStateError):
+        await channel.basic_ack(arrived[0].tag, wait=False)
+    with pytest.raises(ChannelNotFoundEntity):
+        await asking
+    another = await open_channel(linked)
+    assert (await another.queue_declare(names.orders, passive=True)).queue == names.orders
+
+
+async def test_a_connection_on_which_only_messages_come_is_not_taken_for_a_dead_one(
+    broker: Broker, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RabbitMQ sends heartbeats only where it sends nothing else, and aiormq sees no frame of a message."""
+    monkeypatch.setattr(aiormq.Connection, "HEARTBEAT_GRACE_MULTIPLIER", 1.25)  # 2.5 s
+    connection = await connect(broker.url, name="signalq test", heartbeat_s=1)
+    arrived: list[float] = []
+    clock = asyncio.get_running_loop().time
+    channel = await open_channel(connection, prefetch=1_000)
+    await channel.consume(names.orders, Port(BASIC.DELIVER, lambda _arrival: arrived.append(clock())))
+    async with plain_channel(broker.url) as publishing:
+        began_s = clock()
+        while clock() - began_s < 5:
+            await publishing.basic_publish(b"x", routing_key=names.orders, properties=Basic.Properties(message_id="id"))
+            await elapsed(0.05)
+    assert not channel.is_closed
+    assert arrived[-1] - arrived[0] > 4
+    await connection.close()
+
+
+@pytest.mark.parametrize("does_not_hear", ["outgoing", "incoming"])
+async def test_an_aiormq_that_passes_its_frames_in_another_way_is_refused_by_name(
+    linked: AbstractConnection, monkeypatch: pytest.MonkeyPatch, does_not_hear: str
+) -> None:
+    if does_not_hear == "outgoing":
+        monkeypatch.setattr(Outbox, "_note", lambda _outbox, _frame: None)
+    else:
+        cast("Any", linked).socket.incoming.has_cut = False
+        monkeypatch.setattr(Incoming, "_hand_on", pass_on_unseen)
+    with pytest.raises(SettingsError, match="aiormq 7"):
+        await open_channel(linked)
+
+
+def pass_on_unseen(incoming: Incoming) -> None:
+    data, incoming._uncut = incoming._uncut, b""
+    incoming._pass_on(data)
 
 
 async def test_a_question_to_a_broker_that_shows_no_sign_of_life_ends_by_an_error_and_cancels_nobody(

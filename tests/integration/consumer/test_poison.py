@@ -10,7 +10,9 @@ from aio_pika.abc import AbstractConnection
 from aiormq.abc import DeliveredMessage
 
 from signalq.amqp.connection import open_channel
+from signalq.amqp.port import Arrival, Port
 from signalq.amqp.topology import Topology
+from signalq.amqp.wire import BASIC
 from signalq.message.creation import creation
 from signalq.message.envelope import republish_properties, strategy
 from signalq.names import UNREADABLE_HEADERS
@@ -73,20 +75,21 @@ def hostile_bodies() -> list[bytes]:
     return [name.encode() for name in HOSTILE]
 
 
+@pytest.mark.parametrize("reads", ["a port", "aiormq"])
 async def test_hostile_properties_end_no_connection_and_hold_up_nothing_behind_them(
-    broker: Any, connection: AbstractConnection, topology: Topology, hostile_bodies: list[bytes]
+    broker: Any, connection: AbstractConnection, topology: Topology, hostile_bodies: list[bytes], reads: str
 ) -> None:
+    """A consumer reads its lanes by ports, and the commands read the dead letters by aiormq."""
     queue = topology.names.due
     for name, properties in HOSTILE.items():
         await publish(broker.url, "", queue, name.encode(), properties)
     await publish(broker.url, "", queue, b"behind them all")
-    received: list[DeliveredMessage] = []
-
-    async def receive(message: DeliveredMessage) -> None:
-        received.append(message)
-
+    received: list[DeliveredMessage | Arrival] = []
     channel = await open_channel(connection, prefetch=100)
-    await channel.basic_consume(queue, receive)
+    if reads == "a port":
+        await channel.consume(queue, Port(BASIC.DELIVER, received.append))
+    else:
+        await channel.basic_consume(queue, received.append)
     await wait_until(lambda: len(received) > len(HOSTILE), what="the message behind the hostile ones")
     # The one with a priority may come first: from 4.0 on, RabbitMQ's quorum queues mind it.
     bodies = [message.body for message in received]

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from aiormq.abc import AbstractChannel
 from pamqp.commands import Basic
 
 from signalq import names
@@ -107,7 +106,7 @@ class Scene:
 
     async def make(self, order: Order | None = None, **known: Any) -> object:
         order = order or self.order()
-        session = Session(cast("AbstractChannel", None), ConsumeOptions("main", 1, 1), 0.0)
+        session = Session(cast("Any", None), ConsumeOptions("main", 1, 1), 0.0)
         session.epoch = Epoch("lane", 1, None)
         delivery = Delivery(cast("Message", None), 1, session)
         state = IntentState(order.intent_id, order.identity.digest, **known)

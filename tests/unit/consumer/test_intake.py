@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from pamqp import encode
 from pamqp.body import ContentBody
 from pamqp.commands import Basic
+from pamqp.frame import FrameTypes, marshal
 from pamqp.header import ContentHeader
 
-from signalq.amqp.foreign_properties import read_header_table
+from signalq.amqp.port import Arrival, Taken
+from signalq.amqp.wire import FRAME_HEAD
 from signalq.consumer.broker.intake import (
     STEP_BYTES_MAX,
     STEP_MESSAGES_MAX,
     WHOLE_BODY_BYTES_MAX,
+    Deliveries,
     Intake,
     Room,
-    read_within,
 )
 from signalq.message.strict_json import BODY_BYTES_MAX
 
@@ -152,56 +152,72 @@ async def test_after_the_session_nothing_is_handed_over() -> None:
 # --- room ------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_reader_waits_for_room_and_goes_on_when_there_is_some() -> None:
-    room = Room(1000, lambda _bytes: True)
+def room_of_any(bytes_max: int = 1000) -> tuple[Room, list[bool]]:
+    """Room in which all bodies count and may have to wait, and the calls that say that there may be some."""
+    room, calls = Room(bytes_max, lambda _bytes: True), list[bool]()
+    room.on_room = lambda: calls.append(True)
     room.begin()
-    await room.take(1, 600)
+    return room, calls
+
+
+def test_a_reader_waits_for_room_and_goes_on_when_there_is_some() -> None:
+    room, calls = room_of_any()
+    assert room.take(1, 600)
     assert room.is_crowded
-    waiting = asyncio.create_task(room.take(2, 600))
-    await steps(3)
-    assert not waiting.done()
+    assert not room.take(2, 600)
     room.give(99)
-    await steps(3)
-    assert not waiting.done()
+    assert not calls
     room.give(1)
-    await asyncio.wait_for(waiting, 30)
+    assert calls
+    assert room.take(2, 600)
 
 
 @pytest.mark.parametrize("ends", [Room.close, lambda room: room.give(1)])
-async def test_a_reader_never_waits_in_vain(ends: Any) -> None:
-    room = Room(1000, lambda _bytes: True)
-    room.begin()
-    await room.take(1, 5000)  # more than all of it, when it is empty
-    waiting = asyncio.create_task(room.take(2, 1))
-    await steps(3)
-    assert not waiting.done()
+def test_a_reader_never_waits_in_vain(ends: Any) -> None:
+    room, calls = room_of_any()
+    assert room.take(1, 5000)  # more than all of it, when it is empty
+    assert not room.take(2, 1)
     ends(room)
-    await asyncio.wait_for(waiting, 30)
+    assert calls
+    assert room.take(2, 1)
 
 
-async def test_orders_take_no_room_of_a_lane_for_they_may_wait_long() -> None:
+def test_orders_take_no_room_of_a_lane_for_they_may_wait_long() -> None:
     room = Room(1000)
     room.begin()
-    for tag in range(100):
-        await asyncio.wait_for(room.take(tag, BODY_BYTES_MAX), 30)
+    assert all(room.take(tag, BODY_BYTES_MAX) for tag in range(100))
     assert not room.is_crowded
 
 
-async def test_before_the_lane_is_ours_no_reader_waits_for_messages_that_can_not_leave_yet() -> None:
+def test_before_the_lane_is_ours_no_reader_waits_for_messages_that_can_not_leave_yet() -> None:
     room = Room(1000, lambda _bytes: True)
-    for tag in range(100):
-        await asyncio.wait_for(room.take(tag, 1000), 30)
+    assert all(room.take(tag, 1000) for tag in range(100))
 
 
-async def test_headers_take_room_as_bodies_do() -> None:
-    room = Room(1000, lambda _bytes: True)
-    channel = cast("Any", SimpleNamespace())
-    read_within(channel, room)
-    headers = encode.field_table({"a": [{"b": "x" * 400}]})
-    _, table = read_header_table(headers)
-    header = ContentHeader(body_size=0, properties=Basic.Properties(headers=table))
-    await channel._read_content(Basic.Deliver("tag", 1), header)
+def arriving(room: Room, *frames: FrameTypes) -> tuple[list[Arrival], list[Taken]]:
+    """The messages that these frames bring, and what became of each frame."""
+    arrived: list[Arrival] = []
+    port = Deliveries(room, arrived.append)
+    taken = []
+    for frame in frames:
+        kind, _, _ = FRAME_HEAD.unpack_from(written := marshal(frame, 1))
+        taken.append(port.take(kind, written[FRAME_HEAD.size : -1]))
+    return arrived, taken
+
+
+def test_headers_take_room_as_bodies_do() -> None:
+    room, _ = room_of_any()
+    header = ContentHeader(body_size=0, properties=Basic.Properties(headers={"a": [{"b": "x" * 400}]}))
+    arrived, _ = arriving(room, Basic.Deliver("tag", 1, routing_key="q"), header)
+    assert len(arrived) == 1
     assert room.is_crowded
+
+
+def test_a_message_without_room_is_not_read_and_nothing_behind_it_is() -> None:
+    room, _ = room_of_any()
+    room.take(1, 900)
+    _, taken = arriving(room, Basic.Deliver("tag", 2, routing_key="q"), ContentHeader(body_size=900))
+    assert taken == [Taken.HERE, Taken.NOT_YET]
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -218,16 +234,16 @@ async def test_headers_take_room_as_bodies_do() -> None:
     ],
 )
 @pytest.mark.parametrize("frame_bytes", [1000, 131_064])
-async def test_the_beginning_of_a_long_body_is_kept(size: int, kept: int, frame_bytes: int) -> None:
+def test_the_beginning_of_a_long_body_is_kept(size: int, kept: int, frame_bytes: int) -> None:
     body = bytes(range(256)) * (size // 256) + bytes(size % 256)
-    frames = iter([ContentBody(body[at : at + frame_bytes]) for at in range(0, size, frame_bytes)])
-
-    async def get_frame() -> ContentBody:
-        return next(frames)
-
-    channel = cast("Any", SimpleNamespace(_get_frame=get_frame))
-    read_within(channel, Room(1_000_000))
-    message = await channel._read_content(Basic.Deliver("tag", 1), ContentHeader(body_size=size))
+    parts = [ContentBody(body[at : at + frame_bytes]) for at in range(0, size, frame_bytes)]
+    arrived, taken = arriving(
+        Room(1_000_000),
+        Basic.Deliver("tag", 1, routing_key="q", redelivered=True),
+        ContentHeader(body_size=size),
+        *parts,
+    )
+    assert set(taken) == {Taken.HERE}
+    (message,) = arrived
     assert message.body == body[:kept]
-    assert message.header.body_size == size
-    assert next(frames, None) is None
+    assert (message.tag, message.redelivered, message.body_bytes) == (1, True, size)

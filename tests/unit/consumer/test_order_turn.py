@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from aiormq.abc import AbstractChannel, FieldTable
+from aiormq.abc import FieldTable
 from pamqp.commands import Basic
 
 from signalq import names
@@ -93,7 +93,7 @@ class Scene:
             clock=self.clock,
             jitter=lambda: 1.0,
         )
-        self._session = Session(cast("AbstractChannel", None), ConsumeOptions("main", 1, 1), 0.0)
+        self._session = Session(cast("Any", None), ConsumeOptions("main", 1, 1), 0.0)
         self._session.epoch = Epoch("lane", 1, None)
 
     @asynccontextmanager

@@ -7,11 +7,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
-from pamqp.header import ContentHeader
 
 from signalq.amqp.inspect import QueueDepth
+from signalq.amqp.port import Arrival
 from signalq.consumer.broker import watchdog
 from signalq.consumer.broker.connection import loop_s
 from signalq.consumer.broker.session import Backlog, ConsumeOptions, Delivery, Session, State
@@ -30,9 +29,8 @@ def session(
     return one
 
 
-def message(tag: int) -> DeliveredMessage:
-    header = ContentHeader(body_size=2, properties=Basic.Properties())
-    return DeliveredMessage(Basic.Deliver("consumer", tag), header, b"{}", cast("Any", None))
+def message(tag: int) -> Arrival:
+    return Arrival(tag, False, "", "q", Basic.Properties(), body_bytes=2, body=b"{}")
 
 
 def take(one: Session, *tags: int) -> list[Delivery | None]:
