@@ -7,6 +7,7 @@ Rules and wording follow docs/intent.md.
 import json
 from collections.abc import Collection, Mapping
 from decimal import Decimal
+from operator import is_
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import (
@@ -76,6 +77,8 @@ class OrderIntent(BaseModel):
     # Fields that a connector lets through untouched, and the order in which all fields came in.
     _extra: dict[str, object] = PrivateAttr(default_factory=dict)
     _order: tuple[str, ...] = PrivateAttr(default=())
+    # How many fields were given, and all values, when they were validated: a copy with others (model_copy) keeps these.
+    _validated: tuple[int, tuple[object, ...]] | None = PrivateAttr(default=None)
 
     # A type checker sees the constructor that pydantic derives from the fields.
     if not TYPE_CHECKING:
@@ -85,6 +88,7 @@ class OrderIntent(BaseModel):
                 super().__init__(**fields)
             except ValidationError as error:
                 raise InvalidIntent(problems_of(error, _PYTHON_NAMES)) from None
+            self._private["_validated"] = self._as_it_is()
 
         # As RootModel marks its own: model_validate then bypasses this constructor, which would lose the context.
         __init__.__pydantic_base_init__ = True
@@ -141,7 +145,7 @@ class OrderIntent(BaseModel):
     @property
     def has_extra_fields(self) -> bool:
         """Whether the intent carries fields beyond the table, which its connector lets through."""
-        return bool(self._extra)
+        return bool(self._private["_extra"])
 
     def is_exit(self, *, spot_sell_is_exit: bool = False) -> bool:
         """Whether the intent ends a position or an order; every other intent is an open."""
@@ -157,11 +161,26 @@ class OrderIntent(BaseModel):
         return -(-1000 * numerator // denominator)
 
     def checked(self) -> Self:
-        """The same intent, validated anew: pydantic's `model_copy` validates nothing. Raises InvalidIntent."""
+        """The same intent, valid: validated anew where its values changed since. Raises InvalidIntent.
+
+        They change by pydantic's `model_copy`, which validates nothing; None that is given is not None that is absent.
+        """
+        if (validated := self._private.get("_validated")) is not None:
+            given_count, values = validated
+            if given_count == len(self.model_fields_set) and all(map(is_, values, self.__dict__.values())):
+                return self
         given = {name: value for name, value in self.__dict__.items() if name in self.model_fields_set}
         same = type(self)(**given)
         same._extra, same._order = self._extra, self._order
         return same
+
+    def _as_it_is(self) -> tuple[int, tuple[object, ...]]:
+        return len(self.model_fields_set), tuple(self.__dict__.values())
+
+    @property
+    def _private(self) -> dict[str, Any]:
+        """The private attributes: read by pydantic's own way, each takes as long as a field to validate."""
+        return self.__pydantic_private__ or {}
 
     def to_message(self) -> bytes:
         """The body to publish, as UTF-8 JSON: every field that is there, in the order in which the fields came in."""
@@ -177,11 +196,11 @@ class OrderIntent(BaseModel):
         return _rendered(fields)
 
     def _fields(self) -> dict[str, object]:
-        values = self.__dict__
+        values, private = self.__dict__, self._private
         present = {alias: value for name, alias in _ALIASES.items() if (value := values.get(name)) is not None}
-        present |= self._extra
+        present |= private["_extra"]
         # A copy with other fields (model_copy) may lack fields that came in, or have new ones: new ones go last.
-        return {name: present[name] for name in self._order if name in present} | present
+        return {name: present[name] for name in private["_order"] if name in present} | present
 
     def __eq__(self, other: object) -> bool:
         """Intents are equal if they have the same fields with the same values, in any order."""
@@ -240,8 +259,7 @@ def intent_from_fields(
         raise InvalidIntent([*problems, *invalid.problems]) from None
     if problems:
         raise InvalidIntent(problems)
-    intent._extra = extra
-    intent._order = tuple(present)
+    intent._private.update(_extra=extra, _order=tuple(present), _validated=intent._as_it_is())
     return intent
 
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
 
-from signalq.amqp.publisher import ConfirmedPublisher, ConfirmingChannel
-from signalq.errors import BrokerUnreachable, InvalidIntent, Unconfirmed, Unroutable
+from signalq.errors import BrokerUnreachable, InvalidIntent, PublishError, Unconfirmed, Unroutable
 from signalq.message.intent import OrderIntent
+from signalq.publishing.channel_window import ChannelWindow, WindowPublisher
 from signalq.publishing.prepare import PreparedIntent
 from signalq.publishing.results import Given, PublishResult, each_of, intent_and_id
 
@@ -49,7 +49,7 @@ class ManyPublisher:
 
     def __init__(
         self,
-        publisher: ConfirmedPublisher,
+        publisher: WindowPublisher,
         exchange: str,
         *,
         prepare: Callable[[OrderIntent, str], PreparedIntent],
@@ -65,7 +65,8 @@ class ManyPublisher:
         self._window = Window(in_flight_max)
         self._state = _State.UNCONNECTED
         self._has_tried = False
-        self._channel: ConfirmingChannel | None = None
+        self._channel: ChannelWindow | None = None
+        self._on_the_way = 0
         self._changed = asyncio.Event()
         self._why_not_confirmed = INTERRUPTED
         self._failure: Exception | None = None
@@ -87,10 +88,15 @@ class ManyPublisher:
     # ---- taking ----
 
     async def _feed(self, intents: Iterable[Given] | AsyncIterable[Given]) -> None:
-        await self._window.room.acquire()
+        await self._has_room()
         async for given in intents if isinstance(intents, AsyncIterable) else each_of(intents):
             self._take(given)
-            await self._window.room.acquire()
+            await self._has_room()
+
+    async def _has_room(self) -> None:
+        await self._window.room.acquire()
+        if self._channel is not None:
+            await self._channel.room.wait()
 
     def _take(self, given: Given) -> None:
         """Nothing is awaited between the iterable and the window, so every intent that was taken is told."""
@@ -114,30 +120,24 @@ class ManyPublisher:
     # ---- sending ----
 
     def _send(self, flight: Flight, prepared: PreparedIntent) -> None:
-        """Each task writes in its first step, so the messages leave in the order of these calls."""
+        """Send it; the messages leave in the order of these calls."""
         assert self._channel is not None  # noqa: S101 - only UNCONNECTED has none, and sends nothing
         flight.error = None
-        sending = self._channel.publish(self._exchange, prepared.routing_key, prepared.body, prepared.properties)
-        flight.sending = asyncio.create_task(sending, name=f"signalq publish {flight.number}")
-        flight.sending.add_done_callback(partial(self._sent, flight))
+        ended = partial(self._ended, flight)
+        self._channel.send(self._exchange, prepared.routing_key, prepared.body, prepared.properties, ended)
+        self._on_the_way += 1
 
-    def _sent(self, flight: Flight, sending: asyncio.Task[None]) -> None:
+    def _ended(self, flight: Flight, error: PublishError | None) -> None:
+        self._on_the_way -= 1
         self._changed.set()
-        if sending.cancelled():
-            return
-        error = sending.exception()
-        if error is None:
-            flight.is_confirmed = True
+        flight.is_confirmed = error is None
+        if isinstance(error, Unroutable):
+            flight.error = error
+            self._begin_to_end()
         elif isinstance(error, Unconfirmed):
             flight.error = error
             if self._state is _State.SENDING:
                 self._state = _State.UNCONNECTED
-        else:
-            if isinstance(error, Unroutable):
-                flight.error = error
-            elif isinstance(error, Exception):
-                self._failure = self._failure or error
-            self._begin_to_end()
 
     def _begin_to_end(self) -> None:
         self._state = _State.ENDING
@@ -148,13 +148,11 @@ class ManyPublisher:
 
         It may fail to open one: the state stays UNCONNECTED then, for another attempt.
         """
-        if sending := self._window.sending():
-            await asyncio.wait(sending)  # on a closed channel each of them ends
         if self._has_tried:
             await asyncio.sleep(RECONNECT_PAUSE_S)
         self._has_tried = True
         try:
-            self._channel = await self._publisher.channel()
+            self._channel = await self._publisher.window()
         except BrokerUnreachable:
             if (why := self._publisher.why_closed) is not None:
                 self._why_not_confirmed = why
@@ -177,26 +175,23 @@ class ManyPublisher:
             oldest_since_s = self._window.oldest_since_s
             if oldest_since_s is None and self._feeding.done():
                 return
+            if self._state is _State.ENDING and not self._on_the_way:
+                return
             try:
                 async with asyncio.timeout_at(None if oldest_since_s is None else oldest_since_s + self._timeout_s):
-                    if self._state is _State.ENDING:
-                        await asyncio.gather(*self._window.sending(), return_exceptions=True)
-                        return
-                    if self._state is _State.SENDING or oldest_since_s is None:
-                        await self._changed.wait()
-                    else:
+                    if self._state is _State.UNCONNECTED and self._window.flights and not self._on_the_way:
                         await self._mend()
+                    else:
+                        await self._changed.wait()
             except TimeoutError:
                 self._why_not_confirmed = why_too_late(self._timeout_s)
                 return
 
     async def _end(self) -> None:
         """Tell the result of every flight that is left, as it stands."""
-        tasks = [self._feeding, *self._window.sending()]
-        for task in tasks:
-            task.cancel()
+        self._feeding.cancel()
         try:
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(self._feeding, return_exceptions=True)
         finally:
             for flight in self._window.flights:
                 if flight.unconfirmed is not None and flight.error is None:
@@ -222,7 +217,6 @@ class Flight:
     message_id: str
     prepared: PreparedIntent | None = None
     error: InvalidIntent | Unroutable | Unconfirmed | None = None
-    sending: asyncio.Task[None] | None = None
     is_confirmed: bool = False
 
     @property
@@ -273,10 +267,6 @@ class Window:
             for _ in range(self._freed):
                 self.room.release()
             self._freed = 0
-
-    def sending(self) -> list[asyncio.Task[None]]:
-        """The tasks that wait for a confirm."""
-        return [flight.sending for flight in self.flights if flight.sending is not None and not flight.sending.done()]
 
 
 def why_too_late(timeout_s: float, in_the_way: str = "") -> str:

@@ -8,7 +8,7 @@ from signalq.errors import InvalidIntent, Problem
 from signalq.message.envelope import publish_properties
 from signalq.message.identity import SHORT_STRING_BYTES_MAX, new_message_id
 from signalq.message.intent import OrderIntent
-from signalq.message.strict_json import parse_object
+from signalq.message.strict_json import check_size, parse_object
 from signalq.publishing.outcomes import ExpectedOutcomes
 from signalq.publishing.results import Receipt
 
@@ -47,7 +47,10 @@ def prepare(
         )
     intent = intent.checked()
     body = intent.to_message()
-    parse_object(body)
+    if intent.has_extra_fields:
+        parse_object(body)
+    else:
+        check_size(len(body))
     identity = message_id if message_id is not None else new_message_id()
     for name, text in (("message_id", identity), ("strategy", strategy)):
         if text is not None and not _fits_short_string(text):

@@ -6,14 +6,17 @@ import json
 from collections.abc import Callable
 from decimal import Decimal
 
+import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from signalq import InvalidIntent, OrderIntent
+from signalq.message import strict_json
 from signalq.message.field_rules import CANCEL_ALL_SPELLINGS, FUTURES_ACTIONS
 from signalq.message.intent import FIELD_NAMES, intent_from_body
 from signalq.message.strict_json import DIGITS_MAX, parse_object, render
 from signalq.names import LADDER_MAX_S
+from signalq.publishing.prepare import prepare
 
 # A mark that none of our own sentences holds, so that finding it means that a value was quoted.
 MARK = "zq7"
@@ -171,3 +174,52 @@ def test_a_json_number_goes_out_with_its_digits_and_without_an_exponent(number: 
 def significant(number: str) -> str:
     """The digits of a number from its first to its last that is not 0."""
     return "".join(character for character in number.lower().split("e")[0] if character.isdigit()).strip("0")
+
+
+# --- the fast path -----------------------------------------------------------------------------------------------
+
+flat_texts = st.lists(st.tuples(st.text(max_size=6), st.text(max_size=12)), max_size=8)
+written_values = st.one_of(
+    st.text(max_size=12).map(lambda text: json.dumps(text, ensure_ascii=False)),
+    st.text(max_size=6).map(json.dumps),
+    json_values.map(json.dumps),
+    st.sampled_from(["NaN", "1e5", "-0", "9" * 5000, '"\ud800"', '"\x01"', '"a:b"', "[1,1,1]", '{"a":"b"}', "", '""']),
+)
+written_names = st.sampled_from(['"a"', '"b"', '"a:"', '"\\u0061"', "a", '""']) | st.text(max_size=4).map(json.dumps)
+written_objects = st.lists(st.tuples(written_names, written_values), max_size=6).map(
+    lambda pairs: "{" + ",".join(f"{name}:{value}" for name, value in pairs) + "}"
+)
+
+
+@given(
+    st.binary(max_size=60)
+    | written_objects.map(lambda text: text.encode("utf-8", "surrogatepass"))
+    | flat_texts.map(lambda pairs: json.dumps(dict(pairs), ensure_ascii=False).encode("utf-8", "surrogatepass"))
+)
+@example(b'{"a":"x","a":"x"}')
+@example(b'{"a":["x",1,1]}')
+@example(b'{"a":["b","c"],"d":1}')
+@example(b'{"a":{"b":"c"},"a":"d","e":1}')
+@example(b' {"a":"b"}\n')
+@example(b'{"a":"b"}x')
+@example(b"{" + b",".join(b'"%d":"x"' % number for number in range(65)) + b"}")
+@example(b'{"a":' + b"9" * 5000 + b',"b"')
+def test_the_fast_path_for_texts_reads_any_bytes_as_the_whole_parser_does(body: bytes) -> None:
+    fast = read_or_refused(body)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(strict_json, "_texts", lambda _body, _text: None)
+        assert fast == read_or_refused(body)
+
+
+def read_or_refused(body: bytes) -> object:
+    """The fields in their order, or the problems of the refusal."""
+    try:
+        return list(parse_object(body).items())
+    except InvalidIntent as refusal:
+        return refusal.problems
+
+
+@given(intents())
+def test_an_intent_that_is_published_unparsed_is_one_that_the_parser_takes(intent: OrderIntent) -> None:
+    assert intent.checked() is intent
+    assert intent_from_body(prepare(intent, strategy=None, message_id="1", now_ms=1).body) == intent

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from yarl import URL
 
 from signalq.local import BrokerUnavailable, Installation, PrivateRabbitMQ, find_installation, find_version
+from signalq.publishing.channel_window import WindowPublisher
 from tests.support.proxy import Proxy
 from tests.support.skipping import skip_outside_ci
 from tests.support.waiting import wait_until
@@ -111,3 +112,9 @@ def _erlang(*texts: str) -> str:
 def through(link: Proxy, url: str) -> str:
     """The broker's URL, by way of the proxy."""
     return str(URL(url).with_host("127.0.0.1").with_port(link.port))
+
+
+def is_under_way(publisher: WindowPublisher) -> bool:
+    """Whether a message of this publisher is in flight."""
+    window = publisher._window
+    return window is not None and bool(window._by_id)

@@ -29,7 +29,7 @@ from signalq.names import Names
 from signalq.publishing.bulk import IN_FLIGHT_MAX
 from signalq.publishing.results import Given
 from tests.support.amqp import depth, drain
-from tests.support.broker import Broker, through
+from tests.support.broker import Broker, is_under_way, through
 from tests.support.proxy import Proxy
 from tests.support.waiting import wait_until
 
@@ -228,7 +228,7 @@ async def test_closing_the_blocking_form_ends_a_publish_many_of_another_thread(
     given = [INTENT] * 3
     publishing = asyncio.create_task(asyncio.to_thread(orders.publish_many, given))
     await wait_until(
-        lambda: orders._by_process[os.getpid()]._orders._publisher._same_id, what="the publishes under way"
+        lambda: is_under_way(orders._by_process[os.getpid()]._orders._publisher), what="the publishes under way"
     )
     await link.cut(refuse=True)
     await asyncio.to_thread(orders.close)

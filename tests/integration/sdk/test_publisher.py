@@ -17,17 +17,18 @@ from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.amqp.topology import Topology
 from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
+from signalq.publishing.channel_window import WindowPublisher
 from tests.support.amqp import depth, drain, plain_channel, wait_until
-from tests.support.broker import STRATEGY, close_connections, through
+from tests.support.broker import STRATEGY, close_connections, is_under_way, through
 from tests.support.proxy import Proxy
 
 INTENT = OrderIntent(connector_name="main", action="openLong", percent="50")
 
 
-@pytest_asyncio.fixture
-async def confirmed(broker: Any) -> AsyncIterator[ConfirmedPublisher]:
-    """The publisher below the SDK, which may publish anywhere."""
-    publisher = ConfirmedPublisher(broker.url, name="signalq test")
+@pytest_asyncio.fixture(params=[ConfirmedPublisher, WindowPublisher])
+async def confirmed(request: pytest.FixtureRequest, broker: Any) -> AsyncIterator[ConfirmedPublisher]:
+    """The publisher below the SDK, which may publish anywhere, and the consumer's."""
+    publisher = request.param(broker.url, name="signalq test")
     yield publisher
     await publisher.close()
 
@@ -175,6 +176,7 @@ async def test_a_failed_publish_leaves_nothing_behind_for_its_identity(
         await confirmed.publish("", f"{topology.names.prefix}.nowhere", b"x", properties)
     await confirmed.publish("", topology.names.dead, b"x", properties)
     assert confirmed._same_id == {}
+    assert not isinstance(confirmed, WindowPublisher) or not is_under_way(confirmed)
 
 
 # --- connections lost and blocked --------------------------------------------------------------------------------
@@ -289,7 +291,7 @@ async def test_closing_a_publisher_ends_its_publishes_to_a_blocked_broker(
     await orders.__aenter__()
     await memory_alarm(True)
     publishing = asyncio.create_task(orders.publish(INTENT, message_id="id-1"))
-    await wait_until(lambda: "id-1" in orders._publisher._same_id, what="the publish under way")
+    await wait_until(lambda: is_under_way(orders._publisher), what="the publish under way")
     await orders.close()
     with pytest.raises(Unconfirmed) as refusal:
         async with asyncio.timeout(10):
@@ -305,7 +307,7 @@ async def test_closing_a_blocking_publisher_ends_the_publishes_of_other_threads(
     await memory_alarm(True)
     publishing = asyncio.create_task(asyncio.to_thread(orders.publish, INTENT, message_id="id-1"))
     await wait_until(
-        lambda: "id-1" in orders._by_process[os.getpid()]._orders._publisher._same_id, what="the publish under way"
+        lambda: is_under_way(orders._by_process[os.getpid()]._orders._publisher), what="the publish under way"
     )
     await asyncio.to_thread(orders.close)
     with pytest.raises(Unconfirmed):

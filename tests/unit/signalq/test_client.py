@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import pickle
 from decimal import Decimal
 from typing import Any
@@ -26,12 +27,14 @@ from signalq import (
     Unroutable,
 )
 from signalq.amqp.connection import connect
+from signalq.message.intent import intent_from_body
 from signalq.names import Names
 from signalq.publishing.prepare import prepare
 from signalq.secrets.masking import masked
 from signalq.testing import InMemoryOrderPublisher
 
 INTENT = OrderIntent(connector_name="main", action="openLong", percent="50")
+TRAVELLED: OrderIntent = pickle.loads(pickle.dumps(INTENT))  # noqa: S301 - our own bytes
 # Port 1 of loopback: nobody listens, connecting is refused at once.
 NOBODY = "amqp://user:topsecret@127.0.0.1:1/"
 
@@ -81,6 +84,30 @@ def test_a_copy_that_was_never_checked_is_checked_before_it_leaves(changed: dict
             await OrderPublisher(NOBODY, outcomes=False).publish(INTENT.model_copy(update=changed))
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        INTENT.model_copy().model_copy(update={"percent": "101"}),
+        copy.deepcopy(INTENT).model_copy(update={"limit": None}),
+        TRAVELLED.model_copy(update={"delay_seconds": 5.0, "percent": "0"}),
+        INTENT.model_copy(update={"unknown": "field"}),
+        OrderIntent.model_construct(),
+        OrderIntent.model_construct(**{**INTENT.__dict__, "percent": "-1"}),
+        intent_from_body(INTENT.to_message()).model_copy(update={"action": "sell short"}),
+    ],
+)
+def test_an_intent_that_was_changed_in_any_way_is_validated_before_it_leaves(changed: OrderIntent) -> None:
+    with pytest.raises(InvalidIntent):
+        prepare(changed, strategy=None, message_id=None, now_ms=1)
+
+
+def test_an_intent_is_validated_once() -> None:
+    for same in (INTENT, INTENT.model_copy(), copy.deepcopy(INTENT), TRAVELLED):
+        assert same.checked() is same
+    read = intent_from_body(INTENT.to_message())
+    assert read.checked() is read
 
 
 def test_a_copy_goes_out_as_an_intent_made_of_the_same_fields_does() -> None:
