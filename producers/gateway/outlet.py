@@ -6,12 +6,12 @@ from contextlib import suppress
 import structlog
 
 from signalq.amqp.address import user_of
+from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.errors import BrokerError, BrokerUnreachable
 from signalq.message.envelope import publish_properties
 from signalq.names import Names
 from signalq.producers.gateway.alerts import Alert
 from signalq.producers.gateway.repeats import Identity
-from signalq.publishing.channel_window import WindowPublisher
 
 # The strategy name of all alerts.
 STRATEGY = "gateway"
@@ -27,7 +27,7 @@ class Outlet:
     def __init__(self, broker_url: str, *, prefix: str, heartbeat_s: int) -> None:
         self._names = Names(prefix)
         self._user = user_of(broker_url)
-        self._publisher = WindowPublisher(broker_url, name="signalq gateway", heartbeat_s=heartbeat_s)
+        self._publisher = ConfirmedPublisher(broker_url, name="signalq gateway", heartbeat_s=heartbeat_s)
         self.is_connected = False
 
     async def run(self) -> None:

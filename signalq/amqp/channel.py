@@ -119,10 +119,12 @@ class Channel(aiormq.Channel):
 
     def _open_confirms(self) -> Confirms:
         if self._confirms is None:
-            if not self.publisher_confirms or self.is_closed or self.number not in self._outbox.open_channels:
-                raise ChannelInvalidStateError(f"channel {self.number} is closed, or not in confirm mode")
-            self._confirms = self._incoming.ports[self.number] = Confirms(self._send)
+            if not self.publisher_confirms:
+                raise ChannelInvalidStateError(f"channel {self.number} is not in confirm mode")
+            self._confirms = Confirms(self._send)
             self.closing.add_done_callback(self._confirms.end)
+            if self.number in self._outbox.open_channels:  # else the number may be another channel's soon
+                self._incoming.ports[self.number] = self._confirms
         return self._confirms
 
     def _send(self, frames: bytes) -> None:

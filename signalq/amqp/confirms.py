@@ -6,6 +6,7 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from struct import Struct
 from typing import Final
 
@@ -41,7 +42,8 @@ class Confirms(Port):
     """Sends messages, each at its turn, and hears what became of them.
 
     RabbitMQ counts the messages of a confirming channel from 1, and confirms one by its number, or all up to it
-    (https://www.rabbitmq.com/docs/confirms). A message that no queue takes is returned before it is confirmed.
+    (https://www.rabbitmq.com/docs/confirms). A message that no queue takes is returned before it is confirmed, and has
+    no number then: so of one address one message is on its way at a time, and the others wait for its confirm.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Confirms(Port):
         self._unconfirmed_bytes_max = unconfirmed_bytes_max
         self._waiting: deque[_Sent] = deque()
         self._unconfirmed: OrderedDict[int, _Sent] = OrderedDict()
+        self._by_address: dict[Address, deque[_Sent]] = {}
         self._bytes = 0
         self._number = 0
         self._why_ended: Exception | None = None
@@ -69,7 +72,7 @@ class Confirms(Port):
         sent = _Sent(frames, address, asyncio.get_running_loop().create_future())
         if self._why_ended is not None:
             sent.confirmed.set_exception(self._why_ended)
-        else:
+        elif self._is_first_of_address(sent):
             self._waiting.append(sent)
             self._send_some()
         return sent.confirmed
@@ -78,10 +81,11 @@ class Confirms(Port):
         """Let everything fail: the channel has closed."""
         error = None if closing.cancelled() else closing.exception()
         self._why_ended = error if isinstance(error, Exception) else AMQPConnectionError("the channel was closed")
-        for sent in (*self._unconfirmed.values(), *self._waiting):
+        for sent in (*self._unconfirmed.values(), *self._waiting, *chain.from_iterable(self._by_address.values())):
             _fail(sent, self._why_ended)
         self._unconfirmed.clear()
         self._waiting.clear()
+        self._by_address.clear()
 
     def take_method(self, data: bytes) -> Taken:
         if not data.startswith((BASIC.ACK, BASIC.NACK)):
@@ -102,16 +106,17 @@ class Confirms(Port):
     def _send_some(self) -> None:
         while self._waiting and self._has_room_for(self._waiting[0]):
             sent = self._waiting.popleft()
-            if sent.confirmed.done():
-                continue
-            try:
-                self._send(sent.frames)
-            except RuntimeError as error:  # the channel is closing
-                _fail(sent, error)
-                continue
-            self._number += 1
-            self._unconfirmed[self._number] = sent
-            self._bytes += len(sent.frames)
+            if not sent.confirmed.done():
+                try:
+                    self._send(sent.frames)
+                except RuntimeError as error:  # the channel is closing
+                    _fail(sent, error)
+                else:
+                    self._number += 1
+                    self._unconfirmed[self._number] = sent
+                    self._bytes += len(sent.frames)
+                    continue
+            self._let_next_of_address(sent)
 
     def _has_room_for(self, sent: _Sent) -> bool:
         if not self._unconfirmed:
@@ -129,19 +134,33 @@ class Confirms(Port):
     def _taken_out(self, number: int) -> _Sent:
         sent = self._unconfirmed.pop(number)
         self._bytes -= len(sent.frames)
+        self._let_next_of_address(sent)
         return sent
 
+    def _is_first_of_address(self, sent: _Sent) -> bool:
+        if sent.address is None:
+            return True
+        same = self._by_address.setdefault(sent.address, deque())
+        same.append(sent)
+        return len(same) == 1
+
+    def _let_next_of_address(self, sent: _Sent) -> None:
+        if sent.address is None:
+            return
+        same = self._by_address[sent.address]
+        same.popleft()
+        if same:
+            self._waiting.append(same[0])
+        else:
+            del self._by_address[sent.address]
+
     def _returned(self, arrival: Arrival) -> None:
-        """Fail the first message with the address of one that came back; its confirm comes next."""
-        address = (arrival.properties.message_id, arrival.exchange, arrival.routing_key)
-        for sent in self._unconfirmed.values():
-            if sent.address == address:
-                sent.address = None  # the next one that comes back is another message
-                frame = Basic.Return(312, "NO_ROUTE", arrival.exchange, arrival.routing_key)
-                header = ContentHeader(body_size=arrival.body_bytes, properties=arrival.properties)
-                message = DeliveredMessage(frame, header, b"", None)  # type: ignore[arg-type]
-                return _fail(sent, PublishError(message, frame))
-        return None
+        """Fail the message that came back; its confirm comes next."""
+        if same := self._by_address.get((arrival.properties.message_id, arrival.exchange, arrival.routing_key)):
+            frame = Basic.Return(312, "NO_ROUTE", arrival.exchange, arrival.routing_key)
+            header = ContentHeader(body_size=arrival.body_bytes, properties=arrival.properties)
+            message = DeliveredMessage(frame, header, b"", None)  # type: ignore[arg-type]
+            _fail(same[0], PublishError(message, frame))
 
 
 def _fail(sent: _Sent, error: Exception) -> None:

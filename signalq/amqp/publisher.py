@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import nullcontext
-from dataclasses import dataclass
-from weakref import WeakValueDictionary
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 
 import aiormq
 from aio_pika.abc import AbstractConnection
@@ -18,6 +18,9 @@ from signalq.errors import BrokerUnreachable, PublishError, Unconfirmed, Unrouta
 
 CLOSED = "the publisher is closed"
 FORKED = "the publisher was entered in another process, before a fork: make and enter one in this process"
+
+# Is told how a message ended: None, it is confirmed; Unroutable or Unconfirmed; or an error that nobody expects.
+Ended = Callable[[BaseException | None], None]
 
 
 class ConfirmedPublisher:
@@ -37,7 +40,6 @@ class ConfirmedPublisher:
         self._is_closed = False
         # The process of its connection: after a fork the socket is the parent's, and bytes from here would garble it.
         self._process: int | None = None
-        self._same_id: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def publish(
         self, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties, *, mandatory: bool = True
@@ -63,7 +65,7 @@ class ConfirmedPublisher:
                 if self._connection is None or self._connection.is_closed or not self._connection.connected.is_set():
                     await self._disconnect()
                     self._connection = await connect(self._url, name=self._name, heartbeat_s=self._heartbeat_s)
-                self._open = ConfirmingChannel(await open_channel(self._connection, confirms=True), self._same_id)
+                self._open = ConfirmingChannel(await open_channel(self._connection, confirms=True))
             return self._open
 
     @property
@@ -99,8 +101,7 @@ class ConfirmedPublisher:
 class ConfirmingChannel:
     """An open channel on which each publish waits for RabbitMQ's confirm.
 
-    `same_id` has the lock of each message_id, for as long as a publish holds it or waits for it; `in_flight` counts the
-    publishes under way, also while they wait.
+    `in_flight` counts the publishes under way, also while they wait.
 
     It is spent once RabbitMQ has refused a message on it. A channel remembers the leader of each quorum queue that it
     has published to, and RabbitMQ 3.10 may remember one that is gone: it then refuses every message for that queue
@@ -109,9 +110,9 @@ class ConfirmingChannel:
     """
 
     channel: Channel
-    same_id: WeakValueDictionary[str, asyncio.Lock]
     in_flight: int = 0
     is_spent: bool = False
+    _goodbye: asyncio.Task[None] | None = field(default=None, init=False)
 
     @property
     def is_good(self) -> bool:
@@ -129,32 +130,51 @@ class ConfirmingChannel:
 
         Raises Unroutable (it is in no queue), Unconfirmed (it may be).
         """
-        message_id = properties.message_id
+        sent = self.channel.send(exchange, routing_key, body, properties, mandatory=mandatory)
         self.in_flight += 1
         try:
-            async with self._turn(message_id if mandatory else None):
-                await self.channel.basic_publish(
-                    body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=mandatory
-                )
-        except aiormq.exceptions.PublishError as error:
-            raise Unroutable(f"no queue takes messages for {exchange or routing_key}", message_id) from error
-        except aiormq.exceptions.DeliveryError as error:
-            self.is_spent = True
-            raise Unconfirmed(f"RabbitMQ refused the message for {exchange or routing_key}", message_id) from error
-        except (aiormq.exceptions.ChannelNotFoundEntity, aiormq.exceptions.ChannelAccessRefused) as error:
-            raise _refusal(error, exchange, message_id) from error
+            await sent
         except (Exception, asyncio.CancelledError) as error:
-            if not is_connection_error(error):
+            if (failure := self._failure(error, exchange, routing_key, properties.message_id)) is error:
                 raise
-            raise Unconfirmed("the connection broke before RabbitMQ confirmed the message", message_id) from error
+            raise failure from error
         finally:
-            self.in_flight -= 1
-            if self.is_spent and not self.in_flight:
-                await close_in_time(self.channel)
+            self._one_less()
 
-    def _turn(self, message_id: str | None) -> asyncio.Lock | nullcontext[None]:
-        """One publish at a time has each message_id, since the broker's returns are told apart by that alone."""
-        return nullcontext() if message_id is None else self.same_id.setdefault(message_id, asyncio.Lock())
+    def send(self, exchange: str, routing_key: str, body: bytes, properties: Basic.Properties, ended: Ended) -> None:
+        """Do as `publish` does, and return at once; `ended` is told later, once, what it would have raised."""
+        sent = self.channel.send(exchange, routing_key, body, properties, mandatory=True)
+        self.in_flight += 1
+        sent.add_done_callback(partial(self._ended, exchange, routing_key, properties.message_id, ended))
+
+    def _ended(
+        self, exchange: str, routing_key: str, message_id: str | None, ended: Ended, sent: asyncio.Future[None]
+    ) -> None:
+        error = sent.exception()
+        if error is not None:
+            failure = self._failure(error, exchange, routing_key, message_id)
+            failure.__cause__ = error if failure is not error else None
+            error = failure
+        self._one_less()
+        ended(error)
+
+    def _failure(self, error: BaseException, exchange: str, routing_key: str, message_id: str | None) -> BaseException:
+        """What an error means for a message; one that means nothing of its own is returned as it is."""
+        if isinstance(error, aiormq.exceptions.PublishError):
+            return Unroutable(f"no queue takes messages for {exchange or routing_key}", message_id)
+        if isinstance(error, aiormq.exceptions.DeliveryError):
+            self.is_spent = True
+            return Unconfirmed(f"RabbitMQ refused the message for {exchange or routing_key}", message_id)
+        if isinstance(error, (aiormq.exceptions.ChannelNotFoundEntity, aiormq.exceptions.ChannelAccessRefused)):
+            return _refusal(error, exchange, message_id)
+        if is_connection_error(error):
+            return Unconfirmed("the connection broke before RabbitMQ confirmed the message", message_id)
+        return error
+
+    def _one_less(self) -> None:
+        self.in_flight -= 1
+        if self.is_spent and not self.in_flight and self._goodbye is None:
+            self._goodbye = asyncio.create_task(close_in_time(self.channel), name="signalq spent channel")
 
 
 def _refusal(error: aiormq.exceptions.AMQPChannelError, exchange: str, message_id: str | None) -> PublishError:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from functools import partial
 
-from signalq.errors import BrokerUnreachable, InvalidIntent, PublishError, Unconfirmed, Unroutable
+from signalq.amqp.publisher import ConfirmedPublisher, ConfirmingChannel
+from signalq.errors import BrokerUnreachable, InvalidIntent, Unconfirmed, Unroutable
 from signalq.message.intent import OrderIntent
-from signalq.publishing.channel_window import ChannelWindow, WindowPublisher
 from signalq.publishing.prepare import PreparedIntent
 from signalq.publishing.results import Given, PublishResult, each_of, intent_and_id
 
@@ -49,7 +49,7 @@ class ManyPublisher:
 
     def __init__(
         self,
-        publisher: WindowPublisher,
+        publisher: ConfirmedPublisher,
         exchange: str,
         *,
         prepare: Callable[[OrderIntent, str], PreparedIntent],
@@ -65,7 +65,7 @@ class ManyPublisher:
         self._window = Window(in_flight_max)
         self._state = _State.UNCONNECTED
         self._has_tried = False
-        self._channel: ChannelWindow | None = None
+        self._channel: ConfirmingChannel | None = None
         self._on_the_way = 0
         self._changed = asyncio.Event()
         self._why_not_confirmed = INTERRUPTED
@@ -88,15 +88,10 @@ class ManyPublisher:
     # ---- taking ----
 
     async def _feed(self, intents: Iterable[Given] | AsyncIterable[Given]) -> None:
-        await self._has_room()
+        await self._window.room.acquire()
         async for given in intents if isinstance(intents, AsyncIterable) else each_of(intents):
             self._take(given)
-            await self._has_room()
-
-    async def _has_room(self) -> None:
-        await self._window.room.acquire()
-        if self._channel is not None:
-            await self._channel.room.wait()
+            await self._window.room.acquire()
 
     def _take(self, given: Given) -> None:
         """Nothing is awaited between the iterable and the window, so every intent that was taken is told."""
@@ -127,7 +122,7 @@ class ManyPublisher:
         self._channel.send(self._exchange, prepared.routing_key, prepared.body, prepared.properties, ended)
         self._on_the_way += 1
 
-    def _ended(self, flight: Flight, error: PublishError | None) -> None:
+    def _ended(self, flight: Flight, error: BaseException | None) -> None:
         self._on_the_way -= 1
         self._changed.set()
         flight.is_confirmed = error is None
@@ -138,6 +133,9 @@ class ManyPublisher:
             flight.error = error
             if self._state is _State.SENDING:
                 self._state = _State.UNCONNECTED
+        elif isinstance(error, Exception):
+            self._failure = self._failure or error
+            self._begin_to_end()
 
     def _begin_to_end(self) -> None:
         self._state = _State.ENDING
@@ -152,7 +150,7 @@ class ManyPublisher:
             await asyncio.sleep(RECONNECT_PAUSE_S)
         self._has_tried = True
         try:
-            self._channel = await self._publisher.window()
+            self._channel = await self._publisher.channel()
         except BrokerUnreachable:
             if (why := self._publisher.why_closed) is not None:
                 self._why_not_confirmed = why

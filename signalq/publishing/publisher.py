@@ -13,12 +13,11 @@ from typing import Self, TypedDict
 
 from signalq.amqp.address import user_of
 from signalq.amqp.connection import HEARTBEAT_S
-from signalq.amqp.publisher import FORKED
+from signalq.amqp.publisher import FORKED, ConfirmedPublisher
 from signalq.errors import BrokerUnreachable, Unconfirmed
 from signalq.message.intent import OrderIntent
 from signalq.names import Names
 from signalq.publishing.bulk import IN_FLIGHT_MAX, RECONNECT_PAUSE_S, ManyPublisher, why_too_late
-from signalq.publishing.channel_window import WindowPublisher
 from signalq.publishing.outcomes import OutcomeListener
 from signalq.publishing.prepare import PreparedIntent, prepare
 from signalq.publishing.results import Given, PublishResult, Receipt, ResultCollector
@@ -77,7 +76,7 @@ class OrderPublisher:
         )
         self.publish_timeout_s = publish_timeout_s
         self._turns = asyncio.Semaphore(IN_FLIGHT_MAX)
-        self._publisher = WindowPublisher(url, name=f"signalq publisher {strategy or '-'}", heartbeat_s=heartbeat_s)
+        self._publisher = ConfirmedPublisher(url, name=f"signalq publisher {strategy or '-'}", heartbeat_s=heartbeat_s)
 
     async def publish(self, intent: OrderIntent, *, message_id: str | None = None) -> Receipt:
         """Return once the broker has confirmed the intent.

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from yarl import URL
 
+from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.local import BrokerUnavailable, Installation, PrivateRabbitMQ, find_installation, find_version
-from signalq.publishing.channel_window import WindowPublisher
 from tests.support.proxy import Proxy
 from tests.support.skipping import skip_outside_ci
 from tests.support.waiting import wait_until
@@ -114,7 +114,6 @@ def through(link: Proxy, url: str) -> str:
     return str(URL(url).with_host("127.0.0.1").with_port(link.port))
 
 
-def is_under_way(publisher: WindowPublisher) -> bool:
+def is_under_way(publisher: ConfirmedPublisher) -> bool:
     """Whether a message of this publisher is in flight."""
-    window = publisher._window
-    return window is not None and bool(window._by_id)
+    return publisher._open is not None and publisher._open.in_flight > 0

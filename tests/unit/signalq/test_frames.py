@@ -361,6 +361,33 @@ async def test_a_message_that_is_returned_is_known_by_its_address_and_its_confir
     assert isinstance(messages[1].exception(), PublishError)
 
 
+async def test_of_one_address_one_message_is_on_its_way_and_holds_up_no_other() -> None:
+    one = Confirming()
+    same = ("a", "", "q")
+    first, second, third = (one.confirms.publish(body, same) for body in (b"1", b"2", b"3"))
+    (other,) = one.publish(b"other")
+    assert one.sent == [b"1", b"other"]
+    second.cancel()
+    one.hear(Basic.Ack(2))
+    assert names([first, third, other]) == ["waits", "waits", "confirmed"]
+    assert one.sent == [b"1", b"other"]
+    one.hear(Basic.Nack(1))
+    assert one.sent == [b"1", b"other", b"3"]
+    one.hear(Basic.Ack(3))
+    assert names([first, third]) == ["DeliveryError", "confirmed"]
+    assert not one.confirms._by_address
+
+
+async def test_a_message_that_waits_for_another_of_its_address_fails_with_the_channel() -> None:
+    one = Confirming()
+    same = [one.confirms.publish(b"x", ("a", "", "q")) for _ in range(2)]
+    closing: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    closing.set_exception(KeyError("the reason"))
+    one.confirms.end(closing)
+    assert names(same) == ["KeyError"] * 2
+    assert not one.confirms._by_address
+
+
 async def test_a_return_is_for_the_first_of_two_even_if_nobody_waits_for_that_one_any_more() -> None:
     one = Confirming()
     first, second = (one.confirms.publish(b"x", ("a", "", "q")) for _ in range(2))
