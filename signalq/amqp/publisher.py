@@ -151,15 +151,14 @@ class ConfirmingChannel:
         self, exchange: str, routing_key: str, message_id: str | None, ended: Ended, sent: asyncio.Future[None]
     ) -> None:
         error = sent.exception()
-        if error is not None:
-            failure = self._failure(error, exchange, routing_key, message_id)
-            failure.__cause__ = error if failure is not error else None
+        if error is not None and (failure := self._failure(error, exchange, routing_key, message_id)) is not error:
+            failure.__cause__ = error
             error = failure
         self._one_less()
         ended(error)
 
     def _failure(self, error: BaseException, exchange: str, routing_key: str, message_id: str | None) -> BaseException:
-        """What an error means for a message; one that means nothing of its own is returned as it is."""
+        """The error to tell for a message; an unforeseen one as it is."""
         if isinstance(error, aiormq.exceptions.PublishError):
             return Unroutable(f"no queue takes messages for {exchange or routing_key}", message_id)
         if isinstance(error, aiormq.exceptions.DeliveryError):

@@ -32,7 +32,7 @@ async def test_calls_are_made_one_after_the_other_in_one_thread_that_is_not_the_
     assert len({ident for _, ident in made} | {threading.get_ident()}) == 2
 
 
-async def test_what_a_call_raises_is_raised_to_its_caller_and_the_next_one_is_made(thread: OwnThread) -> None:
+async def test_the_error_of_a_call_is_raised_to_its_caller_and_the_next_call_is_made(thread: OwnThread) -> None:
     def fail() -> None:
         raise KeyError("nothing there")
 
