@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any, cast
-from weakref import WeakValueDictionary
 
 import pytest
 from pamqp.commands import Basic
@@ -110,10 +109,12 @@ async def test_a_publish_that_ends_with_a_bare_exception_is_unconfirmed() -> Non
     class Channel:
         is_closed = False
 
-        async def basic_publish(self, *_args: object, **_options: object) -> None:
-            raise Exception  # noqa: TRY002 - as aiormq does
+        def send(self, *_args: object, **_options: object) -> asyncio.Future[None]:
+            sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            sent.set_exception(Exception())  # as aiormq does
+            return sent
 
-    channel = ConfirmingChannel(cast("Any", Channel()), WeakValueDictionary())
+    channel = ConfirmingChannel(cast("Any", Channel()))
     with pytest.raises(Unconfirmed):
         await channel.publish("", "q", b"", Basic.Properties())
 
