@@ -408,7 +408,7 @@ async def test_equal_due_times_keep_the_order_of_publishing_when_a_second_passes
 async def twenty_with_one_due_time(stage: Stage, round_: int) -> tuple[str, dict[str, int]]:
     """Publish ten, and ten more once a whole second less remains for the ladder; return once they are settled."""
     connector = stage.connector()
-    due_ms = now_ms() + 3_500
+    due_ms = now_ms() + 3_900  # so the first ten are back 0.9 s before they are due, the last ten 1.1 s
     numbers = [f"{round_}-{number:02}" for number in range(20)]
     async with plain_channel(stage.url) as channel:
         for ten in (numbers[:10], numbers[10:]):
