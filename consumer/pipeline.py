@@ -97,7 +97,8 @@ class Pipeline:
                 except Fenced:
                     delivery.session.lose("another consumer has become the active one")
                     return None
-                except Conflict:  # look again
+                except Conflict:  # look again: its ending may be recorded, and if nobody looks it stays in doubt
+                    delivery.session.owe(delivery.tag)
                     log.debug("ledger.moved_on", **facts_of(known.order))
         return None
 

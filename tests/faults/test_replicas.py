@@ -126,9 +126,11 @@ async def test_lanes_go_over_to_the_replica_whose_they_are_and_come_back_when_th
         leftover_queues += [names.lane(connector) for connector in connectors]
         config = "".join(f'[connectors.{connector}]\ntoken = "a-token"\n' for connector in connectors)
         first = await play.consumer(config=config)
-        second = await play.consumer(config=config)
         play.producer.pause = lambda: elapsed(PACE_S)
         play.publish(intents)
+        # Before there is a second one: lanes without a message go over in silence.
+        await wait_until(lambda: _posts_of(first) == set(connectors), what="a POST on each lane")
+        second = await play.consumer(config=config)
         await elapsed(haste.spread_s)
         await wait_until(lambda: _handed_over(first, names, connectors), what="lanes to go over")
         went = _handed_over(first, names, connectors)

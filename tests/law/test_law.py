@@ -146,6 +146,14 @@ def test_the_law_holds_wherever_a_second_crash_follows_a_first(kind: str, loop: 
         strike_again(scenario.struck_by(Fault(step, "crash", after_s=0)), Fault(0, "crash", after_s=4), loop)
 
 
+@pytest.mark.parametrize("kind", ["an open without an id", "a close without an id"])
+def test_the_law_holds_wherever_a_commit_is_unheard_in_a_drain(kind: str, loop: ModelLoop) -> None:
+    """What has ended without our knowledge is in doubt, though all that we know to have ended is acknowledged."""
+    scenario = ONE_OF_EACH_KIND[kind]
+    for step in range(1, len(check(scenario, loop).gates) + 1):
+        strike_again(scenario.struck_by(Fault(step, "drain")), Fault(0, "commit unheard"), loop)
+
+
 @pytest.mark.parametrize("kind", STRUCK_WHILE_PARKING)
 @pytest.mark.parametrize("first", ["publish lost", "confirm lost"])
 def test_the_law_holds_wherever_the_session_is_lost_while_a_publish_is_repeated(
