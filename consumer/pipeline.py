@@ -94,11 +94,11 @@ class Pipeline:
                                     pass  # to be tried again; or time has passed meanwhile
                         case disposition:
                             return await slot.finish(self._settle(delivery, known, disposition, turn))
-                except Fenced:
-                    delivery.session.lose("another consumer has become the active one")
-                    return None
-                except Conflict:  # look again
-                    log.debug("ledger.moved_on", **facts_of(known.order))
+                except Conflict as lost:
+                    if isinstance(lost, Fenced) or turn.is_passed_on:
+                        delivery.session.lose("another consumer has become the active one")
+                        return None
+                    log.debug("ledger.moved_on", **facts_of(known.order))  # look again
         return None
 
     async def _settle(
