@@ -1,8 +1,9 @@
 """One attempt to POST an order; its result is a value. Read pipeline.py first.
 
-    permit -> ledger claim -> last look, POST -> rules.after -> ledger record
+    permit -> ledger claim -> last look, POST -> rules.after -> [the connector's next] -> ledger record
 
-The claim is known before the first byte goes out, and the outcome before anything else is done. What the claim has read
+The claim is known before the first byte goes out, and the outcome before anything else is done. The next one's claim
+is in line behind the outcome: it is saved with it or later, never without it. What the claim has read
 of the lane and the switch holds for CLAIM_MS_MAX: whatever took longer than that is looked at again, or not POSTed.
 """
 
@@ -18,7 +19,7 @@ from signalq.consumer.lanes.turn import Turn
 from signalq.consumer.ledger import CLAIM_MS_MAX, Conflict, LedgerEntry
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.orders import lanes, rules
-from signalq.consumer.orders.decisions import After, Retry
+from signalq.consumer.orders.decisions import After, Done, Retry
 from signalq.consumer.orders.limits import RateExceeded
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt, IntentState
@@ -136,6 +137,8 @@ class Attempts:
         if isinstance(after, Retry):
             after = Retry(wall_ms + after.at_ms - now_ms)
         concluded = rules.concluded(tried, after, wall_ms)
+        if isinstance(after, Done):
+            turn.pass_on()  # the next one is woken before the ledger is: its claim comes behind this record, or with it
         known = await self._ledger.record(order, concluded, attempt=attempt)
         self._telemetry.attempted(order, concluded, attempt, after)
         return Attempted(known, after)

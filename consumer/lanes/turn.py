@@ -101,6 +101,7 @@ class Turn:
 
     def __init__(self, room: WaitingRoom, delivery: Delivery, order: Order) -> None:
         self.queue = ConnectorQueue()
+        self.is_passed_on = False
         self.unpublished: tuple[Outcome, ...] = ()
         self._room = room
         self._delivery = delivery
@@ -144,7 +145,7 @@ class Turn:
             await self._line_up()
 
     def leave(self) -> None:
-        """Pass the turn on."""
+        """Pass the turn on, where it is not passed on yet."""
         for whose in reversed(self._joined):
             self._room.queues.leave(whose, self._ticket)
         if self._recalling is not None:
@@ -233,6 +234,14 @@ class Turn:
         self._failures_before = None
         self._ticket.has_superseded = False  # from here on it backs off as any other
         return self._room.backoffs.note_answer(order, attempt, self._delivery.epoch, self.queue, failures_before)
+
+    def pass_on(self) -> None:
+        """Pass the turn on now: what the ledger is asked for in this step is in line before all that the next one asks.
+        Not after the settings have changed: an order that has come by another queue has another line.
+        """
+        if self._joined and not self.is_outdated():
+            self.is_passed_on = True
+            self._room.queues.leave(self._joined.pop(), self._ticket)
 
     def _is_about_due(self) -> bool:
         """Whether the order was put into its lane shortly before it is due: the ladder handed it back."""

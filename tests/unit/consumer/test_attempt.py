@@ -66,6 +66,7 @@ class Scene:
             claims=lambda _: self.story.append("claims"),
             begins=lambda _: self.story.append("begins"),
             answered=lambda *_: 2.0,
+            pass_on=lambda: self.story.append("passes on"),
         )
 
     async def claim(self, order: Order, claim: IntentState, _epoch: Epoch, **_: object) -> LedgerEntry | Refusal:
@@ -122,7 +123,7 @@ async def test_the_claim_comes_before_the_post_and_the_outcome_is_recorded_with_
     made = await scene.make()
     assert isinstance(made, Attempted)
     assert made.after == Done()
-    assert scene.story == ["claims", "sending", "begins", "POST", "delivered"]
+    assert scene.story == ["claims", "sending", "begins", "POST", "passes on", "delivered"]
 
 
 @pytest.mark.parametrize(("answer", "status"), [(TURNED_AWAY, "retrying"), (REFUSED, "dying")])
@@ -134,6 +135,7 @@ async def test_an_attempt_that_was_not_accepted_is_recorded_with_its_consequence
     assert isinstance(made, Attempted)
     assert isinstance(made.after, Retry | DeadLetter)
     assert scene.story[-1] == made.known.state.status == status
+    assert "passes on" not in scene.story
 
 
 @pytest.mark.parametrize("refusal", [SwitchedOff("paused"), RateExceeded(Rate("main", "connector", 1, enforced=True))])

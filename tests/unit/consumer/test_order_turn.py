@@ -185,6 +185,58 @@ async def test_posts_of_one_connector_that_fail_side_by_side_count_as_one_failur
         assert one.answered(order, TURNED_AWAY) > first_s
 
 
+async def test_a_turn_that_is_passed_on_is_the_next_ones_and_leaving_it_later_takes_it_from_nobody(
+    scene: Scene,
+) -> None:
+    began: list[str] = []
+
+    async def behind(log: str) -> None:
+        async with scene.turn(log=log):
+            began.append(log)
+            await scene.clock.go_on.wait()
+
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        async with scene.turn() as (turn, _):
+            for log in ("b", "c"):
+                group.create_task(behind(log))
+            await asyncio.sleep(0)
+            turn.pass_on()
+            assert turn.is_passed_on
+            await asyncio.sleep(0)
+            assert began == ["b"]
+        await asyncio.sleep(0)
+        assert began == ["b"], "one at a time"
+        scene.clock.go_on.set()
+    assert began == ["b", "c"]
+
+
+async def test_once_the_settings_have_changed_a_turn_is_kept_to_its_end(scene: Scene) -> None:
+    async with scene.turn() as (turn, _):
+        await turn.known()
+        scene.current.settings = Settings(connectors={"main": {"lane": "own"}})
+        turn.pass_on()
+        assert not turn.is_passed_on
+        assert not turn.queue.is_idle
+    assert turn.queue.is_idle
+
+
+async def test_equal_bytes_in_a_lane_without_order_wait_for_the_end_of_a_turn_that_is_passed_on(scene: Scene) -> None:
+    began: list[str] = []
+
+    async def behind(name: str, **fields: Any) -> None:
+        async with scene.turn(connectorName="many", **fields):
+            began.append(name)
+
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group, scene.turn(connectorName="many") as (turn, _):
+        turn.pass_on()
+        group.create_task(behind("equal"))
+        group.create_task(behind("other", log="other"))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert began == ["other"]
+    assert began == ["other", "equal"]
+
+
 async def test_an_exit_behind_that_has_superseded_an_open_goes_once_the_open_is_settled(scene: Scene) -> None:
     """Deciding has no effect: the exit passes over the backoff only when the open has its dead letter."""
 
