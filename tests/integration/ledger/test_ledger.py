@@ -496,6 +496,25 @@ async def test_an_order_that_may_have_been_acknowledged_is_not_adopted_but_warne
     assert (known.state.version, known.state.maybe_second_delivery) == (0, True)
 
 
+@pytest.mark.parametrize("status", ["received", "sending", "dying"])
+async def test_a_forwarded_order_is_not_adopted_whatever_has_become_of_its_copy(store: Store, status: str) -> None:
+    """Its copy carries the id that it was given: an equal message without one is another order, or its own message."""
+    first = await store.ledger()
+    epoch, astray = await first.open_lane(LANE), order(body())
+    known = await first.record(astray, unknown(astray), epoch)
+    await first.note_forwarded(astray, known.state)
+    if status == "sending":
+        await first.claim(astray, known.state.claimed(1), epoch)
+    elif status == "dying":
+        await first.record(astray, known.state.dead_lettering("expired", "too old"))
+    await store.close(first)
+    ledger = await store.ledger()
+    message = order(body(), redelivered=True)
+    found = await ledger.recall(message, await ledger.open_lane(LANE))
+    assert found.order.intent_id == message.intent_id
+    assert (found.state.version, found.state.maybe_second_delivery) == (0, True)
+
+
 async def test_an_order_settled_long_before_its_consumer_was_last_alive_is_surely_acknowledged(store: Store) -> None:
     first = await store.ledger()
     claimed = await claimed_without_id(first, body())
