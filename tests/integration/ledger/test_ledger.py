@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -315,6 +315,26 @@ async def test_consumers_that_claim_on_lanes_of_their_own_and_note_that_they_liv
             epochs.reverse()
 
     await asyncio.gather(claims(ledgers[0], lanes[::2]), claims(ledgers[1], lanes[1::2]))
+    if not store.url.startswith("sqlite"):
+        query = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        assert await store.rows(query) == [(0,)]
+
+
+async def test_consumers_that_join_and_take_lanes_in_any_order_never_wait_in_a_circle(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "ALIVE_PERIOD_S", 60)
+    lanes = [f"{LANE}.c{number}" for number in range(12)]
+    ledgers = [await store.ledger(), await store.ledger()]
+    for lane in lanes:
+        await ledgers[0].join_lane(lane)
+    for round_ in range(30):
+        taken = lanes[round_ % 6], lanes[6 + round_ % 6]
+        works: list[Awaitable[object]] = []
+        for ledger, own, others in zip(ledgers, taken, (lanes, lanes[::-1]), strict=True):
+            works += [ledger.join_lane(lane) for lane in others if lane != own]
+            works.insert(len(works) - round_ % 11, ledger.open_lane(own))
+        await asyncio.gather(*works)
     if not store.url.startswith("sqlite"):
         query = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
         assert await store.rows(query) == [(0,)]
