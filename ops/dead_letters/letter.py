@@ -14,9 +14,8 @@ from signalq.errors import InvalidIntent
 from signalq.message.envelope import strategy
 from signalq.message.intent import FIELD_NAMES
 from signalq.message.strict_json import parse_object, render
-from signalq.ops.terminal.escaping import SECRET_CHARACTERS_MIN
 from signalq.secrets.blanking import BodyBlanker
-from signalq.secrets.masking import MASK, names_a_secret, shown_name
+from signalq.secrets.masking import MASK, SECRET_CHARACTERS_MIN, names_a_secret, shown_name
 from signalq.times import iso_utc
 
 # A longer body is cut when it is shown.
