@@ -83,8 +83,8 @@ class Service:
             asyncio.create_task(kept_going(watch, "ledger watch"), name="ledger watch"),
         ]
         beside = [
-            asyncio.create_task(self._announce(ops_port), name="announce"),
-            asyncio.create_task(self._lanes.consume_retired(), name="retired lanes"),
+            asyncio.create_task(kept_going(partial(self._announce, ops_port), "announce"), name="announce"),
+            asyncio.create_task(kept_going(self._lanes.consume_retired, "retired lanes"), name="retired lanes"),
         ]
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         try:

@@ -107,6 +107,7 @@ class Settler:
     async def _forward(self, delivery: Delivery, known: LedgerEntry, queue: str) -> None:
         """Into the queue of its lane, confirmed. It is in the ledger before, so that the copy is known for what it is;
         whatever dies between, its message comes again and is forwarded again, and of two copies the second is dropped.
+        What has no message_id is noted as forwarded: the copy stands for it now, and no equal message.
         """
         order, message = known.order, delivery.message
         is_copy = order.is_copy
@@ -118,6 +119,8 @@ class Settler:
             del marks[names.INTENT_ID]
         properties = republish_properties(message.properties, marks, order.intent_id)
         await self._publisher.forward(queue, message.body, properties)
+        if order.identity.message_id is None:
+            await self._ledger.note_forwarded(order, known.state)
         self._telemetry.forwarded(order, queue)
 
     def _is_sealed(self, message: Message) -> bool:

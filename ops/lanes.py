@@ -124,9 +124,10 @@ async def change_switch(settings: Settings, connector: str, state: State, why: s
 async def _taken_up(ledger: LedgerClient, number: int) -> Sequence[Replica]:
     """The consumers that live, once all of them act by this change, or when the time is up.
 
-    A silent consumer does not count: it can't claim anything now, and its next claim reads the switch.
+    A silent consumer does not count: it can't claim anything now, and its next claim reads the switch. Raises
+    LedgerUnavailable if the ledger never said who lives.
     """
-    living: Sequence[Replica] = ()
+    living: Sequence[Replica] | None = None
     with suppress(TimeoutError):  # the consumers that have not taken it up are named
         async with asyncio.timeout(SWITCH_WAIT_S):
             while True:
@@ -134,6 +135,8 @@ async def _taken_up(ledger: LedgerClient, number: int) -> Sequence[Replica]:
                 if all(replica.switch_seen >= number for replica in living):
                     return living
                 await asyncio.sleep(SWITCH_POLL_S)
+    if living is None:
+        raise LedgerUnavailable(f"the ledger at {ledger.shown} did not answer within {SWITCH_WAIT_S:g} s")
     return living
 
 

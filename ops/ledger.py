@@ -78,11 +78,6 @@ async def upgrade_ledger(settings: Settings) -> tuple[str, Upgrade | None]:
         await database.close()
 
 
-def as_stored(argument: str) -> str:
-    """A command-line argument in the form in which the ledger keeps text: bytes that are no UTF-8 become escapes."""
-    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-
-
 def who() -> str:
     """The name of the user who runs this, for the audit."""
     try:

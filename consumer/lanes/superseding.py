@@ -43,8 +43,10 @@ class Superseding:
                 case Deliver():
                     other.known = known
                     return 0
-                case Wait(until_ms) | Hold(until_ms):
+                case (Wait(until_ms) | Hold(until_ms)) as waiting:
                     next_ms.append(max(0, until_ms - self._backoffs.now_ms(other)))
+                    if isinstance(waiting, Hold):  # a pause holds all of a connector
+                        break
         return min(next_ms, default=None)
 
     def exit_behind(self, order: Order, queue: ConnectorQueue, ticket: Ticket) -> Ticket | None:

@@ -15,7 +15,7 @@ from signalq.consumer.ledger.database import Database
 from signalq.consumer.ledger.heartbeat import Heartbeat
 from signalq.consumer.ledger.migrate import migrate
 from signalq.consumer.ledger.pruning import Pruning
-from signalq.consumer.ledger.queries import intents, lanes, recall
+from signalq.consumer.ledger.queries import events, intents, lanes, recall
 from signalq.consumer.ledger.transaction import CANCELING, Save, TakesRates, Transaction, Work
 from signalq.consumer.ledger.writer import Writer
 from signalq.consumer.orders.delays import KnownSkew
@@ -220,6 +220,11 @@ class Ledger:
         answer = self._writer.enqueue(save, order.route.source_queue, in_hurry=state.status != "scheduled")
         answer.add_done_callback(partial(self._concluded, order))
         return answer
+
+    async def note_forwarded(self, order: Order, state: IntentState) -> None:
+        """Note of an intent without a message_id that a copy that carries its id is in its own lane."""
+        event = events.forwarded(order, state)
+        await self._writer.ask(lambda now: now.events.append(event), order.route.source_queue)
 
     def _concluded(self, order: Order, answer: asyncio.Future[LedgerEntry]) -> None:
         """The message's claim, if it had one, is over: by this record, or by what it was in conflict with."""

@@ -29,7 +29,7 @@ from signalq.message.intent import OrderIntent, intent_from_fields
 from signalq.message.outcome import is_event
 from signalq.message.strict_json import check_size, parse_object
 from signalq.secrets.blanking import BodyBlanker, hold_token
-from signalq.settings.sections import SECRET_CHARACTERS_MIN, Connector, Settings
+from signalq.settings.sections import UNLIKE_A_NAME_CHARACTERS_MIN, Connector, Settings
 
 DETAIL_CHARACTERS_MAX = 8_000
 EVENT_CAME_BACK = (
@@ -170,7 +170,7 @@ def _check_no_token_for_a_name(intent: OrderIntent, identity: Identity, settings
         "strategy": identity.strategy,
     }
     shown = {name: value for name, value in given.items() if value}
-    may_hold_own = len(own) >= SECRET_CHARACTERS_MIN and hold_token(shown.values(), own)
+    may_hold_own = len(own) >= UNLIKE_A_NAME_CHARACTERS_MIN and hold_token(shown.values(), own)
     if not may_hold_own and not settings.hold_token(shown.values()):
         return
     for name, value in shown.items():
@@ -180,10 +180,10 @@ def _check_no_token_for_a_name(intent: OrderIntent, identity: Identity, settings
 
 def _without_secrets(found: Unreadable, fields: dict[str, object], settings: Settings) -> Unreadable:
     """The same, none of its parts a secret that the settings name or that the body has for a token."""
-    own = BodyBlanker(fields, characters_min=SECRET_CHARACTERS_MIN)
+    own = BodyBlanker(fields, characters_min=UNLIKE_A_NAME_CHARACTERS_MIN)
 
     def blank(text: str) -> str:
-        return settings.blanker(own(text), characters_min=SECRET_CHARACTERS_MIN)
+        return settings.blanker(own(text), characters_min=UNLIKE_A_NAME_CHARACTERS_MIN)
 
     identity = found.identity
     intent_id = identity.intent_id

@@ -54,7 +54,8 @@ def before(
         return Park(order.timing.due_ms)
     if order.route.is_misrouted and not _stays(order, state):
         return Drop(duplicate=True) if _is_said_twice(order, state) else Forward(order.route.lane)
-    start_ms = now_ms + max(waits.backoff_ms, waits.pace_ms)
+    # The claim that was refused has taken the connector's pace, and POSTs nothing.
+    start_ms = now_ms + max(waits.backoff_ms, waits.pace_ms if refusal is None else 0)
     over = _over(order, state, start_ms, now_ms)
     if over is None and waits.superseded_by is not None and waits.backoff_ms > 0:
         over = DeadLetter("superseded", details.superseded(state, waits.superseded_by))

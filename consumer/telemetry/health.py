@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client import CollectorRegistry
 
 from signalq.errors import SettingsError
+from signalq.health import add_health
 from signalq.settings.sections import Ops
 
 SHUTDOWN_TIMEOUT_S = 1.0
@@ -17,13 +17,8 @@ class OpsServer:
 
     def __init__(self, ops: Ops, *, why_not_ready: Callable[[], str | None], registry: CollectorRegistry) -> None:
         self._ops = ops
-        self._why_not_ready = why_not_ready
-        self._registry = registry
         app = web.Application()
-        app.router.add_get("/startupz", self._startupz)
-        app.router.add_get("/healthz", self._healthz)
-        app.router.add_get("/readyz", self._readyz)
-        app.router.add_get("/metrics", self._metrics)
+        add_health(app, why_not_ready=why_not_ready, registry=registry)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
 
     async def start(self) -> int:
@@ -41,18 +36,3 @@ class OpsServer:
     async def stop(self) -> None:
         """Stop listening; also after a start that failed."""
         await self._runner.cleanup()
-
-    async def _startupz(self, _request: web.Request) -> web.Response:
-        """The settings are read, and the ledger is open and upgraded. A restart would not bring the broker back."""
-        return web.Response(text="started\n")
-
-    async def _healthz(self, _request: web.Request) -> web.Response:
-        """The event loop runs: else this would not answer."""
-        return web.Response(text="ok\n")
-
-    async def _readyz(self, _request: web.Request) -> web.Response:
-        why_not = self._why_not_ready()
-        return web.Response(text=f"{why_not or 'ready'}\n", status=503 if why_not else 200)
-
-    async def _metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})

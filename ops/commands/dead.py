@@ -19,7 +19,7 @@ from signalq.ops.dead_letters.reader import LETTERS_MAX, LetterReader
 from signalq.ops.dead_letters.report import COLUMNS, ActionReport, note, reading, show
 from signalq.ops.ledger import check_mark, open_ledger
 from signalq.ops.terminal.errors import CommandFailed
-from signalq.ops.terminal.invocation import Invocation, SignalqGroup, one_of, pass_invocation
+from signalq.ops.terminal.invocation import Invocation, SignalqGroup, as_stored, one_of, pass_invocation
 from signalq.ops.terminal.render import Spool, plural, print_rows, say
 from signalq.settings.sections import Settings
 
@@ -44,15 +44,17 @@ class Choice:
 def _filtered(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that filter letters; the command gets them as `wanted`."""
 
-    @click.option("--id", "ids", metavar="ID", multiple=True, help="Only this intent; give it again for more.")
+    @click.option(
+        "--id", "ids", type=as_stored, metavar="ID", multiple=True, help="Only this intent; give it again for more."
+    )
     @click.option(
         "--reason",
         callback=one_of("reason", REASONS),
         metavar="REASON",
         help="Only this reason: rejected, expired, outcome-unknown, …",
     )
-    @click.option("--connector", metavar="NAME", help="Only this connector.")
-    @click.option("--strategy", metavar="NAME", help="Only this strategy.")
+    @click.option("--connector", type=as_stored, metavar="NAME", help="Only this connector.")
+    @click.option("--strategy", type=as_stored, metavar="NAME", help="Only this strategy.")
     @wraps(function)
     def with_filter(
         *, ids: tuple[str, ...], reason: str | None, connector: str | None, strategy: str | None, **rest: Any
@@ -111,7 +113,7 @@ def list_letters(
 
 
 @command.command("show", example="signalq dead show 3b61a24e3b6743658da38126d25cb526")
-@click.argument("intent_id", metavar="ID")
+@click.argument("intent_id", type=as_stored, metavar="ID")
 @click.option("--raw", is_flag=True, help="Show headers, properties and body as they are, with all secrets.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a letter.")
 @pass_invocation

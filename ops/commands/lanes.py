@@ -10,10 +10,9 @@ from signalq.consumer.orders.switch import ALL, State
 from signalq.message.field_rules import connector_name
 from signalq.message.near_names import NearNames
 from signalq.ops.lanes import SWITCH_WAIT_S, ChangedSwitch, change_switch, list_lanes
-from signalq.ops.ledger import as_stored
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.escaping import escaped
-from signalq.ops.terminal.invocation import Invocation, SignalqGroup, pass_invocation
+from signalq.ops.terminal.invocation import Invocation, SignalqGroup, as_stored, pass_invocation
 from signalq.ops.terminal.render import Column, console, plural, print_json, print_rows
 from signalq.settings.sections import Settings
 
@@ -54,9 +53,9 @@ def _changing(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the arguments of the three commands that change the switch."""
     # From the last one in the help to the first.
     function = click.option("--json", "as_json", is_flag=True, help="One JSON object: what was done.")(function)
-    function = click.option("--why", metavar="TEXT", default="", help="The reason, for the log and the audit.")(
-        function
-    )
+    function = click.option(
+        "--why", type=as_stored, metavar="TEXT", default="", help="The reason, for the log and the audit."
+    )(function)
     function = click.option("--all", "everything", is_flag=True, help="All connectors, also ones not seen yet.")(
         function
     )
@@ -102,7 +101,7 @@ def _change(
     name = _meant(connector, everything=everything)
     if len(why) > WHY_CHARACTERS_MAX:
         raise click.UsageError(f"--why takes at most {WHY_CHARACTERS_MAX} characters")
-    done = asyncio.run(change_switch(settings, name, state, as_stored(why)))
+    done = asyncio.run(change_switch(settings, name, state, why))
     if as_json:
         print_json(done.row())
     else:

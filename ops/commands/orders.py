@@ -11,11 +11,10 @@ import click
 
 from signalq.consumer.ledger.queries.orders import STATUSES, Filter
 from signalq.consumer.orders.state import REASONS
-from signalq.ops.ledger import as_stored
 from signalq.ops.orders.records import read_orders, read_timelines
 from signalq.ops.orders.timeline_view import STATUS_STYLES, print_order
 from signalq.ops.terminal.errors import CommandFailed
-from signalq.ops.terminal.invocation import Invocation, SignalqGroup, one_of, pass_invocation
+from signalq.ops.terminal.invocation import Invocation, SignalqGroup, as_stored, one_of, pass_invocation
 from signalq.ops.terminal.render import Column, Row, plural, print_json, print_rows, say, shown
 from signalq.settings.sections import Settings
 
@@ -121,7 +120,7 @@ def list_orders(
 
 
 @command.command("show", example="signalq orders show 3b61a24e3b6743658da38126d25cb526")
-@click.argument("intent_id", metavar="ID")
+@click.argument("intent_id", type=as_stored, metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object an intent, with its timeline as a list.")
 @pass_invocation
 def show_order(invocation: Invocation, *, intent_id: str, as_json: bool) -> None:
@@ -130,7 +129,7 @@ def show_order(invocation: Invocation, *, intent_id: str, as_json: bool) -> None
     Two strategies may use the same ID: then both are shown. The exit status is 1 if there is none.
     """
     settings = invocation.settings()
-    found = asyncio.run(read_timelines(settings, as_stored(intent_id)))
+    found = asyncio.run(read_timelines(settings, intent_id))
     if not found:
         raise CommandFailed(
             f"the ledger knows no intent {intent_id}: it was not taken up yet, could not be read (see `signalq dead "

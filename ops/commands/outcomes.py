@@ -12,7 +12,7 @@ from rich.text import Text
 
 from signalq.message.outcome import STATUSES, Outcome, Status
 from signalq.ops.outcomes import OutcomeFilter, follow
-from signalq.ops.terminal.invocation import Invocation, SignalqCommand, pass_invocation
+from signalq.ops.terminal.invocation import Invocation, SignalqCommand, as_stored, pass_invocation
 from signalq.ops.terminal.render import console, print_json, say, shown, sized
 from signalq.ops.terminal.stopping import stop_event
 
@@ -24,8 +24,8 @@ STYLES = {"delivered": "green", "dead": "red", "canceled": "yellow", "duplicate"
 
 
 @click.command(cls=SignalqCommand, example="signalq outcomes --connector main\nsignalq outcomes --status dead --json")
-@click.option("--connector", metavar="NAME", help="Only this connector.")
-@click.option("--strategy", metavar="NAME", help="Only this strategy.")
+@click.option("--connector", type=as_stored, metavar="NAME", help="Only this connector.")
+@click.option("--strategy", type=as_stored, metavar="NAME", help="Only this strategy.")
 @click.option("--status", type=click.Choice(STATUSES), help="Only this ending.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @pass_invocation

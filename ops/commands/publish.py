@@ -13,7 +13,7 @@ from signalq.ops.publish.file_run import FileRun
 from signalq.ops.publish.one_intent import FLAGS, publish_one
 from signalq.ops.publish.report import PublishReport
 from signalq.ops.publish.source import LineSource, PublishOptions
-from signalq.ops.terminal.invocation import Invocation, SignalqCommand, pass_invocation
+from signalq.ops.terminal.invocation import Invocation, SignalqCommand, pass_invocation, utf8
 from signalq.producers.files.reader import bounded_lines
 from signalq.settings.sections import Settings
 
@@ -41,10 +41,11 @@ def _label(_context: click.Context, _parameter: click.Parameter, text: str | Non
 @click.option(
     "--message-id",
     metavar="TEXT",
+    type=utf8,
     callback=_label,
     help="The intent's identity; a second one with the same is a duplicate.",
 )
-@click.option("--strategy", metavar="TEXT", callback=_label, help="The strategy that the orders come from.")
+@click.option("--strategy", type=utf8, metavar="TEXT", callback=_label, help="The strategy that the orders come from.")
 @click.option(
     "--format", "file_format", type=click.Choice(["jsonl", "csv"]), help="The format of FILE; else its name says it."
 )
@@ -52,6 +53,7 @@ def _label(_context: click.Context, _parameter: click.Parameter, text: str | Non
 @click.option(
     "--batch",
     metavar="NAME",
+    type=utf8,
     callback=_label,
     help="A name for the lines, instead of the file's path: the same line of the same batch is ordered once.",
 )

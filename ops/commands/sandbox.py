@@ -10,7 +10,7 @@ from rich.text import Text
 from signalq.message.strict_json import JsonNumber
 from signalq.ops.sandbox.behaviour import Behaviour
 from signalq.ops.sandbox.server import Sandbox, SandboxOrder
-from signalq.ops.terminal.invocation import SignalqCommand
+from signalq.ops.terminal.invocation import SignalqCommand, utf8
 from signalq.ops.terminal.render import console, print_json, shown, sized
 from signalq.ops.terminal.stopping import stop_event
 from signalq.times import iso_utc
@@ -24,7 +24,9 @@ SIZE_COLUMNS = 14
 @click.command(
     cls=SignalqCommand, example="signalq sandbox --port 8090 --throttle 5\nsignalq sandbox --fail 503 --json"
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--host", type=utf8, metavar="TEXT", default="127.0.0.1", show_default=True, help="The address to listen on."
+)
 @click.option("--port", default=DEFAULT_PORT, show_default=True, type=click.IntRange(0, 65_535), help="0: a free one.")
 @click.option("--fail", "status", type=click.IntRange(300, 599), metavar="STATUS", help="Answer all orders with it.")
 @click.option("--hang", "seconds", type=click.FloatRange(0, 86_400), metavar="SECONDS", help="Answer ok after SECONDS.")
@@ -41,9 +43,16 @@ SIZE_COLUMNS = 14
     metavar="RATE",
     help="Answer 429 with Retry-After beyond RATE orders a second.",
 )
-@click.option("--refuse", "refused", multiple=True, metavar="CONNECTOR", help="Answer 400 to it; may be repeated.")
 @click.option(
-    "--allow-field", "extra_fields", multiple=True, metavar="NAME", help="Take this field, too; may be repeated."
+    "--refuse", "refused", type=utf8, multiple=True, metavar="CONNECTOR", help="Answer 400 to it; may be repeated."
+)
+@click.option(
+    "--allow-field",
+    "extra_fields",
+    type=utf8,
+    multiple=True,
+    metavar="NAME",
+    help="Take this field, too; may be repeated.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: at, connector, action, answer, body.")
 def command(

@@ -10,7 +10,7 @@ import click
 from signalq.consumer.ledger.queries.orders import Filter
 from signalq.ops.scheduled import ROWS_MAX, cancel, list_pending
 from signalq.ops.terminal.errors import CommandFailed
-from signalq.ops.terminal.invocation import Invocation, SignalqGroup, pass_invocation
+from signalq.ops.terminal.invocation import Invocation, SignalqGroup, as_stored, pass_invocation
 from signalq.ops.terminal.render import Column, Row, plural, print_rows, say, shown
 
 COLUMNS = [
@@ -33,9 +33,11 @@ def command() -> None:
 def _filtered(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that filter intents; the command gets them as `wanted`. Raises UsageError if they contradict."""
 
-    @click.option("--id", "intent_ids", metavar="ID", multiple=True, help="Only this intent; may be repeated.")
-    @click.option("--connector", metavar="NAME", help="Only this connector.")
-    @click.option("--strategy", metavar="NAME", help="Only this strategy.")
+    @click.option(
+        "--id", "intent_ids", type=as_stored, metavar="ID", multiple=True, help="Only this intent; may be repeated."
+    )
+    @click.option("--connector", type=as_stored, metavar="NAME", help="Only this connector.")
+    @click.option("--strategy", type=as_stored, metavar="NAME", help="Only this strategy.")
     @click.option("--all", "everything", is_flag=True, help="All there are.")
     @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
     @wraps(function)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from signalq.ops.terminal.invocation import Invocation, SignalqGroup, pass_invocation
+from signalq.ops.terminal.invocation import Invocation, SignalqGroup, pass_invocation, utf8
 from signalq.ops.terminal.render import Column, console, plural, print_json, print_rows, say
 from signalq.ops.topology import objects
 
@@ -92,9 +92,16 @@ def show(invocation: Invocation, *, show_all: bool, as_json: bool) -> int:
 
 @command.command("manifests", example="signalq --config signalq.toml topology manifests > topology.yaml")
 @click.option(
-    "--cluster", metavar="NAME", default=CLUSTER, show_default=True, help="The RabbitmqCluster of the resources."
+    "--cluster",
+    type=utf8,
+    metavar="NAME",
+    default=CLUSTER,
+    show_default=True,
+    help="The RabbitmqCluster of the resources.",
 )
-@click.option("--vhost", metavar="NAME", default=VHOST, show_default=True, help="The virtual host of all objects.")
+@click.option(
+    "--vhost", type=utf8, metavar="NAME", default=VHOST, show_default=True, help="The virtual host of all objects."
+)
 @pass_invocation
 def manifests(invocation: Invocation, *, cluster: str, vhost: str) -> None:
     """Print the topology as resources for RabbitMQ on Kubernetes, with each user's rights.

@@ -27,7 +27,7 @@ async def apply(letters: LetterReader, wanted: LetterFilter, action: LetterActio
     `on_letter` gets every letter in its order, once (no copies), with None if it does not fit. If the command is
     interrupted, the batch that was begun is finished. Raises the error that ended the run before its end.
     """
-    done: dict[bytes | int, bool] = {}
+    done: dict[bytes, bool] = {}
     async for batch in letters.batches():
         work = asyncio.create_task(_apply(batch, done, letters, wanted, action, on_letter), name="batch")
         try:
@@ -41,14 +41,14 @@ async def apply(letters: LetterReader, wanted: LetterFilter, action: LetterActio
 
 async def _apply(
     batch: list[Letter],
-    done: dict[bytes | int, bool],
+    done: dict[bytes, bool],
     letters: LetterReader,
     wanted: LetterFilter,
     action: LetterAction,
     on_letter: OnLetter,
 ) -> None:
     """Apply the action to one batch; `done` says of each identity whether its letter may be taken away."""
-    firsts: dict[bytes | int, Letter] = {}
+    firsts: dict[bytes, Letter] = {}
     for letter in batch:
         if letter.identity not in done:
             firsts.setdefault(letter.identity, letter)

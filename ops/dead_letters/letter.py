@@ -14,9 +14,8 @@ from signalq.errors import InvalidIntent
 from signalq.message.envelope import strategy
 from signalq.message.intent import FIELD_NAMES
 from signalq.message.strict_json import parse_object, render
-from signalq.ops.terminal.escaping import SECRET_CHARACTERS_MIN
 from signalq.secrets.blanking import BodyBlanker
-from signalq.secrets.masking import MASK, names_a_secret, shown_name
+from signalq.secrets.masking import MASK, SECRET_CHARACTERS_MIN, names_a_secret, shown_name
 from signalq.times import iso_utc
 
 # A longer body is cut when it is shown.
@@ -56,24 +55,24 @@ class Letter:
     properties: Basic.Properties
     body: bytes = field(repr=False)
     tag: int = 0
+    # In a letter that is not ours: how many like it were met before it.
+    place: int = 0
     # The body's fields; None where it is no JSON object.
     _fields: dict[str, object] | None = field(default=None, repr=False)
     _own: BodyBlanker | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
-    def identity(self) -> bytes | int:
+    def identity(self) -> bytes:
         """A digest, equal only for the copies that a crash leaves of one letter; small, so that many fit in memory.
 
         A letter that is not ours has no copies, however alike another is.
         """
-        if not self.is_ours:
-            return self.tag
-        return self._digest(self.strategy, self.intent_id, self.generation)
+        return self._digest(self.strategy, self.intent_id, self.generation) if self.is_ours else self.mark
 
     @property
     def mark(self) -> bytes:
         """A digest by which this letter, and not a copy of it, is recognised on another channel."""
-        return self._digest(self.strategy, self.intent_id, self.generation, self.dead_at)
+        return self._digest(self.strategy, self.intent_id, self.generation, self.dead_at, self.place)
 
     def _digest(self, *said: object) -> bytes:
         return hashlib.blake2b(repr(said).encode() + self.body, digest_size=DIGEST_BYTES).digest()

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
@@ -92,7 +93,8 @@ async def _sweep(connection: AbstractConnection, names: Names, letters: LetterRe
         await last.open()
         async for batch in last.batches():
             for letter in batch:
-                if letter.mark in letters.taken:
+                # A letter that is not ours may have come in since, like one that was taken away.
+                if letter.is_ours and letter.mark in letters.taken:
                     await last.take(letter)
         await last.close()
 
@@ -163,6 +165,7 @@ class LetterReader:
         # Letters that the present window has handed out, and that were not taken away.
         self._kept = 0
         self._read = 0
+        self._foreign: Counter[bytes] = Counter()
 
     @property
     def to_read(self) -> int:
@@ -179,7 +182,7 @@ class LetterReader:
 
     async def __aiter__(self) -> AsyncIterator[Letter]:
         """Every letter once, oldest first. Raises as `batches` does."""
-        seen: set[bytes | int] = set()
+        seen: set[bytes] = set()
         async for batch in self.batches():
             for letter in batch:
                 if letter.identity in seen:
@@ -198,7 +201,15 @@ class LetterReader:
             messages = [await self._next()]
             while len(messages) < BATCH_LETTERS_MAX and self._read < self.to_read and not self._arrived.empty():
                 messages.append(await self._next())
-            yield [read_letter(message) for message in messages]
+            yield [self._placed(read_letter(message)) for message in messages]
+
+    def _placed(self, letter: Letter) -> Letter:
+        """The letter; one that is not ours is told by its place from those that are alike."""
+        if not letter.is_ours:
+            alike = letter.mark
+            letter.place = self._foreign[alike]
+            self._foreign[alike] += 1
+        return letter
 
     async def take(self, letter: Letter) -> None:
         """Acknowledge a letter: it is gone. Raises BrokerUnreachable if the channel is gone; then the letter stays."""

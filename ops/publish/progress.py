@@ -8,7 +8,6 @@ is killed in between is resumed a little too early, under the same identities, a
 import asyncio
 import hashlib
 import json
-import os
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -21,7 +20,7 @@ from yarl import URL
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.producers.files.marks import Mark, MarkedLines
 from signalq.secrets.masking import masked
-from signalq.settings.private_files import make_private_folder, open_private, state_folder
+from signalq.settings.private_files import make_private_folder, replace_private, state_folder
 from signalq.settings.sections import Settings
 
 WRITE_PERIOD_S = 0.1
@@ -180,7 +179,8 @@ class Progress:
             if record == self._written:
                 return
             try:
-                _replace(self.path, json.dumps({"version": FORMAT_VERSION} | asdict(record)) + "\n")
+                make_private_folder(self.path.parent)
+                replace_private(self.path, json.dumps({"version": FORMAT_VERSION} | asdict(record)) + "\n")
             except OSError as error:
                 self.why_not_kept = f"{self.path} can't be written ({type(error).__name__})"
             else:
@@ -194,21 +194,6 @@ def _key(settings: Settings, record: ProgressRecord, kind: str) -> str:
     source = [record.file] if record.batch is None else ["", record.batch]
     named = [broker, record.prefix, record.strategy or "", kind, *source]
     return hashlib.blake2b("\0".join(named).encode(), digest_size=8).hexdigest()
-
-
-def _replace(path: Path, text: str) -> None:
-    make_private_folder(path.parent)
-    beside = path.with_suffix(f".{os.getpid()}")
-    with open_private(beside) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _forget_the_oldest(folder: Path) -> None:

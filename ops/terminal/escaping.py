@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from signalq.secrets.masking import SECRET_CHARACTERS_MIN
+
 if TYPE_CHECKING:
     from signalq.secrets.blanking import Blanker
-
-# A shorter secret would turn up by chance.
-SECRET_CHARACTERS_MIN = 6
 
 
 class Secrets:

@@ -120,6 +120,20 @@ class SignalqGroup(SignalqCommand, click.Group):
             formatter.write_dl(list(rows.items()))
 
 
+def as_stored(argument: str) -> str:
+    """A command-line argument in the form in which foreign text is kept: bytes that are no UTF-8 become escapes."""
+    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def utf8(argument: str) -> str:
+    """A command-line argument that is to be sent. Raises BadParameter for bytes that are no UTF-8."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        raise click.BadParameter("it is no UTF-8") from None
+    return argument
+
+
 def one_of(what: str, known: Collection[str]) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
     """The callback of an option that takes one of some names; the error for another one suggests the nearest."""
 

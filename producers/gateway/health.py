@@ -1,10 +1,8 @@
-"""The gateway's metrics, on a registry of their own, and its /startupz, /healthz, /readyz and /metrics."""
+"""The gateway's metrics, on a registry of their own."""
 
 from collections.abc import Callable
 
-from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 CONFIRM_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3)
 
@@ -37,27 +35,3 @@ class GatewayMetrics:
         """Count a request that was answered."""
         label = connector if connector is not None and self._is_configured(connector) else "other"
         self._requests.labels(label, str(status)).inc()
-
-
-def add_health(app: web.Application, *, why_not_ready: Callable[[], str | None], registry: CollectorRegistry) -> None:
-    """Add the routes; `why_not_ready` returns None when the gateway is ready."""
-
-    async def startupz(_request: web.Request) -> web.Response:
-        """Answer from the start on: the gateway listens once its settings are read. The broker does not matter here."""
-        return web.Response(text="started\n")
-
-    async def healthz(_request: web.Request) -> web.Response:
-        """Answer while the event loop runs."""
-        return web.Response(text="ok\n")
-
-    async def readyz(_request: web.Request) -> web.Response:
-        why_not = why_not_ready()
-        return web.Response(text=f"{why_not or 'ready'}\n", status=503 if why_not else 200)
-
-    async def metrics(_request: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
-
-    app.router.add_get("/startupz", startupz)
-    app.router.add_get("/healthz", healthz)
-    app.router.add_get("/readyz", readyz)
-    app.router.add_get("/metrics", metrics)

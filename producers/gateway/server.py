@@ -14,13 +14,14 @@ from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler
 
 from signalq.errors import Problem, PublishError, SettingsError
+from signalq.health import add_health
 from signalq.message.identity import digest_of
 from signalq.message.strict_json import BODY_BYTES_MAX
 from signalq.producers.gateway.alerts import Alert, Refusal, Rules, read_alert
 from signalq.producers.gateway.answers import ANSWER_S, WEBHOOK_PATH
 from signalq.producers.gateway.bodies import AlertReader, is_small
 from signalq.producers.gateway.callers import Callers
-from signalq.producers.gateway.health import GatewayMetrics, add_health
+from signalq.producers.gateway.health import GatewayMetrics
 from signalq.producers.gateway.listener import Connection, Listener
 from signalq.producers.gateway.outlet import Outlet
 from signalq.producers.gateway.rates import Rates

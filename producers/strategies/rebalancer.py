@@ -14,7 +14,6 @@ again, it publishes the same plan: the same bytes under the same identities, whi
 import argparse
 import asyncio
 import json
-import os
 import re
 import sys
 import tomllib
@@ -29,6 +28,7 @@ from signalq import OrderPublisher, SignalQError
 from signalq.message.field_rules import connector_name
 from signalq.producers.strategies.command_line import WrongInput, broker, parser, run, token
 from signalq.producers.strategies.rebalancing import PlannedOrder, Target, intent_of, plan_orders, slot_at
+from signalq.settings.private_files import replace_private
 
 EXAMPLES = """\
   python -m producers.strategies.rebalancer --targets targets.toml --weights weights.json --plan plan.json --once
@@ -107,17 +107,7 @@ def read_plan(file: Path) -> SlotPlan | None:
 
 def write_plan(file: Path, plan: SlotPlan) -> None:
     """Replace the plan, whole or not at all; it is on the disk when this returns."""
-    beside = file.with_name(f"{file.name}.new")
-    with beside.open("w", encoding="utf-8") as stream:
-        json.dump(asdict(plan), stream, indent=1)
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.replace(file)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    replace_private(file, json.dumps(asdict(plan), indent=1))
 
 
 # ---- effects ----

@@ -12,6 +12,7 @@ SCHEMES = ("amqp", "amqps")
 # RabbitMQ's well-known user, where a URL names none.
 DEFAULT_USER = "guest"
 ESCAPES = "in a password, @ is written %40, : %3A, / %2F, # %23 and ? %3F"
+UNREADABLE = f"can't be read as a URL: {ESCAPES}"
 _FILES = ("cafile", "capath", "certfile", "keyfile")
 
 
@@ -42,7 +43,7 @@ def check_url(url: str, *, allow_plain: bool) -> None:
         parsed = URL(url)
         host, _ = parsed.host, parsed.port
     except ValueError:
-        raise ValueError(f"can't be read as a URL: {ESCAPES}") from None
+        raise ValueError(UNREADABLE) from None
     if parsed.scheme not in SCHEMES or not host:
         raise ValueError("must be an amqp:// or amqps:// URL with a host")
     if leaves_certificates_unchecked(parsed):

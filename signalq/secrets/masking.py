@@ -10,6 +10,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 MASK = "***"
 MALFORMED = "a malformed URL"
+# A shorter secret would turn up by chance in what is shown.
+SECRET_CHARACTERS_MIN = 6
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _TEXT_WORD = re.compile(r"\S+")
@@ -122,14 +124,13 @@ def shown_name(name: str) -> str:
 
 _BETWEEN_PIECES = re.compile(r"[^\w]+|_+")
 _PIECE = re.compile(r"([A-Za-z]+)[0-9]{0,4}|[0-9]{1,14}|[^\W\d_]*[^\x00-\x7f]+\w*")
-_SECRET_CHARACTERS_MIN = 6
 
 
 def shown_words(text: str) -> str:
     """A typed word where it consists of words and numbers, else its length alone: it may be a misplaced secret."""
     pieces = [_PIECE.fullmatch(piece) for piece in _BETWEEN_PIECES.split(text) if piece]
     are_words = all(found and (not found[1] or found[1].isupper() or looks_like_a_name(found[1])) for found in pieces)
-    return text if are_words or len(text) < _SECRET_CHARACTERS_MIN else f"(a name of {len(text)} characters, not shown)"
+    return text if are_words or len(text) < SECRET_CHARACTERS_MIN else f"(a name of {len(text)} characters, not shown)"
 
 
 def shown_path(path: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
-from signalq.amqp.address import is_loopback
+from signalq.amqp.address import UNREADABLE, is_loopback
 from signalq.errors import SettingsError
 from signalq.secrets.masking import shown_name, shown_path
 from signalq.version import how_to_install
@@ -36,7 +36,6 @@ _WITHOUT_EFFECT = frozenset({
     *("load_balance_hosts", "pgbouncer", "pool_timeout", "sslcompression", "sslsni", "tcp_user_timeout"),
 })  # fmt: skip
 _PORT_MAX = 65_535
-_UNREADABLE = "can't be read as a URL: in a password, @ is written %40, : %3A, / %2F, # %23 and ? %3F"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +210,7 @@ def _address(text: str) -> tuple[str, int | None]:
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
-            raise ValueError(_UNREADABLE)
+            raise ValueError(UNREADABLE)
         return host, _port(rest[1:])
     host, _, port = text.partition(":")
     if not host:
@@ -223,7 +222,7 @@ def _port(text: str) -> int | None:
     if not text:
         return None
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= _PORT_MAX:
-        raise ValueError(f"has a port that is no number from 1 to {_PORT_MAX}; {_UNREADABLE}")
+        raise ValueError(f"has a port that is no number from 1 to {_PORT_MAX}; {UNREADABLE}")
     return int(text)
 
 

@@ -51,6 +51,21 @@ def open_private(path: Path) -> TextIO:
     return os.fdopen(descriptor, "w", encoding="utf-8")
 
 
+def replace_private(path: Path, text: str) -> None:
+    """Replace a file as a whole; no other user may read it. It is on disk when this returns. Raises OSError."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    with open_private(beside) as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
 def _tighten(path: Path, mode: int) -> None:
     with suppress(OSError):
         if path.stat().st_mode & OTHERS:

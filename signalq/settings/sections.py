@@ -252,7 +252,7 @@ SECTIONS: dict[str, type[Section]] = {
     "strategies": Strategy,
 }
 # A shorter secret may be equal to a name by chance, and is blanked in the log alone.
-SECRET_CHARACTERS_MIN = 8
+UNLIKE_A_NAME_CHARACTERS_MIN = 8
 # Sections with a table for each name.
 NAMED_SECTIONS = ("connectors", "strategies")
 
@@ -384,13 +384,13 @@ class Settings(BaseSettings):
     def tokens(self) -> frozenset[str]:
         """Every configured token that is long enough to be no name by chance."""
         given = (connector.token.get_secret_value() for connector in self.connectors.values() if connector.token)
-        return frozenset(token for token in given if len(token) >= SECRET_CHARACTERS_MIN)
+        return frozenset(token for token in given if len(token) >= UNLIKE_A_NAME_CHARACTERS_MIN)
 
     def hold_token(self, texts: Collection[str]) -> bool:
         """Whether one of the texts holds a configured token as a whole. Quick to say no."""
-        if not self.blanker.finds(" ".join(texts), characters_min=SECRET_CHARACTERS_MIN):
+        if not self.blanker.finds(" ".join(texts), characters_min=UNLIKE_A_NAME_CHARACTERS_MIN):
             return False
-        held = [text for text in texts if self.blanker.holds(text, characters_min=SECRET_CHARACTERS_MIN)]
+        held = [text for text in texts if self.blanker.holds(text, characters_min=UNLIKE_A_NAME_CHARACTERS_MIN)]
         return bool(held) and any(hold_token(held, token) for token in self.tokens)
 
     def shown_names(self) -> list[str]:
@@ -407,7 +407,7 @@ class Settings(BaseSettings):
         given = [value for url in webhooks for _, value in parse_qsl(urlsplit(url).query)]
         found = [
             *(secret for url in urls for secret in login_secrets(url)),
-            *(value for value in given if len(value) >= SECRET_CHARACTERS_MIN),
+            *(value for value in given if len(value) >= UNLIKE_A_NAME_CHARACTERS_MIN),
             *(secret.get_secret_value() for secret in [self.ops.token, self.gateway.path_secret, *tokens] if secret),
         ]
         return list(filter(None, found))

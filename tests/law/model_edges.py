@@ -233,6 +233,10 @@ class ToldLedger(Ledger):
         self._writer.about = f"record of {_named(order)} {state.status} on v{state.version}", order, state
         return super().record(order, state, epoch, attempt=attempt)
 
+    async def note_forwarded(self, order: Order, state: IntentState) -> None:
+        self._writer.about = f"note that {_named(order)} is forwarded", None, None
+        await super().note_forwarded(order, state)
+
 
 class ModelWebhook(Webhook):
     """The real client up to the exchange of bytes."""

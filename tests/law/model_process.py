@@ -19,7 +19,6 @@ from signalq.names import Names
 from signalq.settings.reload import CurrentSettings
 from tests.law.model_broker import Channel
 from tests.law.model_edges import ModelConnection, ModelPublisher, ModelWebhook, ToldLedger
-from tests.law.model_scenario import settings
 from tests.law.model_time import ModelClock
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ class Process:
         self._goes_on = asyncio.Event()
         self._goes_on.set()
         scenario, loop = world.scenario, world.loop
-        chosen = settings(scenario.window, scenario.concurrency)
+        chosen = scenario.settings
         clock = ModelClock(loop)
         self.ledger = ToldLedger(world, self)
         publisher = BrokerPublisher(chosen, lambda: scenario.jitter)

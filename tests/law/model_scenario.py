@@ -29,6 +29,8 @@ ANSWERS: dict[str, tuple[int, str | None, bytes, bool]] = {
     "200 odd": (200, None, b"queued", True),
 }
 BROKEN = {"refused": False, "time-out": False, "time-out taken": True}
+# The connector that has a lane of its own, where anything is published for it.
+OWN = "own"
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Publish:
     client_order_id: str | None = None
     unreadable: bool = False
     forged: bool = False
+    # Published straight to the queue of the shared lane; the connector `own` has a lane of its own.
+    astray: bool = False
 
     @property
     def body(self) -> bytes:
@@ -103,13 +107,18 @@ class Scenario:
     concurrency: int = 4
     jitter: float = 0.5
 
+    @property
+    def settings(self) -> Settings:
+        """The settings of its consumers."""
+        return settings(self.window, self.concurrency, own=any(one.connector == OWN for one in self.publishes))
+
     def struck_by(self, *faults: Fault) -> Scenario:
         """The same, but with these faults."""
         return replace(self, faults=faults)
 
 
 @cache
-def settings(window: int, concurrency: int) -> Settings:
+def settings(window: int, concurrency: int, *, own: bool = False) -> Settings:
     """Short times, so that deadlines and windows matter."""
     return Settings.model_validate(
         {
@@ -128,6 +137,7 @@ def settings(window: int, concurrency: int) -> Settings:
                 "never": {"lane": "shared"},
                 "always": {"lane": "shared", "resend_when_unknown": "always"},
                 "by-id": {"lane": "shared", "resend_when_unknown": "with-client-order-id"},
-            },
+            }
+            | ({OWN: {}} if own else {}),
         }
     )

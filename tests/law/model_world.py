@@ -95,7 +95,7 @@ class World:
         self.ledger_url = ledger_url
         if not ledger_url:
             the_disk().wipe()
-        self.broker = ModelBroker(NAMES, frozenset())
+        self.broker = ModelBroker(NAMES, frozenset(scenario.settings.own_lanes()))
         self.story: list[str] = []
         self.gates: list[tuple[str, ...]] = []
         self.violations: list[str] = []
@@ -252,7 +252,8 @@ class World:
             await asyncio.sleep(publish.at_s - (self.now_ms() - self.began_ms) / 1000)
             self.tell(None, f"published {publish}")
             self.published.append(Published(publish, self.now_ms()))
-            self.broker.publish(NAMES.orders, publish.connector, publish.body, self._properties(publish))
+            exchange, routing_key = ("", NAMES.orders) if publish.astray else (NAMES.orders, publish.connector)
+            self.broker.publish(exchange, routing_key, publish.body, self._properties(publish))
 
     def _properties(self, publish: Publish) -> Basic.Properties:
         now_ms = self.now_ms()

@@ -23,7 +23,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from tests.law.model_law import breaches
-from tests.law.model_scenario import ANSWERS, ANYWHERE, BROKEN, Fault, Publish, Scenario
+from tests.law.model_scenario import ANSWERS, ANYWHERE, BROKEN, OWN, Fault, Publish, Scenario
 from tests.law.model_time import ModelLoop
 from tests.law.model_world import World, play
 
@@ -35,6 +35,7 @@ AT_ONCE_MS = 100
 
 OPEN = Publish("A", message_id="1")
 UNNAMED = Publish("A")
+ASTRAY = Publish("A", connector=OWN, astray=True)
 CLOSE = Publish("A", action="closeLong", message_id="1")
 CANCELED = (
     replace(OPEN, delay_s=1.5, client_order_id="c"),
@@ -63,6 +64,8 @@ ONE_OF_EACH_KIND = {
     "an open without an id that is turned away once": Scenario((UNNAMED,), {"A": ("429",)}),
     "a delayed open without an id": Scenario((replace(UNNAMED, delay_s=2.5),)),
     "a close without an id": Scenario((replace(UNNAMED, action="closeShort", percent="50"),)),
+    "an open in the wrong lane": Scenario((replace(ASTRAY, message_id="1"),)),
+    "an open without an id in the wrong lane": Scenario((ASTRAY,)),
     "two equal opens without an id": Scenario((UNNAMED, UNNAMED)),
     "the same intent twice": Scenario((OPEN, OPEN)),
     "two intents under one id": Scenario((OPEN, replace(OPEN, uid="B"))),
@@ -304,6 +307,19 @@ def test_an_equal_order_does_not_take_the_place_of_a_parked_one_whose_message_ca
     for step in range(1, len(check(equal, loop).gates) + 1):
         check(equal.struck_by(Fault(step, "crash", after_s=0)), loop)
         check(equal.struck_by(Fault(step, "takeover")), loop)
+
+
+def test_an_equal_order_does_not_take_the_place_of_a_forwarded_one_whose_message_carries_its_id(
+    loop: ModelLoop,
+) -> None:
+    """Both without an id, in a lane that is not their connector's. When their consumer dies, or only its session does,
+    the first one is forwarded, and waits in its lane behind an order that is tried again.
+    """
+    ahead = Publish("B", connector=OWN, message_id="1")
+    equal = Scenario((ahead, ASTRAY, replace(ASTRAY, at_s=0.5)), {"B": ("429",)})
+    for step in range(1, len(check(equal, loop).gates) + 1):
+        for kind in ("crash", "lose", "takeover", "drain"):
+            check(equal.struck_by(Fault(step, kind, after_s=0)), loop)
 
 
 def strike_again(scenario: Scenario, fault: Fault, loop: ModelLoop) -> None:

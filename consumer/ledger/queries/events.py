@@ -15,7 +15,7 @@ from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.times import iso_ms
 
-ATTEMPT, SCHEDULED, DEAD = "attempt", "scheduled", "dead"
+ATTEMPT, SCHEDULED, FORWARDED, DEAD = "attempt", "scheduled", "forwarded", "dead"
 CANCELED, REPLAYED, DISCARDED = "canceled", "replayed", "discarded"
 EXPIRATION = "expiration"
 
@@ -41,6 +41,11 @@ def of_save(order: Order, state: IntentState, attempt: Attempt | None) -> Iterat
     elif state.status == "dead":
         # The row says so, too, but only until the next replay.
         yield _event(order, state, DEAD, f"{state.reason}: {state.detail}")
+
+
+def forwarded(order: Order, state: IntentState) -> TimelineEvent:
+    """The event of a message without a message_id: a copy that carries its id is in the lane of its connector."""
+    return _event(order, state, FORWARDED, "it has no message_id, and came by another lane than its connector's")
 
 
 def write(connection: Connection, now_ms: int, noted: Sequence[TimelineEvent]) -> None:

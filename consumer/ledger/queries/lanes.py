@@ -65,15 +65,19 @@ _epoch_of_lane = HotStatement(
 
 
 def join_lane(connection: Connection, now_ms: int, lane: str, owner: str) -> int | None:
-    """Note that somebody looks after the lane; return when somebody last did before, None for never."""
-    if insert_new(connection, lanes, {"lane": lane, "epoch": 0, "owner": owner, "alive_ms": now_ms}):
-        return None
-    before_ms: int = connection.execute(_lane_to_join, {"by_lane": lane}).scalar_one()
-    connection.execute(_change_lane, {"by_lane": lane, "alive_ms": now_ms})
+    """Make the lane known; return when somebody last looked after it, None for never.
+
+    The next sign of life notes that somebody does. A lane that is known is read alone: nothing here waits for a row
+    that another consumer changes, nor holds one, or two that join and take lanes would wait for each other in a circle.
+    On PostgreSQL also an insert that is to change nothing waits for whoever changes the row.
+    """
+    before_ms: int | None = connection.execute(_alive, {"by_lane": lane}).scalar()
+    if before_ms is None:
+        insert_new(connection, lanes, {"lane": lane, "epoch": 0, "owner": owner, "alive_ms": now_ms})
     return before_ms
 
 
-_lane_to_join = select(lanes.c.alive_ms).where(lanes.c.lane == bindparam("by_lane")).with_for_update(key_share=True)
+_alive = select(lanes.c.alive_ms).where(lanes.c.lane == bindparam("by_lane"))
 
 
 def known_lanes(connection: Connection) -> list[str]:

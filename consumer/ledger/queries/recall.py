@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, func, select, update
 
 from signalq.consumer.ledger import LEASE_MS, Epoch, LedgerEntry
-from signalq.consumer.ledger.queries.events import SCHEDULED
+from signalq.consumer.ledger.queries.events import FORWARDED, SCHEDULED
 from signalq.consumer.ledger.queries.intents import row_of, save
 from signalq.consumer.ledger.row import creation_of, from_row, storable
 from signalq.consumer.ledger.tables import events, intents
@@ -35,10 +35,10 @@ _by_digest = (
     )
     .order_by(intents.c.number)
 )
-_parked = select(func.max(events.c.at_ms)).where(
+_passed_on = select(func.max(events.c.at_ms)).where(
     events.c.intent == bindparam("intent"),
     events.c.generation == bindparam("generation"),
-    events.c.what == SCHEDULED,
+    events.c.what.in_((SCHEDULED, FORWARDED)),
 )
 
 
@@ -120,20 +120,20 @@ def _equal_ones(
     for row in connection.execute(_by_digest, keys):
         if holds.by_another(row.intent_id, order, epoch) or row.origin_user != storable(order.identity.origin_user):
             continue
-        # A parked or a replayed one has a message that carries its id now: that is not among those that are told by
-        # their bytes, and the message without an id was acknowledged, or was not, when it was parked.
+        # An intent that was parked, forwarded or replayed has a message that carries its id now, and is not told by its
+        # bytes. The message without an id was acknowledged, or was not, when the intent was passed on.
         is_unacked = row.status in SURELY_UNACKED and row.replayed_ms is None
-        parked_ms = _parked_ms(connection, row) if is_unacked else None
-        if is_unacked and parked_ms is None:
+        passed_on_ms = _passed_on_ms(connection, row) if is_unacked else None
+        if is_unacked and passed_on_ms is None:
             adopted = adopted or row
-        elif (parked_ms or row.updated_ms) >= since_ms and row.number <= settled_after:
+        elif (passed_on_ms or row.updated_ms) >= since_ms and row.number <= settled_after:
             again.append(row)
     return adopted, again
 
 
-def _parked_ms(connection: Connection, row: Row[Any]) -> int | None:
-    """When the ladder had a copy of it that carries its id; None where it never had."""
-    return connection.execute(_parked, {"intent": row.number, "generation": row.generation}).scalar()
+def _passed_on_ms(connection: Connection, row: Row[Any]) -> int | None:
+    """When the ladder or the right lane had a copy of it that carries its id; None where neither ever had."""
+    return connection.execute(_passed_on, {"intent": row.number, "generation": row.generation}).scalar()
 
 
 def _maybe_unpublished(again: list[Row[Any]]) -> tuple[Outcome, ...]:

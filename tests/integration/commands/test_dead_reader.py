@@ -127,6 +127,33 @@ async def test_all_that_is_taken_in_one_go_is_gone_at_the_end(
         assert await depth(broker.url, names.dead) == 0
 
 
+async def test_foreign_letters_that_are_alike_are_told_apart_in_every_look_at_them(
+    broker: Broker, names: Names, settings: Settings
+) -> None:
+    """They may have been asked about: one that comes in afterwards is not meant."""
+    alike = (b"{}", Basic.Properties(delivery_mode=2, message_id="one"))
+    marks: list[list[bytes]] = []
+    for number_of_them in (2, 3):
+        await publish_all(broker.url, "", names.dead, [alike] * (number_of_them - len(marks) * 2))
+        async with looking(settings) as found:
+            marks.append([letter.mark async for letter in found])
+    assert [len(set(seen)) for seen in marks] == [2, 3]
+    assert marks[1][:2] == marks[0]
+
+
+async def test_a_foreign_letter_that_comes_in_while_one_like_it_is_taken_stays(
+    broker: Broker, names: Names, settings: Settings
+) -> None:
+    alike = (b"{}", Basic.Properties(delivery_mode=2, message_id="one"))
+    await publish_all(broker.url, "", names.dead, [alike])
+    async with looking(settings) as found:
+        async for batch in found.batches():
+            for letter in batch:
+                await found.take(letter)
+        await publish_all(broker.url, "", names.dead, [alike])
+    assert await depth(broker.url, names.dead) == 1
+
+
 async def test_a_link_that_breaks_in_the_middle_is_said_at_once_and_keeps_the_order(
     broker: Broker, names: Names, settings: Settings, link: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

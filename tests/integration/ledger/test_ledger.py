@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -320,6 +320,26 @@ async def test_consumers_that_claim_on_lanes_of_their_own_and_note_that_they_liv
         assert await store.rows(query) == [(0,)]
 
 
+async def test_consumers_that_join_and_take_lanes_in_any_order_never_wait_in_a_circle(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "ALIVE_PERIOD_S", 60)
+    lanes = [f"{LANE}.c{number}" for number in range(12)]
+    ledgers = [await store.ledger(), await store.ledger()]
+    for lane in lanes:
+        await ledgers[0].join_lane(lane)
+    for round_ in range(30):
+        taken = lanes[round_ % 6], lanes[6 + round_ % 6]
+        works: list[Awaitable[object]] = []
+        for ledger, own, others in zip(ledgers, taken, (lanes, lanes[::-1]), strict=True):
+            works += [ledger.join_lane(lane) for lane in others if lane != own]
+            works.insert(len(works) - round_ % 11, ledger.open_lane(own))
+        await asyncio.gather(*works)
+    if not store.url.startswith("sqlite"):
+        query = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        assert await store.rows(query) == [(0,)]
+
+
 async def test_a_lease_ends_with_the_outcome(store: Store) -> None:
     posting, waiting = await store.ledger(), await store.ledger()
     met = order(message_id=new_id(), created_ms=1_000_000_000_000)
@@ -494,6 +514,25 @@ async def test_an_order_that_may_have_been_acknowledged_is_not_adopted_but_warne
     known = await ledger.recall(message, await ledger.open_lane(LANE))
     assert known.order.intent_id == message.intent_id
     assert (known.state.version, known.state.maybe_second_delivery) == (0, True)
+
+
+@pytest.mark.parametrize("status", ["received", "sending", "dying"])
+async def test_a_forwarded_order_is_not_adopted_whatever_has_become_of_its_copy(store: Store, status: str) -> None:
+    """Its copy carries the id that it was given: an equal message without one is another order, or its own message."""
+    first = await store.ledger()
+    epoch, astray = await first.open_lane(LANE), order(body())
+    known = await first.record(astray, unknown(astray), epoch)
+    await first.note_forwarded(astray, known.state)
+    if status == "sending":
+        await first.claim(astray, known.state.claimed(1), epoch)
+    elif status == "dying":
+        await first.record(astray, known.state.dead_lettering("expired", "too old"))
+    await store.close(first)
+    ledger = await store.ledger()
+    message = order(body(), redelivered=True)
+    found = await ledger.recall(message, await ledger.open_lane(LANE))
+    assert found.order.intent_id == message.intent_id
+    assert (found.state.version, found.state.maybe_second_delivery) == (0, True)
 
 
 async def test_an_order_settled_long_before_its_consumer_was_last_alive_is_surely_acknowledged(store: Store) -> None:

@@ -292,6 +292,26 @@ async def test_an_exit_behind_that_the_switch_holds_is_looked_at_again_when_the_
     await behind
 
 
+async def test_while_a_connector_is_paused_one_exit_behind_is_looked_up_for_all(scene: Scene) -> None:
+    async def exit_behind(number: int) -> None:
+        async with scene.turn(action="cancelAll", log=str(number)):
+            pass
+
+    async with scene.turn() as (turn, order), asyncio.timeout(30):
+        turn.answered(order, TURNED_AWAY)
+        known = await turn.known()
+        behind = [asyncio.create_task(exit_behind(number)) for number in range(5)]
+        await asyncio.sleep(0)
+        scene.clock.go_on.set()
+        for state, looked_up in (("paused", ["0"]), ("open", ["0"])):
+            scene.ledger.state, scene.ledger.asked = cast("State", state), []
+            turn.waits(known)
+            await turn.wait(NOW_MS + 5_000)
+            assert [asked.intent.log for asked in scene.ledger.asked] == looked_up
+        assert turn.waits(known).superseded_by == "cancelAll"
+    await asyncio.gather(*behind)
+
+
 async def test_an_exit_behind_whose_lane_is_anothers_by_now_ends_no_waiting_and_fails_nobodys(scene: Scene) -> None:
     async def exit_behind() -> None:
         async with scene.turn(action="cancelAll"):

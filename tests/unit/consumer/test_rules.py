@@ -13,6 +13,7 @@ from pamqp.commands import Basic
 
 from signalq.consumer.orders.decisions import DeadLetter, Deliver, Done, Drop, Forward, Hold, Park, Retry, Wait, Waits
 from signalq.consumer.orders.delays import KnownSkew, Segment
+from signalq.consumer.orders.limits import Rate, RateExceeded
 from signalq.consumer.orders.message import Message
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.read import read, renewed
@@ -909,6 +910,16 @@ def test_between_two_attempts_close_only_waits_for_the_moment_of_the_next() -> N
     of = order()
     retrying = state(of, status="retrying", next_attempt_ms=NOW_MS + 500)
     assert ask_before(of, retrying, switched="close-only") == Wait(NOW_MS + 500)
+
+
+def test_a_refused_claim_has_its_say_although_it_took_the_pace_of_its_connector() -> None:
+    opened, pace = order(), Waits(pace_ms=10 * OPEN_AGE_S * 1000)
+    rate = RateExceeded(Rate("connector:main", "connector", 1, enforced=True))
+    assert before(opened, state(opened), NOW_MS, pace, SwitchedOff("paused")) == Hold(NOW_MS + HOLD_MS)
+    for refusal in (SwitchedOff("close-only"), rate):
+        assert ending(before(opened, state(opened), NOW_MS, pace, refusal)) == "forbidden"
+    sent_away = order({"action": "cancelAll"})
+    assert before(sent_away, state(sent_away), NOW_MS, Waits(pace_ms=500)) == Wait(NOW_MS + 500)
 
 
 # --- before: what lies in the wrong lane -----------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 from structlog.testing import capture_logs
 
+from signalq.consumer import kept_going
 from signalq.consumer.handling import Handling
 from signalq.consumer.service import Service, _ended
 from signalq.consumer.telemetry.metrics import Metrics
@@ -65,6 +66,26 @@ async def test_a_service_that_is_asked_to_stop_ends_without_an_error() -> None:
     consumer._asked_to_stop()
     with capture_logs():
         await consumer._serve(0)
+
+
+async def test_the_retired_lanes_are_asked_for_again_when_the_ledger_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_going, "PAUSE_S", 0)
+    consumer, asked, found = service(None), [0], asyncio.Event()
+
+    async def consume_retired() -> None:
+        asked[0] += 1
+        if asked[0] == 1:
+            raise RuntimeError("the ledger")
+        found.set()
+
+    consumer._lanes.consume_retired = consume_retired  # type: ignore[method-assign]
+    with capture_logs() as logs:
+        serving = asyncio.create_task(consumer._serve(0))
+        async with asyncio.timeout(30):
+            await found.wait()
+        consumer._asked_to_stop()
+        await serving
+    assert [line["task"] for line in logs if line["event"] == "service.task_failed"] == ["retired lanes"]
 
 
 async def test_a_task_that_has_lost_its_cancellation_is_canceled_again() -> None:

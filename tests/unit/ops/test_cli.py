@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from signalq.ops.__main__ import main
 from signalq.ops.terminal.cli import cli
 from signalq.settings import sources
 from signalq.version import how_to_install
+from tests.support.stores import ledger_at
 
 ROOT = Path(__file__).parents[3]
 # Port 1 of loopback: nobody listens, connecting is refused at once.
@@ -67,6 +69,41 @@ def every_command(group: click.Group = cli, path: tuple[str, ...] = ()) -> list[
         below = (*path, name)
         found += every_command(command, below) if isinstance(command, click.Group) else [below]
     return found
+
+
+async def made(url: str) -> None:
+    """Make a ledger there."""
+    async with ledger_at(url):
+        pass
+
+
+def texts_of(path: tuple[str, ...]) -> list[click.Parameter]:
+    """The options and arguments of a command that take any text."""
+    command: click.Command = cli
+    for name in path:
+        assert isinstance(command, click.Group)
+        command = command.get_command(click.Context(command), name) or command
+    return [
+        one for one in command.params if isinstance(one.type, (click.types.StringParamType, click.types.FuncParamType))
+    ]
+
+
+@pytest.mark.parametrize("path", [path for path in every_command() if texts_of(path)], ids=" ".join)
+def test_a_text_that_is_no_utf8_is_refused_in_a_sentence_or_taken_as_it_is_kept(
+    path: tuple[str, ...], signalq: Signalq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path}/signalq.db"
+    monkeypatch.setenv("SIGNALQ_LEDGER__URL", url)
+    asyncio.run(made(url))
+    for one in texts_of(path):
+        (flag,) = one.opts[:1] if isinstance(one, click.Option) else ("--",)
+        ran = signalq(*path, flag, "\udcff")
+        assert "unexpected" not in ran.err, (flag, ran.err)
+        if one.name in {"connector", "strategy", "ids", "intent_ids", "intent_id"} and path[0] not in {
+            "publish",
+            "lanes",
+        }:
+            assert one.type.convert("\udcff", None, None) == "\\xff", "it could never be found"
 
 
 @pytest.mark.parametrize("path", every_command(), ids=" ".join)

@@ -178,8 +178,9 @@ def test_copies_have_one_identity_and_each_letter_its_own_mark() -> None:
     assert first.mark != copy.mark
     others = [letter(generation=2), letter(strategy="x"), letter(intent_id="y"), letter(body=b"{}")]
     assert len({first.identity, *(other.identity for other in others)}) == 5
-    foreign = [letter(is_ours=False, tag=number) for number in (1, 2)]
+    foreign = [letter(is_ours=False, place=number) for number in (0, 1)]
     assert foreign[0].identity != foreign[1].identity
+    assert foreign[0].mark != foreign[1].mark
     assert "tag" not in json.dumps(first.row())
 
 
