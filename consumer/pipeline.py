@@ -77,8 +77,6 @@ class Pipeline:
             while not slot.withdrawn:
                 try:
                     known = await turn.known()
-                    if turn.is_passed_on and not known.state.ended:  # it may not be tried again without its turn
-                        raise Fenced
                     decision = rules.before(known.order, known.state, turn.now_ms(), turn.waits(known), refusal)
                     refusal = None  # a refusal is good for one decision
                     match decision:

@@ -18,7 +18,7 @@ from signalq.consumer.lanes.backoff import Backoffs
 from signalq.consumer.lanes.due_times import DueTimes
 from signalq.consumer.lanes.queues import ConnectorQueue, ConnectorQueues, Ticket
 from signalq.consumer.lanes.superseding import Superseding
-from signalq.consumer.ledger import Epoch, LedgerEntry
+from signalq.consumer.ledger import Epoch, Fenced, LedgerEntry
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.orders import lanes
 from signalq.consumer.orders.decisions import DeadLetter, Disposition, Waits
@@ -101,7 +101,7 @@ class Turn:
 
     def __init__(self, room: WaitingRoom, delivery: Delivery, order: Order) -> None:
         self.queue = ConnectorQueue()
-        self.is_passed_on = False
+        self._is_passed_on = False
         self.unpublished: tuple[Outcome, ...] = ()
         self._room = room
         self._delivery = delivery
@@ -158,7 +158,10 @@ class Turn:
         return self._room.backoffs.now_ms(self._ticket)
 
     async def known(self) -> LedgerEntry:
-        """Return what is known of the order now, by the settings that hold now."""
+        """Return what is known of the order now, by the settings that hold now.
+
+        Raises Fenced where the order has passed its turn on and has not ended: without a turn nothing is tried.
+        """
         if not self._stands or self._known is None:
             self._known = self._noted(await self._look_up())
             if self._is_aside and self._known.state.attempts:
@@ -167,6 +170,8 @@ class Turn:
                 await self._line_up()
                 self._known = self._noted(await self._look_up())
         self._stands = False
+        if self._is_passed_on and not self._known.state.ended:
+            raise Fenced
         if self.is_outdated():
             settings, message = self._room.current.settings, self._delivery.message
             self._order = renewed(self._order, message, settings)
@@ -240,7 +245,7 @@ class Turn:
         Not after the settings have changed: an order that has come by another queue has another line.
         """
         if self._joined and not self.is_outdated():
-            self.is_passed_on = True
+            self._is_passed_on = True
             self._room.queues.leave(self._joined.pop(), self._ticket)
 
     def _is_about_due(self) -> bool:

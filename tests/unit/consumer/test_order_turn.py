@@ -201,7 +201,7 @@ async def test_a_turn_that_is_passed_on_is_the_next_ones_and_leaving_it_later_ta
                 group.create_task(behind(log))
             await asyncio.sleep(0)
             turn.pass_on()
-            assert turn.is_passed_on
+            assert turn._is_passed_on
             await asyncio.sleep(0)
             assert began == ["b"]
         await asyncio.sleep(0)
@@ -215,7 +215,7 @@ async def test_once_the_settings_have_changed_a_turn_is_kept_to_its_end(scene: S
         await turn.known()
         scene.current.settings = Settings(connectors={"main": {"lane": "own"}})
         turn.pass_on()
-        assert not turn.is_passed_on
+        assert not turn._is_passed_on
         assert not turn.queue.is_idle
     assert turn.queue.is_idle
 
