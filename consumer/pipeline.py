@@ -1,7 +1,7 @@
 """One message's way, from delivery to acknowledgement. Read this first.
 
     broker (lane) -> handling (slot) -> handle -> read -> waiting: the turn of its connector, what is known
-        -> rules.before -> attempt: claim, POST, rules.after, outcome
+        -> rules.before -> attempt: claim, POST, rules.after, outcome [and with a delivered one the connector's next]
         -> settle (publish, confirm, ledger) -> one log line -> [the connector's next] -> outcome event -> ack
 
 What to do is a value (rules.py). Two doors lead on: waiting (lanes/turn.py) and an attempt (attempt.py); what is
