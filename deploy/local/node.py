@@ -59,6 +59,10 @@ cluster_formation.peer_discovery_backend = classic_config
 cluster_partition_handling = pause_minority
 """
 
+# RabbitMQ tries again after this time, in ms, what the delay ladder could not hand over to a queue that had no
+# leader yet, as when a node comes up. By itself it would wait for 3 minutes, and the order would be too late.
+ADVANCED = "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 5000}]}].\n"
+
 # Erlang looks up no name but this one, and needs neither DNS nor a line in /etc/hosts for it.
 _RESOLVER = '{lookup, [file]}.\n{host, {127,0,0,1}, ["localhost"]}.\n'
 
@@ -151,8 +155,8 @@ def prepare(
     """Write the files that the node reads; a folder that held a node before keeps its messages, name and cookie.
 
     `configuration` are further lines for rabbitmq.conf, which win over ours; `plugins` are the plugins that it runs
-    with; `member` is its place in a cluster; `advanced` is the text of its advanced.config; `installation` is the
-    server that is to run.
+    with; `member` is its place in a cluster; `advanced` is the text of its advanced.config, ADVANCED without one;
+    `installation` is the server that is to run.
     """
     home = folder / "home"
     home.mkdir(parents=True, exist_ok=True)
@@ -168,7 +172,7 @@ def prepare(
     texts += [text.format(**asdict(ports)) for name, text in _PLUGINS_CONFIGURATION.items() if name in plugins]
     further = [*(member.configuration() if member else ()), *configuration]
     files.configuration.write_text("".join([*texts, *(f"{line}\n" for line in further)]), "utf-8")
-    files.advanced.write_text(advanced or "[].\n", "utf-8")
+    files.advanced.write_text(advanced or ADVANCED, "utf-8")
     files.log.touch()
     shutil.rmtree(files.applications, ignore_errors=True)
     if installation and not plugins:

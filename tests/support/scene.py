@@ -38,7 +38,8 @@ SETTINGS: Mapping[str, object] = {
 # The webhook's own time: long enough that there is always something on the wire.
 ANSWERS_AFTER_S = (0.005, 0.05)
 REST_S = 60.0
-BELIEVED_LOST_S = 10.0
+# What the delay ladder of a killed broker could not hand over is tried again after up to 10 s (ADVANCED of the node).
+BELIEVED_LOST_S = 15.0
 
 
 class Scene:

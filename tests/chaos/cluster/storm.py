@@ -46,9 +46,7 @@ NODE_S, OTHER_S = 30.0, 10.0
 INTENTS_PER_S_MAX = 150.0
 DELAYS_S = (0.5, 20.0)
 REST_S = 600.0
-# What docs/operate/cluster.md tells operators to set. For every version: what the ladder could not
-# hand over is tried again after 5 s, so nothing is believed lost before that. By version: lines for rabbitmq.conf.
-ADVANCED = "[{rabbit, [{dead_letter_worker_publisher_confirm_timeout, 5000}]}].\n"
+# What docs/operate/cluster.md tells operators to set, by version: lines for rabbitmq.conf.
 CONFIGURATION: Mapping[str, Sequence[str]] = {"4.3": ("consumer_disconnected_timeout = 2000",)}
 BELIEVED_LOST_S = 30.0
 # Slow enough that there is always something on the wire.
@@ -275,7 +273,7 @@ def _statuses(connection: Connection) -> dict[str, str]:
 async def storm(plan: Plan, folder: Path) -> AsyncIterator[Storm]:
     """Everything a storm needs, started, and ended again whatever happens; all logs stay in `folder`."""
     lines = CONFIGURATION.get(plan.version or "", ())
-    cluster = PrivateCluster(plan.installation, configuration=lines, advanced=ADVANCED)
+    cluster = PrivateCluster(plan.installation, configuration=lines)
     postgres = PrivatePostgres()
     try:
         await asyncio.gather(asyncio.to_thread(cluster.start), asyncio.to_thread(postgres.start))
