@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from signalq.consumer.ledger.writer import LANE_SHARE, FairQueue
+from signalq.consumer.ledger.writer import LANE_SHARE, OTHER_WORK_SHARE, FairQueue
 
 
 def filled(**lanes: int) -> FairQueue[str]:
@@ -32,3 +32,16 @@ def test_lanes_that_found_no_place_are_the_first_ones_next_time() -> None:
     queue = filled(a=5, b=5, c=5)
     firsts = [queue.take(4)[0] for _ in range(4)]
     assert firsts == ["a0", "b0", "c0", "a4"]
+
+
+def test_works_that_take_longer_take_up_more_of_the_share_of_their_lane() -> None:
+    queue: FairQueue[str] = FairQueue()
+    for number in range(LANE_SHARE):
+        queue.put("flood", f"cancel{number}", OTHER_WORK_SHARE)
+    queue.put("mixed", "save")
+    queue.put("mixed", "cancel", OTHER_WORK_SHARE)
+    for number in range(LANE_SHARE):
+        queue.put("mixed", f"save{number}")
+    taken = queue.take(500)
+    assert taken[: LANE_SHARE // OTHER_WORK_SHARE] == ["cancel0", "cancel1", "cancel2", "cancel3"]
+    assert taken[4:] == ["save", "cancel", *(f"save{number}" for number in range(LANE_SHARE - 1 - OTHER_WORK_SHARE))]
