@@ -5,12 +5,11 @@ that SQLAlchemy has open on the connection, and their errors are its errors. Eac
 so it is known of each whether it changed something.
 """
 
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Insert, Integer, Select, Update, bindparam, cast
+from sqlalchemy import Connection, Dialect, Insert, Integer, Select, Update, bindparam, cast, func, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.exc import DBAPIError
@@ -18,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 Parameters = Mapping[str, Any]
 
 _PLACE = "place_in_batch"
+_NUMBER = "transaction_number"
 _SQLITE: Dialect = sqlite.dialect(paramstyle="named")
 _POSTGRESQL: Dialect = asyncpg.dialect()  # type: ignore[no-untyped-call]
 
@@ -30,7 +30,7 @@ class HotStatement:
         statement: Select[Any] | Insert | Update,
         columns: Sequence[str] | None = None,
         *,
-        on_postgresql: Insert | None = None,
+        on_postgresql: Select[Any] | Insert | None = None,
     ) -> None:
         self.on_sqlite = str(statement.compile(dialect=_SQLITE, column_keys=columns))
         there = statement if on_postgresql is None else on_postgresql
@@ -42,46 +42,76 @@ class HotStatement:
         self.names = tuple(compiled.positiontup or ())
 
 
+# https://www.postgresql.org/docs/current/functions-info.html#FUNCTIONS-INFO-SNAPSHOT
+_assigned_number = HotStatement(select(func.txid_current_if_assigned()))
+
+
+def select_all(connection: Connection, statement: HotStatement, parameters: Parameters) -> Sequence[Any]:
+    """Run a SELECT; all that is found. On PostgreSQL it may be the first statement of the transaction."""
+    cursor = connection.connection.cursor()
+    with _errors_of_sqlalchemy(connection):
+        if connection.dialect.name == "sqlite":
+            cursor.execute(statement.on_sqlite, parameters)
+        else:
+            cursor.execute(statement.on_postgresql, _in_order(statement, parameters))
+        return cursor.fetchall()
+
+
 def change_each(connection: Connection, statement: HotStatement, rows: Sequence[Parameters]) -> list[bool]:
     """Run an INSERT or UPDATE once for each row; whether it changed something."""
-    if connection.dialect.name == "sqlite":
-        cursor = connection.connection.cursor()
-        with _as_errors_of_sqlalchemy(sqlite3.Error):
-            return [cursor.execute(statement.on_sqlite, row).rowcount > 0 for row in rows]
-    placed = [{**row, _PLACE: place} for place, row in enumerate(rows)]
-    changed = {place for (place,) in _fetch_on_postgresql(connection, statement, placed)}
-    return [place in changed for place in range(len(rows))]
-
-
-def select_each(connection: Connection, statement: HotStatement, rows: Sequence[Parameters]) -> list[Any]:
-    """Run a SELECT once for each row of parameters; all that is found, in this order."""
-    if connection.dialect.name == "sqlite":
-        cursor = connection.connection.cursor()
-        with _as_errors_of_sqlalchemy(sqlite3.Error):
-            return [found for row in rows for found in cursor.execute(statement.on_sqlite, row)]
-    return _fetch_on_postgresql(connection, statement, rows)
-
-
-def _fetch_on_postgresql(connection: Connection, statement: HotStatement, rows: Sequence[Parameters]) -> list[Any]:
     if not rows:
         return []
-    given = [tuple(row[name] for name in statement.names) for row in rows]
+    if connection.dialect.name == "sqlite":
+        cursor = connection.connection.cursor()
+        with _errors_of_sqlalchemy(connection):
+            return [cursor.execute(statement.on_sqlite, row).rowcount > 0 for row in rows]
+    given = [_in_order(statement, {**row, _PLACE: place}) for place, row in enumerate(rows)]
     ours: Any = connection.connection.dbapi_connection
     if not ours.driver_connection.is_in_transaction():
         connection.exec_driver_sql("SELECT 1")  # SQLAlchemy begins a transaction with its own first statement
-    try:
-        with _as_errors_of_sqlalchemy(ours.dbapi.asyncpg.PostgresError, ours.dbapi.asyncpg.InterfaceError):
-            found: list[Any] = ours.run_async(lambda driver: driver.fetchmany(statement.on_postgresql, given))
-    except DBAPIError as error:
-        if ours.driver_connection.is_closed():
-            connection.invalidate(error)  # nothing can be rolled back on it, and nobody is to get it again
-        raise
-    return found
+    with _errors_of_sqlalchemy(connection):
+        found = ours.run_async(lambda driver: driver.fetchmany(statement.on_postgresql, given))
+    changed = {place for (place,) in found}
+    return [place in changed for place in range(len(rows))]
+
+
+def note_number(connection: Connection, number: int) -> None:
+    """Note the number that PostgreSQL has given to the transaction."""
+    connection.info[_NUMBER] = number
+
+
+def forget_number(connection: Connection) -> None:
+    """Forget that of the transaction before."""
+    connection.info.pop(_NUMBER, None)
+
+
+def number_of(connection: Connection) -> int | None:
+    """The number of the transaction, as noted or asked for; None for one that has none, as it has written nothing."""
+    number: int | None = connection.info.get(_NUMBER)
+    if number is None:
+        ((number,),) = select_all(connection, _assigned_number, {})
+    return number
+
+
+def _in_order(statement: HotStatement, parameters: Parameters) -> tuple[Any, ...]:
+    return tuple(parameters[name] for name in statement.names)
 
 
 @contextmanager
-def _as_errors_of_sqlalchemy(*driver_errors: type[Exception]) -> Iterator[None]:
+def _errors_of_sqlalchemy(connection: Connection) -> Iterator[None]:
     try:
         yield
-    except driver_errors as error:
-        raise DBAPIError.instance(None, None, error, Exception, hide_parameters=True) from error
+    except _driver_errors(connection) as error:
+        wrapped = DBAPIError.instance(None, None, error, Exception, hide_parameters=True)
+        driver: Any = connection.connection.driver_connection
+        if connection.dialect.name == "postgresql" and driver.is_closed():
+            connection.invalidate(wrapped)  # nothing can be rolled back on it, and nobody is to get it again
+        raise wrapped from error
+
+
+def _driver_errors(connection: Connection) -> tuple[type[Exception], ...]:
+    """The driver's; on PostgreSQL also those that SQLAlchemy makes of them."""
+    dbapi: Any = connection.dialect.loaded_dbapi
+    if connection.dialect.name == "sqlite":
+        return (dbapi.Error,)
+    return dbapi.Error, dbapi.asyncpg.PostgresError, dbapi.asyncpg.InterfaceError

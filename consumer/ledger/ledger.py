@@ -61,7 +61,11 @@ class Ledger:
 
     async def __aenter__(self) -> Self:
         """Create or upgrade the tables. Raises SettingsError where that can't be done."""
-        self.ledger_id = await migrate(self._database)
+        try:
+            self.ledger_id = await migrate(self._database)
+        except BaseException:
+            await self._database.close()
+            raise
         self._tasks = [
             asyncio.create_task(self._writer.run(), name="ledger writer"),
             asyncio.create_task(kept_going(self._heartbeat.run, "ledger alive"), name="ledger alive"),

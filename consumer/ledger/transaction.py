@@ -4,7 +4,7 @@ The claim and the outcome that every order needs are values, a `Save` each, and 
 All other works are functions of the transaction, on SQLAlchemy's connection.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
@@ -16,6 +16,7 @@ from signalq.consumer.ledger import Conflict, Epoch, Fenced, LaneMemory, LedgerE
 from signalq.consumer.ledger.queries import events, intents, lanes, rates, schedule, switches
 from signalq.consumer.ledger.queries.events import TimelineEvent
 from signalq.consumer.ledger.queries.intents import NextVersion
+from signalq.consumer.ledger.queries.look import Look, look
 from signalq.consumer.orders.limits import Rate, RateExceeded
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt, IntentState
@@ -39,6 +40,11 @@ class Save:
     owner: str | None = None
 
 
+def lanes_of(works: Iterable[object]) -> set[str]:
+    """The lanes whose epochs the saves among these hold under."""
+    return {work.epoch.lane for work in works if isinstance(work, Save) and work.epoch is not None}
+
+
 # A part of a transaction. It says by its answer that it has lost a race: raised, that would undo the others'.
 Work = Save | Callable[["Transaction"], Any]
 
@@ -49,20 +55,29 @@ class TakesRates(partial[Any]):
 
 @dataclass(slots=True)
 class Transaction:
-    """The connection, the ledger's clock, and the epochs and the switch as they were looked up in it.
+    """The connection, and what was looked up in it.
 
-    `began_ms`: before anything was read, on the clock that nobody sets. `switch_before`: how the switch stood when an
-    earlier transaction looked.
+    `began_ms`: before anything was looked up, on the clock that nobody sets. `switch_before`: how the switch stood when
+    an earlier transaction looked.
     """
 
     connection: Connection
-    now_ms: int
+    looked: Look
     began_ms: int
     switch_before: Switch = field(default_factory=Switch)
     switch_read: Switch | None = None
-    epochs: dict[str, int | None] = field(default_factory=dict)
     events: list[TimelineEvent] = field(default_factory=list)
     memories: dict[str, tuple[str, LaneMemory]] = field(default_factory=dict)
+
+    @property
+    def now_ms(self) -> int:
+        """The ledger's clock."""
+        return self.looked.now_ms
+
+    @property
+    def epochs(self) -> dict[str, int | None]:
+        """The epochs of the lanes that were looked up yet."""
+        return self.looked.epochs
 
     def do(self, works: Sequence[Work]) -> list[Any]:
         """Do all of them, and what was noted to be written last; return their answers."""
@@ -76,7 +91,7 @@ class Transaction:
 
     def save(self, saves: Sequence[Save]) -> list[LedgerEntry | SwitchedOff | Conflict]:
         """Save them, each for itself: what lost a race has a Conflict for an answer, and changes nothing."""
-        self._look_up({save.epoch.lane for save in saves if save.epoch is not None})
+        self._look_up(lanes_of(saves))
         refused = [self.refusal(save) for save in saves]
         versions = [
             NextVersion(save.order, save.state, save.owner)
@@ -124,12 +139,12 @@ class Transaction:
     def _look_up(self, wanted: set[str]) -> None:
         """Look up the epochs of these lanes, each once a transaction: they stay until it ends."""
         if unknown := wanted - self.epochs.keys():
-            self.epochs |= lanes.current_epochs(self.connection, sorted(unknown))
+            self.epochs.update(look(self.connection, unknown).epochs)
 
     def switch(self) -> Switch:
-        """How the switch stands: looked up once a transaction, and never before it began."""
+        """How the switch stands: its version is looked up once a transaction, and never before it began."""
         if self.switch_read is None:
-            self.switch_read = switches.read(self.connection, self.switch_before)
+            self.switch_read = switches.read_of(self.connection, self.looked.switch_version, self.switch_before)
         return self.switch_read
 
     def switched_off(self, order: Order) -> SwitchedOff | None:

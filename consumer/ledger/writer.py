@@ -14,19 +14,20 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from itertools import takewhile
 from typing import Any, Generic, TypeVar
 
 import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from signalq.consumer.clocks.skew import since_start_ms
 from signalq.consumer.ledger import Conflict
 from signalq.consumer.ledger.causes import cause_of, is_hopeless
-from signalq.consumer.ledger.database import Database, clock_ms
+from signalq.consumer.ledger.database import Database
 from signalq.consumer.ledger.queries import rates
-from signalq.consumer.ledger.transaction import Save, TakesRates, Transaction, Work
+from signalq.consumer.ledger.queries.look import look
+from signalq.consumer.ledger.transaction import Save, TakesRates, Transaction, Work, lanes_of
 from signalq.consumer.orders.switch import Switch
 from signalq.times import backoff_s
 
@@ -115,7 +116,7 @@ class Writer:
             began_s = time.monotonic()
             try:
                 answers = await self._database.transact(do_all)
-            except (DBAPIError, PoolTimeoutError, OSError) as error:
+            except (DBAPIError, OSError) as error:
                 if is_hopeless(error):
                     raise
                 failures += 1
@@ -134,7 +135,9 @@ class Writer:
         began_ms = since_start_ms()
         if any(isinstance(work, TakesRates) for work in works):
             rates.lock(connection)
-        now = Transaction(connection, clock_ms(connection), began_ms, self.switch)
+        # The lanes of the saves that stand first; those of others in their turn, behind what may change them.
+        first = takewhile(lambda work: isinstance(work, Save), works)
+        now = Transaction(connection, look(connection, lanes_of(first)), began_ms, self.switch)
         answers = now.do(works)
         self.switch = now.switch_read or self.switch
         return answers

@@ -30,6 +30,7 @@ import signalq.consumer.lanes.due_times
 import signalq.consumer.ledger.heartbeat
 import signalq.consumer.ledger.ledger
 import signalq.consumer.ledger.pruning
+import signalq.consumer.ledger.queries.look
 import signalq.consumer.ledger.writer
 import signalq.consumer.pipeline
 import signalq.consumer.service
@@ -342,7 +343,7 @@ def _in_the_model(world: World) -> Iterator[None]:
     with (
         patch.object(signalq.consumer.broker.lane_consumer, "open_channel", open_channel),
         patch.object(signalq.consumer.lanes.due_times, "time", SimpleNamespace(monotonic=world.loop.time)),
-        patch.object(signalq.consumer.ledger.writer, "clock_ms", lambda _connection: world.now_ms()),
+        patch.object(signalq.consumer.ledger.queries.look, "machine_ms", world.now_ms),
         patch.object(signalq.consumer.ledger.heartbeat, "machine_ms", world.now_ms),
         # Each sign of life is a commit, and so a step at which something may break: here as seldom as a lease allows.
         patch.object(signalq.consumer.ledger.heartbeat, "ALIVE_PERIOD_S", 1.0),

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from sqlalchemy.pool import StaticPool
 from signalq.consumer.ledger.database import machine_ms
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.ledger.queries.intents import row_of
+from signalq.consumer.ledger.queries.look import look
 from signalq.consumer.ledger.tables import metadata
 from signalq.consumer.ledger.transaction import Transaction, Work
 from signalq.consumer.ledger.writer import Writer, give
@@ -74,7 +76,8 @@ class ImmediateWriter(Writer):
         return answer
 
     def do(self, connection: Connection, works: list[Work]) -> list[Any]:
-        return Transaction(connection, self._now_ms(), self._now_ms(), self.switch).do(works)
+        looked = replace(look(connection), now_ms=self._now_ms())
+        return Transaction(connection, looked, self._now_ms(), self.switch).do(works)
 
 
 class MemoryLedger(Ledger):

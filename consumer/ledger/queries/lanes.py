@@ -1,13 +1,12 @@
 """Lanes: their active consumers and epochs, when each was last looked after, and what its connectors wait for."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, or_, select, update
 
 from signalq.consumer.ledger import Epoch, LaneMemory
 from signalq.consumer.ledger.database import insert_new, upsert
-from signalq.consumer.ledger.driver import HotStatement, select_each
 from signalq.consumer.ledger.tables import intents, lanes, paces
 from signalq.consumer.orders.delays import KnownSkew
 
@@ -47,21 +46,6 @@ def leave_settled(connection: Connection, epoch: Epoch) -> None:
 _lane_to_take = select(lanes).where(lanes.c.lane == bindparam("by_lane")).with_for_update()
 _change_lane = update(lanes).where(lanes.c.lane == bindparam("by_lane"))
 _last_intent = select(func.coalesce(func.max(intents.c.number), 0))
-
-
-def current_epochs(connection: Connection, wanted: Sequence[str]) -> dict[str, int | None]:
-    """The epoch of each of these lanes, held still until this transaction ends."""
-    found = select_each(connection, _epoch_of_lane, [{"by_lane": lane} for lane in wanted])
-    return dict.fromkeys(wanted) | dict(map(tuple, found))
-
-
-# The weakest lock that take_lane's waits for, and the strongest that does not wait for a sign of life: two consumers
-# that claim on lanes of their own and note each other's would wait in a circle, until PostgreSQL ends one.
-_epoch_of_lane = HotStatement(
-    select(lanes.c.lane, lanes.c.epoch)
-    .where(lanes.c.lane == bindparam("by_lane"))
-    .with_for_update(read=True, key_share=True)
-)
 
 
 def join_lane(connection: Connection, now_ms: int, lane: str, owner: str) -> int | None:

@@ -4,14 +4,13 @@ A change is numbered and kept for ever, with who made it and why; the highest nu
 of a version need not be read again while that version holds.
 """
 
-from sqlalchemy import Connection, delete, func, insert, literal_column, select, text
+from sqlalchemy import Connection, delete, func, insert, select, text
 
 from signalq.consumer.ledger.database import upsert
-from signalq.consumer.ledger.driver import HotStatement, select_each
 from signalq.consumer.ledger.tables import switch_changes, switches
 from signalq.consumer.orders.switch import ALL, Change, State, Switch
 
-_version = HotStatement(select(func.coalesce(func.max(switch_changes.c.number), literal_column("0"))))
+_version = select(func.coalesce(func.max(switch_changes.c.number), 0))
 _states = select(switches.c.connector, switches.c.state)
 # Of two changes at once the later number could be committed first, and a reader of that one would take it for the last.
 # Readers need not wait. SQLite has one writer at a time anyway.
@@ -23,7 +22,11 @@ def read(connection: Connection, known: Switch) -> Switch:
 
     The version is read first: states that are newer than it are read again next time, older ones would not be.
     """
-    ((version,),) = select_each(connection, _version, [{}])
+    return read_of(connection, connection.execute(_version).scalar_one(), known)
+
+
+def read_of(connection: Connection, version: int, known: Switch) -> Switch:
+    """The same, once its version was read."""
     if version == known.version:
         return known
     return Switch(version, {row.connector: row.state for row in connection.execute(_states)})

@@ -31,7 +31,7 @@ from signalq.consumer.orders.state import Attempt
 from signalq.errors import SettingsError
 from signalq.local import PrivatePostgres
 from tests.support.orders import altered, body, new_id, order, unknown
-from tests.support.proxy import CHUNK_BYTES, Proxy
+from tests.support.postgres_proxies import CutsOnce, LosesTheAnswerToACommit
 from tests.support.stores import Store, fresh_url, ledger_at
 from tests.support.waiting import wait_until
 
@@ -39,8 +39,6 @@ REPOSITORY = Path(__file__).parents[3]
 LANE = "signalq.orders"
 ACCEPTED = Attempt("accepted", sent=True, why="200", status=200)
 UNANSWERED = Attempt("unknown", sent=True, why="no answer in time")
-# PostgreSQL's CommandComplete for a COMMIT.
-COMMITTED = b"COMMIT\x00"
 NOT_SENT = Attempt("not taken", sent=False, why="connection refused")
 
 
@@ -873,11 +871,11 @@ async def test_a_full_disk_makes_saves_wait_until_there_is_room(tmp_path: Path, 
     epoch = await ledger.open_lane(LANE)
     pages_max = 1
 
-    def limit(connection: Any, _record: object, _proxy: object) -> None:
-        connection.cursor().execute(f"PRAGMA max_page_count = {pages_max}")
+    def limit(connection: Connection) -> None:
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages_max}")
 
     # SQLite itself then says what it says of a disk without room. Less than it has already is as much as it has.
-    event.listen(engine_of(ledger), "checkout", limit)
+    event.listen(engine_of(ledger), "begin", limit)
     met, saves = await save_while_it_is_broken(ledger, epoch, "database or disk is full")
     pages_max = 1_000_000
     await assert_all_were_saved(ledger, met, saves, store)
@@ -891,10 +889,10 @@ async def test_a_file_that_may_not_be_written_makes_saves_wait_until_it_may(
     epoch = await ledger.open_lane(LANE)
     read_only = "ON"
 
-    def protect(connection: Any, _record: object, _proxy: object) -> None:
-        connection.cursor().execute(f"PRAGMA query_only = {read_only}")
+    def protect(connection: Connection) -> None:
+        connection.exec_driver_sql(f"PRAGMA query_only = {read_only}")
 
-    event.listen(engine_of(ledger), "checkout", protect)
+    event.listen(engine_of(ledger), "begin", protect)
     met, saves = await save_while_it_is_broken(ledger, epoch, "readonly database")
     read_only = "OFF"
     await assert_all_were_saved(ledger, met, saves, store)
@@ -950,25 +948,9 @@ async def test_a_postgresql_that_is_restarted_again_and_again_loses_nothing_and_
     assert {row[0] for row in rows} == set(saved)
 
 
-class CutsOnce(Proxy):
-    """Ends the connection on which the client first says `step`, before the server hears it."""
-
-    def __init__(self, target_port: int, step: bytes) -> None:
-        super().__init__(target_port)
-        self.has_cut = False
-        self._step = step
-
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        while chunk := await source.read(CHUNK_BYTES):
-            if self._step in chunk and not self.has_cut:
-                self.has_cut = True
-                break
-            sink.write(chunk)
-            await sink.drain()
-        raise ConnectionResetError
-
-
-@pytest.mark.parametrize("step", [b"INSERT INTO intents", b"UPDATE intents SET generation", b"INSERT INTO steps"])
+@pytest.mark.parametrize(
+    "step", [b"WITH held", b"INSERT INTO intents", b"UPDATE intents SET generation", b"INSERT INTO steps"]
+)
 async def test_a_postgresql_that_ends_the_session_between_the_statements_of_a_save_has_all_of_it_in_the_end(
     postgres: PrivatePostgres, postgres_url: str, stack: AsyncExitStack, step: bytes
 ) -> None:
@@ -986,25 +968,6 @@ async def test_a_postgresql_that_ends_the_session_between_the_statements_of_a_sa
     strangers = Store(postgres_url, stack)
     assert await strangers.rows("SELECT status, version FROM intents") == [("delivered", 2)] * 4
     assert await strangers.rows("SELECT count(*) FROM steps") == [(4,)]
-
-
-class LosesTheAnswerToACommit(Proxy):
-    """Passes a COMMIT on to PostgreSQL, sees that it was answered, and cuts the connection instead of passing that on;
-    once for each time it is armed.
-    """
-
-    armed = False
-    lost = 0
-
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        while chunk := await source.read(65_536):
-            if self.armed and COMMITTED in chunk:
-                self.armed = False
-                self.lost += 1
-                raise ConnectionResetError
-            sink.write(chunk)
-            await sink.drain()
-        raise ConnectionResetError
 
 
 async def test_a_commit_whose_answer_was_lost_is_not_taken_for_another_ones(

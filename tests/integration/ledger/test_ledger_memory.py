@@ -8,7 +8,7 @@ import re
 import sqlite3
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from signalq.consumer.ledger import LEASE_MS, LIVE_MS, Epoch, LaneMemory, Ledger
 from signalq.consumer.ledger.database import database_at
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.ledger.queries import intents, replicas
+from signalq.consumer.ledger.queries.look import Look
 from signalq.consumer.orders.delays import DAY_MS, KnownSkew, Segment
 from signalq.consumer.orders.limits import MINUTE_MS, Rate, RateExceeded
 from signalq.consumer.orders.state import Attempt
@@ -45,8 +46,13 @@ HOUR_MS = 3_600_000
 @contextmanager
 def clock_set_by(step_ms: int) -> Iterator[None]:
     """The ledger's clock, so much further than it is."""
-    real = signalq.consumer.ledger.writer.clock_ms
-    with patch.object(signalq.consumer.ledger.writer, "clock_ms", lambda connection: real(connection) + step_ms):
+    real = signalq.consumer.ledger.writer.look
+
+    def stepped(connection: Connection, wanted: Collection[str]) -> Look:
+        looked = real(connection, wanted)
+        return replace(looked, now_ms=looked.now_ms + step_ms)
+
+    with patch.object(signalq.consumer.ledger.writer, "look", stepped):
         yield
 
 
@@ -341,9 +347,8 @@ def test_a_log_that_can_not_be_cut_leaves_the_connection_as_it_was() -> None:
         def close(self) -> None:
             asked.append("close")
 
-    engine = SimpleNamespace(raw_connection=Connection)
     with pytest.raises(sqlite3.OperationalError):
-        database._empty_wal(cast("Any", engine))
+        database._empty_wal(cast("Any", SimpleNamespace(connection=Connection())))
     assert asked[-2:] == [f"PRAGMA busy_timeout = {database.SQLITE_BUSY_TIMEOUT_MS}", "close"]
 
 
