@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.queries import schedule
 from signalq.consumer.ledger.queries.orders import Filter
+from signalq.consumer.orders.kept import order_fields
 from signalq.consumer.orders.pending import Pending
 from signalq.ops.ledger import open_ledger, read_ledger, who
 from signalq.ops.outcomes import publish_canceled
@@ -77,4 +78,5 @@ def _row(one: Pending, now_ms: int) -> dict[str, object]:
         "client_order_id": one.client_order_id,
         "due_at": iso_ms(one.due_ms) if one.due_ms is not None else None,
         "remaining_s": max(0, one.due_ms - now_ms) / 1000 if one.due_ms is not None else None,
+        "order": order_fields(one.connector, one.action, one.client_order_id, one.order_fields),
     }

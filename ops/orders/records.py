@@ -16,6 +16,7 @@ from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.queries import events, orders
 from signalq.consumer.ledger.queries.orders import DEAD_LETTERING, Filter, Happened, Recorded
+from signalq.consumer.orders.kept import order_fields
 from signalq.consumer.orders.state import NEVER_CONCLUDED
 from signalq.ops.ledger import open_ledger, read_ledger
 from signalq.settings.sections import Settings
@@ -90,6 +91,7 @@ def row_of(one: Recorded) -> dict[str, object]:
         "created_at": iso_ms(one.age_from_ms),
         "due_at": None if one.delayed_until_ms is None else iso_ms(one.delayed_until_ms),
         "updated_at": iso_ms(one.updated_ms),
+        "order": order_fields(one.connector, one.action, one.client_order_id, one.order_fields),
     }
 
 

@@ -44,6 +44,7 @@ class Recorded:
     next_attempt_ms: int
     lease_until_ms: int | None
     replayed_ms: int | None
+    order_fields: str | None
 
     @property
     def shown_status(self) -> str:

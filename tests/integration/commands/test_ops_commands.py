@@ -38,6 +38,7 @@ ROW_FIELDS = [
     "attempts",
     "http_status",
     "dead_at",
+    "order",
 ]
 
 Broker = PrivateRabbitMQ | ExternalBroker
@@ -272,6 +273,7 @@ async def test_a_row_has_exactly_the_fields_that_are_promised(bury: Any, signalq
         "attempts": 1,
         "http_status": 400,
         "dead_at": "2026-01-31T12:00:00.000Z",
+        "order": {"connectorName": "main", "action": "openLong", "percent": "50", "clientOrderId": "c1"},
     }
 
 

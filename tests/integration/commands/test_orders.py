@@ -22,7 +22,7 @@ Broker = PrivateRabbitMQ | ExternalBroker
 SETTINGS = {"delivery.backoff_base_s": 0.05, "delivery.backoff_max_s": 0.1}
 ROW_FIELDS = [
     *("intent_id", "generation", "connector", "strategy", "action", "client_order_id", "status", "reason"),
-    *("attempts", "http_status", "created_at", "due_at", "updated_at"),
+    *("attempts", "http_status", "created_at", "due_at", "updated_at", "order"),
 ]
 TOKEN = "a-secret-token"
 LATER_S = 600
@@ -100,6 +100,12 @@ async def test_the_timeline_of_an_order_that_was_retried_then_delivered(desk: De
         *("retried", 1, "main", "momentum", "openLong", "Long Entry", "delivered", None, 3, 200)
     ]
     assert order["due_at"] is None
+    assert order["order"] == {
+        "connectorName": "main",
+        "action": "openLong",
+        "percent": "50",
+        "clientOrderId": "Long Entry",
+    }
     assert story(order) == [
         "created",
         "received",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from contextlib import AsyncExitStack, closing
 from dataclasses import replace
@@ -201,6 +202,21 @@ async def test_orders_are_found_by_id_connector_strategy_status_reason_and_time_
     assert await ids(Filter(since_ms=5_001)) == "fedcb"
     await store.run("UPDATE intents SET updated_ms = 5001 WHERE intent_id = 'g'")
     assert await ids(Filter(since_ms=5_001)) == "gfedcb"
+
+
+async def test_the_fields_of_an_order_are_kept_as_long_as_the_intent_through_all_its_steps(store: Store) -> None:
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    await deliver(ledger, epoch, made("a\x00b", percent=None, fixed="0.10", limit="65000", delaySeconds=None))
+    await bury(ledger, await ledger.recall(made("late", delaySeconds=0.5), epoch), "expired")
+    unkept = made("unkept", delaySeconds=60)
+    await ledger.recall(replace(unkept, policy=replace(unkept.policy, keep_orders=False)), epoch)
+    listed = {one.connector + one.action + one.intent_id: one.order_fields for one in await found(ledger, Filter())}
+    assert {name: fields and json.loads(fields) for name, fields in listed.items()} == {
+        "mainopenLonga\\x00b": {"fixed": "0.10", "limit": "65000", "log": "a\x00b"},
+        "mainopenLonglate": {"percent": "50", "log": "late", "delaySeconds": 0.5},
+        "mainopenLongunkept": None,
+    }
 
 
 async def test_a_listing_goes_on_after_the_last_row_even_if_intents_came_meanwhile(store: Store) -> None:
