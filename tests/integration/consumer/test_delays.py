@@ -114,7 +114,7 @@ async def test_pending_orders_are_listed_the_soonest_due_first_with_the_fields_o
     assert datetime.fromisoformat(first["due_at"]).timestamp() * 1000 == created_ms + LATER_S * 1000
     assert LATER_S - 60 < first["remaining_s"] < LATER_S
     assert first["order"]["delaySeconds"] == LATER_S
-    assert (second["order"]["clientOrderId"], second["order"]["percent"]) == ("c1", "50")
+    assert (second["order"]["clientOrderId"], second["order"]["log"]) == ("c1", "b")
     by_connector = await desk.scheduled("list", "--connector", "main", "--json")
     by_strategy = await desk.scheduled("list", "--strategy", "value", "--json")
     by_id = await desk.scheduled("list", "--id", "b", "--id", "nobody", "--json")
@@ -123,6 +123,8 @@ async def test_pending_orders_are_listed_the_soonest_due_first_with_the_fields_o
         ["a"],
         ["b"],
     ]
+    sorted_rows = await desk.scheduled("list", "--json", "--sort", "-due_at")
+    assert [row["intent_id"] for row in sorted_rows.rows] == ["b", "a"]
     table = await desk.scheduled("list", "--all")
     assert table.status == 0
     assert "DUE AT" in table.out

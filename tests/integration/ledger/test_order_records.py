@@ -20,6 +20,7 @@ from signalq.consumer.ledger.queries import orders, schedule
 from signalq.consumer.ledger.queries.orders import Filter, Happened, Recorded
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import NEVER_CONCLUDED, Attempt
+from signalq.ops.orders import stats
 from signalq.ops.orders.records import read_orders, read_timelines
 from signalq.settings.sections import Settings
 from tests.support.orders import altered, body, order
@@ -217,6 +218,24 @@ async def test_the_fields_of_an_order_are_kept_as_long_as_the_intent_through_all
         "mainopenLonglate": {"percent": "50", "log": "late", "delaySeconds": 0.5},
         "mainopenLongunkept": None,
     }
+
+
+async def test_statistics_are_those_of_the_ledger(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stats, "PAGE_ROWS", 2)
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    for name in "abc":
+        await deliver(ledger, epoch, made(name))
+    await deliver(ledger, epoch, made("d", connectorName="other", delaySeconds=0.5))
+    await bury(ledger, await ledger.recall(made("e"), epoch), "expired")
+    settings = Settings.model_validate({"ledger": {"url": store.url}})
+    total, main, other, _ = (await stats.read_stats(settings, Filter(), timedelta(hours=1))).rows()
+    assert [total[name] for name in ("orders", "delivered", "dead", "open")] == [5, 4, 1, 0]
+    assert [main[name] for name in ("connector", "orders", "queued_p50_ms", "post_p99_ms")] == ["main", 4, 1_000, 12]
+    assert [other[name] for name in ("connector", "late_p50_ms", "queued_p50_ms")] == ["other", 500, None]
+    chosen = await stats.read_stats(settings, Filter(connector="other"), datetime(2026, 1, 31, tzinfo=UTC))
+    assert chosen.all.statuses == {"delivered": 1}
+    assert chosen.all.post_ms == [12]
 
 
 async def test_a_listing_goes_on_after_the_last_row_even_if_intents_came_meanwhile(store: Store) -> None:

@@ -176,7 +176,7 @@ def test_a_row_has_the_fields_of_the_contract_in_their_order() -> None:
         "order": None,
     }
     fields = "intent_id, generation, connector, strategy, action, client_order_id, status, reason, attempts, "
-    assert ", ".join(row_of(delayed)) == fields + "http_status, created_at, due_at, updated_at"
+    assert ", ".join(row_of(delayed)) == fields + "http_status, created_at, due_at, updated_at, order"
 
 
 def test_after_a_replay_there_is_no_due_time_but_one_that_is_yet_to_come() -> None:
