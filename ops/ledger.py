@@ -2,8 +2,10 @@
 
 import os
 import pwd
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from functools import partial
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -12,8 +14,9 @@ from signalq.amqp.connection import connect
 from signalq.amqp.foreign_properties import handle_foreign_properties
 from signalq.amqp.ledger_mark import held_mark
 from signalq.consumer.ledger.client import LedgerClient
-from signalq.consumer.ledger.database import database_at
+from signalq.consumer.ledger.database import clock_ms, database_at
 from signalq.consumer.ledger.migrate import Upgrade, upgrade
+from signalq.consumer.ledger.queries import orders
 from signalq.errors import SettingsError
 from signalq.names import Names
 from signalq.ops.terminal.errors import CommandFailed
@@ -22,6 +25,10 @@ from signalq.settings.sections import Settings
 
 # For one statement: building an index of a large ledger takes longer than any statement of a consumer.
 UPGRADE_STATEMENT_TIMEOUT_S = 900.0
+
+# A shorter beginning of an id stands for itself: a mistyped letter must not choose an order.
+BEGINNING_CHARACTERS_MIN = 4
+IDS_NAMED_MAX = 3
 
 T = TypeVar("T")
 
@@ -76,6 +83,38 @@ async def upgrade_ledger(settings: Settings) -> tuple[str, Upgrade | None]:
         raise CommandFailed(str(error)) from error
     finally:
         await database.close()
+
+
+async def whole_ids(ledger: LedgerClient, given: Sequence[str]) -> tuple[str, ...]:
+    """The ids that are meant, by the ledger; an id that it does not know stays as it is.
+
+    Raises CommandFailed for a beginning that several ids have.
+    """
+    found = [
+        await ledger.read(partial(orders.ids_that_begin, beginning=one, ids_max=IDS_NAMED_MAX + 1)) for one in given
+    ]
+    return tuple(only_one(one, ids) for one, ids in zip(given, found, strict=True))
+
+
+def only_one(given: str, ids: Collection[str]) -> str:
+    """The one of these ids that is meant: the same, or the only one that begins so; `given` where there is none.
+
+    Raises CommandFailed where several begin so.
+    """
+    begin = sorted(one for one in set(ids) if one.startswith(given))
+    if given in begin or len(given) < BEGINNING_CHARACTERS_MIN or not begin:
+        return given
+    if len(begin) > 1:
+        named = ", ".join(begin[:IDS_NAMED_MAX]) + (" and more" if len(begin) > IDS_NAMED_MAX else "")
+        raise CommandFailed(f"{given} is the beginning of several ids ({named}): give more of the one that you mean")
+    return begin[0]
+
+
+def since_ms(connection: Connection, since: datetime | timedelta) -> int:
+    """A moment in ms since the epoch: a time, or how long ago by the ledger's clock."""
+    if isinstance(since, datetime):
+        return round(since.timestamp() * 1000)
+    return clock_ms(connection) - round(since.total_seconds() * 1000)
 
 
 def who() -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -64,6 +64,38 @@ class ShownOutcomes:
         return outcome.status == "duplicate" or not is_repeated
 
 
+class _Teller:
+    """Gives the outcomes that are news and fit to `on_outcome`, those of the past first; until then it holds them.
+
+    If `on_outcome` raises OSError, the reader of our output has closed it: that is kept, and all ends.
+    """
+
+    def __init__(self, wanted: OutcomeFilter, on_outcome: Callable[[Outcome], None], until: asyncio.Event) -> None:
+        self.broken: list[OSError] = []
+        self._wanted = wanted
+        self._on_outcome = on_outcome
+        self._until = until
+        self._shown = ShownOutcomes()
+        self._held: list[Outcome] | None = []
+
+    def begin(self, past: Sequence[Outcome]) -> None:
+        """Tell the past, and what has come meanwhile."""
+        held, self._held = self._held or [], None
+        for outcome in (*past, *held):
+            self.take(outcome)
+
+    def take(self, outcome: Outcome) -> None:
+        """Tell an outcome, or hold it until the past is told."""
+        if self._held is not None:
+            self._held.append(outcome)
+        elif self._shown.is_news(outcome) and self._wanted.fits(outcome):
+            try:
+                self._on_outcome(outcome)
+            except OSError as error:
+                self.broken.append(error)
+                self._until.set()
+
+
 async def follow(
     settings: Settings,
     wanted: OutcomeFilter,
@@ -72,29 +104,20 @@ async def follow(
     on_outcome: Callable[[Outcome], None],
     on_away: Callable[[str | None], None],
     on_open: Callable[[], None],
+    past: Callable[[], Awaitable[Sequence[Outcome]]] | None = None,
 ) -> None:
     """Give outcomes to `on_outcome` from `on_open` until `until`, over lost connections (`on_away`, see OutcomeFeed).
 
-    Raises BrokerError if it can't begin or may not go on, and the OSError that `on_outcome` raises.
+    The outcomes of the `past` come first; it is asked once events are listened for, so none is missed in between.
+    Raises BrokerError if it can't begin or may not go on, what `past` raises, and the OSError that `on_outcome` raises.
     """
-    broken: list[OSError] = []
-    shown = ShownOutcomes()
-
-    def take(outcome: Outcome) -> None:
-        if not shown.is_news(outcome) or not wanted.fits(outcome):
-            return
-        try:
-            on_outcome(outcome)
-        except OSError as error:  # the reader of our output has closed it
-            broken.append(error)
-            until.set()
-
+    teller = _Teller(wanted, on_outcome, until)
     feed = OutcomeFeed(
         settings.broker.url.get_secret_value(),
         Names(settings.broker.prefix),
         wanted.bindings(),
         name="signalq outcomes",
-        on_outcome=take,
+        on_outcome=teller.take,
         on_away=on_away,
         heartbeat_s=settings.broker.heartbeat_s,
     )
@@ -102,6 +125,7 @@ async def follow(
     async def listen() -> None:
         await feed.open()
         on_open()
+        teller.begin(await past() if past is not None else ())
         await feed.keep_open()
 
     keeping = asyncio.create_task(listen(), name="listen for outcomes")
@@ -113,7 +137,7 @@ async def follow(
         asked_to_stop.cancel()
         (ended, _) = await asyncio.gather(keeping, asked_to_stop, return_exceptions=True)
         await feed.close()
-    for error in (*broken, ended):
+    for error in (*teller.broken, ended):
         if isinstance(error, Exception):
             raise error
 

@@ -1,14 +1,15 @@
 """The schedule as people see it: the intents that wait for their due time, and canceling them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
 from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.queries import schedule
 from signalq.consumer.ledger.queries.orders import Filter
+from signalq.consumer.orders.kept import order_fields
 from signalq.consumer.orders.pending import Pending
-from signalq.ops.ledger import open_ledger, read_ledger, who
+from signalq.ops.ledger import open_ledger, who, whole_ids
 from signalq.ops.outcomes import publish_canceled
 from signalq.settings.sections import Settings
 from signalq.times import iso_ms
@@ -31,19 +32,23 @@ class Cancelation:
         return sum(row["result"] != "canceled" for row in self.rows)
 
 
-async def list_pending(settings: Settings, wanted: Filter) -> tuple[list[dict[str, object]], int]:
-    """The pending intents that fit, the soonest due first, at most ROWS_MAX; and how many more there are.
+async def list_pending(
+    settings: Settings, wanted: Filter, rows_max: int = ROWS_MAX
+) -> tuple[list[dict[str, object]], int]:
+    """The pending intents that fit, the soonest due first, at most `rows_max`; and how many more there are.
 
     Raises CommandFailed.
     """
 
     def work(connection: Connection) -> tuple[list[dict[str, object]], int]:
-        found = schedule.pending(connection, wanted, ROWS_MAX)
-        unlisted = schedule.count(connection, wanted) - len(found) if len(found) == ROWS_MAX else 0
+        found = schedule.pending(connection, wanted, rows_max)
+        unlisted = schedule.count(connection, wanted) - len(found) if len(found) == rows_max else 0
         now_ms = clock_ms(connection)
         return [_row(one, now_ms) for one in found], unlisted
 
-    return await read_ledger(settings, work)
+    async with open_ledger(settings) as ledger:
+        wanted = replace(wanted, intent_ids=await whole_ids(ledger, wanted.intent_ids))
+        return await ledger.read(work)
 
 
 async def cancel(settings: Settings, wanted: Filter) -> Cancelation:
@@ -56,6 +61,7 @@ async def cancel(settings: Settings, wanted: Filter) -> Cancelation:
         return now_ms, canceled, schedule.known(connection, wanted) if wanted.intent_ids else []
 
     async with open_ledger(settings) as ledger:
+        wanted = replace(wanted, intent_ids=await whole_ids(ledger, wanted.intent_ids))
         now_ms, canceled, known = await ledger.transact(work)
     rows = [_row(one, now_ms) | {"result": "canceled"} for one in canceled]
     canceled_now = {one.number for one in canceled}
@@ -77,4 +83,5 @@ def _row(one: Pending, now_ms: int) -> dict[str, object]:
         "client_order_id": one.client_order_id,
         "due_at": iso_ms(one.due_ms) if one.due_ms is not None else None,
         "remaining_s": max(0, one.due_ms - now_ms) / 1000 if one.due_ms is not None else None,
+        "order": order_fields(one.connector, one.action, one.client_order_id, one.order_fields),
     }

@@ -16,6 +16,7 @@ from typing import TextIO
 import structlog
 from structlog.typing import EventDict, Processor
 
+from signalq.log_lines import ConsoleLine
 from signalq.secrets.blanking import Blanker
 
 EVENT_NAME = re.compile(r"[a-z_]+\.[a-z_]+")
@@ -122,7 +123,7 @@ def configure_logging(*, form: str | None, level: str, blanker: Blanker) -> Mask
     ]
     renderer: Processor = _as_json
     if form == "console" or (form is None and sys.stderr.isatty()):
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        renderer = ConsoleLine(sys.stderr)
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),

@@ -15,6 +15,7 @@ from signalq.amqp.foreign_properties import handle_foreign_properties
 from signalq.amqp.inspect import Inspector, QueueDepth
 from signalq.amqp.ledger_mark import LedgerMark, claim_mark
 from signalq.amqp.topology import Topology, unbind_lane
+from signalq.consumer.broker.troubles import Troubles
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.errors import BrokerUnreachable, SettingsError, SignalQError, TopologyError
 from signalq.secrets.masking import masked
@@ -32,8 +33,8 @@ FAILURE_SHARED_S = 0.1
 log = structlog.get_logger()
 
 
-class SharedFailure(BrokerUnreachable):
-    """Another lane has just tried to connect in vain, and logged it."""
+class LoggedFailure(BrokerUnreachable):
+    """An attempt to connect failed, of this lane or of another just now, and it is logged already, or lately was."""
 
 
 class BrokerConnection:
@@ -52,6 +53,7 @@ class BrokerConnection:
         self._opened_before = False
         self._failed_s = float("-inf")
         self._why = ""
+        self._troubles = Troubles()
         # Held by a lane while it opens.
         self.places_to_open = asyncio.Semaphore(LANES_OPENING_MAX)
 
@@ -75,13 +77,16 @@ class BrokerConnection:
         async with self._opening:
             if self._connection is None or not self._connection.connected.is_set():
                 if self._failed_s >= asked_s - FAILURE_SHARED_S:
-                    raise SharedFailure(self._why)
+                    raise LoggedFailure(self._why)
                 await self._close()
                 try:
                     self._connection = await self._open()
                 except BrokerUnreachable as error:
                     self._failed_s, self._why = loop_s(), str(error)
+                    if not self._troubles.is_due(self._why, self._failed_s):
+                        raise LoggedFailure(self._why) from error
                     raise
+                self._troubles.are_over()
             return self._connection
 
     async def depth(self, queue: str) -> QueueDepth | None:
@@ -160,18 +165,20 @@ class Backoff:
     def __init__(self, jitter: Callable[[], float]) -> None:
         self._jitter = jitter
         self._failures = 0
+        self._troubles = Troubles()
 
     def reset(self) -> None:
         self._failures = 0
+        self._troubles.are_over()
 
     async def wait(self) -> None:
         await asyncio.sleep(self._next_s())
 
     async def wait_for(self, queue: str, error: Exception) -> None:
-        """Wait after a failure at a queue; log it, unless another lane has just logged the same one."""
-        wait_s = self._next_s()
-        if not isinstance(error, SharedFailure):
-            log.warning("broker.unreachable", queue=queue, why=described(error), retry_in_s=round(wait_s, 2))
+        """Wait after a failure at a queue; log it, unless it was logged just now: of lasting ones some are logged."""
+        wait_s, why = self._next_s(), described(error)
+        if not isinstance(error, LoggedFailure) and self._troubles.is_due(why, loop_s()):
+            log.warning("broker.unreachable", queue=queue, why=why, retry_in_s=round(wait_s, 2))
         await asyncio.sleep(wait_s)
 
     def _next_s(self) -> float:

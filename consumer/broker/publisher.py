@@ -8,7 +8,8 @@ from pamqp.commands import Basic
 
 from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.amqp.topology import ladder_entry
-from signalq.consumer.broker.connection import Backoff
+from signalq.consumer.broker.connection import Backoff, loop_s
+from signalq.consumer.broker.troubles import Troubles
 from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.orders.delays import park_seconds
 from signalq.consumer.orders.outcomes import Event, canceled, event_of
@@ -37,6 +38,7 @@ class BrokerPublisher:
         self._jitter = jitter
         self._skew = skew or Skew()
         self._parking = asyncio.Semaphore(PARKING_MAX)
+        self._troubles = Troubles()
         url, heartbeat_s = settings.broker.url.get_secret_value(), settings.broker.heartbeat_s
         self._publisher = ConfirmedPublisher(url, name="signalq consumer publishing", heartbeat_s=heartbeat_s)
         # Apart: events, one for each order, would queue before a parked order, whose delay is cut when it is sent. And
@@ -85,7 +87,9 @@ class BrokerPublisher:
             try:
                 return await publisher.publish(exchange, routing_key, body, properties, mandatory=mandatory)
             except (BrokerUnreachable, PublishError) as error:
-                log.warning("broker.publish_failed", to=exchange or routing_key, why=str(error))
+                to, why = exchange or routing_key, str(error)
+                if self._troubles.is_due(f"{to}: {why}", loop_s()):
+                    log.warning("broker.publish_failed", to=to, why=why)
                 await backoff.wait()
 
 

@@ -82,7 +82,8 @@ class LedgerClient:
         for table in metadata.sorted_tables:
             if not set(table.columns.keys()) <= known.get(table.name, set()):
                 raise SettingsError(
-                    f"the ledger at {self.shown} is of an older signalq: start `signalq consume` of this one with it"
+                    f"the ledger at {self.shown} is of an older signalq: start `signalq consume` of this one with it, "
+                    "or run `signalq ledger upgrade`"
                 )
         ledger_id = connection.execute(select(identity.c.ledger_id)).scalar()
         if ledger_id is None:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Column, Row
 
 from signalq.consumer.ledger.tables import intents
+from signalq.consumer.orders.kept import kept_fields
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import IntentState
 from signalq.message.creation import Creation
@@ -43,6 +44,7 @@ FIRST = (
     "created_from",
     "due_ms",
     "received_ms",
+    "order_fields",
 )
 # The columns that only the ledger writes.
 _RECALLED = (*STEPPED, "version", "replayed_ms", "updated_ms")
@@ -89,6 +91,7 @@ def first_columns(order: Order) -> dict[str, Any]:
         "created_from": order.timing.creation.source,
         "due_ms": order.timing.due_ms,
         "received_ms": order.timing.received_ms,
+        "order_fields": kept_fields(order),
     }
 
 

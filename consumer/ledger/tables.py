@@ -148,6 +148,8 @@ intents = Table(
     Column("wait_ms", BigInteger),
     # The beginning of the last answer that was not the expected one, without any known secret.
     Column("answer", Text),
+    # The order's fields that have no column of their own, as JSON, without any known secret; null where not kept.
+    Column("order_fields", Text),
     UniqueConstraint("strategy", "intent_id"),
     # Intents without a message_id are told by their bytes.
     Index("ix_intents_digest", "digest", sqlite_where=UNNAMED, postgresql_where=UNNAMED),

@@ -38,6 +38,8 @@ class Policy:
     limits: Limits = field(repr=False)
     # Knows every secret that is configured.
     blanker: Blanker = field(compare=False, repr=False)
+    # Whether the ledger keeps the order's fields, for people.
+    keep_orders: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,3 +26,4 @@ class Pending:
     http_status: int | None
     age_from_ms: int
     updated_ms: int
+    order_fields: str | None

@@ -231,6 +231,7 @@ def _policy(connector: Connector, settings: Settings, rights: Rights, *, is_exit
         rights=rights,
         limits=connector,
         blanker=settings.blanker,
+        keep_orders=settings.ledger.keep_orders,
     )
 
 

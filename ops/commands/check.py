@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import click
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from signalq.ops.check.finding import Finding
@@ -55,7 +56,18 @@ def _summary(wrong: int, noted: int) -> str:
 
 
 def _show(out: Console, finding: Finding) -> None:
+    """Show a finding: on a terminal long sentences go on below, at their words; elsewhere a line each, for grep."""
     mark, style = MARKS[finding.state]
-    out.print(Text.assemble((mark, style), " ", (finding.check.ljust(NAME_COLUMNS), "bold"), finding.found))
+    lines = [((mark, style), (finding.check, "bold"), Text(finding.found))]
     if finding.advice:
-        out.print(Text.assemble(" " * (NAME_COLUMNS + 2), ("→ ", style), finding.advice))
+        lines.append((("", ""), ("", ""), Text.assemble(("→ ", style), finding.advice)))
+    if not out.is_terminal:
+        for left, name, text in lines:
+            out.print(Text.assemble(f"{left[0]:1} {name[0].ljust(NAME_COLUMNS)}", text))
+        return
+    table = Table.grid(padding=(0, 1, 0, 0))
+    for width in (1, NAME_COLUMNS - 1, None):
+        table.add_column(width=width, no_wrap=width is not None)
+    for left, name, text in lines:
+        table.add_row(Text(*left), Text(*name), text)
+    out.print(table, soft_wrap=False)

@@ -16,12 +16,16 @@ from signalq.ops.dead_letters.actions import DiscardAction, LetterAction, Letter
 from signalq.ops.dead_letters.batches import apply
 from signalq.ops.dead_letters.letter import Letter, LetterFilter
 from signalq.ops.dead_letters.reader import LETTERS_MAX, LetterReader
-from signalq.ops.dead_letters.report import COLUMNS, ActionReport, note, reading, show
-from signalq.ops.ledger import check_mark, open_ledger
+from signalq.ops.dead_letters.report import COLUMNS, ActionReport, reading, show
+from signalq.ops.ledger import check_mark, only_one, open_ledger
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.invocation import Invocation, SignalqGroup, as_stored, one_of, pass_invocation
-from signalq.ops.terminal.render import Spool, plural, print_rows, say
+from signalq.ops.terminal.listing import View, listing_options
+from signalq.ops.terminal.render import Spool, plural, say
 from signalq.settings.sections import Settings
+
+# As long as an id that signalq gives: it is whole.
+ID_CHARACTERS = 32
 
 
 @click.group(cls=SignalqGroup, example="signalq dead list --reason rejected")
@@ -84,10 +88,10 @@ def _chosen(function: Callable[..., Any]) -> Callable[..., Any]:
 @_filtered
 @click.option("--all", "everything", is_flag=True, help="As many as there are; the same as no --limit.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="At most the N oldest of those that fit.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@listing_options(COLUMNS, can_watch=False)
 @pass_invocation
 def list_letters(
-    invocation: Invocation, /, *, wanted: LetterFilter, everything: bool, limit: int | None, as_json: bool
+    invocation: Invocation, /, *, wanted: LetterFilter, everything: bool, limit: int | None, view: View
 ) -> None:
     """List the dead letters, oldest first; a letter that is there twice is shown and counted once.
 
@@ -104,9 +108,9 @@ def list_letters(
             if limit is None or matched <= limit:
                 rows.add(letter.row())
 
-        letters = asyncio.run(_read(invocation.settings(), wanted, keep))
+        letters = asyncio.run(_read_meant(invocation.settings(), wanted, keep))
         if len(rows):
-            print_rows(COLUMNS, rows, as_json=as_json, note=note)
+            view.print(rows)
         say(_summary(letters.to_read - letters.copies, matched, len(rows)))
     if unread := letters.ready - letters.to_read:
         say(f"{unread:,} more were not read: one look takes in the {LETTERS_MAX:,} oldest")
@@ -126,7 +130,7 @@ def show_letter(invocation: Invocation, *, intent_id: str, raw: bool, as_json: b
     Two strategies may use the same ID: then both letters are shown. The exit status is 1 if there is none.
     """
     found: list[Letter] = []
-    asyncio.run(_read(invocation.settings(), LetterFilter(frozenset({intent_id})), found.append))
+    asyncio.run(_read_meant(invocation.settings(), LetterFilter(frozenset({intent_id})), found.append))
     if not found:
         raise CommandFailed(f"there is no dead letter {intent_id}: `signalq dead list` shows those there are")
     for letter in found:
@@ -148,7 +152,9 @@ def replay_letters(invocation: Invocation, /, *, choice: Choice, force: bool) ->
     If it is interrupted, it loses nothing and orders nothing twice: run it again. The exit status is 1 if a letter was
     refused, or if there is none for an --id.
     """
-    _run(invocation.settings(), choice, ReplayAction, force=force)
+    settings = invocation.settings()
+    choice = replace(choice, wanted=asyncio.run(_meant(settings, choice.wanted)))
+    _run(settings, choice, ReplayAction, force=force)
 
 
 @command.command("discard", example="signalq dead discard --reason expired --strategy momentum")
@@ -162,9 +168,28 @@ def discard_letters(invocation: Invocation, /, *, choice: Choice, yes: bool, for
     The exit status is 1 if a letter was refused, or if there is none for an --id.
     """
     settings = invocation.settings()
+    choice = replace(choice, wanted=asyncio.run(_meant(settings, choice.wanted)))
     if not (yes or force or choice.dry_run) and sys.stdin.isatty() and sys.stderr.isatty():
         choice = replace(choice, wanted=_confirmed(settings, choice.wanted))
     _run(settings, choice, DiscardAction, force=force)
+
+
+async def _meant(settings: Settings, wanted: LetterFilter) -> LetterFilter:
+    """The filter with whole ids: a beginning is looked up among the letters. Raises CommandFailed if it has several."""
+    if all(len(one) >= ID_CHARACTERS for one in wanted.ids):
+        return wanted
+    begin: set[str] = set()
+
+    def note(letter: Letter) -> None:
+        if letter.intent_id is not None and letter.intent_id.startswith(tuple(wanted.ids)):
+            begin.add(letter.intent_id)
+
+    await _read(settings, LetterFilter(), note)
+    return replace(wanted, ids=frozenset(only_one(one, begin) for one in wanted.ids))
+
+
+async def _read_meant(settings: Settings, wanted: LetterFilter, on_fit: Callable[[Letter], None]) -> LetterReader:
+    return await _read(settings, await _meant(settings, wanted), on_fit)
 
 
 async def _read(settings: Settings, wanted: LetterFilter, on_fit: Callable[[Letter], None]) -> LetterReader:

@@ -13,19 +13,21 @@ from signalq.ops.lanes import SWITCH_WAIT_S, ChangedSwitch, change_switch, list_
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.escaping import escaped
 from signalq.ops.terminal.invocation import Invocation, SignalqGroup, as_stored, pass_invocation
-from signalq.ops.terminal.render import Column, console, plural, print_json, print_rows
+from signalq.ops.terminal.listing import View, listing_options
+from signalq.ops.terminal.render import Column, Row, console, plural, print_json
+from signalq.ops.terminal.watching import watch
 from signalq.settings.sections import Settings
 
 WHY_CHARACTERS_MAX = 1000
 SHARED = "(shared lane)"
 STYLES = {"open": "green", "close-only": "yellow", "paused": "red"}
 COLUMNS = [
-    Column("connector", "CONNECTOR", style="bold", may_be_cut=True),
+    Column("connector", "CONNECTOR", style="bold", least=16, is_name=True),
     Column("state", "STATE", style=lambda value: STYLES.get(str(value), "")),
     Column("ready", "READY", right=True),
     Column("unacked", "UNACKED", right=True),
-    Column("queue", "QUEUE", plain_only=True),
-    Column("active_consumer", "CONSUMER", may_be_cut=True),
+    Column("queue", "QUEUE", least=24, rank=1, is_name=True),
+    Column("active_consumer", "CONSUMER", least=14, is_name=True),
 ]
 
 
@@ -34,19 +36,26 @@ def command() -> None:
     """The lanes, and the switch: stop connectors within a second, and let them go on."""
 
 
-@command.command("list", example="signalq lanes list")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@command.command("list", example="signalq lanes list\nsignalq lanes list --watch --sort -ready")
+@listing_options(COLUMNS)
 @pass_invocation
-def list_all(invocation: Invocation, *, as_json: bool) -> None:
+def list_all(invocation: Invocation, *, view: View) -> None:
     """List the lanes: their waiting orders, the state of the switch, and the consumer that serves them.
 
     A connector without a lane of its own has a row where the switch names it. With --json the row of
     the shared lane has no connector.
     """
-    rows = asyncio.run(list_lanes(invocation.settings()))
-    if not as_json:
-        rows = [row | {"connector": row["connector"] or SHARED} for row in rows]
-    print_rows(COLUMNS, rows, as_json=as_json)
+    settings = invocation.settings()
+
+    async def look(_rows_max: int) -> tuple[list[Row], str]:
+        rows = await list_lanes(settings)
+        return [row if view.as_json else row | {"connector": row["connector"] or SHARED} for row in rows], ""
+
+    if view.watch_s is not None:
+        asyncio.run(watch("signalq lanes list", view, look))
+        return
+    rows, _ = asyncio.run(look(0))
+    view.print(rows)
 
 
 def _changing(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,10 +1,8 @@
 """`signalq orders list` and `signalq orders show`."""
 
 import asyncio
-import re
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
@@ -12,34 +10,22 @@ import click
 from signalq.consumer.ledger.queries.orders import STATUSES, Filter
 from signalq.consumer.orders.state import REASONS
 from signalq.ops.orders.records import read_orders, read_timelines
-from signalq.ops.orders.timeline_view import STATUS_STYLES, print_order
+from signalq.ops.orders.stats import read_stats
+from signalq.ops.orders.stats_view import print_stats
+from signalq.ops.orders.timeline_view import print_order
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.invocation import Invocation, SignalqGroup, as_stored, one_of, pass_invocation
-from signalq.ops.terminal.render import Column, Row, plural, print_json, print_rows, say, shown
+from signalq.ops.terminal.listing import View, listing_options
+from signalq.ops.terminal.moments import moment
+from signalq.ops.terminal.order_columns import ORDER_COLUMNS
+from signalq.ops.terminal.render import Row, plural, print_json, say
+from signalq.ops.terminal.watching import watch
 from signalq.settings.sections import Settings
 
 ROWS_DEFAULT = 100
-# A table's columns are as wide as its widest row, so it holds all of them.
+STATS_SINCE = "24h"
+# A table's columns are as wide as its widest row, and sorting takes all rows: so it holds all of them.
 TABLE_ROWS_MAX = 100_000
-
-COLUMNS = [
-    Column("created_at", "CREATED AT", style="dim"),
-    Column("intent_id", "INTENT", plain_only=True),
-    Column("generation", "GEN", right=True, plain_only=True),
-    Column("status", "STATUS", style=lambda value: STATUS_STYLES.get(str(value), "")),
-    Column("reason", "REASON"),
-    Column("connector", "CONNECTOR", style="bold", may_be_cut=True),
-    Column("strategy", "STRATEGY", may_be_cut=True),
-    Column("action", "ACTION", may_be_cut=True),
-    Column("client_order_id", "CLIENT ORDER", plain_only=True),
-    Column("attempts", "TRIES", right=True),
-    Column("http_status", "HTTP", right=True),
-    Column("due_at", "DUE AT", plain_only=True),
-    Column("updated_at", "UPDATED AT", plain_only=True),
-]
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
-_UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def _status(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -48,21 +34,10 @@ def _status(context: click.Context, parameter: click.Parameter, value: str | Non
     return one_of("status", STATUSES)(context, parameter, value)
 
 
-def _moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | timedelta | None:
-    """A moment: so long ago (`15m`), or a time in ISO 8601, in UTC unless it says otherwise."""
-    if value is None:
-        return None
-    try:
-        if found := _DURATION.fullmatch(value):
-            return timedelta(seconds=float(found[1]) * _UNITS_S[found[2]])
-        at = datetime.fromisoformat(value)
-    except (ValueError, OverflowError):
-        example = "15m, 2h or 1d, nor a time like 2026-01-31T12:00"
-        raise click.BadParameter(f"{value} is neither a duration like {example}") from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
-@click.group(cls=SignalqGroup, example="signalq orders list --status dead --since 1h\nsignalq orders show ID")
+@click.group(
+    cls=SignalqGroup,
+    example="signalq orders list --status dead --since 1h\nsignalq orders show ID\nsignalq orders stats",
+)
 def command() -> None:
     """The state of each intent, as the ledger knows it.
 
@@ -87,14 +62,14 @@ def command() -> None:
 )
 @click.option(
     "--since",
-    callback=_moment,
+    callback=moment,
     metavar="WHEN",
     help="Only intents that came or changed since then: so long ago (90s, 15m, 2h, 1d), or a time "
     "(2026-01-31T12:00, in UTC unless it says otherwise).",
 )
 @click.option("--limit", type=click.IntRange(1), metavar="N", help=f"At most the N newest; {ROWS_DEFAULT} by default.")
 @click.option("--all", "everything", is_flag=True, help="As many as there are.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@listing_options(ORDER_COLUMNS)
 @pass_invocation
 def list_orders(
     invocation: Invocation,
@@ -105,18 +80,24 @@ def list_orders(
     since: datetime | timedelta | None,
     limit: int | None,
     everything: bool,
-    as_json: bool,
+    view: View,
     **names: Any,
 ) -> None:
     """List intents, the newest first, by when the ledger first heard of them.
 
-    An intent whose dead letter is not confirmed yet is shown as retrying, with its reason.
+    On a terminal, times are local, and an ID is cut to what tells it from the others: every command that takes an ID
+    takes such a beginning of it. --sort sorts the rows that are listed. An intent whose dead letter is not confirmed
+    yet is shown as retrying, with its reason.
     """
     if everything and limit:
         raise click.UsageError("--all and --limit contradict each other")
     rows_max = None if everything else limit or ROWS_DEFAULT
     wanted = Filter(**names, status=status, reason=reason)
-    asyncio.run(_list(invocation.settings(), wanted, since, rows_max, as_json=as_json))
+    settings = invocation.settings()
+    if view.watch_s is not None:
+        asyncio.run(watch("signalq orders list", view, _looking(settings, wanted, since, rows_max)))
+    else:
+        asyncio.run(_list(settings, wanted, since, rows_max, view))
 
 
 @command.command("show", example="signalq orders show 3b61a24e3b6743658da38126d25cb526")
@@ -142,20 +123,57 @@ def show_order(invocation: Invocation, *, intent_id: str, as_json: bool) -> None
             print_order(order, is_first=not number)
 
 
+@command.command("stats", example="signalq orders stats --since 7d\nsignalq orders stats --connector main --json")
+@click.option("--connector", type=as_stored, metavar="NAME", help="Only this connector.")
+@click.option("--strategy", type=as_stored, metavar="NAME", help="Only this strategy.")
+@click.option(
+    "--since",
+    callback=moment,
+    default=STATS_SINCE,
+    metavar="WHEN",
+    help="Only intents that came or changed since then: so long ago (2h, 7d), or a time "
+    f"(2026-01-31T12:00, in UTC unless it says otherwise); {STATS_SINCE} by default.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line: for all, by connector, by hour.")
+@pass_invocation
+def show_stats(invocation: Invocation, /, *, since: datetime | timedelta, as_json: bool, **names: str | None) -> None:
+    """Show at a glance how many orders ended how, and how long they took, by connector and by hour.
+
+    Queued is the time from an order's creation to its first POST, late the time from the due time of a delayed one; a
+    POST is one attempt. Of each, half of the orders took at most the first time (p50), and 99 of 100 the second (p99).
+    """
+    stats = asyncio.run(read_stats(invocation.settings(), Filter(**names), since))  # type: ignore[arg-type]
+    print_stats(stats, as_json=as_json)
+
+
 async def _list(
-    settings: Settings, wanted: Filter, since: datetime | timedelta | None, rows_max: int | None, *, as_json: bool
+    settings: Settings, wanted: Filter, since: datetime | timedelta | None, rows_max: int | None, view: View
 ) -> None:
-    """Write JSON page by page, however many there are; write a table at the end."""
+    """Write JSON page by page, however many there are; write a table, or sorted rows, at the end."""
     rows: list[Row] = []
     on_page: Callable[[list[dict[str, object]]], None] = rows.extend
-    if as_json:
-        on_page = partial(print_rows, COLUMNS, as_json=True)
+    if view.as_json and view.sort is None:
+        on_page = view.print
     else:
         rows_max = TABLE_ROWS_MAX if rows_max is None else min(rows_max, TABLE_ROWS_MAX)
     count, more = await read_orders(settings, wanted, on_page, since=since, rows_max=rows_max)
     if rows:
-        print_rows(COLUMNS, rows, as_json=False, note=_note)
+        view.print(rows)
     say(_summary(count, more))
+
+
+def _looking(
+    settings: Settings, wanted: Filter, since: datetime | timedelta | None, listed_max: int | None
+) -> Callable[[int], Awaitable[tuple[list[Row], str]]]:
+    """Return the look at the newest orders, as many as fit the terminal."""
+
+    async def look(rows_max: int) -> tuple[list[Row], str]:
+        rows: list[Row] = []
+        rows_max = min(rows_max, listed_max or rows_max)
+        count, more = await read_orders(settings, wanted, rows.extend, since=since, rows_max=rows_max)
+        return rows, f"the {count:,} newest of {count + more:,}"
+
+    return look
 
 
 def _summary(count: int, more: int) -> str:
@@ -166,10 +184,3 @@ def _summary(count: int, more: int) -> str:
     ways = "`--limit` shows more, `--all` all" if count < TABLE_ROWS_MAX else "`--all --json` shows all"
     newest = "newest intent" if count == 1 else f"{count:,} newest intents"
     return f"the {newest}; {more:,} more fit: {ways}"
-
-
-def _note(row: Row) -> str:
-    generation = "" if row["generation"] == 1 else f"  generation {row['generation']}"
-    client_order = "" if row["client_order_id"] is None else f"  client order {shown(row['client_order_id'])}"
-    due = "" if row["due_at"] is None else f"  due {row['due_at']}"
-    return f"{shown(row['intent_id'])}{generation}{client_order}{due}"

@@ -11,16 +11,20 @@ from signalq.consumer.ledger.queries.orders import Filter
 from signalq.ops.scheduled import ROWS_MAX, cancel, list_pending
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.invocation import Invocation, SignalqGroup, as_stored, pass_invocation
-from signalq.ops.terminal.render import Column, Row, plural, print_rows, say, shown
+from signalq.ops.terminal.listing import View, listing_options
+from signalq.ops.terminal.moments import clock_time, span
+from signalq.ops.terminal.order_columns import CLIENT_ORDER, CONNECTOR, INTENT, ORDER, STRATEGY
+from signalq.ops.terminal.render import Column, Row, plural, print_rows, say
+from signalq.ops.terminal.watching import watch
 
 COLUMNS = [
-    Column("due_at", "DUE AT"),
-    Column("remaining_s", "IN S", right=True, style="bold"),
-    Column("connector", "CONNECTOR", style="bold", may_be_cut=True),
-    Column("strategy", "STRATEGY", may_be_cut=True),
-    Column("action", "ACTION", may_be_cut=True),
-    Column("client_order_id", "CLIENT ORDER", may_be_cut=True),
-    Column("intent_id", "INTENT", plain_only=True),
+    Column("due_at", "DUE AT", short=clock_time),
+    Column("remaining_s", "IN", right=True, style="bold", short=lambda seconds: span(float(str(seconds)))),
+    INTENT,
+    CONNECTOR,
+    STRATEGY,
+    ORDER,
+    CLIENT_ORDER,
 ]
 RESULT = Column("result", "RESULT", style=lambda value: "green" if value == "canceled" else "red")
 
@@ -39,33 +43,54 @@ def _filtered(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--connector", type=as_stored, metavar="NAME", help="Only this connector.")
     @click.option("--strategy", type=as_stored, metavar="NAME", help="Only this strategy.")
     @click.option("--all", "everything", is_flag=True, help="All there are.")
-    @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
     @wraps(function)
-    def with_filter(*, everything: bool, as_json: bool, **names: Any) -> Any:
-        wanted = Filter(**names)
+    def with_filter(
+        *,
+        intent_ids: tuple[str, ...],
+        connector: str | None,
+        strategy: str | None,
+        everything: bool,
+        **rest: Any,
+    ) -> Any:
+        wanted = Filter(intent_ids, connector, strategy)
         if everything and wanted != Filter():
             raise click.UsageError("--all and a filter contradict each other")
-        return function(wanted=wanted, everything=everything, as_json=as_json)
+        return function(wanted=wanted, everything=everything, **rest)
 
     return with_filter
 
 
-@command.command("list", example="signalq scheduled list --connector main")
+@command.command("list", example="signalq scheduled list --connector main\nsignalq scheduled list --watch")
 @_filtered
+@listing_options(COLUMNS)
 @pass_invocation
-def list_scheduled(invocation: Invocation, /, *, wanted: Filter, everything: bool, as_json: bool) -> None:
-    """List the intents that wait, the soonest due first."""
+def list_scheduled(invocation: Invocation, /, *, wanted: Filter, everything: bool, view: View) -> None:
+    """List the intents that wait, the soonest due first.
+
+    On a terminal, times are local, and an ID is cut to what tells it from the others: every command that takes an ID
+    takes such a beginning of it.
+    """
     del everything  # the same as no filter
-    rows, unlisted = asyncio.run(list_pending(invocation.settings(), wanted))
+    settings = invocation.settings()
+
+    async def look(rows_max: int) -> tuple[list[Row], str]:
+        rows, unlisted = await list_pending(settings, wanted, rows_max)
+        return [*rows], _scheduled(len(rows) + unlisted)
+
+    if view.watch_s is not None:
+        asyncio.run(watch("signalq scheduled list", view, look))
+        return
+    rows, unlisted = asyncio.run(list_pending(settings, wanted))
     if rows:
-        print_rows(COLUMNS, rows, as_json=as_json, note=_note)
-    say(f"{plural(len(rows), 'intent')} scheduled" if rows else "nothing that fits is scheduled")
+        view.print(rows)
+    say(_scheduled(len(rows)))
     if unlisted:
         say(f"{unlisted:,} more are not shown: a listing has at most {ROWS_MAX:,} rows")
 
 
 @command.command("cancel", example="signalq scheduled cancel --id 3b61a24e3b6743658da38126d25cb526")
 @_filtered
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @pass_invocation
 def cancel_scheduled(invocation: Invocation, /, *, wanted: Filter, everything: bool, as_json: bool) -> int:
     """Cancel the intents that wait, and answer for each: canceled, or too late.
@@ -78,7 +103,7 @@ def cancel_scheduled(invocation: Invocation, /, *, wanted: Filter, everything: b
         raise click.UsageError("say which: --id, --connector, --strategy, or --all")
     done = asyncio.run(cancel(invocation.settings(), wanted))
     if done.rows:
-        print_rows([RESULT, *COLUMNS], done.rows, as_json=as_json, note=_note)
+        print_rows([RESULT, *COLUMNS], done.rows, as_json=as_json)
     say(_summary(len(done.rows) - done.too_late, done.too_late))
     if done.why_unpublished is not None:
         say(f"their outcome events come when they would have been due ({done.why_unpublished})")
@@ -94,5 +119,5 @@ def _summary(canceled: int, too_late: int) -> str:
     return f"{plural(canceled, 'intent')} canceled" + (f", {too_late:,} too late" if too_late else "")
 
 
-def _note(row: Row) -> str:
-    return shown(row["intent_id"])
+def _scheduled(count: int) -> str:
+    return f"{plural(count, 'intent')} scheduled" if count else "nothing that fits is scheduled"

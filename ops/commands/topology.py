@@ -15,12 +15,12 @@ CLUSTER, VHOST = "signalq-rabbitmq", "signalq"
 PRINTED_BY = "Printed by `signalq topology manifests`: change the settings and print it again, never this."
 COLUMNS = [
     Column("object", "OBJECT"),
-    Column("name", "NAME", may_be_cut=True),
-    Column("type", "TYPE", style="dim"),
+    Column("name", "NAME", least=16, is_name=True),
+    Column("type", "TYPE", style="dim", rank=1),
     Column("ready", "READY", right=True),
     Column("consumers", "CONSUMERS", right=True),
     Column("state", "STATE", style=lambda state: "green" if state == "present" else "bold red"),
-    Column("routing_key", "ROUTING KEY", style="dim", may_be_cut=True),
+    Column("routing_key", "ROUTING KEY", style="dim", least=11),
 ]
 
 

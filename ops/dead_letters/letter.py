@@ -10,10 +10,11 @@ from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
 from signalq import names
+from signalq.consumer.orders.kept import TEXT_CHARACTERS_MAX, plain_seconds
 from signalq.errors import InvalidIntent
 from signalq.message.envelope import strategy
 from signalq.message.intent import FIELD_NAMES
-from signalq.message.strict_json import parse_object, render
+from signalq.message.strict_json import JsonNumber, parse_object, render
 from signalq.secrets.blanking import BodyBlanker
 from signalq.secrets.masking import MASK, SECRET_CHARACTERS_MIN, names_a_secret, shown_name
 from signalq.times import iso_utc
@@ -79,7 +80,14 @@ class Letter:
 
     def row(self) -> dict[str, object]:
         """The fields of a listing, in the contract's order; known secrets are blanked."""
-        return {name: self._hidden(getattr(self, name)) for name in _LISTED}
+        return {name: self._hidden(getattr(self, name)) for name in _LISTED} | {"order": self._order()}
+
+    def _order(self) -> dict[str, object] | None:
+        """The order as other listings show it, by the body: fields of an intent alone, never the token."""
+        if self._fields is None:
+            return None
+        shown = self._masked(self._fields, _is_listed)
+        return {name: _plain_field(name, shown[name]) for name in FIELD_NAMES if _is_listed(name) and name in shown}
 
     def properties_shown(self, *, raw: bool = False) -> dict[str, object]:
         """The AMQP properties that are set, except the headers; the values of known ones alone, or all (`raw`)."""
@@ -110,7 +118,7 @@ class Letter:
             plain = self.body.replace(b"\0", b"")  # UTF-16 is recognised too
             there = [name for name in FIELD_NAMES if f'"{name}"'.encode() in plain]
             return render(dict.fromkeys(there, MASK)) if there else None
-        shown = self._masked(self._fields, lambda name: name in FIELD_NAMES and not names_a_secret(name))
+        shown = self._masked(self._fields, _is_listed)
         return _cut(render(shown), self.body)
 
     def _masked(self, values: Mapping[str, object], is_known: Callable[[str], bool]) -> dict[str, object]:
@@ -151,6 +159,18 @@ class LetterFilter:
             and self.strategy in {None, letter.strategy}
             and (self.seen is None or letter.mark in self.seen)
         )
+
+
+def _is_listed(name: str) -> bool:
+    """Whether a field's value is shown: one of an intent, and not the token."""
+    return name in FIELD_NAMES and not names_a_secret(name)
+
+
+def _plain_field(name: str, value: object) -> object:
+    """A field's value as the ledger keeps it: decimals as text, long texts cut."""
+    if isinstance(value, JsonNumber):
+        return plain_seconds(float(value.text)) if name == "delaySeconds" else value.text
+    return value[:TEXT_CHARACTERS_MAX] if isinstance(value, str) else value
 
 
 def _cut(text: str, body: bytes) -> str:

@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
@@ -11,7 +13,20 @@ from signalq.ops.dead_letters.actions import LetterResult
 from signalq.ops.dead_letters.letter import Letter, LetterFilter
 from signalq.ops.dead_letters.reader import LetterReader, open_letters
 from signalq.ops.terminal.escaping import escaped, escaped_whole
-from signalq.ops.terminal.render import Column, Row, Spool, console, plural, print_json, print_rows, say, shown
+from signalq.ops.terminal.moments import time_or_day
+from signalq.ops.terminal.order_columns import (
+    CLIENT_ORDER,
+    CONNECTOR,
+    GENERATION,
+    HTTP,
+    INTENT,
+    ORDER,
+    REASON,
+    STRATEGY,
+    TRIES,
+    order_text,
+)
+from signalq.ops.terminal.render import Column, Spool, console, plural, print_json, print_rows, say, shown
 from signalq.settings.sections import Settings
 
 # With fewer letters the bar would be gone before a person sees it.
@@ -21,28 +36,26 @@ NAME_COLUMNS = 18
 _NOT_SHOWN = "  (not shown: it is no JSON object, and may hold a token anywhere; `dead show --raw` shows it)"
 
 COLUMNS = [
-    Column("dead_at", "DEAD AT", style="dim"),
-    Column("intent_id", "INTENT", plain_only=True),
-    Column("generation", "GEN", right=True, plain_only=True),
-    Column("reason", "REASON", style="red"),
-    Column("connector", "CONNECTOR", style="bold", may_be_cut=True),
-    Column("strategy", "STRATEGY", may_be_cut=True),
-    Column("action", "ACTION", may_be_cut=True),
-    Column("client_order_id", "CLIENT ORDER", may_be_cut=True),
-    Column("attempts", "TRIES", right=True),
-    Column("http_status", "HTTP", right=True),
-    Column("detail", "DETAIL", plain_only=True),
+    Column("dead_at", "DEAD AT", style="dim", short=time_or_day),
+    INTENT,
+    GENERATION,
+    REASON,
+    CONNECTOR,
+    STRATEGY,
+    ORDER,
+    CLIENT_ORDER,
+    TRIES,
+    HTTP,
+    Column("detail", "DETAIL", least=20, rank=1),
 ]
 RESULT_COLUMNS = [
     Column("result", "RESULT", style=lambda result: "red" if result in {"refused", "not done"} else "green"),
-    *COLUMNS,
-    Column("why", "WHY", plain_only=True),
+    replace(COLUMNS[0], rank=7),
+    *COLUMNS[1:],
+    Column("why", "WHY", least=20, rank=1),
 ]
-
-
-def note(row: Row) -> str:
-    """The second line of a letter on a terminal."""
-    return f"{shown(row['intent_id'])}  {shown(row['detail'])}"
+# So many reasons of refusals are told below a table.
+WHYS_MAX = 10
 
 
 @asynccontextmanager
@@ -68,7 +81,8 @@ def show(letter: Letter, *, raw: bool, as_json: bool) -> None:
         print_json({**row, "properties": properties, "headers": headers, "body": body}, raw=raw)
         return
     out = console()
-    for title, values in (("Dead letter", row), ("Properties", properties), ("Headers", headers)):
+    said = {**row, "order": order_text(row)}
+    for title, values in (("Dead letter", said), ("Properties", properties), ("Headers", headers)):
         out.print(Text(title, style="bold"))
         width = max([NAME_COLUMNS, *(len(shown(name)) for name in values)])
         for name, value in values.items():
@@ -104,8 +118,20 @@ class ActionReport:
 
     def print_rows(self, *, as_json: bool) -> None:
         """Show every letter that was chosen, with its result."""
-        if len(self._rows):
-            print_rows(RESULT_COLUMNS, self._rows, as_json=as_json, note=_why)
+        if not len(self._rows):
+            return
+        print_rows(RESULT_COLUMNS, self._rows, as_json=as_json)
+        out = console()
+        if not as_json and out.is_terminal:  # elsewhere each row has all of it
+            self._print_whys(out)
+
+    def _print_whys(self, out: Console) -> None:
+        """Tell each reason of the results once, whole: a row of a table has no room for it."""
+        whys = Counter(f"{row['result']}: {row['why']}" for row in self._rows if row["why"] is not None)
+        for why, count in whys.most_common(WHYS_MAX):
+            out.print(Text(f"{count:,} {escaped(why)}"), soft_wrap=False)
+        if len(whys) > WHYS_MAX:
+            out.print(Text(f"{len(whys) - WHYS_MAX:,} more reasons: --json has all"))
 
     def summary(self) -> str:
         """One sentence of counts."""
@@ -131,8 +157,3 @@ class ActionReport:
             would = "would be" if self._dry_run else "was" if refused == 1 else "were"
             return f"{plural(refused, 'dead letter')} {would} refused and stay where they are: each row says why"
         return None
-
-
-def _why(row: Row) -> str:
-    because = row["why"] if row["why"] is not None else row["detail"]
-    return f"{shown(row['intent_id'])}  {shown(because)}"

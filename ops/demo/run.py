@@ -8,6 +8,9 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 
+from rich.table import Table
+from rich.text import Text
+
 from signalq.local import PrivateBrokerError, PrivateRabbitMQ, ensure_installed
 from signalq.ops.dead_letters.letter import Letter
 from signalq.ops.dead_letters.reader import open_letters
@@ -26,13 +29,13 @@ ORDER_COLUMNS = [
     Column("connector", "connector", style="cyan"),
     Column("order", "order"),
     Column("answer", "answered"),
-    Column("note", "", style="dim"),
+    Column("note", "", style="dim", least=20, rank=1),
 ]
 LETTER_COLUMNS = [
     Column("reason", "reason", style="bold red"),
     Column("connector", "connector", style="cyan"),
-    Column("strategy", "strategy"),
-    Column("detail", "why"),
+    Column("strategy", "strategy", rank=1),
+    Column("detail", "why", least=40),
 ]
 
 
@@ -131,12 +134,13 @@ class Story:
         if self._as_json:
             print_json({"step": self._step, "text": text})
         else:
-            self._out.print(f"\n{self._step}  {text}", style="bold")
+            self._out.print()
+            self._print(f"{self._step}  ", text, "bold")
 
     def line(self, text: str) -> None:
         """Show a line within a chapter."""
         if not self._as_json:
-            self._out.print(f"   {text}", style="dim")
+            self._print("   ", text, "dim")
 
     def table(self, columns: list[Column], rows: list[dict[str, object]]) -> None:
         """Show rows within a chapter."""
@@ -147,5 +151,16 @@ class Story:
         if self._as_json:
             print_json({"check": text, "holds": holds})
         else:
-            self._out.print(f"   {'ok' if holds else 'NO'}  {text}", style="green" if holds else "bold red")
+            self._print(f"   {'ok' if holds else 'NO'}  ", text, "green" if holds else "bold red")
         return holds
+
+    def _print(self, before: str, text: str, style: str) -> None:
+        """Show a line; a terminal that is narrower goes on below, at a word."""
+        if not self._out.is_terminal:
+            self._out.print(before + text)
+            return
+        grid = Table.grid()
+        grid.add_column(no_wrap=True)
+        grid.add_column()
+        grid.add_row(Text(before, style), Text(text, style))
+        self._out.print(grid, soft_wrap=False)

@@ -12,12 +12,12 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.queries import events, orders
 from signalq.consumer.ledger.queries.orders import DEAD_LETTERING, Filter, Happened, Recorded
+from signalq.consumer.orders.kept import order_fields
 from signalq.consumer.orders.state import NEVER_CONCLUDED
-from signalq.ops.ledger import open_ledger, read_ledger
+from signalq.ops.ledger import open_ledger, since_ms, whole_ids
 from signalq.settings.sections import Settings
 from signalq.times import iso_ms
 
@@ -41,7 +41,10 @@ async def read_orders(
     Raises CommandFailed.
     """
     async with open_ledger(settings) as ledger:
-        wanted = replace(wanted, since_ms=await _since_ms(ledger, since))
+        ids = await whole_ids(ledger, wanted.intent_ids)
+        wanted = replace(wanted, intent_ids=ids)
+        if since is not None:
+            wanted = replace(wanted, since_ms=await ledger.read(partial(since_ms, since=since)))
         last: Recorded | None = None
         given = 0
         while rows_max is None or given < rows_max:
@@ -56,22 +59,19 @@ async def read_orders(
 
 
 async def read_timelines(settings: Settings, intent_id: str) -> list[dict[str, object]]:
-    """Every intent with this id: its row, and its `timeline`, oldest first. Raises CommandFailed."""
+    """Every intent with this id, or with the only one that begins so: its row, and its `timeline`, oldest first.
+
+    Raises CommandFailed.
+    """
 
     def work(connection: Connection) -> list[dict[str, object]]:
         now_ms = clock_ms(connection)
-        found = orders.timelines(connection, intent_id)
+        found = orders.timelines(connection, whole_id)
         return [row_of(one) | {"timeline": timeline(one, happened, now_ms)} for one, happened in found]
 
-    return await read_ledger(settings, work)
-
-
-async def _since_ms(ledger: LedgerClient, since: datetime | timedelta | None) -> int | None:
-    if since is None:
-        return None
-    if isinstance(since, datetime):
-        return round(since.timestamp() * 1000)
-    return await ledger.read(clock_ms) - round(since.total_seconds() * 1000)
+    async with open_ledger(settings) as ledger:
+        (whole_id,) = await whole_ids(ledger, [intent_id])
+        return await ledger.read(work)
 
 
 def row_of(one: Recorded) -> dict[str, object]:
@@ -90,6 +90,7 @@ def row_of(one: Recorded) -> dict[str, object]:
         "created_at": iso_ms(one.age_from_ms),
         "due_at": None if one.delayed_until_ms is None else iso_ms(one.delayed_until_ms),
         "updated_at": iso_ms(one.updated_ms),
+        "order": order_fields(one.connector, one.action, one.client_order_id, one.order_fields),
     }
 
 

@@ -8,10 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from signalq.ops.orders.records import TimelineEntry
-from signalq.ops.terminal.render import GAP, console, shown, sized
+from signalq.ops.terminal.layout import GAP
+from signalq.ops.terminal.order_columns import STATUS_STYLES, order_text
+from signalq.ops.terminal.render import console, shown, sized
 
 NAME_COLUMNS = 18
-STATUS_STYLES = {"delivered": "green", "dead": "red", "canceled": "yellow", "retrying": "yellow", "sending": "cyan"}
+BESIDE_THE_WORDS = ("log", "delaySeconds", "delaySecondsFilter")
 ENTRY_STYLES = STATUS_STYLES | {"accepted": "green", "refused": "red", "unknown": "red", "not taken": "yellow"}
 SAID_BY = {
     "signalq-created-ms": "says its producer (signalq-created-ms)",
@@ -28,16 +30,25 @@ def print_order(order: Mapping[str, object], *, is_first: bool) -> None:
     if not is_first:
         out.print()
     out.print(Text("Order", style="bold"))
-    for name, value in order.items():
-        if name != "timeline":
-            style = STATUS_STYLES.get(str(value), "") if name == "status" else ""
-            out.print(Text.assemble("  ", (name.ljust(NAME_COLUMNS), "dim"), "  ", (shown(value), style)))
+    for name, value in _facts(order):
+        style = STATUS_STYLES.get(str(value), "") if name == "status" else ""
+        out.print(Text.assemble("  ", (name.ljust(NAME_COLUMNS), "dim"), "  ", (shown(value), style)))
     out.print(Text("Timeline", style="bold"))
     lines = list(_lines(order["timeline"]))  # type: ignore[arg-type]
     if out.is_terminal:
         out.print(_table(lines), soft_wrap=False)
     else:
         _print_plain(lines)
+
+
+def _facts(order: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """The names and values of the row: of the order its words, and the fields that these leave out."""
+    for name, value in order.items():
+        if name == "order" and isinstance(value, Mapping):
+            yield name, order_text(order)
+            yield from ((field, value[field]) for field in BESIDE_THE_WORDS if field in value)
+        elif name != "timeline":
+            yield name, value
 
 
 def lasted(duration_ms: int) -> str:

@@ -4,24 +4,30 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Literal, Self
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
 from signalq.message.strict_json import render
 from signalq.ops.terminal.escaping import escaped, secrets, without_secrets
+from signalq.ops.terminal.layout import GAP, Measure, characters_apart, fitted
 
 Row = Mapping[str, object]
 
 
-GAP = "  "
-# A column that may be cut is never cut below this.
-CELL_COLUMNS_MIN = 8
+# A terminal that is so wide shows every column.
+WIDE_COLUMNS = 140
+# One table of rich's has so many rows; the next ones follow below.
+TABLE_ROWS_MAX = 500
+# A longer id is cut to the room that there is.
+ID_CHARACTERS_MAX = 40
 SPOOLED_IN_MEMORY_BYTES_MAX = 1 << 20
 NOTHING = "-"
 # In JSON text such a character is inside a string, and may be written as its escape.
@@ -30,21 +36,44 @@ _NOT_PLAIN = re.compile(r"[^\x20-\x7e]")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table: the row's key, how it looks, whether it may be cut on a narrow terminal.
+    """A column of a table: the row's key and how it looks.
 
-    `style` is a rich style, or gives one for a value.
+    `style` is a rich style, or gives one for a value. `value` makes the cell of a row, in place of the value under the
+    key. On a terminal, `short` shortens a value, and an id is cut to what tells it from the others (`is_id`). A narrow
+    one leaves out the columns of the highest `rank`, never those of 0, until the others have `ample` room, and cuts the
+    column to `least` (a name in its middle, `is_name`: many differ at their ends). `details` is the key of a column
+    whose value stands in this one where that column is left out.
     """
 
     key: str
     title: str
     style: str | Callable[[object], str] = ""
     right: bool = False
-    may_be_cut: bool = False
-    plain_only: bool = False
+    least: int | None = None
+    ample: int | None = None
+    rank: int = 0
+    value: Callable[[Row], object] | None = None
+    short: Callable[[object], str] | None = None
+    is_id: bool = False
+    is_name: bool = False
+    details: str | None = None
 
-    def style_of(self, value: object) -> str:
-        """The style of one cell."""
-        return self.style(value) if callable(self.style) else self.style
+    def value_in(self, row: Row) -> object:
+        """The value of its cell in a row."""
+        return self.value(row) if self.value is not None else row.get(self.key)
+
+    def text_in(self, row: Row) -> str:
+        """The whole text of its cell: blank if the row has no such field, a dash if its value is not known."""
+        return shown(self.value_in(row)) if self.value is not None or self.key in row else ""
+
+    @property
+    def short_title(self) -> str:
+        """The title on a terminal: a time that is short has a short one."""
+        return self.title.removesuffix(" AT") if self.short is not None else self.title
+
+    def style_in(self, row: Row) -> str:
+        """The style of its cell in a row."""
+        return self.style(row.get(self.key)) if callable(self.style) else self.style
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -103,38 +132,56 @@ Rows = Sequence[Row] | Spool
 """Rows that can be read more than once: a table is measured first, and then written row by row."""
 
 
-def print_rows(
-    columns: Sequence[Column], rows: Rows, *, as_json: bool, note: Callable[[Row], str] | None = None
-) -> None:
-    """Show rows: on a terminal cut to its width, with a second line under each by `note`; elsewhere whole, for grep."""
+def print_rows(columns: Sequence[Column], rows: Rows, *, as_json: bool) -> None:
+    """Show rows, one line each: on a terminal fitted to its width, elsewhere whole, for grep."""
     if as_json:
         for row in rows:
             print_json(row)
         return
     out = console()
-    is_table = out.is_terminal
-    columns = [column for column in columns if not (is_table and column.plain_only)]
-    widths = _widths(columns, rows)
-    if is_table:
-        widths = _fitted(columns, widths, out.width)
+    if out.is_terminal:
+        for table in tables_of(columns, rows, out.width):
+            out.print(table, soft_wrap=False)
+        return
 
-    def write(texts: list[str], styles: list[str]) -> None:
-        line = _line(columns, texts, widths, styles)
-        if is_table:
-            out.print(line)
-        else:
-            sys.stdout.write(line.plain + "\n")
+    def texts_of(row: Row) -> list[str]:
+        return [column.text_in(row) for column in columns]
 
-    write([column.title for column in columns], ["bold dim"] * len(columns))
+    head = [column.title for column in columns]
+    widths = _widths(rows, head, texts_of)
+    for texts in chain([head], map(texts_of, rows)):
+        cells = [sized(text, width, right=one.right) for text, width, one in zip(texts, widths, columns, strict=True)]
+        sys.stdout.write(GAP.join(cells).rstrip() + "\n")
+
+
+def tables_of(columns: Sequence[Column], rows: Rows, room: int) -> Iterator[Table]:
+    """The rows as rich's tables below one another, the first with a head; at most `room` columns wide."""
+    id_keys = [column.key for column in columns if column.is_id]
+    apart = {key: characters_apart([str(row.get(key) or "") for row in rows]) for key in id_keys}
+
+    def short(column: Column, row: Row) -> str:
+        return _short(column, row, apart.get(column.key))
+
+    fitting = _fitting(columns, rows, short, room)
+    left_out = {column.key for column in columns} - {column.key for column, _ in fitting}
+    if any(column.details in left_out for column, _ in fitting):
+        fitting = _fitting([_detailed(one, left_out) for one in columns if one.key not in left_out], rows, short, room)
+    table = _empty_table(fitting, with_head=True)
     for row in rows:
-        write(_cells(columns, row), [column.style_of(row.get(column.key)) for column in columns])
-        if is_table and note is not None and (says := note(row)):
-            out.print(Padding(Text(says, style="dim"), (0, 0, 0, len(GAP)), expand=False), soft_wrap=False)
+        table.add_row(
+            *(Text(_cut(column, short(column, row), width), column.style_in(row)) for column, width in fitting)
+        )
+        if table.row_count == TABLE_ROWS_MAX:
+            yield table
+            table = _empty_table(fitting, with_head=False)
+    if table.row_count or table.show_header:
+        yield table
 
 
 def say(sentence: str) -> None:
-    """Write one sentence to standard error: standard output is for rows."""
-    console(stderr=True).print(escaped(sentence))
+    """Write one sentence to standard error: standard output is for rows. A terminal breaks it between words."""
+    out = console(stderr=True)
+    out.print(Text(escaped(sentence)), soft_wrap=not out.is_terminal)
 
 
 def shown(value: object) -> str:
@@ -160,34 +207,57 @@ def sized(text: str, columns: int, *, right: bool = False) -> str:
     return padding + text if right else text + padding
 
 
-def _cells(columns: Sequence[Column], row: Row) -> list[str]:
-    """The texts of a row: blank if the row has no such field, a dash if its value is not known."""
-    return [shown(row[column.key]) if column.key in row else "" for column in columns]
-
-
-def _widths(columns: Sequence[Column], rows: Rows) -> list[int]:
-    widths = [cell_len(column.title) for column in columns]
+def _widths(rows: Rows, titles: Sequence[str], texts: Callable[[Row], list[str]]) -> list[int]:
+    widths = [cell_len(title) for title in titles]
     for row in rows:
-        widths = [max(width, cell_len(text)) for width, text in zip(widths, _cells(columns, row), strict=True)]
+        widths = [max(width, cell_len(text)) for width, text in zip(widths, texts(row), strict=True)]
     return widths
 
 
-def _fitted(columns: Sequence[Column], widths: list[int], columns_max: int) -> list[int]:
-    """Take from the widest column that may be cut until the row fits, or nothing more can be taken."""
-    fitted = list(widths)
-    while sum(fitted) + len(GAP) * (len(fitted) - 1) > columns_max:
-        cuttable = [at for at, column in enumerate(columns) if column.may_be_cut and fitted[at] > CELL_COLUMNS_MIN]
-        if not cuttable:
-            break
-        fitted[max(cuttable, key=lambda at: fitted[at])] -= 1
-    return fitted
+def _fitting(
+    columns: Sequence[Column], rows: Rows, text: Callable[[Column, Row], str], room: int
+) -> list[tuple[Column, int]]:
+    """The columns that have room, with their widths."""
+    titles = [column.short_title for column in columns]
+    widths = _widths(rows, titles, lambda row: [text(column, row) for column in columns])
+    measures = []
+    for one, width in zip(columns, widths, strict=True):
+        least = width if one.least is None else max(one.least, cell_len(one.short_title))
+        ample = max(least, one.ample or 0) if room < WIDE_COLUMNS else least
+        measures.append(Measure(width, least, ample, one.rank))
+    return [(one, width) for one, width in zip(columns, fitted(measures, room), strict=True) if width]
 
 
-def _line(columns: Sequence[Column], texts: list[str], widths: list[int], styles: list[str]) -> Text:
-    parts = [
-        Text(sized(text, width, right=column.right), style=style)
-        for column, text, width, style in zip(columns, texts, widths, styles, strict=True)
-    ]
-    line = Text(GAP).join(parts)
-    line.rstrip()
-    return line
+def _detailed(column: Column, left_out: Container[str]) -> Column:
+    """The column, which shows the value of the one that is left out in its favour, if a row has one."""
+    details, key = column.details, column.key
+    if details is None or details not in left_out:
+        return column
+    return replace(column, value=lambda row: row.get(details) or row.get(key))
+
+
+def _short(column: Column, row: Row, characters: int | None) -> str:
+    """The text of a cell on a terminal."""
+    value, text = column.value_in(row), column.text_in(row)
+    if column.short is not None and value is not None:
+        with suppress(ValueError):  # foreign text in the place of a time
+            return column.short(value)
+    return text[:characters] if characters is not None and characters < ID_CHARACTERS_MAX else text
+
+
+def _cut(column: Column, text: str, columns: int) -> str:
+    """The text of a name cut in its middle; rich cuts the others."""
+    if not column.is_name or cell_len(text) <= columns:
+        return text
+    end = text
+    while cell_len(end) > (columns - 1) // 2:
+        end = end[1:]
+    return set_cell_size(text, columns - 1 - cell_len(end)) + "…" + end
+
+
+def _empty_table(fitting: Sequence[tuple[Column, int]], *, with_head: bool) -> Table:
+    table = Table(box=None, padding=(0, len(GAP), 0, 0), pad_edge=False, show_header=with_head, header_style="bold dim")
+    for column, width in fitting:
+        justify: Literal["left", "right"] = "right" if column.right else "left"
+        table.add_column(column.short_title, justify=justify, width=width, no_wrap=True, overflow="ellipsis")
+    return table

@@ -140,6 +140,7 @@ class LedgerSettings(Section):
     allow_plain: bool = False
     url: SecretStr = Field(default_factory=lambda: SecretStr(f"{SQLITE_SCHEME}:///{state_folder() / 'signalq.db'}"))
     retention_days: Annotated[float, Field(gt=0, le=3650)] = 7.0
+    keep_orders: bool = True
 
     @field_validator("url")
     @classmethod

@@ -44,6 +44,7 @@ class Recorded:
     next_attempt_ms: int
     lease_until_ms: int | None
     replayed_ms: int | None
+    order_fields: str | None
 
     @property
     def shown_status(self) -> str:
@@ -107,6 +108,22 @@ def page(connection: Connection, wanted: Filter, rows_max: int, before: Recorded
     if before is not None:
         query = query.where(intents.c.number < before.number)
     return [Recorded(**row._mapping) for row in connection.execute(query.limit(rows_max))]
+
+
+def ids_that_begin(connection: Connection, beginning: str, ids_max: int) -> list[str]:
+    """At most `ids_max` ids that begin so; the one that is no longer than that alone, if it is there."""
+    column = intents.c.intent_id
+    if connection.execute(select(column).where(column == beginning).limit(1)).first() is not None:
+        return [beginning]
+    begins = func.substr(column, 1, len(beginning)) == beginning
+    return list(connection.scalars(select(column).where(begins).distinct().order_by(column).limit(ids_max)))
+
+
+def ended_since(connection: Connection, wanted: Filter, since_ms: int, rows_max: int) -> list[Recorded]:
+    """The latest `rows_max` of what fits and has ended since then, in the order of their endings."""
+    fits = intents.c.ended_ms >= since_ms, *wanted.conditions()
+    query = select(*_columns).where(*fits).order_by(intents.c.ended_ms.desc(), intents.c.number.desc())
+    return [Recorded(**row._mapping) for row in connection.execute(query.limit(rows_max))][::-1]
 
 
 def count(connection: Connection, wanted: Filter) -> int:

@@ -38,6 +38,7 @@ ROW_FIELDS = [
     "attempts",
     "http_status",
     "dead_at",
+    "order",
 ]
 
 Broker = PrivateRabbitMQ | ExternalBroker
@@ -272,6 +273,7 @@ async def test_a_row_has_exactly_the_fields_that_are_promised(bury: Any, signalq
         "attempts": 1,
         "http_status": 400,
         "dead_at": "2026-01-31T12:00:00.000Z",
+        "order": {"connectorName": "main", "action": "openLong", "percent": "50", "clientOrderId": "c1"},
     }
 
 
@@ -295,6 +297,25 @@ async def test_filters_show_the_letters_that_fit_and_a_limit_the_oldest_of_them(
         assert [row["intent_id"] for row in ran.rows] == [f"id-{number}" for number in sorted(wanted)]
     ran = await signalq("dead", "list", "--strategy=momentum", "--limit=2", "--json")
     assert [row["intent_id"] for row in ran.rows] == ["id-0", "id-1"]
+
+
+async def test_a_letter_is_chosen_by_the_beginning_of_its_id_if_only_one_begins_so(bury: Any, signalq: Signalq) -> None:
+    await bury([letter(1), letter(12), letter(23)])
+    (shown,) = (await signalq("dead", "show", "id-2", "--json")).rows
+    assert shown["intent_id"] == "id-23"
+    (listed,) = (await signalq("dead", "list", "--id", "id-1", "--json")).rows
+    assert listed["intent_id"] == "id-1", "it is whole, though another begins so"
+    await bury([letter(24)])
+    for arguments in (
+        ["show", "id-2"],
+        ["list", "--id", "id-2"],
+        ["discard", "--id", "id-2", "--yes"],
+        ["replay", "--id", "id-2"],
+    ):
+        ran = await signalq("dead", *arguments)
+        assert (ran.status, ran.out) == (1, "")
+        assert "id-2 is the beginning of several ids (id-23, id-24): give more of the one that you mean" in ran.err
+    assert (await signalq("dead", "list", "--json")).err == "4 dead letters\n"
 
 
 async def test_letters_that_are_not_ours_are_shown_with_their_known_fields_and_their_content_escaped(

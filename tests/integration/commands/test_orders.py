@@ -22,7 +22,7 @@ Broker = PrivateRabbitMQ | ExternalBroker
 SETTINGS = {"delivery.backoff_base_s": 0.05, "delivery.backoff_max_s": 0.1}
 ROW_FIELDS = [
     *("intent_id", "generation", "connector", "strategy", "action", "client_order_id", "status", "reason"),
-    *("attempts", "http_status", "created_at", "due_at", "updated_at"),
+    *("attempts", "http_status", "created_at", "due_at", "updated_at", "order"),
 ]
 TOKEN = "a-secret-token"
 LATER_S = 600
@@ -100,6 +100,12 @@ async def test_the_timeline_of_an_order_that_was_retried_then_delivered(desk: De
         *("retried", 1, "main", "momentum", "openLong", "Long Entry", "delivered", None, 3, 200)
     ]
     assert order["due_at"] is None
+    assert order["order"] == {
+        "connectorName": "main",
+        "action": "openLong",
+        "percent": "50",
+        "clientOrderId": "Long Entry",
+    }
     assert story(order) == [
         "created",
         "received",
@@ -195,10 +201,38 @@ async def test_the_listing_is_newest_first_and_says_how_many_more_there_are(desk
     assert await desk.listed("--since", "2099-01-01T12:00:00+09:00") == []
     table = await desk.orders("list", "--status", "delivered")
     assert (table.status, table.err) == (0, "5 intents\n")
-    assert table.out.splitlines()[0].split()[:2] == ["CREATED", "AT"]
+    assert table.out.splitlines()[0].split()[:3] == ["CREATED", "AT", "INTENT"]
+    assert all("openLong 50 %" in line for line in table.out.splitlines()[1:])
     assert [line.split()[1] for line in table.out.splitlines()[1:]] == ["n4", "n3", "n2", "n1", "n0"]
     none = await desk.orders("list", "--connector", "nobody")
     assert (none.status, none.out, none.err) == (0, "", "the ledger knows no intent that fits\n")
+
+
+async def test_an_id_is_given_by_its_beginning_if_only_one_id_begins_so(desk: Desk) -> None:
+    await desk.settled(*(intent(name, percent="50") for name in ("momentum-1", "momentum-12", "Momentum-2", "mom")))
+    assert (await desk.shown("momentum-12"))["intent_id"] == "momentum-12"
+    assert (await desk.shown("momentum-1"))["intent_id"] == "momentum-1", "it is whole, though another begins so"
+    assert (await desk.shown("Mome"))["intent_id"] == "Momentum-2"
+    assert await desk.listed("--id", "Momentum", "--id", "momentum-12") == ["Momentum-2", "momentum-12"]
+    for arguments in (["show", "mome"], ["list", "--id", "mome"]):
+        ran = await desk.orders(*arguments)
+        assert (ran.status, ran.out, len(ran.err.splitlines())) == (1, "", 1)
+        assert "mome is the beginning of several ids (momentum-1, momentum-12): give more of the one" in ran.err
+    too_short = await desk.orders("show", "mo")
+    assert (too_short.status, too_short.out) == (1, "")
+    assert "no intent mo:" in too_short.err
+
+
+async def test_columns_are_chosen_and_rows_sorted(desk: Desk) -> None:
+    await desk.settled(*(intent(f"n{number}", percent=str(50 - number)) for number in range(3)))
+    chosen = await desk.orders("list", "--columns", "order, intent_id", "--sort", "order")
+    assert [line.split() for line in chosen.out.splitlines()] == [
+        ["ORDER", "INTENT"],
+        *(["openLong", str(50 - number), "%", f"n{number}"] for number in (2, 1, 0)),
+    ]
+    assert await desk.listed("--sort", "-intent_id") == ["n2", "n1", "n0"]
+    assert await desk.listed("--sort", "intent_id") == ["n0", "n1", "n2"]
+    assert await desk.listed("--sort", "due_at") == ["n2", "n1", "n0"], "none has one: they stay in their order"
 
 
 async def test_one_id_of_two_strategies_is_shown_twice_and_foreign_text_escaped(desk: Desk) -> None:
@@ -235,6 +269,12 @@ async def test_an_id_that_the_ledger_does_not_know_is_one_sentence_with_its_poss
         (["--since", "9999999999999999d"], "neither a duration"),
         (["--limit", "0"], "--limit"),
         (["--all", "--limit", "3"], "--all and --limit contradict each other"),
+        (["--columns", "intent_id,statsu"], "statsu is no column, the nearest is status"),
+        (["--sort", "-statsu"], "statsu is no column, the nearest is status"),
+        (["--columns", "status", "--json"], "--json has all fields"),
+        (["--watch", "--json"], "--watch is for a table"),
+        (["--watch"], "--watch takes a terminal"),
+        (["--watch", "0"], "--watch"),
     ],
     ids=" ".join,
 )

@@ -21,7 +21,7 @@ from tests.support.webhook import Webhook
 Broker = PrivateRabbitMQ | ExternalBroker
 
 SETTINGS = {"log.level": "debug"}
-ROW_FIELDS = ["intent_id", "connector", "strategy", "action", "client_order_id", "due_at", "remaining_s"]
+ROW_FIELDS = ["intent_id", "connector", "strategy", "action", "client_order_id", "due_at", "remaining_s", "order"]
 LATER_S = 600
 
 
@@ -113,6 +113,8 @@ async def test_pending_orders_are_listed_the_soonest_due_first_with_the_fields_o
     assert [second[name] for name in ROW_FIELDS[:5]] == ["b", "main", "momentum", "openLong", "c1"]
     assert datetime.fromisoformat(first["due_at"]).timestamp() * 1000 == created_ms + LATER_S * 1000
     assert LATER_S - 60 < first["remaining_s"] < LATER_S
+    assert first["order"]["delaySeconds"] == LATER_S
+    assert (second["order"]["clientOrderId"], second["order"]["log"]) == ("c1", "b")
     by_connector = await desk.scheduled("list", "--connector", "main", "--json")
     by_strategy = await desk.scheduled("list", "--strategy", "value", "--json")
     by_id = await desk.scheduled("list", "--id", "b", "--id", "nobody", "--json")
@@ -121,6 +123,8 @@ async def test_pending_orders_are_listed_the_soonest_due_first_with_the_fields_o
         ["a"],
         ["b"],
     ]
+    sorted_rows = await desk.scheduled("list", "--json", "--sort", "-due_at")
+    assert [row["intent_id"] for row in sorted_rows.rows] == ["b", "a"]
     table = await desk.scheduled("list", "--all")
     assert table.status == 0
     assert "DUE AT" in table.out

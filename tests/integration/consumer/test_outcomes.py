@@ -266,6 +266,29 @@ async def test_the_command_follows_the_chosen_outcomes_until_it_is_interrupted(
     assert b"Traceback" not in err
 
 
+async def test_the_command_shows_the_endings_since_a_moment_before_it_follows(
+    orders: OrderPublisher, environment: None, webhook: Webhook
+) -> None:
+    assert (await (await orders.publish(OPEN, message_id="before")).outcome()).status == "delivered"
+    webhook.behave(Answer(status=400))
+    assert (await (await orders.publish(OPEN, message_id="refused")).outcome()).status == "dead"
+    process = await start("outcomes", "--since", "15m", "--json")
+    assert process.stdout is not None
+    async with asyncio.timeout(20):
+        past = [json.loads(await process.stdout.readline()) for _ in range(2)]
+        await orders.publish(OPEN, message_id="after")
+        after = json.loads(await process.stdout.readline())
+    assert [(row["intent_id"], row["status"], row["reason"]) for row in (*past, after)] == [
+        ("before", "delivered", None),
+        ("refused", "dead", "rejected"),
+        ("after", "dead", "rejected"),
+    ]
+    assert [list(row) for row in past] == [FIELDS] * 2
+    process.send_signal(signal.SIGINT)
+    out, _ = await process.communicate()
+    assert (process.returncode, out) == (0, b"")
+
+
 @pytest.mark.bare_prefix
 async def test_the_command_says_that_the_exchange_is_missing(signalq: Signalq) -> None:
     ran = await signalq("outcomes")

@@ -102,6 +102,9 @@ async def seen(
             lambda: len(consumer.events("intent.settled")) > ended, 10, what="the end of what was published"
         )
         places["log"] = consumer.log
+        files = sorted(ledger_file(names.prefix).parent.glob(f"{names.prefix}.db*"))
+        assert len(files) >= 2
+        places["ledger"] = "".join(file.read_bytes().decode("latin-1") for file in files)
     yield Seen(places, letters)
 
 

@@ -199,7 +199,9 @@ async def test_orders_show_tells_every_timeline_as_the_version_before_told_it(
     left = left_behind(store, prefix)
     await lay_ledger(store, left)
     assert {status for (status,) in await store.rows("SELECT DISTINCT status FROM intents")} == set(get_args(Status))
+    assert (await signalq("ledger", "upgrade")).status == 0
     told = await timelines(signalq, left.orders)
+    assert {order.pop("order", "missing") for order in told} == {None}, "that version did not keep what was ordered"
     assert [without_lease(order) for order in told] == [without_lease(order) for order in left.orders]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from contextlib import AsyncExitStack, closing
 from dataclasses import replace
@@ -19,6 +20,7 @@ from signalq.consumer.ledger.queries import orders, schedule
 from signalq.consumer.ledger.queries.orders import Filter, Happened, Recorded
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import NEVER_CONCLUDED, Attempt
+from signalq.ops.orders import stats
 from signalq.ops.orders.records import read_orders, read_timelines
 from signalq.settings.sections import Settings
 from tests.support.orders import altered, body, order
@@ -201,6 +203,39 @@ async def test_orders_are_found_by_id_connector_strategy_status_reason_and_time_
     assert await ids(Filter(since_ms=5_001)) == "fedcb"
     await store.run("UPDATE intents SET updated_ms = 5001 WHERE intent_id = 'g'")
     assert await ids(Filter(since_ms=5_001)) == "gfedcb"
+
+
+async def test_the_fields_of_an_order_are_kept_as_long_as_the_intent_through_all_its_steps(store: Store) -> None:
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    await deliver(ledger, epoch, made("a\x00b", percent=None, fixed="0.10", limit="65000", delaySeconds=None))
+    await bury(ledger, await ledger.recall(made("late", delaySeconds=0.5), epoch), "expired")
+    unkept = made("unkept", delaySeconds=60)
+    await ledger.recall(replace(unkept, policy=replace(unkept.policy, keep_orders=False)), epoch)
+    listed = {one.connector + one.action + one.intent_id: one.order_fields for one in await found(ledger, Filter())}
+    assert {name: fields and json.loads(fields) for name, fields in listed.items()} == {
+        "mainopenLonga\\x00b": {"fixed": "0.10", "limit": "65000", "log": "a\x00b"},
+        "mainopenLonglate": {"percent": "50", "log": "late", "delaySeconds": 0.5},
+        "mainopenLongunkept": None,
+    }
+
+
+async def test_statistics_are_those_of_the_ledger(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stats, "PAGE_ROWS", 2)
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    for name in "abc":
+        await deliver(ledger, epoch, made(name))
+    await deliver(ledger, epoch, made("d", connectorName="other", delaySeconds=0.5))
+    await bury(ledger, await ledger.recall(made("e"), epoch), "expired")
+    settings = Settings.model_validate({"ledger": {"url": store.url}})
+    total, main, other, _ = (await stats.read_stats(settings, Filter(), timedelta(hours=1))).rows()
+    assert [total[name] for name in ("orders", "delivered", "dead", "open")] == [5, 4, 1, 0]
+    assert [main[name] for name in ("connector", "orders", "queued_p50_ms", "post_p99_ms")] == ["main", 4, 1_000, 12]
+    assert [other[name] for name in ("connector", "late_p50_ms", "queued_p50_ms")] == ["other", 500, None]
+    chosen = await stats.read_stats(settings, Filter(connector="other"), datetime(2026, 1, 31, tzinfo=UTC))
+    assert chosen.all.statuses == {"delivered": 1}
+    assert chosen.all.post_ms == [12]
 
 
 async def test_a_listing_goes_on_after_the_last_row_even_if_intents_came_meanwhile(store: Store) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from datetime import UTC, datetime
 
@@ -10,8 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
-from rich.console import Console
-from rich.text import Text
 
 import signalq.ops.terminal.escaping
 import signalq.ops.terminal.render
@@ -22,8 +19,8 @@ from signalq.secrets.masking import without_tokens
 from signalq.times import iso_utc
 
 COLUMNS = [
-    Column("id", "ID", plain_only=True),
-    Column("connector", "CONNECTOR", may_be_cut=True),
+    Column("id", "ID", is_id=True, least=2),
+    Column("connector", "CONNECTOR", least=9),
     Column("tries", "TRIES", right=True),
 ]
 ROWS = [
@@ -81,28 +78,12 @@ def test_ascii_json_has_the_meaning_of_json(value: dict[str, str]) -> None:
 
 
 def test_off_a_terminal_a_row_is_one_line_without_colour(capsys: pytest.CaptureFixture[str]) -> None:
-    print_rows(COLUMNS, ROWS, as_json=False, note=lambda _row: "a note")
+    print_rows(COLUMNS, ROWS, as_json=False)
     assert capsys.readouterr().out.splitlines() == [
         "ID  CONNECTOR              TRIES",
         "a1  main                       3",
         r"b2  x\x1b[31m\n\u202eevil      -",
     ]
-
-
-def on_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> io.StringIO:
-    out = io.StringIO()
-    terminal = Console(file=out, force_terminal=True, width=width, no_color=True, highlight=False, soft_wrap=True)
-    monkeypatch.setattr(signalq.ops.terminal.render, "console", lambda: terminal)
-    return out
-
-
-def test_on_a_terminal_a_row_is_cut_to_its_width_and_has_its_note_below(monkeypatch: pytest.MonkeyPatch) -> None:
-    out = on_terminal(monkeypatch, 20)
-    print_rows(COLUMNS, ROWS[1:], as_json=False, note=lambda row: f"id {row['id']}")
-    row, note = (Text.from_ansi(line).plain for line in out.getvalue().splitlines()[1:])
-    assert "…" in row
-    assert cell_len(row) <= 20
-    assert note == "  id b2"
 
 
 @given(st.text(), st.integers(min_value=2, max_value=40))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -56,3 +57,16 @@ def test_only_so_many_outcomes_are_remembered() -> None:
         seen.is_news(replace(DELIVERED, intent_id=str(number)))
     assert not seen.is_news(replace(DELIVERED, intent_id=str(outcomes.SHOWN_MAX)))
     assert seen.is_news(replace(DELIVERED, intent_id="0"))
+
+
+def test_events_that_come_while_the_past_is_asked_for_are_told_behind_it_and_once() -> None:
+    told: list[Outcome] = []
+    teller = outcomes._Teller(OutcomeFilter(), told.append, asyncio.Event())
+    later = replace(DELIVERED, intent_id="later")
+    teller.take(DELIVERED)
+    teller.take(later)
+    assert told == []
+    earlier = replace(DELIVERED, intent_id="earlier")
+    teller.begin([earlier, DELIVERED])
+    teller.take(later)
+    assert told == [earlier, DELIVERED, later]

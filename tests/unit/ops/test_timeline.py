@@ -40,6 +40,7 @@ RECEIVED = Recorded(
     next_attempt_ms=0,
     lease_until_ms=None,
     replayed_ms=None,
+    order_fields=None,
 )
 
 
@@ -172,9 +173,10 @@ def test_a_row_has_the_fields_of_the_contract_in_their_order() -> None:
         "created_at": at(0),
         "due_at": at(1_500),
         "updated_at": at(5),
+        "order": None,
     }
     fields = "intent_id, generation, connector, strategy, action, client_order_id, status, reason, attempts, "
-    assert ", ".join(row_of(delayed)) == fields + "http_status, created_at, due_at, updated_at"
+    assert ", ".join(row_of(delayed)) == fields + "http_status, created_at, due_at, updated_at, order"
 
 
 def test_after_a_replay_there_is_no_due_time_but_one_that_is_yet_to_come() -> None:

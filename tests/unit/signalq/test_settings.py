@@ -45,6 +45,7 @@ DEFAULTS: dict[str, Any] = {
     "delivery.drain_timeout_s": 20,
     "ledger.allow_plain": False,
     "ledger.retention_days": 7,
+    "ledger.keep_orders": True,
     "ops.host": "127.0.0.1",
     "ops.port": 8080,
     "ops.token": None,

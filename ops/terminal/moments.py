@@ -1,0 +1,67 @@
+"""Times on a terminal, short and in the zone of the person who looks; and a moment that a person gives."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import click
+
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+SECONDS_SHOWN_MAX, MINUTES_SHOWN_MAX, HOURS_SHOWN_MAX = 100, 100, 48
+
+
+def clock_time(iso: object, now: datetime | None = None) -> str:
+    """The local time of today, `08:31:43`; of another day its date as well, `Nov 29 21:50`."""
+    at, day = _local(iso, now)
+    return f"{day} {at:%H:%M}" if day else f"{at:%H:%M:%S}"
+
+
+def time_or_day(iso: object, now: datetime | None = None) -> str:
+    """The local time of today, `08:31:43`; of another day its date, `Nov 29`, or `Nov 2025`."""
+    at, day = _local(iso, now)
+    return day or f"{at:%H:%M:%S}"
+
+
+def _local(iso: object, now: datetime | None) -> tuple[datetime, str]:
+    """The time in the zone of the person who looks, and its day, unless that is today."""
+    at = datetime.fromisoformat(str(iso)).astimezone()
+    today = (now or datetime.now().astimezone()).astimezone(at.tzinfo).date()
+    if at.date() == today:
+        return at, ""
+    return at, f"{MONTHS[at.month - 1]} {at.day if at.year == today.year else at.year}"
+
+
+def ago(iso: object, now: datetime | None = None) -> str:
+    """How long ago it was, or how soon it will be: `12s ago`, `3m ago`, `in 5h`, `now`."""
+    at = datetime.fromisoformat(str(iso))
+    seconds = ((now or datetime.now().astimezone()) - at).total_seconds()
+    length = span(abs(seconds))
+    if length == "0s":
+        return "now"
+    return f"{length} ago" if seconds > 0 else f"in {length}"
+
+
+def span(seconds: float) -> str:
+    """A length of time in one unit: `45s`, `12m`, `5h`, `3d`."""
+    if seconds < SECONDS_SHOWN_MAX:
+        return f"{seconds:.0f}s"
+    if seconds < MINUTES_SHOWN_MAX * 60:
+        return f"{seconds / 60:.0f}m"
+    return f"{seconds / 3600:.0f}h" if seconds < HOURS_SHOWN_MAX * 3600 else f"{seconds / 86_400:.0f}d"
+
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | timedelta | None:
+    """A moment: so long ago (`15m`), or a time in ISO 8601, in UTC unless it says otherwise."""
+    if value is None:
+        return None
+    try:
+        if found := _DURATION.fullmatch(value):
+            return timedelta(seconds=float(found[1]) * _UNITS_S[found[2]])
+        at = datetime.fromisoformat(value)
+    except (ValueError, OverflowError):
+        example = "15m, 2h or 1d, nor a time like 2026-01-31T12:00"
+        raise click.BadParameter(f"{value} is neither a duration like {example}") from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
