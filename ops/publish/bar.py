@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-BAR_COLUMNS = 24
+BAR_COLUMNS = 20
 
 
 class ProgressBar:
@@ -50,10 +50,10 @@ class ProgressBar:
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=line)
 
-    def count_outcomes(self, ended: int, published: int) -> None:
-        """Count the outcomes that are known, of those that were published."""
+    def count_outcomes(self, known: int) -> None:
+        """Show how many outcomes have come."""
         if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, outcomes=f"{ended:,}/{published:,} outcomes")
+            self._progress.update(self._task, outcomes=f"{known:,} outcomes")
 
     def print(self, text: str) -> None:
         """Write one line to standard error, above the bar."""

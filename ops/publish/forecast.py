@@ -61,13 +61,13 @@ class Forecast:
         name = intent.connector_name
         misspelt = self._why_misspelt(name)
         warnings = [misspelt] if misspelt is not None else []
-        lane = self._lanes.setdefault(name, _Lane())
-        lane.intents += 1
         if self._refusals is not None and (why := self._refusals.why(intent)) is not None:
             self._refused[name, why] += 1
             if self._refused[name, why] == 1:
                 warnings.append(self._would_be_refused(name, why))
             return warnings
+        lane = self._lanes.setdefault(name, _Lane())
+        lane.intents += 1
         in_time_s = max_age_s(self._settings, intent)
         if not self._is_held_back and self._wait_s(intent) - in_time_s > ROUNDING_S:
             lane.late += 1

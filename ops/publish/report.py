@@ -57,14 +57,18 @@ class PublishReport:
         self.bar.advance_to(line.line)
         due_at = self._due_at(line, receipt)
         if tally.outcomes is not None:
-            self.bar.count_outcomes(tally.outcomes.counts.total(), tally.published)
+            self.bar.count_outcomes(tally.outcomes.counts.total())
         elif self._as_json:
             self.write(json_line(self.row(line) | {"due_at": _shown(due_at)}))
         if not self._from_file and not self._as_json:
-            due = f", due at {iso_utc(due_at)}" if due_at is not None else ""
-            self.write(f"published {named(line)}, message_id {escaped(line.message_id)}{due}")
-            if tally.outcomes is not None and sys.stderr.isatty():
-                self.say("waiting for its outcome; Ctrl-C ends the waiting, the order stays")
+            self._published_one(line, due_at)
+
+    def _published_one(self, line: IntentLine, due_at: datetime | None) -> None:
+        self.write(f"published {named(line)}, message_id {escaped(line.message_id)}")
+        if self.tally.outcomes is None and due_at is not None:
+            self.write(f"due at {iso_utc(due_at)}, in {line.intent.delay_ms / 1000:,.10g} s")
+        elif self.tally.outcomes is not None and sys.stderr.isatty():
+            self.say("waiting for its outcome; Ctrl-C ends the waiting, the order stays")
 
     def ended(self, ending: Ending) -> None:
         """Show what became of an intent."""
@@ -73,7 +77,7 @@ class PublishReport:
             return
         reason = outcome.reason if outcome is not None else None
         tally.outcomes.add(ending.status, reason, is_duplicate=ending.is_duplicate, is_well=ending.is_well)
-        self.bar.count_outcomes(tally.outcomes.counts.total(), tally.published)
+        self.bar.count_outcomes(tally.outcomes.counts.total())
         if self._as_json:
             self.write(json_line(self.row(ending.line) | _ending_row(ending)))
         elif self._from_file:
@@ -193,15 +197,15 @@ class PublishReport:
 
 
 def ending_sentence(ending: Ending) -> str:
-    """What became of an intent, such as `dead, rejected (HTTP 400) after 2 attempts`."""
+    """The ending in words, such as `dead, rejected (HTTP 400) after 2 attempts`."""
     outcome = ending.outcome
-    said = "a duplicate of one that is " if ending.is_duplicate else ""
+    said = "duplicate of one that is " if ending.is_duplicate else ""
     if outcome is None:
         due = f", due at {iso_utc(ending.due_at)}" if ending.due_at is not None else ""
         return f"{said}{'not known' if ending.status == 'unknown' else ending.status}{due}"
     said += ending.status
     if outcome.status == "delivered":
-        return f"{said} in {ending.seconds:.2g} s"
+        return said if ending.is_duplicate else f"{said} in {ending.seconds:.2f} s"
     answered = f" (HTTP {outcome.http_status})" if outcome.http_status is not None else ""
     attempts = f" after {plural(outcome.attempts, 'attempt')}" if outcome.attempts else ""
     return f"{said}{f', {escaped(outcome.reason)}' if outcome.reason else ''}{answered}{attempts}"

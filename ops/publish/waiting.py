@@ -74,7 +74,8 @@ class OutcomeWaiting:
         self._hold_back = HoldBack(settings)
         self._changed = asyncio.Event()
         self._clock = asyncio.get_running_loop().time
-        self._waits: set[asyncio.Task[Outcome | None]] = set()
+        # In their order, in which they are told when the waiting ends.
+        self._waits: dict[asyncio.Task[Outcome | None], None] = {}
         self._is_over = False
         self._is_canceled = False
         self._failure: BaseException | None = None
@@ -97,7 +98,7 @@ class OutcomeWaiting:
         """Begin to wait for the outcome of a line that was confirmed."""
         began_s = self._clock()
         wait = asyncio.create_task(self._outcome(line, receipt, began_s), name="wait for an outcome")
-        self._waits.add(wait)
+        self._waits[wait] = None
         wait.add_done_callback(partial(self._ended, line, receipt, began_s))
         if self._is_canceled:
             wait.cancel()
@@ -138,7 +139,7 @@ class OutcomeWaiting:
         return None
 
     def _ended(self, line: IntentLine, receipt: Receipt, began_s: float, wait: asyncio.Task[Outcome | None]) -> None:
-        self._waits.discard(wait)
+        del self._waits[wait]
         self.skip(line)
         error = wait.exception() if not wait.cancelled() else None
         outcome = receipt.expected.outcome if receipt.expected is not None else None

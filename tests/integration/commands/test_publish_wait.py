@@ -103,7 +103,7 @@ async def test_one_intent_ends_with_what_became_of_it_and_its_exit_status(
         }
         again = await signalq(*ONE, "--wait", "--message-id", "id-1")
         assert again.status == 1
-        assert again.out.endswith("a duplicate of one that is dead, rejected (HTTP 400) after 1 attempt\n")
+        assert again.out.endswith("duplicate of one that is dead, rejected (HTTP 400) after 1 attempt\n")
 
 
 async def test_a_file_shows_each_outcome_and_a_second_time_all_are_duplicates(

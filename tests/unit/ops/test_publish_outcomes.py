@@ -63,7 +63,11 @@ def test_the_first_that_is_too_late_says_that_those_behind_it_will_be_and_an_old
 @pytest.mark.parametrize(
     ("ending", "says"),
     [
-        (ended(LINE, DELIVERED), "delivered in 1 s"),
+        (ended(LINE, DELIVERED), "delivered in 1.00 s"),
+        (
+            ended(LINE, replace(SECOND, created_at=at(0)), replace(DELIVERED, created_at=at(0))),
+            "duplicate of one that is delivered",
+        ),
         (ended(LINE, DEAD), "dead, rejected (HTTP 400) after 2 attempts"),
         (ended(LINE, replace(DEAD, reason="invalid", attempts=0, http_status=None)), "dead, invalid"),
         (ended(LINE, replace(DEAD, status="canceled", reason=None, attempts=0, http_status=None)), "canceled"),
@@ -71,7 +75,7 @@ def test_the_first_that_is_too_late_says_that_those_behind_it_will_be_and_an_old
         (ended(DELAYED), "scheduled, due at 2027-01-15T08:01:00.000Z"),
         (
             ended(LINE, replace(SECOND, created_at=at(0)), replace(DEAD, created_at=at(0))),
-            "a duplicate of one that is dead, rejected (HTTP 400) after 2 attempts",
+            "duplicate of one that is dead, rejected (HTTP 400) after 2 attempts",
         ),
     ],
 )
