@@ -90,7 +90,15 @@ class OutcomeError(SignalQError):
 
 
 class OutcomeTimeout(OutcomeError):
-    """No outcome came in time. The intent may still be on its way, or its event was missed."""
+    """No outcome came in time. The intent may still be on its way, or its event was missed.
+
+    `may_be_missed` says that the connection was lost since the intent was published, so that its event may have come
+    meanwhile. Publishing it again with its `message_id` asks for it: a duplicate is answered with the first's outcome.
+    """
+
+    def __init__(self, sentence: str, message_id: str, *, may_be_missed: bool = False) -> None:
+        self.may_be_missed = may_be_missed
+        super().__init__(sentence, message_id)
 
 
 class OutcomesUnavailable(OutcomeError):

@@ -19,7 +19,7 @@ from signalq.ops.check.broker import check_broker, check_retired_lanes, check_to
 from signalq.ops.check.finding import Finding
 from signalq.ops.check.ledger import BY_LEDGER, check_by_ledger, check_ledger
 from signalq.ops.terminal.escaping import escaped
-from signalq.ops.terminal.render import plural
+from signalq.ops.terminal.plain import plural
 from signalq.settings.sections import ENV_PREFIX, Settings
 from signalq.settings.sources import CONFIG_ENV
 

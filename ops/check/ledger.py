@@ -20,7 +20,7 @@ from signalq.message.creation import CLOCKS_AGREE_MS
 from signalq.ops.check.finding import NAMED_MAX, Finding, named
 from signalq.ops.ledger import read_ledger
 from signalq.ops.terminal.escaping import escaped
-from signalq.ops.terminal.render import plural
+from signalq.ops.terminal.plain import plural
 from signalq.settings.ledger_url import SqliteFile, read_ledger_url
 from signalq.settings.sections import Settings
 from signalq.version import how_to_install

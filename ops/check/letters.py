@@ -17,7 +17,7 @@ from signalq.ops.dead_letters.reader import open_letters
 from signalq.ops.ledger import read_ledger
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.escaping import escaped
-from signalq.ops.terminal.render import plural
+from signalq.ops.terminal.plain import plural
 from signalq.settings.sections import Settings
 
 FRESH_H = 24

@@ -13,7 +13,8 @@ from rich.text import Text
 from signalq.ops.check.finding import Finding
 from signalq.ops.check.findings import findings
 from signalq.ops.terminal.invocation import Invocation, SignalqCommand, pass_invocation
-from signalq.ops.terminal.render import console, plural, print_json
+from signalq.ops.terminal.plain import plural
+from signalq.ops.terminal.render import console, print_json
 
 MARKS = {"ok": ("✓", "green"), "note": ("•", "yellow"), "wrong": ("✗", "bold red")}
 NAME_COLUMNS = 13

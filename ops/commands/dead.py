@@ -21,7 +21,8 @@ from signalq.ops.ledger import check_mark, only_one, open_ledger
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.invocation import Invocation, SignalqGroup, as_stored, one_of, pass_invocation
 from signalq.ops.terminal.listing import View, listing_options
-from signalq.ops.terminal.render import Spool, plural, say
+from signalq.ops.terminal.plain import plural
+from signalq.ops.terminal.render import Spool, say
 from signalq.settings.sections import Settings
 
 # As long as an id that signalq gives: it is whole.

@@ -14,7 +14,8 @@ from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.escaping import escaped
 from signalq.ops.terminal.invocation import Invocation, SignalqGroup, as_stored, pass_invocation
 from signalq.ops.terminal.listing import View, listing_options
-from signalq.ops.terminal.render import Column, Row, console, plural, print_json
+from signalq.ops.terminal.plain import Row, plural
+from signalq.ops.terminal.render import Column, console, print_json
 from signalq.ops.terminal.watching import watch
 from signalq.settings.sections import Settings
 

@@ -18,7 +18,8 @@ from signalq.ops.terminal.invocation import Invocation, SignalqGroup, as_stored,
 from signalq.ops.terminal.listing import View, listing_options
 from signalq.ops.terminal.moments import moment
 from signalq.ops.terminal.order_columns import ORDER_COLUMNS
-from signalq.ops.terminal.render import Row, plural, print_json, say
+from signalq.ops.terminal.plain import Row, plural
+from signalq.ops.terminal.render import print_json, say
 from signalq.ops.terminal.watching import watch
 from signalq.settings.sections import Settings
 

@@ -14,11 +14,33 @@ from signalq.ops.publish.one_intent import FLAGS, publish_one
 from signalq.ops.publish.report import PublishReport
 from signalq.ops.publish.source import LineSource, PublishOptions
 from signalq.ops.terminal.invocation import Invocation, SignalqCommand, pass_invocation, utf8
-from signalq.producers.files.reader import bounded_lines
 from signalq.settings.sections import Settings
 
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
 STANDARD_INPUT = "-"
+WAIT = "--wait"
+# An open lives for 60 s, and a POST lasts 13 s at most, unless the settings say otherwise.
+WAIT_S = 90.0
+WAIT_MAX_S = 604_800.0
+
+
+class PublishCommand(SignalqCommand):
+    """A command whose `--wait` may have a value, which then follows a `=`: the next word may be FILE."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse them, with `--wait` alone as one that has its default."""
+        takes_value = {
+            name for one in self.params if isinstance(one, click.Option) and not one.is_flag for name in one.opts
+        } - {WAIT}
+        words: list[str] = []
+        is_value = False
+        for at, word in enumerate(args):
+            if word == "--" and not is_value:
+                words += args[at:]
+                break
+            words.append(f"{WAIT}={WAIT_S:g}" if word == WAIT and not is_value else word)
+            is_value = word in takes_value and not is_value
+        return super().parse_args(ctx, words)
 
 
 def _label(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
@@ -28,12 +50,14 @@ def _label(_context: click.Context, _parameter: click.Parameter, text: str | Non
 
 
 @click.command(
-    cls=SignalqCommand,
+    cls=PublishCommand,
     params=[click.Option([flag, name], metavar="TEXT", help=says) for name, (flag, says) in FLAGS.items()],
     example=(
         "signalq publish --connector main --action openLong --percent 50 --token-env MAIN_TOKEN\n"
         "signalq publish --strategy momentum orders.csv\n"
         "signalq publish --resume --strategy momentum orders.csv\n"
+        "signalq publish --dry-run orders.csv\n"
+        "signalq publish --wait orders.csv            # what became of each\n"
         "signalq publish --rate 0.5 orders.jsonl      # one every two seconds\n"
         "other-program | signalq publish --batch 2026-01-31 -"
     ),
@@ -66,6 +90,14 @@ def _label(_context: click.Context, _parameter: click.Parameter, text: str | Non
     help="At most so many intents a second, evenly; 0.5 is one every two seconds.",
 )
 @click.option(
+    WAIT,
+    "wait_s",
+    metavar="[=SECONDS]",
+    type=click.FloatRange(0.1, WAIT_MAX_S),
+    help=f"Wait for each outcome, for {WAIT_S:g} s or SECONDS, show it, and hold back what would come too late.",
+)
+@click.option("--dry-run", "is_dry_run", is_flag=True, help="Check all of it, and send nothing.")
+@click.option(
     "--json",
     "as_json",
     is_flag=True,
@@ -89,12 +121,21 @@ def command(invocation: Invocation, /, **given: Any) -> int:
     state folder, ~/.local/state/signalq.
 
     Before anything is sent it also warns of a connector whose orders could not be POSTed in time at
-    five a second (or connectors.NAME.rate_per_s), and of a name that looks like a misspelt connector of
-    the settings.
+    five a second (or connectors.NAME.rate_per_s), of a name that looks like a misspelt connector of
+    the settings, and of orders that these settings forbid.
+
+    --wait waits for the outcome of each intent, shows it and counts all: delivered, dead, canceled,
+    scheduled (a delayed one), duplicate. Of each connector only so many are on their way that none is
+    too late, however long a POST lasts; the others are held back. SECONDS is the time for one outcome.
+    If one does not come in time, or is dead, expired, nothing more is sent; --resume --wait goes on.
+
+    --dry-run checks the settings, every line and its identity, the warnings, and that RabbitMQ is
+    reachable and has the exchange (with --wait also that outcomes can be heard of). It sends nothing.
 
     Ctrl-C or SIGTERM ends it once all intents in flight are confirmed; it says how far it came and how
-    to go on. The exit status is 1 if a line was bad or not confirmed, or if there was no intent at all
-    (an export that failed leaves such a file), and 130 if it was stopped.
+    to go on. The exit status is 1 if a line was bad or not confirmed, if there was no intent at all (an
+    export that failed leaves such a file), or with --wait if not all are delivered, scheduled, or
+    duplicates of such; and 130 if it was stopped.
     """
     settings = invocation.settings()
     # Exit status 1 would invite a second publish: confirmed intents are published, even if no output can be written.
@@ -117,26 +158,23 @@ def _publish_file(settings: Settings, file: str, options: PublishOptions) -> int
         raise click.UsageError("FILE is named neither .jsonl nor .csv: say what it is with --format")
     if options.resume and options.again:
         raise click.UsageError("--resume goes on with the run before, --again begins a new one: give one of them")
-    with _opened(file) as (stream, lines_total):
-        is_pipe = lines_total is None or file == STANDARD_INPUT
+    with _opened(file) as stream:
+        is_pipe = file == STANDARD_INPUT or not stream.seekable()
         if options.resume and is_pipe:
             raise click.UsageError("--resume needs a file that can be read again from its beginning, not a pipe")
         source = LineSource.of_pipe(kind, options) if is_pipe else LineSource(file, kind, options.batch)
-        report = PublishReport(as_json=options.as_json, lines_total=lines_total)
-        return FileRun(settings, options, source, report).publish(stream)
+        waits = options.wait_s is not None and not options.is_dry_run
+        run = FileRun(settings, options, source, PublishReport(as_json=options.as_json, waits=waits))
+        return run.check(stream) if options.is_dry_run else run.publish(stream)
 
 
 @contextmanager
-def _opened(file: str) -> Iterator[tuple[BinaryIO, int | None]]:
-    """The stream, and how many lines it has (None: not known)."""
+def _opened(file: str) -> Iterator[BinaryIO]:
     # Not sys.stdin: a thread of ours may still wait in a read of it when the interpreter shuts down.
     stream = os.fdopen(0, "rb", closefd=False) if file == STANDARD_INPUT else Path(file).open("rb")  # noqa: SIM115
     if not stream.seekable():
         # A pipe is left open: closing it would wait for the read that waits for the other end.
-        yield stream, None
+        yield stream
         return
     with stream:
-        start = stream.tell()
-        lines_total = sum(1 for _ in bounded_lines(stream))
-        stream.seek(start)
-        yield stream, lines_total
+        yield stream

@@ -14,7 +14,8 @@ from signalq.ops.terminal.invocation import Invocation, SignalqGroup, as_stored,
 from signalq.ops.terminal.listing import View, listing_options
 from signalq.ops.terminal.moments import clock_time, span
 from signalq.ops.terminal.order_columns import CLIENT_ORDER, CONNECTOR, INTENT, ORDER, STRATEGY
-from signalq.ops.terminal.render import Column, Row, plural, print_rows, say
+from signalq.ops.terminal.plain import Row, plural
+from signalq.ops.terminal.render import Column, print_rows, say
 from signalq.ops.terminal.watching import watch
 
 COLUMNS = [

@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from signalq.ops.terminal.invocation import Invocation, SignalqGroup, pass_invocation, utf8
-from signalq.ops.terminal.render import Column, console, plural, print_json, print_rows, say
+from signalq.ops.terminal.plain import plural
+from signalq.ops.terminal.render import Column, console, print_json, print_rows, say
 from signalq.ops.topology import objects
 
 # Their names in deploy/kubernetes/rabbitmq.

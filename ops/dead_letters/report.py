@@ -26,7 +26,8 @@ from signalq.ops.terminal.order_columns import (
     TRIES,
     order_text,
 )
-from signalq.ops.terminal.render import Column, Spool, console, plural, print_json, print_rows, say, shown
+from signalq.ops.terminal.plain import plural
+from signalq.ops.terminal.render import Column, Spool, console, print_json, print_rows, say, shown
 from signalq.settings.sections import Settings
 
 # With fewer letters the bar would be gone before a person sees it.

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from signalq.ops.orders.stats import Stats
 from signalq.ops.terminal.moments import clock_time, span
-from signalq.ops.terminal.render import Column, Row, console, print_rows, say
+from signalq.ops.terminal.plain import Row
+from signalq.ops.terminal.render import Column, console, print_rows, say
 
 BAR_COLUMNS = 12
 SECOND_MS = 1_000

@@ -1,14 +1,22 @@
-"""The warnings about a run before its lines are POSTed: orders that would be too late, connectors that look misspelt.
+"""The warnings about a run before its lines are POSTed: orders that would be too late or refused, misspelt connectors.
 
 Pure: the settings and the lines, in their order, are passed in.
 """
 
+from __future__ import annotations
+
 import math
+from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from signalq.consumer.orders.lanes import concurrency_of
 from signalq.message.intent import OrderIntent
+from signalq.ops.terminal.plain import plural
 from signalq.settings.sections import Settings
+
+if TYPE_CHECKING:
+    from signalq.ops.publish.refusals import Refusals
 
 # The assumed time of a POST, up to the platform's answer from afar: a lane with order then sends five a second. Rather
 # too long than too short: a needless warning costs a look, a missing one costs orders.
@@ -32,28 +40,38 @@ class Forecast:
     """Computes how long the intents of each connector wait for one another, if each POST lasts POST_S and none fails.
 
     Times count from the publish, which `rate_per_s` spreads; delayed intents wait for those that fall due in the same
-    second.
+    second. With `is_held_back` no order is late. `strategy` is the name under which the intents are published.
     """
 
-    def __init__(self, settings: Settings, *, rate_per_s: float | None) -> None:
+    def __init__(
+        self, settings: Settings, *, rate_per_s: float | None, is_held_back: bool = False, strategy: str | None = None
+    ) -> None:
         self._settings = settings
+        self._is_held_back = is_held_back
         self._rate_per_s = rate_per_s
         self._taken = 0
         self._lanes: dict[str, _Lane] = {}
         self._free_at_s: dict[tuple[str, int], float] = {}
         self._looked_at: dict[str, str | None] = {}
+        self._refusals = _refusals(settings, strategy)
+        self._refused: Counter[tuple[str, str]] = Counter()
 
     def take(self, intent: OrderIntent) -> list[str]:
         """Count one more intent, and return the warnings that its connector causes for the first time."""
         name = intent.connector_name
         misspelt = self._why_misspelt(name)
         warnings = [misspelt] if misspelt is not None else []
+        if self._refusals is not None and (why := self._refusals.why(intent)) is not None:
+            self._refused[name, why] += 1
+            if self._refused[name, why] == 1:
+                warnings.append(self._would_be_refused(name, why))
+            return warnings
         lane = self._lanes.setdefault(name, _Lane())
         lane.intents += 1
-        max_age_s = self._max_age_s(intent)
-        if self._wait_s(intent) - max_age_s > ROUNDING_S:
+        in_time_s = max_age_s(self._settings, intent)
+        if not self._is_held_back and self._wait_s(intent) - in_time_s > ROUNDING_S:
             lane.late += 1
-            lane.max_age_s = max_age_s
+            lane.max_age_s = in_time_s
             if lane.late == 1:
                 warnings.append(self._too_late(name, lane, " so far"))
         return warnings
@@ -61,6 +79,7 @@ class Forecast:
     def sentences(self) -> list[str]:
         """All warnings, once all intents are counted."""
         warnings = [sentence for sentence in self._looked_at.values() if sentence is not None]
+        warnings += [self._would_be_refused(name, why) for name, why in list(self._refused)[:NAMED_MAX]]
         late = [(name, lane) for name, lane in self._lanes.items() if lane.late]
         warnings += [self._too_late(name, lane) for name, lane in late[:NAMED_MAX]]
         if len(late) > NAMED_MAX:
@@ -74,29 +93,21 @@ class Forecast:
         delay_s = intent.delay_ms / 1000
         place = intent.connector_name, int(delay_s)
         begins_s = max(published_s + delay_s, self._free_at_s.get(place, 0.0))
-        self._free_at_s[place] = begins_s + self._post_s(intent.connector_name)
+        self._free_at_s[place] = begins_s + post_s(self._settings, intent.connector_name)
         return begins_s - published_s - delay_s
 
-    def _post_s(self, name: str) -> float:
-        """The seconds that a POST keeps the next one of its connector waiting."""
-        rate_per_s = self._settings.connector(name).rate_per_s
-        paced_s = 1 / rate_per_s if rate_per_s is not None else 0.0
-        return max(POST_S / concurrency_of(self._settings, name), paced_s)
-
-    def _max_age_s(self, intent: OrderIntent) -> float:
-        connector, delivery = self._settings.connector(intent.connector_name), self._settings.delivery
-        if intent.is_exit(spot_sell_is_exit=connector.spot_sell_is_exit):
-            return connector.exit_max_age_s or delivery.exit_max_age_s
-        return connector.open_max_age_s or delivery.open_max_age_s
-
     def _too_late(self, name: str, lane: _Lane, so_far: str = "") -> str:
-        a_second = 1 / self._post_s(name)
+        a_second = 1 / post_s(self._settings, name)
         share = lane.intents / self._taken
         return (
             f"{name}: {lane.late:,} of {lane.intents:,} intents{so_far} would wait for longer than "
             f"{lane.max_age_s:g} s and be dead, expired, if {a_second:.3g} a second are POSTed, as is assumed here: "
-            f"--rate {_rounded_down(a_second / share):g} spreads them"
+            f"--rate {_rounded_down(a_second / share):g} spreads them, and --wait holds them back"
         )
+
+    def _would_be_refused(self, name: str, why: str) -> str:
+        count = self._refused[name, why]
+        return f"{name}: by these settings {plural(count, 'intent')} would be dead, {why}"
 
     def _why_misspelt(self, name: str) -> str | None:
         if name in self._looked_at or name in self._settings.connectors:
@@ -109,6 +120,32 @@ class Forecast:
         else:
             self._looked_at[name] = f"{sentence}it counts as another connector" if near is not None else None
         return self._looked_at[name]
+
+
+def _refusals(settings: Settings, strategy: str | None) -> Refusals | None:
+    """The judge of intents, if the settings limit any."""
+    limited = (one.actions is not None or one.limits_size for one in settings.connectors.values())
+    if not settings.strategies and not any(limited):
+        return None
+    # Imported here: with no limits a publish needs none of it.
+    from signalq.ops.publish.refusals import Refusals  # noqa: PLC0415
+
+    return Refusals(settings, strategy)
+
+
+def post_s(settings: Settings, name: str) -> float:
+    """The assumed seconds that a POST keeps the next one of its connector waiting."""
+    rate_per_s = settings.connector(name).rate_per_s
+    paced_s = 1 / rate_per_s if rate_per_s is not None else 0.0
+    return max(POST_S / concurrency_of(settings, name), paced_s)
+
+
+def max_age_s(settings: Settings, intent: OrderIntent) -> float:
+    """The age, in seconds, at which an intent is not POSTed any more."""
+    connector, delivery = settings.connector(intent.connector_name), settings.delivery
+    if intent.is_exit(spot_sell_is_exit=connector.spot_sell_is_exit):
+        return connector.exit_max_age_s or delivery.exit_max_age_s
+    return connector.open_max_age_s or delivery.open_max_age_s
 
 
 def _rounded_down(rate_per_s: float) -> float:

@@ -40,9 +40,18 @@ FLAGS = {
 def publish_one(settings: Settings, given: Mapping[str, str], options: PublishOptions) -> int:
     """Publish the intent of these flags; returns the exit status. Raises UsageError, naming the flags."""
     line = IntentLine(1, options.message_id or new_message_id(), _from_flags(settings, given))
-    report = PublishReport(as_json=options.as_json, message_id=line.message_id)
-    for sentence in Forecast(settings, rate_per_s=None).take(line.intent):
+    report = PublishReport(
+        as_json=options.as_json, message_id=line.message_id, waits=options.wait_s is not None and not options.is_dry_run
+    )
+    for sentence in Forecast(settings, rate_per_s=None, strategy=options.strategy).take(line.intent):
         report.say(sentence)
+    if options.is_dry_run:
+        # Imported here: a publish needs none of it.
+        from signalq.ops.publish.dry_run import DryRun  # noqa: PLC0415
+
+        dry_run = DryRun(settings, options, report)
+        dry_run.line(line)
+        return dry_run.finish()
     asyncio.run(LinePublisher(settings, options, report).publish([(line, None)]))
     return report.finish()
 

@@ -34,6 +34,8 @@ class PublishOptions:
     batch: str | None = None
     resume: bool = False
     rate_per_s: float | None = None
+    wait_s: float | None = None
+    is_dry_run: bool = False
     as_json: bool = False
 
     def next_command(self, batch: str | None, *, resume: bool) -> str:
@@ -47,6 +49,8 @@ class PublishOptions:
                 words += [name, value]
         if self.rate_per_s is not None:
             words += ["--rate", f"{self.rate_per_s:g}"]
+        if self.wait_s is not None:
+            words.append(f"--wait={self.wait_s:g}")
         return shlex.join([*words, self.file or "-"])
 
 

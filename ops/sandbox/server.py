@@ -22,7 +22,7 @@ from signalq.message.intent import intent_from_fields
 from signalq.message.strict_json import BODY_BYTES_MAX, parse_object
 from signalq.ops.sandbox.behaviour import Behaviour, Behaviours
 from signalq.ops.terminal.errors import CommandFailed
-from signalq.ops.terminal.render import ascii_json
+from signalq.ops.terminal.plain import ascii_json
 from signalq.secrets.masking import without_tokens
 from signalq.times import iso_utc
 

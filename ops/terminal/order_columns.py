@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from signalq.ops.terminal.moments import ago, time_or_day
-from signalq.ops.terminal.render import Column, Row
+from signalq.ops.terminal.plain import Row
+from signalq.ops.terminal.render import Column
 
 _PRICES = ("limit", "profit", "loss")
 

@@ -1,10 +1,9 @@
 """The output of a command: a table on a terminal, a plain one elsewhere, one JSON object a line with `--json`."""
 
 import json
-import re
 import sys
 import tempfile
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -15,12 +14,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from signalq.message.strict_json import render
-from signalq.ops.terminal.escaping import escaped, secrets, without_secrets
+from signalq.ops.terminal.escaping import escaped
 from signalq.ops.terminal.layout import GAP, Measure, characters_apart, fitted
-
-Row = Mapping[str, object]
-
+from signalq.ops.terminal.plain import Row, json_line
 
 # A terminal that is so wide shows every column.
 WIDE_COLUMNS = 140
@@ -30,8 +26,6 @@ TABLE_ROWS_MAX = 500
 ID_CHARACTERS_MAX = 40
 SPOOLED_IN_MEMORY_BYTES_MAX = 1 << 20
 NOTHING = "-"
-# In JSON text such a character is inside a string, and may be written as its escape.
-_NOT_PLAIN = re.compile(r"[^\x20-\x7e]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +73,6 @@ class Column:
 def console(*, stderr: bool = False) -> Console:
     """A console that prints text unchanged: no markup, no emoji codes, no guessed highlights."""
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
-
-
-def ascii_json(value: object) -> str:
-    """One line of JSON, in ASCII (foreign text can't reach the terminal), numbers with the digits that came in."""
-    return _NOT_PLAIN.sub(lambda found: json.dumps(found[0])[1:-1], render(value))
-
-
-def json_line(row: Row, *, raw: bool = False) -> str:
-    """One row as a line of JSON. Known secrets are blanked, unless `raw`."""
-    text = ascii_json(dict(row))
-    return ascii_json(without_secrets(row)) if not raw and secrets.finds(text) else text
 
 
 def print_json(row: Row, *, raw: bool = False) -> None:
@@ -191,11 +174,6 @@ def shown(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return escaped(str(value))
-
-
-def plural(count: int, one: str, many: str | None = None) -> str:
-    """`1 letter`, `1,200 letters`."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def sized(text: str, columns: int, *, right: bool = False) -> str:

@@ -12,7 +12,8 @@ from rich.text import Text
 from signalq.errors import SignalQError
 from signalq.ops.terminal.escaping import escaped
 from signalq.ops.terminal.listing import View
-from signalq.ops.terminal.render import Row, tables_of
+from signalq.ops.terminal.plain import Row
+from signalq.ops.terminal.render import tables_of
 from signalq.ops.terminal.stopping import stop_event
 
 # The head of the table, and the lines around it.

@@ -22,27 +22,40 @@ NOT_ENTERED = "outcomes are heard of by a publisher that is used in an `async wi
 class ExpectedOutcome:
     """The outcome of one intent, known or to come; `outcome` is None until its event has come.
 
-    Setting `changed` lets `wait` look again.
+    `duplicate` is the event of a publish that the consumer knew already, and dropped; its times are those of the first
+    publish. Setting `changed` lets `wait` look again.
     """
 
     def __init__(self, expectations: ExpectedOutcomes, message_id: str, digest: bytes) -> None:
         self.message_id = message_id
         self.digest = digest
         self.outcome: Outcome | None = None
+        self.duplicate: Outcome | None = None
         self._expectations = expectations
-        # While no event can come, the event of what is published then may be missed, even if events come again soon.
-        self._losses_before = expectations.losses - (expectations.away is not None)
+        self._publishes = 0
         self.changed = asyncio.Event()
         self._process = os.getpid()
 
+    def published(self) -> None:
+        """Note that it is about to be published, for the first time or again."""
+        self._publishes += 1
+        # While no event can come, the event of what is published then may be missed, even if events come again soon.
+        self._losses_before = self._expectations.losses - (self._expectations.away is not None)
+
     def take(self, outcome: Outcome) -> None:
         """Take the outcome of an event; one of a later generation (a replay) replaces that of an earlier one."""
+        if outcome.status == "duplicate":
+            self.duplicate = outcome
+            return
         if self.outcome is None or outcome.generation >= self.outcome.generation:
             self.outcome = outcome
         self.changed.set()
 
     def forget(self) -> None:
-        """Expect it no more: the intent was not confirmed, and its id is free for other bytes."""
+        """Expect it no more, unless another publish of it may be confirmed: its id is free for other bytes."""
+        self._publishes -= 1
+        if self._publishes:
+            return
         by_id = self._expectations.by_id
         for intent_id in (self.message_id, separate_id(self.message_id, self.digest)):
             if by_id.get(intent_id) is self:
@@ -61,14 +74,19 @@ class ExpectedOutcome:
                     self.changed.clear()
                     await self.changed.wait()
         except TimeoutError:
-            raise OutcomeTimeout(self._why_nothing_came(timeout_s), self.message_id) from None
+            why, missed = self._why_nothing_came(timeout_s), self._may_be_missed
+            raise OutcomeTimeout(why, self.message_id, may_be_missed=missed) from None
         return self.outcome
+
+    @property
+    def _may_be_missed(self) -> bool:
+        return self._expectations.losses != self._losses_before
 
     def _why_nothing_came(self, timeout_s: float) -> str:
         ask = f"`signalq orders show {printable_id(self.message_id)}` says what became of it"
         if self._expectations.away is not None:
             return f"no outcome came within {timeout_s:g} s, and none can: {self._expectations.away}; {ask}"
-        if self._expectations.losses != self._losses_before:
+        if self._may_be_missed:
             return (
                 f"no outcome came within {timeout_s:g} s; the connection to RabbitMQ was lost since it was published, "
                 f"so its event may have been missed: {ask}"
@@ -100,8 +118,10 @@ class ExpectedOutcomes:
         digest = digest_of(body)
         first = self.by_id.get(message_id)
         if first is not None and first.digest == digest:
+            first.published()
             return first
         expected = ExpectedOutcome(self, message_id, digest)
+        expected.published()
         self._all.add(expected)
         self.by_id[separate_id(message_id, digest)] = expected
         if first is None:
@@ -109,9 +129,9 @@ class ExpectedOutcomes:
         return expected
 
     def take(self, outcome: Outcome) -> None:
-        """Take the outcome of an event; that of a duplicate says nothing about the intent."""
+        """Take the outcome of an event."""
         expected = self.by_id.get(outcome.intent_id)
-        if expected is not None and outcome.status != "duplicate":
+        if expected is not None:
             expected.take(outcome)
 
     def note_away(self, why: str | None) -> None:

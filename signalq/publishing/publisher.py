@@ -20,7 +20,7 @@ from signalq.names import Names
 from signalq.publishing.bulk import IN_FLIGHT_MAX, RECONNECT_PAUSE_S, ManyPublisher, why_too_late
 from signalq.publishing.outcomes import OutcomeListener
 from signalq.publishing.prepare import PreparedIntent, prepare
-from signalq.publishing.results import Given, PublishResult, Receipt, ResultCollector
+from signalq.publishing.results import NOT_LISTENING, Given, PublishResult, Receipt, ResultCollector
 
 PUBLISH_TIMEOUT_S = 30.0
 
@@ -188,6 +188,11 @@ class OrderPublisher:
         """
         if self._listener is not None:
             await self._listener.start()
+
+    @property
+    def why_no_outcomes(self) -> str | None:
+        """Why no outcome can be heard of, such as a right that is missing on the broker; None if they can."""
+        return self._listener.expected.unavailable if self._listener is not None else NOT_LISTENING
 
     async def close(self) -> None:
         """Close the connections; publishes in flight raise Unconfirmed, and `outcome()` OutcomesUnavailable."""

@@ -18,6 +18,7 @@ from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
 from signalq.ops.dead_letters.reader import open_letters
 from signalq.settings.sources import load_settings
+from signalq.times import iso_ms
 from tests.support.amqp import depth, drain, publish_all
 from tests.support.broker import ExternalBroker
 from tests.support.commands import TIMEOUT_S, Ran, Signalq, start
@@ -80,8 +81,9 @@ async def test_publishing_one_intent_from_flags_puts_exactly_it_on_the_broker(
     )
     ran = await signalq("publish", *flags.split(), *more.split(), "--message-id=m1", "--json")
     assert (ran.status, ran.err) == (0, "")
-    assert ran.rows == [{"line": None, "message_id": "m1", "connector": "main", "action": "openLong"}]
     (message,) = await drain(broker.url, topology.names.orders)
+    due_at = iso_ms(message.headers["signalq-created-ms"] + 1500)
+    assert ran.rows == [{"line": None, "message_id": "m1", "connector": "main", "action": "openLong", "due_at": due_at}]
     assert json.loads(message.body) == {
         "connectorName": "main",
         "connectorToken": "s3cret",

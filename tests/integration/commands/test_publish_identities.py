@@ -218,7 +218,7 @@ def test_late_orders_and_misspelt_connectors_cause_warnings_first(
     assert ran.err.splitlines() == [
         "signalq: no setting names the connector mian, the nearest is main: it counts as another connector",
         "signalq: mian: 99 of 400 intents would wait for longer than 60 s and be dead, expired, "
-        "if 5 a second are POSTed, as is assumed here: --rate 5 spreads them",
+        "if 5 a second are POSTed, as is assumed here: --rate 5 spreads them, and --wait holds them back",
     ]
     one = publish("--connector", "Main", "--action", "buy", "--fixed", "1")
     assert "the nearest is main" in one.err

@@ -134,6 +134,37 @@ def test_help_is_fast_because_it_imports_no_broker_no_model_and_no_table() -> No
     assert ran.status == 0, ran.err
 
 
+# Modules that a publish does not use, and the programs and rooms that it must not wait for.
+NOT_FOR_A_PUBLISH = (
+    "aiohttp", "alembic", "apprise", "prometheus_client", "rich", "sqlalchemy", "structlog", "uvloop",
+    "signalq.consumer.ledger", "signalq.consumer.webhook", "signalq.documents", "signalq.ops.publish.dry_run",
+    "signalq.ops.publish.hold_back", "signalq.ops.publish.waiting", "signalq.ops.terminal.render",
+    "signalq.publishing.sync",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", [["--connector", "main", "--action", "buy"], ["FILE"]], ids=" ".join)
+def test_a_publish_imports_nothing_that_it_does_not_use(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It gets as far as the connection."""
+    file = tmp_path / "orders.jsonl"
+    file.write_text('{"connectorName":"main","action":"buy"}\n', encoding="utf-8")
+    given = [str(file) if one == "FILE" else one for one in arguments]
+    script = (
+        f"import sys; sys.argv = ['signalq', 'publish', *{given!r}]\n"
+        "from signalq.ops.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        f"print(sorted(set({NOT_FOR_A_PUBLISH!r}) & set(sys.modules)))"
+    )
+    monkeypatch.setenv("SIGNALQ_BROKER__URL", NOBODY)
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    ran = in_a_process(sys.executable, "-c", script)
+    assert "no connection to RabbitMQ" in ran.err
+    assert ran.out == "[]\n"
+
+
 WRONG = {
     "an unknown command": (["dedd"], "the nearest is dead"),
     "an unknown command of a group": (["dead", "shwo"], "the nearest is show"),
@@ -165,6 +196,14 @@ WRONG = {
     "publish one intent again": (["publish", "--again", "--connector=a", "--action=buy"], "--again"),
     "publish one intent at a pace": (["publish", "--rate", "1", "--connector=a", "--action=buy"], "go with a FILE"),
     "publish at no pace": (["publish", "--rate", "0", "-"], "--rate"),
+    "publish and wait for no time": (["publish", "--wait=0", "-"], "--wait"),
+    "publish and wait for a word": (["publish", "--wait=long", "-"], "--wait"),
+    "publish and wait for a file that is not there": (["publish", "--wait", "/nowhere/orders.csv"], "does not exist"),
+    "publish and wait with nothing to publish": (["publish", "--wait"], "--connector is missing"),
+    "publish one intent that is wrong, as a trial": (
+        ["publish", "--dry-run", "--action=buy"],
+        "--connector is missing",
+    ),
     "publish going on and again": (["publish", "--resume", "--again", __file__, "--format=csv"], "give one of them"),
     "publish going on with a pipe": (["publish", "--resume", "-"], "not a pipe"),
     "dead list with no rows": (["dead", "list", "--limit", "0"], "--limit"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from signalq.ops.publish.line_publisher import CATCH_UP_S, EvenPace
+from signalq.ops.publish.pace import CATCH_UP_S, EvenPace
 from signalq.ops.publish.progress import FILES_MAX, OfAnEarlierVersion, Progress
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.producers.files.marks import Mark

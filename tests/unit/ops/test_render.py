@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 import signalq.ops.terminal.escaping
+import signalq.ops.terminal.plain
 import signalq.ops.terminal.render
 from signalq.message.strict_json import JsonNumber
 from signalq.ops.terminal.escaping import escaped
-from signalq.ops.terminal.render import Column, ascii_json, plural, print_rows, sized
+from signalq.ops.terminal.plain import ascii_json, plural
+from signalq.ops.terminal.render import Column, print_rows, sized
 from signalq.secrets.masking import without_tokens
 from signalq.times import iso_utc
 
@@ -103,7 +105,7 @@ def test_no_known_secret_is_in_a_row_of_json_nor_of_a_table(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(signalq.ops.terminal.escaping, "secrets", known := signalq.ops.terminal.escaping.Secrets())
-    monkeypatch.setattr(signalq.ops.terminal.render, "secrets", known)
+    monkeypatch.setattr(signalq.ops.terminal.plain, "secrets", known)
     known.learn(['kQ7"vX2mN-9pL4'])
     row = {"id": 'a kQ7"vX2mN-9pL4', "more": [{"connector": 'kQ7"vX2mN-9pL4 b'}], "connector": 'KQ7"VX2MN-9PL4'}
     print_rows(COLUMNS, [row], as_json=True)

@@ -20,7 +20,8 @@ from signalq.ops.dead_letters import report
 from signalq.ops.terminal.layout import GAP, ID_CHARACTERS_MIN, Measure, characters_apart, fitted
 from signalq.ops.terminal.moments import ago, clock_time, time_or_day
 from signalq.ops.terminal.order_columns import ORDER_COLUMNS, order_text
-from signalq.ops.terminal.render import Column, Row, print_rows
+from signalq.ops.terminal.plain import Row
+from signalq.ops.terminal.render import Column, print_rows
 
 NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 ORDER = {"connectorName": "futures-main", "action": "openLong", "percent": "50", "limit": "65000.5", "loss": "60000"}

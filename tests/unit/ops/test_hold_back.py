@@ -1,0 +1,74 @@
+"""`publish --wait` holds back what could not be POSTed in time, however long each POST lasts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from signalq import OrderIntent
+from signalq.ops.publish.forecast import POST_S
+from signalq.ops.publish.hold_back import DELAYED_SHARE, WAITED_FOR_MAX, HoldBack
+from signalq.settings.sections import Settings
+
+
+def order(connector: str = "main", action: str = "buy", **fields: Any) -> OrderIntent:
+    return OrderIntent(connector_name=connector, action=action, **fields)
+
+
+def taken(intent: OrderIntent, **sections: Any) -> int:
+    """How many of an intent may be on their way at a time."""
+    hold_back = HoldBack(Settings.model_validate(sections))
+    return next(count for count in range(WAITED_FOR_MAX + 1) if hold_back.take(intent, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("count", "intent", "sections"),
+    [
+        # 60 s of age, 3 + 10 s for the slowest POST: the fifth could be too late.
+        (4, order(), {"connectors": {"main": {}}}),
+        (276, order(action="closeLong"), {"connectors": {"main": {}}}),
+        (1, order(), {"delivery": {"open_max_age_s": 5}, "connectors": {"main": {}}}),
+        (46, order(), {"connectors": {"main": {"open_max_age_s": 600}}}),
+        (12, order(), {"webhook": {"timeout_s": 2}, "connectors": {"main": {}}}),
+        (3, order(), {"connectors": {"main": {"rate_per_s": 0.05}}}),
+        (46, order(), {"connectors": {"main": {"ordering": "none", "concurrency": 10}}}),
+    ],
+)
+def test_as_many_are_on_their_way_as_are_in_time_if_each_post_lasts_as_long_as_it_may(
+    count: int, intent: OrderIntent, sections: dict[str, Any]
+) -> None:
+    assert taken(intent, **sections) == count
+
+
+def test_one_that_ends_lets_another_go_and_no_connector_holds_back_another() -> None:
+    hold_back = HoldBack(Settings.model_validate({"connectors": {"main": {}, "alt": {}}}))
+    assert [hold_back.take(order(), 0.0) for _ in range(5)] == [0, 0, 0, 0, math.inf]
+    assert hold_back.take(order("alt"), 0.0) == 0
+    hold_back.ended(order())
+    assert [hold_back.take(order(), 0.0) for _ in range(2)] == [0, math.inf]
+
+
+def test_the_shared_lane_has_a_limit_for_all_its_connectors() -> None:
+    settings = Settings.model_validate({"delivery": {"concurrency": 2}})
+    hold_back = HoldBack(settings)
+    went = [name for name in range(20) if not hold_back.take(order(f"connector {name}"), 0.0)]
+    assert len(went) == int(60 * 2 / 13)
+
+
+def test_delayed_ones_take_no_place_in_a_lane_and_those_that_fall_due_together_are_spread() -> None:
+    hold_back = HoldBack(Settings.model_validate({"connectors": {"main": {}}}))
+    one_hour = order(delay_seconds=3600)
+    at_once = round(DELAYED_SHARE * 60 / POST_S)
+    assert not any(hold_back.take(one_hour, 0.0) for _ in range(at_once))
+    hold_back.take(one_hour, 0.0)
+    hold_s = hold_back.take(one_hour, 0.0)
+    assert 0 < hold_s <= 2 * POST_S
+    assert hold_back.take(one_hour, hold_s + 1e-6) == 0
+    assert hold_back.take(order(delay_seconds=1800), 0.0) == 0
+    assert [hold_back.take(order(), 0.0) for _ in range(5)] == [0, 0, 0, 0, math.inf]
+
+
+def test_however_few_connectors_share_no_more_are_waited_for_than_memory_should_hold() -> None:
+    assert taken(order(delay_seconds=1), delivery={"open_max_age_s": 86_400}) == WAITED_FOR_MAX
