@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from signalq.ops.check.finding import Finding
-from signalq.ops.check.findings import findings
+from signalq.ops.check.findings import ENVIRONMENT, findings
 from signalq.ops.terminal.invocation import Invocation, SignalqCommand, pass_invocation
 from signalq.ops.terminal.render import console, plural, print_json
 
@@ -56,6 +56,7 @@ def _summary(wrong: int, noted: int) -> str:
 
 def _show(out: Console, finding: Finding) -> None:
     mark, style = MARKS[finding.state]
-    out.print(Text.assemble((mark, style), " ", (finding.check.ljust(NAME_COLUMNS), "bold"), finding.found))
+    found = Text(finding.found, style="bold" if finding.check == ENVIRONMENT else "")
+    out.print(Text.assemble((mark, style), " ", (finding.check.ljust(NAME_COLUMNS), "bold"), found))
     if finding.advice:
         out.print(Text.assemble(" " * (NAME_COLUMNS + 2), ("→ ", style), finding.advice))
