@@ -8,6 +8,7 @@ from signalq.version import __version__
 # In the order in which a newcomer needs them.
 COMMANDS = {
     "demo": "See all of it on this machine, with a private RabbitMQ.",
+    "dev": "Run a world of its own on this machine: RabbitMQ, sandbox, consumer, gateway.",
     "init": "Write a commented signalq.toml to begin with.",
     "settings": "Show the settings in force, and where each value comes from.",
     "check": "Say what is right, what is wrong, and what to do about it.",

@@ -83,7 +83,7 @@ def test_every_command_explains_itself_and_ends_with_an_example(path: tuple[str,
 def test_all_the_commands_of_this_version_are_there(signalq: Signalq) -> None:
     shown = signalq("--help").out.split("Commands:")[1]
     for name in (
-        *("consume", "check", "topology", "publish", "sandbox", "dead", "schema", "demo", "init", "settings"),
+        *("consume", "check", "topology", "publish", "sandbox", "dead", "schema", "demo", "dev", "init", "settings"),
     ):
         assert f"\n  {name} " in shown
 
@@ -145,6 +145,11 @@ WRONG = {
     "sandbox with two moods": (["sandbox", "--fail", "503", "--hang", "3"], "at most one"),
     "schema with an argument": (["schema", "this"], "this"),
     "demo with an option it has not": (["demo", "--fast"], "--fast"),
+    "dev with a settings file": (["dev", "--config", __file__], "--config is not for dev"),
+    "dev on no port": (["dev", "--port", "0"], "--port"),
+    "dev on a port with no room above it": (["dev", "--port", "65518"], "--port"),
+    "dev in a file": (["dev", "--folder", __file__], "is a file"),
+    "dev with an argument": (["dev", "here"], "here"),
     "init with an argument": (["init", "here.toml"], "here.toml"),
     "settings of no such name": (["settings", "webhok.url"], "the nearest is webhook.url"),
     "settings of no such section": (["settings", "xyzzy"], "xyzzy is no setting here (see"),
