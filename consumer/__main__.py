@@ -36,17 +36,19 @@ from signalq.consumer.telemetry.metrics import Metrics
 from signalq.consumer.webhook.client import Webhook
 from signalq.errors import SettingsError, SignalQError
 from signalq.logs import Masker, configure_logging
-from signalq.settings.reload import CurrentSettings, Reloader
+from signalq.settings.config_file import settings_file
+from signalq.settings.reload import CurrentSettings, Reloader, log_found_file
 from signalq.settings.sections import Settings
-from signalq.settings.sources import load_settings, settings_file
+from signalq.settings.sources import load_settings
 
 
 def run(settings: Settings, *, config: Path | None = None, unacked_max_s: float = UNACKED_MAX_S) -> int:
     """Run the consumer until SIGTERM or SIGINT; returns the exit status (0 drained, 1 failed, 2 settings).
 
-    `config` is the settings file that was named, and is read again when it changes.
+    `config` is the settings file that was named, if any. The settings file is read again when it changes.
     """
     masker = configure_logging(form=settings.log.format, level=settings.log.level, blanker=settings.blanker)
+    log_found_file(config)
     try:
         asyncio.run(_run(settings, masker, config, unacked_max_s))
     except SignalQError as error:
@@ -65,7 +67,8 @@ async def _run(settings: Settings, masker: Masker, config: Path | None, unacked_
         masker.blank(changed.secret_values(), changed.shown_names())
         metrics.configure(changed.connectors)
 
-    reloader = Reloader(current, file=settings_file(config), load=lambda: load_settings(config), on_change=know)
+    file = settings_file(config)
+    reloader = Reloader(current, file=file, load=lambda: load_settings(file, look=False), on_change=know)
     publisher = BrokerPublisher(settings, jitter, skew)
     async with (
         Ledger(
@@ -135,7 +138,7 @@ def handling_of(
 
 
 def main() -> int:
-    """`python -m consumer`: the settings come from SIGNALQ_CONFIG and the environment."""
+    """`python -m signalq.consumer`: the settings come from SIGNALQ_CONFIG or ./signalq.toml, and the environment."""
     os.umask(0o077)  # the files that the process makes, the ledger above all, are its user's alone
     os.environ.pop("SSLKEYLOGFILE", None)  # Python's TLS would write the keys of every connection to that file
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be followed: it must not end what is starting

@@ -19,6 +19,7 @@ from signalq.consumer.telemetry.health import OpsServer
 from signalq.consumer.telemetry.metrics import Metrics
 from signalq.consumer.telemetry.switch import SwitchReport
 from signalq.errors import BrokerError
+from signalq.settings.environment import told
 from signalq.settings.sections import Settings
 from signalq.version import __version__
 
@@ -106,8 +107,14 @@ class Service:
     async def _announce(self, ops_port: int) -> None:
         for lane in self._lanes.lasting:
             await lane.consuming.wait()
-        lanes = self._lanes.order_lanes
-        log.info("service.started", ops_port=ops_port, ledger=self._ledger.name, lanes=lanes, version=__version__)
+        log.info(
+            "service.started",
+            environment=told(self._settings.environments()),
+            ops_port=ops_port,
+            ledger=self._ledger.name,
+            lanes=self._lanes.order_lanes,
+            version=__version__,
+        )
 
     async def _drain(self) -> None:
         """Begin no new POST; finish and settle those on the wire; the rest goes back to the broker in order."""

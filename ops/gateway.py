@@ -16,9 +16,10 @@ from signalq.producers.gateway.alerts import Rules, token_digest
 from signalq.producers.gateway.callers import Callers
 from signalq.producers.gateway.outlet import Outlet
 from signalq.producers.gateway.server import GatewayServer, Options
-from signalq.settings.reload import CurrentSettings, Reloader
+from signalq.settings.config_file import settings_file
+from signalq.settings.reload import CurrentSettings, Reloader, log_found_file
 from signalq.settings.sections import Settings
-from signalq.settings.sources import load_settings, settings_file
+from signalq.settings.sources import load_settings
 from signalq.version import __version__
 
 CLOSE_S = 2.0
@@ -30,7 +31,7 @@ log = structlog.get_logger()
 def run(settings: Settings, config: Path | None) -> None:
     """Serve until SIGTERM or SIGINT. Raises SettingsError where it can't listen.
 
-    `config` is the settings file that was named, and is read again when it changes.
+    `config` is the settings file that was named, if any. The settings file is read again when it changes.
     """
     if not settings.connectors and settings.gateway.connectors == "named":
         raise SettingsError(
@@ -39,6 +40,7 @@ def run(settings: Settings, config: Path | None) -> None:
         )
     settings = without_tokens(settings)
     masker = configure_logging(form=settings.log.format, level=settings.log.level, blanker=settings.blanker)
+    log_found_file(config)
     asyncio.run(_serve(settings, config, masker))
 
 
@@ -82,8 +84,9 @@ async def _serve(settings: Settings, config: Path | None, masker: Masker) -> Non
         masker.blank(changed.secret_values(), changed.shown_names())
         _warn_of_open_doors(changed, current.settings)
 
+    file = settings_file(config)
     reloader = Reloader(
-        current, file=settings_file(config), load=lambda: without_tokens(load_settings(config)), on_change=on_change
+        current, file=file, load=lambda: without_tokens(load_settings(file, look=False)), on_change=on_change
     )
     asked_to_stop = stop_event()
     broker = settings.broker

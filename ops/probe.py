@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 
 from click import UsageError
 
+from signalq.settings.config_file import settings_file
+
 DEFAULTS: dict[str, tuple[str, int]] = {"ops": ("127.0.0.1", 8080), "gateway": ("127.0.0.1", 8081)}
 """The host and port of each section by default."""
 
@@ -39,10 +41,10 @@ class Answer:
 def base_url(section: str, config: Path | None, environ: Mapping[str, str] = os.environ) -> str:
     """The URL of `section` (`ops` or `gateway`), by the file and the environment, as load_settings reads them.
 
-    Raises UsageError, in one sentence, where they can't be read or say port 0.
+    Raises UsageError or SettingsError, in one sentence, where they can't be read or say port 0.
     """
     values: dict[str, Any] = dict(zip(("host", "port"), DEFAULTS[section], strict=True))
-    file = config or (Path(environ["SIGNALQ_CONFIG"]) if environ.get("SIGNALQ_CONFIG") else None)
+    file = settings_file(config, environ)
     if file is not None:
         values |= _table(file, section)
     given = {variable.upper(): value for variable, value in environ.items()}

@@ -20,6 +20,7 @@ from signalq.amqp.foreign_properties import handle_foreign_properties
 from signalq.amqp.topology import Topology
 from signalq.local import RELEASES, Installation, PrivatePostgres, PrivateRabbitMQ
 from signalq.names import Names
+from signalq.settings.config_file import FOUND_NAME
 from tests.support import prefixes, profiling
 from tests.support.broker import (
     STRATEGY,
@@ -50,14 +51,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse a choice of two brokers; begin the profile that was asked for; read messages as the consumer's process
-    does, whatever properties they bring; let no example of a property fail for its time.
+    """Refuse a choice of two brokers, and settings that our commands would find in the checkout; begin the profile that
+    was asked for; read messages as the consumer's process does, whatever properties they bring; let no example of a
+    property fail for its time.
     """
     handle_foreign_properties()
     hypothesis.settings.register_profile("signalq", deadline=None)
     hypothesis.settings.load_profile("signalq")
     if config.getoption(profiling.OPTION.removeprefix("--")):
         config.pluginmanager.register(profiling.Profile(config))
+    if (found := config.rootpath / FOUND_NAME).exists():
+        raise pytest.UsageError(f"{found} would be found by the commands that the tests start: move it elsewhere")
     if config.getoption("rabbitmq") and os.environ.get(URL_VARIABLE):
         raise pytest.UsageError(f"--rabbitmq and {URL_VARIABLE} name two brokers: choose one")
 

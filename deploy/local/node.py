@@ -36,6 +36,8 @@ raft.wal_max_size_bytes = 67108864
 disk_free_limit.absolute = 50MB
 """
 
+_PORT_FILE = "amqp-port"
+
 MANAGEMENT, PROMETHEUS = "rabbitmq_management", "rabbitmq_prometheus"
 
 # Plugins with a listener of their own, which would be on every address. Statistics would cost a test's node CPU and
@@ -121,10 +123,22 @@ class NodeFiles:
         return self.folder / "advanced.config"
 
 
-def choose_ports(epmd: int | None = None) -> Ports:
-    """A free port for each purpose; `epmd` is the port of a cluster's epmd, which runs already."""
+def choose_ports(epmd: int | None = None, amqp: int | None = None) -> Ports:
+    """A free port for each purpose but those given; `epmd` is that of a cluster's epmd, which runs already."""
     ports = Ports(*free_ports(len(fields(Ports))))
-    return ports if epmd is None else replace(ports, epmd=epmd)
+    given = {name: port for name, port in (("epmd", epmd), ("amqp", amqp)) if port is not None}
+    return replace(ports, **given)
+
+
+def kept_port(folder: Path) -> int | None:
+    """The AMQP port of the nodes on this folder; None before the first one, unless `keep_port` has chosen it."""
+    file = folder / _PORT_FILE
+    return int(file.read_text("ascii")) if file.exists() else None
+
+
+def keep_port(folder: Path, port: int) -> None:
+    """Let every later node on this folder, which exists, have this AMQP port."""
+    (folder / _PORT_FILE).write_text(str(port), "ascii")
 
 
 def epmd_command(installation: Installation, port: int) -> list[str]:
@@ -137,7 +151,7 @@ def free_ports(count: int) -> list[int]:
     chosen: list[int] = []
     candidates = random.sample(range(PORT_MIN, PORT_MAX + 1), k=200)
     for port in candidates:
-        if len(chosen) < count and _is_free(port):
+        if len(chosen) < count and is_free(port):
             chosen.append(port)
     return chosen
 
@@ -231,8 +245,11 @@ def _link_applications(applications: Path, installation: Installation) -> None:
                 (applications / path.name).symlink_to(path)
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port of loopback now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers do: connections of one that has just ended may linger.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
         except OSError:

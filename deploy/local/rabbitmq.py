@@ -14,7 +14,19 @@ from pathlib import Path
 from signalq.local.errors import BrokerFailed, BrokerUnavailable
 from signalq.local.guard import STOP_TIMEOUT_S, Guard, ServerPlan
 from signalq.local.install import Installation, find_installation
-from signalq.local.node import LOOPBACK, MANAGEMENT, Member, NodeFiles, choose_ports, environment, epmd_command, prepare
+from signalq.local.node import (
+    LOOPBACK,
+    MANAGEMENT,
+    Member,
+    NodeFiles,
+    choose_ports,
+    environment,
+    epmd_command,
+    is_free,
+    keep_port,
+    kept_port,
+    prepare,
+)
 from signalq.local.server import PrivateServer
 
 START_TIMEOUT_S = 90.0
@@ -37,7 +49,8 @@ class PrivateRabbitMQ(PrivateServer):
     the plugins that it runs with: with `rabbitmq_management` (about a second more) it has an HTTP API at
     `management_url`, without statistics. `member` is its place in a cluster: see cluster.py.
 
-    One node has the same ports through all its starts. Not thread-safe; `ctl` alone may run in any thread.
+    One node has the same ports through all its starts, and a given folder the same AMQP port: see keep_port. Not
+    thread-safe; `ctl` alone may run in any thread.
     """
 
     title = "the private RabbitMQ node"
@@ -65,7 +78,9 @@ class PrivateRabbitMQ(PrivateServer):
         self._plugins = tuple(plugins)
         self._advanced = advanced
         self._member = member
-        self._ports = choose_ports(member.epmd_port if member else None)
+        self._ports = choose_ports(
+            member.epmd_port if member else None, kept_port(self._given_folder) if self._given_folder else None
+        )
         self._files: NodeFiles | None = None
 
     @property
@@ -154,9 +169,12 @@ class PrivateRabbitMQ(PrivateServer):
             raise BrokerFailed(f"{Path(command[0]).name} took more than {CTL_TIMEOUT_S:.0f} s") from error
 
     def _hire_guard(self) -> Guard:
+        if not is_free(self.port):
+            raise BrokerFailed(f"port {self.port} is taken: end the program that listens there, or choose another port")
         folder = self._given_folder or Path(tempfile.mkdtemp(prefix="signalq-rabbitmq-"))
         # The messages in it have tokens.
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        keep_port(folder, self.port)
         self._files = files = prepare(
             folder,
             self._ports,

@@ -20,15 +20,19 @@ from signalq.ops.check.finding import Finding
 from signalq.ops.check.ledger import BY_LEDGER, check_by_ledger, check_ledger
 from signalq.ops.terminal.escaping import escaped
 from signalq.ops.terminal.plain import plural
+from signalq.secrets.masking import masked
+from signalq.settings.config_file import CONFIG_ENV, FOUND_NAME, settings_file
+from signalq.settings.environment import told
 from signalq.settings.sections import ENV_PREFIX, Settings
-from signalq.settings.sources import CONFIG_ENV
 
+ENVIRONMENT = "environment"
 _NETWORK = "check webhook.url, and whether this host may reach it"
 
 
 async def findings(settings: Settings, config: Path | None) -> AsyncIterator[Finding]:
     """Look at everything; each finding comes as soon as it is known."""
     yield check_settings(settings, config)
+    yield check_environment(settings)
     url = settings.broker.url.get_secret_value()
     held: LedgerMark | None = None
     try:
@@ -55,14 +59,21 @@ async def findings(settings: Settings, config: Path | None) -> AsyncIterator[Fin
 
 def check_settings(settings: Settings, config: Path | None) -> Finding:
     """The sources of the settings."""
-    path = config or os.environ.get(CONFIG_ENV)
+    path = settings_file(config)
     variables = sorted(name for name in os.environ if name.upper().startswith(ENV_PREFIX) and "__" in name)
     sources = [str(path)] if path else []
     sources += [", ".join(variables)] if variables else []
-    found = " and ".join(sources) or f"all at their defaults (no --config, no {CONFIG_ENV}, no {ENV_PREFIX}… variable)"
+    none = f"all at their defaults (no --config, no {CONFIG_ENV}, no {FOUND_NAME} here, no {ENV_PREFIX}… variable)"
+    found = " and ".join(sources) or none
     if settings.connectors:
         found += f"; {plural(len(settings.connectors), 'connector')} named"
     return Finding("settings", "ok", found)
+
+
+def check_environment(settings: Settings) -> Finding:
+    """The place where orders go: the platform itself, the sandbox, or another host."""
+    found = f"orders go to {told(settings.environments())} (webhook.url is {masked(settings.webhook.url)})"
+    return Finding(ENVIRONMENT, "ok", escaped(found))
 
 
 def webhook_urls(settings: Settings) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from signalq.ops.check.finding import Finding
-from signalq.ops.check.findings import findings
+from signalq.ops.check.findings import ENVIRONMENT, findings
 from signalq.ops.terminal.invocation import Invocation, SignalqCommand, pass_invocation
 from signalq.ops.terminal.plain import plural
 from signalq.ops.terminal.render import console, print_json
@@ -59,7 +59,8 @@ def _summary(wrong: int, noted: int) -> str:
 def _show(out: Console, finding: Finding) -> None:
     """Show a finding: on a terminal long sentences go on below, at their words; elsewhere a line each, for grep."""
     mark, style = MARKS[finding.state]
-    lines = [((mark, style), (finding.check, "bold"), Text(finding.found))]
+    found = Text(finding.found, style="bold" if finding.check == ENVIRONMENT else "")
+    lines = [((mark, style), (finding.check, "bold"), found)]
     if finding.advice:
         lines.append((("", ""), ("", ""), Text.assemble(("→ ", style), finding.advice)))
     if not out.is_terminal:

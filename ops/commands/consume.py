@@ -18,5 +18,8 @@ def command(invocation: Invocation) -> int:
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be followed: before that, it would end the process
     from signalq.consumer.__main__ import run  # noqa: PLC0415
+    from signalq.ops.terminal.environment import say_environment  # noqa: PLC0415
 
-    return run(invocation.settings(), config=invocation.config)
+    settings = invocation.settings(says_file=False)
+    say_environment(settings)
+    return run(settings, config=invocation.config)

@@ -26,4 +26,4 @@ def command(invocation: Invocation) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be followed
     from signalq.ops.gateway import run  # noqa: PLC0415
 
-    run(invocation.settings(), invocation.config)
+    run(invocation.settings(says_file=False), invocation.config)

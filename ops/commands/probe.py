@@ -45,6 +45,7 @@ def command(
     if path is not None and not path.startswith("/"):
         raise click.UsageError("--path must begin with /")
     if url is None:
+        invocation.say_found_file()
         url = base_url(section or "ops", invocation.config) + (path or ("/readyz" if ready else "/healthz"))
     answer = ask(url, timeout_s=timeout_s)
     click.echo(answer.sentence, err=not answer.is_well)

@@ -50,6 +50,8 @@ def _environment(broker_url: str, webhook_url: str, folder: str) -> dict[str, st
     """The environment of this process, with the demo's settings in place of any others."""
     environment = {name: value for name, value in os.environ.items() if not name.upper().startswith("SIGNALQ_")}
     return environment | {
+        # None, or the one of the working folder would be found, and might send the demo's orders elsewhere.
+        "SIGNALQ_CONFIG": os.devnull,
         "SIGNALQ_BROKER__URL": broker_url,
         "SIGNALQ_WEBHOOK__URL": webhook_url,
         "SIGNALQ_LEDGER__URL": f"sqlite+aiosqlite:///{folder}/ledger.db",

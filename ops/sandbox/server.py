@@ -24,8 +24,10 @@ from signalq.ops.sandbox.behaviour import Behaviour, Behaviours
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.plain import ascii_json
 from signalq.secrets.masking import without_tokens
+from signalq.settings.environment import SANDBOX_PATH
 from signalq.times import iso_utc
 
+# The platform's own path works, too; but a URL with it does not tell that it leads to a sandbox.
 WEBHOOK_PATH = "/trading-signal/webhook"
 # So many orders are kept; the oldest are dropped.
 ORDERS_MAX = 10_000
@@ -94,7 +96,7 @@ class Sandbox:
     @property
     def url(self) -> str:
         """The URL to POST orders to, and to set webhook.url to."""
-        return self.base_url + WEBHOOK_PATH
+        return self.base_url + SANDBOX_PATH
 
     @property
     def orders(self) -> list[SandboxOrder]:
@@ -113,6 +115,7 @@ class Sandbox:
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=2 * BODY_BYTES_MAX)
+        app.router.add_post(SANDBOX_PATH, self._post_order)
         app.router.add_post(WEBHOOK_PATH, self._post_order)
         app.router.add_get("/orders", self._get_orders)
         app.router.add_delete("/orders", self._delete_orders)

@@ -8,6 +8,9 @@ from signalq.version import __version__
 # In the order in which a newcomer needs them.
 COMMANDS = {
     "demo": "See all of it on this machine, with a private RabbitMQ.",
+    "dev": "Run a world of its own on this machine: RabbitMQ, sandbox, consumer, gateway.",
+    "init": "Write a commented signalq.toml to begin with.",
+    "settings": "Show the settings in force, and where each value comes from.",
     "check": "Say what is right, what is wrong, and what to do about it.",
     "consume": "Run the consumer: orders from RabbitMQ to the webhook.",
     "publish": "Publish one intent from flags, or many from a file.",
@@ -36,7 +39,8 @@ COMMANDS = {
 def cli() -> None:
     """Order intents from RabbitMQ to the Crypto-Arsenal webhook: never lost, never twice, exactly on time.
 
-    All commands use the same settings: a TOML file, and the environment on top
-    (SIGNALQ_BROKER__URL sets broker.url). An error is one sentence on standard error; the exit
-    status is 0 for done, 1 for failed, 2 for wrong usage or settings.
+    All commands use the same settings: a TOML file (--config, SIGNALQ_CONFIG, or signalq.toml in the
+    working folder, which is said), and the environment on top (SIGNALQ_BROKER__URL sets broker.url).
+    An error is one sentence on standard error; the exit status is 0 for done, 1 for failed, 2 for wrong
+    usage or settings.
     """

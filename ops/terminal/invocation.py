@@ -26,15 +26,27 @@ class Invocation:
     debug: bool = False
     # Whether a run fails if its output can't be written.
     output_counts: bool = True
+    _has_said_file: bool = False
 
-    def settings(self, *, with_secrets: bool = True) -> Settings:
-        """The settings of this run, see load_settings. Raises SettingsError."""
+    def settings(self, *, with_secrets: bool = True, says_file: bool = True) -> Settings:
+        """The settings of this run, see load_settings; `says_file`: see say_found_file. Raises SettingsError."""
         # Imported here: pydantic takes a quarter of a second, and --help needs none of it.
         from signalq.settings.sources import load_settings  # noqa: PLC0415
 
+        if says_file:
+            self.say_found_file()
         settings = load_settings(self.config, with_secrets=with_secrets)
         secrets.learn(settings.secret_values(), names=settings.shown_names())
         return settings
+
+    def say_found_file(self) -> None:
+        """Say on standard error, once, that the settings come from a file that nobody named."""
+        from signalq.settings.config_file import found_file  # noqa: PLC0415
+
+        file = found_file(self.config)
+        if file is not None and not self._has_said_file:
+            self._has_said_file = True
+            click.echo(f"signalq: the settings are those of {escaped(str(file))}", err=True)
 
 
 pass_invocation = click.make_pass_decorator(Invocation)
@@ -55,7 +67,7 @@ def _shared_options() -> list[click.Parameter]:
             type=click.Path(path_type=Path),
             expose_value=False,
             callback=_remember,
-            help="The settings file (TOML); else the one that SIGNALQ_CONFIG names, else none.",
+            help="The settings file (TOML); else the one that SIGNALQ_CONFIG names, else ./signalq.toml, else none.",
         ),
         click.Option(
             ["--debug"],

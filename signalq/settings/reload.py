@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from signalq.errors import SettingsError
+from signalq.settings.config_file import found_file
 from signalq.settings.noted_files import digest_of_file, is_read_once, noting_files
 from signalq.settings.sections import NAMED_SECTIONS, SECTIONS, Connector, Section, Settings
 
@@ -23,6 +24,13 @@ STILL_S = 0.25
 NAMED_MAX = 10
 
 log = structlog.get_logger()
+
+
+def log_found_file(config: Path | None) -> None:
+    """Log the settings file of the working folder, if nobody named one: not `config`, and not the environment."""
+    file = found_file(config)
+    if file is not None:
+        log.info("settings.found", file=str(file))
 
 
 class CurrentSettings:

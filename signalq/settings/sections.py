@@ -21,6 +21,7 @@ from signalq.message.near_names import NearNames
 from signalq.names import LADDER_MAX_S
 from signalq.secrets.blanking import Blanker, hold_token
 from signalq.secrets.masking import login_name, login_secrets
+from signalq.settings.environment import PLATFORM_HOST, SANDBOX, environment_of, is_platform
 from signalq.settings.ledger_url import SQLITE_SCHEME, check_ledger_url
 from signalq.settings.private_files import state_folder
 from signalq.settings.secrets import read_secrets
@@ -80,7 +81,8 @@ class Broker(Section):
 class Webhook(Section):
     """The webhook that orders are POSTed to."""
 
-    url: str = "https://api.crypto-arsenal.io/trading-signal/webhook"
+    url: str = f"https://{PLATFORM_HOST}/trading-signal/webhook"
+    environment: Annotated[str, Field(pattern=r"^[\w.-]{1,32}$")] | None = None
     allow_plain_http: bool = False
     connect_timeout_s: Seconds = 3.0
     timeout_s: Seconds = 10.0
@@ -90,6 +92,8 @@ class Webhook(Section):
     @model_validator(mode="after")
     def _check_url(self) -> Self:
         check_webhook_url(self.url, allow_plain_http=self.allow_plain_http)
+        if self.environment == SANDBOX and is_platform(self.url):
+            raise ValueError(f'environment is "{SANDBOX}", and url is the platform itself: take one of them out')
         return self
 
 
@@ -375,6 +379,17 @@ class Settings(BaseSettings):
     def connector(self, name: str) -> Connector:
         """The settings of a connector, named in the file or not."""
         return self.connectors.get(name, DEFAULT_CONNECTOR)
+
+    def environments(self) -> dict[str, list[str]]:
+        """Each environment that orders go to, and the connectors that go there by a URL of their own.
+
+        The first one is that of webhook.url, for all other connectors.
+        """
+        found: dict[str, list[str]] = {self.webhook.environment or environment_of(self.webhook.url): []}
+        for name, connector in self.connectors.items():
+            if connector.url is not None and connector.url != self.webhook.url:
+                found.setdefault(environment_of(connector.url), []).append(name)
+        return found
 
     @cached_property
     def blanker(self) -> Blanker:

@@ -16,11 +16,11 @@ from pydantic_settings.exceptions import SettingsError as UnparsableVariable
 from signalq.errors import SettingsError
 from signalq.message.near_names import nearest_clause
 from signalq.secrets.masking import shown_path, shown_words
+from signalq.settings.config_file import CONFIG_ENV, settings_file
 from signalq.settings.noted_files import read_noted
 from signalq.settings.secrets import twins_of
 from signalq.settings.sections import ENV_PREFIX, NAMED_SECTIONS, SECTIONS, Section, Settings
 
-CONFIG_ENV = "SIGNALQ_CONFIG"
 # Kubernetes sets these in every pod for a service with a name that begins with signalq; they are no settings of ours.
 # Name and value tell them: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
 _IP = r"[0-9a-fA-F.:]+"
@@ -40,18 +40,17 @@ UNREAD = "unread"
 Table = dict[str, Any]
 
 
-def load_settings(path: Path | None = None, *, with_secrets: bool = True) -> Settings:
-    """The settings from `path` (else the file that SIGNALQ_CONFIG names, else none) and the environment.
+def load_settings(path: Path | None = None, *, look: bool = True, with_secrets: bool = True) -> Settings:
+    """The settings from `path` and the environment; without a path, from the file of settings_file() if `look`.
 
     Without secrets, a secret that the file has elsewhere (`*_file`, `*_env`) is not looked for: a token is some text
     then, a URL its default. Raises SettingsError: one sentence that names the key and, for an unknown one, the nearest
     known.
     """
-    named = settings_file(path)
+    file = settings_file(path) if look else path
     _refuse_unknown_variables()
     try:
-        values = _read_file(named) if named else {}
-        _drop_overridden_secrets(values)
+        values = read_tables(file)
         if not with_secrets:
             _leave_secrets_unread(values)
         return Settings(**values)
@@ -62,9 +61,11 @@ def load_settings(path: Path | None = None, *, with_secrets: bool = True) -> Set
         raise SettingsError(f"{error}: in the environment, lists and tables are written as JSON") from None
 
 
-def settings_file(path: Path | None = None) -> Path | None:
-    """The file that the settings come from: `path`, else the one that SIGNALQ_CONFIG names, else none."""
-    return path or (Path(os.environ[CONFIG_ENV]) if os.environ.get(CONFIG_ENV) else None)
+def read_tables(file: Path | None) -> Table:
+    """The tables of the file, without the secrets that the environment gives. Raises SettingsError."""
+    values = _read_file(file) if file else {}
+    _drop_overridden_secrets(values)
+    return values
 
 
 def known_keys() -> list[str]:

@@ -87,6 +87,10 @@ def test_every_module_is_in_it_but_the_strategies_to_copy(files: list[str]) -> N
     assert not [name for name in files if "/strategies/" in name]
 
 
+def test_the_template_of_the_settings_file_is_in_it(files: list[str]) -> None:
+    assert "signalq/ops/commands/init.toml" in files
+
+
 def test_type_checkers_are_told_that_it_is_typed(files: list[str]) -> None:
     assert "signalq/py.typed" in files
 

@@ -934,6 +934,7 @@ async def test_the_consumer_is_healthy_and_ready_and_says_so_with_its_port_and_v
     line = stage.consumer.events("service.started")[0]
     assert (line["ops_port"], line["version"], line["level"]) == (stage.consumer.ops_port, __version__, "info")
     assert {"ledger", "lanes", "timestamp"} <= line.keys()
+    assert line["environment"] == "127.0.0.1", "the test's webhook is neither the platform nor our sandbox"
 
 
 async def test_metrics_have_the_names_and_labels_of_the_contract_and_count(stage: Stage) -> None:

@@ -14,7 +14,9 @@ import aio_pika
 import pytest
 
 from signalq.local import BrokerFailed, BrokerUnavailable, Installation, PrivateRabbitMQ
+from signalq.local.__main__ import main
 from signalq.local.guard import Guard, ServerPlan
+from signalq.local.node import keep_port
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc to see what is left behind")
 
@@ -47,6 +49,7 @@ def test_starts_beside_another_node_and_keeps_a_folder_that_was_given(
     assert gone(processes)
     with PrivateRabbitMQ(installation, folder=folder) as later:
         assert "only-here" in later.ctl("list_vhosts", "name")
+        assert later.port == other.port, "who has its URL need not ask again"
     assert (folder / "rabbitmq.log").exists()
     assert folder.stat().st_mode & 0o777 == 0o700
     assert capfd.readouterr() == ("", ""), "it is silent: its words are in its log"
@@ -102,6 +105,24 @@ def test_a_node_that_cannot_start_fails_at_once_with_the_end_of_its_log(installa
         node.start()
     assert time.monotonic() - began < node._start_timeout_s / 2
     assert not node.is_running
+
+
+def test_a_folder_whose_port_is_taken_says_so(installation: Installation, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        keep_port(tmp_path, port)
+        node = PrivateRabbitMQ(installation, folder=tmp_path)
+        with pytest.raises(BrokerFailed, match=f"port {port} is taken: .* choose another"):
+            node.start()
+    assert not node.is_running
+
+
+def test_a_port_goes_with_a_folder_that_keeps_it(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, said in ((["--port", "17000"], "--folder"), (["--folder", "x", "--port", "0"], "1 to 65535")):
+        with pytest.raises(SystemExit) as left:
+            main(["run", *arguments])
+        assert left.value.code == 2
+        assert said in capsys.readouterr().err
 
 
 def test_nothing_is_left_when_the_parent_of_a_server_is_killed(run_command: list[str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -117,7 +119,9 @@ def test_every_command_explains_itself_and_ends_with_an_example(path: tuple[str,
 
 def test_all_the_commands_of_this_version_are_there(signalq: Signalq) -> None:
     shown = signalq("--help").out.split("Commands:")[1]
-    for name in ("consume", "check", "topology", "publish", "sandbox", "dead", "schema", "demo"):
+    for name in (
+        *("consume", "check", "topology", "publish", "sandbox", "dead", "schema", "demo", "dev", "init", "settings"),
+    ):
         assert f"\n  {name} " in shown
 
 
@@ -217,6 +221,15 @@ WRONG = {
     "sandbox with two moods": (["sandbox", "--fail", "503", "--hang", "3"], "at most one"),
     "schema with an argument": (["schema", "this"], "this"),
     "demo with an option it has not": (["demo", "--fast"], "--fast"),
+    "dev with a settings file": (["dev", "--config", __file__], "--config is not for dev"),
+    "dev on no port": (["dev", "--port", "0"], "--port"),
+    "dev on a port with no room above it": (["dev", "--port", "65518"], "--port"),
+    "dev in a file": (["dev", "--folder", __file__], "is a file"),
+    "dev with an argument": (["dev", "here"], "here"),
+    "init with an argument": (["init", "here.toml"], "here.toml"),
+    "settings of no such name": (["settings", "webhok.url"], "the nearest is webhook.url"),
+    "settings of no such section": (["settings", "xyzzy"], "xyzzy is no setting here (see"),
+    "settings without its file": (["settings", "--config", "/nowhere.toml"], "/nowhere.toml"),
 }
 
 
@@ -271,6 +284,91 @@ def test_a_traceback_is_escaped_and_shows_no_secret(signalq: Signalq, monkeypatc
     assert "ValueError: bad \\x1b[31m\\u202e at amqp://***@h/" in ran.err
     assert all(line.isprintable() for line in ran.err.splitlines())
     assert "topsecret" not in ran.err
+
+
+@pytest.fixture
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with nothing in it."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_settings_file_that_nobody_named_is_said_once_and_one_that_is_named_is_not(
+    signalq: Signalq, empty_folder: Path
+) -> None:
+    assert signalq("schema").err == ""
+    file = empty_folder / "signalq.toml"
+    file.write_text("[delivery]\ndelay_max_s = 77\n", encoding="utf-8")
+    file.chmod(0o600)
+    said = f"signalq: the settings are those of {file}\n"
+    for arguments in (["schema"], ["settings"], ["probe", "--timeout", "0.1"]):
+        assert signalq(*arguments).err.count(said) == 1
+    assert '"maximum": 77' in signalq("schema").out
+    assert signalq("schema", "--config", "signalq.toml").err == ""
+
+
+def test_init_writes_a_file_of_its_users_alone_that_changes_nothing_and_never_writes_over_one(
+    signalq: Signalq, empty_folder: Path
+) -> None:
+    before = signalq("settings", "--json").out
+    ran = signalq("init")
+    assert (ran.status, ran.err) == (0, "")
+    file = empty_folder / "signalq.toml"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert signalq("settings", "--json").out == before
+    file.write_text("# mine\n", encoding="utf-8")
+    again = signalq("init")
+    assert (again.status, "is there already" in again.err) == (1, True)
+    assert file.read_text("utf-8") == "# mine\n"
+    named = empty_folder / "other.toml"
+    named.symlink_to(empty_folder / "elsewhere.toml")
+    assert signalq("--config", str(named), "init").status == 1, "a link is there, and is not followed"
+    assert not (empty_folder / "elsewhere.toml").exists()
+
+
+def test_init_says_so_if_another_file_goes_before_the_new_one(
+    signalq: Signalq, empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGNALQ_CONFIG", "/etc/signalq.toml")
+    ran = signalq("init")
+    assert ran.status == 0
+    assert "/etc/signalq.toml, which goes before it" in ran.err
+
+
+def test_every_line_that_init_comments_out_shows_the_default_or_a_value_that_is_taken(
+    signalq: Signalq, empty_folder: Path
+) -> None:
+    defaults = {row["key"]: row["value"] for row in map(json.loads, signalq("settings", "--json").out.splitlines())}
+    signalq("init")
+    file = empty_folder / "signalq.toml"
+    text = re.sub(r"^# (?=\[|[a-z_]+ = )", "", file.read_text("utf-8"), flags=re.MULTILINE)
+    assert max(map(len, text.splitlines())) <= 80
+    file.write_text(text, encoding="utf-8")
+    rows = {row["key"]: row for row in map(json.loads, signalq("settings", "--json").out.splitlines())}
+    taken = {key: row for key, row in rows.items() if row["source"] != "default"}
+    assert len(taken) > 20
+    differing = {key for key, row in taken.items() if key in defaults and row["value"] != defaults[key]}
+    assert differing == {"webhook.environment", "ledger.url"}, "examples; all the rest are defaults"
+
+
+def test_settings_are_a_table_that_can_be_narrowed(signalq: Signalq, empty_folder: Path) -> None:
+    lines = signalq("settings", "webhook.url", "log").out.splitlines()
+    assert [line.split() for line in lines] == [
+        ["SETTING", "VALUE", "FROM"],
+        ["webhook.url", "https://api.crypto-arsenal.io/trading-signal/webhook", "default"],
+        ["log.format", "-", "default"],
+        ["log.level", "info", "default"],
+    ]
+    assert signalq("settings", "broker.url").out.splitlines()[1].split() == [
+        *("broker.url", "amqp://user:***@127.0.0.1:1/", "SIGNALQ_BROKER__URL"),
+    ]
+    (empty_folder / "signalq.toml").write_text("[connectors.main]\nfixed_max = 2\nspot_sell_is_exit = true\n", "utf-8")
+    out = signalq("settings", "connectors.main").out
+    assert [line.split() for line in out.splitlines()[1:]] == [
+        ["connectors.main.fixed_max", "2", "signalq.toml"],
+        ["connectors.main.lane", "own", "default"],
+        ["connectors.main.spot_sell_is_exit", "true", "signalq.toml"],
+    ]
 
 
 def test_an_argument_too_many_is_not_quoted_if_it_may_be_a_token(signalq: Signalq) -> None:

@@ -107,6 +107,18 @@ def test_the_address_is_read_as_the_settings_read_it(
         assert base_url(section, None, {"SIGNALQ_CONFIG": str(file), **environment}) == base_url(section, file)
 
 
+def test_the_address_is_that_of_the_working_folders_file_where_none_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert base_url("ops", None, {}) == "http://127.0.0.1:8080"
+    (tmp_path / "signalq.toml").write_text("[ops]\nport = 9000\n", encoding="utf-8")
+    assert base_url("ops", None, {}) == "http://127.0.0.1:9000"
+    monkeypatch.delenv("SIGNALQ_CONFIG", raising=False)
+    monkeypatch.delenv("SIGNALQ_BROKER__URL", raising=False)
+    assert load_settings().ops.port == 9000
+
+
 def test_an_address_for_all_interfaces_is_asked_on_loopback() -> None:
     assert base_url("ops", None, {"SIGNALQ_OPS__HOST": "0.0.0.0"}) == "http://127.0.0.1:8080"  # noqa: S104
     assert base_url("gateway", None, {"SIGNALQ_GATEWAY__HOST": "::"}) == "http://[::1]:8081"

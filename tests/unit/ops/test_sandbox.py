@@ -15,6 +15,7 @@ import signalq.ops.sandbox.server
 from signalq.ops.sandbox.behaviour import BEHAVIOURS_MAX, Behaviour, Behaviours
 from signalq.ops.sandbox.server import Sandbox, SandboxOrder
 from signalq.ops.terminal.errors import CommandFailed
+from signalq.settings.environment import environment_of
 
 ORDER = {"connectorName": "main", "connectorToken": "s3cret", "action": "openLong", "percent": "50"}
 
@@ -49,6 +50,14 @@ async def test_an_order_by_the_rules_is_answered_ok_and_kept_without_its_token(p
     (order,) = platform.sandbox.orders
     assert (order.connector, order.action, order.answer, order.taken) == ("main", "openLong", "200 ok", True)
     assert order.body == {**ORDER, "connectorToken": "***"}
+
+
+async def test_the_sandboxs_url_tells_what_it_is_and_the_platforms_own_path_works_too(platform: Platform) -> None:
+    assert environment_of(platform.sandbox.url) == "sandbox"
+    url = f"{platform.sandbox.base_url}/trading-signal/webhook"
+    async with platform.http.post(url, json=ORDER) as answer:
+        assert (answer.status, await answer.text()) == (200, "ok")
+    assert len(platform.sandbox.orders) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""`signalq dev`: a world of its own on this machine, which stays from one start to the next."""
