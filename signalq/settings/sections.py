@@ -23,6 +23,7 @@ from signalq.secrets.blanking import Blanker, hold_token
 from signalq.secrets.masking import login_name, login_secrets
 from signalq.settings.ledger_url import SQLITE_SCHEME, check_ledger_url
 from signalq.settings.private_files import state_folder
+from signalq.settings.proxy_url import check_proxy_url
 from signalq.settings.secrets import read_secrets
 
 ENV_PREFIX = "SIGNALQ_"
@@ -84,8 +85,16 @@ class Webhook(Section):
     allow_plain_http: bool = False
     connect_timeout_s: Seconds = 3.0
     timeout_s: Seconds = 10.0
+    proxy: SecretStr | None = None
     success_body: Annotated[str, Field(max_length=1024)] = "ok"
     cancel_all_spelling: Literal["cancelAll", "cancellAll", "cancel_all"] | None = None
+
+    @field_validator("proxy")
+    @classmethod
+    def _is_a_proxy(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_proxy_url(value.get_secret_value())
+        return value
 
     @model_validator(mode="after")
     def _check_url(self) -> Self:
@@ -395,19 +404,20 @@ class Settings(BaseSettings):
 
     def shown_names(self) -> list[str]:
         """The configured names, which are shown: a part of a secret that stands in one is no secret."""
-        urls = (self.broker.url.get_secret_value(), self.ledger.url.get_secret_value())
-        users = [*map(login_name, urls), *self.strategy_by_user]
+        users = [*map(login_name, self._urls_with_logins()), *self.strategy_by_user]
         return [self.broker.prefix, *self.connectors, *self.strategies, *filter(None, users)]
 
     def secret_values(self) -> list[str]:
         """Every configured secret, for logs to blank."""
         tokens = [connector.token for connector in self.connectors.values()]
-        urls = (self.broker.url.get_secret_value(), self.ledger.url.get_secret_value())
         webhooks = [self.webhook.url, *(connector.url for connector in self.connectors.values() if connector.url)]
         given = [value for url in webhooks for _, value in parse_qsl(urlsplit(url).query)]
         found = [
-            *(secret for url in urls for secret in login_secrets(url)),
+            *(secret for url in self._urls_with_logins() for secret in login_secrets(url)),
             *(value for value in given if len(value) >= SECRET_CHARACTERS_MIN),
             *(secret.get_secret_value() for secret in [self.ops.token, self.gateway.path_secret, *tokens] if secret),
         ]
         return list(filter(None, found))
+
+    def _urls_with_logins(self) -> list[str]:
+        return [url.get_secret_value() for url in (self.broker.url, self.ledger.url, self.webhook.proxy) if url]
