@@ -83,6 +83,6 @@ class TunnelReader:
 
 
 def _refused(status: int) -> str:
-    if status == 407:
-        return "the proxy wants another user and password (HTTP 407)"
+    if status in {401, 407}:
+        return f"the proxy wants another user and password (HTTP {status})"
     return f"the proxy refused (HTTP {status})"

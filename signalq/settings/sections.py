@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from signalq.amqp.address import check_url, is_loopback
 from signalq.errors import SettingsError
 from signalq.message.field_rules import connector_name
+from signalq.message.intent import FIELD_NAMES
 from signalq.message.near_names import NearNames
 from signalq.names import LADDER_MAX_S
 from signalq.secrets.blanking import Blanker, hold_token
@@ -181,6 +182,14 @@ class Gateway(Section):
     proxies: tuple[Network, ...] = ()
     connectors: Literal["named", "any"] = "named"
     rate_per_s: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] | None = None
+    time_field: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}$")] | None = None
+
+    @field_validator("time_field")
+    @classmethod
+    def _is_a_name_of_its_own(cls, value: str | None) -> str | None:
+        if value in FIELD_NAMES:
+            raise ValueError(f"{value} is a field of an order: the time needs a field of its own")
+        return value
 
     @field_validator("path_secret")
     @classmethod
@@ -315,6 +324,11 @@ class Settings(BaseSettings):
                     check_webhook_url(connector.url, allow_plain_http=self.webhook.allow_plain_http)
                 except ValueError as error:
                     raise ValueError(f"connectors.{name}.{error}") from None
+            if self.gateway.time_field in connector.extra_fields:
+                raise ValueError(
+                    f"gateway.time_field is in connectors.{name}.extra_fields, too: the gateway takes it out of an "
+                    "order, so it can't be let through; use two names"
+                )
         if self.delivery.connectors == "named" and not self.connectors:
             raise ValueError('delivery.connectors is "named", and no connector is: every order would be dead')
         for name in self.connectors:

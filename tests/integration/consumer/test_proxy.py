@@ -50,7 +50,7 @@ async def test_orders_go_through_the_proxy_also_those_with_a_url_of_their_own_an
                 await publish_all(broker.url, names.orders, connector, sent)
             await wait_until(lambda: len(consumer.events("intent.settled", status="delivered")) == 9)
             not_taken = consumer.events("delivery.attempted", certainty="not taken")
-        assert PASSWORD not in consumer.log
+            assert PASSWORD not in consumer.log
     by_path: dict[str, list[str]] = {}
     for posted in webhook.orders:
         by_path.setdefault(f"{posted.headers['host']}{posted.path}", []).append(posted.json["log"])
@@ -64,7 +64,7 @@ async def test_orders_go_through_the_proxy_also_those_with_a_url_of_their_own_an
     assert all("the proxy" in attempted["why"] for attempted in not_taken)
 
 
-async def test_what_a_proxy_cut_off_in_the_middle_is_in_doubt_and_what_it_never_let_in_expires(
+async def test_an_order_that_a_proxy_cut_off_is_in_doubt_and_one_that_it_never_let_in_expires(
     broker: Broker, names: Names, webhook: Webhook
 ) -> None:
     async with ConnectProxy(webhook.port, login=f"desk:{PASSWORD}") as proxy:
@@ -77,7 +77,7 @@ async def test_what_a_proxy_cut_off_in_the_middle_is_in_doubt_and_what_it_never_
             proxy.behave(Says(b"HTTP/1.1 407 Not you\r\n\r\n"))
             await publish_all(broker.url, names.orders, "main", [order("main", 1)])
             await wait_until(lambda: len(consumer.events("intent.settled")) == 2)
-        assert PASSWORD not in consumer.log
+            assert PASSWORD not in consumer.log
     letters = {
         str((one.headers or {})[headers.INTENT_ID]): one.headers or {} for one in await drain_dead(broker, names)
     }

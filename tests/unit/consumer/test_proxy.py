@@ -185,7 +185,7 @@ BEFORE = [
 
 @pytest.mark.parametrize("url", [HOOK, SAFE_HOOK], ids=["plain", "TLS"])
 @pytest.mark.parametrize(("answer", "then", "why"), [case[1:] for case in BEFORE], ids=[case[0] for case in BEFORE])
-async def test_what_ends_before_the_tunnel_stands_was_not_sent(
+async def test_a_post_that_ends_before_the_tunnel_stands_was_not_sent(
     proxy: ConnectProxy, webhook: support.Webhook, answer: bytes, then: str, why: str, url: str
 ) -> None:
     proxy.behave(Says(answer, then))  # type: ignore[arg-type]
@@ -231,7 +231,7 @@ async def test_a_time_out_or_a_cancellation_while_the_tunnel_is_asked_for_leaves
     assert len(webhook.orders) == 1
 
 
-async def test_whatever_a_proxy_answers_an_order_goes_only_into_a_tunnel_that_stands(webhook: support.Webhook) -> None:
+async def test_an_order_goes_only_into_a_tunnel_that_stands_whatever_a_proxy_answers(webhook: support.Webhook) -> None:
     """Mutations of a good answer, and pieces of it."""
     dice = random.Random(20_261_130)
     async with ConnectProxy(webhook.port) as proxy, Webhook(connect_s=0.05, total_s=0.1, proxy=proxy.url) as client:

@@ -56,6 +56,7 @@ DEFAULTS: dict[str, Any] = {
     "gateway.proxies": (),
     "gateway.connectors": "named",
     "gateway.rate_per_s": None,
+    "gateway.time_field": None,
     "log.format": None,
     "log.level": "info",
 }
@@ -562,6 +563,7 @@ def test_every_key_that_is_known_is_a_setting_of_the_contract_or_one_of_a_name()
         ("gateway.connectors", ['"some"', "true"]),
         ("gateway.proxies", ['["300.0.0.1"]']),
         ("gateway.rate_per_s", ["0", "-1", "inf"]),
+        ("gateway.time_field", ['""', '"a b"', '"log"', '"connectorToken"', f'"{"x" * 33}"', "5"]),
         ("log.level", ['"trace"']),
         ("log.format", ['"xml"']),
         ("connectors.main.lane", ['"fast"']),
@@ -595,6 +597,13 @@ def test_every_wrong_key_is_named_at_once(load: Load) -> None:
     with pytest.raises(SettingsError) as error:
         load("[delivery]\nattempts_max = 0\nconcurrency = 0\n[log]\nlevel = 'loud'\n")
     assert all(key in str(error.value) for key in ("delivery.attempts_max", "delivery.concurrency", "log.level"))
+
+
+def test_a_field_that_the_gateway_takes_out_is_not_let_through(load: Load) -> None:
+    text = '[gateway]\ntime_field = "time"\n[connectors.main]\nextra_fields = ["notional", "{}"]\n'
+    assert load(text.format("times")).gateway.time_field == "time"
+    with pytest.raises(SettingsError, match=r"gateway\.time_field is in connectors\.main\.extra_fields, too"):
+        load(text.format("time"))
 
 
 def test_the_drain_outlasts_the_slowest_post(load: Load) -> None:
