@@ -161,6 +161,7 @@ async def test_in_the_tunnel_it_is_the_webhooks_certificate_that_counts(
 
 BEFORE = [
     ("407", b"HTTP/1.1 407 Who are you\r\n\r\n", "close", "wants another user and password (HTTP 407)"),
+    ("401", b"HTTP/1.1 401 Who are you\r\n\r\n", "close", "wants another user and password (HTTP 401)"),
     ("403", b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno", "close", "refused (HTTP 403)"),
     ("502", b"HTTP/1.1 502 Bad Gateway\r\n\r\n", "close", "refused (HTTP 502)"),
     ("502 and hangs", b"HTTP/1.1 502 Bad Gateway\r\n", "hang", "refused (HTTP 502)"),
