@@ -77,7 +77,11 @@ async def _run(settings: Settings, masker: Masker, config: Path | None, unacked_
             observe_commit_s=metrics.ledger_commit_seconds.observe,
             skew=skew,
         ) as ledger,
-        Webhook(connect_s=settings.webhook.connect_timeout_s, total_s=settings.webhook.timeout_s) as webhook,
+        Webhook(
+            connect_s=settings.webhook.connect_timeout_s,
+            total_s=settings.webhook.timeout_s,
+            proxy=settings.webhook.proxy.get_secret_value() if settings.webhook.proxy else None,
+        ) as webhook,
         reloader.running(),
     ):
         handling = handling_of(

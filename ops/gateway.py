@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from signalq.errors import SettingsError
 from signalq.logs import Masker, configure_logging
 from signalq.ops.terminal.stopping import stop_event
-from signalq.producers.gateway.alerts import Rules, token_digest
+from signalq.producers.gateway.alerts import Reading, Rules, token_digest
 from signalq.producers.gateway.callers import Callers
 from signalq.producers.gateway.outlet import Outlet
 from signalq.producers.gateway.server import GatewayServer, Options
@@ -59,10 +59,13 @@ def options_of(current: CurrentSettings) -> Options:
     return Options(
         host=ours.host,
         port=ours.port,
-        rules_of=lambda connector: _rules(current.settings, connector),
+        reading=Reading(
+            rules_of=lambda connector: _rules(current.settings, connector),
+            delay_max_s=settings.delivery.delay_max_s,
+            time_field=ours.time_field,
+        ),
         is_configured=lambda connector: connector in current.settings.connectors,
         is_secret=lambda text: token_digest(text).hex() in current.settings.tokens,
-        delay_max_s=settings.delivery.delay_max_s,
         callers=Callers(ours.sources, ours.proxies),
         path_secret=ours.path_secret.get_secret_value() if ours.path_secret else None,
         rate_per_s=ours.rate_per_s,

@@ -20,6 +20,7 @@ from signalq.consumer.webhook.answer import Answer, attempt_of, shown
 from signalq.consumer.webhook.answer_reader import AnswerReader, AnswerTooLong
 from signalq.consumer.webhook.connection import Connection, Connector
 from signalq.consumer.webhook.target import target_of
+from signalq.consumer.webhook.tunnel import NoTunnel, proxy_of
 from signalq.secrets.blanking import Blanker
 
 # Idle connections are dropped well before servers drop them (5 s is a common default): a POST written into a
@@ -71,19 +72,22 @@ class Exchange:
 
 
 class Webhook:
-    """The HTTP client of the consumer: no cookies, no redirects, no proxies, no compression, no repeats.
+    """The HTTP client of the consumer: no cookies, no redirects, no compression, no repeats.
 
-    `connect_s` bounds getting a connection, `total_s` the whole POST with its answer.
+    `connect_s` bounds getting a connection, `total_s` the whole POST with its answer. `proxy` is the URL of the proxy
+    to go through; those of the environment are not used.
     """
 
-    def __init__(self, *, connect_s: float, total_s: float) -> None:
+    def __init__(self, *, connect_s: float, total_s: float, proxy: str | None = None) -> None:
         self._connect_timeout = aiohttp.ClientTimeout(connect=connect_s)
         self._total_s = total_s
+        self._proxy = proxy
         self._connector: Connector | None = None
 
     async def __aenter__(self) -> Self:
         # No limit here: the lanes' own bounds are the limit, and no lane may wait for another's connection.
-        self._connector = Connector(limit=0, keepalive_timeout=KEEPALIVE_S, ssl=_tls())
+        proxy = proxy_of(self._proxy) if self._proxy is not None else None
+        self._connector = Connector(proxy=proxy, limit=0, keepalive_timeout=KEEPALIVE_S, ssl=tls_context())
         self._target_of = lru_cache(TARGETS_KEPT_MAX)(target_of)
         return self
 
@@ -126,7 +130,7 @@ class Webhook:
             return answer
 
 
-def _tls() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
     """Like aiohttp's own, but made now: that one writes keys where SSLKEYLOGFILE was set at its import."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
@@ -149,7 +153,7 @@ def _broken(error: Exception, *, sent: bool, duration_s: float) -> Attempt:
         why = "too late or not allowed any more once there was a connection"
         return Attempt("not taken", sent=False, why=why, duration_s=duration_s)
     what = "timed out" if isinstance(error, TimeoutError) else type(error).__name__
-    if isinstance(error, AnswerTooLong):
+    if isinstance(error, (AnswerTooLong, NoTunnel)):
         what = f"{error},"
     if sent:
         return Attempt("unknown", sent=True, why=f"{what} after the request began to go out", duration_s=duration_s)

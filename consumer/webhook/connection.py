@@ -1,21 +1,51 @@
-"""The connections to webhooks: aiohttp makes and keeps them; what goes over one of them is our own."""
+"""The connections to webhooks: aiohttp makes and keeps them; what goes over one of them is our own.
+
+Through a proxy a connection is a tunnel, to webhooks with TLS and without: so all that a proxy says was said before
+there was a request, and what a webhook says comes from the webhook. aiohttp's own way through a proxy makes a tunnel
+for TLS alone, and reads the proxy's answer by a response of its own, which Connection does not have.
+"""
 
 import asyncio
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
+from signalq.amqp.address import is_loopback
 from signalq.consumer.webhook.answer_reader import AnswerReader
+from signalq.consumer.webhook.tunnel import NoTunnel, Proxy, TunnelReader
 
 
 class Connector(aiohttp.TCPConnector):
-    """Looks up names, makes connections (IPv6 or IPv4, TLS), and keeps the idle ones for a while."""
+    """Looks up names, makes connections (IPv6 or IPv4, TLS), and keeps the idle ones for a while.
 
-    def __init__(self, **options: Any) -> None:
+    With a `proxy` they go through it, but for those to this machine: its loopback is not the proxy's.
+    """
+
+    def __init__(self, *, proxy: Proxy | None = None, **options: Any) -> None:
         super().__init__(**options)
         self._factory: Any = partial(Connection, loop=self._loop)
+        self._proxy = proxy
+
+    async def _create_connection(
+        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+    ) -> ResponseHandler:
+        """Make a connection, through the proxy where there is one. Raises NoTunnel. See TCPConnector."""
+        if self._proxy is None or is_loopback(req.host):
+            return await super()._create_connection(req, traces, timeout)
+        try:
+            transport, made = await self._create_direct_connection(self._proxy.address, traces, timeout)
+        except aiohttp.ClientConnectorError as error:
+            raise NoTunnel(f"the proxy took no connection ({type(error.os_error).__name__})") from error
+        try:
+            await cast("Connection", made).become_tunnel(self._proxy.connect_to(req.url))
+            if req.is_ssl():
+                _, made = await self._start_tls_connection(transport, req, timeout)
+        except BaseException:
+            transport.abort()
+            raise
+        return made
 
 
 class Connection(ResponseHandler):
@@ -24,7 +54,7 @@ class Connection(ResponseHandler):
     From aiohttp's own class it has what a connector needs: how it is opened and closed. It reads by an AnswerReader.
     """
 
-    _reader: AnswerReader | None = None
+    _reader: AnswerReader | TunnelReader | None = None
 
     @property
     def should_close(self) -> bool:
@@ -35,8 +65,18 @@ class Connection(ResponseHandler):
         """Where to write a request, and the reader of its answer. Raises ServerDisconnectedError where it has ended."""
         if self.transport is None or self.transport.is_closing():
             raise aiohttp.ServerDisconnectedError
-        self._reader = AnswerReader(self, self._loop)
-        return self.transport, self._reader
+        self._reader = reader = AnswerReader(self, self._loop)
+        return self.transport, reader
+
+    async def become_tunnel(self, request: bytes) -> None:
+        """Ask the proxy at its other end for a tunnel; return once it stands. Raises NoTunnel."""
+        self._reader = reader = TunnelReader(self._loop)
+        if self.transport is not None:
+            self.transport.write(request)
+        await reader.answer
+        if self.transport is None or self.transport.is_closing():
+            raise NoTunnel("the proxy cut the connection off")
+        self._reader = None
 
     def data_received(self, data: bytes) -> None:
         """Hand the bytes to the reader. Bytes that nobody has asked for end the connection. See asyncio.Protocol."""

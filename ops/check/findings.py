@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from signalq.amqp.address import is_loopback
 from signalq.amqp.connection import connect
 from signalq.amqp.ledger_mark import LedgerMark, held_mark
 from signalq.errors import BrokerError
@@ -18,6 +19,7 @@ from signalq.names import Names
 from signalq.ops.check.broker import check_broker, check_retired_lanes, check_topology, no_broker
 from signalq.ops.check.finding import Finding
 from signalq.ops.check.ledger import BY_LEDGER, check_by_ledger, check_ledger
+from signalq.ops.check.proxy import address_of, check_through_proxy, shown_address
 from signalq.ops.terminal.escaping import escaped
 from signalq.ops.terminal.plain import plural
 from signalq.secrets.masking import masked
@@ -53,8 +55,12 @@ async def findings(settings: Settings, config: Path | None) -> AsyncIterator[Fin
     if ledger.state == "ok":
         for check in BY_LEDGER:
             yield await check_by_ledger(settings, check)
+    proxy = settings.webhook.proxy.get_secret_value() if settings.webhook.proxy else None
     for url, connectors in webhook_urls(settings).items():
-        yield await check_webhook(url, connectors, settings.webhook.connect_timeout_s)
+        if proxy is not None and not is_loopback(urlsplit(url).hostname or ""):
+            yield await check_through_proxy(url, connectors, settings.webhook.connect_timeout_s, proxy)
+        else:
+            yield await check_webhook(url, connectors, settings.webhook.connect_timeout_s)
 
 
 def check_settings(settings: Settings, config: Path | None) -> Finding:
@@ -87,9 +93,8 @@ def webhook_urls(settings: Settings) -> dict[str, list[str]]:
 
 async def check_webhook(url: str, connectors: list[str], timeout_s: float) -> Finding:
     """Look the host up, and open a TCP connection."""
-    parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-    where = f"{host}:{port}" + (f" (connector {escaped(', '.join(connectors))})" if connectors else "")
+    host, port = address_of(url)
+    where = shown_address(url, connectors)
     began = time.monotonic()
     try:
         async with asyncio.timeout(timeout_s):

@@ -19,9 +19,10 @@ def command(invocation: Invocation) -> None:
 
     A TradingView alert only changes its host. Every request must carry its connectorToken. Orders are
     taken for the connectors of the settings, with the tokens that they have there; for other connectors
-    only with gateway.connectors = "any". An order that can't be queued within 3 s is answered 503, and
-    its repeat is the same order. SIGTERM or Ctrl-C ends it, SIGHUP reads the settings again. Logs go to
-    standard error.
+    only with gateway.connectors = "any". A JSON array of 1 to 20 orders is taken as a whole, or not at
+    all. The header Signalq-Intent-Id of an ok has the id of each order, for `signalq orders show`. An
+    order that can't be queued within 3 s is answered 503, and its repeat is the same order. SIGTERM or
+    Ctrl-C ends it, SIGHUP reads the settings again. Logs go to standard error.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be followed
     from signalq.ops.gateway import run  # noqa: PLC0415

@@ -36,7 +36,9 @@ def command(invocation: Invocation, *, as_asyncapi: bool, as_openapi: bool) -> N
     if as_openapi:
         host = f"[{gateway.host}]" if ":" in gateway.host else gateway.host
         url, with_path_secret = f"http://{host}:{gateway.port}", gateway.path_secret is not None
-        document = openapi_document(url=url, with_path_secret=with_path_secret, delay_max_s=delay_max_s)
+        document = openapi_document(
+            url=url, with_path_secret=with_path_secret, delay_max_s=delay_max_s, time_field=gateway.time_field
+        )
     elif as_asyncapi:
         document = asyncapi_document(Names(settings.broker.prefix), reasons=get_args(Reason), delay_max_s=delay_max_s)
     else:

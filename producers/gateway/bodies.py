@@ -8,7 +8,7 @@ from aiohttp import web
 
 from signalq.errors import Problem
 from signalq.message.strict_json import BODY_BYTES_MAX
-from signalq.producers.gateway.alerts import Alert, Refusal
+from signalq.producers.gateway.alerts import Batch, Refusal
 from signalq.producers.gateway.answers import ANSWER_S
 from signalq.producers.gateway.refusals import REPEAT_AFTER_S, TOO_LARGE, Refusals
 
@@ -22,21 +22,21 @@ CHUNKS_MAX = 1_024
 
 
 class AlertReader:
-    """Reads requests as alerts; `alert_of` judges a body."""
+    """Reads requests as alerts; `read_body` judges a body."""
 
-    def __init__(self, alert_of: Callable[[bytes], Alert | Refusal], refusals: Refusals) -> None:
-        self._alert_of = alert_of
+    def __init__(self, read_body: Callable[[bytes], Batch | Refusal], refusals: Refusals) -> None:
+        self._read_body = read_body
         self._refusals = refusals
         self._judging = asyncio.Lock()
         self._large = asyncio.Semaphore(LARGE_MAX)
 
-    async def read(self, request: web.Request, began_s: float) -> Alert | Refusal:
-        """The alert of a request that came at `began_s`. Raises HTTPRequestEntityTooLarge."""
+    async def read(self, request: web.Request, began_s: float) -> Batch | Refusal:
+        """The alerts of a request that came at `began_s`. Raises HTTPRequestEntityTooLarge."""
         if unread := self._refused_unread(request):
             return unread
         if is_small(request):
             body = await _body(request)
-            return body if isinstance(body, Refusal) else self._alert_of(body)
+            return body if isinstance(body, Refusal) else self._read_body(body)
         async with self._large:
             body = await _body(request)
             return body if isinstance(body, Refusal) else await self._judge(request, body, began_s)
@@ -51,16 +51,16 @@ class AlertReader:
             return None
         return self._refusals.flooding(request) or (NOT_JUDGED if self._large.locked() else None)
 
-    async def _judge(self, request: web.Request, body: bytes, began_s: float) -> Alert | Refusal:
-        """The alert of a large body, when its turn has come."""
+    async def _judge(self, request: web.Request, body: bytes, began_s: float) -> Batch | Refusal:
+        """The alerts of a large body, when its turn has come."""
         try:
             async with asyncio.timeout(began_s + ANSWER_S - time.monotonic()), self._judging:
                 if flooding := self._refusals.flooding(request):
                     return flooding
                 judging_s = time.monotonic()
-                alert = self._alert_of(body)
+                batch = self._read_body(body)
                 await asyncio.sleep(time.monotonic() - judging_s)
-                return alert
+                return batch
         except TimeoutError:
             return NOT_JUDGED
 

@@ -1,6 +1,6 @@
 """The gateway's metrics, on a registry of their own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -16,8 +16,9 @@ class GatewayMetrics:
         self._requests = Counter(
             "signalq_gateway_requests", "Requests by their answer", ["connector", "status"], registry=on
         )
+        self._orders = Counter("signalq_gateway_orders", "Orders that were answered ok", ["connector"], registry=on)
         self.repeats = Counter(
-            "signalq_gateway_repeats", "Alerts taken for a repeat of one that was not answered ok", registry=on
+            "signalq_gateway_repeats", "Requests taken for a repeat of one that was not answered ok", registry=on
         )
         self.confirm_seconds = Histogram(
             "signalq_gateway_confirm_seconds",
@@ -31,7 +32,15 @@ class GatewayMetrics:
         self.connections = Gauge("signalq_gateway_connections", "Open connections", registry=on)
         self.in_flight = Gauge("signalq_gateway_in_flight", "Requests being answered", registry=on)
 
-    def answered(self, connector: str | None, status: int) -> None:
-        """Count a request that was answered."""
-        label = connector if connector is not None and self._is_configured(connector) else "other"
-        self._requests.labels(label, str(status)).inc()
+    def answered(self, status: int, *connectors: str | None) -> None:
+        """Count a request that was answered, once for each connector that it has orders for."""
+        for label in {self._label(connector) for connector in connectors}:
+            self._requests.labels(label, str(status)).inc()
+
+    def published(self, connectors: Iterable[str]) -> None:
+        """Count the orders of a request that was answered `ok`."""
+        for connector in connectors:
+            self._orders.labels(self._label(connector)).inc()
+
+    def _label(self, connector: str | None) -> str:
+        return connector if connector is not None and self._is_configured(connector) else "other"

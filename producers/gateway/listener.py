@@ -64,11 +64,6 @@ class Listener:
     def __len__(self) -> int:
         return len(self._open)
 
-    @property
-    def busy_count(self) -> int:
-        """The connections whose order is on the way."""
-        return len(self._busy)
-
     async def start(self, server: web.Server, host: str, port: int) -> int:
         """Listen for `server`; return the port. Raises OSError or UnicodeError if that is not possible."""
         loop = asyncio.get_running_loop()

@@ -9,7 +9,8 @@ from typing import Any
 from signalq.documents.json_schema import intent_schema
 from signalq.message.strict_json import BODY_BYTES_MAX
 from signalq.names import LADDER_MAX_S
-from signalq.producers.gateway.answers import STATUSES, WEBHOOK_PATH
+from signalq.producers.gateway.answers import INTENT_ID_HEADER, STATUSES, WEBHOOK_PATH
+from signalq.producers.gateway.arrays import ORDERS_MAX
 from signalq.version import __version__
 
 REFUSED = [status for status in STATUSES if status >= 400]
@@ -18,9 +19,12 @@ RETRY_STATUSES = (429, 503)
 Document = dict[str, Any]
 _TEXT = {"type": "string"}
 _ORDER = {"$ref": "#/components/schemas/OrderIntent"}
+_ORDERS = {"$ref": "#/components/schemas/Orders"}
 
 
-def openapi_document(*, url: str, with_path_secret: bool = False, delay_max_s: int = LADDER_MAX_S) -> Document:
+def openapi_document(
+    *, url: str, with_path_secret: bool = False, delay_max_s: int = LADDER_MAX_S, time_field: str | None = None
+) -> Document:
     """The document of a gateway at `url`; it does not hold the path secret. `delay_max_s` in seconds."""
     path = f"/{{pathSecret}}{WEBHOOK_PATH}" if with_path_secret else WEBHOOK_PATH
     parameters = {"parameters": [_PATH_SECRET]} if with_path_secret else {}
@@ -41,7 +45,7 @@ def openapi_document(*, url: str, with_path_secret: bool = False, delay_max_s: i
             "/metrics": {"get": _look("metrics", "Its metrics, as Prometheus reads them.", 200)},
         },
         "components": {
-            "schemas": {"OrderIntent": _order(delay_max_s), "Problem": _PROBLEM},
+            "schemas": {"Orders": _ONE_OR_MORE, "OrderIntent": _order(delay_max_s, time_field), "Problem": _PROBLEM},
             "responses": {f"Refused{status}": _response(status) for status in REFUSED},
         },
     }
@@ -58,13 +62,15 @@ def _look(operation_id: str, summary: str, *statuses: int) -> Document:
     }
 
 
-def _order(delay_max_s: int) -> Document:
+def _order(delay_max_s: int, time_field: str | None) -> Document:
     schema = intent_schema(delay_max_s=delay_max_s)
     needed = {"type": "string", "description": "The connector's secret; it must be the configured one, where one is."}
     token = schema["properties"]["connectorToken"] | needed
     return schema | {
         "required": [*schema["required"], "connectorToken"],
-        "properties": schema["properties"] | {"connectorToken": token},
+        "properties": schema["properties"]
+        | {"connectorToken": token}
+        | ({time_field: _TIME} if time_field is not None else {}),
         "examples": [example | {"connectorToken": "..."} for example in schema["examples"]],
     }
 
@@ -91,25 +97,49 @@ _PATH_SECRET = {
     "schema": {"type": "string", "format": "password"},
 }
 
+_ONE_OR_MORE: Document = {
+    "description": "One order, or several: then all of them are taken, or none.",
+    "anyOf": [_ORDER, {"type": "array", "minItems": 1, "maxItems": ORDERS_MAX, "items": _ORDER}],
+}
+
+_TIME: Document = {
+    "description": (
+        "The order's own time, from which its age and its delay count: ISO 8601 with its zone, or ms since 1970. "
+        "It is not passed on; without it, or with null, it is the time at which the request comes."
+    ),
+    "type": ["string", "integer", "null"],
+    "examples": ["2026-01-31T12:00:00Z", 1_769_860_800_000],
+}
+
 _TAKE_ORDER: Document = {
     "operationId": "takeOrder",
     "tags": ["orders"],
-    "summary": "Queue an order.",
+    "summary": "Queue an order, or several.",
     "description": (
-        "Answered `ok` once RabbitMQ has the order on disk, always within 3 seconds. The Content-Type does not "
-        "matter, the body does: JSON under text/plain is taken too. What equals a request of the last 30 seconds "
-        "that was not answered `ok` is its repeat, and the same order."
+        "Answered `ok` once RabbitMQ has the order on disk, of an array all of them, always within 3 seconds. The "
+        "Content-Type does not matter, the body does: JSON under text/plain is taken too. What equals a request of the "
+        "last 30 seconds that was not answered `ok` is its repeat, and the same order."
     ),
     "requestBody": {
         "required": True,
         "description": f"At most {BODY_BYTES_MAX} bytes, not compressed.",
         "content": {
-            "application/json": {"schema": _ORDER},
-            "text/plain": {"schema": {**_TEXT, "contentMediaType": "application/json", "contentSchema": _ORDER}},
+            "application/json": {"schema": _ORDERS},
+            "text/plain": {"schema": {**_TEXT, "contentMediaType": "application/json", "contentSchema": _ORDERS}},
         },
     },
     "responses": {
-        "200": {"description": STATUSES[200], "content": {"text/plain": {"schema": {"const": "ok"}}}},
+        "200": {
+            "description": STATUSES[200],
+            "content": {"text/plain": {"schema": {"const": "ok"}}},
+            "headers": {
+                INTENT_ID_HEADER: {
+                    "description": "The intent_id of each order, in their order, separated by commas.",
+                    "required": True,
+                    "schema": {"type": "string", "minLength": 1},
+                }
+            },
+        },
         **{str(status): {"$ref": f"#/components/responses/Refused{status}"} for status in REFUSED},
     },
 }
@@ -124,6 +154,12 @@ _PROBLEM = {
         "title": {"type": "string", "description": "The status in words."},
         "status": {"type": "integer", "enum": REFUSED},
         "detail": {"type": "string", "description": "All of it, in one sentence or more."},
+        "order": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": ORDERS_MAX,
+            "description": "The place of the bad order in an array; the first one is 1, and none of them was taken.",
+        },
         "fields": {
             "type": "array",
             "minItems": 1,

@@ -22,15 +22,23 @@ class Rates:
         # When the bucket will be full again, the longest untouched first.
         self._full_at_s: OrderedDict[Hashable, float] = OrderedDict()
 
-    def wait_s(self, key: Hashable) -> float:
-        """Take one from the bucket and return 0; or return the seconds until there is one."""
-        over_s = self.over_s(key)
+    def wait_s(self, *keys: Hashable) -> float:
+        """Take one from the bucket of each key and return 0; or take none, and return the seconds until each has one.
+
+        A key that is there several times takes as many, on credit where its bucket holds fewer: else an array larger
+        than the bucket would never pass.
+        """
+        over_s = max(map(self.over_s, keys))
         if over_s == 0:
-            self._full_at_s[key] = self._full_after(key, self._clock())
-            self._full_at_s.move_to_end(key)
-            if len(self._full_at_s) > KEYS_MAX:
-                self._full_at_s.popitem(last=False)
+            for key in keys:
+                self._take(key)
         return over_s
+
+    def _take(self, key: Hashable) -> None:
+        self._full_at_s[key] = self._full_after(key, self._clock())
+        self._full_at_s.move_to_end(key)
+        if len(self._full_at_s) > KEYS_MAX:
+            self._full_at_s.popitem(last=False)
 
     def over_s(self, key: Hashable) -> float:
         """The seconds until there is one in the bucket, 0 if there is; none is taken."""

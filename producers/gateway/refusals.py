@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import structlog
@@ -19,7 +19,7 @@ from signalq.errors import Problem
 from signalq.message.intent import FIELD_NAMES
 from signalq.message.strict_json import BODY_BYTES_MAX
 from signalq.producers.gateway.alerts import Refusal
-from signalq.producers.gateway.answers import problem_details
+from signalq.producers.gateway.answers import placed, problem_details
 from signalq.producers.gateway.callers import Callers, IpAddress, counted_as
 from signalq.producers.gateway.health import GatewayMetrics
 from signalq.producers.gateway.rates import Rates
@@ -68,7 +68,7 @@ class Refusals:
         """Refuse a request, which is None if it was no proper HTTP. A bad large body counts as a guess."""
         caller = self._caller(request)
         refusal = self._shown(self._limited(refusal, counted_as(caller), is_large=is_large))
-        self._metrics.answered(refusal.connector, refusal.status)
+        self._metrics.answered(refusal.status, refusal.connector)
         self._log(refusal, caller)
         return _problem_response(refusal)
 
@@ -77,9 +77,9 @@ class Refusals:
         wait_s = self._guesses.over_s(counted_as(self._caller(request)))
         return replace(TOO_MANY_GUESSES, retry_after_s=wait_s) if wait_s else None
 
-    def unavailable(self, connector: str | None, why: str) -> web.Response:
+    def unavailable(self, connectors: Iterable[str], why: str) -> web.Response:
         """Ask the caller to send the request again."""
-        self._metrics.answered(connector, 503)
+        self._metrics.answered(503, *connectors)
         return _problem_response(Refusal(503, (Problem(None, why),), retry_after_s=REPEAT_AFTER_S))
 
     def unhandled(self, status: int) -> web.StreamResponse:
@@ -87,7 +87,7 @@ class Refusals:
         if status < 500:
             response = self.refused(None, Refusal(status, (Problem(None, "the request is not proper HTTP/1.1"),)))
         else:
-            self._metrics.answered(None, status)
+            self._metrics.answered(status, None)
             failed = Problem(None, "the gateway failed at this request: see its log")
             response = _problem_response(Refusal(status, (failed,)))
         response.headers["Server"] = SERVER
@@ -146,11 +146,12 @@ def _why(refusal: Refusal) -> str:
     """The reason in a sentence: that of the answer, and the hint that only the log may have."""
     shown = [str(problem) for problem in refusal.problems[:FIELDS_LOGGED_MAX]]
     more = len(refusal.problems) - len(shown)
-    return "; ".join([*shown, *([f"and {more} more"] if more else []), *([refusal.hint] if refusal.hint else [])])
+    why = "; ".join([*shown, *([f"and {more} more"] if more else []), *([refusal.hint] if refusal.hint else [])])
+    return placed(why, refusal.order)
 
 
 def _problem_response(refusal: Refusal) -> web.Response:
     wait_s = refusal.retry_after_s
     headers = {} if wait_s is None else {"Retry-After": str(math.ceil(wait_s))}
-    text = json.dumps(problem_details(refusal.status, refusal.problems), ensure_ascii=False)
+    text = json.dumps(problem_details(refusal.status, refusal.problems, refusal.order), ensure_ascii=False)
     return web.Response(text=text, status=refusal.status, headers=headers, content_type="application/problem+json")

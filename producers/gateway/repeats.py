@@ -1,8 +1,8 @@
-"""Alerts that were not answered `ok`: an equal alert that follows is the same order.
+"""Requests that were not answered `ok`: an equal request that follows is the same order, or the same orders.
 
 TradingView repeats a request that was answered with a 5xx, byte for byte and without any mark. So a request that equals
-one without an `ok` gets its identity, and the ledger drops the second of the two. An alert that was answered `ok` is
-never matched again: the next equal one is a new order.
+one without an `ok` gets its identities, and the ledger drops the second of the two. A request that was answered `ok` is
+never matched again: the next equal one is new orders.
 """
 
 import time
@@ -20,15 +20,22 @@ UNANSWERED_MAX = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The identity that an alert was published under: `message_id`, and when it first came, in ms since the epoch."""
+    """The identity that an alert was published under: `message_id`, and its time, in ms since the epoch.
+
+    Its time is its own, where it has one, else when it first came.
+    """
 
     message_id: str
     created_ms: int
 
     @classmethod
-    def new(cls) -> Self:
+    def new(cls, created_ms: int) -> Self:
         """The identity of an alert that repeats no other."""
-        return cls(new_message_id(), time.time_ns() // 1_000_000)
+        return cls(new_message_id(), created_ms)
+
+
+# The identities of the orders of one request.
+Identities = tuple[Identity, ...]
 
 
 class Unanswered:
@@ -36,20 +43,20 @@ class Unanswered:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._kept_at_s: OrderedDict[tuple[bytes, Identity], float] = OrderedDict()
-        self._by_digest: dict[bytes, deque[Identity]] = {}
+        self._kept_at_s: OrderedDict[tuple[bytes, Identities], float] = OrderedDict()
+        self._by_digest: dict[bytes, deque[Identities]] = {}
 
     def __len__(self) -> int:
         return len(self._kept_at_s)
 
-    def keep(self, digest: bytes, identity: Identity) -> None:
-        """Remember an alert that could not be answered `ok`."""
-        self._kept_at_s[digest, identity] = self._clock()
-        self._by_digest.setdefault(digest, deque()).append(identity)
+    def keep(self, digest: bytes, identities: Identities) -> None:
+        """Remember a request that could not be answered `ok`."""
+        self._kept_at_s[digest, identities] = self._clock()
+        self._by_digest.setdefault(digest, deque()).append(identities)
         self._forget()
 
-    def take(self, digest: bytes) -> Identity | None:
-        """Take the identity of the oldest equal alert out; None if this is a new alert."""
+    def take(self, digest: bytes) -> Identities | None:
+        """Take the identities of the oldest equal request out; None if this is a new one."""
         self._forget()
         return self._take_oldest(digest) if digest in self._by_digest else None
 
@@ -59,9 +66,9 @@ class Unanswered:
             oldest_digest, _ = next(iter(kept))
             self._take_oldest(oldest_digest)
 
-    def _take_oldest(self, digest: bytes) -> Identity:
-        identity = self._by_digest[digest].popleft()
+    def _take_oldest(self, digest: bytes) -> Identities:
+        identities = self._by_digest[digest].popleft()
         if not self._by_digest[digest]:
             del self._by_digest[digest]
-        del self._kept_at_s[digest, identity]
-        return identity
+        del self._kept_at_s[digest, identities]
+        return identities

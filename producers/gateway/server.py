@@ -3,10 +3,9 @@
 import asyncio
 import hmac
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import cast
 
 import structlog
@@ -15,10 +14,9 @@ from aiohttp.typedefs import Handler
 
 from signalq.errors import Problem, PublishError, SettingsError
 from signalq.health import add_health
-from signalq.message.identity import digest_of
 from signalq.message.strict_json import BODY_BYTES_MAX
-from signalq.producers.gateway.alerts import Alert, Refusal, Rules, read_alert
-from signalq.producers.gateway.answers import ANSWER_S, WEBHOOK_PATH
+from signalq.producers.gateway.alerts import Batch, Reading, Refusal, read_batch
+from signalq.producers.gateway.answers import ANSWER_S, INTENT_ID_HEADER, WEBHOOK_PATH
 from signalq.producers.gateway.bodies import AlertReader, is_small
 from signalq.producers.gateway.callers import Callers
 from signalq.producers.gateway.health import GatewayMetrics
@@ -26,7 +24,7 @@ from signalq.producers.gateway.listener import Connection, Listener
 from signalq.producers.gateway.outlet import Outlet
 from signalq.producers.gateway.rates import Rates
 from signalq.producers.gateway.refusals import SERVER, TOO_LARGE, Refusals, hops
-from signalq.producers.gateway.repeats import Identity, Unanswered
+from signalq.producers.gateway.repeats import Identities, Identity, Unanswered
 
 # Orders that wait for their confirm. With more, the broker does not keep up, and waiting would make all of them late.
 UNCONFIRMED_MAX = 1_000
@@ -41,9 +39,8 @@ class Options:
 
     host: str
     port: int
-    rules_of: Callable[[str], Rules | None]
+    reading: Reading
     is_configured: Callable[[str], bool]
-    delay_max_s: int
     callers: Callers = field(default_factory=Callers)
     path_secret: str | None = field(default=None, repr=False)
     rate_per_s: float | None = None
@@ -60,8 +57,8 @@ class GatewayServer:
         self._rates = Rates(options.rate_per_s)
         self._metrics = GatewayMetrics(options.is_configured)
         self._refusals = Refusals(self._metrics, options.callers, options.is_secret)
-        alert_of = partial(read_alert, rules_of=options.rules_of, delay_max_s=options.delay_max_s)
-        self._reader = AlertReader(alert_of, self._refusals)
+        self._reader = AlertReader(lambda body: read_batch(body, options.reading, _now_ms()), self._refusals)
+        self._unconfirmed = 0
         self._is_stopping = False
         self._listener = Listener(self._refusals.unhandled)
         self._metrics.broker_connected.set_function(lambda: float(outlet.is_connected))
@@ -134,45 +131,60 @@ class GatewayServer:
         self._check_secret(request)
         if not self._options.callers.may_call(*hops(request)):
             return self._refusals.refused(request, Refusal(403, (Problem(None, "this address may not call"),)))
-        alert = await self._reader.read(request, began_s)
-        if isinstance(alert, Refusal):
+        batch = await self._reader.read(request, began_s)
+        if isinstance(batch, Refusal):
             if request.content_length is None:
                 cast("Connection", request.protocol).leave_the_rest()
-            return self._refusals.refused(request, alert, is_large=not is_small(request))
-        if wait_s := self._rates.wait_s(alert.connector):
-            problem = Problem("connectorName", "sends more than gateway.rate_per_s allows")
-            return self._refusals.refused(request, Refusal(429, (problem,), alert.connector, retry_after_s=wait_s))
-        if self._listener.busy_count >= UNCONFIRMED_MAX:
-            return self._refusals.unavailable(alert.connector, "too many requests at once")
-        with self._listener.busy(request.protocol):
-            return await self._publish(request, alert, began_s)
+            return self._refusals.refused(request, batch, is_large=not is_small(request))
+        if wait_s := self._rates.wait_s(*batch.connectors):
+            return self._refusals.refused(request, self._too_fast(batch, wait_s))
+        if self._unconfirmed + len(batch.alerts) > UNCONFIRMED_MAX:
+            return self._refusals.unavailable(batch.connectors, "too many requests at once")
+        self._unconfirmed += len(batch.alerts)
+        try:
+            with self._listener.busy(request.protocol):
+                return await self._publish(request, batch, began_s)
+        finally:
+            self._unconfirmed -= len(batch.alerts)
 
-    async def _publish(self, request: web.Request, alert: Alert, began_s: float) -> web.StreamResponse:
-        digest = digest_of(alert.body)
-        original = self._unanswered.take(digest)
+    def _too_fast(self, batch: Batch, wait_s: float) -> Refusal:
+        """The refusal of a request for a connector that has to wait."""
+        connector = max(batch.connectors, key=self._rates.over_s)
+        problem = Problem("connectorName", "sends more than gateway.rate_per_s allows")
+        return Refusal(429, (problem,), connector, retry_after_s=wait_s)
+
+    async def _publish(self, request: web.Request, batch: Batch, began_s: float) -> web.StreamResponse:
+        """Publish the orders one after the other, in their order, and answer once all are confirmed."""
+        original = self._unanswered.take(batch.digest)
         if original is not None:
             self._metrics.repeats.inc()
-        identity = original or Identity.new()
-        facts = {"message_id": identity.message_id, "connector": alert.connector, "action": alert.action}
+        identities = original or _new_identities(batch)
+        confirmed = 0
         try:
             async with asyncio.timeout(began_s + ANSWER_S - time.monotonic()):
-                await self._outlet.publish(alert, identity)
+                for alert, identity in zip(batch.alerts, identities, strict=True):
+                    await self._outlet.publish(alert, identity)
+                    confirmed += 1
         except (TimeoutError, PublishError) as error:
-            self._unanswered.keep(digest, identity)
+            self._unanswered.keep(batch.digest, identities)
             why = str(error) or f"RabbitMQ did not confirm within {ANSWER_S:g} s"
-            log.warning("alert.unconfirmed", why=why, **facts)
-            return self._refusals.unavailable(alert.connector, "the order could not be queued: send it again")
-        except BaseException:  # of any kind: the order may be in the queue, and its caller gets no ok
-            self._unanswered.keep(digest, identity)
+            for place, facts in enumerate(_facts(batch, identities)):
+                log.warning("alert.unconfirmed", why=why, confirmed=place < confirmed, **facts)
+            return self._refusals.unavailable(batch.connectors, "the order could not be queued: send it again")
+        except BaseException:  # of any kind: an order may be in the queue, and its caller gets no ok
+            self._unanswered.keep(batch.digest, identities)
             raise
         self._metrics.confirm_seconds.observe(time.monotonic() - began_s)
-        response = web.Response(text="ok")
+        response = web.Response(text="ok", headers={INTENT_ID_HEADER: ", ".join(one.message_id for one in identities)})
         if await self._is_sent(request, response):
-            self._metrics.answered(alert.connector, 200)
-            log.info("alert.published", repeat=original is not None, **facts)
+            self._metrics.answered(200, *batch.connectors)
+            self._metrics.published(batch.connectors)
+            for facts in _facts(batch, identities):
+                log.info("alert.published", repeat=original is not None, **facts)
         else:
-            self._unanswered.keep(digest, identity)
-            log.warning("alert.answer_unheard", **facts)
+            self._unanswered.keep(batch.digest, identities)
+            for facts in _facts(batch, identities):
+                log.warning("alert.answer_unheard", **facts)
             request.protocol.force_close()
         return response
 
@@ -195,6 +207,22 @@ class GatewayServer:
         given = request.match_info.get("secret", "").encode("utf-8", "surrogatepass")
         if secret is not None and not hmac.compare_digest(given, secret.encode()):
             raise web.HTTPNotFound
+
+
+def _new_identities(batch: Batch) -> Identities:
+    """An identity for each order, with the time of its own that it has, else with now."""
+    now_ms = _now_ms()
+    return tuple(Identity.new(now_ms if one.created_ms is None else one.created_ms) for one in batch.alerts)
+
+
+def _facts(batch: Batch, identities: Identities) -> Iterator[dict[str, str]]:
+    """The fields that the log has of each order."""
+    for alert, identity in zip(batch.alerts, identities, strict=True):
+        yield {"message_id": identity.message_id, "connector": alert.connector, "action": alert.action}
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 async def _without_versions(_request: web.Request, response: web.StreamResponse) -> None:

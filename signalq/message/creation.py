@@ -82,11 +82,18 @@ def _created_ms(given: object, received_ms: int) -> int:
     if not isinstance(given, int) or isinstance(given, bool):
         kind = _KINDS.get(type(given), "something else")
         raise _not_a_date(f"{kind} is no creation time")
-    if given < CREATED_MS_MIN:
-        raise _not_a_date("it lies before 2001 (seconds instead of ms?)")
-    if given > received_ms + CREATED_AHEAD_MS_MAX:
-        raise _not_a_date("it lies more than a day ahead (is the producer's clock wrong, or was it given in µs or ns?)")
+    if why := why_no_creation(given, received_ms):
+        raise _not_a_date(why)
     return given
+
+
+def why_no_creation(given_ms: int, now_ms: int) -> str | None:
+    """Why a number of ms is no creation time; None if it may be one."""
+    if given_ms < CREATED_MS_MIN:
+        return "it lies before 2001 (seconds instead of ms?)"
+    if given_ms > now_ms + CREATED_AHEAD_MS_MAX:
+        return "it lies more than a day ahead (is the producer's clock wrong, or was it given in µs or ns?)"
+    return None
 
 
 def _not_a_date(why: str) -> InvalidIntent:

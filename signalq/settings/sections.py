@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from signalq.amqp.address import check_url, is_loopback
 from signalq.errors import SettingsError
 from signalq.message.field_rules import connector_name
+from signalq.message.intent import FIELD_NAMES
 from signalq.message.near_names import NearNames
 from signalq.names import LADDER_MAX_S
 from signalq.secrets.blanking import Blanker, hold_token
@@ -24,6 +25,7 @@ from signalq.secrets.masking import login_name, login_secrets
 from signalq.settings.environment import PLATFORM_HOST, SANDBOX, environment_of, is_platform
 from signalq.settings.ledger_url import SQLITE_SCHEME, check_ledger_url
 from signalq.settings.private_files import state_folder
+from signalq.settings.proxy_url import check_proxy_url
 from signalq.settings.secrets import read_secrets
 
 ENV_PREFIX = "SIGNALQ_"
@@ -86,8 +88,16 @@ class Webhook(Section):
     allow_plain_http: bool = False
     connect_timeout_s: Seconds = 3.0
     timeout_s: Seconds = 10.0
+    proxy: SecretStr | None = None
     success_body: Annotated[str, Field(max_length=1024)] = "ok"
     cancel_all_spelling: Literal["cancelAll", "cancellAll", "cancel_all"] | None = None
+
+    @field_validator("proxy")
+    @classmethod
+    def _is_a_proxy(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_proxy_url(value.get_secret_value())
+        return value
 
     @model_validator(mode="after")
     def _check_url(self) -> Self:
@@ -177,6 +187,14 @@ class Gateway(Section):
     proxies: tuple[Network, ...] = ()
     connectors: Literal["named", "any"] = "named"
     rate_per_s: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] | None = None
+    time_field: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}$")] | None = None
+
+    @field_validator("time_field")
+    @classmethod
+    def _is_a_name_of_its_own(cls, value: str | None) -> str | None:
+        if value in FIELD_NAMES:
+            raise ValueError(f"{value} is a field of an order: the time needs a field of its own")
+        return value
 
     @field_validator("path_secret")
     @classmethod
@@ -311,6 +329,11 @@ class Settings(BaseSettings):
                     check_webhook_url(connector.url, allow_plain_http=self.webhook.allow_plain_http)
                 except ValueError as error:
                     raise ValueError(f"connectors.{name}.{error}") from None
+            if self.gateway.time_field in connector.extra_fields:
+                raise ValueError(
+                    f"gateway.time_field is in connectors.{name}.extra_fields, too: the gateway takes it out of an "
+                    "order, so it can't be let through; use two names"
+                )
         if self.delivery.connectors == "named" and not self.connectors:
             raise ValueError('delivery.connectors is "named", and no connector is: every order would be dead')
         for name in self.connectors:
@@ -411,19 +434,20 @@ class Settings(BaseSettings):
 
     def shown_names(self) -> list[str]:
         """The configured names, which are shown: a part of a secret that stands in one is no secret."""
-        urls = (self.broker.url.get_secret_value(), self.ledger.url.get_secret_value())
-        users = [*map(login_name, urls), *self.strategy_by_user]
+        users = [*map(login_name, self._urls_with_logins()), *self.strategy_by_user]
         return [self.broker.prefix, *self.connectors, *self.strategies, *filter(None, users)]
 
     def secret_values(self) -> list[str]:
         """Every configured secret, for logs to blank."""
         tokens = [connector.token for connector in self.connectors.values()]
-        urls = (self.broker.url.get_secret_value(), self.ledger.url.get_secret_value())
         webhooks = [self.webhook.url, *(connector.url for connector in self.connectors.values() if connector.url)]
         given = [value for url in webhooks for _, value in parse_qsl(urlsplit(url).query)]
         found = [
-            *(secret for url in urls for secret in login_secrets(url)),
+            *(secret for url in self._urls_with_logins() for secret in login_secrets(url)),
             *(value for value in given if len(value) >= UNLIKE_A_NAME_CHARACTERS_MIN),
             *(secret.get_secret_value() for secret in [self.ops.token, self.gateway.path_secret, *tokens] if secret),
         ]
         return list(filter(None, found))
+
+    def _urls_with_logins(self) -> list[str]:
+        return [url.get_secret_value() for url in (self.broker.url, self.ledger.url, self.webhook.proxy) if url]

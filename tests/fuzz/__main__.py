@@ -68,7 +68,7 @@ def main() -> int:
         account = asyncio.run(run(chosen.examples, chosen.seed, Path(folder)))
     answers = ", ".join(f"{count:,} x {status}" for status, count in sorted(account.answers.items()))
     say(f"seed {chosen.seed}, {time.monotonic() - began_s:.0f} s: {sum(account.answers.values()):,} answers: {answers}")
-    say(f"{account.messages:,} messages in the queue, {account.identities:,} identities")
+    say(f"{account.orders:,} orders, {account.messages:,} messages in the queue, {account.identities:,} identities")
     for fault in account.faults:
         say(f"fault: {fault}")
     return 1 if account.faults else 0

@@ -24,6 +24,7 @@ from signalq.consumer.orders.order import Unreadable
 from signalq.consumer.orders.read import read
 from signalq.message.envelope import publish_properties, republish_properties
 from signalq.message.strict_json import BODY_BYTES_MAX
+from signalq.producers.gateway.alerts import Batch, Reading, Rules, read_batch, token_digest
 from signalq.settings.sections import Settings
 
 COST_S_MAX = 0.002
@@ -213,3 +214,58 @@ def test_no_table_of_headers_costs_more_than_2_ms_to_read_to_judge_and_to_pass_o
         return republish_properties(properties, {"signalq-reason": "invalid"}, "i")
 
     assert cost_s(work) < COST_S_MAX
+
+
+# ---- several orders in one body, at the gateway ----
+
+READING = Reading(
+    lambda _connector: Rules(token_digest("t"), ("extra",)),
+    delay_max_s=60,
+    time_field="time",
+)
+
+
+def array(*orders: str, rest: str = "") -> bytes:
+    return f"[{','.join(orders)}{rest}]".encode()
+
+
+def order_with(more: str) -> str:
+    return f"{json.dumps(ORDER)[:-1]},{more}}}"
+
+
+VALID = order_with(
+    '"fixed":1.5,"limit":2.25,"profit":"3","loss":"1","clientOrderId":"entry-1","delaySeconds":5.5,'
+    '"delaySecondsFilter":"g","time":"2025-11-24T16:00:00Z","extra":[1,2,3,4,5,6,7,8,9,10,11]'
+)
+LONG_LOGS = [order_with(f'"delaySecondsFilter":"{"x" * 2_900}"')] * 20
+ARRAYS: dict[str, bytes] = {
+    "twenty valid orders with all fields": array(*[VALID] * 20),
+    "twenty long ones": array(*LONG_LOGS),
+    "twenty of 64 values": array(*[order_with(f'"extra":[{",".join("1" * 57)}]')] * 20),
+    "twenty of 64 unknown fields": array(*[order_with(",".join(f'"connectorTokne{n}":1' for n in range(59)))] * 20),
+    "the last one with unknown fields": array(
+        *[json.dumps(ORDER)] * 19, order_with(",".join(f'"connectorTokne{n}":1' for n in range(59)))
+    ),
+    "the last one with a wrong token": array(*[VALID] * 19, VALID.replace('"t"', '"no"')),
+    "one with as many values as there is room for": array(order_with(f'"extra":[{"1," * 32_000}1]')),
+    "one with as many objects as there is room for": array(order_with(f'"extra":[{"{}," * 21_000}1]')),
+    "one with as many constants as there is room for": array(order_with(f'"extra":[{"NaN," * 16_000}1]')),
+    "one with as many fields as there is room for": array(members(lambda n: f'"f{n}":""').decode()[:-2] + '"}'),
+    "one with a long number": array(order_with(f'"fixed":{"9" * 65_000}')),
+    "one that is nested": array(order_with(f'"extra":{"[" * 65_000}')),
+    "one that is nested, as deep as can be read": array(order_with(f'"extra":{"[" * 700}1{"]" * 700}')),
+    "many empty objects": array(*["{}"] * 20_000),
+    "blanks in between": array(json.dumps(ORDER), rest=" " * 64_000),
+    "escapes": array(order_with('"delaySecondsFilter":"' + "\\u0041" * 10_000 + '"')),
+}
+
+
+@pytest.mark.parametrize("body", ARRAYS.values(), ids=ARRAYS)
+def test_no_array_of_orders_costs_more_than_2_ms_to_judge(body: bytes) -> None:
+    assert cost_s(lambda: read_batch(body[:BODY_BYTES_MAX], READING, NOW_MS)) < COST_S_MAX
+
+
+def test_the_most_expensive_array_that_is_taken_is_taken() -> None:
+    taken = read_batch(ARRAYS["twenty valid orders with all fields"], READING, NOW_MS)
+    assert isinstance(taken, Batch)
+    assert len(taken.alerts) == 20

@@ -1,4 +1,6 @@
-"""schemathesis against a running gateway, and the account afterwards: every `ok` is one message, nothing else is."""
+"""schemathesis against a running gateway, and the account afterwards: every order of an `ok` is one message, and
+nothing else is.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from tests.support.amqp import depth, drain
 from tests.support.gateways import Front
 
 ANSWERED = re.compile(r'^signalq_gateway_requests_total{connector="[^"]*",status="(\d+)"} ([0-9.]+)$', re.MULTILINE)
+ORDERED = re.compile(r'^signalq_gateway_orders_total{connector="[^"]*"} ([0-9.]+)$', re.MULTILINE)
 DELAY_MAX_S = 604_800
 # Ready messages are counted by the broker a moment after they are.
 PHASES = "examples,coverage,fuzzing"
@@ -29,6 +32,7 @@ class Account:
     status: int
     output: str
     answers: dict[int, int]
+    orders: int
     messages: int
     identities: int
 
@@ -40,8 +44,12 @@ class Account:
         found += [f"{count} answers were {status}" for status, count in self.answers.items() if status >= 500]
         if not taken:
             found.append("no order was taken: nothing is proved")
-        if not taken == self.messages == self.identities:
-            found.append(f"{taken} were answered ok, {self.messages} messages came of {self.identities} identities")
+        elif self.orders <= taken:
+            found.append("no array of orders was taken: nothing is proved of these")
+        if not self.orders == self.messages == self.identities:
+            found.append(
+                f"{self.orders} orders were answered ok, {self.messages} messages came of {self.identities} identities"
+            )
         return found
 
 
@@ -50,20 +58,22 @@ async def fuzz(front: Front, broker_url: str, queue: str, folder: Path, *options
     document = openapi_document(url=front.url, delay_max_s=DELAY_MAX_S)
     for path in document["paths"].values():
         path.get("post", {}).get("requestBody", {}).get("content", {}).pop("text/plain", None)
-    before = await _answers(front)
+    before, ordered_before = await _answers(front)
     status, output = await _schemathesis(document, front.url, folder, options)
-    after = await _answers(front)
+    after, ordered = await _answers(front)
     answers = {code: count - before.get(code, 0) for code, count in after.items()}
     messages = await drain(broker_url, queue, await depth(broker_url, queue), timeout_s=60)
     identities = {message.properties.message_id for message in messages}
-    return Account(status, output, answers, len(messages), len(identities))
+    return Account(status, output, answers, ordered - ordered_before, len(messages), len(identities))
 
 
-async def _answers(front: Front) -> dict[int, int]:
+async def _answers(front: Front) -> tuple[dict[int, int], int]:
+    """The requests by their answers, and the orders that were answered `ok`."""
     counts: dict[int, int] = {}
-    for status, count in ANSWERED.findall((await front.get("/metrics"))[1]):
+    metrics = (await front.get("/metrics"))[1]
+    for status, count in ANSWERED.findall(metrics):
         counts[int(status)] = counts.get(int(status), 0) + int(float(count))
-    return counts
+    return counts, sum(int(float(count)) for count in ORDERED.findall(metrics))
 
 
 async def _schemathesis(document: dict[str, Any], url: str, folder: Path, options: tuple[str, ...]) -> tuple[int, str]:

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from signalq.producers.gateway.answers import WEBHOOK_PATH
+from signalq.producers.gateway.answers import INTENT_ID_HEADER, WEBHOOK_PATH
 from tests.support.waiting import wait_until
 from tests.support.warm import WarmCommand, command
 
@@ -39,6 +39,16 @@ class Front:
             session.post(url, data=data, headers=headers) as got,
         ):
             return got.status, await got.text()
+
+    async def ordered(self, body: object) -> list[str]:
+        """The intent_id of each order of a body that must be answered `ok`."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(f"{self.url}{WEBHOOK_PATH}", data=data) as got,
+        ):
+            assert (got.status, await got.text()) == (200, "ok")
+            return got.headers[INTENT_ID_HEADER].split(", ")
 
     async def get(self, path: str) -> tuple[int, str]:
         """The status and the body of the answer."""

@@ -22,6 +22,7 @@ from signalq.settings.sources import load_settings
 from tests.support.amqp import depth, drain, plain_channel, publish, publish_all
 from tests.support.broker import ExternalBroker
 from tests.support.commands import Signalq
+from tests.support.connect_proxy import ConnectProxy, Says
 from tests.support.consumer import Consumer
 from tests.support.outcomes import hearing
 from tests.support.waiting import wait_until
@@ -157,6 +158,37 @@ async def test_old_letters_are_no_fresh_ones_and_events_that_came_back_are_wrong
     assert found.state == "wrong"
     assert "1 of these are outcome events of ours that came back" in found.found
     assert "list_bindings" in (found.advice or "")
+
+
+# --- a proxy ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_webhook_behind_a_proxy_is_looked_at_through_it_and_nothing_is_sent(
+    settings: Callable[[], Settings], webhook: Webhook, signalq: Signalq, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGNALQ_WEBHOOK__URL", "http://hook.example:81/hook")
+    monkeypatch.setenv("SIGNALQ_WEBHOOK__ALLOW_PLAIN_HTTP", "true")
+    async with ConnectProxy(webhook.port, login="desk:pr-0xy-s3cret") as proxy:
+        monkeypatch.setenv("SIGNALQ_WEBHOOK__PROXY", proxy.url)
+        found = (await check(settings()))["webhook"]
+        shown = f"hook.example:81 takes connections through the proxy http://desk:***@127.0.0.1:{proxy.port} ("
+        assert (found.state, found.found.startswith(shown)) == ("ok", True), found
+        assert (proxy.targets, proxy.passed, webhook.orders) == (["hook.example:81"], b"", [])
+        proxy.behave(Says(b"HTTP/1.1 403 Forbidden\r\n\r\n"))
+        found = (await check(settings()))["webhook"]
+        assert found.state == "wrong"
+        assert found.found.endswith(": the proxy refused (HTTP 403)")
+        proxy.behave(Says(b"", "hang"))
+        ran = await signalq("check")
+        assert "hook.example:81 did not answer within 3 s through the proxy" in " ".join(ran.out.split())
+        monkeypatch.setenv("SIGNALQ_WEBHOOK__PROXY", proxy.url.replace("s3cret", "other"))
+        found = (await check(settings()))["webhook"]
+        assert "HTTP 407" in found.found
+        assert "pr-0xy" not in ran.out + ran.err + found.found + str(found.advice)
+        monkeypatch.setenv("SIGNALQ_WEBHOOK__URL", webhook.url)
+        asked = len(proxy.asked)
+        assert "takes connections (" in (await check(settings()))["webhook"].found
+        assert len(proxy.asked) == asked, "what is on this machine is not looked for on the proxy's"
 
 
 def order(**fields: str) -> bytes:

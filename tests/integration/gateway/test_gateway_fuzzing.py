@@ -25,9 +25,10 @@ async def test_nothing_that_schemathesis_makes_up_is_a_500_or_a_message_unless_i
 
 
 def test_the_account_finds_each_fault() -> None:
-    assert Account(0, "", {200: 3, 400: 9}, 3, 3).faults == []
-    assert "schemathesis" in Account(1, "a failure", {200: 1}, 1, 1).faults[0]
-    assert Account(0, "", {200: 1, 500: 2}, 1, 1).faults == ["2 answers were 500"]
+    assert Account(0, "", {200: 2, 400: 9}, 3, 3, 3).faults == []
+    assert "schemathesis" in Account(1, "a failure", {200: 1}, 2, 2, 2).faults[0]
+    assert Account(0, "", {200: 1, 500: 2}, 2, 2, 2).faults == ["2 answers were 500"]
     for messages, identities in ((4, 4), (2, 2), (3, 2)):
-        assert len(Account(0, "", {200: 3}, messages, identities).faults) == 1
-    assert len(Account(0, "", {400: 3}, 0, 0).faults) == 1
+        assert len(Account(0, "", {200: 2}, 3, messages, identities).faults) == 1
+    assert "no array" in Account(0, "", {200: 3}, 3, 3, 3).faults[0]
+    assert len(Account(0, "", {400: 3}, 0, 0, 0).faults) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,7 +104,7 @@ async def test_each_user_can_do_its_work(site: Site, webhook: Webhook, settings:
         ]
         outlet = Outlet(site.url(GATEWAY), prefix=NAMES.prefix, heartbeat_s=10)
         alert = Alert("main", "openLong", json.dumps({"connectorName": "main", **opens}).encode())
-        await outlet.publish(alert, Identity.new())
+        await outlet.publish(alert, Identity.new(time.time_ns() // 1_000_000))
         await outlet.close()
         outcomes = await asyncio.gather(*(receipt.outcome(timeout_s=20) for receipt in receipts))
         await webhook.received(5)

@@ -69,7 +69,7 @@ async def test_over_tls_a_webhook_is_called_by_its_name_and_its_connection_is_ke
     certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trusting = ssl.create_default_context(cafile=str(certificate))
-    monkeypatch.setattr(signalq.consumer.webhook.client, "_tls", lambda: trusting)
+    monkeypatch.setattr(signalq.consumer.webhook.client, "tls_context", lambda: trusting)
     tls = Tls(certificate)
     async with tls.running() as port, Webhook(connect_s=5, total_s=5) as webhook:
         for _ in range(3):
@@ -84,7 +84,7 @@ async def test_a_certificate_that_nobody_trusts_or_of_another_name_gets_no_byte_
 ) -> None:
     if trusts:
         trusting = ssl.create_default_context(cafile=str(certificate))
-        monkeypatch.setattr(signalq.consumer.webhook.client, "_tls", lambda: trusting)
+        monkeypatch.setattr(signalq.consumer.webhook.client, "tls_context", lambda: trusting)
     tls = Tls(certificate)
     async with tls.running() as port, Webhook(connect_s=5, total_s=5) as webhook:
         attempt = await webhook.post(order_for(f"https://{host}:{port}/hook"))

@@ -11,13 +11,14 @@ from typing import get_args
 import pytest
 
 from signalq.message.field_rules import Action
-from signalq.producers.gateway.alerts import Alert, Refusal, Rules, read_alert, token_digest
+from signalq.producers.gateway.alerts import Alert, Reading, Refusal, Rules, read_batch, token_digest
 from signalq.settings.sources import load_settings
 
 PAGE = Path(__file__).parents[3] / "docs" / "tradingview.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 TOKEN = "a-token"
 DELAY_MAX_S = 604_800
+NOW_MS = 1_769_860_801_000
 
 # What TradingView puts in their place.
 PLACEHOLDERS = {
@@ -77,8 +78,10 @@ def messages_of(script: str) -> Iterator[str]:
         yield joined(body, PINE | {"action": action, "more": joined(more, PINE)})
 
 
-def read(message: str, token: str = TOKEN) -> Alert | Refusal:
-    return read_alert(message.encode(), lambda _connector: Rules(token_digest(token)), delay_max_s=DELAY_MAX_S)
+def read(message: str, token: str = TOKEN) -> tuple[Alert, ...] | Refusal:
+    reading = Reading(lambda _connector: Rules(token_digest(token)), delay_max_s=DELAY_MAX_S, time_field="time")
+    found = read_batch(message.encode(), reading, NOW_MS)
+    return found if isinstance(found, Refusal) else found.alerts
 
 
 SCRIPTS = blocks("pine")
@@ -87,7 +90,7 @@ MESSAGES += [message for script in SCRIPTS for message in messages_of(script)]
 
 
 def test_the_page_has_scripts_of_both_kinds_and_messages_in_all_of_them() -> None:
-    assert len(blocks("json")) == 4
+    assert len(blocks("json")) == 6
     assert [len(list(messages_of(script))) for script in SCRIPTS] == [2, 4, 2, 2]
     assert all(script.startswith("//@version=6\n") for script in SCRIPTS)
     calls = sum(script.count("intent(") for script in SCRIPTS)
@@ -96,13 +99,17 @@ def test_the_page_has_scripts_of_both_kinds_and_messages_in_all_of_them() -> Non
 
 @pytest.mark.parametrize("message", MESSAGES)
 def test_every_message_on_the_page_is_an_order(message: str) -> None:
-    alert = read(message)
-    assert isinstance(alert, Alert), alert
-    assert alert.body == message.encode()
+    alerts = read(message)
+    assert not isinstance(alerts, Refusal), alerts
+    written = json.loads(message)
+    for alert, order in zip(alerts, written if isinstance(written, list) else [written], strict=True):
+        assert alert.created_ms == (1_769_860_800_000 if "time" in order else None)
+        assert json.loads(alert.body) == {name: value for name, value in order.items() if name != "time"}
     assert isinstance(read(message, token="another"), Refusal)
 
 
 def test_a_message_with_a_mistake_would_be_found() -> None:
+    assert {len(found) for message in MESSAGES if not isinstance(found := read(message), Refusal)} == {1, 2}
     broken = MESSAGES[0].replace('"fixed"', '"size"')
     assert broken != MESSAGES[0]
     assert isinstance(read(broken), Refusal)
@@ -127,10 +134,11 @@ def test_the_settings_on_the_page_can_be_loaded(tmp_path: Path, monkeypatch: pyt
     (example,) = blocks("toml")
     file = tmp_path / "signalq.toml"
     file.write_text(re.sub("^   ", "", example, flags=re.MULTILINE), encoding="utf-8")
-    assert len(load_settings(file).gateway.sources) == 4
+    gateway = load_settings(file).gateway
+    assert (len(gateway.sources), gateway.time_field) == (4, "time")
 
 
 def test_json_blocks_are_json_before_anything_is_filled_in() -> None:
     """So that TradingView's dialog shows no surprise, and sends application/json."""
     for message in blocks("json"):
-        assert isinstance(json.loads(message), dict)
+        assert isinstance(json.loads(message), dict | list)

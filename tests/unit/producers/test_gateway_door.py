@@ -15,7 +15,7 @@ from signalq.errors import Problem, SettingsError
 from signalq.ops import gateway as gateway_module
 from signalq.ops.gateway import open_doors, options_of, run, without_tokens
 from signalq.producers.gateway import refusals as refusals_module
-from signalq.producers.gateway.alerts import Alert, Refusal, read_alert, token_digest
+from signalq.producers.gateway.alerts import Alert, Refusal, read_batch, token_digest
 from signalq.producers.gateway.callers import Callers, counted_as
 from signalq.producers.gateway.health import GatewayMetrics
 from signalq.producers.gateway.refusals import ALIKE_LINES_MAX, GUESSES_MAX, LINES_MAX, NOT_SHOWN, Refusals
@@ -37,7 +37,8 @@ def options(**sections: Any) -> Options:
 
 def read(fields: object, **sections: Any) -> Alert | Refusal:
     body = fields if isinstance(fields, bytes) else json.dumps(fields).encode()
-    return read_alert(body, options(**sections).rules_of, delay_max_s=60)
+    found = read_batch(body, options(**sections).reading, 0)
+    return found if isinstance(found, Refusal) else found.alerts[0]
 
 
 # ---- who is let in ----

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from signalq.errors import SettingsError, Unconfirmed
 from signalq.producers.gateway import server as server_module
-from signalq.producers.gateway.alerts import Alert, Rules, token_digest
+from signalq.producers.gateway.alerts import Alert, Reading, Rules, token_digest
 from signalq.producers.gateway.listener import Listener, _allowed_files
 from signalq.producers.gateway.outlet import Outlet
 from signalq.producers.gateway.repeats import Identity
@@ -37,6 +37,8 @@ class ToldOutlet(Outlet):
         self.gate = asyncio.Event()
         self.gate.set()
         self.error: Exception | None = None
+        # So many are confirmed before it fails.
+        self.fails_after = 0
         self.ids: list[str] = []
 
     async def publish(self, alert: Alert, identity: Identity) -> None:
@@ -44,12 +46,13 @@ class ToldOutlet(Outlet):
         assert alert.connector == "main"
         self.ids.append(identity.message_id)
         await self.gate.wait()
-        if self.error is not None:
+        if self.error is not None and len(self.ids) > self.fails_after:
             raise self.error
 
 
 def options(host: str = "127.0.0.1", port: int = 0) -> Options:
-    return Options(host, port, lambda _name: Rules(token_digest(TOKEN)), lambda name: name == "main", delay_max_s=60)
+    reading = Reading(lambda _name: Rules(token_digest(TOKEN)), delay_max_s=60)
+    return Options(host, port, reading, lambda name: name == "main")
 
 
 @asynccontextmanager
@@ -272,6 +275,67 @@ async def test_equal_orders_at_the_same_time_are_two_and_each_repeat_is_one_of_t
     assert one != another
     assert sorted(repeats) == sorted([one, another])
     assert new not in repeats
+
+
+async def test_each_order_of_an_array_takes_a_place_among_the_unconfirmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "UNCONFIRMED_MAX", 3)
+    outlet = ToldOutlet()
+    outlet.gate.clear()
+    async with served(outlet) as port, calling(port) as first, calling(port) as second:
+        first.say(post(array(2)))
+        await wait_until(lambda: outlet.ids)
+        second.say(post(array(2)))
+        assert (await second.answer())[0] == 503
+        second.say(post())
+        await wait_until(lambda: len(outlet.ids) == 2)
+        outlet.gate.set()
+        assert (await first.answer())[0] == (await second.answer())[0] == 200
+        first.say(post(array(3)))
+        assert (await first.answer())[0] == 200
+
+
+# ---- arrays ----
+
+
+def array(count: int) -> bytes:
+    return json.dumps([ORDER | {"log": str(number)} for number in range(count)]).encode()
+
+
+async def test_an_array_that_broke_off_is_503_and_its_repeat_is_the_same_orders_whole() -> None:
+    outlet = ToldOutlet()
+    outlet.error, outlet.fails_after = Unconfirmed("the connection broke", "id"), 2
+    with capture_logs() as log:
+        async with served(outlet) as port, calling(port) as caller:
+            caller.say(post(array(4)))
+            assert (await caller.answer())[0] == 503
+            assert len(outlet.ids) == 3, "what comes behind one that was not confirmed is not published"
+            outlet.error = None
+            for _ in range(2):
+                caller.say(post(array(4)))
+                assert (await caller.answer())[0] == 200
+    begun, repeat, again = outlet.ids[:3], outlet.ids[3:7], outlet.ids[7:]
+    assert repeat[:3] == begun
+    assert len({*repeat, *again}) == 8, "after an ok the same array is new orders"
+    unconfirmed = [line for line in log if line["event"] == "alert.unconfirmed"]
+    assert [line["confirmed"] for line in unconfirmed] == [True, True, False, False]
+    assert [line["message_id"] for line in unconfirmed] == repeat
+    published = [(line["message_id"], line["repeat"]) for line in log if line["event"] == "alert.published"]
+    assert published == [(one, True) for one in repeat] + [(one, False) for one in again]
+
+
+async def test_another_array_with_some_of_the_same_orders_is_no_repeat() -> None:
+    outlet = ToldOutlet()
+    outlet.error = Unconfirmed("the connection broke", "id")
+    async with served(outlet) as port, calling(port) as caller:
+        caller.say(post(array(2)))
+        assert (await caller.answer())[0] == 503
+        outlet.error = None
+        for body in (array(3), array(1), json.dumps(ORDER | {"log": "0"}).encode(), array(2)):
+            caller.say(post(body))
+            assert (await caller.answer())[0] == 200
+    lost, *new, first, _second = outlet.ids
+    assert lost not in new
+    assert first == lost
 
 
 @pytest.mark.parametrize(("bad_fields", "says"), [(50, "is not a field of an intent"), (3000, "more than 64 values")])

@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalq.producers.gateway.alerts import Alert, Refusal, Rules, read_alert, token_digest
+from signalq.producers.gateway.alerts import Alert, Reading, Refusal, Rules, read_batch, token_digest
 from signalq.producers.gateway.callers import Callers
 from signalq.producers.gateway.health import GatewayMetrics
 from signalq.producers.gateway.rates import Rates
 from signalq.producers.gateway.repeats import UNANSWERED_MAX, UNANSWERED_S, Identity, Unanswered
 
+NOW_MS = 1_764_000_000_000
 TOKEN = "the-right-token"
 RULES = Rules(token_digest(TOKEN))
 FIELDS = {"connectorName": "main", "connectorToken": TOKEN, "action": "openLong", "percent": "50"}
@@ -34,7 +35,11 @@ class Watch:
 
 def read(fields: object, rules: Rules | None = None) -> Alert | Refusal:
     body = fields if isinstance(fields, bytes) else json.dumps(fields).encode()
-    return read_alert(body, lambda _connector: rules or RULES, delay_max_s=60)
+    found = read_batch(body, Reading(lambda _connector: rules or RULES, delay_max_s=60), NOW_MS)
+    if isinstance(found, Refusal):
+        return found
+    (alert,) = found.alerts
+    return alert
 
 
 # ---- which body is an alert ----
@@ -95,7 +100,7 @@ def test_the_extra_fields_of_a_connector_are_let_through() -> None:
     ).map(lambda value: json.dumps(value).encode("utf-8", "replace"))
 )
 def test_every_request_gets_an_answer(body: bytes) -> None:
-    answer = read_alert(body, lambda _connector: RULES, delay_max_s=60)
+    answer = read_batch(body, Reading(lambda _connector: RULES, delay_max_s=60), NOW_MS)
     assert isinstance(answer, Refusal)
     assert answer.status in {400, 401}
     assert answer.problems
@@ -143,14 +148,15 @@ def test_without_sources_everybody_may_call() -> None:
 def test_an_unanswered_alert_is_recognised_once_and_for_30_seconds() -> None:
     watch = Watch()
     unanswered = Unanswered(watch)
-    unanswered.keep(b"a", Identity("1", 10))
-    unanswered.keep(b"a", Identity("2", 20))
+    first, second = (Identity("1", 10),), (Identity("2", 20), Identity("3", 20))
+    unanswered.keep(b"a", first)
+    unanswered.keep(b"a", second)
     assert unanswered.take(b"b") is None
-    assert unanswered.take(b"a") == Identity("1", 10)
+    assert unanswered.take(b"a") == first
     watch.now_s += UNANSWERED_S
-    assert unanswered.take(b"a") == Identity("2", 20)
+    assert unanswered.take(b"a") == second
     assert unanswered.take(b"a") is None
-    unanswered.keep(b"a", Identity("3", 30))
+    unanswered.keep(b"a", first)
     watch.now_s += UNANSWERED_S + 0.001
     assert unanswered.take(b"a") is None
     assert len(unanswered) == 0
@@ -159,10 +165,10 @@ def test_an_unanswered_alert_is_recognised_once_and_for_30_seconds() -> None:
 def test_the_memory_of_unanswered_alerts_is_bounded() -> None:
     unanswered = Unanswered(Watch())
     for number in range(UNANSWERED_MAX + 100):
-        unanswered.keep(str(number).encode(), Identity(str(number), number))
+        unanswered.keep(str(number).encode(), (Identity(str(number), number),))
     assert len(unanswered) == UNANSWERED_MAX
     assert unanswered.take(b"99") is None
-    assert unanswered.take(b"100") == Identity("100", 100)
+    assert unanswered.take(b"100") == (Identity("100", 100),)
 
 
 # ---- how many a second ----
@@ -191,6 +197,26 @@ def test_a_rate_below_one_a_second_lets_one_pass_at_a_time() -> None:
 def test_without_a_rate_no_alert_waits() -> None:
     rates = Rates(None)
     assert {rates.wait_s("a") for _ in range(1000)} == {0.0}
+    assert rates.wait_s(*"abc" * 20) == 0
+
+
+def test_the_orders_of_an_array_are_counted_each_and_pass_together_or_not_at_all() -> None:
+    watch = Watch()
+    rates = Rates(4, watch)
+    assert rates.wait_s("a", "b", "a") == 0
+    assert rates.over_s("a") == 0
+    assert rates.wait_s("a", "a") == 0
+    assert rates.wait_s("b", "a") == pytest.approx(0.25)
+    assert [rates.wait_s("b") for _ in range(4)] == [0, 0, 0, pytest.approx(0.25)], "nothing was taken for b"
+
+
+def test_an_array_larger_than_the_bucket_passes_and_the_next_order_waits_for_all_of_it() -> None:
+    watch = Watch()
+    rates = Rates(0.5, watch)
+    assert rates.wait_s(*"a" * 20) == 0
+    assert rates.wait_s("a") == pytest.approx(40)
+    watch.now_s += 40
+    assert rates.wait_s("a") == 0
 
 
 # ---- docs ----
@@ -209,5 +235,6 @@ def test_every_event_and_metric_of_the_gateway_is_documented_and_no_other() -> N
     documented = set(re.findall(r"`(signalq_gateway_\w+)", PAGE))
     assert documented <= {re.sub("_(bucket|count|sum)$", "", name) for name in names} | {
         "signalq_gateway_requests_total",
+        "signalq_gateway_orders_total",
     }
     assert {name for name in names if not name.endswith(("_created", "_bucket", "_count", "_sum"))} <= documented

@@ -63,6 +63,25 @@ def test_the_order_is_the_intent_with_a_token() -> None:
         assert not validator.is_valid({name: example[name] for name in example if name != "connectorToken"})
 
 
+def test_a_request_is_an_order_or_an_array_of_1_to_20() -> None:
+    schemas = {"Orders": SCHEMAS["Orders"], "components": {"schemas": SCHEMAS}, "$ref": "#/Orders"}
+    validator = jsonschema.Draft202012Validator(schemas)
+    order = SCHEMAS["OrderIntent"]["examples"][0]
+    for good in (order, [order], [order] * 20):
+        assert validator.is_valid(good)
+    for bad in ([], [order] * 21, [order, {}], [[order]], "text", order | {"time": 1}):
+        assert not validator.is_valid(bad)
+
+
+def test_a_time_field_is_in_the_document_of_a_gateway_that_has_one() -> None:
+    order = openapi_document(url="http://x", time_field="at")["components"]["schemas"]["OrderIntent"]
+    validator = jsonschema.Draft202012Validator(order)
+    for time in ("2026-01-31T12:00:00Z", 1_769_860_800_000, None):
+        assert validator.is_valid(order["examples"][0] | {"at": time})
+    assert not validator.is_valid(order["examples"][0] | {"at": 1.5})
+    assert not validator.is_valid(order["examples"][0] | {"time": 1})
+
+
 def test_every_status_is_documented_here_and_on_the_gateways_page() -> None:
     assert {int(status) for status in POST["responses"]} == set(STATUSES)
     on_page = {int(number) for row in rows(GATEWAY, "## Answers") for number in re.findall(r"\d{3}", row[0])}
@@ -75,5 +94,6 @@ def test_a_refusal_looks_as_the_document_says() -> None:
     for status in STATUSES:
         if status >= 400:
             validator.validate(problem_details(status, [Problem("percent", "is too much"), Problem(None, "is wrong")]))
+            validator.validate(problem_details(status, [Problem("percent", "is too much")], 20))
     for status in RETRY_STATUSES:
         assert "Retry-After" in DOCUMENT["components"]["responses"][f"Refused{status}"]["headers"]

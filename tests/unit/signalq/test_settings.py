@@ -28,6 +28,7 @@ DEFAULTS: dict[str, Any] = {
     "webhook.allow_plain_http": False,
     "webhook.connect_timeout_s": 3,
     "webhook.timeout_s": 10,
+    "webhook.proxy": None,
     "webhook.success_body": "ok",
     "webhook.cancel_all_spelling": None,
     "delivery.attempts_max": 8,
@@ -57,6 +58,7 @@ DEFAULTS: dict[str, Any] = {
     "gateway.proxies": (),
     "gateway.connectors": "named",
     "gateway.rate_per_s": None,
+    "gateway.time_field": None,
     "log.format": None,
     "log.level": "info",
 }
@@ -190,13 +192,17 @@ def test_no_dotenv_file_is_read_unasked(tmp_path: Path, monkeypatch: pytest.Monk
 
 # --- secrets ---------------------------------------------------------------------------------------------------------
 
-SECRET_URLS = {"broker": "amqps://user:{}@host/", "ledger": "postgresql+asyncpg://user:{}@127.0.0.1/db"}
+SECRET_URLS = {
+    "broker": "amqps://user:{}@host/",
+    "ledger": "postgresql+asyncpg://user:{}@127.0.0.1/db",
+    "webhook": "http://user:{}@proxy:3128",
+}
 
 
-@pytest.mark.parametrize("key", ["broker.url", "ledger.url", "ops.token", "connectors.main.token"])
+@pytest.mark.parametrize("key", ["broker.url", "ledger.url", "webhook.proxy", "ops.token", "connectors.main.token"])
 def test_a_secret_may_lie_in_a_file_or_in_another_variable(key: str, load: Load, tmp_path: Path) -> None:
     section, _, name = key.rpartition(".")
-    value = SECRET_URLS[section].format("in-a-file") if name == "url" else "in-a-file"
+    value = SECRET_URLS[section].format("in-a-file") if section in SECRET_URLS else "in-a-file"
     secret_file = tmp_path / "secret"
     secret_file.write_text(f"{value}\n", "utf-8")
 
@@ -210,7 +216,7 @@ def test_a_secret_may_lie_in_a_file_or_in_another_variable(key: str, load: Load,
 
 @pytest.mark.parametrize("in_environment", ["", "_file", "_env"], ids=["value", "file", "variable"])
 @pytest.mark.parametrize("in_file", ["", "_file", "_env"], ids=["value", "file", "variable"])
-@pytest.mark.parametrize("key", ["broker.url", "ledger.url", "ops.token", "connectors.main.token"])
+@pytest.mark.parametrize("key", ["broker.url", "ledger.url", "webhook.proxy", "ops.token", "connectors.main.token"])
 def test_a_secret_in_the_environment_wins_over_the_files_in_whichever_forms_they_are(
     key: str, in_file: str, in_environment: str, load: Load, tmp_path: Path
 ) -> None:
@@ -218,7 +224,7 @@ def test_a_secret_in_the_environment_wins_over_the_files_in_whichever_forms_they
 
     def given(form: str, word: str) -> tuple[str, dict[str, str], str]:
         """What to set, what else has to be in the environment for it, and the secret it gives."""
-        value = SECRET_URLS[section].format(word) if name == "url" else word
+        value = SECRET_URLS[section].format(word) if section in SECRET_URLS else word
         if form == "_file":
             (tmp_path / word).write_text(value, "utf-8")
             return str(tmp_path / word), {}, value
@@ -256,6 +262,16 @@ def test_a_twin_that_leads_nowhere_is_named(text: str, said: str, load: Load) ->
         load(text)
 
 
+def test_where_secrets_are_not_needed_none_is_looked_for(tmp_path: Path) -> None:
+    """As for `signalq topology manifests`, on a machine that has none of them."""
+    file = tmp_path / "signalq.toml"
+    places = ["broker]\nurl", "webhook]\nproxy", "gateway]\npath_secret", "ops]\ntoken", "connectors.main]\ntoken"]
+    file.write_text("".join(f'[{place}_env = "NOT_SET"\n' for place in places), "utf-8")
+    settings = load_settings(file, with_secrets=False)
+    assert (settings.webhook.proxy, settings.gateway.path_secret) == (None, None)
+    assert settings.connector("main").token is not None
+
+
 def test_an_empty_secret_file_is_refused(load: Load, tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n", "utf-8")
     with pytest.raises(SettingsError, match="which is empty"):
@@ -266,12 +282,12 @@ def test_no_secret_is_in_what_the_settings_show_of_themselves(load: Load) -> Non
     settings = load(
         '[broker]\nurl = "amqps://user:pa%2Fss@host/"\n[ops]\ntoken = "ops-token"\n[connectors.main]\ntoken = "tok"\n'
         '[ledger]\nurl = "postgresql+asyncpg://user:pg%2Fpass@localhost/db"\n'
-        '[webhook]\nurl = "https://host/path?key=in-the-query&v=1"\n'
+        '[webhook]\nurl = "https://host/path?key=in-the-query&v=1"\nproxy = "http://desk:pr%40xy@proxy:3128"\n'
     )
     shown = repr(settings) + str(settings) + str(settings.model_dump()) + settings.model_dump_json()
-    for secret in ("pa%2Fss", "pg%2Fpass", "ops-token", "'tok'", '"tok"'):
+    for secret in ("pa%2Fss", "pg%2Fpass", "pr%40xy", "ops-token", "'tok'", '"tok"'):
         assert secret not in shown
-    known = {"pa%2Fss", "pa/ss", "pg%2Fpass", "pg/pass", "ops-token", "tok", "in-the-query"}
+    known = {"pa%2Fss", "pa/ss", "pg%2Fpass", "pg/pass", "ops-token", "tok", "in-the-query", "pr%40xy", "pr@xy"}
     assert set(settings.secret_values()) == known
 
 
@@ -289,6 +305,9 @@ def test_no_error_quotes_a_secret(load: Load) -> None:
         '[ledger]\nurl = "postgresql+asyncpg://user:s3cret@[::1/db"\n',
         '[ledger]\nurl = "s3cret.db"\n',
         '[webhook]\nurl = "https://user:s3cret@host/"\n',
+        '[webhook]\nproxy = "https://user:s3cret@host/"\n',
+        '[webhook]\nproxy = "http://user:s3cret@host:s3cret/"\n',
+        '[webhook]\nproxy = "http://user:s3cret@host/s3cret"\n',
         '[connectors.main]\ntoken = ["s3cret"]\n',
         '[connectors.main]\ntokn = "s3cret"\n',
     ):
@@ -484,6 +503,22 @@ def test_every_key_that_is_known_is_a_setting_of_the_contract_or_one_of_a_name()
         ("webhook.environment", ['""', '"two words"', f'"{"x" * 33}"', "true"]),
         ("webhook.connect_timeout_s", ["0", "-1", "inf", "nan", "86401", '"soon"']),
         ("webhook.timeout_s", ["0", "-1", "inf", "nan"]),
+        (
+            "webhook.proxy",
+            [
+                '""',
+                '"proxy:3128"',
+                '"https://proxy/"',
+                '"socks5://proxy:1080"',
+                '"http://"',
+                '"http://proxy:0"',
+                '"http://proxy:99999"',
+                '"http://proxy/path"',
+                '"http://proxy?x=1"',
+                '"http://a%3Ab:c@proxy"',
+                "3128",
+            ],
+        ),
         ("webhook.success_body", [f'"{"x" * 1025}"']),
         ("webhook.cancel_all_spelling", ['"CancelAll"']),
         ("delivery.attempts_max", ["0", "1001", "1.5"]),
@@ -531,6 +566,7 @@ def test_every_key_that_is_known_is_a_setting_of_the_contract_or_one_of_a_name()
         ("gateway.connectors", ['"some"', "true"]),
         ("gateway.proxies", ['["300.0.0.1"]']),
         ("gateway.rate_per_s", ["0", "-1", "inf"]),
+        ("gateway.time_field", ['""', '"a b"', '"log"', '"connectorToken"', f'"{"x" * 33}"', "5"]),
         ("log.level", ['"trace"']),
         ("log.format", ['"xml"']),
         ("connectors.main.lane", ['"fast"']),
@@ -564,6 +600,13 @@ def test_every_wrong_key_is_named_at_once(load: Load) -> None:
     with pytest.raises(SettingsError) as error:
         load("[delivery]\nattempts_max = 0\nconcurrency = 0\n[log]\nlevel = 'loud'\n")
     assert all(key in str(error.value) for key in ("delivery.attempts_max", "delivery.concurrency", "log.level"))
+
+
+def test_a_field_that_the_gateway_takes_out_is_not_let_through(load: Load) -> None:
+    text = '[gateway]\ntime_field = "time"\n[connectors.main]\nextra_fields = ["notional", "{}"]\n'
+    assert load(text.format("times")).gateway.time_field == "time"
+    with pytest.raises(SettingsError, match=r"gateway\.time_field is in connectors\.main\.extra_fields, too"):
+        load(text.format("time"))
 
 
 def test_the_drain_outlasts_the_slowest_post(load: Load) -> None:
@@ -703,6 +746,7 @@ TOKEN = "kQ7vX2mN-9pL4wR8s.Zt3hB6yD"
         ("", {"SIGNALQ_CONNECTORS": f'{{"main": {{"token": "{TOKEN}"'}),
         ("", {"SIGNALQ_OPS__TOKEN_ENV": TOKEN}),
         ("", {"SIGNALQ_BROKER__URL": TOKEN}),
+        ("", {"SIGNALQ_WEBHOOK__PROXY": TOKEN}),
         ("", {"SIGNALQ_LEDGER__URL": f"postgresql://u:p@127.0.0.1/d?{TOKEN}=1"}),
     ],
 )
