@@ -17,7 +17,7 @@ from signalq.errors import SettingsError
 from signalq.message.near_names import nearest_clause
 from signalq.secrets.masking import shown_path, shown_words
 from signalq.settings.noted_files import read_noted
-from signalq.settings.secrets import twins_of
+from signalq.settings.secrets import UNREAD, twins_of
 from signalq.settings.sections import ENV_PREFIX, NAMED_SECTIONS, SECTIONS, Section, Settings
 
 CONFIG_ENV = "SIGNALQ_CONFIG"
@@ -33,9 +33,6 @@ KUBERNETES_SERVICE_VARIABLES = re.compile(
     )""",
     re.VERBOSE,
 )
-
-# Stands for a token that was not looked for.
-UNREAD = "unread"
 
 Table = dict[str, Any]
 

@@ -135,6 +135,7 @@ def test_a_strategy_cannot_have_the_consumers_user_or_the_operators(tmp_path: Pa
 def test_secrets_that_lie_elsewhere_are_neither_needed_nor_printed(tmp_path: Path) -> None:
     file = tmp_path / "signalq.toml"
     given_ = '[connectors.main]\ntoken = "topsecret"\n[ops]\nhost = "0.0.0.0"\ntoken_file = "/nowhere"\n'
+    given_ += '[gateway]\npath_secret_file = "/nowhere"\n'
     file.write_text(f'[broker]\nurl_env = "NOT_SET_ANYWHERE"\n{given_}', "utf-8")
     ran = CliRunner().invoke(cli, ["--config", str(file), "topology", "manifests"])
     assert ran.exit_code == 0, ran.output
