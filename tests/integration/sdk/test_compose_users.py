@@ -120,6 +120,26 @@ async def test_a_strategy_can_do_nothing_else(desk: Desk, act: object) -> None:
         await attempt(desk.url("strategies"), act)  # type: ignore[arg-type]
 
 
+async def test_the_notifier_hears_of_outcomes(desk: Desk) -> None:
+    await attempt(desk.url("notify"), bind(binding_key(status="dead")))
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        consume(NAMES.orders),
+        consume(NAMES.dead),
+        declare("anything"),
+        publish("", NAMES.orders),
+        publish(NAMES.orders, "main"),
+        publish(NAMES.outcomes, "main.momentum.delivered"),
+    ],
+)
+async def test_the_notifier_can_make_no_work_and_do_nothing_else(desk: Desk, act: object) -> None:
+    with pytest.raises(REFUSED):
+        await attempt(desk.url("notify"), act)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("act", [declare("anything"), publish("amq.fanout", "x")])
 async def test_the_consumer_can_do_nothing_beyond_its_prefix(desk: Desk, act: object) -> None:
     with pytest.raises(REFUSED):
