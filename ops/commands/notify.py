@@ -23,7 +23,7 @@ def command(invocation: Invocation, *, dry_run: bool) -> None:
     """Tell people by Telegram, Slack, Discord, mail and the like that something needs them.
 
     It watches for orders in doubt, dead letters, connectors that are paused or close-only, and the loss of
-    all consumers, of RabbitMQ or of the ledger, and says when such a state is over. All news go into one
+    all consumers, of RabbitMQ or of the ledger, and says when such a state is over. All news goes into one
     message, at most one in notify.every_s to each service of notify.urls; a service that is away gets it
     later. No message holds a token or a body. SIGTERM or Ctrl-C sends what is gathered, and ends it. Logs
     go to standard error.
@@ -45,8 +45,10 @@ async def _preview(invocation: Invocation) -> None:
         say("nothing needs a person now: no message would be sent")
         return
     out = console()
-    out.print(Text(message.title, style="bold"))
+    # A person's terminal would break words in the middle.
+    is_whole = not out.is_terminal
+    out.print(Text(message.title, style="bold"), soft_wrap=is_whole)
     out.print()
-    out.print(Text(message.body))
+    out.print(Text(message.body), soft_wrap=is_whole)
     sys.stdout.flush()
     say(f"this would go to {', '.join(names)}" if names else "notify.urls is not set: it would go to nobody")

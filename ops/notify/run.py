@@ -130,7 +130,8 @@ class Notifier:
             desk.changed.clear()
             if desk.outbox.message(self._troubles) is not None:
                 await self._pause(max(self._timing.gather_s, desk.next_s - time.monotonic()))
-                await self._tell(desk)
+                if not self._stopping.is_set():
+                    await self._tell(desk)
         await self._tell(desk, is_last=True)
 
     async def _tell(self, desk: _Desk, *, is_last: bool = False) -> None:

@@ -55,6 +55,8 @@ DEFAULTS: dict[str, Any] = {
     "gateway.proxies": (),
     "gateway.connectors": "named",
     "gateway.rate_per_s": None,
+    "notify.urls": None,
+    "notify.every_s": 60,
     "log.format": None,
     "log.level": "info",
 }
