@@ -21,6 +21,7 @@ COMMANDS = {
     "lanes": "Look at the lanes; pause connectors, and let them go on.",
     "ledger": "Upgrade the ledger's tables.",
     "outcomes": "Follow what becomes of intents, live.",
+    "notify": "Tell people that something needs them: Telegram, Slack, mail, …",
     "gateway": "Take orders by HTTP, as the platform's webhook does.",
     "probe": "Ask a consumer or a gateway whether it is well.",
     "sandbox": "Run a stand-in for the platform's webhook.",

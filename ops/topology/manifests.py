@@ -13,6 +13,7 @@ from typing import Any
 from signalq.amqp.permissions import (
     Permissions,
     consumer_permissions,
+    listener_permissions,
     operator_permissions,
     producer_permissions,
     strategy_permissions,
@@ -56,12 +57,14 @@ class Manifests:
             yield from self._user(user, permissions)
 
     def permissions(self) -> dict[str, Permissions]:
-        """The rights by the user's name: the consumer, its operator, each strategy that has a user."""
+        """The rights by the user's name: the consumer, its operator, `notify` if set up, each strategy with a user."""
         prefix = self._names.prefix
         users = {
             f"{prefix}-consumer": consumer_permissions(self._names),
             f"{prefix}-operator": operator_permissions(self._names),
         }
+        if self._settings.notify.urls is not None:
+            users[f"{prefix}-notify"] = listener_permissions(self._names)
         for name, strategy in self._settings.strategies.items():
             if strategy.user is None:
                 continue

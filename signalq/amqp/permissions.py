@@ -64,6 +64,17 @@ def strategy_permissions(names: Names, strategy: str) -> Permissions:
     )
 
 
+def listener_permissions(names: Names) -> Permissions:
+    """A listener that hears of all outcomes and does nothing else, such as `signalq notify`."""
+    queue = _listener_queue(names)
+    return Permissions(
+        configure=_one_of(queue),
+        write=_one_of(queue),
+        read=_one_of(_exactly(names.outcomes), queue),
+        outcome_keys_read=".*",
+    )
+
+
 def operator_permissions(names: Names) -> Permissions:
     """An operator who looks at everything, replays and discards dead letters, and cancels scheduled orders.
 

@@ -89,6 +89,18 @@ def login_secrets(url: str) -> list[str]:
     return [one for one in {password, unquote(password)} if one and one != user]
 
 
+# The separators between the parts of a URL.
+_URL_PARTS = re.compile(r"[/?&=#:@,;+\s]+")
+
+
+def service_secrets(url: str) -> list[str]:
+    """The secrets in a URL of apprise, where any part may be a token: its password, and each part but plain words."""
+    parts = {part for text in (url, unquote(url)) for part in _URL_PARTS.split(text)}
+    # Not of the whole URL, in which addresses of people may stand behind the host.
+    login = login_secrets(re.split(r"(?<![:/])[/?#]", url, maxsplit=1)[0])
+    return sorted({*login, *(part for part in parts if shown_words(part) != part)})
+
+
 NAME_CHARACTERS_MAX = 32
 _NAME = re.compile(r"[A-Za-z][A-Za-z_.-]*[0-9]?|[A-Za-z]{1,2}[0-9]{1,4}")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")

@@ -8,6 +8,9 @@ from typing import Any
 from signalq.secrets.masking import shown_path, shown_words
 from signalq.settings.noted_files import read_noted
 
+# Stands for a secret that was not looked for; it is as long as the longest that is asked for.
+UNREAD = "unread-for-it-is-not-needed"
+
 
 def twins_of(secret: str) -> tuple[str, str]:
     """The keys that name where to read a secret."""

@@ -21,18 +21,22 @@ from signalq.message.intent import FIELD_NAMES
 from signalq.message.near_names import NearNames
 from signalq.names import LADDER_MAX_S
 from signalq.secrets.blanking import Blanker, hold_token
-from signalq.secrets.masking import login_name, login_secrets
+from signalq.secrets.masking import login_name, login_secrets, service_secrets
 from signalq.settings.environment import PLATFORM_HOST, SANDBOX, environment_of, is_platform
 from signalq.settings.ledger_url import SQLITE_SCHEME, check_ledger_url
 from signalq.settings.private_files import state_folder
 from signalq.settings.proxy_url import check_proxy_url
-from signalq.settings.secrets import read_secrets
+from signalq.settings.secrets import UNREAD, read_secrets
 
 ENV_PREFIX = "SIGNALQ_"
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 
 # A short secret can be found by trying.
 PATH_SECRET = re.compile(r"[A-Za-z0-9_.~-]{16,128}")
+
+# A service for messages, as apprise writes it: https://appriseit.com/services/
+SERVICE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+NOTIFY_URLS_MAX = 20
 
 # An address counts as a network of itself alone.
 Network = IPv4Network | IPv6Network
@@ -204,6 +208,38 @@ class Gateway(Section):
         return value
 
 
+class Notify(Section):
+    """The services that `signalq notify` sends to, and how often at most it sends to each."""
+
+    urls: SecretStr | None = None
+    every_s: Seconds = 60.0
+
+    @field_validator("urls", mode="before")
+    @classmethod
+    def _one_a_line(cls, value: Any) -> Any:
+        is_list = isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value)
+        return "\n".join(value) if is_list else value
+
+    @field_validator("urls")
+    @classmethod
+    def _are_urls(cls, value: SecretStr | None) -> SecretStr | None:
+        urls = cls._each(value)
+        if value is not None and not 1 <= len(urls) <= NOTIFY_URLS_MAX:
+            raise ValueError(f"must be 1 to {NOTIFY_URLS_MAX} URLs, a list or one a line")
+        if not all(SERVICE_URL.fullmatch(url) or url == UNREAD for url in urls):
+            raise ValueError("must be URLs of apprise, such as tgram://BOT_TOKEN/CHAT_ID, a list or one a line")
+        return value
+
+    @staticmethod
+    def _each(urls: SecretStr | None) -> list[str]:
+        return urls.get_secret_value().split() if urls is not None else []
+
+    @property
+    def each_url(self) -> list[str]:
+        """The URLs one by one."""
+        return self._each(self.urls)
+
+
 class Log(Section):
     """The log's level and form; the default form is console on a terminal, else json."""
 
@@ -270,6 +306,7 @@ SECTIONS: dict[str, type[Section]] = {
     "ledger": LedgerSettings,
     "ops": Ops,
     "gateway": Gateway,
+    "notify": Notify,
     "log": Log,
     "connectors": Connector,
     "strategies": Strategy,
@@ -298,6 +335,7 @@ class Settings(BaseSettings):
     ledger: LedgerSettings = Field(default_factory=LedgerSettings)
     ops: Ops = Ops()
     gateway: Gateway = Gateway()
+    notify: Notify = Notify()
     log: Log = Log()
     connectors: dict[str, Connector] = Field(default_factory=dict)
     strategies: dict[str, Strategy] = Field(default_factory=dict)
@@ -444,6 +482,7 @@ class Settings(BaseSettings):
         given = [value for url in webhooks for _, value in parse_qsl(urlsplit(url).query)]
         found = [
             *(secret for url in self._urls_with_logins() for secret in login_secrets(url)),
+            *(secret for url in self.notify.each_url for secret in service_secrets(url)),
             *(value for value in given if len(value) >= UNLIKE_A_NAME_CHARACTERS_MIN),
             *(secret.get_secret_value() for secret in [self.ops.token, self.gateway.path_secret, *tokens] if secret),
         ]

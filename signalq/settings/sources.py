@@ -18,7 +18,7 @@ from signalq.message.near_names import nearest_clause
 from signalq.secrets.masking import shown_path, shown_words
 from signalq.settings.config_file import CONFIG_ENV, settings_file
 from signalq.settings.noted_files import read_noted
-from signalq.settings.secrets import twins_of
+from signalq.settings.secrets import UNREAD, twins_of
 from signalq.settings.sections import ENV_PREFIX, NAMED_SECTIONS, SECTIONS, Section, Settings
 
 # Kubernetes sets these in every pod for a service with a name that begins with signalq; they are no settings of ours.
@@ -33,9 +33,6 @@ KUBERNETES_SERVICE_VARIABLES = re.compile(
     )""",
     re.VERBOSE,
 )
-
-# Stands for a token that was not looked for.
-UNREAD = "unread"
 
 Table = dict[str, Any]
 

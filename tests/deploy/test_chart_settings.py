@@ -47,6 +47,7 @@ def loaded(manifests: Manifests, component: str, folder: Path, monkeypatch: pyte
 SECRETS = {
     "broker": "amqps://user:password@rabbitmq:5671/signalq",
     "ledger": "postgresql+asyncpg://user:password@postgres/signalq?ssl=verify-full",
+    "notify-urls": "tgram://BOT_TOKEN/CHAT_ID\nmailto://user:password@example.com\n",
 }
 # Which value file makes which pod.
 COMPONENTS = [
@@ -55,6 +56,8 @@ COMPONENTS = [
     ("everything", "consumer"),
     ("everything", "gateway"),
     ("gateway", "gateway"),
+    ("notify", "notify"),
+    ("everything", "notify"),
 ]
 
 
@@ -78,6 +81,8 @@ def test_a_pod_reads_the_settings_that_the_values_say(
     assert settings.broker.url.get_secret_value() == SECRETS["broker"]
     if component == "consumer":
         assert (settings.ops.host in {"0.0.0.0", "::"}, settings.ops.port) == (True, 8080)  # noqa: S104
+    elif component == "notify":
+        assert len(settings.notify.each_url) == 2
     else:
         assert (settings.gateway.host in {"0.0.0.0", "::"}, settings.gateway.port) == (True, 8081)  # noqa: S104
 

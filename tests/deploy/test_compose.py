@@ -29,7 +29,7 @@ FOLDER = ROOT / "deploy" / "container"
 TIMEOUT_S = 60.0
 # Prometheus asks these for metrics, by the service's name.
 SCRAPED = {"consumer": 8080, "gateway": 8081, "rabbitmq": 15692}
-OURS = ("consumer", "gateway", "sandbox")
+OURS = ("consumer", "gateway", "notify", "sandbox")
 
 Json = dict[str, Any]
 
@@ -47,6 +47,14 @@ def resolved(env_file: Path, *profiles: str) -> subprocess.CompletedProcess[str]
         timeout=TIMEOUT_S,
         env=environment,
     )
+
+
+@pytest.fixture(scope="module")
+def with_notify() -> Json:
+    """All of it, and what tells people."""
+    ran = resolved(FOLDER / ".env.example", "notify", "sandbox")
+    assert ran.returncode == 0, ran.stderr
+    return json.loads(ran.stdout)  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +167,15 @@ def test_the_database_is_reached_by_the_consumers_alone(compose: Json) -> None:
     assert list(compose["services"]["postgres"]["networks"]) == ["memory"]
 
 
+def test_nobody_is_told_anything_until_the_profile_is_on(compose: Json, with_notify: Json) -> None:
+    assert "notify" not in compose["services"]
+    # It serves nothing that could be asked, and the image's own check asks a consumer.
+    assert with_notify["services"]["notify"]["healthcheck"] == {"disable": True}
+    assert problems(with_notify) == ["notify: no health check"]
+    members = [name for name, service in with_notify["services"].items() if "memory" in service["networks"]]
+    assert sorted(members) == ["consumer", "notify", "postgres"]
+
+
 def test_two_consumers_run_and_a_drain_has_its_time(compose: Json) -> None:
     consumer = compose["services"]["consumer"]
     assert consumer["deploy"]["replicas"] == 2
@@ -217,8 +234,10 @@ def make(script: Path) -> str:
     return ran.stdout
 
 
-def test_make_secrets_makes_each_once_and_keeps_others_out(compose: Json, secrets: Path) -> None:
-    assert sorted(file.name for file in secrets.iterdir()) == sorted([*compose["secrets"], "rabbitmq-admin"])
+def test_make_secrets_makes_each_once_and_keeps_others_out(compose: Json, with_notify: Json, secrets: Path) -> None:
+    """All but where to send messages to, which a person writes."""
+    wanted = {*with_notify["secrets"], "rabbitmq-admin"} - {"notify-urls"}
+    assert sorted(file.name for file in secrets.iterdir()) == sorted(wanted)
     assert {one["file"] for one in compose["secrets"].values()} == {
         str(FOLDER / "secrets" / name) for name in compose["secrets"]
     }
@@ -231,25 +250,26 @@ def test_make_secrets_makes_each_once_and_keeps_others_out(compose: Json, secret
 
 
 def test_no_service_has_the_brokers_administrator_and_the_broker_has_digests_of_passwords(
-    compose: Json, secrets: Path
+    with_notify: Json, secrets: Path
 ) -> None:
     text = (secrets / "rabbitmq-definitions").read_text(encoding="utf-8")
     users = {one["name"]: one for one in json.loads(text)["users"]}
     assert {name: one["tags"] for name, one in users.items()} == {
         "signalq-consumer": [],
         "signalq-strategies": [],
+        "signalq-notify": [],
         "admin": ["administrator"],
     }
-    for service, user in (("consumer", "consumer"), ("gateway", "strategies")):
+    for service, user in (("consumer", "consumer"), ("gateway", "strategies"), ("notify", "notify")):
         url = urlsplit((secrets / f"{user}-broker-url").read_text(encoding="utf-8").strip())
         assert (url.scheme, url.username, url.hostname, url.port) == ("amqp", f"signalq-{user}", "rabbitmq", 5672)
         assert url.password is not None
         raw = b64decode(users[f"signalq-{user}"]["password_hash"])
         assert raw[4:] == sha256(raw[:4] + url.password.encode()).digest()
         assert url.password not in text
-        environment = compose["services"][service]["environment"]
+        environment = with_notify["services"][service]["environment"]
         assert environment["SIGNALQ_BROKER__URL_FILE"] == f"/run/secrets/{user}-broker-url"
-    used = {one["source"] for service in compose["services"].values() for one in service.get("secrets", [])}
+    used = {one["source"] for service in with_notify["services"].values() for one in service.get("secrets", [])}
     assert "rabbitmq-admin" not in used
 
 
@@ -263,9 +283,9 @@ def test_the_broker_takes_its_users_from_a_file_and_no_message_much_larger_than_
 
 @pytest.mark.parametrize("name", OURS)
 def test_the_settings_of_each_service_can_be_loaded(
-    name: str, compose: Json, secrets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, with_notify: Json, secrets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    service = compose["services"][name]
+    service = with_notify["services"][name]
     assert service["command"][0] in COMMANDS
     file = tmp_path / "signalq.toml"
     text = (FOLDER / "signalq.toml").read_text(encoding="utf-8")
@@ -277,11 +297,14 @@ def test_the_settings_of_each_service_can_be_loaded(
             assert key.removeprefix("SIGNALQ_").lower().replace("__", ".") in known_keys()
             assert not value.startswith("/run/secrets/") or value in mounted
             monkeypatch.setenv(key, value.replace("/run/secrets", str(secrets)))
+    monkeypatch.delenv("SIGNALQ_NOTIFY__URLS_FILE", raising=False)  # a person writes it
     if name == "sandbox":
         return
     settings = load_settings(file)
     assert set(settings.connectors) == set(tomllib.loads(text)["connectors"])
     wanted = {str(one["token_file"]) for one in tomllib.loads(text)["connectors"].values()}
     assert wanted <= mounted
+    if name == "notify":
+        return
     listens = settings.ops if name == "consumer" else settings.gateway
     assert (listens.host, listens.port) == ("0.0.0.0", SCRAPED[name])  # noqa: S104 - inside the container

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.support.chart import of_kind, settings_of
-from tests.support.chart_rules import POD_RULES, Manifests, Rule, deployments, labels_of, pods, selects
+from tests.support.chart_rules import POD_RULES, UNASKED, Manifests, Rule, deployments, labels_of, pods, selects
 from tests.support.manifests import Manifest, name_of
 
 SECRET_MODE = 0o440
-# Where something may come in, by the end of the policy's name; the Job that upgrades the ledger takes nothing in.
-PORTS_IN = {"-consumer": {8080}, "-gateway": {8081}, "-ledger-upgrade": set[int]()}
+# Where something may come in, by the end of the policy's name. Into notify and the ledger's upgrade nothing comes.
+PORTS_IN = {"-consumer": {8080}, "-gateway": {8081}, "-notify": set[int](), "-ledger-upgrade": set[int]()}
 WEBHOOK_PATH = "/trading-signal/webhook"
 # A URL with a password, or a key that only a secret has.
 SECRET = re.compile(
@@ -60,7 +60,7 @@ def _egress_of_the_consumer(manifests: Manifests) -> Iterator[str]:
     for policy in of_kind(manifests, "NetworkPolicy"):
         ports = {port["port"] for rule in policy["spec"].get("egress", []) for port in rule.get("ports", [])}
         has_server = bool(of_kind(manifests, "Job"))
-        if name_of(policy).endswith("-consumer"):
+        if name_of(policy).endswith(("-consumer", "-notify")):
             lacking = {53, 5671, 443} | ({5432} if has_server else set())
             yield from (f"{name_of(policy)} has no way to port {port}" for port in sorted(lacking - ports))
         # Webhooks are on the internet: nothing inside may be reached by that way, the cloud's metadata least of all.
@@ -135,7 +135,8 @@ def targets(manifests: Manifests) -> Iterator[str]:
     workloads = of_kind(manifests, "Deployment")
     for service in of_kind(manifests, "Service"):
         served = [one for one in workloads if service["spec"]["selector"].items() <= labels_of(one).items()]
-        named = {port["name"] for one in served for port in one["spec"]["template"]["spec"]["containers"][0]["ports"]}
+        containers = [one["spec"]["template"]["spec"]["containers"][0] for one in served]
+        named = {port["name"] for container in containers for port in container.get("ports", [])}
         if len(served) != 1 or not {port["targetPort"] for port in service["spec"]["ports"]} <= named:
             yield f"{name_of(service)} leads nowhere"
     for scaler in of_kind(manifests, "HorizontalPodAutoscaler", "ScaledObject"):
@@ -167,6 +168,8 @@ def monitors(manifests: Manifests) -> Iterator[str]:
     for monitor in of_kind(manifests, "PodMonitor"):
         asked = {endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]}
         for name, one, _, container in deployments(manifests):
+            if container["name"] == UNASKED:
+                continue
             if not selects(monitor["spec"]["selector"], labels_of(one)) or container["ports"][0]["name"] not in asked:
                 yield f"{name_of(monitor)} does not find {name}"
         if any(endpoint.get("path") != "/metrics" for endpoint in monitor["spec"]["podMetricsEndpoints"]):

@@ -17,6 +17,8 @@ ZONE, HOST = "topology.kubernetes.io/zone", "kubernetes.io/hostname"
 # What docs/operate/running.md asks for beyond the drain.
 GRACE_BEYOND_DRAIN_S = 20
 START_S_MIN = 60
+# It serves nothing, so nobody can ask it how it is; and a second one would tell everything twice.
+UNASKED = "notify"
 
 
 def pods(manifests: Manifests) -> Iterator[tuple[str, Any]]:
@@ -94,6 +96,8 @@ def images(manifests: Manifests) -> Iterator[str]:
 def probes(manifests: Manifests) -> Iterator[str]:
     """Start, life and readiness are asked for each on a path of its own, at a port that is there."""
     for name, _, _, container in deployments(manifests):
+        if container["name"] == UNASKED:
+            continue
         ports = {port["name"] for port in container["ports"]}
         for probe, path in PROBES.items():
             asked = container.get(probe, {}).get("httpGet", {})
@@ -122,7 +126,9 @@ def grace(manifests: Manifests) -> Iterator[str]:
 
 def spread(manifests: Manifests) -> Iterator[str]:
     """Pods of a Deployment are spread over zones and hosts."""
-    for name, one, pod, _ in deployments(manifests):
+    for name, one, pod, container in deployments(manifests):
+        if container["name"] == UNASKED:
+            continue
         constraints = pod.get("topologySpreadConstraints", [])
         for key in (ZONE, HOST):
             mine = [each for each in constraints if each["topologyKey"] == key]
@@ -138,6 +144,9 @@ def replicas(manifests: Manifests) -> Iterator[str]:
             claims = [volume for volume in pod["volumes"] if "persistentVolumeClaim" in volume]
             if spec.get("replicas") != 1 or spec["strategy"] != {"type": "Recreate"} or len(claims) != 1:
                 yield f"{name} has a file for a ledger, and not one pod, Recreate and a volume"
+        elif container["name"] == UNASKED:
+            if spec.get("replicas") != 1 or spec["strategy"] != {"type": "Recreate"}:
+                yield f"{name} may run twice"
         elif spec["strategy"].get("rollingUpdate", {}).get("maxUnavailable") != 0:
             yield f"{name} may be gone before another one has come"
     for claim in of_kind(manifests, "PersistentVolumeClaim"):

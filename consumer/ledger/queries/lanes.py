@@ -69,6 +69,12 @@ def known_lanes(connection: Connection) -> list[str]:
     return list(connection.execute(select(lanes.c.lane).order_by(lanes.c.lane)).scalars())
 
 
+def silence_ms(connection: Connection, now_ms: int) -> dict[str, int]:
+    """By lane: how long ago a consumer was last known to look after it."""
+    rows = connection.execute(select(lanes.c.lane, lanes.c.alive_ms))
+    return {row.lane: now_ms - row.alive_ms for row in rows}
+
+
 def forget_lane(connection: Connection, now_ms: int, lane: str) -> None:
     """Forget a lane whose queue is gone, but only once nobody has looked after it for FORGET_LANE_MS: its epochs begin
     anew, and a consumer that was frozen meanwhile might take one of them for its own.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, case, exists, func, or_, select
 
-from signalq.consumer.ledger.queries.events import EXPIRATION
+from signalq.consumer.ledger.queries.events import DISCARDED, EXPIRATION
 from signalq.consumer.ledger.row import columns_of
 from signalq.consumer.ledger.tables import events, intents
 
@@ -137,6 +137,31 @@ def dead_since(connection: Connection, since_ms: int) -> dict[str, int]:
     fits = intents.c.ended_ms >= since_ms, intents.c.status == "dead"
     query = select(intents.c.reason, func.count()).where(*fits).group_by(intents.c.reason)
     return {str(reason): number for reason, number in connection.execute(query)}
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """A dead intent whose letter nobody has discarded; `ended_ms` is on the ledger's clock."""
+
+    strategy: str
+    intent_id: str
+    generation: int
+    connector: str
+    reason: str
+    ended_ms: int
+
+
+_death_columns = columns_of(Death)
+_is_discarded = exists().where(
+    events.c.intent == intents.c.number, events.c.generation == intents.c.generation, events.c.what == DISCARDED
+)
+
+
+def deaths_since(connection: Connection, since_ms: int, rows_max: int) -> list[Death]:
+    """The first `rows_max` that have died since then, are dead still and were not discarded, the oldest first."""
+    fits = intents.c.ended_ms >= since_ms, intents.c.status == "dead", ~_is_discarded
+    query = select(*_death_columns).where(*fits).order_by(intents.c.ended_ms, intents.c.number)
+    return [Death(**row._mapping) for row in connection.execute(query.limit(rows_max))]
 
 
 def timelines(connection: Connection, intent_id: str) -> list[tuple[Recorded, list[Happened]]]:

@@ -55,3 +55,10 @@ def changes_between(connection: Connection, before: int, version: int, changes_m
     query = select(switch_changes).where(switch_changes.c.number > before, switch_changes.c.number <= version)
     rows = connection.execute(query.order_by(switch_changes.c.number.desc()).limit(changes_max))
     return [Change(**row._mapping) for row in rows][::-1]
+
+
+def latest(connection: Connection) -> dict[str, Change]:
+    """The latest change of each connector's switch, by the connector; that of all under ALL."""
+    last = select(func.max(switch_changes.c.number)).group_by(switch_changes.c.connector)
+    rows = connection.execute(select(switch_changes).where(switch_changes.c.number.in_(last)))
+    return {row.connector: Change(**row._mapping) for row in rows}

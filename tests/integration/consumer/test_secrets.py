@@ -83,7 +83,7 @@ async def seen(
         monkeypatch.setenv("SIGNALQ_CONFIG", str(config))
         for command in (
             *("dead list", "dead list --json", "orders list --all", "orders list --all --json", "lanes list --json"),
-            *("check", "scheduled list --json", "topology show"),
+            *("check", "scheduled list --json", "topology show", "notify --dry-run"),
         ):
             ran = await signalq(*command.split())
             places[command] = ran.out + ran.err

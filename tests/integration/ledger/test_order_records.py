@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
-from signalq.consumer.ledger import Conflict, Epoch, LedgerEntry
+from signalq.consumer.ledger import Conflict, Epoch, LedgerEntry, tables
 from signalq.consumer.ledger.database import database_at
 from signalq.consumer.ledger.ledger import Ledger
-from signalq.consumer.ledger.queries import orders, schedule
+from signalq.consumer.ledger.queries import events, orders, schedule
 from signalq.consumer.ledger.queries.orders import Filter, Happened, Recorded
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import NEVER_CONCLUDED, Attempt
@@ -327,3 +328,32 @@ async def test_a_command_reads_any_number_page_by_page_and_says_how_many_more_fi
     assert await read(since=datetime.now(UTC) - timedelta(seconds=30)) == (["ed", "c"], 0)
     (only,) = await read_timelines(settings, "a")
     assert [entry["what"] for entry in only["timeline"]] == ["created", "received", "attempt", "delivered"]
+
+
+async def test_deaths_are_listed_from_a_time_on_the_oldest_first_without_those_that_were_discarded(
+    store: Store,
+) -> None:
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    for name in ("first", "second", "third"):
+        await bury(ledger, await conclude(ledger, await claim(ledger, epoch, made(name)), REFUSED), "rejected")
+    await deliver(ledger, epoch, made("fourth"))
+    (second,) = await found(ledger, Filter(intent_ids=["second"]))
+    discarded = {"at_ms": 0, "what": events.DISCARDED}
+    rows = [
+        {"intent": second.number, "generation": 1, **discarded},
+        # Another generation of the one before: its letter is there.
+        {"intent": second.number - 1, "generation": 2, **discarded},
+    ]
+    await ledger._writer.ask(lambda now: now.connection.execute(insert(tables.events), rows))
+
+    async def died(since_ms: int, rows_max: int = 10) -> list[tuple[str, str, str]]:
+        deaths = await ledger._writer.ask(lambda now: orders.deaths_since(now.connection, since_ms, rows_max))
+        return [(one.intent_id, one.connector, one.reason) for one in deaths]
+
+    assert await died(0) == [("first", "main", "rejected"), ("third", "main", "rejected")]
+    assert await died(0, rows_max=1) == [("first", "main", "rejected")]
+    (third,) = await found(ledger, Filter(intent_ids=["third"]))
+    assert third.ended_ms is not None
+    assert ("third", "main", "rejected") in await died(third.ended_ms)
+    assert await died(third.ended_ms + 1) == []

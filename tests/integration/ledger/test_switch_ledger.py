@@ -183,3 +183,18 @@ async def test_no_reader_sees_the_later_number_of_two_changes_first(
         assert (await slow).number < (await fast).number
         seen = await reader.read(lambda connection: switches.read(connection, seen))
         assert seen.states == {"main": "paused", "other": "paused"}
+
+
+async def test_the_latest_change_of_each_connector_is_found(store: Store) -> None:
+    await store.ledger()
+    for connector, state, why in (("main", "paused", "a"), ("alt", "close-only", "b"), ("main", "open", "c")):
+        await change(store, connector, state, why)  # type: ignore[arg-type]
+    last = await change(store, ALL, "paused", "d")
+    async with LedgerClient(store.url) as visit:
+        found = await visit.read(switches.latest)
+    assert {connector: (one.state, one.why) for connector, one in found.items()} == {
+        "main": ("open", "c"),
+        "alt": ("close-only", "b"),
+        ALL: ("paused", "d"),
+    }
+    assert found[ALL] == last

@@ -120,6 +120,36 @@ async def test_a_strategy_can_do_nothing_else(desk: Desk, act: object) -> None:
         await attempt(desk.url("strategies"), act)  # type: ignore[arg-type]
 
 
+async def test_the_notifier_hears_of_outcomes_and_another_user_is_told_which_right_is_missing(
+    desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIGNALQ_LEDGER__URL", f"sqlite+aiosqlite:///{tmp_path}/none.db")
+    monkeypatch.setenv("SIGNALQ_BROKER__URL", desk.url("strategies"))
+    ran = await run("notify", "--dry-run")
+    assert (ran.status, ran.out, len(ran.err.splitlines())) == (1, "", 1)
+    assert "does not let this user listen for outcomes, the right read on the exchange signalq.outcomes" in ran.err
+    monkeypatch.setenv("SIGNALQ_BROKER__URL", desk.url("notify"))
+    ran = await run("notify", "--dry-run")
+    assert (ran.status, "RabbitMQ" in ran.out) == (0, False), ran.err
+    assert "the ledger is not reachable: there is no ledger at" in ran.out
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        consume(NAMES.orders),
+        consume(NAMES.dead),
+        declare("anything"),
+        publish("", NAMES.orders),
+        publish(NAMES.orders, "main"),
+        publish(NAMES.outcomes, "main.momentum.delivered"),
+    ],
+)
+async def test_the_notifier_can_make_no_work_and_do_nothing_else(desk: Desk, act: object) -> None:
+    with pytest.raises(REFUSED):
+        await attempt(desk.url("notify"), act)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("act", [declare("anything"), publish("amq.fanout", "x")])
 async def test_the_consumer_can_do_nothing_beyond_its_prefix(desk: Desk, act: object) -> None:
     with pytest.raises(REFUSED):

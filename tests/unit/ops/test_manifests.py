@@ -12,7 +12,12 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from signalq.amqp.permissions import consumer_permissions, operator_permissions, strategy_permissions
+from signalq.amqp.permissions import (
+    consumer_permissions,
+    listener_permissions,
+    operator_permissions,
+    strategy_permissions,
+)
 from signalq.amqp.topology import OwnLane, Topology
 from signalq.errors import SettingsError
 from signalq.message.outcome import binding_key, routing_key
@@ -124,6 +129,19 @@ def test_each_strategy_with_a_user_has_its_rights_and_the_gateway_only_publishes
     ]
 
 
+def test_the_notifier_has_a_user_that_hears_of_outcomes_and_does_nothing_else(tmp_path: Path) -> None:
+    file = tmp_path / "signalq.toml"
+    file.write_text('[notify]\nurls_file = "/nowhere"\n', "utf-8")
+    found = definitions(list(Manifests(load_settings(file, with_secrets=False), cluster="c", vhost="v").all()))
+    (rights,) = [one for one in found["permissions"] if one["user"] == "signalq-notify"]
+    queue = r"signalq\.outcomes\.[0-9a-f]{32}"
+    assert (rights["configure"], rights["write"]) == (f"^{queue}$", f"^{queue}$")
+    assert rights["read"] == rf"^(signalq\.outcomes|{queue})$"
+    assert [(one["write"], one["read"]) for one in found["topic_permissions"] if one["user"] == "signalq-notify"] == [
+        ("^$", ".*")
+    ]
+
+
 @pytest.mark.parametrize("user", ["signalq-consumer", "signalq-operator"])
 def test_a_strategy_cannot_have_the_consumers_user_or_the_operators(tmp_path: Path, user: str) -> None:
     file = tmp_path / "signalq.toml"
@@ -135,6 +153,7 @@ def test_a_strategy_cannot_have_the_consumers_user_or_the_operators(tmp_path: Pa
 def test_secrets_that_lie_elsewhere_are_neither_needed_nor_printed(tmp_path: Path) -> None:
     file = tmp_path / "signalq.toml"
     given_ = '[connectors.main]\ntoken = "topsecret"\n[ops]\nhost = "0.0.0.0"\ntoken_file = "/nowhere"\n'
+    given_ += '[gateway]\npath_secret_file = "/nowhere"\n'
     file.write_text(f'[broker]\nurl_env = "NOT_SET_ANYWHERE"\n{given_}', "utf-8")
     ran = CliRunner().invoke(cli, ["--config", str(file), "topology", "manifests"])
     assert ran.exit_code == 0, ran.output
@@ -183,6 +202,7 @@ def test_the_documented_rights_equal_the_printed_ones() -> None:
     for who, permissions in (
         ("the consumer", consumer_permissions(Names())),
         ("an operator", operator_permissions(Names())),
+        ("`signalq notify`", listener_permissions(Names())),
     ):
         documented = [cell[0].replace(r"\|", "|") for cell in table[who]]
         assert documented == [permissions.configure, permissions.write, permissions.read]

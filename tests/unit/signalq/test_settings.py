@@ -59,6 +59,8 @@ DEFAULTS: dict[str, Any] = {
     "gateway.connectors": "named",
     "gateway.rate_per_s": None,
     "gateway.time_field": None,
+    "notify.urls": None,
+    "notify.every_s": 60,
     "log.format": None,
     "log.level": "info",
 }

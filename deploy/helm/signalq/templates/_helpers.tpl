@@ -117,6 +117,11 @@ affinity:
 {{- end -}}
 {{- end -}}
 
+{{/* The Secret of the broker's URL that notify uses. */}}
+{{- define "signalq.notifyBrokerSecret" -}}
+{{- with .Values.notify.brokerSecret }}{{ if .name }}{{ toJson . }}{{ else }}{{ toJson $.Values.broker.secret }}{{ end }}{{ end -}}
+{{- end -}}
+
 {{/* The Secret of the broker's URL that the gateway uses. */}}
 {{- define "signalq.gatewayBrokerSecret" -}}
 {{- with .Values.gateway.brokerSecret }}{{ if .name }}{{ toJson . }}{{ else }}{{ toJson $.Values.broker.secret }}{{ end }}{{ end -}}

@@ -9,6 +9,7 @@
 {{- end -}}
 {{- if .Values.consumer.enabled -}}{{- include "signalq.checkConsumer" . -}}{{- end -}}
 {{- if .Values.gateway.enabled -}}{{- include "signalq.checkGateway" . -}}{{- end -}}
+{{- if .Values.notify.enabled -}}{{- include "signalq.checkNotify" . -}}{{- end -}}
 {{- if .Values.keda.enabled -}}{{- include "signalq.checkKeda" . -}}{{- end -}}
 {{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.broker.to) -}}
 {{- fail "networkPolicy.broker.to is empty: say where RabbitMQ is, as peers of a NetworkPolicy (values.yaml has two examples), or set networkPolicy.enabled to false; nothing would reach it" -}}
@@ -74,6 +75,15 @@
 {{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) -}}
 {{- fail "gateway.autoscaling.minReplicas is above maxReplicas" -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "signalq.checkNotify" -}}
+{{- if not .Values.consumer.enabled -}}
+{{- fail "notify.enabled needs consumer.enabled: it reads the ledger of the release's consumer" -}}
+{{- end -}}
+{{- if not .Values.notify.urlsSecret.name -}}
+{{- fail "notify.urlsSecret.name is empty: make a Secret that holds notify.urls, one a line, and name it" -}}
 {{- end -}}
 {{- end -}}
 

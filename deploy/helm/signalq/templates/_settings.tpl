@@ -2,7 +2,7 @@
 signalq.toml. A scalar or a list as JSON is the same in TOML; helm's toToml would write whole numbers as fractions.
 */}}
 {{- define "signalq.toml" -}}
-{{- range $section := list "broker" "webhook" "delivery" "ledger" "gateway" "log" }}
+{{- range $section := list "broker" "webhook" "delivery" "ledger" "gateway" "notify" "log" }}
 {{- with index $.Values.settings $section }}
 
 [{{ $section }}]

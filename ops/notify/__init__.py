@@ -1,0 +1,1 @@
+"""`signalq notify`: what needs a person, sent to the services that a person looks at."""

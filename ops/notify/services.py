@@ -1,0 +1,130 @@
+"""The services that messages go to, by apprise: nothing else imports it.
+
+A URL of apprise is a secret in any part. So a service is called by its place in `notify.urls` and its kind, and apprise
+logs nothing by itself: what it says of a failure is shown without any part of the URL.
+"""
+
+import asyncio
+import logging
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from signalq.errors import SettingsError
+from signalq.ops.notify.outbox import Message
+from signalq.ops.terminal.escaping import escaped
+from signalq.version import how_to_install
+
+if TYPE_CHECKING:
+    from apprise import Apprise
+
+WHY_CHARACTERS_MAX = 200
+SERVICES = "https://appriseit.com/services/"
+
+
+class Service:
+    """One service. `name` is for people."""
+
+    def __init__(self, name: str, service: "Apprise") -> None:
+        self.name = name
+        self._service = service
+        self._is_busy = False
+
+    async def send(self, message: Message, *, timeout_s: float) -> str | None:
+        """Send a message; None if the service took it, else why not.
+
+        After the time-out it may be taken all the same. An attempt that hangs is the only one until it ends.
+        """
+        if self._is_busy:
+            return "an attempt before this one has not ended yet"
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._in_a_thread(lambda: self._send(message))
+        except TimeoutError:
+            return f"no answer within {timeout_s:g} s"
+
+    def _send(self, message: Message) -> str | None:
+        """Send it now, blocking."""
+        from apprise import NotifyFormat, NotifyType  # noqa: PLC0415
+
+        result = self._service.notify(
+            title=message.title,
+            body=message.body,
+            notify_type=NotifyType(message.level),
+            body_format=NotifyFormat.TEXT,
+        )
+        if result:
+            return None
+        said = " ".join(entry.message for entry in result.logs())
+        shown = escaped(said or "the service did not take it")
+        return f"{shown[: WHY_CHARACTERS_MAX - 1]}…" if len(shown) > WHY_CHARACTERS_MAX else shown
+
+    async def _in_a_thread(self, work: Callable[[], str | None]) -> str | None:
+        """Run `work` in a thread that no end of the process waits for."""
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[str | None] = loop.create_future()
+
+        def settle(why: str | None) -> None:
+            if not ended.done():
+                ended.set_result(why)
+
+        def run() -> None:
+            try:
+                why = work()
+            except Exception as error:  # noqa: BLE001 - a plug-in may fail in any way
+                why = f"it failed unexpectedly ({type(error).__name__})"
+            self._is_busy = False
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(settle, why)
+
+        self._is_busy = True
+        threading.Thread(target=run, name=f"notify {self.name}", daemon=True).start()
+        return await ended
+
+
+def load_services(urls: Sequence[str]) -> list[Service]:
+    """The services of these URLs. Raises SettingsError, which shows no URL."""
+    _silence()
+    with warnings.catch_warnings():
+        # apprise imports modules of Python that a later Python has no more.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return [_load(number, url) for number, url in enumerate(urls, start=1)]
+
+
+def _load(number: int, url: str) -> Service:
+    try:
+        from apprise import Apprise, AppriseAsset, PersistentStoreMode  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise SettingsError(f"the package {error.name} is not installed: {how_to_install('notify')}") from None
+    asset = AppriseAsset(
+        app_id="signalq",
+        app_desc="signalq",
+        app_url="",
+        image_path_mask=False,
+        image_url_mask="",
+        # A POST that is redirected becomes a GET, and would count as sent.
+        http_redirects=False,
+        # Our own thread and time-out.
+        async_mode=False,
+        service_timeout=0,
+        # Nothing is kept on disk, no key is made, and no other variable is read.
+        storage_mode=PersistentStoreMode.MEMORY,
+        pgp_autogen=False,
+        pem_autogen=False,
+        allow_templates=False,
+    )
+    name = f"URL {number} ({url.partition('://')[0].lower()})"
+    service = Apprise(asset=asset)
+    if not service.add(url):
+        raise SettingsError(f"notify.urls: {name} is none that apprise can use: {SERVICES} has the form of each")
+    return Service(name, service)
+
+
+def _silence() -> None:
+    """Let apprise log nothing; the result of each attempt has its words."""
+    logger = logging.getLogger("apprise")
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
+    logger.setLevel(logging.WARNING)
