@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from yarl import URL
 
 from signalq.amqp.address import check_url, is_loopback
 from signalq.errors import SettingsError
@@ -118,6 +119,10 @@ def check_webhook_url(url: str, *, allow_plain_http: bool) -> None:
         _ = parts.port
     except ValueError:
         raise ValueError("url has a port that is no number from 0 to 65535") from None
+    try:
+        _ = URL(url).host
+    except ValueError:
+        raise ValueError("url can't be read as a URL: look at its host") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("url must be an https:// URL with a host")
     if parts.username or parts.password:

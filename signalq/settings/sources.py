@@ -35,14 +35,16 @@ KUBERNETES_SERVICE_VARIABLES = re.compile(
 )
 
 Table = dict[str, Any]
+# To bind a port beyond loopback, and to have a user for `signalq notify` in the manifests.
+_BEING_THERE_MATTERS = frozenset({"token", "urls"})
 
 
 def load_settings(path: Path | None = None, *, look: bool = True, with_secrets: bool = True) -> Settings:
     """The settings from `path` and the environment; without a path, from the file of settings_file() if `look`.
 
-    Without secrets, a secret that the file has elsewhere (`*_file`, `*_env`) is not looked for: a token is some text
-    then, any other its default. Raises SettingsError: one sentence that names the key and, for an unknown one, the
-    nearest known.
+    Without secrets, a secret that the file has elsewhere (`*_file`, `*_env`) is not looked for: a token, or the URLs of
+    notify, are some text then, any other secret its default. Raises SettingsError: one sentence that names the key and,
+    for an unknown one, the nearest known.
     """
     file = settings_file(path) if look else path
     _refuse_unknown_variables()
@@ -124,11 +126,11 @@ def _drop_overridden_secrets(values: Table) -> None:
 
 
 def _leave_secrets_unread(values: Table) -> None:
-    """Put UNREAD in the place of each token's twin: whether there is a token matters. Others are left to a default."""
+    """Put UNREAD in the place of a twin of a secret whose mere being there matters; others are left to a default."""
     for _, table, model in _tables(values):
         for secret in model.secrets():
             given = [twin for twin in twins_of(secret) if table.pop(twin, None) is not None]
-            if given and secret == "token":  # noqa: S105 - the name of a setting
+            if given and secret in _BEING_THERE_MATTERS:
                 table[secret] = UNREAD
 
 
