@@ -99,15 +99,22 @@ def test_delayed_ones_are_in_time_whatever_order_they_come_in(*, opens_first: bo
     opens = [order(delay_seconds=rng.randrange(290, 1_500)) for _ in range(400)]
     longest = longest_waits([*opens, *exits] if opens_first else [*exits, *opens])
     assert (longest["buy"] < 60, longest["closeLong"] < 3600) == (True, True), longest
+    many_exits = [order(action="closeLong", delay_seconds=60)] * 20_000
+    assert 60 < longest_waits(many_exits)["closeLong"] < 3600
 
 
 def test_however_few_connectors_share_no_more_are_waited_for_than_memory_should_hold() -> None:
     assert taken(order(delay_seconds=1), delivery={"open_max_age_s": 86_400}) == WAITED_FOR_MAX
 
 
-def test_a_connector_of_which_nothing_is_on_its_way_takes_no_memory() -> None:
+def test_intents_that_have_ended_or_are_held_back_take_no_place_and_no_memory() -> None:
     hold_back = HoldBack(Settings())
     for number in range(10):
         assert hold_back.take(order(f"connector {number}"), 0.0) == 0
         hold_back.ended(order(f"connector {number}"))
+    delayed = order(delay_seconds=60)
+    went = sum(not hold_back.take(delayed, 0.0) for _ in range(200))
+    assert 0 < went < 200
+    for _ in range(went):
+        hold_back.ended(delayed)
     assert not hold_back._on_their_way
