@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Literal
 
 from signalq.message.intent import OrderIntent
-from signalq.settings.sections import Limits
+from signalq.settings.named import Limits
 
 Scope = Literal["connector", "strategy"]
 MINUTE_MS = 60_000

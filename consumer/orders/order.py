@@ -13,7 +13,7 @@ from signalq.message.creation import Creation
 from signalq.message.identity import unauthorized_id
 from signalq.message.intent import OrderIntent
 from signalq.secrets.blanking import Blanker
-from signalq.settings.sections import Limits
+from signalq.settings.named import Limits
 
 NO_SKEW = KnownSkew()
 

@@ -29,7 +29,8 @@ from signalq.message.intent import OrderIntent, intent_from_fields
 from signalq.message.outcome import is_event
 from signalq.message.strict_json import check_size, parse_object
 from signalq.secrets.blanking import BodyBlanker, hold_token
-from signalq.settings.sections import UNLIKE_A_NAME_CHARACTERS_MIN, Connector, Settings
+from signalq.settings.named import Connector
+from signalq.settings.sections import UNLIKE_A_NAME_CHARACTERS_MIN, Settings
 
 DETAIL_CHARACTERS_MAX = 8_000
 EVENT_CAME_BACK = (

@@ -11,7 +11,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from signalq.message.intent import OrderIntent
-from signalq.settings.sections import Settings, Strategy
+from signalq.settings.named import Strategy
+from signalq.settings.sections import Settings
 
 NOBODY = "no strategy of the settings is known by its user, or by its label without one"
 NOT_NAMED = 'no setting names its connector, and delivery.connectors is "named"'

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from signalq.errors import SettingsError
 from signalq.health import add_health
-from signalq.settings.sections import Ops
+from signalq.settings.processes import Ops
 
 SHUTDOWN_TIMEOUT_S = 1.0
 

@@ -126,8 +126,9 @@ def command(invocation: Invocation, /, **given: Any) -> int:
 
     --wait waits for the outcome of each intent, shows it and counts all: delivered, dead, canceled,
     scheduled (a delayed one), duplicate. Of each connector only so many are on their way that none is
-    too late, however long a POST lasts; the others are held back. SECONDS is the time for one outcome.
-    If one does not come in time, or is dead, expired, nothing more is sent; --resume --wait goes on.
+    too late, however long a POST lasts; the others are held back, and delayed ones are spread at five
+    a second. SECONDS is the time for one outcome. If one does not come in time, or is dead, expired,
+    nothing more is sent; --resume --wait goes on.
 
     --dry-run checks the settings, every line and its identity, the warnings, and that RabbitMQ is
     reachable and has the exchange (with --wait also that outcomes can be heard of). It sends nothing.

@@ -20,7 +20,8 @@ from signalq.ops.sandbox.behaviour import Behaviour
 from signalq.ops.sandbox.server import Sandbox, SandboxOrder
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.render import Column, console, print_json, print_rows
-from signalq.settings.sections import Broker, Settings
+from signalq.settings.connections import Broker
+from signalq.settings.sections import Settings
 
 LETTERS_TIMEOUT_S = 10.0
 

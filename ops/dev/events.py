@@ -1,7 +1,7 @@
 """The events of a world, read from the logs of its programs as they are written, told as entries: an order an entry.
 
-An ending, a delay and a failed attempt are told; of the rest warnings, errors and changed settings. What an order was,
-and when it came, is the ledger's to say.
+An ending, a delay and a failed attempt are told; of the rest warnings, errors and changed settings. The ledger knows
+what an order was, and when it came.
 """
 
 import json
@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.queries import orders
 from signalq.consumer.ledger.queries.orders import Filter, Recorded
+from signalq.consumer.orders.kept import order_fields
 from signalq.times import iso_ms
 
 # So many orders are looked up at a time.
@@ -35,15 +36,16 @@ Event = Mapping[str, Any]
 class Entry:
     """Something that happened, at `at`: to an order, or else to a program (`event`).
 
-    `order` is its action; `outcome` is its ending, or `scheduled` or `retrying`, both until `due_at`; `took_ms` is from
-    its creation, or its due time, to the ending.
+    `order` has its fields, where the ledger keeps them; `outcome` is its ending, or `scheduled` or `retrying`, both
+    until `due_at`; `took_ms` is from its creation, or its due time, to the ending.
     """
 
     at: datetime
     connector: str | None = None
     strategy: str | None = None
     intent_id: str | None = None
-    order: str | None = None
+    action: str | None = None
+    order: Mapping[str, object] | None = None
     outcome: str | None = None
     reason: str | None = None
     detail: str | None = None
@@ -122,7 +124,8 @@ def of_an_order(event: Event, known: Recorded | None) -> Entry:
         connector=event["connector"],
         strategy=event["strategy"],
         intent_id=event["intent_id"],
-        order=event.get("action"),
+        action=event.get("action"),
+        order=_fields(known) if known is not None else None,
         outcome=outcome,
         reason=reason,
         detail=detail,
@@ -139,6 +142,10 @@ def of_a_program(event: Event) -> Entry:
     is_enough = reason is not None and not event["event"].startswith("switch.")
     detail = reason if is_enough else "; ".join(f"{name} {value}" for name, value in facts.items())
     return Entry(at=_time(event["timestamp"]), event=event["event"], outcome=event["level"], detail=detail)
+
+
+def _fields(known: Recorded) -> dict[str, object] | None:
+    return order_fields(known.connector, known.action, known.client_order_id, known.order_fields)
 
 
 def _time(text: str) -> datetime:

@@ -17,11 +17,15 @@ from rich.text import Text
 from signalq.ops.dev.events import Entry
 from signalq.ops.dev.world import World
 from signalq.ops.terminal.environment import environment_mark
+from signalq.ops.terminal.order_columns import order_text
 from signalq.ops.terminal.render import console, print_json, shown, sized
 from signalq.settings.sections import ENV_PREFIX
 
-ORDER_TO_TRY = "publish --connector demo --action openLong --percent 50"
-TIME_COLUMNS, CONNECTOR_COLUMNS, ORDER_COLUMNS, TOOK_COLUMNS = 8, 14, 20, 8
+ORDER_TO_TRY = "publish --wait --connector demo --action openLong --percent 50"
+TIME_COLUMNS, TOOK_COLUMNS = 8, 6
+# The columns of connector and order: in 80 there is room for `openLong 50 % limit 65000` and the longest outcome.
+NARROW, WIDE = (12, 25), (16, 40)
+WIDE_FROM_COLUMNS = 110
 GAP = "  "
 # A longer wait is told by its end.
 SAID_AS_A_WAIT_MS = 60_000
@@ -64,14 +68,14 @@ class View:
         for line in exports(world):
             self._print(Text(f"  {line}", style="bold"))
         self._print(Text("\nCtrl-C ends all of it; the next start has the same world again.\n", style="dim"))
-        self._print(Text(_columns("TIME", "CONNECTOR", "ORDER", "TOOK", "OUTCOME"), style="bold dim"))
+        self._print(Text(self._columns("TIME", "CONNECTOR", "ORDER", "TOOK", "OUTCOME"), style="bold dim"))
 
     def entry(self, entry: Entry) -> None:
         """Show an entry: a line, and a second one for a detail that does not fit."""
         if self._as_json:
             print_json(entry.row())
             return
-        line = _line(entry)
+        line = self._line(entry)
         detail = shown(entry.detail) if entry.detail else ""
         if entry.outcome == "retrying":
             detail = f"{shown(entry.reason)}: {detail}"
@@ -82,6 +86,29 @@ class View:
         else:
             self._print(line.append(f"{GAP}{detail}", style="dim") if detail else line)
         sys.stdout.flush()
+
+    def _line(self, entry: Entry) -> Text:
+        at = entry.at.astimezone().strftime("%H:%M:%S")
+        if entry.event is not None:
+            return Text.assemble((at, "dim"), GAP, (shown(entry.event), STYLES.get(entry.outcome or "", "")))
+        took = _duration(entry.took_ms) if entry.took_ms is not None else ""
+        head = self._columns(at, shown(entry.connector), shown(order_text(entry.row())), took, "")
+        return Text.assemble(head, (_outcome(entry), STYLES.get(entry.outcome or "", "")))
+
+    def _columns(self, at: str, connector: str, order: str, took: str, outcome: str) -> str:
+        is_wide = not self._out.is_terminal or self._out.width >= WIDE_FROM_COLUMNS
+        connector_columns, order_columns = WIDE if is_wide else NARROW
+        cells = (
+            self._sized(at, TIME_COLUMNS),
+            self._sized(connector, connector_columns),
+            self._sized(order, order_columns),
+            self._sized(took, TOOK_COLUMNS, right=True),
+        )
+        return GAP.join((*cells, outcome))
+
+    def _sized(self, text: str, columns: int, *, right: bool = False) -> str:
+        """The text in its column, cut on a terminal alone."""
+        return sized(text, columns if self._out.is_terminal else max(columns, cell_len(text)), right=right)
 
     def _print(self, text: Text) -> None:
         self._out.print(text)
@@ -126,20 +153,6 @@ def _own_command() -> Path | None:
     """The command beside this interpreter."""
     own = Path(sys.executable).with_name("signalq")
     return own if os.access(own, os.X_OK) else None
-
-
-def _line(entry: Entry) -> Text:
-    at = entry.at.astimezone().strftime("%H:%M:%S")
-    if entry.event is not None:
-        return Text.assemble((at, "dim"), GAP, (shown(entry.event), STYLES.get(entry.outcome or "", "")))
-    took = _duration(entry.took_ms) if entry.took_ms is not None else ""
-    head = _columns(at, shown(entry.connector), shown(entry.order), took, "")
-    return Text.assemble(head, (_outcome(entry), STYLES.get(entry.outcome or "", "")))
-
-
-def _columns(at: str, connector: str, order: str, took: str, outcome: str) -> str:
-    sizes = sized(connector, CONNECTOR_COLUMNS), sized(order, ORDER_COLUMNS), sized(took, TOOK_COLUMNS, right=True)
-    return GAP.join((sized(at, TIME_COLUMNS), *sizes, outcome))
 
 
 def _outcome(entry: Entry) -> str:

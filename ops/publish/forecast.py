@@ -39,8 +39,9 @@ class _Lane:
 class Forecast:
     """Computes how long the intents of each connector wait for one another, if each POST lasts POST_S and none fails.
 
-    Times count from the publish, which `rate_per_s` spreads; delayed intents wait for those that fall due in the same
-    second. With `is_held_back` no order is late. `strategy` is the name under which the intents are published.
+    Times count from the publish, which `rate_per_s` spreads. Delayed intents come in any order: of those that fall due
+    within the time that one has, as many are late as can't be POSTed in it. With `is_held_back` no order is late.
+    `strategy` is the name under which the intents are published.
     """
 
     def __init__(
@@ -51,7 +52,8 @@ class Forecast:
         self._rate_per_s = rate_per_s
         self._taken = 0
         self._lanes: dict[str, _Lane] = {}
-        self._free_at_s: dict[tuple[str, int], float] = {}
+        self._free_at_s: dict[str, float] = {}
+        self._due: Counter[tuple[str, float, float]] = Counter()
         self._looked_at: dict[str, str | None] = {}
         self._refusals = _refusals(settings, strategy)
         self._refused: Counter[tuple[str, str]] = Counter()
@@ -69,7 +71,7 @@ class Forecast:
         lane = self._lanes.setdefault(name, _Lane())
         lane.intents += 1
         in_time_s = max_age_s(self._settings, intent)
-        if not self._is_held_back and self._wait_s(intent) - in_time_s > ROUNDING_S:
+        if not self._is_held_back and self._is_late(intent, in_time_s):
             lane.late += 1
             lane.max_age_s = in_time_s
             if lane.late == 1:
@@ -86,15 +88,18 @@ class Forecast:
             warnings.append(f"the same holds for {len(late) - NAMED_MAX} connectors more")
         return warnings
 
-    def _wait_s(self, intent: OrderIntent) -> float:
-        """The seconds that it waits for earlier intents of its connector."""
+    def _is_late(self, intent: OrderIntent, in_time_s: float) -> bool:
+        """Whether it waits too long for earlier intents of its connector."""
+        name, each_s = intent.connector_name, post_s(self._settings, intent.connector_name)
         published_s = self._taken / self._rate_per_s if self._rate_per_s is not None else 0.0
         self._taken += 1
-        delay_s = intent.delay_ms / 1000
-        place = intent.connector_name, int(delay_s)
-        begins_s = max(published_s + delay_s, self._free_at_s.get(place, 0.0))
-        self._free_at_s[place] = begins_s + post_s(self._settings, intent.connector_name)
-        return begins_s - published_s - delay_s
+        if intent.delay_ms:
+            span = name, in_time_s, (published_s + intent.delay_ms / 1000) // in_time_s
+            self._due[span] += 1
+            return self._due[span] > in_time_s / each_s + 1
+        begins_s = max(published_s, self._free_at_s.get(name, 0.0))
+        self._free_at_s[name] = begins_s + each_s
+        return begins_s - published_s - in_time_s > ROUNDING_S
 
     def _too_late(self, name: str, lane: _Lane, so_far: str = "") -> str:
         a_second = 1 / post_s(self._settings, name)
@@ -142,10 +147,16 @@ def post_s(settings: Settings, name: str) -> float:
 
 def max_age_s(settings: Settings, intent: OrderIntent) -> float:
     """The age, in seconds, at which an intent is not POSTed any more."""
-    connector, delivery = settings.connector(intent.connector_name), settings.delivery
-    if intent.is_exit(spot_sell_is_exit=connector.spot_sell_is_exit):
-        return connector.exit_max_age_s or delivery.exit_max_age_s
-    return connector.open_max_age_s or delivery.open_max_age_s
+    of_opens_s, of_exits_s = max_ages_s(settings, intent.connector_name)
+    is_exit = intent.is_exit(spot_sell_is_exit=settings.connector(intent.connector_name).spot_sell_is_exit)
+    return of_exits_s if is_exit else of_opens_s
+
+
+def max_ages_s(settings: Settings, name: str) -> tuple[float, float]:
+    """The ages at which opens and exits of a connector are not POSTed any more."""
+    connector, delivery = settings.connector(name), settings.delivery
+    of_opens_s = connector.open_max_age_s or delivery.open_max_age_s
+    return of_opens_s, connector.exit_max_age_s or delivery.exit_max_age_s
 
 
 def _rounded_down(rate_per_s: float) -> float:

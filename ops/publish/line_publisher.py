@@ -33,9 +33,11 @@ STOP_TIMEOUT_S = 5.0
 
 @dataclass(slots=True, eq=False)
 class _Pending:
-    """A line that was taken, and how far the file is dealt with once it is, bad lines behind it included."""
+    """A line that was taken: how far the file is dealt with once it is, bad lines behind it included.
 
-    line: IntentLine
+    It does not hold the line itself: behind one that is waited for, the lines of a whole file may be dealt with.
+    """
+
     through_line: int
     mark: Mark | None
     is_dealt_with: bool = False
@@ -71,7 +73,7 @@ class LinePublisher:
         self._in_flight_max = min(IN_FLIGHT_MAX, math.ceil(rate_per_s)) if rate_per_s is not None else IN_FLIGHT_MAX
         self._orders = publisher_of(settings, options)
         # The lines that have no result yet, and those that are not dealt with, both in their order.
-        self._sent: deque[_Pending] = deque()
+        self._sent: deque[tuple[IntentLine, _Pending]] = deque()
         self._pending: deque[_Pending] = deque()
         self._waited_for: dict[int, _Pending] = {}
         self._feed: LineFeed | None = None
@@ -116,8 +118,8 @@ class LinePublisher:
             elif await self._is_stopped_in_turn() or (self._waiting and not await self._waiting.has_room(line)):
                 return
             else:
-                pending = _Pending(line, line.line, mark)
-                self._sent.append(pending)
+                pending = _Pending(line.line, mark)
+                self._sent.append((line, pending))
                 self._pending.append(pending)
                 yield line.intent, line.message_id
 
@@ -139,8 +141,7 @@ class LinePublisher:
     # ---- results ----
 
     def _on_result(self, result: PublishResult) -> None:
-        pending = self._sent.popleft()
-        line = pending.line
+        line, pending = self._sent.popleft()
         if result.receipt is not None:
             self._report.published(line, result.receipt, is_duplicate=line.line <= self._known_lines)
             if self._waiting is not None:

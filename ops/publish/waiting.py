@@ -133,8 +133,9 @@ class OutcomeWaiting:
             except OutcomeTimeout as error:
                 is_missed = is_missed or error.may_be_missed
             if is_missed:
-                with suppress(BrokerError):
-                    await self._orders.publish(line.intent, message_id=line.message_id)
+                with suppress(BrokerError, TimeoutError):
+                    async with asyncio.timeout_at(began_s + limit_s):
+                        await self._orders.publish(line.intent, message_id=line.message_id)
                     is_missed = False
         return None
 
@@ -151,7 +152,10 @@ class OutcomeWaiting:
             self._failure = error
             self._trouble("the waiting failed")
         elif ending.status == "unknown":
-            self._trouble(f"no outcome of line {line.line:,} came within {self._wait_s:g} s")
+            self._trouble(
+                f"no outcome of line {line.line:,} came within {self._wait_s:g} s "
+                "(`signalq lanes list` says whether its lane is served)"
+            )
         elif ending.is_too_late:
             self._trouble(f"line {line.line:,} is dead, expired: its connector can't keep up, or its webhook is down")
 

@@ -11,9 +11,10 @@ from pydantic import SecretStr
 from pydantic_settings import EnvSettingsSource
 
 from signalq.secrets.masking import MASK, masked
+from signalq.settings.base import Section
 from signalq.settings.config_file import settings_file
 from signalq.settings.secrets import twins_of
-from signalq.settings.sections import ENV_PREFIX, NAMED_SECTIONS, SECTIONS, Section, Settings
+from signalq.settings.sections import ENV_PREFIX, NAMED_SECTIONS, SECTIONS, Settings
 from signalq.settings.sources import Table, load_settings, read_tables
 
 Source = Literal["default", "file", "environment"]

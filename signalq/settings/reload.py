@@ -14,10 +14,12 @@ from pathlib import Path
 import structlog
 
 from signalq.errors import SettingsError
+from signalq.settings.base import Section
 from signalq.settings.config_file import found_file
 from signalq.settings.environment import told
+from signalq.settings.named import Connector
 from signalq.settings.noted_files import digest_of_file, is_read_once, noting_files
-from signalq.settings.sections import NAMED_SECTIONS, SECTIONS, Connector, Section, Settings
+from signalq.settings.sections import NAMED_SECTIONS, SECTIONS, Settings
 
 LOOK_PERIOD_S = 1.0
 # A change is taken once the files have stood still for so long: half a file can be valid, with connectors missing.

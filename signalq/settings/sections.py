@@ -1,309 +1,39 @@
-"""Every tunable, once: its unit in its name, its bounds and its default here. docs/settings.md tells the same.
+"""All sections of the settings together, and what must hold among them.
 
-sources.py reads them and says what is wrong with them, secrets.py reads a secret from its `_file` or `_env` twin.
+Every tunable is there once, in its section: its unit in its name, its bounds, its default; docs/settings.md tells the
+same. connections.py, processes.py and named.py hold the sections, sources.py reads them and says what is wrong with
+them, secrets.py reads a secret from its `_file` or `_env` twin.
 """
 
-import re
 from collections.abc import Collection, Mapping
-from decimal import Decimal
 from functools import cached_property
-from ipaddress import IPv4Network, IPv6Network
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
-from yarl import URL
 
-from signalq.amqp.address import check_url, is_loopback
 from signalq.errors import SettingsError
-from signalq.message.field_rules import connector_name
-from signalq.message.intent import FIELD_NAMES
 from signalq.message.near_names import NearNames
-from signalq.names import LADDER_MAX_S
 from signalq.secrets.blanking import Blanker, hold_token
 from signalq.secrets.masking import login_name, login_secrets, service_secrets
-from signalq.settings.environment import PLATFORM_HOST, SANDBOX, environment_of, is_platform
-from signalq.settings.ledger_url import SQLITE_SCHEME, check_ledger_url
-from signalq.settings.private_files import state_folder
-from signalq.settings.proxy_url import check_proxy_url
-from signalq.settings.secrets import UNREAD, read_secrets
+from signalq.settings.base import Section
+from signalq.settings.connections import Broker, Delivery, LedgerSettings, Webhook
+from signalq.settings.environment import environment_of
+from signalq.settings.named import (
+    DEFAULT_CONNECTOR,
+    Connector,
+    Strategy,
+    check_connector_names,
+    check_strategies,
+    check_urls,
+)
+from signalq.settings.processes import Gateway, Log, Notify, Ops
 
 ENV_PREFIX = "SIGNALQ_"
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
-
-# A short secret can be found by trying.
-PATH_SECRET = re.compile(r"[A-Za-z0-9_.~-]{16,128}")
-
-# A service for messages, as apprise writes it: https://appriseit.com/services/
-SERVICE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
-NOTIFY_URLS_MAX = 20
-
-# An address counts as a network of itself alone.
-Network = IPv4Network | IPv6Network
-Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
-Port = Annotated[int, Field(ge=0, le=65_535)]
-HttpStatus = Annotated[int, Field(ge=300, le=599)]
-Amount = Annotated[Decimal, Field(gt=0, allow_inf_nan=False)]
-Action = Literal["buy", "sell", "openLong", "closeLong", "openShort", "closeShort", "cancel", "cancelAll"]
-# A label in a message is cut to so many.
-STRATEGY_CHARACTERS_MAX = 255
 # RabbitMQ opens at most 2,047 channels on a connection, and each lane has one.
 OWN_LANES_MAX = 1_900
 
-
-class Section(BaseModel):
-    """A table of the settings file: frozen, nothing unknown, values never shown in errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_secrets(cls, values: Any) -> Any:
-        return read_secrets(values, cls.secrets()) if isinstance(values, Mapping) else values
-
-    @classmethod
-    def secrets(cls) -> list[str]:
-        """The fields that have `_file` and `_env` twins."""
-        return [name for name, field in cls.model_fields.items() if "SecretStr" in str(field.annotation)]
-
-
-class Broker(Section):
-    """The RabbitMQ that intents come from."""
-
-    # Before the URL, which is judged by it.
-    allow_plain: bool = False
-    url: SecretStr = SecretStr("amqp://guest:guest@127.0.0.1:5672/")
-    prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")] = "signalq"
-    heartbeat_s: Annotated[int, Field(ge=1, le=600)] = 10
-    topology: Literal["declare", "passive"] = "declare"
-
-    @field_validator("url")
-    @classmethod
-    def _is_safe(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
-        check_url(value.get_secret_value(), allow_plain=info.data.get("allow_plain", False))
-        return value
-
-
-class Webhook(Section):
-    """The webhook that orders are POSTed to."""
-
-    url: str = f"https://{PLATFORM_HOST}/trading-signal/webhook"
-    environment: Annotated[str, Field(pattern=r"^[\w.-]{1,32}$")] | None = None
-    allow_plain_http: bool = False
-    connect_timeout_s: Seconds = 3.0
-    timeout_s: Seconds = 10.0
-    proxy: SecretStr | None = None
-    success_body: Annotated[str, Field(max_length=1024)] = "ok"
-    cancel_all_spelling: Literal["cancelAll", "cancellAll", "cancel_all"] | None = None
-
-    @field_validator("proxy")
-    @classmethod
-    def _is_a_proxy(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            check_proxy_url(value.get_secret_value())
-        return value
-
-    @model_validator(mode="after")
-    def _check_url(self) -> Self:
-        check_webhook_url(self.url, allow_plain_http=self.allow_plain_http)
-        if self.environment == SANDBOX and is_platform(self.url):
-            raise ValueError(f'environment is "{SANDBOX}", and url is the platform itself: take one of them out')
-        return self
-
-
-def check_webhook_url(url: str, *, allow_plain_http: bool) -> None:
-    """Raise ValueError, which quotes nothing of the URL. Orders carry tokens: plain http is for this machine alone."""
-    parts = urlsplit(url)
-    try:
-        _ = parts.port
-    except ValueError:
-        raise ValueError("url has a port that is no number from 0 to 65535") from None
-    try:
-        _ = URL(url).host
-    except ValueError:
-        raise ValueError("url can't be read as a URL: look at its host") from None
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("url must be an https:// URL with a host")
-    if parts.username or parts.password:
-        raise ValueError("url must not hold a user name or a password")
-    if parts.scheme == "http" and not is_loopback(parts.hostname) and not allow_plain_http:
-        raise ValueError("url is plain http to another machine: use https, or set webhook.allow_plain_http")
-
-
-class Delivery(Section):
-    """The ways in which an intent is tried, held and given up."""
-
-    attempts_max: Annotated[int, Field(ge=1, le=1000)] = 8
-    crashes_max: Annotated[int, Field(ge=1, le=100)] = 3
-    backoff_base_s: Seconds = 0.5
-    backoff_max_s: Seconds = 30.0
-    retry_after_max_s: Seconds = 300.0
-    open_max_age_s: Seconds = 60.0
-    exit_max_age_s: Seconds = 3600.0
-    repeat_window_s: Seconds = 60.0
-    delay_max_s: Annotated[int, Field(ge=0, le=LADDER_MAX_S)] = 604_800
-    undated: Literal["accept", "refuse"] = "accept"
-    concurrency: Annotated[int, Field(ge=1, le=10_000)] = 64
-    shared_window: Annotated[int, Field(ge=1, le=60_000)] = 1000
-    connectors: Literal["any", "named"] = "any"
-    drain_timeout_s: Seconds = 20.0
-
-    @model_validator(mode="after")
-    def _relations(self) -> Self:
-        if self.backoff_base_s > self.backoff_max_s:
-            raise ValueError("backoff_base_s must not be above backoff_max_s")
-        return self
-
-
-class LedgerSettings(Section):
-    """The memory behind "never twice": a SQLite file for consumers on one machine, PostgreSQL for replicas."""
-
-    # Before the URL, which is judged by it.
-    allow_plain: bool = False
-    url: SecretStr = Field(default_factory=lambda: SecretStr(f"{SQLITE_SCHEME}:///{state_folder() / 'signalq.db'}"))
-    retention_days: Annotated[float, Field(gt=0, le=3650)] = 7.0
-    keep_orders: bool = True
-
-    @field_validator("url")
-    @classmethod
-    def _is_durable_and_safe(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
-        check_ledger_url(value.get_secret_value(), allow_plain=info.data.get("allow_plain", False))
-        return value
-
-
-class Ops(Section):
-    """The consumer's own HTTP: health, readiness, metrics."""
-
-    host: str = "127.0.0.1"
-    port: Port = 8080
-    token: SecretStr | None = None
-
-    @model_validator(mode="after")
-    def _token_off_loopback(self) -> Self:
-        if self.host not in LOOPBACK_HOSTS and self.token is None:
-            raise ValueError("token is needed to bind anywhere but loopback")
-        return self
-
-
-class Gateway(Section):
-    """The HTTP way in: where it listens, and which callers it lets in."""
-
-    host: str = "127.0.0.1"
-    port: Port = 8081
-    path_secret: SecretStr | None = None
-    sources: tuple[Network, ...] = ()
-    proxies: tuple[Network, ...] = ()
-    connectors: Literal["named", "any"] = "named"
-    rate_per_s: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] | None = None
-    time_field: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}$")] | None = None
-
-    @field_validator("time_field")
-    @classmethod
-    def _is_a_name_of_its_own(cls, value: str | None) -> str | None:
-        if value in FIELD_NAMES:
-            raise ValueError(f"{value} is a field of an order: the time needs a field of its own")
-        return value
-
-    @field_validator("path_secret")
-    @classmethod
-    def _fits_a_path(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not PATH_SECRET.fullmatch(value.get_secret_value()):
-            raise ValueError("must be 16 to 128 of A-Z a-z 0-9 _ . ~ -")
-        return value
-
-
-class Notify(Section):
-    """The services that `signalq notify` sends to, and how often at most it sends to each."""
-
-    urls: SecretStr | None = None
-    every_s: Seconds = 60.0
-
-    @field_validator("urls", mode="before")
-    @classmethod
-    def _one_a_line(cls, value: Any) -> Any:
-        is_list = isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value)
-        return "\n".join(value) if is_list else value
-
-    @field_validator("urls")
-    @classmethod
-    def _are_urls(cls, value: SecretStr | None) -> SecretStr | None:
-        urls = cls._each(value)
-        if value is not None and not 1 <= len(urls) <= NOTIFY_URLS_MAX:
-            raise ValueError(f"must be 1 to {NOTIFY_URLS_MAX} URLs, a list or one a line")
-        if not all(SERVICE_URL.fullmatch(url) or url == UNREAD for url in urls):
-            raise ValueError("must be URLs of apprise, such as tgram://BOT_TOKEN/CHAT_ID, a list or one a line")
-        return value
-
-    @staticmethod
-    def _each(urls: SecretStr | None) -> list[str]:
-        return urls.get_secret_value().split() if urls is not None else []
-
-    @property
-    def each_url(self) -> list[str]:
-        """The URLs one by one."""
-        return self._each(self.urls)
-
-
-class Log(Section):
-    """The log's level and form; the default form is console on a terminal, else json."""
-
-    format: Literal["json", "console"] | None = None
-    level: Literal["debug", "info", "warning", "error"] = "info"
-
-
-class Limits(Section):
-    """Pre-trade limits, of a connector or of a strategy; None means no limit."""
-
-    actions: tuple[Action, ...] | None = None
-    fixed_max: Amount | None = None
-    percent_max: Annotated[Amount, Field(le=100)] | None = None
-    orders_per_minute_max: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    limits: Literal["enforce", "report"] = "enforce"
-
-    @property
-    def limits_size(self) -> bool:
-        """Whether a size limit is in force: then every open must carry a size that has a maximum."""
-        return self.fixed_max is not None or self.percent_max is not None
-
-
-class Connector(Limits):
-    """The settings of one connector, over the general ones; None means as everywhere."""
-
-    token: SecretStr | None = None
-    url: str | None = None
-    lane: Literal["own", "shared"] = "own"
-    ordering: Literal["strict", "none"] = "strict"
-    concurrency: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    rate_per_s: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
-    resend_when_unknown: Literal["never", "with-client-order-id", "always"] = "never"
-    not_taken_statuses: frozenset[HttpStatus] = frozenset()
-    extra_fields: tuple[str, ...] = ()
-    spot_sell_is_exit: bool = False
-    success_body: Annotated[str, Field(max_length=1024)] | None = None
-    open_max_age_s: Seconds | None = None
-    exit_max_age_s: Seconds | None = None
-
-    @model_validator(mode="after")
-    def _relations(self) -> Self:
-        if self.ordering == "none" and self.lane == "shared":
-            raise ValueError('ordering = "none" needs a lane of its own: take lane = "shared" out')
-        if self.concurrency is not None and self.ordering == "strict":
-            raise ValueError('concurrency is for ordering = "none": a strict lane sends one at a time')
-        if self.limits_size and self.extra_fields:
-            raise ValueError("extra_fields can't be used with fixed_max or percent_max: they might carry a size")
-        return self
-
-
-class Strategy(Limits):
-    """The rights of one strategy. It publishes as the RabbitMQ `user`; None means all connectors."""
-
-    user: Annotated[str, Field(min_length=1, max_length=255)] | None = None
-    connectors: tuple[str, ...] | None = None
-
-
-# A connector that no setting names: it has no lane of its own.
-DEFAULT_CONNECTOR = Connector(lane="shared")
 SECTIONS: dict[str, type[Section]] = {
     "broker": Broker,
     "webhook": Webhook,
@@ -366,12 +96,8 @@ class Settings(BaseSettings):
                 f"delivery.drain_timeout_s must be above webhook.connect_timeout_s + webhook.timeout_s "
                 f"({slowest_post_s:g})"
             )
+        check_urls(self.connectors, allow_plain_http=self.webhook.allow_plain_http)
         for name, connector in self.connectors.items():
-            if connector.url is not None:
-                try:
-                    check_webhook_url(connector.url, allow_plain_http=self.webhook.allow_plain_http)
-                except ValueError as error:
-                    raise ValueError(f"connectors.{name}.{error}") from None
             if self.gateway.time_field in connector.extra_fields:
                 raise ValueError(
                     f"gateway.time_field is in connectors.{name}.extra_fields, too: the gateway takes it out of an "
@@ -379,38 +105,13 @@ class Settings(BaseSettings):
                 )
         if self.delivery.connectors == "named" and not self.connectors:
             raise ValueError('delivery.connectors is "named", and no connector is: every order would be dead')
-        for name in self.connectors:
-            try:
-                connector_name(name)
-            except ValueError as error:
-                raise ValueError(f"connectors.{name!r} {error}") from None
+        check_connector_names(self.connectors)
         if len(self.own_lanes()) > OWN_LANES_MAX:
             raise ValueError(
                 f'at most {OWN_LANES_MAX} connectors can have a lane of their own: give some lane = "shared"'
             )
-        self._check_strategies()
+        check_strategies(self.strategies, self.connectors)
         return self
-
-    def _check_strategies(self) -> None:
-        """Raise ValueError for a name that no message can give, a user of two strategies, or a size that could hide."""
-        users: dict[str, str] = {}
-        for name, strategy in self.strategies.items():
-            if not 1 <= len(name) <= STRATEGY_CHARACTERS_MAX or not name.isprintable() or name == "-":
-                raise ValueError(
-                    f"strategies.{name!r} must be a name of 1 to {STRATEGY_CHARACTERS_MAX} printable characters, "
-                    "and not -, which stands for none"
-                )
-            if strategy.user is not None and users.setdefault(strategy.user, name) != name:
-                raise ValueError(
-                    f"strategies.{users[strategy.user]} and strategies.{name} have the same user: "
-                    "give each strategy a RabbitMQ user of its own"
-                )
-            with_extra = [one for one in strategy.connectors or () if self.connector(one).extra_fields]
-            if strategy.limits_size and with_extra:
-                raise ValueError(
-                    f"strategies.{name} has fixed_max or percent_max, and its connector {with_extra[0]} has "
-                    "extra_fields, which might carry a size: take one of them out"
-                )
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Copy as pydantic does, without the properties that were cached from replaced values."""

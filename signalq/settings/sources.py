@@ -16,10 +16,11 @@ from pydantic_settings.exceptions import SettingsError as UnparsableVariable
 from signalq.errors import SettingsError
 from signalq.message.near_names import nearest_clause
 from signalq.secrets.masking import shown_path, shown_words
+from signalq.settings.base import Section
 from signalq.settings.config_file import CONFIG_ENV, settings_file
 from signalq.settings.noted_files import read_noted
 from signalq.settings.secrets import UNREAD, twins_of
-from signalq.settings.sections import ENV_PREFIX, NAMED_SECTIONS, SECTIONS, Section, Settings
+from signalq.settings.sections import ENV_PREFIX, NAMED_SECTIONS, SECTIONS, Settings
 
 # Kubernetes sets these in every pod for a service with a name that begins with signalq; they are no settings of ours.
 # Name and value tell them: https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables

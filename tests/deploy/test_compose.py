@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from signalq.ops.terminal.cli import COMMANDS
-from signalq.settings.sections import Delivery
+from signalq.settings.connections import Delivery
 from signalq.settings.sources import known_keys, load_settings
 from tests.support.tools import tool
 

@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from signalq.settings.sections import NAMED_SECTIONS, SECTIONS, Section
+from signalq.settings.base import Section
+from signalq.settings.sections import NAMED_SECTIONS, SECTIONS
 
 SCHEMA = Path(__file__).parents[2] / "deploy" / "helm" / "signalq" / "values.schema.json"
 
@@ -21,7 +22,7 @@ _NO_BOUND = frozenset({"title", "default", "description", "format"})
 
 
 def settings_schema() -> dict[str, Any]:
-    """The schema of the chart's value `settings`, with the bounds of signalq/settings/sections.py."""
+    """The schema of the chart's value `settings`, with the bounds of signalq/settings/."""
     sections = {name: _section(name, model) for name, model in SECTIONS.items() if name not in CHARTS_OWN_SECTIONS}
     return {"type": "object", "additionalProperties": False, "properties": sections}
 

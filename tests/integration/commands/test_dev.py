@@ -114,9 +114,10 @@ async def test_orders_of_each_way_in_are_told_and_the_same_folder_again_is_the_s
         before, _, to_try = first.world["try"].partition(f" --config '{config}' ")
         assert before.endswith("signalq")
         ran = await run("--config", config, *to_try.split(), "--message-id", "m1")
-        assert ran.status == 0, ran.err
+        assert (ran.status, "delivered in" in ran.out) == (0, True), ran
         delivered = await first.told(intent_id="m1")
-        assert (delivered["connector"], delivered["order"], delivered["outcome"]) == ("demo", "openLong", "delivered")
+        assert (delivered["action"], delivered["outcome"]) == ("openLong", "delivered")
+        assert delivered["order"] == {"connectorName": "demo", "action": "openLong", "percent": "50"}
         assert delivered["took_ms"] >= 0
         await orders_by_http(first)
         async with OrderPublisher(first.world["broker"], strategy="s") as orders:
@@ -148,8 +149,52 @@ async def orders_by_http(running: Dev) -> None:
         for body, status in ((wrong | {"connectorName": "any"}, 200), (wrong, 401)):
             async with session.post(running.world["gateway"], json=body) as answer:
                 assert answer.status == status
-    await running.told(connector="any", outcome="delivered", order="buy")
+    await running.told(connector="any", outcome="delivered", action="buy")
     await running.told(event="alert.refused")
+
+
+async def test_sigterm_ends_all_of_it_and_the_next_start_has_the_switch_and_what_waited(
+    tmp_path: Path, port: int
+) -> None:
+    config = str(tmp_path / "signalq.toml")
+    async with dev(tmp_path, "--port", str(port)) as first:
+        paused = await run("--config", config, "lanes", "pause", "demo", "--why", "a test")
+        assert paused.status == 0, paused.err
+        async with OrderPublisher(first.world["broker"]) as orders:
+            exit_order = OrderIntent(connector_name="demo", action="closeLong", percent="100")
+            await orders.publish(exit_order, message_id="m4")
+        first.process.terminate()
+        assert await first.ended() == 0
+        assert not [row for row in first.rows if row.get("intent_id") == "m4"]
+    await nothing_left_of(tmp_path)
+    assert all(is_free(port + above) for above in ABOVE)
+    async with dev(tmp_path) as second:
+        resumed = await run("--config", config, "lanes", "resume", "demo", "--why", "seen")
+        assert resumed.status == 0, resumed.err
+        told = await second.told(intent_id="m4")
+        assert (told["action"], told["outcome"]) == ("closeLong", "delivered")
+        second.process.terminate()
+        assert await second.ended() == 0
+    await nothing_left_of(tmp_path)
+
+
+async def test_sigterm_while_it_starts_ends_it_well(tmp_path: Path, port: int) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "signalq", "dev", "--folder", str(tmp_path), "--port", str(port)),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    try:
+        assert b"a private RabbitMQ starts" in await asyncio.wait_for(process.stdout.readline(), END_TIMEOUT_S)
+        process.terminate()
+        said, _ = await asyncio.wait_for(process.communicate(), END_TIMEOUT_S)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert (process.returncode, b"Ready" in said) == (0, False)
+    await nothing_left_of(tmp_path)
 
 
 async def test_a_part_that_dies_ends_all_of_it(tmp_path: Path, port: int) -> None:

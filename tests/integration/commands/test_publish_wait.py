@@ -19,8 +19,8 @@ from signalq.amqp.topology import Topology
 from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
 from tests.support.amqp import depth, drain
-from tests.support.broker import Broker, add_user, delete_user, set_rights, through
-from tests.support.commands import TIMEOUT_S, Ran, Signalq, ended, start
+from tests.support.broker import Broker, add_user, delete_user, set_rights, through, written_down
+from tests.support.commands import TIMEOUT_S, Ran, Signalq, ended, run, start
 from tests.support.consumer import Consumer
 from tests.support.proxy import Proxy
 from tests.support.waiting import wait_until
@@ -202,8 +202,9 @@ async def test_no_outcome_in_time_ends_it_and_going_on_orders_each_line_once(
     assert ran.status == 1
     assert outcomes(ran) == {"unknown": 4, "failed": 4}
     assert ran.err.splitlines()[0] == (
-        "signalq: no outcome of line 1 came within 0.5 s: no outcome is known, 4 intents behind it may still be on the "
-        f"way; go on with `signalq publish --resume --wait=0.5 {path}`"
+        "signalq: no outcome of line 1 came within 0.5 s (`signalq lanes list` says whether its lane is served): no "
+        "outcome is known, 4 intents behind it may still be on the way; go on with "
+        f"`signalq publish --resume --wait=0.5 {path}`"
     )
     assert await depth(broker.url, topology.names.orders) == 4
     async with consuming():
@@ -299,6 +300,56 @@ async def test_an_outcome_that_a_lost_connection_missed_is_asked_for_and_nothing
     assert sorted(row["line"] for row in ran.rows) == list(range(1, 7))
     assert outcomes(ran) == {"delivered": 6}
     assert posted(webhook) == [str(number) for number in range(6)]
+
+
+async def test_a_broker_killed_while_outcomes_are_waited_for_costs_no_order_and_no_outcome(
+    mortal_broker: PrivateRabbitMQ, webhook: Webhook, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    names = Names("waited")
+    monkeypatch.delenv("SIGNALQ_CONFIG", raising=False)
+    monkeypatch.setenv("SIGNALQ_BROKER__URL", mortal_broker.url)
+    monkeypatch.setenv("SIGNALQ_BROKER__PREFIX", names.prefix)
+    webhook.behave(Answer(delay_s=0.02))
+    path = numbered(tmp_path / "orders.jsonl", 60)
+    settings = SETTINGS | {"delivery.open_max_age_s": 600}
+    async with Consumer(mortal_broker.url, names.prefix, webhook.url, settings) as consumer:
+        await consumer.started()
+        await written_down(mortal_broker, *(queue.name for queue in Topology(names).queues()))
+        process = await start("publish", "--wait", "--json", str(path))
+        await webhook.received(10)
+        await asyncio.to_thread(mortal_broker.kill)
+        await asyncio.to_thread(mortal_broker.start)
+        ran = await ended(process, timeout_s=3 * TIMEOUT_S)
+    assert ran.status == 0, ran.err
+    assert sorted(row["line"] for row in ran.rows) == list(range(1, 61))
+    assert outcomes(ran) == {"delivered": 60}
+    assert posted(webhook) == [str(number) for number in range(60)]
+
+
+async def test_ctrl_c_ends_the_waiting_although_the_broker_does_not_answer(
+    consuming: Consuming,
+    broker: Broker,
+    environment: None,
+    link: Proxy,
+    webhook: Webhook,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    webhook.behave(Answer(delay_s=0.05))
+    path = numbered(tmp_path / "orders.jsonl", 40)
+    async with consuming():
+        monkeypatch.setenv("SIGNALQ_BROKER__URL", through(link, broker.url))
+        process = await start("publish", "--wait", "--json", str(path))
+        await webhook.received(5)
+        link.stall()
+        process.send_signal(signal.SIGINT)
+        stopped = await ended(process)
+        assert stopped.status == 130
+        assert "go on with `signalq publish --resume --wait=90 " in stopped.err
+        link.heal()
+        gone_on = await run("publish", "--resume", "--wait", "--json", str(path))
+    assert gone_on.status == 0, gone_on.err
+    assert posted(webhook) == [str(number) for number in range(40)]
 
 
 async def test_outcomes_come_under_the_name_that_the_settings_have_for_the_user(

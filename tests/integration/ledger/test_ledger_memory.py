@@ -32,8 +32,9 @@ from signalq.consumer.orders.limits import MINUTE_MS, Rate, RateExceeded
 from signalq.consumer.orders.state import Attempt
 from signalq.consumer.orders.switch import SwitchedOff
 from signalq.ops.check import ledger as check
+from signalq.settings.connections import LedgerSettings
 from signalq.settings.private_files import make_private_folder
-from signalq.settings.sections import LedgerSettings, Settings
+from signalq.settings.sections import Settings
 from tests.support.orders import altered, body, new_id, order, unknown
 from tests.support.stores import Store, file_of, ledger_at
 from tests.support.waiting import PATIENCE_S, wait_until

@@ -17,7 +17,8 @@ from signalq.consumer.orders.state import Attempt
 from signalq.errors import SettingsError
 from signalq.ops.ledger import upgrade_ledger
 from signalq.ops.terminal.errors import CommandFailed
-from signalq.settings.sections import LedgerSettings, Settings
+from signalq.settings.connections import LedgerSettings
+from signalq.settings.sections import Settings
 from tests.support.commands import run
 from tests.support.orders import new_id, order, unknown
 from tests.support.stores import Store, file_of

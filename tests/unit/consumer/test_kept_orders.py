@@ -16,7 +16,9 @@ from signalq.consumer.orders.kept import LOOKED_AT_CHARACTERS, TEXT_CHARACTERS_M
 from signalq.consumer.orders.message import Message
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.read import read
-from signalq.settings.sections import Connector, LedgerSettings, Settings
+from signalq.settings.connections import LedgerSettings
+from signalq.settings.named import Connector
+from signalq.settings.sections import Settings
 from tests.support.secrets_table import CONFIGURED, SECRET, found_in
 
 NOW_MS = 1_764_000_000_000

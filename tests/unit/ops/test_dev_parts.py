@@ -27,6 +27,8 @@ ABOVE = (0, OPS_ABOVE, GATEWAY_ABOVE, CONSOLE_ABOVE, SANDBOX_ABOVE)
 NOON = datetime(2026, 1, 31, 12, 0, 0, tzinfo=UTC)
 LATER = NOON + timedelta(hours=3)
 
+KEPT = {"connectorName": "main", "action": "openLong", "percent": "50", "limit": "65000"}
+
 Lines = Callable[[Entry, int], list[str]]
 
 
@@ -113,7 +115,7 @@ def test_a_folder_that_no_ledger_url_can_name_is_refused(tmp_path: Path) -> None
 def test_the_lines_to_paste_name_the_world_whatever_its_folder_is_called(tmp_path: Path, port: int) -> None:
     with opened(tmp_path / "a world", port) as world:
         quoted = f"'{tmp_path}/a world/signalq.toml'"
-        assert f"--config {quoted} publish --connector demo --action openLong --percent 50" in line_to_try(world)
+        assert f"--config {quoted} publish --wait --connector demo --action openLong --percent 50" in line_to_try(world)
         assert list(exports(world))[-2:] == [
             f"export SIGNALQ_CONFIG={quoted}",
             f"export SIGNALQ_BROKER__URL=amqp://guest:guest@127.0.0.1:{port}/",
@@ -168,7 +170,8 @@ def test_endings_delays_and_failed_attempts_are_told_and_of_the_rest_what_is_not
 def test_an_order_that_the_ledger_does_not_know_is_told_without_how_long_it_took() -> None:
     facts = {"intent_id": "m1", "connector": "main", "strategy": "-", "reason": "invalid", "detail": "no JSON"}
     entry = of_an_order(event("intent.dead_lettered", "error", **facts), None)
-    assert (entry.outcome, entry.reason, entry.order, entry.took_ms) == ("dead", "invalid", None, None)
+    assert (entry.outcome, entry.reason, entry.action, entry.order) == ("dead", "invalid", None, None)
+    assert entry.took_ms is None
 
 
 def test_of_a_program_the_reason_is_told_and_of_the_switch_all_of_it() -> None:
@@ -208,7 +211,7 @@ def local(moment: datetime) -> str:
 
 
 def order(**fields: Any) -> Entry:
-    return Entry(**{"at": NOON, "connector": "main", "order": "openLong", "outcome": "delivered", **fields})
+    return Entry(**{"at": NOON, "connector": "main", "action": "openLong", "outcome": "delivered", **fields})
 
 
 @pytest.mark.parametrize(
@@ -221,13 +224,28 @@ def order(**fields: Any) -> Entry:
         (order(outcome="dead", reason="outcome-unknown", took_ms=9), "main openLong 9 ms dead: outcome-unknown"),
         (order(outcome="scheduled", due_at=NOON + timedelta(seconds=2)), "main openLong scheduled, in 2.0 s"),
         (order(outcome="scheduled", due_at=LATER), f"main openLong scheduled, {local(LATER)}"),
-        (order(order=None, connector="a\x1b[2Jb", outcome="duplicate"), "a\\x1b[2Jb - duplicate"),
+        (order(action=None, connector="a\x1b[2Jb", outcome="duplicate"), "a\\x1b[2Jb - duplicate"),
+        (
+            order(order=KEPT, outcome="dead", reason="outcome-unknown", took_ms=13_000),
+            "main openLong 50 % limit 65000 13.0 s dead: outcome-unknown",
+        ),
     ],
 )
 def test_an_order_is_one_line_of_80_columns(entry: Entry, said: str, lines: Lines) -> None:
     (line,) = lines(entry, 80)
     assert len(line) <= 80
     assert line.split() == [local(NOON), *said.split()]
+
+
+def test_a_long_order_is_cut_on_a_narrow_terminal_alone(lines: Lines, capsys: pytest.CaptureFixture[str]) -> None:
+    long = order(order=KEPT | {"profit": "70000"}, connector="the connector", took_ms=34)
+    (narrow,) = lines(long, 80)
+    assert narrow.split(maxsplit=1)[1] == "the connect…  openLong 50 % limit 6500…   34 ms  delivered"
+    (wide,) = lines(long, 140)
+    assert "the connector     openLong 50 % limit 65000 profit 70000" in wide
+    out = Console(width=80, force_terminal=False, highlight=False, soft_wrap=True)
+    View(as_json=False, out=out).entry(order(order=KEPT, connector="c" * 40, outcome="dead", reason="expired"))
+    assert f"{'c' * 40}  openLong 50 % limit 65000 " in capsys.readouterr().out
 
 
 def test_a_detail_has_a_line_of_its_own_where_it_does_not_fit(lines: Lines) -> None:
@@ -240,13 +258,14 @@ def test_a_detail_has_a_line_of_its_own_where_it_does_not_fit(lines: Lines) -> N
 
 
 def test_as_json_each_entry_is_an_object(capsys: pytest.CaptureFixture[str]) -> None:
-    View(as_json=True).entry(order(took_ms=34, intent_id="m1", strategy="s", due_at=NOON))
+    View(as_json=True).entry(order(order=KEPT, took_ms=34, intent_id="m1", strategy="s", due_at=NOON))
     assert json.loads(capsys.readouterr().out) == {
         "at": "2026-01-31T12:00:00.000Z",
         "connector": "main",
         "strategy": "s",
         "intent_id": "m1",
-        "order": "openLong",
+        "action": "openLong",
+        "order": KEPT,
         "outcome": "delivered",
         "reason": None,
         "detail": None,

@@ -31,7 +31,8 @@ from signalq.ops.notify.trouble import (
 from signalq.ops.notify.watch import Watch
 from signalq.ops.terminal.escaping import secrets
 from signalq.secrets.masking import service_secrets
-from signalq.settings.sections import Notify, Settings
+from signalq.settings.processes import Notify
+from signalq.settings.sections import Settings
 from signalq.settings.sources import load_settings
 from tests.unit.docs.test_docs import DEAD_LETTERS, OPERATE, quoted, rows
 

@@ -65,6 +65,9 @@ def test_a_delay_is_no_waiting_but_intents_due_at_the_same_time_wait_for_one_ano
     spread = [intent for second in range(500) for intent in intents(1, delay_seconds=second)]
     assert told(spread) == []
     assert told(intents(1000, delay_seconds=90)) != []
+    # Of 20 a second, a quarter can be POSTed, whatever order the lines have.
+    crowded = [intent for second in range(240) for intent in intents(20, delay_seconds=(second * 7) % 240 + 60)]
+    assert told(crowded)[0].startswith(f"main: {4800 - 4 * (IN_TIME + 1):,} of 4,800 intents")
 
 
 def test_a_share_of_the_lines_may_be_faster_than_its_connector() -> None:

@@ -1,0 +1,104 @@
+"""The sections of single processes: where each listens, whom it lets in or tells, and its log."""
+
+import re
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+
+from signalq.message.intent import FIELD_NAMES
+from signalq.settings.base import Seconds, Section
+from signalq.settings.secrets import UNREAD
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+
+# A short secret can be found by trying.
+PATH_SECRET = re.compile(r"[A-Za-z0-9_.~-]{16,128}")
+
+# A service for messages, as apprise writes it: https://appriseit.com/services/
+SERVICE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
+NOTIFY_URLS_MAX = 20
+
+# An address counts as a network of itself alone.
+Network = IPv4Network | IPv6Network
+Port = Annotated[int, Field(ge=0, le=65_535)]
+
+
+class Ops(Section):
+    """The consumer's own HTTP: health, readiness, metrics."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    token: SecretStr | None = None
+
+    @model_validator(mode="after")
+    def _token_off_loopback(self) -> Self:
+        if self.host not in LOOPBACK_HOSTS and self.token is None:
+            raise ValueError("token is needed to bind anywhere but loopback")
+        return self
+
+
+class Gateway(Section):
+    """The HTTP way in: where it listens, and which callers it lets in."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8081
+    path_secret: SecretStr | None = None
+    sources: tuple[Network, ...] = ()
+    proxies: tuple[Network, ...] = ()
+    connectors: Literal["named", "any"] = "named"
+    rate_per_s: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] | None = None
+    time_field: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}$")] | None = None
+
+    @field_validator("time_field")
+    @classmethod
+    def _is_a_name_of_its_own(cls, value: str | None) -> str | None:
+        if value in FIELD_NAMES:
+            raise ValueError(f"{value} is a field of an order: the time needs a field of its own")
+        return value
+
+    @field_validator("path_secret")
+    @classmethod
+    def _fits_a_path(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not PATH_SECRET.fullmatch(value.get_secret_value()):
+            raise ValueError("must be 16 to 128 of A-Z a-z 0-9 _ . ~ -")
+        return value
+
+
+class Notify(Section):
+    """The services that `signalq notify` sends to, and how often at most it sends to each."""
+
+    urls: SecretStr | None = None
+    every_s: Seconds = 60.0
+
+    @field_validator("urls", mode="before")
+    @classmethod
+    def _one_a_line(cls, value: Any) -> Any:
+        is_list = isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value)
+        return "\n".join(value) if is_list else value
+
+    @field_validator("urls")
+    @classmethod
+    def _are_urls(cls, value: SecretStr | None) -> SecretStr | None:
+        urls = cls._each(value)
+        if value is not None and not 1 <= len(urls) <= NOTIFY_URLS_MAX:
+            raise ValueError(f"must be 1 to {NOTIFY_URLS_MAX} URLs, a list or one a line")
+        if not all(SERVICE_URL.fullmatch(url) or url == UNREAD for url in urls):
+            raise ValueError("must be URLs of apprise, such as tgram://BOT_TOKEN/CHAT_ID, a list or one a line")
+        return value
+
+    @staticmethod
+    def _each(urls: SecretStr | None) -> list[str]:
+        return urls.get_secret_value().split() if urls is not None else []
+
+    @property
+    def each_url(self) -> list[str]:
+        """The URLs one by one."""
+        return self._each(self.urls)
+
+
+class Log(Section):
+    """The log's level and form; the default form is console on a terminal, else json."""
+
+    format: Literal["json", "console"] | None = None
+    level: Literal["debug", "info", "warning", "error"] = "info"
