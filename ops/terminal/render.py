@@ -185,6 +185,16 @@ def sized(text: str, columns: int, *, right: bool = False) -> str:
     return padding + text if right else text + padding
 
 
+def cut_name(text: str, columns: int) -> str:
+    """The name cut in its middle, if it is longer: many names differ at their ends."""
+    if cell_len(text) <= columns:
+        return text
+    end = text
+    while cell_len(end) > (columns - 1) // 2:
+        end = end[1:]
+    return set_cell_size(text, columns - 1 - cell_len(end)) + "…" + end
+
+
 def _widths(rows: Rows, titles: Sequence[str], texts: Callable[[Row], list[str]]) -> list[int]:
     widths = [cell_len(title) for title in titles]
     for row in rows:
@@ -225,12 +235,7 @@ def _short(column: Column, row: Row, characters: int | None) -> str:
 
 def _cut(column: Column, text: str, columns: int) -> str:
     """The text of a name cut in its middle; rich cuts the others."""
-    if not column.is_name or cell_len(text) <= columns:
-        return text
-    end = text
-    while cell_len(end) > (columns - 1) // 2:
-        end = end[1:]
-    return set_cell_size(text, columns - 1 - cell_len(end)) + "…" + end
+    return cut_name(text, columns) if column.is_name else text
 
 
 def _empty_table(fitting: Sequence[tuple[Column, int]], *, with_head: bool) -> Table:
