@@ -13,6 +13,7 @@ from signalq.ops.publish.bar import ProgressBar
 from signalq.ops.publish.tally import OutcomeTally, RunTally
 from signalq.ops.terminal.errors import DONE, FAILED, INTERRUPTED
 from signalq.ops.terminal.escaping import escaped
+from signalq.ops.terminal.invocation import is_quiet
 from signalq.ops.terminal.plain import ascii_json, json_line, plural
 from signalq.producers.files.reader import BadLine, IntentLine
 from signalq.publishing.results import Receipt
@@ -37,7 +38,7 @@ class PublishReport:
         self._began_s = time.monotonic()
         self._last_due: datetime | None = None
         # JSON on the same terminal would run through the bar.
-        wanted = self._from_file and not (as_json and sys.stdout.isatty())
+        wanted = self._from_file and not is_quiet() and not (as_json and sys.stdout.isatty())
         self.bar = ProgressBar(wanted=wanted, counts_outcomes=waits)
 
     def __enter__(self) -> Self:
@@ -67,7 +68,7 @@ class PublishReport:
         self.write(f"published {named(line)}, message_id {escaped(line.message_id)}")
         if self.tally.outcomes is None and due_at is not None:
             self.write(f"due at {iso_utc(due_at)}, in {line.intent.delay_ms / 1000:,.10g} s")
-        elif self.tally.outcomes is not None and sys.stderr.isatty():
+        elif self.tally.outcomes is not None and sys.stderr.isatty() and not is_quiet():
             self.say("waiting for its outcome; Ctrl-C ends the waiting, the order stays")
 
     def ended(self, ending: Ending) -> None:

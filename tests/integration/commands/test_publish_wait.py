@@ -269,7 +269,7 @@ async def test_without_the_rights_for_outcomes_nothing_is_sent(
     assert ran.err.startswith(
         "signalq: nothing was sent, no outcome could be waited for: RabbitMQ does not let this user"
     )
-    assert ran.err.endswith("; or leave --wait out\n")
+    assert ran.err.endswith("; or leave --wait out; see `signalq help outcomes-unavailable`\n")
     assert ran.err.count("\n") == 1
     assert await depth(own_broker.url, topology.names.orders) == 1
 
