@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
+import textwrap
 import traceback
 import warnings
 from contextlib import suppress
@@ -113,7 +115,12 @@ def _say(sentence: str, invocation: Invocation | None) -> None:
     if invocation is not None and invocation.debug and sys.exc_info()[0] is not None:
         for line in traceback.format_exc().splitlines():
             sys.stderr.write(f"{escaped(without_logins(line))}\n")
-    sys.stderr.write(f"signalq: {escaped(sentence)}\n")
+    said = f"signalq: {escaped(sentence)}"
+    if sys.stderr.isatty():
+        # At words: a terminal itself breaks a line anywhere. A path or a URL stays whole, to be copied.
+        columns = shutil.get_terminal_size().columns
+        said = textwrap.fill(said, columns, break_long_words=False, break_on_hyphens=False)
+    sys.stderr.write(f"{said}\n")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from signalq.ops.ledger import check_mark, only_one, open_ledger
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.invocation import Invocation, SignalqGroup, as_stored, one_of, pass_invocation
 from signalq.ops.terminal.listing import View, listing_options
+from signalq.ops.terminal.near_connector import say_near_connector
 from signalq.ops.terminal.plain import plural
 from signalq.ops.terminal.render import Spool, note, say
 from signalq.settings.sections import Settings
@@ -110,9 +111,12 @@ def list_letters(
             if limit is None or matched <= limit:
                 rows.add(letter.row())
 
-        letters = asyncio.run(_read_meant(invocation.settings(), wanted, keep))
+        settings = invocation.settings()
+        letters = asyncio.run(_read_meant(settings, wanted, keep))
         if len(rows):
             view.print(rows)
+        else:
+            say_near_connector(settings, wanted.connector)
         note(_summary(letters.to_read - letters.copies, matched, len(rows)))
     if unread := letters.ready - letters.to_read:
         say(f"{unread:,} more were not read: one look takes in the {LETTERS_MAX:,} oldest")

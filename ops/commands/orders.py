@@ -18,6 +18,7 @@ from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.invocation import Invocation, SignalqGroup, as_stored, one_of, pass_invocation
 from signalq.ops.terminal.listing import View, listing_options
 from signalq.ops.terminal.moments import moment
+from signalq.ops.terminal.near_connector import say_near_connector
 from signalq.ops.terminal.order_columns import ORDER_COLUMNS
 from signalq.ops.terminal.plain import Row, plural
 from signalq.ops.terminal.render import note, print_json
@@ -163,6 +164,8 @@ async def _list(
     if rows:
         view.print(rows)
     note(_summary(count, more))
+    if not count:
+        say_near_connector(settings, wanted.connector)
 
 
 def _looking(

@@ -14,6 +14,7 @@ from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.invocation import Invocation, SignalqGroup, as_stored, pass_invocation
 from signalq.ops.terminal.listing import View, listing_options
 from signalq.ops.terminal.moments import clock_time, span
+from signalq.ops.terminal.near_connector import say_near_connector
 from signalq.ops.terminal.order_columns import CLIENT_ORDER, CONNECTOR, INTENT, ORDER, STRATEGY
 from signalq.ops.terminal.plain import Row, plural
 from signalq.ops.terminal.render import Column, note, print_rows, say
@@ -85,6 +86,8 @@ def list_scheduled(invocation: Invocation, /, *, wanted: Filter, everything: boo
     rows, unlisted = asyncio.run(list_pending(settings, wanted))
     if rows:
         view.print(rows)
+    else:
+        say_near_connector(settings, wanted.connector)
     note(_scheduled(len(rows)))
     if unlisted:
         say(f"{unlisted:,} more are not shown: a listing has at most {ROWS_MAX:,} rows")

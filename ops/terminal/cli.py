@@ -43,6 +43,6 @@ def cli() -> None:
 
     All commands use the same settings: a TOML file (--config, SIGNALQ_CONFIG, or signalq.toml in the
     working folder, which is said), and the environment on top (SIGNALQ_BROKER__URL sets broker.url).
-    An error is one sentence on standard error; the exit status is 0 for done, 1 for failed, 2 for wrong
-    usage or settings.
+    An error is one sentence on standard error; signalq help KIND says more of the kind that ends it. The
+    exit status is 0 for done, 1 for failed, 2 for wrong usage or settings.
     """
