@@ -51,7 +51,7 @@ _BY_CODE = {
     sqlite3.SQLITE_PERM: (Kind.PERMISSION_DENIED, "this user may not: check the rights on the file and on its folder"),
     sqlite3.SQLITE_CANTOPEN: (
         Kind.PERMISSION_DENIED,
-        "it can't be opened: check the rights on the file and on its folder",
+        "no file can be opened or made there: check the path, and the rights on its folder",
     ),
     sqlite3.SQLITE_NOTADB: (Kind.LEDGER_DAMAGED, "it is no ledger: check ledger.url, or restore the file"),
     sqlite3.SQLITE_CORRUPT: (Kind.LEDGER_DAMAGED, "it is damaged: stop the consumers, and restore it from a backup"),
@@ -77,9 +77,9 @@ def cause_of(error: BaseException) -> LedgerCause:
     for one in _chain(error):
         if (state := getattr(one, "sqlstate", None)) in _BY_STATE:
             kind, sentence = _BY_STATE[state]
-            return LedgerCause(kind, f"{sentence} ({_text(one)})")
+            return LedgerCause(kind, f"{sentence}; it says: {_text(one)}")
         if isinstance(one, sqlite3.Error) and (known := _BY_CODE.get(_code(one))) is not None:
-            return LedgerCause(known[0], f"{known[1]} ({_text(one)})")
+            return LedgerCause(known[0], f"{known[1]}; SQLite says: {_text(one)}")
         if (found := _of_the_network(one)) is not None:
             return found
     cause = getattr(error, "orig", None) or error

@@ -107,7 +107,8 @@ async def test_publishing_without_a_topology_is_an_error_with_advice(signalq: Si
     ran = await signalq("publish", "--connector=main", "--action=buy")
     assert ran.status == 1
     assert ran.err == (
-        f"signalq: there is no exchange {prefix}.orders: start the consumer once, or run `signalq topology apply`\n"
+        f"signalq: there is no exchange {prefix}.orders: start the consumer once, or run `signalq topology apply`; "
+        "see `signalq help unroutable`\n"
     )
 
 

@@ -248,7 +248,8 @@ async def test_one_intent_without_an_outcome_says_how_to_ask_again(signalq: Sign
     assert ran.out.splitlines()[1] == "not known"
     assert ran.err == (
         "signalq: it is published, and its outcome is not known yet: `signalq orders show id-1` says what became of "
-        "it, and the same command with --message-id id-1 waits again, and orders nothing twice\n"
+        "it, and the same command with --message-id id-1 waits again, and orders nothing twice; see `signalq help "
+        "outcome-timeout`\n"
     )
 
 
