@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import sys
-import textwrap
 import traceback
 import warnings
 from contextlib import suppress
@@ -116,11 +114,17 @@ def _say(sentence: str, invocation: Invocation | None) -> None:
         for line in traceback.format_exc().splitlines():
             sys.stderr.write(f"{escaped(without_logins(line))}\n")
     said = f"signalq: {escaped(sentence)}"
-    if sys.stderr.isatty():
-        # At words: a terminal itself breaks a line anywhere. A path or a URL stays whole, to be copied.
-        columns = shutil.get_terminal_size().columns
-        said = textwrap.fill(said, columns, break_long_words=False, break_on_hyphens=False)
-    sys.stderr.write(f"{said}\n")
+    sys.stderr.write(f"{_wrapped(said) if sys.stderr.isatty() else said}\n")
+
+
+def _wrapped(text: str) -> str:
+    """The text broken between words: a terminal itself breaks a line anywhere. A path stays whole, to be copied."""
+    # Imported here: without an error on a terminal nothing needs them.
+    import shutil  # noqa: PLC0415
+    import textwrap  # noqa: PLC0415
+
+    columns = shutil.get_terminal_size().columns
+    return textwrap.fill(text, columns, break_long_words=False, break_on_hyphens=False)
 
 
 if __name__ == "__main__":
