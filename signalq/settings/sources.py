@@ -36,15 +36,19 @@ KUBERNETES_SERVICE_VARIABLES = re.compile(
     re.VERBOSE,
 )
 
+# Of tokens and of the URLs of `notify` it matters whether there are any, also where nobody reads them.
+MATTER_UNREAD = frozenset({"token", "urls"})
+
 Table = dict[str, Any]
 
 
 def load_settings(path: Path | None = None, *, look: bool = True, with_secrets: bool = True) -> Settings:
     """The settings from `path` and the environment; without a path, from the file of settings_file() if `look`.
 
-    Without secrets, a secret that the file has elsewhere (`*_file`, `*_env`) is not looked for: a token is some text
-    then, any other its default. Raises SettingsError: one sentence that names the key and, for an unknown one, the
-    nearest known.
+    Without secrets, a secret that the file has elsewhere (`*_file`, `*_env`) is not looked for: one of MATTER_UNREAD is
+    some text then, any other its default.
+
+    Raises SettingsError: one sentence that names the key and, for an unknown one, the nearest known.
     """
     file = settings_file(path) if look else path
     _refuse_unknown_variables()
@@ -127,11 +131,11 @@ def _drop_overridden_secrets(values: Table) -> None:
 
 
 def _leave_secrets_unread(values: Table) -> None:
-    """Put UNREAD in the place of each token's twin: whether there is a token matters. Others are left to a default."""
+    """Put UNREAD in the place of a twin where it matters whether there is a secret. Others are left to a default."""
     for _, table, model in _tables(values):
         for secret in model.secrets():
             given = [twin for twin in twins_of(secret) if table.pop(twin, None) is not None]
-            if given and secret == "token":  # noqa: S105 - the name of a setting
+            if given and secret in MATTER_UNREAD:
                 table[secret] = UNREAD
 
 
