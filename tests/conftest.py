@@ -6,6 +6,7 @@ import asyncio
 import gc
 import inspect
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import hypothesis
@@ -51,8 +52,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse a choice of two brokers; begin the profile that was asked for; read messages as the consumer's process
-    does, whatever properties they bring; let no example of a property fail for its time.
+    does, whatever properties they bring; let no example of a property fail for its time. A shell that runs the tests in
+    the background has them ignore Ctrl-C, and with them what they start: take that back.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     handle_foreign_properties()
     hypothesis.settings.register_profile("signalq", deadline=None)
     hypothesis.settings.load_profile("signalq")
