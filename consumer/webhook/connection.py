@@ -72,12 +72,16 @@ class Connection(ResponseHandler):
     async def become_tunnel(self, request: bytes) -> None:
         """Ask the proxy at its other end for a tunnel; return once it stands. Raises NoTunnel."""
         self._reader = reader = TunnelReader(self._loop)
-        if self.transport is not None:
-            self.transport.write(request)
+        self._open_transport().write(request)
         await reader.answer
+        self._open_transport()
+        self._reader = None
+
+    def _open_transport(self) -> asyncio.WriteTransport:
+        """The way to the proxy, as far as is known. Raises NoTunnel where it has ended."""
         if self.transport is None or self.transport.is_closing():
             raise NoTunnel("the proxy cut the connection off")
-        self._reader = None
+        return self.transport
 
     def data_received(self, data: bytes) -> None:
         """Hand the bytes to the reader. Bytes that nobody has asked for end the connection. See asyncio.Protocol."""

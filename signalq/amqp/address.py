@@ -2,7 +2,7 @@
 
 import ssl
 from base64 import b64decode
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 from yarl import URL
 
@@ -19,12 +19,16 @@ _FILES = ("cafile", "capath", "certfile", "keyfile")
 
 def is_loopback(host: str) -> bool:
     """Whether bytes sent to this host stay on this machine."""
-    if host == "localhost":
+    name = host.strip("[]").removesuffix(".")
+    if name == "localhost":
         return True
     try:
-        return ip_address(host.strip("[]")).is_loopback
+        address = ip_address(name)
     except ValueError:
         return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped.is_loopback
+    return address.is_loopback
 
 
 def user_of(url: str) -> str:
