@@ -19,6 +19,7 @@ from signalq.consumer.ledger.queries import replicas, switches
 from signalq.consumer.ledger.queries.replicas import Replica
 from signalq.consumer.orders.switch import ALL, Change, State, Switch
 from signalq.consumer.replicas.assignment import desired
+from signalq.kinds import Kind
 from signalq.names import Names
 from signalq.ops.ledger import open_ledger, read_ledger, who
 from signalq.ops.terminal.errors import CommandFailed
@@ -112,11 +113,13 @@ async def change_switch(settings: Settings, connector: str, state: State, why: s
         try:
             change, switch = await ledger.transact(work)
         except LedgerUnavailable as error:
-            raise CommandFailed(f"the switch can't be counted on to be changed: {error}{_FILE_HINT}") from error
+            why = f"the switch can't be counted on to be changed: {error}{_FILE_HINT}"
+            raise CommandFailed(why, kind=error.kind) from error
         try:
             living = await _taken_up(ledger, change.number)
         except LedgerUnavailable as error:
-            raise CommandFailed(f"it is changed, but it is not known which consumers act by it: {error}") from error
+            why = f"it is changed, but it is not known which consumers act by it: {error}"
+            raise CommandFailed(why, kind=Kind.NOT_TAKEN_UP) from error
     seen = [replica.name for replica in living if replica.switch_seen >= change.number]
     return ChangedSwitch(change, switch, seen, [one.name for one in living if one.switch_seen < change.number])
 

@@ -18,6 +18,7 @@ from signalq.consumer.ledger.database import clock_ms, database_at
 from signalq.consumer.ledger.migrate import Upgrade, upgrade
 from signalq.consumer.ledger.queries import orders
 from signalq.errors import SettingsError
+from signalq.kinds import Kind
 from signalq.names import Names
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.secrets.masking import masked
@@ -39,7 +40,7 @@ async def open_ledger(settings: Settings) -> AsyncIterator[LedgerClient]:
     try:
         visit = await LedgerClient(settings.ledger.url.get_secret_value()).__aenter__()
     except SettingsError as error:
-        raise CommandFailed(str(error)) from error
+        raise CommandFailed(str(error), kind=error.kind) from error
     async with visit:
         yield visit
 
@@ -62,7 +63,8 @@ async def check_mark(settings: Settings, ledger: LedgerClient) -> None:
     if held is not None and held.ledger_id != ledger.mark.ledger_id:
         raise CommandFailed(
             f"the lanes on this broker belong to the ledger {held.ledger} ({held.ledger_id}), and ledger.url is "
-            f"{ledger.shown} ({ledger.mark.ledger_id}): use the former"
+            f"{ledger.shown} ({ledger.mark.ledger_id}): use the former",
+            kind=Kind.ANOTHER_LEDGER,
         )
 
 
@@ -80,7 +82,7 @@ async def upgrade_ledger(settings: Settings) -> tuple[str, Upgrade | None]:
     try:
         return shown, await upgrade(database)
     except SettingsError as error:
-        raise CommandFailed(str(error)) from error
+        raise CommandFailed(str(error), kind=error.kind) from error
     finally:
         await database.close()
 
@@ -106,7 +108,10 @@ def only_one(given: str, ids: Collection[str]) -> str:
         return given
     if len(begin) > 1:
         named = ", ".join(begin[:IDS_NAMED_MAX]) + (" and more" if len(begin) > IDS_NAMED_MAX else "")
-        raise CommandFailed(f"{given} is the beginning of several ids ({named}): give more of the one that you mean")
+        raise CommandFailed(
+            f"{given} is the beginning of several ids ({named}): give more of the one that you mean",
+            kind=Kind.UNKNOWN_ID,
+        )
     return begin[0]
 
 

@@ -13,6 +13,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
 from signalq.amqp.address import is_loopback
+from signalq.causes import plain_words
 from signalq.consumer.webhook.answer_reader import AnswerReader
 from signalq.consumer.webhook.tunnel import NoTunnel, Proxy, TunnelReader
 
@@ -37,7 +38,7 @@ class Connector(aiohttp.TCPConnector):
         try:
             transport, made = await self._create_direct_connection(self._proxy.address, traces, timeout)
         except aiohttp.ClientConnectorError as error:
-            raise NoTunnel(f"the proxy took no connection ({type(error.os_error).__name__})") from error
+            raise NoTunnel(f"the proxy took no connection ({plain_words(error)})") from error
         try:
             await cast("Connection", made).become_tunnel(self._proxy.connect_to(req.url))
             if req.is_ssl():
@@ -71,12 +72,16 @@ class Connection(ResponseHandler):
     async def become_tunnel(self, request: bytes) -> None:
         """Ask the proxy at its other end for a tunnel; return once it stands. Raises NoTunnel."""
         self._reader = reader = TunnelReader(self._loop)
-        if self.transport is not None:
-            self.transport.write(request)
+        self._open_transport().write(request)
         await reader.answer
+        self._open_transport()
+        self._reader = None
+
+    def _open_transport(self) -> asyncio.WriteTransport:
+        """The way to the proxy, as far as is known. Raises NoTunnel where it has ended."""
         if self.transport is None or self.transport.is_closing():
             raise NoTunnel("the proxy cut the connection off")
-        self._reader = None
+        return self.transport
 
     def data_received(self, data: bytes) -> None:
         """Hand the bytes to the reader. Bytes that nobody has asked for end the connection. See asyncio.Protocol."""

@@ -32,4 +32,7 @@ def target_of(text: str) -> Target:
         "Accept: */*\r\n"
         "Content-Length: "
     )
-    return Target(aiohttp.ClientRequest("POST", url, loop=asyncio.get_running_loop()), head.encode("ascii"))
+    # Certificates have names without a dot at the end; aiohttp takes it off everywhere but in a tunnel.
+    name = (url.raw_host or "").rstrip(".")
+    address = aiohttp.ClientRequest("POST", url, loop=asyncio.get_running_loop(), server_hostname=name)
+    return Target(address, head.encode("ascii"))

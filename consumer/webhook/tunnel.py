@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import aiohttp
 from yarl import URL
 
+from signalq.consumer.webhook.answer_reader import INTERIM_MAX
 from signalq.version import __version__
 
 TUNNEL_ANSWER_BYTES_MAX = 16_384
@@ -55,23 +56,38 @@ class TunnelReader:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.answer: asyncio.Future[None] = loop.create_future()
         self._head = b""
+        self._bytes_left = TUNNEL_ANSWER_BYTES_MAX
+        self._interim_left = INTERIM_MAX
 
     def feed(self, data: bytes) -> None:
-        """Take in bytes that came. A refusal is known by its first line."""
-        self._head += data
+        """Take in bytes that came."""
+        self._head += data[: self._bytes_left + 1]
+        self._bytes_left -= len(data)
+        self._read_on()
+        if self._bytes_left < 0:
+            self._fail("the proxy's answer has no end")
+
+    def _read_on(self) -> None:
+        """Read as far as it has come. A refusal is known by its first line; interim answers are passed over."""
         line, end_of_line, _ = self._head.partition(b"\r\n")
         _, end_of_head, behind = self._head.partition(b"\r\n\r\n")
-        status = _STATUS_LINE.fullmatch(line)
-        if end_of_line and status is None:
+        found = _STATUS_LINE.fullmatch(line)
+        status = int(found[1]) if found else 0
+        is_interim = 100 <= status <= 199 and status != 101
+        if end_of_line and not status:
             self._fail("the proxy answered something that is no HTTP")
-        elif end_of_line and status is not None and not status[1].startswith(b"2"):
-            self._fail(_refused(int(status[1])))
+        elif end_of_line and is_interim and not self._interim_left:
+            self._fail("the proxy sent more interim answers than are read")
+        elif end_of_line and not is_interim and not 200 <= status <= 299:
+            self._fail(_refused(status))
+        elif end_of_head and is_interim:
+            self._interim_left -= 1
+            self._head = behind
+            self._read_on()
         elif end_of_head and behind:
             self._fail("the proxy sent more than its answer")
         elif end_of_head:
             self.answer.set_result(None)
-        elif len(self._head) > TUNNEL_ANSWER_BYTES_MAX:
-            self._fail("the proxy's answer has no end")
 
     def end(self, _error: BaseException | None) -> None:
         """Take in the end of the connection."""

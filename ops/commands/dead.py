@@ -12,6 +12,7 @@ import click
 
 from signalq.consumer.orders.state import REASONS
 from signalq.errors import SignalQError
+from signalq.kinds import Kind
 from signalq.ops.dead_letters.actions import DiscardAction, LetterAction, LetterResult, ReplayAction
 from signalq.ops.dead_letters.batches import apply
 from signalq.ops.dead_letters.letter import Letter, LetterFilter
@@ -21,8 +22,9 @@ from signalq.ops.ledger import check_mark, only_one, open_ledger
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.invocation import Invocation, SignalqGroup, as_stored, one_of, pass_invocation
 from signalq.ops.terminal.listing import View, listing_options
+from signalq.ops.terminal.near_connector import say_near_connector
 from signalq.ops.terminal.plain import plural
-from signalq.ops.terminal.render import Spool, say
+from signalq.ops.terminal.render import Spool, note, say
 from signalq.settings.sections import Settings
 
 # As long as an id that signalq gives: it is whole.
@@ -109,10 +111,13 @@ def list_letters(
             if limit is None or matched <= limit:
                 rows.add(letter.row())
 
-        letters = asyncio.run(_read_meant(invocation.settings(), wanted, keep))
+        settings = invocation.settings()
+        letters = asyncio.run(_read_meant(settings, wanted, keep))
         if len(rows):
             view.print(rows)
-        say(_summary(letters.to_read - letters.copies, matched, len(rows)))
+        else:
+            say_near_connector(settings, wanted.connector)
+        note(_summary(letters.to_read - letters.copies, matched, len(rows)))
     if unread := letters.ready - letters.to_read:
         say(f"{unread:,} more were not read: one look takes in the {LETTERS_MAX:,} oldest")
 
@@ -133,7 +138,9 @@ def show_letter(invocation: Invocation, *, intent_id: str, raw: bool, as_json: b
     found: list[Letter] = []
     asyncio.run(_read_meant(invocation.settings(), LetterFilter(frozenset({intent_id})), found.append))
     if not found:
-        raise CommandFailed(f"there is no dead letter {intent_id}: `signalq dead list` shows those there are")
+        raise CommandFailed(
+            f"there is no dead letter {intent_id}: `signalq dead list` shows those there are", kind=Kind.UNKNOWN_ID
+        )
     for letter in found:
         show(letter, raw=raw, as_json=as_json)
 
@@ -238,7 +245,7 @@ def _run(settings: Settings, choice: Choice, action_class: type[LetterAction], *
                 say(f"not finished; {report.summary()}")
             raise
         report.print_rows(as_json=choice.as_json)
-    say(report.summary())
+    note(report.summary())
     if unread:
         say(f"{unread:,} more were not read: one run takes in the {LETTERS_MAX:,} oldest, run it again")
     if failure := report.failure(choice.wanted):

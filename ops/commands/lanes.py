@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from signalq.consumer.orders.switch import ALL, State
+from signalq.kinds import Kind
 from signalq.message.field_rules import connector_name
 from signalq.message.near_names import NearNames
 from signalq.ops.lanes import SWITCH_WAIT_S, ChangedSwitch, change_switch, list_lanes
@@ -123,7 +124,8 @@ def _change(
     if done.not_taken_up_by:
         late = ", ".join(escaped(one) for one in done.not_taken_up_by)
         raise CommandFailed(
-            f"the switch is changed, but not taken up within {SWITCH_WAIT_S:g} s by {late}: look at the log of it"
+            f"the switch is changed, but not taken up within {SWITCH_WAIT_S:g} s by {late}: look at the log of it",
+            kind=Kind.NOT_TAKEN_UP,
         )
 
 

@@ -9,6 +9,7 @@ import click
 
 from signalq.consumer.ledger.queries.orders import STATUSES, Filter
 from signalq.consumer.orders.state import REASONS
+from signalq.kinds import Kind
 from signalq.ops.orders.records import read_orders, read_timelines
 from signalq.ops.orders.stats import read_stats
 from signalq.ops.orders.stats_view import print_stats
@@ -17,9 +18,10 @@ from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.invocation import Invocation, SignalqGroup, as_stored, one_of, pass_invocation
 from signalq.ops.terminal.listing import View, listing_options
 from signalq.ops.terminal.moments import moment
+from signalq.ops.terminal.near_connector import say_near_connector
 from signalq.ops.terminal.order_columns import ORDER_COLUMNS
 from signalq.ops.terminal.plain import Row, plural
-from signalq.ops.terminal.render import print_json, say
+from signalq.ops.terminal.render import note, print_json
 from signalq.ops.terminal.watching import watch
 from signalq.settings.sections import Settings
 
@@ -115,7 +117,8 @@ def show_order(invocation: Invocation, *, intent_id: str, as_json: bool) -> None
     if not found:
         raise CommandFailed(
             f"the ledger knows no intent {intent_id}: it was not taken up yet, could not be read (see `signalq dead "
-            f"list`), or ended more than {settings.ledger.retention_days:g} days ago (ledger.retention_days)"
+            f"list`), or ended more than {settings.ledger.retention_days:g} days ago (ledger.retention_days)",
+            kind=Kind.UNKNOWN_ID,
         )
     for number, order in enumerate(found):
         if as_json:
@@ -160,7 +163,9 @@ async def _list(
     count, more = await read_orders(settings, wanted, on_page, since=since, rows_max=rows_max)
     if rows:
         view.print(rows)
-    say(_summary(count, more))
+    note(_summary(count, more))
+    if not count:
+        say_near_connector(settings, wanted.connector)
 
 
 def _looking(

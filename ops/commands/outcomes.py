@@ -14,10 +14,10 @@ from rich.text import Text
 
 from signalq.message.outcome import STATUSES, Outcome, Status
 from signalq.ops.outcomes import OutcomeFilter, follow
-from signalq.ops.terminal.invocation import Invocation, SignalqCommand, as_stored, pass_invocation
+from signalq.ops.terminal.invocation import Invocation, NearChoice, SignalqCommand, as_stored, pass_invocation
 from signalq.ops.terminal.layout import GAP, ID_CHARACTERS_MIN
 from signalq.ops.terminal.moments import moment, time_or_day
-from signalq.ops.terminal.render import console, print_json, say, shown, sized
+from signalq.ops.terminal.render import console, note, print_json, say, shown, sized
 from signalq.ops.terminal.stopping import stop_event
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ STYLES = {"delivered": "green", "dead": "red", "canceled": "yellow", "duplicate"
 )
 @click.option("--connector", type=as_stored, metavar="NAME", help="Only this connector.")
 @click.option("--strategy", type=as_stored, metavar="NAME", help="Only this strategy.")
-@click.option("--status", type=click.Choice(STATUSES), help="Only this ending.")
+@click.option("--status", type=NearChoice(STATUSES), help="Only this ending.")
 @click.option(
     "--since",
     callback=moment,
@@ -85,7 +85,7 @@ async def _run(settings: Settings, wanted: OutcomeFilter, since: datetime | time
         until=stop_event(),
         on_outcome=_printer(as_json=as_json),
         on_away=_say_away,
-        on_open=lambda: say("following; Ctrl-C ends it"),
+        on_open=lambda: note("following; Ctrl-C ends it"),
         past=past,
     )
 

@@ -13,6 +13,7 @@ from signalq.ops.dead_letters.actions import LetterResult
 from signalq.ops.dead_letters.letter import Letter, LetterFilter
 from signalq.ops.dead_letters.reader import LetterReader, open_letters
 from signalq.ops.terminal.escaping import escaped, escaped_whole
+from signalq.ops.terminal.invocation import is_quiet
 from signalq.ops.terminal.moments import time_or_day
 from signalq.ops.terminal.order_columns import (
     CLIENT_ORDER,
@@ -27,7 +28,7 @@ from signalq.ops.terminal.order_columns import (
     order_text,
 )
 from signalq.ops.terminal.plain import plural
-from signalq.ops.terminal.render import Column, Spool, console, print_json, print_rows, say, shown
+from signalq.ops.terminal.render import Column, Spool, console, note, print_json, print_rows, shown
 from signalq.settings.sections import Settings
 
 # With fewer letters the bar would be gone before a person sees it.
@@ -63,9 +64,9 @@ WHYS_MAX = 10
 async def reading(settings: Settings, what: str) -> AsyncIterator[tuple[LetterReader, Callable[[], None]]]:
     """The letters, and the function to call for each: it moves a bar, on a terminal, if there are many letters."""
     errors = console(stderr=True)
-    async with open_letters(settings, on_wait=say) as letters:
+    async with open_letters(settings, on_wait=note) as letters:
         columns = TextColumn(what), BarColumn(BAR_COLUMNS), MofNCompleteColumn(), TextColumn("letters")
-        is_off = not errors.is_terminal or letters.to_read < BAR_FROM_LETTERS
+        is_off = not errors.is_terminal or is_quiet() or letters.to_read < BAR_FROM_LETTERS
         progress = Progress(
             *columns, console=errors, transient=True, disable=is_off, redirect_stdout=False, redirect_stderr=False
         )

@@ -59,8 +59,9 @@ class Outbox:
 
     def message(self, troubles: Mapping[str, Trouble]) -> Message | None:
         """The message that says everything new, now that these troubles hold; None if nothing is new."""
-        new = [one for key, one in troubles.items() if key not in self._told or self._told[key].name != one.name]
-        over = [one for key, one in self._told.items() if key not in troubles]
+        told = self._told
+        new = [one for key, one in troubles.items() if key not in told or not one.says_the_same(told[key])]
+        over = [one for key, one in told.items() if key not in troubles]
         if not new and not over and not self._letters:
             return None
         letters = Counter(self._letters)

@@ -140,15 +140,17 @@ class Notifier:
         if message is None:
             return  # all of it was over before it could be told
         timeout_s = self._timing.stop_s if is_last else self._timing.send_s
-        why = await desk.service.send(message, timeout_s=timeout_s)
-        if why is None:
+        attempt = await desk.service.send(message, timeout_s=timeout_s)
+        if attempt.is_taken:
             desk.outbox.taken(message, at)
             desk.failures, desk.next_s = 0, time.monotonic() + self._timing.every_s
             log.info("notification.sent", service=desk.service.name, title=message.title)
+            if attempt.why is not None:
+                log.warning("notification.not_taken_by_all", service=desk.service.name, why=attempt.why)
             return
         desk.failures += 1
         if is_last:
-            log.error("notification.lost", service=desk.service.name, title=message.title, why=why)
+            log.error("notification.lost", service=desk.service.name, title=message.title, why=attempt.why)
             return
         wait_s = self._backoff_s(desk.failures)
         desk.next_s = time.monotonic() + wait_s
@@ -156,7 +158,7 @@ class Notifier:
         log.warning(
             "notification.not_taken",
             service=desk.service.name,
-            why=why,
+            why=attempt.why,
             failures=desk.failures,
             retry_in_s=round(wait_s, 1),
         )

@@ -1,8 +1,10 @@
 """The things that need a person, as values: a trouble that lasts, and the dead letters that came, by what they are of.
 
-The texts go to a service of somebody else. So of foreign text only names are in them, and no word that may be a secret.
+The texts go to a service of somebody else. So of foreign text only names and a person's reason are in them, no word
+that may be a secret, and nothing that acts: it calls nobody, leads nowhere, and is set like the rest.
 """
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -27,8 +29,9 @@ ADVICE = {
     "undeliverable": "a mistake in signalq: report it",
 }
 _STATES: dict[State, str] = {"open": "open", "close-only": "close-only", "paused": "paused"}
-# Signs by which services call everybody in a channel, or draw a link.
-_CALLS = str.maketrans(dict.fromkeys("@<>`", "_"))
+# Signs by which services call everybody in a channel, draw a link or set a text; and what they make a link of by
+# themselves: `https://…`, and a name with a point before a letter.
+_ACTS = re.compile(r"[@<>`\[\]*~|]|(?<=:)//|(?<=\w)\.(?=[^\W\d_])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class Trouble:
     """A state that needs a person: its name, what to know of it, and the sentence for its end.
 
     One that is `at_once` was made by a person; any other has to last, since a restart is no news. `grave` is one in
-    which no order goes out.
+    which no order goes out. `of` has the things that it is about, where it may come to be about others.
     """
 
     name: str
@@ -44,6 +47,11 @@ class Trouble:
     over: str
     at_once: bool = False
     grave: bool = True
+    of: frozenset[str | None] = frozenset()
+
+    def says_the_same(self, other: "Trouble") -> bool:
+        """Whether it is no news after the other one: another cause is none, another lane is."""
+        return (self.name, self.of) == (other.name, other.of)
 
 
 def no_broker(why: str) -> Trouble:
@@ -67,7 +75,7 @@ def unread(connectors: Sequence[str | None]) -> Trouble:
     more = f" and {len(names) - NAMED_MAX} more" if len(names) > NAMED_MAX else ""
     why = "a consumer lives, and is not connected to RabbitMQ, or has not been restarted for a new connector"
     detail = _sentence(f"{', '.join(names[:NAMED_MAX])}{more}; {why}")
-    return Trouble("lanes are not read", detail, "all lanes are read again")
+    return Trouble("lanes are not read", detail, "all lanes are read again", of=frozenset(connectors))
 
 
 def switched(connector: str, state: State, change: Change | None, known: Collection[str]) -> Trouble:
@@ -82,13 +90,18 @@ def switched(connector: str, state: State, change: Change | None, known: Collect
 
 def shown_connector(name: str, known: Collection[str]) -> str:
     """A connector's name as it may be sent: of one that no setting names, which may be anything, words and numbers."""
-    shown = escaped(name if name in known else shown_words(name).translate(_CALLS))
+    shown = escaped(name if name in known else _still(shown_words(name)))
     return f"{shown[: NAME_CHARACTERS_MAX - 1]}…" if len(shown) > NAME_CHARACTERS_MAX else shown
 
 
 def _plain(text: str) -> str:
-    """A person's text without words that may be a secret."""
-    return " ".join(word if shown_words(word) == word else MASK for word in text.split())
+    """A person's text without words that may be a secret, and without what acts."""
+    return " ".join(_still(word) if shown_words(word) == word else MASK for word in text.split())
+
+
+def _still(text: str) -> str:
+    """The text with a `_` in the place of everything that would act."""
+    return _ACTS.sub("_", text)
 
 
 def _sentence(text: str) -> str:

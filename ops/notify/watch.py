@@ -6,6 +6,7 @@ no intent. Both are counted once. The ledger is only read, and nothing is taken 
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from signalq.consumer.ledger.queries import lanes, orders, replicas, switches
 from signalq.consumer.ledger.queries.orders import Death
 from signalq.consumer.orders.switch import Change, Switch
 from signalq.errors import BrokerError, NotPermitted, SettingsError, SignalQError
+from signalq.kinds import Kind
 from signalq.message.outcome import Outcome, at
 from signalq.names import Names
 from signalq.ops.notify.outbox import OTHERS
@@ -31,7 +33,7 @@ from signalq.ops.notify.trouble import (
     switched,
     unread,
 )
-from signalq.ops.outcomes import OutcomeFilter, ShownOutcomes
+from signalq.ops.outcomes import OutcomeFilter
 from signalq.settings.sections import Settings
 from signalq.version import how_to_install
 
@@ -41,6 +43,8 @@ LOOK_BACK_MS = 24 * 3_600_000
 OVERLAP_MS = 60_000
 # The endings of one look; the next one goes on from there.
 DEATHS_MAX = 10_000
+# So many of the latest endings are remembered.
+ENDINGS_MAX = 100_000
 # The beginning of the keys of troubles that the switch makes.
 SWITCH = "switch:"
 
@@ -56,6 +60,23 @@ class _Look:
     switch: Switch
     switch_changes: dict[str, Change]
     deaths: list[Death]
+
+
+class _Endings:
+    """The latest endings by strategy, id and generation."""
+
+    def __init__(self) -> None:
+        self._there: OrderedDict[tuple[str, str, int], None] = OrderedDict()
+
+    def __contains__(self, outcome: Outcome) -> bool:
+        return _key(outcome) in self._there
+
+    def add(self, outcome: Outcome) -> None:
+        """Remember this one."""
+        self._there[_key(outcome)] = None
+        self._there.move_to_end(_key(outcome))
+        if len(self._there) > ENDINGS_MAX:
+            self._there.popitem(last=False)
 
 
 class Watch:
@@ -85,7 +106,8 @@ class Watch:
         # Each trouble by its key, and since when (monotonic) it is there without a break.
         self._noted: dict[str, tuple[float, Trouble]] = {}
         self._since_ms: int | None = None
-        self._shown = ShownOutcomes()
+        self._counted = _Endings()
+        self._repeated = _Endings()
         self._ledger: LedgerClient | None = None
         self._names = Names(settings.broker.prefix)
         self._feed = OutcomeFeed(
@@ -137,7 +159,8 @@ class Watch:
         try:
             found = await (await self._open_ledger()).read(self._read)
         except ModuleNotFoundError as error:
-            raise SettingsError(f"the package {error.name} is not installed: {how_to_install('postgres')}") from error
+            why = f"the package {error.name} is not installed: {how_to_install('postgres')}"
+            raise SettingsError(why, kind=Kind.PACKAGE_MISSING) from error
         except SignalQError as error:
             await self._close_ledger()
             self._note("ledger", no_ledger(str(error)))
@@ -181,7 +204,7 @@ class Watch:
         for key, name in off.items():
             self._note(key, switched(name, states[name], found.switch_changes.get(name), known))
         for death in found.deaths:
-            self._hear(_outcome(death))
+            self._count(_outcome(death))
         is_whole = len(found.deaths) < DEATHS_MAX
         self._since_ms = found.now_ms - OVERLAP_MS if is_whole else found.deaths[-1].ended_ms
 
@@ -205,11 +228,28 @@ class Watch:
         self._on_look()
 
     def _hear(self, outcome: Outcome) -> None:
+        """Count a dead letter by its event.
+
+        Behind a duplicate comes the event of the first ending again, which may be of last week: there the ledger is
+        asked, by the next look.
+        """
+        if outcome.status == "duplicate":
+            self._repeated.add(outcome)
+        elif outcome.status == "dead" and outcome not in self._repeated:
+            self._count(outcome)
+            self._on_look()
+
+    def _count(self, outcome: Outcome) -> None:
         """Count a dead letter, unless it was counted: by its event or by the ledger."""
-        if self._shown.is_news(outcome) and outcome.status == "dead":
+        is_news = outcome not in self._counted
+        self._counted.add(outcome)
+        if is_news:
             reason = outcome.reason if outcome.reason in ADVICE else OTHERS
             self._on_letter(reason or OTHERS, shown_connector(outcome.connector, self._settings.connectors))
-            self._on_look()
+
+
+def _key(outcome: Outcome) -> tuple[str, str, int]:
+    return outcome.strategy, outcome.intent_id, outcome.generation
 
 
 def _outcome(death: Death) -> Outcome:

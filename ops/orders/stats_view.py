@@ -5,7 +5,7 @@ from collections.abc import Callable
 from signalq.ops.orders.stats import Stats
 from signalq.ops.terminal.moments import clock_time, span
 from signalq.ops.terminal.plain import Row
-from signalq.ops.terminal.render import Column, console, print_rows, say
+from signalq.ops.terminal.render import Column, console, note, print_rows
 
 BAR_COLUMNS = 12
 SECOND_MS = 1_000
@@ -19,7 +19,7 @@ def print_stats(stats: Stats, *, as_json: bool) -> None:
         print_rows((), rows, as_json=True)
         return
     if not stats.all.statuses:
-        say("the ledger knows no intent that fits")
+        note("the ledger knows no intent that fits")
         return
     connectors = [row for row in rows if row["by"] == "connector"]
     total = rows[0] | {"connector": "(all)"}
@@ -27,7 +27,7 @@ def print_stats(stats: Stats, *, as_json: bool) -> None:
     console().print()
     hours = [row for row in rows if row["by"] == "hour"]
     print_rows([*_HOURS, _bars(hours)], hours, as_json=False)
-    say("queued: creation to first POST; post: one attempt; late: due time to first POST; each p50/p99")
+    note("queued: creation to first POST; post: one attempt; late: due time to first POST; each p50/p99")
 
 
 def lasts(ms: object) -> str:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from signalq.ops.terminal.escaping import escaped
+from signalq.ops.terminal.invocation import is_quiet
 from signalq.ops.terminal.layout import GAP, Measure, characters_apart, fitted
 from signalq.ops.terminal.plain import Row, json_line
 
@@ -165,6 +166,12 @@ def say(sentence: str) -> None:
     """Write one sentence to standard error: standard output is for rows. A terminal breaks it between words."""
     out = console(stderr=True)
     out.print(Text(escaped(sentence)), soft_wrap=not out.is_terminal)
+
+
+def note(sentence: str) -> None:
+    """Say a summary or a remark, which --quiet leaves out."""
+    if not is_quiet():
+        say(sentence)
 
 
 def shown(value: object) -> str:

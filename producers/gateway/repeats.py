@@ -1,8 +1,9 @@
 """Requests that were not answered `ok`: an equal request that follows is the same order, or the same orders.
 
 TradingView repeats a request that was answered with a 5xx, byte for byte and without any mark. So a request that equals
-one without an `ok` gets its identities, and the ledger drops the second of the two. A request that was answered `ok` is
-never matched again: the next equal one is new orders.
+one without an `ok` gets its identities, and the ledger drops the second of the two. A repeat goes on where the request
+ended: what RabbitMQ has confirmed is not published again, so that each repeat of a long array gets further. A request
+that was answered `ok` is never matched again: the next equal one is new orders.
 """
 
 import time
@@ -34,29 +35,33 @@ class Identity:
         return cls(new_message_id(), created_ms)
 
 
-# The identities of the orders of one request.
-Identities = tuple[Identity, ...]
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The orders of one request by their identities; RabbitMQ has confirmed the first `confirmed` of them."""
+
+    identities: tuple[Identity, ...]
+    confirmed: int = 0
 
 
 class Unanswered:
-    """Identities by the digest of their body; `clock` gives seconds that only grow."""
+    """Requests by the digest of their body; `clock` gives seconds that only grow."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._kept_at_s: OrderedDict[tuple[bytes, Identities], float] = OrderedDict()
-        self._by_digest: dict[bytes, deque[Identities]] = {}
+        self._kept_at_s: OrderedDict[tuple[bytes, Progress], float] = OrderedDict()
+        self._by_digest: dict[bytes, deque[Progress]] = {}
 
     def __len__(self) -> int:
         return len(self._kept_at_s)
 
-    def keep(self, digest: bytes, identities: Identities) -> None:
+    def keep(self, digest: bytes, progress: Progress) -> None:
         """Remember a request that could not be answered `ok`."""
-        self._kept_at_s[digest, identities] = self._clock()
-        self._by_digest.setdefault(digest, deque()).append(identities)
+        self._kept_at_s[digest, progress] = self._clock()
+        self._by_digest.setdefault(digest, deque()).append(progress)
         self._forget()
 
-    def take(self, digest: bytes) -> Identities | None:
-        """Take the identities of the oldest equal request out; None if this is a new one."""
+    def take(self, digest: bytes) -> Progress | None:
+        """Take the oldest equal request out; None if this is a new one."""
         self._forget()
         return self._take_oldest(digest) if digest in self._by_digest else None
 
@@ -66,9 +71,9 @@ class Unanswered:
             oldest_digest, _ = next(iter(kept))
             self._take_oldest(oldest_digest)
 
-    def _take_oldest(self, digest: bytes) -> Identities:
-        identities = self._by_digest[digest].popleft()
+    def _take_oldest(self, digest: bytes) -> Progress:
+        progress = self._by_digest[digest].popleft()
         if not self._by_digest[digest]:
             del self._by_digest[digest]
-        del self._kept_at_s[digest, identities]
-        return identities
+        del self._kept_at_s[digest, progress]
+        return progress

@@ -5,7 +5,7 @@ import hmac
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import structlog
@@ -14,8 +14,9 @@ from aiohttp.typedefs import Handler
 
 from signalq.errors import Problem, PublishError, SettingsError
 from signalq.health import add_health
+from signalq.kinds import Kind
 from signalq.message.strict_json import BODY_BYTES_MAX
-from signalq.producers.gateway.alerts import Batch, Reading, Refusal, read_batch
+from signalq.producers.gateway.alerts import Alert, Batch, Reading, Refusal, read_batch
 from signalq.producers.gateway.answers import ANSWER_S, INTENT_ID_HEADER, WEBHOOK_PATH
 from signalq.producers.gateway.bodies import AlertReader, is_small
 from signalq.producers.gateway.callers import Callers
@@ -24,7 +25,7 @@ from signalq.producers.gateway.listener import Connection, Listener
 from signalq.producers.gateway.outlet import Outlet
 from signalq.producers.gateway.rates import Rates
 from signalq.producers.gateway.refusals import SERVER, TOO_LARGE, Refusals, hops
-from signalq.producers.gateway.repeats import Identities, Identity, Unanswered
+from signalq.producers.gateway.repeats import Identity, Progress, Unanswered
 
 # Orders that wait for their confirm. With more, the broker does not keep up, and waiting would make all of them late.
 UNCONFIRMED_MAX = 1_000
@@ -76,7 +77,8 @@ class GatewayServer:
             why = error.strerror if isinstance(error, OSError) else "it is no name of a host"
             raise SettingsError(
                 f"gateway.host {host} port {port} can't be listened on ({why or error}): set gateway.port "
-                "to another, or to 0 for a free one"
+                "to another, or to 0 for a free one",
+                kind=Kind.CANNOT_LISTEN,
             ) from None
 
     async def stop(self) -> None:
@@ -136,14 +138,16 @@ class GatewayServer:
             if request.content_length is None:
                 cast("Connection", request.protocol).leave_the_rest()
             return self._refusals.refused(request, batch, is_large=not is_small(request))
-        if wait_s := self._rates.wait_s(*batch.connectors):
-            return self._refusals.refused(request, self._too_fast(batch, wait_s))
         if self._unconfirmed + len(batch.alerts) > UNCONFIRMED_MAX:
             return self._refusals.unavailable(batch.connectors, "too many requests at once")
+        original = self._unanswered.take(batch.digest)
+        # The rate has counted the original: a repeat that was refused by it, TradingView would never send again.
+        if original is None and (wait_s := self._rates.wait_s(*batch.connectors)):
+            return self._refusals.refused(request, self._too_fast(batch, wait_s))
         self._unconfirmed += len(batch.alerts)
         try:
             with self._listener.busy(request.protocol):
-                return await self._publish(request, batch, began_s)
+                return await self._publish(request, batch, original, began_s)
         finally:
             self._unconfirmed -= len(batch.alerts)
 
@@ -153,37 +157,47 @@ class GatewayServer:
         problem = Problem("connectorName", "sends more than gateway.rate_per_s allows")
         return Refusal(429, (problem,), connector, retry_after_s=wait_s)
 
-    async def _publish(self, request: web.Request, batch: Batch, began_s: float) -> web.StreamResponse:
-        """Publish the orders one after the other, in their order, and answer once all are confirmed."""
-        original = self._unanswered.take(batch.digest)
+    async def _publish(
+        self, request: web.Request, batch: Batch, original: Progress | None, began_s: float
+    ) -> web.StreamResponse:
+        """Publish the orders one after the other, in their order, and answer once all are confirmed.
+
+        Of a repeat only those are published that were not confirmed when its `original` was.
+        """
         if original is not None:
             self._metrics.repeats.inc()
-        identities = original or _new_identities(batch)
-        confirmed = 0
+        progress = original or Progress(_new_identities(batch))
         try:
             async with asyncio.timeout(began_s + ANSWER_S - time.monotonic()):
-                for alert, identity in zip(batch.alerts, identities, strict=True):
+                for alert, identity in _unconfirmed(batch, progress):
                     await self._outlet.publish(alert, identity)
-                    confirmed += 1
+                    progress = replace(progress, confirmed=progress.confirmed + 1)
         except (TimeoutError, PublishError) as error:
-            self._unanswered.keep(batch.digest, identities)
+            self._unanswered.keep(batch.digest, progress)
             why = str(error) or f"RabbitMQ did not confirm within {ANSWER_S:g} s"
-            for place, facts in enumerate(_facts(batch, identities)):
-                log.warning("alert.unconfirmed", why=why, confirmed=place < confirmed, **facts)
+            for place, facts in enumerate(_facts(batch, progress)):
+                log.warning("alert.unconfirmed", why=why, confirmed=place < progress.confirmed, **facts)
             return self._refusals.unavailable(batch.connectors, "the order could not be queued: send it again")
         except BaseException:  # of any kind: an order may be in the queue, and its caller gets no ok
-            self._unanswered.keep(batch.digest, identities)
+            self._unanswered.keep(batch.digest, progress)
             raise
         self._metrics.confirm_seconds.observe(time.monotonic() - began_s)
-        response = web.Response(text="ok", headers={INTENT_ID_HEADER: ", ".join(one.message_id for one in identities)})
+        return await self._answer_ok(request, batch, progress, is_repeat=original is not None)
+
+    async def _answer_ok(
+        self, request: web.Request, batch: Batch, progress: Progress, *, is_repeat: bool
+    ) -> web.StreamResponse:
+        """Answer `ok`, with the id of each order; a caller who is gone may send the same request again."""
+        ids = ", ".join(one.message_id for one in progress.identities)
+        response = web.Response(text="ok", headers={INTENT_ID_HEADER: ids})
         if await self._is_sent(request, response):
             self._metrics.answered(200, *batch.connectors)
             self._metrics.published(batch.connectors)
-            for facts in _facts(batch, identities):
-                log.info("alert.published", repeat=original is not None, **facts)
+            for facts in _facts(batch, progress):
+                log.info("alert.published", repeat=is_repeat, **facts)
         else:
-            self._unanswered.keep(batch.digest, identities)
-            for facts in _facts(batch, identities):
+            self._unanswered.keep(batch.digest, progress)
+            for facts in _facts(batch, progress):
                 log.warning("alert.answer_unheard", **facts)
             request.protocol.force_close()
         return response
@@ -209,15 +223,20 @@ class GatewayServer:
             raise web.HTTPNotFound
 
 
-def _new_identities(batch: Batch) -> Identities:
+def _new_identities(batch: Batch) -> tuple[Identity, ...]:
     """An identity for each order, with the time of its own that it has, else with now."""
     now_ms = _now_ms()
     return tuple(Identity.new(now_ms if one.created_ms is None else one.created_ms) for one in batch.alerts)
 
 
-def _facts(batch: Batch, identities: Identities) -> Iterator[dict[str, str]]:
+def _unconfirmed(batch: Batch, progress: Progress) -> list[tuple[Alert, Identity]]:
+    """The orders that RabbitMQ has not confirmed, in their order."""
+    return list(zip(batch.alerts, progress.identities, strict=True))[progress.confirmed :]
+
+
+def _facts(batch: Batch, progress: Progress) -> Iterator[dict[str, str]]:
     """The fields that the log has of each order."""
-    for alert, identity in zip(batch.alerts, identities, strict=True):
+    for alert, identity in zip(batch.alerts, progress.identities, strict=True):
         yield {"message_id": identity.message_id, "connector": alert.connector, "action": alert.action}
 
 

@@ -2,11 +2,12 @@
 
 import ssl
 from base64 import b64decode
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 from yarl import URL
 
 from signalq.errors import BrokerUnreachable
+from signalq.kinds import Kind
 
 SCHEMES = ("amqp", "amqps")
 # RabbitMQ's well-known user, where a URL names none.
@@ -18,12 +19,16 @@ _FILES = ("cafile", "capath", "certfile", "keyfile")
 
 def is_loopback(host: str) -> bool:
     """Whether bytes sent to this host stay on this machine."""
-    if host == "localhost":
+    name = host.strip("[]").removesuffix(".")
+    if name == "localhost":
         return True
     try:
-        return ip_address(host.strip("[]")).is_loopback
+        address = ip_address(name)
     except ValueError:
         return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped.is_loopback
+    return address.is_loopback
 
 
 def user_of(url: str) -> str:
@@ -67,7 +72,9 @@ def tls_context(url: URL) -> ssl.SSLContext:
     that can't be used, and where certificates would not be checked.
     """
     if leaves_certificates_unchecked(url):
-        raise BrokerUnreachable("broker.url has no_verify_ssl", "take it out: certificates are always checked")
+        raise BrokerUnreachable(
+            "broker.url has no_verify_ssl", "take it out: certificates are always checked", kind=Kind.WRONG_SETTING
+        )
     query = url.query
     try:
         cadata = b64decode(query["cadata"]) if query.get("cadata") else None
@@ -80,5 +87,6 @@ def tls_context(url: URL) -> ssl.SSLContext:
         raise BrokerUnreachable(
             f"broker.url names {named}, which can't be used for TLS ({why or 'no certificate or key in it'})",
             "check the path, and what is in the file",
+            kind=Kind.TLS_FILES,
         ) from None
     return context

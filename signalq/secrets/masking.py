@@ -26,6 +26,7 @@ def masked(url: str) -> str:
 
     Everything up to the last `@` is masked, except a plain user name before a colon: a password with a raw `@`, which
     should be written `%40`, would otherwise be shown in part. A user without a password is masked: it may be a token.
+    Behind a raw `?` or `#` an `@` may belong to a password before it, or to one in the query: neither side is shown.
     """
     scheme = _SCHEME.match(url)
     if scheme is None:
@@ -41,7 +42,13 @@ def masked(url: str) -> str:
             return MALFORMED
     login, at, address = rest.rpartition("@")
     path, _, query = address.partition("#")[0].partition("?")
-    return scheme[0] + (_login(login) + at if at else "") + path + _query(query)
+    shown = MASK if _is_doubtful(login) else path + _query(query)
+    return scheme[0] + (_login(login) + at if at else "") + shown
+
+
+def _is_doubtful(login: str) -> bool:
+    """Whether the last `@` of a URL, which stands behind this text, may be one of its query."""
+    return "?" in login or "#" in login
 
 
 def _login(login: str) -> str:
@@ -59,7 +66,7 @@ def _query(query: str) -> str:
 
 
 def without_logins(text: str) -> str:
-    """The text with the login of every URL masked: in each word, everything from `://` to its last `@`."""
+    """The text with the login of every URL masked: in each word, everything from `://` to its last `@`, see masked."""
     if "://" not in text or "@" not in text:
         return text
     return _TEXT_WORD.sub(lambda found: _word_without_login(found[0]), text)
@@ -71,12 +78,12 @@ def _word_without_login(word: str) -> str:
     if not separator or not at:
         return word
     is_masked = login.endswith(f":{MASK}") and _PLAIN_USER.fullmatch(login.removesuffix(f":{MASK}"))
-    return f"{scheme}://{login if is_masked else MASK}@{address}"
+    return f"{scheme}://{login if is_masked else MASK}@{MASK if _is_doubtful(login) else address}"
 
 
 def login_name(url: str) -> str:
     """The user in a URL, decoded; empty where it names none."""
-    return unquote(_SCHEME.sub("", url, count=1).rpartition("@")[0].partition(":")[0])
+    return unquote(_logins(url)[0].partition(":")[0])
 
 
 def login_secrets(url: str) -> list[str]:
@@ -85,8 +92,21 @@ def login_secrets(url: str) -> list[str]:
     A password that equals the user's name, such as that of RabbitMQ's well-known guest, does not count: blanked, the
     name would be missing from every text that is shown.
     """
-    user, _, password = _SCHEME.sub("", url, count=1).rpartition("@")[0].partition(":")
-    return [one for one in {password, unquote(password)} if one and one != user]
+    found = set()
+    for login in _logins(url):
+        user, _, password = login.partition(":")
+        found |= {one for one in (password, unquote(password)) if one and one != user}
+    return list(found)
+
+
+def _logins(url: str) -> list[str]:
+    """The login in a URL, by each reading of it: up to the last `@` before the first `/`, `?` or `#`, as the URL's
+    users read it; and up to one behind a `/`, or else behind any sign, which may be a raw one of a password.
+    """
+    rest = _SCHEME.sub("", url, count=1)
+    host, path = (re.split(signs, rest, maxsplit=1)[0] for signs in ("[/?#]", "[?#]"))
+    found = [text.rpartition("@")[0] for text in (host, path) if "@" in text]
+    return found or [rest.rpartition("@")[0]]
 
 
 # The separators between the parts of a URL.

@@ -16,6 +16,7 @@ import structlog
 from signalq.errors import SettingsError
 from signalq.settings.base import Section
 from signalq.settings.config_file import found_file
+from signalq.settings.environment import told
 from signalq.settings.named import Connector
 from signalq.settings.noted_files import digest_of_file, is_read_once, noting_files
 from signalq.settings.sections import NAMED_SECTIONS, SECTIONS, Settings
@@ -209,8 +210,10 @@ class Reloader:
         """Apply the settings that can be applied, and log them; where `asked`, also that nothing is new."""
         if found.keys:
             self._on_change(found.settings)
-            self._current.settings = found.settings
+            before, self._current.settings = self._current.settings, found.settings
             log.info("settings.reloaded", keys=", ".join(found.keys))
+            if found.settings.environments() != before.environments():
+                log.warning("environment.changed", environment=told(found.settings.environments()))
         if found.refused:
             log.error("settings.refused", why=_sentence(found.refused))
         if found.need_restart:

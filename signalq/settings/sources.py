@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pydantic_settings.exceptions import SettingsError as UnparsableVariable
 
 from signalq.errors import SettingsError
+from signalq.kinds import Kind
 from signalq.message.near_names import nearest_clause
 from signalq.secrets.masking import shown_path, shown_words
 from signalq.settings.base import Section
@@ -84,9 +85,10 @@ def _read_file(path: Path) -> Table:
     try:
         return tomllib.loads(read_noted(path))
     except OSError as error:
-        raise SettingsError(f"the settings file {shown_path(str(path))} can't be read: {error.strerror}") from None
+        why = f"the settings file {shown_path(str(path))} can't be read: {error.strerror}"
+        raise SettingsError(why, kind=Kind.SETTINGS_FILE) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the settings file {path} is not TOML: {error}") from None
+        raise SettingsError(f"the settings file {path} is not TOML: {error}", kind=Kind.SETTINGS_FILE) from None
 
 
 def _refuse_unknown_variables() -> None:

@@ -2,6 +2,8 @@
 
 from urllib.parse import urlsplit
 
+from yarl import URL
+
 from signalq.amqp.address import is_loopback
 
 
@@ -12,6 +14,10 @@ def check_webhook_url(url: str, *, allow_plain_http: bool) -> None:
         _ = parts.port
     except ValueError:
         raise ValueError("url has a port that is no number from 0 to 65535") from None
+    try:
+        _ = URL(url).host
+    except ValueError:
+        raise ValueError("url can't be read as a URL: look at its host") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("url must be an https:// URL with a host")
     if parts.username or parts.password:

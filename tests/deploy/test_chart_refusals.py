@@ -20,6 +20,7 @@ REFUSED = [
     ("sqlite", "settings.connectors.main.token=abc", "token"),
     ("sqlite", "settings.connectors.main.tokenSecret.name=abc", "key"),
     ("sqlite", "settings.ops.token=abc", "ops"),
+    ("sqlite", "settings.webhook.proxy=http://proxy:3128", "proxy"),
     ("sqlite", "consumer.resources.limits=null", "limits"),
     ("sqlite", "broker.secret.name=null", "broker.secret.name is empty: make a Secret"),
     ("sqlite", "networkPolicy.broker.to=null", "networkPolicy.broker.to is empty: say where RabbitMQ is"),

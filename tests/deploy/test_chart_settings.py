@@ -47,6 +47,7 @@ def loaded(manifests: Manifests, component: str, folder: Path, monkeypatch: pyte
 SECRETS = {
     "broker": "amqps://user:password@rabbitmq:5671/signalq",
     "ledger": "postgresql+asyncpg://user:password@postgres/signalq?ssl=verify-full",
+    "webhook-proxy": "http://user:password@proxy.example.com:3128",
     "notify-urls": "tgram://BOT_TOKEN/CHAT_ID\nmailto://user:password@example.com\n",
 }
 # Which value file makes which pod.
@@ -79,6 +80,8 @@ def test_a_pod_reads_the_settings_that_the_values_say(
         if section not in {"connectors", "strategies"}:
             assert_says(getattr(settings, section), table)
     assert settings.broker.url.get_secret_value() == SECRETS["broker"]
+    proxy = settings.webhook.proxy.get_secret_value() if settings.webhook.proxy else None
+    assert proxy == (SECRETS["webhook-proxy"] if (values, component) == ("everything", "consumer") else None)
     if component == "consumer":
         assert (settings.ops.host in {"0.0.0.0", "::"}, settings.ops.port) == (True, 8080)  # noqa: S104
     elif component == "notify":

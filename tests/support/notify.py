@@ -40,10 +40,20 @@ FAST = Timing(
 
 @dataclass
 class Mailbox:
-    """A mail server's port, and the mails that came."""
+    """A mail server's port, the mails that came, and the recipients that it does not know."""
 
     port: int = 0
     mails: list[EmailMessage] = field(default_factory=list)
+    refused: set[str] = field(default_factory=set)
+
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
+        self, _server: object, _session: object, envelope: Any, address: str, _options: object
+    ) -> str:
+        """Take a recipient, or not."""
+        if address in self.refused:
+            return "550 there is nobody of this name"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, _server: object, _session: object, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
         """Take a mail."""
@@ -55,7 +65,12 @@ class Mailbox:
     @property
     def url(self) -> str:
         """As notify.urls has it."""
-        return f"mailto://127.0.0.1:{self.port}/?from=signalq@example.com&to=desk@example.com&mode=insecure"
+        return self.url_to("desk")
+
+    def url_to(self, *names: str) -> str:
+        """The same with these recipients."""
+        to = ",".join(f"{name}@example.com" for name in names)
+        return f"mailto://127.0.0.1:{self.port}/?from=signalq@example.com&to={to}&mode=insecure"
 
 
 @asynccontextmanager

@@ -261,12 +261,12 @@ async def test_an_attempt_that_hangs_is_the_only_one_until_it_ends_and_then_the_
     (service,) = load_services([service_url(desk)])
     message = Message("title", "body", "warning", Counter(), {})
     desk.script(Answer(delay_s=1.5))
-    assert await service.send(message, timeout_s=0.5) == "no answer within 0.5 s"
-    assert await service.send(message, timeout_s=0.5) == "an attempt before this one has not ended yet"
+    assert (await service.send(message, timeout_s=0.5)).why == "no answer within 0.5 s"
+    assert (await service.send(message, timeout_s=0.5)).why == "an attempt before this one has not ended yet"
     await wait_until(lambda: desk.orders[0].answered_ns is not None, what="the answer that came too late")
     await elapsed(0.5)
     for _ in range(20):
-        assert await service.send(message, timeout_s=10) is None
+        assert (await service.send(message, timeout_s=10)).is_taken
     assert len(messages(desk)) == 21
 
 
@@ -280,6 +280,30 @@ async def test_a_mail_server_takes_it_as_a_mail(consumer: Consumer, orders: Orde
     body = mail.get_body(("plain", "html"))
     assert body is not None
     assert "1 dead, rejected (main 1); the webhook refused them" in body.get_content()
+
+
+async def test_a_recipient_that_refuses_does_not_make_the_others_get_it_again_and_again(
+    consumer: Consumer, orders: OrderPublisher
+) -> None:
+    with capture_logs() as log:
+        async with mailbox() as box, notifying(box.url_to("anna", "bob")):
+            box.refused.add("bob@example.com")
+            await refuse(orders, consumer, 1)
+            await wait_until(lambda: [one for one in log if one["event"] == "notification.not_taken_by_all"])
+            await elapsed(1)
+            assert [mail["to"] for mail in box.mails] == ["anna@example.com"]
+            box.refused.clear()
+            await refuse(orders, consumer, 1)
+            await wait_until(lambda: len(box.mails) == 3)
+            assert {mail["to"] for mail in box.mails[1:]} == {"anna@example.com", "bob@example.com"}
+            box.refused |= {"anna@example.com", "bob@example.com"}
+            await refuse(orders, consumer, 1)
+            await wait_until(lambda: [one for one in log if one.get("failures") == 2], what="two attempts")
+            box.refused.clear()
+            await wait_until(lambda: len(box.mails) == 5)
+    whys = [one["why"] for one in log if one["event"].startswith("notification.not_taken")]
+    assert whys
+    assert not [why for why in whys if "bob" in why or "example" in why]
 
 
 async def test_sigterm_sends_what_is_gathered_and_ends_it_with_status_0(

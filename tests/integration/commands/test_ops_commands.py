@@ -107,7 +107,8 @@ async def test_publishing_without_a_topology_is_an_error_with_advice(signalq: Si
     ran = await signalq("publish", "--connector=main", "--action=buy")
     assert ran.status == 1
     assert ran.err == (
-        f"signalq: there is no exchange {prefix}.orders: start the consumer once, or run `signalq topology apply`\n"
+        f"signalq: there is no exchange {prefix}.orders: start the consumer once, or run `signalq topology apply`; "
+        "see `signalq help unroutable`\n"
     )
 
 
@@ -353,7 +354,10 @@ async def test_showing_a_letter_that_is_not_there_is_one_sentence(bury: Any, sig
     await bury([letter(1)])
     ran = await signalq("dead", "show", "id-2")
     assert ran.status == 1
-    assert ran.err == "signalq: there is no dead letter id-2: `signalq dead list` shows those there are\n"
+    assert ran.err == (
+        "signalq: there is no dead letter id-2: `signalq dead list` shows those there are; see `signalq help "
+        "unknown-id`\n"
+    )
 
 
 async def test_a_second_reader_waits_says_so_and_then_sees_everything(bury: Any, environment: None) -> None:

@@ -14,7 +14,10 @@ import pytest
 
 import signalq.consumer.webhook.client
 from signalq.consumer.orders.state import Attempt
+from signalq.consumer.webhook.answer_reader import INTERIM_MAX
 from signalq.consumer.webhook.client import Webhook
+from signalq.consumer.webhook.connection import Connection
+from signalq.consumer.webhook.tunnel import NoTunnel
 from signalq.version import __version__
 from tests.properties.test_certainty import ANSWERS, CONNECT_S, TOTAL_S, Server, order_for, serving
 from tests.support import webhook as support
@@ -69,13 +72,30 @@ async def test_the_proxy_is_told_host_and_port_and_looks_the_name_up(proxy: Conn
     assert proxy.targets == [where]
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::ffff:127.0.0.1]"])
 async def test_a_webhook_on_this_machine_is_not_looked_for_on_the_proxys(
     webhook: support.Webhook, proxy: ConnectProxy, host: str
 ) -> None:
     attempt = await post_through(proxy.url, f"http://{host}:{webhook.port}/hook")
     assert attempt.certainty == "accepted"
     assert proxy.asked == []
+
+
+@pytest.mark.parametrize("count", [1, INTERIM_MAX])
+async def test_interim_answers_of_the_proxy_are_passed_over(webhook: support.Webhook, count: int) -> None:
+    """RFC 9110, 15.2: a client must be able to read some before the final one, even if it expects none."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        for byte in INTERIM * count + ESTABLISHED:
+            writer.write(bytes([byte]))
+        await server.request(reader)
+        writer.write(ANSWERS["accepted"])
+        await reader.read()
+
+    async with Server(serve) as server:
+        attempt = await post_through(f"http://127.0.0.1:{server.port}")
+    assert (attempt.certainty, attempt.sent) == ("accepted", True)
 
 
 async def test_the_login_goes_to_the_proxy_alone(webhook: support.Webhook) -> None:
@@ -131,10 +151,11 @@ class SafeHook:
     ("url", "trusts", "certainty"),
     [
         (SAFE_HOOK, True, "accepted"),
+        ("https://hook.example./hook", True, "accepted"),
         (SAFE_HOOK, False, "not taken"),
         ("https://other.example/hook", True, "not taken"),
     ],
-    ids=["its own", "of nobody we trust", "of another name"],
+    ids=["its own", "its own, fully qualified", "of nobody we trust", "of another name"],
 )
 async def test_in_the_tunnel_it_is_the_webhooks_certificate_that_counts(
     url: str, trusts: bool, certainty: str, certificate: Path, monkeypatch: pytest.MonkeyPatch
@@ -152,13 +173,15 @@ async def test_in_the_tunnel_it_is_the_webhooks_certificate_that_counts(
     if certainty == "accepted":
         assert (hook.names, len(hook.requests), len(proxy.asked)) == (["hook.example"], 2, 1)
     else:
-        assert attempt.why == "ClientConnectorCertificateError before anything was sent"
+        assert attempt.why.startswith("its certificate is not accepted: ")
+        assert attempt.why.endswith(", before anything was sent")
         assert not hook.requests
     assert b"connectorToken" not in proxy.passed, "the proxy can't read what goes through it"
 
 
 # --- before the tunnel stands ----------------------------------------------------------------------------------------
 
+INTERIM = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
 BEFORE = [
     ("407", b"HTTP/1.1 407 Who are you\r\n\r\n", "close", "wants another user and password (HTTP 407)"),
     ("401", b"HTTP/1.1 401 Who are you\r\n\r\n", "close", "wants another user and password (HTTP 401)"),
@@ -168,7 +191,12 @@ BEFORE = [
     ("503 and reset", b"HTTP/1.0 503 Later\r\n\r\n", "reset", ""),
     ("400 of a server that is no proxy", b"HTTP/1.1 400\r\n\r\n", "close", "refused (HTTP 400)"),
     ("302", b"HTTP/1.1 302 Found\r\nLocation: http://else.example/\r\n\r\n", "close", "refused (HTTP 302)"),
-    ("100", b"HTTP/1.1 100 Continue\r\n\r\n" + ESTABLISHED, "hang", "refused (HTTP 100)"),
+    ("101", b"HTTP/1.1 101 Switching Protocols\r\n\r\n", "hang", "refused (HTTP 101)"),
+    ("nothing but an interim answer", INTERIM, "hang", "timed out before anything was sent"),
+    ("an interim answer, and closes", INTERIM, "close", "cut the connection off"),
+    ("a refusal behind an interim answer", INTERIM + b"HTTP/1.1 502 No\r\n\r\n", "hang", "refused (HTTP 502)"),
+    ("interim answers without end", INTERIM * 20_000, "hang", "more interim answers than are read"),
+    ("an interim answer without end", INTERIM[:-2] + b"X: y\r\n" * 20_000, "hang", "answer has no end"),
     ("a status of four digits", b"HTTP/1.1 2000 OK\r\n\r\n", "hang", "something that is no HTTP"),
     ("another protocol", b"SSH-2.0-OpenSSH_9.2\r\n", "hang", "something that is no HTTP"),
     ("garbage", b"\x15\x03\x03\x00\x02\x02\x46", "close", "cut the connection off"),
@@ -199,15 +227,23 @@ async def test_a_post_that_ends_before_the_tunnel_stands_was_not_sent(
     assert (webhook.connections, proxy.passed) == (0, b"")
 
 
+async def test_a_proxy_that_hung_up_before_it_was_asked_is_not_waited_for() -> None:
+    connection = Connection(asyncio.get_running_loop())
+    async with asyncio.timeout(30):
+        with pytest.raises(NoTunnel, match="cut the connection off"):
+            await connection.become_tunnel(b"CONNECT hook.example:80 HTTP/1.1\r\n\r\n")
+
+
 async def test_a_proxy_that_is_away_or_has_no_address_was_sent_nothing() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         attempt = await post_through(f"http://127.0.0.1:{closed.getsockname()[1]}")
     assert (attempt.certainty, attempt.sent) == ("not taken", False)
-    assert attempt.why == "the proxy took no connection (ConnectionRefusedError), before anything was sent"
+    refused = "connection refused: nothing listens there"
+    assert attempt.why == f"the proxy took no connection ({refused}), before anything was sent"
     attempt = await post_through("http://signalq-test.invalid:3128")
     assert (attempt.certainty, attempt.sent) == ("not taken", False)
-    assert attempt.why == "the proxy took no connection (gaierror), before anything was sent"
+    assert attempt.why.startswith("the proxy took no connection (unknown host: ")
 
 
 async def test_a_tunnel_that_leads_nowhere_in_the_end_was_sent_nothing() -> None:

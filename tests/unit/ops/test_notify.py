@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
-from signalq.consumer.orders.switch import ALL, Change
+from signalq.consumer.ledger.queries.orders import Death
+from signalq.consumer.orders.switch import ALL, Change, Switch
 from signalq.errors import SettingsError
 from signalq.message.outcome import Outcome
+from signalq.ops.notify import watch as watch_module
 from signalq.ops.notify.outbox import BODY_CHARACTERS_MAX, KINDS_MAX, OTHERS, TITLE_CHARACTERS_MAX, Message, Outbox
+from signalq.ops.notify.services import load_services
 from signalq.ops.notify.trouble import (
     ADVICE,
     NO_CONSUMER,
@@ -22,7 +26,9 @@ from signalq.ops.notify.trouble import (
     no_ledger,
     shown_connector,
     switched,
+    unread,
 )
+from signalq.ops.notify.watch import Watch
 from signalq.ops.terminal.escaping import secrets
 from signalq.secrets.masking import service_secrets
 from signalq.settings.processes import Notify
@@ -109,6 +115,17 @@ def test_another_cause_of_the_same_state_is_no_news_and_another_state_is() -> No
     assert message(made, {"switch:main": switched("main", "paused", None, [])}).title.endswith("main is paused")
 
 
+def test_another_lane_that_is_not_read_is_news_and_the_message_names_all_of_them() -> None:
+    made = outbox()
+    made.taken(message(made, {"lanes": unread(["main"])}), T1)
+    assert made.message({"lanes": unread(["main"])}) is None
+    more = message(made, {"lanes": unread(["main", "alt"])})
+    assert more.body.startswith("lanes are not read: main, alt; ")
+    made.taken(more, T1)
+    made.taken(message(made, {"lanes": unread(["main"])}), T1)
+    assert message(made, {"lanes": unread([None])}).body.startswith("lanes are not read: the shared lane; ")
+
+
 def test_a_service_that_did_not_take_a_message_gets_one_with_all_of_it() -> None:
     made = outbox({("rejected", "main"): 3})
     lost = message(made)
@@ -180,6 +197,35 @@ def test_a_name_calls_nobody_and_breaks_no_line(name: str) -> None:
     assert not set(shown_connector(name, [])) & set("@<>\n\u202e\x1b")
 
 
+ACTING = [
+    "@everyone",
+    "<!channel>",
+    "[click](https://evil.example/login)",
+    "<https://evil.example|click>",
+    "https://evil.example/login",
+    "evil.example",
+    "*bold*",
+    "~gone~",
+    "||hidden||",
+    "`code`",
+]
+
+
+@pytest.mark.parametrize("text", ACTING)
+def test_nothing_in_a_foreign_text_acts(text: str) -> None:
+    """It calls nobody, is no link, not even one that a service makes of it by itself, and is set like the rest."""
+    name = shown_connector(text, [])
+    paused = switched("main", "paused", change(f"look {text} now", who=text), ["main"])
+    for shown in (name, paused.detail):
+        assert not re.search(r"[@<>`\[\]*~|]|://|\w\.[a-z]", shown), shown
+    assert "look" in paused.detail
+
+
+def test_a_reason_in_plain_words_is_shown_as_it_is() -> None:
+    why = "v1.2 is out, see ticket #7 (or ask bob); back at 14:00 - maybe."
+    assert switched("main", "paused", change(why), ["main"]).detail == f"by anna: {why}"
+
+
 def test_a_configured_name_is_shown_as_it_is_and_a_long_one_is_cut() -> None:
     assert shown_connector("Übung-1/x", ["Übung-1/x"]) == "Übung-1/x"
     assert shown_connector("long " * 20, ["long " * 20]) == ("long " * 8)[:39] + "…"
@@ -187,6 +233,45 @@ def test_a_configured_name_is_shown_as_it_is_and_a_long_one_is_cut() -> None:
 
 def test_each_reason_has_an_advice() -> None:
     assert set(ADVICE) == {name for row in rows(DEAD_LETTERS, "## Reasons") if len(row) == 3 for name in quoted(row[0])}
+
+
+# ---- what is counted ----
+
+DEAD = Outcome("id", 1, "main", "m", "buy", None, "dead", "rejected", 1, 400, T0, None, T0)
+DUPLICATE = replace(DEAD, status="duplicate", reason=None, updated_at=T1)
+DEATH = Death("m", "id", 1, "main", "rejected", round(T0.timestamp() * 1000))
+
+
+def watched(*heard: Outcome | Death) -> int:
+    """How many dead letters are counted of events and of what the ledger has, as they come."""
+    counted: list[tuple[str, str]] = []
+    watch = Watch(Settings(), on_letter=lambda *letter: counted.append(letter), lane_s=15)
+    for one in heard:
+        if isinstance(one, Death):
+            watch._take(watch_module._Look(0, 1, {}, Switch(), {}, [one]))
+        else:
+            watch._hear(one)
+    return len(counted)
+
+
+def test_an_ending_is_counted_once_by_its_event_and_by_the_ledger() -> None:
+    assert watched(DEAD, DEAD, DEATH, DEAD, DEATH) == watched(DEATH, DEAD) == 1
+    assert watched(DEAD, replace(DEAD, generation=2), replace(DEAD, strategy="n"), replace(DEAD, intent_id="i")) == 4
+
+
+def test_an_ending_of_last_week_that_a_duplicate_repeats_is_no_news() -> None:
+    assert watched(DUPLICATE, DEAD) == 0
+
+
+def test_an_ending_whose_event_was_missed_is_counted_although_a_duplicate_was_heard_first() -> None:
+    """The connection was away when it died; then somebody published it again, before the next look at the ledger."""
+    assert watched(DUPLICATE, DEAD, DEATH, DEAD, DEATH) == 1
+
+
+def test_only_so_many_endings_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch_module, "ENDINGS_MAX", 2)
+    others = [replace(DEAD, intent_id=f"{number}") for number in range(2)]
+    assert watched(DEAD, *others, DEAD, others[1]) == 4
 
 
 # ---- settings ----
@@ -256,6 +341,22 @@ def test_the_secrets_of_a_url_are_blanked_everywhere_and_its_plain_words_are_not
     blanked = settings.blanker(f"it said {hidden} of {shown}")
     assert hidden not in blanked
     assert shown in blanked
+
+
+@pytest.mark.parametrize(
+    ("url", "said", "shown"),
+    [
+        ("ntfy://opensesame", "topic 'opensesame' failed: 500", "topic '***' failed: 500"),
+        (f"tgram://123456789:{TOKEN}/987654321", f"bot{TOKEN} to 987654321 failed", "bot*** to *** failed"),
+        (MAIL, "ANNA@example.com refused, from desk", "***@*** refused, from ***"),
+        (MAIL, "to send by mailtos failed, unexampled", "to send by mailtos failed, unexampled"),
+        ("mailto://u:pass%40word@example.org/", "pass@word pass%40word", "***@*** ***"),
+        ("json://h", "a JSON h failed", "a JSON h failed"),
+    ],
+)
+def test_what_a_service_says_of_a_failure_is_shown_without_a_part_of_its_url(url: str, said: str, shown: str) -> None:
+    (service,) = load_services([url])
+    assert service._hide(said) == shown
 
 
 # ---- the page ----

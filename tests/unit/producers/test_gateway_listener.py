@@ -50,15 +50,17 @@ class ToldOutlet(Outlet):
             raise self.error
 
 
-def options(host: str = "127.0.0.1", port: int = 0) -> Options:
+def options(host: str = "127.0.0.1", port: int = 0, rate_per_s: float | None = None) -> Options:
     reading = Reading(lambda _name: Rules(token_digest(TOKEN)), delay_max_s=60)
-    return Options(host, port, reading, lambda name: name == "main")
+    return Options(host, port, reading, lambda name: name == "main", rate_per_s=rate_per_s)
 
 
 @asynccontextmanager
-async def served(outlet: Outlet, port: int = 0, host: str = "127.0.0.1") -> AsyncIterator[int]:
+async def served(
+    outlet: Outlet, port: int = 0, host: str = "127.0.0.1", rate_per_s: float | None = None
+) -> AsyncIterator[int]:
     """A gateway on a port of its own."""
-    gateway = GatewayServer(options(host, port), outlet)
+    gateway = GatewayServer(options(host, port, rate_per_s), outlet)
     try:
         yield await gateway.start()
     finally:
@@ -313,14 +315,62 @@ async def test_an_array_that_broke_off_is_503_and_its_repeat_is_the_same_orders_
             for _ in range(2):
                 caller.say(post(array(4)))
                 assert (await caller.answer())[0] == 200
-    begun, repeat, again = outlet.ids[:3], outlet.ids[3:7], outlet.ids[7:]
-    assert repeat[:3] == begun
+    begun, rest, again = outlet.ids[:3], outlet.ids[3:5], outlet.ids[5:]
+    assert rest[0] == begun[2], "what was confirmed is not published again"
+    repeat = [*begun[:2], *rest]
     assert len({*repeat, *again}) == 8, "after an ok the same array is new orders"
     unconfirmed = [line for line in log if line["event"] == "alert.unconfirmed"]
     assert [line["confirmed"] for line in unconfirmed] == [True, True, False, False]
     assert [line["message_id"] for line in unconfirmed] == repeat
     published = [(line["message_id"], line["repeat"]) for line in log if line["event"] == "alert.published"]
     assert published == [(one, True) for one in repeat] + [(one, False) for one in again]
+
+
+async def test_each_repeat_of_a_long_array_gets_further_until_all_of_it_is_confirmed() -> None:
+    """A broker that confirms 3 orders in the time of a request would never come to the end of one from its start."""
+    outlet = ToldOutlet()
+    outlet.error = Unconfirmed("RabbitMQ is slow", "id")
+    statuses = []
+    async with served(outlet) as port, calling(port) as caller:
+        for _ in range(4):
+            outlet.fails_after = len(outlet.ids) + 3
+            caller.say(post(array(10)))
+            statuses.append((await caller.answer())[0])
+    assert statuses == [503, 503, 503, 200]
+    confirmed = [one for place, one in enumerate(outlet.ids) if place not in (3, 7, 11)]
+    assert len(confirmed) == len({*confirmed}) == 10
+
+
+async def test_a_request_whose_ok_was_not_heard_is_ok_at_once_when_it_comes_again() -> None:
+    outlet = ToldOutlet()
+    outlet.gate.clear()
+    with capture_logs() as log:
+        async with served(outlet) as port:
+            async with calling(port) as gone:
+                gone.say(post(array(2)))
+                await wait_until(lambda: outlet.ids)
+            async with calling(port) as caller:
+                caller.say(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert (await caller.answer())[0] == 200, "and so the end of the other connection was noticed"
+                outlet.gate.set()
+                await wait_until(lambda: [line for line in log if line["event"] == "alert.answer_unheard"])
+                caller.say(post(array(2)))
+                assert (await caller.answer())[0] == 200
+    assert len(outlet.ids) == 2
+
+
+async def test_the_rate_refuses_no_repeat_of_what_it_has_let_in() -> None:
+    """It would be answered 429, and TradingView repeats no 4xx: half an array would stay behind."""
+    outlet = ToldOutlet()
+    outlet.error, outlet.fails_after = Unconfirmed("the connection broke", "id"), 2
+    async with served(outlet, rate_per_s=0.1) as port, calling(port) as caller:
+        statuses = []
+        for body in (array(4), array(4), array(3)):
+            caller.say(post(body))
+            statuses.append((await caller.answer())[0])
+            outlet.error = None
+    assert statuses == [503, 200, 429]
+    assert len({*outlet.ids}) == 4
 
 
 async def test_another_array_with_some_of_the_same_orders_is_no_repeat() -> None:

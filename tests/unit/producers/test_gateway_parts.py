@@ -15,7 +15,7 @@ from signalq.producers.gateway.alerts import Alert, Reading, Refusal, Rules, rea
 from signalq.producers.gateway.callers import Callers
 from signalq.producers.gateway.health import GatewayMetrics
 from signalq.producers.gateway.rates import Rates
-from signalq.producers.gateway.repeats import UNANSWERED_MAX, UNANSWERED_S, Identity, Unanswered
+from signalq.producers.gateway.repeats import UNANSWERED_MAX, UNANSWERED_S, Identity, Progress, Unanswered
 
 NOW_MS = 1_764_000_000_000
 TOKEN = "the-right-token"
@@ -148,7 +148,7 @@ def test_without_sources_everybody_may_call() -> None:
 def test_an_unanswered_alert_is_recognised_once_and_for_30_seconds() -> None:
     watch = Watch()
     unanswered = Unanswered(watch)
-    first, second = (Identity("1", 10),), (Identity("2", 20), Identity("3", 20))
+    first, second = Progress((Identity("1", 10),)), Progress((Identity("2", 20), Identity("3", 20)), confirmed=1)
     unanswered.keep(b"a", first)
     unanswered.keep(b"a", second)
     assert unanswered.take(b"b") is None
@@ -165,10 +165,10 @@ def test_an_unanswered_alert_is_recognised_once_and_for_30_seconds() -> None:
 def test_the_memory_of_unanswered_alerts_is_bounded() -> None:
     unanswered = Unanswered(Watch())
     for number in range(UNANSWERED_MAX + 100):
-        unanswered.keep(str(number).encode(), (Identity(str(number), number),))
+        unanswered.keep(str(number).encode(), Progress((Identity(str(number), number),)))
     assert len(unanswered) == UNANSWERED_MAX
     assert unanswered.take(b"99") is None
-    assert unanswered.take(b"100") == (Identity("100", 100),)
+    assert unanswered.take(b"100") == Progress((Identity("100", 100),))
 
 
 # ---- how many a second ----

@@ -34,6 +34,8 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
         (PLATFORM, "live"),
         ("https://API.Crypto-Arsenal.io./other/path?x=1", "live"),
         ("https://api.crypto-arsenal.io/sandbox/trading-signal/webhook", "live"),
+        ("https://api\u3002crypto-arsenal\u3002io/x", "live"),
+        ("https://\uff41pi.crypto-arsenal.io/sandbox/trading-signal/webhook", "live"),
         (SANDBOX, "sandbox"),
         ("https://try.example.com/sandbox/trading-signal/webhook", "sandbox"),
         ("http://127.0.0.1:8090/trading-signal/webhook", "127.0.0.1"),
@@ -62,6 +64,8 @@ def test_an_environment_is_no_sentence_and_no_control_character(word: str, load)
 def test_the_platform_itself_is_never_called_the_sandbox(load) -> None:
     with pytest.raises(SettingsError, match="url is the platform itself"):
         load('[webhook]\nenvironment = "sandbox"\n')
+    with pytest.raises(SettingsError, match="url is the platform itself"):
+        load('[webhook]\nenvironment = "sandbox"\nurl = "https://api\u3002crypto-arsenal\u3002io/x"\n')
     assert load('[webhook]\nenvironment = "paper"\n').environments() == {"paper": []}
 
 

@@ -18,6 +18,7 @@ from signalq import OrderPublisher, SyncOrderPublisher
 from signalq.producers.strategies.command_line import BrokerAddress
 from signalq.secrets.masking import (
     MALFORMED,
+    login_name,
     login_secrets,
     looks_like_a_name,
     masked,
@@ -45,7 +46,11 @@ SECRET = "s3cr3t"
         ("amqps://u:s3cr3t@[::1]:5671/v", "amqps://u:***@[::1]:5671/v"),
         ("amqp://u:1/s3cr3t@host/v", "amqp://u:***@host/v"),
         ("amqp://host/v?password=s3cr3t", "amqp://host/v"),
-        ("amqp://host/v?passwrd=a@s3cr3t", "amqp://***@s3cr3t"),
+        ("amqp://host/v?passwrd=a@s3cr3t", "amqp://***@***"),
+        ("amqp://u@host/v?passwrd=a@s3cr3t", "amqp://***@***"),
+        ("amqp://u:x@host/v?passwrd=a@s3cr3t", "amqp://u:***@***"),
+        ("amqp://u:x@s3cr3t?y@host/v", "amqp://u:***@***"),
+        ("amqp://u:x@s3cr3t#y@host/v", "amqp://u:***@***"),
         ("amqp://host/v#s3cr3t", "amqp://host/v"),
         ("postgresql://u:s3cr3t@h1:5432,h2:5432/db?sslmode=require", "postgresql://u:***@h1:5432,h2:5432/db?sslmode=require"),
         ("postgresql+asyncpg://u:abc@s3cr3t@127.0.0.1:1/db", "postgresql+asyncpg://u:***@127.0.0.1:1/db"),
@@ -65,7 +70,7 @@ def test_a_url_is_blanked_up_to_the_last_at_but_for_a_plain_user(url: str, shown
 @given(st.text(min_size=6), st.sampled_from(["amqp", "amqps", "postgresql", "postgresql+asyncpg"]))
 def test_no_password_whatsoever_is_in_a_masked_url(password: str, scheme: str) -> None:
     shown = masked(f"{scheme}://user:{password}@host.example/db")
-    assert shown in {f"{scheme}://user:***@host.example/db", MALFORMED}
+    assert shown in {f"{scheme}://user:***@host.example/db", f"{scheme}://user:***@***", MALFORMED}
 
 
 @pytest.mark.parametrize(
@@ -77,6 +82,7 @@ def test_no_password_whatsoever_is_in_a_masked_url(password: str, scheme: str) -
         ("'amqp://u:a@s3cr3t@h' failed", "'amqp://***@h' failed"),
         ("amqp://u:***@h,amqp://u:s3cr3t@h", "amqp://***@h"),
         ("https://h/path", "https://h/path"),
+        ("at https://h/path?password=a@s3cr3t and", "at https://***@*** and"),
     ],
 )
 def test_a_text_is_shown_without_the_logins_of_its_urls(text: str, shown: str) -> None:
@@ -93,7 +99,24 @@ def test_the_longest_text_is_masked_at_once(text: str) -> None:
 def test_a_urls_password_is_a_secret_as_written_and_decoded() -> None:
     assert set(login_secrets("amqp://u:a%40b@h/")) == {"a%40b", "a@b"}
     assert login_secrets("amqp://u:abc@s3cr3t@h/") == ["abc@s3cr3t"]
+    assert login_secrets("amqp://u:1/s3cr3t@h/") == ["1/s3cr3t"]
+    assert login_secrets("amqp://u:1?s3cr3t@h/") == ["1?s3cr3t"]
+    assert set(login_secrets("amqp://u:abc@s3/cr3t@h/")) == {"abc", "abc@s3/cr3t"}
     assert login_secrets("amqp://guest:guest@h/") == login_secrets("amqp://h/") == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "amqp://desk:s3cr3t@h/v?cafile=/a@b/ca.pem",
+        "postgresql://desk:s3cr3t@h/db?application_name=desk@here",
+        "postgresql://desk:s3cr3t@h/db#a@b",
+        "postgresql://desk:s3cr3t@h?options=a:b@c",
+    ],
+)
+def test_an_at_in_the_query_hides_no_password_and_no_user_behind_it(url: str) -> None:
+    assert login_secrets(url) == ["s3cr3t"]
+    assert login_name(url) == "desk"
 
 
 NAMES = (

@@ -57,6 +57,7 @@ def test_a_secret_is_masked_and_the_place_that_it_is_read_from_is_named(
         f'[broker]\nurl = "amqps://u:s3cret@lower/"\n[ops]\ntoken = "s3cret"\n[connectors.main]\n'
         f'token_file = "{tmp_path}/token"\nurl = "https://h.example/x?key=s3cret"\n'
         '[ledger]\nurl = "postgresql://u:s3cret@localhost/db"\n'
+        '[webhook]\nproxy = "http://desk:a@s3cret@proxy.example:3128"\n'
     )
     found = listed(text, tmp_path)
     broker = found["broker.url"]
@@ -65,6 +66,7 @@ def test_a_secret_is_masked_and_the_place_that_it_is_read_from_is_named(
     token = found["connectors.main.token"]
     assert (token.value, token.source, token.read_from) == ("***", "file", f"{tmp_path}/token")
     assert found["ops.token"].value == "***"
+    assert found["webhook.proxy"].value == "http://desk:***@proxy.example:3128"
     assert "s3cret" not in str([one.row() for one in found.values()])
 
 

@@ -215,6 +215,20 @@ async def test_a_changed_file_is_applied_and_the_values_are_not_told(tmp_path: P
     assert "two" not in str(desk.logs)
 
 
+async def test_a_change_that_leads_orders_elsewhere_says_where_they_go(tmp_path: Path) -> None:
+    file = tmp_path / "signalq.toml"
+    write(file, more=['url = "http://127.0.0.1:8090/sandbox/trading-signal/webhook"'])
+    async with looking_at(file) as desk:
+        write(file, "two", more=['url = "http://127.0.0.1:8091/sandbox/trading-signal/webhook"'])
+        await desk.says("reloaded")
+        write(file, "two", more=['url = "https://paper.example.com/key-that-is-a-secret"'])
+        await desk.says("reloaded", 2)
+    changes = [line for line in desk.logs if line["event"] == "environment.changed"]
+    assert len(changes) == 1
+    assert changes[0]["environment"].endswith("; paper.example.com for main")
+    assert "secret" not in str(desk.logs)
+
+
 async def test_a_file_that_is_written_again_as_it_was_says_nothing(tmp_path: Path) -> None:
     file = tmp_path / "signalq.toml"
     write(file)

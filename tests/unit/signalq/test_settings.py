@@ -444,13 +444,14 @@ def test_a_key_that_is_near_to_none_is_refused_without_a_guess(load: Load) -> No
 # --- plain text ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost", "[::1]"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "localhost", "localhost.", "[::1]", "[::ffff:127.0.0.1]"])
 def test_a_broker_on_this_machine_may_be_spoken_to_in_plain_text(host: str, load: Load) -> None:
     assert load(SIGNALQ_BROKER__URL=f"amqp://u:p@{host}:5672/")
 
 
 @pytest.mark.parametrize(
-    "host", ["rabbitmq", "10.0.0.1", "127.0.0.1.example.com", "[2001:db8::1]", "localhost.example"]
+    "host",
+    ["rabbitmq", "10.0.0.1", "127.0.0.1.example.com", "[2001:db8::1]", "localhost.example", "[::ffff:10.0.0.1]"],
 )
 def test_a_broker_on_another_machine_only_where_that_is_allowed(host: str, load: Load) -> None:
     url = f"amqp://u:s3cr3t@{host}:5672/"
@@ -502,6 +503,7 @@ def test_every_key_that_is_known_is_a_setting_of_the_contract_or_one_of_a_name()
         ("broker.topology", ['"force"', "true"]),
         ("broker.url", ['""', '"host"', '"amqp://"', '"amqp://h:99999/"', '"amqp://h:x/"', "5"]),
         ("webhook.url", ['""', '"ftp://h/"', '"https://"', '"https://h:99999/"', '"http://example.com/"']),
+        ("webhook.url", ['"https://xn--/"', '"https://h\\\\x/"', '"https://ex\\u200bample.com/"']),
         ("webhook.environment", ['""', '"two words"', f'"{"x" * 33}"', "true"]),
         ("webhook.connect_timeout_s", ["0", "-1", "inf", "nan", "86401", '"soon"']),
         ("webhook.timeout_s", ["0", "-1", "inf", "nan"]),

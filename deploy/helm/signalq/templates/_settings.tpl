@@ -73,6 +73,10 @@ own its name, lane, ordering and concurrency. The rest is read again while it ru
 - name: SIGNALQ_BROKER__URL_FILE
   value: /run/secrets/signalq/broker/url
 {{ include "signalq.ledgerEnv" . }}
+{{- if .Values.webhook.proxySecret.name }}
+- name: SIGNALQ_WEBHOOK__PROXY_FILE
+  value: /run/secrets/signalq/webhook-proxy/url
+{{- end }}
 - name: SIGNALQ_OPS__HOST
   value: {{ .Values.listenHost | quote }}
 - name: SIGNALQ_OPS__PORT
@@ -107,6 +111,11 @@ own its name, lane, ordering and concurrency. The rest is read again while it ru
 {{- define "signalq.consumerMounts" -}}
 {{ include "signalq.settingsMounts" . }}
 {{ include "signalq.ledgerMounts" . }}
+{{- if .Values.webhook.proxySecret.name }}
+- name: webhook-proxy
+  mountPath: /run/secrets/signalq/webhook-proxy
+  readOnly: true
+{{- end }}
 {{- if .Values.ops.tokenSecret.name }}
 - name: ops-token
   mountPath: /run/secrets/signalq/ops
@@ -117,6 +126,17 @@ own its name, lane, ordering and concurrency. The rest is read again while it ru
 {{- define "signalq.consumerVolumes" -}}
 {{ include "signalq.settingsVolumes" (list . .Values.broker.secret) }}
 {{ include "signalq.ledgerVolumes" . }}
+{{- with .Values.webhook.proxySecret }}
+{{- if .name }}
+- name: webhook-proxy
+  secret:
+    secretName: {{ .name }}
+    defaultMode: 0440
+    items:
+      - key: {{ .key }}
+        path: url
+{{- end }}
+{{- end }}
 {{- with .Values.ops.tokenSecret }}
 {{- if .name }}
 - name: ops-token
