@@ -134,7 +134,8 @@ async def test_check_finds_nothing_wrong_where_nothing_is_and_sends_no_order(
     ran = await signalq("check", "--json")
     assert ran.status == 0, ran.out
     found = {row["check"]: row for row in ran.rows}
-    assert list(found) == ["settings", "broker", "topology", "consumer", "dead letters", "ledger", "webhook"]
+    checks = ("settings", "environment", "broker", "topology", "consumer", "dead letters", "ledger", "webhook")
+    assert tuple(found) == checks
     assert found["broker"]["found"].startswith("RabbitMQ ")
     assert "SIGNALQ_WEBHOOK__URL" in found["settings"]["found"]
     assert webhook.orders == []
