@@ -77,7 +77,7 @@ class BrokerUnreachable(BrokerError):
 class TopologyError(BrokerError):
     """An exchange or a queue is missing, or is there with other arguments; it was left as it is."""
 
-    kind = Kind.TOPOLOGY
+    kind = Kind.WRONG_TOPOLOGY
 
 
 class PublishError(BrokerError):

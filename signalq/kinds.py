@@ -36,7 +36,7 @@ class Kind(StrEnum):
     UNKNOWN_VHOST = "unknown-vhost"
     VHOST_FORBIDDEN = "vhost-forbidden"
     NOT_PERMITTED = "not-permitted"
-    TOPOLOGY = "topology"
+    WRONG_TOPOLOGY = "wrong-topology"
     UNROUTABLE = "unroutable"
     UNCONFIRMED = "unconfirmed"
     LETTERS_BUSY = "letters-busy"

@@ -75,7 +75,7 @@ def _objects(settings: Settings, missing: list[str], differing: Differing, depth
         found = named(list(map(escaped, differing.sentences.values())), apart="; ")
         also = f"; {_missing(missing, total, prefix)}" if missing else ""
         advice = "nothing is forced: `signalq topology show` names all of it"
-        return Finding("topology", "wrong", found + also, advice, Kind.TOPOLOGY)
+        return Finding("topology", "wrong", found + also, advice, Kind.WRONG_TOPOLOGY)
     if not missing:
         found = f"all {total} exchanges and queues of {prefix} are there"
         if differing.uncompared:
@@ -85,11 +85,11 @@ def _objects(settings: Settings, missing: list[str], differing: Differing, depth
     found = _missing(missing, total, prefix)
     if settings.broker.topology == "passive":
         advice = "ask the person who declares it to run `signalq topology apply`"
-        return Finding("topology", "wrong", found, advice, Kind.TOPOLOGY)
+        return Finding("topology", "wrong", found, advice, Kind.WRONG_TOPOLOGY)
     served = any(depth is not None and depth.consumers for depth in depths.values())
     if served:
         advice = "run `signalq topology apply`, or start the consumer again"
-        return Finding("topology", "wrong", found, advice, Kind.TOPOLOGY)
+        return Finding("topology", "wrong", found, advice, Kind.WRONG_TOPOLOGY)
     return Finding("topology", "note", found, "`signalq consume` makes it, and so does `signalq topology apply`")
 
 

@@ -124,7 +124,8 @@ async def _ready_for_us(connection: AbstractConnection, names: Names) -> int | N
     depth = await queue_depth(connection, names.dead)
     if depth is None:
         raise CommandFailed(
-            f"there is no queue {names.dead}: check broker.prefix, or run `signalq topology apply`", kind=Kind.TOPOLOGY
+            f"there is no queue {names.dead}: check broker.prefix, or run `signalq topology apply`",
+            kind=Kind.WRONG_TOPOLOGY,
         )
     return None if depth.consumers else depth.ready
 

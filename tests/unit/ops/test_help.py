@@ -53,6 +53,10 @@ def test_a_command_explains_itself_by_three_ways_in_the_same_words(path: tuple[s
     assert "  -q, --quiet" in long.out
 
 
+def test_no_kind_of_error_has_the_name_of_a_command() -> None:
+    assert {path[0] for path in every_command() if path} & set(Kind) == set()
+
+
 def test_help_of_an_error_is_its_entry(signalq: Signalq) -> None:
     for kind in Kind:
         ran = signalq("help", kind)
