@@ -23,10 +23,11 @@ MESSAGE = Message("title", "body", "warning", Counter(), {})
 async def why_not(url: str) -> str:
     """The reason that is logged, for a service that does not take it."""
     (service,) = load_services([url])
-    why = await service.send(MESSAGE, timeout_s=20)
-    assert why is not None
-    assert "HTTPConnectionPool" not in why, "only the cause is taken out of a library's words"
-    return why
+    attempt = await service.send(MESSAGE, timeout_s=20)
+    assert not attempt.is_taken
+    assert attempt.why is not None
+    assert "HTTPConnectionPool" not in attempt.why, "only the cause is taken out of a library's words"
+    return attempt.why
 
 
 @pytest.mark.parametrize(
