@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from signalq.settings.sections import Settings
 
 HELP_COLUMNS_MAX = 100
-CONTEXT_SETTINGS: dict[str, Any] = {"max_content_width": HELP_COLUMNS_MAX, "help_option_names": ["-h", "--help"]}
 
 
 @dataclass
@@ -101,8 +100,13 @@ class SignalqCommand(click.Command):
     def __init__(self, name: str | None, *, example: str, **options: Any) -> None:
         # `\b` keeps click from rewrapping the lines.
         epilog = "\b\nExample:\n" + "\n".join(f"  {line}" for line in example.splitlines())
-        super().__init__(name, epilog=epilog, context_settings=dict(CONTEXT_SETTINGS), **options)
+        super().__init__(name, epilog=epilog, context_settings={"max_content_width": HELP_COLUMNS_MAX}, **options)
         self.params += _shared_options()
+
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:
+        """The options that show the help, whatever the context that a command is looked at in."""
+        del ctx
+        return ["-h", "--help"]
 
 
 class SignalqGroup(SignalqCommand, click.Group):

@@ -28,6 +28,7 @@ def signalq(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     """Runs the command line in this process, in an empty folder, with a broker that nobody runs."""
     monkeypatch.delenv("SIGNALQ_CONFIG", raising=False)
     monkeypatch.setenv("SIGNALQ_BROKER__URL", NOBODY)
+    monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> Ran:
