@@ -169,9 +169,11 @@ class Backoff:
         self._failures = 0
         self._troubles = Troubles()
 
-    def reset(self) -> None:
+    def reset(self, queue: str) -> None:
+        """Note that the queue is consumed; log it where its failures were logged."""
+        if self._troubles.are_over():
+            log.info("broker.lane_recovered", queue=queue, failures=self._failures)
         self._failures = 0
-        self._troubles.are_over()
 
     async def wait(self) -> None:
         await asyncio.sleep(self._next_s())

@@ -71,13 +71,13 @@ def list_scheduled(invocation: Invocation, /, *, wanted: Filter, everything: boo
     """List the intents that wait, the soonest due first.
 
     On a terminal, times are local, and an ID is cut to what tells it from the others: every command that takes an ID
-    takes such a beginning of it.
+    takes it so.
     """
     del everything  # the same as no filter
     settings = invocation.settings()
 
-    async def look(rows_max: int) -> tuple[list[Row], str]:
-        rows, unlisted = await list_pending(settings, wanted, rows_max)
+    async def look(rows_max: int | None) -> tuple[list[Row], str]:
+        rows, unlisted = await list_pending(settings, wanted, rows_max or ROWS_MAX)
         return [*rows], _scheduled(len(rows) + unlisted)
 
     if view.watch_s is not None:

@@ -307,6 +307,8 @@ async def test_a_letter_is_chosen_by_the_beginning_of_its_id_if_only_one_begins_
     await bury([letter(1), letter(12), letter(23)])
     (shown,) = (await signalq("dead", "show", "id-2", "--json")).rows
     assert shown["intent_id"] == "id-23"
+    (cut,) = (await signalq("dead", "show", "id…23", "--json")).rows
+    assert cut["intent_id"] == "id-23", "as a table cuts it"
     (listed,) = (await signalq("dead", "list", "--id", "id-1", "--json")).rows
     assert listed["intent_id"] == "id-1", "it is whole, though another begins so"
     await bury([letter(24)])
@@ -318,8 +320,20 @@ async def test_a_letter_is_chosen_by_the_beginning_of_its_id_if_only_one_begins_
     ):
         ran = await signalq("dead", *arguments)
         assert (ran.status, ran.out) == (1, "")
-        assert "id-2 is the beginning of several ids (id-23, id-24): give more of the one that you mean" in ran.err
+        assert "id-2 is short for several ids (id-23, id-24): give more of the one that you mean" in ran.err
     assert (await signalq("dead", "list", "--json")).err == "4 dead letters\n"
+
+
+async def test_no_letter_is_thrown_away_for_another_that_is_gone_and_whose_id_its_own_begins_with(
+    bury: Any, signalq: Signalq
+) -> None:
+    await bury([letter(345), letter(6)])
+    for action in (["discard", "--yes"], ["replay"]):
+        ran = await signalq("dead", *action, "--id", "id-34")
+        assert (ran.status, ran.out) == (1, "")
+        assert "there is no id-34, and id-345 may be another order: give the whole id, or id-34…" in ran.err
+    assert (await signalq("dead", "list", "--json")).err == "2 dead letters\n"
+    assert [row["intent_id"] for row in (await signalq("dead", "list", "--id", "id-34", "--json")).rows] == ["id-345"]
 
 
 async def test_letters_that_are_not_ours_are_shown_with_their_known_fields_and_their_content_escaped(
