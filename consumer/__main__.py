@@ -52,7 +52,7 @@ def run(settings: Settings, *, config: Path | None = None, unacked_max_s: float 
     try:
         asyncio.run(_run(settings, masker, config, unacked_max_s))
     except SignalQError as error:
-        structlog.get_logger().error("service.failed", why=str(error))
+        structlog.get_logger().error("service.failed", why=str(error), kind=error.kind)
         return 2 if isinstance(error, SettingsError) else 1
     return 0
 

@@ -10,20 +10,25 @@ import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from signalq.errors import SettingsError, SignalQError
-from signalq.ops.terminal.errors import DONE, FAILED, INTERRUPTED, WRONG_USAGE
+from signalq.kinds import Kind
+from signalq.ops.terminal.errors import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    OUTPUT_LOST,
+    WRONG_USAGE,
+    Failure,
+    failure_of,
+    wrong_usage,
+)
 from signalq.ops.terminal.escaping import escaped
 from signalq.ops.terminal.streams import Streams
-from signalq.secrets.masking import shown_path, shown_words, without_logins
-from signalq.version import how_to_install
+from signalq.secrets.masking import without_logins
 
 if TYPE_CHECKING:
     from click import ClickException
 
     from signalq.ops.terminal.invocation import Invocation
-
-# The packages that are installed only with an extra.
-EXTRAS = frozenset({"aiohttp", "click", "prometheus_client", "pydantic_settings", "rich", "structlog"})
 
 
 def main() -> None:
@@ -52,7 +57,8 @@ def main() -> None:
         status = FAILED
         # A reader that closed the pipe needs no sentence.
         if not isinstance(streams.failure, BrokenPipeError):
-            _say(f"standard output can't be written ({streams.failure.strerror})", invocation)
+            lost = Failure(f"{OUTPUT_LOST} ({streams.failure.strerror})", Kind.OUTPUT_LOST)
+            _say(lost.with_address, invocation)
     sys.exit(status)
 
 
@@ -91,45 +97,34 @@ def _wrong_usage(error: ClickException, invocation: Invocation) -> int:
     if isinstance(error, NoArgsIsHelpError):
         error.show()
         return WRONG_USAGE
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "signalq"
-    sentence = error.format_message().removesuffix(".")
-    if sentence.startswith("Got unexpected extra argument"):
-        sentence = f"there is an argument too many: {sentence.partition('(')[2].removesuffix(')')}"
-    _say(f"{_without_secret_words(sentence)} (see {command} --help)", invocation)
-    return WRONG_USAGE
-
-
-def _without_secret_words(sentence: str) -> str:
-    """Click's sentence without the words of the command line that may be a token in a wrong place or flag."""
-    for argument in sorted(sys.argv[1:], key=len, reverse=True):
-        for word in {argument, argument.partition("=")[0], argument.partition("=")[2]}:
-            if word and shown_words(word) != word != shown_path(word):
-                sentence = sentence.replace(word, shown_words(word)).replace(escaped(word), shown_words(word))
-    return sentence
+    failure = wrong_usage(error)
+    _say(failure.sentence, invocation)
+    return failure.status
 
 
 def _failed(error: Exception, invocation: Invocation | None) -> int:
-    status = WRONG_USAGE if isinstance(error, SettingsError) else FAILED
-    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in EXTRAS:
-        sentence, status = f"the package {error.name} is not installed: {how_to_install('all')}", WRONG_USAGE
-    elif isinstance(error, SignalQError):
-        sentence = str(error)
-    elif isinstance(error, OSError) and error.strerror:
-        where = f"{error.filename}: " if error.filename else ""
-        sentence = f"{where}{error.strerror}: a file, a stream or the network can't be used"
-    else:
-        # The type alone: the error's text may hold secrets.
-        sentence = f"something unexpected went wrong ({type(error).__name__}): run with --debug for the traceback"
-    _say(sentence, invocation)
-    return status
+    failure = failure_of(error)
+    # Without an invocation there is no `signalq help` either: a package that it needs is missing.
+    _say(failure.with_address if invocation is not None else failure.sentence, invocation)
+    return failure.status
 
 
 def _say(sentence: str, invocation: Invocation | None) -> None:
     if invocation is not None and invocation.debug and sys.exc_info()[0] is not None:
         for line in traceback.format_exc().splitlines():
             sys.stderr.write(f"{escaped(without_logins(line))}\n")
-    sys.stderr.write(f"signalq: {escaped(sentence)}\n")
+    said = f"signalq: {escaped(sentence)}"
+    sys.stderr.write(f"{_wrapped(said) if sys.stderr.isatty() else said}\n")
+
+
+def _wrapped(text: str) -> str:
+    """The text broken between words: a terminal itself breaks a line anywhere. A path stays whole, to be copied."""
+    # Imported here: without an error on a terminal nothing needs them.
+    import shutil  # noqa: PLC0415
+    import textwrap  # noqa: PLC0415
+
+    columns = shutil.get_terminal_size().columns
+    return textwrap.fill(text, columns, break_long_words=False, break_on_hyphens=False)
 
 
 if __name__ == "__main__":

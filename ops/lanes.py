@@ -8,10 +8,12 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Self
 
+from aio_pika.abc import AbstractConnection
 from sqlalchemy import Connection
 
-from signalq.amqp.connection import connect
+from signalq.amqp.connection import close_in_time, connect
 from signalq.amqp.inspect import Inspector, QueueDepth
 from signalq.consumer.ledger.client import LedgerClient, LedgerUnavailable
 from signalq.consumer.ledger.database import clock_ms
@@ -19,6 +21,7 @@ from signalq.consumer.ledger.queries import replicas, switches
 from signalq.consumer.ledger.queries.replicas import Replica
 from signalq.consumer.orders.switch import ALL, Change, State, Switch
 from signalq.consumer.replicas.assignment import desired
+from signalq.kinds import Kind
 from signalq.names import Names
 from signalq.ops.ledger import open_ledger, read_ledger, who
 from signalq.ops.terminal.errors import CommandFailed
@@ -81,21 +84,56 @@ class _Known:
 
 
 async def list_lanes(settings: Settings) -> list[dict[str, object]]:
-    """A row for each lane, the shared one last, and for each further connector that the switch names.
+    """The rows of the lanes as they are now; see LaneReader."""
+    async with LaneReader(settings) as reader:
+        return await reader.rows()
 
-    Raises CommandFailed, BrokerUnreachable.
-    """
-    names = Names(settings.broker.prefix)
-    known = await read_ledger(settings, _look)
-    own = {connector: names.lane(connector) for connector in settings.own_lanes()}
-    url = settings.broker.url.get_secret_value()
-    async with await connect(url, name="signalq lanes", heartbeat_s=settings.broker.heartbeat_s) as connection:
-        inspector = Inspector(connection)
-        depths = {queue: await inspector.depth(queue) for queue in (*own.values(), names.orders)}
-    rows = [_row(known, connector, queue, depths[queue]) for connector, queue in own.items()]
-    rows.append(_row(known, None, names.orders, depths[names.orders]))
-    named = sorted(known.switch.states.keys() - own.keys() - {ALL})
-    return rows + [_row(known, connector, names.orders, None) | {"unacked": None} for connector in named]
+
+class LaneReader:
+    """Reads the lanes, once or again and again, over one connection to the broker; use it as a context manager."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._connection: AbstractConnection | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await close_in_time(connection)
+
+    async def rows(self) -> list[dict[str, object]]:
+        """A row for each lane, the shared one last, and for each further connector that the switch names.
+
+        Raises CommandFailed, LedgerUnavailable, BrokerUnreachable.
+        """
+        names = Names(self._settings.broker.prefix)
+        known = await read_ledger(self._settings, _look)
+        own = {connector: names.lane(connector) for connector in self._settings.own_lanes()}
+        depths = await self._depths((*own.values(), names.orders))
+        rows = [_row(known, connector, queue, depths[queue]) for connector, queue in own.items()]
+        rows.append(_row(known, None, names.orders, depths[names.orders]))
+        named = sorted(known.switch.states.keys() - own.keys() - {ALL})
+        return rows + [_row(known, connector, names.orders, None) | {"unacked": None} for connector in named]
+
+    async def _depths(self, queues: Sequence[str]) -> dict[str, QueueDepth | None]:
+        """How full they are; a connection that breaks, or is left in the middle of an answer, is opened anew."""
+        broker = self._settings.broker
+        connection, self._connection = self._connection, None
+        if connection is None or not connection.connected.is_set():
+            url = broker.url.get_secret_value()
+            connection = await connect(url, name="signalq lanes", heartbeat_s=broker.heartbeat_s)
+        try:
+            inspector = Inspector(connection)
+            depths = {queue: await inspector.depth(queue) for queue in queues}
+            await inspector.close()
+        except BaseException:
+            await close_in_time(connection)
+            raise
+        self._connection = connection
+        return depths
 
 
 async def change_switch(settings: Settings, connector: str, state: State, why: str) -> ChangedSwitch:
@@ -112,11 +150,13 @@ async def change_switch(settings: Settings, connector: str, state: State, why: s
         try:
             change, switch = await ledger.transact(work)
         except LedgerUnavailable as error:
-            raise CommandFailed(f"the switch can't be counted on to be changed: {error}{_FILE_HINT}") from error
+            why = f"the switch can't be counted on to be changed: {error}{_FILE_HINT}"
+            raise CommandFailed(why, kind=error.kind) from error
         try:
             living = await _taken_up(ledger, change.number)
         except LedgerUnavailable as error:
-            raise CommandFailed(f"it is changed, but it is not known which consumers act by it: {error}") from error
+            why = f"it is changed, but it is not known which consumers act by it: {error}"
+            raise CommandFailed(why, kind=Kind.NOT_TAKEN_UP) from error
     seen = [replica.name for replica in living if replica.switch_seen >= change.number]
     return ChangedSwitch(change, switch, seen, [one.name for one in living if one.switch_seen < change.number])
 

@@ -18,16 +18,19 @@ from signalq.consumer.ledger.database import clock_ms, database_at
 from signalq.consumer.ledger.migrate import Upgrade, upgrade
 from signalq.consumer.ledger.queries import orders
 from signalq.errors import SettingsError
+from signalq.kinds import Kind
+from signalq.message.identity import is_random
 from signalq.names import Names
 from signalq.ops.terminal.errors import CommandFailed
+from signalq.ops.terminal.layout import CUT
 from signalq.secrets.masking import masked
 from signalq.settings.sections import Settings
 
 # For one statement: building an index of a large ledger takes longer than any statement of a consumer.
 UPGRADE_STATEMENT_TIMEOUT_S = 900.0
 
-# A shorter beginning of an id stands for itself: a mistyped letter must not choose an order.
-BEGINNING_CHARACTERS_MIN = 4
+# Fewer characters of an id stand for themselves: a mistyped letter must not choose an order.
+SHORT_CHARACTERS_MIN = 4
 IDS_NAMED_MAX = 3
 
 T = TypeVar("T")
@@ -39,7 +42,7 @@ async def open_ledger(settings: Settings) -> AsyncIterator[LedgerClient]:
     try:
         visit = await LedgerClient(settings.ledger.url.get_secret_value()).__aenter__()
     except SettingsError as error:
-        raise CommandFailed(str(error)) from error
+        raise CommandFailed(str(error), kind=error.kind) from error
     async with visit:
         yield visit
 
@@ -62,7 +65,8 @@ async def check_mark(settings: Settings, ledger: LedgerClient) -> None:
     if held is not None and held.ledger_id != ledger.mark.ledger_id:
         raise CommandFailed(
             f"the lanes on this broker belong to the ledger {held.ledger} ({held.ledger_id}), and ledger.url is "
-            f"{ledger.shown} ({ledger.mark.ledger_id}): use the former"
+            f"{ledger.shown} ({ledger.mark.ledger_id}): use the former",
+            kind=Kind.ANOTHER_LEDGER,
         )
 
 
@@ -80,34 +84,57 @@ async def upgrade_ledger(settings: Settings) -> tuple[str, Upgrade | None]:
     try:
         return shown, await upgrade(database)
     except SettingsError as error:
-        raise CommandFailed(str(error)) from error
+        raise CommandFailed(str(error), kind=error.kind) from error
     finally:
         await database.close()
 
 
-async def whole_ids(ledger: LedgerClient, given: Sequence[str]) -> tuple[str, ...]:
-    """The ids that are meant, by the ledger; an id that it does not know stays as it is.
+async def whole_ids(ledger: LedgerClient, given: Sequence[str], *, acts: bool = False) -> tuple[str, ...]:
+    """The ids that are meant, by the ledger; see only_one. An id that it does not know stays as it is."""
+    return tuple([only_one(one, await ledger.read(partial(_ids_meant, given=one)), acts=acts) for one in given])
 
-    Raises CommandFailed for a beginning that several ids have.
+
+def _ids_meant(connection: Connection, given: str) -> list[str]:
+    found = orders.ids_that_begin(connection, given, IDS_NAMED_MAX + 1)
+    if found or CUT not in given:
+        return found
+    beginning, end = _ends(given)
+    return orders.ids_that_begin(connection, beginning, IDS_NAMED_MAX + 1, end=end)
+
+
+def may_mean(given: str, intent_id: str) -> bool:
+    """Whether an id is this one, or begins so; or begins and ends so, as a listing cuts an id in its middle."""
+    beginning, end = _ends(given)
+    is_long = len(intent_id) >= len(beginning) + len(end)
+    return intent_id == given or (is_long and intent_id.startswith(beginning) and intent_id.endswith(end))
+
+
+def _ends(given: str) -> tuple[str, str]:
+    """The parts before and behind the cut of a short id."""
+    return given.partition(CUT)[0], given.rpartition(CUT)[2] if CUT in given else ""
+
+
+def only_one(given: str, ids: Collection[str], *, acts: bool = False) -> str:
+    """The one of these ids that is meant: the same, or the only one that it is short for; `given` where there is none.
+
+    Raises CommandFailed where it is short for several; and for a command that `acts` where it may be the whole id of
+    another order, which is not there (any more): `order-1` is no `order-12`.
     """
-    found = [
-        await ledger.read(partial(orders.ids_that_begin, beginning=one, ids_max=IDS_NAMED_MAX + 1)) for one in given
-    ]
-    return tuple(only_one(one, ids) for one, ids in zip(given, found, strict=True))
-
-
-def only_one(given: str, ids: Collection[str]) -> str:
-    """The one of these ids that is meant: the same, or the only one that begins so; `given` where there is none.
-
-    Raises CommandFailed where several begin so.
-    """
-    begin = sorted(one for one in set(ids) if one.startswith(given))
-    if given in begin or len(given) < BEGINNING_CHARACTERS_MIN or not begin:
+    meant = sorted(one for one in set(ids) if may_mean(given, one))
+    if given in meant or len(given.replace(CUT, "")) < SHORT_CHARACTERS_MIN or not meant:
         return given
-    if len(begin) > 1:
-        named = ", ".join(begin[:IDS_NAMED_MAX]) + (" and more" if len(begin) > IDS_NAMED_MAX else "")
-        raise CommandFailed(f"{given} is the beginning of several ids ({named}): give more of the one that you mean")
-    return begin[0]
+    if len(meant) > 1:
+        named = ", ".join(meant[:IDS_NAMED_MAX]) + (" and more" if len(meant) > IDS_NAMED_MAX else "")
+        raise CommandFailed(
+            f"{given} is short for several ids ({named}): give more of the one that you mean", kind=Kind.UNKNOWN_ID
+        )
+    (one,) = meant
+    if acts and CUT not in given and not is_random(one):
+        raise CommandFailed(
+            f"there is no {given}, and {one} may be another order: give the whole id, or {given}{CUT}",
+            kind=Kind.UNKNOWN_ID,
+        )
+    return one
 
 
 def since_ms(connection: Connection, since: datetime | timedelta) -> int:

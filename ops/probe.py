@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from click import UsageError
 
+from signalq.causes import plain_words
 from signalq.settings.config_file import settings_file
 
 DEFAULTS: dict[str, tuple[str, int]] = {"ops": ("127.0.0.1", 8080), "gateway": ("127.0.0.1", 8081)}
@@ -69,8 +70,7 @@ def ask(url: str, *, timeout_s: float) -> Answer:
         said = response.read(_ANSWER_BYTES_MAX).decode("utf-8", "replace").strip().split("\n", 1)[0]
     except (OSError, http.client.HTTPException) as error:
         if not isinstance(error, TimeoutError) and not late.is_set():
-            why = (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
-            return Answer(is_well=False, sentence=f"{url} gives no answer ({why})")
+            return Answer(is_well=False, sentence=f"{url} gives no answer ({_why(error)})")
         late.set()
     finally:
         timer.cancel()
@@ -94,6 +94,12 @@ def _connection(url: str, timeout_s: float) -> tuple[http.client.HTTPConnection,
         raise UsageError("--url must not hold a user name or a password")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return kind(host, port, timeout=timeout_s), target
+
+
+def _why(error: OSError | http.client.HTTPException) -> str:
+    if isinstance(error, http.client.BadStatusLine) and not isinstance(error, ConnectionError):
+        return "it speaks no HTTP"
+    return plain_words(error)
 
 
 def _cut(connection: http.client.HTTPConnection, late: threading.Event) -> None:

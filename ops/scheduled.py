@@ -61,7 +61,7 @@ async def cancel(settings: Settings, wanted: Filter) -> Cancelation:
         return now_ms, canceled, schedule.known(connection, wanted) if wanted.intent_ids else []
 
     async with open_ledger(settings) as ledger:
-        wanted = replace(wanted, intent_ids=await whole_ids(ledger, wanted.intent_ids))
+        wanted = replace(wanted, intent_ids=await whole_ids(ledger, wanted.intent_ids, acts=True))
         now_ms, canceled, known = await ledger.transact(work)
     rows = [_row(one, now_ms) | {"result": "canceled"} for one in canceled]
     canceled_now = {one.number for one in canceled}

@@ -1,15 +1,28 @@
 """Every error that signalq raises on purpose: one root, its families, their members.
 
 NotAllConfirmed is beside the results that it holds, in signalq/publishing/results.py. The text of each error is one
-sentence that says what to do. It quotes no value of an order and shows no password.
+sentence that says what to do. It quotes no value of an order and shows no password. Its `kind` is the name of its entry
+in docs/errors.md.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
+from signalq.kinds import Kind
+
 
 class SignalQError(Exception):
-    """The root: catch it to catch every error that signalq raises on purpose."""
+    """The root: catch it to catch every error that signalq raises on purpose.
+
+    `kind` is a word for programs, such as `connection-refused`, of which docs/errors.md says more.
+    """
+
+    kind: Kind = Kind.COMMAND_FAILED
+
+    def __init__(self, *args: object, kind: Kind | None = None) -> None:
+        super().__init__(*args)
+        if kind is not None:
+            self.kind = kind
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle without the constructor. A process pool that could not unpickle an error would wait for ever."""
@@ -36,6 +49,8 @@ class InvalidIntent(SignalQError, ValueError):
     It takes the place of pydantic's ValidationError, and is a ValueError as well.
     """
 
+    kind = Kind.INVALID_INTENT
+
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("; ".join(map(str, problems)))
@@ -44,6 +59,8 @@ class InvalidIntent(SignalQError, ValueError):
 class BrokerError(SignalQError):
     """The exchange with RabbitMQ failed."""
 
+    kind = Kind.BROKER_UNREACHABLE
+
 
 class BrokerUnreachable(BrokerError):
     """No connection could be made, or not in time.
@@ -51,18 +68,22 @@ class BrokerUnreachable(BrokerError):
     `what` says what happened; `advice` says what to do, and is None where the cause is not known.
     """
 
-    def __init__(self, what: str, advice: str | None = None) -> None:
+    def __init__(self, what: str, advice: str | None = None, *, kind: Kind | None = None) -> None:
         self.what = what
         self.advice = advice
-        super().__init__(f"{what}: {advice}" if advice else what)
+        super().__init__(f"{what}: {advice}" if advice else what, kind=kind)
 
 
 class TopologyError(BrokerError):
     """An exchange or a queue is missing, or is there with other arguments; it was left as it is."""
 
+    kind = Kind.WRONG_TOPOLOGY
+
 
 class PublishError(BrokerError):
     """The broker did not confirm a message; repeat it with its `message_id`."""
+
+    kind = Kind.UNCONFIRMED
 
     def __init__(self, sentence: str, message_id: str | None) -> None:
         self.message_id = message_id
@@ -72,6 +93,8 @@ class PublishError(BrokerError):
 class Unroutable(PublishError):
     """The broker returned the message, since no queue takes it. It is in no queue."""
 
+    kind = Kind.UNROUTABLE
+
 
 class Unconfirmed(PublishError):
     """No confirm came: the message may or may not be in the queue. Repeat it with the same `message_id`."""
@@ -80,9 +103,13 @@ class Unconfirmed(PublishError):
 class NotPermitted(BrokerError):
     """RabbitMQ refused this user; the sentence names the right that is missing."""
 
+    kind = Kind.NOT_PERMITTED
+
 
 class OutcomeError(SignalQError):
     """The outcome of an intent could not be told; `message_id` is the intent's identity."""
+
+    kind = Kind.OUTCOMES_UNAVAILABLE
 
     def __init__(self, sentence: str, message_id: str) -> None:
         self.message_id = message_id
@@ -96,6 +123,8 @@ class OutcomeTimeout(OutcomeError):
     meanwhile. Publishing it again with its `message_id` asks for it: a duplicate is answered with the first's outcome.
     """
 
+    kind = Kind.OUTCOME_TIMEOUT
+
     def __init__(self, sentence: str, message_id: str, *, may_be_missed: bool = False) -> None:
         self.may_be_missed = may_be_missed
         super().__init__(sentence, message_id)
@@ -108,6 +137,10 @@ class OutcomesUnavailable(OutcomeError):
 class InvalidEvent(SignalQError):
     """A message on `signalq.outcomes` is no outcome event; the sentence quotes no value."""
 
+    kind = Kind.INVALID_EVENT
+
 
 class SettingsError(SignalQError):
     """A setting is unknown, malformed, out of bounds, or contradicts another."""
+
+    kind = Kind.WRONG_SETTING

@@ -12,6 +12,8 @@ from unicodedata import east_asian_width
 from structlog import DropEvent
 from structlog.typing import EventDict
 
+from signalq.message.identity import short_id
+
 GAP = "  "
 WORD_COLUMNS, NAME_COLUMNS, ACTION_COLUMNS, ID_CHARACTERS = 10, 12, 10, 8
 # Said by the words of a line, by its beginning, or by nobody who reads along.
@@ -50,9 +52,9 @@ class ConsoleLine:
         cells = (
             (at, _DIM),
             (word.ljust(WORD_COLUMNS), _WORD_STYLES.get(word, _RED)),
-            (_sized(str(event["connector"]), NAME_COLUMNS), _BOLD),
+            (_sized(_cut_name(str(event["connector"]), NAME_COLUMNS), NAME_COLUMNS), _BOLD),
             (_sized(str(event.get("action", "-")), ACTION_COLUMNS), ""),
-            (_sized(str(event["intent_id"])[:ID_CHARACTERS], ID_CHARACTERS), _DIM),
+            (_sized(short_id(str(event["intent_id"]), ID_CHARACTERS), ID_CHARACTERS), _DIM),
             (f"{detail}{GAP}({event['strategy']})" if detail else f"({event['strategy']})", ""),
         )
         room = self._width()
@@ -125,11 +127,24 @@ def _sized(text: str, columns: int) -> str:
 def _cut(text: str, columns: int) -> str:
     if _columns(text) <= columns:
         return text
-    taken = 1  # the sign for the rest
+    return _beginning(text, columns - 1) + "…" if columns else ""
+
+
+def _cut_name(text: str, columns: int) -> str:
+    """The text, cut in its middle: many names differ at their ends."""
+    if _columns(text) <= columns:
+        return text
+    end = _beginning(text[::-1], (columns - 1) // 2)[::-1]
+    return _cut(text, columns - _columns(end)) + end
+
+
+def _beginning(text: str, columns: int) -> str:
+    """As much of the text as so many columns hold."""
+    taken = 0
     for at, width in enumerate(_widths(text)):
         taken += width
         if taken > columns:
-            return text[:at] + "…" if columns else ""
+            return text[:at]
     return text
 
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import inspect
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 
 import hypothesis
@@ -38,6 +39,12 @@ from tests.support.webhook import Webhook
 
 LEFTOVER_GRACE_S = 2.0
 
+# The same examples in every run: what is red for one commit is red for all who look. New ones are looked for by
+# ./run search, which has its own profile. No example fails for its time.
+hypothesis.settings.register_profile("signalq", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("search", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("signalq")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--rabbitmq VERSION` and `--profile`."""
@@ -52,12 +59,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse a choice of two brokers, and settings that our commands would find in the checkout; begin the profile that
-    was asked for; read messages as the consumer's process does, whatever properties they bring; let no example of a
-    property fail for its time.
+    was asked for; read messages as the consumer's process does, whatever properties they bring. A shell that runs the
+    tests in the background has them ignore Ctrl-C, and with them what they start: take that back.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     handle_foreign_properties()
-    hypothesis.settings.register_profile("signalq", deadline=None)
-    hypothesis.settings.load_profile("signalq")
     if config.getoption(profiling.OPTION.removeprefix("--")):
         config.pluginmanager.register(profiling.Profile(config))
     if (found := config.rootpath / FOUND_NAME).exists():

@@ -18,6 +18,7 @@ from signalq.amqp.topology import Topology, unbind_lane
 from signalq.consumer.broker.troubles import Troubles
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.errors import BrokerUnreachable, SettingsError, SignalQError, TopologyError
+from signalq.kinds import Kind
 from signalq.secrets.masking import masked
 from signalq.settings.sections import Settings
 from signalq.times import backoff_s
@@ -149,7 +150,8 @@ class BrokerConnection:
             raise SettingsError(
                 f"the lanes on this broker belong to the ledger {holds.ledger} ({holds.ledger_id}), and ledger.url is "
                 f"{mine.ledger} ({mine.ledger_id}): use the former, or run `signalq topology adopt-ledger` if this is "
-                "meant"
+                "meant",
+                kind=Kind.ANOTHER_LEDGER,
             )
 
     async def _close(self) -> None:
@@ -167,9 +169,11 @@ class Backoff:
         self._failures = 0
         self._troubles = Troubles()
 
-    def reset(self) -> None:
+    def reset(self, queue: str) -> None:
+        """Note that the queue is consumed; log it where its failures were logged."""
+        if self._troubles.are_over():
+            log.info("broker.lane_recovered", queue=queue, failures=self._failures)
         self._failures = 0
-        self._troubles.are_over()
 
     async def wait(self) -> None:
         await asyncio.sleep(self._next_s())

@@ -85,7 +85,7 @@ class Lane:
                     raise
                 await backoff.wait_for(self.queue, error)
                 continue
-            backoff.reset()
+            backoff.reset(self.queue)
             has_consumed = True
             try:
                 await watch(session, self._connection, self._context.jitter)

@@ -38,6 +38,9 @@ class BrokerPublisher:
         self._jitter = jitter
         self._skew = skew or Skew()
         self._parking = asyncio.Semaphore(PARKING_MAX)
+        # How many messages are tried again, how often that failed, and what of it was logged.
+        self._in_trouble = 0
+        self._failures = 0
         self._troubles = Troubles()
         url, heartbeat_s = settings.broker.url.get_secret_value(), settings.broker.heartbeat_s
         self._publisher = ConfirmedPublisher(url, name="signalq consumer publishing", heartbeat_s=heartbeat_s)
@@ -81,16 +84,34 @@ class BrokerPublisher:
     ) -> None:
         """Publish until the broker has confirmed it; its message, unacknowledged, can't be lost meanwhile."""
         publisher = self._publisher if mandatory else self._outcomes
-        backoff = Backoff(self._jitter)
-        while True:
-            exchange, routing_key = address()
-            try:
-                return await publisher.publish(exchange, routing_key, body, properties, mandatory=mandatory)
-            except (BrokerUnreachable, PublishError) as error:
-                to, why = exchange or routing_key, str(error)
-                if self._troubles.is_due(f"{to}: {why}", loop_s()):
-                    log.warning("broker.publish_failed", to=to, why=why)
+        backoff: Backoff | None = None
+        try:
+            while True:
+                exchange, routing_key = address()
+                try:
+                    return await publisher.publish(exchange, routing_key, body, properties, mandatory=mandatory)
+                except (BrokerUnreachable, PublishError) as error:
+                    if backoff is None:
+                        backoff = Backoff(self._jitter)
+                        self._in_trouble += 1
+                    self._log_failure(exchange or routing_key, str(error))
                 await backoff.wait()
+        finally:
+            if backoff is not None:
+                self._in_trouble -= 1
+                self._log_recovery()
+
+    def _log_failure(self, to: str, why: str) -> None:
+        """Log that a message is not confirmed, and tried again; of lasting failures some are logged."""
+        self._failures += 1
+        if self._troubles.is_due(f"{to}: {why}", loop_s()):
+            log.warning("broker.publish_failed", to=to, why=why)
+
+    def _log_recovery(self) -> None:
+        """Log that nothing is tried any more: the next failure is a new one."""
+        if not self._in_trouble and self._troubles.are_over():
+            log.info("broker.publish_recovered", failures=self._failures)
+            self._failures = 0
 
 
 class OutcomePublisher:

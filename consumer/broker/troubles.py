@@ -25,6 +25,8 @@ class Troubles:
         self._next[trouble] = now_s + gap_s, min(2 * gap_s, GAP_MAX_S)
         return True
 
-    def are_over(self) -> None:
-        """Forget all: the next one is new."""
+    def are_over(self) -> bool:
+        """Forget all, so that the next one is new; whether there were any."""
+        there_were = bool(self._next)
         self._next.clear()
+        return there_were

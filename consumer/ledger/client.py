@@ -13,16 +13,24 @@ from signalq.consumer.ledger.causes import cause_of, is_hopeless
 from signalq.consumer.ledger.database import database_at
 from signalq.consumer.ledger.tables import identity, metadata
 from signalq.errors import SettingsError, SignalQError
+from signalq.kinds import Kind
 
 # A consumer's transactions are short; a disk that is full, or a server that restarts, may take this long.
 TRY_FOR_S = 15.0
 RETRY_S = 0.2
+# The causes that say that there is a ledger, or a server that has it.
+IS_THERE = frozenset({
+    *(Kind.LEDGER_LOCKED, Kind.LEDGER_DAMAGED, Kind.READ_ONLY, Kind.PERMISSION_DENIED, Kind.DISK_FULL),
+    *(Kind.FILE_UNUSABLE, Kind.DATABASE_BUSY, Kind.DATABASE_REFUSED, Kind.WRONG_PASSWORD),
+})  # fmt: skip
 
 T = TypeVar("T")
 
 
 class LedgerUnavailable(SignalQError):
     """The ledger is there, and can't be read or written now."""
+
+    kind = Kind.LEDGER_UNAVAILABLE
 
 
 class LedgerClient:
@@ -43,7 +51,12 @@ class LedgerClient:
         try:
             self.mark = await self._database.read(self._mark_of)
         except (SQLAlchemyError, OSError) as error:
-            raise SettingsError(f"there is no ledger at {self.shown} ({cause_of(error)})") from error
+            cause = cause_of(error)
+            if cause.kind in IS_THERE:
+                why = f"the ledger at {self.shown} can't be opened ({cause})"
+            else:
+                why = f"there is no ledger at {self.shown} ({cause})"
+            raise SettingsError(why, kind=cause.kind) from error
         finally:
             if not self.mark.ledger_id:
                 await self._database.close()
@@ -69,8 +82,9 @@ class LedgerClient:
                 return await run(work)
             except (SQLAlchemyError, OSError) as error:
                 if is_hopeless(error) or time.monotonic() >= deadline:
-                    why = f"the ledger at {self.shown} can't be used ({cause_of(error)}): try again when it can"
-                    raise LedgerUnavailable(why) from error
+                    cause = cause_of(error)
+                    why = f"the ledger at {self.shown} can't be used ({cause}): try again when it can"
+                    raise LedgerUnavailable(why, kind=cause.kind) from error
             await asyncio.sleep(RETRY_S)
 
     def _mark_of(self, connection: Connection) -> LedgerMark:
@@ -78,16 +92,21 @@ class LedgerClient:
         there = inspect(connection)
         known = {table: {column["name"] for column in there.get_columns(table)} for table in there.get_table_names()}
         if identity.name not in known:
-            raise SettingsError(f"there is no ledger at {self.shown}: start `signalq consume` with it once")
+            raise SettingsError(
+                f"there is no ledger at {self.shown}: start `signalq consume` with it once", kind=Kind.NO_LEDGER
+            )
         for table in metadata.sorted_tables:
             if not set(table.columns.keys()) <= known.get(table.name, set()):
                 raise SettingsError(
                     f"the ledger at {self.shown} is of an older signalq: start `signalq consume` of this one with it, "
-                    "or run `signalq ledger upgrade`"
+                    "or run `signalq ledger upgrade`",
+                    kind=Kind.LEDGER_VERSION,
                 )
         ledger_id = connection.execute(select(identity.c.ledger_id)).scalar()
         if ledger_id is None:
-            raise SettingsError(f"the ledger at {self.shown} is empty: start `signalq consume` with it once")
+            raise SettingsError(
+                f"the ledger at {self.shown} is empty: start `signalq consume` with it once", kind=Kind.NO_LEDGER
+            )
         return LedgerMark(str(ledger_id), self.shown)
 
 

@@ -14,9 +14,11 @@ from sqlalchemy import ColumnElement, Connection, NullPool, Table, create_engine
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from signalq.causes import kind_of
 from signalq.consumer.ledger.driver import forget_number, number_of
 from signalq.consumer.ledger.thread import OwnThread
 from signalq.errors import SettingsError
+from signalq.kinds import Kind
 from signalq.secrets.masking import masked
 from signalq.settings.ledger_url import PostgresServer, SqliteFile, read_ledger_url
 from signalq.settings.private_files import make_private_file, make_private_folder, tighten_file
@@ -97,7 +99,8 @@ class SqliteDatabase(Database):
         if create:
             _make_private(where.file)
         elif not where.file.is_file():
-            raise SettingsError(f"there is no ledger at {where.file}: start `signalq consume` with it once")
+            why = f"there is no ledger at {where.file}: start `signalq consume` with it once"
+            raise SettingsError(why, kind=Kind.NO_LEDGER)
         self.shown = shown
         self._engine = create_engine(where.url, poolclass=NullPool, hide_parameters=True)
         event.listen(self._engine, "connect", _set_up_sqlite)
@@ -145,7 +148,8 @@ def _make_private(file: Path) -> None:
     try:
         make_private_folder(file.parent)
     except OSError as error:
-        raise SettingsError(f"the ledger's folder {file.parent} can't be made: {error.strerror}") from None
+        why = f"the ledger's folder {file.parent} can't be made: {error.strerror}"
+        raise SettingsError(why, kind=kind_of(error)) from None
     make_private_file(file)
     for suffix in ("-wal", "-shm"):
         tighten_file(file.with_name(file.name + suffix))

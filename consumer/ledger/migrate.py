@@ -19,6 +19,7 @@ from signalq.consumer.ledger.causes import cause_of, is_lost
 from signalq.consumer.ledger.database import Database, machine_ms
 from signalq.consumer.ledger.tables import identity
 from signalq.errors import SettingsError
+from signalq.kinds import Kind
 
 # Any number will do, as long as all consumers on one PostgreSQL use the same.
 ADVISORY_LOCK = 7_305_531
@@ -63,7 +64,9 @@ async def _transact(database: Database, work: Callable[[Connection], T]) -> T:
             if is_lost(error) and tries < TRIES_MAX:
                 await asyncio.sleep(AGAIN_S)
                 continue
-            raise SettingsError(f"the ledger at {database.shown} can't be opened ({cause_of(error)})") from error
+            cause = cause_of(error)
+            why = f"the ledger at {database.shown} can't be opened ({cause})"
+            raise SettingsError(why, kind=cause.kind) from error
 
 
 def _migrate(connection: Connection) -> str:
@@ -92,7 +95,10 @@ def _bring_up(connection: Connection) -> Upgrade:
     found = _schema_of(connection)
     script = ScriptDirectory.from_config(config)
     if found is not None and found not in {revision.revision for revision in script.walk_revisions()}:
-        raise SettingsError(f"the ledger has schema {found}, which a newer signalq made: use that version or newer")
+        raise SettingsError(
+            f"the ledger has schema {found}, which a newer signalq made: use that version or newer",
+            kind=Kind.LEDGER_VERSION,
+        )
     head = str(script.get_current_head())
     if found != head:
         command.upgrade(config, "head")

@@ -73,8 +73,19 @@ def _without_secrets(given: dict[str, str], order: Order) -> dict[str, str]:
     if len(whole) > TEXT_CHARACTERS_MAX:
         # The end of a longer token may be beyond the part that was looked at.
         is_long = len(own) > _TOKEN_CHARACTERS_MAX
-        looked_at = [
-            MASK if is_long and len(text) > LOOKED_AT_CHARACTERS else shown[:TEXT_CHARACTERS_MAX]
-            for text, shown in zip(given.values(), looked_at, strict=True)
-        ]
+        looked_at = [_first(*both, token_is_long=is_long) for both in zip(given.values(), looked_at, strict=True)]
     return dict(zip(given, looked_at, strict=True))
+
+
+def _first(text: str, shown: str, *, token_is_long: bool) -> str:
+    """The part of a text that is kept; `shown` is what was looked at of it, blanked.
+
+    Of a text that is longer than that, nothing is kept behind the first mask: a mask is shorter than its secret, and
+    brings nearer what stood behind it, at last a secret that was looked at in part.
+    """
+    kept = text[:TEXT_CHARACTERS_MAX]
+    if len(text) <= LOOKED_AT_CHARACTERS:
+        return shown[:TEXT_CHARACTERS_MAX]
+    if token_is_long:
+        return MASK
+    return kept if shown.startswith(kept) else (shown.partition(MASK)[0] + MASK)[:TEXT_CHARACTERS_MAX]

@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry
 
 from signalq.errors import SettingsError
 from signalq.health import add_health
+from signalq.kinds import Kind
 from signalq.settings.processes import Ops
 
 SHUTDOWN_TIMEOUT_S = 1.0
@@ -29,7 +30,8 @@ class OpsServer:
         except OSError as error:
             raise SettingsError(
                 f"ops.host {self._ops.host} port {self._ops.port} can't be listened on ({error.strerror}): "
-                "set ops.port to another, or to 0 for a free one"
+                "set ops.port to another, or to 0 for a free one",
+                kind=Kind.CANNOT_LISTEN,
             ) from None
         return int(self._runner.addresses[0][1])
 

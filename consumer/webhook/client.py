@@ -14,6 +14,7 @@ from typing import Any, Self, cast
 
 import aiohttp
 
+from signalq.causes import cause_of, plain_words
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt
 from signalq.consumer.webhook.answer import Answer, attempt_of, shown
@@ -147,14 +148,23 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+def _what(error: Exception) -> str:
+    """The thing that happened, in plain words."""
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    if isinstance(error, (AnswerTooLong, NoTunnel)):
+        return f"{error},"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "it hung up"
+    return f"{plain_words(error)}," if cause_of(error) is not None else type(error).__name__
+
+
 def _broken(error: Exception, *, sent: bool, duration_s: float) -> Attempt:
     """An attempt without a (whole) answer."""
     if isinstance(error, TooLate):
         why = "too late or not allowed any more once there was a connection"
         return Attempt("not taken", sent=False, why=why, duration_s=duration_s)
-    what = "timed out" if isinstance(error, TimeoutError) else type(error).__name__
-    if isinstance(error, (AnswerTooLong, NoTunnel)):
-        what = f"{error},"
+    what = _what(error)
     if sent:
         return Attempt("unknown", sent=True, why=f"{what} after the request began to go out", duration_s=duration_s)
     return Attempt("not taken", sent=False, why=f"{what} before anything was sent", duration_s=duration_s)

@@ -13,6 +13,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 
 from signalq.amqp.address import is_loopback
+from signalq.causes import plain_words
 from signalq.consumer.webhook.answer_reader import AnswerReader
 from signalq.consumer.webhook.tunnel import NoTunnel, Proxy, TunnelReader
 
@@ -37,7 +38,7 @@ class Connector(aiohttp.TCPConnector):
         try:
             transport, made = await self._create_direct_connection(self._proxy.address, traces, timeout)
         except aiohttp.ClientConnectorError as error:
-            raise NoTunnel(f"the proxy took no connection ({type(error.os_error).__name__})") from error
+            raise NoTunnel(f"the proxy took no connection ({plain_words(error)})") from error
         try:
             await cast("Connection", made).become_tunnel(self._proxy.connect_to(req.url))
             if req.is_ssl():

@@ -12,6 +12,7 @@ from signalq.consumer.broker.topology import topology_of
 from signalq.consumer.ledger.queries.lanes import known_lanes
 from signalq.consumer.orders import lanes
 from signalq.errors import BrokerError, BrokerUnreachable, SignalQError
+from signalq.kinds import Kind
 from signalq.names import Names
 from signalq.ops.check.finding import Finding, FindingState, named
 from signalq.ops.check.letters import check_letters
@@ -42,7 +43,8 @@ def check_broker(settings: Settings, connection: AbstractConnection) -> Finding:
 def no_broker(error: BrokerError) -> Finding:
     """The finding for a broker that could not be reached."""
     what, advice = (error.what, error.advice) if isinstance(error, BrokerUnreachable) else (str(error), None)
-    return Finding("broker", "wrong", what, advice or "start RabbitMQ, or set broker.url (SIGNALQ_BROKER__URL)")
+    advice = advice or "start RabbitMQ, or set broker.url (SIGNALQ_BROKER__URL)"
+    return Finding("broker", "wrong", what, advice, error.kind)
 
 
 async def check_topology(settings: Settings, connection: AbstractConnection) -> AsyncIterator[Finding]:
@@ -54,7 +56,8 @@ async def check_topology(settings: Settings, connection: AbstractConnection) -> 
         differing = await topology.differing(connection, missing)
         depths = await topology.depths(connection)
     except BrokerError as error:
-        yield Finding("topology", "wrong", str(error), "grant this user read on what is under the prefix")
+        advice = "grant this user read on what is under the prefix"
+        yield Finding("topology", "wrong", str(error), advice, error.kind)
         return
     total = sum(1 for _ in topology.exchanges()) + sum(1 for _ in topology.queues())
     yield _objects(settings, missing, differing, depths, total)
@@ -71,7 +74,8 @@ def _objects(settings: Settings, missing: list[str], differing: Differing, depth
     if differing.sentences:
         found = named(list(map(escaped, differing.sentences.values())), apart="; ")
         also = f"; {_missing(missing, total, prefix)}" if missing else ""
-        return Finding("topology", "wrong", found + also, "nothing is forced: `signalq topology show` names all of it")
+        advice = "nothing is forced: `signalq topology show` names all of it"
+        return Finding("topology", "wrong", found + also, advice, Kind.WRONG_TOPOLOGY)
     if not missing:
         found = f"all {total} exchanges and queues of {prefix} are there"
         if differing.uncompared:
@@ -80,10 +84,12 @@ def _objects(settings: Settings, missing: list[str], differing: Differing, depth
         return Finding("topology", "ok", found)
     found = _missing(missing, total, prefix)
     if settings.broker.topology == "passive":
-        return Finding("topology", "wrong", found, "ask the person who declares it to run `signalq topology apply`")
+        advice = "ask the person who declares it to run `signalq topology apply`"
+        return Finding("topology", "wrong", found, advice, Kind.WRONG_TOPOLOGY)
     served = any(depth is not None and depth.consumers for depth in depths.values())
     if served:
-        return Finding("topology", "wrong", found, "run `signalq topology apply`, or start the consumer again")
+        advice = "run `signalq topology apply`, or start the consumer again"
+        return Finding("topology", "wrong", found, advice, Kind.WRONG_TOPOLOGY)
     return Finding("topology", "note", found, "`signalq consume` makes it, and so does `signalq topology apply`")
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from signalq.kinds import Kind
+
 # A sentence names so many things, and counts the others.
 NAMED_MAX = 4
 
@@ -11,12 +13,16 @@ FindingState = Literal["ok", "note", "wrong"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at: what was found, and what to do if it is not as it should be."""
+    """One thing that was looked at: what was found, and what to do if it is not as it should be.
+
+    `kind` is that of the error that was met, if any.
+    """
 
     check: str
     state: FindingState
     found: str
     advice: str | None = None
+    kind: Kind | None = None
 
 
 def named(what: list[str], *, apart: str = ", ") -> str:

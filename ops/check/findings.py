@@ -1,17 +1,12 @@
 """All findings of `signalq check`, in the order in which an order passes what they are about. Changes nothing.
 
-The settings and the webhooks are looked at here. Nothing is sent to a webhook: a POST would be an order.
+The settings are looked at here.
 """
 
-import asyncio
 import os
-import socket
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from signalq.amqp.address import is_loopback
 from signalq.amqp.connection import connect
 from signalq.amqp.ledger_mark import LedgerMark, held_mark
 from signalq.errors import BrokerError
@@ -19,7 +14,7 @@ from signalq.names import Names
 from signalq.ops.check.broker import check_broker, check_retired_lanes, check_topology, no_broker
 from signalq.ops.check.finding import Finding
 from signalq.ops.check.ledger import BY_LEDGER, check_by_ledger, check_ledger
-from signalq.ops.check.proxy import address_of, check_through_proxy, shown_address
+from signalq.ops.check.webhook import check_webhook
 from signalq.ops.terminal.escaping import escaped
 from signalq.ops.terminal.plain import plural
 from signalq.secrets.masking import masked
@@ -28,7 +23,6 @@ from signalq.settings.environment import told
 from signalq.settings.sections import ENV_PREFIX, Settings
 
 ENVIRONMENT = "environment"
-_NETWORK = "check webhook.url, and whether this host may reach it"
 
 
 async def findings(settings: Settings, config: Path | None) -> AsyncIterator[Finding]:
@@ -57,10 +51,7 @@ async def findings(settings: Settings, config: Path | None) -> AsyncIterator[Fin
             yield await check_by_ledger(settings, check)
     proxy = settings.webhook.proxy.get_secret_value() if settings.webhook.proxy else None
     for url, connectors in webhook_urls(settings).items():
-        if proxy is not None and not is_loopback(urlsplit(url).hostname or ""):
-            yield await check_through_proxy(url, connectors, settings.webhook.connect_timeout_s, proxy)
-        else:
-            yield await check_webhook(url, connectors, settings.webhook.connect_timeout_s)
+        yield await check_webhook(url, connectors, settings.webhook.connect_timeout_s, proxy)
 
 
 def check_settings(settings: Settings, config: Path | None) -> Finding:
@@ -89,22 +80,3 @@ def webhook_urls(settings: Settings) -> dict[str, list[str]]:
         if connector.url is not None:
             urls.setdefault(connector.url, []).append(name)
     return urls
-
-
-async def check_webhook(url: str, connectors: list[str], timeout_s: float) -> Finding:
-    """Look the host up, and open a TCP connection."""
-    host, port = address_of(url)
-    where = shown_address(url, connectors)
-    began = time.monotonic()
-    try:
-        async with asyncio.timeout(timeout_s):
-            _, writer = await asyncio.open_connection(host, port)
-    except TimeoutError:
-        return Finding("webhook", "wrong", f"{where} did not answer within {timeout_s:g} s", _NETWORK)
-    except socket.gaierror:
-        return Finding("webhook", "wrong", f"the name {host} does not resolve", "check webhook.url and this host's DNS")
-    except OSError as error:
-        return Finding("webhook", "wrong", f"{where} took no connection ({type(error).__name__})", _NETWORK)
-    writer.close()
-    took_ms = (time.monotonic() - began) * 1000
-    return Finding("webhook", "ok", f"{where} takes connections ({took_ms:.0f} ms); nothing was sent")

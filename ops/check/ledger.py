@@ -16,6 +16,7 @@ from signalq.consumer.ledger.queries.replicas import clock_of
 from signalq.consumer.orders.delays import DAY_MS
 from signalq.consumer.orders.switch import Switch
 from signalq.errors import SettingsError, SignalQError
+from signalq.kinds import Kind
 from signalq.message.creation import CLOCKS_AGREE_MS
 from signalq.ops.check.finding import NAMED_MAX, Finding, named
 from signalq.ops.ledger import read_ledger
@@ -41,19 +42,28 @@ async def check_ledger(settings: Settings, held: LedgerMark | None) -> Finding:
     try:
         mine = await read_mark(settings.ledger.url.get_secret_value())
     except ModuleNotFoundError as error:
-        return Finding("ledger", "wrong", f"the package {error.name} is missing", how_to_install("postgres"))
+        found, advice = f"the package {error.name} is missing", how_to_install("postgres")
+        return Finding("ledger", "wrong", found, advice, Kind.PACKAGE_MISSING)
     except SettingsError as error:
         if held is not None:
-            return Finding("ledger", "wrong", f"{error}; {theirs}", _USE_THE_FORMER)
-        if error.__cause__ is None or isinstance(error.__cause__, ProgrammingError):  # no file, or no tables
-            return Finding("ledger", "note", f"none yet ({error})", "`signalq consume` makes it")
-        return Finding("ledger", "wrong", str(error), _CHECK_IT)
+            return Finding("ledger", "wrong", f"{error}; {theirs}", _USE_THE_FORMER, error.kind)
+        return _no_ledger(error)
     if held is not None and held.ledger_id != mine.ledger_id:
-        return Finding("ledger", "wrong", f"{mine.ledger} ({mine.ledger_id}) is there, but {theirs}", _USE_THE_FORMER)
+        found = f"{mine.ledger} ({mine.ledger_id}) is there, but {theirs}"
+        return Finding("ledger", "wrong", found, _USE_THE_FORMER, Kind.ANOTHER_LEDGER)
     belongs = ", and the lanes on the broker belong to it" if held is not None else ""
     exposure = _exposure(settings)
     found = f"{mine.ledger} is there{belongs}{exposure}"
     return Finding("ledger", "note" if exposure else "ok", found, _VERIFY if exposure else None)
+
+
+def _no_ledger(error: SettingsError) -> Finding:
+    """The finding on a ledger that is not there yet, is to be upgraded, or can't be opened."""
+    if error.kind is Kind.LEDGER_VERSION:
+        return Finding("ledger", "note", str(error), "`signalq consume` upgrades it at its start", error.kind)
+    if error.__cause__ is None or isinstance(error.__cause__, ProgrammingError):  # no file, or no tables
+        return Finding("ledger", "note", f"none yet ({error})", "`signalq consume` makes it", error.kind)
+    return Finding("ledger", "wrong", str(error), _CHECK_IT, error.kind)
 
 
 def _exposure(settings: Settings) -> str:
@@ -71,7 +81,7 @@ async def check_by_ledger(settings: Settings, check: str) -> Finding:
     try:
         return await read_ledger(settings, BY_LEDGER[check])
     except SignalQError as error:
-        return Finding(check, "wrong", str(error), _CHECK_IT)
+        return Finding(check, "wrong", str(error), _CHECK_IT, error.kind)
 
 
 def _switch(connection: Connection) -> Finding:

@@ -21,7 +21,7 @@ NAME_COLUMNS = 13
 
 
 @click.command(cls=SignalqCommand, example="signalq check")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line: check, state, found, advice.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line: check, state, found, advice, kind.")
 @pass_invocation
 def command(invocation: Invocation, *, as_json: bool) -> int:
     """Say what is right, what is wrong, and what to do about it. Changes nothing, sends nothing.
@@ -62,7 +62,8 @@ def _show(out: Console, finding: Finding) -> None:
     found = Text(finding.found, style="bold" if finding.check == ENVIRONMENT else "")
     lines = [((mark, style), (finding.check, "bold"), found)]
     if finding.advice:
-        lines.append((("", ""), ("", ""), Text.assemble(("→ ", style), finding.advice)))
+        address = f"; see `signalq help {finding.kind}`" if finding.kind is not None else ""
+        lines.append((("", ""), ("", ""), Text.assemble(("→ ", style), finding.advice, (address, "dim"))))
     if not out.is_terminal:
         for left, name, text in lines:
             out.print(Text.assemble(f"{left[0]:1} {name[0].ljust(NAME_COLUMNS)}", text))

@@ -1,6 +1,7 @@
 """`signalq dead`: list, show, replay and discard."""
 
 import asyncio
+import re
 import sys
 from collections.abc import Callable
 from contextlib import aclosing
@@ -12,21 +13,24 @@ import click
 
 from signalq.consumer.orders.state import REASONS
 from signalq.errors import SignalQError
+from signalq.kinds import Kind
 from signalq.ops.dead_letters.actions import DiscardAction, LetterAction, LetterResult, ReplayAction
 from signalq.ops.dead_letters.batches import apply
 from signalq.ops.dead_letters.letter import Letter, LetterFilter
 from signalq.ops.dead_letters.reader import LETTERS_MAX, LetterReader
 from signalq.ops.dead_letters.report import COLUMNS, ActionReport, reading, show
-from signalq.ops.ledger import check_mark, only_one, open_ledger
+from signalq.ops.ledger import check_mark, may_mean, only_one, open_ledger
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.invocation import Invocation, SignalqGroup, as_stored, one_of, pass_invocation
 from signalq.ops.terminal.listing import View, listing_options
+from signalq.ops.terminal.near_connector import say_near_connector
 from signalq.ops.terminal.plain import plural
-from signalq.ops.terminal.render import Spool, say
+from signalq.ops.terminal.render import note, say
+from signalq.ops.terminal.spool import Spool
 from signalq.settings.sections import Settings
 
-# As long as an id that signalq gives: it is whole.
-ID_CHARACTERS = 32
+# An id that signalq gives is whole.
+WHOLE_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @click.group(cls=SignalqGroup, example="signalq dead list --reason rejected")
@@ -109,10 +113,13 @@ def list_letters(
             if limit is None or matched <= limit:
                 rows.add(letter.row())
 
-        letters = asyncio.run(_read_meant(invocation.settings(), wanted, keep))
+        settings = invocation.settings()
+        letters = asyncio.run(_read_meant(settings, wanted, keep))
         if len(rows):
             view.print(rows)
-        say(_summary(letters.to_read - letters.copies, matched, len(rows)))
+        else:
+            say_near_connector(settings, wanted.connector)
+        note(_summary(letters.to_read - letters.copies, matched, len(rows)))
     if unread := letters.ready - letters.to_read:
         say(f"{unread:,} more were not read: one look takes in the {LETTERS_MAX:,} oldest")
 
@@ -133,7 +140,9 @@ def show_letter(invocation: Invocation, *, intent_id: str, raw: bool, as_json: b
     found: list[Letter] = []
     asyncio.run(_read_meant(invocation.settings(), LetterFilter(frozenset({intent_id})), found.append))
     if not found:
-        raise CommandFailed(f"there is no dead letter {intent_id}: `signalq dead list` shows those there are")
+        raise CommandFailed(
+            f"there is no dead letter {intent_id}: `signalq dead list` shows those there are", kind=Kind.UNKNOWN_ID
+        )
     for letter in found:
         show(letter, raw=raw, as_json=as_json)
 
@@ -154,7 +163,7 @@ def replay_letters(invocation: Invocation, /, *, choice: Choice, force: bool) ->
     refused, or if there is none for an --id.
     """
     settings = invocation.settings()
-    choice = replace(choice, wanted=asyncio.run(_meant(settings, choice.wanted)))
+    choice = replace(choice, wanted=asyncio.run(_meant(settings, choice.wanted, acts=True)))
     _run(settings, choice, ReplayAction, force=force)
 
 
@@ -169,24 +178,25 @@ def discard_letters(invocation: Invocation, /, *, choice: Choice, yes: bool, for
     The exit status is 1 if a letter was refused, or if there is none for an --id.
     """
     settings = invocation.settings()
-    choice = replace(choice, wanted=asyncio.run(_meant(settings, choice.wanted)))
+    choice = replace(choice, wanted=asyncio.run(_meant(settings, choice.wanted, acts=True)))
     if not (yes or force or choice.dry_run) and sys.stdin.isatty() and sys.stderr.isatty():
         choice = replace(choice, wanted=_confirmed(settings, choice.wanted))
     _run(settings, choice, DiscardAction, force=force)
 
 
-async def _meant(settings: Settings, wanted: LetterFilter) -> LetterFilter:
-    """The filter with whole ids: a beginning is looked up among the letters. Raises CommandFailed if it has several."""
-    if all(len(one) >= ID_CHARACTERS for one in wanted.ids):
+async def _meant(settings: Settings, wanted: LetterFilter, *, acts: bool = False) -> LetterFilter:
+    """The filter with whole ids: a short one is looked up among the letters; see only_one. Raises CommandFailed."""
+    if all(map(WHOLE_ID.fullmatch, wanted.ids)):
         return wanted
-    begin: set[str] = set()
+    found: set[str] = set()
 
     def note(letter: Letter) -> None:
-        if letter.intent_id is not None and letter.intent_id.startswith(tuple(wanted.ids)):
-            begin.add(letter.intent_id)
+        intent_id = letter.intent_id
+        if intent_id is not None and any(may_mean(one, intent_id) for one in wanted.ids):
+            found.add(intent_id)
 
     await _read(settings, LetterFilter(), note)
-    return replace(wanted, ids=frozenset(only_one(one, begin) for one in wanted.ids))
+    return replace(wanted, ids=frozenset(only_one(one, found, acts=acts) for one in wanted.ids))
 
 
 async def _read_meant(settings: Settings, wanted: LetterFilter, on_fit: Callable[[Letter], None]) -> LetterReader:
@@ -238,7 +248,7 @@ def _run(settings: Settings, choice: Choice, action_class: type[LetterAction], *
                 say(f"not finished; {report.summary()}")
             raise
         report.print_rows(as_json=choice.as_json)
-    say(report.summary())
+    note(report.summary())
     if unread:
         say(f"{unread:,} more were not read: one run takes in the {LETTERS_MAX:,} oldest, run it again")
     if failure := report.failure(choice.wanted):

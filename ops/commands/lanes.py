@@ -1,15 +1,16 @@
 """`signalq lanes list`, `pause`, `close-only` and `resume`."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
 from signalq.consumer.orders.switch import ALL, State
+from signalq.kinds import Kind
 from signalq.message.field_rules import connector_name
 from signalq.message.near_names import NearNames
-from signalq.ops.lanes import SWITCH_WAIT_S, ChangedSwitch, change_switch, list_lanes
+from signalq.ops.lanes import SWITCH_WAIT_S, ChangedSwitch, LaneReader, change_switch, list_lanes
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.escaping import escaped
 from signalq.ops.terminal.invocation import Invocation, SignalqGroup, as_stored, pass_invocation
@@ -47,16 +48,26 @@ def list_all(invocation: Invocation, *, view: View) -> None:
     the shared lane has no connector.
     """
     settings = invocation.settings()
-
-    async def look(_rows_max: int) -> tuple[list[Row], str]:
-        rows = await list_lanes(settings)
-        return [row if view.as_json else row | {"connector": row["connector"] or SHARED} for row in rows], ""
-
     if view.watch_s is not None:
-        asyncio.run(watch("signalq lanes list", view, look))
+        asyncio.run(_watch(settings, view))
         return
-    rows, _ = asyncio.run(look(0))
-    view.print(rows)
+    rows = asyncio.run(list_lanes(settings))
+    view.print(rows if view.as_json else _named(rows))
+
+
+async def _watch(settings: Settings, view: View) -> None:
+    async with LaneReader(settings) as reader:
+
+        async def look(_rows_max: int | None) -> tuple[list[Row], str]:
+            rows = await reader.rows()
+            return _named(rows), plural(len(rows), "lane")
+
+        await watch("signalq lanes list", view, look)
+
+
+def _named(rows: Sequence[Row]) -> list[Row]:
+    """The rows with a name for the shared lane, which has no connector."""
+    return [{**row, "connector": row["connector"] or SHARED} for row in rows]
 
 
 def _changing(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -123,7 +134,8 @@ def _change(
     if done.not_taken_up_by:
         late = ", ".join(escaped(one) for one in done.not_taken_up_by)
         raise CommandFailed(
-            f"the switch is changed, but not taken up within {SWITCH_WAIT_S:g} s by {late}: look at the log of it"
+            f"the switch is changed, but not taken up within {SWITCH_WAIT_S:g} s by {late}: look at the log of it",
+            kind=Kind.NOT_TAKEN_UP,
         )
 
 

@@ -4,6 +4,7 @@ import asyncio
 
 import click
 
+from signalq.kinds import Kind
 from signalq.ops.ledger import upgrade_ledger
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.invocation import Invocation, SignalqGroup, pass_invocation
@@ -28,7 +29,7 @@ def upgrade(invocation: Invocation, *, if_there: bool, as_json: bool) -> None:
     """
     shown, upgraded = asyncio.run(upgrade_ledger(invocation.settings()))
     if upgraded is None and not if_there:
-        raise CommandFailed(f"there is no ledger at {shown} yet: `signalq consume` makes it")
+        raise CommandFailed(f"there is no ledger at {shown} yet: `signalq consume` makes it", kind=Kind.NO_LEDGER)
     if as_json:
         schemas = (upgraded.from_schema, upgraded.to_schema) if upgraded else (None, None)
         print_json({"ledger": shown, "from_schema": schemas[0], "to_schema": schemas[1]})

@@ -8,7 +8,7 @@ import click
 from rich.text import Text
 
 from signalq.ops.terminal.invocation import Invocation, SignalqCommand, pass_invocation
-from signalq.ops.terminal.render import console, say
+from signalq.ops.terminal.render import console, note, say
 
 
 @click.command(
@@ -42,7 +42,7 @@ async def _preview(invocation: Invocation) -> None:
 
     message, names = await preview(invocation.settings())
     if message is None:
-        say("nothing needs a person now: no message would be sent")
+        note("nothing needs a person now: no message would be sent")
         return
     out = console()
     # A person's terminal would break words in the middle.
@@ -51,4 +51,7 @@ async def _preview(invocation: Invocation) -> None:
     out.print()
     out.print(Text(message.body), soft_wrap=is_whole)
     sys.stdout.flush()
-    say(f"this would go to {', '.join(names)}" if names else "notify.urls is not set: it would go to nobody")
+    if names:
+        note(f"this would go to {', '.join(names)}")
+    else:
+        say("notify.urls is not set: it would go to nobody")

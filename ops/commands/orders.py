@@ -1,7 +1,7 @@
 """`signalq orders list` and `signalq orders show`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,6 +9,7 @@ import click
 
 from signalq.consumer.ledger.queries.orders import STATUSES, Filter
 from signalq.consumer.orders.state import REASONS
+from signalq.kinds import Kind
 from signalq.ops.orders.records import read_orders, read_timelines
 from signalq.ops.orders.stats import read_stats
 from signalq.ops.orders.stats_view import print_stats
@@ -17,10 +18,11 @@ from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.invocation import Invocation, SignalqGroup, as_stored, one_of, pass_invocation
 from signalq.ops.terminal.listing import View, listing_options
 from signalq.ops.terminal.moments import moment
+from signalq.ops.terminal.near_connector import say_near_connector
 from signalq.ops.terminal.order_columns import ORDER_COLUMNS
 from signalq.ops.terminal.plain import Row, plural
-from signalq.ops.terminal.render import print_json, say
-from signalq.ops.terminal.watching import watch
+from signalq.ops.terminal.render import note, print_json
+from signalq.ops.terminal.watching import Look, watch
 from signalq.settings.sections import Settings
 
 ROWS_DEFAULT = 100
@@ -87,8 +89,8 @@ def list_orders(
     """List intents, the newest first, by when the ledger first heard of them.
 
     On a terminal, times are local, and an ID is cut to what tells it from the others: every command that takes an ID
-    takes such a beginning of it. --sort sorts the rows that are listed. An intent whose dead letter is not confirmed
-    yet is shown as retrying, with its reason.
+    takes it so. --sort sorts the rows that are listed. An intent whose dead letter is not confirmed yet is shown as
+    retrying, with its reason.
     """
     if everything and limit:
         raise click.UsageError("--all and --limit contradict each other")
@@ -115,7 +117,8 @@ def show_order(invocation: Invocation, *, intent_id: str, as_json: bool) -> None
     if not found:
         raise CommandFailed(
             f"the ledger knows no intent {intent_id}: it was not taken up yet, could not be read (see `signalq dead "
-            f"list`), or ended more than {settings.ledger.retention_days:g} days ago (ledger.retention_days)"
+            f"list`), or ended more than {settings.ledger.retention_days:g} days ago (ledger.retention_days)",
+            kind=Kind.UNKNOWN_ID,
         )
     for number, order in enumerate(found):
         if as_json:
@@ -140,8 +143,9 @@ def show_order(invocation: Invocation, *, intent_id: str, as_json: bool) -> None
 def show_stats(invocation: Invocation, /, *, since: datetime | timedelta, as_json: bool, **names: str | None) -> None:
     """Show at a glance how many orders ended how, and how long they took, by connector and by hour.
 
-    Queued is the time from an order's creation to its first POST, late the time from the due time of a delayed one; a
-    POST is one attempt. Of each, half of the orders took at most the first time (p50), and 99 of 100 the second (p99).
+    More than 48 hours are told by the day, but for --json. Queued is the time from an order's creation to its first
+    POST, late the time from the due time of a delayed one; a POST is one attempt. Of each, half of the orders took at
+    most the first time (p50), and 99 of 100 the second (p99).
     """
     stats = asyncio.run(read_stats(invocation.settings(), Filter(**names), since))  # type: ignore[arg-type]
     print_stats(stats, as_json=as_json)
@@ -160,19 +164,20 @@ async def _list(
     count, more = await read_orders(settings, wanted, on_page, since=since, rows_max=rows_max)
     if rows:
         view.print(rows)
-    say(_summary(count, more))
+    note(_summary(count, more))
+    if not count:
+        say_near_connector(settings, wanted.connector)
 
 
-def _looking(
-    settings: Settings, wanted: Filter, since: datetime | timedelta | None, listed_max: int | None
-) -> Callable[[int], Awaitable[tuple[list[Row], str]]]:
-    """Return the look at the newest orders, as many as fit the terminal."""
+def _looking(settings: Settings, wanted: Filter, since: datetime | timedelta | None, listed_max: int | None) -> Look:
+    """Return the look at the newest orders, as many as fit the terminal; at those that are listed, to sort them."""
+    listed_max = min(listed_max or TABLE_ROWS_MAX, TABLE_ROWS_MAX)
 
-    async def look(rows_max: int) -> tuple[list[Row], str]:
+    async def look(rows_max: int | None) -> tuple[list[Row], str]:
         rows: list[Row] = []
-        rows_max = min(rows_max, listed_max or rows_max)
-        count, more = await read_orders(settings, wanted, rows.extend, since=since, rows_max=rows_max)
-        return rows, f"the {count:,} newest of {count + more:,}"
+        rows_max = min(rows_max or listed_max, listed_max)
+        count, _ = await read_orders(settings, wanted, rows.extend, since=since, rows_max=rows_max, counts_more=False)
+        return rows, f"the {count:,} newest intents" if count == rows_max > 1 else plural(count, "intent")
 
     return look
 

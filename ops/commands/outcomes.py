@@ -9,15 +9,17 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
+from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from signalq.message.identity import short_id
 from signalq.message.outcome import STATUSES, Outcome, Status
 from signalq.ops.outcomes import OutcomeFilter, follow
-from signalq.ops.terminal.invocation import Invocation, SignalqCommand, as_stored, pass_invocation
+from signalq.ops.terminal.invocation import Invocation, NearChoice, SignalqCommand, as_stored, pass_invocation
 from signalq.ops.terminal.layout import GAP, ID_CHARACTERS_MIN
 from signalq.ops.terminal.moments import moment, time_or_day
-from signalq.ops.terminal.render import console, print_json, say, shown, sized
+from signalq.ops.terminal.render import console, cut_name, note, print_json, say, shown, sized
 from signalq.ops.terminal.stopping import stop_event
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ STYLES = {"delivered": "green", "dead": "red", "canceled": "yellow", "duplicate"
 )
 @click.option("--connector", type=as_stored, metavar="NAME", help="Only this connector.")
 @click.option("--strategy", type=as_stored, metavar="NAME", help="Only this strategy.")
-@click.option("--status", type=click.Choice(STATUSES), help="Only this ending.")
+@click.option("--status", type=NearChoice(STATUSES), help="Only this ending.")
 @click.option(
     "--since",
     callback=moment,
@@ -85,7 +87,7 @@ async def _run(settings: Settings, wanted: OutcomeFilter, since: datetime | time
         until=stop_event(),
         on_outcome=_printer(as_json=as_json),
         on_away=_say_away,
-        on_open=lambda: say("following; Ctrl-C ends it"),
+        on_open=lambda: note("following; Ctrl-C ends it"),
         past=past,
     )
 
@@ -115,17 +117,21 @@ def _layout(out: Console) -> tuple[dict[str, int], int | None]:
 
 
 def _line(outcome: Outcome, columns: dict[str, int], id_columns: int | None) -> Text:
-    """The line of one outcome. The id comes last: other commands take it, or its beginning, as an argument."""
+    """The line of one outcome. The id comes last: other commands take it, also cut as here, as an argument."""
     row = outcome.row()
     texts = {name: shown(row.get(name)) for name in columns} | {"why": shown(outcome.reason or outcome.http_status)}
     if id_columns is not None and outcome.updated_at is not None:
         texts["updated_at"] = time_or_day(row["updated_at"])
-    line = Text(_cells(texts, columns), style=STYLES[outcome.status])
-    return line.append(f"{GAP}{shown(outcome.intent_id)[:id_columns]}", style="dim")
+    intent_id = shown(outcome.intent_id)
+    if id_columns is not None:
+        texts = {name: cut_name(text, columns[name]) for name, text in texts.items()}
+        intent_id = cut_name(short_id(intent_id, id_columns), id_columns)
+    return Text(_cells(texts, columns), style=STYLES[outcome.status]).append(f"{GAP}{intent_id}", style="dim")
 
 
 def _cells(texts: dict[str, str], columns: dict[str, int]) -> str:
-    return GAP.join(sized(texts[name], width) for name, width in columns.items())
+    """The texts, padded; in a pipe a longer one is whole."""
+    return GAP.join(sized(texts[name], max(width, cell_len(texts[name]))) for name, width in columns.items())
 
 
 def _say_away(why: str | None) -> None:

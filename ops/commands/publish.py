@@ -13,7 +13,7 @@ from signalq.ops.publish.file_run import FileRun
 from signalq.ops.publish.one_intent import FLAGS, publish_one
 from signalq.ops.publish.report import PublishReport
 from signalq.ops.publish.source import LineSource, PublishOptions
-from signalq.ops.terminal.invocation import Invocation, SignalqCommand, pass_invocation, utf8
+from signalq.ops.terminal.invocation import Invocation, NearChoice, SignalqCommand, pass_invocation, utf8
 from signalq.settings.sections import Settings
 
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
@@ -71,7 +71,7 @@ def _label(_context: click.Context, _parameter: click.Parameter, text: str | Non
 )
 @click.option("--strategy", type=utf8, metavar="TEXT", callback=_label, help="The strategy that the orders come from.")
 @click.option(
-    "--format", "file_format", type=click.Choice(["jsonl", "csv"]), help="The format of FILE; else its name says it."
+    "--format", "file_format", type=NearChoice(["jsonl", "csv"]), help="The format of FILE; else its name says it."
 )
 @click.option("--again", is_flag=True, help="Order the same file once more: its lines get new identities.")
 @click.option(

@@ -10,7 +10,7 @@ from rich.text import Text
 from signalq.message.strict_json import JsonNumber
 from signalq.ops.sandbox.behaviour import Behaviour
 from signalq.ops.sandbox.server import Sandbox, SandboxOrder
-from signalq.ops.terminal.invocation import SignalqCommand, utf8
+from signalq.ops.terminal.invocation import NearChoice, SignalqCommand, utf8
 from signalq.ops.terminal.render import console, print_json, shown, sized
 from signalq.ops.terminal.stopping import stop_event
 from signalq.times import iso_utc
@@ -33,7 +33,7 @@ SIZE_COLUMNS = 14
 @click.option(
     "--cut",
     "moment",
-    type=click.Choice(["before", "during", "after"]),
+    type=NearChoice(["before", "during", "after"]),
     help="Cut the connection before an order is taken, during its answer, or after it was taken.",
 )
 @click.option(

@@ -8,14 +8,16 @@ from typing import Any
 import click
 
 from signalq.consumer.ledger.queries.orders import Filter
+from signalq.kinds import Kind
 from signalq.ops.scheduled import ROWS_MAX, cancel, list_pending
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.invocation import Invocation, SignalqGroup, as_stored, pass_invocation
 from signalq.ops.terminal.listing import View, listing_options
 from signalq.ops.terminal.moments import clock_time, span
+from signalq.ops.terminal.near_connector import say_near_connector
 from signalq.ops.terminal.order_columns import CLIENT_ORDER, CONNECTOR, INTENT, ORDER, STRATEGY
 from signalq.ops.terminal.plain import Row, plural
-from signalq.ops.terminal.render import Column, print_rows, say
+from signalq.ops.terminal.render import Column, note, print_rows, say
 from signalq.ops.terminal.watching import watch
 
 COLUMNS = [
@@ -69,13 +71,13 @@ def list_scheduled(invocation: Invocation, /, *, wanted: Filter, everything: boo
     """List the intents that wait, the soonest due first.
 
     On a terminal, times are local, and an ID is cut to what tells it from the others: every command that takes an ID
-    takes such a beginning of it.
+    takes it so.
     """
     del everything  # the same as no filter
     settings = invocation.settings()
 
-    async def look(rows_max: int) -> tuple[list[Row], str]:
-        rows, unlisted = await list_pending(settings, wanted, rows_max)
+    async def look(rows_max: int | None) -> tuple[list[Row], str]:
+        rows, unlisted = await list_pending(settings, wanted, rows_max or ROWS_MAX)
         return [*rows], _scheduled(len(rows) + unlisted)
 
     if view.watch_s is not None:
@@ -84,7 +86,9 @@ def list_scheduled(invocation: Invocation, /, *, wanted: Filter, everything: boo
     rows, unlisted = asyncio.run(list_pending(settings, wanted))
     if rows:
         view.print(rows)
-    say(_scheduled(len(rows)))
+    else:
+        say_near_connector(settings, wanted.connector)
+    note(_scheduled(len(rows)))
     if unlisted:
         say(f"{unlisted:,} more are not shown: a listing has at most {ROWS_MAX:,} rows")
 
@@ -105,12 +109,15 @@ def cancel_scheduled(invocation: Invocation, /, *, wanted: Filter, everything: b
     done = asyncio.run(cancel(invocation.settings(), wanted))
     if done.rows:
         print_rows([RESULT, *COLUMNS], done.rows, as_json=as_json)
-    say(_summary(len(done.rows) - done.too_late, done.too_late))
+    note(_summary(len(done.rows) - done.too_late, done.too_late))
     if done.why_unpublished is not None:
         say(f"their outcome events come when they would have been due ({done.why_unpublished})")
     if done.unknown_ids:
         names = ", ".join(done.unknown_ids)
-        raise CommandFailed(f"the ledger knows no intent {names}: `signalq scheduled list` shows the intents that wait")
+        raise CommandFailed(
+            f"the ledger knows no intent {names}: `signalq scheduled list` shows the intents that wait",
+            kind=Kind.UNKNOWN_ID,
+        )
     return 1 if done.too_late else 0
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -168,9 +169,13 @@ def _is_listed(name: str) -> bool:
 
 def _plain_field(name: str, value: object) -> object:
     """A field's value as the ledger keeps it: decimals as text, long texts cut."""
-    if isinstance(value, JsonNumber):
-        return plain_seconds(float(value.text)) if name == "delaySeconds" else value.text
-    return value[:TEXT_CHARACTERS_MAX] if isinstance(value, str) else value
+    text = value.text if isinstance(value, JsonNumber) else value
+    if not isinstance(text, str):
+        return text
+    if name == "delaySeconds":
+        with suppress(ValueError):  # no number, in the letter of an invalid intent
+            return plain_seconds(float(text))
+    return text[:TEXT_CHARACTERS_MAX]
 
 
 def _cut(text: str, body: bytes) -> str:

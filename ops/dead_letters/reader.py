@@ -29,6 +29,7 @@ from signalq.amqp.connection import CONNECTION_ERRORS, connect, open_channel
 from signalq.amqp.foreign_properties import handle_foreign_properties
 from signalq.amqp.inspect import queue_depth
 from signalq.errors import BrokerError, BrokerUnreachable
+from signalq.kinds import Kind
 from signalq.names import Names
 from signalq.ops.dead_letters.letter import Letter, read_letter
 from signalq.ops.terminal.errors import CommandFailed
@@ -106,7 +107,8 @@ async def _wait_for_turn(connection: AbstractConnection, names: Names, on_wait: 
     while (ready := await _ready_for_us(connection, names)) is None:
         if time.monotonic() >= deadline:
             raise CommandFailed(
-                f"another reader still has {names.dead} after {TURN_TIMEOUT_S:g} s: try again when it is done"
+                f"another reader still has {names.dead} after {TURN_TIMEOUT_S:g} s: try again when it is done",
+                kind=Kind.LETTERS_BUSY,
             )
         if not has_waited:
             on_wait(f"another reader has {names.dead}, waiting up to {TURN_TIMEOUT_S:g} s")
@@ -121,7 +123,10 @@ async def _ready_for_us(connection: AbstractConnection, names: Names) -> int | N
         return None
     depth = await queue_depth(connection, names.dead)
     if depth is None:
-        raise CommandFailed(f"there is no queue {names.dead}: check broker.prefix, or run `signalq topology apply`")
+        raise CommandFailed(
+            f"there is no queue {names.dead}: check broker.prefix, or run `signalq topology apply`",
+            kind=Kind.WRONG_TOPOLOGY,
+        )
     return None if depth.consumers else depth.ready
 
 
@@ -252,7 +257,8 @@ class LetterReader:
         except TimeoutError:
             raise CommandFailed(
                 f"{self._queue} gave {self._read:,} of {self.to_read:,} letters and then none for {IDLE_TIMEOUT_S:g} s:"
-                " try again"
+                " try again",
+                kind=Kind.NO_ANSWER,
             ) from None
         if message is None:
             self._arrived.put_nowait(None)  # the next call must fail at once, too
@@ -273,7 +279,9 @@ class LetterReader:
         try:
             await self._channel.basic_consume(self._queue, hand_over, consumer_tag=tag, timeout=ANSWER_TIMEOUT_S)
         except aiormq.exceptions.ChannelAccessRefused as error:
-            raise BrokerUnreachable(f"RabbitMQ did not let us read {self._queue}: grant this user read") from error
+            raise BrokerUnreachable(
+                f"RabbitMQ did not let us read {self._queue}", "grant this user read", kind=Kind.NOT_PERMITTED
+            ) from error
         except CONNECTION_ERRORS as error:
             raise BrokerUnreachable(self._broke()) from error
         self._windows += 1

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from signalq.ops.dead_letters.actions import LetterResult
@@ -27,12 +26,13 @@ from signalq.ops.terminal.order_columns import (
     order_text,
 )
 from signalq.ops.terminal.plain import plural
-from signalq.ops.terminal.render import Column, Spool, console, print_json, print_rows, say, shown
+from signalq.ops.terminal.progress import bar
+from signalq.ops.terminal.render import Column, console, note, print_json, print_rows, shown
+from signalq.ops.terminal.spool import Spool
 from signalq.settings.sections import Settings
 
 # With fewer letters the bar would be gone before a person sees it.
 BAR_FROM_LETTERS = 2000
-BAR_COLUMNS = 32
 NAME_COLUMNS = 18
 _NOT_SHOWN = "  (not shown: it is no JSON object, and may hold a token anywhere; `dead show --raw` shows it)"
 
@@ -62,16 +62,9 @@ WHYS_MAX = 10
 @asynccontextmanager
 async def reading(settings: Settings, what: str) -> AsyncIterator[tuple[LetterReader, Callable[[], None]]]:
     """The letters, and the function to call for each: it moves a bar, on a terminal, if there are many letters."""
-    errors = console(stderr=True)
-    async with open_letters(settings, on_wait=say) as letters:
-        columns = TextColumn(what), BarColumn(BAR_COLUMNS), MofNCompleteColumn(), TextColumn("letters")
-        is_off = not errors.is_terminal or letters.to_read < BAR_FROM_LETTERS
-        progress = Progress(
-            *columns, console=errors, transient=True, disable=is_off, redirect_stdout=False, redirect_stderr=False
-        )
-        task = progress.add_task(what, total=letters.to_read)
-        with progress:
-            yield letters, lambda: progress.advance(task)
+    async with open_letters(settings, on_wait=note) as letters:
+        with bar(what, "letters", letters.to_read, least=BAR_FROM_LETTERS) as advance:
+            yield letters, lambda: advance(1)
 
 
 def show(letter: Letter, *, raw: bool, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from rich.table import Table
 from rich.text import Text
 
+from signalq.kinds import Kind
 from signalq.local import PrivateBrokerError, PrivateRabbitMQ, ensure_installed
 from signalq.ops.dead_letters.letter import Letter
 from signalq.ops.dead_letters.reader import open_letters
@@ -49,7 +50,7 @@ def run_demo(*, as_json: bool = False) -> int:
             story.line(f"answers on 127.0.0.1:{broker.port}")
             holds = asyncio.run(_run(story, broker.url))
     except PrivateBrokerError as error:
-        raise CommandFailed(str(error)) from error
+        raise CommandFailed(str(error), kind=Kind.PRIVATE_SERVER) from error
     story.step("RabbitMQ is stopped, and nothing is left behind")
     return 0 if holds else 1
 

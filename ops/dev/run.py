@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from signalq.kinds import Kind
 from signalq.local import PrivateBrokerError, PrivateRabbitMQ, ensure_installed
 from signalq.local.server import PrivateServer
 from signalq.ops.dev.events import LogTail, entries_of
@@ -47,7 +48,7 @@ async def _run(world: World, view: View) -> None:
                 await _show_events(world, view, servers, asked_to_stop)
             view.step("ending: POSTs that are on the wire are finished first")
     except PrivateBrokerError as error:
-        raise CommandFailed(_sentence(error)) from error
+        raise CommandFailed(_sentence(error), kind=Kind.PRIVATE_SERVER) from error
     view.step(f"all of it has ended; the world is in {world.folder}")
 
 
@@ -101,7 +102,8 @@ async def _watch(servers: Sequence[PrivateServer]) -> None:
             if not server.is_running:  # a line to its guard and back: much less than a millisecond
                 raise CommandFailed(
                     f"{server.title} has ended ({last_words(server.log_path)}), and so all of it does; its log is "
-                    f"{server.log_path}"
+                    f"{server.log_path}",
+                    kind=Kind.PRIVATE_SERVER,
                 )
         await asyncio.sleep(WATCH_PERIOD_S)
 

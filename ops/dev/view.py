@@ -18,7 +18,7 @@ from signalq.ops.dev.events import Entry
 from signalq.ops.dev.world import World
 from signalq.ops.terminal.environment import environment_mark
 from signalq.ops.terminal.order_columns import order_text
-from signalq.ops.terminal.render import console, print_json, shown, sized
+from signalq.ops.terminal.render import console, cut_name, print_json, shown, sized
 from signalq.settings.sections import ENV_PREFIX
 
 ORDER_TO_TRY = "publish --wait --connector demo --action openLong --percent 50"
@@ -51,7 +51,8 @@ class View:
     def step(self, text: str) -> None:
         """Say what is being done; nothing with `--json`."""
         if not self._as_json:
-            self._print(Text(text, style="dim"))
+            self._out.print(Text(text, style="dim"), soft_wrap=not self._out.is_terminal)
+            sys.stdout.flush()
 
     def greet(self, world: World) -> None:
         """Say that the world is ready, where it is, and how to use it."""
@@ -100,7 +101,9 @@ class View:
         connector_columns, order_columns = WIDE if is_wide else NARROW
         cells = (
             self._sized(at, TIME_COLUMNS),
-            self._sized(connector, connector_columns),
+            self._sized(
+                cut_name(connector, connector_columns) if self._out.is_terminal else connector, connector_columns
+            ),
             self._sized(order, order_columns),
             self._sized(took, TOOK_COLUMNS, right=True),
         )

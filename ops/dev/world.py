@@ -15,6 +15,7 @@ from pathlib import Path
 from yarl import URL
 
 from signalq.errors import SettingsError
+from signalq.kinds import Kind
 from signalq.local.node import LOOPBACK, is_free, keep_port
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.settings.environment import SANDBOX_PATH
@@ -160,7 +161,7 @@ def _settings(file: Path) -> Settings:
     try:
         return load_settings(file)
     except SettingsError as error:
-        raise SettingsError(f"{file}: {error}") from None
+        raise SettingsError(f"{file}: {error}", kind=error.kind) from None
 
 
 def _check_ends(world: World) -> None:
@@ -183,7 +184,8 @@ def _check_ports(world: World) -> None:
         if not port or not is_free(port):
             raise CommandFailed(
                 f"port {port}, for {program}, is taken: end the program that listens there, or run another world "
-                "with --folder and --port"
+                "with --folder and --port",
+                kind=Kind.CANNOT_LISTEN,
             )
 
 

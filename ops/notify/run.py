@@ -30,8 +30,8 @@ class Timing:
     """The times of a notifier; `every_s` between two messages to a service is a setting.
 
     It looks every `look_s`; a trouble has to last `lasts_s`, and a lane to be silent for `lane_s`; the first news waits
-    `gather_s` for more. An attempt may take `send_s`; at the end the last look may take `last_look_s`, beside that
-    attempt, and the last attempt `stop_s`: together less than the 30 s that Kubernetes gives.
+    `gather_s` for more. An attempt may take `send_s`; at the end the last look may take `last_look_s`, an attempt may
+    begin beside it, and the last attempt may take `stop_s`: together less than the 30 s that Kubernetes gives.
     """
 
     every_s: float
@@ -90,8 +90,10 @@ class Notifier:
             for task in ended:
                 task.result()  # an error of one of them ends all
             log.info("notify.stopping")
-            self._stopping.set()
+            # First: its news go with the last message.
             await self._look_a_last_time(looking)
+            self._stopping.set()
+            self._take_stock()
             await asyncio.gather(*telling)
         finally:
             for task in tasks:
@@ -107,7 +109,6 @@ class Notifier:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._timing.last_look_s):
                 await self._watch.look()
-        self._take_stock()
 
     def _add(self, reason: str, connector: str) -> None:
         for desk in self._desks:

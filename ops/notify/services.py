@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from signalq.errors import SettingsError
+from signalq.kinds import Kind
+from signalq.ops.notify.causes import CausesOnly
 from signalq.ops.notify.outbox import Message
 from signalq.ops.terminal.escaping import escaped
 from signalq.secrets.masking import MASK, shown_words
@@ -122,7 +124,8 @@ def _load(number: int, url: str) -> Service:
     try:
         from apprise import Apprise, AppriseAsset, PersistentStoreMode  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        raise SettingsError(f"the package {error.name} is not installed: {how_to_install('notify')}") from None
+        why = f"the package {error.name} is not installed: {how_to_install('notify')}"
+        raise SettingsError(why, kind=Kind.PACKAGE_MISSING) from None
     asset = AppriseAsset(
         app_id="signalq",
         app_desc="signalq",
@@ -168,8 +171,10 @@ def _pattern(part: str) -> str:
 
 
 def _silence() -> None:
-    """Let apprise log nothing; the result of each attempt has its words."""
+    """Let apprise log nothing; the result of each attempt has its words, and the cause of an error."""
     logger = logging.getLogger("apprise")
     logger.addHandler(logging.NullHandler())
     logger.propagate = False
-    logger.setLevel(logging.WARNING)
+    logger.setLevel(logging.DEBUG)
+    if not any(isinstance(one, CausesOnly) for one in logger.filters):
+        logger.addFilter(CausesOnly())

@@ -19,6 +19,7 @@ from signalq.consumer.ledger.queries import lanes, orders, replicas, switches
 from signalq.consumer.ledger.queries.orders import Death
 from signalq.consumer.orders.switch import Change, Switch
 from signalq.errors import BrokerError, NotPermitted, SettingsError, SignalQError
+from signalq.kinds import Kind
 from signalq.message.outcome import Outcome, at
 from signalq.names import Names
 from signalq.ops.notify.outbox import OTHERS
@@ -158,7 +159,8 @@ class Watch:
         try:
             found = await (await self._open_ledger()).read(self._read)
         except ModuleNotFoundError as error:
-            raise SettingsError(f"the package {error.name} is not installed: {how_to_install('postgres')}") from error
+            why = f"the package {error.name} is not installed: {how_to_install('postgres')}"
+            raise SettingsError(why, kind=Kind.PACKAGE_MISSING) from error
         except SignalQError as error:
             await self._close_ledger()
             self._note("ledger", no_ledger(str(error)))

@@ -34,11 +34,12 @@ async def read_orders(
     *,
     since: datetime | timedelta | None = None,
     rows_max: int | None = None,
+    counts_more: bool = True,
 ) -> tuple[int, int]:
     """Give the newest `rows_max` intents that fit, or all, to `on_page`: the newest first, at most PAGE_ROWS at a time.
 
-    `since` is a time, or how long ago by the ledger's clock. Returns how many were given, and how many more fit.
-    Raises CommandFailed.
+    `since` is a time, or how long ago by the ledger's clock. Returns how many were given, and how many more fit, which
+    may take a look at the whole ledger: 0 unless `counts_more`. Raises CommandFailed.
     """
     async with open_ledger(settings) as ledger:
         ids = await whole_ids(ledger, wanted.intent_ids)
@@ -55,7 +56,8 @@ async def read_orders(
             if len(found) < size:
                 return given, 0
             last = found[-1]
-        return given, max(0, await ledger.read(partial(orders.count, wanted=wanted)) - given)
+        fitting = await ledger.read(partial(orders.count, wanted=wanted)) if counts_more else given
+        return given, max(0, fitting - given)
 
 
 async def read_timelines(settings: Settings, intent_id: str) -> list[dict[str, object]]:

@@ -5,37 +5,53 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Connection
 
+from signalq.consumer.ledger.queries import orders
 from signalq.consumer.ledger.queries.measures import Measured, measured, post_durations
 from signalq.consumer.ledger.queries.orders import Filter
 from signalq.ops.ledger import open_ledger, since_ms
+from signalq.ops.terminal.progress import bar
 from signalq.settings.sections import Settings
 from signalq.times import iso_ms
 
 PAGE_ROWS = 1_000
+# Fewer are counted before a person sees a bar.
+BAR_FROM_ORDERS = 20_000
 HOUR_MS = 3_600_000
 ENDINGS = ("delivered", "dead", "canceled")
 
 
 @dataclass(slots=True)
 class Group:
-    """Some orders: how many have which status, and the ms that they were queued, POSTed and late."""
+    """Some orders: how many have which status, and how many were queued, POSTed and late for so many ms.
+
+    Deadlines and time-outs bound the times, and so the room that a group takes, however many orders it has.
+    """
 
     statuses: Counter[str] = field(default_factory=Counter)
-    queued_ms: list[int] = field(default_factory=list)
-    post_ms: list[int] = field(default_factory=list)
-    late_ms: list[int] = field(default_factory=list)
+    queued_ms: Counter[int] = field(default_factory=Counter)
+    post_ms: Counter[int] = field(default_factory=Counter)
+    late_ms: Counter[int] = field(default_factory=Counter)
 
     def add(self, one: Measured, posts_ms: Iterable[int]) -> None:
         """Count one more order."""
         self.statuses[one.status] += 1
-        self.post_ms += posts_ms
-        for times, found in ((self.queued_ms, one.queued_ms), (self.late_ms, one.late_ms)):
-            if found is not None:
-                times.append(found)
+        for ms in posts_ms:
+            self.post_ms[ms] += 1
+        if (queued_ms := one.queued_ms) is not None:
+            self.queued_ms[queued_ms] += 1
+        if (late_ms := one.late_ms) is not None:
+            self.late_ms[late_ms] += 1
+
+    def join(self, other: Self) -> None:
+        """Count another group's orders, too."""
+        self.statuses.update(other.statuses)
+        self.queued_ms.update(other.queued_ms)
+        self.post_ms.update(other.post_ms)
+        self.late_ms.update(other.late_ms)
 
     def row(self) -> dict[str, object]:
         """The counts, and p50 and p99 of the times; None where there are none."""
@@ -74,10 +90,13 @@ async def read_stats(settings: Settings, wanted: Filter, since: datetime | timed
     stats, last = Stats(), 0
     async with open_ledger(settings) as ledger:
         wanted = replace(wanted, since_ms=await ledger.read(partial(since_ms, since=since)))
-        while found := await ledger.read(partial(_page, wanted=wanted, after=last)):
-            for one, posts_ms in found:
-                stats.add(one, posts_ms)
-            last = found[-1][0].number
+        total = await ledger.read(partial(orders.count, wanted=wanted))
+        with bar("counting", "orders", total, least=BAR_FROM_ORDERS) as advance:
+            while found := await ledger.read(partial(_page, wanted=wanted, after=last)):
+                for one, posts_ms in found:
+                    stats.add(one, posts_ms)
+                last = found[-1][0].number
+                advance(len(found))
     return stats
 
 
@@ -91,7 +110,11 @@ def _page(connection: Connection, wanted: Filter, after: int) -> list[tuple[Meas
     return [(one, posts_ms[one.number]) for one in found]
 
 
-def percentile(times: Iterable[int], percent: int) -> int | None:
-    """The nearest-rank percentile; None of nothing."""
-    ordered = sorted(times)
-    return ordered[max(-(-len(ordered) * percent // 100) - 1, 0)] if ordered else None
+def percentile(times: Counter[int], percent: int) -> int | None:
+    """The nearest-rank percentile of counted times; None of nothing."""
+    left = -(-times.total() * percent // 100)
+    for ms in sorted(times):
+        left -= times[ms]
+        if left <= 0:
+            return ms
+    return None

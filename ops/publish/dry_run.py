@@ -16,6 +16,7 @@ from signalq.ops.publish.report import PublishReport, named
 from signalq.ops.publish.source import PublishOptions
 from signalq.ops.terminal.errors import DONE, FAILED
 from signalq.ops.terminal.escaping import escaped
+from signalq.ops.terminal.invocation import is_quiet
 from signalq.ops.terminal.plain import ascii_json, json_line, plural
 from signalq.producers.files.reader import BadLine, IntentLine
 from signalq.secrets.masking import masked
@@ -63,7 +64,7 @@ class DryRun:
             self._report.say("the input holds no intent: nothing would be published")
         if problem is not None:
             self._report.say(problem)
-        elif not self._options.as_json:
+        elif not self._options.as_json and not is_quiet():
             url = masked(self._settings.broker.url.get_secret_value())
             heard = "" if self._options.wait_s is None else ", and outcomes can be heard of"
             self._report.say(f"RabbitMQ at {url} could take them{heard}; nothing was sent")

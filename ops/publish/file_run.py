@@ -98,7 +98,8 @@ class FileRun:
         except FileChanged as error:
             raise CommandFailed(
                 f"{self._source.file} can't be resumed, {error} (kept in {self._progress.path}): publish it without "
-                "--resume, the consumer drops the lines that are where they were and as they were, or put them back"
+                "--resume, the consumer drops the lines that are where they were and as they were, or put them back",
+                kind=error.kind,
             ) from None
 
     # ---- the lines, checked before they are sent ----

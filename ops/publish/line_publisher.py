@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from signalq import InvalidIntent, NotAllConfirmed, OrderIntent, OrderPublisher, PublishResult
 from signalq.amqp.address import user_of
+from signalq.kinds import Kind
 from signalq.ops.publish.line_feed import LineFeed
 from signalq.ops.publish.pace import EvenPace
 from signalq.ops.publish.progress import Progress
@@ -186,7 +187,10 @@ class LinePublisher:
         from signalq.ops.publish.waiting import OutcomeWaiting  # noqa: PLC0415
 
         if (why := self._orders.why_no_outcomes) is not None:
-            raise CommandFailed(f"nothing was sent, no outcome could be waited for: {why}; or leave --wait out")
+            raise CommandFailed(
+                f"nothing was sent, no outcome could be waited for: {why}; or leave --wait out",
+                kind=Kind.OUTCOMES_UNAVAILABLE,
+            )
         return OutcomeWaiting(
             self._settings, self._orders, self._wait_s, on_ending=self._on_ending, on_trouble=self._give_up
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from signalq.causes import plain_words
 from signalq.errors import InvalidIntent
 from signalq.message.identity import new_message_id
 from signalq.message.intent import OrderIntent, intent_from_fields
@@ -82,7 +83,7 @@ def _token(given: Mapping[str, str]) -> str | None:
         try:
             token = Path(named).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise click.UsageError(f"--token-file {named} can't be read ({type(error).__name__})") from None
+            raise click.UsageError(f"--token-file {named} can't be read ({plain_words(error)})") from None
     if not token:
         raise click.UsageError(f"{FLAGS[sources[0]][0]} {named} is empty or not set")
     return token

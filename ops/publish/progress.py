@@ -17,6 +17,7 @@ from pathlib import Path
 
 from yarl import URL
 
+from signalq.causes import plain_words
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.producers.files.marks import Mark, MarkedLines
 from signalq.secrets.masking import masked
@@ -121,9 +122,7 @@ class Progress:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise CommandFailed(
-                f"the progress in {self.path} can't be read ({type(error).__name__}){UNKNOWN}"
-            ) from None
+            raise CommandFailed(f"the progress in {self.path} can't be read ({plain_words(error)}){UNKNOWN}") from None
         return self._record
 
     def begin(self, salt: bytes, *, known_holds: bool) -> None:
@@ -182,7 +181,7 @@ class Progress:
                 make_private_folder(self.path.parent)
                 replace_private(self.path, json.dumps({"version": FORMAT_VERSION} | asdict(record)) + "\n")
             except OSError as error:
-                self.why_not_kept = f"{self.path} can't be written ({type(error).__name__})"
+                self.why_not_kept = f"{self.path} can't be written ({plain_words(error)})"
             else:
                 self.why_not_kept, self._written = None, record
 

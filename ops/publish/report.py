@@ -8,11 +8,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Self
 
 from signalq.errors import Unroutable
+from signalq.kinds import Kind
 from signalq.message.outcome import at
 from signalq.ops.publish.bar import ProgressBar
 from signalq.ops.publish.tally import OutcomeTally, RunTally
-from signalq.ops.terminal.errors import DONE, FAILED, INTERRUPTED
+from signalq.ops.terminal.errors import DONE, FAILED, INTERRUPTED, Failure
 from signalq.ops.terminal.escaping import escaped
+from signalq.ops.terminal.invocation import is_quiet
 from signalq.ops.terminal.plain import ascii_json, json_line, plural
 from signalq.producers.files.reader import BadLine, IntentLine
 from signalq.publishing.results import Receipt
@@ -37,7 +39,7 @@ class PublishReport:
         self._began_s = time.monotonic()
         self._last_due: datetime | None = None
         # JSON on the same terminal would run through the bar.
-        wanted = self._from_file and not (as_json and sys.stdout.isatty())
+        wanted = self._from_file and not is_quiet() and not (as_json and sys.stdout.isatty())
         self.bar = ProgressBar(wanted=wanted, counts_outcomes=waits)
 
     def __enter__(self) -> Self:
@@ -67,7 +69,7 @@ class PublishReport:
         self.write(f"published {named(line)}, message_id {escaped(line.message_id)}")
         if self.tally.outcomes is None and due_at is not None:
             self.write(f"due at {iso_utc(due_at)}, in {line.intent.delay_ms / 1000:,.10g} s")
-        elif self.tally.outcomes is not None and sys.stderr.isatty():
+        elif self.tally.outcomes is not None and sys.stderr.isatty() and not is_quiet():
             self.say("waiting for its outcome; Ctrl-C ends the waiting, the order stays")
 
     def ended(self, ending: Ending) -> None:
@@ -160,7 +162,8 @@ class PublishReport:
         tally = self.tally
         unknown = tally.outcomes.counts["unknown"] if tally.outcomes is not None else 0
         if tally.refused:
-            return f"{tally.refused}; then {what_next}" if self._from_file else tally.refused
+            one = Failure(tally.refused, Kind.UNROUTABLE).with_address
+            return f"{tally.refused}; then {what_next}" if self._from_file else one
         if not tally.unconfirmed and not unknown and not tally.gave_up and tally.stopped_by is None:
             return None
         if self._message_id is not None:
@@ -184,16 +187,18 @@ class PublishReport:
         """The same sentence for one intent from flags."""
         tally = self.tally
         if tally.unconfirmed or not tally.published:
-            return (
+            sentence = (
                 "RabbitMQ did not confirm it: once it is reachable, run the same command with "
                 f"--message-id {message_id}, that orders it once"
             )
+            return Failure(sentence, Kind.UNCONFIRMED).with_address
         if tally.outcomes is None or not tally.outcomes.counts["unknown"]:
             return None
-        return (
+        sentence = (
             f"it is published, and its outcome is not known yet: `signalq orders show {message_id}` says what became "
             f"of it, and the same command with --message-id {message_id} waits again, and orders nothing twice"
         )
+        return Failure(sentence, Kind.OUTCOME_TIMEOUT).with_address
 
 
 def ending_sentence(ending: Ending) -> str:

@@ -18,6 +18,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from signalq.errors import InvalidIntent, Problem
+from signalq.kinds import Kind
 from signalq.message.intent import intent_from_fields
 from signalq.message.strict_json import BODY_BYTES_MAX, parse_object
 from signalq.ops.sandbox.behaviour import Behaviour, Behaviours
@@ -128,7 +129,11 @@ class Sandbox:
             await web.TCPSite(self._runner, self._host, self._port).start()
         except OSError as error:
             await self._runner.cleanup()
-            raise CommandFailed(f"can't listen on {self._host}:{self._port} ({error.strerror or error})") from None
+            raise CommandFailed(
+                f"can't listen on {self._host}:{self._port} ({error.strerror or error}): give another --port, or 0 for "
+                "a free one",
+                kind=Kind.CANNOT_LISTEN,
+            ) from None
         return self
 
     async def __aexit__(self, *_exc: object) -> None:

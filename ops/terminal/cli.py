@@ -26,6 +26,7 @@ COMMANDS = {
     "probe": "Ask a consumer or a gateway whether it is well.",
     "sandbox": "Run a stand-in for the platform's webhook.",
     "schema": "Print the JSON Schema of an order intent, or the AsyncAPI document.",
+    "help": "Explain a command, or a kind of error.",
 }
 
 
@@ -42,6 +43,6 @@ def cli() -> None:
 
     All commands use the same settings: a TOML file (--config, SIGNALQ_CONFIG, or signalq.toml in the
     working folder, which is said), and the environment on top (SIGNALQ_BROKER__URL sets broker.url).
-    An error is one sentence on standard error; the exit status is 0 for done, 1 for failed, 2 for wrong
-    usage or settings.
+    An error is one sentence on standard error; signalq help KIND says more of the kind that ends it. The
+    exit status is 0 for done, 1 for failed, 2 for wrong usage or settings.
     """

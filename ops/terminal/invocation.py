@@ -1,4 +1,4 @@
-"""The common part of every command: its settings, and `--config` and `--debug` before or after its name."""
+"""The common part of every command: its settings, and the shared options, before or after its name."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class Invocation:
 
     config: Path | None = None
     debug: bool = False
+    quiet: bool = False
     # Whether a run fails if its output can't be written.
     output_counts: bool = True
     _has_said_file: bool = False
@@ -44,12 +45,19 @@ class Invocation:
         from signalq.settings.config_file import found_file  # noqa: PLC0415
 
         file = found_file(self.config)
-        if file is not None and not self._has_said_file:
+        if file is not None and not self._has_said_file and not self.quiet:
             self._has_said_file = True
             click.echo(f"signalq: the settings are those of {escaped(str(file))}", err=True)
 
 
 pass_invocation = click.make_pass_decorator(Invocation)
+
+
+def is_quiet() -> bool:
+    """Whether this run was asked for rows, warnings and errors alone: no summary, no remark, no progress."""
+    context = click.get_current_context(silent=True)
+    invocation = context.find_object(Invocation) if context is not None else None
+    return invocation is not None and invocation.quiet
 
 
 def _remember(context: click.Context, option: click.Parameter, value: Any) -> None:
@@ -76,6 +84,13 @@ def _shared_options() -> list[click.Parameter]:
             callback=_remember,
             help="Show the traceback of an error.",
         ),
+        click.Option(
+            ["-q", "--quiet"],
+            is_flag=True,
+            expose_value=False,
+            callback=_remember,
+            help="Leave summaries, remarks and progress out of standard error: warnings and errors alone are there.",
+        ),
     ]
 
 
@@ -87,6 +102,11 @@ class SignalqCommand(click.Command):
         epilog = "\b\nExample:\n" + "\n".join(f"  {line}" for line in example.splitlines())
         super().__init__(name, epilog=epilog, context_settings={"max_content_width": HELP_COLUMNS_MAX}, **options)
         self.params += _shared_options()
+
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:
+        """The options that show the help, whatever the context that a command is looked at in."""
+        del ctx
+        return ["-h", "--help"]
 
 
 class SignalqGroup(SignalqCommand, click.Group):
@@ -144,6 +164,18 @@ def utf8(argument: str) -> str:
     except UnicodeEncodeError:
         raise click.BadParameter("it is no UTF-8") from None
     return argument
+
+
+class NearChoice(click.Choice[str]):
+    """A choice between some words; the error for another one names the nearest, if one is near."""
+
+    def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
+        """The error's sentence."""
+        # Imported here: --help needs none of it.
+        from signalq.message.near_names import nearest_clause  # noqa: PLC0415
+
+        sentence = super().get_invalid_choice_message(value, ctx).removesuffix(".")
+        return f"{sentence}{nearest_clause(str(value), list(self.choices))}"
 
 
 def one_of(what: str, known: Collection[str]) -> Callable[[click.Context, click.Parameter, str | None], str | None]:

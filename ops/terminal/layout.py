@@ -1,12 +1,15 @@
 """Fits a table to a terminal: which of its columns are shown, how wide each is, and how much of an id. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 
 GAP = "  "
+CUT = "…"
 # An id is cut to what tells it from the others of its table, and to no less.
 ID_CHARACTERS_MIN = 8
+# Ids that begin alike are cut in their middles: so much stands before the cut, and at least so much behind it.
+BEGINNING_CHARACTERS, END_CHARACTERS_MIN = 6, 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +52,21 @@ def _cut(widths: dict[int, int], floors: Mapping[int, int], room: int) -> None:
         widths[max(cuttable, key=lambda at: widths[at])] -= 1
 
 
-def characters_apart(ids: Iterable[str]) -> int:
-    """How many characters of each id tell them all apart."""
+def short_ids(ids: Iterable[str]) -> Callable[[str], str]:
+    """Shortens each id to what tells it from the others: its beginning, or beginning and end where many begin alike."""
+    known = set(ids)
+    length = characters_apart(known)
+    end = characters_apart((one[::-1] for one in known), END_CHARACTERS_MIN)
+    whole = BEGINNING_CHARACTERS + len(CUT) + end
+    if length <= whole:
+        return lambda one: one[:length]
+    return lambda one: one if len(one) <= whole else one[:BEGINNING_CHARACTERS] + CUT + one[-end:]
+
+
+def characters_apart(ids: Iterable[str], least: int = ID_CHARACTERS_MIN) -> int:
+    """How many characters of each id tell them all apart, or `least`."""
     common = (sum(1 for _ in takewhile(_are_equal, zip(*two, strict=False))) for two in pairwise(sorted(set(ids))))
-    return max(ID_CHARACTERS_MIN, max(common, default=0) + 1)
+    return max(least, max(common, default=0) + 1)
 
 
 def _are_equal(two: tuple[str, str]) -> bool:

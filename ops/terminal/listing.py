@@ -9,7 +9,9 @@ from typing import Any
 import click
 
 from signalq.ops.terminal.invocation import one_of
-from signalq.ops.terminal.render import Column, Rows, print_rows
+from signalq.ops.terminal.plain import Row
+from signalq.ops.terminal.render import Column, console, print_rows
+from signalq.ops.terminal.spool import Rows, Spool
 
 WATCH_PERIOD_S = 2
 WATCH_PERIOD_MIN_S, WATCH_PERIOD_MAX_S = 0.2, 3_600
@@ -25,16 +27,17 @@ class View:
     descending: bool = False
     watch_s: float | None = None
 
-    def sorted(self, rows: Rows) -> Rows:
+    def sorted(self, rows: Spool | Sequence[Row]) -> Rows:
         """The rows in the order that was asked for; a row without a value is last, either way."""
         if self.sort is None:
             return rows
-        value_in = self.sort.value_in
-        known = [row for row in rows if value_in(row) is not None]
-        known.sort(key=value_in, reverse=self.descending)  # type: ignore[arg-type]
-        return [*known, *(row for row in rows if value_in(row) is None)]
+        values: dict[int, Any] = dict(enumerate(map(self.sort.value_in, rows)))
+        known = [number for number, value in values.items() if value is not None]
+        known.sort(key=values.__getitem__, reverse=self.descending)
+        numbers = [*known, *(number for number, value in values.items() if value is None)]
+        return rows.in_order(numbers) if isinstance(rows, Spool) else [rows[number] for number in numbers]
 
-    def print(self, rows: Rows) -> None:
+    def print(self, rows: Spool | Sequence[Row]) -> None:
         """Show the rows, in this order."""
         print_rows(self.columns, self.sorted(rows), as_json=self.as_json)
 
@@ -100,8 +103,11 @@ def _check(*, as_json: bool, watches: bool, chooses: bool) -> None:
         raise click.UsageError("--json has all fields: take --columns out, and choose with jq")
     if as_json and watches:
         raise click.UsageError("--watch is for a table: take --json out, or follow `signalq outcomes --json`")
-    if watches and not sys.stdout.isatty():
-        raise click.UsageError("--watch takes a terminal: `signalq outcomes` follows what happens, also in a pipe")
+    out = console()
+    if watches and not (sys.stdout.isatty() and out.is_terminal and not out.is_dumb_terminal):
+        raise click.UsageError(
+            "--watch takes a terminal that can clear its screen: `signalq outcomes` follows what happens anywhere else"
+        )
 
 
 def _column_keys(keys: Sequence[str]) -> Callable[..., tuple[str, ...]]:

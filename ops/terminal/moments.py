@@ -7,27 +7,34 @@ import click
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 SECONDS_SHOWN_MAX, MINUTES_SHOWN_MAX, HOURS_SHOWN_MAX = 100, 100, 48
+# So long ago a time is shown without its day, though midnight be in between: it is no other time.
+RECENT = timedelta(hours=12)
+# A day that is farther away may be taken for one of this year.
+DAYS_SHOWN_MAX = 300
 
 
 def clock_time(iso: object, now: datetime | None = None) -> str:
     """The local time of today, `08:31:43`; of another day its date as well, `Nov 29 21:50`."""
-    at, day = _local(iso, now)
-    return f"{day} {at:%H:%M}" if day else f"{at:%H:%M:%S}"
+    at, now = _local(iso, now)
+    return f"{at:%H:%M:%S}" if at.date() == now.date() else f"{_day(at, now)} {at:%H:%M}"
 
 
 def time_or_day(iso: object, now: datetime | None = None) -> str:
-    """The local time of today, `08:31:43`; of another day its date, `Nov 29`, or `Nov 2025`."""
-    at, day = _local(iso, now)
-    return day or f"{at:%H:%M:%S}"
+    """The local time of today and of the last hours, `08:31:43`; of another day its date, `Nov 29`, or `Nov 2025`."""
+    at, now = _local(iso, now)
+    is_recent = timedelta(0) <= now - at < RECENT
+    return f"{at:%H:%M:%S}" if is_recent or at.date() == now.date() else _day(at, now)
 
 
-def _local(iso: object, now: datetime | None) -> tuple[datetime, str]:
-    """The time in the zone of the person who looks, and its day, unless that is today."""
+def _local(iso: object, now: datetime | None) -> tuple[datetime, datetime]:
+    """The time and the present one, in the zone of the person who looks."""
     at = datetime.fromisoformat(str(iso)).astimezone()
-    today = (now or datetime.now().astimezone()).astimezone(at.tzinfo).date()
-    if at.date() == today:
-        return at, ""
-    return at, f"{MONTHS[at.month - 1]} {at.day if at.year == today.year else at.year}"
+    return at, (now or datetime.now().astimezone()).astimezone(at.tzinfo)
+
+
+def _day(at: datetime, now: datetime) -> str:
+    is_near = abs((now.date() - at.date()).days) <= DAYS_SHOWN_MAX
+    return f"{MONTHS[at.month - 1]} {at.day if is_near else at.year}"
 
 
 def ago(iso: object, now: datetime | None = None) -> str:

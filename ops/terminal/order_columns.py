@@ -16,22 +16,27 @@ def order_text(row: Row) -> str | None:
     if not isinstance(order, Mapping):
         action = row.get("action")
         return action if isinstance(action, str) else None
-    prices = [f"{name} {order[name]}" for name in _PRICES if name in order]
-    return " ".join([str(order.get("action", "?")), *_size(order), *prices]) or None
+    prices = [f"{name} {_said(order[name])}" for name in _PRICES if name in order]
+    return " ".join([_said(order.get("action", "?")), *_size(order), *prices])
 
 
 def _size(order: Mapping[str, object]) -> list[str]:
     """The size that takes effect; of a `cancel` the order that it names."""
     if order.get("action") == "cancel":
-        return [str(order.get("clientOrderId", "?"))]
+        return [_said(order.get("clientOrderId", "?"))]
     if "fixed" in order:
-        return [str(order["fixed"])]
-    return [f"{order['percent']} %"] if "percent" in order else []
+        return [_said(order["fixed"])]
+    return [f"{_said(order['percent'])} %"] if "percent" in order else []
+
+
+def _said(value: object) -> str:
+    """A value in words; the null of an invalid intent as its producer wrote it."""
+    return "null" if value is None else str(value)
 
 
 STATUS_STYLES = {"delivered": "green", "dead": "red", "canceled": "yellow", "retrying": "yellow", "sending": "cyan"}
 
-INTENT = Column("intent_id", "INTENT", style="dim", least=8, is_id=True)
+INTENT = Column("intent_id", "INTENT", style="dim", least=8, ample=12, is_id=True, is_name=True)
 GENERATION = Column("generation", "GEN", right=True, rank=8)
 REASON = Column("reason", "REASON", style="red")
 CONNECTOR = Column("connector", "CONNECTOR", style="bold", least=10, ample=16, is_name=True)

@@ -1,13 +1,11 @@
 """The output of a command: a table on a terminal, a plain one elsewhere, one JSON object a line with `--json`."""
 
-import json
 import sys
-import tempfile
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Literal, Self
+from typing import Literal
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
@@ -15,16 +13,18 @@ from rich.table import Table
 from rich.text import Text
 
 from signalq.ops.terminal.escaping import escaped
-from signalq.ops.terminal.layout import GAP, Measure, characters_apart, fitted
+from signalq.ops.terminal.invocation import is_quiet
+from signalq.ops.terminal.layout import CUT, GAP, Measure, fitted, short_ids
 from signalq.ops.terminal.plain import Row, json_line
+from signalq.ops.terminal.spool import Rows
 
 # A terminal that is so wide shows every column.
 WIDE_COLUMNS = 140
 # One table of rich's has so many rows; the next ones follow below.
 TABLE_ROWS_MAX = 500
-# A longer id is cut to the room that there is.
-ID_CHARACTERS_MAX = 40
-SPOOLED_IN_MEMORY_BYTES_MAX = 1 << 20
+# So much of a foreign text is looked at, and so much of it, escaped, is shown in a table: JSON has all of it.
+FOREIGN_CHARACTERS_MAX = 4_000
+CELL_CHARACTERS_MAX = 1_000
 NOTHING = "-"
 
 
@@ -57,8 +57,15 @@ class Column:
         return self.value(row) if self.value is not None else row.get(self.key)
 
     def text_in(self, row: Row) -> str:
-        """The whole text of its cell: blank if the row has no such field, a dash if its value is not known."""
-        return shown(self.value_in(row)) if self.value is not None or self.key in row else ""
+        """The text of its cell: blank if the row has no such field, a dash if its value is not known.
+
+        Anybody who may publish can have a letter with a name of a mebibyte: no table is as wide as that.
+        """
+        value = self.value_in(row)
+        text = shown(value[:FOREIGN_CHARACTERS_MAX] if isinstance(value, str) else value)
+        if len(text) > CELL_CHARACTERS_MAX:
+            text = text[: CELL_CHARACTERS_MAX - 1] + CUT
+        return text if self.value is not None or self.key in row else ""
 
     @property
     def short_title(self) -> str:
@@ -79,40 +86,6 @@ def print_json(row: Row, *, raw: bool = False) -> None:
     """Write one row as JSON, at once: a program that reads along should not wait for a buffer."""
     sys.stdout.write(json_line(row, raw=raw) + "\n")
     sys.stdout.flush()
-
-
-class Spool:
-    """Rows of plain values, kept until they are shown, on disk if they are many; use it as a context manager.
-
-    Rows are shown after the reading: a person who pages through them must not keep the queue or the connection waiting.
-    """
-
-    def __init__(self) -> None:
-        self._file = tempfile.SpooledTemporaryFile(SPOOLED_IN_MEMORY_BYTES_MAX, "w+", encoding="ascii")  # noqa: SIM115
-        self._rows = 0
-
-    def add(self, row: Row) -> None:
-        """Keep one more row."""
-        self._file.write(json.dumps(dict(row)) + "\n")
-        self._rows += 1
-
-    def __len__(self) -> int:
-        return self._rows
-
-    def __iter__(self) -> Iterator[Row]:
-        self._file.seek(0)
-        for line in self._file:
-            yield json.loads(line)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self._file.close()
-
-
-Rows = Sequence[Row] | Spool
-"""Rows that can be read more than once: a table is measured first, and then written row by row."""
 
 
 def print_rows(columns: Sequence[Column], rows: Rows, *, as_json: bool) -> None:
@@ -139,11 +112,13 @@ def print_rows(columns: Sequence[Column], rows: Rows, *, as_json: bool) -> None:
 
 def tables_of(columns: Sequence[Column], rows: Rows, room: int) -> Iterator[Table]:
     """The rows as rich's tables below one another, the first with a head; at most `room` columns wide."""
-    id_keys = [column.key for column in columns if column.is_id]
-    apart = {key: characters_apart([str(row.get(key) or "") for row in rows]) for key in id_keys}
+    shorten = {one.key: short_ids(map(one.text_in, rows)) for one in columns if one.is_id}
 
     def short(column: Column, row: Row) -> str:
-        return _short(column, row, apart.get(column.key))
+        return _short(column, row, shorten.get(column.key, str))
+
+    def cut(column: Column, text: str, width: int) -> str:
+        return cut_name(text, width) if column.is_name else text  # rich cuts the others
 
     fitting = _fitting(columns, rows, short, room)
     left_out = {column.key for column in columns} - {column.key for column, _ in fitting}
@@ -152,7 +127,7 @@ def tables_of(columns: Sequence[Column], rows: Rows, room: int) -> Iterator[Tabl
     table = _empty_table(fitting, with_head=True)
     for row in rows:
         table.add_row(
-            *(Text(_cut(column, short(column, row), width), column.style_in(row)) for column, width in fitting)
+            *(Text(cut(column, short(column, row), width), column.style_in(row)) for column, width in fitting)
         )
         if table.row_count == TABLE_ROWS_MAX:
             yield table
@@ -165,6 +140,12 @@ def say(sentence: str) -> None:
     """Write one sentence to standard error: standard output is for rows. A terminal breaks it between words."""
     out = console(stderr=True)
     out.print(Text(escaped(sentence)), soft_wrap=not out.is_terminal)
+
+
+def note(sentence: str) -> None:
+    """Say a summary or a remark, which --quiet leaves out."""
+    if not is_quiet():
+        say(sentence)
 
 
 def shown(value: object) -> str:
@@ -180,7 +161,7 @@ def sized(text: str, columns: int, *, right: bool = False) -> str:
     """The text cut or padded to exactly `columns` of a terminal; wide characters take two."""
     length = cell_len(text)
     if length > columns:
-        return set_cell_size(text, columns - 1) + "…"
+        return set_cell_size(text, columns - len(CUT)) + CUT
     padding = " " * (columns - length)
     return padding + text if right else text + padding
 
@@ -214,23 +195,24 @@ def _detailed(column: Column, left_out: Container[str]) -> Column:
     return replace(column, value=lambda row: row.get(details) or row.get(key))
 
 
-def _short(column: Column, row: Row, characters: int | None) -> str:
+def _short(column: Column, row: Row, shorten: Callable[[str], str]) -> str:
     """The text of a cell on a terminal."""
-    value, text = column.value_in(row), column.text_in(row)
-    if column.short is not None and value is not None:
-        with suppress(ValueError):  # foreign text in the place of a time
+    if column.short is not None and (value := column.value_in(row)) is not None:
+        with suppress(ValueError, OverflowError):  # foreign text in the place of a time, or a time that no zone has
             return column.short(value)
-    return text[:characters] if characters is not None and characters < ID_CHARACTERS_MAX else text
+    return shorten(column.text_in(row))
 
 
-def _cut(column: Column, text: str, columns: int) -> str:
-    """The text of a name cut in its middle; rich cuts the others."""
-    if not column.is_name or cell_len(text) <= columns:
+def cut_name(text: str, columns: int) -> str:
+    """The text of a name, cut in its middle to so many columns of a terminal: many names differ at their ends."""
+    if cell_len(text) <= columns:
         return text
-    end = text
-    while cell_len(end) > (columns - 1) // 2:
+    room = (columns - len(CUT)) // 2
+    end = text[len(text) - room :]
+    while cell_len(end) > room:
         end = end[1:]
-    return set_cell_size(text, columns - 1 - cell_len(end)) + "…" + end
+    beginning = set_cell_size(text, columns - len(CUT) - cell_len(end))
+    return beginning.rstrip(CUT) + CUT + end.lstrip(CUT)  # an id may be cut there already
 
 
 def _empty_table(fitting: Sequence[tuple[Column, int]], *, with_head: bool) -> Table:

@@ -5,10 +5,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from signalq.errors import SignalQError
+from signalq.kinds import Kind
 
 
 class FileChanged(SignalQError):
     """The file is no longer the same up to the mark; no line behind the mark was read."""
+
+    kind = Kind.FILE_CHANGED
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from aiohttp.typedefs import Handler
 
 from signalq.errors import Problem, PublishError, SettingsError
 from signalq.health import add_health
+from signalq.kinds import Kind
 from signalq.message.strict_json import BODY_BYTES_MAX
 from signalq.producers.gateway.alerts import Alert, Batch, Reading, Refusal, read_batch
 from signalq.producers.gateway.answers import ANSWER_S, INTENT_ID_HEADER, WEBHOOK_PATH
@@ -76,7 +77,8 @@ class GatewayServer:
             why = error.strerror if isinstance(error, OSError) else "it is no name of a host"
             raise SettingsError(
                 f"gateway.host {host} port {port} can't be listened on ({why or error}): set gateway.port "
-                "to another, or to 0 for a free one"
+                "to another, or to 0 for a free one",
+                kind=Kind.CANNOT_LISTEN,
             ) from None
 
     async def stop(self) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from signalq import InvalidIntent, SignalQError
 from signalq.amqp.address import check_url
+from signalq.causes import plain_words
 from signalq.secrets.masking import shown_path, shown_words
 
 DEFAULT_URL = "amqp://guest:guest@127.0.0.1:5672/"
@@ -96,7 +97,7 @@ def _secret_in(file: Path, named_by: str) -> str:
     try:
         secret = file.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        why = f"which can't be read ({type(error).__name__})"
+        why = f"which can't be read ({plain_words(error)})"
         raise WrongInput(f"{named_by} names {shown_path(str(file))}, {why}") from None
     if not secret:
         raise WrongInput(f"{named_by} names {file}, which is empty")

@@ -43,8 +43,9 @@ def intent_of(words: Sequence[str], *, token: str | None = None) -> OrderIntent:
         raise WrongInput(f"an order needs an action and a connector, as in buy main 25%: {FORM}")
     action = ACTIONS.get(words[0].lower())
     if action is None:
-        nearest = difflib.get_close_matches(words[0].lower(), ACTIONS, n=1, cutoff=0)[0]
-        raise WrongInput(f"{words[0]} is no action; did you mean {ACTIONS[nearest]}?")
+        near = difflib.get_close_matches(words[0].lower(), ACTIONS, n=1)
+        meant = f"did you mean {ACTIONS[near[0]]}?" if near else f"it is one of {', '.join(ACTIONS.values())}"
+        raise WrongInput(f"{words[0]} is no action; {meant}")
     fields: dict[str, object] = {"connector_name": words[1], "action": action, "connector_token": token}
     rest = list(words[2:])
     if not action.startswith("cancel"):

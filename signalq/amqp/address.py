@@ -7,6 +7,7 @@ from ipaddress import IPv6Address, ip_address
 from yarl import URL
 
 from signalq.errors import BrokerUnreachable
+from signalq.kinds import Kind
 
 SCHEMES = ("amqp", "amqps")
 # RabbitMQ's well-known user, where a URL names none.
@@ -71,7 +72,9 @@ def tls_context(url: URL) -> ssl.SSLContext:
     that can't be used, and where certificates would not be checked.
     """
     if leaves_certificates_unchecked(url):
-        raise BrokerUnreachable("broker.url has no_verify_ssl", "take it out: certificates are always checked")
+        raise BrokerUnreachable(
+            "broker.url has no_verify_ssl", "take it out: certificates are always checked", kind=Kind.WRONG_SETTING
+        )
     query = url.query
     try:
         cadata = b64decode(query["cadata"]) if query.get("cadata") else None
@@ -84,5 +87,6 @@ def tls_context(url: URL) -> ssl.SSLContext:
         raise BrokerUnreachable(
             f"broker.url names {named}, which can't be used for TLS ({why or 'no certificate or key in it'})",
             "check the path, and what is in the file",
+            kind=Kind.TLS_FILES,
         ) from None
     return context

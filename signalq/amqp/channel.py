@@ -28,6 +28,7 @@ from signalq.amqp.incoming import Incoming
 from signalq.amqp.outbox import Outbox
 from signalq.amqp.port import Port
 from signalq.errors import SettingsError
+from signalq.kinds import Kind
 
 ANOTHER_AIORMQ = (
     f"aiormq {version('aiormq')} passes its frames in another way than this version of signalq knows: "
@@ -62,7 +63,7 @@ class Channel(aiormq.Channel):
         cast("Any", made).__class__ = cls
         channel = cast("Channel", made)
         if not incoming.has_cut or channel.number not in channel._outbox.open_channels:
-            raise SettingsError(ANOTHER_AIORMQ)
+            raise SettingsError(ANOTHER_AIORMQ, kind=Kind.PACKAGE_MISSING)
         channel._incoming = incoming
         channel._confirms = None
         return channel
@@ -156,4 +157,4 @@ class Channel(aiormq.Channel):
 
 def _refuse(_message: object) -> None:
     """Take what can't come: the port of the channel takes its deliveries."""
-    raise SettingsError(ANOTHER_AIORMQ)
+    raise SettingsError(ANOTHER_AIORMQ, kind=Kind.PACKAGE_MISSING)

@@ -17,7 +17,9 @@ from signalq.amqp.address import SCHEMES, tls_context
 from signalq.amqp.channel import Channel
 from signalq.amqp.transport import GOODBYE_TIMEOUT_S, PlainConnection
 from signalq.amqp.unreachable import unreachable
+from signalq.causes import advice_on
 from signalq.errors import BrokerUnreachable
+from signalq.kinds import Kind
 from signalq.secrets.masking import masked
 
 CONNECT_TIMEOUT_S = 10.0
@@ -52,7 +54,8 @@ async def connect(
     except TimeoutError:
         raise BrokerUnreachable(
             f"no answer from RabbitMQ at {masked(url)} within {timeout_s:g} s",
-            "check host and port in broker.url, and that no firewall is in between",
+            advice_on(Kind.NO_ANSWER, "broker.url"),
+            kind=Kind.NO_ANSWER,
         ) from None
     except asyncio.CancelledError as error:
         if not is_connection_error(error):

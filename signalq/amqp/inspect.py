@@ -10,6 +10,7 @@ from aiormq.abc import AbstractChannel
 
 from signalq.amqp.connection import ANSWER_TIMEOUT_S, close_in_time, is_connection_error, open_channel
 from signalq.errors import BrokerUnreachable
+from signalq.kinds import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,8 @@ class Inspector:
                 # RabbitMQ 4.3 answers only a user with some right on it; 3.10 and 4.0 answer every user.
                 raise BrokerUnreachable(
                     f"RabbitMQ does not tell this user whether there is {name}, for it has no right there: grant it "
-                    "what docs/operate/rabbitmq.md lists under Rights"
+                    "what docs/operate/rabbitmq.md lists under Rights",
+                    kind=Kind.NOT_PERMITTED,
                 ) from error
             except (Exception, asyncio.CancelledError) as error:  # aiormq ends a wait for an answer with either
                 if isinstance(error, asyncio.CancelledError) and not is_connection_error(error):

@@ -24,6 +24,7 @@ from aiormq.abc import AbstractChannel
 from signalq.amqp.connection import ANSWER_TIMEOUT_S, CONNECTION_ERRORS, open_channel
 from signalq.amqp.inspect import Inspector, QueueDepth
 from signalq.errors import BrokerUnreachable, TopologyError
+from signalq.kinds import Kind
 from signalq.names import LADDER_LEVELS, Names
 
 # As good as no limit (decision 7). RabbitMQ 4 would drop an order at its 20th return; -1 makes 3.10 drop it at the
@@ -38,6 +39,8 @@ Arguments = dict[str, Any]
 
 class MayNotDeclare(TopologyError):
     """The user lacks the right to declare it, so RabbitMQ does not say whether it is as it should be."""
+
+    kind = Kind.NOT_PERMITTED
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The identity of an intent: its `message_id` where that can be kept, else one that is made from it."""
 
 import hashlib
+import re
 import uuid
 
 # An AMQP short string: a message_id, a strategy, a routing key.
@@ -12,6 +13,7 @@ ID_BYTES_KEPT = 200
 ID_CHARACTERS_KEPT = 200
 # Of a foreign identity, so much is shown.
 ID_CHARACTERS_SHOWN = 64
+_RANDOM = re.compile(r"[0-9A-Fa-f-]{32,}")
 
 
 def new_message_id() -> str:
@@ -52,3 +54,21 @@ def printable_id(message_id: str) -> str:
     """A foreign identity, safe to show: control and non-ASCII characters escaped, cut at ID_CHARACTERS_SHOWN."""
     shown = message_id[:ID_CHARACTERS_SHOWN].encode("unicode_escape", "backslashreplace").decode("ascii")
     return shown + ("…" if len(message_id) > ID_CHARACTERS_SHOWN else "")
+
+
+def short_id(intent_id: str, characters: int) -> str:
+    """An identity cut to so many characters, which commands take for the whole one if it is short for no other.
+
+    Of a random one its beginning is left; another is cut in its middle, for those of a strategy often begin alike.
+    """
+    if len(intent_id) <= characters:
+        return intent_id
+    if is_random(intent_id):
+        return intent_id[:characters]
+    end = characters // 2
+    return f"{intent_id[: characters - end - 1]}…{intent_id[-end:]}"
+
+
+def is_random(intent_id: str) -> bool:
+    """Whether an identity looks like a random one, which is never the beginning of another."""
+    return _RANDOM.fullmatch(intent_id) is not None

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from signalq.errors import BrokerError, InvalidIntent, OutcomesUnavailable, Unconfirmed, Unroutable
+from signalq.kinds import Kind
 from signalq.message.identity import new_message_id
 from signalq.message.intent import OrderIntent
 from signalq.message.outcome import Outcome
@@ -107,6 +108,8 @@ class NotAllConfirmed(BrokerError):
     the results of the first INVALID_KEPT_MAX of them. `unconfirmed` holds the results of all that may or may not be in
     a queue, and of all that were returned, in their order. Intents that were not taken are still in the iterable.
     """
+
+    kind = Kind.UNCONFIRMED
 
     def __init__(
         self,

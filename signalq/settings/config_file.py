@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from signalq.errors import SettingsError
+from signalq.kinds import Kind
 
 CONFIG_ENV = "SIGNALQ_CONFIG"
 FOUND_NAME = "signalq.toml"
@@ -32,6 +33,7 @@ def found_file(path: Path | None = None, environ: Mapping[str, str] = os.environ
     if found.st_uid not in (0, os.geteuid()) or found.st_mode & stat.S_IWOTH:
         raise SettingsError(
             f"{file} is not taken by itself, for another user may have written it: "
-            f"name it with --config or {CONFIG_ENV}, or make it yours alone (chown, chmod 600)"
+            f"name it with --config or {CONFIG_ENV}, or make it yours alone (chown, chmod 600)",
+            kind=Kind.SETTINGS_FILE,
         )
     return file

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, unquote
 
 from signalq.amqp.address import UNREADABLE, is_loopback
 from signalq.errors import SettingsError
+from signalq.kinds import Kind
 from signalq.secrets.masking import shown_name, shown_path
 from signalq.version import how_to_install
 
@@ -97,7 +98,8 @@ class PostgresServer:
             why = error.strerror if not isinstance(error, ssl.SSLError) else None
             raise SettingsError(
                 f"ledger.url names {named}, which can't be used for TLS ({why or 'no certificate or key in it'}): "
-                "check the path, and what is in the file"
+                "check the path, and what is in the file",
+                kind=Kind.TLS_FILES,
             ) from None
         context.check_hostname = self.sslmode == "verify-full"
         if not self.is_checked:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from signalq.causes import plain_words
 from signalq.secrets.masking import shown_path, shown_words
 from signalq.settings.noted_files import read_noted
 
@@ -38,7 +39,7 @@ def _read(key: str, source: str) -> str:
     try:
         value = read_noted(Path(source)).strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{key} names {shown_path(source)}, which can't be read ({type(error).__name__})") from None
+        raise ValueError(f"{key} names {shown_path(source)}, which can't be read ({plain_words(error)})") from None
     if not value:
         raise ValueError(f"{key} names {source}, which is empty")
     return value

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pydantic_settings.exceptions import SettingsError as UnparsableVariable
 
 from signalq.errors import SettingsError
+from signalq.kinds import Kind
 from signalq.message.near_names import nearest_clause
 from signalq.secrets.masking import shown_path, shown_words
 from signalq.settings.base import Section
@@ -35,17 +36,19 @@ KUBERNETES_SERVICE_VARIABLES = re.compile(
     re.VERBOSE,
 )
 
+# Of tokens and of the URLs of `notify` it matters whether there are any, also where nobody reads them.
+MATTER_UNREAD = frozenset({"token", "urls"})
+
 Table = dict[str, Any]
-# To bind a port beyond loopback, and to have a user for `signalq notify` in the manifests.
-_BEING_THERE_MATTERS = frozenset({"token", "urls"})
 
 
 def load_settings(path: Path | None = None, *, look: bool = True, with_secrets: bool = True) -> Settings:
     """The settings from `path` and the environment; without a path, from the file of settings_file() if `look`.
 
-    Without secrets, a secret that the file has elsewhere (`*_file`, `*_env`) is not looked for: a token, or the URLs of
-    notify, are some text then, any other secret its default. Raises SettingsError: one sentence that names the key and,
-    for an unknown one, the nearest known.
+    Without secrets, a secret that the file has elsewhere (`*_file`, `*_env`) is not looked for: one of MATTER_UNREAD is
+    some text then, any other its default.
+
+    Raises SettingsError: one sentence that names the key and, for an unknown one, the nearest known.
     """
     file = settings_file(path) if look else path
     _refuse_unknown_variables()
@@ -82,9 +85,10 @@ def _read_file(path: Path) -> Table:
     try:
         return tomllib.loads(read_noted(path))
     except OSError as error:
-        raise SettingsError(f"the settings file {shown_path(str(path))} can't be read: {error.strerror}") from None
+        why = f"the settings file {shown_path(str(path))} can't be read: {error.strerror}"
+        raise SettingsError(why, kind=Kind.SETTINGS_FILE) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"the settings file {path} is not TOML: {error}") from None
+        raise SettingsError(f"the settings file {path} is not TOML: {error}", kind=Kind.SETTINGS_FILE) from None
 
 
 def _refuse_unknown_variables() -> None:
@@ -127,11 +131,11 @@ def _drop_overridden_secrets(values: Table) -> None:
 
 
 def _leave_secrets_unread(values: Table) -> None:
-    """Put UNREAD in the place of a twin of a secret whose mere being there matters; others are left to a default."""
+    """Put UNREAD in the place of a twin where it matters whether there is a secret. Others are left to a default."""
     for _, table, model in _tables(values):
         for secret in model.secrets():
             given = [twin for twin in twins_of(secret) if table.pop(twin, None) is not None]
-            if given and secret in _BEING_THERE_MATTERS:
+            if given and secret in MATTER_UNREAD:
                 table[secret] = UNREAD
 
 

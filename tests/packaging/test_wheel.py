@@ -60,6 +60,7 @@ def test_folders_of_the_names_of_our_parts_disturb_nothing(wheel: Path, tmp_path
     for arguments in (
         ["-m", "signalq", "--help"],
         ["-m", "signalq", "schema"],
+        ["-m", "signalq", "help", "connection-refused"],
         ["-c", "import signalq.ops.demo.run, signalq.ops.gateway, signalq.consumer.__main__, signalq.ops.probe"],
     ):
         ran = subprocess.run(  # noqa: S603 - our own interpreter
@@ -87,8 +88,8 @@ def test_every_module_is_in_it_but_the_strategies_to_copy(files: list[str]) -> N
     assert not [name for name in files if "/strategies/" in name]
 
 
-def test_the_template_of_the_settings_file_is_in_it(files: list[str]) -> None:
-    assert "signalq/ops/commands/init.toml" in files
+def test_the_template_of_the_settings_file_and_the_page_on_errors_are_in_it(files: list[str]) -> None:
+    assert {"signalq/ops/commands/init.toml", "signalq/ops/terminal/errors.md"} <= set(files)
 
 
 def test_type_checkers_are_told_that_it_is_typed(files: list[str]) -> None:

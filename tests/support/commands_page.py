@@ -1,16 +1,19 @@
 """docs/commands.md: the help of every command, as the command line prints it.
 
-`./run docs` writes the page anew; tests/unit/docs/test_commands_page.py fails where it is not what the commands say.
+`./run docs` writes the page anew; tests/unit/docs/test_commands_page.py fails where it is not what the commands say. It
+also copies docs/errors.md into the package.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from signalq.ops.terminal.cli import cli
+from signalq.ops.terminal.error_page import PAGE as CARRIED_ERRORS
 
 PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
 COMMAND = "./run docs"
@@ -54,3 +57,5 @@ def summary(text: str) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(commands_page(), encoding="utf-8")
+    # A wheel has no docs: `signalq help KIND` reads this copy.
+    shutil.copyfile(PAGE.with_name("errors.md"), CARRIED_ERRORS)

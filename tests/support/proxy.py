@@ -25,6 +25,7 @@ class Proxy:
         self._refusing = False
         self._server: asyncio.Server | None = None
         self._links: set[asyncio.Task[None]] = set()
+        self.taken = 0  # connections, since its start
 
     @property
     def port(self) -> int:
@@ -67,6 +68,7 @@ class Proxy:
         task = asyncio.current_task()
         assert task is not None
         self._links.add(task)
+        self.taken += 1
         try:
             if not self._refusing:
                 await self._link(reader, writer)

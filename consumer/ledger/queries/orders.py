@@ -110,13 +110,19 @@ def page(connection: Connection, wanted: Filter, rows_max: int, before: Recorded
     return [Recorded(**row._mapping) for row in connection.execute(query.limit(rows_max))]
 
 
-def ids_that_begin(connection: Connection, beginning: str, ids_max: int) -> list[str]:
-    """At most `ids_max` ids that begin so; the one that is no longer than that alone, if it is there."""
+def ids_that_begin(connection: Connection, beginning: str, ids_max: int, *, end: str | None = None) -> list[str]:
+    """At most `ids_max` ids that begin so, and with an `end` end so.
+
+    Without one, an id that is no longer than its beginning is meant alone.
+    """
     column = intents.c.intent_id
-    if connection.execute(select(column).where(column == beginning).limit(1)).first() is not None:
+    fits = [func.substr(column, 1, len(beginning)) == beginning]
+    if end is not None:
+        length = func.length(column)
+        fits += [length >= len(beginning) + len(end), func.substr(column, length - len(end) + 1) == end]
+    elif connection.execute(select(column).where(column == beginning).limit(1)).first() is not None:
         return [beginning]
-    begins = func.substr(column, 1, len(beginning)) == beginning
-    return list(connection.scalars(select(column).where(begins).distinct().order_by(column).limit(ids_max)))
+    return list(connection.scalars(select(column).where(*fits).distinct().order_by(column).limit(ids_max)))
 
 
 def ended_since(connection: Connection, wanted: Filter, since_ms: int, rows_max: int) -> list[Recorded]:

@@ -318,6 +318,28 @@ async def test_sigterm_sends_what_is_gathered_and_ends_it_with_status_0(
     assert not found_in(str(running.log))
 
 
+async def test_the_last_message_has_the_news_of_the_last_look(
+    orders: OrderPublisher,
+    consumer: Consumer,
+    desk: Webhook,
+    broker: Broker,
+    link: Proxy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its events are cut off, so that only the last look finds the second letter; the first one waits for company."""
+    monkeypatch.setenv("SIGNALQ_BROKER__URL", through(link, broker.url))
+    timing = Timing(every_s=3600, look_s=3600, lasts_s=3600, gather_s=3600, last_look_s=30)
+    with capture_logs() as log:
+        async with notifying(service_url(desk), timing=timing):
+            await wait_until(lambda: [one for one in log if one["event"] == "notify.listening"])
+            await refuse(orders, consumer, 1)
+            await elapsed(0.5)
+            await link.cut(refuse=True)
+            await refuse(orders, consumer, 1)
+    assert letters(desk) == {("rejected", "main"): 2}, told(desk)
+    assert len(messages(desk)) == 1
+
+
 async def test_a_service_that_never_answers_does_not_keep_it_from_ending(
     orders: OrderPublisher, consumer: Consumer, broker: Broker
 ) -> None:

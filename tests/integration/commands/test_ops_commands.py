@@ -107,7 +107,8 @@ async def test_publishing_without_a_topology_is_an_error_with_advice(signalq: Si
     ran = await signalq("publish", "--connector=main", "--action=buy")
     assert ran.status == 1
     assert ran.err == (
-        f"signalq: there is no exchange {prefix}.orders: start the consumer once, or run `signalq topology apply`\n"
+        f"signalq: there is no exchange {prefix}.orders: start the consumer once, or run `signalq topology apply`; "
+        "see `signalq help unroutable`\n"
     )
 
 
@@ -133,7 +134,8 @@ async def test_check_finds_nothing_wrong_where_nothing_is_and_sends_no_order(
     ran = await signalq("check", "--json")
     assert ran.status == 0, ran.out
     found = {row["check"]: row for row in ran.rows}
-    assert list(found) == ["settings", "broker", "topology", "consumer", "dead letters", "ledger", "webhook"]
+    checks = ("settings", "environment", "broker", "topology", "consumer", "dead letters", "ledger", "webhook")
+    assert tuple(found) == checks
     assert found["broker"]["found"].startswith("RabbitMQ ")
     assert "SIGNALQ_WEBHOOK__URL" in found["settings"]["found"]
     assert webhook.orders == []
@@ -305,6 +307,8 @@ async def test_a_letter_is_chosen_by_the_beginning_of_its_id_if_only_one_begins_
     await bury([letter(1), letter(12), letter(23)])
     (shown,) = (await signalq("dead", "show", "id-2", "--json")).rows
     assert shown["intent_id"] == "id-23"
+    (cut,) = (await signalq("dead", "show", "id…23", "--json")).rows
+    assert cut["intent_id"] == "id-23", "as a table cuts it"
     (listed,) = (await signalq("dead", "list", "--id", "id-1", "--json")).rows
     assert listed["intent_id"] == "id-1", "it is whole, though another begins so"
     await bury([letter(24)])
@@ -316,8 +320,20 @@ async def test_a_letter_is_chosen_by_the_beginning_of_its_id_if_only_one_begins_
     ):
         ran = await signalq("dead", *arguments)
         assert (ran.status, ran.out) == (1, "")
-        assert "id-2 is the beginning of several ids (id-23, id-24): give more of the one that you mean" in ran.err
+        assert "id-2 is short for several ids (id-23, id-24): give more of the one that you mean" in ran.err
     assert (await signalq("dead", "list", "--json")).err == "4 dead letters\n"
+
+
+async def test_no_letter_is_thrown_away_for_another_that_is_gone_and_whose_id_its_own_begins_with(
+    bury: Any, signalq: Signalq
+) -> None:
+    await bury([letter(345), letter(6)])
+    for action in (["discard", "--yes"], ["replay"]):
+        ran = await signalq("dead", *action, "--id", "id-34")
+        assert (ran.status, ran.out) == (1, "")
+        assert "there is no id-34, and id-345 may be another order: give the whole id, or id-34…" in ran.err
+    assert (await signalq("dead", "list", "--json")).err == "2 dead letters\n"
+    assert [row["intent_id"] for row in (await signalq("dead", "list", "--id", "id-34", "--json")).rows] == ["id-345"]
 
 
 async def test_letters_that_are_not_ours_are_shown_with_their_known_fields_and_their_content_escaped(
@@ -353,7 +369,10 @@ async def test_showing_a_letter_that_is_not_there_is_one_sentence(bury: Any, sig
     await bury([letter(1)])
     ran = await signalq("dead", "show", "id-2")
     assert ran.status == 1
-    assert ran.err == "signalq: there is no dead letter id-2: `signalq dead list` shows those there are\n"
+    assert ran.err == (
+        "signalq: there is no dead letter id-2: `signalq dead list` shows those there are; see `signalq help "
+        "unknown-id`\n"
+    )
 
 
 async def test_a_second_reader_waits_says_so_and_then_sees_everything(bury: Any, environment: None) -> None:

@@ -213,11 +213,12 @@ async def test_an_id_is_given_by_its_beginning_if_only_one_id_begins_so(desk: De
     assert (await desk.shown("momentum-12"))["intent_id"] == "momentum-12"
     assert (await desk.shown("momentum-1"))["intent_id"] == "momentum-1", "it is whole, though another begins so"
     assert (await desk.shown("Mome"))["intent_id"] == "Momentum-2"
+    assert (await desk.shown("mom…-12"))["intent_id"] == "momentum-12", "as a table cuts it"
     assert await desk.listed("--id", "Momentum", "--id", "momentum-12") == ["Momentum-2", "momentum-12"]
     for arguments in (["show", "mome"], ["list", "--id", "mome"]):
         ran = await desk.orders(*arguments)
         assert (ran.status, ran.out, len(ran.err.splitlines())) == (1, "", 1)
-        assert "mome is the beginning of several ids (momentum-1, momentum-12): give more of the one" in ran.err
+        assert "mome is short for several ids (momentum-1, momentum-12): give more of the one that you mean" in ran.err
     too_short = await desk.orders("show", "mo")
     assert (too_short.status, too_short.out) == (1, "")
     assert "no intent mo:" in too_short.err

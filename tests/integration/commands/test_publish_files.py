@@ -327,7 +327,7 @@ def test_a_file_that_has_changed_before_that_line_is_refused_and_nothing_goes_ou
     assert ran.err == (
         f"signalq: {path} can't be resumed, the first 3 lines are no longer those that were published "
         f"(kept in {kept}): publish it without --resume, the consumer drops the lines that are where they were and "
-        "as they were, or put them back\n"
+        "as they were, or put them back; see `signalq help file-changed`\n"
     )
     assert asyncio.run(depth(broker.url, topology.names.orders)) == 0
 

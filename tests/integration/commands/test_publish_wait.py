@@ -249,7 +249,8 @@ async def test_one_intent_without_an_outcome_says_how_to_ask_again(signalq: Sign
     assert ran.out.splitlines()[1] == "not known"
     assert ran.err == (
         "signalq: it is published, and its outcome is not known yet: `signalq orders show id-1` says what became of "
-        "it, and the same command with --message-id id-1 waits again, and orders nothing twice\n"
+        "it, and the same command with --message-id id-1 waits again, and orders nothing twice; see `signalq help "
+        "outcome-timeout`\n"
     )
 
 
@@ -270,7 +271,7 @@ async def test_without_the_rights_for_outcomes_nothing_is_sent(
     assert ran.err.startswith(
         "signalq: nothing was sent, no outcome could be waited for: RabbitMQ does not let this user"
     )
-    assert ran.err.endswith("; or leave --wait out\n")
+    assert ran.err.endswith("; or leave --wait out; see `signalq help outcomes-unavailable`\n")
     assert ran.err.count("\n") == 1
     assert await depth(own_broker.url, topology.names.orders) == 1
 

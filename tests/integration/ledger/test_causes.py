@@ -18,6 +18,7 @@ from signalq import OrderPublisher
 from signalq.amqp.connection import connect
 from signalq.consumer.ledger.client import LedgerClient
 from signalq.errors import BrokerUnreachable, SettingsError
+from signalq.kinds import Kind
 from signalq.local import PrivatePostgres, PrivateRabbitMQ
 from signalq.ops.check.findings import findings
 from signalq.settings.sources import load_settings
@@ -116,6 +117,7 @@ async def test_servers_that_are_no_broker_are_told_apart(
     tls = await serve(hang_up, ssl=context)
     expected = {
         f"amqp://{login}127.0.0.1:1/": "connection refused",
+        f"amqp://{login}localhost:1/": "connection refused",
         f"amqp://{login}no.such.host.invalid/": "unknown host",
         f"amqp://{login}127.0.0.1:{await serve(http)}/": "an HTTP server answers there",
         f"amqp://{login}127.0.0.1:{await serve(alert)}/": "TLS is spoken there): use amqps://",
@@ -131,6 +133,33 @@ async def test_servers_that_are_no_broker_are_told_apart(
     }
     for url, said in expected.items():
         assert said in await why(url), url
+
+
+async def test_each_cause_has_a_kind_of_its_own(
+    broker: PrivateRabbitMQ | ExternalBroker, serve: Callable[..., Awaitable[int]], certificate: Path
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*CERTIFICATE)
+    tls = await serve(hang_up, ssl=context)
+    url = URL(broker.url)
+    expected = {
+        str(url.with_path("/nope")): Kind.UNKNOWN_VHOST,
+        str(url.with_password("another")): Kind.WRONG_PASSWORD,
+        str(url.with_scheme("amqps")): Kind.NO_TLS,
+        "amqp://127.0.0.1:1/": Kind.CONNECTION_REFUSED,
+        "amqp://no.such.host.invalid/": Kind.UNKNOWN_HOST,
+        f"amqp://127.0.0.1:{await serve(http)}/": Kind.OTHER_PROTOCOL,
+        f"amqp://127.0.0.1:{await serve(alert)}/": Kind.TLS_EXPECTED,
+        f"amqp://127.0.0.1:{tls}/": Kind.HUNG_UP,
+        f"amqps://localhost:{tls}/": Kind.CERTIFICATE_AUTHORITY,
+        f"amqps://127.0.0.1:{tls}/?cafile={certificate}": Kind.CERTIFICATE_NAME,
+        f"amqps://localhost:{tls}/?cafile=/no/such/ca.pem": Kind.TLS_FILES,
+        "amqp://127.0.0.1:99999/": Kind.WRONG_SETTING,
+    }
+    for where, kind in expected.items():
+        with pytest.raises(BrokerUnreachable) as refused:
+            await connect(where, name="test", timeout_s=10)
+        assert refused.value.kind is kind, where
 
 
 async def test_a_broker_that_does_not_answer_in_time_is_told(serve: Callable[..., Awaitable[int]]) -> None:
@@ -163,11 +192,13 @@ async def test_a_ledger_that_is_not_there_says_why(
     url = postgres.url.replace("+asyncpg", "")
     password = URL(url).password or ""
     tls = await serve(postgres_with_tls)
+    kinds: set[Kind] = set()
     expected = {
         url.replace(password, "topsecret"): "refused the user name or the password",
         url.replace("/postgres", "/nope"): "there is no such database",
         f"{url}?sslmode=require": "it speaks no TLS",
         "postgresql://u:topsecret@127.0.0.1:1/db": "connection refused",
+        "postgresql://u:topsecret@localhost:1/db": "connection refused",
         "postgresql://u:topsecret@no.such.host.invalid/db?sslmode=require": "unknown host",
         f"postgresql://u:topsecret@localhost:{tls}/db?sslmode=verify-full": "its certificate is not accepted",
         f"postgresql://u:topsecret@127.0.0.1:{await serve(hang_up)}/db": "check",
@@ -177,3 +208,8 @@ async def test_a_ledger_that_is_not_there_says_why(
             await LedgerClient(where).__aenter__()
         assert said in str(refused.value), where
         assert "topsecret" not in str(refused.value)
+        kinds.add(refused.value.kind)
+    assert kinds == {
+        *(Kind.WRONG_PASSWORD, Kind.UNKNOWN_DATABASE, Kind.NO_TLS, Kind.CONNECTION_REFUSED, Kind.UNKNOWN_HOST),
+        *(Kind.CERTIFICATE_AUTHORITY, Kind.HUNG_UP),
+    }

@@ -21,8 +21,11 @@ from signalq.consumer.ledger.queries import events, orders, schedule
 from signalq.consumer.ledger.queries.orders import Filter, Happened, Recorded
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import NEVER_CONCLUDED, Attempt
+from signalq.ops import scheduled
+from signalq.ops.ledger import open_ledger, whole_ids
 from signalq.ops.orders import stats
 from signalq.ops.orders.records import read_orders, read_timelines
+from signalq.ops.terminal.errors import CommandFailed
 from signalq.settings.sections import Settings
 from tests.support.orders import altered, body, order
 from tests.support.stores import Store, file_of
@@ -236,7 +239,60 @@ async def test_statistics_are_those_of_the_ledger(store: Store, monkeypatch: pyt
     assert [other[name] for name in ("connector", "late_p50_ms", "queued_p50_ms")] == ["other", 500, None]
     chosen = await stats.read_stats(settings, Filter(connector="other"), datetime(2026, 1, 31, tzinfo=UTC))
     assert chosen.all.statuses == {"delivered": 1}
-    assert chosen.all.post_ms == [12]
+    assert chosen.all.post_ms == {12: 1}
+
+
+async def test_an_id_is_found_by_its_beginning_or_by_its_beginning_and_its_end(store: Store) -> None:
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    for name in ("momentum-20261129-0042", "momentum-20261130-0042", "momentum-20261130-0043", "mo…42", "我的單-1"):
+        await deliver(ledger, epoch, made(name))
+    await deliver(ledger, epoch, made("momentum-20261130-0043", strategy="value"))
+    settings = Settings.model_validate({"ledger": {"url": store.url}})
+
+    async def meant(given: str) -> str:
+        async with open_ledger(settings) as client:
+            (found,) = await whole_ids(client, [given])
+            return found
+
+    assert await meant("momentum-20261130-0042") == "momentum-20261130-0042"
+    assert await meant("moment…9-0042") == "momentum-20261129-0042"
+    assert await meant("moment…0043") == "momentum-20261130-0043", "of two strategies, and one id"
+    assert await meant("…30-0042") == "momentum-20261130-0042"
+    assert await meant("momentum-20261129…") == "momentum-20261129-0042"
+    assert await meant("mo…42") == "mo…42", "it is whole"
+    assert await meant("我的單…1") == "我的單-1"
+    assert await meant("MOMENTUM-20261129") == "MOMENTUM-20261129", "no such id: it stays as it is"
+    assert await meant("momentum-20261129-0042-momentum…0042") == "momentum-20261129-0042-momentum…0042"
+    for name in ("ord-1", "ord-12"):
+        await deliver(ledger, epoch, made(name))
+    assert await meant("ord-1") == "ord-1"
+    for given in ("moment…0042", "momentum-2026113", "momen…2", "ord-1…"):
+        with pytest.raises(CommandFailed, match="is short for several ids"):
+            await meant(given)
+    assert await meant("m…2") == "m…2", "too short to choose an order"
+
+
+async def test_a_command_that_acts_takes_no_whole_id_of_an_order_that_is_gone_for_the_beginning_of_another(
+    store: Store,
+) -> None:
+    ledger = await store.ledger()
+    epoch = await ledger.open_lane(LANE)
+    random = "3b61a24e3b6743658da38126d25cb526"
+    for name in ("order-12", random):
+        await ledger.recall(made(name, delaySeconds=60), epoch)
+    settings = Settings.model_validate({"ledger": {"url": store.url}})
+
+    async def cancel(given: str) -> list[object]:
+        done = await scheduled.cancel(settings, Filter([given]))
+        return [row["intent_id"] for row in done.rows]
+
+    with pytest.raises(CommandFailed, match=r"there is no order-1, and order-12 may be another order: .* order-1…"):
+        await cancel("order-1")
+    (pending, _) = await scheduled.list_pending(settings, Filter(["order-1"]))
+    assert [row["intent_id"] for row in pending] == ["order-12"], "to look is harmless"
+    assert await cancel("order-1…") == ["order-12"]
+    assert await cancel(random[:8]) == [random]
 
 
 async def test_a_listing_goes_on_after_the_last_row_even_if_intents_came_meanwhile(store: Store) -> None:

@@ -263,6 +263,7 @@ async def test_a_ledger_client_waits_for_a_locked_file_only_so_long(
             work = visiting.transact(lambda connection: connection.execute(select(intents)).all())
             asyncio.run_coroutine_threadsafe(work, loop).result(10)
 
-        with pytest.raises(LedgerUnavailable, match=r"can't be used \(OperationalError: database is locked\)"):
+        with pytest.raises(LedgerUnavailable, match=r"another process holds it.*database is locked") as held:
             await locker.transact(locked)
+        assert held.value.kind == "ledger-locked"
     await locker.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from signalq import OrderIntent, OrderPublisher
@@ -13,6 +14,7 @@ from tests.support.broker import Broker
 from tests.support.commands import ROOT
 from tests.support.consumer import Consumer, ledger_url
 from tests.support.examples import run
+from tests.support.stores import ledger_at
 from tests.support.waiting import wait_until
 from tests.support.webhook import Answer, Webhook
 
@@ -52,6 +54,18 @@ async def test_the_notebook_runs_and_its_tables_say_what_became_of_the_orders(
     assert by_name["min"] >= 0, "an order was delivered before it was due"
     assert tables["quantiles"]["columns"] == ["50%", "99%"]
     assert all(p50 <= p99 for p50, p99 in tables["quantiles"]["data"])
+
+
+async def test_without_an_order_the_notebook_says_so_and_without_a_ledger_where_it_looked(tmp_path: Path) -> None:
+    url = f"sqlite+aiosqlite:///{tmp_path}/none.db"
+    command = (sys.executable, "-m", "tests.support.notebook", str(NOTEBOOK), *TABLES)
+    environment = {"SIGNALQ_LEDGER__URL": url, "PATH": os.environ["PATH"]}
+    without = await run(*command, environment=environment)
+    assert (without.status, "there is no ledger at" in without.err) == (1, True)
+    async with ledger_at(url):
+        pass
+    empty = await run(*command, environment=environment)
+    assert (empty.status, "the ledger knows no intent that fits" in empty.err) == (1, True)
 
 
 def test_the_notebook_holds_no_output() -> None:

@@ -109,6 +109,20 @@ def test_a_text_beside_a_token_too_long_to_be_looked_for_is_hidden() -> None:
     assert kept(connectorToken=token, log="golden cross") == {"log": "golden cross"}
 
 
+@pytest.mark.parametrize("again", [SECRET, f"{SECRET} ", f"{SECRET}/"], ids=["run on", "blanks", "slashes"])
+def test_a_token_that_comes_again_and_again_is_not_kept_in_part(again: str) -> None:
+    """Masks are shorter than tokens: the last one, which was looked at in part, must not move into what is kept."""
+    before = "x" * (LOOKED_AT_CHARACTERS % len(again) - len(again) // 2)
+    for text in (again * 300, before + again * 300):
+        assert not found_in(json.dumps(kept(log=text)))
+        assert SECRET[:PART] not in kept(log=text)["log"]
+
+
+def test_behind_a_mask_nothing_is_kept_of_a_text_that_is_too_long_to_be_looked_at() -> None:
+    assert kept(log=f"a {SECRET} b") == {"log": "a *** b"}
+    assert kept(log=f"a {SECRET} b {'y' * LOOKED_AT_CHARACTERS}") == {"log": "a ***"}
+
+
 def test_a_part_of_a_configured_token_a_login_and_digits_that_are_a_token_are_blanked() -> None:
     assert kept(log=f"a {CONFIGURED[5:16]} b") == {"log": "a *** b"}
     assert kept(log="see amqp://me:pass@host/ there") == {"log": "see amqp://***@host/ there"}

@@ -173,7 +173,8 @@ async def test_in_the_tunnel_it_is_the_webhooks_certificate_that_counts(
     if certainty == "accepted":
         assert (hook.names, len(hook.requests), len(proxy.asked)) == (["hook.example"], 2, 1)
     else:
-        assert attempt.why == "ClientConnectorCertificateError before anything was sent"
+        assert attempt.why.startswith("its certificate is not accepted: ")
+        assert attempt.why.endswith(", before anything was sent")
         assert not hook.requests
     assert b"connectorToken" not in proxy.passed, "the proxy can't read what goes through it"
 
@@ -238,10 +239,11 @@ async def test_a_proxy_that_is_away_or_has_no_address_was_sent_nothing() -> None
         closed.bind(("127.0.0.1", 0))
         attempt = await post_through(f"http://127.0.0.1:{closed.getsockname()[1]}")
     assert (attempt.certainty, attempt.sent) == ("not taken", False)
-    assert attempt.why == "the proxy took no connection (ConnectionRefusedError), before anything was sent"
+    refused = "connection refused: nothing listens there"
+    assert attempt.why == f"the proxy took no connection ({refused}), before anything was sent"
     attempt = await post_through("http://signalq-test.invalid:3128")
     assert (attempt.certainty, attempt.sent) == ("not taken", False)
-    assert attempt.why == "the proxy took no connection (gaierror), before anything was sent"
+    assert attempt.why.startswith("the proxy took no connection (unknown host: ")
 
 
 async def test_a_tunnel_that_leads_nowhere_in_the_end_was_sent_nothing() -> None:

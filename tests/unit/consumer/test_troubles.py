@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from itertools import pairwise
+from typing import Any
 
+import pytest
+from pamqp.commands import Basic
+from structlog.testing import capture_logs
+
+from signalq.amqp.publisher import ConfirmedPublisher
+from signalq.consumer.broker.connection import Backoff, LoggedFailure
+from signalq.consumer.broker.publisher import BrokerPublisher
 from signalq.consumer.broker.troubles import GAP_MAX_S, TROUBLES_MAX, Troubles
+from signalq.errors import BrokerUnreachable, Unconfirmed
+from signalq.settings.sections import Settings
+from tests.support.waiting import wait_until
 
 
 def logged(troubles: Troubles, trouble: str, until_s: float, *, every_s: float = 0.5) -> list[float]:
@@ -24,7 +37,8 @@ def test_another_trouble_is_logged_at_once_and_one_that_was_over_too() -> None:
     logged(troubles, "it is away", 100)
     assert troubles.is_due("its password is wrong", 100)
     assert not troubles.is_due("it is away", 100)
-    troubles.are_over()
+    assert troubles.are_over()
+    assert not troubles.are_over()
     assert troubles.is_due("it is away", 100.1)
 
 
@@ -34,7 +48,72 @@ def test_a_trouble_that_was_away_for_long_begins_anew() -> None:
     assert [troubles.is_due("it is away", at_s) for at_s in (300, 300.5, 301)] == [True, False, True]
 
 
+async def test_a_lane_that_is_consumed_again_says_so_where_it_said_that_it_was_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("signalq.consumer.broker.connection.loop_s", lambda: 0.0)
+    backoff = Backoff(lambda: 0.0)
+    with capture_logs() as lines:
+        backoff.reset("q")
+        await backoff.wait_for("q", LoggedFailure("another lane has logged it"))
+        backoff.reset("q")
+        assert lines == []
+        for _ in range(3):
+            await backoff.wait_for("q", BrokerUnreachable("the queue is not there"))
+        backoff.reset("q")
+        await backoff.wait_for("q", BrokerUnreachable("the queue is not there"))
+    assert [(line["event"], line.get("failures")) for line in lines] == [
+        ("broker.unreachable", None),
+        ("broker.lane_recovered", 3),
+        ("broker.unreachable", None),
+    ]
+
+
 def test_many_troubles_are_all_logged_and_take_no_more_room() -> None:
     troubles = Troubles()
     assert all(troubles.is_due(f"trouble {number}", number) for number in range(10 * TROUBLES_MAX))
     assert len(troubles._next) <= TROUBLES_MAX
+
+
+async def test_a_publish_that_fails_again_is_logged_at_once_if_nothing_was_in_trouble_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failing: set[bytes] = set()
+    tried: Counter[bytes] = Counter()
+
+    async def publish(
+        _self: object, _exchange: str, _key: str, body: bytes, *_properties: Any, **_options: Any
+    ) -> None:
+        tried[body] += 1
+        await asyncio.sleep(0)
+        if body in failing:
+            raise Unconfirmed("the broker is in need", None)
+
+    monkeypatch.setattr(ConfirmedPublisher, "publish", publish)
+    monkeypatch.setattr("signalq.consumer.broker.publisher.loop_s", lambda: 0.0)
+    publisher = BrokerPublisher(Settings(), lambda: 0.0)
+
+    def begin(body: bytes) -> asyncio.Task[None]:
+        failing.add(body)
+        return asyncio.create_task(publisher.dead_letter(body, Basic.Properties()))
+
+    async def fails(body: bytes) -> asyncio.Task[None]:
+        task = begin(body)
+        await wait_until(lambda: tried[body] > 2)
+        return task
+
+    with capture_logs() as lines:
+        first, second = await fails(b"first"), await fails(b"second")
+        failing.remove(b"second")
+        await second
+        third = await fails(b"third")
+        assert len(lines) == 1, "one of them was in trouble all the time"
+        failing.clear()
+        await asyncio.gather(first, third)
+        fourth = await fails(b"fourth")
+        assert lines[2]["event"] == "broker.publish_failed", "the trouble was over, and this is another one"
+        failing.clear()
+        await fourth
+    assert [line["event"] for line in lines] == ["broker.publish_failed", "broker.publish_recovered"] * 2
+    assert lines[1]["failures"] >= 6
+    assert lines[3]["failures"] >= 2

@@ -401,7 +401,10 @@ def test_an_unexpected_error_is_one_sentence_that_quotes_nothing(
     monkeypatch.setattr(sources, "load_settings", broken)
     ran = signalq("schema")
     assert ran.status == 1
-    assert ran.err == "signalq: something unexpected went wrong (KeyError): run with --debug for the traceback\n"
+    assert ran.err == (
+        "signalq: something unexpected went wrong (KeyError): run with --debug for the traceback; see `signalq help "
+        "unexpected`\n"
+    )
 
 
 def test_ctrl_c_is_quiet_and_exit_status_130(signalq: Signalq, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -426,7 +429,9 @@ def test_without_the_extras_the_error_names_the_extra_to_install(package: str, a
     )
     ran = in_a_process(sys.executable, "-c", script)
     assert ran.status == 2
-    assert ran.err == f"signalq: the package {package} is not installed: {how_to_install('all')}\n"
+    # Without click there is no `signalq help` either.
+    address = "" if package == "click" else "; see `signalq help package-missing`"
+    assert ran.err == f"signalq: the package {package} is not installed: {how_to_install('all')}{address}\n"
 
 
 def test_tls_keys_are_written_nowhere_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,3 +99,22 @@ def test_a_token_is_blanked_in_every_place_that_is_shown() -> None:
     found = letter(body, headers, message_id=f"id {TOKEN}", app_id=TOKEN)
     for told in (found.row(), found.properties_shown(), found.headers_shown(), found.body_shown()):
         assert TOKEN not in json.dumps(told)
+
+
+def order_of(body: str) -> object:
+    return letter(body.encode()).row()["order"]
+
+
+def test_the_order_of_a_letter_is_that_of_other_listings_whatever_its_producer_wrote() -> None:
+    assert order_of(json.dumps({"action": "buy", "fixed": 1.5, "delaySeconds": "60", "connectorToken": TOKEN})) == {
+        "action": "buy",
+        "fixed": "1.5",
+        "delaySeconds": 60,
+    }
+    assert order_of('{"action":"buy","delaySeconds":"soon","limit":null}') == {
+        "action": "buy",
+        "delaySeconds": "soon",
+        "limit": None,
+    }
+    assert order_of('{"delaySeconds":1e999}') == {"delaySeconds": None}
+    assert order_of(f'{{"fixed":"{"9" * 1_000}","log":"{"x" * 60_000}"}}') == {"fixed": "9" * 200, "log": "x" * 200}

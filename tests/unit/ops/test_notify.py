@@ -354,7 +354,7 @@ def test_the_secrets_of_a_url_are_blanked_everywhere_and_its_plain_words_are_not
         ("json://h", "a JSON h failed", "a JSON h failed"),
     ],
 )
-def test_the_words_of_a_service_about_a_failure_are_shown_without_a_part_of_its_url(url: str, said: str, shown: str) -> None:
+def test_the_words_of_a_service_are_shown_without_a_part_of_its_url(url: str, said: str, shown: str) -> None:
     (service,) = load_services([url])
     assert service._hide(said) == shown
 

@@ -77,9 +77,9 @@ async def test_a_port_where_nobody_listens_or_talks_http_is_not_well() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     url = f"http://127.0.0.1:{port}/healthz"
-    assert await probe(url) == (False, f"{url} gives no answer (Connection refused)")
+    assert await probe(url) == (False, f"{url} gives no answer (connection refused: nothing listens there)")
     async with serving(b"AMQP\0\0\x09\x01") as (url, _):
-        assert await probe(url) == (False, f"{url} gives no answer (BadStatusLine)")
+        assert await probe(url) == (False, f"{url} gives no answer (it speaks no HTTP)")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import os
 import pty
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 import pytest
@@ -28,6 +28,16 @@ def a_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     os.close(ours)
 
 
+def all_of(terminal: int) -> str:
+    """The text that was written to it; each reading gives a part."""
+    os.set_blocking(terminal, False)
+    parts: list[bytes] = []
+    with suppress(BlockingIOError):
+        while True:
+            parts.append(os.read(terminal, 65_536))
+    return b"".join(parts).decode()
+
+
 def test_on_a_terminal_it_counts_lines_and_outcomes_and_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     with a_terminal(monkeypatch) as terminal:
         bar = ProgressBar(wanted=True, counts_outcomes=True)
@@ -38,7 +48,7 @@ def test_on_a_terminal_it_counts_lines_and_outcomes_and_fits_80_columns(monkeypa
         bar.print("line 3: percnt: is not a field of an intent")
         assert bar.is_shown
         bar.stop()
-        shown = os.read(terminal, 65_536).decode()
+        shown = all_of(terminal)
     assert "line 3: percnt: is not a field of an intent\r\n" in shown
     (whole,) = {line for line in shown.replace("\n", "\r").split("\r") if "149,990 outcomes" in line}
     assert "publishing" in whole

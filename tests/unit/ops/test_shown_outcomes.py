@@ -6,8 +6,12 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
+from rich.cells import cell_len
+
 from signalq.message.outcome import Outcome
 from signalq.ops import outcomes
+from signalq.ops.commands.outcomes import COLUMNS, NARROW, _line
 from signalq.ops.outcomes import OutcomeFilter, ShownOutcomes
 
 THEN = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -70,3 +74,26 @@ def test_events_that_come_while_the_past_is_asked_for_are_told_behind_it_and_onc
     teller.begin([earlier, DELIVERED])
     teller.take(later)
     assert told == [earlier, DELIVERED, later]
+
+
+LONG = replace(DELIVERED, connector="futures-main-account-1", strategy="momentum-15-minutes")
+
+
+@pytest.mark.parametrize("intent_id", ["momentum-20261130-0001", "我的機器人" * 9, "3b61a24e" * 4, "x" * 255])
+def test_the_line_of_an_outcome_fits_80_columns_and_its_id_can_be_pasted(intent_id: str) -> None:
+    room = 80 - sum(NARROW.values()) - 2 * len(NARROW)
+    line = _line(replace(LONG, intent_id=intent_id), NARROW, room).plain
+    assert cell_len(line) <= 80
+    beginning, _, end = line.split("  ")[-1].partition("…")
+    assert intent_id.startswith(beginning.rstrip())
+    assert intent_id.endswith(end)
+
+
+def test_two_connectors_that_differ_at_their_ends_differ_on_a_terminal() -> None:
+    lines = {_line(replace(LONG, connector=f"futures-account-{n}"), NARROW, 15).plain for n in (1, 2)}
+    assert len(lines) == 2
+
+
+def test_in_a_pipe_the_line_of_an_outcome_is_whole() -> None:
+    line = _line(replace(LONG, intent_id="x" * 255), COLUMNS, None).plain
+    assert {"futures-main-account-1", "momentum-15-minutes", "x" * 255} <= set(line.split())

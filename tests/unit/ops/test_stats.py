@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
 
+import signalq.ops.terminal.render
 from signalq.consumer.ledger.queries.measures import Measured
-from signalq.ops.orders.stats import HOUR_MS, Stats, percentile
-from signalq.ops.orders.stats_view import BAR_COLUMNS, bar, lasts, print_stats
+from signalq.ops.orders import stats_view
+from signalq.ops.orders.stats import HOUR_MS, Group, Stats, percentile
+from signalq.ops.orders.stats_view import BAR_COLUMNS, HOURS_SHOWN_MAX, bar, lasts, print_stats
 
 AT_MS = 494_444 * HOUR_MS
 
@@ -41,10 +49,20 @@ def test_orders_are_counted_by_ending_and_their_times_by_percentile() -> None:
 @given(st.lists(st.integers(0, 10**9), min_size=1))
 def test_a_percentile_is_one_of_the_values_and_so_many_are_not_above_it(times: list[int]) -> None:
     for percent in (1, 50, 99, 100):
-        found = percentile(times, percent)
+        found = percentile(Counter(times), percent)
         assert found in times
         assert sum(one <= found for one in times) * 100 >= percent * len(times)
-    assert percentile([], 50) is None
+        assert sum(one < found for one in times) * 100 < percent * len(times)
+    assert percentile(Counter(), 50) is None
+
+
+def test_the_room_for_a_million_orders_grows_with_their_times_and_not_with_their_number() -> None:
+    group = Group()
+    one = order(30)
+    for number in range(20_000):
+        group.add(one, [number % 100])
+    assert (len(group.queued_ms), len(group.post_ms), group.post_ms.total()) == (1, 100, 20_000)
+    assert (group.row()["queued_p50_ms"], group.row()["post_p50_ms"]) == (30, 49)
 
 
 def test_a_clock_that_was_set_back_makes_no_negative_time() -> None:
@@ -74,3 +92,53 @@ def test_in_a_pipe_there_is_a_line_a_connector_and_a_line_an_hour(capsys: pytest
     assert len(lines) == 4 + 1 + 1 + 4
     assert lines[-1].endswith("█" * BAR_COLUMNS)
     assert "creation to first POST" in err
+
+
+def test_a_year_of_hours_is_told_by_the_day_and_json_has_every_hour(capsys: pytest.CaptureFixture[str]) -> None:
+    stats = Stats()
+    for number in range(24 * 365):
+        stats.add(order(number % 7, updated_ms=AT_MS + number * HOUR_MS), [number % 5])
+    print_stats(stats, as_json=False)
+    blocks = capsys.readouterr().out.split("\n\n")
+    head, *days = blocks[1].splitlines()
+    assert head.split()[:2] == ["DAY", "ORDERS"]
+    first = datetime.fromtimestamp(AT_MS / 1000, UTC).astimezone()
+    assert days[0].split()[0] == f"{first:%Y-%m-%d}"
+    assert 365 <= len(days) <= 366
+    assert sum(int(day.split()[1]) for day in days) == 24 * 365
+    assert {day.split()[1] for day in days[1:-1]} == {"24"}
+    print_stats(stats, as_json=True)
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["by"] for row in rows] == ["all", "connector", *["hour"] * 24 * 365]
+
+
+def test_two_days_of_hours_are_told_by_the_hour(capsys: pytest.CaptureFixture[str]) -> None:
+    stats = Stats()
+    for number in range(HOURS_SHOWN_MAX):
+        stats.add(order(1, updated_ms=AT_MS + number * HOUR_MS), [])
+    print_stats(stats, as_json=False)
+    head, *hours = capsys.readouterr().out.split("\n\n")[1].splitlines()
+    assert (head.split()[0], len(hours)) == ("HOUR", HOURS_SHOWN_MAX)
+
+
+def test_at_80_columns_each_hour_has_its_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal = Console(force_terminal=True, width=80, color_system=None, highlight=False, soft_wrap=True)
+    monkeypatch.setattr(signalq.ops.terminal.render, "console", lambda **_how: terminal)
+    monkeypatch.setattr(stats_view, "console", lambda: terminal)
+    stats = Stats()
+    for number in range(12_345):
+        one = order(number, updated_ms=AT_MS + number % 5 * HOUR_MS, due_ms=AT_MS if number % 2 else None)
+        stats.add(one, [number])
+    print_stats(stats, as_json=False)
+    hours = capsys.readouterr().out.split("\n\n")[1].splitlines()[1:6]
+    assert all("█" * BAR_COLUMNS in hour and cell_len(hour) <= 80 for hour in hours)
+
+
+def test_of_no_order_there_is_a_sentence_and_a_row_of_zeros(capsys: pytest.CaptureFixture[str]) -> None:
+    print_stats(Stats(), as_json=False)
+    assert capsys.readouterr() == ("", "the ledger knows no intent that fits\n")
+    print_stats(Stats(), as_json=True)
+    (row,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (row["by"], row["orders"], row["post_p99_ms"]) == ("all", 0, None)

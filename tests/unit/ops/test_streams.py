@@ -34,7 +34,8 @@ def ran(command: str, redirection: str) -> tuple[int, str]:
 @pytest.mark.parametrize("command", WRITERS)
 def test_output_that_takes_nothing_is_one_sentence(command: str) -> None:
     for redirection, why in ((">&-", "Bad file descriptor"), (">/dev/full", "No space left on device")):
-        assert ran(command, redirection) == (1, f"signalq: standard output can't be written ({why})\n")
+        sentence = f"signalq: standard output can't be written ({why}); see `signalq help output-lost`\n"
+        assert ran(command, redirection) == (1, sentence)
 
 
 def test_output_before_an_error_that_can_not_be_written_is_a_sentence_and_a_status_too() -> None:

@@ -17,11 +17,14 @@ from rich.console import Console
 import signalq.ops.terminal.render
 from signalq.ops.commands import lanes, scheduled, topology
 from signalq.ops.dead_letters import report
-from signalq.ops.terminal.layout import GAP, ID_CHARACTERS_MIN, Measure, characters_apart, fitted
+from signalq.ops.ledger import may_mean
+from signalq.ops.terminal.layout import GAP, ID_CHARACTERS_MIN, Measure, characters_apart, fitted, short_ids
+from signalq.ops.terminal.listing import View
 from signalq.ops.terminal.moments import ago, clock_time, time_or_day
 from signalq.ops.terminal.order_columns import ORDER_COLUMNS, order_text
 from signalq.ops.terminal.plain import Row
-from signalq.ops.terminal.render import Column, print_rows
+from signalq.ops.terminal.render import CELL_CHARACTERS_MAX, Column, cut_name, print_rows
+from signalq.ops.terminal.spool import Spool
 
 NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
 ORDER = {"connectorName": "futures-main", "action": "openLong", "percent": "50", "limit": "65000.5", "loss": "60000"}
@@ -164,6 +167,76 @@ def test_ids_are_cut_to_what_tells_them_apart(ids: list[str]) -> None:
         assert len({one[: length - 1] for one in ids}) < len(ids)
 
 
+@given(st.lists(st.text("ab0", min_size=1, max_size=40), min_size=1, unique=True), st.text("ab0", max_size=30))
+def test_a_short_id_is_of_one_id_of_its_table_alone_however_alike_they_begin(ids: list[str], begins: str) -> None:
+    known = [begins + one for one in ids]
+    shorten = short_ids(known)
+    assert len(set(map(shorten, known))) == len(known)
+    assert all(may_mean(shorten(one), one) for one in known)
+    cut = [one for one in known if shorten(one) != one]
+    assert all([may for may in known if may_mean(shorten(one), may)] == [one] for one in cut if len(one) > 40)
+
+
+def test_at_80_columns_ids_that_begin_alike_differ_and_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [f"momentum-btcusdt-20261130-{number:04}" for number in range(1, 30)]
+    rows = [FULL | {"intent_id": one} for one in ids]
+    shown = [line.split()[1] for line in on_terminal(monkeypatch, ORDER_COLUMNS, rows, 80)[1:]]
+    assert [[one for one in ids if may_mean(short, one)] for short in shown] == [[one] for one in ids]
+    assert max(map(len, shown)) <= 16
+    random = [FULL | {"intent_id": f"{number:x}" * 32} for number in range(9)]
+    assert {len(line.split()[1]) for line in on_terminal(monkeypatch, ORDER_COLUMNS, random, 80)[1:]} == {8}
+
+
+@given(st.text(), st.integers(1, 60))
+def test_a_name_is_cut_to_its_room_and_keeps_both_ends(text: str, columns: int) -> None:
+    cut = cut_name(text, columns)
+    assert cell_len(cut) <= columns
+    if cut != text:
+        splits = [(cut[:at].rstrip(), cut[at + 1 :]) for at, sign in enumerate(cut) if sign == "…"]
+        assert any(text.startswith(beginning) and text.endswith(end) for beginning, end in splits)
+
+
+HUGE = "我" * 300_000
+
+
+@pytest.mark.parametrize("columns", LISTINGS.values(), ids=LISTINGS)
+def test_a_foreign_text_of_a_mebibyte_makes_no_table_as_wide_as_that(
+    monkeypatch: pytest.MonkeyPatch, columns: Sequence[Column], capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts = {name: HUGE for name, value in FULL.items() if isinstance(value, str)}
+    row = FULL | texts | {"order": {"action": HUGE, "limit": HUGE}}
+    print_rows(columns, [row], as_json=False)
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= len(columns) * (2 * CELL_CHARACTERS_MAX + len(GAP))
+    (_, line) = on_terminal(monkeypatch, columns, [row], 80)
+    assert cell_len(line) <= 80
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "2026-11-30"])
+def test_a_time_that_no_zone_has_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    (_, line) = on_terminal(monkeypatch, report.COLUMNS, [FULL | {"dead_at": at}], 140)
+    assert line
+
+
+def test_rows_on_disk_are_sorted_without_being_read_into_memory_those_without_a_value_last() -> None:
+    columns = {column.key: column for column in ORDER_COLUMNS}
+    given = [{"intent_id": f"{number:04}", "attempts": (number * 7) % 50 or None} for number in range(1_000)]
+    with Spool() as rows:
+        for row in given:
+            rows.add(row | {"filler": "x" * 2_000})
+        for descending in (False, True):
+            view = View(ORDER_COLUMNS, as_json=True, sort=columns["attempts"], descending=descending)
+            found = view.sorted(rows)
+            assert not isinstance(found, list)
+            expected = [row["intent_id"] for row in view.sorted(given)]
+            assert [row["intent_id"] for row in found] == [row["intent_id"] for row in found] == expected
+            attempts = [row["attempts"] for row in found]
+            known = [one for one in attempts if one is not None]
+            assert attempts == [*sorted(known, reverse=descending), *[None] * 20]
+        assert [row["intent_id"] for row in rows] == [row["intent_id"] for row in given]
+        rows.add({"intent_id": "more"})
+        assert len(list(rows)) == len(rows) == 1_001
+
+
 @pytest.mark.parametrize(
     ("order", "words"),
     [
@@ -173,6 +246,7 @@ def test_ids_are_cut_to_what_tells_them_apart(ids: list[str]) -> None:
         ({"action": "cancel", "clientOrderId": "Long Entry"}, "cancel Long Entry"),
         ({"action": "cancelAll"}, "cancelAll"),
         ({"connectorName": "main"}, "?"),
+        ({"action": "buy", "fixed": "1", "limit": None}, "buy 1 limit null"),
         (None, "sell"),
     ],
 )
@@ -186,6 +260,12 @@ def test_times_are_short_and_local(monkeypatch: pytest.MonkeyPatch) -> None:
     assert time_or_day(today.isoformat(), NOW) == f"{today.astimezone():%H:%M:%S}"
     assert (time_or_day(earlier.isoformat(), NOW), time_or_day(last_year.isoformat(), NOW)) == ("Nov 27", "Feb 3")
     assert time_or_day("2025-11-30T12:00:00Z", NOW) == "Nov 2025"
+    new_year = datetime(2027, 1, 1, 0, 30).astimezone()
+    before = new_year - timedelta(hours=1)
+    assert time_or_day(before.isoformat(), new_year) == "23:30:00", "midnight was in between, and it is no other time"
+    assert clock_time(before.isoformat(), new_year) == "Dec 31 23:30"
+    assert time_or_day((new_year - timedelta(days=1)).isoformat(), new_year) == "Dec 31", "not all of Dec 2026"
+    assert time_or_day((new_year + timedelta(days=2)).isoformat(), new_year) == "Jan 3"
     assert clock_time(earlier.isoformat(), NOW) == f"Nov 27 {earlier.astimezone():%H:%M}"
     lengths = {0: "now", 5: "5s ago", -5: "in 5s", 600: "10m ago", -36_000: "in 10h", 864_000: "10d ago"}
     for seconds, told in lengths.items():

@@ -96,6 +96,13 @@ def test_on_a_terminal_the_line_of_an_order_is_cut_to_its_width(
     assert str(DEAD["answer"]).strip() in whole
 
 
+def test_ids_and_names_that_begin_alike_are_cut_in_their_middles() -> None:
+    lines = [line("delivery.attempted", **FACTS | {"intent_id": f"momentum-2026-{n:04}"}, **ATTEMPT) for n in (1, 2)]
+    assert [str(one).split()[4] for one in lines] == ["mom…0001", "mom…0002"]
+    lines = [line("delivery.attempted", **FACTS | {"connector": f"futures-main-{n}"}, **ATTEMPT) for n in (1, 2)]
+    assert [str(one).split()[2] for one in lines] == ["future…ain-1", "future…ain-2"]
+
+
 def test_another_event_has_its_name_its_level_and_its_fields() -> None:
     told = line(
         "broker.unreachable", level="warning", queue="signalq.orders", why="it is away", retry_in_s=0.5, no=None
