@@ -37,7 +37,7 @@ from signalq.consumer.webhook.client import Webhook
 from signalq.errors import SettingsError, SignalQError
 from signalq.logs import Masker, configure_logging
 from signalq.settings.config_file import settings_file
-from signalq.settings.reload import CurrentSettings, Reloader, log_found_file
+from signalq.settings.reload import CurrentSettings, Reloader, log_found_file, warn_of_environment
 from signalq.settings.sections import Settings
 from signalq.settings.sources import load_settings
 
@@ -66,6 +66,7 @@ async def _run(settings: Settings, masker: Masker, config: Path | None, unacked_
     def know(changed: Settings) -> None:
         masker.blank(changed.secret_values(), changed.shown_names())
         metrics.configure(changed.connectors)
+        warn_of_environment(current.settings, changed)
 
     file = settings_file(config)
     reloader = Reloader(current, file=file, load=lambda: load_settings(file, look=False), on_change=know)

@@ -36,6 +36,13 @@ def log_found_file(config: Path | None) -> None:
         log.info("settings.found", file=str(file))
 
 
+def warn_of_environment(before: Settings, after: Settings) -> None:
+    """Log where orders go, if these settings lead them elsewhere. For the process that sends them."""
+    environments = after.environments()
+    if environments != before.environments():
+        log.warning("environment.changed", environment=told(environments))
+
+
 class CurrentSettings:
     """The settings that hold now. A change brings another object, so a kept one tells whether it still holds."""
 
@@ -210,10 +217,8 @@ class Reloader:
         """Apply the settings that can be applied, and log them; where `asked`, also that nothing is new."""
         if found.keys:
             self._on_change(found.settings)
-            before, self._current.settings = self._current.settings, found.settings
+            self._current.settings = found.settings
             log.info("settings.reloaded", keys=", ".join(found.keys))
-            if found.settings.environments() != before.environments():
-                log.warning("environment.changed", environment=told(found.settings.environments()))
         if found.refused:
             log.error("settings.refused", why=_sentence(found.refused))
         if found.need_restart:

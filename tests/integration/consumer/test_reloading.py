@@ -203,6 +203,19 @@ async def test_the_file_that_the_environment_names_is_read_again(
         assert line["keys"] == "connectors.main.spot_sell_is_exit"
 
 
+async def test_a_consumer_says_where_orders_go_from_now_on(
+    tmp_path: Path, broker: Broker, names: Names, webhook: Webhook
+) -> None:
+    file = tmp_path / "signalq.toml"
+    file.write_text('[connectors.main]\nlane = "shared"\n', "utf-8")
+    async with Consumer(broker.url, names.prefix, webhook.url, SETTINGS | {"config": file}) as consumer:
+        await consumer.started()
+        file.write_text('[connectors.main]\nlane = "shared"\nurl = "http://localhost:1/x"\n', "utf-8")
+        await wait_until(lambda: consumer.events("settings.reloaded"))
+        (line,) = consumer.events("environment.changed")
+        assert line["environment"] == "127.0.0.1; localhost for main"
+
+
 async def test_without_a_settings_file_sighup_says_so(broker: Broker, names: Names, webhook: Webhook) -> None:
     async with Consumer(broker.url, names.prefix, webhook.url, SETTINGS) as consumer:
         await consumer.started()

@@ -44,9 +44,11 @@ async def test_an_open_door_is_warned_of_at_the_start_and_when_the_settings_chan
         order = ALERT | {"connectorName": "second", "connectorToken": "second-token"}
         assert await front.post(order) == (200, "ok")
         assert (await front.post(order | {"connectorToken": "new-token"}))[0] == 401
-        file.write_text('[connectors.second]\nlane = "shared"\ntoken = "new-token"\n[connectors.third]\n', "utf-8")
+        changed = '[connectors.second]\nlane = "shared"\ntoken = "new-token"\nurl = "https://h.example/x"\n'
+        file.write_text(f"{changed}[connectors.third]\n", "utf-8")
         await wait_until(lambda: front.events("settings.refused"), what="the new token, and what is refused")
         assert front.events("settings.reloaded")
+        assert not front.events("environment.changed"), "the consumer alone sends orders there"
         assert "connectors.third is new" in front.events("settings.refused")[0]["why"]
         assert (await front.post(order | {"connectorToken": "new-token"})) == (200, "ok")
         assert (await front.post(order))[0] == 401

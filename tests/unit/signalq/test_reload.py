@@ -189,7 +189,12 @@ Looking = Callable[[Path], Any]
 async def looking_at(file: Path | None) -> AsyncIterator[Desk]:
     current = CurrentSettings(load_settings(file))
     told: list[Settings] = []
-    reloader = Reloader(current, file=file, load=lambda: load_settings(file), on_change=told.append)
+
+    def on_change(changed: Settings) -> None:
+        told.append(changed)
+        reload.warn_of_environment(current.settings, changed)
+
+    reloader = Reloader(current, file=file, load=lambda: load_settings(file), on_change=on_change)
     with capture_logs() as logs:
         task = asyncio.create_task(reloader.run())
         try:
