@@ -31,13 +31,12 @@ class SignalQError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One fault of an intent: its `field` (None for the body as a whole), and a `message` that says what is wrong.
-
-    The field has its Python name where Python made the OrderIntent, and its JSON name in a body.
-    """
+    """One fault of an intent."""
 
     field: str | None
+    """The bad field: its Python name where Python made the OrderIntent, its JSON name in a body; None for the whole."""
     message: str
+    """The rule that is broken, in words."""
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}" if self.field is not None else self.message
@@ -50,6 +49,8 @@ class InvalidIntent(SignalQError, ValueError):
     """
 
     kind = Kind.INVALID_INTENT
+    problems: tuple[Problem, ...]
+    """One for each bad field."""
 
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = tuple(problems)
@@ -63,10 +64,12 @@ class BrokerError(SignalQError):
 
 
 class BrokerUnreachable(BrokerError):
-    """No connection could be made, or not in time.
+    """No connection could be made, or not in time."""
 
-    `what` says what happened; `advice` says what to do, and is None where the cause is not known.
-    """
+    what: str
+    """The failure, in words."""
+    advice: str | None
+    """The advice on it, None where the cause is not known."""
 
     def __init__(self, what: str, advice: str | None = None, *, kind: Kind | None = None) -> None:
         self.what = what
@@ -84,6 +87,8 @@ class PublishError(BrokerError):
     """The broker did not confirm a message; repeat it with its `message_id`."""
 
     kind = Kind.UNCONFIRMED
+    message_id: str | None
+    """The intent's identity."""
 
     def __init__(self, sentence: str, message_id: str | None) -> None:
         self.message_id = message_id
@@ -107,7 +112,10 @@ class NotPermitted(BrokerError):
 
 
 class OutcomeError(SignalQError):
-    """The outcome of an intent could not be told; `message_id` is the intent's identity."""
+    """The outcome of an intent could not be told."""
+
+    message_id: str
+    """The intent's identity."""
 
     kind = Kind.OUTCOMES_UNAVAILABLE
 
@@ -117,10 +125,12 @@ class OutcomeError(SignalQError):
 
 
 class OutcomeTimeout(OutcomeError):
-    """No outcome came in time. The intent may still be on its way, or its event was missed.
+    """No outcome came in time. The intent may still be on its way, or its event was missed."""
 
-    `may_be_missed` says that the connection was lost since the intent was published, so that its event may have come
-    meanwhile. Publishing it again with its `message_id` asks for it: a duplicate is answered with the first's outcome.
+    may_be_missed: bool
+    """Whether the connection was lost since the intent was published, so that its event may have come meanwhile.
+
+    Publishing it again with its `message_id` asks for it: a duplicate is answered with the first's outcome.
     """
 
     kind = Kind.OUTCOME_TIMEOUT

@@ -26,20 +26,28 @@ from signalq.publishing.results import Given, PublishResult, Receipt, ResultColl
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One message as the broker would hold it; `created_ms` is in ms since the epoch."""
+    """One message as the broker would hold it."""
 
     intent: OrderIntent
+    """The intent, read from the body."""
     message_id: str
+    """The intent's identity within its strategy."""
     body: bytes
+    """The body, as UTF-8 JSON."""
     strategy: str | None
+    """The publisher's strategy."""
     created_ms: int
+    """The creation time, in ms since the epoch."""
 
 
 class InMemoryOrderPublisher:
     """Keeps every published intent in `published`; passes the test suite that OrderPublisher passes."""
 
+    published: list[Published]
+    """Every published intent, in order."""
+
     def __init__(self, *, strategy: str | None = None) -> None:
-        self.published: list[Published] = []
+        self.published = []
         self._strategy = strategy
         self._failures: list[type[Unroutable] | type[Unconfirmed]] = []
         self._is_closed = False

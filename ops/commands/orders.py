@@ -22,13 +22,14 @@ from signalq.ops.terminal.near_connector import say_near_connector
 from signalq.ops.terminal.order_columns import ORDER_COLUMNS
 from signalq.ops.terminal.plain import Row, plural
 from signalq.ops.terminal.render import note, print_json
+from signalq.ops.terminal.spool import Spool
 from signalq.ops.terminal.watching import Look, watch
 from signalq.settings.sections import Settings
 
 ROWS_DEFAULT = 100
 STATS_SINCE = "24h"
-# A table's columns are as wide as its widest row, and sorting takes all rows: so it holds all of them.
-TABLE_ROWS_MAX = 100_000
+# So many are sorted at each look of a --watch.
+WATCHED_ROWS_MAX = 100_000
 
 
 def _status(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -154,16 +155,14 @@ def show_stats(invocation: Invocation, /, *, since: datetime | timedelta, as_jso
 async def _list(
     settings: Settings, wanted: Filter, since: datetime | timedelta | None, rows_max: int | None, view: View
 ) -> None:
-    """Write JSON page by page, however many there are; write a table, or sorted rows, at the end."""
-    rows: list[Row] = []
-    on_page: Callable[[list[dict[str, object]]], None] = rows.extend
-    if view.as_json and view.sort is None:
-        on_page = view.print
-    else:
-        rows_max = TABLE_ROWS_MAX if rows_max is None else min(rows_max, TABLE_ROWS_MAX)
-    count, more = await read_orders(settings, wanted, on_page, since=since, rows_max=rows_max)
-    if rows:
-        view.print(rows)
+    """Write JSON page by page; write a table, or sorted rows, at the end."""
+    with Spool() as rows:
+        on_page: Callable[[list[dict[str, object]]], None] = rows.extend
+        if view.as_json and view.sort is None:
+            on_page = view.print
+        count, more = await read_orders(settings, wanted, on_page, since=since, rows_max=rows_max)
+        if len(rows):
+            view.print(rows)
     note(_summary(count, more))
     if not count:
         say_near_connector(settings, wanted.connector)
@@ -171,7 +170,7 @@ async def _list(
 
 def _looking(settings: Settings, wanted: Filter, since: datetime | timedelta | None, listed_max: int | None) -> Look:
     """Return the look at the newest orders, as many as fit the terminal; at those that are listed, to sort them."""
-    listed_max = min(listed_max or TABLE_ROWS_MAX, TABLE_ROWS_MAX)
+    listed_max = min(listed_max or WATCHED_ROWS_MAX, WATCHED_ROWS_MAX)
 
     async def look(rows_max: int | None) -> tuple[list[Row], str]:
         rows: list[Row] = []
@@ -187,6 +186,5 @@ def _summary(count: int, more: int) -> str:
         return "the ledger knows no intent that fits"
     if not more:
         return plural(count, "intent")
-    ways = "`--limit` shows more, `--all` all" if count < TABLE_ROWS_MAX else "`--all --json` shows all"
     newest = "newest intent" if count == 1 else f"{count:,} newest intents"
-    return f"the {newest}; {more:,} more fit: {ways}"
+    return f"the {newest}; {more:,} more fit: `--limit` shows more, `--all` all"

@@ -40,6 +40,11 @@ class Spool:
         self._places.append(self._bytes)
         self._bytes += len(line)
 
+    def extend(self, rows: Iterable[Row]) -> None:
+        """Keep these, too."""
+        for row in rows:
+            self.add(row)
+
     def in_order(self, numbers: Iterable[int]) -> Rows:
         """These rows, each by its number, in this order."""
         return _Picked(self._file, array("Q", [self._places[number] for number in numbers]))

@@ -48,9 +48,9 @@ _NOT_POSTED = frozenset({"delaySeconds", "delaySecondsFilter"})
 class OrderIntent(BaseModel):
     """One order that a strategy wants placed: frozen, and valid from the moment it exists.
 
-    `fixed`, `percent`, `limit`, `profit` and `loss` are decimal strings, kept digit by digit; `delay_seconds` is a
-    Decimal, in seconds. The constructor raises InvalidIntent (a ValueError), which names each bad field and quotes no
-    value. docs/intent.md has the rules.
+    `fixed`, `percent`, `limit`, `profit` and `loss` are given as a string, an int or a Decimal, never as a float, and
+    kept as a decimal string, digit by digit; `delay_seconds` is a Decimal, in seconds. The constructor raises
+    InvalidIntent (a ValueError), which names each bad field and quotes no value. docs/intent.md has the rules.
     """
 
     model_config = ConfigDict(
@@ -62,17 +62,29 @@ class OrderIntent(BaseModel):
     )
 
     connector_name: ConnectorName
+    """The account on the platform that the order is for: 1 to 128 bytes of UTF-8."""
     action: Action
+    """The kind of order; the three spellings of `cancelAll` mean the same."""
     connector_token: Annotated[ConnectorToken | None, Field(repr=False)] = None
+    """The connector's secret; None where the consumer's settings have it."""
     fixed: OptionalDecimal = None
+    """The amount, above 0. The platform prefers it where `percent` is there too."""
     percent: OptionalPercent = None
+    """A share in percent, above 0 and at most 100."""
     limit: OptionalDecimal = None
+    """The limit price, above 0; None makes a market order."""
     profit: OptionalDecimal = None
+    """The take-profit price, above 0; only for futures."""
     loss: OptionalDecimal = None
+    """The stop-loss price, above 0; only for futures."""
     log: Text | None = None
+    """A message for the platform's log."""
     client_order_id: Annotated[ClientOrderId | None, Field(validate_default=True)] = None
+    """The order's id, by which a later `cancel` names it: 1 to 128 bytes of UTF-8."""
     delay_seconds: Seconds | None = None
+    """The delay, in seconds from the creation; at most the consumer's `delivery.delay_max_s`."""
     delay_seconds_filter: Text | None = None
+    """A text without which in `log` there is no delay."""
 
     # Fields that a connector lets through untouched, and the order in which all fields came in.
     _extra: dict[str, object] = PrivateAttr(default_factory=dict)

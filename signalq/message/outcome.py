@@ -40,24 +40,36 @@ T = TypeVar("T")
 class Outcome:
     """One ending of one intent: `delivered`, `dead` (with its `reason`), `canceled` or `duplicate`.
 
-    A `duplicate` is the ending of a second publish and says nothing about the first. `attempts` counts POSTs begun or
-    tried, `http_status` is the status of the last answer. `created_at`, `due_at` and `updated_at` are aware UTC times.
-    A time that is not known is None, and so are `action` and `client_order_id` of a body that could not be read.
+    A `duplicate` is the ending of a second publish and says nothing about the first. Times are aware and in UTC. A time
+    that is not known is None, and so are `action` and `client_order_id` of a body that could not be read.
     """
 
     intent_id: str
+    """The `message_id`, or one given at first receipt."""
     generation: int
+    """The count of its publishes: 1, and one more with each replay."""
     connector: str
+    """The connector; of a body that could not be read, the routing key."""
     strategy: str
+    """The strategy, `-` where there is none."""
     action: str | None
+    """The order's action."""
     client_order_id: str | None
+    """The order's id, where it has one."""
     status: Status
+    """The ending."""
     reason: str | None
+    """The reason why it is dead; docs/operate/dead-letters.md lists them."""
     attempts: int
+    """The count of POSTs begun or tried."""
     http_status: int | None
+    """The status of the webhook's last answer, None where there was none."""
     created_at: datetime | None
+    """The time of its creation."""
     due_at: datetime | None
+    """The time at which a delayed order falls due."""
     updated_at: datetime | None
+    """The time of the ending."""
 
     def row(self) -> dict[str, object]:
         """The fields as JSON has them, in the contract's order: the row of a listing, and the body of an event."""

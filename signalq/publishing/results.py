@@ -27,13 +27,12 @@ AnyReceipt = TypeVar("AnyReceipt")
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Proof that the broker confirmed an intent.
-
-    `message_id` is the intent's identity within its strategy, `created_ms` its creation time in ms since the epoch.
-    """
+    """Proof that the broker confirmed an intent."""
 
     message_id: str
+    """The intent's identity within its strategy."""
     created_ms: int
+    """The intent's creation time, in ms since the epoch."""
     expected: ExpectedOutcome | None = field(default=None, repr=False, compare=False)
 
     async def outcome(self, *, timeout_s: float = OUTCOME_TIMEOUT_S) -> Outcome:
@@ -53,10 +52,12 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class SyncReceipt:
-    """A Receipt for code without asyncio; its fields mean the same."""
+    """A Receipt for code without asyncio."""
 
     message_id: str
+    """The intent's identity within its strategy."""
     created_ms: int
+    """The intent's creation time, in ms since the epoch."""
     receipt: Receipt = field(repr=False, compare=False)
     run: Callable[[Coroutine[Any, Any, Outcome]], Outcome] = field(repr=False, compare=False)
 
@@ -73,18 +74,22 @@ class SyncReceipt:
 
 @dataclass(frozen=True, slots=True)
 class _Result(Generic[AnyReceipt]):
-    """The result of publishing one intent: it has a `receipt`, or else an `error`.
-
-    `number` is the intent's place among those given, counted from 1. `error` is what `publish` would have raised:
-    InvalidIntent (it never left), Unroutable (it is in no queue) or Unconfirmed (it may or may not be in one). After
-    the latter two it can be repeated with the `message_id`.
-    """
+    """The result of publishing one intent: it has a `receipt`, or else an `error`."""
 
     number: int
+    """The intent's place among those given, counted from 1."""
     intent: OrderIntent
+    """The intent as it was given."""
     message_id: str
+    """The intent's identity within its strategy."""
     receipt: AnyReceipt | None = None
+    """The proof of the broker's confirm."""
     error: InvalidIntent | Unroutable | Unconfirmed | None = None
+    """The error that `publish` would have raised.
+
+    The intent never left (InvalidIntent), is in no queue (Unroutable), or may or may not be in one (Unconfirmed). After
+    the latter two it can be repeated with the `message_id`.
+    """
 
 
 class PublishResult(_Result[Receipt]):
@@ -104,12 +109,19 @@ AnyPublishResult = PublishResult | SyncPublishResult
 class NotAllConfirmed(BrokerError):
     """`publish_many` ended, and not every intent that it took was confirmed.
 
-    `confirmed` counts the confirmed intents, and `invalid_count` the invalid ones, which never left; `invalid` holds
-    the results of the first INVALID_KEPT_MAX of them. `unconfirmed` holds the results of all that may or may not be in
-    a queue, and of all that were returned, in their order. Intents that were not taken are still in the iterable.
+    Intents that were not taken are still in the iterable.
     """
 
     kind = Kind.UNCONFIRMED
+
+    confirmed: int
+    """The count of confirmed intents."""
+    invalid_count: int
+    """The count of invalid intents, which never left."""
+    invalid: tuple[AnyPublishResult, ...]
+    """The results of the first invalid intents, INVALID_KEPT_MAX at most."""
+    unconfirmed: tuple[AnyPublishResult, ...]
+    """The results of all that may or may not be in a queue, and of all that were returned, in their order."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """The schemas as docs/ publishes them, for people and programs that have no signalq at hand.
 
-`./run schema` writes them anew; tests/unit/docs/test_published_schemas.py fails where they are not what the code says.
+`./run docs` writes them anew; tests/unit/docs/test_published_schemas.py fails where they are not what the code says.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from signalq.names import Names
 from signalq.settings.sections import SECTIONS
 
 FOLDER = Path(__file__).parents[2] / "docs" / "schema"
-COMMAND = "./run schema"
+COMMAND = "./run docs"
 
 
 def published() -> dict[Path, str]:

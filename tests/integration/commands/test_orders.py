@@ -234,6 +234,7 @@ async def test_columns_are_chosen_and_rows_sorted(desk: Desk) -> None:
     assert await desk.listed("--sort", "-intent_id") == ["n2", "n1", "n0"]
     assert await desk.listed("--sort", "intent_id") == ["n0", "n1", "n2"]
     assert await desk.listed("--sort", "due_at") == ["n2", "n1", "n0"], "none has one: they stay in their order"
+    assert await desk.listed("--all", "--sort", "intent_id") == ["n0", "n1", "n2"]
 
 
 async def test_one_id_of_two_strategies_is_shown_twice_and_foreign_text_escaped(desk: Desk) -> None:

@@ -54,6 +54,11 @@ class Screen:
         return f"signalq {self.text.rpartition('signalq ')[2]}".splitlines()
 
     @property
+    def size(self) -> tuple[int, int]:
+        """The last frame's lines, and the columns of its longest."""
+        return len(self.frame), max(map(len, self.frame))
+
+    @property
     def frames(self) -> int:
         """How many there were; each begins with the command's name."""
         return self.text.count("list  ")
@@ -154,10 +159,9 @@ async def test_a_terminal_of_another_size_is_drawn_anew_at_once(
     await delayed(url, *range(1_000, 1_030))
     async with on_a_terminal("scheduled", "list", "--watch", "3600") as screen:
         await screen.shows(lambda text: "30 intents scheduled" in text, "the table")
-        assert (len(screen.frame), max(map(len, screen.frame))) == (HEIGHT, WIDTH)
+        await wait_until(lambda: screen.size == (HEIGHT, WIDTH), what="the rest of it")
         screen.resize(8, 60)
-        await wait_until(lambda: screen.frames == 2 and len(screen.frame) == 8, what="a small table")
-        assert max(map(len, screen.frame)) == 60
+        await wait_until(lambda: screen.frames == 2 and screen.size == (8, 60), what="a small table")
         assert any("30 intents scheduled" in line for line in screen.frame)
         await screen.ends()
 
