@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from signalq.errors import SettingsError, SignalQError
+from signalq.ops import completion
 from signalq.ops.terminal.errors import DONE, FAILED, INTERRUPTED, WRONG_USAGE
 from signalq.ops.terminal.escaping import escaped
 from signalq.ops.terminal.streams import Streams
@@ -32,6 +33,11 @@ def main() -> None:
     # Python's TLS would write the keys of every connection, and so the tokens in it, to the file that this names. It is
     # removed before the import of any module that makes a TLS context.
     os.environ.pop("SSLKEYLOGFILE", None)
+    if completion.ASKS in os.environ:
+        # A shell asks, at a Tab: without click and all that comes below.
+        from signalq.ops.completion.answer import answer  # noqa: PLC0415
+
+        answer()
     _quiet_libraries()
     if streams.are_own:
         # The files that signalq makes (ledger, progress of files, demo) are its user's alone.
@@ -93,7 +99,8 @@ def _wrong_usage(error: ClickException, invocation: Invocation) -> int:
         return WRONG_USAGE
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "signalq"
-    sentence = error.format_message().removesuffix(".")
+    # Click lists choices a line each.
+    sentence = error.format_message().removesuffix(".").replace("\n\t", " ")
     if sentence.startswith("Got unexpected extra argument"):
         sentence = f"there is an argument too many: {sentence.partition('(')[2].removesuffix(')')}"
     _say(f"{_without_secret_words(sentence)} (see {command} --help)", invocation)

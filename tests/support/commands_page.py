@@ -1,6 +1,7 @@
-"""docs/commands.md: the help of every command, as the command line prints it.
+"""docs/commands.md: the help of every command, as the command line prints it; and the table for completion.
 
-`./run docs` writes the page anew; tests/unit/docs/test_commands_page.py fails where it is not what the commands say.
+`./run docs` writes both anew; tests/unit/docs/test_commands_page.py and tests/unit/ops/test_completion.py fail where
+they are not what the commands say.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import click
 
+from signalq.ops.completion import table
+from signalq.ops.completion.place import COMMANDS_FILE
 from signalq.ops.terminal.cli import cli
 
 PAGE = Path(__file__).parents[2] / "docs" / "commands.md"
@@ -54,3 +57,4 @@ def summary(text: str) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(commands_page(), encoding="utf-8")
+    COMMANDS_FILE.write_text(table.as_json(table.table_of(cli)), encoding="utf-8")
