@@ -13,7 +13,7 @@ def command(*, shell: str) -> None:
 
     It completes the names of commands and options; actions, reasons, statuses and columns; connectors and
     strategies of the settings in force; and the ids of orders, dead letters and delayed intents, the newest
-    first, of the ledger. It asks no server but the ledger's, writes nothing, and takes a second at most.
+    first, of the ledger. It asks no server but the ledger's, writes nothing, and takes two seconds at most.
 
     \b
     To have it in every new shell:

@@ -12,7 +12,7 @@ from signalq.ops.completion.shells import asked
 from signalq.ops.completion.values import candidates
 
 # A file on a disk that is away, or a server that does not answer, holds up a Tab for no longer.
-BOUND_S = 1.0
+BOUND_S = 2.0
 
 
 def answer() -> NoReturn:
