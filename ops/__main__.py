@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from signalq.kinds import Kind
+from signalq.ops import completion
 from signalq.ops.terminal.errors import (
     DONE,
     FAILED,
@@ -37,6 +38,11 @@ def main() -> None:
     # Python's TLS would write the keys of every connection, and so the tokens in it, to the file that this names. It is
     # removed before the import of any module that makes a TLS context.
     os.environ.pop("SSLKEYLOGFILE", None)
+    if completion.ASKS in os.environ:
+        # A shell asks, at a Tab: without click and all that comes below.
+        from signalq.ops.completion.answer import answer  # noqa: PLC0415
+
+        answer()
     _quiet_libraries()
     if streams.are_own:
         # The files that signalq makes (ledger, progress of files, demo) are its user's alone.

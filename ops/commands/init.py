@@ -28,6 +28,8 @@ def command(invocation: Invocation) -> None:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
     except FileExistsError:
         raise CommandFailed(f"{file} is there already, and stays as it is: `signalq settings` shows it") from None
+    except OSError as error:
+        raise CommandFailed(f"{file} can't be written: {error.strerror}") from error
     with os.fdopen(descriptor, "w", encoding="utf-8") as written:
         written.write(TEMPLATE.read_text(encoding="utf-8"))
     click.echo(f"wrote {escaped(str(file))}: say in it what differs, then run `signalq check`")

@@ -26,6 +26,7 @@ COMMANDS = {
     "probe": "Ask a consumer or a gateway whether it is well.",
     "sandbox": "Run a stand-in for the platform's webhook.",
     "schema": "Print the JSON Schema of an order intent, or the AsyncAPI document.",
+    "completion": "Print the script for completion in bash, zsh or fish.",
     "help": "Explain a command, or a kind of error.",
 }
 

@@ -64,7 +64,8 @@ def wrong_usage(error: ClickException) -> Failure:
     """One sentence that names the command, and its help as where to read on."""
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "signalq"
-    sentence = error.format_message().removesuffix(".")
+    # Click lists choices a line each.
+    sentence = error.format_message().removesuffix(".").replace("\n\t", " ")
     if sentence.startswith("Got unexpected extra argument"):
         sentence = f"there is an argument too many: {sentence.partition('(')[2].removesuffix(')')}"
     return Failure(f"{_without_secret_words(sentence)} (see {command} --help)", Kind.WRONG_USAGE, WRONG_USAGE)

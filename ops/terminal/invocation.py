@@ -108,6 +108,14 @@ class SignalqCommand(click.Command):
         del ctx
         return ["-h", "--help"]
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse them. An error names this command, also one of click's parser, which knows no command."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
 
 class SignalqGroup(SignalqCommand, click.Group):
     """A group with the shared options, whose commands are imported when they are called.

@@ -86,6 +86,7 @@ def _options(keys: Sequence[str], *, can_watch: bool) -> Iterator[Callable[..., 
     yield click.option(
         "--sort",
         callback=_sort_key(keys),
+        shell_complete=_completed([*keys, *(f"-{key}" for key in keys)]),
         metavar="COLUMN",
         help="Sort the rows by one of these columns; with a - before it, the largest first.",
     )
@@ -93,9 +94,14 @@ def _options(keys: Sequence[str], *, can_watch: bool) -> Iterator[Callable[..., 
         "--columns",
         "chosen",
         callback=_column_keys(keys),
+        shell_complete=_completed(keys),
         metavar="A,B",
         help=f"Only these columns, in this order, of {', '.join(keys)}.",
     )
+
+
+def _completed(words: Sequence[str]) -> Callable[..., list[str]]:
+    return lambda _context, _parameter, typed: [word for word in words if word.startswith(typed)]
 
 
 def _check(*, as_json: bool, watches: bool, chooses: bool) -> None:

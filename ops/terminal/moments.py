@@ -1,9 +1,13 @@
 """Times on a terminal, short and in the zone of the person who looks; and a moment that a person gives."""
 
+from __future__ import annotations
+
 import re
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
-import click
+if TYPE_CHECKING:
+    import click
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 SECONDS_SHOWN_MAX, MINUTES_SHOWN_MAX, HOURS_SHOWN_MAX = 100, 100, 48
@@ -69,6 +73,9 @@ def moment(_context: click.Context, _parameter: click.Parameter, value: str | No
             return timedelta(seconds=float(found[1]) * _UNITS_S[found[2]])
         at = datetime.fromisoformat(value)
     except (ValueError, OverflowError):
+        # Imported here: completion tells times as well, and must be quick.
+        from click import BadParameter  # noqa: PLC0415
+
         example = "15m, 2h or 1d, nor a time like 2026-01-31T12:00"
-        raise click.BadParameter(f"{value} is neither a duration like {example}") from None
+        raise BadParameter(f"{value} is neither a duration like {example}") from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)

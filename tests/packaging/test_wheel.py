@@ -88,8 +88,10 @@ def test_every_module_is_in_it_but_the_strategies_to_copy(files: list[str]) -> N
     assert not [name for name in files if "/strategies/" in name]
 
 
-def test_the_template_of_the_settings_file_and_the_page_on_errors_are_in_it(files: list[str]) -> None:
-    assert {"signalq/ops/commands/init.toml", "signalq/ops/terminal/errors.md"} <= set(files)
+def test_files_that_are_no_modules_are_in_it(files: list[str]) -> None:
+    scripts = {f"signalq/ops/completion/scripts/signalq.{shell}" for shell in ("bash", "zsh", "fish")}
+    others = {"ops/commands/init.toml", "ops/terminal/errors.md", "ops/completion/commands.json"}
+    assert scripts | {f"signalq/{name}" for name in others} <= set(files)
 
 
 def test_type_checkers_are_told_that_it_is_typed(files: list[str]) -> None:

@@ -1,7 +1,7 @@
-"""docs/commands.md: the help of every command, as the command line prints it.
+"""docs/commands.md: the help of every command, as the command line prints it; and the table for completion.
 
-`./run docs` writes the page anew; tests/unit/docs/test_commands_page.py fails where it is not what the commands say. It
-also copies docs/errors.md into the package.
+`./run docs` writes both anew; tests/unit/docs/test_commands_page.py and tests/unit/ops/test_completion.py fail where
+they are not what the commands say. It also copies docs/errors.md into the package.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from pathlib import Path
 
 import click
 
+from signalq.ops.completion import table
+from signalq.ops.completion.place import COMMANDS_FILE
 from signalq.ops.terminal.cli import cli
 from signalq.ops.terminal.error_page import PAGE as CARRIED_ERRORS
 
@@ -59,3 +61,4 @@ if __name__ == "__main__":
     PAGE.write_text(commands_page(), encoding="utf-8")
     # A wheel has no docs: `signalq help KIND` reads this copy.
     shutil.copyfile(PAGE.with_name("errors.md"), CARRIED_ERRORS)
+    COMMANDS_FILE.write_text(table.as_json(table.table_of(cli)), encoding="utf-8")
