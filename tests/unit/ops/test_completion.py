@@ -17,6 +17,7 @@ import pytest
 from signalq.consumer.orders.state import REASONS
 from signalq.ops.completion import ASKS, table
 from signalq.ops.completion.answer import BOUND_S
+from signalq.ops.completion.ledger_ids import ids
 from signalq.ops.completion.place import COMMAND, COMMANDS_FILE, FILE, FOLDER, Place, place_of
 from signalq.ops.completion.shells import SHELLS, asked, script
 from signalq.ops.completion.values import CANDIDATES_MAX, candidates, tables
@@ -417,6 +418,9 @@ def test_a_server_elsewhere_is_not_asked_in_plain_text(tab: Tab, monkeypatch: py
     """As every other command refuses it: the password would be on the wire."""
     monkeypatch.setenv("SIGNALQ_LEDGER__URL", "postgresql://u:topsecret@192.0.2.1/x")
     assert tab("signalq orders show ") == Told(0, "values\n", "")
+    for ledger in (tables(None)["ledger"], tables(None)["ledger"] | {"allow_plain": "no"}):
+        with pytest.raises(ValueError, match="may go in plain text"):
+            list(ids("orders", ledger))
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr", "stdin"])
