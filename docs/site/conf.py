@@ -57,6 +57,7 @@ html_theme = "furo"
 html_title = f"signalq {version}"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 # A page of its own name, since the first page is README.html.
 html_extra_path = ["extra"]
 html_copy_source = False

@@ -13,7 +13,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 
-LEGIBLE = 0.7
+LEGIBLE = 0.66
 """A drawing is shrunk to this share of its size, no further: a narrower window scrolls it."""
 WIDTH = re.compile(r'width="100%"(.*?) style="max-width: ?([\d.]+)px;?"')
 ITS_NAME = re.compile(r'(id="|#)merman(?=["_-])')

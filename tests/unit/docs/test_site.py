@@ -30,7 +30,7 @@ def test_the_site_is_made_without_a_warning_and_keeps_its_promises(tmp_path: Pat
     assert captions(tmp_path / "README.html") == re.findall(r"^## (.+)$", INDEX.read_text("utf-8"), re.MULTILINE)
     assert documented(tmp_path) >= PUBLIC
     assert private(documented(tmp_path)) == set()
-    assert "docs/operate/switch" in found_by(tmp_path, "pause")
+    assert "docs/operate/switch" in found_by(tmp_path, "paus")
     assert "docs/api" in found_by(tmp_path, "publish_timeout_")
     assert drawn(tmp_path / "docs" / "architecture.html") == (2, True)
 
