@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from signalq.causes import kind_of
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.escaping import escaped
 from signalq.ops.terminal.invocation import Invocation, SignalqCommand, pass_invocation
@@ -29,7 +30,7 @@ def command(invocation: Invocation) -> None:
     except FileExistsError:
         raise CommandFailed(f"{file} is there already, and stays as it is: `signalq settings` shows it") from None
     except OSError as error:
-        raise CommandFailed(f"{file} can't be written: {error.strerror}") from error
+        raise CommandFailed(f"{file} can't be written: {error.strerror}", kind=kind_of(error)) from error
     with os.fdopen(descriptor, "w", encoding="utf-8") as written:
         written.write(TEMPLATE.read_text(encoding="utf-8"))
     click.echo(f"wrote {escaped(str(file))}: say in it what differs, then run `signalq check`")

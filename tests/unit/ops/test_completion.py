@@ -22,7 +22,7 @@ from signalq.ops.completion.place import COMMAND, COMMANDS_FILE, FILE, FOLDER, P
 from signalq.ops.completion.shells import SHELLS, asked, script
 from signalq.ops.completion.values import CANDIDATES_MAX, candidates, tables
 from signalq.ops.terminal.cli import COMMANDS, cli
-from signalq.settings.sections import Action
+from signalq.settings.named import Action
 from signalq.settings.sources import load_settings
 from tests.support.commands_page import COMMAND as WRITES
 
@@ -115,7 +115,7 @@ PLACES = {
     "signalq publish --format ": ["jsonl", "csv"],
     "signalq publish -- --action": [],
     "signalq completion ": list(SHELLS),
-    "signalq completion bash ": ["--config", "--debug", "--help"],
+    "signalq completion bash ": ["--config", "--debug", "--quiet", "--help"],
     "signalq settings webhook.p": ["webhook.proxy"],
     "signalq settings broker.url broker.p": ["broker.prefix"],
     "signalq sandbox --cut ": ["before", "during", "after"],
