@@ -329,7 +329,9 @@ TABLE: dict[str, Row] = {
         (
             Wrong("probe --url nonsense", "--url must be an http:// or https:// URL with a host"),
             Wrong("probe --ready --path /metrics", "of --ready and --path give at most one (see signalq probe --help)"),
-            Wrong("probe --url http://127.0.0.1:1/", "http://127.0.0.1:1/ gives no answer (Connection refused)", 1),
+            Wrong(
+                "probe --url http://127.0.0.1:1/", "http://127.0.0.1:1/ gives no answer (connection refused: nothing", 1
+            ),
         ),
     ),
     "sandbox": Row(
@@ -346,6 +348,14 @@ TABLE: dict[str, Row] = {
             Wrong("schema --asyncapi --openapi", "--asyncapi and --openapi are two documents: ask for one"),
             Wrong("schema this", "there is an argument too many: this (see signalq schema --help)"),
             Wrong("schema --config {tmp}/misspelt.toml", MISSPELT),
+        ),
+    ),
+    "help": Row(
+        Right("help dead replay", "Usage: signalq dead replay "),
+        (
+            Wrong("help dedd", "no command and no kind of error is dedd, the nearest is dead"),
+            Wrong("help xyzzy", "no command and no kind of error is xyzzy"),
+            Wrong("help --all", "No such option '--all'"),
         ),
     ),
     "completion": Row(

@@ -84,7 +84,8 @@ async def on_a_terminal(*arguments: str, term: str = "xterm") -> AsyncIterator[S
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", HEIGHT, WIDTH, 0, 0))
     environment = os.environ | {"TERM": term, "PYTHONPATH": str(ROOT)}
-    environment.pop("COLUMNS", None)
+    for name in ("COLUMNS", "LINES"):  # of the terminal that the tests run on
+        environment.pop(name, None)
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "signalq", *arguments),
         stdin=slave,
