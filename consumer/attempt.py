@@ -8,6 +8,7 @@ of the lane and the switch holds for CLAIM_MS_MAX: whatever took longer than tha
 """
 
 import asyncio
+from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -104,18 +105,21 @@ class Attempts:
         turn.begins(claimed.order)
         return await self._webhook.post(claimed.order, lambda: self._may_begin(delivery, claimed, before, turn))
 
-    async def _may_begin(self, delivery: Delivery, claimed: LedgerEntry, before: IntentState, turn: Turn) -> bool:
+    def _may_begin(
+        self, delivery: Delivery, claimed: LedgerEntry, before: IntentState, turn: Turn
+    ) -> bool | Awaitable[bool]:
         """The last look, with a connection in hand and nothing sent: getting one may have taken long (DNS, TLS)."""
-        looked_ms = claimed.began_ms
-        if self._is_stale(looked_ms):
-            try:
-                confirmed = await self._ledger.confirm(claimed.order, claimed.state, delivery.epoch)
-            except Conflict:
-                return False
-            if isinstance(confirmed, SwitchedOff):
-                return False
-            looked_ms = confirmed
-        return not self._is_too_late(claimed, before, turn, looked_ms)
+        if self._is_stale(claimed.began_ms):
+            return self._is_confirmed(delivery, claimed, before, turn)
+        return not self._is_too_late(claimed, before, turn, claimed.began_ms)
+
+    async def _is_confirmed(self, delivery: Delivery, claimed: LedgerEntry, before: IntentState, turn: Turn) -> bool:
+        """Look at lane, intent and switch again."""
+        try:
+            looked_ms = await self._ledger.confirm(claimed.order, claimed.state, delivery.epoch)
+        except Conflict:
+            return False
+        return not isinstance(looked_ms, SwitchedOff) and not self._is_too_late(claimed, before, turn, looked_ms)
 
     def _is_too_late(self, known: LedgerEntry, before: IntentState, turn: Turn, looked_ms: int) -> bool:
         """Whether it must not be POSTed any more, or not by what was read of the lane and the switch at `looked_ms`."""

@@ -39,8 +39,14 @@ class Masker:
 
     def __call__(self, _logger: object, _method: str, event: EventDict) -> EventDict:
         # As a rule nothing is to be blanked, which one look at all texts together tells.
-        whole = " ".join([value for key, value in event.items() if isinstance(value, str) and key not in _OURS])
-        is_flat = not any(isinstance(value, (list, tuple)) for value in event.values())
+        texts, is_flat = [], True
+        for key, value in event.items():
+            if isinstance(value, str):
+                if key not in _OURS:
+                    texts.append(value)
+            elif isinstance(value, (list, tuple)):
+                is_flat = False
+        whole = " ".join(texts)
         if is_flat and whole.isprintable() and "://" not in whole and not self._blanker.finds(whole):
             return event
         for key, value in event.items():

@@ -22,6 +22,7 @@ from signalq.consumer.broker.connection import abandon, described, loop_s
 from signalq.consumer.broker.intake import BULKY_BYTES_MAX, Intake, Room
 from signalq.consumer.ledger import Epoch
 from signalq.consumer.orders.message import Message
+from signalq.message.identity import new_message_id
 
 # How long the broker may take, at the end, to say that it has our acknowledgements, and the ledger to note it. After
 # that the next consumer is in doubt of every intent without a message_id.
@@ -32,6 +33,7 @@ WATCHDOG_QUESTIONS_PER_S = 20.0
 # A channel whose oldest unacknowledged message is older than this is given up and opened again. RabbitMQ does the same
 # after 30 minutes unless it is told otherwise, some hosts' after 15, and the contract says 10: this leaves a minute.
 UNACKED_MAX_S = 540.0
+GIVEN_CHARACTERS = 24
 
 log = structlog.get_logger()
 
@@ -100,6 +102,8 @@ class Session:
         self.active_since_s: float | None = None
         self.last_delivery_s = opened_s
         self._channel = channel
+        # The beginning of the ids of messages that bring none: with the number of its delivery each is unique.
+        self._given = new_message_id()[:GIVEN_CHARACTERS]
         self._intake: Intake[Delivery] = Intake(self._hand_over, options.bytes_max)
         self._on_delivery = on_delivery
         self._handed_over = 0
@@ -143,6 +147,7 @@ class Session:
                 redelivered=arrival.redelivered,
                 queue=self.options.queue,
                 exchange=arrival.exchange,
+                given_id=f"{self._given}{tag:08x}",
                 sent_bytes=arrival.body_bytes,
                 unattended_since_ms=backlog.unattended_since_ms if backlog is not None else None,
             ),

@@ -18,6 +18,8 @@ from signalq.consumer.orders.delays import KnownSkew, Segment
 STEP_MS = 500
 STEPS_MAX = 100
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+# The clock since the machine's start is Linux' alone.
+_SINCE_START = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 Source = Literal["webhook", "ledger", "broker"]
 
@@ -98,8 +100,7 @@ class Skew:
 
 def since_start_ms() -> int:
     """Whole ms on a clock that nobody sets: since the machine's start, or, if it is no Linux, since some moment."""
-    clock = getattr(time, "CLOCK_BOOTTIME", None)
-    return (time.clock_gettime_ns(clock) if clock is not None else time.monotonic_ns()) // 1_000_000
+    return time.clock_gettime_ns(_SINCE_START) // 1_000_000
 
 
 def machine() -> str:

@@ -92,7 +92,7 @@ class ConnectorQueue:
         waiting.
         """
         if rules.supersedes(ticket.order):
-            for other in self._at_turn():
+            for other in islice(self._turns, self._places):
                 other.wake()
         turn = self._turns[ticket] = asyncio.get_running_loop().create_future()
         self._pass_on()
@@ -137,13 +137,10 @@ class ConnectorQueue:
         """The lane's next POST is not before `at_ms`, on a clock that nobody sets."""
         self.backoff_until_ms = max(self.backoff_until_ms, at_ms)
 
-    def _at_turn(self) -> list[Ticket]:
-        return list(islice(self._turns, self._places))
-
     def _pass_on(self) -> None:
-        for ticket in self._at_turn():
-            if not self._turns[ticket].done():
-                self._turns[ticket].set_result(None)
+        for turn in islice(self._turns.values(), self._places):
+            if not turn.done():
+                turn.set_result(None)
 
 
 class ConnectorQueues:

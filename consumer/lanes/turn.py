@@ -8,8 +8,7 @@ and the switch. An exit behind it may end its waiting.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Hashable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import replace
 
 from signalq.consumer.broker.session import Delivery
@@ -49,19 +48,12 @@ class WaitingRoom:
         self.queues = ConnectorQueues()
         self.backoffs = Backoffs(current, ledger=ledger, queues=self.queues, clock=clock, jitter=jitter)
         self.superseding = Superseding(current, ledger=ledger, backoffs=self.backoffs)
-        self._due_times = due_times
+        self.due_times = due_times
         self._last_rank = 0
 
-    @asynccontextmanager
-    async def turn(self, delivery: Delivery, order: Order) -> AsyncIterator[Turn]:
-        """The order's turn, as soon as it has come; it lasts to the end of the block."""
-        turn = Turn(self, delivery, self._ranked(order))
-        try:
-            await turn.fall_due(self._due_times)
-            await turn.arrive()
-            yield turn
-        finally:
-            turn.leave()
+    def turn(self, delivery: Delivery, order: Order) -> Turn:
+        """The order's turn: `async with` waits for it, and passes it on at the end of the block."""
+        return Turn(self, delivery, self._ranked(order))
 
     def remember(self, epoch: Epoch) -> None:
         """A lane is ours: what its consumer before us waited for, we wait for."""
@@ -69,7 +61,7 @@ class WaitingRoom:
 
     def close(self) -> None:
         """Nothing is waited for any more."""
-        self._due_times.close()
+        self.due_times.close()
 
     def _ranked(self, order: Order) -> Order:
         """Write down the place in the lane of what will be parked: µs, made to rise, also from replica to replica."""
@@ -97,10 +89,10 @@ class Turn:
     `unpublished`: endings, met on the way, that an earlier consumer may have recorded and not told.
     """
 
+    queue: ConnectorQueue
     _ticket: Ticket
 
     def __init__(self, room: WaitingRoom, delivery: Delivery, order: Order) -> None:
-        self.queue = ConnectorQueue()
         self._is_passed_on = False
         self.unpublished: tuple[Outcome, ...] = ()
         self._room = room
@@ -119,9 +111,19 @@ class Turn:
         self._exit_behind: Ticket | None = None
         self._failures_before: int | None = None
 
-    # On the way to the turn; see WaitingRoom.
+    async def __aenter__(self) -> Turn:
+        try:
+            await self._fall_due()
+            await self._arrive()
+        except BaseException:
+            self._leave()
+            raise
+        return self
 
-    async def fall_due(self, due_times: DueTimes) -> None:
+    async def __aexit__(self, *_error: object) -> None:
+        self._leave()
+
+    async def _fall_due(self) -> None:
         """Return at the due time, where the ladder has handed the order back just before it. The order is looked up
         meanwhile: then only the claim is left to do.
         """
@@ -131,20 +133,22 @@ class Turn:
             self._recalling = asyncio.create_task(recall, name="recall")
             self._recalling.add_done_callback(_seen)
         due_ms, rank = self._order.timing.due_ms or 0, self._order.route.park_rank
-        if is_about_due and await due_times.wait_until(due_ms, rank=rank):
+        if is_about_due and await self._room.due_times.wait_until(due_ms, rank=rank):
             self._order = self._order.fallen_due(self._room.clock.now_ms())
 
-    async def arrive(self) -> None:
+    async def _arrive(self) -> None:
         """The order takes its place behind what has come before it, however long its look-up takes. An order that is
         not due stays aside: it waits for none and holds up none, unless its intent is found tried. One that the ladder
         has handed back does not: then the clock was set back, and it may have been tried.
         """
         self._ticket = Ticket(self._order, self._delivery, self._room.clock.even_ms(), self._settings)
         self._is_aside = not self._order.timing.is_due and not self._order.provenance.is_own_copy
-        if not self._is_aside:
+        if self._is_aside:
+            self.queue = ConnectorQueue()
+        else:
             await self._line_up()
 
-    def leave(self) -> None:
+    def _leave(self) -> None:
         """Pass the turn on, where it is not passed on yet."""
         for whose in reversed(self._joined):
             self._room.queues.leave(whose, self._ticket)

@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from signalq.causes import kind_of
-from signalq.consumer.ledger.driver import forget_number, number_of
+from signalq.consumer.ledger.driver import forget_number, number_of, run
 from signalq.consumer.ledger.thread import OwnThread
 from signalq.errors import SettingsError
 from signalq.kinds import Kind
@@ -133,7 +133,7 @@ class SqliteDatabase(Database):
     def _in_transaction(self, begin: str, work: Callable[[Connection], T]) -> T:
         connection = self._opened()
         with connection.begin():
-            connection.exec_driver_sql(begin)
+            run(connection, begin)
             return work(connection)
 
     def _opened(self) -> Connection:

@@ -5,14 +5,13 @@ that SQLAlchemy has open on the connection, and their errors are its errors. Eac
 so it is known of each whether it changed something.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Dialect, Insert, Integer, Select, Update, bindparam, cast, func, select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import asyncpg
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, StatementError
 
 Parameters = Mapping[str, Any]
 
@@ -46,31 +45,51 @@ class HotStatement:
 _assigned_number = HotStatement(select(func.txid_current_if_assigned()))
 
 
+def run(connection: Connection, statement: str) -> None:
+    """Run a statement of SQLite's that changes nothing and answers nothing."""
+    try:
+        connection.connection.cursor().execute(statement)
+    except _driver_errors(connection) as error:
+        raise _as_sqlalchemys(connection, error) from error
+
+
 def select_all(connection: Connection, statement: HotStatement, parameters: Parameters) -> Sequence[Any]:
     """Run a SELECT; all that is found. On PostgreSQL it may be the first statement of the transaction."""
     cursor = connection.connection.cursor()
-    with _errors_of_sqlalchemy(connection):
+    try:
         if connection.dialect.name == "sqlite":
             cursor.execute(statement.on_sqlite, parameters)
         else:
             cursor.execute(statement.on_postgresql, _in_order(statement, parameters))
         return cursor.fetchall()
+    except _driver_errors(connection) as error:
+        raise _as_sqlalchemys(connection, error) from error
 
 
 def change_each(connection: Connection, statement: HotStatement, rows: Sequence[Parameters]) -> list[bool]:
     """Run an INSERT or UPDATE once for each row; whether it changed something."""
     if not rows:
         return []
-    if connection.dialect.name == "sqlite":
-        cursor = connection.connection.cursor()
-        with _errors_of_sqlalchemy(connection):
-            return [cursor.execute(statement.on_sqlite, row).rowcount > 0 for row in rows]
+    change = _change_each_on_sqlite if connection.dialect.name == "sqlite" else _change_each_on_postgresql
+    try:
+        return change(connection, statement, rows)
+    except _driver_errors(connection) as error:
+        raise _as_sqlalchemys(connection, error) from error
+
+
+def _change_each_on_sqlite(connection: Connection, statement: HotStatement, rows: Sequence[Parameters]) -> list[bool]:
+    cursor = connection.connection.cursor()
+    return [cursor.execute(statement.on_sqlite, row).rowcount > 0 for row in rows]
+
+
+def _change_each_on_postgresql(
+    connection: Connection, statement: HotStatement, rows: Sequence[Parameters]
+) -> list[bool]:
     given = [_in_order(statement, {**row, _PLACE: place}) for place, row in enumerate(rows)]
     ours: Any = connection.connection.dbapi_connection
     if not ours.driver_connection.is_in_transaction():
         connection.exec_driver_sql("SELECT 1")  # SQLAlchemy begins a transaction with its own first statement
-    with _errors_of_sqlalchemy(connection):
-        found = ours.run_async(lambda driver: driver.fetchmany(statement.on_postgresql, given))
+    found = ours.run_async(lambda driver: driver.fetchmany(statement.on_postgresql, given))
     changed = {place for (place,) in found}
     return [place in changed for place in range(len(rows))]
 
@@ -97,16 +116,13 @@ def _in_order(statement: HotStatement, parameters: Parameters) -> tuple[Any, ...
     return tuple(parameters[name] for name in statement.names)
 
 
-@contextmanager
-def _errors_of_sqlalchemy(connection: Connection) -> Iterator[None]:
-    try:
-        yield
-    except _driver_errors(connection) as error:
-        wrapped = DBAPIError.instance(None, None, error, Exception, hide_parameters=True)
-        driver: Any = connection.connection.driver_connection
-        if connection.dialect.name == "postgresql" and driver.is_closed():
-            connection.invalidate(wrapped)  # nothing can be rolled back on it, and nobody is to get it again
-        raise wrapped from error
+def _as_sqlalchemys(connection: Connection, error: Exception) -> StatementError:
+    """SQLAlchemy's error for one of the driver's."""
+    wrapped = DBAPIError.instance(None, None, error, Exception, hide_parameters=True)
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.name == "postgresql" and driver.is_closed():
+        connection.invalidate(wrapped)  # nothing can be rolled back on it, and nobody is to get it again
+    return wrapped
 
 
 def _driver_errors(connection: Connection) -> tuple[type[Exception], ...]:

@@ -168,6 +168,8 @@ class Order:
     is_exit: bool
     # The problem by the settings that hold now, of an order that was valid when it was read.
     why_invalid: str | None = None
+    # The body as it came, where the webhook gets exactly that.
+    body: bytes | None = field(default=None, repr=False)
 
     @property
     def connector(self) -> str:
@@ -267,6 +269,8 @@ class Order:
 
     def body_to_post(self) -> bytes:
         """Return the body of the POST, token and all."""
+        if self.body is not None:
+            return self.body
         return self.intent.to_webhook(token=self.policy.token, cancel_all_spelling=self.policy.cancel_all_spelling)
 
 

@@ -25,7 +25,7 @@ from signalq.message.creation import Creation, broker_stamp_ms, creation
 from signalq.message.envelope import strategy
 from signalq.message.field_rules import connector_name
 from signalq.message.identity import digest_of, fitting_id, unauthorized_id
-from signalq.message.intent import OrderIntent, intent_from_fields
+from signalq.message.intent import NOT_POSTED, OrderIntent, intent_from_fields
 from signalq.message.outcome import is_event
 from signalq.message.strict_json import check_size, parse_object
 from signalq.secrets.blanking import BodyBlanker, hold_token
@@ -100,6 +100,7 @@ def read(message: Message, settings: Settings, now_ms: int, skew: KnownSkew = NO
             may_vanish=properties.expiration is not None,
         ),
         is_exit=is_exit,
+        body=message.body if _goes_as_it_came(fields, intent) else None,
     )
 
 
@@ -212,6 +213,14 @@ def _check_dated(created: Creation, misdated: list[Problem], settings: Settings,
         raise InvalidIntent(misdated)
     if created.source == "first receipt" and settings.delivery.undated == "refuse" and not is_exit:
         raise InvalidIntent([Problem(None, "it has no creation time (signalq-created-ms or timestamp)")])
+
+
+def _goes_as_it_came(fields: dict[str, object], intent: OrderIntent) -> bool:
+    """Whether the webhook gets the very body: nothing in it is ours, is missing, or may have another spelling there."""
+    are_texts = set(map(type, fields.values())) == {str}
+    return (
+        are_texts and "connectorToken" in fields and fields.keys().isdisjoint(NOT_POSTED) and intent.kind != "cancelAll"
+    )
 
 
 def _policy(connector: Connector, settings: Settings, rights: Rights, *, is_exit: bool) -> Policy:

@@ -69,11 +69,9 @@ class AnswerReader:
         if self._next_slice is None:
             self._read_on()
 
-    def known(self) -> Answer | None:
-        """The answer as far as it came, where that is enough: all of it, or a status that says it all."""
-        if self._head is None or not self._is_enough:
-            return None
-        return Answer(self._head.code, self._head.headers, self._body)
+    def give_up(self) -> None:
+        """Read no more: it has taken too long."""
+        self._conclude(TimeoutError())
 
     def _read_on(self) -> None:
         """Parse the next slice; behind the last one, the end."""
@@ -129,13 +127,14 @@ class AnswerReader:
             self._glance = self._loop.call_later(ANSWER_BODY_S, self._conclude)
 
     def _conclude(self, error: Exception | None = None) -> None:
-        """No more is read: the answer is what has come, or the error where that is not enough."""
+        """No more is read: the answer is what has come where that is enough (all of it, or a status that says it all),
+        else the error.
+        """
         if self._glance is not None:
             self._glance.cancel()
         if self.answer.done():
             return
-        known = self.known()
-        if known is not None:
-            self.answer.set_result(known)
+        if self._head is not None and self._is_enough:
+            self.answer.set_result(Answer(self._head.code, self._head.headers, self._body))
         elif error is not None:
             self.answer.set_exception(error)

@@ -18,7 +18,7 @@ from signalq.causes import cause_of, plain_words
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt
 from signalq.consumer.webhook.answer import Answer, attempt_of, shown
-from signalq.consumer.webhook.answer_reader import AnswerReader, AnswerTooLong
+from signalq.consumer.webhook.answer_reader import AnswerTooLong
 from signalq.consumer.webhook.connection import Connection, Connector
 from signalq.consumer.webhook.target import target_of
 from signalq.consumer.webhook.tunnel import NoTunnel, proxy_of
@@ -29,7 +29,8 @@ from signalq.secrets.blanking import Blanker
 KEEPALIVE_S = 2.0
 TARGETS_KEPT_MAX = 1_000
 
-MayBegin = Callable[[], Awaitable[bool]]
+# Says at once, or once it has asked.
+MayBegin = Callable[[], bool | Awaitable[bool]]
 
 
 class TooLate(Exception):
@@ -37,50 +38,55 @@ class TooLate(Exception):
 
 
 class Exchange:
-    """One request and its answer. `sent` says whether a byte of the request may have gone out."""
+    """One request and its answer, by `until_s` of the loop's clock. `sent`: a byte of the request may have gone out."""
 
-    def __init__(self, may_begin: MayBegin | None) -> None:
+    def __init__(self, may_begin: MayBegin | None, until_s: float) -> None:
         self.sent = False
         self._may_begin = may_begin
-        self._reader: AnswerReader | None = None
+        self._until_s = until_s
 
     async def over(self, connection: Connection, request: bytes) -> Answer:
         """Look a last time, send the request, and read the answer. Nothing is awaited between look, mark and bytes.
 
-        Raises TooLate where nothing may be sent, and what aiohttp raises where there is no whole answer.
+        Raises TooLate where nothing may be sent, TimeoutError, and what aiohttp raises where there is no whole answer.
         """
-        await self._look()
-        transport, self._reader = connection.begin()
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._until_s:
+            raise TimeoutError
+        if self._may_begin is not None and not await self._looked(self._may_begin):
+            raise TooLate
+        transport, reader = connection.begin()
         self.sent = True
         transport.write(request)
-        return await self._reader.answer
+        given_up = loop.call_at(self._until_s, reader.give_up)
+        try:
+            return await reader.answer
+        finally:
+            given_up.cancel()
 
-    async def _look(self) -> None:
-        """The last look. Time may pass in it, and the POST may be over by then."""
-        if self._may_begin is None:
-            return
+    async def _looked(self, may_begin: MayBegin) -> bool:
+        """Return what the last look says. Where it has to ask, time passes, and the POST may be over by then."""
+        says = may_begin()
+        if isinstance(says, bool):
+            return says
         task = cast("asyncio.Task[Any]", asyncio.current_task())
-        cancellations = task.cancelling()
-        may_begin = await self._may_begin()
-        if task.cancelling() > cancellations:  # timed out, say, and the look has said all the same what it saw
-            raise asyncio.CancelledError
-        if not may_begin:
-            raise TooLate
-
-    def known(self) -> Answer | None:
-        """The answer as far as it has come, where that is enough."""
-        return self._reader.known() if self._reader is not None else None
+        async with asyncio.timeout_at(self._until_s):
+            cancellations = task.cancelling()
+            answer = await says
+            if task.cancelling() > cancellations:  # timed out, say, and the look has said all the same what it saw
+                raise asyncio.CancelledError
+        return answer
 
 
 class Webhook:
     """The HTTP client of the consumer: no cookies, no redirects, no compression, no repeats.
 
-    `connect_s` bounds getting a connection, `total_s` the whole POST with its answer. `proxy` is the URL of the proxy
-    to go through; those of the environment are not used.
+    `connect_s` bounds getting a connection, `total_s` the whole POST with its answer, a connection and the last look.
+    `proxy` is the URL of the proxy to go through; those of the environment are not used.
     """
 
     def __init__(self, *, connect_s: float, total_s: float, proxy: str | None = None) -> None:
-        self._connect_timeout = aiohttp.ClientTimeout(connect=connect_s)
+        self._connect_timeout = aiohttp.ClientTimeout(connect=min(connect_s, total_s))
         self._total_s = total_s
         self._proxy = proxy
         self._connector: Connector | None = None
@@ -101,34 +107,29 @@ class Webhook:
 
         `may_begin` is asked once, in the step that writes the first byte; where it says no, no byte goes.
         """
-        exchange = Exchange(may_begin)
-        began_s, began_ms = time.monotonic(), _now_ms()
+        loop = asyncio.get_running_loop()
+        began_s, began_ms = loop.time(), _now_ms()
+        exchange = Exchange(may_begin, began_s + self._total_s)
         try:
             answer = await self._exchange(order, exchange)
         except Exception as error:  # noqa: BLE001 - whatever broke, all that matters is whether bytes went out
-            return _broken(error, sent=exchange.sent, duration_s=time.monotonic() - began_s)
-        duration_s = time.monotonic() - began_s
+            return _broken(error, sent=exchange.sent, duration_s=loop.time() - began_s)
+        duration_s = loop.time() - began_s
         attempt = attempt_of(answer, order.policy, began_ms, _now_ms(), duration_s=duration_s)
         if attempt.certainty == "accepted":
             return attempt
         return replace(attempt, answer=shown(answer.body, *_blankers(order)))
 
     async def _exchange(self, order: Order, exchange: Exchange) -> Answer:
-        """Get a connection, and make the exchange over it, all within `total_s`."""
+        """Get a connection, and make the exchange over it."""
         if self._connector is None:
             raise RuntimeError("use Webhook in an async with block")
         target = self._target_of(order.policy.url)
+        lent = await self._connector.connect(target.address, [], self._connect_timeout)
         try:
-            async with asyncio.timeout(self._total_s):
-                lent = await self._connector.connect(target.address, [], self._connect_timeout)
-                try:
-                    return await exchange.over(cast("Connection", lent.protocol), target.request(order.body_to_post()))
-                finally:
-                    lent.release()  # closes it, unless it can be used again
-        except TimeoutError:
-            if (answer := exchange.known()) is None:
-                raise
-            return answer
+            return await exchange.over(cast("Connection", lent.protocol), target.request(order.body_to_post()))
+        finally:
+            lent.release()  # closes it, unless it can be used again
 
 
 def tls_context() -> ssl.SSLContext:

@@ -44,7 +44,7 @@ class PlainConnection(aio_pika.Connection):
             raise
         self.socket.forget()
         if self.transport is not None:
-            Outbox.amend(self.transport.connection.write_queue)
+            Outbox.amend(self.transport.connection.write_queue, self.socket.transport)
             _end_every_wait(self.transport.connection)
 
     async def close(self, exc: aiormq.abc.ExceptionType | None = aiormq.exceptions.ConnectionClosed) -> None:
@@ -101,6 +101,11 @@ class Socket(TransportFactory):
 
         self._reader.feed_data = feed_and_keep  # type: ignore[method-assign,assignment]
         return self._reader, self._writer
+
+    @property
+    def transport(self) -> asyncio.WriteTransport:
+        """Where bytes are written, once there is a connection."""
+        return cast("asyncio.StreamWriter", self._writer).transport
 
     def forget(self) -> None:
         """Keep no more bytes: the connection is made."""

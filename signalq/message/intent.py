@@ -42,7 +42,7 @@ from signalq.message.strict_json import JsonNumber, parse_object, render
 from signalq.names import LADDER_MAX_S
 
 # Fields that speak to signalq, not to the platform: forwarded, the platform would delay a second time.
-_NOT_POSTED = frozenset({"delaySeconds", "delaySecondsFilter"})
+NOT_POSTED = frozenset({"delaySeconds", "delaySecondsFilter"})
 
 
 class OrderIntent(BaseModel):
@@ -200,7 +200,7 @@ class OrderIntent(BaseModel):
 
     def to_webhook(self, *, token: str | None = None, cancel_all_spelling: str | None = None) -> bytes:
         """The body to POST: the same object without the delay. `token` is filled in where the intent has none."""
-        fields = {name: value for name, value in self._fields().items() if name not in _NOT_POSTED}
+        fields = {name: value for name, value in self._fields().items() if name not in NOT_POSTED}
         if cancel_all_spelling and self.kind == "cancelAll":
             fields["action"] = cancel_all_spelling
         if token is not None:

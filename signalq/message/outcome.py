@@ -30,7 +30,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ABSENT = "-"
 ANY = "*"
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_encode = json.JSONEncoder(separators=(",", ":"), default=iso_utc).encode
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9_-]")
 
 T = TypeVar("T")
@@ -73,12 +73,15 @@ class Outcome:
 
     def row(self) -> dict[str, object]:
         """The fields as JSON has them, in the contract's order: the row of a listing, and the body of an event."""
-        row = {name: getattr(self, name) for name in self.__slots__}
+        row = self._values()
         return row | {name: iso_utc(moment) for name, moment in row.items() if isinstance(moment, datetime)}
 
     def to_event(self) -> bytes:
-        """The body of the outcome's event, as UTF-8 JSON."""
-        return _encode(self.row()).encode()
+        """The body of the outcome's event: the row as UTF-8 JSON."""
+        return _encode(self._values()).encode()
+
+    def _values(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def from_event(cls, body: bytes) -> Self:

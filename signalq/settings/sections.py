@@ -171,7 +171,7 @@ class Settings(BaseSettings):
 
     def hold_token(self, texts: Collection[str]) -> bool:
         """Whether one of the texts holds a configured token as a whole. Quick to say no."""
-        if not self.blanker.finds(" ".join(texts), characters_min=UNLIKE_A_NAME_CHARACTERS_MIN):
+        if not self.tokens or not self.blanker.finds(" ".join(texts), characters_min=UNLIKE_A_NAME_CHARACTERS_MIN):
             return False
         held = [text for text in texts if self.blanker.holds(text, characters_min=UNLIKE_A_NAME_CHARACTERS_MIN)]
         return bool(held) and any(hold_token(held, token) for token in self.tokens)

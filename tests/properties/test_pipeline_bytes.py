@@ -195,7 +195,7 @@ class World:
         )
         self.pipeline, self.due_queue = handling.pipeline, handling.due_queue
         due_times = cast("DueTimes", FakeDueTimes(self.clock))
-        self.due_queue._due_times = self.pipeline._waiting._due_times = due_times
+        self.due_queue._due_times = self.pipeline._waiting.due_times = due_times
 
     def delivery(self, body: bytes, properties: Basic.Properties, *, redelivered: bool = False) -> Delivery:
         self.tags += 1

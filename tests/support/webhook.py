@@ -19,10 +19,17 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
+from signalq.consumer.webhook.client import MayBegin
 from tests.support.waiting import PATIENCE_S, wait_until
 
 BODY_BYTES_MAX = 1_048_576
 PATH = "/trading-signal/webhook"
+
+
+async def looked(may_begin: MayBegin) -> bool:
+    """What the last look before a POST says."""
+    says = may_begin()
+    return says if isinstance(says, bool) else await says
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ from signalq.settings.sections import Settings
 from tests.support.orders import body
 from tests.support.stores import Store
 from tests.support.waiting import wait_until
+from tests.support.webhook import looked
 
 ACCEPTED = Attempt("accepted", sent=True, why="HTTP 200", status=200)
 REFUSED = Attempt("refused", sent=True, why="HTTP 400", status=400)
@@ -143,7 +144,7 @@ class Scene:
     # The webhook.
 
     async def post(self, order: Order, may_begin: MayBegin) -> Attempt:
-        assert await may_begin()
+        assert await looked(may_begin)
         log = order.intent.log or ""
         self._logs[order.intent_id] = log
         self.posted.append(log)

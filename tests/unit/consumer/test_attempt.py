@@ -27,6 +27,7 @@ from signalq.consumer.webhook.client import MayBegin
 from signalq.settings.reload import CurrentSettings
 from signalq.settings.sections import Settings
 from tests.support.orders import body
+from tests.support.webhook import looked
 
 NOW_MS = 1_700_000_000_000
 EVEN_MS = 1_000_000
@@ -90,7 +91,7 @@ class Scene:
 
     async def post(self, _order: Order, may_begin: MayBegin) -> Attempt:
         self.pass_ms(self.connecting_takes_ms)
-        if not await may_begin():
+        if not await looked(may_begin):
             return UNSENT
         self.story.append("POST")
         return self.answer

@@ -15,7 +15,6 @@ from pamqp.frame import FrameTypes, marshal
 from pamqp.header import ContentHeader
 
 from signalq.amqp import incoming as incoming_module
-from signalq.amqp import outbox as outbox_module
 from signalq.amqp import port as port_module
 from signalq.amqp import wire
 from signalq.amqp.confirms import Confirms
@@ -238,53 +237,80 @@ async def test_a_connection_that_is_busy_gives_signs_of_life() -> None:
 # --- leaving ---------------------------------------------------------------------------------------------------------
 
 
-def outbox() -> Outbox:
-    made = Outbox.amend(asyncio.Queue(10))
+class Written(asyncio.WriteTransport):
+    """Notes what is written, each write by itself."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.has_ended = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.writes.append(bytes(data))
+
+    def is_closing(self) -> bool:
+        return self.has_ended
+
+
+def outbox(transport: asyncio.WriteTransport | None = None) -> Outbox:
+    """With channel 1 open."""
+    made = Outbox.amend(asyncio.Queue(10), transport or Written())
     made.put_nowait(ChannelFrame.marshall(1, [spec.Channel.Open()]))
+    made.get_nowait()
     return made
 
 
-def queued(payload: bytes, drained: asyncio.Future[None] | None = None) -> ChannelFrame:
-    return ChannelFrame(marshal(ContentBody(payload), 1), should_close=False, drain_future=drained)
+def queued(payload: bytes) -> ChannelFrame:
+    return ChannelFrame(marshal(ContentBody(payload), 1), should_close=False)
 
 
-async def test_all_that_waits_leaves_in_one_write_in_its_order() -> None:
-    box = outbox()
-    await box.get()
-    for tag in range(100):
+async def test_the_frames_of_orders_that_a_step_brings_leave_in_one_write_behind_it() -> None:
+    written = Written()
+    box = outbox(written)
+    for _ in range(2):
+        for tag in range(100):
+            box.send(1, wire.ack(1, tag))
+        assert not written.writes
+        await asyncio.sleep(0)
+        assert written.writes == [b"".join(wire.ack(1, tag) for tag in range(100))]
+        written.writes.clear()
+
+
+async def test_all_frames_leave_in_the_order_in_which_they_came_also_aiormqs_own() -> None:
+    written = Written()
+    box = outbox(written)
+
+    async def aiormqs_writer() -> None:
+        while True:
+            written.write((await box.get()).payload)
+
+    writing = asyncio.create_task(aiormqs_writer())
+    await asyncio.sleep(0)
+    for tag in range(3):
         box.send(1, wire.ack(1, tag))
-    await box.put(queued(b"aiormq's"))
-    joined = await box.get()
-    assert joined.payload == b"".join(wire.ack(1, tag) for tag in range(100)) + queued(b"aiormq's").payload
-    assert box.empty()
-
-
-async def test_a_frame_whose_writer_waits_for_it_is_the_last_of_its_write() -> None:
-    box = outbox()
-    drained = asyncio.get_running_loop().create_future()
-    for frame in (queued(b"a"), queued(b"b", drained), queued(b"c")):
-        await box.put(frame)
-    first = await box.get()
-    assert first.should_drain
-    first.drain()
-    assert drained.done()
-    assert (await box.get()).payload == queued(b"c").payload
-
-
-async def test_the_answer_to_a_close_is_the_last_of_its_write() -> None:
-    box = outbox()
-    await box.put(ChannelFrame.marshall(0, [spec.Connection.CloseOk()]))
-    box.send(1, wire.ack(1, 1))
-    assert (await box.get()).should_close
-
-
-async def test_a_write_has_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox_module, "WRITE_BYTES_MAX", 3_000)
-    box = outbox()
-    await box.get()
+        await box.put(queued(b"%d" % tag))
+    box.send(1, wire.ack(1, 3))
     for _ in range(5):
-        box.send(1, bytes(1_000))
-    assert [len((await box.get()).payload) for _ in range(2)] == [3_000, 2_000]
+        await asyncio.sleep(0)
+    writing.cancel()
+    ours, aiormqs = [wire.ack(1, tag) for tag in range(4)], [queued(b"%d" % tag).payload for tag in range(3)]
+    pairs = [frame for pair in zip(ours, aiormqs, strict=False) for frame in pair]
+    assert b"".join(written.writes) == b"".join([*pairs, ours[3]])
+
+
+async def test_nothing_is_written_once_the_connection_has_ended() -> None:
+    written = Written()
+    box = outbox(written)
+    box.send(1, wire.ack(1, 1))
+    written.has_ended = True
+    await asyncio.sleep(0)
+    assert written.writes == []
+
+
+async def test_the_queue_has_room_for_every_frame_of_aiormqs_own() -> None:
+    box = outbox()
+    for number in range(100):
+        await box.put(queued(b"%d" % number))
+    assert box.qsize() == 100
 
 
 @pytest.mark.parametrize("close", [spec.Channel.Close(reply_code=0, class_id=0, method_id=0), spec.Channel.CloseOk()])
