@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -37,6 +38,8 @@ COMMAND_TIMEOUT_S = 10.0
 # A consumer that is frozen or cut off in mid-transaction holds the row of its lane: after this long the server ends its
 # session, or no other could ever become the active one. Shorter than COMMAND_TIMEOUT_S, which the other one waits.
 STALLED_TRANSACTION_MS = 5_000
+# The driver waits for 2 s otherwise, and a consumer that stops has 2 s for all that it closes.
+GOODBYE_S = 0.5
 
 T = TypeVar("T")
 
@@ -220,8 +223,11 @@ class PostgresDatabase(Database):
             return await self._run(_in_transaction, work)
 
     async def close(self) -> None:
+        """Say goodbye to the server; one that does not answer is left after GOODBYE_S."""
         if self._connection is not None:
-            await self._connection.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(GOODBYE_S):
+                    await self._connection.close()
 
     async def _run(self, function: Callable[..., T], *arguments: object) -> T:
         """Run it on the one connection, which SQLAlchemy opens anew where it was lost."""
