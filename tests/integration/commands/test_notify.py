@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -180,7 +181,7 @@ async def test_lanes_that_no_consumer_reads_are_told_although_it_lives(
     config = "[connectors.main]\n"
     async with Consumer(through(link, broker.url), names.prefix, webhook.url, config=config) as cut_off:
         await cut_off.started()
-        async with notifying(service_url(desk)):
+        async with notifying(service_url(desk), timing=replace(FAST, lane_s=3)):
             await elapsed(0.6)
             assert told(desk) == ""
             await link.cut(refuse=True)

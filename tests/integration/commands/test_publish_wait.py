@@ -155,21 +155,21 @@ async def test_a_long_file_kills_its_own_tail_unless_its_outcomes_are_waited_for
     monkeypatch: pytest.MonkeyPatch,
     is_waited_for: bool,
 ) -> None:
-    """60 orders of 50 ms each, which may be 1 s old."""
+    """40 orders of 50 ms each, which may be 1 s old."""
     monkeypatch.setenv("SIGNALQ_DELIVERY__OPEN_MAX_AGE_S", "1")
     webhook.behave(Answer(delay_s=0.05))
-    path = numbered(tmp_path / "orders.jsonl", 60)
+    path = numbered(tmp_path / "orders.jsonl", 40)
     async with consuming(delivery__open_max_age_s=1) as consumer:
         if is_waited_for:
             ran = await signalq("publish", "--wait", "--json", str(path))
             assert ran.status == 0, ran.err
-            assert outcomes(ran) == {"delivered": 60}
-            assert posted(webhook) == [str(number) for number in range(60)]
+            assert outcomes(ran) == {"delivered": 40}
+            assert posted(webhook) == [str(number) for number in range(40)]
         else:
             ran = await signalq("publish", str(path))
             assert ran.status == 0
             assert "--wait holds them back" in ran.err
-            await wait_until(lambda: len(consumer.events("intent.settled")) == 60)
+            await wait_until(lambda: len(consumer.events("intent.settled")) == 40)
             assert consumer.events("intent.settled", reason="expired")
 
 
