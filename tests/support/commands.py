@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from signalq.ops.__main__ import main
 from tests.support.profiling import spent
 from tests.support.warm import WarmCommand, command
 
@@ -43,6 +47,15 @@ async def run(*arguments: str, stdin: bytes = b"", timeout_s: float = TIMEOUT_S)
     """Run it to its end."""
     with spent("running commands"):
         return await ended(await start(*arguments), stdin, timeout_s)
+
+
+def run_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> Ran:
+    """Run it in this process: of a use that ends at once, one of its own would prove nothing more."""
+    monkeypatch.setattr(sys, "argv", ["signalq", *arguments])
+    with pytest.raises(SystemExit) as left:
+        main()
+    captured = capsys.readouterr()
+    return Ran(int(left.value.code or 0), captured.out, captured.err)
 
 
 async def ended(

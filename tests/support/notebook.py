@@ -1,16 +1,10 @@
-"""Run the code of a notebook without Jupyter: `python -m tests.support.notebook FILE NAME…`.
-
-Its cells have plain Python alone. Prints the values of these names as JSON, as pandas writes them.
-"""
+"""The code of a notebook, run without Jupyter: its cells have plain Python alone."""
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
-
-import matplotlib as mpl
 
 
 def cells(notebook: Path) -> list[str]:
@@ -19,15 +13,17 @@ def cells(notebook: Path) -> list[str]:
     return ["".join(cell["source"]) for cell in found if cell["cell_type"] == "code"]
 
 
-def main() -> None:
-    """Run it, and print what was asked for."""
-    notebook, *names = sys.argv[1:]
+def run_cells(notebook: Path) -> dict[str, Any]:
+    """Run it in this process, with its environment; the names that it leaves."""
+    # Imported here: they take a second.
+    import matplotlib as mpl  # noqa: PLC0415
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
     mpl.use("Agg")
     space: dict[str, Any] = {"__name__": "__main__"}
-    for number, source in enumerate(cells(Path(notebook)), start=1):
-        exec(compile(source, f"{notebook}, cell of code {number}", "exec"), space)  # noqa: S102 - our own notebook
-    print(json.dumps({name: json.loads(space[name].to_json(orient="split")) for name in names}))  # noqa: T201
-
-
-if __name__ == "__main__":
-    main()
+    try:
+        for number, source in enumerate(cells(notebook), start=1):
+            exec(compile(source, f"{notebook}, cell of code {number}", "exec"), space)  # noqa: S102 - our own notebook
+    finally:
+        plt.close("all")
+    return space

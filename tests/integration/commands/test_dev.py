@@ -109,6 +109,7 @@ async def nothing_left_of(folder: Path) -> None:
 async def test_orders_of_each_way_in_are_told_and_the_same_folder_again_is_the_same_world(
     tmp_path: Path, port: int
 ) -> None:
+    """With its switch, with what waited, and with its history. Ended by Ctrl-C, and by SIGKILL."""
     folder = tmp_path / "a world"
     async with dev(folder, "--port", str(port)) as first:
         config = str(folder / "signalq.toml")
@@ -130,15 +131,22 @@ async def test_orders_of_each_way_in_are_told_and_the_same_folder_again_is_the_s
         for another, said in ((folder, "another `signalq dev` runs"), (tmp_path / "other", f"port {port}, for Rab")):
             refused = await run("dev", "--folder", str(another), "--port", str(port))
             assert (refused.status, said in refused.err, refused.err.count("\n")) == (1, True, 1), refused.err
+        await an_exit_for_a_paused_connector(first, config)
         first.process.send_signal(signal.SIGINT)
         assert await first.ended() == 0
+        assert not [row for row in first.rows if row.get("intent_id") == "m4"]
     await nothing_left_of(folder)
+    assert all(is_free(port + above) for above in ABOVE)
     async with dev(folder) as second:
         assert second.world == first.world
         waiting = await run("--config", config, "scheduled", "list", "--json")
         assert [row["intent_id"] for row in waiting.rows] == ["m2"]
         seen = await run("--config", config, "orders", "list", "--json", "--status", "delivered")
         assert {row["connector"] for row in seen.rows} == {"demo", "any"}
+        resumed = await run("--config", config, "lanes", "resume", "demo", "--why", "seen")
+        assert resumed.status == 0, resumed.err
+        told = await second.told(intent_id="m4")
+        assert (told["action"], told["outcome"]) == ("closeLong", "delivered")
         second.process.kill()
         await second.ended()
     await nothing_left_of(folder)
@@ -155,29 +163,13 @@ async def orders_by_http(running: Dev) -> None:
     await running.told(event="alert.refused")
 
 
-async def test_sigterm_ends_all_of_it_and_the_next_start_has_the_switch_and_what_waited(
-    tmp_path: Path, port: int
-) -> None:
-    config = str(tmp_path / "signalq.toml")
-    async with dev(tmp_path, "--port", str(port)) as first:
-        paused = await run("--config", config, "lanes", "pause", "demo", "--why", "a test")
-        assert paused.status == 0, paused.err
-        async with OrderPublisher(first.world["broker"]) as orders:
-            exit_order = OrderIntent(connector_name="demo", action="closeLong", percent="100")
-            await orders.publish(exit_order, message_id="m4")
-        first.process.terminate()
-        assert await first.ended() == 0
-        assert not [row for row in first.rows if row.get("intent_id") == "m4"]
-    await nothing_left_of(tmp_path)
-    assert all(is_free(port + above) for above in ABOVE)
-    async with dev(tmp_path) as second:
-        resumed = await run("--config", config, "lanes", "resume", "demo", "--why", "seen")
-        assert resumed.status == 0, resumed.err
-        told = await second.told(intent_id="m4")
-        assert (told["action"], told["outcome"]) == ("closeLong", "delivered")
-        second.process.terminate()
-        assert await second.ended() == 0
-    await nothing_left_of(tmp_path)
+async def an_exit_for_a_paused_connector(running: Dev, config: str) -> None:
+    """The switch, and the order m4, which waits for its end."""
+    paused = await run("--config", config, "lanes", "pause", "demo", "--why", "a test")
+    assert paused.status == 0, paused.err
+    async with OrderPublisher(running.world["broker"]) as orders:
+        exit_order = OrderIntent(connector_name="demo", action="closeLong", percent="100")
+        await orders.publish(exit_order, message_id="m4")
 
 
 async def test_sigterm_while_it_starts_ends_it_well(tmp_path: Path, port: int) -> None:

@@ -16,7 +16,7 @@ from signalq import OrderIntent, OrderPublisher
 from signalq.local import Installation
 from signalq.names import Names
 from tests.support.broker import Broker
-from tests.support.commands import Ran, ended, run, start
+from tests.support.commands import Ran, ended, run, run_here, start
 from tests.support.commands_page import every_help
 from tests.support.consumer import Consumer, ledger_url
 from tests.support.every_command import FILES, NOWHERE, SECRET, TABLE, Elsewhere, Right, Wrong
@@ -49,11 +49,11 @@ def test_the_table_has_every_command_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("path", TABLE, ids=lambda path: path or "signalq")
-async def test_a_help_begins_with_the_usage_and_ends_with_an_example_of_the_command(
-    path: str, monkeypatch: pytest.MonkeyPatch
+def test_a_help_begins_with_the_usage_and_ends_with_an_example_of_the_command(
+    path: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    ran = await run(*path.split(), "--help")
+    ran = run_here(monkeypatch, capsys, *path.split(), "--help")
     assert (ran.status, ran.err) == (0, "")
     command = f"signalq {path}".strip()
     assert ran.out.startswith(f"Usage: {command} ")
@@ -64,8 +64,10 @@ async def test_a_help_begins_with_the_usage_and_ends_with_an_example_of_the_comm
 
 
 @pytest.mark.parametrize("path", GROUPS)
-async def test_a_group_alone_shows_its_commands_and_is_wrong_usage(path: str) -> None:
-    ran = await run(*path.split())
+def test_a_group_alone_shows_its_commands_and_is_wrong_usage(
+    path: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = run_here(monkeypatch, capsys, *path.split())
     assert (ran.status, ran.out) == (2, "")
     assert ran.err.startswith(f"Usage: signalq {path} ")
     assert "Commands:" in ran.err
@@ -75,15 +77,16 @@ async def test_a_group_alone_shows_its_commands_and_is_wrong_usage(path: str) ->
 
 
 @pytest.mark.parametrize("path", TABLE, ids=lambda path: path or "signalq")
-async def test_a_wrong_use_is_one_sentence_with_its_exit_status(
-    path: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_wrong_use_is_one_sentence_with_its_exit_status(
+    path: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in NOWHERE.items():
         monkeypatch.setenv(name, value.format(tmp=folder))
     for wrong in TABLE[path].wrong:
         assert wrong.words.startswith((path, "--config")), "it is a use of another command"
-        check_wrong(wrong, await run(*shlex.split(wrong.words.format(tmp=folder))), folder)
-    assert list(folder.rglob("*.db")) == [], "a command made a ledger"  # noqa: ASYNC240 - a test's folder
+        ran = run_here(monkeypatch, capsys, *shlex.split(wrong.words.format(tmp=folder)))
+        check_wrong(wrong, ran, folder)
+    assert list(folder.rglob("*.db")) == [], "a command made a ledger"
 
 
 def check_wrong(wrong: Wrong, ran: Ran, folder: Path) -> None:

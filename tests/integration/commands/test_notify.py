@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -180,7 +181,7 @@ async def test_lanes_that_no_consumer_reads_are_told_although_it_lives(
     config = "[connectors.main]\n"
     async with Consumer(through(link, broker.url), names.prefix, webhook.url, config=config) as cut_off:
         await cut_off.started()
-        async with notifying(service_url(desk)):
+        async with notifying(service_url(desk), timing=replace(FAST, lane_s=3)):
             await elapsed(0.6)
             assert told(desk) == ""
             await link.cut(refuse=True)
@@ -283,8 +284,10 @@ async def test_a_mail_server_takes_it_as_a_mail(consumer: Consumer, orders: Orde
 
 
 async def test_a_recipient_that_refuses_does_not_make_the_others_get_it_again_and_again(
-    consumer: Consumer, orders: OrderPublisher
+    consumer: Consumer, orders: OrderPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """At once: apprise sends a mail 5.5 s after the one before, no sooner."""
+    monkeypatch.setattr("apprise.plugins.email.NotifyEmail.request_rate_per_sec", 0)
     with capture_logs() as log:
         async with mailbox() as box, notifying(box.url_to("anna", "bob")):
             box.refused.add("bob@example.com")
@@ -343,10 +346,10 @@ async def test_the_last_message_has_the_news_of_the_last_look(
 async def test_a_service_that_never_answers_does_not_keep_it_from_ending(
     orders: OrderPublisher, consumer: Consumer, broker: Broker
 ) -> None:
-    """The connection is taken and nothing comes of it; apprise gives up after 4 s."""
+    """The connection is taken and nothing comes of it; apprise gives up after the time that its URL says (4 s)."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        async with notify_process([f"json://127.0.0.1:{port}/{SECRET}"]) as running:
+        async with notify_process([f"json://127.0.0.1:{port}/{SECRET}?rto=1"]) as running:
             await refuse(orders, consumer, 1)
             assert await running.end() == 0
             assert len(running.events("notification.lost")) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -19,11 +20,12 @@ from signalq.amqp.topology import Topology
 from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
 from tests.support.amqp import depth, drain
-from tests.support.broker import Broker, add_user, delete_user, set_rights, through, written_down
+from tests.support.broker import Broker, add_user, delete_user, set_rights, through
 from tests.support.commands import TIMEOUT_S, Ran, Signalq, ended, run, start
 from tests.support.consumer import Consumer
 from tests.support.proxy import Proxy
 from tests.support.waiting import wait_until
+from tests.support.warm import command
 from tests.support.webhook import Answer, Hang, Order, Webhook
 
 ONE = ("publish", "--connector", "main", "--token", "t", "--action", "openLong", "--percent", "50")
@@ -153,21 +155,21 @@ async def test_a_long_file_kills_its_own_tail_unless_its_outcomes_are_waited_for
     monkeypatch: pytest.MonkeyPatch,
     is_waited_for: bool,
 ) -> None:
-    """60 orders of 50 ms each, which may be 1 s old."""
+    """40 orders of 50 ms each, which may be 1 s old."""
     monkeypatch.setenv("SIGNALQ_DELIVERY__OPEN_MAX_AGE_S", "1")
     webhook.behave(Answer(delay_s=0.05))
-    path = numbered(tmp_path / "orders.jsonl", 60)
+    path = numbered(tmp_path / "orders.jsonl", 40)
     async with consuming(delivery__open_max_age_s=1) as consumer:
         if is_waited_for:
             ran = await signalq("publish", "--wait", "--json", str(path))
             assert ran.status == 0, ran.err
-            assert outcomes(ran) == {"delivered": 60}
-            assert posted(webhook) == [str(number) for number in range(60)]
+            assert outcomes(ran) == {"delivered": 40}
+            assert posted(webhook) == [str(number) for number in range(40)]
         else:
             ran = await signalq("publish", str(path))
             assert ran.status == 0
             assert "--wait holds them back" in ran.err
-            await wait_until(lambda: len(consumer.events("intent.settled")) == 60)
+            await wait_until(lambda: len(consumer.events("intent.settled")) == 40)
             assert consumer.events("intent.settled", reason="expired")
 
 
@@ -303,30 +305,6 @@ async def test_an_outcome_that_a_lost_connection_missed_is_asked_for_and_nothing
     assert posted(webhook) == [str(number) for number in range(6)]
 
 
-async def test_a_broker_killed_while_outcomes_are_waited_for_costs_no_order_and_no_outcome(
-    mortal_broker: PrivateRabbitMQ, webhook: Webhook, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    names = Names("waited")
-    monkeypatch.delenv("SIGNALQ_CONFIG", raising=False)
-    monkeypatch.setenv("SIGNALQ_BROKER__URL", mortal_broker.url)
-    monkeypatch.setenv("SIGNALQ_BROKER__PREFIX", names.prefix)
-    webhook.behave(Answer(delay_s=0.02))
-    path = numbered(tmp_path / "orders.jsonl", 60)
-    settings = SETTINGS | {"delivery.open_max_age_s": 600}
-    async with Consumer(mortal_broker.url, names.prefix, webhook.url, settings) as consumer:
-        await consumer.started()
-        await written_down(mortal_broker, *(queue.name for queue in Topology(names).queues()))
-        process = await start("publish", "--wait", "--json", str(path))
-        await webhook.received(10)
-        await asyncio.to_thread(mortal_broker.kill)
-        await asyncio.to_thread(mortal_broker.start)
-        ran = await ended(process, timeout_s=3 * TIMEOUT_S)
-    assert ran.status == 0, ran.err
-    assert sorted(row["line"] for row in ran.rows) == list(range(1, 61))
-    assert outcomes(ran) == {"delivered": 60}
-    assert posted(webhook) == [str(number) for number in range(60)]
-
-
 async def test_ctrl_c_ends_the_waiting_although_the_broker_does_not_answer(
     consuming: Consuming,
     broker: Broker,
@@ -340,7 +318,7 @@ async def test_ctrl_c_ends_the_waiting_although_the_broker_does_not_answer(
     path = numbered(tmp_path / "orders.jsonl", 40)
     async with consuming():
         monkeypatch.setenv("SIGNALQ_BROKER__URL", through(link, broker.url))
-        process = await start("publish", "--wait", "--json", str(path))
+        process = await command("tests.support.brisk", "publish", "--wait", "--json", str(path), environment=os.environ)
         await webhook.received(5)
         link.stall()
         process.send_signal(signal.SIGINT)

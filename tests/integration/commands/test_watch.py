@@ -9,7 +9,6 @@ import pty
 import re
 import signal
 import struct
-import sys
 import termios
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -19,11 +18,11 @@ import pytest
 
 from signalq.consumer.orders.state import Attempt
 from tests.support.broker import Broker, through
-from tests.support.commands import ROOT
 from tests.support.orders import body, order
 from tests.support.proxy import Proxy
 from tests.support.stores import ledger_at
 from tests.support.waiting import PATIENCE_S, wait_until
+from tests.support.warm import WarmProcess
 
 LANE = "signalq.orders"
 WIDTH, HEIGHT = 80, 20
@@ -34,7 +33,7 @@ _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 class Screen:
     """A command on a terminal of its own, and all that it has written there."""
 
-    def __init__(self, process: asyncio.subprocess.Process, master: int) -> None:
+    def __init__(self, process: WarmProcess, master: int) -> None:
         self.process = process
         self._master = master
         self._written = b""
@@ -75,7 +74,7 @@ class Screen:
         """Ctrl-C ends it, with status 0."""
         self.process.send_signal(signal.SIGINT)
         async with asyncio.timeout(PATIENCE_S):
-            assert await self.process.wait() == 0
+            assert await self.process.ended() == 0
         assert "Traceback" not in self.text
 
 
@@ -83,26 +82,17 @@ class Screen:
 async def on_a_terminal(*arguments: str, term: str = "xterm") -> AsyncIterator[Screen]:
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", HEIGHT, WIDTH, 0, 0))
-    environment = os.environ | {"TERM": term, "PYTHONPATH": str(ROOT)}
-    for name in ("COLUMNS", "LINES"):  # of the terminal that the tests run on
-        environment.pop(name, None)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "signalq", *arguments),
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        cwd=ROOT,
-        env=environment,
-    )
+    # COLUMNS and LINES are of the terminal that the tests run on.
+    environment = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
+    process = WarmProcess("signalq", arguments, environment | {"TERM": term}, slave, slave, slave)
     os.close(slave)
     screen = Screen(process, master)
     asyncio.get_running_loop().add_reader(master, screen.take)
     try:
         yield screen
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        process.kill()
+        await process.ended()
         asyncio.get_running_loop().remove_reader(master)
         os.close(master)
 
@@ -225,5 +215,5 @@ async def test_lanes_are_watched_over_one_connection_and_over_its_loss_and_more_
 async def test_a_terminal_that_cannot_clear_its_screen_is_refused() -> None:
     async with on_a_terminal("scheduled", "list", "--watch", term="dumb") as screen:
         async with asyncio.timeout(PATIENCE_S):
-            assert await screen.process.wait() == 2
+            assert await screen.process.ended() == 2
         await screen.shows(lambda text: "--watch takes a terminal that can clear its screen" in text, "the sentence")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from signalq import OrderIntent, OrderPublisher
 from signalq.names import Names
 from tests.support.broker import Broker
 from tests.support.commands import ROOT
 from tests.support.consumer import Consumer, ledger_url
-from tests.support.examples import run
+from tests.support.notebook import run_cells
 from tests.support.stores import ledger_at
 from tests.support.waiting import wait_until
 from tests.support.webhook import Answer, Webhook
@@ -21,9 +22,12 @@ from tests.support.webhook import Answer, Webhook
 NOTEBOOK = ROOT / "examples" / "notebook" / "orders.ipynb"
 TABLES = ("outcomes", "latency", "lateness", "quantiles")
 
+# Here a warning of the libraries for tables and drawings is no error.
+pytestmark = pytest.mark.filterwarnings("default")
+
 
 async def test_the_notebook_runs_and_its_tables_say_what_became_of_the_orders(
-    broker: Broker, names: Names, webhook: Webhook
+    broker: Broker, names: Names, webhook: Webhook, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     webhook.behave(lambda order: Answer(status=400 if order.json.get("log") == "refuse" else 200, body=b"ok"))
     async with (
@@ -35,15 +39,10 @@ async def test_the_notebook_runs_and_its_tables_say_what_became_of_the_orders(
         for changed in ({}, {"connector_name": "alt"}, {"delay_seconds": 1.2}, {"log": "refuse"}):
             await orders.publish(intent.model_copy(update=changed))
         await wait_until(lambda: len(consumer.events("intent.settled")) == 4, what="their ends")
-        environment = {
-            "SIGNALQ_LEDGER__URL": ledger_url(names.prefix),
-            "METRICS_URL": f"http://127.0.0.1:{consumer.ops_port}/metrics",
-            "PATH": os.environ["PATH"],
-        }
-        command = (sys.executable, "-m", "tests.support.notebook", str(NOTEBOOK), *TABLES)
-        ran = await run(*command, environment=environment)
-    assert ran.status == 0, ran.err
-    tables: dict[str, dict[str, Any]] = json.loads(ran.out)
+        monkeypatch.setenv("SIGNALQ_LEDGER__URL", ledger_url(names.prefix))
+        monkeypatch.setenv("METRICS_URL", f"http://127.0.0.1:{consumer.ops_port}/metrics")
+        left = await asyncio.to_thread(run_cells, NOTEBOOK)
+    tables: dict[str, dict[str, Any]] = {name: json.loads(left[name].to_json(orient="split")) for name in TABLES}
     outcomes = tables["outcomes"]
     assert (outcomes["index"], outcomes["columns"]) == (["alt", "main"], ["dead: rejected", "delivered"])
     assert outcomes["data"] == [[0, 1], [1, 2]]
@@ -56,16 +55,17 @@ async def test_the_notebook_runs_and_its_tables_say_what_became_of_the_orders(
     assert all(p50 <= p99 for p50, p99 in tables["quantiles"]["data"])
 
 
-async def test_without_an_order_the_notebook_says_so_and_without_a_ledger_where_it_looked(tmp_path: Path) -> None:
+async def test_without_an_order_the_notebook_says_so_and_without_a_ledger_where_it_looked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     url = f"sqlite+aiosqlite:///{tmp_path}/none.db"
-    command = (sys.executable, "-m", "tests.support.notebook", str(NOTEBOOK), *TABLES)
-    environment = {"SIGNALQ_LEDGER__URL": url, "PATH": os.environ["PATH"]}
-    without = await run(*command, environment=environment)
-    assert (without.status, "there is no ledger at" in without.err) == (1, True)
+    monkeypatch.setenv("SIGNALQ_LEDGER__URL", url)
+    with pytest.raises(RuntimeError, match="there is no ledger at"):
+        await asyncio.to_thread(run_cells, NOTEBOOK)
     async with ledger_at(url):
         pass
-    empty = await run(*command, environment=environment)
-    assert (empty.status, "the ledger knows no intent that fits" in empty.err) == (1, True)
+    with pytest.raises(RuntimeError, match="the ledger knows no intent that fits"):
+        await asyncio.to_thread(run_cells, NOTEBOOK)
 
 
 def test_the_notebook_holds_no_output() -> None:
