@@ -182,8 +182,11 @@ class OutcomeListener:
         self.expected.end(CLOSED)
         if self._task is not None:
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        await self._feed.close()
+        try:
+            if self._task is not None:
+                await asyncio.gather(self._task, return_exceptions=True)
+        finally:
+            await self._feed.close()
 
     async def _keep(self) -> None:
         try:

@@ -196,6 +196,8 @@ class OrderPublisher:
 
     async def close(self) -> None:
         """Close the connections; publishes in flight raise Unconfirmed, and `outcome()` OutcomesUnavailable."""
-        if self._listener is not None and not self._publisher.is_of_another_process:
-            await self._listener.close()
-        await self._publisher.close()
+        try:
+            if self._listener is not None and not self._publisher.is_of_another_process:
+                await self._listener.close()
+        finally:  # also where the wait for the first goodbye is cut short: an open connection would keep the loop
+            await self._publisher.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from signalq.amqp.topology import Topology
 from signalq.local import PrivateRabbitMQ
 from signalq.names import Names
 from tests.integration.commands.test_publish_wait import SETTINGS, numbered, outcomes, posted
-from tests.support.broker import written_down
+from tests.support.amqp import depth
+from tests.support.broker import Broker, through, written_down
 from tests.support.commands import TIMEOUT_S, ended, start
 from tests.support.consumer import Consumer
+from tests.support.proxy import Proxy
 from tests.support.webhook import Answer, Webhook
 
 
@@ -41,3 +44,22 @@ async def test_a_broker_killed_while_outcomes_are_waited_for_costs_no_order_and_
     assert sorted(row["line"] for row in ran.rows) == list(range(1, 61))
     assert outcomes(ran) == {"delivered": 60}
     assert posted(webhook) == [str(number) for number in range(60)]
+
+
+@pytest.mark.long
+async def test_a_second_ctrl_c_in_the_goodbye_to_a_broker_that_does_not_answer_ends_it(
+    broker: Broker, topology: Topology, link: Proxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    monkeypatch.delenv("SIGNALQ_CONFIG", raising=False)
+    monkeypatch.setenv("SIGNALQ_BROKER__URL", through(link, broker.url))
+    monkeypatch.setenv("SIGNALQ_BROKER__PREFIX", topology.names.prefix)
+    process = await start("publish", "--wait", "--json", str(numbered(tmp_path / "orders.jsonl", 3)))
+    async with asyncio.timeout(TIMEOUT_S):
+        while await depth(broker.url, topology.names.orders) != 3:  # noqa: ASYNC110 - only the broker knows
+            await asyncio.sleep(0.05)
+    link.stall()
+    process.send_signal(signal.SIGINT)
+    await asyncio.sleep(1)
+    process.send_signal(signal.SIGINT)
+    assert (await ended(process)).status == 130
