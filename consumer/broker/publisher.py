@@ -89,7 +89,8 @@ class BrokerPublisher:
             while True:
                 exchange, routing_key = address()
                 try:
-                    return await publisher.publish(exchange, routing_key, body, properties, mandatory=mandatory)
+                    await publisher.publish(exchange, routing_key, body, properties, mandatory=mandatory)
+                    break
                 except (BrokerUnreachable, PublishError) as error:
                     if backoff is None:
                         backoff = Backoff(self._jitter)
@@ -99,7 +100,8 @@ class BrokerPublisher:
         finally:
             if backoff is not None:
                 self._in_trouble -= 1
-                self._log_recovery()
+        if backoff is not None:
+            self._log_recovery()
 
     def _log_failure(self, to: str, why: str) -> None:
         """Log that a message is not confirmed, and tried again; of lasting failures some are logged."""
@@ -108,7 +110,7 @@ class BrokerPublisher:
             log.warning("broker.publish_failed", to=to, why=why)
 
     def _log_recovery(self) -> None:
-        """Log that nothing is tried any more: the next failure is a new one."""
+        """Log that the last message that was tried again is confirmed: the next failure is a new one."""
         if not self._in_trouble and self._troubles.are_over():
             log.info("broker.publish_recovered", failures=self._failures)
             self._failures = 0

@@ -114,6 +114,11 @@ async def test_a_publish_that_fails_again_is_logged_at_once_if_nothing_was_in_tr
         assert lines[2]["event"] == "broker.publish_failed", "the trouble was over, and this is another one"
         failing.clear()
         await fourth
+        fifth = await fails(b"fifth")
+        fifth.cancel()
+        await asyncio.gather(fifth, return_exceptions=True)
+        assert lines[-1]["event"] == "broker.publish_failed", "what is given up is not confirmed"
+        lines.pop()
     assert [line["event"] for line in lines] == ["broker.publish_failed", "broker.publish_recovered"] * 2
     assert lines[1]["failures"] >= 6
     assert lines[3]["failures"] >= 2
