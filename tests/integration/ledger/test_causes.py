@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -23,6 +22,7 @@ from signalq.local import PrivatePostgres, PrivateRabbitMQ
 from signalq.ops.check.findings import findings
 from signalq.settings.sources import load_settings
 from tests.support.broker import ExternalBroker
+from tests.support.certificates import make_certificate
 from tests.support.commands import Signalq
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -68,14 +68,8 @@ CERTIFICATE: list[Path] = []
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for `localhost`, which nobody has signed; its key is beside it."""
     folder = tmp_path_factory.mktemp("tls")
-    made = folder / "certificate.pem"
+    made = make_certificate(folder)
     CERTIFICATE[:] = [made, folder / "key.pem"]
-    subprocess.run(  # noqa: S603
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",  # noqa: S607
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
-         "-keyout", str(folder / "key.pem"), "-out", str(made)],
-        check=True, capture_output=True, timeout=20,
-    )  # fmt: skip
     return made
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -24,21 +23,13 @@ from signalq.consumer.webhook.connection import Connection, Connector
 from signalq.consumer.webhook.target import target_of
 from signalq.version import __version__
 from tests.properties.test_certainty import ANSWERS, Server, order_for, post, serving
+from tests.support.certificates import make_certificate
 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for `localhost` that nobody has signed; its key is in the same file."""
-    folder = tmp_path_factory.mktemp("tls")
-    made = folder / "certificate.pem"
-    subprocess.run(  # noqa: S603
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",  # noqa: S607
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
-         "-keyout", str(folder / "key.pem"), "-out", str(made)],
-        check=True, capture_output=True, timeout=20,
-    )  # fmt: skip
-    made.write_text(made.read_text() + (folder / "key.pem").read_text())
-    return made
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 class Tls:

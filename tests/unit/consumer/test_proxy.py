@@ -6,7 +6,6 @@ import asyncio
 import random
 import socket
 import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from signalq.consumer.webhook.tunnel import NoTunnel
 from signalq.version import __version__
 from tests.properties.test_certainty import ANSWERS, CONNECT_S, TOTAL_S, Server, order_for, serving
 from tests.support import webhook as support
+from tests.support.certificates import make_certificate
 from tests.support.connect_proxy import ESTABLISHED, ConnectProxy, Says, Tunnel
 from tests.support.waiting import wait_until
 
@@ -117,16 +117,7 @@ async def test_the_login_goes_to_the_proxy_alone(webhook: support.Webhook) -> No
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for `hook.example` that nobody has signed; its key is in the same file."""
-    folder = tmp_path_factory.mktemp("tls")
-    made = folder / "certificate.pem"
-    subprocess.run(  # noqa: S603
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",  # noqa: S607
-         "-subj", "/CN=hook.example", "-addext", "subjectAltName=DNS:hook.example",
-         "-keyout", str(folder / "key.pem"), "-out", str(made)],
-        check=True, capture_output=True, timeout=20,
-    )  # fmt: skip
-    made.write_text(made.read_text() + (folder / "key.pem").read_text())
-    return made
+    return make_certificate(tmp_path_factory.mktemp("tls"), "hook.example")
 
 
 class SafeHook:
