@@ -60,7 +60,9 @@ class TunnelReader:
         self._interim_left = INTERIM_MAX
 
     def feed(self, data: bytes) -> None:
-        """Take in bytes that came."""
+        """Take in bytes that came; what comes behind a failure is of no use."""
+        if self.answer.done():
+            return
         self._head += data[: self._bytes_left + 1]
         self._bytes_left -= len(data)
         self._read_on()
