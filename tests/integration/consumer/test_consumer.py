@@ -1167,8 +1167,10 @@ async def readiness_is(stage: Stage, status: int) -> bool:
 
 async def test_a_broker_that_is_not_there_yet_is_waited_for(prefix: str, stage: Stage) -> None:
     """Last but not least: nothing is wrong with settings that name a broker which is still starting."""
-    consumer = Consumer(f"amqp://guest:guest@127.0.0.1:{free_port()}/", prefix, stage.hook.url, SETTINGS)
-    async with consumer:
-        await wait_until(lambda: len(consumer.events("broker.unreachable")) >= 3, what="three tries")
-        assert consumer.exit_code is None
-        assert aiormq.exceptions.AMQPError.__name__ not in consumer.log
+    with socket.socket() as taken:  # nobody listens there, and no other test's broker can begin to
+        taken.bind(("127.0.0.1", 0))
+        url = f"amqp://guest:guest@127.0.0.1:{taken.getsockname()[1]}/"
+        async with Consumer(url, prefix, stage.hook.url, SETTINGS) as consumer:
+            await wait_until(lambda: len(consumer.events("broker.unreachable")) >= 3, what="three tries")
+            assert consumer.exit_code is None
+            assert aiormq.exceptions.AMQPError.__name__ not in consumer.log
