@@ -34,8 +34,15 @@ FAILURE_SHARED_S = 0.1
 log = structlog.get_logger()
 
 
-class LoggedFailure(BrokerUnreachable):
-    """An attempt to connect failed, of this lane or of another just now, and it is logged already, or lately was."""
+class ConnectFailed(BrokerUnreachable):
+    """No connection could be made, or was just now tried in vain for another lane.
+
+    `troubles`: those of the connection, by which all lanes that share it log a failure as if it were one lane's.
+    """
+
+    def __init__(self, failure: BrokerUnreachable, troubles: Troubles) -> None:
+        super().__init__(failure.what, failure.advice, kind=failure.kind)
+        self.troubles = troubles
 
 
 class BrokerConnection:
@@ -53,7 +60,7 @@ class BrokerConnection:
         self._opening = asyncio.Lock()
         self._opened_before = False
         self._failed_s = float("-inf")
-        self._why = ""
+        self._failure: BrokerUnreachable | None = None
         self._troubles = Troubles()
         # Held by a lane while it opens.
         self.places_to_open = asyncio.Semaphore(LANES_OPENING_MAX)
@@ -77,16 +84,16 @@ class BrokerConnection:
         asked_s = loop_s()
         async with self._opening:
             if self._connection is None or not self._connection.connected.is_set():
-                if self._failed_s >= asked_s - FAILURE_SHARED_S:
-                    raise LoggedFailure(self._why)
+                if self._failure is not None and self._failed_s >= asked_s - FAILURE_SHARED_S:
+                    raise ConnectFailed(self._failure, self._troubles)
                 await self._close()
                 try:
                     self._connection = await self._open()
-                except BrokerUnreachable as error:
-                    self._failed_s, self._why = loop_s(), str(error)
-                    if not self._troubles.is_due(self._why, self._failed_s):
-                        raise LoggedFailure(self._why) from error
+                except ConnectFailed:  # of the main connection, which logs it
                     raise
+                except BrokerUnreachable as error:
+                    self._failed_s, self._failure = loop_s(), error
+                    raise ConnectFailed(error, self._troubles) from error
                 self._troubles.are_over()
             return self._connection
 
@@ -167,13 +174,15 @@ class Backoff:
     def __init__(self, jitter: Callable[[], float]) -> None:
         self._jitter = jitter
         self._failures = 0
+        self._has_logged = False
         self._troubles = Troubles()
 
     def reset(self, queue: str) -> None:
         """Note that the queue is consumed; log it where its failures were logged."""
-        if self._troubles.are_over():
+        if self._has_logged:
             log.info("broker.lane_recovered", queue=queue, failures=self._failures)
-        self._failures = 0
+        self._failures, self._has_logged = 0, False
+        self._troubles.are_over()
 
     async def wait(self) -> None:
         await asyncio.sleep(self._next_s())
@@ -181,7 +190,9 @@ class Backoff:
     async def wait_for(self, queue: str, error: Exception) -> None:
         """Wait after a failure at a queue; log it, unless it was logged just now: of lasting ones some are logged."""
         wait_s, why = self._next_s(), described(error)
-        if not isinstance(error, LoggedFailure) and self._troubles.is_due(why, loop_s()):
+        troubles = error.troubles if isinstance(error, ConnectFailed) else self._troubles
+        if troubles.is_due(why, loop_s()):
+            self._has_logged = True
             log.warning("broker.unreachable", queue=queue, why=why, retry_in_s=round(wait_s, 2))
         await asyncio.sleep(wait_s)
 
