@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from signalq.amqp.connection import connect
 from signalq.amqp.inspect import Inspector, QueueDepth
+from signalq.consumer.ledger.actor import Actor
 from signalq.consumer.ledger.client import LedgerClient, LedgerUnavailable
 from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.queries import replicas, switches
@@ -20,7 +21,7 @@ from signalq.consumer.ledger.queries.replicas import Replica
 from signalq.consumer.orders.switch import ALL, Change, State, Switch
 from signalq.consumer.replicas.assignment import desired
 from signalq.names import Names
-from signalq.ops.ledger import open_ledger, read_ledger, who
+from signalq.ops.ledger import open_ledger
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.settings.sections import Settings
 from signalq.times import iso_ms
@@ -81,42 +82,48 @@ class _Known:
 
 
 async def list_lanes(settings: Settings) -> list[dict[str, object]]:
+    """See `lanes_of`; by the ledger and the broker of these settings. Raises CommandFailed, BrokerUnreachable."""
+    url = settings.broker.url.get_secret_value()
+    async with (
+        open_ledger(settings) as ledger,
+        await connect(url, name="signalq lanes", heartbeat_s=settings.broker.heartbeat_s) as connection,
+    ):
+        return await lanes_of(settings, ledger, Inspector(connection))
+
+
+async def lanes_of(settings: Settings, ledger: LedgerClient, inspector: Inspector) -> list[dict[str, object]]:
     """A row for each lane, the shared one last, and for each further connector that the switch names.
 
-    Raises CommandFailed, BrokerUnreachable.
+    Raises LedgerUnavailable, BrokerUnreachable.
     """
     names = Names(settings.broker.prefix)
-    known = await read_ledger(settings, _look)
+    known = await ledger.read(_look)
     own = {connector: names.lane(connector) for connector in settings.own_lanes()}
-    url = settings.broker.url.get_secret_value()
-    async with await connect(url, name="signalq lanes", heartbeat_s=settings.broker.heartbeat_s) as connection:
-        inspector = Inspector(connection)
-        depths = {queue: await inspector.depth(queue) for queue in (*own.values(), names.orders)}
+    depths = {queue: await inspector.depth(queue) for queue in (*own.values(), names.orders)}
     rows = [_row(known, connector, queue, depths[queue]) for connector, queue in own.items()]
     rows.append(_row(known, None, names.orders, depths[names.orders]))
     named = sorted(known.switch.states.keys() - own.keys() - {ALL})
     return rows + [_row(known, connector, names.orders, None) | {"unacked": None} for connector in named]
 
 
-async def change_switch(settings: Settings, connector: str, state: State, why: str) -> ChangedSwitch:
+async def change_switch(ledger: LedgerClient, connector: str, state: State, *, why: str, actor: Actor) -> ChangedSwitch:
     """Set the switch of one connector, or of all with ALL, and wait for the consumers, at most SWITCH_WAIT_S.
 
     Raises CommandFailed.
     """
 
     def work(connection: Connection) -> tuple[Change, Switch]:
-        change = switches.change(connection, clock_ms(connection), connector, state, who=who(), why=why)
+        change = switches.change(connection, clock_ms(connection), connector, state, who=actor.name, why=why)
         return change, switches.read(connection, Switch())
 
-    async with open_ledger(settings) as ledger:
-        try:
-            change, switch = await ledger.transact(work)
-        except LedgerUnavailable as error:
-            raise CommandFailed(f"the switch can't be counted on to be changed: {error}{_FILE_HINT}") from error
-        try:
-            living = await _taken_up(ledger, change.number)
-        except LedgerUnavailable as error:
-            raise CommandFailed(f"it is changed, but it is not known which consumers act by it: {error}") from error
+    try:
+        change, switch = await ledger.transact(work)
+    except LedgerUnavailable as error:
+        raise CommandFailed(f"the switch can't be counted on to be changed: {error}{_FILE_HINT}") from error
+    try:
+        living = await _taken_up(ledger, change.number)
+    except LedgerUnavailable as error:
+        raise CommandFailed(f"it is changed, but it is not known which consumers act by it: {error}") from error
     seen = [replica.name for replica in living if replica.switch_seen >= change.number]
     return ChangedSwitch(change, switch, seen, [one.name for one in living if one.switch_seen < change.number])
 

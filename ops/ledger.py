@@ -2,17 +2,20 @@
 
 import os
 import pwd
+import socket
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
+from aio_pika.abc import AbstractConnection
 from sqlalchemy import Connection
 
 from signalq.amqp.connection import connect
 from signalq.amqp.foreign_properties import handle_foreign_properties
 from signalq.amqp.ledger_mark import held_mark
+from signalq.consumer.ledger.actor import CLI, Actor
 from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms, database_at
 from signalq.consumer.ledger.migrate import Upgrade, upgrade
@@ -58,7 +61,12 @@ async def check_mark(settings: Settings, ledger: LedgerClient) -> None:
     handle_foreign_properties()
     url = settings.broker.url.get_secret_value()
     async with await connect(url, name="signalq dead", heartbeat_s=settings.broker.heartbeat_s) as connection:
-        held = await held_mark(connection, Names(settings.broker.prefix))
+        await check_mark_on(connection, Names(settings.broker.prefix), ledger)
+
+
+async def check_mark_on(connection: AbstractConnection, names: Names, ledger: LedgerClient) -> None:
+    """Check the same on a connection that is there. Raises CommandFailed."""
+    held = await held_mark(connection, names)
     if held is not None and held.ledger_id != ledger.mark.ledger_id:
         raise CommandFailed(
             f"the lanes on this broker belong to the ledger {held.ledger} ({held.ledger_id}), and ledger.url is "
@@ -117,9 +125,10 @@ def since_ms(connection: Connection, since: datetime | timedelta) -> int:
     return clock_ms(connection) - round(since.total_seconds() * 1000)
 
 
-def who() -> str:
-    """The name of the user who runs this, for the audit."""
+def this_user() -> Actor:
+    """The user that runs this process, on this machine, as the actor of a command."""
     try:
-        return pwd.getpwuid(os.getuid()).pw_name
+        name = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
-        return f"uid {os.getuid()}"
+        name = f"uid {os.getuid()}"
+    return Actor(name, CLI, socket.gethostname())

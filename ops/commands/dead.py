@@ -17,7 +17,7 @@ from signalq.ops.dead_letters.batches import apply
 from signalq.ops.dead_letters.letter import Letter, LetterFilter
 from signalq.ops.dead_letters.reader import LETTERS_MAX, LetterReader
 from signalq.ops.dead_letters.report import COLUMNS, ActionReport, reading, show
-from signalq.ops.ledger import check_mark, only_one, open_ledger
+from signalq.ops.ledger import check_mark, only_one, open_ledger, this_user
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.invocation import Invocation, SignalqGroup, as_stored, one_of, pass_invocation
 from signalq.ops.terminal.listing import View, listing_options
@@ -252,7 +252,7 @@ async def _apply(
     async with open_ledger(settings) as ledger:
         await check_mark(settings, ledger)
         async with (
-            aclosing(action_class(settings, ledger, force=force, dry_run=choice.dry_run)) as action,
+            aclosing(action_class(settings, ledger, this_user(), force=force, dry_run=choice.dry_run)) as action,
             reading(settings, "working") as (letters, step),
         ):
 

@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from signalq import names
 from signalq.amqp.publisher import ConfirmedPublisher
+from signalq.consumer.ledger.actor import Actor
 from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.queries import replays
@@ -42,7 +43,6 @@ from signalq.ops.dead_letters.rules import (
     judge_discard,
     judge_replay,
 )
-from signalq.ops.ledger import who
 from signalq.publishing.publisher import PUBLISH_TIMEOUT_S
 from signalq.settings.sections import Settings
 
@@ -82,12 +82,12 @@ class LetterAction(ABC):
 
     command: ClassVar[str]
 
-    def __init__(self, settings: Settings, ledger: LedgerClient, *, force: bool, dry_run: bool) -> None:
+    def __init__(self, settings: Settings, ledger: LedgerClient, actor: Actor, *, force: bool, dry_run: bool) -> None:
         self.dry_run = dry_run
         self._settings = settings
         self._ledger = ledger
         self._force = force
-        self._by = f"by {who()}, with signalq dead {self.command}"
+        self._by = actor.told(f"signalq dead {self.command}")
 
     @abstractmethod
     async def apply(self, letters: Sequence[Letter]) -> list[LetterResult]:
@@ -129,8 +129,8 @@ class ReplayAction(LetterAction):
 
     command = "replay"
 
-    def __init__(self, settings: Settings, ledger: LedgerClient, *, force: bool, dry_run: bool) -> None:
-        super().__init__(settings, ledger, force=force, dry_run=dry_run)
+    def __init__(self, settings: Settings, ledger: LedgerClient, actor: Actor, *, force: bool, dry_run: bool) -> None:
+        super().__init__(settings, ledger, actor, force=force, dry_run=dry_run)
         broker = settings.broker
         self._publisher = ConfirmedPublisher(
             broker.url.get_secret_value(), name="signalq dead replay", heartbeat_s=broker.heartbeat_s

@@ -31,6 +31,7 @@ from signalq.amqp.inspect import queue_depth
 from signalq.errors import BrokerError, BrokerUnreachable
 from signalq.names import Names
 from signalq.ops.dead_letters.letter import Letter, read_letter
+from signalq.ops.dead_letters.turn import ANSWER_TIMEOUT_S, wait_for_turn
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.settings.sections import Settings
 
@@ -48,9 +49,6 @@ READ_ON_TIMEOUT_S = 20.0
 # Until the broker has everything back; milliseconds as a rule.
 RETURN_TIMEOUT_S = 5.0
 RETURN_POLL_S = 0.01
-ANSWER_TIMEOUT_S = 10.0
-TURN_TIMEOUT_S = 10.0
-TURN_POLL_S = 0.2
 # Until nothing that was taken away is left; each sweep has fewer to take than the one before.
 SWEEP_TIMEOUT_S = 60.0
 SWEEPS_MAX = 10
@@ -64,18 +62,28 @@ async def open_letters(settings: Settings, *, on_wait: Callable[[str], None]) ->
     TURN_TIMEOUT_S.
     """
     handle_foreign_properties()
-    names = Names(settings.broker.prefix)
     url = settings.broker.url.get_secret_value()
-    async with await connect(url, name="signalq dead", heartbeat_s=settings.broker.heartbeat_s) as connection:
-        letters = LetterReader(connection, names, await _wait_for_turn(connection, names, on_wait))
-        await letters.open()
-        try:
-            yield letters
-        finally:
-            with suppress(BrokerError, CommandFailed, TimeoutError, *CONNECTION_ERRORS):
-                async with asyncio.timeout(SWEEP_TIMEOUT_S):
-                    await letters.close()
-                    await _sweep(connection, names, letters)
+    async with (
+        await connect(url, name="signalq dead", heartbeat_s=settings.broker.heartbeat_s) as connection,
+        letters_on(connection, Names(settings.broker.prefix), on_wait=on_wait) as letters,
+    ):
+        yield letters
+
+
+@asynccontextmanager
+async def letters_on(
+    connection: AbstractConnection, names: Names, *, on_wait: Callable[[str], None]
+) -> AsyncIterator[LetterReader]:
+    """The same, on a connection that is there, and whose properties `handle_foreign_properties` has made readable."""
+    letters = LetterReader(connection, names, await wait_for_turn(connection, names, on_wait))
+    await letters.open()
+    try:
+        yield letters
+    finally:
+        with suppress(BrokerError, CommandFailed, TimeoutError, *CONNECTION_ERRORS):
+            async with asyncio.timeout(SWEEP_TIMEOUT_S):
+                await letters.close()
+                await _sweep(connection, names, letters)
 
 
 async def _sweep(connection: AbstractConnection, names: Names, letters: LetterReader) -> None:
@@ -97,47 +105,6 @@ async def _sweep(connection: AbstractConnection, names: Names, letters: LetterRe
                 if letter.is_ours and letter.mark in letters.taken:
                     await last.take(letter)
         await last.close()
-
-
-async def _wait_for_turn(connection: AbstractConnection, names: Names, on_wait: Callable[[str], None]) -> int:
-    """Wait until no other reader is at work, and return how many letters are ready."""
-    deadline = time.monotonic() + TURN_TIMEOUT_S
-    has_waited = False
-    while (ready := await _ready_for_us(connection, names)) is None:
-        if time.monotonic() >= deadline:
-            raise CommandFailed(
-                f"another reader still has {names.dead} after {TURN_TIMEOUT_S:g} s: try again when it is done"
-            )
-        if not has_waited:
-            on_wait(f"another reader has {names.dead}, waiting up to {TURN_TIMEOUT_S:g} s")
-            has_waited = True
-        await asyncio.sleep(TURN_POLL_S)
-    return ready
-
-
-async def _ready_for_us(connection: AbstractConnection, names: Names) -> int | None:
-    """The number of ready letters; None while another program consumes them, even one that knows nothing of turns."""
-    if not await _has_right_to_read(connection, names):
-        return None
-    depth = await queue_depth(connection, names.dead)
-    if depth is None:
-        raise CommandFailed(f"there is no queue {names.dead}: check broker.prefix, or run `signalq topology apply`")
-    return None if depth.consumers else depth.ready
-
-
-async def _has_right_to_read(connection: AbstractConnection, names: Names) -> bool:
-    channel = await open_channel(connection)
-    try:
-        await channel.queue_declare(names.dead_reader, exclusive=True, auto_delete=True, timeout=ANSWER_TIMEOUT_S)
-    except aiormq.exceptions.ChannelLockedResource:
-        return False
-    except aiormq.exceptions.ChannelAccessRefused:
-        return True  # without the configure right, only the queue's consumers show another reader
-    except CONNECTION_ERRORS as error:
-        raise BrokerUnreachable(f"RabbitMQ did not answer about {names.dead}") from error
-    finally:
-        await channel.close()
-    return True
 
 
 class LetterReader:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.queries.measures import Measured, measured, post_durations
 from signalq.consumer.ledger.queries.orders import Filter
 from signalq.ops.ledger import open_ledger, since_ms
@@ -70,14 +71,19 @@ class Stats:
 
 
 async def read_stats(settings: Settings, wanted: Filter, since: datetime | timedelta) -> Stats:
-    """The statistics of the orders that fit, and came or changed since then. Raises CommandFailed."""
-    stats, last = Stats(), 0
+    """See `stats_of`; by the ledger of these settings. Raises CommandFailed."""
     async with open_ledger(settings) as ledger:
-        wanted = replace(wanted, since_ms=await ledger.read(partial(since_ms, since=since)))
-        while found := await ledger.read(partial(_page, wanted=wanted, after=last)):
-            for one, posts_ms in found:
-                stats.add(one, posts_ms)
-            last = found[-1][0].number
+        return await stats_of(ledger, wanted, since)
+
+
+async def stats_of(ledger: LedgerClient, wanted: Filter, since: datetime | timedelta) -> Stats:
+    """The statistics of the orders that fit, and came or changed since then. Raises LedgerUnavailable."""
+    stats, last = Stats(), 0
+    wanted = replace(wanted, since_ms=await ledger.read(partial(since_ms, since=since)))
+    while found := await ledger.read(partial(_page, wanted=wanted, after=last)):
+        for one, posts_ms in found:
+            stats.add(one, posts_ms)
+        last = found[-1][0].number
     return stats
 
 

@@ -374,7 +374,7 @@ async def test_a_second_reader_gives_up_with_a_sentence(
     bury: Any, environment: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bury([letter(1)])
-    monkeypatch.setattr("signalq.ops.dead_letters.reader.TURN_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("signalq.ops.dead_letters.turn.TURN_TIMEOUT_S", 0.5)
     said: list[str] = []
     async with open_letters(load_settings(), on_wait=said.append):
         with pytest.raises(Exception, match="another reader still has"):
