@@ -16,6 +16,7 @@ import structlog
 from signalq.consumer.attempt import AskAgain, Attempted, Attempts
 from signalq.consumer.broker.publisher import TELL_MAX_S, OutcomePublisher
 from signalq.consumer.broker.session import Delivery
+from signalq.consumer.lanes.first_in_line import FirstInLine
 from signalq.consumer.lanes.floods import Floods
 from signalq.consumer.lanes.turn import Turn, WaitingRoom
 from signalq.consumer.ledger import Conflict, Epoch, Fenced, LedgerEntry
@@ -142,6 +143,10 @@ class Pipeline:
     def remember(self, epoch: Epoch) -> None:
         """Go on waiting for what the lane's consumer before us waited for."""
         self._waiting.remember(epoch)
+
+    def first_in_line(self) -> dict[str, FirstInLine]:
+        """See WaitingRoom."""
+        return self._waiting.first_in_line()
 
     async def told(self) -> None:
         """Return once nothing is told beside the messages any more; see OutcomePublisher."""

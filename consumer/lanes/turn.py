@@ -16,6 +16,7 @@ from signalq.consumer.broker.session import Delivery
 from signalq.consumer.clocks.clock import Clock
 from signalq.consumer.lanes.backoff import Backoffs
 from signalq.consumer.lanes.due_times import DueTimes
+from signalq.consumer.lanes.first_in_line import FirstInLine, first_in_line
 from signalq.consumer.lanes.queues import ConnectorQueue, ConnectorQueues, Ticket
 from signalq.consumer.lanes.superseding import Superseding
 from signalq.consumer.ledger import Epoch, Fenced, LedgerEntry
@@ -66,6 +67,10 @@ class WaitingRoom:
     def remember(self, epoch: Epoch) -> None:
         """A lane is ours: what its consumer before us waited for, we wait for."""
         self.backoffs.remember(epoch)
+
+    def first_in_line(self) -> dict[str, FirstInLine]:
+        """By the queue of each lane with orders here: how long the first in line wait."""
+        return first_in_line(self.queues, self.clock.even_ms(), self.clock.now_ms())
 
     def close(self) -> None:
         """Nothing is waited for any more."""

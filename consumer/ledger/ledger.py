@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -57,6 +58,7 @@ class Ledger:
         # The say of others in the signs of life.
         self.watch_switch = self._heartbeat.watch_switch
         self.count_unacked = self._heartbeat.count_unacked
+        self.describe_lanes = self._heartbeat.describe_lanes
         self.leave_lane = self._heartbeat.leave_lane
 
     async def __aenter__(self) -> Self:
@@ -102,6 +104,11 @@ class Ledger:
     def wal_bytes(self) -> int:
         """Size of the write-ahead log, where that is a file of ours; else 0."""
         return self._database.wal_bytes
+
+    @property
+    def out(self) -> Counter[str]:
+        """How many orders of each queue this consumer has claimed and not concluded: they are being POSTed."""
+        return Counter(order.route.source_queue for order in self._claims.values())
 
     @property
     def live(self) -> Live | None:
