@@ -18,7 +18,9 @@ from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.consumer.ledger.actor import Actor
 from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms
+from signalq.consumer.ledger.queries import letters as rows
 from signalq.consumer.ledger.queries import replays
+from signalq.consumer.ledger.queries.letters import SettledHow
 from signalq.consumer.ledger.queries.replays import Standing
 from signalq.consumer.orders.delays import DAY_MS
 from signalq.consumer.orders.message import Message
@@ -27,7 +29,7 @@ from signalq.consumer.orders.read import read
 from signalq.consumer.orders.state import REASONS, Reason
 from signalq.errors import BrokerError, SignalQError, Unconfirmed
 from signalq.message.envelope import republish_properties
-from signalq.ops.dead_letters.letter import Letter
+from signalq.ops.dead_letters.letter import Letter, LetterFilter
 from signalq.ops.dead_letters.rules import (
     BUSY,
     Admit,
@@ -77,17 +79,31 @@ class Candidate:
     found: Order | Unreadable
 
 
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A command on letters: who gave it, which letters are meant, whether a person has confirmed the doubtful ones
+    (`force`), and whether anything is to be changed at all.
+    """
+
+    actor: Actor
+    wanted: LetterFilter
+    force: bool
+    dry_run: bool
+
+
 class LetterAction(ABC):
     """The work of a command on letters: a verdict on each, written to the ledger, and then carried out."""
 
-    command: ClassVar[str]
+    command: ClassVar[Literal["replay", "discard"]]
+    settles: ClassVar[SettledHow]
 
-    def __init__(self, settings: Settings, ledger: LedgerClient, actor: Actor, *, force: bool, dry_run: bool) -> None:
-        self.dry_run = dry_run
+    def __init__(self, settings: Settings, ledger: LedgerClient, errand: Errand) -> None:
+        self.dry_run = errand.dry_run
         self._settings = settings
         self._ledger = ledger
-        self._force = force
-        self._by = actor.told(f"signalq dead {self.command}")
+        self._actor = errand.actor
+        self._force = errand.force
+        self._by = errand.actor.told(f"signalq dead {self.command}")
 
     @abstractmethod
     async def apply(self, letters: Sequence[Letter]) -> list[LetterResult]:
@@ -95,6 +111,27 @@ class LetterAction(ABC):
 
     async def aclose(self) -> None:  # noqa: B027 - an action that opens nothing has nothing to close
         """Close the connection that the action opened."""
+
+    async def _judged(
+        self, letters: Sequence[Letter], judge_each: Callable[[Connection, int], list[Verdict]]
+    ) -> Sequence[Verdict]:
+        """Decide about letters in one transaction, which also settles them."""
+
+        def work(connection: Connection) -> list[Verdict]:
+            now_ms = clock_ms(connection)
+            verdicts = judge_each(connection, now_ms)
+            if not self.dry_run:
+                self._settle(connection, now_ms, letters, verdicts)
+            return verdicts
+
+        return await self._ledger.transact(work)
+
+    def _settle(
+        self, connection: Connection, now_ms: int, letters: Sequence[Letter], verdicts: Sequence[Verdict]
+    ) -> None:
+        """Settle the letters that are to go."""
+        gone = [letter.identity for letter, one in zip(letters, verdicts, strict=True) if not isinstance(one, Refuse)]
+        rows.settle(connection, now_ms, gone, self.settles, self._actor.name)
 
     def _decide(
         self, connection: Connection, now_ms: int, letter: Letter, judge: Callable[[Standing | None], Verdict]
@@ -128,9 +165,10 @@ class ReplayAction(LetterAction):
     """Begins the next generation of dead intents."""
 
     command = "replay"
+    settles = "replayed"
 
-    def __init__(self, settings: Settings, ledger: LedgerClient, actor: Actor, *, force: bool, dry_run: bool) -> None:
-        super().__init__(settings, ledger, actor, force=force, dry_run=dry_run)
+    def __init__(self, settings: Settings, ledger: LedgerClient, errand: Errand) -> None:
+        super().__init__(settings, ledger, errand)
         broker = settings.broker
         self._publisher = ConfirmedPublisher(
             broker.url.get_secret_value(), name="signalq dead replay", heartbeat_s=broker.heartbeat_s
@@ -142,14 +180,14 @@ class ReplayAction(LetterAction):
         """See LetterAction."""
         candidates = [candidate_of(letter, self._settings) for letter in letters]
 
-        def decide(connection: Connection) -> list[Verdict]:
-            terms = ReplayTerms(clock_ms(connection), self._retention_ms, self._force)
+        def judge_each(connection: Connection, now_ms: int) -> list[Verdict]:
+            terms = ReplayTerms(now_ms, self._retention_ms, self._force)
             return [
-                self._decide(connection, terms.now_ms, letter, partial(judge_replay, letter, one.found, terms=terms))
+                self._decide(connection, now_ms, letter, partial(judge_replay, letter, one.found, terms=terms))
                 for letter, one in zip(letters, candidates, strict=True)
             ]
 
-        verdicts = await self._ledger.transact(decide)
+        verdicts = await self._judged(letters, judge_each)
         if self.dry_run:
             return [result_of(verdict) for verdict in verdicts]
         # Opened before the tasks start: then each task writes in its first step, so they write in order.
@@ -179,18 +217,18 @@ class DiscardAction(LetterAction):
     """Throws dead letters away, and notes it in the ledger."""
 
     command = "discard"
+    settles = "discarded"
 
     async def apply(self, letters: Sequence[Letter]) -> list[LetterResult]:
         """See LetterAction."""
 
-        def decide(connection: Connection) -> list[Verdict]:
-            now_ms = clock_ms(connection)
+        def judge_each(connection: Connection, now_ms: int) -> list[Verdict]:
             return [
                 self._decide(connection, now_ms, letter, partial(judge_discard, letter, force=self._force))
                 for letter in letters
             ]
 
-        return [result_of(verdict) for verdict in await self._ledger.transact(decide)]
+        return [result_of(verdict) for verdict in await self._judged(letters, judge_each)]
 
 
 def candidate_of(letter: Letter, settings: Settings) -> Candidate:

@@ -11,6 +11,7 @@ from pamqp.commands import Basic
 
 from signalq import names
 from signalq.consumer.orders.kept import TEXT_CHARACTERS_MAX, plain_seconds
+from signalq.consumer.orders.letters import MARK_BYTES, mark_of
 from signalq.errors import InvalidIntent
 from signalq.message.envelope import strategy
 from signalq.message.intent import FIELD_NAMES
@@ -21,7 +22,8 @@ from signalq.times import iso_utc
 
 # A longer body is cut when it is shown.
 BODY_CHARACTERS_MAX = 65_536
-DIGEST_BYTES = 16
+# So many ids of a filter are told in the audit.
+IDS_TOLD_MAX = 20
 # A larger number is no generation that we counted.
 GENERATION_MAX = 1_000_000_000
 JSON_TYPE = "application/json"
@@ -68,15 +70,15 @@ class Letter:
 
         A letter that is not ours has no copies, however alike another is.
         """
-        return self._digest(self.strategy, self.intent_id, self.generation) if self.is_ours else self.mark
+        if not self.is_ours:
+            return self.mark
+        return mark_of(self.strategy, self.intent_id, self.generation, self.body)
 
     @property
     def mark(self) -> bytes:
         """A digest by which this letter, and not a copy of it, is recognised on another channel."""
-        return self._digest(self.strategy, self.intent_id, self.generation, self.dead_at, self.place)
-
-    def _digest(self, *said: object) -> bytes:
-        return hashlib.blake2b(repr(said).encode() + self.body, digest_size=DIGEST_BYTES).digest()
+        said = repr((self.strategy, self.intent_id, self.generation, self.dead_at, self.place)).encode()
+        return hashlib.blake2b(said + self.body, digest_size=MARK_BYTES).digest()
 
     def row(self) -> dict[str, object]:
         """The fields of a listing, in the contract's order; known secrets are blanked."""
@@ -149,6 +151,19 @@ class LetterFilter:
     connector: str | None = None
     strategy: str | None = None
     seen: frozenset[bytes] | None = None
+
+    def told(self) -> dict[str, object]:
+        """The conditions, for the audit."""
+        ids = sorted(self.ids)
+        more = len(ids) - IDS_TOLD_MAX
+        return {
+            "ids": ids[:IDS_TOLD_MAX] or None,
+            "more_ids": more if more > 0 else None,
+            "reason": self.reason,
+            "connector": self.connector,
+            "strategy": self.strategy,
+            "seen": len(self.seen) if self.seen is not None else None,
+        }
 
     def fits(self, letter: Letter) -> bool:
         """Whether the letter meets all conditions."""

@@ -30,6 +30,7 @@ from signalq.amqp.foreign_properties import handle_foreign_properties
 from signalq.amqp.inspect import queue_depth
 from signalq.errors import BrokerError, BrokerUnreachable
 from signalq.names import Names
+from signalq.ops.dead_letters.census import Census
 from signalq.ops.dead_letters.letter import Letter, read_letter
 from signalq.ops.dead_letters.turn import ANSWER_TIMEOUT_S, wait_for_turn
 from signalq.ops.terminal.errors import CommandFailed
@@ -55,8 +56,10 @@ SWEEPS_MAX = 10
 
 
 @asynccontextmanager
-async def open_letters(settings: Settings, *, on_wait: Callable[[str], None]) -> AsyncIterator[LetterReader]:
-    """The dead letters; `on_wait` gets a sentence, once, if another reader is at work.
+async def open_letters(
+    settings: Settings, *, on_wait: Callable[[str], None], census: Census | None = None
+) -> AsyncIterator[LetterReader]:
+    """The dead letters; `on_wait` gets a sentence, once, if another reader is at work. The `census` is told of each.
 
     Raises BrokerUnreachable, and CommandFailed if there is no such queue or the other reader has not finished within
     TURN_TIMEOUT_S.
@@ -65,17 +68,17 @@ async def open_letters(settings: Settings, *, on_wait: Callable[[str], None]) ->
     url = settings.broker.url.get_secret_value()
     async with (
         await connect(url, name="signalq dead", heartbeat_s=settings.broker.heartbeat_s) as connection,
-        letters_on(connection, Names(settings.broker.prefix), on_wait=on_wait) as letters,
+        letters_on(connection, Names(settings.broker.prefix), on_wait=on_wait, census=census) as letters,
     ):
         yield letters
 
 
 @asynccontextmanager
 async def letters_on(
-    connection: AbstractConnection, names: Names, *, on_wait: Callable[[str], None]
+    connection: AbstractConnection, names: Names, *, on_wait: Callable[[str], None], census: Census | None = None
 ) -> AsyncIterator[LetterReader]:
     """The same, on a connection that is there, and whose properties `handle_foreign_properties` has made readable."""
-    letters = LetterReader(connection, names, await wait_for_turn(connection, names, on_wait))
+    letters = LetterReader(connection, names, await wait_for_turn(connection, names, on_wait), census)
     await letters.open()
     try:
         yield letters
@@ -117,7 +120,7 @@ class LetterReader:
     `copies` counts letters that were met once more (a crash may leave a letter twice).
     """
 
-    def __init__(self, connection: AbstractConnection, names: Names, ready: int) -> None:
+    def __init__(self, connection: AbstractConnection, names: Names, ready: int, census: Census | None = None) -> None:
         self.ready = ready
         self.acks = 0
         self.taken: set[bytes] = set()
@@ -133,6 +136,12 @@ class LetterReader:
         self._kept = 0
         self._read = 0
         self._foreign: Counter[bytes] = Counter()
+        self._census = census
+
+    @property
+    def has_read_all(self) -> bool:
+        """Whether every letter that was ready at the start was handed out."""
+        return self._read == self.ready
 
     @property
     def to_read(self) -> int:
@@ -168,7 +177,10 @@ class LetterReader:
             messages = [await self._next()]
             while len(messages) < BATCH_LETTERS_MAX and self._read < self.to_read and not self._arrived.empty():
                 messages.append(await self._next())
-            yield [self._placed(read_letter(message)) for message in messages]
+            batch = [self._placed(read_letter(message)) for message in messages]
+            if self._census is not None:
+                await self._census.meet(batch)
+            yield batch
 
     def _placed(self, letter: Letter) -> Letter:
         """The letter; one that is not ours is told by its place from those that are alike."""
@@ -190,6 +202,8 @@ class LetterReader:
         self._kept -= 1
         self.acks += 1
         self.taken.add(letter.mark)
+        if self._census is not None:
+            self._census.take(letter)
 
     async def close(self) -> None:
         """Close the channel, and wait until its letters are ready again: the next reader would count too few."""

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from signalq.ops.dead_letters.actions import LetterResult
+from signalq.ops.dead_letters.census import Census
 from signalq.ops.dead_letters.letter import Letter, LetterFilter
 from signalq.ops.dead_letters.reader import LetterReader, open_letters
 from signalq.ops.terminal.escaping import escaped, escaped_whole
@@ -60,10 +61,15 @@ WHYS_MAX = 10
 
 
 @asynccontextmanager
-async def reading(settings: Settings, what: str) -> AsyncIterator[tuple[LetterReader, Callable[[], None]]]:
-    """The letters, and the function to call for each: it moves a bar, on a terminal, if there are many letters."""
+async def reading(
+    settings: Settings, what: str, census: Census | None = None
+) -> AsyncIterator[tuple[LetterReader, Callable[[], None]]]:
+    """The letters, and the function to call for each: it moves a bar, on a terminal, if there are many letters.
+
+    The `census` is told of each letter, and ended when all were read.
+    """
     errors = console(stderr=True)
-    async with open_letters(settings, on_wait=say) as letters:
+    async with open_letters(settings, on_wait=say, census=census) as letters:
         columns = TextColumn(what), BarColumn(BAR_COLUMNS), MofNCompleteColumn(), TextColumn("letters")
         is_off = not errors.is_terminal or letters.to_read < BAR_FROM_LETTERS
         progress = Progress(
@@ -72,6 +78,8 @@ async def reading(settings: Settings, what: str) -> AsyncIterator[tuple[LetterRe
         task = progress.add_task(what, total=letters.to_read)
         with progress:
             yield letters, lambda: progress.advance(task)
+        if census is not None and letters.has_read_all:
+            await census.end()
 
 
 def show(letter: Letter, *, raw: bool, as_json: bool) -> None:
