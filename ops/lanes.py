@@ -16,7 +16,8 @@ from signalq.amqp.inspect import Inspector, QueueDepth
 from signalq.consumer.ledger.actor import Actor
 from signalq.consumer.ledger.client import LedgerClient, LedgerUnavailable
 from signalq.consumer.ledger.database import clock_ms
-from signalq.consumer.ledger.queries import replicas, switches
+from signalq.consumer.ledger.queries import audit, replicas, switches
+from signalq.consumer.ledger.queries.audit import Act
 from signalq.consumer.ledger.queries.replicas import Replica
 from signalq.consumer.orders.switch import ALL, Change, State, Switch
 from signalq.consumer.replicas.assignment import desired
@@ -113,7 +114,9 @@ async def change_switch(ledger: LedgerClient, connector: str, state: State, *, w
     """
 
     def work(connection: Connection) -> tuple[Change, Switch]:
-        change = switches.change(connection, clock_ms(connection), connector, state, who=actor.name, why=why)
+        now_ms, about = clock_ms(connection), {"connector": connector or None, "state": state}
+        change = switches.change(connection, now_ms, connector, state, who=actor.name, why=why)
+        audit.note(connection, now_ms, actor, Act("switch", about, done=1, why=why))
         return change, switches.read(connection, Switch())
 
     try:

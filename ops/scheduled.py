@@ -10,7 +10,8 @@ from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.consumer.ledger.actor import Actor
 from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms
-from signalq.consumer.ledger.queries import schedule
+from signalq.consumer.ledger.queries import audit, schedule
+from signalq.consumer.ledger.queries.audit import Act, about_filter
 from signalq.consumer.ledger.queries.orders import Filter
 from signalq.consumer.orders.kept import order_fields
 from signalq.consumer.orders.pending import Pending
@@ -86,7 +87,11 @@ async def cancel_pending(
     def work(connection: Connection) -> tuple[int, list[Pending], list[Pending]]:
         now_ms = clock_ms(connection)
         canceled = schedule.cancel(connection, now_ms, wanted, why)
-        return now_ms, canceled, schedule.known(connection, wanted) if wanted.intent_ids else []
+        known = schedule.known(connection, wanted) if wanted.intent_ids else []
+        too_late = sum(one.status != "canceled" for one in known)
+        about = about_filter(wanted.intent_ids, connector=wanted.connector, strategy=wanted.strategy)
+        audit.note(connection, now_ms, actor, Act("cancel", about, len(canceled), too_late))
+        return now_ms, canceled, known
 
     wanted = replace(wanted, intent_ids=await whole_ids(ledger, wanted.intent_ids))
     now_ms, canceled, known = await ledger.transact(work)

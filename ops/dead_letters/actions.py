@@ -18,8 +18,9 @@ from signalq.amqp.publisher import ConfirmedPublisher
 from signalq.consumer.ledger.actor import Actor
 from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms
+from signalq.consumer.ledger.queries import audit, replays
 from signalq.consumer.ledger.queries import letters as rows
-from signalq.consumer.ledger.queries import replays
+from signalq.consumer.ledger.queries.audit import Act, about_filter
 from signalq.consumer.ledger.queries.letters import SettledHow
 from signalq.consumer.ledger.queries.replays import Standing
 from signalq.consumer.orders.delays import DAY_MS
@@ -104,6 +105,9 @@ class LetterAction(ABC):
         self._actor = errand.actor
         self._force = errand.force
         self._by = errand.actor.told(f"signalq dead {self.command}")
+        self._about = {**_about(errand.wanted), "force": errand.force or None}
+        # The number of this command's row in the audit, once it has one.
+        self._audited: int | None = None
 
     @abstractmethod
     async def apply(self, letters: Sequence[Letter]) -> list[LetterResult]:
@@ -115,23 +119,27 @@ class LetterAction(ABC):
     async def _judged(
         self, letters: Sequence[Letter], judge_each: Callable[[Connection, int], list[Verdict]]
     ) -> Sequence[Verdict]:
-        """Decide about letters in one transaction, which also settles them."""
+        """Decide about letters in one transaction, which also settles them, and writes the audit."""
 
-        def work(connection: Connection) -> list[Verdict]:
+        def work(connection: Connection) -> tuple[list[Verdict], int | None]:
             now_ms = clock_ms(connection)
             verdicts = judge_each(connection, now_ms)
-            if not self.dry_run:
-                self._settle(connection, now_ms, letters, verdicts)
-            return verdicts
+            return verdicts, None if self.dry_run else self._settle(connection, now_ms, letters, verdicts)
 
-        return await self._ledger.transact(work)
+        verdicts, self._audited = await self._ledger.transact(work)
+        return verdicts
 
     def _settle(
         self, connection: Connection, now_ms: int, letters: Sequence[Letter], verdicts: Sequence[Verdict]
-    ) -> None:
-        """Settle the letters that are to go."""
+    ) -> int:
+        """Settle the letters that are to go, and count all in the audit; return the number of its row."""
         gone = [letter.identity for letter, one in zip(letters, verdicts, strict=True) if not isinstance(one, Refuse)]
         rows.settle(connection, now_ms, gone, self.settles, self._actor.name)
+        done, refused = len(gone), len(letters) - len(gone)
+        if self._audited is None:
+            return audit.note(connection, now_ms, self._actor, Act(self.command, self._about, done, refused))
+        audit.add(connection, self._audited, done=done, refused=refused)
+        return self._audited
 
     def _decide(
         self, connection: Connection, now_ms: int, letter: Letter, judge: Callable[[Standing | None], Verdict]
@@ -229,6 +237,13 @@ class DiscardAction(LetterAction):
             ]
 
         return [result_of(verdict) for verdict in await self._judged(letters, judge_each)]
+
+
+def _about(wanted: LetterFilter) -> dict[str, object]:
+    """The filter, for the audit; of letters that a person was shown and asked about, how many these were."""
+    seen = len(wanted.seen) if wanted.seen is not None else None
+    conditions = {"reason": wanted.reason, "connector": wanted.connector, "strategy": wanted.strategy, "seen": seen}
+    return about_filter(wanted.ids, **conditions)
 
 
 def candidate_of(letter: Letter, settings: Settings) -> Candidate:

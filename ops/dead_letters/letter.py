@@ -22,8 +22,6 @@ from signalq.times import iso_utc
 
 # A longer body is cut when it is shown.
 BODY_CHARACTERS_MAX = 65_536
-# So many ids of a filter are told in the audit.
-IDS_TOLD_MAX = 20
 # A larger number is no generation that we counted.
 GENERATION_MAX = 1_000_000_000
 JSON_TYPE = "application/json"
@@ -151,19 +149,6 @@ class LetterFilter:
     connector: str | None = None
     strategy: str | None = None
     seen: frozenset[bytes] | None = None
-
-    def told(self) -> dict[str, object]:
-        """The conditions, for the audit."""
-        ids = sorted(self.ids)
-        more = len(ids) - IDS_TOLD_MAX
-        return {
-            "ids": ids[:IDS_TOLD_MAX] or None,
-            "more_ids": more if more > 0 else None,
-            "reason": self.reason,
-            "connector": self.connector,
-            "strategy": self.strategy,
-            "seen": len(self.seen) if self.seen is not None else None,
-        }
 
     def fits(self, letter: Letter) -> bool:
         """Whether the letter meets all conditions."""

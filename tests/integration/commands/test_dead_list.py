@@ -251,6 +251,7 @@ async def test_a_dry_run_tells_the_ledger_nothing(names: Names, buried: Bury, si
     for command in ("replay", "discard"):
         assert (await signalq("dead", command, "--all", "--dry-run")).status == 0
     assert in_ledger(names.prefix, "SELECT * FROM letters") == []
+    assert in_ledger(names.prefix, "SELECT * FROM audit") == []
 
 
 async def test_a_letter_that_was_settled_and_stays_is_open_again_after_the_next_read(
