@@ -178,6 +178,8 @@ def _may_differ(world: World, publish: Publish, row: Any) -> bool:
         may_end |= {"expired"} if repeat_is_safe(publish, 10**9) or not answers else {"expired", UNKNOWN}
     if "bug" in world.struck:
         may_end |= {"undeliverable", UNKNOWN}
+        # The answer may not have been recorded: then one that is safe to repeat is POSTed again, and taken.
+        may_end |= {"delivered"} if repeat_is_safe(publish, 0) else set()
     if FORGETTING & set(world.struck):
         may_end |= {UNKNOWN, "delivered"} | ({"rejected"} if "400" in answers else set())
     if world.struck and row.attempts >= DELIVERY.attempts_max:
