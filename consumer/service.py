@@ -13,6 +13,8 @@ from signalq.consumer.broker.publisher import BrokerPublisher
 from signalq.consumer.consumed_lanes import ConsumedLanes
 from signalq.consumer.handling import Handling
 from signalq.consumer.kept_going import kept_going
+from signalq.consumer.lanes.first_in_line import NOBODY_IN_LINE
+from signalq.consumer.ledger import LaneFacts
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.replicas.rebalancer import LaneRebalancer, watch_ledger
 from signalq.consumer.telemetry.health import OpsServer
@@ -58,6 +60,7 @@ class Service:
         self._ops = OpsServer(settings.ops, why_not_ready=self._why_not_ready, registry=metrics.registry)
         self._rebalancer = LaneRebalancer(ledger, lanes, handling.finish)
         ledger.count_unacked(lanes.unacked)
+        ledger.describe_lanes(self._lane_facts)
         ledger.watch_switch(SwitchReport(metrics))
         metrics.in_flight.set_function(lambda: len(self._slots))
         metrics.ledger_wal_bytes.set_function(lambda: ledger.wal_bytes)
@@ -141,6 +144,14 @@ class Service:
                 await self._lanes.close(is_settled=self._is_settled)
                 await self._publisher.close()
         log.info("service.stopped")
+
+    def _lane_facts(self) -> dict[str, LaneFacts]:
+        """The facts of each lane of which messages are here, for the signs of life."""
+        held = {queue: count for queue, count in self._lanes.unacked().items() if count}
+        if not held:
+            return {}
+        out, first = self._ledger.out, self._handling.pipeline.first_in_line()
+        return {queue: LaneFacts(count, out[queue], *first.get(queue, NOBODY_IN_LINE)) for queue, count in held.items()}
 
     def _why_not_ready(self) -> str | None:
         if self._stop.is_set():

@@ -6,10 +6,11 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import count, islice
 
 from signalq.consumer.clocks.skew import Skew, since_start_ms
-from signalq.consumer.ledger import ALIVE_PERIOD_S, Live
+from signalq.consumer.ledger import ALIVE_PERIOD_S, LaneFacts, Live
 from signalq.consumer.ledger.database import machine_ms
 from signalq.consumer.ledger.queries import intents, lanes, replicas, schedule, switches
 from signalq.consumer.ledger.queries.orders import Filter
@@ -20,6 +21,7 @@ from signalq.consumer.orders.switch import Change, Switch
 # Lanes that are noted as looked after with each sign of life; more take turns.
 ALIVE_LANES_MAX = 100
 COUNT_EVERY_BEATS = 12
+DESCRIBE_EVERY_BEATS = 3
 # So many changes of the switch are told one by one where several were made since the last sign of life.
 SWITCH_CHANGES_MAX = 20
 # How long it is tried, at the end, to say so; else it is noticed by its silence.
@@ -38,6 +40,7 @@ class Heartbeat:
         self._replica = f"{socket.gethostname()}:{os.getpid()}"
         self._lanes: dict[str, None] = {}
         self._unacked: Callable[[], Mapping[str, int]] = dict
+        self._facts: Callable[[], Mapping[str, LaneFacts]] = dict
         # As the one before the last sign of life was told.
         self._switch_told: Switch | None = None
         self._switch_watcher: Callable[[Switch, Sequence[Change]], None] = lambda _switch, _changes: None
@@ -59,13 +62,18 @@ class Heartbeat:
         """Ask `unacked` with each sign of life how many messages this consumer holds, by queue."""
         self._unacked = unacked
 
+    def describe_lanes(self, facts: Callable[[], Mapping[str, LaneFacts]]) -> None:
+        """Ask `facts` with each DESCRIBE_EVERY_BEATS-th sign of life what this consumer has of each lane, by queue."""
+        self._facts = facts
+
     async def run(self) -> None:
         """Give signs of life until canceled."""
         # Before any lane is joined: what is asked is answered in order.
         self._skew.recall(await self._writer.ask(lambda now: replicas.clock_of(now.connection, self._skew.machine)))
         for beat in count():
             seen_s = time.monotonic()
-            owners, switch, changes = await self._writer.ask(self._note_alive)
+            facts = self._facts() if beat % DESCRIBE_EVERY_BEATS == 0 else None
+            owners, switch, changes = await self._writer.ask(partial(self._note_alive, facts=facts))
             self.live = Live(self._owner, owners, seen_s)
             await self._note_clock()
             # The sign of life that says by which switch we act is committed.
@@ -83,12 +91,16 @@ class Heartbeat:
             async with asyncio.timeout(LEAVE_S):
                 await self._writer.ask(lambda now: replicas.leave(now.connection, self._owner))
 
-    def _note_alive(self, now: Transaction) -> tuple[frozenset[str], Switch, Sequence[Change]]:
+    def _note_alive(
+        self, now: Transaction, facts: Mapping[str, LaneFacts] | None = None
+    ) -> tuple[frozenset[str], Switch, Sequence[Change]]:
         """Give a sign of life, with the version of the switch that we act by: this very transaction has read it."""
         lanes.note_alive(now.connection, now.now_ms, self._some_lanes())
         intents.renew_leases(now.connection, now.now_ms, self._owner)
         switch, told = now.switch(), self._switch_told
         replicas.note_alive(now.connection, now.now_ms, self._owner, self._replica, switch.version, self._unacked())
+        if facts is not None:
+            replicas.describe(now.connection, self._owner, facts)
         owners = replicas.living(now.connection, now.now_ms)
         if told is None or told.version == switch.version:
             return owners, switch, ()

@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from signalq.consumer.ledger.causes import cause_of, is_lost
+from signalq.consumer.ledger.causes import cause_of, is_deadlock, is_lost
 from signalq.consumer.ledger.database import Database, machine_ms
 from signalq.consumer.ledger.tables import identity
 from signalq.errors import SettingsError
@@ -44,7 +44,7 @@ async def migrate(database: Database) -> str:
 
     One transaction: on SQLite it holds the write lock, on PostgreSQL an advisory lock, so two consumers that start
     together do it one after the other. A connection that was there and is lost in the middle is no mistake in the
-    settings: it is tried again, up to TRIES_MAX times.
+    settings, nor is a deadlock, which PostgreSQL ends: then all of it is tried again, up to TRIES_MAX times.
     """
     return await _transact(database, _migrate)
 
@@ -61,7 +61,7 @@ async def _transact(database: Database, work: Callable[[Connection], T]) -> T:
         try:
             return await database.transact(work)
         except (SQLAlchemyError, OSError) as error:
-            if is_lost(error) and tries < TRIES_MAX:
+            if (is_lost(error) or is_deadlock(error)) and tries < TRIES_MAX:
                 await asyncio.sleep(AGAIN_S)
                 continue
             cause = cause_of(error)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import get_args
 
 from pamqp.commands import Basic
 
@@ -23,16 +24,18 @@ from signalq.consumer.orders.rights import NOBODY, Rights
 from signalq.errors import InvalidIntent, Problem
 from signalq.message.creation import Creation, broker_stamp_ms, creation
 from signalq.message.envelope import strategy
-from signalq.message.field_rules import connector_name
+from signalq.message.field_rules import CLIENT_ORDER_ID_BYTES_MAX, Action, connector_name
 from signalq.message.identity import digest_of, fitting_id, unauthorized_id
 from signalq.message.intent import NOT_POSTED, OrderIntent, intent_from_fields
 from signalq.message.outcome import is_event
 from signalq.message.strict_json import check_size, parse_object
+from signalq.message.trace_context import trace_id_of
 from signalq.secrets.blanking import BodyBlanker, hold_token
 from signalq.settings.named import Connector
 from signalq.settings.sections import UNLIKE_A_NAME_CHARACTERS_MIN, Settings
 
 DETAIL_CHARACTERS_MAX = 8_000
+_ACTIONS = get_args(Action)
 EVENT_CAME_BACK = (
     "it is an outcome event of signalq, and no order: a binding, or a queue that dead-letters, brings what is "
     "published to the exchange of outcomes back as a message"
@@ -101,6 +104,7 @@ def read(message: Message, settings: Settings, now_ms: int, skew: KnownSkew = NO
         ),
         is_exit=is_exit,
         body=message.body if _goes_as_it_came(fields, intent) else None,
+        trace_id=trace_id_of(headers.get(names.TRACEPARENT)),
     )
 
 
@@ -192,7 +196,15 @@ def _without_secrets(found: Unreadable, fields: dict[str, object], settings: Set
     if blank(intent_id) != intent_id:
         intent_id = unauthorized_id("hidden", identity.origin_user, identity.digest)
     identity = replace(identity, strategy=blank(identity.strategy), intent_id=intent_id)
-    return replace(found, detail=blank(found.detail), connector=blank(found.connector), identity=identity)
+    action, own_id = fields.get("action"), fields.get("clientOrderId")
+    return replace(
+        found,
+        detail=blank(found.detail),
+        connector=blank(found.connector),
+        identity=identity,
+        action=action if isinstance(action, str) and action in _ACTIONS else None,  # any other text may be a secret
+        client_order_id=blank(own_id) if isinstance(own_id, str) and len(own_id) <= CLIENT_ORDER_ID_BYTES_MAX else None,
+    )
 
 
 def _check_headers(headers: Mapping[str, object]) -> None:

@@ -15,9 +15,13 @@ from sqlalchemy import Connection
 
 from signalq import names
 from signalq.amqp.publisher import ConfirmedPublisher
+from signalq.consumer.ledger.actor import Actor
 from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms
-from signalq.consumer.ledger.queries import replays
+from signalq.consumer.ledger.queries import audit, replays
+from signalq.consumer.ledger.queries import letters as rows
+from signalq.consumer.ledger.queries.audit import Act, about_filter
+from signalq.consumer.ledger.queries.letters import SettledHow
 from signalq.consumer.ledger.queries.replays import Standing
 from signalq.consumer.orders.delays import DAY_MS
 from signalq.consumer.orders.message import Message
@@ -26,7 +30,7 @@ from signalq.consumer.orders.read import read
 from signalq.consumer.orders.state import REASONS, Reason
 from signalq.errors import BrokerError, SignalQError, Unconfirmed
 from signalq.message.envelope import republish_properties
-from signalq.ops.dead_letters.letter import Letter
+from signalq.ops.dead_letters.letter import Letter, LetterFilter
 from signalq.ops.dead_letters.rules import (
     BUSY,
     Admit,
@@ -42,7 +46,6 @@ from signalq.ops.dead_letters.rules import (
     judge_discard,
     judge_replay,
 )
-from signalq.ops.ledger import who
 from signalq.publishing.publisher import PUBLISH_TIMEOUT_S
 from signalq.settings.sections import Settings
 
@@ -77,17 +80,34 @@ class Candidate:
     found: Order | Unreadable
 
 
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A command on letters: who gave it, which letters are meant, whether a person has confirmed the doubtful ones
+    (`force`), and whether anything is to be changed at all.
+    """
+
+    actor: Actor
+    wanted: LetterFilter
+    force: bool
+    dry_run: bool
+
+
 class LetterAction(ABC):
     """The work of a command on letters: a verdict on each, written to the ledger, and then carried out."""
 
-    command: ClassVar[str]
+    command: ClassVar[Literal["replay", "discard"]]
+    settles: ClassVar[SettledHow]
 
-    def __init__(self, settings: Settings, ledger: LedgerClient, *, force: bool, dry_run: bool) -> None:
-        self.dry_run = dry_run
+    def __init__(self, settings: Settings, ledger: LedgerClient, errand: Errand) -> None:
+        self.dry_run = errand.dry_run
         self._settings = settings
         self._ledger = ledger
-        self._force = force
-        self._by = f"by {who()}, with signalq dead {self.command}"
+        self._actor = errand.actor
+        self._force = errand.force
+        self._by = errand.actor.told(f"signalq dead {self.command}")
+        self._about = {**_about(errand.wanted), "force": errand.force or None}
+        # The number of this command's row in the audit, once it has one.
+        self._audited: int | None = None
 
     @abstractmethod
     async def apply(self, letters: Sequence[Letter]) -> list[LetterResult]:
@@ -95,6 +115,31 @@ class LetterAction(ABC):
 
     async def aclose(self) -> None:  # noqa: B027 - an action that opens nothing has nothing to close
         """Close the connection that the action opened."""
+
+    async def _judged(
+        self, letters: Sequence[Letter], judge_each: Callable[[Connection, int], list[Verdict]]
+    ) -> Sequence[Verdict]:
+        """Decide about letters in one transaction, which also settles them, and writes the audit."""
+
+        def work(connection: Connection) -> tuple[list[Verdict], int | None]:
+            now_ms = clock_ms(connection)
+            verdicts = judge_each(connection, now_ms)
+            return verdicts, None if self.dry_run else self._settle(connection, now_ms, letters, verdicts)
+
+        verdicts, self._audited = await self._ledger.transact(work)
+        return verdicts
+
+    def _settle(
+        self, connection: Connection, now_ms: int, letters: Sequence[Letter], verdicts: Sequence[Verdict]
+    ) -> int:
+        """Settle the letters that are to go, and count all in the audit; return the number of its row."""
+        gone = [letter.identity for letter, one in zip(letters, verdicts, strict=True) if not isinstance(one, Refuse)]
+        rows.settle(connection, now_ms, gone, self.settles, self._actor.name)
+        done, refused = len(gone), len(letters) - len(gone)
+        if self._audited is None:
+            return audit.note(connection, now_ms, self._actor, Act(self.command, self._about, done, refused))
+        audit.add(connection, self._audited, done=done, refused=refused)
+        return self._audited
 
     def _decide(
         self, connection: Connection, now_ms: int, letter: Letter, judge: Callable[[Standing | None], Verdict]
@@ -128,9 +173,10 @@ class ReplayAction(LetterAction):
     """Begins the next generation of dead intents."""
 
     command = "replay"
+    settles = "replayed"
 
-    def __init__(self, settings: Settings, ledger: LedgerClient, *, force: bool, dry_run: bool) -> None:
-        super().__init__(settings, ledger, force=force, dry_run=dry_run)
+    def __init__(self, settings: Settings, ledger: LedgerClient, errand: Errand) -> None:
+        super().__init__(settings, ledger, errand)
         broker = settings.broker
         self._publisher = ConfirmedPublisher(
             broker.url.get_secret_value(), name="signalq dead replay", heartbeat_s=broker.heartbeat_s
@@ -142,14 +188,14 @@ class ReplayAction(LetterAction):
         """See LetterAction."""
         candidates = [candidate_of(letter, self._settings) for letter in letters]
 
-        def decide(connection: Connection) -> list[Verdict]:
-            terms = ReplayTerms(clock_ms(connection), self._retention_ms, self._force)
+        def judge_each(connection: Connection, now_ms: int) -> list[Verdict]:
+            terms = ReplayTerms(now_ms, self._retention_ms, self._force)
             return [
-                self._decide(connection, terms.now_ms, letter, partial(judge_replay, letter, one.found, terms=terms))
+                self._decide(connection, now_ms, letter, partial(judge_replay, letter, one.found, terms=terms))
                 for letter, one in zip(letters, candidates, strict=True)
             ]
 
-        verdicts = await self._ledger.transact(decide)
+        verdicts = await self._judged(letters, judge_each)
         if self.dry_run:
             return [result_of(verdict) for verdict in verdicts]
         # Opened before the tasks start: then each task writes in its first step, so they write in order.
@@ -179,18 +225,25 @@ class DiscardAction(LetterAction):
     """Throws dead letters away, and notes it in the ledger."""
 
     command = "discard"
+    settles = "discarded"
 
     async def apply(self, letters: Sequence[Letter]) -> list[LetterResult]:
         """See LetterAction."""
 
-        def decide(connection: Connection) -> list[Verdict]:
-            now_ms = clock_ms(connection)
+        def judge_each(connection: Connection, now_ms: int) -> list[Verdict]:
             return [
                 self._decide(connection, now_ms, letter, partial(judge_discard, letter, force=self._force))
                 for letter in letters
             ]
 
-        return [result_of(verdict) for verdict in await self._ledger.transact(decide)]
+        return [result_of(verdict) for verdict in await self._judged(letters, judge_each)]
+
+
+def _about(wanted: LetterFilter) -> dict[str, object]:
+    """The filter, for the audit; of letters that a person was shown and asked about, how many these were."""
+    seen = len(wanted.seen) if wanted.seen is not None else None
+    conditions = {"reason": wanted.reason, "connector": wanted.connector, "strategy": wanted.strategy, "seen": seen}
+    return about_filter(wanted.ids, **conditions)
 
 
 def candidate_of(letter: Letter, settings: Settings) -> Candidate:

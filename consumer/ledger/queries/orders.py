@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, case, exists, func, or_, select
 
 from signalq.consumer.ledger.queries.events import DISCARDED, EXPIRATION
+from signalq.consumer.ledger.queries.strategies import of_any_strategy
 from signalq.consumer.ledger.row import columns_of
 from signalq.consumer.ledger.tables import events, intents
 
@@ -93,7 +94,7 @@ class Filter:
         equal = (columns.connector, self.connector), (columns.strategy, self.strategy), (columns.reason, self.reason)
         found: list[ColumnElement[bool]] = [column == value for column, value in equal if value is not None]
         if self.intent_ids:
-            found.append(intents.c.intent_id.in_(self.intent_ids))
+            found += [of_any_strategy(), intents.c.intent_id.in_(self.intent_ids)]
         if self.status is not None:
             also = [DEAD_LETTERING] if self.status == SHOWN_FOR_DEAD_LETTERING else []
             found.append(intents.c.status.in_([self.status, *also]))
@@ -120,7 +121,7 @@ def ids_that_begin(connection: Connection, beginning: str, ids_max: int, *, end:
     if end is not None:
         length = func.length(column)
         fits += [length >= len(beginning) + len(end), func.substr(column, length - len(end) + 1) == end]
-    elif connection.execute(select(column).where(column == beginning).limit(1)).first() is not None:
+    elif connection.execute(select(column).where(of_any_strategy(), column == beginning).limit(1)).first() is not None:
         return [beginning]
     return list(connection.scalars(select(column).where(*fits).distinct().order_by(column).limit(ids_max)))
 
@@ -172,8 +173,7 @@ def deaths_since(connection: Connection, since_ms: int, rows_max: int) -> list[D
 
 def timelines(connection: Connection, intent_id: str) -> list[tuple[Recorded, list[Happened]]]:
     """Every intent of that id (strategies may share one), the oldest first, with its events in their order."""
-    # The numbers come from the index of the identities alone: it is much smaller than the table.
-    numbers = select(intents.c.number).where(intents.c.intent_id == intent_id)
+    numbers = select(intents.c.number).where(of_any_strategy(), intents.c.intent_id == intent_id)
     query = select(*_columns).where(intents.c.number.in_(numbers)).order_by(intents.c.number)
     found = [Recorded(**row._mapping) for row in connection.execute(query)]
     return [(one, _events(connection, one)) for one in found]
