@@ -19,6 +19,10 @@ PATH_SECRET = re.compile(r"[A-Za-z0-9_.~-]{16,128}")
 SERVICE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 NOTIFY_URLS_MAX = 20
 
+# What a browser sends as Host: a name or an address, and perhaps a port.
+HostName = Annotated[str, Field(pattern=r"^[a-z0-9._-]+(:\d{1,5})?$|^\[[0-9a-f:.]+\](:\d{1,5})?$")]
+WEB_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?(\?[^\s#]*)?")
+
 # An address counts as a network of itself alone.
 Network = IPv4Network | IPv6Network
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -30,11 +34,52 @@ class Ops(Section):
     host: str = "127.0.0.1"
     port: Port = 8080
     token: SecretStr | None = None
+    view_token: SecretStr | None = None
+    console: bool = True
 
     @model_validator(mode="after")
     def _token_off_loopback(self) -> Self:
         if self.host not in LOOPBACK_HOSTS and self.token is None:
             raise ValueError("token is needed to bind anywhere but loopback")
+        return self
+
+    @model_validator(mode="after")
+    def _view_token_beside_a_token(self) -> Self:
+        if self.view_token is not None and (self.token is None or self.token == self.view_token):
+            raise ValueError("view_token needs a token beside it, and another one: without, everybody may look")
+        return self
+
+
+class Console(Section):
+    """The console: where it listens when it is a process of its own, by which names it is reached, and who may act."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8082
+    url: str | None = None
+    name: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    hosts: tuple[HostName, ...] = ()
+    proxies: tuple[Network, ...] = ()
+    user_header: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")] | None = None
+    operators: tuple[str, ...] = ()
+    read_only: bool = False
+    broker_url: SecretStr | None = None
+    trace_url: str | None = None
+
+    @field_validator("url", "trace_url")
+    @classmethod
+    def _is_http(cls, value: str | None) -> str | None:
+        if value is not None and not WEB_URL.fullmatch(value):
+            raise ValueError("must be https:// or http:// with a host")
+        return value
+
+    @model_validator(mode="after")
+    def _names_go_together(self) -> Self:
+        if self.user_header is not None and not self.proxies:
+            raise ValueError("user_header needs proxies: anybody could send that header")
+        if self.operators and self.user_header is None:
+            raise ValueError("operators are names that user_header brings: set it")
+        if self.trace_url is not None and "{trace_id}" not in self.trace_url:
+            raise ValueError("trace_url needs {trace_id} in the place of the id")
         return self
 
 

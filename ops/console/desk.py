@@ -1,0 +1,65 @@
+"""The desk: everything that the pages stand on, made once a process."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from yarl import URL
+
+from signalq.names import Names
+from signalq.ops.console.access import Access
+from signalq.ops.console.jobs import Jobs
+from signalq.ops.console.sources import BrokerSource, LedgerSource
+from signalq.ops.console.watch import Watch
+from signalq.settings.sections import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The process that serves the console: its own, or a consumer's; and the address that it listens on."""
+
+    is_consumer: bool
+    host: str
+    port: int
+
+
+class Desk:
+    """Opens nothing until it is asked. `settings` gives those in force; they may change while it runs."""
+
+    def __init__(self, settings: Callable[[], Settings], host: Host) -> None:
+        self._settings = settings
+        self.host = host
+        self.access = Access(settings)
+        # The watch and the jobs have a ledger of their own each: no page waits for their reads.
+        self.ledger = LedgerSource(settings)
+        self.broker = BrokerSource(settings)
+        self.watch = Watch(settings)
+        self.jobs = Jobs(settings)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._settings()
+
+    @property
+    def names(self) -> Names:
+        """The names on the broker."""
+        return Names(self.settings.broker.prefix)
+
+    @property
+    def name(self) -> str:
+        """The name of this deployment: two of them must not be taken for each other."""
+        settings = self.settings
+        return settings.console.name or f"{URL(self.broker.url).host} {settings.broker.prefix}"
+
+    @property
+    def base(self) -> str:
+        """The path under which others reach the console, without a slash at its end."""
+        url = self.settings.console.url
+        return "" if url is None else URL(url).path.rstrip("/")
+
+    async def close(self) -> None:
+        """Close all that was opened; a job that runs is told to end, and waited for."""
+        await self.jobs.close()
+        await self.watch.close()
+        await self.broker.close()
+        await self.ledger.close()

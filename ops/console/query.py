@@ -1,0 +1,81 @@
+"""The parameters of a page's address, and the fields of its forms: each is known, bounded, and of a type.
+
+A page that gets one it does not know answers 400: a misspelt filter must not look like a page without one.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from multidict import MultiMapping
+
+from signalq.ops.console.errors import Refused
+
+# Of one value; the longest that is of use is a filter of several ids.
+VALUE_CHARACTERS_MAX = 2_048
+FIELDS_MAX = 2_000
+
+Reader = Callable[[str], Any]
+
+
+def read_fields(given: MultiMapping[str], readers: Mapping[str, Reader]) -> dict[str, Any]:
+    """The values by name, None for those that are absent or empty. A reader raises ValueError with a sentence.
+
+    Raises Refused for an unknown name, one that is there twice, and a value that its reader refuses.
+    """
+    if len(given) > FIELDS_MAX:
+        raise Refused(f"there are more than {FIELDS_MAX:,} fields")
+    found: dict[str, Any] = dict.fromkeys(readers)
+    for name, value in given.items():
+        if name not in readers:
+            raise Refused(f"there is no parameter of that name here: it is one of {', '.join(readers) or 'none'}")
+        if found[name] is not None:
+            raise Refused(f"{name} is given twice")
+        if len(value) > VALUE_CHARACTERS_MAX:
+            raise Refused(f"{name} has more than {VALUE_CHARACTERS_MAX:,} characters")
+        if value:
+            try:
+                found[name] = readers[name](value)
+            except ValueError as error:
+                raise Refused(f"{name}: {error}") from None
+    return found
+
+
+def text(value: str) -> str:
+    """Any text without control characters."""
+    if not all(character.isprintable() for character in value):
+        raise ValueError("has characters that can't be printed")
+    return value
+
+
+def name(value: str) -> str:
+    """A name of a connector, a strategy, an id: foreign, so anything that the ledger can hold."""
+    return value
+
+
+def one_of(known: Collection[str]) -> Reader:
+    """One of some words."""
+
+    def read(value: str) -> str:
+        if value not in known:
+            raise ValueError(f"is one of {', '.join(known)}")
+        return value
+
+    return read
+
+
+def number(least: int, most: int) -> Reader:
+    """A whole number within bounds."""
+
+    def read(value: str) -> int:
+        if not (value.isascii() and value.isdigit() and len(value) <= 18 and least <= int(value) <= most):
+            raise ValueError(f"is a whole number from {least:,} to {most:,}")
+        return int(value)
+
+    return read
+
+
+def flag(value: str) -> bool:
+    """A ticked box."""
+    if value not in {"1", "on"}:
+        raise ValueError("is 1, or absent")
+    return True
