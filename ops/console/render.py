@@ -27,7 +27,7 @@ ROOM = Path(__file__).parent
 STATIC = ROOM / "static"
 NAME_CHARACTERS = 32
 THIN_SPACE = "\u2009"
-UNKNOWN = "—"
+UNKNOWN = Markup("—")
 DIGEST_BYTES = 6
 
 
@@ -64,9 +64,9 @@ def environment() -> Environment:
 
 
 def foreign(value: object, characters: int = NAME_CHARACTERS) -> Markup:
-    """A name or sentence of somebody else: escaped, isolated, and cut in its middle if it is long (`title` has it all)."""
+    """A name or sentence of somebody else: escaped, isolated, and cut in its middle if it is long."""
     if value is None:
-        return Markup(UNKNOWN)
+        return UNKNOWN
     shown = escaped(str(value))
     if len(shown) <= characters:
         return Markup("<bdi>{}</bdi>").format(shown)
@@ -75,7 +75,7 @@ def foreign(value: object, characters: int = NAME_CHARACTERS) -> Markup:
 
 
 def clock(at_ms: int | None) -> Markup:
-    """A moment of today as the time of day, in UTC, with the whole in its title; the page's script knows other zones."""
+    """A moment as the time of day in UTC, with the whole in its title; the page's script knows other zones."""
     return _time(at_ms, "clock", lambda iso: iso[11:19])
 
 
@@ -91,7 +91,7 @@ def until(at_ms: int | None, now_ms: int) -> Markup:
 
 def _time(at_ms: int | None, show: str, words: Any) -> Markup:
     if at_ms is None:
-        return Markup(UNKNOWN)
+        return UNKNOWN
     iso = iso_ms(at_ms)
     return Markup('<time datetime="{}" data-show="{}" title="{} UTC">{}</time>').format(
         iso, show, iso[:23].replace("T", " "), words(iso)

@@ -26,8 +26,8 @@ Region = Literal[
 class Source:
     """The ledger or the broker, as last asked.
 
-    `seen_ms`: its last good answer. While it is away, `away_since_ms` is the time of the first question without one, and
-    `why` the sentence, of the `kind`.
+    `seen_ms`: its last good answer. While it is away, `away_since_ms` is the time of the first question without one,
+    and `why` the sentence, of the `kind`.
     """
 
     seen_ms: int | None = None
@@ -141,7 +141,7 @@ class Snapshot:
     broker: Source = Source()
     # Whether the broker's lanes belong to another ledger: then nothing is to be done here.
     other_ledger: str | None = None
-    switch: Switch = Switch()
+    switch: Switch = field(default_factory=Switch)
     # The latest change of each connector, and of all under ALL.
     changes: Mapping[str, Change] = field(default_factory=dict)
     replicas: Sequence[Replica] = ()
