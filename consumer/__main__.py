@@ -33,6 +33,7 @@ from signalq.consumer.service import Service
 from signalq.consumer.settling import Settler
 from signalq.consumer.telemetry.intents import IntentTelemetry
 from signalq.consumer.telemetry.metrics import Metrics
+from signalq.consumer.telemetry.traces import traces_of
 from signalq.consumer.webhook.client import Webhook
 from signalq.errors import SettingsError, SignalQError
 from signalq.logs import Masker, configure_logging
@@ -72,6 +73,7 @@ async def _run(settings: Settings, masker: Masker, config: Path | None, unacked_
     reloader = Reloader(current, file=file, load=lambda: load_settings(file, look=False), on_change=know)
     publisher = BrokerPublisher(settings, jitter, skew)
     async with (
+        traces_of(settings, metrics) as traces,
         Ledger(
             database_at(settings.ledger.url.get_secret_value(), create=True),
             retention_days=settings.ledger.retention_days,
@@ -82,12 +84,14 @@ async def _run(settings: Settings, masker: Masker, config: Path | None, unacked_
             connect_s=settings.webhook.connect_timeout_s,
             total_s=settings.webhook.timeout_s,
             proxy=settings.webhook.proxy.get_secret_value() if settings.webhook.proxy else None,
+            sends_traceparent=settings.webhook.send_traceparent,
         ) as webhook,
         reloader.running(),
     ):
         handling = handling_of(
             current, ledger=ledger, webhook=webhook, publisher=publisher, metrics=metrics, jitter=jitter, skew=skew
         )
+        handling.traces = traces
         # The objects made so far live to the end. Searched for garbage again and again, they held orders up: with 300
         # waiting beside them, the slowest of a hundred took 1.5 times as long.
         gc.collect()

@@ -90,12 +90,14 @@ class Attempts:
         rates = () if before.attempts else order.rates()
         claim = before.claimed(turn.now_ms())
         turn.claims(order)
+        delivery.steps.claims()
         claimed = await self._ledger.claim(order, claim, delivery.epoch, rates=rates, attempt=before.unconcluded)
         if not isinstance(claimed, LedgerEntry):
             return claimed
         self._telemetry.claimed(claimed)
         self._outcomes.publish_in_background(claimed.canceled)
         attempt = await self._post(delivery, claimed, before, turn)
+        delivery.steps.tried(claimed.order, claimed.state, attempt)
         return await self._conclude(claimed, before, attempt, turn)
 
     async def _post(self, delivery: Delivery, claimed: LedgerEntry, before: IntentState, turn: Turn) -> Attempt:

@@ -75,6 +75,7 @@ class Pipeline:
         """Ask the rules and do as they say, until the order is settled; return what has ended with it."""
         refusal: Refusal | None = None
         async with self._waiting.turn(delivery, order) as turn:
+            delivery.steps.has_turn()
             while not slot.withdrawn:
                 try:
                     known = await turn.known()
@@ -113,6 +114,7 @@ class Pipeline:
 
     async def _refuse(self, delivery: Delivery, unreadable: Unreadable, slot: Slot) -> None:
         async with self._floods.place(delivery):
+            delivery.steps.has_turn()
             ended = await slot.finish(self._settler.refuse(delivery, unreadable))
             await self._let_go(delivery, ended, slot)
 

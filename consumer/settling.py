@@ -42,6 +42,7 @@ class Settler:
         match disposition:
             case Done():
                 self._telemetry.settled(known.order, "delivered")
+                delivery.steps.settled(known.order, "delivered", known.state)
                 return (self._ending(known),)
             case Park(due_ms):
                 await self._park(delivery, known, due_ms)
@@ -70,6 +71,7 @@ class Settler:
         await self._ledger.note_letter(record, delivery.message.queue)
         await self._publish_letter(delivery, unreadable, letter, None, dead_ms)
         self._telemetry.settled(unreadable, "dead", unreadable.reason)
+        delivery.steps.settled(unreadable, "dead")
         # An event of what came back would come back as well.
         if unreadable.came_back or self._is_sealed(delivery.message):
             return ()
@@ -79,12 +81,15 @@ class Settler:
         """Drop a message that came again. Its ending is told again: an earlier consumer may have died before that."""
         if known.order.provenance.is_letter:
             await self._put_back(delivery, known)
+        if known.state.status == "canceled":  # this message is the one that waited for its due time
+            delivery.steps.settled(known.order, "canceled", known.state)
         if self._is_sealed(delivery.message):
             return ()
         ended = (self._ending(known),) if known.state.ended else ()
         if not duplicate:
             return ended
         self._telemetry.settled(known.order, "duplicate")
+        delivery.steps.settled(known.order, "duplicate")
         return outcomes.duplicate(known.order, known.state, self._clock.now_ms()), *ended
 
     def _ending(self, known: LedgerEntry) -> Outcome:
@@ -107,6 +112,7 @@ class Settler:
                 if not order.provenance.is_own_copy:
                     raise  # whether it was said twice is told by another look
         self._telemetry.parked(order, due_ms)
+        delivery.steps.settled(order, "scheduled", known.state)
 
     async def _forward(self, delivery: Delivery, known: LedgerEntry, queue: str) -> None:
         """Into the queue of its lane, confirmed. It is in the ledger before, so that the copy is known for what it is;
@@ -126,6 +132,7 @@ class Settler:
         if order.identity.message_id is None:
             await self._ledger.note_forwarded(order, known.state)
         self._telemetry.forwarded(order, queue)
+        delivery.steps.settled(order, "forwarded", known.state)
 
     def _is_sealed(self, message: Message) -> bool:
         """Whether it is a letter of ours that came back: its ending was told when it was buried first, and told each
@@ -167,6 +174,7 @@ class Settler:
         record = record_of(known.order, letter, known.state, delivery.message, dead_ms)
         known = await self._ledger.record(known.order, known.state.dead(), letter=record)
         self._telemetry.settled(known.order, "dead", letter.reason)
+        delivery.steps.settled(known.order, "dead", known.state)
         return (self._ending(known),)
 
     async def _publish_letter(
@@ -193,9 +201,10 @@ class Settler:
             names.BODY_BYTES: message.body_bytes if message.is_cut else None,
             names.SEAL: self._seal(order.intent_id, message.body),
         }
-        await self._publisher.dead_letter(
-            message.body, republish_properties(message.properties, headers, order.intent_id)
-        )
+        properties = republish_properties(message.properties, headers, order.intent_id)
+        delivery.steps.publishes_letter()
+        await self._publisher.dead_letter(message.body, properties)
+        delivery.steps.letter_confirmed()
         self._telemetry.dead_lettered(order, letter, state.answer if state else None)
 
 

@@ -6,6 +6,7 @@ from typing import Final
 CREATED_MS = "signalq-created-ms"
 STRATEGY = "signalq-strategy"
 TRACEPARENT = "traceparent"
+TRACESTATE = "tracestate"
 
 # Headers that signalq sets, on dead letters and on what it parks.
 REASON = "signalq-reason"

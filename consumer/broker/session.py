@@ -22,6 +22,7 @@ from signalq.consumer.broker.connection import abandon, described, loop_s
 from signalq.consumer.broker.intake import BULKY_BYTES_MAX, Intake, Room
 from signalq.consumer.ledger import Epoch
 from signalq.consumer.orders.message import Message
+from signalq.consumer.steps import NO_STEPS, Steps
 from signalq.message.identity import new_message_id
 
 # How long the broker may take, at the end, to say that it has our acknowledgements, and the ledger to note it. After
@@ -256,6 +257,8 @@ class Delivery:
     session: Session
     # About how much memory it takes: the kept part of its body, and its headers.
     held_bytes: int = 0
+    # What its spans will be made of.
+    steps: Steps = NO_STEPS
 
     @property
     def body_bytes(self) -> int:

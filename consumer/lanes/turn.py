@@ -201,7 +201,8 @@ class Turn:
             if next_look_ms is not None:
                 until_ms = min(until_ms, self.now_ms() + next_look_ms)
         if (wait_ms := until_ms - self.now_ms()) > 0:
-            await self._ticket.sleep(self._room.clock.sleep(wait_ms))
+            with self._delivery.steps.waiting():
+                await self._ticket.sleep(self._room.clock.sleep(wait_ms))
 
     async def hold(self, until_ms: int) -> SwitchedOff | None:
         """Return at `until_ms`, and say whether it is paused still: then no claim is needed to know, and no look-up."""

@@ -93,7 +93,7 @@ def first_columns(order: Order) -> dict[str, Any]:
         "due_ms": order.timing.due_ms,
         "received_ms": order.timing.received_ms,
         "order_fields": kept_fields(order),
-        "trace_id": order.trace_id,
+        "trace_id": order.traceparent.trace_id if order.traceparent is not None else None,
     }
 
 

@@ -12,6 +12,7 @@ from signalq.consumer.orders.state import Reason
 from signalq.message.creation import Creation
 from signalq.message.identity import unauthorized_id
 from signalq.message.intent import OrderIntent
+from signalq.message.trace_context import TraceParent
 from signalq.secrets.blanking import Blanker
 from signalq.settings.named import Limits
 
@@ -166,8 +167,8 @@ class Order:
     route: Route
     provenance: Provenance
     is_exit: bool
-    # The trace that its producer's `traceparent` names.
-    trace_id: bytes | None = None
+    # The span of its producer, where a valid header names it.
+    traceparent: TraceParent | None = None
     # The problem by the settings that hold now, of an order that was valid when it was read.
     why_invalid: str | None = None
     # The body as it came, where the webhook gets exactly that.
@@ -291,6 +292,8 @@ class Unreadable:
     # Of a body that has fields, the two by which people know an order.
     action: str | None = None
     client_order_id: str | None = None
+    # The span of its producer, where a valid header names it.
+    traceparent: TraceParent | None = None
 
     @property
     def strategy(self) -> str:

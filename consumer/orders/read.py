@@ -29,7 +29,7 @@ from signalq.message.identity import digest_of, fitting_id, unauthorized_id
 from signalq.message.intent import NOT_POSTED, OrderIntent, intent_from_fields
 from signalq.message.outcome import is_event
 from signalq.message.strict_json import check_size, parse_object
-from signalq.message.trace_context import trace_id_of
+from signalq.message.trace_context import traceparent_of
 from signalq.secrets.blanking import BodyBlanker, hold_token
 from signalq.settings.named import Connector
 from signalq.settings.sections import UNLIKE_A_NAME_CHARACTERS_MIN, Settings
@@ -49,6 +49,7 @@ def read(message: Message, settings: Settings, now_ms: int, skew: KnownSkew = NO
     rights = Rights.of(settings)
     is_own_copy = not message.properties.user_id and names.INTENT_ID in headers
     identity = _identity(message, rights, is_own_copy=is_own_copy)
+    traceparent = traceparent_of(headers.get(names.TRACEPARENT))
     fields: dict[str, object] = {}
     try:
         _check_headers(headers)
@@ -72,7 +73,7 @@ def read(message: Message, settings: Settings, now_ms: int, skew: KnownSkew = NO
         _check_dated(created, misdated, settings, is_exit=is_exit)
     except InvalidIntent as invalid:
         found = _unreadable(invalid, identity, _connector_of(fields, message), message)
-        return _without_secrets(found, fields, settings)
+        return replace(_without_secrets(found, fields, settings), traceparent=traceparent)
     is_ours = identity.origin_user is None  # the marks of another's message are not ours
     lane = queue_of(settings, intent.connector_name)
     return Order(
@@ -104,7 +105,7 @@ def read(message: Message, settings: Settings, now_ms: int, skew: KnownSkew = NO
         ),
         is_exit=is_exit,
         body=message.body if _goes_as_it_came(fields, intent) else None,
-        trace_id=trace_id_of(headers.get(names.TRACEPARENT)),
+        traceparent=traceparent,
     )
 
 

@@ -7,6 +7,9 @@ from typing import Any, Literal, Self, get_args
 
 Status = Literal["received", "scheduled", "sending", "retrying", "dying", "delivered", "dead", "canceled"]
 Certainty = Literal["accepted", "not taken", "refused", "unknown"]
+# Why there is no whole answer: the last look said no, the proxy did, nothing came in time, there was no connection, or
+# it broke after the request began to go out.
+Failure = Literal["too_late", "proxy", "timeout", "connect", "disconnected"]
 Reason = Literal[
     "invalid",
     "unauthorized",
@@ -44,6 +47,7 @@ class Attempt:
     `sent`: bytes of the request may have gone out. `why` is half a sentence for people, without any foreign text.
     `answer` is foreign: the beginning of an answer that was not the expected one, without any known secret.
     `clock_ahead_ms`: by the answer's date, our clock is between so much ahead of the webhook's and so much.
+    `failure` is a word for what took the place of an answer.
     """
 
     certainty: Certainty
@@ -54,6 +58,7 @@ class Attempt:
     duration_s: float = 0.0
     answer: str | None = None
     clock_ahead_ms: tuple[int, int] | None = field(default=None, compare=False)
+    failure: Failure | None = field(default=None, compare=False)
 
 
 NEVER_CONCLUDED = Attempt("unknown", sent=True, why="the consumer ended while it was sending")

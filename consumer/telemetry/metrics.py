@@ -50,6 +50,7 @@ class Metrics:
         )
         self.in_flight = gauge("signalq_in_flight", "Intents in the consumer")
         self.broker_connected = gauge("signalq_broker_connected", "1 while consuming or standing by")
+        self.spans_dropped = counter("signalq_spans_dropped", "Spans that were lost on their way to the collector")
 
     def configure(self, connectors: Collection[str]) -> None:
         """Take these names, which are configured now, as labels, too."""

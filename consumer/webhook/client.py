@@ -16,7 +16,7 @@ import aiohttp
 
 from signalq.causes import cause_of, plain_words
 from signalq.consumer.orders.order import Order
-from signalq.consumer.orders.state import Attempt
+from signalq.consumer.orders.state import Attempt, Failure
 from signalq.consumer.webhook.answer import Answer, attempt_of, shown
 from signalq.consumer.webhook.answer_reader import AnswerTooLong
 from signalq.consumer.webhook.connection import Connection, Connector
@@ -82,13 +82,17 @@ class Webhook:
     """The HTTP client of the consumer: no cookies, no redirects, no compression, no repeats.
 
     `connect_s` bounds getting a connection, `total_s` the whole POST with its answer, a connection and the last look.
-    `proxy` is the URL of the proxy to go through; those of the environment are not used.
+    `proxy` is the URL of the proxy to go through; those of the environment are not used. With `sends_traceparent` each
+    POST carries the `traceparent` that its order came with, where that is a valid one.
     """
 
-    def __init__(self, *, connect_s: float, total_s: float, proxy: str | None = None) -> None:
+    def __init__(
+        self, *, connect_s: float, total_s: float, proxy: str | None = None, sends_traceparent: bool = False
+    ) -> None:
         self._connect_timeout = aiohttp.ClientTimeout(connect=min(connect_s, total_s))
         self._total_s = total_s
         self._proxy = proxy
+        self._sends_traceparent = sends_traceparent
         self._connector: Connector | None = None
 
     async def __aenter__(self) -> Self:
@@ -125,9 +129,11 @@ class Webhook:
         if self._connector is None:
             raise RuntimeError("use Webhook in an async with block")
         target = self._target_of(order.policy.url)
+        traceparent = order.traceparent if self._sends_traceparent else None
         lent = await self._connector.connect(target.address, [], self._connect_timeout)
         try:
-            return await exchange.over(cast("Connection", lent.protocol), target.request(order.body_to_post()))
+            request = target.request(order.body_to_post(), traceparent)
+            return await exchange.over(cast("Connection", lent.protocol), request)
         finally:
             lent.release()  # closes it, unless it can be used again
 
@@ -162,10 +168,24 @@ def _what(error: Exception) -> str:
 
 def _broken(error: Exception, *, sent: bool, duration_s: float) -> Attempt:
     """An attempt without a (whole) answer."""
+    failure = _failure(error, sent=sent)
     if isinstance(error, TooLate):
         why = "too late or not allowed any more once there was a connection"
-        return Attempt("not taken", sent=False, why=why, duration_s=duration_s)
+        return Attempt("not taken", sent=False, why=why, duration_s=duration_s, failure=failure)
     what = _what(error)
     if sent:
-        return Attempt("unknown", sent=True, why=f"{what} after the request began to go out", duration_s=duration_s)
-    return Attempt("not taken", sent=False, why=f"{what} before anything was sent", duration_s=duration_s)
+        why = f"{what} after the request began to go out"
+        return Attempt("unknown", sent=True, why=why, duration_s=duration_s, failure=failure)
+    why = f"{what} before anything was sent"
+    return Attempt("not taken", sent=False, why=why, duration_s=duration_s, failure=failure)
+
+
+def _failure(error: Exception, *, sent: bool) -> Failure:
+    match error:
+        case TooLate():
+            return "too_late"
+        case NoTunnel():
+            return "proxy"
+        case TimeoutError():
+            return "timeout"
+    return "disconnected" if sent else "connect"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import aiohttp
 from yarl import URL
 
+from signalq.message.trace_context import TraceParent
 from signalq.version import __version__
 
 
@@ -16,9 +17,12 @@ class Target:
     address: aiohttp.ClientRequest
     head: bytes
 
-    def request(self, body: bytes) -> bytes:
-        """The POST of a body, as it goes on the wire."""
-        return b"%b%d\r\nContent-Type: application/json\r\n\r\n%b" % (self.head, len(body), body)
+    def request(self, body: bytes, traceparent: TraceParent | None = None) -> bytes:
+        """The POST of a body, as it goes on the wire: with these headers and no other, whatever else this process has
+        loaded. `traceparent` is one of them only where it is given.
+        """
+        trace = f"traceparent: {traceparent.header()}\r\n".encode("ascii") if traceparent is not None else b""
+        return b"%b%d\r\nContent-Type: application/json\r\n%b\r\n%b" % (self.head, len(body), trace, body)
 
 
 def target_of(text: str) -> Target:

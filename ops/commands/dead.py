@@ -29,6 +29,7 @@ from signalq.ops.terminal.near_connector import say_near_connector
 from signalq.ops.terminal.plain import Row, plural
 from signalq.ops.terminal.render import note, say
 from signalq.ops.terminal.spool import Spool
+from signalq.ops.terminal.traces import traced
 from signalq.settings.sections import Settings
 
 # Of the letters that the ledger knows, a terminal shows so many at once.
@@ -195,7 +196,8 @@ def replay_letters(invocation: Invocation, /, *, choice: Choice, force: bool) ->
     """
     settings = invocation.settings()
     choice = replace(choice, wanted=asyncio.run(with_whole_ids(settings, choice.wanted, acts=True)))
-    _run(settings, choice, ReplayAction, force=force)
+    with traced(settings):
+        _run(settings, choice, ReplayAction, force=force)
 
 
 @command.command("discard", example="signalq dead discard --reason expired --strategy momentum")

@@ -14,6 +14,7 @@ from signalq.ops.publish.one_intent import FLAGS, publish_one
 from signalq.ops.publish.report import PublishReport
 from signalq.ops.publish.source import LineSource, PublishOptions
 from signalq.ops.terminal.invocation import Invocation, NearChoice, SignalqCommand, pass_invocation, utf8
+from signalq.ops.terminal.traces import traced
 from signalq.settings.sections import Settings
 
 FORMATS = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv"}
@@ -146,11 +147,13 @@ def command(invocation: Invocation, /, **given: Any) -> int:
     if options.file is None:
         if any((options.again, options.batch, options.file_format, options.rate_per_s, options.resume)):
             raise click.UsageError("--again, --batch, --format, --rate and --resume go with a FILE")
-        return publish_one(settings, flags, options)
+        with traced(settings):
+            return publish_one(settings, flags, options)
     if flags or options.message_id:
         flag = FLAGS[next(iter(flags))][0] if flags else "--message-id"
         raise click.UsageError(f"{flag} describes one intent: leave it out, or leave FILE out")
-    return _publish_file(settings, options.file, options)
+    with traced(settings):
+        return _publish_file(settings, options.file, options)
 
 
 def _publish_file(settings: Settings, file: str, options: PublishOptions) -> int:

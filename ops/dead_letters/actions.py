@@ -47,10 +47,13 @@ from signalq.ops.dead_letters.rules import (
     judge_replay,
 )
 from signalq.publishing.publisher import PUBLISH_TIMEOUT_S
+from signalq.publishing.spans import PublishSpans
 from signalq.settings.sections import Settings
 
 # How often the ledger is read again when the consumer was quicker.
 LOOKS_MAX = 3
+# The name of the connection that replays.
+REPLAYING = "signalq dead replay"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,16 +180,16 @@ class ReplayAction(LetterAction):
 
     def __init__(self, settings: Settings, ledger: LedgerClient, errand: Errand) -> None:
         super().__init__(settings, ledger, errand)
-        broker = settings.broker
-        self._publisher = ConfirmedPublisher(
-            broker.url.get_secret_value(), name="signalq dead replay", heartbeat_s=broker.heartbeat_s
-        )
+        broker, url = settings.broker, settings.broker.url.get_secret_value()
+        self._publisher = ConfirmedPublisher(url, name=REPLAYING, heartbeat_s=broker.heartbeat_s)
         self._orders = names.Names(broker.prefix).orders
+        self._spans = PublishSpans(url, self._orders, REPLAYING)
         self._retention_ms = round(settings.ledger.retention_days * DAY_MS)
 
     async def apply(self, letters: Sequence[Letter]) -> list[LetterResult]:
         """See LetterAction."""
         candidates = [candidate_of(letter, self._settings) for letter in letters]
+        began_ns = time.time_ns()
 
         def judge_each(connection: Connection, now_ms: int) -> list[Verdict]:
             terms = ReplayTerms(now_ms, self._retention_ms, self._force)
@@ -200,25 +203,35 @@ class ReplayAction(LetterAction):
             return [result_of(verdict) for verdict in verdicts]
         # Opened before the tasks start: then each task writes in its first step, so they write in order.
         await self._publisher.channel()
-        return await asyncio.gather(*map(self._carry_out, candidates, verdicts))
+        return await asyncio.gather(*map(partial(self._carry_out, began_ns), candidates, verdicts))
 
     async def aclose(self) -> None:
         """See LetterAction."""
         await self._publisher.close()
 
-    async def _carry_out(self, candidate: Candidate, verdict: Verdict) -> LetterResult:
+    async def _carry_out(self, began_ns: int, candidate: Candidate, verdict: Verdict) -> LetterResult:
         if isinstance(verdict, (MovedOn, Refuse)):
             return result_of(verdict)
-        letter, found = candidate.letter, candidate.found
+        found = candidate.found
+        error = await self._published(candidate)
+        # Made afterwards: the message keeps the producer's own header, so nothing needs to know it before.
+        span = self._spans.begin_replay(found.connector, found.intent_id, began_ns=began_ns, order=found.traceparent)
+        span.end(error)
+        return result_of(verdict) if error is None else LetterResult("not done", str(error), error)
+
+    async def _published(self, candidate: Candidate) -> BrokerError | None:
+        """Publish the letter again; return what kept RabbitMQ from confirming it."""
+        letter = candidate.letter
         try:
             async with asyncio.timeout(PUBLISH_TIMEOUT_S):
-                await self._publisher.publish(self._orders, found.connector, letter.body, candidate.properties)
+                await self._publisher.publish(
+                    self._orders, candidate.found.connector, letter.body, candidate.properties
+                )
         except BrokerError as error:
-            return LetterResult("not done", str(error), error)
+            return error
         except TimeoutError:
-            silent = Unconfirmed(f"RabbitMQ confirmed nothing within {PUBLISH_TIMEOUT_S:g} s", letter.intent_id)
-            return LetterResult("not done", str(silent), silent)
-        return result_of(verdict)
+            return Unconfirmed(f"RabbitMQ confirmed nothing within {PUBLISH_TIMEOUT_S:g} s", letter.intent_id)
+        return None
 
 
 class DiscardAction(LetterAction):

@@ -31,6 +31,9 @@ class GatewayMetrics:
         )
         self.connections = Gauge("signalq_gateway_connections", "Open connections", registry=on)
         self.in_flight = Gauge("signalq_gateway_in_flight", "Requests being answered", registry=on)
+        self.spans_dropped = Counter(
+            "signalq_gateway_spans_dropped", "Spans that were lost on their way to the collector", registry=on
+        )
 
     def answered(self, status: int, *connectors: str | None) -> None:
         """Count a request that was answered, once for each connector that it has orders for."""

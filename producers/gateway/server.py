@@ -26,6 +26,7 @@ from signalq.producers.gateway.outlet import Outlet
 from signalq.producers.gateway.rates import Rates
 from signalq.producers.gateway.refusals import SERVER, TOO_LARGE, Refusals, hops
 from signalq.producers.gateway.repeats import Identity, Progress, Unanswered
+from signalq.producers.gateway.spans import RequestSpan, caller_of
 
 # Orders that wait for their confirm. With more, the broker does not keep up, and waiting would make all of them late.
 UNCONFIRMED_MAX = 1_000
@@ -57,6 +58,7 @@ class GatewayServer:
         self._unanswered = Unanswered()
         self._rates = Rates(options.rate_per_s)
         self._metrics = GatewayMetrics(options.is_configured)
+        self.spans_dropped = self._metrics.spans_dropped
         self._refusals = Refusals(self._metrics, options.callers, options.is_secret)
         self._reader = AlertReader(lambda body: read_batch(body, options.reading, _now_ms()), self._refusals)
         self._unconfirmed = 0
@@ -146,8 +148,10 @@ class GatewayServer:
             return self._refusals.refused(request, self._too_fast(batch, wait_s))
         self._unconfirmed += len(batch.alerts)
         try:
-            with self._listener.busy(request.protocol):
-                return await self._publish(request, batch, original, began_s)
+            with self._listener.busy(request.protocol), RequestSpan(caller_of(request), began_s) as span:
+                response = await self._publish(request, batch, original, began_s)
+                span.answered(response.status)
+                return response
         finally:
             self._unconfirmed -= len(batch.alerts)
 
@@ -170,7 +174,7 @@ class GatewayServer:
         try:
             async with asyncio.timeout(began_s + ANSWER_S - time.monotonic()):
                 for alert, identity in _unconfirmed(batch, progress):
-                    await self._outlet.publish(alert, identity)
+                    await self._outlet.publish(alert, identity, caller_of(request))
                     progress = replace(progress, confirmed=progress.confirmed + 1)
         except (TimeoutError, PublishError) as error:
             self._unanswered.keep(batch.digest, progress)

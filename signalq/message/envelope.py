@@ -1,7 +1,9 @@
 """The AMQP properties of an intent's message: what they say, how we publish it, and what travels on with it."""
 
 import struct
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from aiormq.abc import FieldTable
@@ -20,6 +22,7 @@ BROKER_HEADER_PREFIXES = ("x-death", "x-first-death-", "x-last-death-")
 # tables counted), are left behind: with the headers that the ladder adds, they could not be read when they return.
 HEADERS_BYTES_MAX = 65_536
 HEADER_VALUES_MAX = 256
+NO_TRACE: Mapping[str, str] = MappingProxyType({})
 
 
 def strategy(properties: Basic.Properties) -> str:
@@ -34,17 +37,17 @@ def publish_properties(
     message_id: str,
     strategy_name: str | None,
     created_ms: int,
-    traceparent: str | None = None,
     user: str | None = None,
+    trace: Mapping[str, str] = NO_TRACE,
 ) -> Basic.Properties:
     """The properties with which our own producers publish an intent; `user` is the user of their connection.
+
+    `trace` has the headers that name the span of the publish, where it has one.
 
     The broker checks `user_id`, so a strategy can be known by it. Without a `strategy_name` that user would become the
     strategy's label, so it is left out then.
     """
-    headers: FieldTable = {names.CREATED_MS: created_ms}
-    if traceparent:
-        headers[names.TRACEPARENT] = traceparent
+    headers: FieldTable = {names.CREATED_MS: created_ms, **trace}
     return Basic.Properties(
         content_type="application/json",
         delivery_mode=2,

@@ -126,6 +126,8 @@ class ManyPublisher:
         self._on_the_way -= 1
         self._changed.set()
         flight.is_confirmed = error is None
+        if error is None and flight.prepared is not None:
+            flight.prepared.confirmed()
         if isinstance(error, Unroutable):
             flight.error = error
             self._begin_to_end()
@@ -198,7 +200,7 @@ class ManyPublisher:
 
     def _tell(self, flight: Flight) -> None:
         if flight.unconfirmed is not None:
-            flight.unconfirmed.withdraw()
+            flight.unconfirmed.withdraw(flight.error)
         try:
             self._tell_result(flight.result())
         except Exception as error:  # noqa: BLE001 - the caller's own, raised to the caller once all is told

@@ -11,19 +11,29 @@ from signalq.message.intent import OrderIntent
 from signalq.message.strict_json import check_size, parse_object
 from signalq.publishing.outcomes import ExpectedOutcomes
 from signalq.publishing.results import Receipt
+from signalq.publishing.spans import NO_SPAN, PublishSpans, Span
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedIntent:
-    """An intent as a message; its publisher returns `receipt` once the broker has confirmed it."""
+    """An intent as a message; its publisher returns `receipt` once the broker has confirmed it.
+
+    Its span ends with `confirmed` or `withdraw`.
+    """
 
     receipt: Receipt
     routing_key: str
     body: bytes
     properties: Basic.Properties
+    span: Span = NO_SPAN
 
-    def withdraw(self) -> None:
-        """Expect no outcome of it: it was not confirmed."""
+    def confirmed(self) -> None:
+        """Note that the broker has it."""
+        self.span.end()
+
+    def withdraw(self, error: BaseException | None) -> None:
+        """Expect no outcome of it: it was not confirmed, for this reason."""
+        self.span.end(error)
         if self.receipt.expected is not None:
             self.receipt.expected.forget()
 
@@ -36,8 +46,11 @@ def prepare(
     now_ms: int,
     user: str | None = None,
     outcomes: ExpectedOutcomes | None = None,
+    spans: PublishSpans | None = None,
 ) -> PreparedIntent:
-    """Check an intent as the consumer will, give it an identity, and expect its outcome. Raises InvalidIntent.
+    """Check an intent as the consumer will, give it an identity, begin its span, and expect its outcome.
+
+    Raises InvalidIntent, before any of that.
 
     It may carry extra fields that it was made to let through; only the consumer knows whether its connector does.
     """
@@ -55,9 +68,12 @@ def prepare(
     for name, text in (("message_id", identity), ("strategy", strategy)):
         if text is not None and not _fits_short_string(text):
             raise InvalidIntent([Problem(name, f"must have 1 to {SHORT_STRING_BYTES_MAX} bytes of UTF-8")])
-    properties = publish_properties(message_id=identity, strategy_name=strategy, created_ms=now_ms, user=user)
     expected = outcomes.expect(identity, body) if outcomes is not None else None
-    return PreparedIntent(Receipt(identity, now_ms, expected), intent.connector_name, body, properties)
+    span = spans.begin(intent.connector_name, identity) if spans is not None else NO_SPAN
+    properties = publish_properties(
+        message_id=identity, strategy_name=strategy, created_ms=now_ms, user=user, trace=span.headers
+    )
+    return PreparedIntent(Receipt(identity, now_ms, expected), intent.connector_name, body, properties, span)
 
 
 def _fits_short_string(text: object) -> bool:

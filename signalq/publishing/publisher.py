@@ -21,6 +21,7 @@ from signalq.publishing.bulk import IN_FLIGHT_MAX, RECONNECT_PAUSE_S, ManyPublis
 from signalq.publishing.outcomes import OutcomeListener
 from signalq.publishing.prepare import PreparedIntent, prepare
 from signalq.publishing.results import NOT_LISTENING, Given, PublishResult, Receipt, ResultCollector
+from signalq.publishing.spans import PublishSpans
 
 PUBLISH_TIMEOUT_S = 30.0
 
@@ -55,6 +56,9 @@ class OrderPublisher:
     Unless `outcomes` is False, entering also listens for the outcomes of the strategy, on a second connection. So no
     publish waits for that, and no event of an order published here is missed while both connections last. Listening
     needs rights (docs/outcomes.md); without them publishing works all the same, and `outcome()` says which is missing.
+
+    Where the process has OpenTelemetry in use, each publish has a span, and its message carries that span's context
+    (docs/traces.md).
     """
 
     def __init__(
@@ -76,7 +80,9 @@ class OrderPublisher:
         )
         self.publish_timeout_s = publish_timeout_s
         self._turns = asyncio.Semaphore(IN_FLIGHT_MAX)
-        self._publisher = ConfirmedPublisher(url, name=f"signalq publisher {strategy or '-'}", heartbeat_s=heartbeat_s)
+        name = f"signalq publisher {strategy or '-'}"
+        self._publisher = ConfirmedPublisher(url, name=name, heartbeat_s=heartbeat_s)
+        self._spans = PublishSpans(url, self._names.orders, name)
 
     async def publish(self, intent: OrderIntent, *, message_id: str | None = None) -> Receipt:
         """Return once the broker has confirmed the intent.
@@ -90,9 +96,10 @@ class OrderPublisher:
         prepared = self._prepare(intent, message_id)
         try:
             await self._send_in_time(prepared)
-        except BaseException:
-            prepared.withdraw()
+        except BaseException as error:
+            prepared.withdraw(error)
             raise
+        prepared.confirmed()
         return prepared.receipt
 
     async def publish_many(
@@ -139,6 +146,7 @@ class OrderPublisher:
             now_ms=time.time_ns() // 1_000_000,
             user=self._user,
             outcomes=self._listener.expected if self._listener is not None else None,
+            spans=self._spans,
         )
 
     async def _send_in_time(self, prepared: PreparedIntent) -> None:

@@ -40,6 +40,7 @@ class Webhook(Section):
     connect_timeout_s: Seconds = 3.0
     timeout_s: Seconds = 10.0
     proxy: SecretStr | None = None
+    send_traceparent: bool = False
     success_body: Annotated[str, Field(max_length=1024)] = "ok"
     cancel_all_spelling: Literal["cancelAll", "cancellAll", "cancel_all"] | None = None
 

@@ -142,6 +142,13 @@ class Notify(Section):
         return self._each(self.urls)
 
 
+class Traces(Section):
+    """The spans of orders; whether there are any, and where they go, the standard OTEL_ variables say."""
+
+    delayed: Literal["link", "continue"] = "link"
+    keep_failures: bool = False
+
+
 class Log(Section):
     """The log's level and form; the default form is console on a terminal, else json."""
 

@@ -28,7 +28,7 @@ from signalq.settings.named import (
     check_strategies,
     check_urls,
 )
-from signalq.settings.processes import LOOPBACK_HOSTS, Console, Gateway, Log, Notify, Ops
+from signalq.settings.processes import LOOPBACK_HOSTS, Console, Gateway, Log, Notify, Ops, Traces
 
 ENV_PREFIX = "SIGNALQ_"
 # RabbitMQ opens at most 2,047 channels on a connection, and each lane has one.
@@ -43,6 +43,7 @@ SECTIONS: dict[str, type[Section]] = {
     "gateway": Gateway,
     "console": Console,
     "notify": Notify,
+    "traces": Traces,
     "log": Log,
     "connectors": Connector,
     "strategies": Strategy,
@@ -73,6 +74,7 @@ class Settings(BaseSettings):
     gateway: Gateway = Gateway()
     console: Console = Console()
     notify: Notify = Notify()
+    traces: Traces = Traces()
     log: Log = Log()
     connectors: dict[str, Connector] = Field(default_factory=dict)
     strategies: dict[str, Strategy] = Field(default_factory=dict)

@@ -15,6 +15,7 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from signalq.errors import SettingsError, Unconfirmed
+from signalq.message.trace_context import TraceParent
 from signalq.producers.gateway import server as server_module
 from signalq.producers.gateway.alerts import Alert, Reading, Rules, token_digest
 from signalq.producers.gateway.listener import Listener, _allowed_files
@@ -41,7 +42,7 @@ class ToldOutlet(Outlet):
         self.fails_after = 0
         self.ids: list[str] = []
 
-    async def publish(self, alert: Alert, identity: Identity) -> None:
+    async def publish(self, alert: Alert, identity: Identity, _caller: TraceParent | None = None) -> None:
         """As it was told."""
         assert alert.connector == "main"
         self.ids.append(identity.message_id)

@@ -48,7 +48,9 @@ def test_a_strategy_is_named_by_its_header_then_app_id_then_user_id(
 
 
 def test_our_producers_set_every_property_of_the_contract() -> None:
-    sent = publish_properties(message_id="id", strategy_name="momentum", created_ms=NOW_MS, traceparent="00-a-b-01")
+    sent = publish_properties(
+        message_id="id", strategy_name="momentum", created_ms=NOW_MS, trace={"traceparent": "00-a-b-01"}
+    )
     assert sent.content_type == "application/json"
     assert sent.delivery_mode == 2
     assert sent.message_id == "id"

@@ -1,0 +1,114 @@
+"""The steps of a message, noted with their times as they go by: once it is acknowledged, its spans are made of them.
+
+Nothing is carried through tasks for that, and nothing is made while an order waits for it. Where traces are off,
+nothing is noted either.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+from signalq.consumer.orders.order import Order, Unreadable
+from signalq.consumer.orders.state import Attempt, IntentState
+
+_NOT_NOTED = nullcontext()
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """An attempt that has ended: which of its intent's it was, counted from 1, where it went, when its claim was asked
+    for, and when it ended. Times are ns since the epoch.
+    """
+
+    number: int
+    url: str
+    attempt: Attempt
+    asked_ns: int
+    ended_ns: int
+
+    @property
+    def began_ns(self) -> int:
+        """When the POST began."""
+        return self.ended_ns - round(self.attempt.duration_s * 1e9)
+
+
+class Steps:
+    """The steps of a message; this class notes nothing."""
+
+    def has_turn(self) -> None:
+        """The turn of its connector has come."""
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """The block in which it waits with its turn, for a backoff or a pace."""
+        return _NOT_NOTED
+
+    def claims(self) -> None:
+        """Its claim is asked for."""
+
+    def tried(self, order: Order, state: IntentState, attempt: Attempt) -> None:
+        """The attempt of a claim, which made this state, has ended."""
+
+    def publishes_letter(self) -> None:
+        """Its dead letter goes out."""
+
+    def letter_confirmed(self) -> None:
+        """The broker has its dead letter."""
+
+    def settled(self, order: Order | Unreadable, status: str, state: IntentState | None = None) -> None:
+        """What has become of it is recorded; `state` is its intent's, where the message stands for that."""
+
+
+NO_STEPS = Steps()
+
+
+class NotedSteps(Steps):
+    """The steps of a message, which came just now. Times are ns since the epoch."""
+
+    def __init__(self) -> None:
+        self.received_ns = self.turn_ns = time.time_ns()
+        self.waited_ns = 0
+        self.tries: list[Tried] = []
+        self.letter_ns = self.letter_confirmed_ns = 0
+        # What is known of it last; no status, where it was not settled here.
+        self.order: Order | Unreadable | None = None
+        self.state: IntentState | None = None
+        self.status: str | None = None
+        self.settled_ns = 0
+        self._asked_ns = 0
+
+    def has_turn(self) -> None:
+        """See Steps."""
+        self.turn_ns = time.time_ns()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """See Steps."""
+        began_ns = time.time_ns()
+        try:
+            yield
+        finally:
+            self.waited_ns += time.time_ns() - began_ns
+
+    def claims(self) -> None:
+        """See Steps."""
+        self._asked_ns = time.time_ns()
+
+    def tried(self, order: Order, state: IntentState, attempt: Attempt) -> None:
+        """See Steps."""
+        self.settled_ns = time.time_ns()
+        self.tries.append(Tried(state.attempts, order.policy.url, attempt, self._asked_ns, self.settled_ns))
+        self.order, self.state = order, state
+
+    def publishes_letter(self) -> None:
+        """See Steps."""
+        self.letter_ns = time.time_ns()
+
+    def letter_confirmed(self) -> None:
+        """See Steps."""
+        self.letter_confirmed_ns = time.time_ns()
+
+    def settled(self, order: Order | Unreadable, status: str, state: IntentState | None = None) -> None:
+        """See Steps."""
+        self.settled_ns = time.time_ns()
+        self.order, self.status, self.state = order, status, state

@@ -1,0 +1,246 @@
+"""The spans of orders, made behind their acknowledgement of the steps that were noted: docs/traces.md lists them.
+
+Only traces.py imports this module, where traces are on: it loads OpenTelemetry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind, Status, StatusCode
+from yarl import URL
+
+from signalq.consumer.broker.session import Delivery
+from signalq.consumer.orders.message import Message
+from signalq.consumer.orders.order import Order, Unreadable
+from signalq.consumer.orders.state import Attempt
+from signalq.consumer.steps import NotedSteps, Tried
+from signalq.consumer.telemetry.traces import Traces
+from signalq.names import Names
+from signalq.publishing.spans import attributes_of, context_of
+from signalq.secrets.blanking import hold_token
+from signalq.settings.sections import Settings
+from signalq.times import iso_ms
+from signalq.traces.export import Export
+
+WEBHOOKS_KEPT_MAX = 1_000
+DESCRIPTION_CHARACTERS_MAX = 500
+# Neither an ending nor a trouble: the order goes on.
+ON_ITS_WAY = frozenset({"scheduled", "forwarded"})
+# Let go after an attempt, for another consumer to try again.
+LET_GO = "retrying"
+
+Attributes = dict[str, Any]
+
+
+class OrderTraces(Traces):
+    """Makes a span of an order's processing, one of each of its POSTs, and one of its dead letter."""
+
+    def __init__(self, settings: Settings, export: Export) -> None:
+        names, url = Names(settings.broker.prefix), settings.broker.url.get_secret_value()
+        self._export = export
+        self._links_what_is_later = settings.traces.delayed == "link"
+        self._keeps_failures = settings.traces.keep_failures
+        self._process_name, self._letter_name = f"process {names.orders}", f"publish {names.dead}"
+        self._process = attributes_of(url, "signalq consumer") | {
+            "messaging.operation.name": "process",
+            "messaging.operation.type": "process",
+            "messaging.destination.template": names.orders,
+        }
+        self._letter = attributes_of(url, "signalq consumer publishing") | {
+            "messaging.operation.name": "publish",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": names.dead,
+            "messaging.destination.template": names.dead,
+            "messaging.rabbitmq.destination.routing_key": names.dead,
+        }
+        self._webhook = lru_cache(WEBHOOKS_KEPT_MAX)(_webhook)
+
+    def begin(self, delivery: Delivery) -> Delivery:
+        """See Traces."""
+        return replace(delivery, steps=NotedSteps())
+
+    def end(self, delivery: Delivery) -> None:
+        """See Traces. A copy that was dropped has none, nor a hop of the ladder, nor what was let go untried."""
+        steps = delivery.steps
+        if not isinstance(steps, NotedSteps) or steps.order is None:
+            return
+        tracer = self._export.keeper if self._keeps_failures and not _went_smoothly(steps) else self._export.tracer
+        span = self._begun(tracer, steps, steps.order)
+        if not span.is_recording():
+            return
+        span.set_attributes(self._process | _sound(_of_message(delivery.message, steps.order) | _of_steps(steps)))
+        span.set_attribute("signalq.redelivered", delivery.message.redelivered)
+        if steps.status == "dead":
+            span.set_status(Status(StatusCode.ERROR, _detail(steps)))
+        inside = trace.set_span_in_context(span, Context())
+        for tried in steps.tries:
+            self._make_post(tracer, inside, tried)
+        if steps.letter_confirmed_ns:
+            identity = _sound(_id_of(steps.order))
+            letter = tracer.start_span(
+                self._letter_name, inside, SpanKind.PRODUCER, self._letter | identity, start_time=steps.letter_ns
+            )
+            letter.end(max(steps.letter_ns, steps.letter_confirmed_ns))
+        span.end(max(steps.turn_ns, steps.settled_ns))
+
+    def begin_flush(self) -> None:
+        """See Traces."""
+        self._export.begin_flush()
+
+    def _begun(self, tracer: trace.Tracer, steps: NotedSteps, order: Order | Unreadable) -> trace.Span:
+        """The span of the processing: below its producer's, or with a link to that one."""
+        context, links = Context(), []
+        if order.traceparent is not None:
+            producer = context_of(trace, order.traceparent)
+            if self._links_what_is_later and is_later(steps, order):
+                links.append(trace.Link(producer))
+            else:
+                context = trace.set_span_in_context(trace.NonRecordingSpan(producer), context)
+        return tracer.start_span(self._process_name, context, SpanKind.CONSUMER, None, links, steps.turn_ns)
+
+    def _make_post(self, tracer: trace.Tracer, inside: Context, tried: Tried) -> None:
+        attempt = tried.attempt
+        if attempt.status is None and attempt.failure is None:
+            return  # its claim took too long, and no POST was begun
+        problem = _problem(attempt)
+        attributes: Attributes = {
+            "http.request.method": "POST",
+            "http.response.status_code": attempt.status,
+            "http.request.resend_count": tried.number - 1 or None,
+            "error.type": problem,
+            "signalq.certainty": attempt.certainty.replace(" ", "_"),
+            "signalq.sent": attempt.sent,
+            "signalq.retry_after_s": attempt.retry_after_s,
+        }
+        span = tracer.start_span(
+            "POST", inside, SpanKind.CLIENT, self._webhook(tried.url) | _given(attributes), start_time=tried.began_ns
+        )
+        if problem is not None:
+            span.set_status(Status(StatusCode.ERROR, attempt.why))
+        span.end(tried.ended_ns)
+
+
+def is_later(steps: NotedSteps, order: Order | Unreadable) -> bool:
+    """Whether time or a person has come between the publish and this: the delay is over, or the intent was replayed."""
+    if steps.state is not None and steps.state.generation > 1:
+        return True
+    if not isinstance(order, Order) or order.timing.due_ms is None:
+        return False
+    return order.timing.is_due and steps.status not in ON_ITS_WAY
+
+
+def _went_smoothly(steps: NotedSteps) -> bool:
+    """Whether the order was delivered by its first POST, or goes on without any trouble."""
+    if steps.status in ON_ITS_WAY:
+        return True
+    return steps.status == "delivered" and steps.state is not None and steps.state.attempts == 1
+
+
+def _of_message(message: Message, order: Order | Unreadable) -> Attributes:
+    """Where the message came from, and which it is. Foreign text is shown where it is known to be no secret."""
+    # A routing key is anybody's text, unless it is the name that was checked with the order.
+    routing_key = message.routing_key if message.routing_key in (order.connector, message.queue) else ""
+    parts = dict.fromkeys(part for part in (message.exchange, routing_key, message.queue) if part)
+    found: Attributes = {
+        "messaging.destination.name": ":".join(parts),
+        "messaging.rabbitmq.destination.routing_key": routing_key or None,
+        "messaging.message.conversation_id": _conversation(message, order),
+        "signalq.connector": order.connector,
+        "signalq.strategy": order.strategy,
+        "signalq.action": order.intent.action if isinstance(order, Order) else order.action,
+    }
+    return _given(found) | _id_of(order)
+
+
+def _id_of(order: Order | Unreadable) -> Attributes:
+    """Its `message_id` where that is the intent's id, which was checked; else that id under a name of ours."""
+    is_the_message_s = order.identity.message_id == order.intent_id
+    return {"messaging.message.id" if is_the_message_s else "signalq.intent_id": order.intent_id}
+
+
+def _conversation(message: Message, order: Order | Unreadable) -> str | None:
+    text = message.properties.correlation_id
+    if not text or not isinstance(order, Order) or order.policy.blanker.finds(text):
+        return None
+    own = order.intent.connector_token
+    return None if own and hold_token([text], own) else text
+
+
+def _of_steps(steps: NotedSteps) -> Attributes:
+    """What has become of the order, how old it was, and what it waited for."""
+    state, order = steps.state, steps.order
+    is_dead = steps.status == "dead"
+    reason = order.reason if isinstance(order, Unreadable) else state.reason if state is not None else None
+    claims_s = [(tried.began_ns - tried.asked_ns) / 1e9 for tried in steps.tries]
+    found: Attributes = {
+        "signalq.status": steps.status or LET_GO,
+        "signalq.reason": reason if is_dead else None,
+        "error.type": reason if is_dead else None,
+        "signalq.generation": state.generation if state is not None else None,
+        "signalq.attempts": state.attempts if state is not None else None,
+        "signalq.wait_s": _seconds((steps.turn_ns - steps.received_ns) / 1e9),
+        "signalq.claim_s": _seconds(sum(claims_s)) if claims_s else None,
+        "signalq.backoff_s": _seconds(steps.waited_ns / 1e9) if steps.waited_ns > 0 else None,
+    }
+    if isinstance(order, Order):
+        found |= _ages(steps, order)
+    return _given(found)
+
+
+def _ages(steps: NotedSteps, order: Order) -> Attributes:
+    """The ages at its first POST here, or where there was none when it was settled."""
+    at_ms, timing = (steps.tries[0].began_ns if steps.tries else steps.settled_ns) / 1e6, order.timing
+    began_ms = timing.creation.age_ms if timing.replayed_ms is None else timing.replayed_ms
+    found: Attributes = {"signalq.age_s": _seconds((at_ms - began_ms) / 1000)}
+    if timing.due_ms is not None:
+        found["signalq.due_at"] = iso_ms(timing.due_ms)
+        if steps.status not in ON_ITS_WAY:
+            found["signalq.late_s"] = _seconds((at_ms - timing.due_ms) / 1000)
+    return found
+
+
+def _detail(steps: NotedSteps) -> str | None:
+    """The sentence that says why it is dead, which quotes no body."""
+    detail = steps.order.detail if isinstance(steps.order, Unreadable) else steps.state.detail if steps.state else None
+    return _utf8(detail[:DESCRIPTION_CHARACTERS_MAX]) if detail is not None else None
+
+
+def _problem(attempt: Attempt) -> str | None:
+    """The class of what was wrong with an attempt; None where nothing was."""
+    if attempt.status is None:
+        return attempt.failure
+    if attempt.status >= 400:
+        return str(attempt.status)
+    return "unexpected_answer" if attempt.certainty == "unknown" else None
+
+
+def _webhook(url: str) -> Attributes:
+    """The webhook as spans show it: a query may hold a secret."""
+    parsed = URL(url)
+    query = "?REDACTED" if parsed.raw_query_string else ""
+    shown = f"{parsed.scheme}://{parsed.host_port_subcomponent}{parsed.raw_path}{query}"
+    return {"server.address": parsed.host, "server.port": parsed.port, "url.full": shown}
+
+
+def _seconds(seconds: float) -> float:
+    """Whole µs; a clock that was set meanwhile makes nothing negative."""
+    return max(0.0, round(seconds, 6))
+
+
+def _given(attributes: Mapping[str, Any]) -> Attributes:
+    return {name: value for name, value in attributes.items() if value is not None}
+
+
+def _sound(attributes: Attributes) -> Attributes:
+    """The same in UTF-8: one text that is none would cost the whole batch."""
+    return {name: _utf8(value) if isinstance(value, str) else value for name, value in attributes.items()}
+
+
+def _utf8(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

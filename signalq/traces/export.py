@@ -1,0 +1,210 @@
+"""The export of spans by OTLP: at most QUEUE_MAX wait for it, no wait of it reaches an order, and losses are counted.
+
+Only process.py imports this module, where traces are on: it loads OpenTelemetry.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import requests
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
+
+from signalq.causes import plain_words
+from signalq.errors import SettingsError
+from signalq.publishing.spans import SCHEMA_URL, SCOPE
+from signalq.traces.environment import OFF
+from signalq.traces.losses import Losses
+from signalq.version import __version__
+
+# The standard's own size. Its processor drops what is more without saying how much.
+QUEUE_MAX = 2_048
+# At the end of a process; a collector that hangs is left then.
+FLUSH_S = 2.0
+TOLD_EVERY_S = 60.0
+NOT_FLUSHED = f"the collector did not take them within {FLUSH_S:g} s at the end"
+FULL = f"more than {QUEUE_MAX:,} waited for the collector"
+BEFORE = "as it was told before"
+
+
+class Export:
+    """The provider of this process's spans, which is the global one unless there is one already.
+
+    `tracer` samples as the environment says, `keeper` everything.
+    """
+
+    def __init__(self, service: str, *, namespace: str, shown_endpoint: str, losses: Losses) -> None:
+        # It would quote answers and addresses, and log every attempt with a traceback: what is lost is told here.
+        logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+        self.shown_endpoint = shown_endpoint
+        self._queue = _Queue(losses)
+        self._flushing: threading.Thread | None = None
+        self._flushed_by_s = 0.0
+        resource = _resource(service, namespace)
+        try:
+            self._processor = _BoundedProcessor(_TellingExporter(self._queue), self._queue)
+            sampled, kept = self._provider(resource), self._provider(resource, ALWAYS_ON)
+        except Exception as error:  # whatever it makes of variables that it reads by itself
+            why = f"OpenTelemetry takes an OTEL_ variable of the environment for wrong ({type(error).__name__})"
+            raise SettingsError(f"{why}: check them, or {OFF}") from error
+        self.tracer = sampled.get_tracer(SCOPE, __version__, schema_url=SCHEMA_URL)
+        self.keeper = kept.get_tracer(SCOPE, __version__, schema_url=SCHEMA_URL)
+        if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+            trace.set_tracer_provider(sampled)
+
+    def begin_flush(self) -> None:
+        """Export what waits, and nothing more, beside whatever else ends; `close` waits for it."""
+        if self._flushing is None:
+            self._flushed_by_s = time.monotonic() + FLUSH_S
+            # A daemon: nothing waits for a collector that hangs, the interpreter's end included.
+            self._flushing = threading.Thread(target=self._processor.shutdown, name="flush traces", daemon=True)
+            self._flushing.start()
+
+    def close(self) -> None:
+        """Return once what waits is exported, or FLUSH_S after that began: the rest is lost, and told."""
+        self.begin_flush()
+        if self._flushing is not None:
+            self._flushing.join(max(0.0, self._flushed_by_s - time.monotonic()))
+        self._queue.close()
+
+    def _provider(self, resource: Resource, sampler: Sampler | None = None) -> TracerProvider:
+        provider = TracerProvider(sampler, resource, shutdown_on_exit=False)
+        provider.add_span_processor(self._processor)
+        return provider
+
+
+class _Queue:
+    """The spans that wait or are on their way, counted: at most QUEUE_MAX. Several threads use it."""
+
+    def __init__(self, losses: Losses) -> None:
+        self._losses = losses
+        self._lock = threading.Lock()
+        self._waiting = 0
+        # Lost, and not told yet.
+        self._untold = 0
+        self._told_s = float("-inf")
+
+    def takes_one(self) -> bool:
+        """Whether there is room for one more, which has it then."""
+        with self._lock:
+            if self._waiting < QUEUE_MAX:
+                self._waiting += 1
+                return True
+        self._lose(1, FULL)
+        return False
+
+    def exported(self, spans: int) -> None:
+        """The collector has so many."""
+        with self._lock:
+            self._waiting -= spans
+
+    def failed(self, spans: int, why: str) -> None:
+        """The collector does not take so many, which are not sent again."""
+        self.exported(spans)
+        self._lose(spans, why)
+
+    def close(self) -> None:
+        """Whatever waits yet is lost, and told with what was not."""
+        with self._lock:
+            spans, self._waiting = self._waiting, 0
+            self._told_s = float("-inf")
+            is_to_be_told = bool(spans or self._untold)
+        if is_to_be_told:
+            self._lose(spans, NOT_FLUSHED if spans else BEFORE)
+
+    def _lose(self, spans: int, why: str) -> None:
+        """Count them, and tell them: at once, then at most every TOLD_EVERY_S."""
+        self._losses.count(spans)
+        with self._lock:
+            self._untold += spans
+            now_s = time.monotonic()
+            if now_s - self._told_s < TOLD_EVERY_S:
+                return
+            self._told_s, untold, self._untold = now_s, self._untold, 0
+        self._losses.tell(why, untold)
+
+
+class _BoundedProcessor(BatchSpanProcessor):
+    """Exports in batches, in a thread of its own; what there is no room for is dropped before."""
+
+    def __init__(self, exporter: SpanExporter, queue: _Queue) -> None:
+        self._bound = queue
+        super().__init__(exporter, max_queue_size=QUEUE_MAX)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """See SpanProcessor."""
+        if span.context is not None and span.context.trace_flags.sampled and self._bound.takes_one():
+            super().on_end(span)
+
+
+class _TellingExporter(SpanExporter):
+    """Exports by OTLP over HTTP, and tells the queue what became of each batch."""
+
+    def __init__(self, queue: _Queue) -> None:
+        self._queue = queue
+        self._session = _Session()
+        self._exporter = OTLPSpanExporter(session=self._session)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """See SpanExporter."""
+        try:
+            result = self._exporter.export(spans)
+        except Exception:  # noqa: BLE001 - some versions raise what others log
+            result = SpanExportResult.FAILURE
+        if result is SpanExportResult.SUCCESS:
+            self._queue.exported(len(spans))
+        else:
+            self._queue.failed(len(spans), self._session.why)
+        return result
+
+    def shutdown(self) -> None:
+        """See SpanExporter."""
+        self._exporter.shutdown()  # type: ignore[no-untyped-call]
+
+
+class _Session(requests.Session):
+    """Remembers what became of the last request: the exporter tells its log alone, with addresses and answers."""
+
+    why = "the collector did not take them"
+
+    def request(self, *args: Any, **options: Any) -> requests.Response:
+        """See requests.Session."""
+        try:
+            answer = super().request(*args, **options)
+        except Exception as error:
+            self.why = plain_words(_innermost(error))
+            raise
+        self.why = f"HTTP {answer.status_code}"
+        return answer
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The error below those that wrap it."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return error
+
+
+def _resource(service: str, namespace: str) -> Resource:
+    """This process, as the environment names it, else by our names."""
+    ours = Resource(
+        {
+            "service.name": service,
+            "service.version": __version__,
+            "service.namespace": namespace,
+            # As the ledger has it of a consumer.
+            "service.instance.id": f"{socket.gethostname()}:{os.getpid()}",
+        }
+    )
+    return Resource.create(ours.merge(OTELResourceDetector().detect()).attributes)
