@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -61,10 +61,16 @@ class Front:
 
 
 @asynccontextmanager
-async def gateway(url: str, prefix: str, **settings: str) -> AsyncIterator[Front]:
-    """A gateway in a process of its own, connected; at the end it is asked to stop, and does."""
+async def gateway(
+    url: str, prefix: str, *, beside: Mapping[str, str] | None = None, **settings: str
+) -> AsyncIterator[Front]:
+    """A gateway in a process of its own, connected; at the end it is asked to stop, and does.
+
+    Beside its settings it has these variables alone.
+    """
     variables = {"BROKER__URL": url, "BROKER__PREFIX": prefix, "GATEWAY__PORT": "0", "LOG__FORMAT": "json"}
     environment = {f"SIGNALQ_{name}": value for name, value in (variables | SETTINGS | settings).items()}
+    environment |= beside or {}
     process = await command("ops", "gateway", environment=environment)
     log: list[dict[str, Any]] = []
     reading = asyncio.create_task(_read(process, log))
