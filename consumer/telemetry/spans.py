@@ -24,7 +24,7 @@ from signalq.consumer.telemetry.traces import Traces
 from signalq.names import Names
 from signalq.publishing.spans import attributes_of, context_of
 from signalq.secrets.blanking import hold_token
-from signalq.settings.sections import Settings
+from signalq.settings.sections import UNLIKE_A_NAME_CHARACTERS_MIN, Settings
 from signalq.times import iso_ms
 from signalq.traces.export import Export
 
@@ -165,11 +165,12 @@ def _id_of(order: Order | Unreadable) -> Attributes:
 
 
 def _conversation(message: Message, order: Order | Unreadable) -> str | None:
-    text = message.properties.correlation_id
-    if not text or not isinstance(order, Order) or order.policy.blanker.finds(text):
+    """A producer's text that nobody has checked: shown unless it may hold a token, its own or a configured one."""
+    text, short = message.properties.correlation_id, UNLIKE_A_NAME_CHARACTERS_MIN
+    if not text or not isinstance(order, Order) or order.policy.blanker.finds(text, characters_min=short):
         return None
-    own = order.intent.connector_token
-    return None if own and hold_token([text], own) else text
+    own = order.intent.connector_token or ""
+    return None if len(own) >= short and hold_token([text], own) else text
 
 
 def _of_steps(steps: NotedSteps) -> Attributes:
@@ -208,7 +209,7 @@ def _ages(steps: NotedSteps, order: Order) -> Attributes:
 def _detail(steps: NotedSteps) -> str | None:
     """The sentence that says why it is dead, which quotes no body."""
     detail = steps.order.detail if isinstance(steps.order, Unreadable) else steps.state.detail if steps.state else None
-    return _utf8(detail[:DESCRIPTION_CHARACTERS_MAX]) if detail is not None else None
+    return _utf8(detail)[:DESCRIPTION_CHARACTERS_MAX] if detail is not None else None
 
 
 def _problem(attempt: Attempt) -> str | None:
