@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,11 +17,14 @@ NODE = Path(__file__).parent / "peers" / "node"
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A consumer. `ledger` is the database of its ledger; None where it has none, and keeps no order either."""
+    """A consumer. `ledger` is the database of its ledger; None where it has none, and keeps no order either. Its
+    environment has these `variables` besides.
+    """
 
     name: str
     command: Sequence[str]
     ledger: str | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_ours(self) -> bool:

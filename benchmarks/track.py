@@ -70,6 +70,7 @@ class Track:
         webhook_url = await self.endpoint.start()
         ledger_url = site.ledger_urls.get(self._contender.ledger or "")
         environment = told(site.broker_url, names.orders, names.prefix, webhook_url, site.folder, ledger_url)
+        environment |= self._contender.variables
         queues = lanes(names) if self._contender.is_ours else (names.orders,)
         try:
             async with consuming(self._contender.command, environment, self.connection, *queues) as pid:

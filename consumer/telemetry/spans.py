@@ -5,14 +5,13 @@ Only traces.py imports this module, where traces are on: it loads OpenTelemetry.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from yarl import URL
 
 from signalq.consumer.broker.session import Delivery
@@ -26,7 +25,7 @@ from signalq.publishing.spans import attributes_of, context_of
 from signalq.secrets.blanking import hold_token
 from signalq.settings.sections import UNLIKE_A_NAME_CHARACTERS_MIN, Settings
 from signalq.times import iso_ms
-from signalq.traces.export import Export
+from signalq.traces.afterwards import UNSET, Place, SpanMaker
 
 WEBHOOKS_KEPT_MAX = 1_000
 DESCRIPTION_CHARACTERS_MAX = 500
@@ -41,9 +40,10 @@ Attributes = dict[str, Any]
 class OrderTraces(Traces):
     """Makes a span of an order's processing, one of each of its POSTs, and one of its dead letter."""
 
-    def __init__(self, settings: Settings, export: Export) -> None:
+    def __init__(self, settings: Settings, maker: SpanMaker, begin_flush: Callable[[], None]) -> None:
         names, url = Names(settings.broker.prefix), settings.broker.url.get_secret_value()
-        self._export = export
+        self._maker = maker
+        self._begin_flush = begin_flush
         self._links_what_is_later = settings.traces.delayed == "link"
         self._keeps_failures = settings.traces.keep_failures
         self._process_name, self._letter_name = f"process {names.orders}", f"publish {names.dead}"
@@ -70,46 +70,39 @@ class OrderTraces(Traces):
         steps = delivery.steps
         if not isinstance(steps, NotedSteps) or steps.order is None:
             return
-        tracer = self._export.keeper if self._keeps_failures and not _went_smoothly(steps) else self._export.tracer
-        span = self._begun(tracer, steps, steps.order)
-        if not span.is_recording():
+        producer, links = self._producer_of(steps, steps.order)
+        keeps = self._keeps_failures and not _went_smoothly(steps)
+        place = self._maker.place(self._process_name, SpanKind.CONSUMER, producer, links, always=keeps)
+        if place is None:
             return
-        span.set_attributes(self._process | _sound(_of_message(delivery.message, steps.order) | _of_steps(steps)))
-        span.set_attribute("signalq.redelivered", delivery.message.redelivered)
-        if steps.status == "dead":
-            span.set_status(Status(StatusCode.ERROR, _detail(steps)))
-        inside = trace.set_span_in_context(span, Context())
         for tried in steps.tries:
-            self._make_post(tracer, inside, tried)
+            self._make_post(self._maker.below(place), tried)
         if steps.letter_confirmed_ns:
-            identity = _sound(_id_of(steps.order))
-            letter = tracer.start_span(
-                self._letter_name, inside, SpanKind.PRODUCER, self._letter | identity, start_time=steps.letter_ns
-            )
-            letter.end(max(steps.letter_ns, steps.letter_confirmed_ns))
-        span.end(max(steps.turn_ns, steps.settled_ns))
+            self._make_letter(self._maker.below(place), steps, steps.order)
+        attributes = self._process | _of_message(delivery.message, steps.order) | _of_steps(steps)
+        status = Status(StatusCode.ERROR, _detail(steps)) if steps.status == "dead" else UNSET
+        times_ns = steps.turn_ns, steps.settled_ns
+        self._maker.make(self._process_name, SpanKind.CONSUMER, place, attributes, times_ns, status)
 
     def begin_flush(self) -> None:
         """See Traces."""
-        self._export.begin_flush()
+        self._begin_flush()
 
-    def _begun(self, tracer: trace.Tracer, steps: NotedSteps, order: Order | Unreadable) -> trace.Span:
-        """The span of the processing: below its producer's, or with a link to that one."""
-        context, links = Context(), []
-        if order.traceparent is not None:
-            producer = context_of(trace, order.traceparent)
-            if self._links_what_is_later and is_later(steps, order):
-                links.append(trace.Link(producer))
-            else:
-                context = trace.set_span_in_context(trace.NonRecordingSpan(producer), context)
-        return tracer.start_span(self._process_name, context, SpanKind.CONSUMER, None, links, steps.turn_ns)
+    def _producer_of(self, steps: NotedSteps, order: Order | Unreadable) -> tuple[SpanContext | None, Sequence[Link]]:
+        """The producer's span as the parent, or as the end of a link."""
+        if order.traceparent is None:
+            return None, ()
+        producer: SpanContext = context_of(trace, order.traceparent)
+        if self._links_what_is_later and is_later(steps, order):
+            return None, (Link(producer),)
+        return producer, ()
 
-    def _make_post(self, tracer: trace.Tracer, inside: Context, tried: Tried) -> None:
+    def _make_post(self, place: Place, tried: Tried) -> None:
         attempt = tried.attempt
         if attempt.status is None and attempt.failure is None:
             return  # its claim took too long, and no POST was begun
         problem = _problem(attempt)
-        attributes: Attributes = {
+        attributes: Attributes = self._webhook(tried.url) | {
             "http.request.method": "POST",
             "http.response.status_code": attempt.status,
             "http.request.resend_count": tried.number - 1 or None,
@@ -118,12 +111,12 @@ class OrderTraces(Traces):
             "signalq.sent": attempt.sent,
             "signalq.retry_after_s": attempt.retry_after_s,
         }
-        span = tracer.start_span(
-            "POST", inside, SpanKind.CLIENT, self._webhook(tried.url) | _given(attributes), start_time=tried.began_ns
-        )
-        if problem is not None:
-            span.set_status(Status(StatusCode.ERROR, attempt.why))
-        span.end(tried.ended_ns)
+        status = Status(StatusCode.ERROR, attempt.why) if problem is not None else UNSET
+        self._maker.make("POST", SpanKind.CLIENT, place, _given(attributes), (tried.began_ns, tried.ended_ns), status)
+
+    def _make_letter(self, place: Place, steps: NotedSteps, order: Order | Unreadable) -> None:
+        times_ns = steps.letter_ns, steps.letter_confirmed_ns
+        self._maker.make(self._letter_name, SpanKind.PRODUCER, place, self._letter | _id_of(order), times_ns)
 
 
 def is_later(steps: NotedSteps, order: Order | Unreadable) -> bool:
@@ -154,6 +147,7 @@ def _of_message(message: Message, order: Order | Unreadable) -> Attributes:
         "signalq.connector": order.connector,
         "signalq.strategy": order.strategy,
         "signalq.action": order.intent.action if isinstance(order, Order) else order.action,
+        "signalq.redelivered": message.redelivered,
     }
     return _given(found) | _id_of(order)
 
@@ -161,7 +155,7 @@ def _of_message(message: Message, order: Order | Unreadable) -> Attributes:
 def _id_of(order: Order | Unreadable) -> Attributes:
     """Its `message_id` where that is the intent's id, which was checked; else that id under a name of ours."""
     is_the_message_s = order.identity.message_id == order.intent_id
-    return {"messaging.message.id" if is_the_message_s else "signalq.intent_id": order.intent_id}
+    return _given({"messaging.message.id" if is_the_message_s else "signalq.intent_id": order.intent_id})
 
 
 def _conversation(message: Message, order: Order | Unreadable) -> str | None:
@@ -235,13 +229,13 @@ def _seconds(seconds: float) -> float:
 
 
 def _given(attributes: Mapping[str, Any]) -> Attributes:
-    return {name: value for name, value in attributes.items() if value is not None}
-
-
-def _sound(attributes: Attributes) -> Attributes:
-    """The same in UTF-8: one text that is none would cost the whole batch."""
-    return {name: _utf8(value) if isinstance(value, str) else value for name, value in attributes.items()}
+    """Those that there are, in UTF-8: one text that is none would cost the whole batch."""
+    return {
+        name: value if not isinstance(value, str) or value.isascii() else _utf8(value)
+        for name, value in attributes.items()
+        if value is not None
+    }
 
 
 def _utf8(text: str) -> str:
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+    return text.encode("utf-8", "backslashreplace").decode()

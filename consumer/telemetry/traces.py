@@ -47,7 +47,7 @@ async def traces_of(settings: Settings, metrics: Metrics) -> AsyncIterator[Trace
         from signalq.consumer.telemetry.spans import OrderTraces  # noqa: PLC0415
 
         log.info("traces.started", endpoint=export.shown_endpoint)
-        yield OrderTraces(settings, export)
+        yield OrderTraces(settings, export.maker, export.begin_flush)
 
 
 def _log_lost(why: str, spans: int) -> None:

@@ -19,11 +19,10 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Sampler
 
 from signalq.causes import plain_words
 from signalq.errors import SettingsError
-from signalq.publishing.spans import SCHEMA_URL, SCOPE
+from signalq.traces.afterwards import SpanMaker
 from signalq.traces.environment import OFF
 from signalq.traces.losses import Losses
 from signalq.version import __version__
@@ -39,9 +38,8 @@ BEFORE = "as it was told before"
 
 
 class Export:
-    """The provider of this process's spans, which is the global one unless there is one already.
-
-    `tracer` samples as the environment says, `keeper` everything.
+    """The export of this process's spans: those that `maker` makes, and those of the API, whose global provider it sets
+    unless there is one already. Both are sampled as the environment says.
     """
 
     def __init__(self, service: str, *, namespace: str, shown_endpoint: str, losses: Losses) -> None:
@@ -54,14 +52,14 @@ class Export:
         resource = _resource(service, namespace)
         try:
             self._processor = _BoundedProcessor(_TellingExporter(self._queue), self._queue)
-            sampled, kept = self._provider(resource), self._provider(resource, ALWAYS_ON)
+            provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         except Exception as error:  # whatever it makes of variables that it reads by itself
             why = f"OpenTelemetry takes an OTEL_ variable of the environment for wrong ({type(error).__name__})"
             raise SettingsError(f"{why}: check them, or {OFF}") from error
-        self.tracer = sampled.get_tracer(SCOPE, __version__, schema_url=SCHEMA_URL)
-        self.keeper = kept.get_tracer(SCOPE, __version__, schema_url=SCHEMA_URL)
+        provider.add_span_processor(self._processor)
+        self.maker = SpanMaker(provider.sampler, resource, self._processor.on_end)
         if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-            trace.set_tracer_provider(sampled)
+            trace.set_tracer_provider(provider)
 
     def begin_flush(self) -> None:
         """Export what waits, and nothing more, beside whatever else ends; `close` waits for it."""
@@ -77,11 +75,6 @@ class Export:
         if self._flushing is not None:
             self._flushing.join(max(0.0, self._flushed_by_s - time.monotonic()))
         self._queue.close()
-
-    def _provider(self, resource: Resource, sampler: Sampler | None = None) -> TracerProvider:
-        provider = TracerProvider(sampler, resource, shutdown_on_exit=False)
-        provider.add_span_processor(self._processor)
-        return provider
 
 
 class _Queue:

@@ -43,6 +43,13 @@ REFUSED = [
     ("gateway", "gateway.ingress.enabled=true", "gateway.ingress needs a host and a tlsSecret"),
     ("everything", "gateway.autoscaling.minReplicas=9", "minReplicas is above maxReplicas"),
     ("everything", "networkPolicy.broker.to=null", "networkPolicy.broker.to is empty: say where RabbitMQ is"),
+    (
+        "everything",
+        "networkPolicy.collector.to=null",
+        "networkPolicy.collector.to is empty: say where the collector of",
+    ),
+    ("everything", "traces.endpoint=otel-collector:4317", "endpoint"),
+    ("everything", "traces.ratio=10", "ratio"),
     ("gateway", "settings.connectors=null", "gateway.enabled needs settings.connectors"),
     ("notify", "notify.urlsSecret.name=", "notify.urlsSecret.name is empty: make a Secret that holds notify.urls"),
     ("gateway", "notify.enabled=true", "notify.enabled needs consumer.enabled"),

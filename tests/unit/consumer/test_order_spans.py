@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, DEFAULT_ON, Sampler
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, DEFAULT_ON, Sampler
 from opentelemetry.trace import StatusCode
 from pamqp.commands import Basic
 
@@ -22,6 +20,7 @@ from signalq.consumer.orders.state import Attempt, IntentState, Reason
 from signalq.consumer.steps import NO_STEPS, NotedSteps
 from signalq.consumer.telemetry.spans import DESCRIPTION_CHARACTERS_MAX, OrderTraces
 from signalq.settings.sections import Settings
+from signalq.traces.afterwards import SpanMaker
 from tests.support.orders import body
 
 TRACE, PRODUCER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -37,25 +36,18 @@ class Made:
     """The traces, and the spans that they have made."""
 
     traces: OrderTraces
-    exporter: InMemorySpanExporter
+    spans: list[ReadableSpan]
 
     def of(self, delivery: Delivery) -> list[ReadableSpan]:
         """The spans of a delivery, the processing last."""
-        self.exporter.clear()
+        self.spans.clear()
         self.traces.end(delivery)
-        return list(self.exporter.get_finished_spans())
+        return list(self.spans)
 
 
 def made(settings: Settings = SETTINGS, sampler: Sampler = DEFAULT_ON) -> Made:
-    exporter = InMemorySpanExporter()
-    processor = SimpleSpanProcessor(exporter)
-    tracers = []
-    for one in (sampler, ALWAYS_ON):
-        provider = TracerProvider(one, shutdown_on_exit=False)
-        provider.add_span_processor(processor)
-        tracers.append(provider.get_tracer("signalq"))
-    export = SimpleNamespace(tracer=tracers[0], keeper=tracers[1])
-    return Made(OrderTraces(settings, cast("Any", export)), exporter)
+    spans: list[ReadableSpan] = []
+    return Made(OrderTraces(settings, SpanMaker(sampler, Resource({}), spans.append), lambda: None), spans)
 
 
 def delivered(content: bytes, *, routing_key: str = "main", **properties: Any) -> tuple[Delivery, Order | Unreadable]:

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.trace import SpanKind
 
 from signalq.errors import SettingsError
 from signalq.traces.export import FLUSH_S, FULL, NOT_FLUSHED, QUEUE_MAX, Export
@@ -38,12 +39,18 @@ def export(told: Told, collector: Collector, monkeypatch: pytest.MonkeyPatch) ->
     return Export("signalq", namespace="signalq", shown_endpoint="http://127.0.0.1", losses=told.losses)
 
 
+def make_one(exporting: Export) -> None:
+    place = exporting.maker.place("one", SpanKind.CLIENT, None, (), always=True)
+    assert place is not None
+    exporting.maker.make("one", SpanKind.CLIENT, place, {}, (1, 2))
+
+
 async def test_what_waits_is_exported_at_the_end_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     told = Told()
     async with Collector() as collector:
         exporting = export(told, collector, monkeypatch)
         for _ in range(MORE):
-            exporting.tracer.start_span("one").end()
+            make_one(exporting)
         await _closed(exporting)
         assert len(collector.spans) == MORE
     assert (told.counted, told.said) == (0, [])
@@ -57,7 +64,7 @@ async def test_beside_a_collector_that_hangs_so_many_wait_and_the_rest_is_droppe
         collector.gate.clear()
         exporting = export(told, collector, monkeypatch)
         for _ in range(QUEUE_MAX + MORE):
-            exporting.tracer.start_span("one").end()
+            make_one(exporting)
         assert told.counted == MORE
         await _closed(exporting)
     assert told.counted == QUEUE_MAX + MORE
@@ -69,7 +76,7 @@ async def test_what_the_collector_refuses_is_lost_and_told_by_its_status(monkeyp
     async with Collector() as collector:
         collector.status = 400
         exporting = export(told, collector, monkeypatch)
-        exporting.tracer.start_span("one").end()
+        make_one(exporting)
         await _closed(exporting)
     assert (told.counted, told.said) == (1, [("HTTP 400", 1)])
 
@@ -79,7 +86,7 @@ async def test_a_collector_that_is_not_there_is_told_in_plain_words(monkeypatch:
     async with Collector() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
         exporting = export(told, collector, monkeypatch)
-    exporting.tracer.start_span("one").end()
+    make_one(exporting)
     await _closed(exporting)
     assert (told.counted, told.said) == (1, [("connection refused: nothing listens there", 1)])
 

@@ -14,6 +14,9 @@
 {{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.broker.to) -}}
 {{- fail "networkPolicy.broker.to is empty: say where RabbitMQ is, as peers of a NetworkPolicy (values.yaml has two examples), or set networkPolicy.enabled to false; nothing would reach it" -}}
 {{- end -}}
+{{- if and .Values.traces.endpoint .Values.networkPolicy.enabled (not .Values.networkPolicy.collector.to) -}}
+{{- fail "networkPolicy.collector.to is empty: say where the collector of traces.endpoint is, as peers of a NetworkPolicy, or set networkPolicy.enabled to false; no span would reach it" -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "signalq.checkImage" -}}

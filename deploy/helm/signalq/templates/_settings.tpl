@@ -2,7 +2,7 @@
 signalq.toml. A scalar or a list as JSON is the same in TOML; helm's toToml would write whole numbers as fractions.
 */}}
 {{- define "signalq.toml" -}}
-{{- range $section := list "broker" "webhook" "delivery" "ledger" "gateway" "notify" "log" }}
+{{- range $section := list "broker" "webhook" "delivery" "ledger" "gateway" "notify" "traces" "log" }}
 {{- with index $.Values.settings $section }}
 
 [{{ $section }}]
@@ -90,6 +90,18 @@ own its name, lane, ordering and concurrency. The rest is read again while it ru
   valueFrom:
     fieldRef:
       fieldPath: metadata.uid
+{{- end }}
+{{- end -}}
+
+{{/* What switches traces on, in the standard's own variables. */}}
+{{- define "signalq.tracesEnv" -}}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ .Values.traces.endpoint | quote }}
+{{- if not (kindIs "invalid" .Values.traces.ratio) }}
+- name: OTEL_TRACES_SAMPLER
+  value: parentbased_traceidratio
+- name: OTEL_TRACES_SAMPLER_ARG
+  value: {{ .Values.traces.ratio | quote }}
 {{- end }}
 {{- end -}}
 
