@@ -56,7 +56,7 @@ class Steps:
         """The broker has its dead letter."""
 
     def settled(self, order: Order | Unreadable, status: str, state: IntentState | None = None) -> None:
-        """What has become of it is recorded; `state` is its intent's, where the message stands for that."""
+        """Its end here is recorded; `state` is its intent's, where the message stands for that."""
 
 
 NO_STEPS = Steps()
@@ -70,7 +70,7 @@ class NotedSteps(Steps):
         self.waited_ns = 0
         self.tries: list[Tried] = []
         self.letter_ns = self.letter_confirmed_ns = 0
-        # What is known of it last; no status, where it was not settled here.
+        # As it was known last; without a status, where it was not settled here.
         self.order: Order | Unreadable | None = None
         self.state: IntentState | None = None
         self.status: str | None = None

@@ -257,7 +257,7 @@ class Delivery:
     session: Session
     # About how much memory it takes: the kept part of its body, and its headers.
     held_bytes: int = 0
-    # What its spans will be made of.
+    # Its spans will be made of these.
     steps: Steps = NO_STEPS
 
     @property

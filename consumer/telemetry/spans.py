@@ -168,7 +168,7 @@ def _conversation(message: Message, order: Order | Unreadable) -> str | None:
 
 
 def _of_steps(steps: NotedSteps) -> Attributes:
-    """What has become of the order, how old it was, and what it waited for."""
+    """The end of the order here, its ages, and the times that it waited."""
     state, order = steps.state, steps.order
     is_dead = steps.status == "dead"
     reason = order.reason if isinstance(order, Unreadable) else state.reason if state is not None else None
@@ -229,7 +229,7 @@ def _seconds(seconds: float) -> float:
 
 
 def _given(attributes: Mapping[str, Any]) -> Attributes:
-    """Those that there are, in UTF-8: one text that is none would cost the whole batch."""
+    """The attributes without None, in UTF-8: one text that is none would cost the whole batch."""
     return {
         name: value if not isinstance(value, str) or value.isascii() else _utf8(value)
         for name, value in attributes.items()

@@ -51,13 +51,15 @@ class Reading:
 class Alert:
     """An order that may be published.
 
-    `body` is as it came, but without the time that it had; `created_ms` is that time, in ms since the epoch.
+    `body` is as it came, but without the time that it had; `created_ms` is that time, in ms since the epoch. `token` is
+    the one in it.
     """
 
     connector: str
     action: str
     body: bytes = field(repr=False)
     created_ms: int | None = None
+    token: str | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,4 +183,5 @@ def _judge(admitted: _Admitted, reading: Reading, now_ms: int) -> Alert | Refusa
     except InvalidIntent as invalid:
         return Refusal(400, invalid.problems, connector=name if rules.token is not None else None)
     is_as_it_came = len(fields) == len(admitted.fields)
-    return Alert(name, intent.action, admitted.text if is_as_it_came else render(fields).encode(), created_ms)
+    body = admitted.text if is_as_it_came else render(fields).encode()
+    return Alert(name, intent.action, body, created_ms, intent.connector_token)

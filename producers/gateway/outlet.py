@@ -56,7 +56,7 @@ class Outlet:
         Its message names the span of this publish, or where there is none that of the caller. Raises PublishError.
         Bound it with asyncio.timeout.
         """
-        span = self._spans.begin(alert.connector, identity.message_id)
+        span = self._spans.begin(alert.connector, identity.message_id, alert.token)
         properties = publish_properties(
             message_id=identity.message_id,
             strategy_name=STRATEGY,

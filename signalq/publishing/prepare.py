@@ -69,7 +69,8 @@ def prepare(
         if text is not None and not _fits_short_string(text):
             raise InvalidIntent([Problem(name, f"must have 1 to {SHORT_STRING_BYTES_MAX} bytes of UTF-8")])
     expected = outcomes.expect(identity, body) if outcomes is not None else None
-    span = spans.begin(intent.connector_name, identity) if spans is not None else NO_SPAN
+    token = intent.connector_token
+    span = spans.begin(intent.connector_name, identity, token) if spans is not None else NO_SPAN
     properties = publish_properties(
         message_id=identity, strategy_name=strategy, created_ms=now_ms, user=user, trace=span.headers
     )

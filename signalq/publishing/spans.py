@@ -16,6 +16,7 @@ from signalq import names
 from signalq.errors import SignalQError
 from signalq.message.envelope import NO_TRACE
 from signalq.message.trace_context import TraceParent
+from signalq.secrets.blanking import hold_token
 from signalq.version import __version__
 
 SCOPE = "signalq"
@@ -24,6 +25,8 @@ SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
 API, CONTEXT = "opentelemetry.trace", "opentelemetry.context"
 DEFAULT_PORTS = {"amqp": 5672, "amqps": 5671}
 TRACESTATE_CHARACTERS_MAX = 512
+# A shorter token may stand in a name by chance.
+TOKEN_CHARACTERS_MIN = 8
 
 
 class Span:
@@ -43,14 +46,21 @@ class PublishSpans:
 
     def __init__(self, url: str, exchange: str, client_id: str) -> None:
         self._exchange = exchange
+        self._client_id = client_id
         self._common = attributes_of(url, client_id) | {
             "messaging.operation.type": "send",
             "messaging.destination.template": exchange,
         }
         self._tracer: Any = None
 
-    def begin(self, routing_key: str, message_id: str) -> Span:
-        """Begin the span of a publish, below the span that is current."""
+    def begin(self, routing_key: str, message_id: str, token: str | None = None) -> Span:
+        """Begin the span of a publish, below the span that is current.
+
+        `token` is the order's: none is begun where a name that the span would show holds it. No consumer takes such an
+        order.
+        """
+        if token and API in sys.modules and _holds([routing_key, message_id, self._client_id], token):
+            return NO_SPAN
         return self._begun("publish", routing_key, message_id)
 
     def begin_replay(self, routing_key: str, message_id: str, *, began_ns: int, order: TraceParent | None) -> Span:
@@ -131,6 +141,10 @@ def _headers_of(context: Any) -> Mapping[str, str]:
     if not state or len(state) > TRACESTATE_CHARACTERS_MAX:
         return {names.TRACEPARENT: own.header()}
     return {names.TRACEPARENT: own.header(), names.TRACESTATE: state}
+
+
+def _holds(names: list[str], token: str) -> bool:
+    return len(token) >= TOKEN_CHARACTERS_MIN and hold_token(names, token)
 
 
 def _type_of(error: BaseException) -> str:

@@ -43,7 +43,7 @@ class Export:
     """
 
     def __init__(self, service: str, *, namespace: str, shown_endpoint: str, losses: Losses) -> None:
-        # It would quote answers and addresses, and log every attempt with a traceback: what is lost is told here.
+        # Its own log would quote answers and addresses, and tell every attempt: what is lost is told here.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
         self.shown_endpoint = shown_endpoint
         self._queue = _Queue(losses)
@@ -53,7 +53,7 @@ class Export:
         try:
             self._processor = _BoundedProcessor(_TellingExporter(self._queue), self._queue)
             provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        except Exception as error:  # whatever it makes of variables that it reads by itself
+        except Exception as error:  # the SDK and the exporter read variables by themselves, and raise anything
             why = f"OpenTelemetry takes an OTEL_ variable of the environment for wrong ({type(error).__name__})"
             raise SettingsError(f"{why}: check them, or {OFF}") from error
         provider.add_span_processor(self._processor)
@@ -108,7 +108,7 @@ class _Queue:
         self._lose(spans, why)
 
     def close(self) -> None:
-        """Whatever waits yet is lost, and told with what was not."""
+        """Give up on all that waits: it is lost, and told with what was not told yet."""
         with self._lock:
             spans, self._waiting = self._waiting, 0
             self._told_s = float("-inf")

@@ -21,6 +21,7 @@ from signalq.ops.dead_letters.report import show
 from signalq.ops.terminal import escaping
 from tests.support.amqp import plain_channel, wait_until
 from tests.support.broker import ExternalBroker
+from tests.support.collector import Collector
 from tests.support.commands import Signalq
 from tests.support.consumer import Consumer, ledger_file
 from tests.support.secrets_table import CONFIGURED, ROWS, SECRET, found_in
@@ -47,20 +48,30 @@ class Seen:
 
 
 @pytest_asyncio.fixture
+async def collector() -> AsyncIterator[Collector]:
+    """Takes the spans of all."""
+    async with Collector() as running:
+        yield running
+
+
+@pytest_asyncio.fixture
 async def seen(
     broker: PrivateRabbitMQ | ExternalBroker,
     names: Names,
     webhook: Webhook,
     signalq: Signalq,
+    collector: Collector,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> AsyncIterator[Seen]:
     """One consumer takes every row; then every command looks once."""
-    settings = {"log.level": "debug"}
+    settings = {"log.level": "debug", "traces.keep_failures": "true"}
     answers = {row.body: row.answer for row in ROWS if row.answer is not None}
     webhook.behave(lambda order: answers.get(order.body, Answer()))
     places: dict[str, str] = {}
+    for name, value in collector.environment.items():
+        monkeypatch.setenv(name, value)
     async with Consumer(broker.url, names.prefix, webhook.url, settings, config=CONFIG) as consumer:
         await consumer.started()
         async with plain_channel(broker.url) as channel:
@@ -108,6 +119,11 @@ async def seen(
         await wait_until(
             lambda: len(consumer.events("intent.settled")) > ended, 10, what="the end of what was published"
         )
+        # At least its processing, of each row and of what was published; a letter has one as well, and a POST.
+        await wait_until(
+            lambda: len([span for span in collector.spans if span.kind == "CONSUMER"]) > ended, what="the spans of all"
+        )
+        places["spans"] = repr(collector.spans)
         places["log"] = consumer.log
         files = sorted(ledger_file(names.prefix).parent.glob(f"{names.prefix}.db*"))
         assert len(files) >= 2

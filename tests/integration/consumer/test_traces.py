@@ -231,7 +231,7 @@ async def test_each_post_is_a_span_and_each_ending_has_its_status(
     broker: Broker, names: Names, webhook: Webhook, collector: Collector
 ) -> None:
     answers = {
-        "retried": [Answer(status=429, headers={"Retry-After": "0"}), Answer()],
+        "retried": [Answer(status=429, headers={"Retry-After": "1"}), Answer()],
         "rejected": [Answer(status=400)],
     }
     webhook.behave(lambda order: answers[order.connector].pop(0))
@@ -252,7 +252,7 @@ async def test_each_post_is_a_span_and_each_ending_has_its_status(
             ("POST", "CLIENT", "accepted", None, False),
         ]
         first, second = at.below(retried)
-        assert (first.attributes["signalq.retry_after_s"], first.says) == (0.0, "HTTP 429")
+        assert (first.attributes["signalq.retry_after_s"], first.says) == (1.0, "HTTP 429")
         assert "http.request.resend_count" not in first.attributes
         assert second.attributes["http.request.resend_count"] == 1
         assert (retried.attributes["signalq.attempts"], retried.parent) == (2, PRODUCER)
@@ -296,7 +296,7 @@ async def test_each_post_is_a_span_and_each_ending_has_its_status(
 
 
 @pytest.mark.parametrize("delayed", ["link", "continue"])
-async def test_what_is_delayed_or_canceled_is_a_trace_of_its_own_with_a_link_or_goes_on(
+async def test_a_delayed_or_a_canceled_order_is_a_trace_of_its_own_with_a_link_or_goes_on(
     broker: Broker, names: Names, webhook: Webhook, collector: Collector, delayed: str
 ) -> None:
     async with desk(broker, names, webhook, collector, {"traces.delayed": delayed}) as at:

@@ -78,7 +78,7 @@ def texts(spans: list[ReadableSpan]) -> str:
     return " ".join(f"{span.name} {dict(span.attributes or {})} {span.status.description}" for span in spans)
 
 
-def test_what_was_not_settled_and_not_tried_has_no_span() -> None:
+def test_a_message_that_was_neither_settled_nor_tried_has_no_span() -> None:
     make = made()
     delivery, _ = delivered(body())
     assert make.of(delivery) == []
@@ -86,7 +86,7 @@ def test_what_was_not_settled_and_not_tried_has_no_span() -> None:
     assert isinstance(make.traces.begin(replace(delivery, steps=NO_STEPS)).steps, NotedSteps)
 
 
-def test_what_is_let_go_after_an_attempt_shows_that() -> None:
+def test_an_order_that_is_let_go_after_an_attempt_shows_that() -> None:
     delivery, order = delivered(body())
     assert isinstance(order, Order)
     failed = Attempt("not taken", sent=True, why="HTTP 429", status=429, duration_s=0.01)

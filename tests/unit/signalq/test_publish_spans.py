@@ -41,6 +41,16 @@ def test_an_api_that_fails_costs_the_span_and_not_the_order(monkeypatch: pytest.
     span.end(Unconfirmed("why", "id"))
 
 
+@pytest.mark.parametrize(
+    "held", [("t0ken-of-the-order", "id"), ("main", "T0KEN-OF-THE-ORDER"), ("a t0ken-of-the-order", "x")]
+)
+def test_no_span_shows_the_orders_own_token_in_a_name(held: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = pytest.importorskip("opentelemetry.trace")
+    monkeypatch.setitem(sys.modules, API, trace)
+    assert PublishSpans(*SPANS).begin(*held, "t0ken-of-the-order") is NO_SPAN
+    assert PublishSpans(*SPANS).begin("main", "id", "t0ken-of-the-order") is not NO_SPAN
+
+
 def test_the_brokers_address_is_told_without_its_login() -> None:
     told = attributes_of(SPANS[0], "me")
     assert told == {

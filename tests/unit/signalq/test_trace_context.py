@@ -71,7 +71,7 @@ def test_of_any_other_header_nothing_is_known(header: object) -> None:
 
 @given(st.text() | st.from_regex(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?", fullmatch=True))
 @example(HEADER)
-def test_whatever_is_read_names_a_trace_and_a_span_and_is_read_again_as_the_same(header: str) -> None:
+def test_a_header_that_is_read_names_a_trace_and_a_span_and_is_read_again_as_the_same(header: str) -> None:
     found = traceparent_of(header)
     if found is None:
         return

@@ -52,7 +52,9 @@ def test_traces_are_off_unless_an_exporter_or_an_endpoint_is_named(environment: 
         ),
     ],
 )
-def test_what_is_asked_for_is_told_without_a_secret(environment: dict[str, str], variable: str, shown: str) -> None:
+def test_a_collector_that_is_named_is_told_without_a_secret(
+    environment: dict[str, str], variable: str, shown: str
+) -> None:
     wanted = wanted_by(environment)
     assert wanted is not None
     assert (wanted.variable, wanted.shown_endpoint) == (variable, shown)
@@ -75,7 +77,7 @@ def test_what_is_asked_for_is_told_without_a_secret(environment: dict[str, str],
         ),
     ],
 )
-def test_what_would_be_taken_for_something_else_is_refused_by_name(change: dict[str, str], names: str) -> None:
+def test_a_value_that_would_be_taken_for_something_else_is_refused_by_name(change: dict[str, str], names: str) -> None:
     with pytest.raises(SettingsError, match=names) as refused:
         wanted_by(ENDPOINT | change)
     assert not any(value in str(refused.value) for value in ("console", "grpc", "collector:4317", "[bad"))

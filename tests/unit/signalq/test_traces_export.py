@@ -45,7 +45,7 @@ def make_one(exporting: Export) -> None:
     exporting.maker.make("one", SpanKind.CLIENT, place, {}, (1, 2))
 
 
-async def test_what_waits_is_exported_at_the_end_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_all_spans_that_wait_are_exported_at_the_end_and_none_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     told = Told()
     async with Collector() as collector:
         exporting = export(told, collector, monkeypatch)
@@ -71,7 +71,9 @@ async def test_beside_a_collector_that_hangs_so_many_wait_and_the_rest_is_droppe
     assert told.said == [(FULL, 1), (NOT_FLUSHED, QUEUE_MAX + MORE - 1)]
 
 
-async def test_what_the_collector_refuses_is_lost_and_told_by_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_spans_that_the_collector_refuses_are_lost_and_told_by_its_status(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     told = Told()
     async with Collector() as collector:
         collector.status = 400
