@@ -148,7 +148,7 @@ def _intent_message(delay_max_s: int) -> Document:
             "properties": {
                 names.CREATED_MS: {"type": "integer", "description": "Creation time, ms since the epoch."},
                 names.STRATEGY: {"type": "string", "description": "The strategy; wins over app_id."},
-                names.TRACEPARENT: {"type": "string", "description": "A trace context; passed on unread."},
+                names.TRACEPARENT: {"type": "string", "description": "A trace context; passed on as it is."},
             },
         },
         "payload": {"schemaFormat": SCHEMA_FORMAT, "schema": schema},
