@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from signalq.ops.terminal.plain import plural
-from signalq.ops.terminal.render import say
 from signalq.settings.sections import Settings
 from signalq.traces.losses import Losses
 from signalq.traces.process import exported
@@ -22,4 +21,7 @@ def _uncounted(_spans: int) -> None:
 
 
 def _say_lost(why: str, spans: int) -> None:
+    # Imported here: a publish needs none of it.
+    from signalq.ops.terminal.render import say  # noqa: PLC0415
+
     say(f"{plural(spans, 'span')} of the traces could not be exported: {why}")

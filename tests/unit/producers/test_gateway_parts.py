@@ -230,7 +230,7 @@ def test_every_event_and_metric_of_the_gateway_is_documented_and_no_other() -> N
         path.read_text() for path in [*(ROOT / "producers" / "gateway").glob("*.py"), ROOT / "ops" / "gateway.py"]
     )
     events = set(re.findall(r'log\.\w+\(\s*"([a-z.]+_?[a-z_]*)"', code))
-    assert set(re.findall(r"`((?:alert|gateway|request)\.[a-z_]+)`", PAGE.split("Its log goes")[1])) == events
+    assert set(re.findall(r"`((?:alert|gateway|request|traces)\.[a-z_]+)`", PAGE.split("Its log goes")[1])) == events
     names = {sample.name for metric in GatewayMetrics(bool).registry.collect() for sample in metric.samples}
     documented = set(re.findall(r"`(signalq_gateway_\w+)", PAGE))
     assert documented <= {re.sub("_(bucket|count|sum)$", "", name) for name in names} | {
