@@ -26,7 +26,7 @@ from signalq.producers.gateway.outlet import Outlet
 from signalq.producers.gateway.rates import Rates
 from signalq.producers.gateway.refusals import SERVER, TOO_LARGE, Refusals, hops
 from signalq.producers.gateway.repeats import Identity, Progress, Unanswered
-from signalq.producers.gateway.spans import RequestSpan, caller_of
+from signalq.producers.gateway.spans import RequestSpans, caller_of
 
 # Orders that wait for their confirm. With more, the broker does not keep up, and waiting would make all of them late.
 UNCONFIRMED_MAX = 1_000
@@ -56,6 +56,7 @@ class GatewayServer:
         self._options = options
         self._outlet = outlet
         self._unanswered = Unanswered()
+        self._spans = RequestSpans()
         self._rates = Rates(options.rate_per_s)
         self._metrics = GatewayMetrics(options.is_configured)
         self.spans_dropped = self._metrics.spans_dropped
@@ -148,7 +149,7 @@ class GatewayServer:
             return self._refusals.refused(request, self._too_fast(batch, wait_s))
         self._unconfirmed += len(batch.alerts)
         try:
-            with self._listener.busy(request.protocol), RequestSpan(caller_of(request), began_s) as span:
+            with self._listener.busy(request.protocol), self._spans.of(caller_of(request), began_s) as span:
                 response = await self._publish(request, batch, original, began_s)
                 span.answered(response.status)
                 return response

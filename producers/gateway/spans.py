@@ -34,14 +34,27 @@ def caller_of(request: web.Request) -> TraceParent | None:
     return traceparent_of(given[0]) if len(given) == 1 else None
 
 
+class RequestSpans:
+    """Makes the spans of requests; see publishing/spans.py."""
+
+    def __init__(self) -> None:
+        self._tracer: Any = None
+
+    def of(self, caller: TraceParent | None, began_s: float) -> RequestSpan:
+        """The span of a request that came at `began_s` of the monotonic clock, from the caller's span."""
+        api: Any = sys.modules.get(API)
+        if api is not None and self._tracer is None:
+            with suppress(Exception):
+                self._tracer = api.get_tracer(SCOPE, __version__, schema_url=SCHEMA_URL)
+        return RequestSpan(api if self._tracer is not None else None, self._tracer, caller, began_s)
+
+
 class RequestSpan:
-    """A block in which a request is answered, which came at `began_s` of the monotonic clock; see publishing/spans.py.
+    """A block in which a request is answered; without an `api` it has no span."""
 
-    `caller` is the span that it comes from.
-    """
-
-    def __init__(self, caller: TraceParent | None, began_s: float) -> None:
-        self._api: Any = sys.modules.get(API)
+    def __init__(self, api: Any, tracer: Any, caller: TraceParent | None, began_s: float) -> None:
+        self._api = api
+        self._tracer = tracer
         self._caller = caller
         self._began_ns = time.time_ns() - round((time.monotonic() - began_s) * 1e9)
         self._span: Any = None
@@ -79,8 +92,7 @@ class RequestSpan:
         context = contexts.Context()
         if self._caller is not None:
             context = api.set_span_in_context(api.NonRecordingSpan(context_of(api, self._caller)), context)
-        tracer = api.get_tracer(SCOPE, __version__, schema_url=SCHEMA_URL)
-        self._span = tracer.start_span(
+        self._span = self._tracer.start_span(
             f"POST {WEBHOOK_PATH}",
             context=context,
             kind=api.SpanKind.SERVER,

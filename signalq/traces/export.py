@@ -87,11 +87,12 @@ class _Queue:
         # Lost, and not told yet.
         self._untold = 0
         self._told_s = float("-inf")
+        self._is_closed = False
 
     def takes_one(self) -> bool:
         """Whether there is room for one more, which has it then."""
         with self._lock:
-            if self._waiting < QUEUE_MAX:
+            if self._waiting < QUEUE_MAX and not self._is_closed:
                 self._waiting += 1
                 return True
         self._lose(1, FULL)
@@ -108,24 +109,27 @@ class _Queue:
         self._lose(spans, why)
 
     def close(self) -> None:
-        """Give up on all that waits: it is lost, and told with what was not told yet."""
+        """Give up on all that waits: it is lost, and told with what was not told yet. Afterwards nothing is told."""
         with self._lock:
             spans, self._waiting = self._waiting, 0
-            self._told_s = float("-inf")
-            is_to_be_told = bool(spans or self._untold)
-        if is_to_be_told:
-            self._lose(spans, NOT_FLUSHED if spans else BEFORE)
+            untold, self._untold, self._is_closed = self._untold + spans, 0, True
+        if spans:
+            self._losses.count(spans)
+        if untold:
+            self._losses.tell(NOT_FLUSHED if spans else BEFORE, untold)
 
     def _lose(self, spans: int, why: str) -> None:
         """Count them, and tell them: at once, then at most every TOLD_EVERY_S."""
-        self._losses.count(spans)
         with self._lock:
-            self._untold += spans
-            now_s = time.monotonic()
-            if now_s - self._told_s < TOLD_EVERY_S:
+            if self._is_closed:
                 return
-            self._told_s, untold, self._untold = now_s, self._untold, 0
-        self._losses.tell(why, untold)
+            self._untold += spans
+            now_s, untold = time.monotonic(), 0
+            if now_s - self._told_s >= TOLD_EVERY_S:
+                self._told_s, untold, self._untold = now_s, self._untold, 0
+        self._losses.count(spans)
+        if untold:
+            self._losses.tell(why, untold)
 
 
 class _BoundedProcessor(BatchSpanProcessor):

@@ -29,9 +29,9 @@ def exported(service: str, *, namespace: str, losses: Losses) -> Iterator[Export
     try:
         # Imported here: it needs packages of an extra, and where traces are off nothing of OpenTelemetry is loaded.
         from signalq.traces.export import Export  # noqa: PLC0415
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         raise SettingsError(
-            f"{wanted.variable} asks for traces, and the package {error.name} is not installed: "
+            f"{wanted.variable} asks for traces, and the package {error.name} is not installed, or too old: "
             f"{how_to_install('otel')}; or {OFF}",
             kind=Kind.PACKAGE_MISSING,
         ) from None
