@@ -7,6 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -14,6 +15,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from signalq.consumer.telemetry.metrics import Metrics
+from signalq.ops.console.errors import NotFound
+from signalq.ops.console.pages.all import ROUTES
+from signalq.ops.console.routes import find_route
 from signalq.producers.gateway.health import GatewayMetrics
 from tests.support.manifests import problems
 from tests.support.tools import tool
@@ -31,6 +35,9 @@ OF_RABBITMQ = {
     "rabbitmq_detailed_queue_messages",
     "rabbitmq_detailed_queue_messages_ready",
 }
+
+# The console knows nothing of the gateway's callers.
+PAGELESS = {"SignalqGatewayRefuses"}
 
 Rule = dict[str, Any]
 
@@ -140,9 +147,31 @@ def test_every_label_that_a_rule_selects_by_is_there() -> None:
 def test_an_alert_says_how_urgent_it_is_what_to_do_and_where_to_read_more(rule: Rule) -> None:
     assert rule["labels"] == {"severity": rule["labels"]["severity"]}
     assert rule["labels"]["severity"] in ("critical", "warning")
-    assert set(rule["annotations"]) == {"summary", "description", "runbook"}
+    assert set(rule["annotations"]) - {"console"} == {"summary", "description", "runbook"}
     assert rule["annotations"]["runbook"] == f"docs/operate/runbook.md#{rule['alert'].lower()}"
     assert f"\n## {rule['alert']}\n" in RUNBOOK
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_an_alert_leads_to_a_page_of_the_console(rule: Rule) -> None:
+    page = rule["annotations"].get("console")
+    if rule["alert"] in PAGELESS:
+        assert page is None
+        return
+    route, _ = find_route(ROUTES, "GET", urlsplit(expanded(page)).path)
+    assert (route.needs, route.path.startswith("/parts/")) == ("view", False)
+
+
+def expanded(page: str) -> str:
+    """The path with the longest of what its template may say, and a word for each label."""
+    return re.sub(r"{{[^}]*}}", "x", re.sub(r"{{ (?:if|end)\b[^}]*}}", "", page))
+
+
+def test_an_alert_that_leads_nowhere_is_found() -> None:
+    lane = '/{{ if ne $labels.connector "*" }}lane/{{ $labels.connector | urlquery }}{{ end }}'
+    assert expanded(lane) == "/lane/x"
+    with pytest.raises(NotFound):
+        find_route(ROUTES, "GET", expanded(lane))
 
 
 def test_every_alert_is_shown_to_fire_and_the_runbook_has_no_other() -> None:
