@@ -19,7 +19,8 @@ GRACE_BEYOND_DRAIN_S = 20
 START_S_MIN = 60
 # It serves nothing, so nobody can ask it how it is; and a second one would tell everything twice.
 UNASKED = "notify"
-# There is one of each, so none is spread, and none is missed by Prometheus: what it could tell, consumers tell.
+# There is one of each, so none is spread. Prometheus asks neither: whoever reaches the console from the network of
+# console.proxies could send the header with a person's name.
 ALONE = frozenset({UNASKED, "console"})
 
 
