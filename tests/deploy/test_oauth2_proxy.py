@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.chart import CHART, VALUE_FILES, helm, settings_of, the
+from tests.support.chart import CHART, VALUE_FILES, helm, the
 from tests.support.chart_links import found
 from tests.support.chart_rules import Manifests
 from tests.support.manifests import documents, pod_security_problems, problems
@@ -45,15 +45,22 @@ def options(manifests: Manifests) -> dict[str, str]:
     return {name.removeprefix("--"): value for name, _, value in (one.partition("=") for one in arguments)}
 
 
-def container(manifests: Manifests) -> Any:
-    return the(manifests, "Deployment", "oauth2-proxy")["spec"]["template"]["spec"]["containers"][0]
+def container(manifests: Manifests, ending: str = "oauth2-proxy") -> Any:
+    return the(manifests, "Deployment", ending)["spec"]["template"]["spec"]["containers"][0]
+
+
+def variables(manifests: Manifests) -> dict[str, str]:
+    """The settings of the console, by their names in the environment."""
+    environment = container(manifests, "-console")["env"]
+    prefix = "SIGNALQ_CONSOLE__"
+    return {one["name"].removeprefix(prefix): one["value"] for one in environment if one["name"].startswith(prefix)}
 
 
 def findings(ours: Manifests, theirs: Manifests) -> Iterator[str]:
     """What lets somebody else in, or nobody: `ours` is the chart's, `theirs` the proxy's."""
     given = options(theirs)
     yield from _of_the_proxy(theirs, given)
-    console = settings_of(ours)["console"]
+    console = variables(ours)
     service = the(ours, "Service", "-console")
     upstream = urlsplit(given["upstream"])
     if (upstream.hostname, upstream.port) != (
@@ -61,11 +68,11 @@ def findings(ours: Manifests, theirs: Manifests) -> Iterator[str]:
         service["spec"]["ports"][0]["port"],
     ):
         yield "the proxy asks another service than the console's"
-    hosts = {urlsplit(console["url"]).hostname, urlsplit(given["redirect-url"]).hostname}
+    hosts = {urlsplit(console["URL"]).hostname, urlsplit(given["redirect-url"]).hostname}
     hosts |= {rule["host"] for rule in the(theirs, "Ingress")["spec"]["rules"]}
     if len(hosts) != 1:
         yield f"people open several hosts: {sorted(map(str, hosts))}"
-    if console.get("user_header") != "X-Forwarded-Email" or not console.get("proxies"):
+    if console.get("USER_HEADER") != "X-Forwarded-Email" or not console.get("PROXIES"):
         yield "the console takes no name from the proxy"
     labels = the(theirs, "Deployment")["spec"]["template"]["metadata"]["labels"]
     (rule,) = the(ours, "NetworkPolicy", "-console")["spec"]["ingress"]
@@ -111,13 +118,12 @@ def option(name: str, value: str | None) -> Plant:
     return plant
 
 
-def setting(before: str, after: str) -> Plant:
-    """Change the settings of the console."""
+def setting(name: str, value: str) -> Plant:
+    """Give the console another value of a setting."""
 
     def plant(ours: Manifests, _theirs: Manifests) -> None:
-        data = the(ours, "ConfigMap")["data"]
-        assert before in data["signalq.toml"]
-        data["signalq.toml"] = data["signalq.toml"].replace(before, after)
+        (variable,) = [one for one in container(ours, "-console")["env"] if one["name"] == f"SIGNALQ_CONSOLE__{name}"]
+        variable["value"] = value
 
     return plant
 
@@ -133,10 +139,10 @@ PLANTED: list[tuple[str, Plant]] = [
     ("in the clear", lambda _, m: the(m, "Ingress")["spec"].pop("tls")),
     ("another service", option("upstream", "http://signalq-gateway.signalq.svc:80/")),
     ("another service", option("upstream", "http://signalq-console.signalq.svc:8082/")),
-    ("several hosts", setting("signalq.example.com", "other.example.com")),
+    ("several hosts", setting("URL", "https://other.example.com")),
     ("several hosts", option("redirect-url", "https://other.example.com/oauth2/callback")),
-    ("no name from the proxy", setting("X-Forwarded-Email", "X-Forwarded-User")),
-    ("no name from the proxy", setting("proxies", "hosts")),
+    ("no name from the proxy", setting("USER_HEADER", "X-Forwarded-User")),
+    ("no name from the proxy", setting("PROXIES", "")),
     (
         "others than the proxy",
         lambda m, _: the(m, "NetworkPolicy", "-console")["spec"]["ingress"][0]["from"].append({"podSelector": {}}),

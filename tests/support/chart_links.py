@@ -176,11 +176,13 @@ def ingresses(manifests: Manifests) -> Iterator[str]:
 
 def console_url(manifests: Manifests) -> SplitResult:
     """The URL that people open, as the console's pod knows it."""
-    said = settings_of(manifests).get("console", {}).get("url", "")
-    for _, _, _, container in deployments(manifests):
-        if container["name"] == "console":
-            said = next((one["value"] for one in container["env"] if one["name"] == "SIGNALQ_CONSOLE__URL"), said)
-    return urlsplit(said)
+    said = [
+        one["value"]
+        for _, _, _, container in deployments(manifests)
+        for one in container["env"]
+        if (container["name"], one["name"]) == ("console", "SIGNALQ_CONSOLE__URL")
+    ]
+    return urlsplit(said[0] if said else "")
 
 
 def consoles(manifests: Manifests) -> Iterator[str]:

@@ -1,8 +1,9 @@
 {{/*
-signalq.toml. A scalar or a list as JSON is the same in TOML; helm's toToml would write whole numbers as fractions.
+signalq.toml. A scalar or a list as JSON is the same in TOML; helm's toToml would write whole numbers as fractions. The
+console's settings are in the environment of the pod that serves it: they go with a token that the other pods don't have.
 */}}
 {{- define "signalq.toml" -}}
-{{- range $section := list "broker" "webhook" "delivery" "ledger" "gateway" "console" "notify" "log" }}
+{{- range $section := list "broker" "webhook" "delivery" "ledger" "gateway" "notify" "log" }}
 {{- with index $.Values.settings $section }}
 
 [{{ $section }}]
@@ -43,8 +44,8 @@ token_file = {{ printf "%s/%s" (include "signalq.tokenFolder" .) .key | toJson }
 {{- end -}}
 
 {{/*
-What takes a restart when it changes: all sections but connectors and strategies, and of a connector with a lane of its
-own its name, lane, ordering and concurrency. The rest is read again while it runs.
+What takes a restart when it changes: all sections of the file but connectors and strategies, and of a connector with a
+lane of its own its name, lane, ordering and concurrency. The rest is read again while it runs.
 */}}
 {{- define "signalq.needsRestart" -}}
 {{- $lanes := dict }}
@@ -53,7 +54,7 @@ own its name, lane, ordering and concurrency. The rest is read again while it ru
 {{- $_ := set $lanes $name (pick $connector "ordering" "concurrency") }}
 {{- end }}
 {{- end }}
-{{- dict "settings" (omit .Values.settings "connectors" "strategies") "lanes" $lanes | toJson | sha256sum -}}
+{{- dict "settings" (omit .Values.settings "connectors" "strategies" "console") "lanes" $lanes | toJson | sha256sum -}}
 {{- end -}}
 
 {{/* The seconds that the webhook and the drain may take, from the settings or signalq's defaults. */}}
@@ -86,6 +87,9 @@ own its name, lane, ordering and concurrency. The rest is read again while it ru
 - name: SIGNALQ_CONSOLE__BROKER_URL_FILE
   value: /run/secrets/signalq/console-broker/url
 {{- end }}
+{{- if eq (include "signalq.consumerServesConsole" .) "true" }}
+{{- include "signalq.consoleSettings" . }}
+{{- end }}
 {{- end -}}
 
 {{- define "signalq.consoleEnv" -}}
@@ -94,6 +98,17 @@ own its name, lane, ordering and concurrency. The rest is read again while it ru
   value: {{ .Values.listenHost | quote }}
 - name: SIGNALQ_CONSOLE__PORT
   value: "8082"
+{{- include "signalq.consoleSettings" . }}
+{{- end -}}
+
+{{/* All of settings.console but the URL, which every pod beside the console knows, too. Lists are JSON there. */}}
+{{- define "signalq.consoleSettings" -}}
+{{- range $key, $value := omit .Values.settings.console "url" }}
+{{- if not (kindIs "invalid" $value) }}
+- name: SIGNALQ_CONSOLE__{{ upper $key }}
+  value: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}
+{{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* Of the consumer and the console, which look at the same things. */}}
@@ -115,11 +130,9 @@ own its name, lane, ordering and concurrency. The rest is read again while it ru
 - name: SIGNALQ_OPS__VIEW_TOKEN_FILE
   value: /run/secrets/signalq/ops-view/token
 {{- end }}
-{{- if not .Values.settings.console.url }}
 {{- with include "signalq.consoleUrl" . }}
 - name: SIGNALQ_CONSOLE__URL
   value: {{ . | quote }}
-{{- end }}
 {{- end }}
 {{- end -}}
 
