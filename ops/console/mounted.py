@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import secrets
 from collections.abc import Callable
 from html import escape
 from typing import TYPE_CHECKING
@@ -18,13 +17,13 @@ from aiohttp import web
 from signalq.ops.console.address import address, say_address
 from signalq.ops.console.guard import adding_headers
 from signalq.ops.console.shed import STREAMS_MAX, Shed
+from signalq.ops.terminal import one_time_link
 from signalq.settings.sections import Settings
 from signalq.version import how_to_install
 
 if TYPE_CHECKING:
     from signalq.ops.console.site import Site
 
-LINK_BYTES = 24
 # Of a drain, which closes it beside the orders, so much is left for it at most.
 CLOSE_S = 2.0
 ENDING = "this consumer ends: `signalq console` goes on without it\n"
@@ -43,7 +42,7 @@ class Mounted:
 
     def __init__(self, settings: Callable[[], Settings]) -> None:
         self._settings = settings
-        self._link = secrets.token_urlsafe(LINK_BYTES)
+        self._link = one_time_link.take_secret()
         self._port = 0
         self._shed = Shed()
         self._loading: asyncio.Task[Site] | None = None
