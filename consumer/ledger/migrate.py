@@ -54,6 +54,11 @@ async def upgrade(database: Database) -> Upgrade | None:
     return await _transact(database, _upgrade_existing)
 
 
+def schema_of(connection: Connection) -> str | None:
+    """The schema of a ledger; None where there is none."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
 async def _transact(database: Database, work: Callable[[Connection], T]) -> T:
     tries = 0
     while True:
@@ -82,7 +87,7 @@ def _migrate(connection: Connection) -> str:
 
 
 def _upgrade_existing(connection: Connection) -> Upgrade | None:
-    return _bring_up(connection) if _schema_of(connection) is not None else None
+    return _bring_up(connection) if schema_of(connection) is not None else None
 
 
 def _bring_up(connection: Connection) -> Upgrade:
@@ -92,7 +97,7 @@ def _bring_up(connection: Connection) -> Upgrade:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
-    found = _schema_of(connection)
+    found = schema_of(connection)
     script = ScriptDirectory.from_config(config)
     if found is not None and found not in {revision.revision for revision in script.walk_revisions()}:
         raise SettingsError(
@@ -103,7 +108,3 @@ def _bring_up(connection: Connection) -> Upgrade:
     if found != head:
         command.upgrade(config, "head")
     return Upgrade(found, head)
-
-
-def _schema_of(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
