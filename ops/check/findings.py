@@ -4,7 +4,7 @@ The settings are looked at here.
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def findings(settings: Settings, config: Path | None) -> AsyncIterator[Finding]:
     return findings_by(ways_of(settings), settings, config)
 
 
-async def findings_by(ways: Ways, settings: Settings, config: Path | None) -> AsyncIterator[Finding]:
+async def findings_by(ways: Ways, settings: Settings, config: Path | None) -> AsyncGenerator[Finding, None]:
     """The same by the ways that are given."""
     yield check_settings(settings, config)
     yield check_environment(settings)

@@ -28,9 +28,9 @@ class Ways:
     may_read_letters: bool
 
 
-def ways_of(settings: Settings) -> Ways:
-    """The ways of a command: each by a connection of its own."""
-    url = settings.broker.url.get_secret_value()
+def ways_of(settings: Settings, *, broker_url: str | None = None, may_read_letters: bool = True) -> Ways:
+    """Ways that open a connection of their own each time; to another `broker_url` (another user) where one is given."""
+    url = broker_url or settings.broker.url.get_secret_value()
 
     @asynccontextmanager
     async def broker() -> AsyncIterator[AbstractConnection]:
@@ -48,7 +48,7 @@ def ways_of(settings: Settings) -> Ways:
         async with client:
             yield client
 
-    return Ways(url, broker, ledger, may_read_letters=True)
+    return Ways(url, broker, ledger, may_read_letters)
 
 
 async def open_by(ways: Ways, stack: AsyncExitStack) -> LedgerClient | SettingsError:

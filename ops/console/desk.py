@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from yarl import URL
 
 from signalq.names import Names
 from signalq.ops.console.access import Access
+from signalq.ops.console.checks import Checks
 from signalq.ops.console.jobs import Jobs
 from signalq.ops.console.sources import BrokerSource, LedgerSource
 from signalq.ops.console.watch import Watch
@@ -23,9 +25,12 @@ class Host:
 
 
 class Desk:
-    """Opens nothing until it is asked. `settings` gives those in force; they may change while it runs."""
+    """Opens nothing until it is asked. `settings` gives those in force; they may change while it runs.
 
-    def __init__(self, settings: Callable[[], Settings], host: Host) -> None:
+    `config` is the settings file that was named, if one was.
+    """
+
+    def __init__(self, settings: Callable[[], Settings], host: Host, *, config: Path | None = None) -> None:
         self._settings = settings
         self.host = host
         self.access = Access(settings)
@@ -34,6 +39,7 @@ class Desk:
         self.broker = BrokerSource(settings)
         self.watch = Watch(settings)
         self.jobs = Jobs(settings)
+        self.checks = Checks(settings, config=config, in_consumer=host.is_consumer)
 
     @property
     def settings(self) -> Settings:
@@ -60,6 +66,7 @@ class Desk:
     async def close(self) -> None:
         """Close all that was opened; a job that runs is told to end, and waited for."""
         await self.jobs.close()
+        await self.checks.close()
         await self.watch.close()
         await self.broker.close()
         await self.ledger.close()

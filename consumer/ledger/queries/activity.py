@@ -14,6 +14,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Select, case, exists, 
 from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.queries import replicas
 from signalq.consumer.ledger.tables import audit, letters, switch_changes
+from signalq.times import iso_ms
 
 # The kinds of events; those of acts are the audit's.
 LETTERS, CONSUMER, SWITCH = "letters", "consumer", "switch"
@@ -55,6 +56,11 @@ class Entry:
     def at_ms(self) -> int:
         """When it was, on the ledger's clock."""
         return self.place.at_ms
+
+    @property
+    def day(self) -> str:
+        """The day in UTC, as ISO writes it."""
+        return iso_ms(self.at_ms).partition("T")[0]
 
 
 @dataclass(frozen=True, slots=True)
