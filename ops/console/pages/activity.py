@@ -34,7 +34,7 @@ def moment(value: str) -> int:
     """A time in ms since the epoch; in UTC, unless it says otherwise."""
     try:
         read = datetime.fromisoformat(value)
-        return round((read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp() * 1000)
+        return round((read if read.tzinfo else read.replace(tzinfo=UTC)).astimezone(UTC).timestamp() * 1000)
     except (ValueError, OverflowError):
         raise ValueError("is a time such as 2026-01-31T14:05, in UTC") from None
 
