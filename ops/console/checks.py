@@ -30,6 +30,8 @@ from signalq.settings.sources import load_settings
 # Nobody has the broker and the webhook's host asked more often.
 RUN_EVERY_S = 5.0
 RUN_TIMEOUT_S = 60.0
+# A result that is older says little of now: whoever opens the page has a new run.
+FRESH_S = 60.0
 # A page waits so long for a run that it has begun: most are over by then, and what is not there yet comes by itself.
 PATIENCE_S = 2.0
 
@@ -70,6 +72,11 @@ class Checks:
         self._task: asyncio.Task[None] | None = None
         self._began_s = 0.0
 
+    async def fresh(self) -> Run:
+        """The latest run, unless it is over and older than FRESH_S; else a new one."""
+        is_fresh = self._goes_on or time.monotonic() - self._began_s < FRESH_S
+        return self.latest if self.latest is not None and is_fresh else await self.begun()
+
     async def begun(self) -> Run:
         """The run that was asked for: a new one, unless one goes on or has begun within RUN_EVERY_S.
 
@@ -105,8 +112,8 @@ class Checks:
             run.findings.append(replace(_wrong(str(error)), kind=error.kind))
         except Exception:
             number = secrets.token_hex(4)
-            log.exception("console.failed", number=number, path="/check")
-            run.findings.append(_wrong(f"the console failed at this: see its log for {number}"))
+            log.exception("console.failed", number=number)
+            run.findings.append(_wrong(f"the console failed at this; its log says why, under the number {number}"))
         finally:
             run.ended_ms = machine_ms()
             self.on_change()

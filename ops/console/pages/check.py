@@ -11,9 +11,9 @@ MARKS = {"ok": ("ok", "✓ ok"), "note": ("warn", "• look"), "wrong": ("bad", 
 
 
 async def check(view: View) -> web.StreamResponse:
-    """The page: the last run, or the first one, which a look begins. `key` chooses settings, as the command does."""
+    """The page: the last run, or a new one where that is long ago. `key` chooses settings, as the command does."""
     key: str | None = view.query(key=text)["key"]
-    run = view.desk.checks.latest or await view.desk.checks.begun()
+    run = await view.desk.checks.fresh()
     chosen = [one for one in run.settings if key is None or one.is_under(key)]
     shown, more = chosen[:SETTINGS_ROWS_MAX], len(chosen[SETTINGS_ROWS_MAX:])
     return view.page("check.html", run=run, marks=MARKS, key=key, chosen=shown, more=more)

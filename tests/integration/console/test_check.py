@@ -90,29 +90,24 @@ async def test_everything_foreign_is_text_and_no_secret_is_there(tmp_path: Path)
     assert "see <code>signalq help connection-refused</code>" in pages[0]
 
 
-async def test_settings_are_found_by_the_beginning_of_their_name(console: OpenConsole) -> None:
-    console.desk.checks.latest = Run(1, ended_ms=2)
-    alice = await console.browser("alice")
-    assert "Where they come from can't be told now" in (await alice.get("/check")).text
-    settings = console.desk.settings
-    console.desk.checks.latest = Run(1, ended_ms=2, settings=checks._sources_of(settings, None)[0])
-    page = (await alice.get("/check?key=ops")).text
-    assert set(re.findall(r"<bdi>(\w+)\.\w+</bdi>", page)) == {"ops"}
-    assert "<bdi>***</bdi>" in page
-    assert "No setting here is <bdi>op</bdi>" in (await alice.get("/check?key=op")).text
-    for query in ("x=1", "key=a&key=b", "key=a%0ab"):
-        await alice.get(f"/check?{query}", status=400)
-    await alice.post("/check", x="1", status=400)
-
-
-async def test_a_long_table_of_settings_is_cut_and_says_so(
-    console: OpenConsole, monkeypatch: pytest.MonkeyPatch
+async def test_settings_are_found_by_the_beginning_of_their_name_and_a_long_table_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("signalq.ops.console.pages.check.SETTINGS_ROWS_MAX", 3)
-    console.desk.checks.latest = Run(1, ended_ms=2, settings=checks._sources_of(console.desk.settings, None)[0])
-    page = (await (await console.browser("alice")).get("/check?key=broker")).text
-    assert len(re.findall(r"<bdi>broker\.\w+</bdi>", page)) == 3
-    assert "2 more: name their beginning above" in page
+    async with open_console(tmp_path, webhook=NOWHERE) as console:
+        alice = await console.browser("alice")
+        page = (await alice.get("/check?key=ops")).text
+        assert set(re.findall(r"<bdi>(\w+)\.\w+</bdi>", page)) == {"ops"}
+        assert "<bdi>***</bdi>" in page
+        assert "2 more: name their beginning above" in page
+        assert "No setting here is <bdi>op</bdi>" in (await alice.get("/check?key=op")).text
+        for query in ("x=1", "key=a&key=b", "key=a%0ab"):
+            await alice.get(f"/check?{query}", status=400)
+        await alice.post("/check", x="1", status=400)
+        monkeypatch.setenv("SIGNALQ_CONFIG", str(tmp_path / "none.toml"))
+        page = (await alice.post("/check")).text
+    assert "Where they come from can't be told now" in page
+    assert "the settings as they are now are refused" in page
 
 
 async def test_a_stranger_begins_no_run(console: OpenConsole) -> None:
@@ -165,6 +160,15 @@ async def test_one_runs_at_a_time_and_no_other_begins_at_once_after_it(
     monkeypatch.setattr(checks, "RUN_EVERY_S", 3_600.0)
     latest = some.latest
     assert await some.begun() is latest
+    await some.close()
+
+
+async def test_whoever_looks_has_a_result_that_is_not_old(settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    some = checks_of(settings_file)
+    first = await some.fresh()
+    assert await some.fresh() is first
+    monkeypatch.setattr(checks, "FRESH_S", 0.0)
+    assert await some.fresh() is not first
     await some.close()
 
 
@@ -240,7 +244,7 @@ async def test_a_run_is_broken_off_after_its_time_and_a_failure_of_ours_is_a_fin
 
     outcomes: list[tuple[Callable[..., object], str]] = [
         (endless, "it was broken off after 0.05 s, and not all was looked at"),
-        (failing, "the console failed at this: see its log for"),
+        (failing, "the console failed at this; its log says why, under the number"),
     ]
     monkeypatch.setattr(checks, "RUN_TIMEOUT_S", 0.05)
     some = checks_of(settings_file)
