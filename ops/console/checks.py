@@ -60,11 +60,12 @@ class Run:
 class Checks:
     """Runs the check on demand. `config` is the settings file that was named; `in_consumer`: this is its process.
 
-    `on_change` is called when the run has something new.
+    `version` rises, and `on_change` is called, when a run has something new.
     """
 
     def __init__(self, settings: Callable[[], Settings], *, config: Path | None, in_consumer: bool) -> None:
         self.latest: Run | None = None
+        self.version = 0
         self.on_change: Callable[[], None] = lambda: None
         self._settings = settings
         self._config = config
@@ -116,7 +117,7 @@ class Checks:
             run.findings.append(_wrong(f"the console failed at this; its log says why, under the number {number}"))
         finally:
             run.ended_ms = machine_ms()
-            self.on_change()
+            self._changed()
 
     async def _look(self, run: Run) -> None:
         settings = self._settings()
@@ -126,7 +127,11 @@ class Checks:
         async with aclosing(findings_by(ways, settings, self._config)) as findings:
             async for finding in findings:
                 run.findings.append(self._seen_from_here(finding))
-                self.on_change()
+                self._changed()
+
+    def _changed(self) -> None:
+        self.version += 1
+        self.on_change()
 
     def _seen_from_here(self, finding: Finding) -> Finding:
         """The finding; on a webhook it says little of the consumers, where those are other processes elsewhere."""
