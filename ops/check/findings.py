@@ -41,20 +41,22 @@ async def findings_by(ways: Ways, settings: Settings, config: Path | None) -> As
     yield check_environment(settings)
     async with AsyncExitStack() as stack:
         held: LedgerMark | None = None
-        try:
-            connection = await stack.enter_async_context(ways.broker())
-        except BrokerError as error:
-            yield no_broker(error)
-            yield Finding("topology", "note", "not looked at, for lack of a broker")
-            ledger = await open_by(ways, stack)
-        else:
-            yield check_broker(ways.broker_url, connection)
-            async for finding in check_topology(settings, connection):
-                yield finding
-            held = await held_mark(connection, Names(settings.broker.prefix))
-            ledger = await open_by(ways, stack)
-            async for finding in _of_both(ways, settings, connection, _of_these_lanes(ledger, held)):
-                yield finding
+        # Nothing else is waited for at the broker: a connection that has read the letters keeps others from that.
+        async with AsyncExitStack() as at_broker:
+            try:
+                connection = await at_broker.enter_async_context(ways.broker())
+            except BrokerError as error:
+                yield no_broker(error)
+                yield Finding("topology", "note", "not looked at, for lack of a broker")
+                ledger = await open_by(ways, stack)
+            else:
+                yield check_broker(ways.broker_url, connection)
+                async for finding in check_topology(settings, connection):
+                    yield finding
+                held = await held_mark(connection, Names(settings.broker.prefix))
+                ledger = await open_by(ways, stack)
+                async for finding in _of_both(ways, settings, connection, _of_these_lanes(ledger, held)):
+                    yield finding
         yield (found := await check_ledger(settings, ledger, held))
         if isinstance(ledger, LedgerClient) and found.state != "wrong":
             for check in BY_LEDGER:
@@ -68,13 +70,13 @@ async def _of_both(
     ways: Ways, settings: Settings, connection: AbstractConnection, ledger: LedgerClient | None
 ) -> AsyncIterator[Finding]:
     """The findings on what the broker has and the ledger knows."""
+    if ledger is not None:
+        async for finding in check_retired_lanes(settings, connection, ledger):
+            yield finding
     names = Names(settings.broker.prefix)
     letters = await check_letters(connection, names, ledger, may_read=ways.may_read_letters)
     if letters is not None:
         yield letters
-    if ledger is not None:
-        async for finding in check_retired_lanes(settings, connection, ledger):
-            yield finding
 
 
 def _of_these_lanes(ledger: LedgerClient | SettingsError, held: LedgerMark | None) -> LedgerClient | None:

@@ -168,13 +168,13 @@ def _letters(connection: Connection, wanted: Wanted, rows_max: int, before: Plac
 def _runs() -> Select[Any]:
     """The runs of letters, as SQL: each letter after a pause begins one, and has all up to the next pause."""
     own = letters.c
-    kind, order = (own.reason, own.connector), (own.since_ms, own.number)
-    pause = own.since_ms - func.lag(own.since_ms).over(partition_by=kind, order_by=order)
+    own_order = own.since_ms, own.number
+    pause = own.since_ms - func.lag(own.since_ms).over(partition_by=(own.reason, own.connector), order_by=own_order)
     begins = case((pause <= LETTERS_APART_MS, 0), else_=1).label("begins")
-    each = select(*kind, *order, own.settled_ms, begins).subquery().c
-    kind, order = (each.reason, each.connector), (each.since_ms, each.number)
-    run = func.sum(each.begins).over(partition_by=kind, order_by=order).label("run")
-    told = select(*kind, *order, each.settled_ms, run).subquery().c
+    each = select(own.reason, own.connector, *own_order, own.settled_ms, begins).subquery().c
+    order = each.since_ms, each.number
+    run = func.sum(each.begins).over(partition_by=(each.reason, each.connector), order_by=order).label("run")
+    told = select(each.reason, each.connector, *order, each.settled_ms, run).subquery().c
     return select(
         told.reason,
         told.connector,

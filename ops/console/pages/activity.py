@@ -15,7 +15,7 @@ from signalq.ops.console.view import View
 from signalq.times import iso_ms
 
 ROWS_MAX = 100
-# What is done, or happens, by its kind in the ledger; in words.
+# The words for each kind of entry.
 KINDS = {
     "switch": "changes of the switch",
     "replay": "replays",
