@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from signalq.consumer.ledger.queries.replicas import Replica
+from signalq.consumer.ledger.queries.shift_notes import ShiftNote
 from signalq.consumer.orders.switch import ALL, Change, State, Switch
 from signalq.kinds import Kind
 
@@ -154,6 +155,8 @@ class Snapshot:
     total: Buckets = Buckets()
     posts: Spread = Spread()
     late: Spread = Spread()
+    # The shift notes that stand, the newest first.
+    notes: Sequence[ShiftNote] = ()
 
     @property
     def living(self) -> list[Replica]:

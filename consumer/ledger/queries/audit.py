@@ -14,7 +14,7 @@ from signalq.consumer.ledger.tables import audit
 # So many ids of a filter are told.
 IDS_MAX = 20
 
-What = Literal["switch", "replay", "discard", "cancel", "adopt-ledger"]
+What = Literal["switch", "replay", "discard", "cancel", "adopt-ledger", "note"]
 
 
 @dataclass(frozen=True, slots=True)

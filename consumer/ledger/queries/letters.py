@@ -65,6 +65,14 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
+class Pile:
+    """How many letters are open, and the age of the oldest (0 of none), by the ledger's clock."""
+
+    count: int = 0
+    oldest_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Marked:
     """The mark of an open letter, how many messages it counts for, and since when the ledger knows of it."""
 
@@ -123,6 +131,18 @@ def count(connection: Connection, wanted: Letters) -> int:
     return connection.execute(select(func.count()).select_from(letters).where(*wanted.conditions())).scalar_one()
 
 
+def pile(connection: Connection, now_ms: int) -> Pile:
+    """The open letters as one number and one age; an index has all of it."""
+    found, oldest_ms = connection.execute(_pile).one()
+    return Pile(found, 0.0 if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000)
+
+
+def fresh(connection: Connection, since_ms: int) -> dict[str | None, int]:
+    """How many of the open letters have come since then, by reason."""
+    query = select(letters.c.reason, func.count().label("letters")).where(_is_open, letters.c.since_ms >= since_ms)
+    return {row.reason: row.letters for row in connection.execute(query.group_by(letters.c.reason))}
+
+
 def messages(connection: Connection) -> int:
     """How many messages the open letters are in the queue."""
     total = select(func.coalesce(func.sum(letters.c.messages), 0)).where(_is_open)
@@ -147,6 +167,7 @@ def prune(connection: Connection, before_ms: int, rows_max: int) -> int:
     return connection.execute(delete(letters).where(letters.c.number.in_(old))).rowcount
 
 
+_pile = select(func.count(), func.min(letters.c.since_ms)).select_from(letters).where(_is_open)
 _among = letters.c.mark.in_(bindparam("marks", expanding=True))
 _settle = update(letters).where(_among, _is_open)
 _reopen = update(letters).where(_among).values(_REOPENED)

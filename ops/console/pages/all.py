@@ -1,10 +1,13 @@
 """All routes."""
 
-from signalq.ops.console.pages import overview, sign_in, static
+from signalq.ops.console.pages import activity, check, notes, overview, sign_in, static
 from signalq.ops.console.routes import Route
 
 ROUTES: tuple[Route, ...] = (
     *overview.ROUTES,
     *sign_in.ROUTES,
     *static.ROUTES,
+    *check.ROUTES,
+    *activity.ROUTES,
+    *notes.ROUTES,
 )
