@@ -24,14 +24,14 @@ DETAIL_CHARACTERS_MAX = 200
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The boxes that were ticked on a page that shows the groups of `scope` as they were at `until_ms`.
+    """The boxes that were ticked on a page that shows the groups of `scope`, up to the letter of the number `until`.
 
     `groups` and `letters` are marks; `intent_id` chooses the letters of one order, whatever is ticked.
     """
 
     scope: Scope
     by: By
-    until_ms: int
+    until: int
     groups: Sequence[bytes] = ()
     letters: Sequence[bytes] = ()
     intent_id: str | None = None
@@ -43,7 +43,7 @@ def choose(connection: Connection, choice: Choice) -> Chosen:
     marks: dict[bytes, None] = {}
     for group in found:
         room = CHOSEN_MAX + 1 - len(marks)
-        marks |= dict.fromkeys(letter_groups.marks_of(connection, choice.scope, group, choice.until_ms, room))
+        marks |= dict.fromkeys(letter_groups.marks_of(connection, choice.scope, group, choice.until, room))
     single = dict(letter_groups.among(connection, choice.letters)) if choice.letters else {}
     if choice.intent_id is not None:
         single |= dict(letter_groups.of_intent(connection, choice.intent_id, choice.scope.strategy, CHOSEN_MAX))
@@ -65,7 +65,7 @@ def _groups(connection: Connection, choice: Choice) -> list[Group]:
     """The groups that are ticked, and are there."""
     if not choice.groups:
         return []
-    there = letter_groups.groups(connection, choice.scope, choice.by, clock_ms(connection), choice.until_ms)
+    there = letter_groups.groups(connection, choice.scope, choice.by, clock_ms(connection), choice.until)
     ticked = set(choice.groups)
     return [group for group in there if group.mark in ticked]
 

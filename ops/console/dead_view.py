@@ -28,7 +28,8 @@ GROUPS_MAX = 200
 ROWS_MAX = 100
 # So many names are offered in a list; any other may be in the address.
 NAMES_MAX = 200
-AT_MS_MAX = 10**15
+# Of a letter's number, and of a time in ms.
+NUMBER_MAX = 10**15
 SINCE_MS: Mapping[str, int] = MappingProxyType({"15m": 900_000, "1h": 3_600_000, "24h": 86_400_000, "7d": 604_800_000})
 # What to do, in short; docs/operate/dead-letters.md has it in full.
 TO_DO: Mapping[str, str] = MappingProxyType(
@@ -52,7 +53,7 @@ NOT_OURS = "No letter of signalq: look who put it there."
 def after(value: str) -> tuple[int, int]:
     """The place of a letter among others: `since_ms.number`."""
     since_ms, _, row = value.partition(".")
-    read = number(0, AT_MS_MAX)
+    read = number(0, NUMBER_MAX)
     return read(since_ms), read(row)
 
 
@@ -61,7 +62,7 @@ FILTERS: Mapping[str, Reader] = MappingProxyType(
     {"by": one_of(BYS), "since": one_of(SINCE_MS), "reason": name, "connector": name, "strategy": name}
 )
 READERS: Mapping[str, Reader] = MappingProxyType(
-    {**FILTERS, "until": number(0, AT_MS_MAX), "open": digest, "after": after}
+    {**FILTERS, "until": number(0, NUMBER_MAX), "open": digest, "after": after}
 )
 
 
@@ -69,7 +70,7 @@ READERS: Mapping[str, Reader] = MappingProxyType(
 class Asked:
     """The address of the page: how letters are grouped and filtered, the group that is open, the page of its rows.
 
-    `until_ms` is when the page was made: what came since is new, and not chosen.
+    `until` is the number of the newest letter when the page was made: what came since is new, and not chosen.
     """
 
     by: By = "detail"
@@ -77,7 +78,7 @@ class Asked:
     reason: str | None = None
     connector: str | None = None
     strategy: str | None = None
-    until_ms: int | None = None
+    until: int | None = None
     opened: bytes | None = None
     after: tuple[int, int] | None = None
 
@@ -85,7 +86,7 @@ class Asked:
     def of(cls, given: Mapping[str, Any]) -> Self:
         """The address by its parameters; those that are not there are absent."""
         filters = {key: given[key] for key in FILTERS if given.get(key) is not None}
-        return cls(**filters, until_ms=given.get("until"), opened=given.get("open"), after=given.get("after"))
+        return cls(**filters, until=given.get("until"), opened=given.get("open"), after=given.get("after"))
 
     def scope(self, now_ms: int) -> Scope:
         """The letters that are meant."""
@@ -105,7 +106,7 @@ class Asked:
 
     def parameters(self, *, with_rows: bool = True) -> dict[str, object]:
         """All parameters, as a link has them."""
-        given: dict[str, object] = {**self.filters, "until": self.until_ms}
+        given: dict[str, object] = {**self.filters, "until": self.until}
         given["open"] = None if self.opened is None else self.opened.hex()
         if with_rows and self.after is not None:
             given["after"] = f"{self.after[0]}.{self.after[1]}"
@@ -134,10 +135,10 @@ class Groups:
 
 
 def look_at_groups(connection: Connection, asked: Asked) -> Groups:
-    """Read the groups; of an address that does not say until when, it is said in `asked`."""
+    """Read the groups; where the address does not say up to which letter, `asked` says so then."""
     now_ms = clock_ms(connection)
-    asked = replace(asked, until_ms=now_ms if asked.until_ms is None else asked.until_ms)
-    found = letter_groups.groups(connection, asked.scope(now_ms), asked.by, now_ms, asked.until_ms)
+    asked = replace(asked, until=letter_groups.newest(connection) if asked.until is None else asked.until)
+    found = letter_groups.groups(connection, asked.scope(now_ms), asked.by, now_ms, asked.until)
     found.sort(key=lambda group: group.reason != "outcome-unknown")  # what may be on the platform is first
     shown, count = found[:GROUPS_MAX], sum(group.count + group.later for group in found)
     if asked.opened is None and len(found) == 1:
@@ -188,7 +189,7 @@ def look_at_letters(connection: Connection, asked: Asked, settings: Settings) ->
     """Read a page of the open group; None where none is open, or its letters are gone."""
     now_ms = clock_ms(connection)
     scope = asked.scope(now_ms)
-    there = letter_groups.groups(connection, scope, asked.by, now_ms, asked.until_ms) if asked.opened else []
+    there = letter_groups.groups(connection, scope, asked.by, now_ms, asked.until) if asked.opened else []
     group = next((one for one in there if one.mark == asked.opened), None)
     if group is None:
         return None

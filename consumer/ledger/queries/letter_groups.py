@@ -11,7 +11,7 @@ from itertools import groupby
 from types import MappingProxyType
 from typing import Literal, get_args
 
-from sqlalchemy import ColumnElement, Connection, case, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, case, func, literal, select, tuple_
 
 from signalq.consumer.ledger.queries.letters import Letters, Listed
 from signalq.consumer.ledger.tables import letters
@@ -46,8 +46,8 @@ class Scope:
 class Group:
     """Letters that share the `values` of the columns of `by`; the values of other columns are None here.
 
-    `count` are those that were there at `until_ms`, and `later` those that came since. `buckets` counts both by
-    BUCKET_MS, the oldest first; the last one is the one that fills now.
+    `count` leaves out those that came `later`. `buckets` has both by BUCKET_MS, the oldest first; the last one is the
+    one that fills now.
     """
 
     by: By
@@ -91,14 +91,21 @@ class Group:
         ]
 
 
-def groups(connection: Connection, scope: Scope, by: By, now_ms: int, until_ms: int | None = None) -> list[Group]:
-    """The groups, the newest of them first: a group keeps its place as long as its first letter is there."""
-    until_ms = now_ms if until_ms is None else until_ms
+def newest(connection: Connection) -> int:
+    """The number of the newest letter; 0 where there is none. A letter that comes later has a higher one."""
+    return connection.execute(select(func.coalesce(func.max(letters.c.number), 0))).scalar_one()
+
+
+def groups(connection: Connection, scope: Scope, by: By, now_ms: int, until: int | None = None) -> list[Group]:
+    """The groups, the newest of them first: a group keeps its place as long as its first letter is there.
+
+    Letters with a number above `until` are counted as later ones.
+    """
     columns = [letters.c[name] for name in COLUMNS[by]]
     first_bucket = now_ms // BUCKET_MS - BUCKETS + 1
     since_ms = letters.c.since_ms
     bucket = case((since_ms >= first_bucket * BUCKET_MS, since_ms // BUCKET_MS), else_=first_bucket - 1)
-    later = func.sum(case((since_ms > until_ms, 1), else_=0))
+    later = func.sum(case((letters.c.number > until, 1), else_=0)) if until is not None else literal(0)
     counts = func.count(), later, func.min(since_ms), func.max(since_ms)
     query = select(*columns, bucket.label("bucket"), *counts).where(*scope.conditions()).group_by(*columns, "bucket")
     rows = [(tuple(row[: len(columns)]), tuple(map(int, row[len(columns) :]))) for row in connection.execute(query)]
@@ -145,9 +152,9 @@ def page(
     return [Listed(**row._mapping) for row in connection.execute(ordered)]
 
 
-def marks_of(connection: Connection, scope: Scope, group: Group, until_ms: int, marks_max: int) -> list[bytes]:
-    """The marks of at most `marks_max` letters of a group that were there at `until_ms`."""
-    query = select(letters.c.mark).where(*scope.conditions(), *group.conditions(), letters.c.since_ms <= until_ms)
+def marks_of(connection: Connection, scope: Scope, group: Group, until: int, marks_max: int) -> list[bytes]:
+    """The marks of at most `marks_max` letters of a group, none with a number above `until`."""
+    query = select(letters.c.mark).where(*scope.conditions(), *group.conditions(), letters.c.number <= until)
     return [bytes(mark) for mark in connection.scalars(query.limit(marks_max))]
 
 

@@ -23,6 +23,7 @@ from signalq.ops.console.dead_view import (
     names_of,
 )
 from signalq.ops.console.routes import Route
+from signalq.ops.console.snapshot import Snapshot
 from signalq.ops.console.view import View
 
 
@@ -42,7 +43,7 @@ async def dead(view: View) -> web.StreamResponse:
 async def groups_part(view: View) -> web.StreamResponse:
     """The groups, as they change."""
     found = await view.desk.ledger.read(partial(look_at_groups, asked=Asked.of(view.query(**READERS))))
-    return view.part("parts/dead_groups.html", **_context(view, found), why_not=why_not(view))
+    return view.part("parts/dead_groups.html", **_context(view, found), why_not=why_not(view.snapshot))
 
 
 async def letters_part(view: View) -> web.StreamResponse:
@@ -52,9 +53,8 @@ async def letters_part(view: View) -> web.StreamResponse:
     return view.part("parts/dead_letters.html", **_letters_context(view, asked, opened))
 
 
-def why_not(view: View) -> str | None:
+def why_not(snapshot: Snapshot) -> str | None:
     """Why nothing can be done with letters here and now, whoever asks; None where it can."""
-    snapshot = view.snapshot
     if snapshot.other_ledger is not None:
         return f"the lanes on this broker belong to another ledger: {snapshot.other_ledger}"
     if snapshot.broker.is_away:
@@ -114,7 +114,7 @@ def _letters_context(view: View, asked: Asked, opened: Opened | None) -> dict[st
     return {
         "asked": asked,
         "opened": opened,
-        "why_not": why_not(view),
+        "why_not": why_not(view.snapshot),
         "switched": [] if opened is None else warnings(view.snapshot.switch, opened.opens),
         "next_page": None if after is None else replace(asked, after=after).parameters(),
         "first_page": None if asked.after is None else asked.parameters(with_rows=False),

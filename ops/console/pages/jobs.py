@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,13 +14,12 @@ from signalq.consumer.ledger.queries.audit import Audited
 from signalq.consumer.ledger.queries.replays import Standing
 from signalq.errors import SignalQError
 from signalq.ops.console.errors import NotFound, Refused
-from signalq.ops.console.guard import add_headers
-from signalq.ops.console.job import MARK, Asked, Chosen, Job
+from signalq.ops.console.job import MARK, Asked, Chosen, Job, JobKind
 from signalq.ops.console.pages.dead import warnings, why_not
 from signalq.ops.console.pages.letter_acts import go_to_job
 from signalq.ops.console.query import many, number, text
 from signalq.ops.console.routes import Route
-from signalq.ops.console.tally import LINES_MAX, Line
+from signalq.ops.console.tally import Line
 from signalq.ops.console.view import View
 from signalq.ops.dead_letters.rules import without_option
 from signalq.ops.terminal.order_columns import order_text
@@ -33,7 +32,9 @@ TYPED_FROM = 20
 LOST_MAX = 20
 ENDING = ".jsonl"
 KEY = re.compile(r"[0-9a-f]{1,16}-[0-9]{1,9}")
-READERS = {"line": number(0, LINES_MAX), "from": number(0, 10**9)}
+# Of a line, and of a row.
+NUMBER_MAX = 10**9
+READERS = {"line": number(0, NUMBER_MAX), "from": number(0, NUMBER_MAX)}
 
 
 async def jobs(view: View) -> web.StreamResponse:
@@ -72,16 +73,15 @@ async def download(view: View) -> web.StreamResponse:
     if found is None or found.asked.kind in {"letter", "queue"}:
         raise NotFound("there are no results of such a job here: they are kept as long as the console lives")
     headers = {"Content-Disposition": f'attachment; filename="signalq-job-{found.key}{ENDING}"'}
-    response = web.StreamResponse(headers=headers)
-    response.content_type = "application/jsonl"
-    add_headers(response)
-    await response.prepare(view.request)
+    return web.Response(body=_lines(found), content_type="application/jsonl", charset="utf-8", headers=headers)
+
+
+async def _lines(found: Job) -> AsyncIterator[bytes]:
+    """The results as lines of JSON, some at a time: between them the loop is free for others."""
     for at in range(0, len(found.rows), DOWNLOAD_ROWS):
         rows = _rows(found, range(at, min(at + DOWNLOAD_ROWS, len(found.rows))))
         lines = [json_line({name: value for name, value in row.items() if name != MARK}) for row in rows]
-        await response.write("".join(f"{line}\n" for line in lines).encode())
-    await response.write_eof()
-    return response
+        yield "".join(f"{line}\n" for line in lines).encode()
 
 
 async def act(view: View) -> web.StreamResponse:
@@ -89,8 +89,8 @@ async def act(view: View) -> web.StreamResponse:
     actor = view.actor()
     verdict = _known(view)
     action = view.path.rpartition("/")[2]
-    given = await view.form(line=many(number(0, LINES_MAX)), confirm=text)
-    if verdict.asked.kind != "verdict" or verdict.asked.action != action or not verdict.is_over:
+    given = await view.form(line=many(number(0, NUMBER_MAX)), confirm=text)
+    if verdict.asked.kind != "verdict" or verdict.asked.action != action or verdict.state != "done":
         raise Refused(f"only a verdict on a {action} that is done can be acted on")
     if (followed := view.desk.jobs.find(verdict.followed_by or "")) is not None:
         return go_to_job(view, followed)
@@ -130,7 +130,7 @@ async def again(view: View) -> web.StreamResponse:
     before = _known(view)
     await view.form()
     asked = before.asked
-    kind = "verdict" if asked.chosen.count else asked.kind
+    kind: JobKind = "verdict" if asked.chosen.count else asked.kind
     if not before.is_over:
         raise Refused("this job is not done yet")
     repeated = Asked(kind, actor, asked.chosen, asked.action, intent_id=asked.intent_id, follows=before.key)
@@ -200,14 +200,12 @@ async def _job_context(view: View, found: Job, given: Mapping[str, Any]) -> dict
         "ahead": view.desk.jobs.ahead_of(found),
         "followed": view.desk.jobs.find(found.followed_by or ""),
         "line": line,
-        "rows": [(row, order_text(row), became(row, since.get(row[MARK]))) for row in rows]
-        if found.tally.lines
-        else [],
+        "rows": [_shown(row, since) for row in rows] if found.tally.lines else [],
         "letters": rows if found.asked.kind == "letter" else [],
         "start": start,
         "total": len(places),
         "rows_max": ROWS_MAX,
-        "why_not": why_not(view),
+        "why_not": why_not(view.snapshot),
         "switched": warnings(view.snapshot.switch, found.tally.opens),
         "typed_from": TYPED_FROM,
         "queue": view.desk.names.dead,

@@ -14,7 +14,7 @@ from signalq.consumer.ledger.queries import group_notes, letter_groups
 from signalq.consumer.ledger.queries.group_notes import GroupNote
 from signalq.consumer.ledger.queries.letter_groups import Group
 from signalq.ops.console.chosen import Choice, checked, choose
-from signalq.ops.console.dead_view import AT_MS_MAX, FILTERS, Asked
+from signalq.ops.console.dead_view import FILTERS, NUMBER_MAX, Asked
 from signalq.ops.console.errors import NotFound, Refused
 from signalq.ops.console.job import Asked as AskedJob
 from signalq.ops.console.job import Job
@@ -46,7 +46,7 @@ async def verdict(view: View) -> web.StreamResponse:
     given = await view.form(
         **FILTERS,
         action=one_of(ACTIONS),
-        until=number(0, AT_MS_MAX),
+        until=number(0, NUMBER_MAX),
         group=many(digest),
         letter=many(digest),
         id=name,
@@ -57,8 +57,8 @@ async def verdict(view: View) -> web.StreamResponse:
 
     def look(connection: Connection) -> Choice:
         now_ms = clock_ms(connection)
-        until_ms = now_ms if asked.until_ms is None else asked.until_ms
-        return Choice(asked.scope(now_ms), asked.by, until_ms, given["group"], given["letter"], given["id"])
+        until = letter_groups.newest(connection) if asked.until is None else asked.until
+        return Choice(asked.scope(now_ms), asked.by, until, given["group"], given["letter"], given["id"])
 
     chosen = checked(await view.desk.ledger.read(lambda connection: choose(connection, look(connection))))
     return go_to_job(view, view.desk.jobs.ask(AskedJob("verdict", actor, chosen, action=given["action"])))
@@ -135,7 +135,7 @@ def _reading(view: View) -> dict[str, object]:
     """What a person should know before the queue is read: how many letters, how long that takes, and why not."""
     ready = queue_of(view).ready
     seconds = None if ready is None else max(1, -(-ready // LETTERS_A_SECOND))
-    return {"ready": ready, "seconds": seconds, "why_not": why_not(view), "queue": view.desk.names.dead}
+    return {"ready": ready, "seconds": seconds, "why_not": why_not(view.snapshot), "queue": view.desk.names.dead}
 
 
 def go_to_job(view: View, job: Job) -> web.Response:
