@@ -31,7 +31,7 @@ NAMES_MAX = 200
 # Of a letter's number, and of a time in ms.
 NUMBER_MAX = 10**15
 SINCE_MS: Mapping[str, int] = MappingProxyType({"15m": 900_000, "1h": 3_600_000, "24h": 86_400_000, "7d": 604_800_000})
-# What to do, in short; docs/operate/dead-letters.md has it in full.
+# The advice for each reason, in short; docs/operate/dead-letters.md has it in full.
 TO_DO: Mapping[str, str] = MappingProxyType(
     dict[Reason, str](
         {
@@ -57,7 +57,7 @@ def after(value: str) -> tuple[int, int]:
     return read(since_ms), read(row)
 
 
-# What chooses the groups, in the address and in the form that acts on them.
+# The parameters that choose groups, in the address and in the form that acts on them.
 FILTERS: Mapping[str, Reader] = MappingProxyType(
     {"by": one_of(BYS), "since": one_of(SINCE_MS), "reason": name, "connector": name, "strategy": name}
 )
@@ -129,6 +129,11 @@ class Groups:
     last: Settled | None
 
     @property
+    def later(self) -> int:
+        """How many of those that are shown came after the page was made."""
+        return sum(group.later for group in self.shown)
+
+    @property
     def oldest_ms(self) -> int | None:
         """When the oldest of them died."""
         return min((group.first_ms for group in self.shown), default=None)
@@ -139,7 +144,7 @@ def look_at_groups(connection: Connection, asked: Asked) -> Groups:
     now_ms = clock_ms(connection)
     asked = replace(asked, until=letter_groups.newest(connection) if asked.until is None else asked.until)
     found = letter_groups.groups(connection, asked.scope(now_ms), asked.by, now_ms, asked.until)
-    found.sort(key=lambda group: group.reason != "outcome-unknown")  # what may be on the platform is first
+    found.sort(key=lambda group: group.reason != "outcome-unknown")  # orders that may be on the platform are first
     shown, count = found[:GROUPS_MAX], sum(group.count + group.later for group in found)
     if asked.opened is None and len(found) == 1:
         asked = replace(asked, opened=found[0].mark)
@@ -185,12 +190,20 @@ class Opened:
     opens: Mapping[str, int]
 
 
-def look_at_letters(connection: Connection, asked: Asked, settings: Settings) -> Opened | None:
-    """Read a page of the open group; None where none is open, or its letters are gone."""
+def look_at_letters(
+    connection: Connection, asked: Asked, settings: Settings, known: Sequence[Group] = ()
+) -> Opened | None:
+    """Read a page of the open group; None where none is open, or its letters are gone.
+
+    The group is looked up where it is not among those that are `known`.
+    """
+    if asked.opened is None:
+        return None
     now_ms = clock_ms(connection)
     scope = asked.scope(now_ms)
-    there = letter_groups.groups(connection, scope, asked.by, now_ms, asked.until) if asked.opened else []
-    group = next((one for one in there if one.mark == asked.opened), None)
+    group = _of_mark(known, asked.opened)
+    if group is None:
+        group = _of_mark(letter_groups.groups(connection, scope, asked.by, now_ms, asked.until), asked.opened)
     if group is None:
         return None
     found = letter_groups.page(connection, scope, group, ROWS_MAX + 1, asked.after)
@@ -215,3 +228,7 @@ def look_at_letters(connection: Connection, asked: Asked, settings: Settings) ->
         outlook=[(fate, doubt, count) for (fate, doubt), count in counts.most_common()],
         opens=opens,
     )
+
+
+def _of_mark(groups: Sequence[Group], mark: bytes) -> Group | None:
+    return next((group for group in groups if group.mark == mark), None)

@@ -95,7 +95,7 @@ class Jobs:
         if running:
             await asyncio.wait([job.task for job in running if job.task is not None], timeout=CLOSE_TIMEOUT_S)
         for job in self._jobs:
-            if not job.is_over:  # it had not begun, or was not done in time
+            if not job.is_over:  # not begun, or not done in time
                 job.end("interrupted")
             job.rows.close()
 

@@ -51,7 +51,7 @@ class Tally:
         """Add the letter that is the row of this number."""
         fate = fate_of(result)
         why = result.doubt if fate == "doubt" else None if fate == "already" else result.why
-        # What a person may confirm is never one with something else.
+        # A doubt that a person may confirm is never one with another.
         if fate != "doubt" and (fate, why) not in self._lines and len(self._lines) >= LINES_MAX:
             why = OTHERS
         line = self._lines.setdefault((fate, why), Line(len(self._lines), fate, why))

@@ -33,7 +33,7 @@ async def dead(view: View) -> web.StreamResponse:
 
     def look(connection: Connection) -> tuple[Groups, Opened | None, Facets]:
         found = look_at_groups(connection, asked)
-        return found, look_at_letters(connection, found.asked, view.settings), names_of(connection)
+        return found, look_at_letters(connection, found.asked, view.settings, found.shown), names_of(connection)
 
     groups, opened, names = await view.desk.ledger.read(look)
     context = _context(view, groups) | _letters_context(view, groups.asked, opened)

@@ -155,7 +155,7 @@ def _known(view: View) -> Job:
 
 @dataclass(frozen=True, slots=True)
 class Became:
-    """What has become of a letter's intent since, by the ledger: its generation now, its status, reason and ending."""
+    """The fate of a letter's intent since then, by the ledger: its generation, status, reason and ending now."""
 
     generation: int
     status: str
@@ -164,7 +164,7 @@ class Became:
 
 
 def became(row: Row, standing: Standing | None) -> Became | None:
-    """What a replay has led to; None where it has led to nothing, or nobody knows."""
+    """The state that a replay has led to; None where it has led to nothing, or nobody knows."""
     generation = row["generation"]
     if standing is None or not isinstance(generation, int) or standing.generation <= generation:
         return None

@@ -132,7 +132,7 @@ def _noted(
 
 
 def _reading(view: View) -> dict[str, object]:
-    """What a person should know before the queue is read: how many letters, how long that takes, and why not."""
+    """The facts that a person should know before the queue is read: how many letters, how long that takes, and why not."""
     ready = queue_of(view).ready
     seconds = None if ready is None else max(1, -(-ready // LETTERS_A_SECOND))
     return {"ready": ready, "seconds": seconds, "why_not": why_not(view.snapshot), "queue": view.desk.names.dead}
