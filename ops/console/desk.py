@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from yarl import URL
 
@@ -34,6 +35,7 @@ class Desk:
         self.broker = BrokerSource(settings)
         self.watch = Watch(settings)
         self.jobs = Jobs(settings)
+        self.jobs.on_change = partial(self.watch.tell, "jobs")
 
     @property
     def settings(self) -> Settings:

@@ -1,6 +1,7 @@
 """A job: what a person asked of the queue of dead letters, how far it has come, and its results."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,6 +16,8 @@ from signalq.ops.terminal.spool import Spool
 from signalq.secrets.masking import SECRET_CHARACTERS_MIN
 from signalq.settings.sections import Settings
 
+# Of letter after letter so much time goes by until pages are told.
+STEP_S = 0.5
 # The name under which a row has its letter's identity; it is no field of a letter.
 MARK = "mark"
 
@@ -89,6 +92,7 @@ class Job:
         self.tally = Tally()
         self.task: asyncio.Task[None] | None = None
         self._on_change = on_change
+        self._told_s = float("-inf")
 
     @property
     def is_over(self) -> bool:
@@ -119,7 +123,10 @@ class Job:
     def step(self) -> None:
         """Count a letter that was read."""
         self.read += 1
-        self._on_change()
+        now_s = time.monotonic()
+        if now_s - self._told_s >= STEP_S:
+            self._told_s = now_s
+            self._on_change()
 
     def add(self, letter: Letter, result: LetterResult, settings: Settings) -> None:
         """Keep the result of a letter that was chosen."""

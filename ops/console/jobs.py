@@ -34,7 +34,7 @@ log = structlog.get_logger()
 
 
 class Jobs:
-    """The jobs of this console, the latest JOBS_MAX of them. `version` rises with every change of any of them."""
+    """The jobs of this console, the latest JOBS_MAX of them; `on_change` is called as they go on."""
 
     def __init__(self, settings: Callable[[], Settings]) -> None:
         self._settings = settings
@@ -44,7 +44,6 @@ class Jobs:
         self._jobs: list[Job] = []
         self._turn = asyncio.Lock()
         self._is_closing = False
-        self.version = 0
         self.on_change: Callable[[], None] = lambda: None
 
     def ask(self, asked: Asked) -> Job:
@@ -53,11 +52,11 @@ class Jobs:
         if waiting >= LINE_MAX:
             raise Refused(f"{waiting} jobs wait already: look at /jobs, and ask again when one is done", 429)
         self._count += 1
-        job = Job(f"{self._run_id}-{self._count}", self._count, asked, self._changed)
+        job = Job(f"{self._run_id}-{self._count}", self._count, asked, lambda: self.on_change())
         self._jobs.append(job)
         job.task = asyncio.create_task(self._run(job), name=f"console job {job.key}")
         self._forget()
-        self._changed()
+        self.on_change()
         return job
 
     def find(self, key: str) -> Job | None:
@@ -83,7 +82,7 @@ class Jobs:
             job.canceled_by = actor.name
             # Once alone: a second time would not wait for the batch.
             job.task.cancel()
-            self._changed()
+            self.on_change()
 
     async def close(self) -> None:
         """Tell those that run to end, wait for them, and forget all results."""
@@ -134,7 +133,3 @@ class Jobs:
                 return
             self._jobs.remove(oldest)
             oldest.rows.close()
-
-    def _changed(self) -> None:
-        self.version += 1
-        self.on_change()

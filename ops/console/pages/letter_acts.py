@@ -17,7 +17,7 @@ from signalq.ops.console.chosen import Choice, checked, choose
 from signalq.ops.console.dead_view import FILTERS, NUMBER_MAX, Asked
 from signalq.ops.console.errors import NotFound, Refused
 from signalq.ops.console.job import Asked as AskedJob
-from signalq.ops.console.job import Job
+from signalq.ops.console.job import Action, Job
 from signalq.ops.console.pages.dead import queue_of, why_not
 from signalq.ops.console.query import digest, many, name, number, one_of, text
 from signalq.ops.console.render import url
@@ -31,13 +31,21 @@ ACTIONS = ("replay", "discard")
 NO_GROUP = "there is no such group any more: its letters have left the queue"
 
 
-async def ask_verdict(view: View) -> web.StreamResponse:
-    """The page that leads to the verdict on one order's letters."""
-    given = view.query(id=name, strategy=name, action=one_of(ACTIONS))
+async def ask_replay(view: View) -> web.StreamResponse:
+    """The page that leads to the verdict on a replay of one order."""
+    return _ask_verdict(view, "replay")
+
+
+async def ask_discard(view: View) -> web.StreamResponse:
+    """The same for a discard."""
+    return _ask_verdict(view, "discard")
+
+
+def _ask_verdict(view: View, action: Action) -> web.StreamResponse:
+    given = view.query(id=name, strategy=name)
     if given["id"] is None:
         raise Refused("id says whose letter is meant, and is missing")
-    action = given["action"] or "replay"
-    return view.page("dead_verdict.html", **_reading(view), id=given["id"], strategy=given["strategy"], action=action)
+    return view.page("dead_verdict.html", **_reading(view), **given, action=action)
 
 
 async def verdict(view: View) -> web.StreamResponse:
@@ -118,6 +126,7 @@ async def note(view: View) -> web.StreamResponse:
 
     if await view.desk.ledger.transact(work) is None:
         raise NotFound(NO_GROUP)
+    view.desk.watch.tell("letters")
     return view.go_to(url("", "/dead", **asked.filters))
 
 
@@ -132,7 +141,7 @@ def _noted(
 
 
 def _reading(view: View) -> dict[str, object]:
-    """The facts that a person should know before the queue is read: how many letters, how long that takes, and why not."""
+    """The facts to know before the queue is read: how many letters it has, how long that takes, and why not."""
     ready = queue_of(view).ready
     seconds = None if ready is None else max(1, -(-ready // LETTERS_A_SECOND))
     return {"ready": ready, "seconds": seconds, "why_not": why_not(view.snapshot), "queue": view.desk.names.dead}
@@ -144,7 +153,8 @@ def go_to_job(view: View, job: Job) -> web.Response:
 
 
 ROUTES = (
-    Route("GET", "/dead/verdict", ask_verdict),
+    Route("GET", "/dead/check", ask_replay),
+    Route("GET", "/dead/discard", ask_discard),
     Route("POST", "/dead/verdict", verdict, "operate"),
     Route("GET", "/dead/letter/{id}", ask_letter),
     Route("POST", "/dead/letter/{id}", letter, "operate"),

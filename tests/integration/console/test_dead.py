@@ -179,7 +179,7 @@ async def test_a_note_is_left_for_the_next_one_with_a_name_and_cleared(console: 
 
 @pytest.mark.parametrize(
     "path",
-    ["/dead", "/dead?by=reason", "/dead?by=connector", "/jobs", "/dead/queue", "/dead/verdict?id=x&action=discard"],
+    ["/dead", "/dead?by=reason", "/dead?by=connector", "/jobs", "/dead/queue", "/dead/discard?id=x"],
 )
 async def test_markup_in_any_foreign_field_is_text(console: OpenConsole, alice: Browser, path: str) -> None:
     fields = dict.fromkeys(("strategy", "intent_id", "connector", "client_order_id", "reason", "detail"), HOSTILE)
@@ -221,7 +221,7 @@ async def test_only_operators_act_and_who_may_look_sees_why_not(console: OpenCon
 
 
 @pytest.mark.parametrize(
-    "path", ["/dead?page=2", "/dead?by=x", "/parts/dead?open=x", "/dead/verdict", "/jobs?all=1", "/dead/note?x=1"]
+    "path", ["/dead?page=2", "/dead?by=x", "/parts/dead?open=x", "/dead/check", "/jobs?all=1", "/dead/note?x=1"]
 )
 async def test_a_parameter_that_nobody_knows_is_refused(console: OpenConsole, alice: Browser, path: str) -> None:
     await alice.get(path, status=400)

@@ -205,7 +205,7 @@ async def test_single_letters_and_the_letters_of_one_order_are_chosen_by_themsel
     one = await judged(console, alice, "discard", page=page, letter=second)
     assert [row["intent_id"] for row in one.rows] == ["id-2"]
     assert "id-2" in words((await alice.get(f"/jobs/{one.key}")).text)
-    form = await alice.get("/dead/verdict?id=id-3&action=replay")
+    form = await alice.get("/dead/check?id=id-3")
     assert 'name="id" value="id-3"' in form.text
     other = await asked(console, await alice.post("/dead/verdict", id="id-3", action="replay"))
     assert [row["intent_id"] for row in other.rows] == ["id-3"]
