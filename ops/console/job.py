@@ -128,11 +128,11 @@ class Job:
             self._told_s = now_s
             self._on_change()
 
-    def add(self, letter: Letter, result: LetterResult, settings: Settings) -> None:
-        """Keep the result of a letter that was chosen."""
+    def add(self, letter: Letter, result: LetterResult, settings: Settings, *, is_open: bool) -> None:
+        """Keep the result of a letter that was chosen; `is_open`: its order opens something."""
         would = "would be " if self.asked.kind == "verdict" else ""
         row = {**letter.row(), "result": would + result.result, "why": result.why}
-        self.tally.add(len(self.rows), letter.identity, letter.action, result)
+        self.tally.add(len(self.rows), letter.identity, row, result, is_open=is_open)
         self.keep(row, letter.identity, settings)
 
     def keep(self, row: Mapping[str, object], identity: bytes, settings: Settings) -> None:

@@ -53,8 +53,7 @@ async def _apply(job: Job, settings: Settings, ledger: LedgerClient) -> None:
     def on_letter(letter: Letter, result: LetterResult | None) -> None:
         job.step()
         if result is not None:
-            job.add(letter, result, settings)
-            _count_open(job, letter, result, settings)
+            job.add(letter, result, settings, is_open=not is_exit(settings, letter.connector, letter.action))
 
     try:
         async with aclosing(action), open_letters(settings, on_wait=job.wait, census=census) as letters:
@@ -70,13 +69,6 @@ async def _apply(job: Job, settings: Settings, ledger: LedgerClient) -> None:
 
 def _about(job: Job) -> dict[str, object]:
     return {**job.asked.chosen.about, "chosen": job.asked.chosen.count, "job": job.key}
-
-
-def _count_open(job: Job, letter: Letter, result: LetterResult, settings: Settings) -> None:
-    """Count an open that goes, or that a person may let go."""
-    goes = result.result == "replayed" or result.doubt is not None
-    if goes and letter.connector is not None and not is_exit(settings, letter.connector, letter.action):
-        job.tally.opens[letter.connector] += 1
 
 
 async def _look(job: Job, settings: Settings, ledger: LedgerClient) -> None:

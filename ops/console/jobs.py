@@ -52,7 +52,7 @@ class Jobs:
         if waiting >= LINE_MAX:
             raise Refused(f"{waiting} jobs wait already: look at /jobs, and ask again when one is done", 429)
         self._count += 1
-        job = Job(f"{self._run_id}-{self._count}", self._count, asked, lambda: self.on_change())
+        job = Job(f"{self._run_id}-{self._count}", self._count, asked, self.on_change)
         self._jobs.append(job)
         job.task = asyncio.create_task(self._run(job), name=f"console job {job.key}")
         self._forget()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
+from signalq.message.field_rules import Action
 from signalq.ops.dead_letters.actions import LetterResult
 
 # More lines than these are one: each row says why.
 LINES_MAX = 20
+_ACTIONS = frozenset(get_args(Action))
 OTHERS = "for other reasons: each row says why"
 
 # The fate of a letter: it is dealt with (or would be), it was replayed before, a person has to confirm it, it can't be
@@ -47,17 +50,22 @@ class Tally:
         # The opens among those that go or may go, by connector: close-only would let them die again.
         self.opens: Counter[str] = Counter()
 
-    def add(self, row: int, identity: bytes, action: str | None, result: LetterResult) -> None:
-        """Add the letter that is the row of this number."""
+    def add(
+        self, number: int, identity: bytes, row: Mapping[str, object], result: LetterResult, *, is_open: bool
+    ) -> None:
+        """Add the letter that is the row of this number; `is_open`: its order opens something."""
         fate = fate_of(result)
         why = result.doubt if fate == "doubt" else None if fate == "already" else result.why
         # A doubt that a person may confirm is never one with another.
         if fate != "doubt" and (fate, why) not in self._lines and len(self._lines) >= LINES_MAX:
             why = OTHERS
         line = self._lines.setdefault((fate, why), Line(len(self._lines), fate, why))
-        line.actions[action or "no order"] += 1
+        # A foreign word in its place may be anything.
+        line.actions[str(row["action"]) if row["action"] in _ACTIONS else "no order"] += 1
         line.marks += identity
-        line.rows.append(row)
+        line.rows.append(number)
+        if is_open and fate in {"done", "doubt"} and isinstance(connector := row["connector"], str):
+            self.opens[connector] += 1
 
     @property
     def lines(self) -> list[Line]:

@@ -14,12 +14,13 @@ GROUP = re.compile(r'<tr id="group-([0-9a-f]{32})" data-row>(.*?)</tr>', re.DOTA
 LETTER = re.compile(r'<tr id="letter-([0-9a-f]{32})" data-row>(.*?)</tr>', re.DOTALL)
 RESULT = re.compile(r'<tr id="result-[0-9a-f]{32}" data-row>(.*?)</tr>', re.DOTALL)
 UNTIL = re.compile(r'name="until" value="(\d+)"')
+ISOLATED = re.compile(r"</?bdi[^>]*>")
 TAG = re.compile(r"<[^>]*>")
 
 
 def words(html: str) -> str:
     """The text of a piece of a page, as it is read: without tags, with single spaces."""
-    return " ".join(unescape(TAG.sub(" ", html)).split())
+    return " ".join(unescape(TAG.sub(" ", ISOLATED.sub("", html))).split())
 
 
 def groups(page: Answer) -> dict[str, str]:

@@ -9,7 +9,7 @@ from aiohttp import web
 from sqlalchemy import Connection
 
 from signalq.consumer.ledger.queries.letter_groups import Facets
-from signalq.consumer.orders.switch import Switch
+from signalq.consumer.orders.switch import ALL, Switch
 from signalq.ops.console.dead_view import (
     NOT_OURS,
     READERS,
@@ -66,17 +66,19 @@ def why_not(snapshot: Snapshot) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """A connector that the switch holds, and how many of the opens that may go are its."""
+    """A connector that the switch holds, or all others (None), and how many of the opens that may go are theirs."""
 
-    connector: str
+    connector: str | None
     state: str
     opens: int
 
 
 def warnings(switch: Switch, opens: Mapping[str, int]) -> list[Warned]:
     """The connectors whose opens would die again, or wait, because of the switch."""
-    states = {name: switch.state_of(name) for name in sorted(opens)}
-    return [Warned(name, state, opens[name]) for name, state in states.items() if state != "open"]
+    named = [name for name in sorted(opens) if switch.own(name) != "open"]
+    found = [Warned(name, switch.state_of(name), opens[name]) for name in named]
+    others = sum(opens.values()) - sum(one.opens for one in found)
+    return [*found, Warned(None, switch.own(ALL), others)] if others and switch.own(ALL) != "open" else found
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from signalq.consumer.ledger.queries.letter_groups import Group
 from signalq.ops.console.chosen import Choice, checked, choose
 from signalq.ops.console.dead_view import FILTERS, NUMBER_MAX, Asked
 from signalq.ops.console.errors import NotFound, Refused
-from signalq.ops.console.job import Asked as AskedJob
 from signalq.ops.console.job import Action, Job
+from signalq.ops.console.job import Asked as AskedJob
 from signalq.ops.console.pages.dead import queue_of, why_not
 from signalq.ops.console.query import digest, many, name, number, one_of, text
 from signalq.ops.console.render import url

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 from pamqp.commands import Basic
 
@@ -15,6 +16,7 @@ from signalq.amqp.ledger_mark import LedgerMark, claim_mark
 from signalq.amqp.topology import Topology
 from signalq.consumer.ledger.actor import Actor
 from signalq.names import Names
+from signalq.ops.console import jobs
 from signalq.ops.console.job import Job
 from signalq.ops.dead_letters.reader import open_letters
 from tests.support.amqp import depth, drain, publish_all
@@ -144,10 +146,10 @@ async def test_letters_that_need_a_person_go_only_when_they_are_ticked_and_their
     (line,) = [line for line in verdict.tally.of("doubt") if line.count == 2]
     path = f"/jobs/{verdict.key}/replay"
     for typed in ("", "1", "3", "x"):
-        refused = await alice.post(path, line=line.number, confirm=typed, status=400)
+        refused = await alice.post(path, line=str(line.number), confirm=typed, status=400)
         assert "Nothing was done: type 2" in words(refused.text)
     assert standing(names)["id-sure"] == (1, "dead")
-    replay = await asked(console, await alice.post(path, line=line.number, confirm="2"))
+    replay = await asked(console, await alice.post(path, line=str(line.number), confirm="2"))
     assert replay.tally.count("done") == 3
     assert standing(names) == {
         "id-sure": (2, "received"),
@@ -168,7 +170,7 @@ async def test_a_word_for_some_letters_is_none_for_the_others(
     verdict = await judged(console, alice, "replay", groups_with=["rejected", "outcome-unknown"])
     in_ledger(names.prefix, f"UPDATE intents SET age_from_ms = {LONG_AGO_MS} WHERE intent_id = 'id-sure'")  # noqa: S608
     (doubt,) = verdict.tally.of("doubt")
-    replay = await asked(console, await alice.post(f"/jobs/{verdict.key}/replay", line=doubt.number, confirm="1"))
+    replay = await asked(console, await alice.post(f"/jobs/{verdict.key}/replay", line=str(doubt.number), confirm="1"))
     assert [(line.fate, line.count) for line in replay.tally.lines] == [("done", 1), ("doubt", 1)]
     assert standing(names) == {"id-sure": (1, "dead"), "id-doubt": (2, "received")}
 
@@ -428,7 +430,7 @@ async def test_markup_in_a_letter_is_text_in_every_job(
     for path in ("/dead", f"/dead?open={group}", "/jobs", f"/jobs/{verdict.key}", f"/jobs/{shown.key}", show):
         text = (await alice.get(path)).text
         assert "<img" not in text
-        assert ">49" not in text
+        assert "&gt;49" not in text
         assert "\u202e" not in without_values(text), path
     assert "\u202e" not in (await alice.get(f"/jobs/{verdict.key}.jsonl")).text
 
@@ -445,11 +447,16 @@ def without_values(text: str) -> str:
 
 
 async def test_the_latest_jobs_are_kept_and_the_oldest_forgotten(
-    broker: Broker, names: Names, console: OpenConsole, alice: Browser
+    broker: Broker, names: Names, console: OpenConsole, alice: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await bury(broker.url, names, [])
-    jobs: list[Job] = [await asked(console, await alice.post("/dead/queue")) for _ in range(21)]
-    assert len(console.desk.jobs.latest()) == 20
-    await alice.get(f"/jobs/{jobs[0].key}", status=404)
+    await bury(broker.url, names, [dead(1)])
+    monkeypatch.setattr(jobs, "JOBS_MAX", 3)
+    asked_for: list[Job] = [await asked(console, await alice.post("/dead/queue")) for _ in range(4)]
+    assert console.desk.jobs.latest() == asked_for[:0:-1]
+    await alice.get(f"/jobs/{asked_for[0].key}", status=404)
     page = await alice.get("/jobs")
-    assert page.text.count('id="job-') == 20
+    assert page.text.count('<tr id="job-') == 3
+    monkeypatch.setattr(jobs, "ROWS_MAX", 0)
+    await asked(console, await alice.post("/dead/letter/id-1"))
+    await asked(console, await alice.post("/dead/queue"))
+    assert [job.asked.kind for job in console.desk.jobs.latest()] == ["queue"], "their results are too many"

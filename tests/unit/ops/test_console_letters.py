@@ -110,7 +110,9 @@ def tally(*results: LetterResult) -> Tally:
     """The tally of these results."""
     made = Tally()
     for row, result in enumerate(results):
-        made.add(row, row.to_bytes(16, "big"), "openLong" if row % 2 else None, result)
+        action = "openLong" if row % 2 else "a foreign word"
+        fields = {"action": action, "connector": "main" if row % 3 else None}
+        made.add(row, row.to_bytes(16, "big"), fields, result, is_open=bool(row % 2))
     return made
 
 
@@ -127,6 +129,7 @@ def test_results_are_put_together_by_fate_and_reason_and_each_letter_is_in_one_l
     assert list(done.rows) == [2, 3, 6]
     assert bytes(done.marks) == b"".join(row.to_bytes(16, "big") for row in (2, 3, 6))
     assert done.actions == {"no order": 2, "openLong": 1}
+    assert made.opens == {"main": 1}, "opens that may go, of a connector that is known: row 1"
     assert (made.count(), made.count("done", "doubt")) == (8, 5)
     assert made.line(done.number) is done
     assert made.line(99) is made.line(None) is None
@@ -199,7 +202,11 @@ def test_the_switch_is_told_where_it_would_let_opens_die_or_wait() -> None:
         ("beta", "paused", 2),
         ("delta", "close-only", 3),
     ]
-    assert [one.state for one in warnings(Switch(5, {ALL: "close-only"}), {"main": 1})] == ["close-only"]
+    everything = Switch(5, {ALL: "close-only", "delta": "paused", "gamma": "paused"})
+    assert [(one.connector, one.state, one.opens) for one in warnings(everything, opens)] == [
+        ("delta", "paused", 3),
+        (None, "close-only", 3),
+    ]
     assert warnings(Switch(), opens) == []
 
 
