@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.queries import letter_groups
 from signalq.consumer.ledger.queries.audit import about_filter
 from signalq.consumer.ledger.queries.letter_groups import By, Group, Scope
@@ -39,17 +38,17 @@ class Choice:
 
 def choose(connection: Connection, choice: Choice) -> Chosen:
     """Look up the letters that are meant: none where none is there any more, at most CHOSEN_MAX and one more."""
-    found = _groups(connection, choice)
-    marks: dict[bytes, None] = {}
-    for group in found:
-        room = CHOSEN_MAX + 1 - len(marks)
-        marks |= dict.fromkeys(letter_groups.marks_of(connection, choice.scope, group, choice.until, room))
+    found: dict[Group, list[bytes]] = {}
+    if choice.groups:
+        ticked = frozenset(choice.groups)
+        found = letter_groups.chosen(connection, choice.scope, choice.by, ticked, choice.until, CHOSEN_MAX)
+    marks = dict.fromkeys(mark for some in found.values() for mark in some)
     single = dict(letter_groups.among(connection, choice.letters)) if choice.letters else {}
     if choice.intent_id is not None:
         single |= dict(letter_groups.of_intent(connection, choice.intent_id, choice.scope.strategy, CHOSEN_MAX))
     marks |= dict.fromkeys(single)
     ids = {intent_id for intent_id in single.values() if intent_id is not None}
-    return Chosen(b"".join(marks), _about(found, ids, len(single), choice))
+    return Chosen(b"".join(marks), _about(list(found), ids, len(single), choice))
 
 
 def checked(chosen: Chosen) -> Chosen:
@@ -59,15 +58,6 @@ def checked(chosen: Chosen) -> Chosen:
     if chosen.count > CHOSEN_MAX:
         raise Refused(f"these are more than {CHOSEN_MAX:,} letters: choose fewer, or use `signalq dead`")
     return chosen
-
-
-def _groups(connection: Connection, choice: Choice) -> list[Group]:
-    """The groups that are ticked, and are there."""
-    if not choice.groups:
-        return []
-    there = letter_groups.groups(connection, choice.scope, choice.by, clock_ms(connection), choice.until)
-    ticked = set(choice.groups)
-    return [group for group in there if group.mark in ticked]
 
 
 def _about(groups: Sequence[Group], ids: set[str], singles: int, choice: Choice) -> dict[str, object]:

@@ -15,7 +15,6 @@ from signalq.consumer.ledger.queries import group_notes, letter_groups, letters,
 from signalq.consumer.ledger.queries.group_notes import GroupNote
 from signalq.consumer.ledger.queries.letter_groups import BYS, By, Facets, Group, Scope
 from signalq.consumer.ledger.queries.letters import Letters, Listed, Settled
-from signalq.consumer.orders.state import Reason
 from signalq.ops.console.query import Reader, digest, name, number, one_of
 from signalq.ops.console.tally import Fate, fate_of
 from signalq.ops.dead_letters.listing import row_of
@@ -33,19 +32,17 @@ NUMBER_MAX = 10**15
 SINCE_MS: Mapping[str, int] = MappingProxyType({"15m": 900_000, "1h": 3_600_000, "24h": 86_400_000, "7d": 604_800_000})
 # The advice for each reason, in short; docs/operate/dead-letters.md has it in full.
 TO_DO: Mapping[str, str] = MappingProxyType(
-    dict[Reason, str](
-        {
-            "invalid": "Mend their producer: the detail names each bad field.",
-            "unauthorized": "See who published them and what that strategy may do; mend that, then replay.",
-            "forbidden": "Is the order right, or the limit? Replay them if they are still wanted once opens go.",
-            "expired": "Decide whether they are still wanted, then replay; old opens need a person's word.",
-            "superseded": "Mostly nothing: a later exit took their place. Replay them if they are wanted after all.",
-            "rejected": "Mostly a wrong token, a wrong connector or a rule of the platform. Mend that, then replay.",
-            "exhausted": "See how the platform is, then replay them if they are still wanted.",
-            "outcome-unknown": "Look on the platform whether it took them, before anything else; if not, replay.",
-            "undeliverable": "Look at the log for intent.handling_failed, and report it.",
-        }
-    )
+    {
+        "invalid": "Mend their producer: the detail names each bad field.",
+        "unauthorized": "See who published them and what that strategy may do; mend that, then replay.",
+        "forbidden": "Is the order right, or the limit? Replay them if they are still wanted once opens go.",
+        "expired": "Decide whether they are still wanted, then replay; old opens need a person's word.",
+        "superseded": "Mostly nothing: a later exit took their place. Replay them if they are wanted after all.",
+        "rejected": "Mostly a wrong token, a wrong connector or a rule of the platform. Mend that, then replay.",
+        "exhausted": "See how the platform is, then replay them if they are still wanted.",
+        "outcome-unknown": "Look on the platform whether it took them, before anything else; if not, replay.",
+        "undeliverable": "Look at the log for intent.handling_failed, and report it.",
+    }
 )
 NOT_OURS = "No letter of signalq: look who put it there."
 

@@ -5,7 +5,7 @@ by: a detail may be longer than an address or an index takes.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from types import MappingProxyType
@@ -152,10 +152,30 @@ def page(
     return [Listed(**row._mapping) for row in connection.execute(ordered)]
 
 
-def marks_of(connection: Connection, scope: Scope, group: Group, until: int, marks_max: int) -> list[bytes]:
-    """The marks of at most `marks_max` letters of a group, none with a number above `until`."""
-    query = select(letters.c.mark).where(*scope.conditions(), *group.conditions(), letters.c.number <= until)
-    return [bytes(mark) for mark in connection.scalars(query.limit(marks_max))]
+def chosen(
+    connection: Connection, scope: Scope, by: By, marks: Collection[bytes], until: int, letters_max: int
+) -> dict[Group, list[bytes]]:
+    """The groups that have these marks, and the marks of their letters, none with a number above `until`.
+
+    Of more than `letters_max` letters one more is told. All letters are looked through once: that is quicker than a
+    search for each group.
+    """
+    columns = [letters.c[name] for name in COLUMNS[by]]
+    query = select(letters.c.mark, *columns).where(*scope.conditions(), letters.c.number <= until)
+    known: dict[tuple[str | None, ...], list[bytes] | None] = {}
+    found: dict[Group, list[bytes]] = {}
+    count = 0
+    for mark, *named in connection.execute(query):
+        values = tuple(named)
+        if values not in known:
+            group = Group(by, values)
+            known[values] = found.setdefault(group, []) if group.mark in marks else None
+        if (own := known[values]) is not None:
+            own.append(bytes(mark))
+            count += 1
+            if count > letters_max:
+                break
+    return found
 
 
 def among(connection: Connection, marks: Sequence[bytes]) -> Iterator[tuple[bytes, str | None]]:

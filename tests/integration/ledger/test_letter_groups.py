@@ -111,10 +111,17 @@ async def test_letters_that_came_later_are_counted_apart_and_are_not_meant(visit
     await visit.note(letter(900), letter(3, connector="beta"))
     beta, main = await visit.groups(until=until)
     assert ((main.count, main.later), (beta.count, beta.later)) == ((2, 1), (0, 1))
-    meant = await visit.do(letter_groups.marks_of, Scope(), main, until, 100)
-    assert set(meant) == {letter(1).mark, letter(2).mark}
-    assert len(await visit.do(letter_groups.marks_of, Scope(), main, until + 9, 100)) == 3
-    assert len(await visit.do(letter_groups.marks_of, Scope(), main, until + 9, 2)) == 2
+    both = [main.mark, beta.mark]
+    meant = await visit.do(letter_groups.chosen, Scope(), "detail", both, until, 100)
+    assert {group.connector: set(marks) for group, marks in meant.items()} == {"main": {letter(1).mark, letter(2).mark}}
+    later = await visit.do(letter_groups.chosen, Scope(), "detail", both, until + 9, 100)
+    assert {group.mark: len(marks) for group, marks in later.items()} == {main.mark: 3, beta.mark: 1}
+    assert await visit.do(letter_groups.chosen, Scope(connector="beta"), "detail", [main.mark], until + 9, 100) == {}
+    many = await visit.do(letter_groups.chosen, Scope(), "detail", both, until + 9, 1)
+    assert sum(map(len, many.values())) == 2, "one more than may be, so that this can be told"
+    (by_reason,) = await visit.groups("reason")
+    whole = await visit.do(letter_groups.chosen, Scope(), "reason", [by_reason.mark], until + 9, 100)
+    assert [len(marks) for marks in whole.values()] == [4]
 
 
 async def test_buckets_count_quarters_of_an_hour_and_leave_out_what_is_older(visit: Visit) -> None:
