@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from functools import partial
 
 from yarl import URL
 
@@ -45,6 +46,7 @@ class Desk:
         self.watch = Watch(settings)
         self.jobs = Jobs(settings)
         self.checks = Checks(settings, config=config, in_consumer=host.is_consumer)
+        self.jobs.on_change = self.checks.on_change = partial(self.watch.tell, "jobs")
 
     @property
     def settings(self) -> Settings:

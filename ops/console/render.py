@@ -52,6 +52,7 @@ def environment() -> Environment:
     )
     made.filters |= {
         "foreign": foreign,
+        "plain": plain,
         "clock": clock,
         "ago": ago,
         "until": until,
@@ -72,6 +73,12 @@ def foreign(value: object, characters: int = NAME_CHARACTERS) -> Markup:
         return Markup("<bdi>{}</bdi>").format(shown)
     half = (characters - 1) // 2
     return Markup('<bdi title="{}">{}…{}</bdi>').format(shown, shown[: characters - 1 - half], shown[-half:])
+
+
+def plain(value: object, characters: int = NAME_CHARACTERS) -> str:
+    """The same for where no tag may stand: a title, an attribute."""
+    shown = escaped(str(value))
+    return shown if len(shown) <= characters else f"{shown[: characters - 1]}…"
 
 
 def clock(at_ms: int | None) -> Markup:

@@ -113,12 +113,16 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Letters:
-    """The dead letters: as the ledger knows them, and how many messages the queue has ready (None: not known)."""
+    """The dead letters: as the ledger knows them, and how many messages the queue has ready (None: not known).
+
+    `is_read`: somebody reads the queue now, so that `ready` says nothing of how many there are.
+    """
 
     count: int = 0
     messages: int = 0
     oldest_ms: int | None = None
     ready: int | None = None
+    is_read: bool = False
 
 
 @dataclass(frozen=True, slots=True)

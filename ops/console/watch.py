@@ -28,5 +28,8 @@ class Watch:
             await asyncio.sleep(1)
             yield frozenset()
 
+    def tell(self, *regions: Region) -> None:
+        """Tell all who listen of regions that this process itself has changed."""
+
     async def close(self) -> None:
         """Look no more."""

@@ -49,6 +49,7 @@ class Listed:
     """An open letter, as its row has it. `since_ms` and `number` are its place among the others."""
 
     number: int
+    mark: bytes
     since_ms: int
     intent_id: str | None
     generation: int | None
@@ -147,6 +148,22 @@ def messages(connection: Connection) -> int:
     """How many messages the open letters are in the queue."""
     total = select(func.coalesce(func.sum(letters.c.messages), 0)).where(_is_open)
     return int(connection.execute(total).scalar_one())
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The end of a letter's time in the queue: when, how and by whom (None where nobody of ours took it away)."""
+
+    settled_ms: int
+    settled_how: str
+    settled_by: str | None
+
+
+def last_settled(connection: Connection) -> Settled | None:
+    """The latest letter that has left the queue; None where none is known."""
+    query = _select(Settled).where(letters.c.settled_ms.is_not(None)).order_by(letters.c.settled_ms.desc())
+    row = connection.execute(query.limit(1)).first()
+    return None if row is None else Settled(**row._mapping)
 
 
 def ids_between(connection: Connection, beginning: str, end: str, ids_max: int) -> list[str]:

@@ -1,6 +1,6 @@
 """All routes."""
 
-from signalq.ops.console.pages import activity, check, notes, overview, sign_in, static
+from signalq.ops.console.pages import activity, check, dead, jobs, letter_acts, notes, overview, sign_in, static
 from signalq.ops.console.routes import Route
 
 ROUTES: tuple[Route, ...] = (
@@ -10,4 +10,7 @@ ROUTES: tuple[Route, ...] = (
     *check.ROUTES,
     *activity.ROUTES,
     *notes.ROUTES,
+    *dead.ROUTES,
+    *letter_acts.ROUTES,
+    *jobs.ROUTES,
 )
