@@ -43,7 +43,7 @@ async def test_a_person_signs_in_and_comes_to_where_the_link_led(console: OpenCo
     assert "You are not signed in" in led.text
     with capture_logs() as logs:
         page = await browser.post("/sign-in", name=" bob ", token=TOKEN, next="/sign-in?next=%2Fdead")
-    assert page.path == "/sign-in?next=%2Fdead"
+    assert page.path == "/sign-in?next=/dead"
     assert f"{SIGNED_IN} <bdi>bob</bdi>" in page.text
     (line,) = (line for line in logs if line["event"].startswith("console."))
     assert (line["event"], line["who"], line["role"], line["by"]) == ("console.signed_in", "bob", "operate", "token")

@@ -109,7 +109,7 @@ def test_without_a_token_nobody_is_let_in_by_a_proxy_on_this_machine(header: str
 # ---- methods ----
 
 
-@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "TRACE", "OPTIONS", "CONNECT", "PROPFIND", "get", "X"])
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "TRACE", "OPTIONS", "CONNECT", "PROPFIND", "X"])
 def test_methods_are_allowed_by_name(method: str) -> None:
     with pytest.raises(Refused) as error:
         check_request(asked(method), settings())
@@ -256,7 +256,6 @@ FORGED: list[tuple[Any, str]] = [
     ([("X-Forwarded-Email", "")], PROXY),
     ([("X-Forwarded-Email", "x" * 255)], PROXY),
     ([("X-Forwarded-Email", "alice\u202e")], PROXY),
-    ([("X-Forwarded-Email", "alice\udcff")], PROXY),
 ]
 
 
