@@ -1,4 +1,4 @@
-"""Who may see the console, and who may act: a session, a program's token, the proxy's header, the one-time link.
+"""Access to the console, to see and to act: by a session, a program's token, the proxy's header, the one-time link.
 
 With a token, everybody else is nobody. Without one (on loopback alone) everybody on this machine reads, and to act a
 person opens the link that the start prints.

@@ -14,6 +14,7 @@ from signalq.ops.console.jobs import Jobs
 from signalq.ops.console.metrics import ConsoleMetrics
 from signalq.ops.console.sources import BrokerSource, LedgerSource
 from signalq.ops.console.watch import Watch
+from signalq.ops.terminal.escaping import escaped
 from signalq.settings.sections import Settings
 
 
@@ -62,7 +63,7 @@ class Desk:
     def name(self) -> str:
         """The name of this deployment: two of them must not be taken for each other."""
         settings = self.settings
-        return settings.console.name or f"{URL(self.broker.url).host} {settings.broker.prefix}"
+        return escaped(settings.console.name or f"{URL(self.broker.url).host} {settings.broker.prefix}")
 
     @property
     def base(self) -> str:

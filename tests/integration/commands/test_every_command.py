@@ -117,6 +117,7 @@ async def world(
         "SIGNALQ_WEBHOOK__URL": webhook.url,
         "SIGNALQ_OPS__PORT": "0",
         "SIGNALQ_GATEWAY__PORT": "0",
+        "SIGNALQ_CONSOLE__PORT": "0",
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
