@@ -1,6 +1,6 @@
 """All routes."""
 
-from signalq.ops.console.pages import overview
+from signalq.ops.console.pages import events, overview
 from signalq.ops.console.routes import Route
 
-ROUTES: tuple[Route, ...] = (*overview.ROUTES,)
+ROUTES: tuple[Route, ...] = (*overview.ROUTES, *events.ROUTES)
