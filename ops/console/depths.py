@@ -47,19 +47,35 @@ class Depth:
         return bool(self.ready) and not self.consumers
 
 
-class Pace:
-    """Lets at most QUESTIONS_PER_S questions go in any second."""
+class Turns:
+    """Whose turn it is to be asked about. Pure: the time is given, in seconds of a clock that nobody sets."""
 
     def __init__(self) -> None:
-        self._asked_s: deque[float] = deque(maxlen=QUESTIONS_PER_S)
+        self._latest_s: deque[float] = deque(maxlen=QUESTIONS_PER_S)
+        self._asked_s: dict[str, float] = {}
 
-    def allowed(self, now_s: float) -> int:
-        """How many may go now."""
-        return QUESTIONS_PER_S - sum(now_s - asked_s < 1.0 for asked_s in self._asked_s)
+    def next(self, urgent: Collection[str], others: Collection[str], now_s: float) -> list[str]:
+        """The queues to ask about now: of each kind those that were asked longest ago."""
+        allowed = QUESTIONS_PER_S - sum(now_s - asked_s < 1.0 for asked_s in self._latest_s)
+        first = self._longest_ago(set(urgent), now_s)
+        then = self._longest_ago(set(others) - set(urgent), now_s)
+        some = first[: min(URGENT_PER_S, allowed)]
+        return (some + then + first[len(some) :])[:allowed]
 
-    def note(self, now_s: float) -> None:
-        """Note that one goes."""
-        self._asked_s.append(now_s)
+    def note(self, queue: str, now_s: float) -> None:
+        """Note a question about a queue."""
+        self._latest_s.append(now_s)
+        self._asked_s[queue] = now_s
+
+    def forget(self, queue: str) -> None:
+        """Let a queue be one that was never asked about."""
+        self._asked_s.pop(queue, None)
+
+    def _longest_ago(self, queues: Collection[str], now_s: float) -> list[str]:
+        """Those that may be asked about again, the longest ago first."""
+        asked_s = {queue: self._asked_s.get(queue, float("-inf")) for queue in queues}
+        ready = (queue for queue in queues if now_s - asked_s[queue] >= URGENT_S)
+        return nsmallest(QUESTIONS_PER_S, ready, key=lambda queue: (asked_s[queue], queue))
 
 
 class BrokerLook:
@@ -77,15 +93,14 @@ class BrokerLook:
         self._now_ms = now_ms
         self._source = BrokerSource(settings, name="signalq console watch")
         self._inspector: tuple[AbstractConnection, Inspector] | None = None
-        self._pace = Pace()
-        self._asked_s: dict[str, float] = {}
+        self._turns = Turns()
         self._mark_s = float("-inf")
         self._failed_s = float("-inf")
 
     def hurry(self, queues: Iterable[str]) -> None:
         """Ask about these as soon as the pace lets us: a person has just changed something."""
         for queue in queues:
-            self._asked_s.pop(queue, None)
+            self._turns.forget(queue)
 
     async def look(self, urgent: Collection[str], others: Collection[str]) -> None:
         """Ask about some of these queues."""
@@ -95,8 +110,8 @@ class BrokerLook:
         try:
             async with self._source.used() as connection:
                 if wants_mark := time.monotonic() - self._mark_s >= MARK_S:
-                    self._pace.note(time.monotonic())  # its reader asks about its queue
-                await self._ask(connection, self.chosen(urgent, others, time.monotonic()))
+                    self._turns.note(Names(self._settings().broker.prefix).ledger, time.monotonic())
+                await self._ask(connection, self._turns.next(urgent, others, time.monotonic()))
                 if wants_mark:
                     await self._read_mark(connection)
             self.contact.rest()
@@ -106,20 +121,11 @@ class BrokerLook:
             self._mark_s = float("-inf")  # it may be another broker by then
             self.contact.fail(self._now_ms(), error)
 
-    def chosen(self, urgent: Collection[str], others: Collection[str], now_s: float) -> list[str]:
-        """The queues to ask about now: of each kind those that were asked longest ago."""
-        allowed = self._pace.allowed(now_s)
-        ours = set(urgent)
-        first = self._longest_ago(ours, now_s)
-        then = self._longest_ago(set(others) - ours, now_s)
-        some = first[: min(URGENT_PER_S, allowed)]
-        return (some + then + first[len(some) :])[:allowed]
-
     def forget(self, known: Collection[str]) -> None:
         """Forget the answers about all other queues."""
         for gone in self.depths.keys() - set(known):
             del self.depths[gone]
-            self._asked_s.pop(gone, None)
+            self._turns.forget(gone)
             self.unread_since_ms.pop(gone, None)
 
     async def close(self) -> None:
@@ -128,17 +134,10 @@ class BrokerLook:
         self._inspector = None
         await self._source.close()
 
-    def _longest_ago(self, queues: Collection[str], now_s: float) -> list[str]:
-        """Those that may be asked again, the longest ago first."""
-        ago = {queue: self._asked_s.get(queue, float("-inf")) for queue in queues}
-        ready = (queue for queue, asked_s in ago.items() if now_s - asked_s >= URGENT_S)
-        return nsmallest(QUESTIONS_PER_S, ready, key=lambda queue: (ago[queue], queue))
-
     async def _ask(self, connection: AbstractConnection, queues: Iterable[str]) -> None:
         inspector = self._inspector_on(connection)
         for queue in queues:
-            self._asked_s[queue] = time.monotonic()
-            self._pace.note(self._asked_s[queue])
+            self._turns.note(queue, time.monotonic())
             self.contact.ask()
             found = await inspector.depth(queue)
             ready, consumers = (None, 0) if found is None else (found.ready, found.consumers)
