@@ -4,6 +4,7 @@ At most QUESTIONS_PER_S are asked in any second, however many lanes there are. T
 need them, are asked every 2 s; the others take turns.
 """
 
+import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
@@ -25,6 +26,8 @@ QUESTIONS_PER_S = 50
 URGENT_PER_S = 30
 # With a look each second: by every other look.
 URGENT_S = 1.8
+# The questions of a look that began so long ago, or longer, are a second old when their like are asked again.
+LOOK_AGAIN_S = 0.8
 # The mark is read by a short visit to its queue, and moves only by `signalq topology adopt-ledger`.
 MARK_S = 60.0
 # A broker that is away is asked again after so long.
@@ -55,12 +58,17 @@ class Turns:
         self._asked_s: dict[str, float] = {}
 
     def next(self, urgent: Collection[str], others: Collection[str], now_s: float) -> list[str]:
-        """The queues to ask about now: of each kind those that were asked longest ago."""
-        allowed = QUESTIONS_PER_S - sum(now_s - asked_s < 1.0 for asked_s in self._latest_s)
+        """The queues to ask about now: of each kind those that were asked longest ago. See `pause_s` before each."""
+        allowed = QUESTIONS_PER_S - sum(now_s - asked_s < LOOK_AGAIN_S for asked_s in self._latest_s)
         first = self._longest_ago(set(urgent), now_s)
         then = self._longest_ago(set(others) - set(urgent), now_s)
         some = first[: min(URGENT_PER_S, allowed)]
         return (some + then + first[len(some) :])[:allowed]
+
+    def pause_s(self, now_s: float) -> float:
+        """How long the next question has to wait, so that no second has too many."""
+        is_full = len(self._latest_s) == QUESTIONS_PER_S
+        return max(0.0, self._latest_s[0] + 1.0 - now_s) if is_full else 0.0
 
     def note(self, queue: str, now_s: float) -> None:
         """Note a question about a queue."""
@@ -109,10 +117,8 @@ class BrokerLook:
         self.contact.ask()
         try:
             async with self._source.used() as connection:
-                if wants_mark := time.monotonic() - self._mark_s >= MARK_S:
-                    self._turns.note(Names(self._settings().broker.prefix).ledger, time.monotonic())
                 await self._ask(connection, self._turns.next(urgent, others, time.monotonic()))
-                if wants_mark:
+                if time.monotonic() - self._mark_s >= MARK_S:
                     await self._read_mark(connection)
             self.contact.rest()
         except (BrokerError, SettingsError) as error:
@@ -137,16 +143,23 @@ class BrokerLook:
     async def _ask(self, connection: AbstractConnection, queues: Iterable[str]) -> None:
         inspector = self._inspector_on(connection)
         for queue in queues:
-            self._turns.note(queue, time.monotonic())
-            self.contact.ask()
+            await self._take_turn(queue)
             found = await inspector.depth(queue)
             ready, consumers = (None, 0) if found is None else (found.ready, found.consumers)
             self._note(queue, Depth(ready, consumers, self._now_ms()))
 
     async def _read_mark(self, connection: AbstractConnection) -> None:
-        self.contact.ask()
-        self.mark = await held_mark(connection, Names(self._settings().broker.prefix))
+        names = Names(self._settings().broker.prefix)
+        await self._take_turn(names.ledger)
+        self.mark = await held_mark(connection, names)
         self._mark_s = time.monotonic()
+
+    async def _take_turn(self, queue: str) -> None:
+        """Wait until a question may go, and note that it does."""
+        self.contact.rest()
+        await asyncio.sleep(self._turns.pause_s(time.monotonic()))
+        self._turns.note(queue, time.monotonic())
+        self.contact.ask()
 
     def _inspector_on(self, connection: AbstractConnection) -> Inspector:
         """The inspector on this connection; its channel stays open from look to look."""
