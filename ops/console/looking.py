@@ -137,11 +137,11 @@ class LedgerLook:
         self.moment = moment
         self.contact.answer(moment.now_ms)
         if since_ms is None or not self._goes_on(moment.now_ms):
-            await self._count_all(client, moment.now_ms)
+            self._counted_until_ms = await self._count_all(client, moment.now_ms)
         else:
             self.history.recount(since_ms, endings)
-        self.history.settle(moment.now_ms)
-        self._counted_until_ms = moment.now_ms
+            self._counted_until_ms = moment.now_ms
+        self.history.settle(self._counted_until_ms)
         if time.monotonic() - self._rest_s >= REST_S:
             await self._look_at_rest(client, moment)
 
@@ -171,7 +171,7 @@ class LedgerLook:
     def _goes_on(self, now_ms: int) -> bool:
         """Whether what was counted goes on now: not after a long pause, a step of the clock, or with other lanes."""
         until_ms = self._counted_until_ms
-        is_near = until_ms is not None and 0 <= now_ms - until_ms <= RECENT_MS
+        is_near = until_ms is not None and -SAME_CLOCK_MS <= now_ms - until_ms <= RECENT_MS
         return is_near and self.history.own == set(self._settings().own_lanes())
 
     def _count_since_ms(self) -> int | None:
@@ -184,16 +184,18 @@ class LedgerLook:
         self._wide_s = time.monotonic()
         return _second(now_ms - RECENT_MS)
 
-    async def _count_all(self, client: LedgerClient, now_ms: int) -> None:
-        """Count the past anew."""
+    async def _count_all(self, client: LedgerClient, now_ms: int) -> int:
+        """Count the past anew; return until when, as that may take a while."""
         history, recent_ms = History(self._settings().own_lanes()), _second(now_ms - RECENT_MS)
         count = partial(self._count, client)
         for since_ms in range(_first(now_ms, LONG_BUCKETS, LONG_BUCKET_MS), recent_ms, FILL_MS):
             history.fill_long(await count(since_ms, min(since_ms + FILL_MS, recent_ms), LONG_BUCKET_MS))
         first_ms = _first(now_ms, SHORT_BUCKETS, SHORT_BUCKET_MS)
         history.fill_short(await count(first_ms, recent_ms, SHORT_BUCKET_MS))
-        history.recount(recent_ms, await count(recent_ms, now_ms + SECOND_MS, SECOND_MS))
+        until_ms = max(now_ms, self.now_ms)
+        history.recount(recent_ms, await count(recent_ms, until_ms + SECOND_MS, SECOND_MS))
         self.history, self._wide_s = history, time.monotonic()
+        return until_ms
 
     async def _count(self, client: LedgerClient, since_ms: int, until_ms: int, period_ms: int) -> list[Endings]:
         work = partial(count_endings, since_ms=since_ms, until_ms=until_ms, period_ms=period_ms)

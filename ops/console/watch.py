@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any
 
 from signalq.consumer.kept_going import kept_going
@@ -133,10 +132,9 @@ class Watch:
 
     def show(self, connectors: Iterable[str]) -> None:
         """Ask about the lanes of these connectors more often for a while: somebody looks at them."""
-        now_s = time.monotonic()
-        self._shown_s |= dict.fromkeys(islice(connectors, VISIBLE_LANES), now_s)
-        for name in [name for name, shown_s in self._shown_s.items() if now_s - shown_s >= SHOWN_S]:
-            del self._shown_s[name]
+        own, now_s = set(self._settings().own_lanes()), time.monotonic()
+        self._shown_s |= {name: now_s for name in connectors if name in own}
+        self._shown_s = {name: shown_s for name, shown_s in self._shown_s.items() if now_s - shown_s < SHOWN_S}
 
     def history(self, name: Name) -> Series:
         """The history of a connector, of the shared lane (None), or of everything (ALL)."""

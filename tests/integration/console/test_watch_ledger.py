@@ -119,7 +119,7 @@ async def test_who_ends_without_a_word_is_remembered_by_name(store: Store, monke
     ledger = await store.ledger()
     await ledger.open_lane("signalq.orders")
     async with watching(settings_for(store.url)) as watch:
-        now = await watch.snapshot()
+        now = await seen(watch, lambda now: now.living, "the consumer")
         (consumer,) = now.living
         await store.close(ledger)
         now = await seen(watch, lambda now: not now.living, "the consumer's end")
@@ -137,6 +137,7 @@ async def test_it_sleeps_once_nobody_looks_and_wakes_for_the_next_one(
     monkeypatch.setattr(watch_module, "IDLE_S", 0.2)
     monkeypatch.setattr(watch_module, "EVERY_S", 0.05)
     monkeypatch.setattr(watch_module, "FRESH_S", 0.5)
+    monkeypatch.setattr("signalq.ops.console.looking.REST_S", 0.0)
     async with watching(settings_for(store.url)) as watch:
         assert not watch.is_awake
         first = await watch.snapshot()
