@@ -1,12 +1,24 @@
 """All routes."""
 
-from signalq.ops.console.pages import activity, check, dead, jobs, letter_acts, notes, overview, sign_in, static
+from signalq.ops.console.pages import (
+    activity,
+    check,
+    dead,
+    events,
+    jobs,
+    letter_acts,
+    notes,
+    overview,
+    sign_in,
+    static,
+)
 from signalq.ops.console.routes import Route
 
 ROUTES: tuple[Route, ...] = (
     *overview.ROUTES,
     *sign_in.ROUTES,
     *static.ROUTES,
+    *events.ROUTES,
     *check.ROUTES,
     *activity.ROUTES,
     *notes.ROUTES,
