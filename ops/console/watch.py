@@ -140,9 +140,6 @@ class Watch:
         """The history of a connector, of the shared lane (None), or of everything (ALL)."""
         return self._ledger.history.of(name)
 
-    def tell(self, *regions: Region) -> None:
-        """Tell all who listen of regions that this process itself has changed."""
-
     async def close(self) -> None:
         """Look no more, and let nobody listen any more."""
         self._is_closed = True
