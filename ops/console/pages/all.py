@@ -1,6 +1,12 @@
 """All routes."""
 
-from signalq.ops.console.pages import overview
+from signalq.ops.console.pages import cancel, order, orders, overview, schedule
 from signalq.ops.console.routes import Route
 
-ROUTES: tuple[Route, ...] = (*overview.ROUTES,)
+ROUTES: tuple[Route, ...] = (
+    *overview.ROUTES,
+    *orders.ROUTES,
+    *order.ROUTES,
+    *schedule.ROUTES,
+    *cancel.ROUTES,
+)
