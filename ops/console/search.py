@@ -56,24 +56,23 @@ class Search:
         """Whether an id is looked for, and nothing else is said."""
         return self.word is not None and self == Search(self.word)
 
-    def conditions(self, since_ms: int | None = None) -> Filter:
-        """The filter of all but the word, and of the time, which is told by the ledger's clock."""
+    def conditions(self) -> Filter:
+        """The filter of all but the word, and the time, which the ledger's clock tells."""
         return Filter(
-            connector=_stored(self.connector),
-            strategy=_stored(self.strategy),
+            connector=storable(self.connector),
+            strategy=storable(self.strategy),
             # A reason is that of a dead letter, and those are found by their index.
             status="dead" if self.reason is not None and self.status is None else self.status,
             reason=self.reason,
-            since_ms=since_ms,
             action=self.action,
             http_status=self.http,
-            client_order_id=_stored(self.client),
+            client_order_id=storable(self.client),
             trace_id=self.trace,
         )
 
     def meanings(self) -> Iterable[tuple[str, Filter]]:
-        """What the word may be, in words, and the filter for each: the most exact first; one, if there is no word."""
-        rest, word = self.conditions(), _stored(self.word)
+        """The meanings of the word, each with its filter, the most exact first; one, if there is no word."""
+        rest, word = self.conditions(), storable(self.word)
         if word is None:
             yield "", rest
             return
@@ -136,7 +135,7 @@ def asking(**conditions: str | int) -> str:
 
 
 def completions(text: str, connectors: Iterable[str]) -> list[str]:
-    """What the box offers: the search as it is, with one more qualifier each."""
+    """The offers of the box: the search as it is, with one more qualifier each."""
     try:
         search = parse(text)
     except BadSearch:
@@ -163,10 +162,6 @@ def quoted(text: str) -> str:
         return text
     inside = re.sub(r'(["\\])', r"\\\1", text)
     return f'"{inside}"'
-
-
-def _stored(text: str | None) -> str | None:
-    return None if text is None else storable(text)
 
 
 def _word(kind: str, known: Collection[str]) -> Callable[[str], str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import groupby
 
+from signalq.consumer.orders.state import ENDINGS
 from signalq.ops.console.axis import Tick, ticks
 from signalq.ops.orders.records import Story, TimelineEntry
 from signalq.ops.orders.timeline_view import lasted, says
@@ -25,7 +26,6 @@ FIRST_STEPS, LAST_STEPS = 50, 250
 
 UNTIL = "until "
 IN_DOUBT = "in doubt"
-ENDINGS = frozenset({"delivered", "dead", "canceled"})
 # A death for these follows an attempt at once: nothing was waited for.
 AT_ONCE = frozenset({"rejected", "exhausted", "outcome-unknown"})
 # The present state of an order, as its last entry.

@@ -45,7 +45,7 @@ class Audited:
 
 
 _columns = tuple(audit.c[one.name] for one in fields(Audited))
-_change = update(audit).where(audit.c.number == bindparam("by_number"))
+_row = update(audit).where(audit.c.number == bindparam("by_number"))
 
 
 def about_filter(ids: Collection[str], **conditions: object) -> dict[str, object]:
@@ -76,18 +76,7 @@ def note(connection: Connection, now_ms: int, actor: Actor, act: Act) -> int:
 def add(connection: Connection, number: int, *, done: int, refused: int) -> None:
     """Count further ones that the act of a row has done, and refused."""
     counts = {"done": audit.c.done + done, "refused": audit.c.refused + refused}
-    connection.execute(_change.values(counts), {"by_number": number})
-
-
-def explain(connection: Connection, number: int, why: str) -> None:
-    """Say why an act has gone as it has, where that is known only after it."""
-    connection.execute(_change.values(why=storable(why)), {"by_number": number})
-
-
-def find(connection: Connection, number: int) -> Audited | None:
-    """The act of this number, if there is one."""
-    row = connection.execute(select(*_columns).where(audit.c.number == number)).first()
-    return None if row is None else Audited(**row._mapping)
+    connection.execute(_row.values(counts), {"by_number": number})
 
 
 def latest(connection: Connection, rows_max: int, before: int | None = None) -> list[Audited]:
@@ -96,3 +85,14 @@ def latest(connection: Connection, rows_max: int, before: int | None = None) -> 
     if before is not None:
         query = query.where(audit.c.number < before)
     return [Audited(**row._mapping) for row in connection.execute(query)]
+
+
+def explain(connection: Connection, number: int, why: str) -> None:
+    """Say why an act has gone as it has, where that is known only after it."""
+    connection.execute(_row.values(why=storable(why)), {"by_number": number})
+
+
+def find(connection: Connection, number: int) -> Audited | None:
+    """The act of this number, if there is one."""
+    row = connection.execute(select(*_columns).where(audit.c.number == number)).first()
+    return None if row is None else Audited(**row._mapping)

@@ -6,6 +6,7 @@ nothing.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
@@ -43,7 +44,7 @@ def look(connection: Connection, wanted: Filter, rows_max: int) -> Looked:
     return Looked(found, limit.number + 1, limit.received_ms)
 
 
-def _limit(connection: Connection, wanted: Filter) -> Row[tuple[int, int]] | None:
+def _limit(connection: Connection, wanted: Filter) -> Row[Any] | None:
     """The newest order beyond those that one look is to look at: its number, and when it was received."""
     number = intents.c.number
     query = select(number, intents.c.received_ms).order_by(number.desc()).limit(1)

@@ -18,7 +18,7 @@ from signalq.consumer.orders.pending import Pending
 from signalq.errors import BrokerError
 from signalq.ops.console import query
 from signalq.ops.console.desk import Desk
-from signalq.ops.console.errors import NotFound, Refused
+from signalq.ops.console.errors import NotAllowed, NotFound, Refused
 from signalq.ops.console.order_facts import is_pending, order_words
 from signalq.ops.console.pages.schedule import ROWS, fitting
 from signalq.ops.console.routes import Route
@@ -32,7 +32,7 @@ RESULT_ROWS_MAX = 1_000
 NUMBER_MAX = 2**62
 
 _CHOSEN = re.compile(r"n([1-9][0-9]{0,17})")
-# Whatever a person puts between thousands.
+# A person may put any of these between thousands.
 _BETWEEN_DIGITS = re.compile("[\\s,.'\u2019]")
 
 
@@ -72,6 +72,8 @@ async def ask(view: View) -> web.StreamResponse:
 async def cancel(view: View) -> web.StreamResponse:
     """Cancel what that page has said, and lead to what became of it."""
     actor = view.actor()
+    if view.snapshot.other_ledger is not None:
+        raise NotAllowed("the broker's lanes belong to another ledger: nothing is canceled in this one")
     form = await view.form(
         **_chosen(await view.request.post()),
         all=query.flag,
@@ -92,7 +94,7 @@ async def cancel(view: View) -> web.StreamResponse:
 
 
 async def canceled(view: View) -> web.StreamResponse:
-    """What became of a cancelation: by the audit and the ledger, so that it lasts, and can be shared."""
+    """The result of a cancelation: by the audit and the ledger, so that it lasts, and can be shared."""
     view.query()
     try:
         number = query.number(1, NUMBER_MAX)(view.parts["number"])
@@ -106,8 +108,8 @@ async def canceled(view: View) -> web.StreamResponse:
 
 def _page(view: View, meant: Meant, why_not: str | None = None) -> web.Response:
     status = 200 if why_not is None else 400
-    context = {"meant": meant, "why_not": why_not, "order_words": order_words, "is_pending": is_pending}
-    return view.page("schedule_cancel.html", status=status, **context)
+    functions = {"order_words": order_words, "is_pending": is_pending}
+    return view.page("schedule_cancel.html", status=status, meant=meant, why_not=why_not, **functions)
 
 
 def _why_not(meant: Meant, form: Mapping[str, Any]) -> str | None:

@@ -93,7 +93,7 @@ async def order(view: View) -> web.StreamResponse:
     if absent.only_id is not None:
         return view.go_to(url("", "/orders", absent.only_id))
     is_short, as_word = search.is_short_id(intent_id), search.quoted(intent_id)
-    limits = {"is_short": is_short, "as_word": as_word, "looked_at_max": LOOKED_AT_MAX}
+    limits: dict[str, Any] = {"is_short": is_short, "as_word": as_word, "looked_at_max": LOOKED_AT_MAX}
     return view.page("order_absent.html", status=404, intent_id=intent_id, absent=absent, **limits)
 
 
@@ -131,8 +131,8 @@ def tell(story: Story, settings: Settings) -> Told:
 
 
 def _context(intent_id: str, told: list[Told]) -> dict[str, Any]:
-    frame = {"width": WIDTH, "plot_x": WORDS_WIDTH, "plot_width": PLOT_WIDTH}
-    return {"intent_id": intent_id, "told": told, "frame": frame, "asking": search.asking}
+    plot = {"all": WIDTH, "x": WORDS_WIDTH, "width": PLOT_WIDTH}
+    return {"intent_id": intent_id, "told": told, "plot": plot, "asking": search.asking}
 
 
 def _absent(connection: Connection, intent_id: str) -> Absent:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from aiohttp import web
 from sqlalchemy import Connection
@@ -108,7 +109,7 @@ def answer_to(connection: Connection, text: str, asked: Search, before: int | No
     return Answer(text, asked, before, tried, wanted, looked, is_limited, clock_ms(connection))
 
 
-def _context(view: View, answer: Answer) -> dict[str, object]:
+def _context(view: View, answer: Answer) -> dict[str, Any]:
     connector = answer.asked.connector
     near = None if connector is None or answer.looked.found else NearNames(_connectors(view)).of(connector)
     limits = {"looked_at_max": LOOKED_AT_MAX, "file_rows_max": ROWS_MAX}

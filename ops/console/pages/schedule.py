@@ -17,6 +17,8 @@ from signalq.consumer.orders.pending import Pending
 from signalq.ops.console import query
 from signalq.ops.console.order_facts import is_exit, order_words
 from signalq.ops.console.routes import Route
+from signalq.ops.console.search import COMPLETED_CONNECTORS_MAX
+from signalq.ops.console.snapshot import Lane
 from signalq.ops.console.view import View
 
 ROWS = 50
@@ -58,21 +60,20 @@ async def _context(view: View) -> dict[str, Any]:
     asked = view.query(connector=query.name, strategy=query.name, after=_key)
     after = asked["after"]
     page = await view.desk.ledger.read(partial(page_of, wanted=fitting(asked), after=after))
-    connectors = sorted(one.connector for one in view.snapshot.lanes if one.connector is not None)
+    lanes = {one.connector: one for one in view.snapshot.lanes}
     return {
         "asked": asked,
         "after": None if after is None else _written(*after),
         "page": page,
-        "connectors": connectors,
+        "connectors": sorted(filter(None, lanes))[:COMPLETED_CONNECTORS_MAX],
         "order_words": order_words,
-        "warning": partial(warning, view, page.now_ms),
+        "warning": partial(warning, view, lanes, page.now_ms),
     }
 
 
 def fitting(asked: Mapping[str, Any]) -> Filter:
     """The filter of a page's parameters."""
-    named = {name: storable(asked[name]) for name in ("connector", "strategy") if asked[name] is not None}
-    return Filter(**named)
+    return Filter(connector=storable(asked["connector"]), strategy=storable(asked["strategy"]))
 
 
 def page_of(connection: Connection, wanted: Filter, after: tuple[int, int] | None) -> Page:
@@ -97,12 +98,12 @@ def _written(due_ms: int, number: int) -> str:
     return f"{due_ms}-{number}"
 
 
-def warning(view: View, now_ms: int, one: Pending) -> str | None:
+def warning(view: View, lanes: Mapping[str | None, Lane], now_ms: int, one: Pending) -> str | None:
     """The word for what stands in the way of an order: `paused`, `close-only`, `no consumer`, `late`."""
     state = view.snapshot.switch.state_of(one.connector)
     if state == "paused" or (state == "close-only" and not is_exit(one, view.settings)):
         return state
-    lane = view.snapshot.lane(one.connector) or view.snapshot.lane(None)
+    lane = lanes.get(one.connector) or lanes.get(None)
     if lane is not None and not lane.is_consumed:
         return "no consumer"
     return "late" if (one.due_ms or now_ms) + LATE_MS < now_ms else None

@@ -218,6 +218,17 @@ async def test_who_only_views_sees_the_buttons_and_cancels_nothing(console: Open
     assert await statuses(console) == {"stays": "scheduled"}
 
 
+async def test_nothing_is_canceled_in_a_ledger_that_is_not_the_brokers(
+    console: OpenConsole, alice: Browser, lives: Lives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lives.scheduled("stays")
+    shows(console, monkeypatch, other_ledger="/elsewhere/signalq.db")
+    assert (await alice.get("/schedule")).text.count('aria-disabled="true"') == 2
+    refused = await alice.post("/schedule/cancel", {"n1": "1", "shown": "1"}, status=403)
+    assert "belong to another ledger" in refused.text
+    assert await statuses(console) == {"stays": "scheduled"}
+
+
 async def test_markup_in_a_foreign_field_is_text(alice: Browser, lives: Lives) -> None:
     evil = "<img src=x onerror=alert(1)>\"'"
     await lives.scheduled(evil, connectorName=evil, strategy=evil, clientOrderId=evil)

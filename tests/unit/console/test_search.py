@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,8 +107,13 @@ def test_a_link_asks_for_exactly_the_names_that_it_is_made_of(names: dict[str, s
     assert parse(asking(**names)) == Search(**names)
 
 
-def test_there_is_a_qualifier_for_every_condition() -> None:
+def test_there_is_a_qualifier_for_every_condition_and_a_documented_example_of_each() -> None:
     assert ["word", *READERS] == list(Search.__dataclass_fields__)
+    page = (Path(__file__).parents[3] / "docs" / "operate" / "orders.md").read_text(encoding="utf-8")
+    examples = re.findall(r"^\| `(\w+:\S+)` \|", page, re.MULTILINE)
+    assert [example.partition(":")[0] for example in examples] == list(READERS)
+    for example in examples:
+        assert parse(example) != Search()
 
 
 @pytest.mark.parametrize(
