@@ -22,8 +22,8 @@ from signalq.ops.console.snapshot import Lane
 from signalq.ops.console.view import View
 
 ROWS = 50
-# The page is about the orders that are due soon.
-SOON_MS = 60_000
+# The page is about the orders that are due soon: it begins with these, or with a few, and the others are later.
+SOON_MS, FEW_ROWS = 60_000, 8
 # An order that was due before so long is late; until then its consumer is about to send it.
 LATE_MS = 2_000
 
@@ -79,12 +79,15 @@ def fitting(asked: Mapping[str, Any]) -> Filter:
 def page_of(connection: Connection, wanted: Filter, after: tuple[int, int] | None) -> Page:
     """The next rows of the schedule."""
     now_ms = clock_ms(connection)
-    rows = queries.pending(connection, wanted, ROWS, after)
-    last = (rows[-1].due_ms or 0, rows[-1].number) if len(rows) == ROWS else None
-    later = 0 if last is None else queries.count(connection, wanted, after=last)
-    count = queries.count(connection, wanted)
     soon = queries.count(connection, wanted, due_before_ms=now_ms + SOON_MS)
-    return Page(rows, count, soon, later, _written(*last) if last is not None and later else None, now_ms)
+    rows_max = ROWS if after is not None else min(ROWS, max(FEW_ROWS, soon))
+    rows = queries.pending(connection, wanted, rows_max, after)
+    count = queries.count(connection, wanted)
+    if not rows:
+        return Page(rows, count, soon, 0, None, now_ms)
+    last = rows[-1].due_ms or 0, rows[-1].number
+    later = queries.count(connection, wanted, after=last)
+    return Page(rows, count, soon, later, _written(*last) if later else None, now_ms)
 
 
 def _key(text: str) -> tuple[int, int]:

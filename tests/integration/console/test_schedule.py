@@ -53,16 +53,21 @@ async def test_what_is_pending_is_listed_the_soonest_first_and_paged_by_due_time
     assert "Nothing is scheduled." in (await alice.get("/schedule")).text
     names = {True: "main", False: "alt"}
     await asyncio.gather(
-        *(lives.scheduled(f"p{one:02}", 30 + 60 * one, connectorName=names[one % 2 == 0]) for one in range(55))
+        *(lives.scheduled(f"p{one:02}", 30 + 60 * one, connectorName=names[one % 2 == 0]) for one in range(60))
     )
     page = (await alice.get("/schedule")).text
-    assert [intent_id for _, intent_id in ROW.findall(page)] == [f"p{number:02}" for number in range(50)]
-    assert "55 pending · 1 due in the next minute" in page
-    (later,) = re.findall(r'rel="next" href="([^"]+)">\+5 later<', page)
+    assert [intent_id for _, intent_id in ROW.findall(page)] == [f"p{number:02}" for number in range(8)]
+    assert "60 pending · 1 due in the next minute" in page
+    (later,) = re.findall(r'rel="next" href="([^"]+)">\+52 later<', page)
     await lives.scheduled("sooner", 45)
-    assert list(await numbers(alice, later)) == [f"p{number:02}" for number in range(50, 55)]
+    second = (await alice.get(later)).text
+    assert [intent_id for _, intent_id in ROW.findall(second)] == [f"p{number:02}" for number in range(8, 58)]
+    (rest,) = re.findall(r'rel="next" href="([^"]+)">\+2 later<', second)
+    assert list(await numbers(alice, rest)) == ["p58", "p59"]
     odd = await numbers(alice, "/schedule?connector=alt")
-    assert list(odd) == [f"p{number:02}" for number in range(1, 55, 2)]
+    assert list(odd) == [f"p{number:02}" for number in range(1, 17, 2)]
+    await asyncio.gather(*(lives.scheduled(f"soon{number}", 10 + number / 10) for number in range(12)))
+    assert len(await numbers(alice)) == 14, "all that are due within a minute are there"
     assert "Nothing that fits is scheduled" in (await alice.get("/schedule?strategy=nobody")).text
     for path in ("/schedule", later, "/schedule?connector=alt"):
         await check_region(alice, path, "/parts/schedule")
