@@ -104,3 +104,14 @@ def latest(connection: Connection, rows_max: int, before: int | None = None) -> 
     if before is not None:
         query = query.where(audit.c.number < before)
     return [Audited(**row._mapping) for row in connection.execute(query)]
+
+
+def explain(connection: Connection, number: int, why: str) -> None:
+    """Say why an act has gone as it has, where that is known only after it."""
+    connection.execute(_row.values(why=storable(why)), {"by_number": number})
+
+
+def find(connection: Connection, number: int) -> Audited | None:
+    """The act of this number, if there is one."""
+    row = connection.execute(select(*_columns).where(audit.c.number == number)).first()
+    return None if row is None else Audited(**row._mapping)

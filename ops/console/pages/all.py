@@ -2,13 +2,17 @@
 
 from signalq.ops.console.pages import (
     activity,
+    cancel,
     check,
     dead,
     events,
     jobs,
     letter_acts,
     notes,
+    order,
+    orders,
     overview,
+    schedule,
     sign_in,
     static,
 )
@@ -25,4 +29,8 @@ ROUTES: tuple[Route, ...] = (
     *dead.ROUTES,
     *letter_acts.ROUTES,
     *jobs.ROUTES,
+    *orders.ROUTES,
+    *order.ROUTES,
+    *schedule.ROUTES,
+    *cancel.ROUTES,
 )
