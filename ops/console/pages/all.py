@@ -1,6 +1,11 @@
 """All routes."""
 
-from signalq.ops.console.pages import overview
+from signalq.ops.console.pages import head, lane, overview, switch
 from signalq.ops.console.routes import Route
 
-ROUTES: tuple[Route, ...] = (*overview.ROUTES,)
+ROUTES: tuple[Route, ...] = (
+    *head.ROUTES,
+    *lane.ROUTES,
+    *overview.ROUTES,
+    *switch.ROUTES,
+)
