@@ -8,6 +8,7 @@ from yarl import URL
 from signalq.names import Names
 from signalq.ops.console.access import Access
 from signalq.ops.console.jobs import Jobs
+from signalq.ops.console.metrics import ConsoleMetrics
 from signalq.ops.console.sources import BrokerSource, LedgerSource
 from signalq.ops.console.watch import Watch
 from signalq.settings.sections import Settings
@@ -23,15 +24,18 @@ class Host:
 
 
 class Desk:
-    """Opens nothing until it is asked. `settings` gives those in force; they may change while it runs."""
+    """Opens nothing until it is asked. `settings` gives those in force; they may change while it runs. `link` is the
+    secret of the one-time link, where the start has printed it already.
+    """
 
-    def __init__(self, settings: Callable[[], Settings], host: Host) -> None:
+    def __init__(self, settings: Callable[[], Settings], host: Host, *, link: str | None = None) -> None:
         self._settings = settings
         self.host = host
-        self.access = Access(settings)
+        self.metrics = ConsoleMetrics()
+        self.access = Access(settings, link=link)
         # The watch and the jobs have a ledger of their own each: no page waits for their reads.
-        self.ledger = LedgerSource(settings)
-        self.broker = BrokerSource(settings)
+        self.ledger = LedgerSource(settings, asking=self.metrics.asking("ledger"))
+        self.broker = BrokerSource(settings, asking=self.metrics.asking("broker"))
         self.watch = Watch(settings)
         self.jobs = Jobs(settings)
 
@@ -54,8 +58,7 @@ class Desk:
     @property
     def base(self) -> str:
         """The path under which others reach the console, without a slash at its end."""
-        url = self.settings.console.url
-        return "" if url is None else URL(url).path.rstrip("/")
+        return self.settings.console.base
 
     async def close(self) -> None:
         """Close all that was opened; a job that runs is told to end, and waited for."""

@@ -12,7 +12,8 @@ from signalq.ops.console.errors import Refused
 
 # Of one value; the longest that is of use is a filter of several ids.
 VALUE_CHARACTERS_MAX = 2_048
-FIELDS_MAX = 2_000
+# No form is read with more, by aiohttp's own default.
+FIELDS_MAX = 1_000
 
 Reader = Callable[[str], Any]
 
@@ -32,6 +33,8 @@ def read_fields(given: MultiMapping[str], readers: Mapping[str, Reader]) -> dict
             raise Refused(f"{name} is given twice")
         if len(value) > VALUE_CHARACTERS_MAX:
             raise Refused(f"{name} has more than {VALUE_CHARACTERS_MAX:,} characters")
+        if "\0" in value:
+            raise Refused(f"{name} has a NUL in it, which no name has")
         if value:
             try:
                 found[name] = readers[name](value)

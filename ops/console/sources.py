@@ -29,8 +29,9 @@ class LedgerSource:
     place is found again once it is there.
     """
 
-    def __init__(self, settings: Callable[[], Settings]) -> None:
+    def __init__(self, settings: Callable[[], Settings], *, asking: Callable[[], None] = lambda: None) -> None:
         self._settings = settings
+        self._asking = asking
         self._client: LedgerClient | None = None
 
     async def client(self) -> LedgerClient:
@@ -47,6 +48,7 @@ class LedgerSource:
     @asynccontextmanager
     async def used(self) -> AsyncIterator[LedgerClient]:
         """The open ledger, for several steps; after an error it is opened anew."""
+        self._asking()
         client = await self.client()
         try:
             yield client
@@ -74,9 +76,16 @@ class LedgerSource:
 class BrokerSource:
     """A connection to the broker of the settings."""
 
-    def __init__(self, settings: Callable[[], Settings], *, name: str = "signalq console") -> None:
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        *,
+        name: str = "signalq console",
+        asking: Callable[[], None] = lambda: None,
+    ) -> None:
         self._settings = settings
         self._name = name
+        self._asking = asking
         self._connection: AbstractConnection | None = None
 
     @property
@@ -88,6 +97,7 @@ class BrokerSource:
     @asynccontextmanager
     async def used(self) -> AsyncIterator[AbstractConnection]:
         """The open connection; after an error it is opened anew. Raises BrokerUnreachable."""
+        self._asking()
         connection, self._connection = self._connection, None
         if connection is None or not connection.connected.is_set():
             handle_foreign_properties()
