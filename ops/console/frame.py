@@ -83,7 +83,7 @@ def bands(snapshot: Snapshot) -> list[Band]:
             found.append(Band(snapshot.all_state, change=snapshot.changes.get(ALL)))
         elif names:
             change = snapshot.changes.get(names[0]) if len(names) == 1 else None
-            found.append(Band(snapshot.switch.own(names[0]), names[:NAMED_MAX], len(names) - NAMED_MAX, change))
+            found.append(Band(snapshot.switch.own(names[0]), names[:NAMED_MAX], max(0, len(names) - NAMED_MAX), change))
         if snapshot.all_state == "paused":
             break
     return found

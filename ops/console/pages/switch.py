@@ -122,8 +122,8 @@ def _meant(to: State | None) -> State:
 
 
 ROUTES = (
-    Route("GET", "/switch", ask),
-    Route("POST", "/switch", change, needs="operate"),
-    Route("GET", "/switch/{number}", result),
-    Route("GET", "/parts/switch/{number}", result_part),
+    Route("GET", "/switch", ask, is_urgent=True),
+    Route("POST", "/switch", change, needs="operate", is_urgent=True),
+    Route("GET", "/switch/{number}", result, is_urgent=True),
+    Route("GET", "/parts/switch/{number}", result_part, is_urgent=True),
 )

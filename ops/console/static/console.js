@@ -375,7 +375,10 @@ document.addEventListener("click", async (event) => {
   if (BUTTONS[target.id]) BUTTONS[target.id]();
   else if (target.dataset.pref) { await PREFS[target.dataset.pref].press(); dress(); }
   else if (target.dataset.close !== undefined && dialog) { event.preventDefault(); dialog.close(); }
-  else if (target.dataset.dialog !== undefined) { event.preventDefault(); open(target.href, isSignIn(target.href) ? signInBox : dialog ?? box); }
+  else if (target.dataset.dialog !== undefined) {
+    event.preventDefault();
+    open(target.href, isSignIn(target.href) ? signInBox : dialog ?? box);
+  }
 });
 document.addEventListener("submit", (event) => {
   const form = event.target, dialog = form.closest("dialog");

@@ -40,7 +40,7 @@ function endings(title, told, nowMs, place) {   // columns; deaths hang below th
   const end = Math.floor(nowMs / bucketMs) * bucketMs;
   const times = delivered.map((_, at) => (end - (delivered.length - 1 - at) * bucketMs) / 1000);
   const names = Object.keys(reasons);
-  const why = (at) => names.filter((name) => reasons[name][at]).map((name) => `${reasons[name][at]} ${name}`).join(", ");
+  const why = (at) => names.map((name) => reasons[name][at] && `${reasons[name][at]} ${name}`).filter(Boolean).join(", ");
   const column = { paths: uPlot.paths.bars({ size: [0.9, 40] }), points: { show: false } };
   const series = [
     { ...column, label: "delivered", fill: ink("delivered-ink") },
