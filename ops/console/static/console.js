@@ -231,36 +231,33 @@ function named({ title, icon }) {
 
 // ---- the stream: one for all tabs of this browser ----
 
-function heard(words) {   // names of regions, and the ledger's clock; without names: news all the same
+function heard({ names, clock }) {   // regions that have changed; the ledger's clock, and when each source was heard of
   newsMs = Date.now();
-  const clockMs = words.find((word) => /^\d{10,}$/.test(word));
-  if (clockMs) {
-    offsetMs = Number(clockMs) - newsMs;
-    for (const time of all("[data-follow] time")) time.dateTime = new Date(Number(clockMs)).toISOString();
+  if (clock) {
+    offsetMs = clock.now - newsMs;
+    for (const time of all("[data-follow] time")) {
+      const seenMs = clock[time.parentElement.dataset.follow];
+      if (seenMs) time.dateTime = new Date(seenMs).toISOString();
+    }
   }
-  changed(isFirst ? null : words);   // the page may be older than the stream
+  if (names || isFirst) changed(isFirst ? null : names);   // the page may be older than the stream
   isFirst = false;
 }
 
 function listen() {
   stream?.close();
   stream = new EventSource(`${base}/events`);
-  const pass = (event) => {
-    const words = event.data.split(/\s+/).filter(Boolean);
-    channel.postMessage({ words });
-    heard(words);
-  };
-  stream.addEventListener("changed", pass);
-  stream.addEventListener("open", () => { channel.postMessage({ open: true }); changed(null); });
+  const pass = (news) => { channel.postMessage(news); heard(news); };
+  stream.addEventListener("changed", (event) => pass({ names: event.data.split(" ") }));
+  stream.addEventListener("clock", (event) => pass({ clock: JSON.parse(event.data) }));
   stream.addEventListener("error", () => {
     if (stream.readyState === EventSource.CLOSED) setTimeout(listen, RETRY_MS);
   });
 }
 
 channel.addEventListener("message", ({ data }) => {
-  if (data.words) heard(data.words);
-  if (data.open) changed(null);
   if (data.title) named(data);
+  else heard(data);
 });
 // The tab that holds the lock has the stream; when it closes, the next one gets both. Over plain http to another
 // machine there are no locks, and each tab polls.
