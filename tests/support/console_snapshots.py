@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -178,6 +178,7 @@ class StillWatch:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.latest = snapshot
+        self.shown: list[str] = []
 
     async def snapshot(self) -> Snapshot:
         return self.latest
@@ -187,6 +188,9 @@ class StillWatch:
 
     async def changes(self) -> AsyncIterator[frozenset[Region]]:
         yield REGIONS
+
+    def show(self, connectors: Iterable[str]) -> None:
+        self.shown = list(connectors)
 
     def history(self, _name: str | None) -> StillSeries:
         return StillSeries()

@@ -98,16 +98,16 @@ def lane_of(view: View, name: str | None) -> Lane:
 
 
 async def _page(view: View, name: str | None) -> web.StreamResponse:
+    view.desk.watch.show([] if name is None else [name])
     context: dict[str, Any] = {"name": name, "lane": lane_of(view, name), "wall": False}
     return view.page("lane.html", **context, **_charts(view, name), **await _records(view, name))
 
 
 async def _records(view: View, name: str | None) -> dict[str, Any]:
     found = await view.desk.ledger.read(partial(_read, lane=_looked_for(view, name)))
-    orders = [(row_of(one), one) for one in found.orders]
     return {
         "records": found,
-        "orders": [(order_text(row), one) for row, one in orders],
+        "orders": [(order_text(row_of(one)), one) for one in found.orders],
         "orders_max": ORDERS_MAX,
         "looked_at_max": recent.ORDERS_LOOKED_AT_MAX,
     }

@@ -56,13 +56,11 @@ async def consumers_part(view: View) -> web.StreamResponse:
 def _lanes(view: View, asked: dict[str, Any], *, wall: bool) -> dict[str, Any]:
     """The lanes that are asked for, and the parameters that ask for them again."""
     choice = Choice(asked["state"], asked["find"], asked["sort"] or "need", bool(asked["quiet"]), asked["page"] or 1)
+    found = chosen(view.snapshot.lanes, choice)
+    view.desk.watch.show(lane.connector for lane in found.lanes if lane.connector is not None)
     given = {name: value for name, value in asked.items() if value is not None}
     given |= {"quiet": 1} if choice.quiet else {}
-    return {
-        "choice": choice,
-        "chosen": chosen(view.snapshot.lanes, choice),
-        "asked": given | ({"wall": 1} if wall else {}),
-    }
+    return {"choice": choice, "chosen": found, "asked": given | ({"wall": 1} if wall else {})}
 
 
 ROUTES = (

@@ -5,10 +5,8 @@
 const POLL_MS = 4_000, STALE_MS = 5_000, OLD_MS = 60_000, SLEPT_MS = 15_000;
 const RETRY_MS = 3_000, ANSWER_MS = 10_000, TROUBLE_CHARACTERS_MAX = 160, LOCALE = "sv-SE";
 
-const body = document.body;
-const base = body.dataset.base;
-const box = document.getElementById("dialog");
-const signInBox = document.getElementById("sign-in");
+const body = document.body, base = body.dataset.base;
+const box = document.getElementById("dialog"), signInBox = document.getElementById("sign-in");
 const channel = new BroadcastChannel(`signalq ${base}`);
 const one = (selector, root = document) => root.querySelector(selector);
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -175,7 +173,9 @@ function keepPlaces(region, fresh) {
   for (const table of all("table[id]", region)) {
     const next = fresh.getElementById(table.id);
     if (!next?.tBodies[0] || !isTouched(table)) continue;
-    const rows = groups(next), wanted = [...rows.keys()];
+    const rows = groups(next);
+    if (rows.has("")) continue;   // without ids nobody knows which row is which
+    const wanted = [...rows.keys()];
     const old = [...groups(table).keys()].filter((id) => rows.has(id));
     const added = wanted.filter((id) => !old.includes(id));
     const kept = [...old, ...added];
@@ -225,8 +225,7 @@ function headed() {   // the head is new: title, icon, and orders in doubt
 
 function named({ title, icon }) {
   document.title = `${title} · ${body.dataset.page}`;
-  const link = one("#icon");
-  if (link && link.href !== icon) link.href = icon;
+  if (one("#icon").href !== icon) one("#icon").href = icon;
 }
 
 // ---- the stream: one for all tabs of this browser ----
@@ -319,9 +318,10 @@ async function signIn(isAsked) {   // once, and again whenever somebody wants to
   signInBox.innerHTML = "<h2>You are signed out</h2><p>What you have typed is kept. Nothing was done.</p>";
   signInBox.showModal();
   try {
+    const sentence = [...signInBox.children];
     const answer = await fetch(`${base}/sign-in`, { cache: "no-store", headers: { Accept: "text/html" } });
-    fill(signInBox, await answer.text(), answer.url);
-  } catch { /* the sentence stays */ }
+    if (fill(signInBox, await answer.text(), answer.url)) signInBox.prepend(...sentence);
+  } catch { /* the sentences stay */ }
 }
 
 async function send(form, submitter, dialog) {

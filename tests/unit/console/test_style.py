@@ -85,7 +85,7 @@ def test_every_class_of_the_vocabulary_has_a_rule() -> None:
         "card cards rows num muted tag ok warn bad info btn primary danger safe small actions notice grave empty facts"
     )
     more = (
-        "filters field chart id visually-hidden cut sub steps progress scripted unscripted quiet band brand stale plain"
+        "filters field chart id visually-hidden cut sub steps progress scripted unscripted quiet band brand stale bare"
     )
     assert [word for word in f"{words} {more}".split() if not re.search(rf"\.{word}\b", CSS)] == []
 
