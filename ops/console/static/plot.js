@@ -35,12 +35,13 @@ function options(title, series, scales) {
   };
 }
 
-function endings(title, told, nowMs, place) {   // columns; deaths hang below the axis
-  const { bucket_ms: bucketMs, delivered, dead, reasons } = told;
+function endings(title, counted, nowMs, place) {   // columns; deaths hang below the axis
+  const { bucket_ms: bucketMs, delivered, dead, reasons } = counted;
   const end = Math.floor(nowMs / bucketMs) * bucketMs;
   const times = delivered.map((_, at) => (end - (delivered.length - 1 - at) * bucketMs) / 1000);
   const names = Object.keys(reasons);
-  const why = (at) => names.map((name) => reasons[name][at] && `${reasons[name][at]} ${name}`).filter(Boolean).join(", ");
+  const told = (name, at) => reasons[name][at] && `${reasons[name][at]} ${name}`;
+  const why = (at) => names.map((name) => told(name, at)).filter(Boolean).join(", ");
   const column = { paths: uPlot.paths.bars({ size: [0.9, 40] }), points: { show: false } };
   const series = [
     { ...column, label: "delivered", fill: ink("delivered-ink") },
