@@ -53,7 +53,7 @@ async def test_the_shared_lane_has_the_orders_of_all_connectors_without_a_lane_o
     assert (await alice.get("/lanes?connector=", follow=False, status=303)).headers["Location"] == "/"
 
 
-@pytest.mark.parametrize("name", ["%20a", "a%0Ab", "x" * 129, "%E2%80%AEa"])
+@pytest.mark.parametrize("name", ["%20a", "a%09b", "x" * 129, "%E2%80%AEa"])
 async def test_a_name_that_no_connector_can_have_is_refused(alice: Browser, name: str) -> None:
     await alice.get(f"/lanes/{name}", status=400)
 
