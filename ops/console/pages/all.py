@@ -6,7 +6,9 @@ from signalq.ops.console.pages import (
     check,
     dead,
     events,
+    head,
     jobs,
+    lane,
     letter_acts,
     notes,
     order,
@@ -15,13 +17,17 @@ from signalq.ops.console.pages import (
     schedule,
     sign_in,
     static,
+    switch,
 )
 from signalq.ops.console.routes import Route
 
 ROUTES: tuple[Route, ...] = (
+    *head.ROUTES,
+    *lane.ROUTES,
     *overview.ROUTES,
     *sign_in.ROUTES,
     *static.ROUTES,
+    *switch.ROUTES,
     *events.ROUTES,
     *check.ROUTES,
     *activity.ROUTES,
