@@ -7,30 +7,23 @@ switch back.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Protocol
+from contextlib import AsyncExitStack
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from tests.support import prefixes
+from tests.browser.tour import Places, prepare
+from tests.support import planted, prefixes
 from tests.support.broker import Broker
 from tests.support.chromium import chromium, find_chromium
 from tests.support.desk import OPS_TOKEN, Desk, desk
-from tests.support.person import Person, person_at
+from tests.support.person import People, Person, met
 from tests.support.profiling import spent
 from tests.support.skipping import skip_outside_ci
 from tests.support.waiting import PATIENCE_S
 
 expect.set_options(timeout=PATIENCE_S * 1000)
-
-
-class People(Protocol):
-    """Makes a person at a console: the world's own, if no other `url` is given; signed in, if it has a name."""
-
-    async def __call__(
-        self, name: str | None = "bob", *, token: str = OPS_TOKEN, url: str = "", **options: object
-    ) -> Person: ...
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -56,27 +49,26 @@ async def world(broker: Broker) -> AsyncIterator[Desk]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def people(browser: Browser, world: Desk) -> AsyncIterator[People]:
-    """Makes people; at the end of the test none of them may have a complaint."""
-    met: list[Person] = []
+    """Meets people at the world's console, or at another `url`; without a name, nobody is signed in."""
+    async with AsyncExitStack() as there:
 
-    async def meet(name: str | None = "bob", *, token: str = OPS_TOKEN, url: str = "", **options: object) -> Person:
-        person = await person_at(browser, url or world.url, **options)
-        met.append(person)
-        if name is not None:
-            await person.sign_in(name, token)
-        return person
+        async def meet(name: str | None = "bob", *, token: str = OPS_TOKEN, url: str = "", **options: object) -> Person:
+            return await there.enter_async_context(met(browser, url or world.url, name, token, **options))
 
-    yield meet
-    for person in met:
-        await person.context.close()
-    for person in met:
-        person.must_be_content()
+        yield meet
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def bob(people: People) -> Person:
     """A person who may act."""
     return await people()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def places(browser: Browser, world: Desk) -> Places:
+    """One of each thing that has a page of its own; its person has a name as an attacker would choose it."""
+    async with met(browser, world.url, planted.IMAGE, OPS_TOKEN) as person:
+        return await prepare(person, world)
 
 
 @pytest.fixture

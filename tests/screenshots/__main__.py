@@ -22,7 +22,7 @@ from signalq.local import PrivateRabbitMQ, ensure_installed
 from tests.screenshots.scene import Pictured, scene
 from tests.support.chromium import chromium, find_chromium
 from tests.support.desk import OPS_TOKEN
-from tests.support.person import person_at
+from tests.support.person import met
 from tests.support.waiting import PATIENCE_S
 
 FOLDER = Path(__file__).parents[2] / "docs" / "images" / "console"
@@ -64,15 +64,13 @@ async def _take(broker_url: str, path: str, folder: Path) -> None:
 async def _take_all(
     browser: Browser, pictured: Pictured, folder: Path, kind: str, width: int, height: int, theme: str
 ) -> None:
-    person = await person_at(browser, pictured.world.url, width=width, height=height, color_scheme=theme)
-    await person.sign_in("bob", OPS_TOKEN)
-    for name, page in pictured.pages.items():
-        await person.open(page)
-        await person.is_live()
-        taken = await person.page.screenshot(animations="disabled", caret="hide")
-        _save(taken, folder / f"{name}-{kind}.png")
-    await person.context.close()
-    person.must_be_content(kind)
+    options = {"width": width, "height": height, "color_scheme": theme}
+    async with met(browser, pictured.world.url, "bob", OPS_TOKEN, **options) as person:
+        for name, page in pictured.pages.items():
+            await person.open(page)
+            await person.is_live()
+            taken = await person.page.screenshot(animations="disabled", caret="hide")
+            _save(taken, folder / f"{name}-{kind}.png")
 
 
 def _save(taken: bytes, file: Path) -> None:

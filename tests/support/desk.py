@@ -9,6 +9,7 @@ async with desk(broker.url, prefix) as world:
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections import Counter
@@ -29,7 +30,8 @@ from signalq.names import Names
 from tests.support import planted
 from tests.support.amqp import plain_channel
 from tests.support.console import Console
-from tests.support.consumer import Consumer, ledger_url
+from tests.support.consumer import Consumer, ledger_file, ledger_url
+from tests.support.freezing import is_locked
 from tests.support.graveyard import in_ledger
 from tests.support.orders import new_id
 from tests.support.waiting import wait_until
@@ -67,7 +69,9 @@ RETRIES = 2
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An order of the world. The webhook behaves by its `log`: `refused`, `doubt`, `again`, or anything else for ok."""
+    """An order of the world. The webhook behaves by its `log`: `refused`, `broken` (until it is mended), `doubt`,
+    `again`, or anything else for ok.
+    """
 
     connector: str
     log: str = "ok"
@@ -151,6 +155,8 @@ class Desk:
         self.ledger_url = str(settings.get("ledger.url", ledger_url(prefix)))
         self.consumer = self.new_consumer()
         self.console = self.new_console()
+        # Whether the webhook takes those orders that are `broken`.
+        self.is_mended = False
         self._tries: Counter[str] = Counter()
         hook.behave(self.answer)
 
@@ -190,6 +196,8 @@ class Desk:
         log = order.json.get("log", "")
         if log == "refused":
             return Answer(401, planted.IMAGE.encode())
+        if log == "broken" and not self.is_mended:
+            return Answer(400)
         if log == "doubt":
             return CutOff()
         if log == "again" and self._tries[order.body.decode()] < RETRIES:
@@ -232,6 +240,23 @@ class Desk:
 
         async with LedgerClient(self.ledger_url) as ledger:
             await ledger.transact(change)
+
+    async def freeze(self, consumer: Consumer) -> None:
+        """Freeze one between its writes: in the middle of one, it would keep everybody from the ledger's file."""
+
+        async def stands_still() -> bool:
+            consumer.freeze()
+            if not await asyncio.to_thread(is_locked, str(ledger_file(self.names.prefix))):
+                return True
+            consumer.thaw()
+            return False
+
+        await wait_until(stands_still, what="a freeze between two writes")
+
+    def is_scheduled(self, plan: Plan) -> bool:
+        """Whether a delayed order is in the schedule."""
+        wanted = f"intent_id = '{plan.intent_id}' AND due_ms IS NOT NULL AND ended_ms IS NULL"
+        return bool(self.rows(f"SELECT 1 FROM intents WHERE {wanted}"))  # noqa: S608
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """What a stranger finds in the ledger's file."""
