@@ -84,7 +84,7 @@ async def test_letters_are_judged_then_discarded(people: People, world: Desk) ->
 
 
 @pytest.mark.browser
-async def test_what_needs_a_person_is_ticked_and_its_number_typed(bob: Person, world: Desk) -> None:
+async def test_a_letter_that_needs_a_person_is_ticked_and_the_number_typed(bob: Person, world: Desk) -> None:
     """Of delta, which is close-only, three expired opens and an exit wait."""
     bob.expects("the server responded with a status of 400")
     await bob.open("/dead?connector=delta&reason=expired&by=connector")

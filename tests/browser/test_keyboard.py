@@ -153,7 +153,7 @@ async def test_the_first_tab_skips_to_the_page(bob: Person) -> None:
 
 
 @pytest.mark.browser
-async def test_what_has_the_focus_is_never_under_the_head(bob: Person) -> None:
+async def test_the_element_with_the_focus_is_never_under_the_head(bob: Person) -> None:
     """WCAG 2.4.11: walk through the whole page with Tab."""
     await bob.page.set_viewport_size({"width": 1280, "height": 500})
     await bob.open("/orders")

@@ -76,7 +76,7 @@ async def test_a_page_that_has_followed_is_as_one_that_is_opened_anew(bob: Perso
     await expect(tabs["/"].locator("#head")).not_to_contain_text("kappa")
 
 
-async def test_what_a_person_has_begun_stays_while_the_page_follows(bob: Person, world: Desk) -> None:
+async def test_the_work_that_a_person_has_begun_stays_while_the_page_follows(bob: Person, world: Desk) -> None:
     """Half a word, a ticked box, the focus on a row's link, and a page that is held still."""
     page = bob.page
     await bob.open("/schedule")

@@ -89,7 +89,7 @@ async def test_an_order_lives_on_its_page(bob: Person, world: Desk) -> None:
 
 
 @pytest.mark.browser
-async def test_what_is_found_is_downloaded(bob: Person) -> None:
+async def test_the_orders_that_are_found_are_downloaded(bob: Person) -> None:
     await bob.open("/orders?q=connector:main")
     for words in ("CSV", "JSON lines"):
         async with bob.page.expect_download() as downloading:

@@ -61,7 +61,7 @@ async def test_each_page_can_be_used_by_everybody_and_shows_no_secret(people: Pe
     await walk(narrow, places)
 
 
-async def test_what_is_not_there_is_a_page_of_ours(people: People, world: Desk) -> None:
+async def test_a_page_that_is_not_there_is_a_page_of_ours(people: People, world: Desk) -> None:
     bob = await people()
     bob.expects("Failed to load resource: the server responded with a status of 40")
     for path, status in ABSENT.items():

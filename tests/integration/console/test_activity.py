@@ -165,7 +165,7 @@ async def test_the_longest_note_is_kept_and_of_too_many_that_stand_the_next_is_r
     assert len(await audited(console)) == 1
 
 
-async def test_who_may_only_look_leaves_no_note_and_unknown_notes_and_fields_are_told(
+async def test_a_viewer_leaves_no_note_and_unknown_notes_and_fields_are_told(
     console: OpenConsole, alice: Browser, tmp_path: Path
 ) -> None:
     carol = await console.browser("carol", role="view")

@@ -57,7 +57,7 @@ async def ended(process: WarmCommand) -> list[str]:
     return rest
 
 
-async def test_it_starts_without_a_broker_and_a_ledger_and_ends_in_order(
+async def test_the_console_starts_without_a_broker_and_a_ledger_and_ends_in_order(
     environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIGNALQ_OPS__TOKEN", TOKEN)
@@ -77,7 +77,7 @@ async def test_it_starts_without_a_broker_and_a_ledger_and_ends_in_order(
     assert [json.loads(one)["event"] for one in rest] == ["console.stopped"]
 
 
-async def test_its_end_waits_for_no_stream_and_no_silent_connection(
+async def test_the_end_of_the_console_waits_for_no_stream_and_no_silent_connection(
     environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIGNALQ_OPS__TOKEN", TOKEN)

@@ -160,7 +160,7 @@ async def test_a_consumer_that_lives_came_and_one_that_is_silent_was_last_heard_
 
 
 @pytest.mark.parametrize("about", ["", "null", "[1]", "{", "1e999"])
-def test_what_another_hand_has_written_for_an_act_is_about_nothing(about: str) -> None:
+def test_an_act_that_another_hand_has_written_is_about_nothing(about: str) -> None:
     assert activity.about_of(about) == {}
 
 

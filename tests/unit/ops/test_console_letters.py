@@ -170,7 +170,7 @@ def test_a_number_may_be_typed_as_it_is_shown(typed: str | None, digits: str) ->
     assert digits_of(typed) == digits
 
 
-def test_what_has_become_of_a_letter_is_told_once_a_later_generation_is_there() -> None:
+def test_the_fate_of_a_letter_is_told_once_a_later_generation_is_there() -> None:
     created = Creation(1, 1, "timestamp")
     standing = Standing(1, 2, 5, "delivered", None, created, None, 99, 50)
     found = became({"generation": 1}, standing)
