@@ -51,7 +51,7 @@ class Depth:
 
 
 class Turns:
-    """Whose turn it is to be asked about. Pure: the time is given, in seconds of a clock that nobody sets."""
+    """The turn of each queue to be asked about. Pure: the time is given, in seconds of a clock that nobody sets."""
 
     def __init__(self) -> None:
         self._latest_s: deque[float] = deque(maxlen=QUESTIONS_PER_S)
@@ -80,7 +80,7 @@ class Turns:
         self._asked_s.pop(queue, None)
 
     def _longest_ago(self, queues: Collection[str], now_s: float) -> list[str]:
-        """Those that may be asked about again, the longest ago first."""
+        """The queues that may be asked about again, the longest ago first."""
         asked_s = {queue: self._asked_s.get(queue, float("-inf")) for queue in queues}
         ready = (queue for queue in queues if now_s - asked_s[queue] >= URGENT_S)
         return nsmallest(QUESTIONS_PER_S, ready, key=lambda queue: (asked_s[queue], queue))
@@ -124,7 +124,7 @@ class BrokerLook:
         except (BrokerError, SettingsError) as error:
             self._failed_s = time.monotonic()
             self._inspector = None
-            self._mark_s = float("-inf")  # it may be another broker by then
+            self._mark_s = float("-inf")  # by then this may be another broker
             self.contact.fail(self._now_ms(), error)
 
     def forget(self, known: Collection[str]) -> None:

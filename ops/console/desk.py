@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from yarl import URL
@@ -47,7 +46,13 @@ class Desk:
         self.watch = Watch(settings)
         self.jobs = Jobs(settings)
         self.checks = Checks(settings, config=config, in_consumer=host.is_consumer)
-        self.jobs.on_change = self.checks.on_change = partial(self.watch.tell, "jobs")
+        self.jobs.on_change = self.checks.on_change = self._tell_of_own
+        # How often this process itself has changed what a page shows: no look at the ledger finds that.
+        self.own_changes = 0
+
+    def _tell_of_own(self) -> None:
+        self.own_changes += 1
+        self.watch.tell("jobs")
 
     @property
     def settings(self) -> Settings:

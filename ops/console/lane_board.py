@@ -91,7 +91,7 @@ class LaneBoard:
 
 
 class _Look:
-    """What is looked up for every row, once a look; `living` has the names of the consumers that live, by owner."""
+    """The facts that are looked up for every row, once a look; `living` has the names of the consumers that live, by owner."""
 
     def __init__(
         self, settings: Settings, ledger: LedgerLook, broker: BrokerLook, now_ms: int, urgent: frozenset[str]
@@ -196,7 +196,7 @@ class _Look:
 
 
 def _together(one: LaneFacts, other: LaneFacts) -> LaneFacts:
-    """What two consumers have of one lane."""
+    """The facts that two consumers have of one lane."""
     oldest = [at_ms for at_ms in (one.oldest_ms, other.oldest_ms) if at_ms is not None]
     following = [at_ms for at_ms in (one.next_ms, other.next_ms) if at_ms is not None]
     return LaneFacts(

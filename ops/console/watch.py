@@ -37,7 +37,7 @@ SHOWN_S = 60.0
 
 
 class Listener:
-    """Who listens, however slowly: what has changed since its last word adds up."""
+    """A listener, however slow: what has changed since its last word adds up."""
 
     def __init__(self) -> None:
         self._regions: set[Region] = set()

@@ -30,6 +30,7 @@ from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.lanes.due_times import DueTimes
 from signalq.consumer.ledger import CLAIM_MS_MAX, Epoch, LedgerEntry
 from signalq.consumer.orders.delays import park_seconds
+from signalq.consumer.orders.letters import LetterRecord
 from signalq.consumer.orders.message import Message
 from signalq.consumer.orders.order import Order, Unreadable
 from signalq.consumer.orders.outcomes import Event

@@ -163,7 +163,9 @@ async def test_one_runs_at_a_time_and_no_other_begins_at_once_after_it(
     await some.close()
 
 
-async def test_a_person_who_looks_has_a_result_that_is_not_old(settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_person_who_looks_has_a_result_that_is_not_old(
+    settings_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     some = checks_of(settings_file)
     first = await some.fresh()
     assert await some.fresh() is first

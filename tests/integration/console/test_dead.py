@@ -120,7 +120,9 @@ async def test_the_letters_of_the_open_group_say_what_a_replay_would_do_by_the_l
     assert letters(part) == found
 
 
-async def test_a_letter_that_comes_after_the_page_was_made_is_new_and_not_chosen(console: OpenConsole, alice: Browser) -> None:
+async def test_a_letter_that_comes_after_the_page_was_made_is_new_and_not_chosen(
+    console: OpenConsole, alice: Browser
+) -> None:
     await note(console, letter(1))
     page = await alice.get("/dead")
     await note(console, letter(2), letter(3, connector="beta"))

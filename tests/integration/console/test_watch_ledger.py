@@ -114,7 +114,9 @@ async def test_endings_that_come_while_somebody_looks_are_told_and_counted(store
     del ledger
 
 
-async def test_a_consumer_that_ends_without_a_word_is_remembered_by_name(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_consumer_that_ends_without_a_word_is_remembered_by_name(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("signalq.ops.console.attention.LASTS_MS", 100)
     ledger = await store.ledger()
     await ledger.open_lane("signalq.orders")

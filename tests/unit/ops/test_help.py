@@ -166,7 +166,10 @@ def test_quiet_leaves_the_remark_on_the_settings_file_out_wherever_it_stands(
     assert (quiet.status, quiet.out, quiet.err) == (0, said.out, "")
 
 
-@pytest.mark.parametrize("arguments", [["-q", "dead", "list", "--queue"], ["dead", "-q", "list", "--queue"], ["dead", "list", "--queue", "-q"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["-q", "dead", "list", "--queue"], ["dead", "-q", "list", "--queue"], ["dead", "list", "--queue", "-q"]],
+)
 def test_quiet_silences_no_error(arguments: list[str], signalq: Signalq) -> None:
     ran = signalq(*arguments)
     assert (ran.status, ran.out) == (1, "")
