@@ -47,7 +47,7 @@ class Mounted:
         self._shed = Shed()
         self._loading: asyncio.Task[Site] | None = None
         self._site: Site | None = None
-        self._closing: asyncio.Task[None] | None = None
+        self._closing: list[asyncio.Task[None]] = []
         self._is_draining = False
 
     def add_to(self, app: web.Application) -> None:
@@ -73,7 +73,7 @@ class Mounted:
         self._shed.close()
         if self._site is not None:
             self._site.end_streams()
-            self._closing = asyncio.create_task(self._site.close(CLOSE_S), name="console: close")
+            self._closing.append(asyncio.create_task(self._site.close(CLOSE_S), name="console: close"))
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if self._is_draining:
@@ -108,10 +108,10 @@ class Mounted:
     async def _close(self, _app: web.Application) -> None:
         """Close what was opened, also by the last requests while the consumer drained."""
         self.drain()
-        ending = [task for task in (self._loading, self._closing) if task is not None]
-        if self._loading is not None:
-            self._loading.cancel()
-        await asyncio.gather(*ending, return_exceptions=True)
+        loading = [self._loading] if self._loading is not None else []
+        for task in loading:
+            task.cancel()
+        await asyncio.gather(*loading, *self._closing, return_exceptions=True)
 
 
 def _import() -> None:

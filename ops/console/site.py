@@ -79,7 +79,7 @@ class Site:
         path = path_below(self._desk.base, request.rel_url.raw_path)
         route, parts = find_route(ROUTES, request.method, path)
         if RANK[viewer.role] < RANK[route.needs]:
-            return self._stranger(request, viewer)
+            return self._stranger(request, viewer, path)
         if route.needs == "nobody":
             # The moment is nobody's business.
             return await route.handler(View(request, self._desk, viewer, parts, Snapshot()))
@@ -116,22 +116,24 @@ class Site:
         self._streams.add(task)
         try:
             return await route.handler(view)
-        except Exception as error:
-            if view.request.writer.output_size == 0:
+        except BaseException as error:
+            is_failure = isinstance(error, Exception) or is_connection_error(error)
+            if not is_failure or view.request.writer.output_size == 0:
                 raise
             if not isinstance(error, ConnectionError):
-                self._refusals.of(view.request, error)
+                self._refusals.of(view.request, error)  # which logs it
             return _hung_up(view.request)
         finally:
             self._streams.discard(task)
 
-    def _stranger(self, request: web.Request, viewer: Viewer) -> web.StreamResponse:
+    def _stranger(self, request: web.Request, viewer: Viewer, path: str) -> web.StreamResponse:
         """Lead a person to the sign-in. Raises Refused for a program, a script, and a known viewer who may not."""
         if viewer.role != "nobody":
             raise NotAllowed(viewer.why_not or "you may not do that")
-        asked = path_below(self._desk.base, request.rel_url.raw_path_qs)
-        is_document = request.headers.get("Sec-Fetch-Dest", "document") == "document" and not asked.startswith(PARTS)
+        is_document = request.headers.get("Sec-Fetch-Dest", "document") == "document" and not path.startswith(PARTS)
         if request.method == "GET" and wants_page(request) and is_document:
+            query = request.rel_url.raw_query_string
+            asked = f"{path}?{query}" if query else path
             there = url(self._desk.base, "/sign-in", next=asked if asked != "/" else None)
             return web.Response(status=303, headers={"Location": there})
         raise Refused("sign in first, or send the token as `Authorization: Bearer …`", 401, headers=WHO_ARE_YOU)

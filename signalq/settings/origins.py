@@ -20,7 +20,7 @@ from signalq.settings.sources import Table, load_settings, read_tables
 
 Source = Literal["default", "file", "environment"]
 # The secrets of which a part may be shown: these are URLs.
-_SHOWN_IN_PART = ("broker.url", "webhook.proxy", "ledger.url")
+_SHOWN_IN_PART = ("broker.url", "console.broker_url", "webhook.proxy", "ledger.url")
 # Without a setting it follows from webhook.url.
 _ENVIRONMENT = "webhook.environment"
 # A connector has it by its mere name.

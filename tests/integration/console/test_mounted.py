@@ -165,6 +165,13 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
         await over.wait()
         return response
 
+    async def ticks(view: View) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(view.request)
+        while True:
+            await response.write(b"tick\n")
+            await asyncio.sleep(0.005)
+
     async def fails(view: View) -> web.StreamResponse:
         await web.StreamResponse().prepare(view.request)
         raise RuntimeError("after the beginning of the answer")
@@ -174,6 +181,7 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
 
     further = (
         Route("GET", "/a-stream", stream, streams=True),
+        Route("GET", "/a-ticking-stream", ticks, streams=True),
         Route("GET", "/a-failing-stream", fails, streams=True),
         Route("GET", "/a-switch", switch, is_urgent=True),
     )
@@ -246,6 +254,20 @@ async def test_a_stream_that_fails_is_logged_and_hung_up() -> None:
                     assert b"console failed" not in await got.read()
             await wait_until(lambda: logs, what="the line in the log")
         assert [line["event"] for line in logs] == ["console.failed"]
+
+
+@pytest.mark.usefixtures("pages")
+async def test_a_tab_that_closes_is_no_failure() -> None:
+    async with mounted(settings()) as (pages, _, url), Client() as client:
+        with capture_logs() as logs:
+            got = await client.get(f"{url}/a-ticking-stream")
+            assert await got.content.readline() == b"tick\n"
+            site = pages._site
+            assert site is not None
+            assert len(site._streams) == 1
+            got.close()
+            await wait_until(lambda: not site._streams, what="the end of the stream")
+        assert logs == []
 
 
 @pytest.mark.usefixtures("pages")
