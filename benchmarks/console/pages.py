@@ -11,13 +11,13 @@ from urllib.parse import quote
 
 import aiohttp
 
-from benchmarks.console.past import ENDS
 from benchmarks.console.viewers import signed_in
 from benchmarks.contender import Failed
 from benchmarks.progress import progress
 
 WARM_UP_REQUESTS = 3
 _ORDER = re.compile(r'href="/orders/([0-9a-f]{32})')
+_GROUP = re.compile(r"[?&;]open=([0-9a-f]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,29 +29,28 @@ class Answers:
     most_ms: float
 
 
-async def an_order(session: aiohttp.ClientSession, url: str) -> str:
-    """The id of an order that the listing shows."""
-    async with session.get(f"{url}/orders") as answer:
-        found = _ORDER.search(await answer.text())
+async def shown(session: aiohttp.ClientSession, address: str, pattern: re.Pattern[str]) -> str:
+    """The first thing of this kind that a page leads to."""
+    async with session.get(address) as answer:
+        found = pattern.search(await answer.text())
     if found is None:
-        raise Failed("/orders shows no order")
+        raise Failed(f"{address} has nothing like {pattern.pattern}")
     return found[1]
 
 
-def addresses(order: str, connector: str) -> Mapping[str, str]:
+def addresses(order: str, group: str, connector: str) -> Mapping[str, str]:
     """Every page, by what it is, with the filters that people use."""
-    reason, detail, _status, _attempts = ENDS[0]
-    group = f"reason={reason}&connector={quote(connector)}&detail={quote(detail)}"
     return {
         "overview": "/",
         "lane": f"/lanes/{quote(connector)}",
         "dead letters": "/dead",
-        "a group of them": f"/dead?{group}",
+        "a group of them": f"/dead?open={group}",
         "schedule": "/schedule",
         "orders": "/orders",
         "orders, by status": "/orders?q=status:dead",
         "orders, by connector": f"/orders?q=connector:{quote(connector)}",
         "orders, by client's id": "/orders?q=co-300",
+        "orders, by an id's beginning": f"/orders?q={order[:8]}",
         "an order": f"/orders/{order}",
         "activity": "/activity",
     }
@@ -60,7 +59,9 @@ def addresses(order: str, connector: str) -> Mapping[str, str]:
 async def measure(url: str, connector: str, requests: int) -> dict[str, Answers]:
     """So many requests of each page."""
     async with signed_in(url) as session:
-        pages = addresses(await an_order(session, url), connector)
+        order = await shown(session, f"{url}/orders", _ORDER)
+        group = await shown(session, f"{url}/dead", _GROUP)
+        pages = addresses(order, group, connector)
         return {name: await _measured(session, url + path, requests, name) for name, path in pages.items()}
 
 

@@ -44,9 +44,12 @@ class Viewer:
             raise Failed(f"{path} has no region that lives")
         forever = aiohttp.ClientTimeout(total=None)
         async with self.session.get(f"{self.url}/events", timeout=forever) as stream:
+            event = ""
             async for line in stream.content:
                 name, _, value = line.decode().rstrip("\r\n").partition(": ")
-                if name == "data":
+                if name == "event":
+                    event = value
+                elif name == "data" and event == "changed":
                     await self._refresh(frozenset(value.split()))
 
     async def _refresh(self, changed: frozenset[str]) -> None:
