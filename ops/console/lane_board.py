@@ -91,7 +91,7 @@ class LaneBoard:
 
 
 class _Look:
-    """The facts that are looked up for every row, once a look; `living` has the names of the consumers that live, by owner."""
+    """The facts that every row needs, looked up once; `living` has the names of the consumers that live, by owner."""
 
     def __init__(
         self, settings: Settings, ledger: LedgerLook, broker: BrokerLook, now_ms: int, urgent: frozenset[str]

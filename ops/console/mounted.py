@@ -10,6 +10,7 @@ import asyncio
 import gc
 from collections.abc import Callable
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -38,10 +39,13 @@ NOWHERE = "This consumer has no console (ops.console is false): <code>signalq co
 
 
 class Mounted:
-    """The pages of a consumer (signalq.consumer.telemetry.health.Pages); `settings` gives those in force."""
+    """The pages of a consumer (signalq.consumer.telemetry.health.Pages); `settings` gives those in force, `config` is
+    the settings file that was named, if one was.
+    """
 
-    def __init__(self, settings: Callable[[], Settings]) -> None:
+    def __init__(self, settings: Callable[[], Settings], *, config: Path | None = None) -> None:
         self._settings = settings
+        self._config = config
         self._link = one_time_link.take_secret()
         self._port = 0
         self._shed = Shed()
@@ -97,7 +101,8 @@ class Mounted:
         # All of that lives to the end: searched for garbage again and again, it would hold orders up.
         gc.freeze()
         host = Host(is_consumer=True, host=self._settings().ops.host, port=self._port)
-        return Site(Desk(self._settings, host, link=self._link), shed=self._shed, streams_max=STREAMS_MAX)
+        desk = Desk(self._settings, host, link=self._link, config=self._config)
+        return Site(desk, shed=self._shed, streams_max=STREAMS_MAX)
 
     async def _elsewhere(self, _request: web.Request) -> web.Response:
         """Say where the console is."""
