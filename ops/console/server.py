@@ -25,7 +25,10 @@ CLOSE_S = 5.0
 
 
 class ConsoleServer:
-    """Serves between `start` and `stop`; `settings` gives those in force, `config` is the file that was named, if any."""
+    """Serves between `start` and `stop`.
+
+    `settings` gives those in force, `config` is the settings file that was named, if one was.
+    """
 
     def __init__(self, settings: Callable[[], Settings], *, config: Path | None = None) -> None:
         ours = settings().console
