@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -77,7 +78,11 @@ async def test_the_console_starts_without_a_broker_and_a_ledger_and_ends_in_orde
     assert [json.loads(one)["event"] for one in rest] == ["console.stopped"]
 
 
+<<<<<<< HEAD
 async def test_the_end_of_the_console_waits_for_no_stream_and_no_silent_connection(
+=======
+async def test_the_end_waits_for_no_stream_and_no_silent_connection(
+>>>>>>> h-access
     environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIGNALQ_OPS__TOKEN", TOKEN)
@@ -132,7 +137,7 @@ async def test_a_port_that_is_taken_is_one_sentence(environment: Path, monkeypat
         monkeypatch.setenv("SIGNALQ_CONSOLE__PORT", str(taken.getsockname()[1]))
         ran = await run("console")
     assert ran.status == 2
-    assert "can't be listened on (Address already in use): set console.port" in ran.err
+    assert re.search(r"can't be listened on \(.*address already in use\): set console\.port", ran.err)
     assert "Traceback" not in ran.err
 
 
@@ -143,5 +148,5 @@ async def test_a_changed_settings_file_is_read(environment: Path, monkeypatch: p
         while b"settings." not in (line := await process.stderr.readline()):
             assert line
         assert json.loads(line)["event"] == "settings.reloaded"
-        assert json.loads(line)["keys"] == ["connectors.later"]
+        assert json.loads(line)["keys"] == "connectors.later"
         await ended(process)
