@@ -162,11 +162,7 @@ async def test_bytes_that_are_no_request_are_answered_as_one_is_and_not_repeated
     assert b"aiohttp" not in head
 
 
-<<<<<<< HEAD
-async def test_a_path_that_is_not_there_is_a_page_for_a_person_and_a_sentence_for_a_program(
-=======
 async def test_a_wrong_path_is_a_page_for_a_person_and_a_sentence_for_a_program(
->>>>>>> h-access
     alice: Browser, console: OpenConsole
 ) -> None:
     stranger = await console.browser()

@@ -60,11 +60,7 @@ async def test_nothing_of_the_pages_is_imported_before_one_is_asked_for() -> Non
     assert {"jinja2", "signalq.ops.console.site", "signalq.ops.console.pages.all"} <= loaded <= set(WATCHED)
 
 
-<<<<<<< HEAD
-async def test_the_console_is_loaded_once_for_all_that_ask_first(monkeypatch: pytest.MonkeyPatch) -> None:
-=======
 async def test_the_pages_are_loaded_once_for_all_that_ask_first(monkeypatch: pytest.MonkeyPatch) -> None:
->>>>>>> h-access
     made: list[object] = []
     usual = site_module.Site.__init__
 

@@ -78,11 +78,7 @@ async def test_the_console_starts_without_a_broker_and_a_ledger_and_ends_in_orde
     assert [json.loads(one)["event"] for one in rest] == ["console.stopped"]
 
 
-<<<<<<< HEAD
-async def test_the_end_of_the_console_waits_for_no_stream_and_no_silent_connection(
-=======
 async def test_the_end_waits_for_no_stream_and_no_silent_connection(
->>>>>>> h-access
     environment: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIGNALQ_OPS__TOKEN", TOKEN)

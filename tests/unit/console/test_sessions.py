@@ -119,13 +119,7 @@ STRANGE = [
 
 
 @pytest.mark.parametrize("value", STRANGE, ids=lambda value: json.dumps(value)[:40])
-<<<<<<< HEAD
-def test_a_value_that_the_holder_of_a_token_signs_is_read_as_a_session_or_not_at_all(
-    value: object, clock: Clock
-) -> None:
-=======
 def test_anything_that_the_holder_of_a_token_signs_is_a_session_or_nothing(value: object, clock: Clock) -> None:
->>>>>>> h-access
     ours = sessions(clock)
     for role in LONGEST_S:
         assert ours.read(str(ours._signer(role).dumps(value))) is None
