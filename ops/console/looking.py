@@ -48,8 +48,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What moves, as one read found it. `ahead_ms` is how far this machine's clock is ahead of the ledger's; `changes`
-    has the latest change of the switch of each connector.
+    """The figures that move, as one read found them.
+
+    `ahead_ms` is how far this machine's clock is ahead of the ledger's; `changes` has the latest change of the switch
+    of each connector.
     """
 
     now_ms: int
@@ -66,8 +68,10 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """What may be a little older. `due` counts the orders of close-only connectors that fall due within the hour, by
-    connector and action; `fresh` are the letters of the last minutes, `doubts` those that are in doubt.
+    """The figures that may be a little older.
+
+    `due` counts the orders of close-only connectors that fall due within the hour, by connector and action; `fresh` are
+    the letters of the last minutes, `doubts` those that are in doubt.
     """
 
     scheduled: Scheduled = field(default_factory=Scheduled)
@@ -237,7 +241,7 @@ def _rest(connection: Connection, moment: Moment, before: Rest) -> Rest:
 
 
 def _due(connection: Connection, moment: Moment) -> Mapping[tuple[str, str], int]:
-    """What falls due within the hour, of the connectors that are close-only."""
+    """The orders that fall due within the hour, of the connectors that are close-only."""
     closed = [name for name, state in moment.switch.states.items() if state == "close-only"]
     if not closed:
         return {}

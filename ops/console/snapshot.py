@@ -185,7 +185,7 @@ class Snapshot:
     total: Buckets = Buckets()
     posts: Spread = Spread()
     late: Spread = Spread()
-    # What the ledger says of regions that no figure here is of: the same as long as they have not changed.
+    # Signs of the regions that no figure here is of: the same as long as they have not changed.
     marks: Mapping[Region, object] = field(default_factory=dict)
 
     @property

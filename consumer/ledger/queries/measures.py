@@ -81,7 +81,7 @@ _latest = (
     .limit(bindparam("rows_max", type_=Integer))
     .subquery()
 )
-# One that is delivered has one such event, so that no intent counts twice.
+# An intent is delivered by one such event, so that none counts twice.
 _delivered = and_(_latest.c.what == ATTEMPT, _latest.c.certainty == "accepted", intents.c.replayed_ms.is_(None))
 _latest_posts = (
     select(
