@@ -26,7 +26,7 @@ CLOCKS_DISAGREE_MS = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Facts that no page shows elsewhere: the letters of the last 10 minutes, and all that are in doubt.
+    """Facts that the pages don't show elsewhere: the letters of the last 10 minutes, and all that are in doubt.
 
     `unread_since_ms`: by queue, since when messages wait there and nobody takes them. `due_unread`: how many do so in
     the queue of what fell due. `differs`: how many letters more than the ledger the queue has, and since when.

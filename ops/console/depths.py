@@ -51,17 +51,20 @@ class Depth:
 
 
 class Turns:
-    """The turn of each queue to be asked about. Pure: the time is given, in seconds of a clock that nobody sets."""
+    """The turns in which queues are asked about. Pure: the time is given, in seconds of a clock that nobody sets."""
 
     def __init__(self) -> None:
         self._latest_s: deque[float] = deque(maxlen=QUESTIONS_PER_S)
         self._asked_s: dict[str, float] = {}
 
     def next(self, urgent: Collection[str], others: Collection[str], now_s: float) -> list[str]:
-        """The queues to ask about now: of each kind those that were asked longest ago. See `pause_s` before each."""
+        """The queues to ask about now, see `pause_s` before each: those that were asked longest ago, and of equals those
+        that stand first.
+        """
         allowed = QUESTIONS_PER_S - sum(now_s - asked_s < LOOK_AGAIN_S for asked_s in self._latest_s)
-        first = self._longest_ago(set(urgent), now_s)
-        then = self._longest_ago(set(others) - set(urgent), now_s)
+        first = self._longest_ago(urgent, now_s)
+        ours = set(urgent)
+        then = self._longest_ago([queue for queue in others if queue not in ours], now_s)
         some = first[: min(URGENT_PER_S, allowed)]
         return (some + then + first[len(some) :])[:allowed]
 
@@ -82,8 +85,8 @@ class Turns:
     def _longest_ago(self, queues: Collection[str], now_s: float) -> list[str]:
         """The queues that may be asked about again, the longest ago first."""
         asked_s = {queue: self._asked_s.get(queue, float("-inf")) for queue in queues}
-        ready = (queue for queue in queues if now_s - asked_s[queue] >= URGENT_S)
-        return nsmallest(QUESTIONS_PER_S, ready, key=lambda queue: (asked_s[queue], queue))
+        ready = (queue for queue, last_s in asked_s.items() if now_s - last_s >= URGENT_S)
+        return nsmallest(QUESTIONS_PER_S, ready, key=asked_s.__getitem__)
 
 
 class BrokerLook:
@@ -124,7 +127,7 @@ class BrokerLook:
         except (BrokerError, SettingsError) as error:
             self._failed_s = time.monotonic()
             self._inspector = None
-            self._mark_s = float("-inf")  # by then this may be another broker
+            self._mark_s = float("-inf")  # by then there may be another broker
             self.contact.fail(self._now_ms(), error)
 
     def forget(self, known: Collection[str]) -> None:

@@ -91,7 +91,7 @@ class LaneBoard:
 
 
 class _Look:
-    """The facts that every row needs, looked up once; `living` has the names of the consumers that live, by owner."""
+    """The facts for all rows, looked up once a look; `living` has the names of the consumers that live, by owner."""
 
     def __init__(
         self, settings: Settings, ledger: LedgerLook, broker: BrokerLook, now_ms: int, urgent: frozenset[str]
@@ -120,8 +120,11 @@ class _Look:
 
     def _with_shared(self, counts: Mapping[str, int]) -> Mapping[str | None, int]:
         """The counts by connector, and under None that of the shared lane."""
-        shared = sum(count for name, count in counts.items() if name not in self._own)
-        return {**counts, None: shared}
+        found: dict[str | None, int] = {None: 0}
+        for name, count in counts.items():
+            found[name] = count
+            found[None] += 0 if name in self._own else count
+        return found
 
     def wanted(self) -> Iterator[_Wanted]:
         """Each row that is to be shown."""
@@ -196,7 +199,7 @@ class _Look:
 
 
 def _together(one: LaneFacts, other: LaneFacts) -> LaneFacts:
-    """The facts that two consumers have of one lane."""
+    """The facts of one lane, of which two consumers have something."""
     oldest = [at_ms for at_ms in (one.oldest_ms, other.oldest_ms) if at_ms is not None]
     following = [at_ms for at_ms in (one.next_ms, other.next_ms) if at_ms is not None]
     return LaneFacts(

@@ -50,8 +50,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """All that moves, as one read found it. `ahead_ms` is how far this machine's clock is ahead of the ledger's;
-    `changes` has the latest change of the switch of each connector.
+    """The figures that move, as one read found them.
+
+    `ahead_ms` is how far this machine's clock is ahead of the ledger's; `changes` has the latest change of the switch
+    of each connector.
     """
 
     now_ms: int
@@ -69,8 +71,10 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """All that may be a little older. `due` counts the orders of close-only connectors that fall due within the hour,
-    by connector and action; `fresh` are the letters of the last minutes, `doubts` those that are in doubt.
+    """The figures that may be a little older.
+
+    `due` counts the orders of close-only connectors that fall due within the hour, by connector and action; `fresh` are
+    the letters of the last minutes, `doubts` those that are in doubt.
     """
 
     scheduled: Scheduled = field(default_factory=Scheduled)

@@ -188,7 +188,7 @@ class Snapshot:
     late: Spread = Spread()
     # The shift notes that stand, the newest first.
     notes: Sequence[ShiftNote] = ()
-    # The ledger's say on regions that no figure here is of: the same as long as they have not changed.
+    # Signs of the regions that no figure here is of: the same as long as they have not changed.
     marks: Mapping[Region, object] = field(default_factory=dict)
 
     @property

@@ -125,7 +125,7 @@ def _is_of_ledger(error: SignalQError) -> bool:
 
 async def _close_if_left(opened: _Opened) -> None:
     if opened.has_failed and not opened.users:
-        with suppress(Exception):  # given up anyway
+        with suppress(Exception):  # nobody will use it again
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await opened.client.__aexit__(None, None, None)
 

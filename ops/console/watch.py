@@ -7,7 +7,7 @@ time is shown as it was. Nothing is changed.
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -134,7 +134,6 @@ class Watch:
         """Ask about the lanes of these connectors more often for a while: somebody looks at them."""
         own, now_s = set(self._settings().own_lanes()), time.monotonic()
         self._shown_s |= {name: now_s for name in connectors if name in own}
-        self._shown_s = {name: shown_s for name, shown_s in self._shown_s.items() if now_s - shown_s < SHOWN_S}
 
     def history(self, name: Name) -> Series:
         """The history of a connector, of the shared lane (None), or of everything (ALL)."""
@@ -184,11 +183,12 @@ class Watch:
         """Look, and tell what was found in time."""
         self._collect()
         urgent, others = self._queues()
+        looks: dict[str, Callable[[], Coroutine[Any, Any, None]]]
         looks = {"ledger": self._ledger.look, "broker": lambda: self._broker.look(urgent, others)}
         for name in looks.keys() - self._looks.keys():
             self._looks[name] = asyncio.create_task(looks[name](), name=f"console look at the {name}")
         await asyncio.wait(self._looks.values(), timeout=TOLD_AFTER_S if self._is_fresh() else FIRST_AFTER_S)
-        self._tell_of(self._composer.compose(self.latest.number + 1, urgent))
+        self._tell_of(self._composer.compose(self.latest.number + 1, frozenset(urgent)))
 
     def _collect(self) -> None:
         """Take away the looks that have ended. Raises what one of them did not foresee."""
@@ -206,16 +206,18 @@ class Watch:
         for listener in self._listeners:
             listener.tell(regions)
 
-    def _queues(self) -> tuple[frozenset[str], Collection[str]]:
-        """The queues to ask about more often, and all others."""
+    def _queues(self) -> tuple[Collection[str], Collection[str]]:
+        """The queues to ask about more often, the most wanted first; and all others."""
         settings, names = self._settings(), Names(self._settings().broker.prefix)
         own = settings.own_lanes()
         first = [lane.queue for lane in self.latest.lanes if lane.is_own] or sorted(map(names.lane, own))
-        shown = {names.lane(name) for name in self._shown_s.keys() & set(own)}
-        always = {names.orders, names.dead, names.due, *self._broker.unread_since_ms}
+        lately_s = time.monotonic() - SHOWN_S
+        self._shown_s = {name: shown_s for name, shown_s in self._shown_s.items() if shown_s > lately_s}
+        shown = map(names.lane, self._shown_s)
+        always = names.orders, names.dead, names.due, *self._broker.unread_since_ms
         known = [] if self._ledger.moment is None else list(self._ledger.moment.lanes)
         others = [*map(names.lane, own), *lanes.retired(settings, known)]
-        urgent = frozenset({*first[:VISIBLE_LANES], *shown, *always})
+        urgent = list(dict.fromkeys((*always, *shown, *first[:VISIBLE_LANES])))
         self._broker.forget({*urgent, *others})
         return urgent, others
 

@@ -7,13 +7,35 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from signalq.ops.console.snapshot import Region, Snapshot
 from signalq.ops.console.watch import Listener, Watch
 from signalq.settings.sections import Settings
 from tests.support.waiting import PATIENCE_S, wait_until
 
+# The times of the watch, a fraction of those that users have: what it waits for is the same.
+BRISK = {
+    "watch.EVERY_S": 0.15,
+    "watch.TOLD_AFTER_S": 0.1,
+    "watch.FIRST_AFTER_S": 1.0,
+    "watch.WAIT_S": 2.0,
+    "looking.REST_S": 0.3,
+    "depths.URGENT_S": 0.1,
+    "depths.AWAY_S": 0.2,
+    "contact.SILENT_S": 0.5,
+    "lane_board.STALE_MS": 600,
+    "attention.LASTS_MS": 300,
+    "lane_notices.LASTS_MS": 300,
+}
 # Nobody listens there.
 NOBODY = "amqp://guest:guest@127.0.0.1:1/"
+
+
+def be_brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the watch look, ask again and give up sooner."""
+    for name, value in BRISK.items():
+        monkeypatch.setattr(f"signalq.ops.console.{name}", value)
 
 
 def settings_for(

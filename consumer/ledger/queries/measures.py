@@ -81,7 +81,7 @@ _latest = (
     .limit(bindparam("rows_max", type_=Integer))
     .subquery()
 )
-# A delivered intent has one such event, so that none counts twice.
+# An intent is delivered by one such event, so that none counts twice.
 _delivered = and_(_latest.c.what == ATTEMPT, _latest.c.certainty == "accepted", intents.c.replayed_ms.is_(None))
 _latest_posts = (
     select(

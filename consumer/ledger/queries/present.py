@@ -35,7 +35,8 @@ class LaneRow(NamedTuple):
     alive_ms: int
 
 
-class Retrying(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Retrying:
     """The orders of a connector that wait for another attempt: how many, where the age of the oldest begins, and why
     one of them failed.
     """
@@ -99,7 +100,7 @@ def lane_rows(connection: Connection) -> dict[str, LaneRow]:
 
 def sending(connection: Connection, now_ms: int) -> dict[str, int]:
     """How many orders of each connector are being POSTed: claimed, by a consumer that lives."""
-    return dict(connection.execute(_sending, {"now_ms": now_ms}).all())  # type: ignore[arg-type]
+    return dict(connection.execute(_sending, {"now_ms": now_ms}).all())
 
 
 def retrying(connection: Connection) -> dict[str, Retrying]:
@@ -109,7 +110,7 @@ def retrying(connection: Connection) -> dict[str, Retrying]:
 
 def failures(connection: Connection) -> dict[str, int]:
     """How often in a row the webhook has failed, by connector; without zeros."""
-    return dict(connection.execute(_failures).all())  # type: ignore[arg-type]
+    return dict(connection.execute(_failures).all())
 
 
 def newest(connection: Connection) -> Newest:

@@ -25,10 +25,15 @@ from tests.support.ledger_rows import event_row, intent_row, letter_row, plant
 from tests.support.proxy import Proxy
 from tests.support.stores import Store, file_of, ledger_at
 from tests.support.waiting import wait_until
-from tests.support.watching import seen, settings_for, told, watching
+from tests.support.watching import be_brisk, seen, settings_for, told, watching
 
 HOUR_MS, MINUTE_MS, SECOND_MS = 3_600_000, 60_000, 1_000
 CONNECTORS = {"main": {}, "beta": {"spot_sell_is_exit": True}}
+
+
+@pytest.fixture(autouse=True)
+def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    be_brisk(monkeypatch)
 
 
 async def test_the_figures_are_those_of_the_ledger(store: Store, ledger: Ledger) -> None:
@@ -114,10 +119,7 @@ async def test_endings_that_come_while_somebody_looks_are_told_and_counted(store
     del ledger
 
 
-async def test_a_consumer_that_ends_without_a_word_is_remembered_by_name(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("signalq.ops.console.attention.LASTS_MS", 100)
+async def test_a_consumer_that_ends_without_a_word_is_remembered_by_name(store: Store) -> None:
     ledger = await store.ledger()
     await ledger.open_lane("signalq.orders")
     async with watching(settings_for(store.url)) as watch:
@@ -137,9 +139,7 @@ async def test_the_watch_sleeps_once_nobody_looks_and_wakes_for_the_next_one(
 ) -> None:
     del ledger
     monkeypatch.setattr(watch_module, "IDLE_S", 0.2)
-    monkeypatch.setattr(watch_module, "EVERY_S", 0.05)
     monkeypatch.setattr(watch_module, "FRESH_S", 0.5)
-    monkeypatch.setattr("signalq.ops.console.looking.REST_S", 0.0)
     async with watching(settings_for(store.url)) as watch:
         assert not watch.is_awake
         first = await watch.snapshot()

@@ -90,6 +90,7 @@ def test_a_queue_that_somebody_has_just_changed_is_asked_about_at_once() -> None
     turns.forget("lane-0001")
     assert turns.next(names(2), [], 1.5) == ["lane-0001"]
     assert turns.next(names(2), [], 3.0) == ["lane-0001", "lane-0000"]
+    assert Turns().next(["b", "a"], ["d", "c"], 1.0) == ["b", "a", "d", "c"]
 
 
 @given(st.lists(st.floats(0.0, 1.5), min_size=1, max_size=40), st.integers(0, 120), st.integers(0, 300))
