@@ -22,7 +22,7 @@ from signalq.ops.terminal.plain import json_line
 
 ROWS_MAX = 100_000
 # So many are read and written at a time: nothing else that the process does waits for more.
-SLICE_ROWS = 250
+SLICE_ROWS = 100
 # The fields of a row, as listings have them.
 FIELDS = (
     *("intent_id", "generation", "connector", "strategy", "action", "client_order_id", "status", "reason"),

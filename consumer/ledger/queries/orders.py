@@ -3,7 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, bindparam, case, exists, func, literal_column, or_, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 
 from signalq.consumer.ledger.queries.events import DISCARDED, EXPIRATION
 from signalq.consumer.ledger.queries.strategies import of_any_strategy
@@ -116,7 +127,7 @@ class Filter:
         columns = intents.c
         # The index of identities begins with the strategy. SQLite would take it for the strategy alone, and sort all
         # orders of that strategy.
-        strategy = columns.strategy if self.intent_ids else columns.strategy.concat("")
+        strategy = columns.strategy if self.intent_ids else func.coalesce(columns.strategy, "")
         equal = (
             *((columns.connector, self.connector), (strategy, self.strategy), (columns.reason, self.reason)),
             *((columns.action, self.action), (columns.http_status, self.http_status)),
@@ -141,7 +152,7 @@ def _status_is(status: str | None) -> list[ColumnElement[bool]]:
     if status is None:
         return []
     if status == SHOWN_FOR_DEAD_LETTERING:
-        both = bindparam(None, [status, DEAD_LETTERING], expanding=True, literal_execute=True)
+        both: BindParameter[str] = bindparam(None, [status, DEAD_LETTERING], expanding=True, literal_execute=True)
         return [column.in_(both)]
     is_it = column == bindparam(None, status, literal_execute=True)
     return [is_pending, is_it] if status == "scheduled" else [is_it]

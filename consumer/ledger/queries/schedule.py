@@ -50,7 +50,7 @@ def count(
 
 def last_number(connection: Connection) -> int:
     """The number of the newest intent; 0 where there is none."""
-    return connection.execute(select(func.coalesce(func.max(intents.c.number), 0))).scalar_one()
+    return int(connection.execute(select(func.coalesce(func.max(intents.c.number), 0))).scalar_one())
 
 
 def canceled_at(connection: Connection, at_ms: int, why: str, rows_max: int) -> list[Pending]:

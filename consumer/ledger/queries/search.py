@@ -6,12 +6,13 @@ nothing.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, select
 
 from signalq.consumer.ledger.queries import orders
 from signalq.consumer.ledger.queries.orders import Filter, Recorded
+from signalq.consumer.ledger.queries.schedule import last_number
 from signalq.consumer.ledger.tables import intents
 
 LOOKED_AT_MAX = 100_000
@@ -35,8 +36,7 @@ def look(connection: Connection, wanted: Filter, rows_max: int) -> Looked:
     narrowed = orders.in_range(connection, wanted.begins)
     is_looked_up = bool(wanted.intent_ids or wanted.numbers or narrowed or wanted.finds_few)
     limit = None if is_looked_up else _limit(connection, wanted)
-    above = None if limit is None else limit.number
-    found = orders.page(connection, wanted, rows_max + 1, *narrowed, above=above)
+    found = orders.page(connection, wanted, rows_max + 1, *narrowed, above=limit and limit.number)
     if len(found) > rows_max:
         return Looked(found[:rows_max], found[rows_max - 1].number)
     if limit is None:
@@ -44,15 +44,22 @@ def look(connection: Connection, wanted: Filter, rows_max: int) -> Looked:
     return Looked(found, limit.number + 1, limit.received_ms)
 
 
-def _limit(connection: Connection, wanted: Filter) -> Row[Any] | None:
-    """The newest order beyond those that one look is to look at: its number, and when it was received."""
+class _Limit(NamedTuple):
+    """The newest order beyond those that one look is to look at."""
+
+    number: int
+    received_ms: int
+
+
+def _limit(connection: Connection, wanted: Filter) -> _Limit | None:
     number = intents.c.number
     query = select(number, intents.c.received_ms).order_by(number.desc()).limit(1)
     if wanted.client_order_id is not None:
         # Along the index of the clients' ids, of which one may be given again and again.
         query = query.where(intents.c.client_order_id == wanted.client_order_id).offset(LOOKED_AT_MAX)
-        return connection.execute(query if wanted.before is None else query.where(number < wanted.before)).first()
-    before = wanted.before
-    if before is None:
-        before = 1 + connection.execute(select(func.coalesce(func.max(number), 0))).scalar_one()
-    return connection.execute(query.where(number < before - LOOKED_AT_MAX)).first()
+        query = query if wanted.before is None else query.where(number < wanted.before)
+    else:
+        before = wanted.before if wanted.before is not None else 1 + last_number(connection)
+        query = query.where(number < before - LOOKED_AT_MAX)
+    row = connection.execute(query).first()
+    return None if row is None else _Limit(*row)
