@@ -111,6 +111,7 @@ def settings_of(ledger_url: str, **sections: Mapping[str, Any]) -> Settings:
         "ops": {"token": TOKEN, "view_token": VIEW_TOKEN},
         "console": {"port": 0},
         "broker": NOBODY,
+        "webhook": {"url": "http://127.0.0.1:1/"},
         "ledger": {"url": ledger_url},
     }
     return Settings.model_validate(sections | {name: {**usual[name], **sections.get(name, {})} for name in usual})
