@@ -50,7 +50,7 @@ async def download(view: View, wanted: Filter, form: Form) -> web.StreamResponse
         return web.Response(content_type=form.content_type, headers=headers)
     looked = await _look(view, wanted, ROWS_MAX)
     response = web.StreamResponse(headers={"Content-Type": f"{form.content_type}; charset=utf-8", **headers})
-    add_headers(response)
+    add_headers(view.request, response, view.settings)
     await response.prepare(view.request)
     await response.write(form.head)
     left = ROWS_MAX

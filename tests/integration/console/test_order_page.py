@@ -11,7 +11,8 @@ import pytest
 
 from signalq.consumer.ledger.queries import replays, schedule
 from signalq.consumer.ledger.queries.orders import Filter
-from tests.support.console_site import Browser, OpenConsole, open_console
+from signalq.ops.console.snapshot import Source
+from tests.support.console_site import Browser, OpenConsole, main_of, open_console, shows
 from tests.support.lives import TRACE_ID, Lives, lives_in, now_ms
 from tests.support.regions import check_region
 
@@ -65,8 +66,9 @@ def _kind(status: str) -> str:
 
 
 async def test_a_dead_order_has_its_acts_until_its_letter_is_discarded(
-    alice: Browser, console: OpenConsole, lives: Lives
+    alice: Browser, console: OpenConsole, lives: Lives, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shows(console, monkeypatch, broker=Source(seen_ms=1))
     await lives.dead("order 1/2")
     page = (await alice.get("/orders/order%201%2F2")).text
     assert all(act in page for act in ACTS)
@@ -171,7 +173,7 @@ async def test_the_trace_is_told_and_linked_where_the_settings_say_to(
 async def test_a_viewer_sees_the_acts_and_why_they_are_not_its_own(console: OpenConsole, lives: Lives) -> None:
     await lives.dead("dead")
     viewer = await console.browser("eve", role="view")
-    page = (await viewer.get("/orders/dead")).text
+    page = main_of((await viewer.get("/orders/dead")).text)
     assert page.count('aria-disabled="true"') == 2
     assert "/dead/check" not in page
 
