@@ -90,7 +90,7 @@ class Site:
             return await self._made(route, View(request, self._desk, viewer, parts, snapshot))
         shown = viewer if path == HEAD_PART else viewer.unnamed()
         view = View(request, self._desk, shown, parts, snapshot)
-        key = (request.rel_url.raw_path_qs, shown)
+        key = (request.rel_url.raw_path_qs, shown, self._desk.own_changes)
         return await self._shared.part(key, snapshot.number, lambda: self._made(route, view))
 
     async def _made(self, route: Route, view: View) -> web.StreamResponse:

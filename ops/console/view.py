@@ -39,6 +39,7 @@ class View:
         self.viewer = viewer
         self.parts = parts
         self.snapshot = snapshot
+        self._form: MultiMapping[str] | None = None
 
     @property
     def settings(self) -> Settings:
@@ -56,7 +57,13 @@ class View:
 
     async def form(self, **readers: Reader) -> dict[str, Any]:
         """The fields of the form that was sent. Raises Refused."""
-        return read_fields(await _sent(self.request), readers)
+        return read_fields(await self.sent(), readers)
+
+    async def sent(self) -> MultiMapping[str]:
+        """The form as it was sent; it is read once. Raises Refused."""
+        if self._form is None:
+            self._form = await _sent(self.request)
+        return self._form
 
     def actor(self) -> Actor:
         """The actor of what is done here. Raises NotAllowed where the viewer may not act."""

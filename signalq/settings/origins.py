@@ -1,5 +1,6 @@
 """The settings in force, each with the place that its value comes from, for people to look at. Secrets are masked."""
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -44,6 +45,18 @@ class InForce:
         """The fields, for JSON."""
         return {name: getattr(self, name) for name in self.__slots__}
 
+    @property
+    def text(self) -> object:
+        """The value as TOML writes it, texts without quotes."""
+        if isinstance(self.value, float):
+            return f"{self.value:.15g}"
+        is_plain = not isinstance(self.value, (bool, list))
+        return self.value if is_plain else json.dumps(self.value, ensure_ascii=False)
+
+    def is_under(self, key: str) -> bool:
+        """Whether the key names this setting, or the beginning of its path."""
+        return self.key == key or self.key.startswith(f"{key}.")
+
 
 class Origins:
     """The sources of the settings, as load_settings reads them."""
@@ -75,7 +88,12 @@ def in_force(path: Path | None = None) -> tuple[Settings, list[InForce]]:
     """
     file = settings_file(path)
     settings = load_settings(file, look=False)
-    return settings, list(_listed(settings, Origins(file)))
+    return settings, listed(settings, file)
+
+
+def listed(settings: Settings, file: Path | None) -> list[InForce]:
+    """List settings that hold already, with the sources as they are now. Raises SettingsError."""
+    return list(_listed(settings, Origins(file)))
 
 
 def _listed(settings: Settings, origins: Origins) -> Iterator[InForce]:

@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from yarl import URL
 
 from signalq.ops.console.server import ConsoleServer
@@ -110,6 +111,7 @@ def settings_of(ledger_url: str, **sections: Mapping[str, Any]) -> Settings:
     usual: dict[str, Mapping[str, Any]] = {
         "ops": {"token": TOKEN, "view_token": VIEW_TOKEN},
         "console": {"port": 0},
+        "webhook": {"url": "http://127.0.0.1:9/"},
         "broker": NOBODY,
         "webhook": {"url": "http://127.0.0.1:1/"},
         "ledger": {"url": ledger_url},
@@ -129,3 +131,17 @@ async def open_console(folder: Path, **sections: Mapping[str, Any]) -> AsyncIter
         port = await server.start()
         stack.push_async_callback(server.stop)
         yield OpenConsole(server, store, port, stack)
+
+
+def shows(console: OpenConsole, monkeypatch: pytest.MonkeyPatch, **facts: Any) -> None:
+    """Let the present moment have these facts."""
+
+    async def snapshot() -> Any:
+        return replace(console.desk.watch.latest, **facts)
+
+    monkeypatch.setattr(console.desk.watch, "snapshot", snapshot)
+
+
+def main_of(page: str) -> str:
+    """The page without its frame."""
+    return page.partition("<main")[2].partition("</main>")[0]

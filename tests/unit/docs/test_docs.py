@@ -121,9 +121,10 @@ def test_a_settings_default_is_the_documented_one(key: str, monkeypatch: pytest.
     assert setting_rows()[key][2].replace("<state>", "/<state>") == shown_default(key)
 
 
-@pytest.mark.parametrize("page", [README, SETTINGS, OPERATE / "notify.md"], ids=page_id)
+@pytest.mark.parametrize("page", [README, SETTINGS, DOCS / "console.md", OPERATE / "notify.md"], ids=page_id)
 def test_every_settings_example_can_be_loaded(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "main-token").write_text("a token", encoding="utf-8")
+    (tmp_path / "ops-token").write_text("another token", encoding="utf-8")
     (tmp_path / "notify-urls").write_text("tgram://BOT_TOKEN/CHAT_ID", encoding="utf-8")
     for variable in ("MAIN_TOKEN", "SPOT_BOT_TOKEN"):
         monkeypatch.setenv(variable, "a token")
