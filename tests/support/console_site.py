@@ -113,7 +113,6 @@ def settings_of(ledger_url: str, **sections: Mapping[str, Any]) -> Settings:
         "console": {"port": 0},
         "webhook": {"url": "http://127.0.0.1:9/"},
         "broker": NOBODY,
-        "webhook": {"url": "http://127.0.0.1:1/"},
         "ledger": {"url": ledger_url},
     }
     return Settings.model_validate(sections | {name: {**usual[name], **sections.get(name, {})} for name in usual})
