@@ -90,7 +90,7 @@ async def test_the_figures_are_those_of_the_ledger(store: Store, ledger: Ledger)
         assert "no-consumer" not in notices
 
 
-async def test_what_happens_while_somebody_looks_is_told_and_counted(store: Store, ledger: Ledger) -> None:
+async def test_a_change_while_somebody_looks_is_told_and_counted(store: Store, ledger: Ledger) -> None:
     async with watching(settings_for(store.url)) as watch:
         with watch.listening() as listener:
             assert await listener.changes() == REGIONS
@@ -119,7 +119,7 @@ async def test_what_happens_while_somebody_looks_is_told_and_counted(store: Stor
     del ledger
 
 
-async def test_who_ends_without_a_word_is_remembered_by_name(store: Store) -> None:
+async def test_a_consumer_that_ended_is_remembered_by_name(store: Store) -> None:
     ledger = await store.ledger()
     await ledger.open_lane("signalq.orders")
     async with watching(settings_for(store.url)) as watch:
@@ -134,7 +134,7 @@ async def test_who_ends_without_a_word_is_remembered_by_name(store: Store) -> No
         assert (notice.on, notice.since_ms) == (consumer.name, now.last_consumer[1])
 
 
-async def test_it_sleeps_once_nobody_looks_and_wakes_for_the_next_one(
+async def test_the_watch_sleeps_once_nobody_looks_and_wakes_for_the_next_one(
     store: Store, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del ledger
