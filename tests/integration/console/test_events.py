@@ -94,7 +94,7 @@ async def test_no_figure_and_no_name_is_in_the_stream(console: OpenConsole, alic
                 assert set(json.loads(found["data"])) == {"now", "ledger", "broker"}
 
 
-async def test_the_stream_has_the_headers_of_every_answer_and_those_of_a_stream(alice: Browser) -> None:
+async def test_a_stream_has_the_headers_of_every_answer_and_its_own(alice: Browser) -> None:
     async with opened(alice) as stream:
         headers = stream.answer.headers
         assert stream.answer.status == 200
@@ -103,7 +103,7 @@ async def test_the_stream_has_the_headers_of_every_answer_and_those_of_a_stream(
         assert {name: headers[name] for name in HEADERS} == dict(HEADERS)
 
 
-async def test_a_stranger_and_a_program_that_asks_otherwise_get_no_stream(console: OpenConsole, alice: Browser) -> None:
+async def test_a_stranger_and_another_method_get_no_stream(console: OpenConsole, alice: Browser) -> None:
     stranger = await console.browser()
     assert (await stranger.ask("GET", "/events", status=None, follow=False, headers={"Accept": "*/*"})).status == 401
     assert (await alice.ask("GET", "/events?since=1", status=None)).status == 400

@@ -90,7 +90,7 @@ async def test_the_figures_are_those_of_the_ledger(store: Store, ledger: Ledger)
         assert "no-consumer" not in notices
 
 
-async def test_endings_that_come_while_somebody_looks_are_told_and_counted(store: Store, ledger: Ledger) -> None:
+async def test_a_change_while_somebody_looks_is_told_and_counted(store: Store, ledger: Ledger) -> None:
     async with watching(settings_for(store.url)) as watch:
         with watch.listening() as listener:
             assert await listener.changes() == REGIONS
@@ -119,7 +119,7 @@ async def test_endings_that_come_while_somebody_looks_are_told_and_counted(store
     del ledger
 
 
-async def test_a_consumer_that_ends_without_a_word_is_remembered_by_name(store: Store) -> None:
+async def test_a_consumer_that_ended_is_remembered_by_name(store: Store) -> None:
     ledger = await store.ledger()
     await ledger.open_lane("signalq.orders")
     async with watching(settings_for(store.url)) as watch:
