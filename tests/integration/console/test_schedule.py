@@ -47,7 +47,7 @@ def shows(console: OpenConsole, monkeypatch: pytest.MonkeyPatch, **facts: Any) -
     monkeypatch.setattr(console.desk.watch, "snapshot", snapshot)
 
 
-async def test_what_is_pending_is_listed_the_soonest_first_and_paged_by_due_time(
+async def test_pending_orders_are_listed_the_soonest_first_and_paged_by_due_time(
     console: OpenConsole, alice: Browser, lives: Lives
 ) -> None:
     assert "Nothing is scheduled." in (await alice.get("/schedule")).text
@@ -169,7 +169,7 @@ async def test_all_that_fit_are_canceled_once_their_number_is_typed_and_none_tha
     assert "nothing that fits is scheduled any more" in again.text
 
 
-async def test_those_of_all_that_were_claimed_meanwhile_are_counted(
+async def test_orders_of_all_that_were_claimed_meanwhile_are_counted(
     console: OpenConsole, alice: Browser, lives: Lives
 ) -> None:
     known = [await lives.scheduled(f"p{number}") for number in range(3)]
@@ -211,7 +211,7 @@ async def test_a_wrong_parameter_is_refused(alice: Browser, path: str) -> None:
     await alice.get(path, status=400)
 
 
-async def test_who_only_views_sees_the_buttons_and_cancels_nothing(console: OpenConsole, lives: Lives) -> None:
+async def test_a_viewer_sees_the_buttons_and_cancels_nothing(console: OpenConsole, lives: Lives) -> None:
     await lives.scheduled("stays")
     viewer = await console.browser("eve", role="view")
     page = (await viewer.get("/schedule")).text
