@@ -14,7 +14,7 @@ from signalq.consumer.ledger.tables import audit
 # So many ids of a filter are told.
 IDS_MAX = 20
 
-What = Literal["switch", "replay", "discard", "cancel", "adopt-ledger"]
+What = Literal["switch", "replay", "discard", "cancel", "adopt-ledger", "note"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,25 @@ def add(connection: Connection, number: int, *, done: int, refused: int) -> None
     """Count further ones that the act of a row has done, and refused."""
     counts = {"done": audit.c.done + done, "refused": audit.c.refused + refused}
     connection.execute(_row.values(counts), {"by_number": number})
+
+
+def end(connection: Connection, number: int) -> None:
+    """Note that the act of a row has ended, and was not broken off: it is `ended` in what the row is about."""
+    about = connection.execute(select(audit.c.about).where(audit.c.number == number)).scalar_one()
+    connection.execute(_row.values(about=json.dumps(json.loads(about) | {"ended": True})), {"by_number": number})
+
+
+def of_jobs(connection: Connection, rows_max: int) -> list[Audited]:
+    """The latest replays and discards that were jobs of a console, the newest first."""
+    query = select(*_columns).where(audit.c.about.contains('"job": "')).order_by(audit.c.number.desc())
+    return [Audited(**row._mapping) for row in connection.execute(query.limit(rows_max))]
+
+
+def of_job(connection: Connection, job: str) -> Audited | None:
+    """The act of one job, by its key; None where it has changed nothing."""
+    query = select(*_columns).where(audit.c.about.contains(f'"job": {json.dumps(job)}', autoescape=True))
+    row = connection.execute(query.order_by(audit.c.number.desc()).limit(1)).first()
+    return None if row is None else Audited(**row._mapping)
 
 
 def latest(connection: Connection, rows_max: int, before: int | None = None) -> list[Audited]:

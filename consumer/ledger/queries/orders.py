@@ -221,13 +221,6 @@ def count(connection: Connection, wanted: Filter) -> int:
     return connection.execute(query).scalar_one()
 
 
-def dead_since(connection: Connection, since_ms: int) -> dict[str, int]:
-    """How many have died since then and are dead still, by reason."""
-    fits = intents.c.ended_ms >= since_ms, intents.c.status == "dead"
-    query = select(intents.c.reason, func.count()).where(*fits).group_by(intents.c.reason)
-    return {str(reason): number for reason, number in connection.execute(query)}
-
-
 @dataclass(frozen=True, slots=True)
 class Death:
     """A dead intent whose letter nobody has discarded; `ended_ms` is on the ledger's clock."""

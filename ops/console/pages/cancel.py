@@ -75,7 +75,7 @@ async def cancel(view: View) -> web.StreamResponse:
     if view.snapshot.other_ledger is not None:
         raise NotAllowed("the broker's lanes belong to another ledger: nothing is canceled in this one")
     form = await view.form(
-        **_chosen(await view.request.post()),
+        **_chosen(await view.sent()),
         all=query.flag,
         connector=query.name,
         strategy=query.name,

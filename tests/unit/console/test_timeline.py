@@ -208,7 +208,7 @@ EVENTS = st.one_of(
     MOMENTS,
     MOMENTS,
 )
-def test_however_the_clocks_went_every_shape_is_in_the_frame_and_no_bar_is_negative(
+def test_every_shape_is_in_the_frame_and_no_bar_is_negative_whatever_the_clocks_said(
     happened: list[Happened], status: str, due: int | None, ended: int, now: int
 ) -> None:
     one = replace(
