@@ -209,4 +209,4 @@ async def test_a_file_that_breaks_off_does_not_look_whole(
     with pytest.raises(aiohttp.ClientPayloadError):
         await alice.get("/orders.csv")
     reads = 9
-    assert "the ledger is away" in (await alice.get("/orders.csv", status=503)).text
+    assert "The ledger is away" in (await alice.get("/orders.csv", status=503)).text
