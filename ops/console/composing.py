@@ -58,6 +58,7 @@ class Composer:
             changes=moment.changes,
             replicas=moment.replicas,
             last_consumer=self._latest_of(moment),
+            notes=moment.notes,
             marks=self._marks(moment),
         )
 

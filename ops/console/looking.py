@@ -14,15 +14,17 @@ from sqlalchemy import Connection
 from signalq.amqp.ledger_mark import LedgerMark
 from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms, machine_ms
-from signalq.consumer.ledger.queries import present, replicas, switches
+from signalq.consumer.ledger.queries import present, replicas, shift_notes, switches
 from signalq.consumer.ledger.queries.endings import Endings, count_endings
 from signalq.consumer.ledger.queries.measures import Posted, latest_posts
 from signalq.consumer.ledger.queries.present import LaneRow, LetterGroup, Newest, OpenLetters, Retrying, Scheduled
 from signalq.consumer.ledger.queries.replicas import Replica
+from signalq.consumer.ledger.queries.shift_notes import ShiftNote
 from signalq.consumer.orders.switch import ALL, Change, Switch
 from signalq.errors import SignalQError
 from signalq.ops.console.contact import Contact
 from signalq.ops.console.history import RECENT_MS, SECOND_MS, History
+from signalq.ops.console.schema import check_schema
 from signalq.ops.console.snapshot import LONG_BUCKET_MS, LONG_BUCKETS, SHORT_BUCKET_MS, SHORT_BUCKETS, Spread
 from signalq.ops.console.sources import LedgerSource
 from signalq.ops.console.spreads import DURATIONS_MAX, Durations
@@ -64,6 +66,7 @@ class Moment:
     retrying: Mapping[str, Retrying]
     failures: Mapping[str, int]
     newest: Newest
+    notes: Sequence[ShiftNote]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +211,7 @@ class LedgerLook:
 
 def _moment(connection: Connection, before: Moment | None, since_ms: int | None) -> tuple[Moment, list[Endings]]:
     """The moment, and the endings since then by the second."""
+    check_schema(connection)
     earliest_ms, now_ms, latest_ms = machine_ms(), clock_ms(connection), machine_ms()
     known = Switch() if before is None else before.switch
     switch = switches.read(connection, known)
@@ -223,6 +227,7 @@ def _moment(connection: Connection, before: Moment | None, since_ms: int | None)
         retrying=present.retrying(connection),
         failures=present.failures(connection),
         newest=present.newest(connection),
+        notes=shift_notes.standing(connection),
     )
     if since_ms is None:
         return moment, []

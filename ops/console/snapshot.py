@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from signalq.consumer.ledger.queries.replicas import Replica
+from signalq.consumer.ledger.queries.shift_notes import ShiftNote
 from signalq.consumer.orders.switch import ALL, Change, State, Switch
 from signalq.kinds import Kind
 
@@ -185,6 +186,8 @@ class Snapshot:
     total: Buckets = Buckets()
     posts: Spread = Spread()
     late: Spread = Spread()
+    # The shift notes that stand, the newest first.
+    notes: Sequence[ShiftNote] = ()
     # Signs of the regions that no figure here is of: the same as long as they have not changed.
     marks: Mapping[Region, object] = field(default_factory=dict)
 

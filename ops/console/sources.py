@@ -47,14 +47,16 @@ class LedgerSource:
     place is found again once it is there.
     """
 
-    def __init__(self, settings: Callable[[], Settings]) -> None:
+    def __init__(self, settings: Callable[[], Settings], *, asking: Callable[[], None] = lambda: None) -> None:
         self._settings = settings
+        self._asking = asking
         self._opened: _Opened | None = None
         self._opening = asyncio.Lock()
 
     @asynccontextmanager
     async def used(self) -> AsyncIterator[LedgerClient]:
         """The open ledger, for several steps; after an error of it, the next one who asks opens it anew."""
+        self._asking()
         opened = await self._open()
         opened.users += 1
         try:
@@ -131,9 +133,16 @@ async def _close_if_left(opened: _Opened) -> None:
 class BrokerSource:
     """A connection to the broker of the settings."""
 
-    def __init__(self, settings: Callable[[], Settings], *, name: str = "signalq console") -> None:
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        *,
+        name: str = "signalq console",
+        asking: Callable[[], None] = lambda: None,
+    ) -> None:
         self._settings = settings
         self._name = name
+        self._asking = asking
         self._connection: AbstractConnection | None = None
 
     @property
@@ -148,6 +157,7 @@ class BrokerSource:
 
         Raises BrokerUnreachable.
         """
+        self._asking()
         connection, self._connection = self._connection, None
         if connection is None or not connection.connected.is_set():
             handle_foreign_properties()

@@ -15,17 +15,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-from aiohttp import web
+import pytest
 from yarl import URL
 
-from signalq.ops.console.access import COOKIE, Role
-from signalq.ops.console.desk import Desk, Host
-from signalq.ops.console.site import Site
+from signalq.ops.console.server import ConsoleServer
+from signalq.ops.console.sessions import COOKIE, Role
 from signalq.settings.sections import Settings
 from tests.support.stores import Store, ledger_at
 
@@ -87,12 +86,15 @@ class Browser:
 class OpenConsole:
     """Made by open_console."""
 
-    def __init__(self, desk: Desk, site: Site, store: Store, port: int, stack: AsyncExitStack) -> None:
-        self.desk = desk
-        self.site = site
+    def __init__(self, server: ConsoleServer, store: Store, port: int, stack: AsyncExitStack) -> None:
+        self.server = server
+        self.desk = server.desk
+        self.site = server.site
         self.store = store
         self.port = port
         self.url = f"http://{HOST}:{port}"
+        # A browser keeps the cookies of all ports together.
+        self.cookie = f"{COOKIE}_{port}"
         self._stack = stack
 
     async def browser(self, name: str | None = None, role: Role = "operate") -> Browser:
@@ -100,18 +102,20 @@ class OpenConsole:
         jar = aiohttp.CookieJar(unsafe=True)  # of an address, too
         session = await self._stack.enter_async_context(aiohttp.ClientSession(cookie_jar=jar, timeout=TIMEOUT))
         if name is not None:
-            jar.update_cookies({COOKIE: self.desk.access.session(name, role)}, URL(self.url))
+            jar.update_cookies({self.cookie: self.desk.access.session(name, role)}, URL(self.url))
         return Browser(self.url, session)
 
 
 def settings_of(ledger_url: str, **sections: Mapping[str, Any]) -> Settings:
-    """Settings with both tokens, nobody's broker, and these in their place."""
+    """Settings with both tokens, nobody's broker, and these on top of them."""
     usual: dict[str, Mapping[str, Any]] = {
         "ops": {"token": TOKEN, "view_token": VIEW_TOKEN},
+        "console": {"port": 0},
+        "webhook": {"url": "http://127.0.0.1:9/"},
         "broker": NOBODY,
         "ledger": {"url": ledger_url},
     }
-    return Settings.model_validate(usual | sections)
+    return Settings.model_validate(sections | {name: {**usual[name], **sections.get(name, {})} for name in usual})
 
 
 @asynccontextmanager
@@ -122,13 +126,21 @@ async def open_console(folder: Path, **sections: Mapping[str, Any]) -> AsyncIter
         async with ledger_at(store.url):
             pass  # its tables are made
         settings = settings_of(store.url, **sections)
-        desk = Desk(lambda: settings, Host(is_consumer=False, host=HOST, port=0))
-        site = Site(desk)
-        stack.push_async_callback(desk.close)
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", site.answer)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, HOST, 0).start()
-        yield OpenConsole(desk, site, store, runner.addresses[0][1], stack)
+        server = ConsoleServer(lambda: settings)
+        port = await server.start()
+        stack.push_async_callback(server.stop)
+        yield OpenConsole(server, store, port, stack)
+
+
+def shows(console: OpenConsole, monkeypatch: pytest.MonkeyPatch, **facts: Any) -> None:
+    """Let the present moment have these facts."""
+
+    async def snapshot() -> Any:
+        return replace(console.desk.watch.latest, **facts)
+
+    monkeypatch.setattr(console.desk.watch, "snapshot", snapshot)
+
+
+def main_of(page: str) -> str:
+    """The page without its frame."""
+    return page.partition("<main")[2].partition("</main>")[0]

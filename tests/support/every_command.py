@@ -316,6 +316,14 @@ TABLE: dict[str, Row] = {
             Wrong("notify --config {tmp}/misspelt.toml --dry-run", MISSPELT),
         ),
     ),
+    "console": Row(
+        Right("console", "console.started", ends_on_sigterm=True),
+        (
+            Wrong("console --port 1", "No such option '--port' (see signalq console --help)"),
+            Wrong("console now", "there is an argument too many: now (see signalq console --help)"),
+            Wrong("console --config {tmp}/misspelt.toml", MISSPELT),
+        ),
+    ),
     "gateway": Row(
         Right("gateway", "gateway.started", ends_on_sigterm=True),
         (

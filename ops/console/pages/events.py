@@ -13,16 +13,12 @@ from contextlib import suppress
 from aiohttp import web
 from aiohttp_sse import EventSourceResponse
 
-from signalq.ops.console.errors import Refused
-from signalq.ops.console.guard import HEADERS
+from signalq.ops.console.guard import add_headers
 from signalq.ops.console.routes import Route
 from signalq.ops.console.snapshot import REGIONS, Region, Snapshot
 from signalq.ops.console.view import View
 from signalq.ops.console.watch import Listener
 
-# Streams at a time: a browser has one, which its tabs share. A consumer has orders to look after.
-STREAMS_MAX = 200
-STREAMS_IN_CONSUMER_MAX = 20
 # A browser that lost its stream comes back after so long.
 RETRY_MS = 3_000
 PING_S = 15.0
@@ -33,18 +29,13 @@ STREAM_S_MAX = 900.0
 
 
 async def events(view: View) -> web.StreamResponse:
-    """The stream, until the browser goes, or the console ends. Raises Refused."""
+    """The stream, until the browser goes, or the console ends; the site bounds how many there are. Raises Refused."""
     view.query()
-    if view.request.method != "GET":
-        raise Refused("a stream of events can only be got", 405)
-    watch = view.desk.watch
-    streams_max = STREAMS_IN_CONSUMER_MAX if view.desk.host.is_consumer else STREAMS_MAX
-    if watch.listeners >= streams_max:
-        raise Refused(f"{streams_max} browsers are told of changes already: this one has to ask by itself", 503)
     stream = EventSourceResponse(sep="\n", ping_interval=PING_S, send_timeout=SEND_TIMEOUT_S)
-    stream.headers.update(HEADERS)
+    del stream.headers["Cache-Control"]  # no-cache, which allows a copy
+    add_headers(view.request, stream, view.settings)
     # A browser that goes is no error, nor is one that does not read any more.
-    with watch.listening() as listener, suppress(ConnectionResetError, TimeoutError):
+    with view.desk.watch.listening() as listener, suppress(ConnectionResetError, TimeoutError):
         async with asyncio.timeout(STREAM_S_MAX):
             await stream.prepare(view.request)
             async with stream:
@@ -70,4 +61,4 @@ def _clock(now: Snapshot) -> str:
     return json.dumps({"now": now.now_ms, "ledger": now.ledger.seen_ms, "broker": now.broker.seen_ms})
 
 
-ROUTES = (Route("GET", "/events", events),)
+ROUTES = (Route("GET", "/events", events, streams=True),)

@@ -129,12 +129,12 @@ async def test_a_browser_that_goes_is_no_error_and_its_place_is_free_again(
 async def test_streams_are_bounded_and_a_further_one_is_told_so(
     console: OpenConsole, alice: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "STREAMS_MAX", 2)
+    monkeypatch.setattr(console.site, "_streams_max", 2)
     async with opened(alice) as first, opened(alice) as second:
         await first.next()
         await second.next()
         refused = await alice.ask("GET", "/events", status=503, headers={"Accept": "*/*"})
-        assert "2 browsers are told of changes already" in refused.text
+        assert "2 browsers follow the changes here already" in refused.text
     await wait_until(lambda: console.desk.watch.listeners == 0, what="the end of both")
     async with opened(alice) as third:
         assert (await third.next())["event"] == "changed"

@@ -354,6 +354,7 @@ NOT_KNOWN_HERE = {
     "SignalqGatewayUnconfirmed": "of the gateway the ledger knows nothing",
     "SignalqGatewaySlow": "of the gateway the ledger knows nothing",
     "SignalqGatewayRefuses": "of the gateway the ledger knows nothing",
+    "SignalqDeadLettersForgotten": "the age of the oldest letter is told with the letters that wait",
     "SignalqBrokerAlarm": "RabbitMQ tells an alarm to publishers alone",
 }
 

@@ -1,0 +1,27 @@
+"""The regions of a page of the console: each is fetched again by itself, and must be what the page has."""
+
+from __future__ import annotations
+
+import html
+import re
+
+from tests.support.console_site import Browser
+
+_REGION = re.compile(r'data-region="([^"]+)"')
+# Their text goes on by itself in the browser.
+_TIME = re.compile(r"(<time [^>]*>)[^<]*(</time>)")
+_PROGRESS = re.compile(r'(<progress [^>]*value=")[^"]*(")')
+
+
+def still(text: str) -> str:
+    """The HTML without what changes by time alone."""
+    return _PROGRESS.sub(r"\1\2", _TIME.sub(r"\1\2", text)).strip()
+
+
+async def check_region(browser: Browser, page: str, part: str) -> str:
+    """Assert that a page holds the region whose path begins with `part`, as its part has it; return its path."""
+    answer = await browser.get(page)
+    (path,) = (html.unescape(path) for path in _REGION.findall(answer.text) if path.startswith(part))
+    region = await browser.get(path)
+    assert still(region.text) in still(answer.text)
+    return path
