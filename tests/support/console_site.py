@@ -15,12 +15,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import pytest
 from yarl import URL
 
 from signalq.ops.console.server import ConsoleServer
@@ -130,17 +129,3 @@ async def open_console(folder: Path, **sections: Mapping[str, Any]) -> AsyncIter
         port = await server.start()
         stack.push_async_callback(server.stop)
         yield OpenConsole(server, store, port, stack)
-
-
-def shows(console: OpenConsole, monkeypatch: pytest.MonkeyPatch, **facts: Any) -> None:
-    """Let the present moment have these facts."""
-
-    async def snapshot() -> Any:
-        return replace(console.desk.watch.latest, **facts)
-
-    monkeypatch.setattr(console.desk.watch, "snapshot", snapshot)
-
-
-def main_of(page: str) -> str:
-    """The page without its frame."""
-    return page.partition("<main")[2].partition("</main>")[0]

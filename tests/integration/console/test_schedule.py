@@ -13,10 +13,10 @@ from signalq.consumer.orders.switch import Switch
 from signalq.names import Names
 from signalq.ops.console.snapshot import Lane
 from tests.support.broker import Broker
-from tests.support.console_site import Browser, OpenConsole, main_of, open_console, shows
+from tests.support.console_site import Browser, OpenConsole, open_console
 from tests.support.lives import Lives, lives_in
 from tests.support.outcomes import hearing
-from tests.support.regions import check_region
+from tests.support.regions import check_region, main_of, shows
 
 ROW = re.compile(r'<tr id="pending-(\d+)">.*?href="/orders/([^"]+)"', re.DOTALL)
 FIELD = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)">')
@@ -83,7 +83,7 @@ async def test_a_row_warns_of_what_stands_in_its_way(
     assert "nobody has claimed it" in rows["fine"]
     shows(console, monkeypatch, switch=switch)
     assert "close-only: an open dies there" in (await alice.get("/orders/open")).text
-    assert "close-only" not in main_of((await alice.get("/orders/exit")).text)
+    assert "close-only" not in main_of(await alice.get("/orders/exit"))
     assert "is paused: no attempt begins" in (await alice.get("/orders/waits")).text
 
 
@@ -203,8 +203,8 @@ async def test_a_wrong_parameter_is_refused(alice: Browser, path: str) -> None:
 async def test_a_viewer_sees_the_buttons_and_cancels_nothing(console: OpenConsole, lives: Lives) -> None:
     await lives.scheduled("stays")
     viewer = await console.browser("eve", role="view")
-    page = (await viewer.get("/schedule")).text
-    assert main_of(page).count('aria-disabled="true"') == 2
+    page = main_of(await viewer.get("/schedule"))
+    assert page.count('aria-disabled="true"') == 2
     asked = (await viewer.get("/schedule/cancel?n1=1")).text
     assert "You can't cancel here" in asked
     assert "<button" not in asked.split("data-dialog-body")[1]
@@ -217,7 +217,7 @@ async def test_nothing_is_canceled_in_a_ledger_that_is_not_the_brokers(
 ) -> None:
     await lives.scheduled("stays")
     shows(console, monkeypatch, other_ledger="/elsewhere/signalq.db")
-    assert main_of((await alice.get("/schedule")).text).count('aria-disabled="true"') == 2
+    assert main_of(await alice.get("/schedule")).count('aria-disabled="true"') == 2
     refused = await alice.post("/schedule/cancel", {"n1": "1", "shown": "1"}, status=403)
     assert "belong to another ledger" in refused.text
     assert await statuses(console) == {"stays": "scheduled"}
