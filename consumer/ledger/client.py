@@ -34,7 +34,7 @@ class LedgerUnavailable(SignalQError):
 
 
 class LedgerClient:
-    """Transactions on the ledger of a `ledger.url`, each tried for `try_for_s`, or TRY_FOR_S; use it as an async context manager.
+    """Transactions on the ledger of a `ledger.url`, each tried for `try_for_s`; use it as an async context manager.
 
     Entering raises SettingsError that names the place where there is no ledger, or one of another schema.
     """
