@@ -1,5 +1,6 @@
 """The orders that fit a search as a file, JSON lines or CSV: streamed, a slice of them in memory at a time."""
 
+import asyncio
 import csv
 import io
 import json
@@ -13,7 +14,6 @@ from aiohttp import web
 
 from signalq.consumer.ledger.queries import search
 from signalq.consumer.ledger.queries.orders import Filter, Recorded
-from signalq.errors import SignalQError
 from signalq.ops.console.guard import add_headers
 from signalq.ops.console.view import View
 from signalq.ops.orders.records import row_of
@@ -23,6 +23,8 @@ from signalq.ops.terminal.plain import json_line
 ROWS_MAX = 100_000
 # So many are read and written at a time: nothing else that the process does waits for more.
 SLICE_ROWS = 100
+# A browser that takes nothing for so long is gone.
+WRITE_TIMEOUT_S = 30.0
 # The fields of a row, as listings have them.
 FIELDS = (
     *("intent_id", "generation", "connector", "strategy", "action", "client_order_id", "status", "reason"),
@@ -44,30 +46,34 @@ class Form:
 
 
 async def download(view: View, wanted: Filter, form: Form) -> web.StreamResponse:
-    """Give the newest ROWS_MAX orders that fit, however far back they are."""
-    headers = {"Content-Disposition": f'attachment; filename="orders.{form.ending}"'}
-    if view.request.method == "HEAD":
-        return web.Response(content_type=form.content_type, headers=headers)
+    """Give the newest ROWS_MAX orders that fit, however far back they are.
+
+    An error once it has begun ends the connection before the file ends: nobody takes that part of it for the whole.
+    """
     looked = await _look(view, wanted, ROWS_MAX)
+    headers = {"Content-Disposition": f'attachment; filename="orders.{form.ending}"'}
     response = web.StreamResponse(headers={"Content-Type": f"{form.content_type}; charset=utf-8", **headers})
-    add_headers(response)
+    add_headers(view.request, response, view.settings)
     await response.prepare(view.request)
-    await response.write(form.head)
+    await _write(response, form.head)
     left = ROWS_MAX
     while True:
-        await response.write(form.lines(looked.found))
+        await _write(response, form.lines(looked.found))
         left -= len(looked.found)
         if looked.older is None or not left:
             break
-        try:
-            looked = await _look(view, replace(wanted, before=looked.older), left)
-        except SignalQError:
-            # The connection ends before the file does: nobody must take this part of it for the whole.
-            if view.request.transport is not None:
-                view.request.transport.abort()
-            return response
+        looked = await _look(view, replace(wanted, before=looked.older), left)
     await response.write_eof()
     return response
+
+
+async def _write(response: web.StreamResponse, lines: bytes) -> None:
+    """Write it, as fast as it is taken. Raises ConnectionResetError where it is not."""
+    try:
+        async with asyncio.timeout(WRITE_TIMEOUT_S):
+            await response.write(lines)
+    except TimeoutError:
+        raise ConnectionResetError(f"the browser takes nothing for {WRITE_TIMEOUT_S:g} s") from None
 
 
 async def _look(view: View, wanted: Filter, rows_max: int) -> search.Looked:

@@ -1,11 +1,15 @@
-"""The regions of a page of the console: each is fetched again by itself, and must be what the page has."""
+"""The pages of the console in parts: what is theirs alone, and the regions, which are fetched again by themselves."""
 
 from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
+from typing import Any
 
-from tests.support.console_site import Browser
+import pytest
+
+from tests.support.console_site import Answer, Browser, OpenConsole
 
 _REGION = re.compile(r'data-region="([^"]+)"')
 # Their text goes on by itself in the browser.
@@ -25,3 +29,17 @@ async def check_region(browser: Browser, page: str, part: str) -> str:
     region = await browser.get(path)
     assert still(region.text) in still(answer.text)
     return path
+
+
+def main_of(answer: Answer) -> str:
+    """The page without its head and its foot."""
+    return answer.text.partition("<main")[2].partition("</main>")[0]
+
+
+def shows(console: OpenConsole, monkeypatch: pytest.MonkeyPatch, **facts: Any) -> None:
+    """Let the present moment have these facts."""
+
+    async def snapshot() -> Any:
+        return replace(console.desk.watch.latest, **facts)
+
+    monkeypatch.setattr(console.desk.watch, "snapshot", snapshot)

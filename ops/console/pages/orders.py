@@ -124,5 +124,5 @@ def _connectors(view: View) -> set[str]:
 ROUTES = (
     Route("GET", "/orders", orders),
     Route("GET", "/parts/orders", part),
-    *(Route("GET", f"/orders.{form}", partial(file, form=form)) for form in FORMS),
+    *(Route("GET", f"/orders.{form}", partial(file, form=form), streams=True) for form in FORMS),
 )

@@ -3,7 +3,7 @@
 
 // Without news it polls before what it shows counts as stale, 5 s after the last news.
 const POLL_MS = 4_000, STALE_MS = 5_000, OLD_MS = 60_000, SLEPT_MS = 15_000;
-const RETRY_MS = 3_000, ANSWER_MS = 10_000, TROUBLE_CHARACTERS_MAX = 160, LOCALE = "sv-SE";
+const RETRY_MS = 3_000, SIGNED_OUT_MS = 20_000, ANSWER_MS = 10_000, TROUBLE_CHARACTERS_MAX = 160, LOCALE = "sv-SE";
 
 const body = document.body, base = body.dataset.base;
 const box = document.getElementById("dialog"), signInBox = document.getElementById("sign-in");
@@ -16,9 +16,8 @@ const prefer = (name, value) => store?.setItem(`signalq.${name}`, value);
 
 let offsetMs = Number(body.dataset.now) ? Number(body.dataset.now) - Date.now() : 0;
 let newsMs = Date.now();   // when the server last said something
-let polledMs = 0, tickedMs = Date.now();
+let polledMs = 0, tickedMs = Date.now(), doubt = null, stream = null, trouble = "";
 let held = false, leads = false, isFirst = true, isToldSignedOut = false;
-let doubt = null, stream = null, trouble = "";
 const now = () => Date.now() + offsetMs;
 
 // ---- times ----
@@ -79,7 +78,7 @@ const PREFS = {
 
 // ---- regions ----
 
-const canHover = matchMedia("(hover: hover)");      // a finger that has left still counts as hovering
+let pointed = null;                                 // the table under the pointer; a finger points at none
 const tags = new WeakMap(), busy = new WeakSet();   // by region: the ETag of what it shows; whether it is being fetched
 const due = new Set(), waiting = new Map();         // regions to fetch; HTML that waits until nobody's hand is there
 
@@ -164,7 +163,7 @@ const groups = (table) => {   // the rows by id, each with the rows of words bel
   return found;
 };
 
-const isTouched = (table) => table.matches(canHover.matches ? ":focus-within, :hover" : ":focus-within");
+const isTouched = (table) => table === pointed || table.matches(":focus-within");
 const isSelected = (region) => !getSelection().isCollapsed && region.contains(getSelection().anchorNode);
 
 // Rows stay where they are while somebody's pointer or focus is in their table. Returns how many would move.
@@ -177,8 +176,7 @@ function keepPlaces(region, fresh) {
     if (rows.has("")) continue;   // without ids nobody knows which row is which
     const wanted = [...rows.keys()];
     const old = [...groups(table).keys()].filter((id) => rows.has(id));
-    const added = wanted.filter((id) => !old.includes(id));
-    const kept = [...old, ...added];
+    const kept = [...old, ...wanted.filter((id) => !old.includes(id))];
     moves += outOfOrder(kept.map((id) => wanted.indexOf(id)));
     next.tBodies[0].append(...kept.flatMap((id) => rows.get(id)));
   }
@@ -212,15 +210,12 @@ function announce(root) {
 }
 
 function headed() {   // the head is new: title, icon, and orders in doubt
-  const head = one("#frame");
-  if (!head) return;
-  const { title, icon } = head.dataset;
+  const { title, icon, doubt: told } = one("#frame").dataset;
   named({ title, icon });
   if (leads) channel.postMessage({ title, icon });
-  if (leads && doubt !== null && head.dataset.doubt && head.dataset.doubt !== doubt && prefers("notify") === "on") {
-    new Notification(title, { body: head.dataset.doubt, tag: head.dataset.doubt });
-  }
-  doubt = head.dataset.doubt;
+  const isNew = doubt !== null && told && told !== doubt;
+  if (leads && isNew && prefers("notify") === "on") new Notification(title, { body: told, tag: told });
+  doubt = told;
 }
 
 function named({ title, icon }) {
@@ -250,7 +245,7 @@ function listen() {
   stream.addEventListener("changed", (event) => pass({ names: event.data.split(" ") }));
   stream.addEventListener("clock", (event) => pass({ clock: JSON.parse(event.data) }));
   stream.addEventListener("error", () => {
-    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, RETRY_MS);
+    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, isToldSignedOut ? SIGNED_OUT_MS : RETRY_MS);
   });
 }
 
@@ -268,7 +263,8 @@ function tick() {
   const wasAway = !document.hidden && Date.now() - tickedMs > SLEPT_MS;
   tickedMs = Date.now();
   if (wasAway) { if (leads) listen(); changed(null); say(one("#say"), "caught up"); }
-  if (Date.now() - newsMs >= POLL_MS && Date.now() - polledMs >= POLL_MS) { polledMs = Date.now(); changed(null); }
+  const paceMs = isToldSignedOut ? SIGNED_OUT_MS : POLL_MS;
+  if (Date.now() - newsMs >= POLL_MS && Date.now() - polledMs >= paceMs) { polledMs = Date.now(); changed(null); }
   for (const mark of all("[data-region] [data-again]")) due.add(mark.closest("[data-region]"));
   fetchDue();
   settle();
@@ -384,7 +380,11 @@ document.addEventListener("submit", (event) => {
   send(form, event.submitter, dialog);
 });
 for (const dialog of [box, signInBox]) dialog.addEventListener("close", () => dialog.replaceChildren());
-document.addEventListener("pointerover", () => { if (waiting.size) settle(); });
+document.addEventListener("pointerover", (event) => {
+  pointed = event.pointerType === "touch" ? null : event.target.closest?.("table");
+  if (waiting.size) settle();
+});
+document.documentElement.addEventListener("pointerleave", () => { pointed = null; });
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) return;
   tickedMs = Date.now();   // the browser lets a hidden tab tick seldom: it did not sleep

@@ -11,9 +11,10 @@ import pytest
 
 from signalq.consumer.ledger.queries import replays, schedule
 from signalq.consumer.ledger.queries.orders import Filter
+from signalq.ops.console.snapshot import Source
 from tests.support.console_site import Browser, OpenConsole, open_console
 from tests.support.lives import TRACE_ID, Lives, lives_in, now_ms
-from tests.support.regions import check_region
+from tests.support.regions import check_region, main_of, shows
 
 EVIL = "<img src=x onerror=alert(1)>\"'"
 ACTS = ("Check a replay…", "Discard…", "Show the letter…")
@@ -65,8 +66,9 @@ def _kind(status: str) -> str:
 
 
 async def test_a_dead_order_has_its_acts_until_its_letter_is_discarded(
-    alice: Browser, console: OpenConsole, lives: Lives
+    alice: Browser, console: OpenConsole, lives: Lives, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shows(console, monkeypatch, broker=Source(seen_ms=1))
     await lives.dead("order 1/2")
     page = (await alice.get("/orders/order%201%2F2")).text
     assert all(act in page for act in ACTS)
@@ -83,6 +85,15 @@ async def test_a_dead_order_has_its_acts_until_its_letter_is_discarded(
     assert "Its letter was discarded" in page
     assert not any(act in page for act in ACTS)
     assert "by &lt;img" in page
+
+
+async def test_a_replay_waits_for_a_broker_that_is_away_and_says_so(
+    alice: Browser, console: OpenConsole, lives: Lives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lives.dead("dead")
+    shows(console, monkeypatch, broker=Source(away_since_ms=1, why="connection refused"))
+    page = main_of(await alice.get("/orders/dead"))
+    assert page.count('aria-disabled="true"') == page.count('title="the broker is away"') == 2
 
 
 async def test_generations_are_sections_the_newest_first_and_say_who_replayed(
@@ -171,7 +182,7 @@ async def test_the_trace_is_told_and_linked_where_the_settings_say_to(
 async def test_a_viewer_sees_the_acts_and_why_they_are_not_its_own(console: OpenConsole, lives: Lives) -> None:
     await lives.dead("dead")
     viewer = await console.browser("eve", role="view")
-    page = (await viewer.get("/orders/dead")).text
+    page = main_of(await viewer.get("/orders/dead"))
     assert page.count('aria-disabled="true"') == 2
     assert "/dead/check" not in page
 

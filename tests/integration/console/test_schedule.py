@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,7 +16,7 @@ from tests.support.broker import Broker
 from tests.support.console_site import Browser, OpenConsole, open_console
 from tests.support.lives import Lives, lives_in
 from tests.support.outcomes import hearing
-from tests.support.regions import check_region
+from tests.support.regions import check_region, main_of, shows
 
 ROW = re.compile(r'<tr id="pending-(\d+)">.*?href="/orders/([^"]+)"', re.DOTALL)
 FIELD = re.compile(r'<input type="hidden" name="([^"]+)" value="([^"]*)">')
@@ -36,15 +34,6 @@ async def numbers(browser: Browser, path: str = "/schedule") -> dict[str, str]:
 
 async def statuses(console: OpenConsole) -> dict[str, str]:
     return dict(await console.store.rows("SELECT intent_id, status FROM intents ORDER BY number"))
-
-
-def shows(console: OpenConsole, monkeypatch: pytest.MonkeyPatch, **facts: Any) -> None:
-    """Let the present moment have these facts."""
-
-    async def snapshot() -> Any:
-        return replace(console.desk.watch.latest, **facts)
-
-    monkeypatch.setattr(console.desk.watch, "snapshot", snapshot)
 
 
 async def test_pending_orders_are_listed_the_soonest_first_and_paged_by_due_time(
@@ -94,7 +83,7 @@ async def test_a_row_warns_of_what_stands_in_its_way(
     assert "nobody has claimed it" in rows["fine"]
     shows(console, monkeypatch, switch=switch)
     assert "close-only: an open dies there" in (await alice.get("/orders/open")).text
-    assert "close-only" not in (await alice.get("/orders/exit")).text
+    assert "close-only" not in main_of(await alice.get("/orders/exit"))
     assert "is paused: no attempt begins" in (await alice.get("/orders/waits")).text
 
 
@@ -214,7 +203,7 @@ async def test_a_wrong_parameter_is_refused(alice: Browser, path: str) -> None:
 async def test_a_viewer_sees_the_buttons_and_cancels_nothing(console: OpenConsole, lives: Lives) -> None:
     await lives.scheduled("stays")
     viewer = await console.browser("eve", role="view")
-    page = (await viewer.get("/schedule")).text
+    page = main_of(await viewer.get("/schedule"))
     assert page.count('aria-disabled="true"') == 2
     asked = (await viewer.get("/schedule/cancel?n1=1")).text
     assert "You can't cancel here" in asked
@@ -228,7 +217,7 @@ async def test_nothing_is_canceled_in_a_ledger_that_is_not_the_brokers(
 ) -> None:
     await lives.scheduled("stays")
     shows(console, monkeypatch, other_ledger="/elsewhere/signalq.db")
-    assert (await alice.get("/schedule")).text.count('aria-disabled="true"') == 2
+    assert main_of(await alice.get("/schedule")).count('aria-disabled="true"') == 2
     refused = await alice.post("/schedule/cancel", {"n1": "1", "shown": "1"}, status=403)
     assert "belong to another ledger" in refused.text
     assert await statuses(console) == {"stays": "scheduled"}

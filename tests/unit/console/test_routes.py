@@ -94,8 +94,9 @@ def test_no_two_routes_are_for_the_same_requests() -> None:
 
 
 def test_streams_and_the_switch_are_marked() -> None:
-    """The stream is ended first, and the switch is answered also while a consumer is busy with orders."""
-    wrong = [route.path for route in ROUTES if route.streams is not (route.path == "/events")]
+    """Streams and files are ended first, and the switch is answered also while a consumer is busy with orders."""
+    streams = {"/events", "/orders.csv", "/orders.jsonl"}
+    wrong = [route.path for route in ROUTES if route.streams is not (route.path in streams)]
     wrong += [route.path for route in ROUTES if route.path.startswith("/switch") and not route.is_urgent]
     assert wrong == []
 
