@@ -88,7 +88,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a change: the switch now, who has taken it up, and what is on the wire."""
+    """The outcome of a change: the switch now, who has taken it up, and what is on the wire."""
 
     change: Change
     now_ms: int
@@ -104,7 +104,7 @@ class Result:
 
     @property
     def late(self) -> list[Taken]:
-        """Those that have not taken it up in time."""
+        """The consumers that have not taken it up in time."""
         return [one for one in self.taken if one.taking == "late"]
 
     @property
@@ -150,7 +150,7 @@ def figures_of(connector: str, snapshot: Snapshot, settings: Settings) -> Figure
 
 
 def read_result(connection: Connection, number: int) -> Result | None:
-    """What became of the change of that number; None where there is none."""
+    """The outcome of the change of that number; None where there is none."""
     change = switches.change_of(connection, number)
     if change is None:
         return None
