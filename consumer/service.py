@@ -66,6 +66,8 @@ class Service:
         metrics.in_flight.set_function(lambda: len(self._slots))
         metrics.ledger_wal_bytes.set_function(lambda: ledger.wal_bytes)
         metrics.scheduled.set_function(lambda: ledger.scheduled)
+        metrics.letters.set_function(lambda: ledger.letters.count)
+        metrics.oldest_letter_seconds.set_function(lambda: ledger.letters.oldest_s)
         metrics.broker_connected.set_function(lambda: float(not lanes.silent))
 
     async def run(self) -> None:

@@ -109,9 +109,3 @@ class LedgerClient:
                 f"the ledger at {self.shown} is empty: start `signalq consume` with it once", kind=Kind.NO_LEDGER
             )
         return LedgerMark(str(ledger_id), self.shown)
-
-
-async def read_mark(url: str) -> LedgerMark:
-    """The mark of a ledger that is there. Raises SettingsError that names the place where there is none."""
-    async with LedgerClient(url) as client:
-        return client.mark

@@ -15,6 +15,7 @@ from signalq.kinds import Kind
 from signalq.settings.processes import Ops
 
 SHUTDOWN_TIMEOUT_S = 1.0
+LINGER_S = 2.0
 
 
 class Pages(Protocol):
@@ -49,7 +50,14 @@ class OpsServer:
         add_health(app, why_not_ready=why_not_ready, registry=registry)
         if pages is not None:
             pages.add_to(app)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_S)
+        # A body that nobody wants is neither decompressed nor waited for.
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            shutdown_timeout=SHUTDOWN_TIMEOUT_S,
+            lingering_time=LINGER_S,
+            auto_decompress=False,
+        )
 
     async def start(self) -> int:
         """Listen; return the port (a free one where port 0 was asked for). Raises SettingsError."""

@@ -1,6 +1,7 @@
 """`signalq consume`."""
 
 import signal
+from functools import partial
 
 import click
 
@@ -24,4 +25,4 @@ def command(invocation: Invocation) -> int:
 
     settings = invocation.settings(says_file=False)
     say_environment(settings)
-    return run(settings, config=invocation.config, pages=Mounted)
+    return run(settings, config=invocation.config, pages=partial(Mounted, config=invocation.config))

@@ -1,4 +1,4 @@
-"""Who may see the console, and who may act: a session, a program's token, the proxy's header, the one-time link.
+"""Access to the console, to see and to act: by a session, a program's token, the proxy's header, the one-time link.
 
 With a token, everybody else is nobody. Without one (on loopback alone) everybody on this machine reads, and to act a
 person opens the link that the start prints.
@@ -7,7 +7,6 @@ person opens the link that the start prints.
 import asyncio
 import hmac
 import math
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from signalq.consumer.ledger.actor import Actor
 from signalq.ops.console import sender
 from signalq.ops.console.errors import NotAllowed, Refused
 from signalq.ops.console.sessions import NAME_CHARACTERS_MAX, Role, Session, Sessions, is_name
-from signalq.ops.terminal import escaping
+from signalq.ops.terminal import escaping, one_time_link
 from signalq.producers.gateway.callers import counted_as
 from signalq.producers.gateway.rates import Rates
 from signalq.settings.sections import Settings
@@ -30,7 +29,6 @@ CONSOLE = "console"
 # together: nobody outside may keep the desk from its switch.
 FAILURES_PER_MINUTE = 5
 FAILURE_S = 0.3
-LINK_BYTES = 24
 # The head tells so long before that a session ends.
 WARNED_S = 1_800
 PROGRAM = "a program"
@@ -97,7 +95,7 @@ class Access:
         self, settings: Callable[[], Settings], *, link: str | None = None, clock: Callable[[], float] = time.time
     ) -> None:
         self._settings = settings
-        self._link: str | None = link or secrets.token_urlsafe(LINK_BYTES)
+        self._link: str | None = link or one_time_link.take_secret()
         self._failures = Rates(FAILURES_PER_MINUTE / 60, burst=FAILURES_PER_MINUTE)
         self.sessions = Sessions(settings, clock)
 

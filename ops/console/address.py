@@ -3,6 +3,7 @@
 from rich.text import Text
 
 from signalq.ops.terminal.environment import is_for_people
+from signalq.ops.terminal.one_time_link import link_at
 from signalq.ops.terminal.render import console
 from signalq.settings.sections import Settings
 
@@ -30,5 +31,5 @@ def say_address(settings: Settings, host: str, port: int, link: str | None) -> N
         return
     console(stderr=True).print(Text(f"the console is at {address(settings, host, port)}"))
     if link is not None:
-        opened = f"{local_address(settings, host, port)}/link/{link}"
+        opened = link_at(local_address(settings, host, port), link)
         console(stderr=True).print(Text.assemble("to act there, open once ", (opened, "bold")))

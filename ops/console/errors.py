@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from signalq.errors import SignalQError
+from signalq.kinds import Kind
 
 # The rules of the guard, as `console.refused` names them in the log.
 Rule = Literal["host", "proxy", "method", "origin", "identity", "link"]
@@ -16,6 +17,7 @@ class Refused(SignalQError):
     """
 
     status = 400
+    kind = Kind.WRONG_USAGE
 
     def __init__(
         self,

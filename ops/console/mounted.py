@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import secrets
 from collections.abc import Callable
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -18,13 +18,13 @@ from aiohttp import web
 from signalq.ops.console.address import address, say_address
 from signalq.ops.console.guard import adding_headers
 from signalq.ops.console.shed import STREAMS_MAX, Shed
+from signalq.ops.terminal import one_time_link
 from signalq.settings.sections import Settings
 from signalq.version import how_to_install
 
 if TYPE_CHECKING:
     from signalq.ops.console.site import Site
 
-LINK_BYTES = 24
 # Of a drain, which closes it beside the orders, so much is left for it at most.
 CLOSE_S = 2.0
 ENDING = "this consumer ends: `signalq console` goes on without it\n"
@@ -39,16 +39,19 @@ NOWHERE = "This consumer has no console (ops.console is false): <code>signalq co
 
 
 class Mounted:
-    """The pages of a consumer (signalq.consumer.telemetry.health.Pages); `settings` gives those in force."""
+    """The pages of a consumer (signalq.consumer.telemetry.health.Pages); `settings` gives those in force, `config` is
+    the settings file that was named, if one was.
+    """
 
-    def __init__(self, settings: Callable[[], Settings]) -> None:
+    def __init__(self, settings: Callable[[], Settings], *, config: Path | None = None) -> None:
         self._settings = settings
-        self._link = secrets.token_urlsafe(LINK_BYTES)
+        self._config = config
+        self._link = one_time_link.take_secret()
         self._port = 0
         self._shed = Shed()
         self._loading: asyncio.Task[Site] | None = None
         self._site: Site | None = None
-        self._closing: asyncio.Task[None] | None = None
+        self._closing: list[asyncio.Task[None]] = []
         self._is_draining = False
 
     def add_to(self, app: web.Application) -> None:
@@ -74,7 +77,7 @@ class Mounted:
         self._shed.close()
         if self._site is not None:
             self._site.end_streams()
-            self._closing = asyncio.create_task(self._site.close(CLOSE_S), name="console: close")
+            self._closing.append(asyncio.create_task(self._site.close(CLOSE_S), name="console: close"))
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if self._is_draining:
@@ -98,7 +101,8 @@ class Mounted:
         # All of that lives to the end: searched for garbage again and again, it would hold orders up.
         gc.freeze()
         host = Host(is_consumer=True, host=self._settings().ops.host, port=self._port)
-        return Site(Desk(self._settings, host, link=self._link), shed=self._shed, streams_max=STREAMS_MAX)
+        desk = Desk(self._settings, host, link=self._link, config=self._config)
+        return Site(desk, shed=self._shed, streams_max=STREAMS_MAX)
 
     async def _elsewhere(self, _request: web.Request) -> web.Response:
         """Say where the console is."""
@@ -109,10 +113,10 @@ class Mounted:
     async def _close(self, _app: web.Application) -> None:
         """Close what was opened, also by the last requests while the consumer drained."""
         self.drain()
-        ending = [task for task in (self._loading, self._closing) if task is not None]
-        if self._loading is not None:
-            self._loading.cancel()
-        await asyncio.gather(*ending, return_exceptions=True)
+        loading = [self._loading] if self._loading is not None else []
+        for task in loading:
+            task.cancel()
+        await asyncio.gather(*loading, *self._closing, return_exceptions=True)
 
 
 def _import() -> None:

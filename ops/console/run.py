@@ -37,7 +37,7 @@ async def _serve(settings: Settings, config: Path | None, masker: Masker) -> Non
     file = settings_file(config)
     reloader = Reloader(current, file=file, load=lambda: load_settings(file, look=False), on_change=on_change)
     asked_to_stop = stop_event()
-    server = ConsoleServer(lambda: current.settings)
+    server = ConsoleServer(lambda: current.settings, config=config)
     port = await server.start()
     host = settings.console.host
     say_address(settings, host, port, server.desk.access.one_time_link())

@@ -4,6 +4,7 @@ The listener is the gateway's: it bounds the connections, and copies no bytes of
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import cast
 
 from aiohttp import web
@@ -24,12 +25,16 @@ CLOSE_S = 5.0
 
 
 class ConsoleServer:
-    """Serves between `start` and `stop`; `settings` gives those in force."""
+    """Serves between `start` and `stop`.
 
-    def __init__(self, settings: Callable[[], Settings]) -> None:
+    `settings` gives those in force, `config` is the settings file that was named, if one was.
+    """
+
+    def __init__(self, settings: Callable[[], Settings], *, config: Path | None = None) -> None:
         ours = settings().console
         self._host, self._port = ours.host, ours.port
-        self.desk = Desk(settings, Host(is_consumer=False, host=ours.host, port=ours.port))
+        host = Host(is_consumer=False, host=ours.host, port=ours.port)
+        self.desk = Desk(settings, host, config=config)
         self.site = Site(self.desk)
         self._is_stopping = False
         self._listener = Listener(_unreadable)

@@ -7,7 +7,7 @@ again and again, the console has no share at all, but for the switch.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from signalq.ops.console.errors import Busy
 
@@ -28,8 +28,13 @@ BUSY = "the consumer is busy with orders: `signalq console` does not share its t
 class Shed:
     """Tells each request whether, and when, it may take the consumer's time. `clock` is that of the event loop."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._clock = clock
+        self._sleep = sleep
         # The beginnings of the last renders; the next one begins RENDERS_S after the first of them.
         self._begun_s: deque[float] = deque(maxlen=RENDERS_MAX)
         self._late_s: deque[float] = deque(maxlen=2)
@@ -54,7 +59,7 @@ class Shed:
             raise Busy(BUSY)
         self._begun_s.append(begin_s)
         if begin_s > now_s:
-            await asyncio.sleep(begin_s - now_s)
+            await self._sleep(begin_s - now_s)
 
     def was_late(self, late_s: float) -> None:
         """Note by how much the loop was late."""

@@ -88,7 +88,7 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The outcome of a change: the switch now, who has taken it up, and what is on the wire."""
+    """The fate of a change: the switch now, who has taken it up, and what is on the wire."""
 
     change: Change
     now_ms: int
@@ -150,7 +150,7 @@ def figures_of(connector: str, snapshot: Snapshot, settings: Settings) -> Figure
 
 
 def read_result(connection: Connection, number: int) -> Result | None:
-    """The outcome of the change of that number; None where there is none."""
+    """The fate of the change of that number; None where there is none."""
     change = switches.change_of(connection, number)
     if change is None:
         return None

@@ -39,6 +39,7 @@ class View:
         self.viewer = viewer
         self.parts = parts
         self.snapshot = snapshot
+        self._form: MultiMapping[str] | None = None
 
     @property
     def settings(self) -> Settings:
@@ -56,7 +57,13 @@ class View:
 
     async def form(self, **readers: Reader) -> dict[str, Any]:
         """The fields of the form that was sent. Raises Refused."""
-        return read_fields(await _sent(self.request), readers)
+        return read_fields(await self.sent(), readers)
+
+    async def sent(self) -> MultiMapping[str]:
+        """The form as it was sent; it is read once. Raises Refused."""
+        if self._form is None:
+            self._form = await _sent(self.request)
+        return self._form
 
     def actor(self) -> Actor:
         """The actor of what is done here. Raises NotAllowed where the viewer may not act."""
@@ -86,12 +93,7 @@ async def _sent(request: web.Request) -> MultiMapping[str]:
     """The fields of a form, as a browser sends them, within bounds. Raises Refused."""
     if not request.can_read_body:
         return MultiDict()
-    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-        raise Refused("the form is compressed: send it as it is", 415)
-    if request.content_type not in FORM_TYPES:
-        raise Refused("a form comes as application/x-www-form-urlencoded or multipart/form-data", 415)
-    if (request.content_length or 0) > FORM_BYTES_MAX:
-        raise Refused(TOO_LARGE, 413)
+    _check_form(request)
     try:
         async with asyncio.timeout(FORM_S):
             fields = await request.clone(client_max_size=FORM_BYTES_MAX).post()
@@ -101,9 +103,20 @@ async def _sent(request: web.Request) -> MultiMapping[str]:
         raise Refused(TOO_LARGE, 413) from None
     except UNREADABLE:
         raise Refused("the form can't be read") from None
-    texts: MultiDict[str] = MultiDict()
-    for name, value in fields.items():
-        if not isinstance(value, str):
-            raise Refused(f"{name} is a file, and none is taken here")
-        texts.add(name, value)
+    for value in fields.values():
+        if isinstance(value, web.FileField):
+            value.file.close()
+    texts = MultiDict((name, value) for name, value in fields.items() if isinstance(value, str))
+    if len(texts) < len(fields):
+        raise Refused("the form has a file in it, and none is taken here")
     return texts
+
+
+def _check_form(request: web.Request) -> None:
+    """Refuse a form for what its headers say."""
+    if request.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
+        raise Refused("the form is compressed: send it as it is", 415)
+    if request.content_type not in FORM_TYPES:
+        raise Refused("a form comes as application/x-www-form-urlencoded or multipart/form-data", 415)
+    if (request.content_length or 0) > FORM_BYTES_MAX:
+        raise Refused(TOO_LARGE, 413)

@@ -83,7 +83,7 @@ def row_of(one: Listed) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What a look at the letters found: how many are shown, one sentence on that, and what else is to be known."""
+    """The findings of a look at the letters: how many are shown, one sentence on that, and what else is to be known."""
 
     shown: int
     summary: str

@@ -21,7 +21,7 @@ PATH_SECRET = re.compile(r"[A-Za-z0-9_.~-]{16,128}")
 SERVICE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 NOTIFY_URLS_MAX = 20
 
-# What a browser sends as Host: a name or an address, and perhaps a port.
+# A Host as a browser sends it: a name or an address, and perhaps a port.
 HostName = Annotated[str, Field(pattern=r"^[a-z0-9._-]+(:\d{1,5})?$|^\[[0-9a-f:.]+\](:\d{1,5})?$")]
 WEB_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?(\?[^\s#]*)?(#\S*)?")
 # The console's own: its path stands before each of our links.

@@ -110,6 +110,7 @@ def settings_of(ledger_url: str, **sections: Mapping[str, Any]) -> Settings:
     usual: dict[str, Mapping[str, Any]] = {
         "ops": {"token": TOKEN, "view_token": VIEW_TOKEN},
         "console": {"port": 0},
+        "webhook": {"url": "http://127.0.0.1:9/"},
         "broker": NOBODY,
         "ledger": {"url": ledger_url},
     }

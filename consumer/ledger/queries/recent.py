@@ -85,8 +85,7 @@ def letters_by_reason(connection: Connection, lane: Lane) -> dict[str, int]:
     reason = func.coalesce(letters.c.reason, literal_column("'unknown'"))
     count = func.count()
     query = select(reason, count).where(OPEN_LETTER, lane.has(func.coalesce(letters.c.connector, "")))
-    rows = connection.execute(query.group_by(reason).order_by(count.desc(), reason))
-    return {str(found): number for found, number in rows}
+    return dict(connection.execute(query.group_by(reason).order_by(count.desc(), reason)).all())
 
 
 def wire(connection: Connection, now_ms: int, connector: str | None) -> Wire:

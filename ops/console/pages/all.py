@@ -1,6 +1,24 @@
 """All routes."""
 
-from signalq.ops.console.pages import head, lane, overview, sign_in, static, switch
+from signalq.ops.console.pages import (
+    activity,
+    cancel,
+    check,
+    dead,
+    events,
+    head,
+    jobs,
+    lane,
+    letter_acts,
+    notes,
+    order,
+    orders,
+    overview,
+    schedule,
+    sign_in,
+    static,
+    switch,
+)
 from signalq.ops.console.routes import Route
 
 ROUTES: tuple[Route, ...] = (
@@ -10,4 +28,15 @@ ROUTES: tuple[Route, ...] = (
     *sign_in.ROUTES,
     *static.ROUTES,
     *switch.ROUTES,
+    *events.ROUTES,
+    *check.ROUTES,
+    *activity.ROUTES,
+    *notes.ROUTES,
+    *dead.ROUTES,
+    *letter_acts.ROUTES,
+    *jobs.ROUTES,
+    *orders.ROUTES,
+    *order.ROUTES,
+    *schedule.ROUTES,
+    *cancel.ROUTES,
 )

@@ -193,12 +193,12 @@ async def test_check_says_that_the_lanes_belong_to_the_ledger_and_leaves_the_mar
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     mark = await make_ledger(ledger_url(topology.names.prefix))
-    assert (await ledger_finding(signalq, webhook, monkeypatch))["found"] == f"{mark.ledger} is there"
+    assert (await ledger_finding(signalq, webhook, monkeypatch))["found"] == f"{mark.ledger} is there, of schema 0006"
     assert await mark_on(broker, topology.names, mark) == mark
     for _ in range(2):
         found = await ledger_finding(signalq, webhook, monkeypatch)
         assert found["state"] == "ok"
-        assert found["found"] == f"{mark.ledger} is there, and the lanes on the broker belong to it"
+        assert found["found"] == f"{mark.ledger} is there, of schema 0006, and the lanes on the broker belong to it"
     other = LedgerMark("another", "elsewhere")
     assert await mark_on(broker, topology.names, other) == mark
 
@@ -240,7 +240,7 @@ async def test_check_tells_an_empty_postgresql_from_one_that_is_away_and_shows_n
     monkeypatch.setenv("SIGNALQ_LEDGER__URL", postgres_url)
     assert (await ledger_finding(signalq, webhook, monkeypatch))["state"] == "note"
     mark = await make_ledger(postgres_url)
-    assert (await ledger_finding(signalq, webhook, monkeypatch))["found"] == f"{mark.ledger} is there"
+    assert (await ledger_finding(signalq, webhook, monkeypatch))["found"] == f"{mark.ledger} is there, of schema 0006"
     monkeypatch.setenv("SIGNALQ_LEDGER__URL", "postgresql+asyncpg://signalq:s3cret@127.0.0.1:1/signalq")
     found = await ledger_finding(signalq, webhook, monkeypatch)
     assert found["state"] == "wrong"
