@@ -16,6 +16,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 
 from signalq.ops.console import charts, frame, lane_list
+from signalq.ops.console.search import quoted
 from signalq.ops.orders.timeline_view import lasted
 from signalq.ops.terminal.escaping import escaped
 from signalq.times import iso_ms
@@ -54,6 +55,7 @@ def environment() -> Environment:
     made.filters |= {
         "foreign": foreign,
         "plain": plain,
+        "quoted": quoted,
         "clock": clock,
         "ago": ago,
         "until": until,

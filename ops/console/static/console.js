@@ -49,14 +49,18 @@ function say(element, words) { if (element && element.textContent !== words) ele
 
 const SHOWN = { ago: (at) => briefly(now() - at), in: (at) => briefly(at - now()), clock };
 
-function show(time) { say(time, SHOWN[time.dataset.show](Date.parse(time.dateTime))); }
+const msOf = (time) => `.${time.dateTime.slice(20, 23)}`;
+
+function show(time) {
+  const words = SHOWN[time.dataset.show](Date.parse(time.dateTime));
+  say(time, time.dataset.ms === undefined ? words : words + msOf(time));
+}
 
 function dress(root = document) {   // what the server can't know: zones, and what this browser keeps
   for (const time of all("time[data-show]", root)) {
     show(time);
-    const at = Date.parse(time.dateTime), ms = `.${time.dateTime.slice(20, 23)}`;
-    const local = zone() === "UTC" ? "" : ` · ${moment(at, zone())}${ms} ${zone()}`;
-    time.title = `${moment(at, "UTC")}${ms} UTC${local}`;
+    const at = Date.parse(time.dateTime), in_ = (timeZone) => `${moment(at, timeZone)}${msOf(time)} ${timeZone}`;
+    time.title = zone() === "UTC" ? in_("UTC") : `${in_("UTC")} · ${in_(zone())}`;
   }
   say(one("#zone", root), zone());
   for (const button of all("[data-pref]", root)) say(button, PREFS[button.dataset.pref].words());
@@ -249,10 +253,7 @@ function listen() {
   });
 }
 
-channel.addEventListener("message", ({ data }) => {
-  if (data.title) named(data);
-  else heard(data);
-});
+channel.addEventListener("message", ({ data }) => (data.title ? named(data) : heard(data)));
 // The tab that holds the lock has the stream; when it closes, the next one gets both. Over plain http to another
 // machine there are no locks, and each tab polls.
 navigator.locks?.request(`signalq ${base}`, () => new Promise(() => { leads = true; listen(); }));
@@ -269,6 +270,7 @@ function tick() {
   fetchDue();
   settle();
   if (!held) for (const time of all('time[data-show="ago"], time[data-show="in"]')) show(time);
+  if (!held) for (const bar of all("progress[data-from]")) bar.value = Math.min(now() - bar.dataset.from, bar.max);
   say(one("#clock"), clock(now()));
   tellLife();
 }
@@ -367,7 +369,7 @@ document.addEventListener("click", async (event) => {
   const dialog = target.closest("dialog");
   if (BUTTONS[target.id]) BUTTONS[target.id]();
   else if (target.dataset.pref) { await PREFS[target.dataset.pref].press(); dress(); }
-  else if (target.dataset.close !== undefined && dialog) { event.preventDefault(); dialog.close(); }
+  else if (dialog && target.matches("[data-close], [data-back]")) { event.preventDefault(); dialog.close(); }
   else if (target.dataset.dialog !== undefined) {
     event.preventDefault();
     open(target.href, isSignIn(target.href) ? signInBox : dialog ?? box);
@@ -385,11 +387,8 @@ document.addEventListener("pointerover", (event) => {
   if (waiting.size) settle();
 });
 document.documentElement.addEventListener("pointerleave", () => { pointed = null; });
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden) return;
-  tickedMs = Date.now();   // the browser lets a hidden tab tick seldom: it did not sleep
-  tick();
-});
+// A browser lets a hidden tab tick seldom: it did not sleep.
+document.addEventListener("visibilitychange", () => { tickedMs = Date.now(); if (!document.hidden) tick(); });
 addEventListener("pagehide", () => stream?.close());
 addEventListener("pageshow", (event) => { if (event.persisted) { if (leads) listen(); changed(null); } });
 
