@@ -14,7 +14,8 @@ _NORMAL = """() => {
         time.removeAttribute('title')
     }
     for (const bar of whole.querySelectorAll('progress[data-from]')) bar.removeAttribute('value')
-    for (const chart of whole.querySelectorAll('svg.chart')) chart.replaceChildren()
+    // Plots are drawn over the charts, with styles of their own.
+    for (const drawn of whole.querySelectorAll('svg.chart, [data-plots]')) drawn.replaceChildren()
     for (const one of whole.querySelectorAll('*')) {
         for (const name of one.getAttributeNames().sort()) {
             const value = one.getAttribute(name).replace(/until=[0-9]+/g, 'until=')
