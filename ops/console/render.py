@@ -16,6 +16,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 
 from signalq.ops.console import charts, frame, lane_list
+from signalq.ops.console.search import quoted
 from signalq.ops.orders.timeline_view import lasted
 from signalq.ops.terminal.escaping import escaped
 from signalq.times import iso_ms
@@ -47,6 +48,7 @@ def environment() -> Environment:
     made = Environment(
         loader=FileSystemLoader(ROOM / "templates"),
         autoescape=True,
+        auto_reload=False,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -54,6 +56,7 @@ def environment() -> Environment:
     made.filters |= {
         "foreign": foreign,
         "plain": plain,
+        "quoted": quoted,
         "clock": clock,
         "ago": ago,
         "until": until,
