@@ -48,12 +48,13 @@ def attend(now: Snapshot, facts: Facts, settings: Settings) -> tuple[Notice, ...
         *lane_notices.of_switch(now),
         *letter_notices.of_fresh(facts.fresh),
         *lane_notices.of_failures(now),
-        *lane_notices.of_backlogs(now),
         *letter_notices.of_all(now, facts.differs),
         *_of_times(now),
     ]
-    if now.living:  # else that is told already, and of all lanes
-        found += lane_notices.of_unread(now, facts.unread_since_ms, facts.due_unread, settings)
+    if not now.broker.is_away:  # else nobody knows what waits there now
+        found += lane_notices.of_backlogs(now)
+        if now.living:  # else that is told already, and of all lanes
+            found += lane_notices.of_unread(now, facts.unread_since_ms, facts.due_unread, settings)
     return tuple(sorted(found, key=lambda notice: not notice.is_grave))
 
 

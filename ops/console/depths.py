@@ -58,8 +58,8 @@ class Turns:
         self._asked_s: dict[str, float] = {}
 
     def next(self, urgent: Collection[str], others: Collection[str], now_s: float) -> list[str]:
-        """The queues to ask about now, see `pause_s` before each: those that were asked longest ago, and of equals those
-        that stand first.
+        """The queues to ask about now, after `pause_s` each: those that were asked longest ago, and of equals the first
+        ones.
         """
         allowed = QUESTIONS_PER_S - sum(now_s - asked_s < LOOK_AGAIN_S for asked_s in self._latest_s)
         first = self._longest_ago(urgent, now_s)

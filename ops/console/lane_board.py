@@ -87,7 +87,15 @@ class LaneBoard:
             if known is None or row != known[0] or ready_ms != known[1].ready_ms:
                 known = row, Lane(*row, ready_ms)
             self._before[key] = known
-        return tuple(sorted((lane for _row, lane in self._before.values()), key=_place))
+        return tuple(sorted((lane for _row, lane in self._before.values()), key=place_of))
+
+
+def place_of(lane: Lane) -> tuple[int, bool, str]:
+    """The place of a lane among the others: what needs a person first, then what is busy, then by name."""
+    needs = (lane.is_unread, lane.doubts > 0, lane.state == "paused", lane.backs_off, lane.state == "close-only")
+    rank = needs.index(True) if True in needs else len(needs)
+    is_quiet = not (lane.waiting or lane.out or lane.retrying)
+    return rank, is_quiet, _BEHIND_ALL_NAMES if lane.connector is None else lane.connector
 
 
 class _Look:
@@ -225,11 +233,3 @@ def _steady(next_ms: int | None, before: Lane | None) -> int | None:
 
 def _why(http_status: int | None, why: str | None) -> str | None:
     return why if http_status is None else f"HTTP {http_status}"
-
-
-def _place(lane: Lane) -> tuple[int, bool, str]:
-    """The place of a lane among the others: what needs a person first, then what is busy, then by name."""
-    needs = (lane.is_unread, lane.doubts > 0, lane.state == "paused", lane.backs_off, lane.state == "close-only")
-    rank = needs.index(True) if True in needs else len(needs)
-    is_quiet = not (lane.waiting or lane.out or lane.retrying)
-    return rank, is_quiet, _BEHIND_ALL_NAMES if lane.connector is None else lane.connector

@@ -36,7 +36,7 @@ REST_S = 5.0
 OVERLAP_MS = 2_000
 WIDE_S = 15.0
 # So much of the past is counted in one read: nobody waits long for the thread, or the loop, that counts it.
-FILL_MS = 3_600_000
+FILL_MS = 1_800_000
 # The events that a look measures, at most.
 POSTS_MAX = 1_000
 OPENS_DUE_MS = 3_600_000

@@ -44,7 +44,7 @@ class Refusals:
         self._alike = Rates(1 / ALIKE_EVERY_S, burst=1)
         self._lines = Rates(LINES_PER_S, burst=LINES_MAX)
 
-    def of(self, request: web.Request, error: BaseException) -> Refused:
+    def of(self, request: web.Request, error: Exception) -> Refused:
         """The refusal that an error is to the person or program that asked. One that nobody foresaw is logged."""
         if isinstance(error, Refused):
             self._log(request, error)

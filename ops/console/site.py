@@ -57,9 +57,9 @@ class Site:
             # The client library for the broker cancels what waits for it when a connection ends.
             if not is_connection_error(error):
                 raise
-            response = self._refusals.answer(request, viewer, Refused("the connection to RabbitMQ ended", 503))
+            response = self._failed(request, viewer, Refused("the connection to RabbitMQ ended", 503))
         except Exception as error:  # noqa: BLE001 - one that nobody foresaw is logged there
-            response = self._refusals.answer(request, viewer, self._refusals.of(request, error))
+            response = self._failed(request, viewer, error)
         return self._finished(request, viewer, response)
 
     def end_streams(self) -> None:
@@ -116,13 +116,6 @@ class Site:
         self._streams.add(task)
         try:
             return await route.handler(view)
-        except BaseException as error:
-            is_failure = isinstance(error, Exception) or is_connection_error(error)
-            if not is_failure or view.request.writer.output_size == 0:
-                raise
-            if not isinstance(error, ConnectionError):
-                self._refusals.of(view.request, error)  # which logs it
-            return _hung_up(view.request)
         finally:
             self._streams.discard(task)
 
@@ -137,6 +130,15 @@ class Site:
             there = url(self._desk.base, "/sign-in", next=asked if asked != "/" else None)
             return web.Response(status=303, headers={"Location": there})
         raise Refused("sign in first, or send the token as `Authorization: Bearer …`", 401, headers=WHO_ARE_YOU)
+
+    def _failed(self, request: web.Request, viewer: Viewer, error: Exception) -> web.StreamResponse:
+        """The page of an error; none where a part of an answer is sent already, as of a stream or a long file."""
+        if not _has_begun(request):
+            return self._refusals.answer(request, viewer, self._refusals.of(request, error))
+        # A browser that went is no failure.
+        if not isinstance(error, ConnectionError):
+            self._refusals.of(request, error)
+        return _hung_up(request)
 
     def _finished(self, request: web.Request, viewer: Viewer, response: web.StreamResponse) -> web.StreamResponse:
         if _is_known(request, response):
@@ -173,8 +175,14 @@ def _is_known(request: web.Request, response: web.StreamResponse) -> bool:
     return any(f'"{known.value}"' == etag for known in request.if_none_match or ())
 
 
+def _has_begun(request: web.Request) -> bool:
+    """Whether a part of an answer is sent."""
+    sent = request.writer.output_size
+    return isinstance(sent, int) and sent > 0
+
+
 def _hung_up(request: web.Request) -> web.StreamResponse:
-    """Hang up: a part of an answer is sent, so that no page can follow. The answer that this returns goes nowhere."""
+    """Hang up. The answer that this returns goes nowhere."""
     if request.transport is not None:
         request.transport.close()
     return web.Response()

@@ -58,7 +58,7 @@ class View:
         """Say that the world is ready, where it is, and how to use it; `link` is the console's one-time link."""
         if self._as_json:
             own = {"console_link": link, "settings": str(world.file), "try": line_to_try(world)}
-            print_json(addresses(world) | own)
+            print_json({**addresses(world), **own})
             return
         self._print(Text.assemble("\nReady; ", environment_mark(world.settings), "\n"))
         for name, address in addresses(world).items():

@@ -56,24 +56,35 @@ async def equals_a_fresh_one(live: Page, fresh: Page, path: str, url: str) -> No
 
 
 async def test_a_page_that_has_followed_is_as_one_that_is_opened_anew(bob: Person, world: Desk) -> None:
-    """Orders are delivered, retried, delayed; the switch of one connector is changed; a letter comes and is gone."""
-    paths = ("/", "/lanes/kappa", "/orders?q=connector:kappa", "/schedule", "/dead?connector=kappa")
+    """Orders are delivered, retried, delayed; the switch of one connector is changed; a letter is thrown away."""
+    world.is_mended = False
+    letter = Plan("kappa", "broken")
+    await world.order(letter)
+    paths = ("/", "/lanes/kappa", "/orders?q=connector:kappa", "/schedule", "/dead?by=reason")
     tabs = {path: await bob.tab() for path in paths}
     for path, tab in tabs.items():
         await tab.goto(bob.url + path)
-    world.is_mended = False
-    await world.order(*(Plan("kappa") for _ in range(3)), Plan("kappa", "again"), Plan("kappa", "broken"))
+    await world.order(*(Plan("kappa") for _ in range(3)), Plan("kappa", "again"))
     later = Plan("kappa", delay_s=7_200, client_order_id="co-kappa")
     await world.publish(later)
+    await discard(bob, letter)
     await wait_until(lambda: world.is_scheduled(later), what="the order in the schedule")
     await world.switch("kappa", "close-only", who="carol", why="only exits")
-    await expect(tabs["/"].locator("#lanes")).to_contain_text("kappa")
+    await expect(tabs["/"].locator("#lanes")).to_contain_text("close-only")
     await expect(tabs["/schedule"].get_by_role("main")).to_contain_text("co-kappa")
     fresh = await bob.tab()
     for path, tab in tabs.items():
         await equals_a_fresh_one(tab, fresh, path, bob.url)
     await world.switch("kappa", "open")
     await expect(tabs["/"].locator("#head")).not_to_contain_text("kappa")
+
+
+async def discard(person: Person, plan: Plan) -> None:
+    """Throw a letter away, in another window."""
+    verdict = await person.post("/dead/verdict", id=plan.intent_id, action="discard")
+    await wait_until(lambda: person.is_over(verdict), what="the verdict")
+    done = await person.post(f"{verdict}/discard")
+    await wait_until(lambda: person.is_over(done), what="the discard")
 
 
 async def test_the_work_that_a_person_has_begun_stays_while_the_page_follows(bob: Person, world: Desk) -> None:

@@ -108,21 +108,21 @@ async def test_without_script_a_person_pauses_all_and_resumes_all(people: People
 
 @pytest.mark.browser
 async def test_one_connector_is_set_to_close_only_on_its_own_page(bob: Person, world: Desk) -> None:
-    await bob.open("/lanes/gamma")
+    await bob.open("/lanes/sigma")
     await bob.page.get_by_role("main").get_by_role("link", name="Close-only…").click()
     await bob.dialog.get_by_role("button", name="Close-only").click()
-    await expect(bob.dialog).to_contain_text("gamma is close-only")
-    assert state(world, "gamma") == "close-only"
-    opens, closes = Plan("gamma"), Plan("gamma", action="closeLong")
+    await expect(bob.dialog).to_contain_text("sigma is close-only")
+    assert state(world, "sigma") == "close-only"
+    opens, closes = Plan("sigma"), Plan("sigma", action="closeLong")
     await world.order(opens, closes)
-    found = dict(world.rows("SELECT intent_id, coalesce(reason, status) FROM intents WHERE connector = 'gamma'"))
+    found = dict(world.rows("SELECT intent_id, coalesce(reason, status) FROM intents WHERE connector = 'sigma'"))
     assert (found[opens.intent_id], found[closes.intent_id]) == ("forbidden", "delivered")
     await bob.page.keyboard.press("Escape")
     await expect(bob.page.locator("#lane")).to_contain_text("close-only")
     await bob.page.get_by_role("main").get_by_role("link", name="Resume…").click()
-    await bob.dialog.get_by_role("textbox", name="Type gamma").fill("gamma")
+    await bob.dialog.get_by_role("textbox", name="Type sigma").fill("sigma")
     await bob.dialog.get_by_role("button", name="Resume").click()
-    await expect(bob.dialog).to_contain_text("gamma is open")
+    await expect(bob.dialog).to_contain_text("sigma is open")
 
 
 @pytest.mark.browser

@@ -47,7 +47,7 @@ async def prepare(person: Person, world: Desk) -> Places:
     group = (_GROUP.findall(await person.read(f"/dead?connector={quote(planted.CONNECTOR)}")))[0]
     await person.post("/dead/note", connector=planted.CONNECTOR, group=group, note=planted.IMAGE)
     for job in (verdict, letter):
-        await wait_until(partial(_is_over, person, job), what="the end of a job")
+        await wait_until(partial(person.is_over, job), what="the end of a job")
     ((still,),) = world.rows("SELECT min(number) FROM intents WHERE due_ms IS NOT NULL AND ended_ms IS NULL")
     return Places(
         ended[0].intent_id, ended[1].intent_id, *map(_last, (change, verdict, letter, note, canceled)), still, group
@@ -139,10 +139,6 @@ ELSEWHERE: Mapping[tuple[str, str], str] = {
 }
 # Regions, and figures for plots: a page of the tour asks for each.
 PART = "/parts/"
-
-
-async def _is_over(person: Person, job: str) -> bool:
-    return "may close this page" not in await person.read(f"/parts{job}")
 
 
 def _last(path: str) -> str:

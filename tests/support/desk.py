@@ -37,9 +37,9 @@ from tests.support.orders import new_id
 from tests.support.waiting import wait_until
 from tests.support.webhook import Answer, Behaviour, CutOff, Order, Webhook
 
-OPS_TOKEN, VIEW_TOKEN = planted.secret("ops"), planted.secret("view")
-CONNECTOR_TOKEN, MESSAGE_TOKEN = planted.secret("connector"), planted.secret("message")
-NOTIFY, UNREAD = planted.secret("notify"), planted.secret("unread")
+OPS_TOKEN, VIEW_TOKEN = planted.secret(), planted.secret()
+CONNECTOR_TOKEN, MESSAGE_TOKEN = planted.secret(), planted.secret()
+NOTIFY, UNREAD = planted.secret(), planted.secret()
 SECRETS = (OPS_TOKEN, VIEW_TOKEN, CONNECTOR_TOKEN, MESSAGE_TOKEN, NOTIFY, UNREAD)
 CONNECTORS = ("main", "beta", "delta", "gamma")
 CONFIG = f"""

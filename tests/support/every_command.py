@@ -189,7 +189,7 @@ TABLE: dict[str, Row] = {
         (
             Wrong("dead list --reason rejectd", "Invalid value for '--reason': rejectd is no reason, the nearest is"),
             Wrong("dead list --all --limit 3", "--all and --limit contradict each other (see signalq dead list"),
-            Wrong("dead list", NO_BROKER, 1),
+            Wrong("dead list", NO_LEDGER, 1),
         ),
     ),
     "dead show": Row(

@@ -72,6 +72,10 @@ class Person:
         assert answer.status == status, f"{path}: {answer.status} {await answer.text()}"
         return await answer.text()
 
+    async def is_over(self, job: str) -> bool:
+        """Whether a job has ended: until then its page has the form that stops it."""
+        return f"{job}/cancel" not in await self.read(job)
+
     async def tab(self) -> Page:
         """A further window of the same browser, with the same session."""
         return await self.context.new_page()

@@ -30,12 +30,13 @@ def filled_up(text: str) -> str:
 
 
 INTENT_ID = filled_up(f"{ATTRIBUTE}{IMAGE}{BIDI}")
-# What is never in a page as it is, whoever wrote it.
-NEVER = ("<img src=x", "<script>window", "\u202e", "\u200b")
+# What is never in a page as it is, whoever wrote it; and what nobody is ever shown.
+NEVER = ("<img src=x", "<script>window")
+UNSEEN = ("\u202e", "\u200b")
 # Elements that only the markup would make.
 TRACES = "img[src='x'], [onerror], [onload], [onfocus], script:not([src])"
 
 
-def secret(of: str) -> str:
-    """A secret that is easily found."""
-    return f"planted-{of}-{secrets.token_hex(8)}"
+def secret() -> str:
+    """A secret that is easily found, and whose parts are nobody's words."""
+    return secrets.token_hex(16)

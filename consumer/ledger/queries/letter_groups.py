@@ -93,7 +93,8 @@ class Group:
 
 def newest(connection: Connection) -> int:
     """The number of the newest letter; 0 where there is none. A letter that comes later has a higher one."""
-    return connection.execute(select(func.coalesce(func.max(letters.c.number), 0))).scalar_one()
+    number: int = connection.execute(select(func.coalesce(func.max(letters.c.number), 0))).scalar_one()
+    return number
 
 
 def groups(connection: Connection, scope: Scope, by: By, now_ms: int, until: int | None = None) -> list[Group]:

@@ -32,6 +32,7 @@ async def events(view: View) -> web.StreamResponse:
     """The stream, until the browser goes, or the console ends; the site bounds how many there are. Raises Refused."""
     view.query()
     stream = EventSourceResponse(sep="\n", ping_interval=PING_S, send_timeout=SEND_TIMEOUT_S)
+    del stream.headers["Cache-Control"]  # no-cache, which allows a copy
     add_headers(view.request, stream, view.settings)
     # A browser that goes is no error, nor is one that does not read any more.
     with view.desk.watch.listening() as listener, suppress(ConnectionResetError, TimeoutError):

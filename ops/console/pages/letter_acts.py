@@ -4,6 +4,7 @@ And the note that a person leaves at a group for the next one.
 """
 
 from functools import partial
+from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
@@ -140,7 +141,7 @@ def _noted(
     return (None, None) if group is None else (group, group_notes.read(connection, [group]).get(group.mark))
 
 
-def _reading(view: View) -> dict[str, object]:
+def _reading(view: View) -> dict[str, Any]:
     """The facts to know before the queue is read: how many letters it has, how long that takes, and why not."""
     ready = queue_of(view).ready
     seconds = None if ready is None else max(1, -(-ready // LETTERS_A_SECOND))

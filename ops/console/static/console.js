@@ -3,7 +3,7 @@
 
 // Without news it polls before what it shows counts as stale, 5 s after the last news.
 const POLL_MS = 4_000, STALE_MS = 5_000, OLD_MS = 60_000, SLEPT_MS = 15_000;
-const RETRY_MS = 3_000, ANSWER_MS = 10_000, TROUBLE_CHARACTERS_MAX = 160, LOCALE = "sv-SE";
+const RETRY_MS = 3_000, SIGNED_OUT_MS = 20_000, ANSWER_MS = 10_000, TROUBLE_CHARACTERS_MAX = 160, LOCALE = "sv-SE";
 
 const body = document.body, base = body.dataset.base;
 const box = document.getElementById("dialog"), signInBox = document.getElementById("sign-in");
@@ -16,9 +16,8 @@ const prefer = (name, value) => store?.setItem(`signalq.${name}`, value);
 
 let offsetMs = Number(body.dataset.now) ? Number(body.dataset.now) - Date.now() : 0;
 let newsMs = Date.now();   // when the server last said something
-let polledMs = 0, tickedMs = Date.now();
+let polledMs = 0, tickedMs = Date.now(), doubt = null, stream = null, trouble = "";
 let held = false, leads = false, isFirst = true, isToldSignedOut = false;
-let doubt = null, stream = null, trouble = "";
 const now = () => Date.now() + offsetMs;
 
 // ---- times ----
@@ -50,14 +49,18 @@ function say(element, words) { if (element && element.textContent !== words) ele
 
 const SHOWN = { ago: (at) => briefly(now() - at), in: (at) => briefly(at - now()), clock };
 
-function show(time) { say(time, SHOWN[time.dataset.show](Date.parse(time.dateTime))); }
+const msOf = (time) => `.${time.dateTime.slice(20, 23)}`;
+
+function show(time) {
+  const words = SHOWN[time.dataset.show](Date.parse(time.dateTime));
+  say(time, time.dataset.ms === undefined ? words : words + msOf(time));
+}
 
 function dress(root = document) {   // what the server can't know: zones, and what this browser keeps
   for (const time of all("time[data-show]", root)) {
     show(time);
-    const at = Date.parse(time.dateTime), ms = `.${time.dateTime.slice(20, 23)}`;
-    const local = zone() === "UTC" ? "" : ` · ${moment(at, zone())}${ms} ${zone()}`;
-    time.title = `${moment(at, "UTC")}${ms} UTC${local}`;
+    const at = Date.parse(time.dateTime), in_ = (timeZone) => `${moment(at, timeZone)}${msOf(time)} ${timeZone}`;
+    time.title = zone() === "UTC" ? in_("UTC") : `${in_("UTC")} · ${in_(zone())}`;
   }
   say(one("#zone", root), zone());
   for (const button of all("[data-pref]", root)) say(button, PREFS[button.dataset.pref].words());
@@ -79,7 +82,7 @@ const PREFS = {
 
 // ---- regions ----
 
-const canHover = matchMedia("(hover: hover)");      // a finger that has left still counts as hovering
+let pointed = null;                                 // the table under the pointer; a finger points at none
 const tags = new WeakMap(), busy = new WeakSet();   // by region: the ETag of what it shows; whether it is being fetched
 const due = new Set(), waiting = new Map();         // regions to fetch; HTML that waits until nobody's hand is there
 
@@ -164,7 +167,7 @@ const groups = (table) => {   // the rows by id, each with the rows of words bel
   return found;
 };
 
-const isTouched = (table) => table.matches(canHover.matches ? ":focus-within, :hover" : ":focus-within");
+const isTouched = (table) => table === pointed || table.matches(":focus-within");
 const isSelected = (region) => !getSelection().isCollapsed && region.contains(getSelection().anchorNode);
 
 // Rows stay where they are while somebody's pointer or focus is in their table. Returns how many would move.
@@ -177,8 +180,7 @@ function keepPlaces(region, fresh) {
     if (rows.has("")) continue;   // without ids nobody knows which row is which
     const wanted = [...rows.keys()];
     const old = [...groups(table).keys()].filter((id) => rows.has(id));
-    const added = wanted.filter((id) => !old.includes(id));
-    const kept = [...old, ...added];
+    const kept = [...old, ...wanted.filter((id) => !old.includes(id))];
     moves += outOfOrder(kept.map((id) => wanted.indexOf(id)));
     next.tBodies[0].append(...kept.flatMap((id) => rows.get(id)));
   }
@@ -212,15 +214,12 @@ function announce(root) {
 }
 
 function headed() {   // the head is new: title, icon, and orders in doubt
-  const head = one("#frame");
-  if (!head) return;
-  const { title, icon } = head.dataset;
+  const { title, icon, doubt: told } = one("#frame").dataset;
   named({ title, icon });
   if (leads) channel.postMessage({ title, icon });
-  if (leads && doubt !== null && head.dataset.doubt && head.dataset.doubt !== doubt && prefers("notify") === "on") {
-    new Notification(title, { body: head.dataset.doubt, tag: head.dataset.doubt });
-  }
-  doubt = head.dataset.doubt;
+  const isNew = doubt !== null && told && told !== doubt;
+  if (leads && isNew && prefers("notify") === "on") new Notification(title, { body: told, tag: told });
+  doubt = told;
 }
 
 function named({ title, icon }) {
@@ -250,14 +249,11 @@ function listen() {
   stream.addEventListener("changed", (event) => pass({ names: event.data.split(" ") }));
   stream.addEventListener("clock", (event) => pass({ clock: JSON.parse(event.data) }));
   stream.addEventListener("error", () => {
-    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, RETRY_MS);
+    if (stream.readyState === EventSource.CLOSED) setTimeout(listen, isToldSignedOut ? SIGNED_OUT_MS : RETRY_MS);
   });
 }
 
-channel.addEventListener("message", ({ data }) => {
-  if (data.title) named(data);
-  else heard(data);
-});
+channel.addEventListener("message", ({ data }) => (data.title ? named(data) : heard(data)));
 // The tab that holds the lock has the stream; when it closes, the next one gets both. Over plain http to another
 // machine there are no locks, and each tab polls.
 navigator.locks?.request(`signalq ${base}`, () => new Promise(() => { leads = true; listen(); }));
@@ -268,11 +264,13 @@ function tick() {
   const wasAway = !document.hidden && Date.now() - tickedMs > SLEPT_MS;
   tickedMs = Date.now();
   if (wasAway) { if (leads) listen(); changed(null); say(one("#say"), "caught up"); }
-  if (Date.now() - newsMs >= POLL_MS && Date.now() - polledMs >= POLL_MS) { polledMs = Date.now(); changed(null); }
+  const paceMs = isToldSignedOut ? SIGNED_OUT_MS : POLL_MS;
+  if (Date.now() - newsMs >= POLL_MS && Date.now() - polledMs >= paceMs) { polledMs = Date.now(); changed(null); }
   for (const mark of all("[data-region] [data-again]")) due.add(mark.closest("[data-region]"));
   fetchDue();
   settle();
   if (!held) for (const time of all('time[data-show="ago"], time[data-show="in"]')) show(time);
+  if (!held) for (const bar of all("progress[data-from]")) bar.value = Math.min(now() - bar.dataset.from, bar.max);
   say(one("#clock"), clock(now()));
   tellLife();
 }
@@ -371,7 +369,7 @@ document.addEventListener("click", async (event) => {
   const dialog = target.closest("dialog");
   if (BUTTONS[target.id]) BUTTONS[target.id]();
   else if (target.dataset.pref) { await PREFS[target.dataset.pref].press(); dress(); }
-  else if (target.dataset.close !== undefined && dialog) { event.preventDefault(); dialog.close(); }
+  else if (dialog && target.matches("[data-close], [data-back]")) { event.preventDefault(); dialog.close(); }
   else if (target.dataset.dialog !== undefined) {
     event.preventDefault();
     open(target.href, isSignIn(target.href) ? signInBox : dialog ?? box);
@@ -384,12 +382,13 @@ document.addEventListener("submit", (event) => {
   send(form, event.submitter, dialog);
 });
 for (const dialog of [box, signInBox]) dialog.addEventListener("close", () => dialog.replaceChildren());
-document.addEventListener("pointerover", () => { if (waiting.size) settle(); });
-document.addEventListener("visibilitychange", () => {
-  if (document.hidden) return;
-  tickedMs = Date.now();   // the browser lets a hidden tab tick seldom: it did not sleep
-  tick();
+document.addEventListener("pointerover", (event) => {
+  pointed = event.pointerType === "touch" ? null : event.target.closest?.("table");
+  if (waiting.size) settle();
 });
+document.documentElement.addEventListener("pointerleave", () => { pointed = null; });
+// A browser lets a hidden tab tick seldom: it did not sleep.
+document.addEventListener("visibilitychange", () => { tickedMs = Date.now(); if (!document.hidden) tick(); });
 addEventListener("pagehide", () => stream?.close());
 addEventListener("pageshow", (event) => { if (event.persisted) { if (leads) listen(); changed(null); } });
 

@@ -8,8 +8,7 @@ const isOff = () => { try { return localStorage.getItem("signalq.keys") === "off
 const FIELD = "input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]";
 const isField = (element) => element.matches?.(FIELD);
 const seen = (selector) => [...document.querySelectorAll(selector)].filter((one) => one.checkVisibility());
-const rows = () => seen(ROW);
-const rowOf = (element) => element?.closest?.(ROW);
+const rows = () => seen(ROW), rowOf = (element) => element?.closest?.(ROW);
 const focusable = (row) => row.querySelector("a[href], input, button, summary");
 const boxOf = (row) => row?.querySelector("input[type=checkbox]");
 
@@ -40,6 +39,19 @@ function choose(isRange) {
   chosen = row;
 }
 
+function chooseAll() {   // the group of this row, or all rows of this list
+  const row = rowOf(document.activeElement);
+  const boxes = boxOf(row)?.dataset.choose === "group" ? [boxOf(row)] : [...row?.parentElement.rows ?? []].map(boxOf);
+  for (const box of boxes) if (box?.checked === false) box.click();
+}
+
+function count() {   // how many are chosen, beside the buttons that act on them
+  for (const place of document.querySelectorAll("[data-chosen]")) {
+    const many = place.closest("form").querySelectorAll("[data-choose]:checked").length;
+    place.dataset.chosen = many ? `${many} chosen` : "";
+  }
+}
+
 async function copy() {
   const holder = rowOf(document.activeElement)?.querySelector(".id") ?? document.querySelector("main .id");
   if (!holder) return;
@@ -63,7 +75,7 @@ function copyOld(text) {   // over plain http a browser has no clipboard to writ
 }
 
 const OWN = {
-  j: () => step(1), k: () => step(-1), x: () => choose(false), X: () => choose(true), y: copy,
+  j: () => step(1), k: () => step(-1), x: () => choose(false), X: () => choose(true), a: chooseAll, y: copy,
   Enter: () => rowOf(document.activeElement)?.querySelector("a[href]")?.click(),
 };
 
@@ -86,3 +98,5 @@ document.addEventListener("keydown", (event) => {
   }
   event.preventDefault();
 });
+document.addEventListener("change", count);
+count();

@@ -53,7 +53,7 @@ function endings(title, counted, nowMs, place) {   // columns; deaths hang below
 function posts(title, told, fromMs, nowMs, place) {
   const colour = ink("accent-ink");
   const series = [{ label: "ms", paths: () => null, points: { show: true, size: 5, fill: colour, stroke: colour } }];
-  const y = { range: (_, __, most) => [0, Math.max(10, most ?? 0)] };
+  const y = { range: (_, __, most) => [0, Math.max(10, 1.1 * (most ?? 0))] };
   const scales = { x: { range: [fromMs / 1000, nowMs / 1000] }, y };
   return new uPlot(options(title, series, scales), [told.map(([at]) => at / 1000), told.map(([, ms]) => ms)], place);
 }

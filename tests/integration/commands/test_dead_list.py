@@ -110,7 +110,7 @@ async def test_a_beginning_that_several_ids_have_is_refused(buried: Bury, signal
     await buried([dead("alike-1"), dead("alike-2")])
     ran = await signalq("dead", "list", "--id", "id-alike")
     assert (ran.status, ran.out) == (1, "")
-    assert "id-alike is the beginning of several ids (id-alike-1, id-alike-2)" in ran.err
+    assert "id-alike is short for several ids (id-alike-1, id-alike-2)" in ran.err
 
 
 async def test_rows_are_sorted_and_pages_are_put_together(

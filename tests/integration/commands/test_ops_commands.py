@@ -332,8 +332,9 @@ async def test_no_letter_is_thrown_away_for_another_that_is_gone_and_whose_id_it
         ran = await signalq("dead", *action, "--id", "id-34")
         assert (ran.status, ran.out) == (1, "")
         assert "there is no id-34, and id-345 may be another order: give the whole id, or id-34…" in ran.err
-    assert (await signalq("dead", "list", "--json")).err == "2 dead letters\n"
-    assert [row["intent_id"] for row in (await signalq("dead", "list", "--id", "id-34", "--json")).rows] == ["id-345"]
+    assert (await signalq("dead", "list", "--queue", "--json")).err == "2 dead letters\n"
+    found = await signalq("dead", "list", "--queue", "--id", "id-34", "--json")
+    assert [row["intent_id"] for row in found.rows] == ["id-345"]
 
 
 async def test_letters_that_are_not_ours_are_shown_with_their_known_fields_and_their_content_escaped(

@@ -233,7 +233,7 @@ async def test_a_verdict_needs_a_choice_and_an_action(console: OpenConsole, alic
     await note(console, letter(1))
     mark = next(iter(groups(await alice.get("/dead"))))
     nothing = await alice.post("/dead/verdict", action="replay", status=400)
-    assert "choose a group or a letter first" in nothing.text
+    assert "Choose a group or a letter first" in nothing.text
     await alice.post("/dead/verdict", group=mark, status=400)
     await alice.post("/dead/verdict", group=mark, action="purge", status=400)
     await alice.post("/dead/verdict", action="replay", group="ab" * 16, status=400)

@@ -70,10 +70,11 @@ async def test_a_stream_tells_of_everything_first_and_then_of_what_changes(
     async with opened(alice) as stream:
         first = await stream.next()
         assert (first["event"], set(first["data"].split())) == ("changed", REGIONS)
-        assert (int(first["retry"]), int(first["id"])) == (events.RETRY_MS, console.desk.watch.latest.number)
+        assert int(first["retry"]) == events.RETRY_MS
+        assert 1 <= int(first["id"]) <= console.desk.watch.latest.number
         clock = json.loads((await stream.next())["data"])
-        now = console.desk.watch.latest
-        assert clock == {"now": now.now_ms, "ledger": now.ledger.seen_ms, "broker": None}
+        assert clock["now"] >= clock["ledger"] > 0
+        assert clock["broker"] is None
         await record(console.store.url, [dead(1)])
         await console.desk.watch.look_now()
         await stream.told("letters")
@@ -94,7 +95,7 @@ async def test_no_figure_and_no_name_is_in_the_stream(console: OpenConsole, alic
                 assert set(json.loads(found["data"])) == {"now", "ledger", "broker"}
 
 
-async def test_the_stream_has_the_headers_of_every_answer_and_those_of_a_stream(alice: Browser) -> None:
+async def test_a_stream_has_the_headers_of_every_answer_and_its_own(alice: Browser) -> None:
     async with opened(alice) as stream:
         headers = stream.answer.headers
         assert stream.answer.status == 200
@@ -103,7 +104,7 @@ async def test_the_stream_has_the_headers_of_every_answer_and_those_of_a_stream(
         assert {name: headers[name] for name in HEADERS} == dict(HEADERS)
 
 
-async def test_a_stranger_and_a_program_that_asks_otherwise_get_no_stream(console: OpenConsole, alice: Browser) -> None:
+async def test_a_stranger_and_another_method_get_no_stream(console: OpenConsole, alice: Browser) -> None:
     stranger = await console.browser()
     assert (await stranger.ask("GET", "/events", status=None, follow=False, headers={"Accept": "*/*"})).status == 401
     assert (await alice.ask("GET", "/events?since=1", status=None)).status == 400
@@ -128,12 +129,12 @@ async def test_a_browser_that_goes_is_no_error_and_its_place_is_free_again(
 async def test_streams_are_bounded_and_a_further_one_is_told_so(
     console: OpenConsole, alice: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "STREAMS_MAX", 2)
+    monkeypatch.setattr(console.site, "_streams_max", 2)
     async with opened(alice) as first, opened(alice) as second:
         await first.next()
         await second.next()
         refused = await alice.ask("GET", "/events", status=503, headers={"Accept": "*/*"})
-        assert "2 browsers are told of changes already" in refused.text
+        assert "2 browsers follow the changes here already" in refused.text
     await wait_until(lambda: console.desk.watch.listeners == 0, what="the end of both")
     async with opened(alice) as third:
         assert (await third.next())["event"] == "changed"

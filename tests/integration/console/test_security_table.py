@@ -111,6 +111,11 @@ def test_every_route_has_a_row_and_no_other() -> None:
     assert set(TABLE) == {(route.method, route.path) for route in ROUTES}
 
 
+def test_a_row_lets_nobody_do_more_than_its_route() -> None:
+    """An act that looks at the role by itself may be for fewer people than its route."""
+    assert [route.path for route in ROUTES if RANK[TABLE[route.method, route.path].may] < RANK[route.needs]] == []
+
+
 @dataclass(frozen=True)
 class Asked:
     """One request of the table, and the role that its session has."""

@@ -163,6 +163,8 @@ async def test_the_head_tells_before_a_session_ends(console: OpenConsole) -> Non
         page = await browser.get("/")
         assert ("Your session ends in" in page.text) is is_told
         assert ('id="session-ends"' in page.text) is is_told
+        part = await browser.get("/parts/head?place=%2Fdead")
+        assert ("/sign-in?next=%2Fdead" in part.text) is is_told
 
 
 # ---- the one-time link ----

@@ -187,6 +187,17 @@ async def test_a_broker_whose_lanes_belong_to_another_ledger_is_told_in_a_senten
         assert "other-ledger" in {one.key for one in now.attention}
 
 
+async def test_while_nothing_happens_nothing_is_told(broker: Broker, names: Names, file: Store, brisk: None) -> None:
+    """Signs of life come and go, ages rise, depths are asked for: no page has to be fetched for that."""
+    settings = settings_for(file.url, broker.url, names.prefix, {"main": {}})
+    async with watching(settings) as watch:
+        await seen(watch, lambda now: now.living and len(watch._broker.depths) == 4, "all answers")
+        with watch.listening() as listener:
+            await listener.changes()
+            told_of = [await asyncio.wait_for(listener.changes(), PATIENCE_S) for _ in range(15)]
+    assert told_of == [frozenset()] * 15
+
+
 class CountsDeclares(Proxy):
     """Notes when a client asks about a queue."""
 

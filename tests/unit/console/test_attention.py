@@ -265,6 +265,11 @@ def test_without_any_consumer_single_lanes_are_not_told_of() -> None:
     assert list(found({"lanes": (UNREAD,), "replicas": ()}, facts)) == ["no-consumer"]
 
 
+def test_while_the_broker_is_away_nobody_says_what_waits_there() -> None:
+    facts = Facts(unread_since_ms={UNREAD.queue: 0}, due_unread=3)
+    assert list(found({"lanes": (UNREAD, lane("beta", ready=9_000)), "broker": AWAY}, facts)) == ["broker"]
+
+
 def test_before_the_ledger_was_ever_read_nobody_says_that_no_consumer_runs() -> None:
     assert list(found({"ledger": replace(AWAY, seen_ms=None), "replicas": ()})) == ["ledger"]
 

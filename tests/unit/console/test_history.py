@@ -113,7 +113,7 @@ def test_an_order_that_is_replayed_at_once_counts_by_its_last_ending() -> None:
     assert [counts[-1] for counts in short(history, "main", T_MS + 4_000)] == [1, 0]
 
 
-def test_a_settled_ending_is_not_counted_again_however_late_somebody_asks() -> None:
+def test_a_settled_second_is_not_counted_again_however_late_somebody_asks() -> None:
     history = History(["main"])
     looked(history, [ended_at(T_MS)], T_MS, T_MS)
     now_ms = T_MS + RECENT_MS + SECOND_MS
