@@ -18,12 +18,11 @@ from tests.support import planted, prefixes
 from tests.support.broker import Broker
 from tests.support.chromium import chromium, find_chromium
 from tests.support.desk import OPS_TOKEN, Desk, desk
-from tests.support.person import People, Person, met
+from tests.support.person import LOOK_S, People, Person, met
 from tests.support.profiling import spent
 from tests.support.skipping import skip_outside_ci
-from tests.support.waiting import PATIENCE_S
 
-expect.set_options(timeout=PATIENCE_S * 1000)
+expect.set_options(timeout=LOOK_S * 1000)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -174,6 +174,7 @@ async def test_a_frozen_consumer_is_named_after_a_pause(bob: Person, world: Desk
         await expect(bob.page.locator("#consumers")).to_contain_text(name)
         await world.freeze(consumer)
         await bob.page.get_by_role("link", name="Pause all…").click()
+        await expect(bob.dialog.get_by_role("button", name="Pause all")).to_be_focused()
         await bob.page.keyboard.press("Enter")
         frozen = bob.dialog.get_by_role("listitem").filter(has_text=name)
         await expect(frozen).to_contain_text(re.compile("has not taken it up|has NOT taken it up|is silent"))

@@ -22,8 +22,7 @@ from signalq.local import PrivateRabbitMQ, ensure_installed
 from tests.screenshots.scene import Pictured, scene
 from tests.support.chromium import chromium, find_chromium
 from tests.support.desk import OPS_TOKEN
-from tests.support.person import met
-from tests.support.waiting import PATIENCE_S
+from tests.support.person import LOOK_S, met
 
 FOLDER = Path(__file__).parents[2] / "docs" / "images" / "console"
 SIZES = {"wide": (1280, 800), "phone": (390, 844)}
@@ -54,7 +53,7 @@ def main() -> int:
 
 
 async def _take(broker_url: str, path: str, folder: Path) -> None:
-    expect.set_options(timeout=PATIENCE_S * 1000)
+    expect.set_options(timeout=LOOK_S * 1000)
     async with chromium(path) as browser, scene(broker_url) as pictured:
         for size, (width, height) in SIZES.items():
             for theme in THEMES:
