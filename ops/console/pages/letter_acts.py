@@ -4,6 +4,7 @@ And the note that a person leaves at a group for the next one.
 """
 
 from functools import partial
+from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
@@ -140,9 +141,9 @@ def _noted(
     return (None, None) if group is None else (group, group_notes.read(connection, [group]).get(group.mark))
 
 
-def _reading(view: View) -> dict[str, object]:
+def _reading(view: View) -> dict[str, Any]:
     """The facts to know before the queue is read: how many letters it has, how long that takes, and why not."""
-    ready = queue_of(view).ready
+    ready = queue_of(view.snapshot, view.desk.jobs).ready
     seconds = None if ready is None else max(1, -(-ready // LETTERS_A_SECOND))
     return {"ready": ready, "seconds": seconds, "why_not": why_not(view.snapshot), "queue": view.desk.names.dead}
 
