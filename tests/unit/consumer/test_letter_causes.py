@@ -151,7 +151,7 @@ def causes_of_their_own() -> dict[str, str]:
     return found | {kind: detail(1) for kind, (detail, _) in ALIKE.items()}
 
 
-def test_what_tells_causes_apart_stays() -> None:
+def test_statuses_names_of_fields_and_of_settings_and_words_tell_causes_apart() -> None:
     found = {kind: cause_of(detail) for kind, detail in causes_of_their_own().items()}
     assert len(set(found.values())) == len(found), found
 
