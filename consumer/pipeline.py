@@ -16,6 +16,7 @@ import structlog
 from signalq.consumer.attempt import AskAgain, Attempted, Attempts
 from signalq.consumer.broker.publisher import TELL_MAX_S, OutcomePublisher
 from signalq.consumer.broker.session import Delivery
+from signalq.consumer.lanes.first_in_line import FirstInLine, first_in_line
 from signalq.consumer.lanes.floods import Floods
 from signalq.consumer.lanes.turn import Turn, WaitingRoom
 from signalq.consumer.ledger import Conflict, Epoch, Fenced, LedgerEntry
@@ -142,6 +143,11 @@ class Pipeline:
     def remember(self, epoch: Epoch) -> None:
         """Go on waiting for what the lane's consumer before us waited for."""
         self._waiting.remember(epoch)
+
+    def first_in_line(self) -> dict[str, FirstInLine]:
+        """By the queue of each lane with orders here: how long the first in line wait."""
+        clock = self._waiting.clock
+        return first_in_line(self._waiting.queues, clock.even_ms(), clock.now_ms())
 
     async def told(self) -> None:
         """Return once nothing is told beside the messages any more; see OutcomePublisher."""

@@ -13,9 +13,11 @@ from signalq.consumer.broker.publisher import BrokerPublisher
 from signalq.consumer.consumed_lanes import ConsumedLanes
 from signalq.consumer.handling import Handling
 from signalq.consumer.kept_going import kept_going
+from signalq.consumer.lanes.first_in_line import NOBODY_IN_LINE
+from signalq.consumer.ledger import LaneFacts
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.replicas.rebalancer import LaneRebalancer, watch_ledger
-from signalq.consumer.telemetry.health import OpsServer
+from signalq.consumer.telemetry.health import OpsServer, Pages
 from signalq.consumer.telemetry.metrics import Metrics
 from signalq.consumer.telemetry.switch import SwitchReport
 from signalq.errors import BrokerError
@@ -44,6 +46,7 @@ class Service:
         publisher: BrokerPublisher,
         ledger: Ledger,
         metrics: Metrics,
+        pages: Pages | None = None,
     ) -> None:
         self._settings = settings
         self._lanes = lanes
@@ -55,13 +58,16 @@ class Service:
         self._cut_off = asyncio.Event()
         # Drained, and nothing was cut off.
         self._is_settled = False
-        self._ops = OpsServer(settings.ops, why_not_ready=self._why_not_ready, registry=metrics.registry)
+        self._ops = OpsServer(settings.ops, why_not_ready=self._why_not_ready, registry=metrics.registry, pages=pages)
         self._rebalancer = LaneRebalancer(ledger, lanes, handling.finish)
         ledger.count_unacked(lanes.unacked)
+        ledger.describe_lanes(self._lane_facts)
         ledger.watch_switch(SwitchReport(metrics))
         metrics.in_flight.set_function(lambda: len(self._slots))
         metrics.ledger_wal_bytes.set_function(lambda: ledger.wal_bytes)
         metrics.scheduled.set_function(lambda: ledger.scheduled)
+        metrics.letters.set_function(lambda: ledger.letters.count)
+        metrics.oldest_letter_seconds.set_function(lambda: ledger.letters.oldest_s)
         metrics.broker_connected.set_function(lambda: float(not lanes.silent))
 
     async def run(self) -> None:
@@ -111,6 +117,7 @@ class Service:
             "service.started",
             environment=told(self._settings.environments()),
             ops_port=ops_port,
+            console=self._ops.pages_at,
             ledger=self._ledger.name,
             lanes=self._lanes.order_lanes,
             version=__version__,
@@ -119,6 +126,7 @@ class Service:
     async def _drain(self) -> None:
         """Begin no new POST; finish and settle those on the wire; the rest goes back to the broker in order."""
         log.info("service.draining", in_flight=len(self._slots))
+        self._ops.drain()
         self._lanes.drain()
         self._slots.withdraw()
         finished = asyncio.create_task(self._handling.drained(), name="drain")
@@ -141,6 +149,14 @@ class Service:
                 await self._lanes.close(is_settled=self._is_settled)
                 await self._publisher.close()
         log.info("service.stopped")
+
+    def _lane_facts(self) -> dict[str, LaneFacts]:
+        """The facts of each lane of which messages are here, for the signs of life."""
+        held = {queue: count for queue, count in self._lanes.unacked().items() if count}
+        if not held:
+            return {}
+        out, first = self._ledger.out, self._handling.pipeline.first_in_line()
+        return {queue: LaneFacts(count, out[queue], *first.get(queue, NOBODY_IN_LINE)) for queue, count in held.items()}
 
     def _why_not_ready(self) -> str | None:
         if self._stop.is_set():

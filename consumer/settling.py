@@ -16,6 +16,7 @@ from signalq.consumer.ledger import Conflict, Epoch, LedgerEntry
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.orders import lanes, outcomes, rules
 from signalq.consumer.orders.decisions import DeadLetter, Disposition, Done, Drop, Forward, Park
+from signalq.consumer.orders.letters import record_of
 from signalq.consumer.orders.marks import marks_of
 from signalq.consumer.orders.message import Message
 from signalq.consumer.orders.order import Order, Unreadable
@@ -63,8 +64,11 @@ class Settler:
 
     async def refuse(self, delivery: Delivery, unreadable: Unreadable) -> Sequence[Outcome]:
         """Bury a message that holds no intent: its letter is all that is known of it."""
-        letter = DeadLetter(unreadable.reason, unreadable.detail)
-        await self._publish_letter(delivery, unreadable, letter, None)
+        letter, dead_ms = DeadLetter(unreadable.reason, unreadable.detail), self._clock.now_ms()
+        # First: no row of an intent says that it is among the letters, so this is all that the ledger has of it.
+        record = record_of(unreadable, letter, None, delivery.message, dead_ms)
+        await self._ledger.note_letter(record, delivery.message.queue)
+        await self._publish_letter(delivery, unreadable, letter, None, dead_ms)
         self._telemetry.settled(unreadable, "dead", unreadable.reason)
         # An event of what came back would come back as well.
         if unreadable.came_back or self._is_sealed(delivery.message):
@@ -142,7 +146,10 @@ class Settler:
         """
         state = known.state
         if state.status == "dead" and state.reason is not None:
-            await self._publish_letter(delivery, known.order, DeadLetter(state.reason, state.detail or ""), state)
+            letter, dead_ms = DeadLetter(state.reason, state.detail or ""), self._clock.now_ms()
+            await self._publish_letter(delivery, known.order, letter, state, dead_ms)
+            record = record_of(known.order, letter, state, delivery.message, dead_ms)
+            await self._ledger.note_letter(record, delivery.message.queue)
 
     async def _bury(self, delivery: Delivery, known: LedgerEntry, letter: DeadLetter) -> Sequence[Outcome]:
         """Ledger `dying`, letter confirmed, ledger `dead`: a letter may be there twice, never be missing."""
@@ -155,13 +162,20 @@ class Settler:
             dying = known.state.dead_lettering(letter.reason, letter.detail)
             fence, attempt = _fence(delivery, known), known.state.unconcluded
             known = await self._ledger.record(known.order, dying, fence, attempt=attempt)
-        await self._publish_letter(delivery, known.order, letter, known.state)
-        known = await self._ledger.record(known.order, known.state.dead())
+        dead_ms = self._clock.now_ms()
+        await self._publish_letter(delivery, known.order, letter, known.state, dead_ms)
+        record = record_of(known.order, letter, known.state, delivery.message, dead_ms)
+        known = await self._ledger.record(known.order, known.state.dead(), letter=record)
         self._telemetry.settled(known.order, "dead", letter.reason)
         return (self._ending(known),)
 
     async def _publish_letter(
-        self, delivery: Delivery, order: Order | Unreadable, letter: DeadLetter, state: IntentState | None
+        self,
+        delivery: Delivery,
+        order: Order | Unreadable,
+        letter: DeadLetter,
+        state: IntentState | None,
+        dead_ms: int,
     ) -> None:
         message = delivery.message
         headers: dict[str, Any] = {
@@ -170,7 +184,7 @@ class Settler:
             names.ATTEMPTS: state.attempts if state else 0,
             names.HTTP_STATUS: state.http_status if state else None,
             names.ANSWER: state.answer if state else None,
-            names.DEAD_AT: iso_ms(self._clock.now_ms()),
+            names.DEAD_AT: iso_ms(dead_ms),
             names.INTENT_ID: order.intent_id,
             names.GENERATION: state.generation if state else 1,
             names.CONNECTOR: order.connector,

@@ -5,25 +5,28 @@ said that it has taken the change up.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Self
+from functools import partial
+from typing import Self, TypeVar
 
 from aio_pika.abc import AbstractConnection
 from sqlalchemy import Connection
 
 from signalq.amqp.connection import close_in_time, connect
 from signalq.amqp.inspect import Inspector, QueueDepth
+from signalq.consumer.ledger.actor import Actor
 from signalq.consumer.ledger.client import LedgerClient, LedgerUnavailable
 from signalq.consumer.ledger.database import clock_ms
-from signalq.consumer.ledger.queries import replicas, switches
+from signalq.consumer.ledger.queries import audit, replicas, switches
+from signalq.consumer.ledger.queries.audit import Act
 from signalq.consumer.ledger.queries.replicas import Replica
-from signalq.consumer.orders.switch import ALL, Change, State, Switch
+from signalq.consumer.orders.switch import ALL, Change, State, Switch, milder_for
 from signalq.consumer.replicas.assignment import desired
 from signalq.kinds import Kind
 from signalq.names import Names
-from signalq.ops.ledger import open_ledger, read_ledger, who
+from signalq.ops.ledger import open_ledger
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.settings.sections import Settings
 from signalq.times import iso_ms
@@ -31,7 +34,31 @@ from signalq.times import iso_ms
 # How long to wait until every consumer has taken a change up; a sign of life comes every 0.4 s.
 SWITCH_WAIT_S = 10.0
 SWITCH_POLL_S = 0.1
+WHY_CHARACTERS_MAX = 1000
+# So many changes that a person has not seen are told.
+MOVED_MAX = 20
 _FILE_HINT = ", or stop the consumers (one that stands still in the middle of a write holds a ledger's file: end it)"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A change of the switch that is in the ledger, and the switch after it."""
+
+    change: Change
+    switch: Switch
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The answer where nothing was changed: the switch is another one than the person has seen.
+
+    `changes` made it so, the oldest first.
+    """
+
+    switch: Switch
+    changes: Sequence[Change]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +116,21 @@ async def list_lanes(settings: Settings) -> list[dict[str, object]]:
         return await reader.rows()
 
 
+async def lanes_of(settings: Settings, ledger: LedgerClient, inspector: Inspector) -> list[dict[str, object]]:
+    """A row for each lane, the shared one last, and for each further connector that the switch names.
+
+    Raises LedgerUnavailable, BrokerUnreachable.
+    """
+    names = Names(settings.broker.prefix)
+    known = await ledger.read(_look)
+    own = {connector: names.lane(connector) for connector in settings.own_lanes()}
+    depths = {queue: await inspector.depth(queue) for queue in (*own.values(), names.orders)}
+    rows = [_row(known, connector, queue, depths[queue]) for connector, queue in own.items()]
+    rows.append(_row(known, None, names.orders, depths[names.orders]))
+    named = sorted(known.switch.states.keys() - own.keys() - {ALL})
+    return rows + [_row(known, connector, names.orders, None) | {"unacked": None} for connector in named]
+
+
 class LaneReader:
     """Reads the lanes, once or again and again, over one connection to the broker; use it as a context manager."""
 
@@ -105,21 +147,13 @@ class LaneReader:
             await close_in_time(connection)
 
     async def rows(self) -> list[dict[str, object]]:
-        """A row for each lane, the shared one last, and for each further connector that the switch names.
+        """See `lanes_of`. Raises CommandFailed, LedgerUnavailable, BrokerUnreachable."""
+        async with open_ledger(self._settings) as ledger, self._inspector() as inspector:
+            return await lanes_of(self._settings, ledger, inspector)
 
-        Raises CommandFailed, LedgerUnavailable, BrokerUnreachable.
-        """
-        names = Names(self._settings.broker.prefix)
-        known = await read_ledger(self._settings, _look)
-        own = {connector: names.lane(connector) for connector in self._settings.own_lanes()}
-        depths = await self._depths((*own.values(), names.orders))
-        rows = [_row(known, connector, queue, depths[queue]) for connector, queue in own.items()]
-        rows.append(_row(known, None, names.orders, depths[names.orders]))
-        named = sorted(known.switch.states.keys() - own.keys() - {ALL})
-        return rows + [_row(known, connector, names.orders, None) | {"unacked": None} for connector in named]
-
-    async def _depths(self, queues: Sequence[str]) -> dict[str, QueueDepth | None]:
-        """How full they are; a connection that breaks, or is left in the middle of an answer, is opened anew."""
+    @asynccontextmanager
+    async def _inspector(self) -> AsyncIterator[Inspector]:
+        """An inspector; a connection that breaks, or is left in the middle of an answer, is opened anew."""
         broker = self._settings.broker
         connection, self._connection = self._connection, None
         if connection is None or not connection.connected.is_set():
@@ -127,38 +161,63 @@ class LaneReader:
             connection = await connect(url, name="signalq lanes", heartbeat_s=broker.heartbeat_s)
         try:
             inspector = Inspector(connection)
-            depths = {queue: await inspector.depth(queue) for queue in queues}
+            yield inspector
             await inspector.close()
         except BaseException:
             await close_in_time(connection)
             raise
         self._connection = connection
-        return depths
 
 
-async def change_switch(settings: Settings, connector: str, state: State, why: str) -> ChangedSwitch:
+async def change_switch(ledger: LedgerClient, connector: str, state: State, *, why: str, actor: Actor) -> ChangedSwitch:
     """Set the switch of one connector, or of all with ALL, and wait for the consumers, at most SWITCH_WAIT_S.
 
     Raises CommandFailed.
     """
-
-    def work(connection: Connection) -> tuple[Change, Switch]:
-        change = switches.change(connection, clock_ms(connection), connector, state, who=who(), why=why)
-        return change, switches.read(connection, Switch())
-
-    async with open_ledger(settings) as ledger:
-        try:
-            change, switch = await ledger.transact(work)
-        except LedgerUnavailable as error:
-            why = f"the switch can't be counted on to be changed: {error}{_FILE_HINT}"
-            raise CommandFailed(why, kind=error.kind) from error
-        try:
-            living = await _taken_up(ledger, change.number)
-        except LedgerUnavailable as error:
-            why = f"it is changed, but it is not known which consumers act by it: {error}"
-            raise CommandFailed(why, kind=Kind.NOT_TAKEN_UP) from error
+    committed = await _commit(ledger, partial(_set, connector=connector, state=state, why=why, actor=actor))
+    change = committed.change
+    try:
+        living = await _taken_up(ledger, change.number)
+    except LedgerUnavailable as error:
+        why = f"it is changed, but it is not known which consumers act by it: {error}"
+        raise CommandFailed(why, kind=Kind.NOT_TAKEN_UP) from error
     seen = [replica.name for replica in living if replica.switch_seen >= change.number]
-    return ChangedSwitch(change, switch, seen, [one.name for one in living if one.switch_seen < change.number])
+    late = [one.name for one in living if one.switch_seen < change.number]
+    return ChangedSwitch(change, committed.switch, seen, late)
+
+
+async def commit_switch(
+    ledger: LedgerClient, connector: str, state: State, *, why: str, actor: Actor, seen: int
+) -> Committed | Moved:
+    """Set the same without waiting for the consumers.
+
+    A change that leads away from safety is made only where the switch has the version `seen` still: the person has
+    looked at that, and at nothing newer. One towards safety is always made. Raises CommandFailed.
+    """
+
+    def work(connection: Connection) -> Committed | Moved:
+        switches.hold(connection)
+        switch = switches.read(connection, Switch())
+        if switch.version != seen and milder_for(switch, connector, state):
+            return Moved(switch, switches.changes_between(connection, seen, switch.version, MOVED_MAX))
+        return _set(connection, connector, state, why, actor)
+
+    return await _commit(ledger, work)
+
+
+async def _commit(ledger: LedgerClient, work: Callable[[Connection], T]) -> T:
+    try:
+        return await ledger.transact(work)
+    except LedgerUnavailable as error:
+        why = f"the switch can't be counted on to be changed: {error}{_FILE_HINT}"
+        raise CommandFailed(why, kind=error.kind) from error
+
+
+def _set(connection: Connection, connector: str, state: State, why: str, actor: Actor) -> Committed:
+    now_ms, about = clock_ms(connection), {"connector": connector or None, "state": state}
+    change = switches.change(connection, now_ms, connector, state, who=actor.name, why=why)
+    audit.note(connection, now_ms, actor, Act("switch", about, done=1, why=why))
+    return Committed(change, switches.read(connection, Switch()))
 
 
 async def _taken_up(ledger: LedgerClient, number: int) -> Sequence[Replica]:

@@ -2,17 +2,20 @@
 
 import os
 import pwd
+import socket
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
 
+from aio_pika.abc import AbstractConnection
 from sqlalchemy import Connection
 
 from signalq.amqp.connection import connect
 from signalq.amqp.foreign_properties import handle_foreign_properties
-from signalq.amqp.ledger_mark import held_mark
+from signalq.amqp.ledger_mark import LedgerMark, held_mark
+from signalq.consumer.ledger.actor import CLI, Actor
 from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms, database_at
 from signalq.consumer.ledger.migrate import Upgrade, upgrade
@@ -61,13 +64,24 @@ async def check_mark(settings: Settings, ledger: LedgerClient) -> None:
     handle_foreign_properties()
     url = settings.broker.url.get_secret_value()
     async with await connect(url, name="signalq dead", heartbeat_s=settings.broker.heartbeat_s) as connection:
-        held = await held_mark(connection, Names(settings.broker.prefix))
-    if held is not None and held.ledger_id != ledger.mark.ledger_id:
-        raise CommandFailed(
-            f"the lanes on this broker belong to the ledger {held.ledger} ({held.ledger_id}), and ledger.url is "
-            f"{ledger.shown} ({ledger.mark.ledger_id}): use the former",
-            kind=Kind.ANOTHER_LEDGER,
-        )
+        await check_mark_on(connection, Names(settings.broker.prefix), ledger)
+
+
+async def check_mark_on(connection: AbstractConnection, names: Names, ledger: LedgerClient) -> None:
+    """Check the same on a connection that is there. Raises CommandFailed."""
+    why = why_another_ledger(await held_mark(connection, names), ledger.mark)
+    if why is not None:
+        raise CommandFailed(why, kind=Kind.ANOTHER_LEDGER)
+
+
+def why_another_ledger(held: LedgerMark | None, ours: LedgerMark) -> str | None:
+    """A sentence where the lanes on the broker, by the mark that it holds, belong to another ledger than ours."""
+    if held is None or held.ledger_id == ours.ledger_id:
+        return None
+    return (
+        f"the lanes on this broker belong to the ledger {held.ledger} ({held.ledger_id}), and ledger.url is "
+        f"{ours.ledger} ({ours.ledger_id}): use the former"
+    )
 
 
 async def upgrade_ledger(settings: Settings) -> tuple[str, Upgrade | None]:
@@ -98,18 +112,18 @@ def _ids_meant(connection: Connection, given: str) -> list[str]:
     found = orders.ids_that_begin(connection, given, IDS_NAMED_MAX + 1)
     if found or CUT not in given:
         return found
-    beginning, end = _ends(given)
+    beginning, end = ends_of(given)
     return orders.ids_that_begin(connection, beginning, IDS_NAMED_MAX + 1, end=end)
 
 
 def may_mean(given: str, intent_id: str) -> bool:
     """Whether an id is this one, or begins so; or begins and ends so, as a listing cuts an id in its middle."""
-    beginning, end = _ends(given)
+    beginning, end = ends_of(given)
     is_long = len(intent_id) >= len(beginning) + len(end)
     return intent_id == given or (is_long and intent_id.startswith(beginning) and intent_id.endswith(end))
 
 
-def _ends(given: str) -> tuple[str, str]:
+def ends_of(given: str) -> tuple[str, str]:
     """The parts before and behind the cut of a short id."""
     return given.partition(CUT)[0], given.rpartition(CUT)[2] if CUT in given else ""
 
@@ -144,9 +158,10 @@ def since_ms(connection: Connection, since: datetime | timedelta) -> int:
     return clock_ms(connection) - round(since.total_seconds() * 1000)
 
 
-def who() -> str:
-    """The name of the user who runs this, for the audit."""
+def this_user() -> Actor:
+    """The user that runs this process, on this machine, as the actor of a command."""
     try:
-        return pwd.getpwuid(os.getuid()).pw_name
+        name = pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
-        return f"uid {os.getuid()}"
+        name = f"uid {os.getuid()}"
+    return Actor(name, CLI, socket.gethostname())

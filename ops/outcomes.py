@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from signalq.amqp.outcome_feed import OutcomeFeed
-from signalq.amqp.publisher import ConfirmedPublisher
+from signalq.amqp.publisher import ConfirmedPublisher, ConfirmingChannel
 from signalq.consumer.orders.outcomes import canceled, event_of
 from signalq.consumer.orders.pending import Pending
 from signalq.errors import BrokerError
@@ -142,17 +142,17 @@ async def follow(
             raise error
 
 
-async def publish_canceled(settings: Settings, ended: Sequence[Pending]) -> str | None:
+async def publish_canceled(
+    publisher: ConfirmedPublisher | ConfirmingChannel, names: Names, ended: Sequence[Pending]
+) -> str | None:
     """Publish the outcome of each canceled intent; None once all are confirmed, else why not.
 
     If this fails, the consumer publishes the outcome when the canceled message comes back from the ladder.
     """
-    publisher = ConfirmedPublisher(settings.broker.url.get_secret_value(), name="signalq scheduled cancel")
-    exchange = Names(settings.broker.prefix).outcomes
 
     async def publish(one: Pending) -> None:
         event = event_of(canceled(one))
-        await publisher.publish(exchange, event.routing_key, event.body, event.properties, mandatory=False)
+        await publisher.publish(names.outcomes, event.routing_key, event.body, event.properties, mandatory=False)
 
     try:
         for at in range(0, len(ended), PUBLISH_AT_ONCE_MAX):
@@ -162,6 +162,4 @@ async def publish_canceled(settings: Settings, ended: Sequence[Pending]) -> str 
         return f"RabbitMQ did not confirm within {PUBLISH_TIMEOUT_S:g} s"
     except BrokerError as error:
         return str(error)
-    finally:
-        await publisher.close()
     return None

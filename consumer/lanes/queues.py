@@ -8,7 +8,7 @@ down does not start from zero.
 """
 
 import asyncio
-from collections.abc import Coroutine, Hashable
+from collections.abc import Coroutine, Hashable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -60,6 +60,11 @@ class Ticket:
             asked_ms = longest_ms if state.wait_ms is None else state.wait_ms
             self._put_off = state.version, even_ms + remaining_ms(state.next_attempt_ms, wall_ms, asked_ms)
         return max(0, self._put_off[1] - even_ms)
+
+    @property
+    def put_off_until_ms(self) -> int:
+        """When its next attempt is due, by the clock that nobody sets; 0 where nothing was said of that yet."""
+        return self._put_off[1] if self._put_off is not None else 0
 
     async def sleep(self, until: Coroutine[Any, Any, None]) -> None:
         """Return at its end, or when woken."""
@@ -116,6 +121,11 @@ class ConnectorQueue:
         return behind
 
     @property
+    def first(self) -> Ticket | None:
+        """The order that has the turn, or had it first of several; None where no order is here."""
+        return next(iter(self._turns), None)
+
+    @property
     def is_idle(self) -> bool:
         """Whether no order is here."""
         return not self._turns
@@ -149,6 +159,9 @@ class ConnectorQueues:
     def __init__(self, remembered_max: int = 10_000) -> None:
         self._queues: dict[Hashable, ConnectorQueue] = {}
         self._remembered_max = remembered_max
+
+    def __iter__(self) -> Iterator[ConnectorQueue]:
+        return iter(self._queues.values())
 
     def of(self, whose: Hashable, *, places: int = 1) -> ConnectorQueue:
         """The queue of a connector; it may be forgotten unless an order joins it at once."""

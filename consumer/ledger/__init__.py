@@ -39,6 +39,21 @@ class LaneMemory:
 
 
 @dataclass(frozen=True, slots=True)
+class LaneFacts:
+    """The orders of a lane that a consumer has, as AMQP can't tell it.
+
+    `held` messages are unacknowledged here, of which the orders of `out` are claimed and being POSTed. The age of the
+    oldest that waits or is POSTed begins at `oldest_ms`, its creation or due time. `next_ms` is when the next attempt
+    is due, where the first in line waits for that. Both are ms since the epoch; None where there is none.
+    """
+
+    held: int
+    out: int = 0
+    oldest_ms: int | None = None
+    next_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Epoch:
     """A consumer's time as the active one of a lane: `number` is the fencing token, raised by each new one.
 

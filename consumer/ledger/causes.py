@@ -132,3 +132,8 @@ def is_lost(error: Exception) -> bool:
     if original is None or not hasattr(original, "sqlstate"):  # not PostgreSQL, or there was no connection
         return False
     return original.sqlstate is None or original.sqlstate.startswith(_LOST_STATES)
+
+
+def is_deadlock(error: Exception) -> bool:
+    """Whether PostgreSQL has ended the transaction because it and another one waited for each other."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) == "40P01"

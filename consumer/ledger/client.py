@@ -34,12 +34,13 @@ class LedgerUnavailable(SignalQError):
 
 
 class LedgerClient:
-    """Transactions on the ledger of a `ledger.url`; use it as an async context manager.
+    """Transactions on the ledger of a `ledger.url`, each tried for `try_for_s`; use it as an async context manager.
 
     Entering raises SettingsError that names the place where there is no ledger, or one of another schema.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, try_for_s: float | None = None) -> None:
+        self._try_for_s = TRY_FOR_S if try_for_s is None else try_for_s
         self._database = database_at(url, create=False)
         self.shown = self._database.shown
         self.mark = LedgerMark("", self.shown)
@@ -66,7 +67,7 @@ class LedgerClient:
         await self._database.close()
 
     async def transact(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` in one transaction, tried again for up to TRY_FOR_S. Raises LedgerUnavailable."""
+        """Run `work` in one transaction, tried again for a while. Raises LedgerUnavailable."""
         return await self._until_done(self._database.transact, work)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
@@ -76,7 +77,7 @@ class LedgerClient:
     async def _until_done(
         self, run: Callable[[Callable[[Connection], T]], Awaitable[T]], work: Callable[[Connection], T]
     ) -> T:
-        deadline = time.monotonic() + TRY_FOR_S
+        deadline = time.monotonic() + self._try_for_s
         while True:
             try:
                 return await run(work)
@@ -108,9 +109,3 @@ class LedgerClient:
                 f"the ledger at {self.shown} is empty: start `signalq consume` with it once", kind=Kind.NO_LEDGER
             )
         return LedgerMark(str(ledger_id), self.shown)
-
-
-async def read_mark(url: str) -> LedgerMark:
-    """The mark of a ledger that is there. Raises SettingsError that names the place where there is none."""
-    async with LedgerClient(url) as client:
-        return client.mark

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -16,9 +17,11 @@ from signalq.consumer.ledger.heartbeat import Heartbeat
 from signalq.consumer.ledger.migrate import migrate
 from signalq.consumer.ledger.pruning import Pruning
 from signalq.consumer.ledger.queries import events, intents, lanes, recall
+from signalq.consumer.ledger.queries.letters import Pile
 from signalq.consumer.ledger.transaction import CANCELING, Save, TakesRates, Transaction, Work
 from signalq.consumer.ledger.writer import Writer
 from signalq.consumer.orders.delays import KnownSkew
+from signalq.consumer.orders.letters import LetterRecord
 from signalq.consumer.orders.limits import Rate, RateExceeded
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt, IntentState
@@ -57,6 +60,7 @@ class Ledger:
         # The say of others in the signs of life.
         self.watch_switch = self._heartbeat.watch_switch
         self.count_unacked = self._heartbeat.count_unacked
+        self.describe_lanes = self._heartbeat.describe_lanes
         self.leave_lane = self._heartbeat.leave_lane
 
     async def __aenter__(self) -> Self:
@@ -89,6 +93,11 @@ class Ledger:
         return self._heartbeat.scheduled
 
     @property
+    def letters(self) -> Pile:
+        """The dead letters, as last counted."""
+        return self._heartbeat.letters
+
+    @property
     def why_not_writable(self) -> str | None:
         """None while saves succeed; else the reason why they wait."""
         return self._writer.why_not_writable
@@ -102,6 +111,11 @@ class Ledger:
     def wal_bytes(self) -> int:
         """Size of the write-ahead log, where that is a file of ours; else 0."""
         return self._database.wal_bytes
+
+    @property
+    def out(self) -> Counter[str]:
+        """How many orders of each queue this consumer has claimed and not concluded: they are being POSTed."""
+        return Counter(order.route.source_queue for order in self._claims.values())
 
     @property
     def live(self) -> Live | None:
@@ -209,18 +223,24 @@ class Ledger:
         return answer
 
     def record(
-        self, order: Order, state: IntentState, epoch: Epoch | None = None, *, attempt: Attempt | None = None
+        self,
+        order: Order,
+        state: IntentState,
+        epoch: Epoch | None = None,
+        *,
+        attempt: Attempt | None = None,
+        letter: LetterRecord | None = None,
     ) -> asyncio.Future[LedgerEntry]:
         """Save a history that is no claim; the answer has its new version, once it is durable.
 
         Its place is taken when this is called, not when the answer is awaited: a claim on the same queue that is asked
         for right behind it shares its transaction, or follows it. `attempt`: the attempt that ended with it, for the
-        intent's timeline. The record waits while the ledger can't be written. Raises Conflict; with an epoch, Fenced if
-        that is no longer the lane's.
+        intent's timeline; `letter`: the one in which it was buried, if it is dead. The record waits while the ledger
+        can't be written. Raises Conflict; with an epoch, Fenced if that is no longer the lane's.
         """
         if epoch is not None:
             self._holds.hold(order, epoch)
-        save = Save(order, state, epoch, attempt)
+        save = Save(order, state, epoch, attempt, letter=letter)
         answer = self._writer.enqueue(save, order.route.source_queue, in_hurry=state.status != "scheduled")
         answer.add_done_callback(partial(self._concluded, order))
         return answer
@@ -229,6 +249,10 @@ class Ledger:
         """Note of an intent without a message_id that a copy that carries its id is in its own lane."""
         event = events.forwarded(order, state)
         await self._writer.ask(lambda now: now.events.append(event), order.route.source_queue)
+
+    async def note_letter(self, letter: LetterRecord, lane: str) -> None:
+        """Note that a letter is among the dead ones, or will be at once; in no hurry: no order waits for it."""
+        await self._writer.enqueue(lambda now: now.letters.append(letter), lane, in_hurry=False)
 
     def _concluded(self, order: Order, answer: asyncio.Future[LedgerEntry]) -> None:
         """The message's claim, if it had one, is over: by this record, or by what it was in conflict with."""

@@ -8,7 +8,7 @@ from sqlalchemy import delete
 from sqlalchemy.exc import DBAPIError
 
 from signalq.consumer.ledger.database import Database
-from signalq.consumer.ledger.queries import intents, rates
+from signalq.consumer.ledger.queries import intents, letters, rates
 from signalq.consumer.ledger.tables import clock_steps, paces, replicas
 from signalq.consumer.ledger.transaction import Transaction
 from signalq.consumer.ledger.writer import Writer
@@ -38,11 +38,12 @@ class Pruning:
                 await asyncio.sleep(PRUNE_PERIOD_S)
 
     def prune_some(self, now: Transaction) -> int:
-        """Take one step; return how many intents were forgotten."""
+        """Take one step; return how many intents were forgotten, or letters, if they were more."""
         before_ms = now.now_ms - self._retention_ms
         others_clocks = clock_steps.c.since_ms < before_ms, clock_steps.c.machine != self._machine
         now.connection.execute(delete(replicas).where(replicas.c.alive_ms < now.now_ms - FORGET_REPLICA_MS))
         rates.forget(now.connection, now.now_ms)
         now.connection.execute(delete(paces).where(paces.c.noted_ms < before_ms))
         now.connection.execute(delete(clock_steps).where(*others_clocks))
-        return intents.prune(now.connection, before_ms, PRUNE_ROWS_MAX)
+        forgotten = letters.prune(now.connection, before_ms, PRUNE_ROWS_MAX)
+        return max(forgotten, intents.prune(now.connection, before_ms, PRUNE_ROWS_MAX))

@@ -45,6 +45,7 @@ FIRST = (
     "due_ms",
     "received_ms",
     "order_fields",
+    "trace_id",
 )
 # The columns that only the ledger writes.
 _RECALLED = (*STEPPED, "version", "replayed_ms", "updated_ms")
@@ -92,6 +93,7 @@ def first_columns(order: Order) -> dict[str, Any]:
         "due_ms": order.timing.due_ms,
         "received_ms": order.timing.received_ms,
         "order_fields": kept_fields(order),
+        "trace_id": order.trace_id,
     }
 
 

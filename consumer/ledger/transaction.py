@@ -13,10 +13,11 @@ from typing import Any
 from sqlalchemy import Connection
 
 from signalq.consumer.ledger import Conflict, Epoch, Fenced, LaneMemory, LedgerEntry
-from signalq.consumer.ledger.queries import events, intents, lanes, rates, schedule, switches
+from signalq.consumer.ledger.queries import events, intents, lanes, letters, rates, schedule, switches
 from signalq.consumer.ledger.queries.events import TimelineEvent
 from signalq.consumer.ledger.queries.intents import NextVersion
 from signalq.consumer.ledger.queries.look import Look, look
+from signalq.consumer.orders.letters import LetterRecord
 from signalq.consumer.orders.limits import Rate, RateExceeded
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt, IntentState
@@ -30,7 +31,7 @@ class Save:
     """The next version of an intent: a claim has an `owner`, whatever else is recorded has none.
 
     With an epoch, it holds only while that is its lane's. `attempt`: one that ended, or was never concluded, for the
-    intent's timeline.
+    intent's timeline. `letter`: the one in which an intent that is dead now was buried.
     """
 
     order: Order
@@ -38,6 +39,7 @@ class Save:
     epoch: Epoch | None = None
     attempt: Attempt | None = None
     owner: str | None = None
+    letter: LetterRecord | None = None
 
 
 def lanes_of(works: Iterable[object]) -> set[str]:
@@ -67,6 +69,7 @@ class Transaction:
     switch_before: Switch = field(default_factory=Switch)
     switch_read: Switch | None = None
     events: list[TimelineEvent] = field(default_factory=list)
+    letters: list[LetterRecord] = field(default_factory=list)
     memories: dict[str, tuple[str, LaneMemory]] = field(default_factory=dict)
 
     @property
@@ -86,6 +89,7 @@ class Transaction:
             some: list[Any] = list(run)
             answers += self.save(some) if are_saves else [work(self) for work in some]
         self.write_events()
+        letters.note(self.connection, self.now_ms, self.letters)
         lanes.remember(self.connection, self.now_ms, self.memories)
         return answers
 
@@ -106,6 +110,8 @@ class Transaction:
 
     def _saved(self, save: Save) -> LedgerEntry:
         self.note(save.order, save.state, save.attempt)
+        if save.letter is not None:
+            self.letters.append(save.letter)
         return LedgerEntry(save.order, save.state.saved(self.now_ms), began_ms=self.began_ms)
 
     def refusal(self, save: Save) -> SwitchedOff | Fenced | None:

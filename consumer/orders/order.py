@@ -166,6 +166,8 @@ class Order:
     route: Route
     provenance: Provenance
     is_exit: bool
+    # The trace that its producer's `traceparent` names.
+    trace_id: bytes | None = None
     # The problem by the settings that hold now, of an order that was valid when it was read.
     why_invalid: str | None = None
     # The body as it came, where the webhook gets exactly that.
@@ -286,6 +288,9 @@ class Unreadable:
     identity: Identity
     reason: Reason = "invalid"
     came_back: bool = False
+    # Of a body that has fields, the two by which people know an order.
+    action: str | None = None
+    client_order_id: str | None = None
 
     @property
     def strategy(self) -> str:

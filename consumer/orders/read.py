@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import get_args
 
 from pamqp.commands import Basic
 
@@ -23,16 +24,18 @@ from signalq.consumer.orders.rights import NOBODY, Rights
 from signalq.errors import InvalidIntent, Problem
 from signalq.message.creation import Creation, broker_stamp_ms, creation
 from signalq.message.envelope import strategy
-from signalq.message.field_rules import connector_name
+from signalq.message.field_rules import CLIENT_ORDER_ID_BYTES_MAX, Action, connector_name
 from signalq.message.identity import digest_of, fitting_id, unauthorized_id
 from signalq.message.intent import NOT_POSTED, OrderIntent, intent_from_fields
 from signalq.message.outcome import is_event
 from signalq.message.strict_json import check_size, parse_object
+from signalq.message.trace_context import trace_id_of
 from signalq.secrets.blanking import BodyBlanker, hold_token
 from signalq.settings.named import Connector
 from signalq.settings.sections import UNLIKE_A_NAME_CHARACTERS_MIN, Settings
 
 DETAIL_CHARACTERS_MAX = 8_000
+_ACTIONS = get_args(Action)
 EVENT_CAME_BACK = (
     "it is an outcome event of signalq, and no order: a binding, or a queue that dead-letters, brings what is "
     "published to the exchange of outcomes back as a message"
@@ -101,6 +104,7 @@ def read(message: Message, settings: Settings, now_ms: int, skew: KnownSkew = NO
         ),
         is_exit=is_exit,
         body=message.body if _goes_as_it_came(fields, intent) else None,
+        trace_id=trace_id_of(headers.get(names.TRACEPARENT)),
     )
 
 
@@ -192,7 +196,15 @@ def _without_secrets(found: Unreadable, fields: dict[str, object], settings: Set
     if blank(intent_id) != intent_id:
         intent_id = unauthorized_id("hidden", identity.origin_user, identity.digest)
     identity = replace(identity, strategy=blank(identity.strategy), intent_id=intent_id)
-    return replace(found, detail=blank(found.detail), connector=blank(found.connector), identity=identity)
+    action, own_id = fields.get("action"), fields.get("clientOrderId")
+    return replace(
+        found,
+        detail=blank(found.detail),
+        connector=blank(found.connector),
+        identity=identity,
+        action=action if isinstance(action, str) and action in _ACTIONS else None,  # any other text may be a secret
+        client_order_id=blank(own_id) if isinstance(own_id, str) and len(own_id) <= CLIENT_ORDER_ID_BYTES_MAX else None,
+    )
 
 
 def _check_headers(headers: Mapping[str, object]) -> None:
@@ -225,7 +237,6 @@ def _goes_as_it_came(fields: dict[str, object], intent: OrderIntent) -> bool:
 
 def _policy(connector: Connector, settings: Settings, rights: Rights, *, is_exit: bool) -> Policy:
     webhook, delivery = settings.webhook, settings.delivery
-    own_age_s = connector.exit_max_age_s if is_exit else connector.open_max_age_s
     return Policy(
         url=connector.url or webhook.url,
         token=connector.token.get_secret_value() if connector.token else None,
@@ -236,13 +247,19 @@ def _policy(connector: Connector, settings: Settings, rights: Rights, *, is_exit
         attempts_max=delivery.attempts_max,
         retry_after_max_s=delivery.retry_after_max_s,
         repeat_window_s=delivery.repeat_window_s,
-        max_age_s=own_age_s or (delivery.exit_max_age_s if is_exit else delivery.open_max_age_s),
+        max_age_s=max_age_s(connector, settings, is_exit=is_exit),
         rate_per_s=connector.rate_per_s,
         rights=rights,
         limits=connector,
         blanker=settings.blanker,
         keep_orders=settings.ledger.keep_orders,
     )
+
+
+def max_age_s(connector: Connector, settings: Settings, *, is_exit: bool) -> float:
+    """The age up to which a connector's exits, or its opens, are POSTed."""
+    own_s = connector.exit_max_age_s if is_exit else connector.open_max_age_s
+    return own_s or (settings.delivery.exit_max_age_s if is_exit else settings.delivery.open_max_age_s)
 
 
 def _connector_of(fields: dict[str, object], message: Message) -> str:

@@ -1,9 +1,8 @@
 """`signalq dead`: list, show, replay and discard."""
 
 import asyncio
-import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -14,30 +13,33 @@ import click
 from signalq.consumer.orders.state import REASONS
 from signalq.errors import SignalQError
 from signalq.kinds import Kind
-from signalq.ops.dead_letters.actions import DiscardAction, LetterAction, LetterResult, ReplayAction
+from signalq.ops.dead_letters.actions import DiscardAction, Errand, LetterAction, LetterResult, ReplayAction
 from signalq.ops.dead_letters.batches import apply
+from signalq.ops.dead_letters.census import Census
 from signalq.ops.dead_letters.letter import Letter, LetterFilter
-from signalq.ops.dead_letters.reader import LETTERS_MAX, LetterReader
+from signalq.ops.dead_letters.listing import Looked, list_noted
+from signalq.ops.dead_letters.looking import letters_with, look_through, read_letters, with_whole_ids
+from signalq.ops.dead_letters.reader import LETTERS_MAX
 from signalq.ops.dead_letters.report import COLUMNS, ActionReport, reading, show
-from signalq.ops.ledger import check_mark, may_mean, only_one, open_ledger
+from signalq.ops.ledger import check_mark, open_ledger, this_user
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.invocation import Invocation, SignalqGroup, as_stored, one_of, pass_invocation
 from signalq.ops.terminal.listing import View, listing_options
 from signalq.ops.terminal.near_connector import say_near_connector
-from signalq.ops.terminal.plain import plural
+from signalq.ops.terminal.plain import Row, plural
 from signalq.ops.terminal.render import note, say
 from signalq.ops.terminal.spool import Spool
 from signalq.settings.sections import Settings
 
-# An id that signalq gives is whole.
-WHOLE_ID = re.compile(r"[0-9a-f]{32}")
+# Of the letters that the ledger knows, a terminal shows so many at once.
+FIRST_ROWS = 200
 
 
 @click.group(cls=SignalqGroup, example="signalq dead list --reason rejected")
 def command() -> None:
     """Look at the dead letters (intents that were not delivered, and why), replay or discard them.
 
-    Looking changes nothing: every letter stays where it is, in its order.
+    A look leaves every letter where it is, in its order.
     """
 
 
@@ -91,37 +93,68 @@ def _chosen(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @command.command("list", example="signalq dead list --reason rejected --connector main")
 @_filtered
-@click.option("--all", "everything", is_flag=True, help="As many as there are; the same as no --limit.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="At most the N oldest of those that fit.")
+@click.option("--all", "everything", is_flag=True, help="As many as there are.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    metavar="N",
+    help=f"At most the N oldest of those that fit; on a terminal {FIRST_ROWS}, elsewhere all, unless you say.",
+)
+@click.option("--queue", "from_queue", is_flag=True, help="Read the queue itself, and tell the ledger what is there.")
 @listing_options(COLUMNS, can_watch=False)
 @pass_invocation
 def list_letters(
-    invocation: Invocation, /, *, wanted: LetterFilter, everything: bool, limit: int | None, view: View
+    invocation: Invocation,
+    /,
+    *,
+    wanted: LetterFilter,
+    everything: bool,
+    limit: int | None,
+    from_queue: bool,
+    view: View,
 ) -> None:
     """List the dead letters, oldest first; a letter that is there twice is shown and counted once.
 
-    One reader at a time: a second one waits up to 10 s, and says so.
+    They are those that the ledger knows, and their number is compared with the queue's. --queue reads the queue,
+    which has one reader at a time: a second one waits up to 10 s, and says so.
     """
     if everything and limit:
         raise click.UsageError("--all and --limit contradict each other")
-    matched = 0
+    settings = invocation.settings()
+    if limit is None and not everything and not view.as_json and view.sort is None and sys.stdout.isatty():
+        limit = FIRST_ROWS
     with Spool() as rows:
+        list_them = _list_queue if from_queue else _list
+        found = asyncio.run(list_them(settings, wanted, rows, limit, view))
+    if not found.shown:
+        say_near_connector(settings, wanted.connector)
+    for remark in (found.summary, *found.remarks):
+        note(remark)
+    for warning in found.warnings:
+        say(warning)
 
-        def keep(letter: Letter) -> None:
-            nonlocal matched
-            matched += 1
-            if limit is None or matched <= limit:
-                rows.add(letter.row())
 
-        settings = invocation.settings()
-        letters = asyncio.run(_read_meant(settings, wanted, keep))
-        if len(rows):
-            view.print(rows)
-        else:
-            say_near_connector(settings, wanted.connector)
-        note(_summary(letters.to_read - letters.copies, matched, len(rows)))
-    if unread := letters.ready - letters.to_read:
-        say(f"{unread:,} more were not read: one look takes in the {LETTERS_MAX:,} oldest")
+async def _list(settings: Settings, wanted: LetterFilter, rows: Spool, limit: int | None, view: View) -> Looked:
+    """List by the ledger. JSON is written page by page; a table, or sorted rows, at the end."""
+
+    def keep(page: Sequence[Row]) -> None:
+        for row in page:
+            rows.add(row)
+
+    async with open_ledger(settings) as ledger:
+        is_written_at_once = view.as_json and view.sort is None
+        said = await list_noted(settings, ledger, wanted, view.print if is_written_at_once else keep, limit)
+    if len(rows):
+        view.print(rows)
+    return said
+
+
+async def _list_queue(settings: Settings, wanted: LetterFilter, rows: Spool, limit: int | None, view: View) -> Looked:
+    """List by the queue; all rows are written at the end: whoever pages through them must not keep the queue."""
+    said = await look_through(settings, wanted, lambda letter: rows.add(letter.row()), limit)
+    if len(rows):
+        view.print(rows)
+    return said
 
 
 @command.command("show", example="signalq dead show 3b61a24e3b6743658da38126d25cb526")
@@ -137,8 +170,7 @@ def show_letter(invocation: Invocation, *, intent_id: str, raw: bool, as_json: b
 
     Two strategies may use the same ID: then both letters are shown. The exit status is 1 if there is none.
     """
-    found: list[Letter] = []
-    asyncio.run(_read_meant(invocation.settings(), LetterFilter(frozenset({intent_id})), found.append))
+    found = asyncio.run(letters_with(invocation.settings(), intent_id))
     if not found:
         raise CommandFailed(
             f"there is no dead letter {intent_id}: `signalq dead list` shows those there are", kind=Kind.UNKNOWN_ID
@@ -163,7 +195,7 @@ def replay_letters(invocation: Invocation, /, *, choice: Choice, force: bool) ->
     refused, or if there is none for an --id.
     """
     settings = invocation.settings()
-    choice = replace(choice, wanted=asyncio.run(_meant(settings, choice.wanted, acts=True)))
+    choice = replace(choice, wanted=asyncio.run(with_whole_ids(settings, choice.wanted, acts=True)))
     _run(settings, choice, ReplayAction, force=force)
 
 
@@ -178,55 +210,16 @@ def discard_letters(invocation: Invocation, /, *, choice: Choice, yes: bool, for
     The exit status is 1 if a letter was refused, or if there is none for an --id.
     """
     settings = invocation.settings()
-    choice = replace(choice, wanted=asyncio.run(_meant(settings, choice.wanted, acts=True)))
+    choice = replace(choice, wanted=asyncio.run(with_whole_ids(settings, choice.wanted, acts=True)))
     if not (yes or force or choice.dry_run) and sys.stdin.isatty() and sys.stderr.isatty():
         choice = replace(choice, wanted=_confirmed(settings, choice.wanted))
     _run(settings, choice, DiscardAction, force=force)
 
 
-async def _meant(settings: Settings, wanted: LetterFilter, *, acts: bool = False) -> LetterFilter:
-    """The filter with whole ids: a short one is looked up among the letters; see only_one. Raises CommandFailed."""
-    if all(map(WHOLE_ID.fullmatch, wanted.ids)):
-        return wanted
-    found: set[str] = set()
-
-    def note(letter: Letter) -> None:
-        intent_id = letter.intent_id
-        if intent_id is not None and any(may_mean(one, intent_id) for one in wanted.ids):
-            found.add(intent_id)
-
-    await _read(settings, LetterFilter(), note)
-    return replace(wanted, ids=frozenset(only_one(one, found, acts=acts) for one in wanted.ids))
-
-
-async def _read_meant(settings: Settings, wanted: LetterFilter, on_fit: Callable[[Letter], None]) -> LetterReader:
-    return await _read(settings, await _meant(settings, wanted), on_fit)
-
-
-async def _read(settings: Settings, wanted: LetterFilter, on_fit: Callable[[Letter], None]) -> LetterReader:
-    """Give every letter that fits to `on_fit`, oldest first; return the reader, which has counted them all."""
-    async with reading(settings, "reading") as (letters, step):
-        async for letter in letters:
-            step()
-            if wanted.fits(letter):
-                on_fit(letter)
-        return letters
-
-
-def _summary(read: int, matched: int, shown_count: int) -> str:
-    if not read:
-        return "there are no dead letters"
-    letters = plural(read, "dead letter")
-    said = f"{matched:,} of {letters} fit" if matched < read else letters
-    if shown_count < matched:
-        said += "; shown is the oldest" if shown_count == 1 else f"; shown are the {shown_count:,} oldest"
-    return said
-
-
 def _confirmed(settings: Settings, wanted: LetterFilter) -> LetterFilter:
     """Ask the person; a letter that comes in after the question is not meant. Raises CommandFailed for a no."""
     seen: set[bytes] = set()
-    asyncio.run(_read(settings, wanted, lambda letter: seen.add(letter.mark)))
+    asyncio.run(read_letters(settings, wanted, lambda letter: seen.add(letter.mark)))
     if seen and not click.confirm(f"throw {plural(len(seen), 'dead letter')} away for good?", err=True):
         raise CommandFailed("nothing was thrown away")
     return replace(wanted, seen=frozenset(seen))
@@ -259,11 +252,15 @@ async def _apply(
     settings: Settings, choice: Choice, action_class: type[LetterAction], report: ActionReport, *, force: bool
 ) -> int:
     """Go through the letters; return how many were left unread."""
+    errand = Errand(this_user(), choice.wanted, force=force, dry_run=choice.dry_run)
     async with open_ledger(settings) as ledger:
         await check_mark(settings, ledger)
+        census = None if choice.dry_run else Census(settings, ledger)
+        if census is not None:
+            await census.begin()
         async with (
-            aclosing(action_class(settings, ledger, force=force, dry_run=choice.dry_run)) as action,
-            reading(settings, "working") as (letters, step),
+            aclosing(action_class(settings, ledger, errand)) as action,
+            reading(settings, "working", census) as (letters, step),
         ):
 
             def on_letter(letter: Letter, result: LetterResult | None) -> None:

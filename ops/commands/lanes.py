@@ -10,7 +10,15 @@ from signalq.consumer.orders.switch import ALL, State
 from signalq.kinds import Kind
 from signalq.message.field_rules import connector_name
 from signalq.message.near_names import NearNames
-from signalq.ops.lanes import SWITCH_WAIT_S, ChangedSwitch, LaneReader, change_switch, list_lanes
+from signalq.ops.lanes import (
+    SWITCH_WAIT_S,
+    WHY_CHARACTERS_MAX,
+    ChangedSwitch,
+    LaneReader,
+    change_switch,
+    list_lanes,
+)
+from signalq.ops.ledger import open_ledger, this_user
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.escaping import escaped
 from signalq.ops.terminal.invocation import Invocation, SignalqGroup, as_stored, pass_invocation
@@ -20,7 +28,6 @@ from signalq.ops.terminal.render import Column, console, print_json
 from signalq.ops.terminal.watching import watch
 from signalq.settings.sections import Settings
 
-WHY_CHARACTERS_MAX = 1000
 SHARED = "(shared lane)"
 STYLES = {"open": "green", "close-only": "yellow", "paused": "red"}
 COLUMNS = [
@@ -122,7 +129,7 @@ def _change(
     name = _meant(connector, everything=everything)
     if len(why) > WHY_CHARACTERS_MAX:
         raise click.UsageError(f"--why takes at most {WHY_CHARACTERS_MAX} characters")
-    done = asyncio.run(change_switch(settings, name, state, why))
+    done = asyncio.run(_changed(settings, name, state, why))
     if as_json:
         print_json(done.row())
     else:
@@ -137,6 +144,11 @@ def _change(
             f"the switch is changed, but not taken up within {SWITCH_WAIT_S:g} s by {late}: look at the log of it",
             kind=Kind.NOT_TAKEN_UP,
         )
+
+
+async def _changed(settings: Settings, connector: str, state: State, why: str) -> ChangedSwitch:
+    async with open_ledger(settings) as ledger:
+        return await change_switch(ledger, connector, state, why=why, actor=this_user())
 
 
 def _meant(connector: str | None, *, everything: bool) -> str:

@@ -9,6 +9,7 @@ import click
 
 from signalq.consumer.ledger.queries.orders import Filter
 from signalq.kinds import Kind
+from signalq.ops.ledger import this_user
 from signalq.ops.scheduled import ROWS_MAX, cancel, list_pending
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.invocation import Invocation, SignalqGroup, as_stored, pass_invocation
@@ -106,7 +107,7 @@ def cancel_scheduled(invocation: Invocation, /, *, wanted: Filter, everything: b
     """
     if not everything and wanted == Filter():
         raise click.UsageError("say which: --id, --connector, --strategy, or --all")
-    done = asyncio.run(cancel(invocation.settings(), wanted))
+    done = asyncio.run(cancel(invocation.settings(), wanted, this_user()))
     if done.rows:
         print_rows([RESULT, *COLUMNS], done.rows, as_json=as_json)
     note(_summary(len(done.rows) - done.too_late, done.too_late))

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from signalq.ops.ledger import this_user
 from signalq.ops.terminal.invocation import Invocation, SignalqGroup, pass_invocation, utf8
 from signalq.ops.terminal.plain import plural
 from signalq.ops.terminal.render import Column, console, print_json, print_rows, say
@@ -62,7 +63,7 @@ def adopt_ledger(invocation: Invocation, *, as_json: bool) -> None:
     nothing of the orders that were placed, and could place them again. Adopt a ledger only when no consumer
     runs and the other ledger is gone for good, or was moved here.
     """
-    mark = asyncio.run(objects.adopt_ledger(invocation.settings()))
+    mark = asyncio.run(objects.adopt_ledger(invocation.settings(), this_user()))
     if as_json:
         print_json({"ledger_id": mark.ledger_id, "ledger": mark.ledger})
         return

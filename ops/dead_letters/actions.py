@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal
@@ -15,9 +15,13 @@ from sqlalchemy import Connection
 
 from signalq import names
 from signalq.amqp.publisher import ConfirmedPublisher
+from signalq.consumer.ledger.actor import Actor
 from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms
-from signalq.consumer.ledger.queries import replays
+from signalq.consumer.ledger.queries import audit, replays
+from signalq.consumer.ledger.queries import letters as rows
+from signalq.consumer.ledger.queries.audit import Act, about_filter
+from signalq.consumer.ledger.queries.letters import SettledHow
 from signalq.consumer.ledger.queries.replays import Standing
 from signalq.consumer.orders.delays import DAY_MS
 from signalq.consumer.orders.message import Message
@@ -26,7 +30,7 @@ from signalq.consumer.orders.read import read
 from signalq.consumer.orders.state import REASONS, Reason
 from signalq.errors import BrokerError, SignalQError, Unconfirmed
 from signalq.message.envelope import republish_properties
-from signalq.ops.dead_letters.letter import Letter
+from signalq.ops.dead_letters.letter import Letter, LetterFilter
 from signalq.ops.dead_letters.rules import (
     BUSY,
     Admit,
@@ -42,7 +46,6 @@ from signalq.ops.dead_letters.rules import (
     judge_discard,
     judge_replay,
 )
-from signalq.ops.ledger import who
 from signalq.publishing.publisher import PUBLISH_TIMEOUT_S
 from signalq.settings.sections import Settings
 
@@ -52,11 +55,15 @@ LOOKS_MAX = 3
 
 @dataclass(frozen=True, slots=True)
 class LetterResult:
-    """The result of one letter; `error` ended the run before the letter was dealt with."""
+    """The result of one letter; `error` ended the run before the letter was dealt with.
+
+    `doubt`: it was refused, and would not be with a person's word; see Refuse.
+    """
 
     result: Literal["replayed", "replayed already", "discarded", "refused", "not done"]
     why: str | None = None
     error: SignalQError | None = None
+    doubt: str | None = None
 
     @property
     def is_done(self) -> bool:
@@ -77,17 +84,38 @@ class Candidate:
     found: Order | Unreadable
 
 
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A command on letters: who gave it, which letters are meant, whether a person has confirmed the doubtful ones
+    (`force`: all, or those of these identities), and whether anything is to be changed at all.
+
+    `about` is what the audit says that it is about, where that is more than the filter says.
+    """
+
+    actor: Actor
+    wanted: LetterFilter
+    force: bool | frozenset[bytes]
+    dry_run: bool
+    about: Mapping[str, object] | None = None
+
+
 class LetterAction(ABC):
     """The work of a command on letters: a verdict on each, written to the ledger, and then carried out."""
 
-    command: ClassVar[str]
+    command: ClassVar[Literal["replay", "discard"]]
+    settles: ClassVar[SettledHow]
 
-    def __init__(self, settings: Settings, ledger: LedgerClient, *, force: bool, dry_run: bool) -> None:
-        self.dry_run = dry_run
+    def __init__(self, settings: Settings, ledger: LedgerClient, errand: Errand) -> None:
+        self.dry_run = errand.dry_run
         self._settings = settings
         self._ledger = ledger
-        self._force = force
-        self._by = f"by {who()}, with signalq dead {self.command}"
+        self._actor = errand.actor
+        self._force = errand.force
+        self._by = errand.actor.told(f"signalq dead {self.command}")
+        force = errand.force if isinstance(errand.force, bool) else len(errand.force)
+        self._about = {**(errand.about or _about(errand.wanted)), "force": force or None}
+        # The number of this command's row in the audit, once it has one.
+        self.audited: int | None = None
 
     @abstractmethod
     async def apply(self, letters: Sequence[Letter]) -> list[LetterResult]:
@@ -95,6 +123,37 @@ class LetterAction(ABC):
 
     async def aclose(self) -> None:  # noqa: B027 - an action that opens nothing has nothing to close
         """Close the connection that the action opened."""
+
+    def _is_forced(self, letter: Letter) -> bool:
+        """Whether a person has confirmed this one."""
+        return self._force if isinstance(self._force, bool) else letter.identity in self._force
+
+    async def _judged(
+        self, letters: Sequence[Letter], judge_each: Callable[[Connection, int], list[Verdict]]
+    ) -> Sequence[Verdict]:
+        """Decide about letters in one transaction, which also settles them, and writes the audit."""
+
+        def work(connection: Connection) -> tuple[list[Verdict], int | None]:
+            now_ms = clock_ms(connection)
+            verdicts = judge_each(connection, now_ms)
+            return verdicts, None if self.dry_run else self._settle(connection, now_ms, letters, verdicts)
+
+        # A dry run writes nothing: no order waits for it, and a ledger that can't be written will do.
+        run = self._ledger.read if self.dry_run else self._ledger.transact
+        verdicts, self.audited = await run(work)
+        return verdicts
+
+    def _settle(
+        self, connection: Connection, now_ms: int, letters: Sequence[Letter], verdicts: Sequence[Verdict]
+    ) -> int:
+        """Settle the letters that are to go, and count all in the audit; return the number of its row."""
+        gone = [letter.identity for letter, one in zip(letters, verdicts, strict=True) if not isinstance(one, Refuse)]
+        rows.settle(connection, now_ms, gone, self.settles, self._actor.name)
+        done, refused = len(gone), len(letters) - len(gone)
+        if self.audited is None:
+            return audit.note(connection, now_ms, self._actor, Act(self.command, self._about, done, refused))
+        audit.add(connection, self.audited, done=done, refused=refused)
+        return self.audited
 
     def _decide(
         self, connection: Connection, now_ms: int, letter: Letter, judge: Callable[[Standing | None], Verdict]
@@ -128,9 +187,10 @@ class ReplayAction(LetterAction):
     """Begins the next generation of dead intents."""
 
     command = "replay"
+    settles = "replayed"
 
-    def __init__(self, settings: Settings, ledger: LedgerClient, *, force: bool, dry_run: bool) -> None:
-        super().__init__(settings, ledger, force=force, dry_run=dry_run)
+    def __init__(self, settings: Settings, ledger: LedgerClient, errand: Errand) -> None:
+        super().__init__(settings, ledger, errand)
         broker = settings.broker
         self._publisher = ConfirmedPublisher(
             broker.url.get_secret_value(), name="signalq dead replay", heartbeat_s=broker.heartbeat_s
@@ -142,14 +202,17 @@ class ReplayAction(LetterAction):
         """See LetterAction."""
         candidates = [candidate_of(letter, self._settings) for letter in letters]
 
-        def decide(connection: Connection) -> list[Verdict]:
-            terms = ReplayTerms(clock_ms(connection), self._retention_ms, self._force)
+        def judge_each(connection: Connection, now_ms: int) -> list[Verdict]:
+            def judge(letter: Letter, found: Order | Unreadable) -> Callable[[Standing | None], Verdict]:
+                terms = ReplayTerms(now_ms, self._retention_ms, self._is_forced(letter))
+                return partial(judge_replay, letter, found, terms=terms)
+
             return [
-                self._decide(connection, terms.now_ms, letter, partial(judge_replay, letter, one.found, terms=terms))
+                self._decide(connection, now_ms, letter, judge(letter, one.found))
                 for letter, one in zip(letters, candidates, strict=True)
             ]
 
-        verdicts = await self._ledger.transact(decide)
+        verdicts = await self._judged(letters, judge_each)
         if self.dry_run:
             return [result_of(verdict) for verdict in verdicts]
         # Opened before the tasks start: then each task writes in its first step, so they write in order.
@@ -179,18 +242,25 @@ class DiscardAction(LetterAction):
     """Throws dead letters away, and notes it in the ledger."""
 
     command = "discard"
+    settles = "discarded"
 
     async def apply(self, letters: Sequence[Letter]) -> list[LetterResult]:
         """See LetterAction."""
 
-        def decide(connection: Connection) -> list[Verdict]:
-            now_ms = clock_ms(connection)
+        def judge_each(connection: Connection, now_ms: int) -> list[Verdict]:
             return [
-                self._decide(connection, now_ms, letter, partial(judge_discard, letter, force=self._force))
+                self._decide(connection, now_ms, letter, partial(judge_discard, letter, force=self._is_forced(letter)))
                 for letter in letters
             ]
 
-        return [result_of(verdict) for verdict in await self._ledger.transact(decide)]
+        return [result_of(verdict) for verdict in await self._judged(letters, judge_each)]
+
+
+def _about(wanted: LetterFilter) -> dict[str, object]:
+    """The filter, for the audit; of letters that a person was shown and asked about, how many these were."""
+    seen = len(wanted.seen) if wanted.seen is not None else None
+    conditions = {"reason": wanted.reason, "connector": wanted.connector, "strategy": wanted.strategy, "seen": seen}
+    return about_filter(wanted.ids, **conditions)
 
 
 def candidate_of(letter: Letter, settings: Settings) -> Candidate:
@@ -208,8 +278,8 @@ def candidate_of(letter: Letter, settings: Settings) -> Candidate:
 def result_of(verdict: Verdict) -> LetterResult:
     """The result of a verdict once it is carried out."""
     match verdict:
-        case Refuse(why):
-            return LetterResult("refused", why)
+        case Refuse(why, doubt):
+            return LetterResult("refused", why, doubt=doubt)
         case MovedOn(why):
             return LetterResult("replayed already", why)
         case PublishAnyway(why):

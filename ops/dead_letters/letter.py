@@ -12,6 +12,7 @@ from pamqp.commands import Basic
 
 from signalq import names
 from signalq.consumer.orders.kept import TEXT_CHARACTERS_MAX, plain_seconds
+from signalq.consumer.orders.letters import MARK_BYTES, mark_of
 from signalq.errors import InvalidIntent
 from signalq.message.envelope import strategy
 from signalq.message.intent import FIELD_NAMES
@@ -22,7 +23,6 @@ from signalq.times import iso_utc
 
 # A longer body is cut when it is shown.
 BODY_CHARACTERS_MAX = 65_536
-DIGEST_BYTES = 16
 # A larger number is no generation that we counted.
 GENERATION_MAX = 1_000_000_000
 JSON_TYPE = "application/json"
@@ -69,15 +69,15 @@ class Letter:
 
         A letter that is not ours has no copies, however alike another is.
         """
-        return self._digest(self.strategy, self.intent_id, self.generation) if self.is_ours else self.mark
+        if not self.is_ours:
+            return self.mark
+        return mark_of(self.strategy, self.intent_id, self.generation, self.body)
 
     @property
     def mark(self) -> bytes:
         """A digest by which this letter, and not a copy of it, is recognised on another channel."""
-        return self._digest(self.strategy, self.intent_id, self.generation, self.dead_at, self.place)
-
-    def _digest(self, *said: object) -> bytes:
-        return hashlib.blake2b(repr(said).encode() + self.body, digest_size=DIGEST_BYTES).digest()
+        said = repr((self.strategy, self.intent_id, self.generation, self.dead_at, self.place)).encode()
+        return hashlib.blake2b(said + self.body, digest_size=MARK_BYTES).digest()
 
     def row(self) -> dict[str, object]:
         """The fields of a listing, in the contract's order; known secrets are blanked."""
@@ -143,6 +143,7 @@ class LetterFilter:
     """The conditions that a letter has to meet, all of them; with none, every letter fits.
 
     `seen` are the marks of the letters that a person was shown and agreed to discard: then no other letter fits.
+    `chosen` are the same by identity, as the ledger knows letters: then the copies of one fit like itself.
     """
 
     ids: frozenset[str] = frozenset()
@@ -150,6 +151,7 @@ class LetterFilter:
     connector: str | None = None
     strategy: str | None = None
     seen: frozenset[bytes] | None = None
+    chosen: frozenset[bytes] | None = None
 
     def fits(self, letter: Letter) -> bool:
         """Whether the letter meets all conditions."""
@@ -159,6 +161,7 @@ class LetterFilter:
             and self.connector in {None, letter.connector}
             and self.strategy in {None, letter.strategy}
             and (self.seen is None or letter.mark in self.seen)
+            and (self.chosen is None or letter.identity in self.chosen)
         )
 
 

@@ -31,7 +31,9 @@ from signalq.amqp.inspect import queue_depth
 from signalq.errors import BrokerError, BrokerUnreachable
 from signalq.kinds import Kind
 from signalq.names import Names
+from signalq.ops.dead_letters.census import Census
 from signalq.ops.dead_letters.letter import Letter, read_letter
+from signalq.ops.dead_letters.turn import ANSWER_TIMEOUT_S, wait_for_turn
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.settings.sections import Settings
 
@@ -49,34 +51,43 @@ READ_ON_TIMEOUT_S = 20.0
 # Until the broker has everything back; milliseconds as a rule.
 RETURN_TIMEOUT_S = 5.0
 RETURN_POLL_S = 0.01
-ANSWER_TIMEOUT_S = 10.0
-TURN_TIMEOUT_S = 10.0
-TURN_POLL_S = 0.2
 # Until nothing that was taken away is left; each sweep has fewer to take than the one before.
 SWEEP_TIMEOUT_S = 60.0
 SWEEPS_MAX = 10
 
 
 @asynccontextmanager
-async def open_letters(settings: Settings, *, on_wait: Callable[[str], None]) -> AsyncIterator[LetterReader]:
-    """The dead letters; `on_wait` gets a sentence, once, if another reader is at work.
+async def open_letters(
+    settings: Settings, *, on_wait: Callable[[str], None], census: Census | None = None
+) -> AsyncIterator[LetterReader]:
+    """The dead letters; `on_wait` gets a sentence, once, if another reader is at work. The `census` is told of each.
 
     Raises BrokerUnreachable, and CommandFailed if there is no such queue or the other reader has not finished within
     TURN_TIMEOUT_S.
     """
     handle_foreign_properties()
-    names = Names(settings.broker.prefix)
     url = settings.broker.url.get_secret_value()
-    async with await connect(url, name="signalq dead", heartbeat_s=settings.broker.heartbeat_s) as connection:
-        letters = LetterReader(connection, names, await _wait_for_turn(connection, names, on_wait))
-        await letters.open()
-        try:
-            yield letters
-        finally:
-            with suppress(BrokerError, CommandFailed, TimeoutError, *CONNECTION_ERRORS):
-                async with asyncio.timeout(SWEEP_TIMEOUT_S):
-                    await letters.close()
-                    await _sweep(connection, names, letters)
+    async with (
+        await connect(url, name="signalq dead", heartbeat_s=settings.broker.heartbeat_s) as connection,
+        letters_on(connection, Names(settings.broker.prefix), on_wait=on_wait, census=census) as letters,
+    ):
+        yield letters
+
+
+@asynccontextmanager
+async def letters_on(
+    connection: AbstractConnection, names: Names, *, on_wait: Callable[[str], None], census: Census | None = None
+) -> AsyncIterator[LetterReader]:
+    """The same, on a connection that is there, and whose properties `handle_foreign_properties` has made readable."""
+    letters = LetterReader(connection, names, await wait_for_turn(connection, names, on_wait), census)
+    await letters.open()
+    try:
+        yield letters
+    finally:
+        with suppress(BrokerError, CommandFailed, TimeoutError, *CONNECTION_ERRORS):
+            async with asyncio.timeout(SWEEP_TIMEOUT_S):
+                await letters.close()
+                await _sweep(connection, names, letters)
 
 
 async def _sweep(connection: AbstractConnection, names: Names, letters: LetterReader) -> None:
@@ -100,51 +111,6 @@ async def _sweep(connection: AbstractConnection, names: Names, letters: LetterRe
         await last.close()
 
 
-async def _wait_for_turn(connection: AbstractConnection, names: Names, on_wait: Callable[[str], None]) -> int:
-    """Wait until no other reader is at work, and return how many letters are ready."""
-    deadline = time.monotonic() + TURN_TIMEOUT_S
-    has_waited = False
-    while (ready := await _ready_for_us(connection, names)) is None:
-        if time.monotonic() >= deadline:
-            raise CommandFailed(
-                f"another reader still has {names.dead} after {TURN_TIMEOUT_S:g} s: try again when it is done",
-                kind=Kind.LETTERS_BUSY,
-            )
-        if not has_waited:
-            on_wait(f"another reader has {names.dead}, waiting up to {TURN_TIMEOUT_S:g} s")
-            has_waited = True
-        await asyncio.sleep(TURN_POLL_S)
-    return ready
-
-
-async def _ready_for_us(connection: AbstractConnection, names: Names) -> int | None:
-    """The number of ready letters; None while another program consumes them, even one that knows nothing of turns."""
-    if not await _has_right_to_read(connection, names):
-        return None
-    depth = await queue_depth(connection, names.dead)
-    if depth is None:
-        raise CommandFailed(
-            f"there is no queue {names.dead}: check broker.prefix, or run `signalq topology apply`",
-            kind=Kind.WRONG_TOPOLOGY,
-        )
-    return None if depth.consumers else depth.ready
-
-
-async def _has_right_to_read(connection: AbstractConnection, names: Names) -> bool:
-    channel = await open_channel(connection)
-    try:
-        await channel.queue_declare(names.dead_reader, exclusive=True, auto_delete=True, timeout=ANSWER_TIMEOUT_S)
-    except aiormq.exceptions.ChannelLockedResource:
-        return False
-    except aiormq.exceptions.ChannelAccessRefused:
-        return True  # without the configure right, only the queue's consumers show another reader
-    except CONNECTION_ERRORS as error:
-        raise BrokerUnreachable(f"RabbitMQ did not answer about {names.dead}") from error
-    finally:
-        await channel.close()
-    return True
-
-
 class LetterReader:
     """The letters that are ready at the start, at most LETTERS_MAX; a letter that arrives later is left.
 
@@ -155,7 +121,7 @@ class LetterReader:
     `copies` counts letters that were met once more (a crash may leave a letter twice).
     """
 
-    def __init__(self, connection: AbstractConnection, names: Names, ready: int) -> None:
+    def __init__(self, connection: AbstractConnection, names: Names, ready: int, census: Census | None = None) -> None:
         self.ready = ready
         self.acks = 0
         self.taken: set[bytes] = set()
@@ -171,6 +137,12 @@ class LetterReader:
         self._kept = 0
         self._read = 0
         self._foreign: Counter[bytes] = Counter()
+        self._census = census
+
+    @property
+    def has_read_all(self) -> bool:
+        """Whether every letter that was ready at the start was handed out."""
+        return self._read == self.ready
 
     @property
     def to_read(self) -> int:
@@ -206,7 +178,10 @@ class LetterReader:
             messages = [await self._next()]
             while len(messages) < BATCH_LETTERS_MAX and self._read < self.to_read and not self._arrived.empty():
                 messages.append(await self._next())
-            yield [self._placed(read_letter(message)) for message in messages]
+            batch = [self._placed(read_letter(message)) for message in messages]
+            if self._census is not None:
+                await self._census.meet(batch)
+            yield batch
 
     def _placed(self, letter: Letter) -> Letter:
         """The letter; one that is not ours is told by its place from those that are alike."""
@@ -228,6 +203,8 @@ class LetterReader:
         self._kept -= 1
         self.acks += 1
         self.taken.add(letter.mark)
+        if self._census is not None:
+            self._census.take(letter)
 
     async def close(self) -> None:
         """Close the channel, and wait until its letters are ready again: the next reader would count too few."""

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from signalq.ops.dead_letters.actions import LetterResult
+from signalq.ops.dead_letters.census import Census
 from signalq.ops.dead_letters.letter import Letter, LetterFilter
 from signalq.ops.dead_letters.reader import LetterReader, open_letters
 from signalq.ops.terminal.escaping import escaped, escaped_whole
@@ -60,11 +61,18 @@ WHYS_MAX = 10
 
 
 @asynccontextmanager
-async def reading(settings: Settings, what: str) -> AsyncIterator[tuple[LetterReader, Callable[[], None]]]:
-    """The letters, and the function to call for each: it moves a bar, on a terminal, if there are many letters."""
-    async with open_letters(settings, on_wait=note) as letters:
+async def reading(
+    settings: Settings, what: str, census: Census | None = None
+) -> AsyncIterator[tuple[LetterReader, Callable[[], None]]]:
+    """The letters, and the function to call for each: it moves a bar, on a terminal, if there are many letters.
+
+    The `census` is told of each letter, and ended when all were read.
+    """
+    async with open_letters(settings, on_wait=note, census=census) as letters:
         with bar(what, "letters", letters.to_read, least=BAR_FROM_LETTERS) as advance:
             yield letters, lambda: advance(1)
+        if census is not None and letters.has_read_all:
+            await census.end()
 
 
 def show(letter: Letter, *, raw: bool, as_json: bool) -> None:

@@ -6,12 +6,13 @@ replay raises), and further facts.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from sqlalchemy import Connection
 
+from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.queries import events, orders
 from signalq.consumer.ledger.queries.orders import DEAD_LETTERING, Filter, Happened, Recorded
@@ -36,44 +37,72 @@ async def read_orders(
     rows_max: int | None = None,
     counts_more: bool = True,
 ) -> tuple[int, int]:
+    """See `orders_of`; by the ledger of these settings. Raises CommandFailed."""
+    async with open_ledger(settings) as ledger:
+        return await orders_of(ledger, wanted, on_page, since=since, rows_max=rows_max, counts_more=counts_more)
+
+
+async def orders_of(
+    ledger: LedgerClient,
+    wanted: Filter,
+    on_page: Callable[[list[dict[str, object]]], None],
+    *,
+    since: datetime | timedelta | None = None,
+    rows_max: int | None = None,
+    counts_more: bool = True,
+) -> tuple[int, int]:
     """Give the newest `rows_max` intents that fit, or all, to `on_page`: the newest first, at most PAGE_ROWS at a time.
 
     `since` is a time, or how long ago by the ledger's clock. Returns how many were given, and how many more fit, which
     may take a look at the whole ledger: 0 unless `counts_more`. Raises CommandFailed.
     """
-    async with open_ledger(settings) as ledger:
-        ids = await whole_ids(ledger, wanted.intent_ids)
-        wanted = replace(wanted, intent_ids=ids)
-        if since is not None:
-            wanted = replace(wanted, since_ms=await ledger.read(partial(since_ms, since=since)))
-        last: Recorded | None = None
-        given = 0
-        while rows_max is None or given < rows_max:
-            size = PAGE_ROWS if rows_max is None else min(PAGE_ROWS, rows_max - given)
-            found = await ledger.read(partial(orders.page, wanted=wanted, rows_max=size, before=last))
-            on_page([row_of(one) for one in found])
-            given += len(found)
-            if len(found) < size:
-                return given, 0
-            last = found[-1]
-        fitting = await ledger.read(partial(orders.count, wanted=wanted)) if counts_more else given
-        return given, max(0, fitting - given)
+    ids = await whole_ids(ledger, wanted.intent_ids)
+    wanted = replace(wanted, intent_ids=ids)
+    if since is not None:
+        wanted = replace(wanted, since_ms=await ledger.read(partial(since_ms, since=since)))
+    rest, given = wanted, 0
+    while rows_max is None or given < rows_max:
+        size = PAGE_ROWS if rows_max is None else min(PAGE_ROWS, rows_max - given)
+        found = await ledger.read(partial(orders.page, wanted=rest, rows_max=size))
+        on_page([row_of(one) for one in found])
+        given += len(found)
+        if len(found) < size:
+            return given, 0
+        rest = replace(rest, before=found[-1].number)
+    fitting = await ledger.read(partial(orders.count, wanted=wanted)) if counts_more else given
+    return given, max(0, fitting - given)
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """An intent, and its timeline until `now_ms` of the ledger's clock, oldest first."""
+
+    one: Recorded
+    timeline: list[TimelineEntry]
+    now_ms: int
+
+
+def stories(connection: Connection, intent_id: str) -> list[Story]:
+    """Every intent with this id: strategies may share one."""
+    now_ms = clock_ms(connection)
+    found = orders.timelines(connection, intent_id)
+    return [Story(one, timeline(one, happened, now_ms), now_ms) for one, happened in found]
 
 
 async def read_timelines(settings: Settings, intent_id: str) -> list[dict[str, object]]:
+    """See `timelines_of`; by the ledger of these settings. Raises CommandFailed."""
+    async with open_ledger(settings) as ledger:
+        return await timelines_of(ledger, intent_id)
+
+
+async def timelines_of(ledger: LedgerClient, intent_id: str) -> list[dict[str, object]]:
     """Every intent with this id, or with the only one that begins so: its row, and its `timeline`, oldest first.
 
     Raises CommandFailed.
     """
-
-    def work(connection: Connection) -> list[dict[str, object]]:
-        now_ms = clock_ms(connection)
-        found = orders.timelines(connection, whole_id)
-        return [row_of(one) | {"timeline": timeline(one, happened, now_ms)} for one, happened in found]
-
-    async with open_ledger(settings) as ledger:
-        (whole_id,) = await whole_ids(ledger, [intent_id])
-        return await ledger.read(work)
+    (whole_id,) = await whole_ids(ledger, [intent_id])
+    found = await ledger.read(partial(stories, intent_id=whole_id))
+    return [row_of(story.one) | {"timeline": story.timeline} for story in found]
 
 
 def row_of(one: Recorded) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """Statistics of orders by the ledger: how many ended how, and how long they were queued, POSTed and late."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from sqlalchemy import Connection
 
+from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.queries import orders
 from signalq.consumer.ledger.queries.measures import Measured, measured, post_durations
 from signalq.consumer.ledger.queries.orders import Filter
@@ -86,17 +87,22 @@ class Stats:
 
 
 async def read_stats(settings: Settings, wanted: Filter, since: datetime | timedelta) -> Stats:
-    """The statistics of the orders that fit, and came or changed since then. Raises CommandFailed."""
-    stats, last = Stats(), 0
+    """See `stats_of`; by the ledger of these settings. Raises CommandFailed."""
     async with open_ledger(settings) as ledger:
         wanted = replace(wanted, since_ms=await ledger.read(partial(since_ms, since=since)))
         total = await ledger.read(partial(orders.count, wanted=wanted))
         with bar("counting", "orders", total, least=BAR_FROM_ORDERS) as advance:
-            while found := await ledger.read(partial(_page, wanted=wanted, after=last)):
-                for one, posts_ms in found:
-                    stats.add(one, posts_ms)
-                last = found[-1][0].number
-                advance(len(found))
+            return await stats_of(ledger, wanted, advance)
+
+
+async def stats_of(ledger: LedgerClient, wanted: Filter, on_count: Callable[[int], None]) -> Stats:
+    """The statistics of the orders that fit; `on_count` gets how many more were counted. Raises LedgerUnavailable."""
+    stats, last = Stats(), 0
+    while found := await ledger.read(partial(_page, wanted=wanted, after=last)):
+        for one, posts_ms in found:
+            stats.add(one, posts_ms)
+        last = found[-1][0].number
+        on_count(len(found))
     return stats
 
 

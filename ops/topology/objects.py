@@ -6,8 +6,12 @@ from typing import Any
 from aio_pika.abc import AbstractConnection
 
 from signalq.amqp.connection import connect
-from signalq.amqp.ledger_mark import LedgerMark, replace_mark
+from signalq.amqp.ledger_mark import LedgerMark, held_mark, replace_mark
 from signalq.consumer.broker.topology import topology_of
+from signalq.consumer.ledger.actor import Actor
+from signalq.consumer.ledger.database import clock_ms
+from signalq.consumer.ledger.queries import audit
+from signalq.consumer.ledger.queries.audit import Act
 from signalq.names import Names
 from signalq.ops.ledger import open_ledger
 from signalq.settings.sections import Settings
@@ -32,18 +36,20 @@ async def apply(settings: Settings) -> Applied:
     return Applied(objects, sum(1 for _ in topology.bindings()), missing)
 
 
-async def adopt_ledger(settings: Settings) -> LedgerMark:
+async def adopt_ledger(settings: Settings, actor: Actor) -> LedgerMark:
     """Let the lanes belong to the ledger of these settings, whichever they belonged to before.
 
     Raises CommandFailed if there is no such ledger, BrokerUnreachable.
     """
-    async with open_ledger(settings) as ledger:
-        mark = ledger.mark
-    async with await _connected(settings) as connection:
+    names = Names(settings.broker.prefix)
+    async with open_ledger(settings) as ledger, await _connected(settings) as connection:
         if settings.broker.topology == "declare":
             await topology_of(settings).declare(connection)
-        await replace_mark(connection, Names(settings.broker.prefix), mark)
-    return mark
+        before = await held_mark(connection, names)
+        await replace_mark(connection, names, ledger.mark)
+        act = Act("adopt-ledger", {"ledger": ledger.shown, "before": before.ledger if before else None}, done=1)
+        await ledger.transact(lambda now: audit.note(now, clock_ms(now), actor, act))
+        return ledger.mark
 
 
 async def rows(settings: Settings) -> list[dict[str, Any]]:

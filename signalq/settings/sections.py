@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from signalq.errors import SettingsError
@@ -28,7 +28,7 @@ from signalq.settings.named import (
     check_strategies,
     check_urls,
 )
-from signalq.settings.processes import Gateway, Log, Notify, Ops
+from signalq.settings.processes import Console, Gateway, Log, Notify, Ops
 
 ENV_PREFIX = "SIGNALQ_"
 # RabbitMQ opens at most 2,047 channels on a connection, and each lane has one.
@@ -41,6 +41,7 @@ SECTIONS: dict[str, type[Section]] = {
     "ledger": LedgerSettings,
     "ops": Ops,
     "gateway": Gateway,
+    "console": Console,
     "notify": Notify,
     "log": Log,
     "connectors": Connector,
@@ -70,6 +71,7 @@ class Settings(BaseSettings):
     ledger: LedgerSettings = Field(default_factory=LedgerSettings)
     ops: Ops = Ops()
     gateway: Gateway = Gateway()
+    console: Console = Console()
     notify: Notify = Notify()
     log: Log = Log()
     connectors: dict[str, Connector] = Field(default_factory=dict)
@@ -96,6 +98,7 @@ class Settings(BaseSettings):
                 f"delivery.drain_timeout_s must be above webhook.connect_timeout_s + webhook.timeout_s "
                 f"({slowest_post_s:g})"
             )
+        self.console.check_beside(has_token=self.ops.token is not None, allow_plain=self.broker.allow_plain)
         check_urls(self.connectors, allow_plain_http=self.webhook.allow_plain_http)
         for name, connector in self.connectors.items():
             if self.gateway.time_field in connector.extra_fields:
@@ -190,9 +193,16 @@ class Settings(BaseSettings):
             *(secret for url in self._urls_with_logins() for secret in login_secrets(url)),
             *(secret for url in self.notify.each_url for secret in service_secrets(url)),
             *(value for value in given if len(value) >= UNLIKE_A_NAME_CHARACTERS_MIN),
-            *(secret.get_secret_value() for secret in [self.ops.token, self.gateway.path_secret, *tokens] if secret),
+            *(
+                secret.get_secret_value()
+                for secret in [self.ops.token, self.ops.view_token, self.gateway.path_secret, *tokens]
+                if secret
+            ),
         ]
         return list(filter(None, found))
 
     def _urls_with_logins(self) -> list[str]:
-        return [url.get_secret_value() for url in (self.broker.url, self.ledger.url, self.webhook.proxy) if url]
+        return [url.get_secret_value() for url in self._login_urls() if url]
+
+    def _login_urls(self) -> tuple[SecretStr | None, ...]:
+        return self.broker.url, self.console.broker_url, self.ledger.url, self.webhook.proxy

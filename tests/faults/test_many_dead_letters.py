@@ -51,7 +51,7 @@ async def test_ten_thousand_letters_are_listed_replayed_and_discarded_by_filter_
 
 async def listed() -> list[int]:
     """The numbers of the letters, in the order of the queue."""
-    ran = await run("dead", "list", "--json", timeout_s=SLOW_S)
+    ran = await run("dead", "list", "--queue", "--json", timeout_s=SLOW_S)
     return [int(row["intent_id"].removeprefix("id-")) for row in ran.rows]
 
 

@@ -21,6 +21,7 @@ from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.ledger.tables import metadata
 from signalq.consumer.ledger.transaction import Work
 from signalq.consumer.ledger.writer import Writer
+from signalq.consumer.orders.letters import LetterRecord
 from signalq.consumer.orders.limits import Rate, RateExceeded
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt, IntentState
@@ -228,10 +229,20 @@ class ToldLedger(Ledger):
         return await super().claim(order, state, epoch, rates=rates, attempt=attempt)
 
     def record(
-        self, order: Order, state: IntentState, epoch: Epoch | None = None, *, attempt: Attempt | None = None
+        self,
+        order: Order,
+        state: IntentState,
+        epoch: Epoch | None = None,
+        *,
+        attempt: Attempt | None = None,
+        letter: LetterRecord | None = None,
     ) -> asyncio.Future[LedgerEntry]:
         self._writer.about = f"record of {_named(order)} {state.status} on v{state.version}", order, state
-        return super().record(order, state, epoch, attempt=attempt)
+        return super().record(order, state, epoch, attempt=attempt, letter=letter)
+
+    async def note_letter(self, letter: LetterRecord, lane: str) -> None:
+        self._writer.about = f"note of the letter {(letter.intent_id or '')[:12]}", None, None
+        await super().note_letter(letter, lane)
 
     async def note_forwarded(self, order: Order, state: IntentState) -> None:
         self._writer.about = f"note that {_named(order)} is forwarded", None, None

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from signalq import names
+from signalq.consumer.orders.letters import mark_of
 from tests.law.model_scenario import Publish, Published, settings
 from tests.law.model_world import Post, Told, World
 
@@ -29,6 +30,7 @@ def breaches(world: World) -> list[str]:
         *world.violations,
         *_of_endings(world),
         *_of_letters(world),
+        *_of_noted_letters(world),
         *_of_events(world),
         *_of_posts(world),
         *_of_order(world),
@@ -295,6 +297,26 @@ def _of_unreadable(world: World) -> Iterator[str]:
         found = sum(letter.body == body for letter in world.broker.letters)
         if found < published or (found > published and not world.struck):
             yield f"{body!r}, which can't be read, was published {published} times, and has {found} letters"
+
+
+def _of_noted_letters(world: World) -> Iterator[str]:
+    """The ledger knows each letter, and no other; but of a body that can't be read, and has no id, it may know one that
+    was never published: its consumer died, and the message came again under another id.
+    """
+    lying = {_mark(letter) for letter in world.broker.letters}
+    noted = {bytes(row.mark): row for row in world.letters}
+    for mark in lying - noted.keys():
+        yield f"the ledger does not know the letter {mark.hex()}"
+    for mark, row in noted.items():
+        if row.settled_ms is not None:
+            yield f"the letter of {row.intent_id} is settled, and nobody has settled it"
+        if mark not in lying and not (world.struck and row.order_fields is None):
+            yield f"the ledger has a letter of {row.intent_id}, and the queue has none"
+
+
+def _mark(letter: Any) -> bytes:
+    said = letter.properties.headers
+    return mark_of(said[names.STRATEGY], said[names.INTENT_ID], said[names.GENERATION], letter.body)
 
 
 # --- outcome events ----------------------------------------------------------------------------------------------

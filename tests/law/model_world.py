@@ -19,7 +19,7 @@ from typing import Any
 from unittest.mock import patch
 
 from pamqp.commands import Basic
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 
 import signalq.consumer.broker.connection
 import signalq.consumer.broker.lane_consumer
@@ -37,7 +37,7 @@ import signalq.consumer.service
 import signalq.consumer.telemetry.intents
 from signalq.consumer.ledger.migrate import migrate
 from signalq.consumer.ledger.queries.events import ATTEMPT
-from signalq.consumer.ledger.tables import events, intents
+from signalq.consumer.ledger.tables import events, intents, letters
 from signalq.consumer.orders.order import Order
 from signalq.message.outcome import Outcome
 from tests.law.model_broker import Channel, ModelBroker
@@ -246,7 +246,8 @@ class World:
         for process in self.processes:
             await process.ended()
         await asyncio.sleep(1)
-        self.rows = await self._read_rows()
+        self.rows = await self._read(_ROWS)
+        self.letters = await self._read(_LETTERS)
 
     async def _produce(self) -> None:
         for publish in sorted(self.scenario.publishes, key=lambda publish: publish.at_s):
@@ -275,10 +276,10 @@ class World:
         """The disk, for a process."""
         return SlowDisk(self.ledger_url, self.loop) if self.ledger_url else the_disk()
 
-    async def _read_rows(self) -> list[Any]:
+    async def _read(self, query: Select[Any]) -> list[Any]:
         database = self.database()
         try:
-            return await database.transact(lambda connection: list(connection.execute(_ROWS)))
+            return await database.transact(lambda connection: list(connection.execute(query)))
         finally:
             await database.close()
 
@@ -289,6 +290,7 @@ _ATTEMPTS_TOLD = (
     .scalar_subquery()
 )
 _ROWS = select(intents, _ATTEMPTS_TOLD.label("attempts_told")).order_by(intents.c.number)
+_LETTERS = select(letters).order_by(letters.c.number)
 
 
 class _Log:

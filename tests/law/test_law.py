@@ -49,6 +49,7 @@ ONE_OF_EACH_KIND = {
     "an open that is turned away once": Scenario((OPEN,), {"A": ("429",)}),
     "an open that finds nobody": Scenario((OPEN,), {"A": ("refused",)}),
     "an open that is refused": Scenario((OPEN,), {"A": ("400",)}),
+    "an open that is refused and may be sent again": Scenario((replace(OPEN, connector="always"),), {"A": ("400",)}),
     "an open that ends in doubt": Scenario((OPEN,), {"A": ("time-out taken",)}),
     "an open that may be sent again": Scenario((replace(OPEN, connector="always"),), {"A": ("500 taken", "429")}),
     "an open that may be sent again by its id": Scenario(

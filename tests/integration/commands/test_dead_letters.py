@@ -347,7 +347,7 @@ async def test_replays_killed_in_the_middle_lose_nothing_and_double_nothing_whil
             await ended(process)
             kills += 1
         webhook.behave(lambda _found: Answer())
-        while (await run("dead", "list", "--json")).rows:
+        while (await run("dead", "list", "--queue", "--json")).rows:
             assert (await run("dead", "replay", "--all")).status == 0
             await wait_until(lambda: is_empty(broker, names))
         await wait_until(lambda: idle(consumer))
@@ -370,7 +370,7 @@ async def test_discarding_by_filter_killed_in_the_middle_takes_nothing_else(
     process.kill()
     assert (await ended(process)).status == -signal.SIGKILL
     await wait_until(lambda: nobody_reads(broker, names))
-    rest = [row["intent_id"] for row in (await run("dead", "list", "--json")).rows]
+    rest = [row["intent_id"] for row in (await run("dead", "list", "--queue", "--json")).rows]
     assert {f"id-{n}" for n in range(0, MANY, 3)} <= set(rest)
     assert (await run("dead", "discard", "--reason", "expired")).status == 0
     rest = [row["intent_id"] for row in (await run("dead", "list", "--json")).rows]

@@ -193,12 +193,12 @@ async def test_check_says_that_the_lanes_belong_to_the_ledger_and_leaves_the_mar
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     mark = await make_ledger(ledger_url(topology.names.prefix))
-    assert (await ledger_finding(signalq, webhook, monkeypatch))["found"] == f"{mark.ledger} is there"
+    assert (await ledger_finding(signalq, webhook, monkeypatch))["found"] == f"{mark.ledger} is there, of schema 0006"
     assert await mark_on(broker, topology.names, mark) == mark
     for _ in range(2):
         found = await ledger_finding(signalq, webhook, monkeypatch)
         assert found["state"] == "ok"
-        assert found["found"] == f"{mark.ledger} is there, and the lanes on the broker belong to it"
+        assert found["found"] == f"{mark.ledger} is there, of schema 0006, and the lanes on the broker belong to it"
     other = LedgerMark("another", "elsewhere")
     assert await mark_on(broker, topology.names, other) == mark
 
@@ -240,7 +240,7 @@ async def test_check_tells_an_empty_postgresql_from_one_that_is_away_and_shows_n
     monkeypatch.setenv("SIGNALQ_LEDGER__URL", postgres_url)
     assert (await ledger_finding(signalq, webhook, monkeypatch))["state"] == "note"
     mark = await make_ledger(postgres_url)
-    assert (await ledger_finding(signalq, webhook, monkeypatch))["found"] == f"{mark.ledger} is there"
+    assert (await ledger_finding(signalq, webhook, monkeypatch))["found"] == f"{mark.ledger} is there, of schema 0006"
     monkeypatch.setenv("SIGNALQ_LEDGER__URL", "postgresql+asyncpg://signalq:s3cret@127.0.0.1:1/signalq")
     found = await ledger_finding(signalq, webhook, monkeypatch)
     assert found["state"] == "wrong"
@@ -252,7 +252,7 @@ async def test_listing_the_dead_twice_shows_the_same_in_order_and_takes_nothing(
     broker: Broker, names: Names, bury: Any, signalq: Signalq
 ) -> None:
     await bury([letter(number) for number in range(300)])
-    first, second = await signalq("dead", "list", "--json"), await signalq("dead", "list", "--json")
+    first, second = [await signalq("dead", "list", "--queue", "--json") for _ in range(2)]
     assert first == second
     assert [row["intent_id"] for row in first.rows] == [f"id-{number}" for number in range(300)]
     assert await depth(broker.url, names.dead) == 300
@@ -263,7 +263,7 @@ async def test_listing_the_dead_twice_shows_the_same_in_order_and_takes_nothing(
 
 async def test_a_row_has_exactly_the_fields_that_are_promised(bury: Any, signalq: Signalq) -> None:
     await bury([letter(1)])
-    (row,) = (await signalq("dead", "list", "--json")).rows
+    (row,) = (await signalq("dead", "list", "--queue", "--json")).rows
     assert list(row) == ROW_FIELDS
     assert row == {
         "intent_id": "id-1",
@@ -285,7 +285,7 @@ async def test_a_letter_that_is_there_twice_is_shown_and_counted_once_and_its_ne
     bury: Any, signalq: Signalq
 ) -> None:
     await bury([letter(1), letter(1), letter(1, **{"signalq-generation": 1})])
-    ran = await signalq("dead", "list", "--json")
+    ran = await signalq("dead", "list", "--queue", "--json")
     assert [row["generation"] for row in ran.rows] == [0, 1]
     assert ran.err == "2 dead letters\n"
 
@@ -297,9 +297,9 @@ async def test_filters_show_the_letters_that_fit_and_a_limit_the_oldest_of_them(
         ("--connector=main", {1, 3, 5, 7, 9}),
         ("--id=id-3", {3}),
     ):
-        ran = await signalq("dead", "list", option, "--json")
+        ran = await signalq("dead", "list", "--queue", option, "--json")
         assert [row["intent_id"] for row in ran.rows] == [f"id-{number}" for number in sorted(wanted)]
-    ran = await signalq("dead", "list", "--strategy=momentum", "--limit=2", "--json")
+    ran = await signalq("dead", "list", "--queue", "--strategy=momentum", "--limit=2", "--json")
     assert [row["intent_id"] for row in ran.rows] == ["id-0", "id-1"]
 
 
@@ -309,19 +309,19 @@ async def test_a_letter_is_chosen_by_the_beginning_of_its_id_if_only_one_begins_
     assert shown["intent_id"] == "id-23"
     (cut,) = (await signalq("dead", "show", "id…23", "--json")).rows
     assert cut["intent_id"] == "id-23", "as a table cuts it"
-    (listed,) = (await signalq("dead", "list", "--id", "id-1", "--json")).rows
+    (listed,) = (await signalq("dead", "list", "--queue", "--id", "id-1", "--json")).rows
     assert listed["intent_id"] == "id-1", "it is whole, though another begins so"
     await bury([letter(24)])
     for arguments in (
         ["show", "id-2"],
-        ["list", "--id", "id-2"],
+        ["list", "--queue", "--id", "id-2"],
         ["discard", "--id", "id-2", "--yes"],
         ["replay", "--id", "id-2"],
     ):
         ran = await signalq("dead", *arguments)
         assert (ran.status, ran.out) == (1, "")
         assert "id-2 is short for several ids (id-23, id-24): give more of the one that you mean" in ran.err
-    assert (await signalq("dead", "list", "--json")).err == "4 dead letters\n"
+    assert (await signalq("dead", "list", "--queue", "--json")).err == "4 dead letters\n"
 
 
 async def test_no_letter_is_thrown_away_for_another_that_is_gone_and_whose_id_its_own_begins_with(
@@ -332,8 +332,9 @@ async def test_no_letter_is_thrown_away_for_another_that_is_gone_and_whose_id_it
         ran = await signalq("dead", *action, "--id", "id-34")
         assert (ran.status, ran.out) == (1, "")
         assert "there is no id-34, and id-345 may be another order: give the whole id, or id-34…" in ran.err
-    assert (await signalq("dead", "list", "--json")).err == "2 dead letters\n"
-    assert [row["intent_id"] for row in (await signalq("dead", "list", "--id", "id-34", "--json")).rows] == ["id-345"]
+    assert (await signalq("dead", "list", "--queue", "--json")).err == "2 dead letters\n"
+    found = await signalq("dead", "list", "--queue", "--id", "id-34", "--json")
+    assert [row["intent_id"] for row in found.rows] == ["id-345"]
 
 
 async def test_letters_that_are_not_ours_are_shown_with_their_known_fields_and_their_content_escaped(
@@ -341,7 +342,7 @@ async def test_letters_that_are_not_ours_are_shown_with_their_known_fields_and_t
 ) -> None:
     hostile = Basic.Properties(delivery_mode=2, message_id="\x1b[31mred\n", app_id="someone")
     await bury([(b"\xff{", hostile), (BODY, Basic.Properties(delivery_mode=2))])
-    ran = await signalq("dead", "list")
+    ran = await signalq("dead", "list", "--queue")
     assert "\x1b" not in ran.out
     assert r"\x1b[31mred\n" in ran.out
     assert "someone" in ran.out
@@ -349,7 +350,7 @@ async def test_letters_that_are_not_ours_are_shown_with_their_known_fields_and_t
 
 
 async def test_the_list_says_that_there_are_no_dead_letters(topology: Topology, signalq: Signalq) -> None:
-    assert await signalq("dead", "list", "--json") == Ran(0, "", "there are no dead letters\n")
+    assert await signalq("dead", "list", "--queue", "--json") == Ran(0, "", "there are no dead letters\n")
 
 
 async def test_showing_a_letter_shows_it_whole_but_for_its_token(bury: Any, signalq: Signalq) -> None:
@@ -378,7 +379,7 @@ async def test_showing_a_letter_that_is_not_there_is_one_sentence(bury: Any, sig
 async def test_a_second_reader_waits_says_so_and_then_sees_everything(bury: Any, environment: None) -> None:
     await bury([letter(number) for number in range(20)])
     async with open_letters(load_settings(), on_wait=lambda _sentence: None) as first:
-        second = await start("dead", "list", "--json")
+        second = await start("dead", "list", "--queue", "--json")
         assert second.stderr
         async with asyncio.timeout(TIMEOUT_S):
             assert b"another reader has" in await second.stderr.readline()
@@ -393,7 +394,7 @@ async def test_a_second_reader_gives_up_with_a_sentence(
     bury: Any, environment: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await bury([letter(1)])
-    monkeypatch.setattr("signalq.ops.dead_letters.reader.TURN_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("signalq.ops.dead_letters.turn.TURN_TIMEOUT_S", 0.5)
     said: list[str] = []
     async with open_letters(load_settings(), on_wait=said.append):
         with pytest.raises(Exception, match="another reader still has"):

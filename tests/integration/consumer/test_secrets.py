@@ -82,7 +82,14 @@ async def seen(
         config.write_text(CONFIG, "utf-8")
         monkeypatch.setenv("SIGNALQ_CONFIG", str(config))
         for command in (
-            *("dead list", "dead list --json", "orders list --all", "orders list --all --json", "lanes list --json"),
+            *(
+                "dead list",
+                "dead list --json",
+                "dead list --queue",
+                "orders list --all",
+                "orders list --all --json",
+                "lanes list --json",
+            ),
             *("check", "scheduled list --json", "topology show", "notify --dry-run"),
         ):
             ran = await signalq(*command.split())

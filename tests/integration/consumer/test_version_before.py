@@ -242,7 +242,7 @@ async def test_a_consumer_takes_over_the_orders_of_the_version_before_and_posts_
         # Its ending is told once more: the consumer that was killed may not have told it.
         assert sorted(event["status"] for event in heard.of("delivered")) == ["delivered", "duplicate"]
 
-        listed = await signalq("dead", "list", "--json")
+        listed = await signalq("dead", "list", "--queue", "--json")
         assert {row["intent_id"]: row["reason"] for row in listed.rows} == DEAD
         replayed, lanes, scheduled = await asyncio.gather(
             signalq("dead", "replay", "--id", "refused", "--json"),

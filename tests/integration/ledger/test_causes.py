@@ -174,7 +174,7 @@ async def test_the_sdk_the_commands_and_check_say_the_same(
     with pytest.raises(BrokerUnreachable, match="no virtual host"):
         await OrderPublisher(nowhere).__aenter__()
     monkeypatch.setenv("SIGNALQ_BROKER__URL", nowhere)
-    listed = await signalq("dead", "list")
+    listed = await signalq("dead", "list", "--queue")
     assert "no virtual host (vhost) nope" in listed.err
     found = [one async for one in findings(load_settings(), None) if one.check == "broker"]
     assert "no virtual host (vhost) nope" in found[0].found

@@ -53,11 +53,11 @@ async def test_an_old_ledger_is_upgraded_keeps_its_identity_and_a_second_time_no
     await make_old(store)
     shown, upgraded = await upgrade_ledger(settings_for(store))
     assert upgraded is not None
-    assert (upgraded.from_schema, upgraded.to_schema) == ("0002", "0005")
+    assert (upgraded.from_schema, upgraded.to_schema) == ("0002", "0006")
     assert shown == make_url(store.url).render_as_string(hide_password=True)
     _, again = await upgrade_ledger(settings_for(store))
     assert again is not None
-    assert (again.from_schema, again.to_schema) == ("0005", "0005")
+    assert (again.from_schema, again.to_schema) == ("0006", "0006")
     assert (await store.ledger()).ledger_id == "the-old-one"
 
 
@@ -126,7 +126,7 @@ async def test_the_command_says_what_it_did_and_what_it_looked_at(
     await make_old(store)
     done = await run("ledger", "upgrade", "--json")
     assert (done.status, done.err) == (0, "")
-    assert done.rows == [{"ledger": store.url, "from_schema": "0002", "to_schema": "0005"}]
+    assert done.rows == [{"ledger": store.url, "from_schema": "0002", "to_schema": "0006"}]
     monkeypatch.setenv("SIGNALQ_LEDGER__URL", "postgresql+asyncpg://signalq:secret@127.0.0.1:1/signalq")
     away = await run("ledger", "upgrade")
     assert (away.status, away.out) == (1, "")

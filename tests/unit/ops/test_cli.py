@@ -380,7 +380,12 @@ def test_an_argument_too_many_is_not_quoted_if_it_may_be_a_token(signalq: Signal
 
 @pytest.mark.parametrize(
     "arguments",
-    [["dead", "list"], ["dead", "show", "x"], ["topology", "apply"], ["publish", "--connector=a", "--action=buy"]],
+    [
+        ["dead", "list", "--queue"],
+        ["dead", "show", "x"],
+        ["topology", "apply"],
+        ["publish", "--connector=a", "--action=buy"],
+    ],
     ids=" ".join,
 )
 def test_a_broker_that_is_not_there_is_one_sentence_without_its_password(
