@@ -211,6 +211,8 @@ letters = Table(
     Column("client_order_id", String(FOREIGN_CHARACTERS_MAX)),
     Column("reason", String(64)),
     Column("detail", Text),
+    # The detail without what differs from letter to letter: what a group of letters shares.
+    Column("cause", Text),
     Column("attempts", Integer),
     Column("http_status", Integer),
     # As the letter says; null where it does not say so.
@@ -257,7 +259,7 @@ audit = Table(
     Index("ix_audit_at_ms", "at_ms", "number"),
 )
 
-# A person's note on the letters of one reason, connector and detail. `mark` is the digest of the three: a detail can be
+# A person's note on the letters of one reason, connector and cause. `mark` is the digest of the three: a cause can be
 # longer than what an index of PostgreSQL takes.
 group_notes = Table(
     "group_notes",
@@ -265,7 +267,7 @@ group_notes = Table(
     Column("mark", LargeBinary(16), primary_key=True),
     Column("reason", String(64)),
     Column("connector", String(FOREIGN_CHARACTERS_MAX)),
-    Column("detail", Text),
+    Column("cause", Text),
     Column("note", Text, nullable=False),
     Column("who", Text, nullable=False),
     Column("at_ms", BigInteger, nullable=False),

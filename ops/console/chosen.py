@@ -17,8 +17,8 @@ from signalq.ops.console.job import Chosen
 
 # More than these are for the command line: a job keeps their marks in memory.
 CHOSEN_MAX = 100_000
-# So much of a group's detail is told in the audit.
-DETAIL_CHARACTERS_MAX = 200
+# So much of a group's cause is told in the audit.
+CAUSE_CHARACTERS_MAX = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def _about(groups: Sequence[Group], ids: set[str], singles: int, choice: Choice)
     """The choice in a few words, for the audit and for people."""
     about: dict[str, object] = {}
     if len(groups) == 1:
-        about |= {name: value and value[:DETAIL_CHARACTERS_MAX] for name, value in groups[0].named.items()}
+        about |= {name: value and value[:CAUSE_CHARACTERS_MAX] for name, value in groups[0].named.items()}
     elif groups:
         about |= {"groups": len(groups), "reasons": sorted({group.reason or "" for group in groups})}
     if ids:

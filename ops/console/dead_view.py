@@ -70,7 +70,7 @@ class Asked:
     `until` is the number of the newest letter when the page was made: what came since is new, and not chosen.
     """
 
-    by: By = "detail"
+    by: By = "cause"
     since: str | None = None
     reason: str | None = None
     connector: str | None = None
@@ -94,7 +94,7 @@ class Asked:
     def filters(self) -> dict[str, str | None]:
         """The parameters of the groups alone, as a link or a form has them."""
         given = {key: getattr(self, key) for key in FILTERS}
-        return given | {"by": None if self.by == "detail" else self.by}
+        return given | {"by": None if self.by == "cause" else self.by}
 
     @property
     def is_filtered(self) -> bool:

@@ -30,11 +30,17 @@ class Desk:
     """Opens nothing until it is asked. `settings` gives those in force; they may change while it runs.
 
     `link` is the secret of the one-time link, where the start has printed it already; `config` is the settings file
-    that was named, if one was.
+    that was named, if one was. While `may_look` says no, nothing is looked at for those who only look on.
     """
 
     def __init__(
-        self, settings: Callable[[], Settings], host: Host, *, link: str | None = None, config: Path | None = None
+        self,
+        settings: Callable[[], Settings],
+        host: Host,
+        *,
+        link: str | None = None,
+        config: Path | None = None,
+        may_look: Callable[[], bool] = lambda: True,
     ) -> None:
         self._settings = settings
         self.host = host
@@ -43,7 +49,7 @@ class Desk:
         # The watch and the jobs have a ledger of their own each: no page waits for their reads.
         self.ledger = LedgerSource(settings, asking=self.metrics.asking("ledger"))
         self.broker = BrokerSource(settings, asking=self.metrics.asking("broker"))
-        self.watch = Watch(settings)
+        self.watch = Watch(settings, may_look=may_look)
         self.jobs = Jobs(settings)
         self.checks = Checks(settings, config=config, in_consumer=host.is_consumer)
         self.jobs.on_change = self.checks.on_change = self._tell_of_own

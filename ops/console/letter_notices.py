@@ -10,6 +10,7 @@ from signalq.ops.terminal.plain import plural
 WAIT_MS = 6 * 3_600_000
 # Two counts that differ by the same number for so long are no two moments of one count.
 DIFFERS_MS = 10_000
+DIFFERS = "letters-differ"
 IN_DOUBT = "outcome-unknown"
 # For these somebody has to look at once.
 GRAVE_REASONS = frozenset({IN_DOUBT, "unauthorized", "undeliverable"})
@@ -59,7 +60,7 @@ def of_all(now: Snapshot, differs: tuple[int, int] | None) -> Iterator[Notice]:
         more, since_ms = differs
         than = f"{more:,} more than the ledger knows" if more > 0 else f"{-more:,} fewer than the ledger says"
         yield Notice(
-            "letters-differ",
+            DIFFERS,
             f"the queue of dead letters has {than}",
             is_grave=False,
             since_ms=since_ms,

@@ -101,7 +101,7 @@ class Mounted:
         # All of that lives to the end: searched for garbage again and again, it would hold orders up.
         gc.freeze()
         host = Host(is_consumer=True, host=self._settings().ops.host, port=self._port)
-        desk = Desk(self._settings, host, link=self._link, config=self._config)
+        desk = Desk(self._settings, host, link=self._link, config=self._config, may_look=lambda: not self._shed.is_busy)
         return Site(desk, shed=self._shed, streams_max=STREAMS_MAX)
 
     async def _elsewhere(self, _request: web.Request) -> web.Response:

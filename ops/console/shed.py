@@ -1,7 +1,8 @@
 """The share of a consumer that the console may have: orders go first.
 
 RENDERS_MAX pages are rendered in a second at most; a request waits a while for its turn. While the event loop is late
-again and again, the console has no share at all, but for the switch.
+again and again, or its thread works nearly all the time, the console has no share at all, but for the switch: what it
+takes then, orders lack.
 """
 
 import asyncio
@@ -18,6 +19,9 @@ STREAMS_MAX = 20
 LATE_S = 0.05
 LATE_WITHIN_S = 1.0
 CALM_S = 5.0
+# Of each SHARE_S the thread of the loop may work so much, the console's own work included.
+SHARE_S = 0.5
+SHARE_MAX = 0.75
 # The loop is looked at so often, as long as somebody has asked for a page in the last WATCHED_S.
 TICK_S = 0.025
 WATCHED_S = 60.0
@@ -26,15 +30,22 @@ BUSY = "the consumer is busy with orders: `signalq console` does not share its t
 
 
 class Shed:
-    """Tells each request whether, and when, it may take the consumer's time. `clock` is that of the event loop."""
+    """Tells each request whether, and when, it may take the consumer's time.
+
+    `clock` is that of the event loop, `worked` gives the seconds that its thread has worked.
+    """
 
     def __init__(
         self,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        worked: Callable[[], float] = time.thread_time,
     ) -> None:
         self._clock = clock
         self._sleep = sleep
+        self._worked = worked
+        # When the share was last told, and how much the thread had worked by then.
+        self._share_from = 0.0, 0.0
         # The beginnings of the last renders; the next one begins RENDERS_S after the first of them.
         self._begun_s: deque[float] = deque(maxlen=RENDERS_MAX)
         self._late_s: deque[float] = deque(maxlen=2)
@@ -42,12 +53,18 @@ class Shed:
         self._watched_until_s = 0.0
         self._tick: asyncio.TimerHandle | None = None
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether orders need all of the consumer's time."""
+        return self._clock() < self._busy_until_s
+
     def admit(self, *, is_urgent: bool) -> None:
         """Let a request in. Raises Busy while the consumer is busy with orders, unless it `is_urgent`."""
         self._watched_until_s = self._clock() + WATCHED_S
         if self._tick is None:
+            self._share_from = self._clock(), self._worked()
             self._look_again()
-        if self._clock() < self._busy_until_s and not is_urgent:
+        if self.is_busy and not is_urgent:
             raise Busy(BUSY, retry_after_s=round(CALM_S))
 
     async def turn(self) -> None:
@@ -71,6 +88,15 @@ class Shed:
         if is_again or now_s < self._busy_until_s:
             self._busy_until_s = now_s + CALM_S
 
+    def has_worked(self) -> None:
+        """Note how much the thread of the loop has worked lately, once SHARE_S are over."""
+        (from_s, before_s), now_s = self._share_from, self._clock()
+        if now_s - from_s >= SHARE_S:
+            worked_s = self._worked()
+            self._share_from = now_s, worked_s
+            if worked_s - before_s > SHARE_MAX * (now_s - from_s):
+                self._busy_until_s = now_s + CALM_S
+
     def close(self) -> None:
         """Look at the loop no more."""
         if self._tick is not None:
@@ -83,5 +109,6 @@ class Shed:
     def _look(self, due_s: float) -> None:
         self._tick = None
         self.was_late(self._clock() - due_s)
+        self.has_worked()
         if self._clock() < self._watched_until_s:
             self._look_again()

@@ -66,9 +66,10 @@ class Listener:
 
 
 class Watch:
-    """`latest` is the latest snapshot, however old."""
+    """`latest` is the latest snapshot, however old. While `may_look` says no, it looks only for those who ask."""
 
-    def __init__(self, settings: Callable[[], Settings]) -> None:
+    def __init__(self, settings: Callable[[], Settings], *, may_look: Callable[[], bool] = lambda: True) -> None:
+        self._may_look = may_look
         self.latest = Snapshot()
         self._settings = settings
         self._ledger = LedgerLook(settings)
@@ -98,6 +99,8 @@ class Watch:
     async def snapshot(self) -> Snapshot:
         """The present moment: the latest look; the first one, and one after a sleep, are waited for."""
         self._want()
+        if not self._may_look():
+            self._at_once.set()
         await self._until(self._is_fresh)
         return self.latest
 
@@ -165,9 +168,11 @@ class Watch:
     async def _run(self) -> None:
         while self._is_wanted():
             while self._is_wanted():
+                can_wait = not self._at_once.is_set()
                 self._at_once.clear()
                 began_s = time.monotonic()
-                await self._look()
+                if self._may_look() or not can_wait:
+                    await self._look()
                 await self._pause(began_s + EVERY_S - time.monotonic())
             await self._rest()
 

@@ -44,8 +44,9 @@ async def test_the_keys_lead_to_each_page_and_each_dialog_and_back(bob: Person) 
     page = bob.page
     await bob.open("/")
     for key, path in PLACES.items():
-        await press(bob, "g", key)
-        await page.wait_for_url(re.compile(rf"{re.escape(path)}(\?.*)?$"))
+        # The overview leads to itself: a key that comes while the page is left is lost.
+        async with page.expect_navigation(url=re.compile(rf"{re.escape(path)}(\?.*)?$")):
+            await press(bob, "g", key)
     await bob.open("/")
     await press(bob, "?")
     await expect(bob.dialog).to_contain_text("Keys and preferences")

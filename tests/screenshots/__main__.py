@@ -1,4 +1,4 @@
-"""Takes the pictures of the console that the docs show: nine pages, two themes, two widths.
+"""Takes the pictures of the console that the docs show: ten pages, two themes, two widths.
 
     ./run screenshots                into docs/images/console
     ./run screenshots FOLDER         elsewhere
@@ -19,7 +19,7 @@ from PIL import Image
 from playwright.async_api import Browser, expect
 
 from signalq.local import PrivateRabbitMQ, ensure_installed
-from tests.screenshots.scene import Pictured, scene
+from tests.screenshots.scene import Pictured, replayed, scene
 from tests.support.chromium import chromium, find_chromium
 from tests.support.desk import OPS_TOKEN
 from tests.support.person import LOOK_S, met
@@ -55,9 +55,13 @@ def main() -> int:
 async def _take(broker_url: str, path: str, folder: Path) -> None:
     expect.set_options(timeout=LOOK_S * 1000)
     async with chromium(path) as browser, scene(broker_url) as pictured:
+        async with met(browser, pictured.world.url, "bob", OPS_TOKEN) as person:
+            pages = {**pictured.pages, "job": await replayed(person, pictured.world)}
         for size, (width, height) in SIZES.items():
             for theme in THEMES:
-                await _take_all(browser, pictured, folder, f"{size}-{theme}", width, height, theme)
+                await _take_all(
+                    browser, Pictured(pictured.world, pages), folder, f"{size}-{theme}", width, height, theme
+                )
 
 
 async def _take_all(

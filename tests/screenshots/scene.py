@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from benchmarks.console.past import Past, now_ms, write
 from tests.support import prefixes
 from tests.support.consumer import ledger_url
 from tests.support.desk import DAY_S, HOUR_S, MINUTE_S, SETTINGS, Desk, Plan, desk
+from tests.support.person import Person
 from tests.support.stores import ledger_at
+from tests.support.waiting import wait_until
 
 # How often each of them orders.
 PAST_CONNECTORS = ("main", "main", "main", "main", "beta", "delta", "zeta", "zeta", "omega")
 PAST_ORDERS, PAST_MS = 12_000, DAY_S * 1000
 CONFIG = "[connectors.main]\n[connectors.beta]\n[connectors.delta]\n[connectors.gamma]\n"
 SHOWN: Mapping[str, object] = {"console.name": "prod", "delivery.backoff_base_s": 1, "delivery.backoff_max_s": 4}
+_GROUP = re.compile(r'name="group" value="([0-9a-f]+)"')
 RETRIED = "3b61a24e3b6743658da38126d25cb526"
 
 
@@ -29,6 +34,8 @@ def plans() -> Sequence[Plan]:
         *(Plan("delta", strategy="carry", age_s=2 * MINUTE_S + number) for number in range(12)),
         Plan("delta", strategy="carry", action="closeLong", age_s=2 * HOUR_S),
         *(Plan("zeta", strategy="carry") for _ in range(5)),
+        *(Plan("gamma", "broken", client_order_id=f"co-2{number:02}") for number in range(28)),
+        Plan("gamma", "refused", client_order_id="co-228"),
         Plan("main", action="closeLong", delay_s=4 * MINUTE_S, client_order_id="co-119"),
         Plan("delta", strategy="carry", delay_s=28 * MINUTE_S),
         Plan("main", delay_s=9 * HOUR_S, client_order_id="co-120"),
@@ -60,10 +67,26 @@ async def scene(broker_url: str) -> AsyncIterator[Pictured]:
     await prefixes.give_back(broker_url, prefix, [])
 
 
+async def replayed(person: Person, world: Desk) -> str:
+    """Let this person replay the letters of gamma, of which one is refused again; the path of the job."""
+    world.is_mended = True
+    (group,) = _GROUP.findall(await person.read("/dead?connector=gamma&by=connector"))
+    chosen = {"connector": "gamma", "by": "connector", "group": group}
+    verdict = await person.post("/dead/verdict", **chosen, action="replay")
+    await wait_until(partial(_is_over, person, verdict), what="the verdict")
+    job = await person.post(f"{verdict}/replay")
+    await wait_until(partial(_is_over, person, job), what="the replay")
+    return job
+
+
+async def _is_over(person: Person, job: str) -> bool:
+    return "Check again what is there" in await person.read(job)
+
+
 PAGES: Mapping[str, str] = {
     "overview": "/",
     "lane": "/lanes/main",
-    "dead-letters": "/dead",
+    "dead": "/dead",
     "order": f"/orders/{RETRIED}",
     "orders": "/orders",
     "schedule": "/schedule",

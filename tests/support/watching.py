@@ -52,9 +52,9 @@ def settings_for(
 
 
 @asynccontextmanager
-async def watching(settings: Settings) -> AsyncIterator[Watch]:
+async def watching(settings: Settings, *, may_look: Callable[[], bool] = lambda: True) -> AsyncIterator[Watch]:
     """A watch, closed in the end."""
-    watch = Watch(lambda: settings)
+    watch = Watch(lambda: settings, may_look=may_look)
     try:
         yield watch
     finally:

@@ -25,7 +25,7 @@ def write(connection: Connection, now_ms: int, group: Group, note: str, who: str
     if not note:
         connection.execute(delete(group_notes).where(group_notes.c.mark == group.mark))
         return
-    names = {"reason": group.reason, "connector": group.connector, "detail": group.detail}
+    names = {"reason": group.reason, "connector": group.connector, "cause": group.cause}
     values = {"note": storable(note), "who": storable(who), "at_ms": now_ms}
     upsert(connection, group_notes, {"mark": group.mark, **names}, values)
 

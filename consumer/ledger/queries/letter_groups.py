@@ -1,7 +1,7 @@
 """The open letters in groups, by what they died of: how many, since when, and how many came in each quarter of an hour.
 
-A group is told by its mark, a digest of its reason, its connector and its detail, or of as many of these as it is made
-by: a detail may be longer than an address or an index takes.
+A group is told by its mark, a digest of its reason, its connector and its cause, or of as many of these as it is made
+by: a cause may be longer than an address or an index takes.
 """
 
 import hashlib
@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from sqlalchemy import ColumnElement, Connection, case, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Connection, case, func, literal, null, select, tuple_
 
 from signalq.consumer.ledger.queries.letters import Letters, Listed
 from signalq.consumer.ledger.tables import letters
@@ -19,11 +19,11 @@ from signalq.consumer.ledger.tables import letters
 BUCKETS, BUCKET_MS = 32, 15 * 60_000
 MARK_BYTES = 16
 
-By = Literal["detail", "connector", "reason"]
+By = Literal["cause", "connector", "reason"]
 BYS: tuple[By, ...] = get_args(By)
 # The columns whose values all letters of a group share.
 COLUMNS: Mapping[By, tuple[str, ...]] = MappingProxyType(
-    {"detail": ("reason", "connector", "detail"), "connector": ("reason", "connector"), "reason": ("reason",)}
+    {"cause": ("reason", "connector", "cause"), "connector": ("reason", "connector"), "reason": ("reason",)}
 )
 
 
@@ -46,12 +46,13 @@ class Scope:
 class Group:
     """Letters that share the `values` of the columns of `by`; the values of other columns are None here.
 
-    `count` leaves out those that came `later`. `buckets` has both by BUCKET_MS, the oldest first; the last one is the
-    one that fills now.
+    `detail` is that of all of them, None where they have several. `count` leaves out those that came `later`. `buckets`
+    has both by BUCKET_MS, the oldest first; the last one is the one that fills now.
     """
 
     by: By
     values: tuple[str | None, ...]
+    detail: str | None = field(default=None, compare=False)
     count: int = 0
     later: int = 0
     first_ms: int = 0
@@ -79,9 +80,14 @@ class Group:
         return self.named.get("connector")
 
     @property
-    def detail(self) -> str | None:
-        """Its detail; None for one without, or of several."""
-        return self.named.get("detail")
+    def cause(self) -> str | None:
+        """Its cause; None for one without, or of several."""
+        return self.named.get("cause")
+
+    @property
+    def died_of(self) -> str | None:
+        """The sentence on what all of them died of: a number stands in it only where it is that of all."""
+        return self.cause if self.detail is None else self.detail
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """As SQL."""
@@ -93,8 +99,7 @@ class Group:
 
 def newest(connection: Connection) -> int:
     """The number of the newest letter; 0 where there is none. A letter that comes later has a higher one."""
-    number: int = connection.execute(select(func.coalesce(func.max(letters.c.number), 0))).scalar_one()
-    return number
+    return int(connection.execute(select(func.coalesce(func.max(letters.c.number), 0))).scalar_one())
 
 
 def groups(connection: Connection, scope: Scope, by: By, now_ms: int, until: int | None = None) -> list[Group]:
@@ -107,13 +112,13 @@ def groups(connection: Connection, scope: Scope, by: By, now_ms: int, until: int
     since_ms = letters.c.since_ms
     bucket = case((since_ms >= first_bucket * BUCKET_MS, since_ms // BUCKET_MS), else_=first_bucket - 1)
     later = func.sum(case((letters.c.number > until, 1), else_=0)) if until is not None else literal(0)
+    details = (func.min(letters.c.detail), func.max(letters.c.detail)) if by == "cause" else (null(), null())
     counts = func.count(), later, func.min(since_ms), func.max(since_ms)
-    query = select(*columns, bucket.label("bucket"), *counts).where(*scope.conditions()).group_by(*columns, "bucket")
-    rows = [(tuple(row[: len(columns)]), tuple(map(int, row[len(columns) :]))) for row in connection.execute(query)]
-    rows.sort(key=lambda row: _place(row[0]))
+    counted = select(*columns, *details, bucket.label("bucket"), *counts).where(*scope.conditions())
+    rows = [_read(row, len(columns)) for row in connection.execute(counted.group_by(*columns, "bucket"))]
+    rows.sort(key=lambda row: _place(row.values))
     found = [
-        _joined(by, values, [counted for _, counted in some], first_bucket)
-        for values, some in groupby(rows, key=lambda row: row[0])
+        _joined(by, values, list(some), first_bucket) for values, some in groupby(rows, key=lambda row: row.values)
     ]
     return sorted(found, key=lambda group: (-group.first_ms, _place(group.values)))
 
@@ -123,20 +128,40 @@ def _place(values: Sequence[str | None]) -> list[tuple[bool, str]]:
     return [(value is not None, value or "") for value in values]
 
 
-def _joined(by: By, values: tuple[str | None, ...], rows: Sequence[tuple[int, ...]], first_bucket: int) -> Group:
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """The letters of a group in one bucket: some of their details, of which there may be more; how many, and when."""
+
+    values: tuple[str | None, ...]
+    details: frozenset[str | None]
+    bucket: int
+    count: int
+    later: int
+    first_ms: int
+    last_ms: int
+
+
+def _read(row: Sequence[Any], width: int) -> _Counted:
+    """A row whose first `width` columns are the group's values."""
+    return _Counted(tuple(row[:width]), frozenset(row[width : width + 2]), *map(int, row[width + 2 :]))
+
+
+def _joined(by: By, values: tuple[str | None, ...], rows: Sequence[_Counted], first_bucket: int) -> Group:
     """One group, of its rows for each bucket; what is older than the buckets, or ahead of the clock, is in none."""
     buckets = [0] * BUCKETS
-    for place, count, *_ in rows:
-        if 0 <= place - first_bucket < BUCKETS:
-            buckets[place - first_bucket] = count
-    later = sum(row[2] for row in rows)
+    for row in rows:
+        if 0 <= row.bucket - first_bucket < BUCKETS:
+            buckets[row.bucket - first_bucket] = row.count
+    later = sum(row.later for row in rows)
+    details = frozenset[str | None]().union(*(row.details for row in rows))
     return Group(
         by,
         values,
-        count=sum(row[1] for row in rows) - later,
+        detail=next(iter(details)) if len(details) == 1 else None,
+        count=sum(row.count for row in rows) - later,
         later=later,
-        first_ms=min(row[3] for row in rows),
-        last_ms=max(row[4] for row in rows),
+        first_ms=min(row.first_ms for row in rows),
+        last_ms=max(row.last_ms for row in rows),
         buckets=buckets,
     )
 

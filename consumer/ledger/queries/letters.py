@@ -198,7 +198,8 @@ def _select(value: Any) -> Select[Any]:
 
 def _row(record: LetterRecord) -> dict[str, Any]:
     """The columns of a record. Foreign text is cut to what a column takes, and a number that is too large left out."""
-    return {name: _fitting(name, value) for name, value in asdict(record).items()}
+    values = asdict(record) | {"cause": record.cause}
+    return {name: _fitting(name, value) for name, value in values.items()}
 
 
 def _fitting(name: str, value: Any) -> Any:

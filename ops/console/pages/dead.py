@@ -22,6 +22,8 @@ from signalq.ops.console.dead_view import (
     look_at_letters,
     names_of,
 )
+from signalq.ops.console.jobs import Jobs
+from signalq.ops.console.letter_notices import DIFFERS
 from signalq.ops.console.routes import Route
 from signalq.ops.console.snapshot import Snapshot
 from signalq.ops.console.view import View
@@ -85,27 +87,30 @@ def warnings(switch: Switch, opens: Mapping[str, int]) -> list[Warned]:
 class Queue:
     """The queue beside the ledger: how many messages are ready (None: not known), and how many `more` than it knows.
 
-    `is_read`: a reader has it now, so the two can't be compared.
+    `is_read`: a reader has it now, so the two can't be compared. `lasts`: they have differed for so long that these
+    are not just two moments.
     """
 
     ready: int | None
     more: int
     is_read: bool
+    lasts: bool
 
 
-def queue_of(view: View) -> Queue:
+def queue_of(snapshot: Snapshot, jobs: Jobs) -> Queue:
     """The queue, as the watch has last seen it."""
-    known = view.snapshot.letters
-    ready = None if view.snapshot.broker.is_away else known.ready
-    is_read = known.is_read or any(job.state == "running" for job in view.desk.jobs.under_way())
-    return Queue(ready, 0 if ready is None else ready - known.messages, is_read)
+    known = snapshot.letters
+    ready = None if snapshot.broker.is_away else known.ready
+    is_read = known.is_read or any(job.state == "running" for job in jobs.under_way())
+    lasts = any(notice.key == DIFFERS for notice in snapshot.attention)
+    return Queue(ready, 0 if ready is None else ready - known.messages, is_read, lasts)
 
 
 def _context(view: View, found: Groups) -> dict[str, Any]:
     return {
         "asked": found.asked,
         "groups": found,
-        "queue": queue_of(view),
+        "queue": queue_of(view.snapshot, view.desk.jobs),
         "to_do": TO_DO,
         "not_ours": NOT_OURS,
     }

@@ -143,7 +143,7 @@ def _noted(
 
 def _reading(view: View) -> dict[str, Any]:
     """The facts to know before the queue is read: how many letters it has, how long that takes, and why not."""
-    ready = queue_of(view).ready
+    ready = queue_of(view.snapshot, view.desk.jobs).ready
     seconds = None if ready is None else max(1, -(-ready // LETTERS_A_SECOND))
     return {"ready": ready, "seconds": seconds, "why_not": why_not(view.snapshot), "queue": view.desk.names.dead}
 

@@ -57,6 +57,7 @@ function show(time) {
 }
 
 function dress(root = document) {   // what the server can't know: zones, and what this browser keeps
+  for (const element of all(".unscripted", root)) element.remove();
   for (const time of all("time[data-show]", root)) {
     show(time);
     const at = Date.parse(time.dateTime), in_ = (timeZone) => `${moment(at, timeZone)}${msOf(time)} ${timeZone}`;

@@ -3,7 +3,6 @@
 
 const SEQUENCE_MS = 1_500, ROW = "table.rows tbody tr:not(.sub)";
 let first = "", firstMs = 0, chosen = null;
-
 const isOff = () => { try { return localStorage.getItem("signalq.keys") === "off"; } catch { return false; } };
 const FIELD = "input:not([type=checkbox], [type=radio]), textarea, select, [contenteditable]";
 const isField = (element) => element.matches?.(FIELD);
@@ -25,7 +24,7 @@ function press(key) {   // whether something had this key: in the focused row, o
 function step(way) {
   const found = rows(), at = found.indexOf(rowOf(document.activeElement));
   const next = found[at < 0 ? (way > 0 ? 0 : found.length - 1) : at + way];
-  if (next) { focusable(next)?.focus(); next.scrollIntoView({ block: "nearest" }); }
+  if (next) focusable(next)?.focus();   // which scrolls it into view
 }
 
 function choose(isRange) {
@@ -75,7 +74,7 @@ function copyOld(text) {   // over plain http a browser has no clipboard to writ
 }
 
 const OWN = {
-  j: () => step(1), k: () => step(-1), x: () => choose(false), X: () => choose(true), a: chooseAll, y: copy,
+  a: chooseAll, j: () => step(1), k: () => step(-1), x: () => choose(false), X: () => choose(true), y: copy,
   Enter: () => rowOf(document.activeElement)?.querySelector("a[href]")?.click(),
 };
 
@@ -99,4 +98,3 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 document.addEventListener("change", count);
-count();

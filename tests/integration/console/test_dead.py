@@ -134,15 +134,41 @@ async def test_a_letter_that_comes_after_the_page_was_made_is_new_and_not_chosen
 
 async def test_a_long_group_has_pages_and_too_many_groups_are_told(console: OpenConsole, alice: Browser) -> None:
     await note(console, *(letter(number) for number in range(103)))
-    await note(console, *(letter(1_000 + number, detail=f"a {number:04}", connector="beta") for number in range(204)))
+    await note(console, *(letter(1_000 + number, detail=f"a x{number}", connector="beta") for number in range(204)))
     page = await alice.get("/dead?connector=main")
     first = letters(page)
     assert len(first) == 100
     (path,) = re.findall(r'href="(/dead[^"]*after=[^"]*)#dead-letters"', page.text)
+    forgotten = "Ticks are forgotten on another page"
+    assert forgotten in words(page.text)
     rest = letters(await alice.get(path.replace("&amp;", "&")))
     assert len(rest) == 3
     assert not first.keys() & rest.keys()
     assert "5 more groups are not shown" in words((await alice.get("/dead")).text)
+    whole = words((await alice.get("/dead?connector=beta")).text)
+    assert forgotten not in whole, "no group is so long"
+
+
+async def test_letters_whose_details_differ_in_numbers_alone_are_one_group_and_their_rows_tell_the_numbers(
+    console: OpenConsole, alice: Browser
+) -> None:
+    def late(number: int, of: str = "creation") -> LetterRecord:
+        return letter(number, reason="expired", detail=f"{number}.5 s old, 60 s are allowed from its {of}")
+
+    await note(console, late(71), late(95), letter(1, reason="invalid", detail="percent: must be > 0"))
+    page = await alice.get("/dead")
+    found = groups(page)
+    assert len(found) == 2
+    expired = mark_in(found, "main … s old, … s are allowed from its creation 2 ")
+    assert mark_in(found, "main percent: must be > 0 1 "), "the number is that of all its letters"
+    opened = letters(await alice.get(f"/dead?open={expired}"))
+    assert mark_in(opened, "71.5 s old, 60 s") != mark_in(opened, "95.5 s old, 60 s")
+    await alice.post("/dead/note", group=expired, note="the broker was down")
+    await note(console, late(99), late(5, of="replay"))
+    after = await alice.get("/dead")
+    assert "main … s old, … s are allowed from its creation 3 " in groups(after)[expired]
+    assert len(groups(after)) == 3
+    assert "Note: “the broker was down” by alice" in words(after.text), "a note is of the cause"
 
 
 async def test_where_there_are_none_the_page_says_what_became_of_the_last_one(

@@ -81,7 +81,7 @@ async def test_a_replay_takes_exactly_what_its_verdict_has_judged_and_shows_what
     assert (replay.state, replay.tally.count("done"), replay.missing) == ("done", 2, 0)
     assert await depth(broker.url, names.dead) == 2
     assert standing(names)["id-later"] == standing(names)["id-doubt"] == (1, "dead")
-    key = {"reason": "rejected", "connector": "main", "detail": "the webhook refused it: HTTP 400"}
+    key = {"reason": "rejected", "connector": "main", "cause": "the webhook refused it: HTTP 400"}
     assert audited(names) == [
         ("alice", "console", "replay", 2, 0, key | {"chosen": 2, "job": replay.key, "ended": True})
     ]

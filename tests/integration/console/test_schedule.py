@@ -75,7 +75,7 @@ async def test_a_row_warns_of_what_stands_in_its_way(
     switch = Switch(2, {"closing": "close-only", "paused": "paused"})
     shows(console, monkeypatch, lanes=lanes, switch=switch)
     page = (await alice.get("/schedule")).text
-    rows = dict(re.findall(r'href="/orders/(\w+)".*?(<bdi>\w+ 50 %</bdi>.*?)</td>', page, re.DOTALL))
+    rows = dict(re.findall(r'href="/orders/(\w+)".*?</tr>(.*?)(?=<tr id="pending|</tbody>)', page, re.DOTALL))
     assert "would die forbidden" in rows["open"]
     assert "sub" not in rows["exit"]
     assert "would wait when due" in rows["waits"]

@@ -89,6 +89,27 @@ async def test_the_figures_are_those_of_the_ledger(store: Store, ledger: Ledger)
         assert "no-consumer" not in notices
 
 
+async def test_a_watch_that_may_not_look_looks_only_for_those_who_ask(
+    store: Store, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    be_brisk(monkeypatch)
+    may_look = True
+    async with watching(settings_for(store.url), may_look=lambda: may_look) as watch:
+        with watch.listening():
+            await seen(watch, lambda now: now.living, "a first look")
+            may_look = False
+            await asyncio.sleep(0)
+            before = watch.latest.number
+            asked = await watch.snapshot()
+            assert watch.latest.number <= before + 1
+            await asyncio.sleep(3 * watch_module.EVERY_S)
+            assert watch.latest.number <= asked.number + 1
+            asked = await watch.look_now()
+            assert asked.number > before
+            may_look = True
+            await wait_until(lambda: watch.latest.number > asked.number + 1, what="further looks")
+
+
 async def test_a_change_while_somebody_looks_is_told_and_counted(store: Store, ledger: Ledger) -> None:
     async with watching(settings_for(store.url)) as watch:
         with watch.listening() as listener:

@@ -58,7 +58,7 @@ class Visit:
     async def note(self, *records: LetterRecord) -> None:
         await self.do(letters.note, NOW_MS, records)
 
-    async def groups(self, by: str = "detail", until: int | None = None, **scope: Any) -> list[Group]:
+    async def groups(self, by: str = "cause", until: int | None = None, **scope: Any) -> list[Group]:
         return await self.do(letter_groups.groups, Scope(**scope), by, NOW_MS, until)
 
 
@@ -91,7 +91,28 @@ async def test_letters_are_grouped_by_as_much_as_is_asked_for_and_the_newest_gro
     by_reason = await visit.groups("reason")
     assert [(one.values, one.count) for one in by_reason] == [((None,), 1), (("expired",), 1), (("rejected",), 5)]
     assert (by_reason[-1].first_ms, by_reason[-1].last_ms) == (NOW_MS - 30, NOW_MS - 10)
-    assert len({one.mark for by in ("detail", "connector", "reason") for one in await visit.groups(by)}) == 12
+    assert len({one.mark for by in ("cause", "connector", "reason") for one in await visit.groups(by)}) == 12
+
+
+async def test_a_group_is_by_the_cause_and_has_a_detail_where_all_its_letters_have_the_same(visit: Visit) -> None:
+    hours_ms = 40 * BUCKET_MS
+    await visit.note(
+        letter(1, detail="71.5 s old, 60 s are allowed"),
+        letter(hours_ms, detail="95.0 s old, 60 s are allowed"),
+        letter(2, connector="beta", detail="waited 60 s"),
+        letter(hours_ms + 1, connector="beta", detail="waited 60 s"),
+        letter(3, **NONE),
+        letter(4, **NONE),
+    )
+    found = {one.connector: one for one in await visit.groups()}
+    assert {name: (one.cause, one.detail, one.died_of, one.count) for name, one in found.items()} == {
+        "main": ("… s old, … s are allowed", None, "… s old, … s are allowed", 2),
+        "beta": ("waited … s", "waited 60 s", "waited 60 s", 2),
+        None: (None, None, None, 2),
+    }
+    details = [one.detail for one in await visit.do(letter_groups.page, Scope(), found["main"], 9)]
+    assert details == ["95.0 s old, 60 s are allowed", "71.5 s old, 60 s are allowed"]
+    assert {(one.cause, one.detail) for one in await visit.groups("connector")} == {(None, None)}
 
 
 async def test_a_settled_letter_is_in_no_group_and_filters_leave_out_others(visit: Visit) -> None:
@@ -112,12 +133,12 @@ async def test_letters_that_came_later_are_counted_apart_and_are_not_meant(visit
     beta, main = await visit.groups(until=until)
     assert ((main.count, main.later), (beta.count, beta.later)) == ((2, 1), (0, 1))
     both = [main.mark, beta.mark]
-    meant = await visit.do(letter_groups.chosen, Scope(), "detail", both, until, 100)
+    meant = await visit.do(letter_groups.chosen, Scope(), "cause", both, until, 100)
     assert {group.connector: set(marks) for group, marks in meant.items()} == {"main": {letter(1).mark, letter(2).mark}}
-    later = await visit.do(letter_groups.chosen, Scope(), "detail", both, until + 9, 100)
+    later = await visit.do(letter_groups.chosen, Scope(), "cause", both, until + 9, 100)
     assert {group.mark: len(marks) for group, marks in later.items()} == {main.mark: 3, beta.mark: 1}
-    assert await visit.do(letter_groups.chosen, Scope(connector="beta"), "detail", [main.mark], until + 9, 100) == {}
-    many = await visit.do(letter_groups.chosen, Scope(), "detail", both, until + 9, 1)
+    assert await visit.do(letter_groups.chosen, Scope(connector="beta"), "cause", [main.mark], until + 9, 100) == {}
+    many = await visit.do(letter_groups.chosen, Scope(), "cause", both, until + 9, 1)
     assert sum(map(len, many.values())) == 2, "one more than may be, so that this can be told"
     (by_reason,) = await visit.groups("reason")
     whole = await visit.do(letter_groups.chosen, Scope(), "reason", [by_reason.mark], until + 9, 100)

@@ -13,7 +13,17 @@ from aiohttp import web
 from signalq.ops.console import shed as shed_module
 from signalq.ops.console.errors import Busy, Refused
 from signalq.ops.console.shared_parts import KEPT_S, PARTS_MAX, SharedParts
-from signalq.ops.console.shed import CALM_S, LATE_S, LATE_WITHIN_S, RENDERS_MAX, RENDERS_S, WAIT_S, Shed
+from signalq.ops.console.shed import (
+    CALM_S,
+    LATE_S,
+    LATE_WITHIN_S,
+    RENDERS_MAX,
+    RENDERS_S,
+    SHARE_MAX,
+    SHARE_S,
+    WAIT_S,
+    Shed,
+)
 from tests.support.waiting import wait_until
 
 
@@ -113,6 +123,24 @@ async def test_a_loop_that_is_late_now_and_then_is_not_busy(
     clock.now_s += later_s
     shed.was_late(second_s)
     shed.admit(is_urgent=False)
+
+
+@pytest.mark.parametrize(("share", "is_busy"), [(SHARE_MAX - 0.01, False), (SHARE_MAX + 0.01, True)])
+async def test_a_consumer_whose_loop_works_nearly_all_the_time_is_busy(
+    clock: Clock, share: float, is_busy: bool
+) -> None:
+    began_s = clock.now_s
+    shed = Shed(clock, worked=lambda: (clock.now_s - began_s) * share)
+    shed.admit(is_urgent=False)
+    clock.now_s += SHARE_S / 2
+    shed.has_worked()
+    assert not shed.is_busy, "too short to be told"
+    clock.now_s += SHARE_S / 2
+    shed.has_worked()
+    assert shed.is_busy is is_busy
+    clock.now_s += CALM_S
+    assert not shed.is_busy
+    shed.close()
 
 
 async def test_a_real_loop_that_is_held_up_is_found_late(monkeypatch: pytest.MonkeyPatch) -> None:

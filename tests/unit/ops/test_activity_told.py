@@ -135,7 +135,7 @@ def test_an_act_leads_to_its_connector_its_letters_its_job_and_its_person() -> N
 
 
 def test_anything_in_a_foreign_field_is_text() -> None:
-    fields = ("connector", "state", "reason", "strategy", "detail", "ledger", "before", "name", "job", "shift_note")
+    fields = ("connector", "state", "reason", "strategy", "cause", "ledger", "before", "name", "job", "shift_note")
     about: dict[str, Any] = dict.fromkeys(fields, FOREIGN) | {"ids": [FOREIGN], "last_ms": AT_MS, "settled": 1}
     kinds = ("switch", "replay", "discard", "cancel", "adopt-ledger", "note", "letters", "consumer", FOREIGN)
     page = shown(

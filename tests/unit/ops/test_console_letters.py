@@ -21,10 +21,12 @@ from signalq.ops.console.errors import Refused
 from signalq.ops.console.job import Asked as AskedJob
 from signalq.ops.console.job import Chosen, Job
 from signalq.ops.console.job_work import as_the_console
-from signalq.ops.console.pages.dead import warnings, why_not
+from signalq.ops.console.jobs import Jobs
+from signalq.ops.console.letter_notices import DIFFERS
+from signalq.ops.console.pages.dead import Queue, queue_of, warnings, why_not
 from signalq.ops.console.pages.jobs import became, digits_of, lost, number_to_type
 from signalq.ops.console.query import digest, many, number, read_fields
-from signalq.ops.console.snapshot import Snapshot, Source
+from signalq.ops.console.snapshot import Letters, Notice, Snapshot, Source
 from signalq.ops.console.tally import LINES_MAX, OTHERS, Tally
 from signalq.ops.dead_letters.actions import LetterResult
 from signalq.settings.connections import Broker
@@ -97,10 +99,22 @@ def test_there_is_something_to_do_for_each_reason() -> None:
 
 def test_a_groups_mark_tells_it_from_every_other_group() -> None:
     values = [(None, None, None), ("", None, None), ("a", "b", None), ("a", None, "b"), ("a, 'b'", None, None)]
-    groups = [Group("detail", one) for one in values] + [Group("connector", ("a", "b")), Group("reason", ("a",))]
+    groups = [Group("cause", one) for one in values] + [Group("connector", ("a", "b")), Group("reason", ("a",))]
     assert len({group.mark for group in groups}) == len(groups)
-    assert Group("detail", ("a", "b", "c"), 3).mark == Group("detail", ("a", "b", "c"), 7, 1).mark
+    assert Group("cause", ("a", "b", "c"), count=3).mark == Group("cause", ("a", "b", "c"), "x", 7, 1).mark
     assert {len(Group(by, ("a",)).mark) for by in BYS[2:]} == {16}
+
+
+def test_the_queue_differs_from_the_ledger_only_where_that_lasts() -> None:
+    """The watch reads one now and the other then: while letters come, the two are of two moments."""
+    jobs = Jobs(Settings)
+    seen = Snapshot(letters=Letters(count=2, messages=2, ready=5), attention=[Notice("letters", "x", is_grave=False)])
+    assert queue_of(seen, jobs) == Queue(ready=5, more=3, is_read=False, lasts=False)
+    told = replace(seen, attention=[Notice(DIFFERS, "x", is_grave=False)])
+    assert queue_of(told, jobs) == Queue(ready=5, more=3, is_read=False, lasts=True)
+    assert queue_of(replace(told, letters=replace(told.letters, is_read=True)), jobs).is_read
+    away = replace(told, broker=Source(why="it is away", away_since_ms=1))
+    assert queue_of(away, jobs) == Queue(ready=None, more=0, is_read=False, lasts=True)
 
 
 # --- results ---------------------------------------------------------------------------------------------------------
