@@ -66,6 +66,7 @@ async def test_without_a_token_the_link_of_the_start_signs_in_once(people: Peopl
         found = await wait_until(lambda: LINK.search(apart.log), what="the link")
         url, link = found.groups()
         eve = await people(None, url=url)
+        eve.expects("/events")  # which the end of the console cuts
         await eve.open("/")
         await expect(eve.page.get_by_role("link", name="Pause all…")).to_be_disabled()
         await eve.open(link)
