@@ -42,8 +42,8 @@ from signalq.settings.reload import CurrentSettings, Reloader, log_found_file, w
 from signalq.settings.sections import Settings
 from signalq.settings.sources import load_settings
 
-# Makes the pages beside the probes, which read the settings in force.
-MakePages = Callable[[Callable[[], Settings]], Pages]
+# Makes the pages beside the probes, by the settings in force, and by whether the consumer has any order.
+MakePages = Callable[[Callable[[], Settings], Callable[[], bool]], Pages]
 
 
 def run(
@@ -120,7 +120,7 @@ async def _run(
             publisher=publisher,
             ledger=ledger,
             metrics=metrics,
-            pages=make_pages(lambda: current.settings) if make_pages is not None else None,
+            pages=make_pages(lambda: current.settings, lambda: bool(len(handling.slots))) if make_pages else None,
         ).run()
 
 

@@ -39,16 +39,24 @@ NOWHERE = "This consumer has no console (ops.console is false): <code>signalq co
 
 
 class Mounted:
-    """The pages of a consumer (signalq.consumer.telemetry.health.Pages); `settings` gives those in force, `config` is
-    the settings file that was named, if one was.
+    """The pages of a consumer (signalq.consumer.telemetry.health.Pages).
+
+    `settings` gives those in force, `has_orders` whether the consumer has any; `config` is the settings file that was
+    named, if one was.
     """
 
-    def __init__(self, settings: Callable[[], Settings], *, config: Path | None = None) -> None:
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        has_orders: Callable[[], bool] = lambda: True,
+        *,
+        config: Path | None = None,
+    ) -> None:
         self._settings = settings
         self._config = config
         self._link = one_time_link.take_secret()
         self._port = 0
-        self._shed = Shed()
+        self._shed = Shed(has_orders)
         self._loading: asyncio.Task[Site] | None = None
         self._site: Site | None = None
         self._closing: list[asyncio.Task[None]] = []

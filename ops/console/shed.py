@@ -32,15 +32,18 @@ BUSY = "the consumer is busy with orders: `signalq console` does not share its t
 class Shed:
     """Tells each request whether, and when, it may take the consumer's time.
 
-    `clock` is that of the event loop, `worked` gives the seconds that its thread has worked.
+    A consumer that has no orders (`has_orders`) is never busy with them. `clock` is that of the event loop, `worked`
+    gives the seconds that its thread has worked.
     """
 
     def __init__(
         self,
+        has_orders: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         worked: Callable[[], float] = time.thread_time,
     ) -> None:
+        self._has_orders = has_orders
         self._clock = clock
         self._sleep = sleep
         self._worked = worked
@@ -56,7 +59,7 @@ class Shed:
     @property
     def is_busy(self) -> bool:
         """Whether orders need all of the consumer's time."""
-        return self._clock() < self._busy_until_s
+        return self._clock() < self._busy_until_s and self._has_orders()
 
     def admit(self, *, is_urgent: bool) -> None:
         """Let a request in. Raises Busy while the consumer is busy with orders, unless it `is_urgent`."""

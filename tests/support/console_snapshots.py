@@ -217,5 +217,7 @@ async def shown(desk: Desk, path: str, viewer: Viewer = ALICE) -> str:
 
 
 def own_files(folder: Path) -> list[Path]:
-    """The files of a folder, without those of others."""
-    return sorted(file for file in folder.rglob("*") if file.is_file() and "vendor" not in file.parts)
+    """The files of a folder, without those of others, and what Python keeps beside its own."""
+    return sorted(
+        file for file in folder.rglob("*") if file.is_file() and not {"vendor", "__pycache__"} & {*file.parts}
+    )

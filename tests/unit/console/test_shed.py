@@ -55,7 +55,7 @@ async def shed(clock: Clock, waits: list[float]) -> AsyncIterator[Shed]:
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    made = Shed(clock, sleep)
+    made = Shed(clock=clock, sleep=sleep)
     yield made
     made.close()
 
@@ -125,12 +125,15 @@ async def test_a_loop_that_is_late_now_and_then_is_not_busy(
     shed.admit(is_urgent=False)
 
 
-@pytest.mark.parametrize(("share", "is_busy"), [(SHARE_MAX - 0.01, False), (SHARE_MAX + 0.01, True)])
-async def test_a_consumer_whose_loop_works_nearly_all_the_time_is_busy(
-    clock: Clock, share: float, is_busy: bool
+@pytest.mark.parametrize(
+    ("share", "has_orders", "is_busy"),
+    [(SHARE_MAX - 0.01, True, False), (SHARE_MAX + 0.01, True, True), (SHARE_MAX + 0.01, False, False)],
+)
+async def test_a_consumer_whose_loop_works_nearly_all_the_time_for_orders_is_busy(
+    clock: Clock, share: float, has_orders: bool, is_busy: bool
 ) -> None:
     began_s = clock.now_s
-    shed = Shed(clock, worked=lambda: (clock.now_s - began_s) * share)
+    shed = Shed(lambda: has_orders, clock, worked=lambda: (clock.now_s - began_s) * share)
     shed.admit(is_urgent=False)
     clock.now_s += SHARE_S / 2
     shed.has_worked()
