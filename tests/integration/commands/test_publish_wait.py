@@ -212,8 +212,10 @@ async def test_no_outcome_in_time_ends_it_and_going_on_orders_each_line_once(
     async with consuming():
         gone_on = await signalq("publish", "--resume", "--wait", "--json", str(path))
     assert gone_on.status == 0, gone_on.err
+    # The first four wait in the queue: each is a duplicate, unless the event of its first message comes before that.
     counts = outcomes(gone_on)
-    assert counts == {"delivered": 16, "duplicate": 4}
+    assert counts.pop("delivered") + counts.pop("duplicate", 0) == 20
+    assert counts == {}
     assert posted(webhook) == [str(number) for number in range(20)]
 
 
