@@ -27,7 +27,6 @@ GROWTH_MAX = 1.1
 HEAP_GROWTH_MAX = 1.1
 SLACK = 50
 SEVEN = 7
-SEVENTH_LOADS_S = 1.0
 # Keeps the streams that the page's own script opens, so that a test can let them say something.
 _KEEP_STREAMS = """
     const Native = EventSource
@@ -134,8 +133,6 @@ async def test_seven_tabs_share_one_stream(people: People, world: Desk) -> None:
     tabs = [bob.page, *[await bob.tab() for _ in range(SEVEN - 1)]]
     for tab in tabs:
         await tab.goto(f"{bob.url}/")
-    took_ms = await tabs[-1].evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
-    assert took_ms < SEVENTH_LOADS_S * 1000, f"the seventh tab took {took_ms:.0f} ms"
     await wait_until(lambda: _are(world, before + 1), what="one stream for seven tabs")
     await world.switch("kappa", "paused", who="carol")
     for tab in tabs:
