@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from benchmarks.console.past import Past, now_ms, write
-from tests.support import prefixes
+from signalq.settings.connections import Broker
 from tests.support.consumer import ledger_url
 from tests.support.desk import DAY_S, HOUR_S, MINUTE_S, SETTINGS, Desk, Plan, desk
 from tests.support.person import Person
@@ -54,7 +54,7 @@ class Pictured:
 @asynccontextmanager
 async def scene(broker_url: str) -> AsyncIterator[Pictured]:
     """The desk, once all of that has happened."""
-    prefix = await prefixes.lend(broker_url)
+    prefix = Broker().prefix  # the broker is this program's alone
     async with ledger_at(ledger_url(prefix)):
         pass  # its tables are there now
     await write(ledger_url(prefix), Past(PAST_ORDERS, 0, PAST_CONNECTORS, now_ms(), PAST_MS))
@@ -64,7 +64,6 @@ async def scene(broker_url: str) -> AsyncIterator[Pictured]:
         await world.settled(*(plan for plan in made if not plan.delay_s))
         await world.switch("delta", "close-only", who="bob", why="only exits until the fix")
         yield Pictured(world, PAGES)
-    await prefixes.give_back(broker_url, prefix, [])
 
 
 async def replayed(person: Person, world: Desk) -> str:
