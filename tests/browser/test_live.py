@@ -21,6 +21,8 @@ from tests.support.waiting import elapsed, wait_until
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 REFRESHES = 3_000
+# Of any listing.
+ROWS_MAX = 60
 # Before the counting begins, what a page keeps once is there.
 WARM_UP = 300
 GROWTH_MAX = 1.1
@@ -160,6 +162,7 @@ async def test_three_thousand_refreshes_leave_nothing_behind(
 
     The stream says that everything has changed, again and again; and meanwhile orders go out, so that it has.
     """
+    await world.order(*(main_order() for _ in range(ROWS_MAX)))  # a listing that is full grows no more
     bob = await people()
     await bob.context.add_init_script(_KEEP_STREAMS)
     await bob.page.route("**/parts/**", _without_tag)
@@ -209,7 +212,7 @@ async def test_a_page_says_it_aloud_only_where_something_needs_a_person(bob: Per
     await world.order(main_order())
     await expect(bob.page.locator("#lanes")).to_contain_text("main")
     assert await say.inner_text() == ""
-    await world.order(main_order("doubt"))
+    await world.order(Plan("omicron", "doubt"))
     await expect(say).not_to_be_empty()
 
 
