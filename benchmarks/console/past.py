@@ -36,7 +36,7 @@ ENDS: Sequence[tuple[str, str, int | None, int]] = (
     ("outcome-unknown", "whether the webhook took it can't be known: timed out after the request went out", None, 1),
     ("forbidden", "the connector is close-only", None, 0),
 )
-PENDING_EVERY, RETRYING = 20_000, 20
+PENDING_EVERY = 20_000
 
 Row = tuple[Any, ...]
 
@@ -50,6 +50,8 @@ class Past:
     connectors: Sequence[str]
     now_ms: int
     span_ms: int = SPAN_MS
+    # The last ones, which have failed and wait for another attempt.
+    retrying: int = 20
     seed: int = 19
 
     def rows(self) -> Iterator[tuple[Table, Row]]:
@@ -82,7 +84,7 @@ class Past:
             due = {"status": "scheduled", "due_ms": self.now_ms + rng.randrange(3_600_000, 86_400_000)}
             yield intents, _row(intents, order | due | {"ended_ms": None, "http_status": None, "attempts": 0})
             return
-        if number > self.orders - RETRYING:
+        if number > self.orders - self.retrying:
             waits = {"status": "retrying", "ended_ms": None, "http_status": 503, "next_attempt_ms": self.now_ms}
             yield intents, _row(intents, order | waits)
         else:

@@ -25,7 +25,7 @@ from tests.support.skipping import skip_outside_ci
 expect.set_options(timeout=LOOK_S * 1000)
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     """The browser. Skips (in CI: fails) where there is none."""
     path = find_chromium()
@@ -35,7 +35,7 @@ async def browser() -> AsyncIterator[Browser]:
         yield running
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def world(broker: Broker) -> AsyncIterator[Desk]:
     """The world, in which the usual orders have had their way."""
     prefix = await prefixes.lend(broker.url)
@@ -63,7 +63,7 @@ async def bob(people: People) -> Person:
     return await people()
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def places(browser: Browser, world: Desk) -> Places:
     """One of each thing that has a page of its own; its person has a name as an attacker would choose it."""
     async with met(browser, world.url, planted.IMAGE, OPS_TOKEN) as person:

@@ -21,6 +21,8 @@ from tests.support.waiting import elapsed, wait_until
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 REFRESHES = 3_000
+# Of any listing.
+ROWS_MAX = 60
 # Before the counting begins, what a page keeps once is there.
 WARM_UP = 300
 # A page shows so many orders at once.
@@ -29,7 +31,6 @@ GROWTH_MAX = 1.1
 HEAP_GROWTH_MAX = 1.1
 SLACK = 50
 SEVEN = 7
-SEVENTH_LOADS_S = 1.0
 # Keeps the streams that the page's own script opens, so that a test can let them say something.
 _KEEP_STREAMS = """
     const Native = EventSource
@@ -136,8 +137,6 @@ async def test_seven_tabs_share_one_stream(people: People, world: Desk) -> None:
     tabs = [bob.page, *[await bob.tab() for _ in range(SEVEN - 1)]]
     for tab in tabs:
         await tab.goto(f"{bob.url}/")
-    took_ms = await tabs[-1].evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
-    assert took_ms < SEVENTH_LOADS_S * 1000, f"the seventh tab took {took_ms:.0f} ms"
     await wait_until(lambda: _are(world, before + 1), what="one stream for seven tabs")
     await world.switch("kappa", "paused", who="carol")
     for tab in tabs:
@@ -165,7 +164,7 @@ async def test_three_thousand_refreshes_leave_nothing_behind(
 
     The stream says that everything has changed, again and again; and meanwhile orders go out, so that it has.
     """
-    await world.order(*(main_order() for _ in range(ROWS_MAX)))  # no list grows any longer than it is then
+    await world.order(*(main_order() for _ in range(ROWS_MAX)))  # a listing that is full grows no more
     bob = await people()
     await bob.context.add_init_script(_KEEP_STREAMS)
     await bob.page.route("**/parts/**", _without_tag)
@@ -215,7 +214,7 @@ async def test_a_page_says_it_aloud_only_where_something_needs_a_person(bob: Per
     await world.order(main_order())
     await expect(bob.page.locator("#lanes")).to_contain_text("main")
     assert await say.inner_text() == ""
-    await world.order(main_order("doubt"))
+    await world.order(Plan("omicron", "doubt"))
     await expect(say).not_to_be_empty()
 
 

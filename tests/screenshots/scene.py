@@ -57,18 +57,21 @@ async def scene(broker_url: str) -> AsyncIterator[Pictured]:
     prefix = Broker().prefix  # the broker is this program's alone
     async with ledger_at(ledger_url(prefix)):
         pass  # its tables are there now
-    await write(ledger_url(prefix), Past(PAST_ORDERS, 0, PAST_CONNECTORS, now_ms(), PAST_MS))
+    await write(ledger_url(prefix), Past(PAST_ORDERS, 0, PAST_CONNECTORS, now_ms(), PAST_MS, retrying=0))
     async with desk(broker_url, prefix, config=CONFIG, settings={**SETTINGS, **SHOWN}) as world:
         made = plans()
         await world.publish(*made)
         await world.settled(*(plan for plan in made if not plan.delay_s))
+        await world.switch("", "paused", who="alice", why="odd fills")
+        await world.switch("", "open", who="alice")
         await world.switch("delta", "close-only", who="bob", why="only exits until the fix")
         yield Pictured(world, PAGES)
 
 
 async def replayed(person: Person, world: Desk) -> str:
-    """Let this person replay the letters of gamma, of which one is refused again; the path of the job."""
+    """Leave a note, and replay the letters of gamma, of which one is refused again; the path of the job."""
     world.is_mended = True
+    await person.post("/notes", note="beta: its new token comes at 15:00, replay then")
     (group,) = _GROUP.findall(await person.read("/dead?connector=gamma&by=connector"))
     chosen = {"connector": "gamma", "by": "connector", "group": group}
     verdict = await person.post("/dead/verdict", **chosen, action="replay")

@@ -102,12 +102,11 @@ class Person:
         found: str = await self.page.evaluate("document.activeElement.outerHTML.slice(0, 200)")
         return found
 
-    async def must_be_in_order(self, where: str, *, is_scripted: bool = True) -> None:
-        """Assert that the page can be used by everybody, fits into its window, and that nothing was said so far.
-
-        What everybody can use is looked for by a script.
+    async def must_be_in_order(self, where: str, *, closely: bool = True) -> None:
+        """Assert that the page fits into its window, that nothing was said so far, and that everybody can use it, if it
+        is looked at `closely`: where a page may have scripts.
         """
-        assert not is_scripted or not (found := await violations(self.page)), f"{where}: {found}"
+        assert not closely or not (found := await violations(self.page)), f"{where}: {found}"
         assert not (found := await self.page.evaluate(_TOO_WIDE)), f"{where} is wider than its window: {found}"
         self.must_be_content(where)
 
