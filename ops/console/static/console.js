@@ -32,7 +32,6 @@ export function briefly(ms) {   // as render.briefly has it
 }
 
 const zone = () => (prefers("zone") === "local" ? Intl.DateTimeFormat().resolvedOptions().timeZone : "UTC");
-
 const formats = new Map();
 function moment(at, timeZone) {   // 2026-11-30 14:02:31
   const options = { timeZone, dateStyle: "short", timeStyle: "medium" };
@@ -48,7 +47,6 @@ function clock(at) {
 function say(element, words) { if (element && element.textContent !== words) element.textContent = words; }
 
 const SHOWN = { ago: (at) => briefly(now() - at), in: (at) => briefly(at - now()), clock };
-
 const msOf = (time) => `.${time.dateTime.slice(20, 23)}`;
 
 function show(time) {
@@ -86,6 +84,7 @@ const PREFS = {
 let pointed = null;                                 // the table under the pointer; a finger points at none
 const tags = new WeakMap(), busy = new WeakSet();   // by region: the ETag of what it shows; whether it is being fetched
 const due = new Set(), waiting = new Map();         // regions to fetch; HTML that waits until nobody's hand is there
+const failed = [];                                  // regions to fetch once more: the answer was an error
 
 const isSignIn = (url) => new URL(url).pathname === `${base}/sign-in`;
 
@@ -125,8 +124,8 @@ async function refresh(region) {
     const answer = await ask(region.dataset.region, { headers: tag ? { "If-None-Match": tag } : {} });
     const html = await answer.text();
     if (answer.status === 200) { tags.set(region, answer.headers.get("ETag")); put(region, html); }
-    else if (answer.status !== 304) trouble = html.slice(0, TROUBLE_CHARACTERS_MAX);
-  } catch { /* the status line says since when there is no news */ } finally {
+    else if (answer.status !== 304) { failed.push(region); trouble = html.slice(0, TROUBLE_CHARACTERS_MAX); }
+  } catch { failed.push(region); /* the status line says since when there is no news */ } finally {
     busy.delete(region);
     if (due.has(region)) fetchDue();
   }
@@ -268,6 +267,7 @@ function tick() {
   const paceMs = isToldSignedOut ? SIGNED_OUT_MS : POLL_MS;
   if (Date.now() - newsMs >= POLL_MS && Date.now() - polledMs >= paceMs) { polledMs = Date.now(); changed(null); }
   for (const mark of all("[data-region] [data-again]")) due.add(mark.closest("[data-region]"));
+  for (const region of failed.splice(0)) if (!isToldSignedOut) due.add(region);
   fetchDue();
   settle();
   if (!held) for (const time of all('time[data-show="ago"], time[data-show="in"]')) show(time);
