@@ -78,6 +78,7 @@ async def test_without_a_token_the_link_of_the_start_signs_in_once(people: Peopl
         await expect(eve.dialog.get_by_role("button", name="Pause all")).to_be_enabled()
         mallory = await people(None, url=url)
         mallory.expects("the server responded with a status of 40")
+        mallory.expects("/events")
         await mallory.open(link)
         await expect(mallory.page.get_by_role("button", name="Sign in")).to_have_count(0)
         assert await apart.terminate() == 0
