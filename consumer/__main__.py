@@ -31,6 +31,7 @@ from signalq.consumer.pipeline import Pipeline
 from signalq.consumer.reception import Reception
 from signalq.consumer.service import Service
 from signalq.consumer.settling import Settler
+from signalq.consumer.telemetry.health import Pages
 from signalq.consumer.telemetry.intents import IntentTelemetry
 from signalq.consumer.telemetry.metrics import Metrics
 from signalq.consumer.telemetry.traces import traces_of
@@ -42,8 +43,17 @@ from signalq.settings.reload import CurrentSettings, Reloader, log_found_file, w
 from signalq.settings.sections import Settings
 from signalq.settings.sources import load_settings
 
+# Makes the pages beside the probes, by the settings in force, and by whether the consumer has any order.
+MakePages = Callable[[Callable[[], Settings], Callable[[], bool]], Pages]
 
-def run(settings: Settings, *, config: Path | None = None, unacked_max_s: float = UNACKED_MAX_S) -> int:
+
+def run(
+    settings: Settings,
+    *,
+    config: Path | None = None,
+    unacked_max_s: float = UNACKED_MAX_S,
+    pages: MakePages | None = None,
+) -> int:
     """Run the consumer until SIGTERM or SIGINT; returns the exit status (0 drained, 1 failed, 2 settings).
 
     `config` is the settings file that was named, if any. The settings file is read again when it changes.
@@ -51,14 +61,16 @@ def run(settings: Settings, *, config: Path | None = None, unacked_max_s: float 
     masker = configure_logging(form=settings.log.format, level=settings.log.level, blanker=settings.blanker)
     log_found_file(config)
     try:
-        asyncio.run(_run(settings, masker, config, unacked_max_s))
+        asyncio.run(_run(settings, masker, config, unacked_max_s, pages))
     except SignalQError as error:
         structlog.get_logger().error("service.failed", why=str(error), kind=error.kind)
         return 2 if isinstance(error, SettingsError) else 1
     return 0
 
 
-async def _run(settings: Settings, masker: Masker, config: Path | None, unacked_max_s: float) -> None:
+async def _run(
+    settings: Settings, masker: Masker, config: Path | None, unacked_max_s: float, make_pages: MakePages | None
+) -> None:
     jitter = random.SystemRandom().random
     metrics = Metrics(settings.connectors)
     current = CurrentSettings(settings)
@@ -106,7 +118,13 @@ async def _run(settings: Settings, masker: Masker, config: Path | None, unacked_
         )
         lanes = ConsumedLanes(settings, context, unacked_max_s=unacked_max_s)
         await Service(
-            settings, lanes=lanes, handling=handling, publisher=publisher, ledger=ledger, metrics=metrics
+            settings,
+            lanes=lanes,
+            handling=handling,
+            publisher=publisher,
+            ledger=ledger,
+            metrics=metrics,
+            pages=make_pages(lambda: current.settings, lambda: bool(len(handling.slots))) if make_pages else None,
         ).run()
 
 

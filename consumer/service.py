@@ -17,7 +17,7 @@ from signalq.consumer.lanes.first_in_line import NOBODY_IN_LINE
 from signalq.consumer.ledger import LaneFacts
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.replicas.rebalancer import LaneRebalancer, watch_ledger
-from signalq.consumer.telemetry.health import OpsServer
+from signalq.consumer.telemetry.health import OpsServer, Pages
 from signalq.consumer.telemetry.metrics import Metrics
 from signalq.consumer.telemetry.switch import SwitchReport
 from signalq.errors import BrokerError
@@ -46,6 +46,7 @@ class Service:
         publisher: BrokerPublisher,
         ledger: Ledger,
         metrics: Metrics,
+        pages: Pages | None = None,
     ) -> None:
         self._settings = settings
         self._lanes = lanes
@@ -57,7 +58,7 @@ class Service:
         self._cut_off = asyncio.Event()
         # Drained, and nothing was cut off.
         self._is_settled = False
-        self._ops = OpsServer(settings.ops, why_not_ready=self._why_not_ready, registry=metrics.registry)
+        self._ops = OpsServer(settings.ops, why_not_ready=self._why_not_ready, registry=metrics.registry, pages=pages)
         self._rebalancer = LaneRebalancer(ledger, lanes, handling.finish)
         ledger.count_unacked(lanes.unacked)
         ledger.describe_lanes(self._lane_facts)
@@ -65,6 +66,8 @@ class Service:
         metrics.in_flight.set_function(lambda: len(self._slots))
         metrics.ledger_wal_bytes.set_function(lambda: ledger.wal_bytes)
         metrics.scheduled.set_function(lambda: ledger.scheduled)
+        metrics.letters.set_function(lambda: ledger.letters.count)
+        metrics.oldest_letter_seconds.set_function(lambda: ledger.letters.oldest_s)
         metrics.broker_connected.set_function(lambda: float(not lanes.silent))
 
     async def run(self) -> None:
@@ -114,6 +117,7 @@ class Service:
             "service.started",
             environment=told(self._settings.environments()),
             ops_port=ops_port,
+            console=self._ops.pages_at,
             ledger=self._ledger.name,
             lanes=self._lanes.order_lanes,
             version=__version__,
@@ -122,6 +126,7 @@ class Service:
     async def _drain(self) -> None:
         """Begin no new POST; finish and settle those on the wire; the rest goes back to the broker in order."""
         log.info("service.draining", in_flight=len(self._slots))
+        self._ops.drain()
         self._lanes.drain()
         self._slots.withdraw()
         finished = asyncio.create_task(self._handling.drained(), name="drain")

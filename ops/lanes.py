@@ -5,10 +5,11 @@ said that it has taken the change up.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Self
+from functools import partial
+from typing import Self, TypeVar
 
 from aio_pika.abc import AbstractConnection
 from sqlalchemy import Connection
@@ -21,7 +22,7 @@ from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.queries import audit, replicas, switches
 from signalq.consumer.ledger.queries.audit import Act
 from signalq.consumer.ledger.queries.replicas import Replica
-from signalq.consumer.orders.switch import ALL, Change, State, Switch
+from signalq.consumer.orders.switch import ALL, Change, State, Switch, milder_for
 from signalq.consumer.replicas.assignment import desired
 from signalq.kinds import Kind
 from signalq.names import Names
@@ -33,7 +34,31 @@ from signalq.times import iso_ms
 # How long to wait until every consumer has taken a change up; a sign of life comes every 0.4 s.
 SWITCH_WAIT_S = 10.0
 SWITCH_POLL_S = 0.1
+WHY_CHARACTERS_MAX = 1000
+# So many changes that a person has not seen are told.
+MOVED_MAX = 20
 _FILE_HINT = ", or stop the consumers (one that stands still in the middle of a write holds a ledger's file: end it)"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A change of the switch that is in the ledger, and the switch after it."""
+
+    change: Change
+    switch: Switch
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The answer where nothing was changed: the switch is another one than the person has seen.
+
+    `changes` made it so, the oldest first.
+    """
+
+    switch: Switch
+    changes: Sequence[Change]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,25 +174,50 @@ async def change_switch(ledger: LedgerClient, connector: str, state: State, *, w
 
     Raises CommandFailed.
     """
-
-    def work(connection: Connection) -> tuple[Change, Switch]:
-        now_ms, about = clock_ms(connection), {"connector": connector or None, "state": state}
-        change = switches.change(connection, now_ms, connector, state, who=actor.name, why=why)
-        audit.note(connection, now_ms, actor, Act("switch", about, done=1, why=why))
-        return change, switches.read(connection, Switch())
-
-    try:
-        change, switch = await ledger.transact(work)
-    except LedgerUnavailable as error:
-        why = f"the switch can't be counted on to be changed: {error}{_FILE_HINT}"
-        raise CommandFailed(why, kind=error.kind) from error
+    committed = await _commit(ledger, partial(_set, connector=connector, state=state, why=why, actor=actor))
+    change = committed.change
     try:
         living = await _taken_up(ledger, change.number)
     except LedgerUnavailable as error:
         why = f"it is changed, but it is not known which consumers act by it: {error}"
         raise CommandFailed(why, kind=Kind.NOT_TAKEN_UP) from error
     seen = [replica.name for replica in living if replica.switch_seen >= change.number]
-    return ChangedSwitch(change, switch, seen, [one.name for one in living if one.switch_seen < change.number])
+    late = [one.name for one in living if one.switch_seen < change.number]
+    return ChangedSwitch(change, committed.switch, seen, late)
+
+
+async def commit_switch(
+    ledger: LedgerClient, connector: str, state: State, *, why: str, actor: Actor, seen: int
+) -> Committed | Moved:
+    """Set the same without waiting for the consumers.
+
+    A change that leads away from safety is made only where the switch has the version `seen` still: the person has
+    looked at that, and at nothing newer. One towards safety is always made. Raises CommandFailed.
+    """
+
+    def work(connection: Connection) -> Committed | Moved:
+        switches.hold(connection)
+        switch = switches.read(connection, Switch())
+        if switch.version != seen and milder_for(switch, connector, state):
+            return Moved(switch, switches.changes_between(connection, seen, switch.version, MOVED_MAX))
+        return _set(connection, connector, state, why, actor)
+
+    return await _commit(ledger, work)
+
+
+async def _commit(ledger: LedgerClient, work: Callable[[Connection], T]) -> T:
+    try:
+        return await ledger.transact(work)
+    except LedgerUnavailable as error:
+        why = f"the switch can't be counted on to be changed: {error}{_FILE_HINT}"
+        raise CommandFailed(why, kind=error.kind) from error
+
+
+def _set(connection: Connection, connector: str, state: State, why: str, actor: Actor) -> Committed:
+    now_ms, about = clock_ms(connection), {"connector": connector or None, "state": state}
+    change = switches.change(connection, now_ms, connector, state, who=actor.name, why=why)
+    audit.note(connection, now_ms, actor, Act("switch", about, done=1, why=why))
+    return Committed(change, switches.read(connection, Switch()))
 
 
 async def _taken_up(ledger: LedgerClient, number: int) -> Sequence[Replica]:

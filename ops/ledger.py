@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from signalq.amqp.connection import connect
 from signalq.amqp.foreign_properties import handle_foreign_properties
-from signalq.amqp.ledger_mark import held_mark
+from signalq.amqp.ledger_mark import LedgerMark, held_mark
 from signalq.consumer.ledger.actor import CLI, Actor
 from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms, database_at
@@ -69,13 +69,19 @@ async def check_mark(settings: Settings, ledger: LedgerClient) -> None:
 
 async def check_mark_on(connection: AbstractConnection, names: Names, ledger: LedgerClient) -> None:
     """Check the same on a connection that is there. Raises CommandFailed."""
-    held = await held_mark(connection, names)
-    if held is not None and held.ledger_id != ledger.mark.ledger_id:
-        raise CommandFailed(
-            f"the lanes on this broker belong to the ledger {held.ledger} ({held.ledger_id}), and ledger.url is "
-            f"{ledger.shown} ({ledger.mark.ledger_id}): use the former",
-            kind=Kind.ANOTHER_LEDGER,
-        )
+    why = why_another_ledger(await held_mark(connection, names), ledger.mark)
+    if why is not None:
+        raise CommandFailed(why, kind=Kind.ANOTHER_LEDGER)
+
+
+def why_another_ledger(held: LedgerMark | None, ours: LedgerMark) -> str | None:
+    """A sentence where the lanes on the broker, by the mark that it holds, belong to another ledger than ours."""
+    if held is None or held.ledger_id == ours.ledger_id:
+        return None
+    return (
+        f"the lanes on this broker belong to the ledger {held.ledger} ({held.ledger_id}), and ledger.url is "
+        f"{ours.ledger} ({ours.ledger_id}): use the former"
+    )
 
 
 async def upgrade_ledger(settings: Settings) -> tuple[str, Upgrade | None]:

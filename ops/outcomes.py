@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from signalq.amqp.outcome_feed import OutcomeFeed
-from signalq.amqp.publisher import ConfirmedPublisher
+from signalq.amqp.publisher import ConfirmedPublisher, ConfirmingChannel
 from signalq.consumer.orders.outcomes import canceled, event_of
 from signalq.consumer.orders.pending import Pending
 from signalq.errors import BrokerError
@@ -142,7 +142,9 @@ async def follow(
             raise error
 
 
-async def publish_canceled(publisher: ConfirmedPublisher, names: Names, ended: Sequence[Pending]) -> str | None:
+async def publish_canceled(
+    publisher: ConfirmedPublisher | ConfirmingChannel, names: Names, ended: Sequence[Pending]
+) -> str | None:
     """Publish the outcome of each canceled intent; None once all are confirmed, else why not.
 
     If this fails, the consumer publishes the outcome when the canceled message comes back from the ladder.

@@ -105,9 +105,11 @@ def _why(error: OSError | http.client.HTTPException) -> str:
 def _cut(connection: http.client.HTTPConnection, late: threading.Event) -> None:
     """Wake the reader that waits for bytes; closing alone would not."""
     late.set()
-    if connection.sock is not None:
+    # Asked once: the thread that reads may close the connection at this moment, and then there is none any more.
+    open_one: socket.socket | None = connection.sock
+    if open_one is not None:
         with suppress(OSError):
-            connection.sock.shutdown(socket.SHUT_RDWR)
+            open_one.shutdown(socket.SHUT_RDWR)
 
 
 def _table(file: Path, section: str) -> dict[str, Any]:

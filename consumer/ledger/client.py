@@ -39,8 +39,8 @@ class LedgerClient:
     Entering raises SettingsError that names the place where there is no ledger, or one of another schema.
     """
 
-    def __init__(self, url: str, *, try_for_s: float = TRY_FOR_S) -> None:
-        self._try_for_s = try_for_s
+    def __init__(self, url: str, *, try_for_s: float | None = None) -> None:
+        self._try_for_s = TRY_FOR_S if try_for_s is None else try_for_s
         self._database = database_at(url, create=False)
         self.shown = self._database.shown
         self.mark = LedgerMark("", self.shown)
@@ -109,9 +109,3 @@ class LedgerClient:
                 f"the ledger at {self.shown} is empty: start `signalq consume` with it once", kind=Kind.NO_LEDGER
             )
         return LedgerMark(str(ledger_id), self.shown)
-
-
-async def read_mark(url: str) -> LedgerMark:
-    """The mark of a ledger that is there. Raises SettingsError that names the place where there is none."""
-    async with LedgerClient(url) as client:
-        return client.mark

@@ -12,7 +12,8 @@ from itertools import count, islice
 from signalq.consumer.clocks.skew import Skew, since_start_ms
 from signalq.consumer.ledger import ALIVE_PERIOD_S, LaneFacts, Live
 from signalq.consumer.ledger.database import machine_ms
-from signalq.consumer.ledger.queries import intents, lanes, replicas, schedule, switches
+from signalq.consumer.ledger.queries import intents, lanes, letters, replicas, schedule, switches
+from signalq.consumer.ledger.queries.letters import Pile
 from signalq.consumer.ledger.queries.orders import Filter
 from signalq.consumer.ledger.transaction import Transaction
 from signalq.consumer.ledger.writer import Writer
@@ -29,11 +30,12 @@ LEAVE_S = 1.0
 
 
 class Heartbeat:
-    """Says every ALIVE_PERIOD_S that this consumer lives; `live` and `scheduled` are what it found by it last."""
+    """Says every ALIVE_PERIOD_S that this consumer lives; `live`, `scheduled` and `letters` are what it found last."""
 
     def __init__(self, writer: Writer, owner: str, skew: Skew) -> None:
         self.live: Live | None = None
         self.scheduled = 0
+        self.letters = Pile()
         self._writer = writer
         self._owner = owner
         self._skew = skew
@@ -82,7 +84,7 @@ class Heartbeat:
             self._switch_told = switch
             if beat % COUNT_EVERY_BEATS == 0:
                 await self._writer.ask(self._compare_clocks)
-                self.scheduled = await self._writer.ask(lambda now: schedule.count(now.connection, Filter()))
+                self.scheduled, self.letters = await self._writer.ask(_counted)
             await asyncio.sleep(ALIVE_PERIOD_S)
 
     async def leave(self) -> None:
@@ -125,3 +127,8 @@ class Heartbeat:
         for lane in some:
             self._lanes[lane] = self._lanes.pop(lane)
         return sorted(some)
+
+
+def _counted(now: Transaction) -> tuple[int, Pile]:
+    """How many intents are pending, and how many letters are open."""
+    return schedule.count(now.connection, Filter()), letters.pile(now.connection, now.now_ms)

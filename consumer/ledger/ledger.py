@@ -17,6 +17,7 @@ from signalq.consumer.ledger.heartbeat import Heartbeat
 from signalq.consumer.ledger.migrate import migrate
 from signalq.consumer.ledger.pruning import Pruning
 from signalq.consumer.ledger.queries import events, intents, lanes, recall
+from signalq.consumer.ledger.queries.letters import Pile
 from signalq.consumer.ledger.transaction import CANCELING, Save, TakesRates, Transaction, Work
 from signalq.consumer.ledger.writer import Writer
 from signalq.consumer.orders.delays import KnownSkew
@@ -90,6 +91,11 @@ class Ledger:
     def scheduled(self) -> int:
         """How many delayed intents are pending, as last counted."""
         return self._heartbeat.scheduled
+
+    @property
+    def letters(self) -> Pile:
+        """The dead letters, as last counted."""
+        return self._heartbeat.letters
 
     @property
     def why_not_writable(self) -> str | None:

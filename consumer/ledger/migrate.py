@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -54,6 +55,17 @@ async def upgrade(database: Database) -> Upgrade | None:
     return await _transact(database, _upgrade_existing)
 
 
+def schema_of(connection: Connection) -> str | None:
+    """The schema of a ledger; None where there is none."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+@cache
+def newest_schema() -> str:
+    """The schema of this version."""
+    return str(ScriptDirectory.from_config(_config()).get_current_head())
+
+
 async def _transact(database: Database, work: Callable[[Connection], T]) -> T:
     tries = 0
     while True:
@@ -82,28 +94,30 @@ def _migrate(connection: Connection) -> str:
 
 
 def _upgrade_existing(connection: Connection) -> Upgrade | None:
-    return _bring_up(connection) if _schema_of(connection) is not None else None
+    return _bring_up(connection) if schema_of(connection) is not None else None
 
 
 def _bring_up(connection: Connection) -> Upgrade:
     """Upgrade under the lock."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": ADVISORY_LOCK})
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config = _config()
     config.attributes["connection"] = connection
-    found = _schema_of(connection)
+    found = schema_of(connection)
     script = ScriptDirectory.from_config(config)
     if found is not None and found not in {revision.revision for revision in script.walk_revisions()}:
         raise SettingsError(
             f"the ledger has schema {found}, which a newer signalq made: use that version or newer",
             kind=Kind.LEDGER_VERSION,
         )
-    head = str(script.get_current_head())
+    head = newest_schema()
     if found != head:
         command.upgrade(config, "head")
     return Upgrade(found, head)
 
 
-def _schema_of(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
+def _config() -> Config:
+    """The migrations, as alembic is told of them."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config

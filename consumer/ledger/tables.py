@@ -21,6 +21,7 @@ DEAD = text("status = 'dead'")
 NAMED = text("client_order_id IS NOT NULL")
 OPEN_LETTER = text("settled_ms IS NULL")
 SETTLED_LETTER = text("settled_ms IS NOT NULL")
+STANDING_NOTE = text("struck_ms IS NULL")
 
 # This ledger's identity, one row. The broker remembers it, so that no consumer comes with another ledger.
 identity = Table(
@@ -210,6 +211,8 @@ letters = Table(
     Column("client_order_id", String(FOREIGN_CHARACTERS_MAX)),
     Column("reason", String(64)),
     Column("detail", Text),
+    # The detail without what differs from letter to letter: what a group of letters shares.
+    Column("cause", Text),
     Column("attempts", Integer),
     Column("http_status", Integer),
     # As the letter says; null where it does not say so.
@@ -252,9 +255,11 @@ audit = Table(
     Column("done", Integer, nullable=False),
     Column("refused", Integer, nullable=False),
     Column("why", Text, nullable=False),
+    # The activity is told by time, together with what has no row here.
+    Index("ix_audit_at_ms", "at_ms", "number"),
 )
 
-# A person's note on the letters of one reason, connector and detail. `mark` is the digest of the three: a detail can be
+# A person's note on the letters of one reason, connector and cause. `mark` is the digest of the three: a cause can be
 # longer than what an index of PostgreSQL takes.
 group_notes = Table(
     "group_notes",
@@ -262,8 +267,22 @@ group_notes = Table(
     Column("mark", LargeBinary(16), primary_key=True),
     Column("reason", String(64)),
     Column("connector", String(FOREIGN_CHARACTERS_MAX)),
-    Column("detail", Text),
+    Column("cause", Text),
     Column("note", Text, nullable=False),
     Column("who", Text, nullable=False),
     Column("at_ms", BigInteger, nullable=False),
+)
+
+# A person's note for the next shift, shown until somebody strikes it out.
+shift_notes = Table(
+    "shift_notes",
+    metadata,
+    Column("number", RowNumber, primary_key=True, autoincrement=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    # When it was struck out, and by whom; null of one that stands.
+    Column("struck_ms", BigInteger),
+    Column("struck_by", Text),
+    Index("ix_shift_notes_standing", "number", sqlite_where=STANDING_NOTE, postgresql_where=STANDING_NOTE),
 )

@@ -1,6 +1,7 @@
 """A dead letter as the ledger keeps it: by the consumer that buries it, or by a command that reads it."""
 
 import hashlib
+import re
 from dataclasses import dataclass
 
 from signalq.consumer.orders.decisions import DeadLetter
@@ -10,6 +11,14 @@ from signalq.consumer.orders.order import Order, Unreadable
 from signalq.consumer.orders.state import IntentState
 
 MARK_BYTES = 16
+# A moment, or a number that stands by itself (not that of UTF-8): letters of one cause differ in these. An HTTP status
+# is kept.
+_DIFFERS = re.compile(
+    r"(?P<kept>\bHTTP \d{3}\b)"
+    r"|\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d)?"
+    r"|(?<![\w.])(?<![^\W\d_]-)\d+(?:[.,]\d+)*(?:e[+-]?\d+)?(?!\w)"
+)
+LEFT_OUT = "…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,16 @@ class LetterRecord:
     dead_ms: int | None
     body_bytes: int
     order_fields: str | None
+
+    @property
+    def cause(self) -> str | None:
+        """The cause of its detail."""
+        return cause_of(self.detail)
+
+
+def cause_of(detail: str | None) -> str | None:
+    """The cause that a detail tells of: the detail without what differs from letter to letter."""
+    return detail and _DIFFERS.sub(lambda found: found["kept"] or LEFT_OUT, detail)
 
 
 def mark_of(strategy: str, intent_id: str | None, generation: int | None, body: bytes) -> bytes:

@@ -10,7 +10,10 @@ PENDING_STATUSES: tuple[Status, ...] = ("received", "scheduled")
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A delayed intent and where it stands; times in ms since the epoch, `due_ms` None for one that was not delayed."""
+    """A delayed intent and where it stands; times in ms since the epoch, `due_ms` None for one that was not delayed.
+
+    `first_post_ms` is when it was first claimed, in its present generation.
+    """
 
     number: int
     generation: int
@@ -27,3 +30,4 @@ class Pending:
     age_from_ms: int
     updated_ms: int
     order_fields: str | None
+    first_post_ms: int | None = None

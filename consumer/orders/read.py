@@ -238,7 +238,6 @@ def _goes_as_it_came(fields: dict[str, object], intent: OrderIntent) -> bool:
 
 def _policy(connector: Connector, settings: Settings, rights: Rights, *, is_exit: bool) -> Policy:
     webhook, delivery = settings.webhook, settings.delivery
-    own_age_s = connector.exit_max_age_s if is_exit else connector.open_max_age_s
     return Policy(
         url=connector.url or webhook.url,
         token=connector.token.get_secret_value() if connector.token else None,
@@ -249,13 +248,19 @@ def _policy(connector: Connector, settings: Settings, rights: Rights, *, is_exit
         attempts_max=delivery.attempts_max,
         retry_after_max_s=delivery.retry_after_max_s,
         repeat_window_s=delivery.repeat_window_s,
-        max_age_s=own_age_s or (delivery.exit_max_age_s if is_exit else delivery.open_max_age_s),
+        max_age_s=max_age_s(connector, settings, is_exit=is_exit),
         rate_per_s=connector.rate_per_s,
         rights=rights,
         limits=connector,
         blanker=settings.blanker,
         keep_orders=settings.ledger.keep_orders,
     )
+
+
+def max_age_s(connector: Connector, settings: Settings, *, is_exit: bool) -> float:
+    """The age up to which a connector's exits, or its opens, are POSTed."""
+    own_s = connector.exit_max_age_s if is_exit else connector.open_max_age_s
+    return own_s or (settings.delivery.exit_max_age_s if is_exit else settings.delivery.open_max_age_s)
 
 
 def _connector_of(fields: dict[str, object], message: Message) -> str:

@@ -62,6 +62,16 @@ def stricter(one: State, other: State) -> State:
     return max(one, other, key=_STRICTNESS.__getitem__)
 
 
+def milder_for(switch: Switch, connector: str, state: State) -> list[str]:
+    """The connectors, ALL among them, whose own switch such a change makes milder; empty where it leads to safety.
+
+    Opening all opens each.
+    """
+    if connector == ALL and state == "open":
+        return sorted(switch.states)
+    return [connector] if stricter(state, switch.own(connector)) != state else []
+
+
 def stops(state: State, *, is_exit: bool) -> bool:
     """Whether the switch lets no POST of such an order begin."""
     return state == "paused" or (state == "close-only" and not is_exit)

@@ -39,6 +39,8 @@ class Metrics:
         self.receipt_age_seconds = age("signalq_receipt_age_seconds", "Age of an intent when it came in")
         self.ledger_commit_seconds = latency("signalq_ledger_commit_seconds", "One commit of the ledger")
         self.scheduled = gauge("signalq_scheduled", "Delayed intents that wait, as the ledger counts them")
+        self.letters = gauge("signalq_letters", "Dead letters that nobody has replayed or discarded yet")
+        self.oldest_letter_seconds = gauge("signalq_oldest_letter_seconds", "Age of the oldest of them; 0 of none")
         self.lane_paused = gauge(
             "signalq_lane_paused", "1 while the switch says paused; * is the one for all", ["connector"]
         )

@@ -9,14 +9,13 @@ from signalq.amqp.address import is_loopback
 from signalq.amqp.inspect import QueueDepth, queue_depth
 from signalq.amqp.topology import Differing
 from signalq.consumer.broker.topology import topology_of
+from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.queries.lanes import known_lanes
 from signalq.consumer.orders import lanes
 from signalq.errors import BrokerError, BrokerUnreachable, SignalQError
 from signalq.kinds import Kind
 from signalq.names import Names
 from signalq.ops.check.finding import Finding, FindingState, named
-from signalq.ops.check.letters import check_letters
-from signalq.ops.ledger import read_ledger
 from signalq.ops.terminal.escaping import escaped
 from signalq.secrets.masking import masked
 from signalq.settings.sections import Settings
@@ -26,9 +25,8 @@ _DELETE_WHEN_EMPTY = "a consumer forwards the orders in it; delete the queue onc
 Depths = Mapping[str, QueueDepth | None]
 
 
-def check_broker(settings: Settings, connection: AbstractConnection) -> Finding:
+def check_broker(url: str, connection: AbstractConnection) -> Finding:
     """The product, its version, and whether the connection is encrypted."""
-    url = settings.broker.url.get_secret_value()
     properties = connection.transport.connection.server_properties if connection.transport else {}
     said = [value for name in ("product", "version") if isinstance(value := properties.get(name), str)]
     product = " ".join(said) or "a broker that does not say its version"
@@ -48,7 +46,7 @@ def no_broker(error: BrokerError) -> Finding:
 
 
 async def check_topology(settings: Settings, connection: AbstractConnection) -> AsyncIterator[Finding]:
-    """The objects themselves, then the consumers, then the dead letters."""
+    """The objects themselves, then the consumers."""
     names = Names(settings.broker.prefix)
     topology = topology_of(settings)
     try:
@@ -63,9 +61,6 @@ async def check_topology(settings: Settings, connection: AbstractConnection) -> 
     yield _objects(settings, missing, differing, depths, total)
     for finding in _consumers(names, depths):
         yield finding
-    dead = depths.get(names.dead)
-    if dead is not None:
-        yield await check_letters(settings, dead.ready)
 
 
 def _objects(settings: Settings, missing: list[str], differing: Differing, depths: Depths, total: int) -> Finding:
@@ -113,14 +108,16 @@ def _consumers(names: Names, depths: Depths) -> Iterator[Finding]:
         yield Finding("consumer", state, found, "start one with `signalq consume`")
 
 
-async def check_retired_lanes(settings: Settings, connection: AbstractConnection) -> AsyncIterator[Finding]:
+async def check_retired_lanes(
+    settings: Settings, connection: AbstractConnection, ledger: LedgerClient
+) -> AsyncIterator[Finding]:
     """Lanes of connectors that the settings name no more, and that are still there; the ledger remembers them."""
     try:
-        known = await read_ledger(settings, known_lanes)
+        known = await ledger.read(known_lanes)
         for queue in lanes.retired(settings, known):
             depth = await queue_depth(connection, queue)
             if depth is not None:
                 found = f"{escaped(queue)} belongs to no connector of these settings, {depth.ready:,} ready"
                 yield Finding("retired lane", "note", found, _DELETE_WHEN_EMPTY)
-    except (SignalQError, ModuleNotFoundError):
+    except SignalQError:
         return  # trouble with the ledger or the broker has a finding of its own

@@ -16,6 +16,8 @@ from signalq.ops.check.finding import Finding
 from signalq.ops.terminal.escaping import escaped
 from signalq.secrets.masking import masked
 
+WEBHOOK = "webhook"
+
 _PROXY = "check webhook.proxy, and what it lets through"
 _NETWORK = "check webhook.url, and whether this host may reach it"
 _ADVICE = {
@@ -37,22 +39,22 @@ async def check_webhook(url: str, connectors: list[str], timeout_s: float, proxy
             (await connector.connect(address, [], aiohttp.ClientTimeout(connect=timeout_s))).close()
     except TimeoutError:
         found = f"{where} did not answer within {timeout_s:g} s{through}"
-        return Finding("webhook", "wrong", found, _PROXY if proxy else _NETWORK, Kind.NO_ANSWER)
+        return Finding(WEBHOOK, "wrong", found, _PROXY if proxy else _NETWORK, Kind.NO_ANSWER)
     except NoTunnel as error:
-        return Finding("webhook", "wrong", f"{where} was not reached{through}: {error}", _PROXY, Kind.PROXY_REFUSED)
+        return Finding(WEBHOOK, "wrong", f"{where} was not reached{through}: {error}", _PROXY, Kind.PROXY_REFUSED)
     except (OSError, aiohttp.ClientError) as error:
         return _no_connection(error, where, through)
     took_ms = (time.monotonic() - began) * 1000
-    return Finding("webhook", "ok", f"{where} takes connections{through} ({took_ms:.0f} ms); nothing was sent")
+    return Finding(WEBHOOK, "ok", f"{where} takes connections{through} ({took_ms:.0f} ms); nothing was sent")
 
 
 def _no_connection(error: OSError | aiohttp.ClientError, where: str, through: str) -> Finding:
     cause = cause_of(error)
     found = f"{where} took no connection{through} ({plain_words(error)})"
     if cause is None:
-        return Finding("webhook", "wrong", found, _NETWORK)
+        return Finding(WEBHOOK, "wrong", found, _NETWORK)
     advice = _ADVICE.get(cause.kind) or advice_on(cause.kind, "webhook.url") or _NETWORK
-    return Finding("webhook", "wrong", found, advice, cause.kind)
+    return Finding(WEBHOOK, "wrong", found, advice, cause.kind)
 
 
 def _shown_address(url: str, connectors: list[str]) -> str:

@@ -1,6 +1,7 @@
 """`signalq consume`."""
 
 import signal
+from functools import partial
 
 import click
 
@@ -14,12 +15,14 @@ def command(invocation: Invocation) -> int:
 
     SIGTERM or Ctrl-C drains: no new POST begins, POSTs on the wire finish and are settled, and all
     other orders stay in their queues, in order. SIGHUP, or a changed settings file, applies changed
-    connectors, strategies, limits and tokens. Logs go to standard error.
+    connectors, strategies, limits and tokens. The console is at / of its ops.host and ops.port, beside
+    the health checks and the metrics. Logs go to standard error.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can be followed: before that, it would end the process
     from signalq.consumer.__main__ import run  # noqa: PLC0415
+    from signalq.ops.console.mounted import Mounted  # noqa: PLC0415
     from signalq.ops.terminal.environment import say_environment  # noqa: PLC0415
 
     settings = invocation.settings(says_file=False)
     say_environment(settings)
-    return run(settings, config=invocation.config)
+    return run(settings, config=invocation.config, pages=partial(Mounted, config=invocation.config))

@@ -129,7 +129,8 @@ def list_letters(
         found = asyncio.run(list_them(settings, wanted, rows, limit, view))
     if not found.shown:
         say_near_connector(settings, wanted.connector)
-    note(found.summary)
+    for remark in (found.summary, *found.remarks):
+        note(remark)
     for warning in found.warnings:
         say(warning)
 

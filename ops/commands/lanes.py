@@ -10,7 +10,14 @@ from signalq.consumer.orders.switch import ALL, State
 from signalq.kinds import Kind
 from signalq.message.field_rules import connector_name
 from signalq.message.near_names import NearNames
-from signalq.ops.lanes import SWITCH_WAIT_S, ChangedSwitch, LaneReader, change_switch, list_lanes
+from signalq.ops.lanes import (
+    SWITCH_WAIT_S,
+    WHY_CHARACTERS_MAX,
+    ChangedSwitch,
+    LaneReader,
+    change_switch,
+    list_lanes,
+)
 from signalq.ops.ledger import open_ledger, this_user
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.ops.terminal.escaping import escaped
@@ -21,7 +28,6 @@ from signalq.ops.terminal.render import Column, console, print_json
 from signalq.ops.terminal.watching import watch
 from signalq.settings.sections import Settings
 
-WHY_CHARACTERS_MAX = 1000
 SHARED = "(shared lane)"
 STYLES = {"open": "green", "close-only": "yellow", "paused": "red"}
 COLUMNS = [

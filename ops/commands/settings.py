@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,24 +41,21 @@ def command(invocation: Invocation, *, keys: tuple[str, ...], as_json: bool) -> 
 
     invocation.settings()
     _, found = in_force(invocation.config)
-    rows = [one.row() | {"origin": _origin(one)} for one in _chosen(found, keys)]
+    chosen = _chosen(found, keys)
     if as_json:
-        print_rows([], [{name: value for name, value in row.items() if name != "origin"} for row in rows], as_json=True)
+        print_rows([], [one.row() for one in chosen], as_json=True)
     else:
-        print_rows(COLUMNS, [row | {"value": _text(row["value"])} for row in rows], as_json=False)
+        rows = [{"key": one.key, "value": one.text, "origin": _origin(one)} for one in chosen]
+        print_rows(COLUMNS, rows, as_json=False)
 
 
 def _chosen(found: list[InForce], keys: tuple[str, ...]) -> list[InForce]:
     """The settings that the keys name. Raises UsageError for a key that names none."""
     for key in keys:
-        if not any(_is_under(one.key, key) for one in found):
+        if not any(one.is_under(key) for one in found):
             nearest = nearest_clause(key, [one.key for one in found])
             raise click.UsageError(f"{escaped(key)} is no setting here{nearest}")
-    return [one for one in found if not keys or any(_is_under(one.key, key) for key in keys)]
-
-
-def _is_under(name: str, key: str) -> bool:
-    return name == key or name.startswith(f"{key}.")
+    return [one for one in found if not keys or any(one.is_under(key) for key in keys)]
 
 
 def _origin(one: InForce) -> str:
@@ -69,10 +65,3 @@ def _origin(one: InForce) -> str:
     here = Path.cwd() if one.source == "file" else None
     where = str(Path(one.where).relative_to(here)) if here and Path(one.where).is_relative_to(here) else one.where
     return f"{where} ({one.read_from})" if one.read_from is not None else where
-
-
-def _text(value: object) -> object:
-    """The value as TOML writes it, texts without quotes."""
-    if isinstance(value, float):
-        return f"{value:.15g}"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (bool, list)) else value

@@ -8,11 +8,13 @@ from typing import Any
 
 from multidict import MultiMapping
 
+from signalq.consumer.orders.letters import MARK_BYTES
 from signalq.ops.console.errors import Refused
 
 # Of one value; the longest that is of use is a filter of several ids.
 VALUE_CHARACTERS_MAX = 2_048
-FIELDS_MAX = 2_000
+# No form is read with more, by aiohttp's own default.
+FIELDS_MAX = 1_000
 
 Reader = Callable[[str], Any]
 
@@ -20,24 +22,42 @@ Reader = Callable[[str], Any]
 def read_fields(given: MultiMapping[str], readers: Mapping[str, Reader]) -> dict[str, Any]:
     """The values by name, None for those that are absent or empty. A reader raises ValueError with a sentence.
 
-    Raises Refused for an unknown name, one that is there twice, and a value that its reader refuses.
+    The values of a `many` are a list. Raises Refused for an unknown name, one that is there twice, and a value that its
+    reader refuses.
     """
     if len(given) > FIELDS_MAX:
         raise Refused(f"there are more than {FIELDS_MAX:,} fields")
-    found: dict[str, Any] = dict.fromkeys(readers)
+    found: dict[str, Any] = {name: [] if isinstance(reader, many) else None for name, reader in readers.items()}
     for name, value in given.items():
         if name not in readers:
             raise Refused(f"there is no parameter of that name here: it is one of {', '.join(readers) or 'none'}")
-        if found[name] is not None:
+        if found[name] is not None and not isinstance(readers[name], many):
             raise Refused(f"{name} is given twice")
         if len(value) > VALUE_CHARACTERS_MAX:
             raise Refused(f"{name} has more than {VALUE_CHARACTERS_MAX:,} characters")
+        if "\0" in value:
+            raise Refused(f"{name} has a NUL in it, which no name has")
         if value:
             try:
-                found[name] = readers[name](value)
+                read = readers[name](value)
             except ValueError as error:
                 raise Refused(f"{name}: {error}") from None
+            if isinstance(readers[name], many):
+                found[name].append(read)
+            else:
+                found[name] = read
     return found
+
+
+class many:  # noqa: N801 - beside the other readers, which are functions
+    """A field that may be there more than once, such as boxes that are ticked; each value is read by `reader`."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def __call__(self, value: str) -> Any:
+        """One of its values."""
+        return self._reader(value)
 
 
 def text(value: str) -> str:
@@ -79,3 +99,10 @@ def flag(value: str) -> bool:
     if value not in {"1", "on"}:
         raise ValueError("is 1, or absent")
     return True
+
+
+def digest(value: str) -> bytes:
+    """The mark of a letter or of a group, in hexadecimal."""
+    if len(value) != 2 * MARK_BYTES or not set(value) <= set("0123456789abcdef"):
+        raise ValueError("is no mark")
+    return bytes.fromhex(value)

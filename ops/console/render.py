@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from markupsafe import Markup
 
-from signalq.ops.console import charts
+from signalq.ops.console import charts, frame, lane_list
+from signalq.ops.console.search import quoted
 from signalq.ops.orders.timeline_view import lasted
 from signalq.ops.terminal.escaping import escaped
 from signalq.times import iso_ms
@@ -46,12 +48,15 @@ def environment() -> Environment:
     made = Environment(
         loader=FileSystemLoader(ROOM / "templates"),
         autoescape=True,
+        auto_reload=False,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     made.filters |= {
         "foreign": foreign,
+        "plain": plain,
+        "quoted": quoted,
         "clock": clock,
         "ago": ago,
         "until": until,
@@ -59,7 +64,16 @@ def environment() -> Environment:
         "grouped": grouped,
         "iso": iso_ms,
     }
-    made.globals |= {"url": url, "static": static_path, "charts": charts, "version": __version__, "unknown": UNKNOWN}
+    made.globals |= {
+        "url": url,
+        "static": static_path,
+        "ident": ident,
+        "charts": charts,
+        "frame": frame,
+        "lane_list": lane_list,
+        "version": __version__,
+        "unknown": UNKNOWN,
+    }
     return made
 
 
@@ -74,9 +88,27 @@ def foreign(value: object, characters: int = NAME_CHARACTERS) -> Markup:
     return Markup('<bdi title="{}">{}…{}</bdi>').format(shown, shown[: characters - 1 - half], shown[-half:])
 
 
-def clock(at_ms: int | None) -> Markup:
-    """A moment as the time of day in UTC, with the whole in its title; the page's script knows other zones."""
-    return _time(at_ms, "clock", lambda iso: iso[11:19])
+def plain(value: object, characters: int = NAME_CHARACTERS) -> str:
+    """The same for where no tag may stand: a title, an attribute."""
+    shown = escaped(str(value))
+    return shown if len(shown) <= characters else f"{shown[: characters - 1]}…"
+
+
+def ident(kind: str, *names: str | None) -> str:
+    """The id of an element that stands for foreign names: the same for the same ones, and safe in every place."""
+    told = "\0".join("" if name is None else f"={name}" for name in names)
+    return f"{kind}-{hashlib.blake2b(told.encode('utf-8', 'surrogatepass'), digest_size=DIGEST_BYTES).hexdigest()}"
+
+
+@pass_context
+def clock(context: Context, at_ms: int | None) -> Markup:
+    """A moment as the time of day in UTC, with the day if it is another one, and the whole in its title.
+
+    The page's script knows other zones.
+    """
+    snapshot = context.get("snapshot")
+    today = iso_ms(snapshot.now_ms)[:10] if snapshot is not None else ""
+    return _time(at_ms, "clock", lambda iso: iso[11:19] if iso[:10] == today else f"{iso[5:10]} {iso[11:19]}")
 
 
 def ago(at_ms: int | None, now_ms: int) -> Markup:

@@ -7,8 +7,8 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from signalq.ops.console.access import Role
 from signalq.ops.console.errors import NotFound, Refused
+from signalq.ops.console.sessions import Role
 
 if TYPE_CHECKING:
     from signalq.ops.console.view import View
@@ -16,30 +16,48 @@ if TYPE_CHECKING:
 Handler = Callable[["View"], Awaitable[web.StreamResponse]]
 Method = Literal["GET", "POST"]
 
+# Parts of pages; the head alone differs from person to person.
+PARTS = "/parts/"
+HEAD_PART = "/parts/head"
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A method and a path (`/orders/{id}`), who may ask (`needs`, or a higher role), and what answers."""
+    """A method and a path (`/orders/{id}`), who may ask (`needs`, or a higher role), and what answers.
+
+    With `streams` the answer goes on for long. One that `is_urgent`, as the switch is, is given also while the process
+    is busy with orders.
+    """
 
     method: Method
     path: str
     handler: Handler
     needs: Role = "view"
+    streams: bool = False
+    is_urgent: bool = False
+
+
+def path_below(base: str, raw_path: str) -> str:
+    """The path without the base, which a proxy may have taken off already."""
+    if raw_path == base:
+        return "/"
+    return raw_path.removeprefix(base) if raw_path.startswith(f"{base}/") else raw_path
 
 
 def find_route(routes: Sequence[Route], method: str, raw_path: str) -> tuple[Route, Mapping[str, str]]:
-    """The route of a request, and the parts of its path by name. HEAD is answered as GET. Raises NotFound, Refused."""
+    """The route of a request, and the parts of its path by name. HEAD is answered as GET. Raises NotFound, Refused.
+
+    Of two patterns the one that leaves less open is meant.
+    """
+    here = [(route, parts) for route in routes if (parts := _match(route.path, raw_path)) is not None]
+    if not here:
+        raise NotFound("there is no such page")
     wanted = "GET" if method == "HEAD" else method
-    allowed = []
-    for route in routes:
-        parts = _match(route.path, raw_path)
-        if parts is not None and route.method == wanted:
-            return route, parts
-        if parts is not None:
-            allowed.append(route.method)
-    if allowed:
-        raise Refused(f"this page takes {' and '.join(sorted(allowed))} alone", 405)
-    raise NotFound("there is no such page")
+    found = [(route, parts) for route, parts in here if route.method == wanted]
+    if not found or (method == "HEAD" and found[0][0].streams):
+        takes = sorted({route.method for route, _ in here})
+        raise Refused(f"this page takes {' and '.join(takes)} alone", 405, headers={"Allow": ", ".join(takes)})
+    return min(found, key=lambda one: len(one[1]))
 
 
 def _match(pattern: str, raw_path: str) -> Mapping[str, str] | None:
@@ -52,4 +70,6 @@ def _match(pattern: str, raw_path: str) -> Mapping[str, str] | None:
             parts[one.strip("{}")] = unquote(other)
         elif one != other:
             return None
+    if any("\0" in part for part in parts.values()):
+        raise NotFound("there is no such page: no name has a NUL in it")
     return parts

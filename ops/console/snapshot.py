@@ -5,9 +5,10 @@ Values alone. Times are ms since the epoch on the ledger's clock; None says that
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from signalq.consumer.ledger.queries.replicas import Replica
+from signalq.consumer.ledger.queries.shift_notes import ShiftNote
 from signalq.consumer.orders.switch import ALL, Change, State, Switch
 from signalq.kinds import Kind
 
@@ -20,6 +21,7 @@ STALE_MS = 5_000
 Region = Literal[
     "status", "attention", "lanes", "throughput", "consumers", "letters", "schedule", "orders", "jobs", "activity"
 ]
+REGIONS: frozenset[Region] = frozenset(get_args(Region))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,11 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
-    """Counts of endings, the oldest bucket first."""
+    """Counts of endings, the oldest bucket first; `reasons` are those of `dead`, by reason."""
 
     delivered: Sequence[int] = ()
     dead: Sequence[int] = ()
+    reasons: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,11 @@ class Lane:
 
     `ready` waits on the broker, as it said at `ready_ms`; consumers hold `held` more, and `out` are being POSTed. The
     age of the oldest begins at `oldest_ms`. The next attempt, where the first in line waits for one, is at `next_ms`,
-    after `failures` failures in a row. `change` made the `state`.
+    after `failures` failures in a row, the last of them for the reason `why`; `retrying` orders wait for another
+    attempt. `change` made the `state`, where that is not open. `doubts` letters of it are in doubt.
+
+    `is_old` says that the broker was asked again and has not answered, so that `ready` is no news; `ready_ms` alone
+    makes no difference between two lanes. `is_retired`: no setting names the lane any more, and it still has a queue.
     """
 
     connector: str | None
@@ -75,7 +82,6 @@ class Lane:
     state: State = "open"
     change: Change | None = None
     ready: int | None = None
-    ready_ms: int | None = None
     held: int = 0
     out: int = 0
     oldest_ms: int | None = None
@@ -87,6 +93,22 @@ class Lane:
     last: Ending | None = None
     # Pending opens of a close-only connector that fall due within an hour: they will die `forbidden`.
     opens_due: int = 0
+    retrying: int = 0
+    why: str | None = None
+    doubts: int = 0
+    is_old: bool = False
+    is_retired: bool = False
+    ready_ms: int | None = field(default=None, compare=False)
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether orders wait on the broker and nobody takes them."""
+        return not self.is_consumed and bool(self.ready)
+
+    @property
+    def backs_off(self) -> bool:
+        """Whether an order waits for another attempt."""
+        return bool(self.failures) and (self.next_ms is not None or self.retrying > 0)
 
     @property
     def waiting(self) -> int | None:
@@ -98,7 +120,8 @@ class Lane:
 class Notice:
     """Something that needs a person: the sentence, since when, on what, and what to do (`advice`).
 
-    `links` are pairs of words and a path of the console. `key` is the same as long as it is the same thing.
+    `links` are pairs of words and a path of the console. `key` is the same as long as it is the same thing. `on` is
+    foreign: the name of a connector, or of a consumer.
     """
 
     key: str
@@ -112,20 +135,29 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Letters:
-    """The dead letters: as the ledger knows them, and how many messages the queue has ready (None: not known)."""
+    """The dead letters: as the ledger knows them, and how many messages the queue has ready (None: not known).
+
+    `is_read`: somebody reads the queue now, so that `ready` says nothing of how many there are. `newest` is the number
+    of the newest letter in the ledger.
+    """
 
     count: int = 0
     messages: int = 0
     oldest_ms: int | None = None
     ready: int | None = None
+    is_read: bool = False
+    newest: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Percentiles of durations in ms, of the last 15 minutes; None of nothing."""
+    """Percentiles of durations in ms, of the last 15 minutes; None of nothing. `count` of them were measured: of many
+    the latest.
+    """
 
     p50_ms: int | None = None
     p99_ms: int | None = None
+    count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +186,10 @@ class Snapshot:
     total: Buckets = Buckets()
     posts: Spread = Spread()
     late: Spread = Spread()
+    # The shift notes that stand, the newest first.
+    notes: Sequence[ShiftNote] = ()
+    # Signs of the regions that no figure here is of: the same as long as they have not changed.
+    marks: Mapping[Region, object] = field(default_factory=dict)
 
     @property
     def living(self) -> list[Replica]:
@@ -174,6 +210,19 @@ class Snapshot:
     def all_state(self) -> State:
         """The switch of all connectors."""
         return self.switch.own(ALL)
+
+    @property
+    def waiting(self) -> int:
+        """How many orders wait in all lanes, as far as that is known."""
+        return sum(lane.waiting or 0 for lane in self.lanes)
+
+    def seen_ms(self, replica: Replica) -> int:
+        """When a consumer gave its last sign of life."""
+        return (self.now_ms if self.ledger.seen_ms is None else self.ledger.seen_ms) - replica.silent_ms
+
+    def lanes_of(self, replica: Replica) -> int:
+        """How many lanes a consumer has."""
+        return sum(lane.consumer == replica.name for lane in self.lanes if lane.is_own)
 
     def lane(self, connector: str | None) -> Lane | None:
         """The lane of a connector, or the shared one; None where there is none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal
@@ -58,11 +58,15 @@ REPLAYING = "signalq dead replay"
 
 @dataclass(frozen=True, slots=True)
 class LetterResult:
-    """The result of one letter; `error` ended the run before the letter was dealt with."""
+    """The result of one letter; `error` ended the run before the letter was dealt with.
+
+    `doubt`: it was refused, and would not be with a person's word; see Refuse.
+    """
 
     result: Literal["replayed", "replayed already", "discarded", "refused", "not done"]
     why: str | None = None
     error: SignalQError | None = None
+    doubt: str | None = None
 
     @property
     def is_done(self) -> bool:
@@ -86,13 +90,16 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class Errand:
     """A command on letters: who gave it, which letters are meant, whether a person has confirmed the doubtful ones
-    (`force`), and whether anything is to be changed at all.
+    (`force`: all, or those of these identities), and whether anything is to be changed at all.
+
+    `about` is what the audit says that it is about, where that is more than the filter says.
     """
 
     actor: Actor
     wanted: LetterFilter
-    force: bool
+    force: bool | frozenset[bytes]
     dry_run: bool
+    about: Mapping[str, object] | None = None
 
 
 class LetterAction(ABC):
@@ -108,9 +115,10 @@ class LetterAction(ABC):
         self._actor = errand.actor
         self._force = errand.force
         self._by = errand.actor.told(f"signalq dead {self.command}")
-        self._about = {**_about(errand.wanted), "force": errand.force or None}
+        force = errand.force if isinstance(errand.force, bool) else len(errand.force)
+        self._about = {**(errand.about or _about(errand.wanted)), "force": force or None}
         # The number of this command's row in the audit, once it has one.
-        self._audited: int | None = None
+        self.audited: int | None = None
 
     @abstractmethod
     async def apply(self, letters: Sequence[Letter]) -> list[LetterResult]:
@@ -118,6 +126,10 @@ class LetterAction(ABC):
 
     async def aclose(self) -> None:  # noqa: B027 - an action that opens nothing has nothing to close
         """Close the connection that the action opened."""
+
+    def _is_forced(self, letter: Letter) -> bool:
+        """Whether a person has confirmed this one."""
+        return self._force if isinstance(self._force, bool) else letter.identity in self._force
 
     async def _judged(
         self, letters: Sequence[Letter], judge_each: Callable[[Connection, int], list[Verdict]]
@@ -129,7 +141,9 @@ class LetterAction(ABC):
             verdicts = judge_each(connection, now_ms)
             return verdicts, None if self.dry_run else self._settle(connection, now_ms, letters, verdicts)
 
-        verdicts, self._audited = await self._ledger.transact(work)
+        # A dry run writes nothing: no order waits for it, and a ledger that can't be written will do.
+        run = self._ledger.read if self.dry_run else self._ledger.transact
+        verdicts, self.audited = await run(work)
         return verdicts
 
     def _settle(
@@ -139,10 +153,10 @@ class LetterAction(ABC):
         gone = [letter.identity for letter, one in zip(letters, verdicts, strict=True) if not isinstance(one, Refuse)]
         rows.settle(connection, now_ms, gone, self.settles, self._actor.name)
         done, refused = len(gone), len(letters) - len(gone)
-        if self._audited is None:
+        if self.audited is None:
             return audit.note(connection, now_ms, self._actor, Act(self.command, self._about, done, refused))
-        audit.add(connection, self._audited, done=done, refused=refused)
-        return self._audited
+        audit.add(connection, self.audited, done=done, refused=refused)
+        return self.audited
 
     def _decide(
         self, connection: Connection, now_ms: int, letter: Letter, judge: Callable[[Standing | None], Verdict]
@@ -192,9 +206,12 @@ class ReplayAction(LetterAction):
         began_ns = time.time_ns()
 
         def judge_each(connection: Connection, now_ms: int) -> list[Verdict]:
-            terms = ReplayTerms(now_ms, self._retention_ms, self._force)
+            def judge(letter: Letter, found: Order | Unreadable) -> Callable[[Standing | None], Verdict]:
+                terms = ReplayTerms(now_ms, self._retention_ms, self._is_forced(letter))
+                return partial(judge_replay, letter, found, terms=terms)
+
             return [
-                self._decide(connection, now_ms, letter, partial(judge_replay, letter, one.found, terms=terms))
+                self._decide(connection, now_ms, letter, judge(letter, one.found))
                 for letter, one in zip(letters, candidates, strict=True)
             ]
 
@@ -245,7 +262,7 @@ class DiscardAction(LetterAction):
 
         def judge_each(connection: Connection, now_ms: int) -> list[Verdict]:
             return [
-                self._decide(connection, now_ms, letter, partial(judge_discard, letter, force=self._force))
+                self._decide(connection, now_ms, letter, partial(judge_discard, letter, force=self._is_forced(letter)))
                 for letter in letters
             ]
 
@@ -274,8 +291,8 @@ def candidate_of(letter: Letter, settings: Settings) -> Candidate:
 def result_of(verdict: Verdict) -> LetterResult:
     """The result of a verdict once it is carried out."""
     match verdict:
-        case Refuse(why):
-            return LetterResult("refused", why)
+        case Refuse(why, doubt):
+            return LetterResult("refused", why, doubt=doubt)
         case MovedOn(why):
             return LetterResult("replayed already", why)
         case PublishAnyway(why):

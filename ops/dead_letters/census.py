@@ -7,7 +7,7 @@ before it could say so, or by another program; one that is not in the queue any 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 
 from sqlalchemy import Connection
@@ -178,6 +178,7 @@ def record_of_letter(letter: Letter, settings: Settings) -> LetterRecord:
 def _moment_ms(text: str | None) -> int | None:
     """A moment in ms since the epoch; None for foreign text that is none."""
     try:
-        return round(datetime.fromisoformat(text or "").timestamp() * 1000)
+        # In UTC, too, it must be a time that can be written: the first and the last day of all are not everywhere.
+        return round(datetime.fromisoformat(text or "").astimezone(UTC).timestamp() * 1000)
     except (ValueError, OverflowError):
         return None

@@ -143,6 +143,7 @@ class LetterFilter:
     """The conditions that a letter has to meet, all of them; with none, every letter fits.
 
     `seen` are the marks of the letters that a person was shown and agreed to discard: then no other letter fits.
+    `chosen` are the same by identity, as the ledger knows letters: then the copies of one fit like itself.
     """
 
     ids: frozenset[str] = frozenset()
@@ -150,6 +151,7 @@ class LetterFilter:
     connector: str | None = None
     strategy: str | None = None
     seen: frozenset[bytes] | None = None
+    chosen: frozenset[bytes] | None = None
 
     def fits(self, letter: Letter) -> bool:
         """Whether the letter meets all conditions."""
@@ -159,6 +161,7 @@ class LetterFilter:
             and self.connector in {None, letter.connector}
             and self.strategy in {None, letter.strategy}
             and (self.seen is None or letter.mark in self.seen)
+            and (self.chosen is None or letter.identity in self.chosen)
         )
 
 

@@ -83,11 +83,12 @@ def row_of(one: Listed) -> dict[str, object]:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What a look at the letters found: how many are shown, one sentence on that, and what else is to be known."""
+    """A look at the letters: how many are shown, one sentence on that, and sentences that warn or only tell."""
 
     shown: int
     summary: str
     warnings: Sequence[str] = ()
+    remarks: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,9 +34,10 @@ async def look_through(
     warnings = []
     if unread := letters.ready - letters.to_read:
         warnings.append(f"{unread:,} more were not read: one look takes in the {LETTERS_MAX:,} oldest")
+    remarks: list[str] = []
     if census is not None and (news := census.sentence()) is not None:
-        warnings.append(news)
-    return Looked(shown_count, summary(letters.to_read - letters.copies, matched, shown_count), warnings)
+        (remarks if census.why_not is None else warnings).append(news)
+    return Looked(shown_count, summary(letters.to_read - letters.copies, matched, shown_count), warnings, remarks)
 
 
 async def letters_with(settings: Settings, intent_id: str) -> list[Letter]:

@@ -49,9 +49,13 @@ class MovedOn:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """The letter stays; `why` says what to do."""
+    """The letter stays; `why` says what to do.
+
+    `doubt` is why a person has to confirm it, as a sentence that many letters share; None where that changes nothing.
+    """
 
     why: str
+    doubt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,12 @@ ReplayVerdict = Begin | GoOn | Admit | PublishAnyway | MovedOn | Refuse
 DiscardVerdict = Discard | TakeBack | Refuse
 Verdict = ReplayVerdict | DiscardVerdict
 
+# Where the sentence of a doubt says which option of the command goes over it.
+FORCE = ": --force"
 DISCARD_IT = "`signalq dead discard` takes this letter away"
+_BECAUSE_UNKNOWN = "its body could not be read, or it is older than ledger.retention_days"
+_UNKNOWN = f"the ledger does not know it: {_BECAUSE_UNKNOWN}"
+_NOT_OURS = "it is no letter of signalq, and the ledger knows an intent with its id: publish its body anew"
 BUSY = Refuse("the consumer is at work on it: try again in a moment")
 
 
@@ -85,6 +94,19 @@ class ReplayTerms:
     force: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The facts of an order by which a person has to confirm its replay, or not.
+
+    `age_ms` counts from its creation, or from its due time. `is_anothers`: its message_id belongs to another intent.
+    """
+
+    is_exit: bool
+    age_ms: int
+    max_age_s: float
+    is_anothers: bool = False
+
+
 def judge_replay(
     letter: Letter, found: Order | Unreadable, standing: Standing | None, terms: ReplayTerms
 ) -> ReplayVerdict:
@@ -95,14 +117,26 @@ def judge_replay(
     if standing is None:
         return _unknown(found, force=terms.force)
     generation = letter.generation or 0
-    if standing.generation > generation:
-        return _later(generation, standing, found)
-    why = _not_dead(generation, standing)
-    if why is None and isinstance(found, Unreadable):
-        why = f"it would be invalid: {found.detail}"
-    elif why is None and isinstance(found, Order) and not terms.force:
-        why = _doubt(letter, found, standing, terms)
-    return Refuse(why) if why is not None else Begin(standing)
+    known = _known(generation, standing)
+    if isinstance(found, Unreadable) and (known is None or isinstance(known, GoOn)):
+        return Refuse(f"it would be invalid: {found.detail}")
+    if known is None and isinstance(found, Order) and not terms.force:
+        known = _doubt(_facts(letter, found, standing, terms), standing, terms)
+    return known or Begin(standing)
+
+
+def judge_by_ledger(
+    generation: int | None, facts: Facts | None, standing: Standing | None, terms: ReplayTerms
+) -> GoOn | MovedOn | Refuse | Begin:
+    """Decide the same by the ledger alone, without the letter's body: `facts` is None where the intent is not known.
+
+    The body may say more: whether it can be read by the present settings, and under which id it was published.
+    """
+    if standing is None or facts is None:
+        return _to_confirm(_UNKNOWN, "publishes it")
+    if generation is None:
+        return Refuse(_NOT_OURS)
+    return _known(generation, standing) or _doubt(facts, standing, terms) or Begin(standing)
 
 
 def judge_discard(letter: Letter, standing: Standing | None, *, force: bool) -> DiscardVerdict:
@@ -113,9 +147,13 @@ def judge_discard(letter: Letter, standing: Standing | None, *, force: bool) -> 
         return Discard(standing)
     if force:
         return TakeBack(standing)
-    return Refuse(
-        "a replay of it was begun, and no consumer has taken it: `signalq dead replay` finishes it, --force ends it"
-    )
+    doubt = "a replay of it was begun, and no consumer has taken it"
+    return Refuse(f"{doubt}: `signalq dead replay` finishes it, --force ends it", doubt)
+
+
+def without_option(why: str) -> str:
+    """The sentence of a refusal without the option of the command, for where there is no command line."""
+    return why.partition(FORCE)[0]
 
 
 def _not_repeatable(letter: Letter, found: Order | Unreadable, standing: Standing | None) -> str | None:
@@ -127,50 +165,57 @@ def _not_repeatable(letter: Letter, found: Order | Unreadable, standing: Standin
     if (found.intent_id, found.strategy) != (letter.intent_id, letter.strategy):
         return "no message can carry its id or its strategy again: publish its body anew"
     if standing is not None and (not letter.is_ours or letter.generation is None):
-        return "it is no letter of signalq, and the ledger knows an intent with its id: publish its body anew"
-    return None
-
-
-def _not_dead(generation: int, standing: Standing) -> str | None:
-    """The reason by the ledger's record why it is not dead; None if it is."""
-    if standing.generation < generation:
-        return f"the ledger knows only generation {standing.generation} of it: {DISCARD_IT}"
-    if standing.status == "dying":
-        return BUSY.why
-    if standing.status != "dead":
-        return f"the ledger says that generation {generation} is {standing.status}: {DISCARD_IT}"
+        return _NOT_OURS
     return None
 
 
 def _unknown(found: Order | Unreadable, *, force: bool) -> ReplayVerdict:
     would_be = f"it would be invalid: {found.detail}" if isinstance(found, Unreadable) else ""
     if not force:
-        because = would_be or "its body could not be read, or it is older than ledger.retention_days"
-        return Refuse(f"the ledger does not know it, {because}: --force publishes it")
+        because = would_be or _BECAUSE_UNKNOWN
+        return Refuse(f"the ledger does not know it, {because}{FORCE} publishes it", _UNKNOWN)
     return PublishAnyway(would_be) if isinstance(found, Unreadable) else Admit(found)
 
 
-def _later(generation: int, standing: Standing, found: Order | Unreadable) -> ReplayVerdict:
+def _known(generation: int, standing: Standing) -> GoOn | MovedOn | Refuse | None:
+    """The verdict by how the intent stands; None where it is dead at exactly this generation."""
+    if standing.generation < generation:
+        return Refuse(f"the ledger knows only generation {standing.generation} of it: {DISCARD_IT}")
     if standing.generation == generation + 1 and standing.is_untouched:
-        return Refuse(f"it would be invalid: {found.detail}") if isinstance(found, Unreadable) else GoOn(standing)
-    return MovedOn(
-        f"generation {generation} was replayed already; generation {standing.generation} is {standing.status}"
-    )
+        return GoOn(standing)
+    if standing.generation > generation:
+        then, now = f"generation {generation}", f"generation {standing.generation}"
+        return MovedOn(f"{then} was replayed already; {now} is {standing.status}")
+    if standing.status == "dying":
+        return BUSY
+    if standing.status != "dead":
+        return Refuse(f"the ledger says that generation {generation} is {standing.status}: {DISCARD_IT}")
+    return None
 
 
-def _doubt(letter: Letter, order: Order, standing: Standing, terms: ReplayTerms) -> str | None:
+def _facts(letter: Letter, order: Order, standing: Standing, terms: ReplayTerms) -> Facts:
+    age_ms = terms.now_ms - order.known_as(order.intent_id, standing.created).timing.age_from_ms
+    is_anothers = letter.properties.message_id != letter.intent_id
+    return Facts(order.is_exit, age_ms, order.policy.max_age_s, is_anothers)
+
+
+def _doubt(facts: Facts, standing: Standing, terms: ReplayTerms) -> Refuse | None:
     """The reason why a person has to confirm the replay; None if there is none."""
     if standing.reason == "outcome-unknown":
-        return "it is not known whether the webhook took it, so look on the platform first: --force replays it"
-    if letter.properties.message_id != letter.intent_id:
-        return "its message_id belongs to another intent, of which this may be another version: --force replays it"
+        return _to_confirm("it is not known whether the webhook took it, so look on the platform first")
+    if facts.is_anothers:
+        return _to_confirm("its message_id belongs to another intent, of which this may be another version")
     if standing.ended_ms is not None and terms.now_ms - standing.ended_ms > terms.retention_ms:
-        return "it ended longer than ledger.retention_days ago: --force replays it"
-    age_ms = terms.now_ms - order.known_as(order.intent_id, standing.created).timing.age_from_ms
-    if not order.is_exit and age_ms > order.policy.max_age_s * 1000:
-        allowed = f"{order.policy.max_age_s:g} s are allowed"
-        return f"it is an open of {_span(age_ms / 1000)} ago, and {allowed}: --force replays it"
+        return _to_confirm("it ended longer than ledger.retention_days ago")
+    if not facts.is_exit and facts.age_ms > facts.max_age_s * 1000:
+        allowed = f"{facts.max_age_s:g} s are allowed"
+        aged = f"it is an open of {_span(facts.age_ms / 1000)} ago, and {allowed}{FORCE} replays it"
+        return Refuse(aged, f"it is an open that is too old: {allowed}")
     return None
+
+
+def _to_confirm(doubt: str, forced: str = "replays it") -> Refuse:
+    return Refuse(f"{doubt}{FORCE} {forced}", doubt)
 
 
 def _span(seconds: float) -> str:

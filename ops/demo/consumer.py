@@ -1,6 +1,7 @@
 """The demo's consumer: `signalq consume` in a process of its own, with a log and a ledger that go with it."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from signalq.ops.terminal import one_time_link
 from signalq.ops.terminal.errors import CommandFailed
 
 START_TIMEOUT_S = 30.0
@@ -17,24 +19,25 @@ LOG_LINES_SHOWN = 10
 
 
 @asynccontextmanager
-async def running_consumer(broker_url: str, webhook_url: str) -> AsyncIterator[None]:
-    """Run it from ready to drained. Raises CommandFailed if it ends with an error."""
+async def running_consumer(broker_url: str, webhook_url: str) -> AsyncIterator[str]:
+    """Run it from ready to drained, with the link to its console. Raises CommandFailed if it ends with an error."""
     with tempfile.TemporaryDirectory(prefix="signalq-demo-") as folder:
         log = Path(folder) / "consume.log"
         with log.open("wb") as sink:
-            environment = _environment(broker_url, webhook_url, folder)
+            secret = one_time_link.new_secret()
+            environment = _environment(broker_url, webhook_url, folder) | {one_time_link.VARIABLE: secret}
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "signalq", "consume", env=environment, stdin=subprocess.DEVNULL, stderr=sink
             )
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 # The other process says that it has started in its log alone.
-                while "service.started" not in log.read_text("utf-8"):
+                while (port := _ops_port(log)) is None:
                     if process.returncode is not None:
                         break
                     await asyncio.sleep(0.05)
             if process.returncode is None:
-                yield
+                yield one_time_link.link_at(f"http://127.0.0.1:{port}", secret)
                 process.terminate()
             status = await asyncio.wait_for(process.wait(), DRAIN_TIMEOUT_S)
         finally:
@@ -44,6 +47,13 @@ async def running_consumer(broker_url: str, webhook_url: str) -> AsyncIterator[N
         if status != 0:
             last = "\n".join(log.read_text("utf-8").splitlines()[-LOG_LINES_SHOWN:])
             raise CommandFailed(f"signalq consume ended with {status}; the end of its log:\n{last}")
+
+
+def _ops_port(log: Path) -> int | None:
+    """The port that it says in its log once it has started; None before that."""
+    whole, _, _ = log.read_text("utf-8").rpartition("\n")
+    started = [line for line in whole.splitlines() if '"service.started"' in line]
+    return int(json.loads(started[0])["ops_port"]) if started else None
 
 
 def _environment(broker_url: str, webhook_url: str, folder: str) -> dict[str, str]:

@@ -60,7 +60,8 @@ async def _run(story: Story, broker_url: str) -> bool:
         sandbox.behave(Behaviour(mode="refuse", connector=REFUSED_CONNECTOR))
         story.step("A sandbox in the platform's place, and `signalq consume` between the two")
         story.line(f"orders are POSTed to {sandbox.url}")
-        async with running_consumer(broker_url, sandbox.url):
+        async with running_consumer(broker_url, sandbox.url) as link:
+            story.link("its console, while this runs", link)
             story.step("Three strategies publish: momentum, rebalancer, and a desk by plain AMQP")
             began = datetime.now(UTC)
             due_ms = await publish_orders(broker_url)
@@ -143,6 +144,13 @@ class Story:
         """Show a line within a chapter."""
         if not self._as_json:
             self._print("   ", text, "dim")
+
+    def link(self, text: str, link: str) -> None:
+        """Show a link within a chapter, as it is."""
+        if self._as_json:
+            print_json({"console": link})
+        else:
+            self._out.print(f"   {text}: {link}", style="dim", soft_wrap=True)
 
     def table(self, columns: list[Column], rows: list[dict[str, object]]) -> None:
         """Show rows within a chapter."""

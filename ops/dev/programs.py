@@ -1,4 +1,4 @@
-"""The programs of a world: `signalq consume` and `signalq gateway`, as processes that end with this one.
+"""The programs of a world: `signalq consume`, `gateway` and `console`, as processes that end with this one.
 
 They are private servers, as RabbitMQ is: a guard owns their processes and ends them, however this process ends.
 """
@@ -14,6 +14,7 @@ from signalq.local import PrivateBrokerError
 from signalq.local.guard import Guard, ServerPlan
 from signalq.local.server import PrivateServer
 from signalq.ops.dev.world import World
+from signalq.ops.terminal import one_time_link
 from signalq.settings.config_file import CONFIG_ENV
 from signalq.settings.sections import ENV_PREFIX
 
@@ -50,13 +51,17 @@ class Program(PrivateServer):
             ServerPlan(
                 epmd=[],
                 server=[sys.executable, "-m", "signalq", self.command],
-                environment=_environment(self._world.file),
+                environment=_environment(self._world.file) | self._own_environment(),
                 folder=str(self._world.folder),
                 log=str(self.log_path),
                 folder_is_temporary=False,
                 stop_timeout_s=STOP_TIMEOUT_S,
             )
         )
+
+    def _own_environment(self) -> dict[str, str]:
+        """Variables for this program alone."""
+        return {}
 
     def _forget_folder(self) -> None:
         """Keep it: the world has it again at its next start."""
@@ -86,8 +91,33 @@ class Gateway(Program):
     started = "gateway.started"
 
 
-# All of them; the console takes its place here.
-PROGRAMS: tuple[type[Program], ...] = (Consumer, Gateway)
+class Console(Program):
+    """`signalq console`."""
+
+    title = "signalq console"
+    command = "console"
+    started = "console.started"
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._secret = one_time_link.new_secret()
+
+    @property
+    def link(self) -> str | None:
+        """The link that signs a person in, once in each start; None where the world has a token for that."""
+        if self._world.settings.ops.token is not None:
+            return None
+        return one_time_link.link_at(self._world.console_address, self._secret)
+
+    def _own_environment(self) -> dict[str, str]:
+        return {
+            f"{ENV_PREFIX}CONSOLE__PORT": str(self._world.console_port),
+            one_time_link.VARIABLE: self._secret,
+        }
+
+
+# Programs whose events are told: the console shows its own.
+TELLING: tuple[type[Program], ...] = (Consumer, Gateway)
 
 
 def last_words(log: Path) -> str:

@@ -1,4 +1,4 @@
-"""The course of `signalq dev`: a private RabbitMQ, the sandbox, the consumer, the gateway; events until it is ended.
+"""The course of `signalq dev`: a private RabbitMQ, the sandbox, the consumer, the gateway, the console; then events.
 
 Whatever of it dies ends all of it, with a sentence: in a world that is there to try things, that is news.
 """
@@ -13,7 +13,7 @@ from signalq.kinds import Kind
 from signalq.local import PrivateBrokerError, PrivateRabbitMQ, ensure_installed
 from signalq.local.server import PrivateServer
 from signalq.ops.dev.events import LogTail, entries_of
-from signalq.ops.dev.programs import PROGRAMS, last_words
+from signalq.ops.dev.programs import TELLING, Console, last_words
 from signalq.ops.dev.view import View
 from signalq.ops.dev.world import World, opened
 from signalq.ops.ledger import open_ledger
@@ -42,9 +42,10 @@ async def _run(world: World, view: View) -> None:
     asked_to_stop = stop_event()
     try:
         async with AsyncExitStack() as stack:
-            servers = await _start(world, view, stack, asked_to_stop)
+            console = Console(world)
+            servers = await _start(world, view, stack, asked_to_stop, console)
             if not asked_to_stop.is_set():
-                view.greet(world)
+                view.greet(world, console.link)
                 await _show_events(world, view, servers, asked_to_stop)
             view.step("ending: POSTs that are on the wire are finished first")
     except PrivateBrokerError as error:
@@ -53,7 +54,7 @@ async def _run(world: World, view: View) -> None:
 
 
 async def _start(
-    world: World, view: View, stack: AsyncExitStack, asked_to_stop: asyncio.Event
+    world: World, view: View, stack: AsyncExitStack, asked_to_stop: asyncio.Event, console: Console
 ) -> Sequence[PrivateServer]:
     """Start all of it, each as soon as the one that it needs is ready. Raises PrivateBrokerError, CommandFailed."""
     view.step("a private RabbitMQ starts")
@@ -61,7 +62,7 @@ async def _start(
     broker = PrivateRabbitMQ(installation, folder=world.rabbitmq)
     await stack.enter_async_context(_running(broker))
     await stack.enter_async_context(Sandbox(port=world.sandbox_port))
-    programs = [program(world) for program in PROGRAMS]
+    programs = [*(program(world) for program in TELLING), console]
     if asked_to_stop.is_set():
         return [broker]
     view.step(f"{', '.join(program.title for program in programs)} and the sandbox start")
@@ -86,7 +87,7 @@ async def _show_events(
 
 
 async def _show(world: World, view: View) -> None:
-    tails = [LogTail(world.folder / f"{program.command}.log") for program in PROGRAMS]
+    tails = [LogTail(world.folder / f"{program.command}.log") for program in TELLING]
     async with open_ledger(world.settings) as ledger:
         while True:
             for tail in tails:

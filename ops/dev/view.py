@@ -54,15 +54,19 @@ class View:
             self._out.print(Text(text, style="dim"), soft_wrap=not self._out.is_terminal)
             sys.stdout.flush()
 
-    def greet(self, world: World) -> None:
-        """Say that the world is ready, where it is, and how to use it."""
+    def greet(self, world: World, link: str | None) -> None:
+        """Say that the world is ready, where it is, and how to use it; `link` is the console's one-time link."""
         if self._as_json:
-            print_json(addresses(world) | {"settings": str(world.file), "try": line_to_try(world)})
+            own = {"console_link": link, "settings": str(world.file), "try": line_to_try(world)}
+            print_json({**addresses(world), **own})
             return
         self._print(Text.assemble("\nReady; ", environment_mark(world.settings), "\n"))
         for name, address in addresses(world).items():
             self._print(Text.assemble(f"  {name:<10}", (address, "cyan")))
         self._print(Text.assemble(f"  {'settings':<10}", (str(world.file), "cyan"), ("  yours to change", "dim")))
+        if link is not None:
+            self._print(Text("\nTo act in the console, open this link in a browser; it works once:\n"))
+            self._print(Text(f"  {link}", style="bold"))
         self._print(Text("\nTo see an order go through, paste this line into another terminal:\n"))
         self._print(Text(f"  {line_to_try(world)}", style="bold"))
         self._print(Text("\nFor other commands and programs there, these first:\n"))
@@ -123,6 +127,7 @@ def addresses(world: World) -> dict[str, str]:
     ops, gateway = world.settings.ops, world.settings.gateway
     return {
         "broker": world.settings.broker.url.get_secret_value(),
+        "console": world.console_address,
         "gateway": f"http://{gateway.host}:{gateway.port}/trading-signal/webhook",
         "sandbox": f"http://127.0.0.1:{world.sandbox_port}/orders",
         "metrics": f"http://{ops.host}:{ops.port}/metrics",

@@ -45,6 +45,11 @@ url = {ledger}
 
 [ops]
 port = {ops}
+# The console has a process of its own.
+console = false
+
+[console]
+port = {console}
 
 [gateway]
 port = {gateway}
@@ -84,6 +89,17 @@ class World:
         return URL(self.settings.webhook.url).port or 0
 
     @property
+    def console_port(self) -> int:
+        """The port of its console. A world of the time before there was one has it where a new world has it."""
+        console = self.settings.console
+        return console.port if "port" in console.model_fields_set else self.broker_port + CONSOLE_ABOVE
+
+    @property
+    def console_address(self) -> str:
+        """The address of its console."""
+        return f"http://{self.settings.console.host}:{self.console_port}/"
+
+    @property
     def ports(self) -> dict[str, int]:
         """Every port of it, by the program that listens there."""
         settings = self.settings
@@ -91,6 +107,7 @@ class World:
             "RabbitMQ": self.broker_port,
             "the consumer's health and metrics": settings.ops.port,
             "the gateway": settings.gateway.port,
+            "the console": self.console_port,
             "the sandbox": self.sandbox_port,
         }
 
@@ -152,6 +169,7 @@ def _make_settings(folder: Path, port: int) -> None:
         ledger=json.dumps(f"{SQLITE_SCHEME}:///{folder / 'ledger.db'}", ensure_ascii=False),
         ops=port + OPS_ABOVE,
         gateway=port + GATEWAY_ABOVE,
+        console=port + CONSOLE_ABOVE,
     )
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE), "w", encoding="utf-8") as made:
         made.write(text)

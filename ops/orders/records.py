@@ -6,7 +6,7 @@ replay raises), and further facts.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -60,18 +60,33 @@ async def orders_of(
     wanted = replace(wanted, intent_ids=ids)
     if since is not None:
         wanted = replace(wanted, since_ms=await ledger.read(partial(since_ms, since=since)))
-    last: Recorded | None = None
-    given = 0
+    rest, given = wanted, 0
     while rows_max is None or given < rows_max:
         size = PAGE_ROWS if rows_max is None else min(PAGE_ROWS, rows_max - given)
-        found = await ledger.read(partial(orders.page, wanted=wanted, rows_max=size, before=last))
+        found = await ledger.read(partial(orders.page, wanted=rest, rows_max=size))
         on_page([row_of(one) for one in found])
         given += len(found)
         if len(found) < size:
             return given, 0
-        last = found[-1]
+        rest = replace(rest, before=found[-1].number)
     fitting = await ledger.read(partial(orders.count, wanted=wanted)) if counts_more else given
     return given, max(0, fitting - given)
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """An intent, and its timeline until `now_ms` of the ledger's clock, oldest first."""
+
+    one: Recorded
+    timeline: list[TimelineEntry]
+    now_ms: int
+
+
+def stories(connection: Connection, intent_id: str) -> list[Story]:
+    """Every intent with this id: strategies may share one."""
+    now_ms = clock_ms(connection)
+    found = orders.timelines(connection, intent_id)
+    return [Story(one, timeline(one, happened, now_ms), now_ms) for one, happened in found]
 
 
 async def read_timelines(settings: Settings, intent_id: str) -> list[dict[str, object]]:
@@ -85,14 +100,9 @@ async def timelines_of(ledger: LedgerClient, intent_id: str) -> list[dict[str, o
 
     Raises CommandFailed.
     """
-
-    def work(connection: Connection) -> list[dict[str, object]]:
-        now_ms = clock_ms(connection)
-        found = orders.timelines(connection, whole_id)
-        return [row_of(one) | {"timeline": timeline(one, happened, now_ms)} for one, happened in found]
-
     (whole_id,) = await whole_ids(ledger, [intent_id])
-    return await ledger.read(work)
+    found = await ledger.read(partial(stories, intent_id=whole_id))
+    return [row_of(story.one) | {"timeline": story.timeline} for story in found]
 
 
 def row_of(one: Recorded) -> dict[str, object]:

@@ -22,6 +22,7 @@ COMMANDS = {
     "ledger": "Upgrade the ledger's tables.",
     "outcomes": "Follow what becomes of intents, live.",
     "notify": "Tell people that something needs them: Telegram, Slack, mail, …",
+    "console": "Serve the console: pages that a desk keeps open all day.",
     "gateway": "Take orders by HTTP, as the platform's webhook does.",
     "probe": "Ask a consumer or a gateway whether it is well.",
     "sandbox": "Run a stand-in for the platform's webhook.",

@@ -28,6 +28,11 @@ def environment_mark(settings: Settings) -> Text:
 
 def say_environment(settings: Settings) -> None:
     """Say it on standard error, above a log for people; a log for programs has it in `service.started`."""
-    if settings.log.format == "console" or (settings.log.format is None and sys.stderr.isatty()):
+    if is_for_people(settings):
         where = Text(f" ({escaped(masked(settings.webhook.url))})", style="dim")
         console(stderr=True).print(environment_mark(settings) + where)
+
+
+def is_for_people(settings: Settings) -> bool:
+    """Whether the log has the form for people."""
+    return settings.log.format == "console" or (settings.log.format is None and sys.stderr.isatty())

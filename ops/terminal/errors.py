@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 # The packages that are installed only with an extra.
-EXTRAS = frozenset({"aiohttp", "click", "prometheus_client", "pydantic_settings", "rich", "structlog"})
+EXTRAS = frozenset({
+    *("aiohttp", "aiohttp_sse", "click", "itsdangerous", "jinja2", "prometheus_client", "pydantic_settings", "rich"),
+    "structlog",
+})  # fmt: skip
 
 
 class CommandFailed(SignalQError):

@@ -65,17 +65,23 @@ _UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def moment(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | timedelta | None:
-    """A moment: so long ago (`15m`), or a time in ISO 8601, in UTC unless it says otherwise."""
-    if value is None:
-        return None
+    """A moment as an option has it, see moment_of."""
     try:
-        if found := _DURATION.fullmatch(value):
-            return timedelta(seconds=float(found[1]) * _UNITS_S[found[2]])
-        at = datetime.fromisoformat(value)
-    except (ValueError, OverflowError):
+        return None if value is None else moment_of(value)
+    except ValueError as error:
         # Imported here: completion tells times as well, and must be quick.
         from click import BadParameter  # noqa: PLC0415
 
+        raise BadParameter(str(error)) from None
+
+
+def moment_of(text: str) -> datetime | timedelta:
+    """A moment: so long ago (`15m`), or a time in ISO 8601, in UTC unless it says otherwise. Raises ValueError."""
+    try:
+        if found := _DURATION.fullmatch(text):
+            return timedelta(seconds=float(found[1]) * _UNITS_S[found[2]])
+        at = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
         example = "15m, 2h or 1d, nor a time like 2026-01-31T12:00"
-        raise BadParameter(f"{value} is neither a duration like {example}") from None
+        raise ValueError(f"{text} is neither a duration like {example}") from None
     return at if at.tzinfo else at.replace(tzinfo=UTC)

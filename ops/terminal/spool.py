@@ -59,6 +59,10 @@ class Spool:
         return self
 
     def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Forget the rows."""
         self._file.close()
 
 

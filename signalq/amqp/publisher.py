@@ -37,6 +37,8 @@ class ConfirmedPublisher:
         self._connection: AbstractConnection | None = None
         self._open: ConfirmingChannel | None = None
         self._opening = asyncio.Lock()
+        # How many wait for the channel, or open it. Whoever comes meanwhile goes behind them.
+        self._queued = 0
         self._is_closed = False
         # The process of its connection: after a fork the socket is the parent's, and bytes from here would garble it.
         self._process: int | None = None
@@ -55,18 +57,25 @@ class ConfirmedPublisher:
         """The open channel, opened now if there is none. Raises BrokerUnreachable, also after `close`."""
         if self.why_closed is not None:
             raise BrokerUnreachable(self.why_closed)
-        if self._open is not None and self._open.is_good:
+        if self._open is not None and self._open.is_good and not self._queued:
             return self._open
-        async with self._opening:
-            if self._is_closed:
-                raise BrokerUnreachable(CLOSED)
-            self._process = os.getpid()
-            if self._open is None or not self._open.is_good:
-                if self._connection is None or self._connection.is_closed or not self._connection.connected.is_set():
-                    await self._disconnect()
-                    self._connection = await connect(self._url, name=self._name, heartbeat_s=self._heartbeat_s)
-                self._open = ConfirmingChannel(await open_channel(self._connection, confirms=True))
-            return self._open
+        self._queued += 1
+        try:
+            async with self._opening:
+                return await self._opened()
+        finally:
+            self._queued -= 1
+
+    async def _opened(self) -> ConfirmingChannel:
+        if self._is_closed:
+            raise BrokerUnreachable(CLOSED)
+        self._process = os.getpid()
+        if self._open is None or not self._open.is_good:
+            if self._connection is None or self._connection.is_closed or not self._connection.connected.is_set():
+                await self._disconnect()
+                self._connection = await connect(self._url, name=self._name, heartbeat_s=self._heartbeat_s)
+            self._open = ConfirmingChannel(await open_channel(self._connection, confirms=True))
+        return self._open
 
     @property
     def why_closed(self) -> str | None:

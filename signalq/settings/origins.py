@@ -1,5 +1,6 @@
 """The settings in force, each with the place that its value comes from, for people to look at. Secrets are masked."""
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from signalq.settings.sources import Table, load_settings, read_tables
 
 Source = Literal["default", "file", "environment"]
 # The secrets of which a part may be shown: these are URLs.
-_SHOWN_IN_PART = ("broker.url", "webhook.proxy", "ledger.url")
+_SHOWN_IN_PART = ("broker.url", "console.broker_url", "webhook.proxy", "ledger.url")
 # Without a setting it follows from webhook.url.
 _ENVIRONMENT = "webhook.environment"
 # A connector has it by its mere name.
@@ -43,6 +44,18 @@ class InForce:
     def row(self) -> dict[str, object]:
         """The fields, for JSON."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+    @property
+    def text(self) -> object:
+        """The value as TOML writes it, texts without quotes."""
+        if isinstance(self.value, float):
+            return f"{self.value:.15g}"
+        is_plain = not isinstance(self.value, (bool, list))
+        return self.value if is_plain else json.dumps(self.value, ensure_ascii=False)
+
+    def is_under(self, key: str) -> bool:
+        """Whether the key names this setting, or the beginning of its path."""
+        return self.key == key or self.key.startswith(f"{key}.")
 
 
 class Origins:
@@ -75,7 +88,12 @@ def in_force(path: Path | None = None) -> tuple[Settings, list[InForce]]:
     """
     file = settings_file(path)
     settings = load_settings(file, look=False)
-    return settings, list(_listed(settings, Origins(file)))
+    return settings, listed(settings, file)
+
+
+def listed(settings: Settings, file: Path | None) -> list[InForce]:
+    """List settings that hold already, with the sources as they are now. Raises SettingsError."""
+    return list(_listed(settings, Origins(file)))
 
 
 def _listed(settings: Settings, origins: Origins) -> Iterator[InForce]:

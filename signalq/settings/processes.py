@@ -5,7 +5,9 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
+from yarl import URL
 
+from signalq.amqp.address import check_url
 from signalq.message.intent import FIELD_NAMES
 from signalq.settings.base import Seconds, Section
 from signalq.settings.secrets import UNREAD
@@ -19,9 +21,11 @@ PATH_SECRET = re.compile(r"[A-Za-z0-9_.~-]{16,128}")
 SERVICE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 NOTIFY_URLS_MAX = 20
 
-# What a browser sends as Host: a name or an address, and perhaps a port.
+# A Host as a browser sends it: a name or an address, and perhaps a port.
 HostName = Annotated[str, Field(pattern=r"^[a-z0-9._-]+(:\d{1,5})?$|^\[[0-9a-f:.]+\](:\d{1,5})?$")]
-WEB_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?(\?[^\s#]*)?")
+WEB_URL = re.compile(r"https?://[^\s/?#@]+(/[^\s?#]*)?(\?[^\s#]*)?(#\S*)?")
+# The console's own: its path stands before each of our links.
+PLACE = re.compile(r"https?://[^\s/?#@]+(/[A-Za-z0-9._~-]+)*/?")
 
 # An address counts as a network of itself alone.
 Network = IPv4Network | IPv6Network
@@ -60,17 +64,30 @@ class Console(Section):
     hosts: tuple[HostName, ...] = ()
     proxies: tuple[Network, ...] = ()
     user_header: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")] | None = None
-    operators: tuple[str, ...] = ()
+    operators: tuple[Annotated[str, Field(min_length=1, max_length=254)], ...] = ()
     read_only: bool = False
     broker_url: SecretStr | None = None
     trace_url: str | None = None
 
-    @field_validator("url", "trace_url")
+    @field_validator("url")
+    @classmethod
+    def _is_a_place(cls, value: str | None) -> str | None:
+        if value is not None and not (PLACE.fullmatch(value) and _has_port_in_bounds(value)):
+            raise ValueError("must be https:// or http:// with a host, and perhaps a path of A-Z a-z 0-9 . _ ~ -")
+        return value
+
+    @field_validator("trace_url")
     @classmethod
     def _is_http(cls, value: str | None) -> str | None:
-        if value is not None and not WEB_URL.fullmatch(value):
+        if value is not None and not (WEB_URL.fullmatch(value) and _has_port_in_bounds(value)):
             raise ValueError("must be https:// or http:// with a host")
         return value
+
+    @field_validator("hosts", mode="before")
+    @classmethod
+    def _as_browsers_send_them(cls, value: Any) -> Any:
+        is_list = isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value)
+        return tuple(one.lower() for one in value) if is_list else value
 
     @model_validator(mode="after")
     def _names_go_together(self) -> Self:
@@ -81,6 +98,30 @@ class Console(Section):
         if self.trace_url is not None and "{trace_id}" not in self.trace_url:
             raise ValueError("trace_url needs {trace_id} in the place of the id")
         return self
+
+    @property
+    def base(self) -> str:
+        """The path under which browsers reach it, without a slash at its end."""
+        return "" if self.url is None else URL(self.url).raw_path.rstrip("/")
+
+    def check_beside(self, *, has_token: bool, allow_plain: bool) -> None:
+        """Check what must hold beside ops.token and broker.allow_plain. Raises ValueError."""
+        if self.host not in LOOPBACK_HOSTS and not has_token:
+            raise ValueError("ops.token is needed for console.host to be anything but loopback")
+        if self.user_header is not None and not has_token:
+            raise ValueError("ops.token is needed beside console.user_header: without one, no proxy is let in")
+        if self.broker_url is not None:
+            try:
+                check_url(self.broker_url.get_secret_value(), allow_plain=allow_plain)
+            except ValueError as error:
+                raise ValueError(f"console.broker_url {error}") from None
+
+
+def _has_port_in_bounds(url: str) -> bool:
+    try:
+        return URL(url).port is not None
+    except ValueError:
+        return False
 
 
 class Gateway(Section):

@@ -28,7 +28,7 @@ from signalq.settings.named import (
     check_strategies,
     check_urls,
 )
-from signalq.settings.processes import LOOPBACK_HOSTS, Console, Gateway, Log, Notify, Ops, Traces
+from signalq.settings.processes import Console, Gateway, Log, Notify, Ops, Traces
 
 ENV_PREFIX = "SIGNALQ_"
 # RabbitMQ opens at most 2,047 channels on a connection, and each lane has one.
@@ -100,8 +100,7 @@ class Settings(BaseSettings):
                 f"delivery.drain_timeout_s must be above webhook.connect_timeout_s + webhook.timeout_s "
                 f"({slowest_post_s:g})"
             )
-        if self.console.host not in LOOPBACK_HOSTS and self.ops.token is None:
-            raise ValueError("ops.token is needed for console.host to be anything but loopback")
+        self.console.check_beside(has_token=self.ops.token is not None, allow_plain=self.broker.allow_plain)
         check_urls(self.connectors, allow_plain_http=self.webhook.allow_plain_http)
         for name, connector in self.connectors.items():
             if self.gateway.time_field in connector.extra_fields:

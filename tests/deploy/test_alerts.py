@@ -7,6 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -14,6 +15,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from signalq.consumer.telemetry.metrics import Metrics
+from signalq.ops.console.errors import NotFound
+from signalq.ops.console.pages.all import ROUTES
+from signalq.ops.console.routes import find_route
 from signalq.producers.gateway.health import GatewayMetrics
 from tests.support.manifests import problems
 from tests.support.tools import tool
@@ -31,6 +35,9 @@ OF_RABBITMQ = {
     "rabbitmq_detailed_queue_messages",
     "rabbitmq_detailed_queue_messages_ready",
 }
+
+# Stands in a path for the value of a label.
+LABEL = "LABEL"
 
 Rule = dict[str, Any]
 
@@ -140,9 +147,40 @@ def test_every_label_that_a_rule_selects_by_is_there() -> None:
 def test_an_alert_says_how_urgent_it_is_what_to_do_and_where_to_read_more(rule: Rule) -> None:
     assert rule["labels"] == {"severity": rule["labels"]["severity"]}
     assert rule["labels"]["severity"] in ("critical", "warning")
-    assert set(rule["annotations"]) == {"summary", "description", "runbook"}
+    assert set(rule["annotations"]) - {"console"} == {"summary", "description", "runbook"}
     assert rule["annotations"]["runbook"] == f"docs/operate/runbook.md#{rule['alert'].lower()}"
     assert f"\n## {rule['alert']}\n" in RUNBOOK
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_an_alert_leads_to_a_page_of_the_console(rule: Rule) -> None:
+    """One that the runbook names, too; where the runbook knows none, it leads to none."""
+    page = rule["annotations"].get("console")
+    named = pages_named_for(rule["alert"])
+    assert (page is None) == (named == [])
+    if page is not None:
+        route, _ = find_route(ROUTES, "GET", urlsplit(expanded(page)).path)
+        assert (route.needs, route.path.startswith("/parts/")) == ("view", False)
+        assert [one for one in named if re.fullmatch(re.escape(expanded(page)).replace(LABEL, "[^/?&]+"), one)]
+
+
+def pages_named_for(alert: str) -> list[str]:
+    """The paths of the console that the runbook names for an alert."""
+    section = RUNBOOK.split(f"\n## {alert}\n", 1)[1].split("\n## ", 1)[0]
+    _, _, told = section.partition("*In the console*:")
+    return re.findall(r"`(/[^`]*)`", told)
+
+
+def expanded(page: str) -> str:
+    """The path with the longest of what its template may say, and LABEL for each label."""
+    return re.sub(r"{{[^}]*}}", LABEL, re.sub(r"{{ (?:if|end)\b[^}]*}}", "", page))
+
+
+def test_an_alert_that_leads_nowhere_is_found() -> None:
+    lane = '/{{ if ne $labels.connector "*" }}lane/{{ $labels.connector | urlquery }}{{ end }}'
+    assert expanded(lane) == f"/lane/{LABEL}"
+    with pytest.raises(NotFound):
+        find_route(ROUTES, "GET", expanded(lane))
 
 
 def test_every_alert_is_shown_to_fire_and_the_runbook_has_no_other() -> None:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from signalq import __version__
-from tests.support.chart import CHART, helm, rendered, the
+from tests.support.chart import CHART, VALUE_FILES, helm, rendered, the
 from tests.support.chart_links import found
 from tests.support.manifests import documents
 
@@ -28,9 +28,23 @@ def test_the_chart_is_of_this_version() -> None:
 
 
 def test_the_charts_alerts_are_those_that_are_tested() -> None:
-    rules = the(rendered("4", "everything"), "PrometheusRule")["spec"]
+    rules = the(rendered("4", "sqlite", "--set", "prometheusRule.enabled=true"), "PrometheusRule")["spec"]
     assert rules == yaml.safe_load(RULES_FILE.read_text(encoding="utf-8"))
     assert RULES_FILE.read_bytes() == ALERTS.read_bytes(), "copy deploy/alerts/signalq.rules.yaml into the chart"
+
+
+@pytest.mark.parametrize(
+    ("values", "console"),
+    [("everything", "https://signalq.example.com"), ("console", "https://signalq.example.com/console")],
+)
+def test_an_alert_of_the_chart_leads_to_its_page_of_the_console_that_people_open(values: str, console: str) -> None:
+    rules = the(rendered("4", values), "PrometheusRule")["spec"]
+    wanted = yaml.safe_load(RULES_FILE.read_text(encoding="utf-8"))
+    told = [rule.get("annotations", {}) for group in wanted["groups"] for rule in group["rules"]]
+    for one in told:
+        if "console" in one:
+            one["console"] = console + one["console"]
+    assert rules == wanted
 
 
 def leaves(values: dict[str, Any], path: str = "") -> dict[str, Any]:
@@ -86,6 +100,22 @@ def test_the_page_has_a_line_to_make_each_secret_that_its_example_names(page: Pa
     named = set(re.findall(r"\{name: (signalq-[a-z]+)", example))
     assert named >= {"signalq-broker", "signalq-tokens"}
     assert {name for name in named if f"create secret generic {name} " not in lines} == set()
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ("console", "\n  https://signalq.example.com/console\n"),
+        ("notify", "port-forward deployment/desk-signalq-consumer 8080 "),
+        ("sqlite", "There is no console: set ops.tokenSecret"),
+    ],
+)
+def test_the_notes_say_how_to_open_the_console(values: str, said: str) -> None:
+    ran = helm(
+        "4", "install", "--dry-run=client", "desk", str(CHART), "--namespace", "trading", "-f", str(VALUE_FILES[values])
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert said in ran.stdout.split("\nNOTES:\n", 1)[1]
 
 
 def test_every_relative_link_of_the_readme_leads_somewhere() -> None:

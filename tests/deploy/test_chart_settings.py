@@ -46,7 +46,9 @@ def loaded(manifests: Manifests, component: str, folder: Path, monkeypatch: pyte
 
 SECRETS = {
     "broker": "amqps://user:password@rabbitmq:5671/signalq",
+    "console-broker": "amqps://operator:password@rabbitmq:5671/signalq",
     "ledger": "postgresql+asyncpg://user:password@postgres/signalq?ssl=verify-full",
+    "ops-view-token": "a-token-to-look-by",
     "webhook-proxy": "http://user:password@proxy.example.com:3128",
     "notify-urls": "tgram://BOT_TOKEN/CHAT_ID\nmailto://user:password@example.com\n",
 }
@@ -59,6 +61,10 @@ COMPONENTS = [
     ("gateway", "gateway"),
     ("notify", "notify"),
     ("everything", "notify"),
+    ("console", "console"),
+    ("everything", "console"),
+    ("console", "consumer"),
+    ("notify", "consumer"),
 ]
 
 
@@ -76,18 +82,55 @@ def test_a_pod_reads_the_settings_that_the_values_say(
             assert_says(
                 getattr(settings, section)[name], {key: said for key, said in table.items() if key != "tokenSecret"}
             )
+    serves = component == "console" or (component == "consumer" and settings.ops.console)
     for section, table in given.items():
-        if section not in {"connectors", "strategies"}:
+        if section == "console" and not serves:
+            # Its names need a token that this pod does not have; but it may know where the console is.
+            assert settings.console.model_fields_set <= {"url"}
+        elif section not in {"connectors", "strategies"}:
             assert_says(getattr(settings, section), table)
     assert settings.broker.url.get_secret_value() == SECRETS["broker"]
     proxy = settings.webhook.proxy.get_secret_value() if settings.webhook.proxy else None
-    assert proxy == (SECRETS["webhook-proxy"] if (values, component) == ("everything", "consumer") else None)
-    if component == "consumer":
-        assert (settings.ops.host in {"0.0.0.0", "::"}, settings.ops.port) == (True, 8080)  # noqa: S104
-    elif component == "notify":
+    looks_at_webhooks = values == "everything" and component in {"consumer", "console"}
+    assert proxy == (SECRETS["webhook-proxy"] if looks_at_webhooks else None)
+    if component == "notify":
         assert len(settings.notify.each_url) == 2
-    else:
-        assert (settings.gateway.host in {"0.0.0.0", "::"}, settings.gateway.port) == (True, 8081)  # noqa: S104
+        return
+    listens, port = {
+        "consumer": (settings.ops, 8080),
+        "gateway": (settings.gateway, 8081),
+        "console": (settings.console, 8082),
+    }[component]
+    assert (listens.host in {"0.0.0.0", "::"}, listens.port) == (True, port)  # noqa: S104
+
+
+@pytest.mark.parametrize(
+    ("values", "component", "serves", "url"),
+    [
+        ("sqlite", "consumer", False, None),
+        ("notify", "consumer", True, None),
+        ("postgresql", "consumer", True, None),
+        ("console", "consumer", False, "https://signalq.example.com/console"),
+        ("console", "console", True, "https://signalq.example.com/console"),
+        ("everything", "consumer", False, "https://signalq.example.com"),
+        ("everything", "console", True, "https://signalq.example.com"),
+    ],
+)
+def test_one_pod_of_a_release_serves_the_console_and_each_knows_where_it_is(
+    values: str, component: str, serves: bool, url: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SIGNALQ_BROKER__URL", raising=False)
+    settings = loaded(rendered("4", values), component, tmp_path, monkeypatch)
+    assert (component == "console" or settings.ops.console) is serves
+    assert settings.console.url == url
+    # Where the consumer serves it and the console has a user of its own, it acts as that one.
+    operator = settings.console.broker_url.get_secret_value() if settings.console.broker_url else None
+    assert operator == (SECRETS["console-broker"] if values == "notify" else None)
+    view_token = settings.ops.view_token.get_secret_value() if settings.ops.view_token else None
+    assert view_token == (SECRETS["ops-view-token"] if values == "everything" else None)
+    if serves:
+        assert settings.ops.token is not None
+        assert settings.ops.token.get_secret_value() == "a-secret-of-ours"
 
 
 def test_settings_that_signalq_would_refuse_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

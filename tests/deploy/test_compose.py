@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import re
+import shutil
 import stat
 import subprocess
 import tomllib
@@ -19,6 +20,8 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from signalq.amqp.permissions import operator_permissions
+from signalq.names import Names
 from signalq.ops.terminal.cli import COMMANDS
 from signalq.settings.connections import Delivery
 from signalq.settings.sources import known_keys, load_settings
@@ -28,8 +31,9 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "container"
 TIMEOUT_S = 60.0
 # Prometheus asks these for metrics, by the service's name.
-SCRAPED = {"consumer": 8080, "gateway": 8081, "rabbitmq": 15692}
-OURS = ("consumer", "gateway", "notify", "sandbox")
+SCRAPED = {"consumer": 8080, "gateway": 8081, "console": 8082, "rabbitmq": 15692}
+USERS = ("consumer", "strategies", "operator", "notify")
+OURS = ("consumer", "console", "gateway", "notify", "sandbox")
 
 Json = dict[str, Any]
 
@@ -103,7 +107,7 @@ def _is_secret(key: str, value: str) -> bool:
 
 
 def test_the_compose_file_resolves_and_nothing_is_wrong_with_it(compose: Json) -> None:
-    services = {"consumer", "gateway", "sandbox", "rabbitmq", "postgres", "prometheus", "grafana"}
+    services = {"consumer", "console", "gateway", "sandbox", "rabbitmq", "postgres", "prometheus", "grafana"}
     assert set(compose["services"]) == services
     assert problems(compose) == []
 
@@ -163,7 +167,7 @@ def test_for_real_there_is_no_sandbox_and_no_plain_http(tmp_path: Path) -> None:
 def test_the_database_is_reached_by_the_consumers_alone(compose: Json) -> None:
     assert compose["networks"]["memory"]["internal"] is True
     members = [name for name, service in compose["services"].items() if "memory" in service["networks"]]
-    assert sorted(members) == ["consumer", "postgres"]
+    assert sorted(members) == ["console", "consumer", "postgres"]
     assert list(compose["services"]["postgres"]["networks"]) == ["memory"]
 
 
@@ -173,7 +177,7 @@ def test_nobody_is_told_anything_until_the_profile_is_on(compose: Json, with_not
     assert with_notify["services"]["notify"]["healthcheck"] == {"disable": True}
     assert problems(with_notify) == ["notify: no health check"]
     members = [name for name, service in with_notify["services"].items() if "memory" in service["networks"]]
-    assert sorted(members) == ["consumer", "notify", "postgres"]
+    assert sorted(members) == ["console", "consumer", "notify", "postgres"]
 
 
 def test_two_consumers_run_and_a_drain_has_its_time(compose: Json) -> None:
@@ -181,6 +185,15 @@ def test_two_consumers_run_and_a_drain_has_its_time(compose: Json) -> None:
     assert consumer["deploy"]["replicas"] == 2
     drain_s = Delivery().drain_timeout_s
     assert int(consumer["stop_grace_period"].removesuffix("s")) >= drain_s + 20
+
+
+def test_the_console_needs_neither_a_consumer_nor_the_broker_to_start_and_is_the_only_one(compose: Json) -> None:
+    console, consumer = compose["services"]["console"], compose["services"]["consumer"]
+    assert set(console["depends_on"]) == {"postgres"}
+    assert [(port["host_ip"], port["published"]) for port in console["ports"]] == [("127.0.0.1", "8082")]
+    assert consumer["environment"]["SIGNALQ_OPS__CONSOLE"] == "false"
+    tokens = {service["environment"]["SIGNALQ_OPS__TOKEN_FILE"] for service in (console, consumer)}
+    assert tokens == {"/run/secrets/ops-token"}
 
 
 def test_a_service_that_others_wait_for_has_a_health_check(compose: Json) -> None:
@@ -258,9 +271,11 @@ def test_no_service_has_the_brokers_administrator_and_the_broker_has_digests_of_
         "signalq-consumer": [],
         "signalq-strategies": [],
         "signalq-notify": [],
+        "signalq-operator": [],
         "admin": ["administrator"],
     }
-    for service, user in (("consumer", "consumer"), ("gateway", "strategies"), ("notify", "notify")):
+    services = {"consumer": "consumer", "console": "operator", "gateway": "strategies", "notify": "notify"}
+    for service, user in services.items():
         url = urlsplit((secrets / f"{user}-broker-url").read_text(encoding="utf-8").strip())
         assert (url.scheme, url.username, url.hostname, url.port) == ("amqp", f"signalq-{user}", "rabbitmq", 5672)
         assert url.password is not None
@@ -271,6 +286,39 @@ def test_no_service_has_the_brokers_administrator_and_the_broker_has_digests_of_
         assert environment["SIGNALQ_BROKER__URL_FILE"] == f"/run/secrets/{user}-broker-url"
     used = {one["source"] for service in with_notify["services"].values() for one in service.get("secrets", [])}
     assert "rabbitmq-admin" not in used
+
+
+def test_the_console_has_the_rights_of_an_operator_and_no_other(secrets: Path) -> None:
+    said = json.loads((secrets / "rabbitmq-definitions").read_text(encoding="utf-8"))
+    (rights,) = [one for one in said["permissions"] if one["user"] == "signalq-operator"]
+    (keys,) = [one for one in said["topic_permissions"] if one["user"] == "signalq-operator"]
+    wanted = operator_permissions(Names())
+    assert (rights["configure"], rights["write"], rights["read"]) == (wanted.configure, wanted.write, wanted.read)
+    assert (keys["exchange"], keys["write"], keys["read"]) == (
+        Names().outcomes,
+        wanted.outcome_keys_written,
+        wanted.outcome_keys_read,
+    )
+
+
+def test_an_older_desk_gets_the_user_that_it_lacks_and_keeps_its_passwords(secrets: Path, tmp_path: Path) -> None:
+    script = tmp_path / "make-secrets"
+    shutil.copy(FOLDER / "make-secrets", script)
+    older = tmp_path / "secrets"
+    shutil.copytree(secrets, older)
+    before = {file.name: file.read_text(encoding="utf-8") for file in older.iterdir()}
+    (older / "operator-broker-url").unlink()
+    assert make(script).splitlines() == ["made secrets/operator-broker-url", "made secrets/rabbitmq-definitions"]
+    after = {file.name: file.read_text(encoding="utf-8") for file in older.iterdir()}
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"operator-broker-url", "rabbitmq-definitions"}
+    users = {one["name"]: one["password_hash"] for one in json.loads(after["rabbitmq-definitions"])["users"]}
+    passwords = {f"signalq-{user}": urlsplit(after[f"{user}-broker-url"]).password for user in USERS}
+    passwords["admin"] = after["rabbitmq-admin"].strip().removeprefix("admin:")
+    assert users.keys() == passwords.keys()
+    for name, password in passwords.items():
+        raw = b64decode(users[name])
+        assert raw[4:] == sha256(raw[:4] + str(password).encode()).digest()
 
 
 def test_the_broker_takes_its_users_from_a_file_and_no_message_much_larger_than_an_order(compose: Json) -> None:
@@ -306,5 +354,5 @@ def test_the_settings_of_each_service_can_be_loaded(
     assert wanted <= mounted
     if name == "notify":
         return
-    listens = settings.ops if name == "consumer" else settings.gateway
+    listens = {"consumer": settings.ops, "console": settings.console, "gateway": settings.gateway}[name]
     assert (listens.host, listens.port) == ("0.0.0.0", SCRAPED[name])  # noqa: S104 - inside the container

@@ -128,7 +128,7 @@ def test_every_panel_has_a_unit_a_sentence_and_a_place_of_its_own(dashboard: Jso
         )
         assert unit in UNITS
         # What is named for seconds is shown as seconds, where it is not counted.
-        timed = any(re.search("_seconds_bucket|_skew_seconds", target["expr"]) for target in panel["targets"])
+        timed = any(re.search("_seconds_bucket|_(skew|letter)_seconds", target["expr"]) for target in panel["targets"])
         assert (unit == "s") == timed, panel["title"]
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 

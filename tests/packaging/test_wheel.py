@@ -94,6 +94,21 @@ def test_files_that_are_no_modules_are_in_it(files: list[str]) -> None:
     assert scripts | {f"signalq/{name}" for name in others} <= set(files)
 
 
+def test_the_console_has_its_templates_and_all_that_a_browser_loads(files: list[str]) -> None:
+    folder = REPOSITORY / "ops" / "console"
+    wanted = {file for name in ("templates", "static") for file in (folder / name).rglob("*") if file.is_file()}
+    assert {".html", ".js", ".css"} <= {file.suffix for file in wanted}
+    assert {f"signalq/ops/console/{file.relative_to(folder)}" for file in wanted} <= set(files)
+
+
+def test_each_library_that_the_console_holds_has_its_licence_beside_it(files: list[str]) -> None:
+    vendored = [name for name in files if name.startswith("signalq/ops/console/static/vendor/")]
+    libraries = {Path(name).name.split(".")[0] for name in vendored if name.endswith((".js", ".css"))}
+    licensed = {Path(name).name.split(".")[0] for name in vendored if "licen" in name.lower()}
+    assert libraries
+    assert libraries <= licensed, f"licences beside are those of {sorted(licensed)}"
+
+
 def test_type_checkers_are_told_that_it_is_typed(files: list[str]) -> None:
     assert "signalq/py.typed" in files
 

@@ -30,6 +30,7 @@ from signalq.consumer.clocks.skew import Skew
 from signalq.consumer.lanes.due_times import DueTimes
 from signalq.consumer.ledger import CLAIM_MS_MAX, Epoch, LedgerEntry
 from signalq.consumer.orders.delays import park_seconds
+from signalq.consumer.orders.letters import LetterRecord
 from signalq.consumer.orders.message import Message
 from signalq.consumer.orders.order import Order, Unreadable
 from signalq.consumer.orders.outcomes import Event
@@ -494,12 +495,18 @@ async def test_an_order_without_an_id_that_fails_unforeseen_after_its_post_is_no
         failures = 1
 
         async def record(
-            self, order: Order, state: IntentState, epoch: Epoch | None = None, *, attempt: Attempt | None = None
+            self,
+            order: Order,
+            state: IntentState,
+            epoch: Epoch | None = None,
+            *,
+            attempt: Attempt | None = None,
+            letter: LetterRecord | None = None,
         ) -> LedgerEntry:
             if state.status == "delivered" and self.failures:
                 self.failures -= 1
                 raise RuntimeError("disk on fire")
-            return await super().record(order, state, epoch, attempt=attempt)
+            return await super().record(order, state, epoch, attempt=attempt, letter=letter)
 
     world = World(ledger=Unwilling)
     await world.connect()

@@ -5,14 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 from tests.support.chart import of_kind, settings_of
-from tests.support.chart_rules import POD_RULES, UNASKED, Manifests, Rule, deployments, labels_of, pods, selects
+from tests.support.chart_rules import ALONE, POD_RULES, Manifests, Rule, deployments, labels_of, pods, selects
 from tests.support.manifests import Manifest, name_of
 
 SECRET_MODE = 0o440
 # Where something may come in, by the end of the policy's name. Into notify and the ledger's upgrade nothing comes.
-PORTS_IN = {"-consumer": {8080}, "-gateway": {8081}, "-notify": set[int](), "-ledger-upgrade": set[int]()}
+PORTS_IN = {
+    "-consumer": {8080},
+    "-gateway": {8081},
+    "-console": {8082},
+    "-notify": set[int](),
+    "-ledger-upgrade": set[int](),
+}
 WEBHOOK_PATH = "/trading-signal/webhook"
 # A URL with a password, or a key that only a secret has.
 SECRET = re.compile(
@@ -60,7 +67,7 @@ def _egress_of_the_consumer(manifests: Manifests) -> Iterator[str]:
     for policy in of_kind(manifests, "NetworkPolicy"):
         ports = {port["port"] for rule in policy["spec"].get("egress", []) for port in rule.get("ports", [])}
         has_server = bool(of_kind(manifests, "Job"))
-        if name_of(policy).endswith(("-consumer", "-notify")):
+        if name_of(policy).endswith(("-consumer", "-console", "-notify")):
             lacking = {53, 5671, 443} | ({5432} if has_server else set())
             yield from (f"{name_of(policy)} has no way to port {port}" for port in sorted(lacking - ports))
         # Webhooks are on the internet: nothing inside may be reached by that way, the cloud's metadata least of all.
@@ -152,15 +159,45 @@ def targets(manifests: Manifests) -> Iterator[str]:
 
 
 def ingresses(manifests: Manifests) -> Iterator[str]:
-    """From outside, by TLS alone, and to the one path that takes orders."""
+    """From outside, by TLS alone: to the one path that takes orders, and to the console as people open it."""
     for ingress in of_kind(manifests, "Ingress"):
         spec = ingress["spec"]
         secured = {host for tls in spec.get("tls", []) if tls.get("secretName") for host in tls["hosts"]}
+        of_console = name_of(ingress).endswith("-console")
+        wanted = console_url(manifests).path.rstrip("/") or "/" if of_console else WEBHOOK_PATH
         for rule in spec["rules"]:
             if rule.get("host") not in secured:
                 yield f"{name_of(ingress)} takes orders without TLS"
-            if [path["path"] for path in rule["http"]["paths"]] != [WEBHOOK_PATH]:
-                yield f"{name_of(ingress)} shows more than {WEBHOOK_PATH}"
+            if of_console and rule.get("host") != console_url(manifests).hostname:
+                yield f"{name_of(ingress)} serves another host than people open"
+            if [path["path"] for path in rule["http"]["paths"]] != [wanted]:
+                yield f"{name_of(ingress)} shows more than {wanted}"
+
+
+def console_url(manifests: Manifests) -> SplitResult:
+    """The URL that people open, as the console's pod knows it."""
+    said = [
+        one["value"]
+        for _, _, _, container in deployments(manifests)
+        for one in container["env"]
+        if (container["name"], one["name"]) == ("console", "SIGNALQ_CONSOLE__URL")
+    ]
+    return urlsplit(said[0] if said else "")
+
+
+def consoles(manifests: Manifests) -> Iterator[str]:
+    """A release has one console at most, and its token is a person's, not one that others may read."""
+    serving = []
+    for name, _, _, container in deployments(manifests):
+        variables = {one["name"]: one.get("value") for one in container["env"]}
+        in_consumer = container["name"] == "consumer" and variables.get("SIGNALQ_OPS__CONSOLE") != "false"
+        if not in_consumer and container["name"] != "console":
+            continue
+        serving.append(name)
+        if "SIGNALQ_OPS__TOKEN_FILE" not in variables:
+            yield f"{name} serves a console without a token of a Secret"
+    if len(serving) > 1:
+        yield f"there are several consoles: {', '.join(serving)}"
 
 
 def monitors(manifests: Manifests) -> Iterator[str]:
@@ -168,7 +205,7 @@ def monitors(manifests: Manifests) -> Iterator[str]:
     for monitor in of_kind(manifests, "PodMonitor"):
         asked = {endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]}
         for name, one, _, container in deployments(manifests):
-            if container["name"] == UNASKED:
+            if container["name"] in ALONE:
                 continue
             if not selects(monitor["spec"]["selector"], labels_of(one)) or container["ports"][0]["name"] not in asked:
                 yield f"{name_of(monitor)} does not find {name}"
@@ -214,7 +251,17 @@ def _trigger(trigger: dict[str, Any], manifests: Manifests) -> Iterator[str]:
         yield "it has no TriggerAuthentication"
 
 
-LINK_RULES: tuple[Rule, ...] = (networks, secrets, secret_files, volumes, targets, ingresses, monitors, scaling)
+LINK_RULES: tuple[Rule, ...] = (
+    networks,
+    secrets,
+    secret_files,
+    volumes,
+    targets,
+    ingresses,
+    consoles,
+    monitors,
+    scaling,
+)
 RULES: dict[str, Rule] = {rule.__name__: rule for rule in (*POD_RULES, *LINK_RULES)}
 
 

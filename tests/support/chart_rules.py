@@ -19,6 +19,9 @@ GRACE_BEYOND_DRAIN_S = 20
 START_S_MIN = 60
 # It serves nothing, so nobody can ask it how it is; and a second one would tell everything twice.
 UNASKED = "notify"
+# There is one of each, so none is spread. Prometheus asks neither: whoever reaches the console from the network of
+# console.proxies could send the header with a person's name.
+ALONE = frozenset({UNASKED, "console"})
 
 
 def pods(manifests: Manifests) -> Iterator[tuple[str, Any]]:
@@ -117,7 +120,7 @@ def grace(manifests: Manifests) -> Iterator[str]:
         grace_s = pod.get("terminationGracePeriodSeconds", 30)
         if container["name"] == "consumer" and grace_s < drain_s + GRACE_BEYOND_DRAIN_S:
             yield f"{name} is killed after {grace_s} s, and may drain for {drain_s} s"
-        if container["name"] == "gateway":
+        if container["name"] in {"gateway", "console"}:
             # It stops listening at once, so whoever sends requests has to know before.
             waits_s = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
             if not 5 <= waits_s <= grace_s - 10:
@@ -127,7 +130,7 @@ def grace(manifests: Manifests) -> Iterator[str]:
 def spread(manifests: Manifests) -> Iterator[str]:
     """Pods of a Deployment are spread over zones and hosts."""
     for name, one, pod, container in deployments(manifests):
-        if container["name"] == UNASKED:
+        if container["name"] in ALONE:
             continue
         constraints = pod.get("topologySpreadConstraints", [])
         for key in (ZONE, HOST):
@@ -149,6 +152,8 @@ def replicas(manifests: Manifests) -> Iterator[str]:
                 yield f"{name} may run twice"
         elif spec["strategy"].get("rollingUpdate", {}).get("maxUnavailable") != 0:
             yield f"{name} may be gone before another one has come"
+        elif container["name"] == "console" and spec.get("replicas") != 1:
+            yield f"{name} has pages that another one does not know"
     for claim in of_kind(manifests, "PersistentVolumeClaim"):
         if claim["metadata"].get("annotations", {}).get("helm.sh/resource-policy") != "keep":
             yield f"{name_of(claim)} goes with the release"

@@ -16,7 +16,7 @@ SCHEMA = Path(__file__).parents[2] / "deploy" / "helm" / "signalq" / "values.sch
 
 # What the chart sets by itself: where its HTTP listens, and whatever is secret.
 CHARTS_OWN_SECTIONS = frozenset({"ops"})
-CHARTS_OWN_KEYS = frozenset({"gateway.host", "gateway.port"})
+CHARTS_OWN_KEYS = frozenset({"gateway.host", "gateway.port", "console.host", "console.port"})
 # What only says how pydantic reads a value, or what it is when it is absent.
 _NO_BOUND = frozenset({"title", "default", "description", "format"})
 

@@ -66,6 +66,9 @@ class Consumer:
     of JSON.
     """
 
+    # The event by which it says that it is ready.
+    READY = "service.started"
+
     def __init__(
         self,
         broker_url: str,
@@ -124,11 +127,11 @@ class Consumer:
 
         def announced() -> bool:
             assert self.exit_code is None, f"it ended with {self.exit_code} while it started:\n{self.log}"
-            return bool(self.events("service.started"))
+            return bool(self.events(self.READY))
 
         with spent("starting consumers"):
-            await wait_until(announced, START_TIMEOUT_S, what="service.started")
-        return self.events("service.started")[0]
+            await wait_until(announced, START_TIMEOUT_S, what=self.READY)
+        return self.events(self.READY)[0]
 
     async def exited(self, timeout_s: float = EXIT_TIMEOUT_S) -> int:
         """Wait until it has ended; return its exit status (negative: the signal that ended it)."""

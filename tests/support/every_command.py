@@ -189,7 +189,7 @@ TABLE: dict[str, Row] = {
         (
             Wrong("dead list --reason rejectd", "Invalid value for '--reason': rejectd is no reason, the nearest is"),
             Wrong("dead list --all --limit 3", "--all and --limit contradict each other (see signalq dead list"),
-            Wrong("dead list", NO_BROKER, 1),
+            Wrong("dead list", NO_LEDGER, 1),
         ),
     ),
     "dead show": Row(
@@ -314,6 +314,14 @@ TABLE: dict[str, Row] = {
             Wrong("notify", "notify.urls is not set: name the services to send to"),
             Wrong("notify --dryrun", "No such option '--dryrun'. Did you mean '--dry-run'? (see signalq notify"),
             Wrong("notify --config {tmp}/misspelt.toml --dry-run", MISSPELT),
+        ),
+    ),
+    "console": Row(
+        Right("console", "console.started", ends_on_sigterm=True),
+        (
+            Wrong("console --port 1", "No such option '--port' (see signalq console --help)"),
+            Wrong("console now", "there is an argument too many: now (see signalq console --help)"),
+            Wrong("console --config {tmp}/misspelt.toml", MISSPELT),
         ),
     ),
     "gateway": Row(

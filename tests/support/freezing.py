@@ -39,7 +39,7 @@ async def freeze(play: Scene, consumer: Consumer, *, in_a_transaction: bool) -> 
 
 async def _has_a_transaction(ledger_url: str) -> bool:
     if ledger_url.startswith("sqlite"):
-        return await asyncio.to_thread(_is_locked, ledger_url.partition(":///")[2])
+        return await asyncio.to_thread(is_locked, ledger_url.partition(":///")[2])
     connection = await connected(ledger_url)
     try:
         states = await connection.fetch("SELECT state FROM pg_stat_activity WHERE datname = current_database()")
@@ -48,7 +48,8 @@ async def _has_a_transaction(ledger_url: str) -> bool:
     return any((row["state"] or "").startswith("idle in transaction") for row in states)
 
 
-def _is_locked(file: str) -> bool:
+def is_locked(file: str) -> bool:
+    """Whether somebody has a transaction open on a ledger's file that writes."""
     with closing(sqlite3.connect(file, isolation_level=None, timeout=0.1)) as other:
         try:
             other.execute("BEGIN IMMEDIATE")

@@ -30,6 +30,7 @@ IMPORTED = (
     "signalq.consumer.ledger.migrate",
     "signalq.consumer.ledger.client",
     "signalq.ops.__main__",
+    "signalq.ops.console.site",
     "signalq.ops.terminal.cli",
     "signalq.producers.gateway.server",
     "rich.table",

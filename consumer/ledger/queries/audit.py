@@ -14,7 +14,7 @@ from signalq.consumer.ledger.tables import audit
 # So many ids of a filter are told.
 IDS_MAX = 20
 
-What = Literal["switch", "replay", "discard", "cancel", "adopt-ledger"]
+What = Literal["switch", "replay", "discard", "cancel", "adopt-ledger", "note"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Audited:
 
 
 _columns = tuple(audit.c[one.name] for one in fields(Audited))
-_add = update(audit).where(audit.c.number == bindparam("by_number"))
+_row = update(audit).where(audit.c.number == bindparam("by_number"))
 
 
 def about_filter(ids: Collection[str], **conditions: object) -> dict[str, object]:
@@ -76,7 +76,26 @@ def note(connection: Connection, now_ms: int, actor: Actor, act: Act) -> int:
 def add(connection: Connection, number: int, *, done: int, refused: int) -> None:
     """Count further ones that the act of a row has done, and refused."""
     counts = {"done": audit.c.done + done, "refused": audit.c.refused + refused}
-    connection.execute(_add.values(counts), {"by_number": number})
+    connection.execute(_row.values(counts), {"by_number": number})
+
+
+def end(connection: Connection, number: int) -> None:
+    """Note that the act of a row has ended, and was not broken off: it is `ended` in what the row is about."""
+    about = connection.execute(select(audit.c.about).where(audit.c.number == number)).scalar_one()
+    connection.execute(_row.values(about=json.dumps(json.loads(about) | {"ended": True})), {"by_number": number})
+
+
+def of_jobs(connection: Connection, rows_max: int) -> list[Audited]:
+    """The latest replays and discards that were jobs of a console, the newest first."""
+    query = select(*_columns).where(audit.c.about.contains('"job": "')).order_by(audit.c.number.desc())
+    return [Audited(**row._mapping) for row in connection.execute(query.limit(rows_max))]
+
+
+def of_job(connection: Connection, job: str) -> Audited | None:
+    """The act of one job, by its key; None where it has changed nothing."""
+    query = select(*_columns).where(audit.c.about.contains(f'"job": {json.dumps(job)}', autoescape=True))
+    row = connection.execute(query.order_by(audit.c.number.desc()).limit(1)).first()
+    return None if row is None else Audited(**row._mapping)
 
 
 def latest(connection: Connection, rows_max: int, before: int | None = None) -> list[Audited]:
@@ -85,3 +104,14 @@ def latest(connection: Connection, rows_max: int, before: int | None = None) -> 
     if before is not None:
         query = query.where(audit.c.number < before)
     return [Audited(**row._mapping) for row in connection.execute(query)]
+
+
+def explain(connection: Connection, number: int, why: str) -> None:
+    """Say why an act has gone as it has, where that is known only after it."""
+    connection.execute(_row.values(why=storable(why)), {"by_number": number})
+
+
+def find(connection: Connection, number: int) -> Audited | None:
+    """The act of this number, if there is one."""
+    row = connection.execute(select(*_columns).where(audit.c.number == number)).first()
+    return None if row is None else Audited(**row._mapping)

@@ -49,6 +49,7 @@ class Listed:
     """An open letter, as its row has it. `since_ms` and `number` are its place among the others."""
 
     number: int
+    mark: bytes
     since_ms: int
     intent_id: str | None
     generation: int | None
@@ -62,6 +63,14 @@ class Listed:
     http_status: int | None
     dead_ms: int | None
     order_fields: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pile:
+    """How many letters are open, and the age of the oldest (0 of none), by the ledger's clock."""
+
+    count: int = 0
+    oldest_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +132,38 @@ def count(connection: Connection, wanted: Letters) -> int:
     return connection.execute(select(func.count()).select_from(letters).where(*wanted.conditions())).scalar_one()
 
 
+def pile(connection: Connection, now_ms: int) -> Pile:
+    """The open letters as one number and one age; an index has all of it."""
+    found, oldest_ms = connection.execute(_pile).one()
+    return Pile(found, 0.0 if oldest_ms is None else max(0, now_ms - oldest_ms) / 1000)
+
+
+def fresh(connection: Connection, since_ms: int) -> dict[str | None, int]:
+    """How many of the open letters have come since then, by reason."""
+    query = select(letters.c.reason, func.count().label("letters")).where(_is_open, letters.c.since_ms >= since_ms)
+    return {row.reason: row.letters for row in connection.execute(query.group_by(letters.c.reason))}
+
+
 def messages(connection: Connection) -> int:
     """How many messages the open letters are in the queue."""
     total = select(func.coalesce(func.sum(letters.c.messages), 0)).where(_is_open)
     return int(connection.execute(total).scalar_one())
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The end of a letter's time in the queue: when, how and by whom (None where nobody of ours took it away)."""
+
+    settled_ms: int
+    settled_how: str
+    settled_by: str | None
+
+
+def last_settled(connection: Connection) -> Settled | None:
+    """The latest letter that has left the queue; None where none is known."""
+    query = _select(Settled).where(letters.c.settled_ms.is_not(None)).order_by(letters.c.settled_ms.desc())
+    row = connection.execute(query.limit(1)).first()
+    return None if row is None else Settled(**row._mapping)
 
 
 def ids_between(connection: Connection, beginning: str, end: str, ids_max: int) -> list[str]:
@@ -147,6 +184,7 @@ def prune(connection: Connection, before_ms: int, rows_max: int) -> int:
     return connection.execute(delete(letters).where(letters.c.number.in_(old))).rowcount
 
 
+_pile = select(func.count(), func.min(letters.c.since_ms)).select_from(letters).where(_is_open)
 _among = letters.c.mark.in_(bindparam("marks", expanding=True))
 _settle = update(letters).where(_among, _is_open)
 _reopen = update(letters).where(_among).values(_REOPENED)
@@ -160,7 +198,8 @@ def _select(value: Any) -> Select[Any]:
 
 def _row(record: LetterRecord) -> dict[str, Any]:
     """The columns of a record. Foreign text is cut to what a column takes, and a number that is too large left out."""
-    return {name: _fitting(name, value) for name, value in asdict(record).items()}
+    values = asdict(record) | {"cause": record.cause}
+    return {name: _fitting(name, value) for name, value in values.items()}
 
 
 def _fitting(name: str, value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Integer, and_, bindparam, case, select
 
 from signalq.consumer.ledger.queries.events import ATTEMPT
 from signalq.consumer.ledger.queries.orders import Filter
@@ -52,3 +52,44 @@ def post_durations(connection: Connection, wanted: Filter, after: int, until: in
     posted = events.c.what == ATTEMPT, events.c.duration_ms.is_not(None)
     query = select(events.c.intent, events.c.duration_ms).join(intents, intents.c.number == events.c.intent)
     return [(number, duration_ms) for number, duration_ms in connection.execute(query.where(*fits, *posted))]
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """An event of an intent, at `at_ms`: of an attempt how long its POST took, and of the delivery of a delayed intent
+    how late the first POST began. None where there is no such figure.
+    """
+
+    number: int
+    at_ms: int
+    duration_ms: int | None
+    late_ms: int | None
+
+
+def latest_posts(connection: Connection, after: int, rows_max: int) -> list[Posted]:
+    """The latest `rows_max` of the events with a number above `after`, in the order of their numbers.
+
+    A sample: however many there are, no more are read, and no index is needed.
+    """
+    return [Posted(*row) for row in connection.execute(_latest_posts, {"after": after, "rows_max": rows_max})]
+
+
+_latest = (
+    select(events.c.number, events.c.intent, events.c.at_ms, events.c.what, events.c.certainty, events.c.duration_ms)
+    .where(events.c.number > bindparam("after"))
+    .order_by(events.c.number.desc())
+    .limit(bindparam("rows_max", type_=Integer))
+    .subquery()
+)
+# An intent is delivered by one such event, so that none counts twice.
+_delivered = and_(_latest.c.what == ATTEMPT, _latest.c.certainty == "accepted", intents.c.replayed_ms.is_(None))
+_latest_posts = (
+    select(
+        _latest.c.number,
+        _latest.c.at_ms,
+        case((_latest.c.what == ATTEMPT, _latest.c.duration_ms)),
+        case((_delivered, intents.c.first_post_ms - intents.c.due_ms)),
+    )
+    .select_from(_latest.outerjoin(intents, intents.c.number == _latest.c.intent))
+    .order_by(_latest.c.number)
+)

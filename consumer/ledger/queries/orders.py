@@ -3,12 +3,23 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, case, exists, func, or_, select
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 
 from signalq.consumer.ledger.queries.events import DISCARDED, EXPIRATION
 from signalq.consumer.ledger.queries.strategies import of_any_strategy
 from signalq.consumer.ledger.row import columns_of
-from signalq.consumer.ledger.tables import events, intents
+from signalq.consumer.ledger.tables import PENDING, events, intents
 
 # The statuses that users know. An intent whose dead letter is not confirmed yet is `dying` in the ledger alone: it goes
 # on by itself as if it were `retrying`, and has its reason already.
@@ -17,6 +28,13 @@ DEAD_LETTERING, SHOWN_FOR_DEAD_LETTERING = "dying", "retrying"
 # So many of the latest intents, of all strategies, are looked at for how they were published.
 LATEST_MAX = 10_000
 UNDATED = "first receipt"
+# The statuses of few intents: for each there is an index of these alone.
+FEW = frozenset({"scheduled", "sending", "retrying", "dead"})
+# No character comes after this one, and none is assigned to it.
+LAST_CHARACTER = "\U0010ffff"
+
+# Delayed, and not claimed yet: in the words of its index, for SQLite takes that for no parameter.
+is_pending: ColumnElement[bool] = literal_column(f"({PENDING.text})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +64,7 @@ class Recorded:
     lease_until_ms: int | None
     replayed_ms: int | None
     order_fields: str | None
+    trace_id: bytes | None = None
 
     @property
     def shown_status(self) -> str:
@@ -79,7 +98,9 @@ _event_columns = tuple(events.c[name] for name in Happened.__dataclass_fields__)
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Intents that meet all that is given. `since_ms`: they came, or changed, since then."""
+    """Intents that meet all that is given. `since_ms`: they came, or changed, since then. Their ids begin with `begins`
+    and end with `ends`, their numbers are among the `numbers`, and below `before`.
+    """
 
     intent_ids: Sequence[str] = ()
     connector: str | None = None
@@ -87,27 +108,89 @@ class Filter:
     status: str | None = None
     reason: str | None = None
     since_ms: int | None = None
+    action: str | None = None
+    http_status: int | None = None
+    client_order_id: str | None = None
+    trace_id: bytes | None = None
+    begins: str = ""
+    ends: str = ""
+    numbers: Sequence[int] = ()
+    before: int | None = None
+
+    @property
+    def finds_few(self) -> bool:
+        """Whether an index of few intents finds all that fit; the others are looked up, or walked through."""
+        return self.status in FEW and not self.intent_ids and self.client_order_id is None
 
     def conditions(self) -> list[ColumnElement[bool]]:
         """As SQL."""
         columns = intents.c
-        equal = (columns.connector, self.connector), (columns.strategy, self.strategy), (columns.reason, self.reason)
+        # The index of identities begins with the strategy. SQLite would take it for the strategy alone, and sort all
+        # orders of that strategy.
+        strategy = columns.strategy if self.intent_ids else func.coalesce(columns.strategy, "")
+        equal = (
+            *((columns.connector, self.connector), (strategy, self.strategy), (columns.reason, self.reason)),
+            *((columns.action, self.action), (columns.http_status, self.http_status)),
+            *((columns.client_order_id, self.client_order_id), (columns.trace_id, self.trace_id)),
+        )
         found: list[ColumnElement[bool]] = [column == value for column, value in equal if value is not None]
         if self.intent_ids:
-            found += [of_any_strategy(), intents.c.intent_id.in_(self.intent_ids)]
-        if self.status is not None:
-            also = [DEAD_LETTERING] if self.status == SHOWN_FOR_DEAD_LETTERING else []
-            found.append(intents.c.status.in_([self.status, *also]))
+            found += [of_any_strategy(), columns.intent_id.in_(self.intent_ids)]
+        if self.numbers:
+            found.append(columns.number.in_(self.numbers))
         if self.since_ms is not None:
-            found.append(intents.c.updated_ms >= self.since_ms)
-        return found
+            found.append(columns.updated_ms >= self.since_ms)
+        if self.before is not None:
+            # So written, no database walks along the numbers for it, where an index finds less.
+            found.append(columns.number + 0 < self.before)
+        return [*found, *_status_is(self.status), *_id_is_like(self.begins, self.ends)]
 
 
-def page(connection: Connection, wanted: Filter, rows_max: int, before: Recorded | None = None) -> list[Recorded]:
-    """The newest `rows_max` of what fits, the newest first; the next ones where the last of those is given."""
-    query = select(*_columns).where(*wanted.conditions()).order_by(intents.c.number.desc())
-    if before is not None:
-        query = query.where(intents.c.number < before.number)
+def _status_is(status: str | None) -> list[ColumnElement[bool]]:
+    """The condition on the status, as literals for the same reason."""
+    column = intents.c.status
+    if status is None:
+        return []
+    if status == SHOWN_FOR_DEAD_LETTERING:
+        both: BindParameter[str] = bindparam(None, [status, DEAD_LETTERING], expanding=True, literal_execute=True)
+        return [column.in_(both)]
+    is_it = column == bindparam(None, status, literal_execute=True)
+    return [is_pending, is_it] if status == "scheduled" else [is_it]
+
+
+def _id_is_like(begins: str, ends: str) -> list[ColumnElement[bool]]:
+    """The conditions that an id begins so and ends so, and that the two parts do not overlap in it."""
+    column = intents.c.intent_id
+    length = func.length(column)
+    found: list[ColumnElement[bool]] = [func.substr(column, 1, len(begins)) == begins] if begins else []
+    if ends:
+        found += [length >= len(begins) + len(ends), func.substr(column, length - len(ends) + 1) == ends]
+    return found
+
+
+def in_range(connection: Connection, beginning: str) -> list[ColumnElement[bool]]:
+    """Conditions by which the index of identities finds the ids that begin so: where it sorts by bytes, as SQLite's.
+
+    On a server its order is that of the database's language, in which ids that begin alike may lie apart.
+    """
+    if not beginning or connection.dialect.name != "sqlite":
+        return []
+    column = intents.c.intent_id
+    return [of_any_strategy(), column >= beginning, column < beginning + LAST_CHARACTER]
+
+
+def page(
+    connection: Connection, wanted: Filter, rows_max: int, *more: ColumnElement[bool], above: int | None = None
+) -> list[Recorded]:
+    """The newest `rows_max` of what fits, the newest first, and meets `more` conditions; with numbers above `above`."""
+    number = intents.c.number
+    query = select(*_columns).where(*wanted.conditions(), *more)
+    if wanted.finds_few:
+        query = query.order_by((number + 0).desc())
+    else:
+        query = query.order_by(number.desc())
+        query = query.where(number < wanted.before) if wanted.before is not None else query
+    query = query.where(number > above) if above is not None else query
     return [Recorded(**row._mapping) for row in connection.execute(query.limit(rows_max))]
 
 
@@ -117,12 +200,11 @@ def ids_that_begin(connection: Connection, beginning: str, ids_max: int, *, end:
     Without one, an id that is no longer than its beginning is meant alone.
     """
     column = intents.c.intent_id
-    fits = [func.substr(column, 1, len(beginning)) == beginning]
-    if end is not None:
-        length = func.length(column)
-        fits += [length >= len(beginning) + len(end), func.substr(column, length - len(end) + 1) == end]
-    elif connection.execute(select(column).where(of_any_strategy(), column == beginning).limit(1)).first() is not None:
-        return [beginning]
+    if end is None:
+        whole = select(column).where(of_any_strategy(), column == beginning)
+        if connection.execute(whole.limit(1)).first() is not None:
+            return [beginning]
+    fits = [*in_range(connection, beginning), *_id_is_like(beginning, end or "")]
     return list(connection.scalars(select(column).where(*fits).distinct().order_by(column).limit(ids_max)))
 
 
@@ -137,13 +219,6 @@ def count(connection: Connection, wanted: Filter) -> int:
     """How many fit."""
     query = select(func.count()).select_from(intents).where(*wanted.conditions())
     return connection.execute(query).scalar_one()
-
-
-def dead_since(connection: Connection, since_ms: int) -> dict[str, int]:
-    """How many have died since then and are dead still, by reason."""
-    fits = intents.c.ended_ms >= since_ms, intents.c.status == "dead"
-    query = select(intents.c.reason, func.count()).where(*fits).group_by(intents.c.reason)
-    return {str(reason): number for reason, number in connection.execute(query)}
 
 
 @dataclass(frozen=True, slots=True)

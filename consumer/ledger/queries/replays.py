@@ -4,15 +4,16 @@ A change is a compare-and-set on the generation, the status and the version that
 quicker, it says False, and the caller looks again.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, insert, select, update
 
 from signalq.consumer.ledger.queries.events import DEAD, DISCARDED, REPLAYED
 from signalq.consumer.ledger.queries.intents import row_of, save
 from signalq.consumer.ledger.row import creation_of, to_columns
-from signalq.consumer.ledger.tables import events, intents
+from signalq.consumer.ledger.tables import events, intents, letters
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import IntentState, Reason
 from signalq.message.creation import Creation
@@ -39,13 +40,27 @@ class Standing:
 
 
 _OWN_COLUMNS = tuple(name for name in Standing.__dataclass_fields__ if name != "created")
+_CREATION_COLUMNS = ("age_from_ms", "delay_from_ms", "created_from")
+_of_letters = (
+    select(letters.c.mark, *(intents.c[name] for name in (*_OWN_COLUMNS, *_CREATION_COLUMNS)))
+    .join(intents, and_(intents.c.strategy == letters.c.strategy, intents.c.intent_id == letters.c.intent_id))
+    .where(letters.c.mark.in_(bindparam("marks", expanding=True)))
+)
 
 
 def find(connection: Connection, strategy: str, intent_id: str) -> Standing | None:
     """How the intent stands; None where the ledger does not know it, or has forgotten it."""
     row = row_of(connection, strategy, intent_id)
-    if row is None:
-        return None
+    return None if row is None else _standing(row)
+
+
+def of_letters(connection: Connection, marks: Sequence[bytes]) -> dict[bytes, Standing]:
+    """How the intents of letters stand, by the letter's mark; without those that the ledger does not know."""
+    found = connection.execute(_of_letters, {"marks": list(marks)}) if marks else ()
+    return {bytes(row.mark): _standing(row) for row in found}
+
+
+def _standing(row: Row[Any]) -> Standing:
     return Standing(created=creation_of(row), **{name: getattr(row, name) for name in _OWN_COLUMNS})
 
 

@@ -32,10 +32,15 @@ def read_of(connection: Connection, version: int, known: Switch) -> Switch:
     return Switch(version, {row.connector: row.state for row in connection.execute(_states)})
 
 
-def change(connection: Connection, now_ms: int, connector: str, state: State, *, who: str, why: str) -> Change:
-    """Set the switch of one connector, or of all under ALL; opening all of them opens each."""
+def hold(connection: Connection) -> None:
+    """Let nobody else change the switch until this transaction ends; on SQLite, no other one writes at all."""
     if connection.dialect.name == "postgresql":
         connection.execute(_ONE_AT_A_TIME)
+
+
+def change(connection: Connection, now_ms: int, connector: str, state: State, *, who: str, why: str) -> Change:
+    """Set the switch of one connector, or of all under ALL; opening all of them opens each."""
+    hold(connection)
     if state != "open":
         upsert(connection, switches, {"connector": connector}, {"state": state})
     elif connector == ALL:
@@ -55,6 +60,19 @@ def changes_between(connection: Connection, before: int, version: int, changes_m
     query = select(switch_changes).where(switch_changes.c.number > before, switch_changes.c.number <= version)
     rows = connection.execute(query.order_by(switch_changes.c.number.desc()).limit(changes_max))
     return [Change(**row._mapping) for row in rows][::-1]
+
+
+def history(connection: Connection, connector: str, changes_max: int) -> list[Change]:
+    """The latest changes that concern a connector, the newest first: its own, and those of all."""
+    query = select(switch_changes).where(switch_changes.c.connector.in_({connector, ALL}))
+    rows = connection.execute(query.order_by(switch_changes.c.number.desc()).limit(changes_max))
+    return [Change(**row._mapping) for row in rows]
+
+
+def change_of(connection: Connection, number: int) -> Change | None:
+    """The change of that number; None where there is none."""
+    row = connection.execute(select(switch_changes).where(switch_changes.c.number == number)).first()
+    return None if row is None else Change(**row._mapping)
 
 
 def latest(connection: Connection) -> dict[str, Change]:

@@ -90,7 +90,10 @@ async def test_a_cancel_is_audited_with_what_was_too_late(names: Names, signalq:
     in_ledger(names.prefix, "UPDATE intents SET status = 'delivered', ended_ms = 1 WHERE intent_id = 'b'")
     assert (await signalq("scheduled", "cancel", "--id", "a", "--id", "b")).status == 1
     assert (await signalq("scheduled", "cancel", "--all")).status == 0
-    assert audited(names) == [("cancel", {"ids": ["a", "b"]}, 1, 1, ""), ("cancel", {"all": True}, 1, 0, "")]
+    assert audited(names) == [
+        ("cancel", {"ids": ["a", "b"], "too_late": ["b"]}, 1, 1, ""),
+        ("cancel", {"all": True}, 1, 0, ""),
+    ]
 
 
 async def test_of_many_ids_the_first_are_told_and_the_others_counted(names: Names, signalq: Signalq) -> None:

@@ -24,6 +24,7 @@ from tests.support.broker import ExternalBroker
 from tests.support.commands import Signalq
 from tests.support.connect_proxy import ConnectProxy, Says
 from tests.support.consumer import Consumer
+from tests.support.graveyard import bury, dead
 from tests.support.outcomes import hearing
 from tests.support.waiting import wait_until
 from tests.support.webhook import Answer, Webhook
@@ -158,6 +159,22 @@ async def test_old_letters_are_no_fresh_ones_and_events_that_came_back_are_wrong
     assert found.state == "wrong"
     assert "1 of these are outcome events of ours that came back" in found.found
     assert "list_bindings" in (found.advice or "")
+
+
+async def test_where_the_queue_and_the_ledger_count_letters_differently_it_is_said_also_of_an_empty_queue(
+    settings: Callable[[], Settings], broker: Broker, names: Names
+) -> None:
+    await bury(broker.url, names, [dead(1), dead(2)])
+    found = (await check(settings()))["dead letters"]
+    assert found.found == f"2 dead letters in {names.dead}, none of the last 24 h"
+    await publish_all(broker.url, "", names.dead, [(b"{}", Basic.Properties(delivery_mode=2))])
+    found = (await check(settings()))["dead letters"]
+    assert (found.state, found.found.startswith(f"3 dead letters in {names.dead}")) == ("note", True)
+    assert "the queue has 1 letter more than the ledger knows: `signalq dead list --queue`" in found.found
+    await drain(broker.url, names.dead, 3)
+    found = (await check(settings()))["dead letters"]
+    assert (found.state, found.advice) == ("note", None)
+    assert found.found.startswith("none; the queue has 2 letters fewer than the ledger says: ")
 
 
 # --- a proxy ---------------------------------------------------------------------------------------------------------

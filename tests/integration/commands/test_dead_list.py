@@ -20,7 +20,7 @@ from tests.support.amqp import depth, drain, plain_channel, publish, publish_all
 from tests.support.broker import Broker
 from tests.support.commands import Signalq
 from tests.support.consumer import Consumer, ledger_file
-from tests.support.graveyard import Dead, bury, dead, in_ledger, letter_of
+from tests.support.graveyard import DETAIL, Dead, bury, dead, in_ledger, letter_of
 from tests.support.orders import body, order
 from tests.support.secrets_table import CONFIGURED
 from tests.support.waiting import wait_until
@@ -110,7 +110,7 @@ async def test_a_beginning_that_several_ids_have_is_refused(buried: Bury, signal
     await buried([dead("alike-1"), dead("alike-2")])
     ran = await signalq("dead", "list", "--id", "id-alike")
     assert (ran.status, ran.out) == (1, "")
-    assert "id-alike is the beginning of several ids (id-alike-1, id-alike-2)" in ran.err
+    assert "id-alike is short for several ids (id-alike-1, id-alike-2)" in ran.err
 
 
 async def test_rows_are_sorted_and_pages_are_put_together(
@@ -156,6 +156,8 @@ async def test_letters_that_the_ledger_does_not_know_are_told_of_and_known_after
     assert await ids(signalq) == ["id-3", "id-1", "id-2", "foreign", "foreign"]
     (row,) = (await signalq("dead", "list", "--id", "id-1", "--json")).rows
     assert row["order"] == {"connectorName": "main", "action": "openLong", "percent": "50", "log": "1"}
+    causes = in_ledger(names.prefix, "SELECT cause, count(*) FROM letters GROUP BY cause ORDER BY cause")
+    assert causes == [(None, 2), (DETAIL, 3)], "whoever wrote them: they are one group"
     assert await depth(broker.url, names.dead) == 5
 
 

@@ -123,6 +123,7 @@ async def test_orders_of_each_way_in_are_told_and_the_same_folder_again_is_the_s
         assert delivered["order"] == {"connectorName": "demo", "action": "openLong", "percent": "50"}
         assert delivered["took_ms"] >= 0
         await orders_by_http(first)
+        await a_person_signs_in(first)
         async with OrderPublisher(first.world["broker"], strategy="s") as orders:
             later = OrderIntent(connector_name="demo", action="closeLong", percent="10", delay_seconds=300)
             await orders.publish(later, message_id="m2")
@@ -138,7 +139,8 @@ async def test_orders_of_each_way_in_are_told_and_the_same_folder_again_is_the_s
     await nothing_left_of(folder)
     assert all(is_free(port + above) for above in ABOVE)
     async with dev(folder) as second:
-        assert second.world == first.world
+        assert second.world | {"console_link": ""} == first.world | {"console_link": ""}
+        assert second.world["console_link"] != first.world["console_link"]
         waiting = await run("--config", config, "scheduled", "list", "--json")
         assert [row["intent_id"] for row in waiting.rows] == ["m2"]
         seen = await run("--config", config, "orders", "list", "--json", "--status", "delivered")
@@ -161,6 +163,22 @@ async def orders_by_http(running: Dev) -> None:
                 assert answer.status == status
     await running.told(connector="any", outcome="delivered", action="buy")
     await running.told(event="alert.refused")
+
+
+async def a_person_signs_in(running: Dev) -> None:
+    """To the console, by the link that was printed, which works once; without it, a person may look."""
+    link, address = running.world["console_link"], running.world["console"]
+    assert link.startswith(f"{address}link/")
+    same_origin = {"Sec-Fetch-Site": "same-origin"}
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+        async with session.get(address) as answer:
+            assert answer.status == 200
+        async with session.post(link, data={"name": "anna"}, headers=same_origin, allow_redirects=False) as answer:
+            assert (answer.status, answer.headers["Location"]) == (303, "/")
+        async with session.get(address) as answer:
+            assert (answer.status, "anna" in await answer.text()) == (200, True)
+        async with session.post(link, data={"name": "eve"}, headers=same_origin, allow_redirects=False) as answer:
+            assert answer.status == 403
 
 
 async def an_exit_for_a_paused_connector(running: Dev, config: str) -> None:

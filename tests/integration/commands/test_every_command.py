@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import shlex
 import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
+import aiohttp
 import pytest
 import pytest_asyncio
 
@@ -115,6 +117,7 @@ async def world(
         "SIGNALQ_WEBHOOK__URL": webhook.url,
         "SIGNALQ_OPS__PORT": "0",
         "SIGNALQ_GATEWAY__PORT": "0",
+        "SIGNALQ_CONSOLE__PORT": "0",
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
@@ -171,11 +174,27 @@ async def stopped(words: list[str], shows: str) -> Ran:
 
 async def test_the_demo_shows_orders_and_ends_by_itself(installation: Installation, folder: Path) -> None:
     del installation
-    ran = await run("demo", "--json", timeout_s=DEMO_TIMEOUT_S)
+    process = await start("demo", "--json")
+    async with asyncio.timeout(DEMO_TIMEOUT_S):
+        told = b""
+        while b'"console"' not in told:
+            told = await process.stdout.readline()
+            assert told, await process.stderr.read()
+        await the_link_leads_to_its_console(json.loads(told)["console"])
+    ran = await ended(process, timeout_s=DEMO_TIMEOUT_S)
     assert ran.status == 0, ran.err
     held = [row["holds"] for row in ran.rows if "holds" in row]
     assert len(held) >= 4
     assert all(held), ran.rows
+
+
+async def the_link_leads_to_its_console(link: str) -> None:
+    """It asks for a name, unless the demo ends already; the same address with another secret is refused then."""
+    async with aiohttp.ClientSession() as session:
+        for address, status in ((link, 200), (f"{link}x", 403)):
+            async with session.get(address) as answer:
+                is_over = answer.status == 503 and "this consumer ends" in await answer.text()
+                assert is_over or answer.status == status
 
 
 @pytest.mark.parametrize("path", [path for path, row in TABLE.items() if isinstance(row.right, Elsewhere)])

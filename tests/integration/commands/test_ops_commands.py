@@ -193,12 +193,12 @@ async def test_check_says_that_the_lanes_belong_to_the_ledger_and_leaves_the_mar
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     mark = await make_ledger(ledger_url(topology.names.prefix))
-    assert (await ledger_finding(signalq, webhook, monkeypatch))["found"] == f"{mark.ledger} is there"
+    assert (await ledger_finding(signalq, webhook, monkeypatch))["found"] == f"{mark.ledger} is there, of schema 0006"
     assert await mark_on(broker, topology.names, mark) == mark
     for _ in range(2):
         found = await ledger_finding(signalq, webhook, monkeypatch)
         assert found["state"] == "ok"
-        assert found["found"] == f"{mark.ledger} is there, and the lanes on the broker belong to it"
+        assert found["found"] == f"{mark.ledger} is there, of schema 0006, and the lanes on the broker belong to it"
     other = LedgerMark("another", "elsewhere")
     assert await mark_on(broker, topology.names, other) == mark
 
@@ -240,7 +240,7 @@ async def test_check_tells_an_empty_postgresql_from_one_that_is_away_and_shows_n
     monkeypatch.setenv("SIGNALQ_LEDGER__URL", postgres_url)
     assert (await ledger_finding(signalq, webhook, monkeypatch))["state"] == "note"
     mark = await make_ledger(postgres_url)
-    assert (await ledger_finding(signalq, webhook, monkeypatch))["found"] == f"{mark.ledger} is there"
+    assert (await ledger_finding(signalq, webhook, monkeypatch))["found"] == f"{mark.ledger} is there, of schema 0006"
     monkeypatch.setenv("SIGNALQ_LEDGER__URL", "postgresql+asyncpg://signalq:s3cret@127.0.0.1:1/signalq")
     found = await ledger_finding(signalq, webhook, monkeypatch)
     assert found["state"] == "wrong"
@@ -332,8 +332,9 @@ async def test_no_letter_is_thrown_away_for_another_that_is_gone_and_whose_id_it
         ran = await signalq("dead", *action, "--id", "id-34")
         assert (ran.status, ran.out) == (1, "")
         assert "there is no id-34, and id-345 may be another order: give the whole id, or id-34…" in ran.err
-    assert (await signalq("dead", "list", "--json")).err == "2 dead letters\n"
-    assert [row["intent_id"] for row in (await signalq("dead", "list", "--id", "id-34", "--json")).rows] == ["id-345"]
+    assert (await signalq("dead", "list", "--queue", "--json")).err == "2 dead letters\n"
+    found = await signalq("dead", "list", "--queue", "--id", "id-34", "--json")
+    assert [row["intent_id"] for row in found.rows] == ["id-345"]
 
 
 async def test_letters_that_are_not_ours_are_shown_with_their_known_fields_and_their_content_escaped(

@@ -209,11 +209,12 @@ async def test_no_outcome_in_time_ends_it_and_going_on_orders_each_line_once(
         f"`signalq publish --resume --wait=0.5 {path}`"
     )
     assert await depth(broker.url, topology.names.orders) == 4
-    async with consuming():
+    async with consuming() as consumer:
+        # They are told of before the command is there to listen: what comes of them then is a duplicate's.
+        await wait_until(lambda: len(consumer.events("intent.settled")) == 4, what="the ends of the first four")
         gone_on = await signalq("publish", "--resume", "--wait", "--json", str(path))
     assert gone_on.status == 0, gone_on.err
-    counts = outcomes(gone_on)
-    assert counts == {"delivered": 16, "duplicate": 4}
+    assert outcomes(gone_on) == {"delivered": 16, "duplicate": 4}
     assert posted(webhook) == [str(number) for number in range(20)]
 
 

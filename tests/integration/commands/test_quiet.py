@@ -43,7 +43,7 @@ async def ledger(environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 async def test_a_quiet_listing_shows_its_rows_alone(letters: None, ledger: None, signalq: Signalq) -> None:
-    for arguments in (["dead", "list"], ["orders", "list"], ["scheduled", "list"], ["orders", "stats"]):
+    for arguments in (["dead", "list", "--queue"], ["orders", "list"], ["scheduled", "list"], ["orders", "stats"]):
         told, quiet = await signalq(*arguments), await signalq("-q", *arguments)
         assert told.err.count("\n") >= 1, arguments
         assert (quiet.status, quiet.out, quiet.err) == (told.status, told.out, ""), arguments

@@ -743,7 +743,7 @@ async def test_the_migrations_make_exactly_the_tables_of_the_schema(
     assert differences == []
     assert found == expected
     ours = {"ledger", "lanes", "intents", "steps", "replicas", "switches", "switch_changes", "posted_opens"}
-    ours |= {"paces", "clock_steps", "letters", "audit", "group_notes"}
+    ours |= {"paces", "clock_steps", "letters", "audit", "group_notes", "shift_notes"}
     assert set(found) == ours
 
 

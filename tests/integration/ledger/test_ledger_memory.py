@@ -23,6 +23,7 @@ from structlog.testing import capture_logs
 import signalq.consumer.ledger.writer
 from signalq.consumer import kept_going
 from signalq.consumer.ledger import LEASE_MS, LIVE_MS, Epoch, LaneMemory, LedgerEntry, database, pruning
+from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import database_at
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.ledger.queries import intents, replicas
@@ -32,9 +33,7 @@ from signalq.consumer.orders.limits import MINUTE_MS, Rate, RateExceeded
 from signalq.consumer.orders.state import Attempt
 from signalq.consumer.orders.switch import SwitchedOff
 from signalq.ops.check import ledger as check
-from signalq.settings.connections import LedgerSettings
 from signalq.settings.private_files import make_private_folder
-from signalq.settings.sections import Settings
 from tests.support.orders import altered, body, new_id, order, unknown
 from tests.support.stores import Store, file_of, ledger_at
 from tests.support.waiting import PATIENCE_S, wait_until
@@ -240,19 +239,19 @@ async def test_a_lease_and_signs_of_life_that_lie_ahead_are_from_before_the_cloc
 
 
 async def test_check_says_how_far_the_clock_is_from_the_ledgers_and_how_it_was_set(store: Store) -> None:
-    settings = Settings(ledger=LedgerSettings.model_validate({"url": store.url}))
     ledger = await store.ledger()
+    visit = await store.stack.enter_async_context(LedgerClient(store.url))
     async with asyncio.timeout(PATIENCE_S):
         while ledger._skew.unsaved():  # noqa: ASYNC110 - the ledger tells nobody
             await asyncio.sleep(0.05)
-    assert (await check.check_by_ledger(settings, "clock")).state == "ok"
+    assert (await check.check_by_ledger(visit, "clock")).state == "ok"
     machine_ms = check.machine_ms
     if store.url.startswith("postgresql"):
         async with asyncio.timeout(PATIENCE_S):
             while ledger._skew.known().ahead_ms != 0:  # noqa: ASYNC110 - the ledger tells nobody
                 await asyncio.sleep(0.05)
         with patch.object(check, "machine_ms", lambda: machine_ms() - HOUR_MS):
-            behind = await check.check_by_ledger(settings, "clock")
+            behind = await check.check_by_ledger(visit, "clock")
         assert behind.state == "wrong"
         said = re.fullmatch(r"(\d+\.\d) s behind the ledger's server's", behind.found)
         assert said is not None
@@ -264,7 +263,7 @@ async def test_check_says_how_far_the_clock_is_from_the_ledgers_and_how_it_was_s
     async with asyncio.timeout(PATIENCE_S):
         while again._skew.unsaved():  # noqa: ASYNC110 - the ledger tells nobody
             await asyncio.sleep(0.05)
-    was_set = await check.check_by_ledger(settings, "clock")
+    was_set = await check.check_by_ledger(visit, "clock")
     assert (was_set.state, was_set.found) == ("note", "within a day this machine's clock was set 3600.0 s back")
 
 

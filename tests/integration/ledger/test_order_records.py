@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import insert
 
 from signalq.consumer.ledger import Conflict, Epoch, LedgerEntry, tables
+from signalq.consumer.ledger.actor import Actor
 from signalq.consumer.ledger.database import database_at
 from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.ledger.queries import events, orders, schedule
@@ -69,8 +70,8 @@ async def bury(ledger: Ledger, known: LedgerEntry, reason: Any) -> None:
     await ledger.record(known.order, dying.state.dead())
 
 
-async def found(ledger: Ledger, wanted: Filter, rows_max: int = 100, before: Recorded | None = None) -> list[Recorded]:
-    return await ledger._writer.ask(lambda now: orders.page(now.connection, wanted, rows_max, before))
+async def found(ledger: Ledger, wanted: Filter, rows_max: int = 100) -> list[Recorded]:
+    return await ledger._writer.ask(lambda now: orders.page(now.connection, wanted, rows_max))
 
 
 async def told(ledger: Ledger, intent_id: str) -> tuple[Recorded, list[Happened]]:
@@ -284,7 +285,7 @@ async def test_a_command_that_acts_takes_no_whole_id_of_an_order_that_is_gone_fo
     settings = Settings.model_validate({"ledger": {"url": store.url}})
 
     async def cancel(given: str) -> list[object]:
-        done = await scheduled.cancel(settings, Filter([given]))
+        done = await scheduled.cancel(settings, Filter([given]), Actor("ann", "cli", "host"))
         return [row["intent_id"] for row in done.rows]
 
     with pytest.raises(CommandFailed, match=r"there is no order-1, and order-12 may be another order: .* order-1…"):
@@ -302,8 +303,8 @@ async def test_a_listing_goes_on_after_the_last_row_even_if_intents_came_meanwhi
         await deliver(ledger, epoch, made(name))
     first = await found(ledger, Filter(), 2)
     await deliver(ledger, epoch, made("newer"))
-    second = await found(ledger, Filter(), 2, first[-1])
-    last = await found(ledger, Filter(), 2, second[-1])
+    second = await found(ledger, Filter(before=first[-1].number), 2)
+    last = await found(ledger, Filter(before=second[-1].number), 2)
     assert [[one.intent_id for one in page] for page in (first, second, last)] == [["e", "d"], ["c", "b"], ["a"]]
 
 

@@ -9,17 +9,20 @@ import pytest
 from sqlalchemy import Connection
 
 from signalq.consumer.ledger import Conflict, Fenced
+from signalq.consumer.ledger.actor import Actor
 from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.queries import replicas, switches
 from signalq.consumer.orders.order import Order
 from signalq.consumer.orders.state import Attempt, IntentState
 from signalq.consumer.orders.switch import ALL, Change, State, Switch, SwitchedOff
+from signalq.ops.lanes import Committed, Moved, commit_switch
 from tests.support.orders import body, new_id, order, unknown
 from tests.support.stores import Store, ledger_at
 from tests.support.waiting import elapsed, wait_until
 
 LANE = "signalq.orders"
+SOMEBODY = Actor("somebody", "console", "127.0.0.1")
 NOT_SENT = Attempt("not taken", sent=False, why="connection refused")
 
 
@@ -198,3 +201,43 @@ async def test_the_latest_change_of_each_connector_is_found(store: Store) -> Non
         ALL: ("paused", "d"),
     }
     assert found[ALL] == last
+
+
+async def test_a_change_away_from_safety_is_made_by_one_who_has_seen_the_switch_as_it_is(store: Store) -> None:
+    await store.ledger()
+    async with LedgerClient(store.url) as visit:
+        first = await change(store, "main", "paused", why="odd fills")
+        seen = first.number
+        await change(store, "other", "close-only")
+        moved = await commit_switch(visit, "main", "open", why="", actor=SOMEBODY, seen=seen)
+        assert isinstance(moved, Moved)
+        assert [(one.connector, one.state) for one in moved.changes] == [("other", "close-only")]
+        assert moved.switch.own("main") == "paused"
+        done = await commit_switch(visit, "main", "open", why="mended", actor=SOMEBODY, seen=moved.switch.version)
+        assert isinstance(done, Committed)
+        assert done.switch.states == {"other": "close-only"}
+
+
+async def test_a_change_towards_safety_is_made_whatever_was_seen(store: Store) -> None:
+    await store.ledger()
+    async with LedgerClient(store.url) as visit:
+        await change(store, ALL, "close-only")
+        done = await commit_switch(visit, ALL, "paused", why="", actor=SOMEBODY, seen=-1)
+        assert isinstance(done, Committed)
+        assert (done.change.state, done.switch.own(ALL)) == ("paused", "paused")
+
+
+async def test_a_pause_that_comes_between_a_look_and_a_resume_is_not_undone(store: Store) -> None:
+    """The look, the pause and the resume at once, again and again: a resume that was made came before the pause."""
+    await store.ledger()
+    async with LedgerClient(store.url) as one, LedgerClient(store.url) as other:
+        for _ in range(5):
+            seen = (await change(store, "main", "close-only")).number
+            resumed, paused = await asyncio.gather(
+                commit_switch(one, "main", "open", why="", actor=SOMEBODY, seen=seen),
+                commit_switch(other, "main", "paused", why="", actor=SOMEBODY, seen=seen),
+            )
+            assert isinstance(paused, Committed)
+            assert isinstance(resumed, Moved) or resumed.change.number < paused.change.number
+            ((state,),) = await store.rows("SELECT state FROM switches WHERE connector = 'main'")
+            assert state == "paused"

@@ -142,6 +142,9 @@ async def test_the_operator_can_look_replay_and_discard(
         file = tmp_path / "signalq.toml"
         file.write_text(settings_text(TOKEN), "utf-8")
         monkeypatch.setenv("SIGNALQ_CONFIG", str(file))
+        monkeypatch.setenv("SIGNALQ_WEBHOOK__URL", webhook.url)
+        checked = {row["check"]: row["state"] for row in (await run("check", "--json")).rows}
+        assert [checked[one] for one in ("broker", "topology", "ledger")] == ["ok", "ok", "ok"]
         replayed = await run("dead", "replay", "--id", "1", "--json")
         assert replayed.status == 0, replayed
         discarded = await run("dead", "discard", "--id", "2", "--yes")
@@ -269,6 +272,8 @@ WORK: dict[str, dict[str, Act]] = {
     },
     OPERATOR: {
         "ask for a lane": ask(NAMES.lane("main")),
+        "ask for the dead letters' queue": ask(NAMES.dead),
+        "ask for what is parked": ask(NAMES.delay(3)),
         "look at letters": look_at_letters,
         "listen": listen,
         "publish": publish(NAMES.orders, "nobody"),

@@ -177,6 +177,26 @@ async def test_a_failed_publish_leaves_nothing_behind_for_its_identity(
     assert not is_under_way(confirmed)
 
 
+async def test_messages_that_wait_for_a_channel_leave_before_one_that_comes_as_soon_as_it_is_open(
+    broker: Any, confirmed: ConfirmedPublisher, topology: Topology
+) -> None:
+    dead = topology.names.dead
+
+    async def publish(number: int) -> None:
+        await confirmed.publish("", dead, b"%d" % number, Basic.Properties(delivery_mode=2))
+
+    async def come_late(number: int) -> None:
+        while confirmed._open is None:  # noqa: ASYNC110 - no event says so
+            await asyncio.sleep(0)
+        await publish(number)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(5):
+            group.create_task(publish(number))
+        group.create_task(come_late(5))
+    assert [message.body for message in await drain(broker.url, dead, 6)] == [b"%d" % number for number in range(6)]
+
+
 # --- connections lost and blocked --------------------------------------------------------------------------------
 
 

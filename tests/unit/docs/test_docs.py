@@ -19,6 +19,7 @@ from signalq.consumer.orders.state import Reason
 from signalq.consumer.telemetry.metrics import Metrics
 from signalq.message.intent import FIELD_NAMES, intent_from_body
 from signalq.message.outcome import STATUSES, Outcome
+from signalq.ops.console.metrics import ConsoleMetrics
 from signalq.settings.sections import SECTIONS
 from signalq.settings.sources import known_keys, load_settings
 
@@ -33,6 +34,8 @@ LINKED = PAGES + sorted(
     if "node_modules" not in page.parts
 )
 CODE = sorted([*(ROOT / "consumer").rglob("*.py"), *(ROOT / "signalq" / "settings").rglob("*.py")])
+# The log events of which are on the page for all processes.
+LOGGING = [*CODE, *sorted((ROOT / "ops" / "console").rglob("*.py"))]
 
 INTENT, SETTINGS, OUTCOMES = DOCS / "intent.md", DOCS / "settings.md", DOCS / "outcomes.md"
 SEMANTICS = DOCS / "delivery-semantics.md"
@@ -118,9 +121,10 @@ def test_a_settings_default_is_the_documented_one(key: str, monkeypatch: pytest.
     assert setting_rows()[key][2].replace("<state>", "/<state>") == shown_default(key)
 
 
-@pytest.mark.parametrize("page", [README, SETTINGS, OPERATE / "notify.md"], ids=page_id)
+@pytest.mark.parametrize("page", [README, SETTINGS, DOCS / "console.md", OPERATE / "notify.md"], ids=page_id)
 def test_every_settings_example_can_be_loaded(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "main-token").write_text("a token", encoding="utf-8")
+    (tmp_path / "ops-token").write_text("another token", encoding="utf-8")
     (tmp_path / "notify-urls").write_text("tgram://BOT_TOKEN/CHAT_ID", encoding="utf-8")
     for variable in ("MAIN_TOKEN", "SPOT_BOT_TOKEN"):
         monkeypatch.setenv(variable, "a token")
@@ -208,33 +212,39 @@ def test_the_documented_event_is_one_and_every_field_of_it_is_documented() -> No
 # ---- metrics ----
 
 
-def collectors() -> dict[str, MetricWrapperBase]:
-    """Every metric by the name that Prometheus shows."""
+# Whose metrics stand below which heading.
+METRICS_OF = {"## Metrics": lambda: Metrics([]), "## The console's own": ConsoleMetrics}
+
+
+def collectors(heading: str) -> dict[str, MetricWrapperBase]:
+    """Every metric that belongs below a heading, by the name that Prometheus shows."""
     found = {}
-    for collector in vars(Metrics([])).values():
+    for collector in vars(METRICS_OF[heading]()).values():
         if isinstance(collector, MetricWrapperBase):
             family = next(iter(collector.describe()))
             found[f"{family.name}_total" if family.type == "counter" else family.name] = collector
     return found
 
 
-def documented_metrics() -> dict[str, tuple[str, list[str]]]:
+def documented_metrics(heading: str) -> dict[str, tuple[str, list[str]]]:
     """The kind and the labels, by name."""
     found = {}
-    for row in rows(METRICS, "## Metrics"):
+    for row in rows(METRICS, heading):
         for name, _, labels in (quoted_name.partition("{") for quoted_name in quoted(row[0])):
             found[name] = (row[1], labels.removesuffix("}").split(",") if labels else [])
     return found
 
 
-def test_every_metric_is_documented_with_its_kind_and_no_other() -> None:
-    kinds = {name: next(iter(collector.describe())).type for name, collector in collectors().items()}
-    assert {name: kind for name, (kind, _) in documented_metrics().items()} == kinds
+@pytest.mark.parametrize("heading", METRICS_OF)
+def test_every_metric_is_documented_with_its_kind_and_no_other(heading: str) -> None:
+    kinds = {name: next(iter(collector.describe())).type for name, collector in collectors(heading).items()}
+    assert {name: kind for name, (kind, _) in documented_metrics(heading).items()} == kinds
 
 
-def test_the_documented_labels_are_those_of_the_metric() -> None:
-    metrics = collectors()
-    for name, (_, labels) in documented_metrics().items():
+@pytest.mark.parametrize("heading", METRICS_OF)
+def test_the_documented_labels_are_those_of_the_metric(heading: str) -> None:
+    metrics = collectors(heading)
+    for name, (_, labels) in documented_metrics(heading).items():
         if labels:
             metrics[name].labels(**dict.fromkeys(labels, "x"))
         else:
@@ -245,15 +255,16 @@ def test_the_documented_labels_are_those_of_the_metric() -> None:
 def test_no_page_names_a_metric_that_is_not_there(page: Path) -> None:
     named = set(re.findall(r"\bsignalq_[a-z_]+", page.read_text(encoding="utf-8")))
     # Those of the gateway are held against its page in test_gateway_parts.py.
-    assert {name for name in named if not name.startswith("signalq_gateway_")} - set(collectors()) == set()
+    known = {name for heading in METRICS_OF for name in collectors(heading)}
+    assert {name for name in named if not name.startswith("signalq_gateway_")} - known == set()
 
 
 # ---- log events ----
 
 
 def log_calls() -> Iterator[tuple[str, str, frozenset[str]]]:
-    """Event, level and fields of every log call in the consumer."""
-    for file in CODE:
+    """Event, level and fields of every log call in the consumer and the console."""
+    for file in LOGGING:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS:
                 fields = {keyword.arg for keyword in node.keywords if keyword.arg}

@@ -18,6 +18,7 @@ from signalq.ops.dead_letters.rules import (
     Admit,
     Begin,
     Discard,
+    Facts,
     GoOn,
     MovedOn,
     PublishAnyway,
@@ -25,8 +26,10 @@ from signalq.ops.dead_letters.rules import (
     ReplayTerms,
     ReplayVerdict,
     TakeBack,
+    judge_by_ledger,
     judge_discard,
     judge_replay,
+    without_option,
 )
 from tests.support.orders import STRATEGY, body, order
 
@@ -97,7 +100,50 @@ def test_a_letter_that_a_person_has_to_decide_on_is_refused_with_the_reason_and_
     refused = judged(letter(**of), found(), standing)
     assert isinstance(refused, Refuse)
     assert says in refused.why
+    assert refused.doubt is not None
+    assert "force" not in refused.doubt
+    assert "force" not in without_option(refused.why)
     assert judged(letter(**of), found(), standing, force=True) == Begin(standing)
+
+
+def test_the_doubt_about_opens_that_are_too_old_is_one_however_old_they_are() -> None:
+    ages_ms = 61_000, 4 * 3_600_000, 3 * DAY_MS
+    refused = [judged(letter(), found(), replace(stands(), **created_ago(age_ms))) for age_ms in ages_ms]
+    assert {one.doubt for one in refused if isinstance(one, Refuse)} == {
+        "it is an open that is too old: 60 s are allowed"
+    }
+
+
+@pytest.mark.parametrize(
+    ("is_exit", "standing"),
+    [
+        (False, stands()),
+        (False, replace(stands(), **created_ago(61_000))),
+        (True, replace(stands(), **created_ago(61_000))),
+        (False, stands(reason="outcome-unknown")),
+        (False, stands(ended_ms=NOW_MS - RETENTION_MS - 1)),
+        (False, stands("dying")),
+        (False, stands("delivered")),
+        (False, stands("dead", generation=0)),
+        (False, stands("received", generation=2, replayed_ms=NOW_MS - 10)),
+        (False, stands("sending", generation=2, replayed_ms=NOW_MS - 10)),
+    ],
+)
+def test_by_the_ledger_alone_the_verdict_is_the_same(is_exit: bool, standing: Standing) -> None:
+    by_body = judged(letter(), found(action="closeLong" if is_exit else "openLong"), standing)
+    facts = Facts(is_exit, NOW_MS - standing.created.age_ms, 60.0)
+    assert judge_by_ledger(1, facts, standing, ReplayTerms(NOW_MS, RETENTION_MS, force=False)) == by_body
+
+
+def test_by_the_ledger_alone_an_intent_that_it_does_not_know_needs_a_person_and_a_foreign_letter_cant_go() -> None:
+    terms = ReplayTerms(NOW_MS, RETENTION_MS, force=False)
+    unknown, by_body = judge_by_ledger(1, None, None, terms), judged(letter(), found(), None)
+    assert isinstance(unknown, Refuse)
+    assert isinstance(by_body, Refuse)
+    assert unknown.doubt == by_body.doubt is not None
+    foreign = judge_by_ledger(None, Facts(False, 0, 60.0), stands(), terms)
+    assert isinstance(foreign, Refuse)
+    assert foreign.doubt is None
 
 
 def test_an_exit_and_an_open_that_was_due_just_now_are_young_enough() -> None:
@@ -165,7 +211,9 @@ def test_a_letter_that_no_message_can_replace_is_refused_even_with_force() -> No
 
 def test_a_letter_is_thrown_away_but_where_its_replay_is_under_way() -> None:
     begun = stands("received", generation=2, replayed_ms=NOW_MS - 10)
-    assert isinstance(judge_discard(letter(), begun, force=False), Refuse)
+    refused = judge_discard(letter(), begun, force=False)
+    assert isinstance(refused, Refuse)
+    assert refused.doubt is not None
     assert judge_discard(letter(), begun, force=True) == TakeBack(begun)
     for standing in (stands(), stands("delivered", generation=2), stands("dying"), None):
         assert judge_discard(letter(), standing, force=False) == Discard(standing)

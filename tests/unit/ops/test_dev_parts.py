@@ -19,9 +19,11 @@ from signalq.local.node import is_free, kept_port
 from signalq.ops.commands import dev as dev_command
 from signalq.ops.dev import world as worlds
 from signalq.ops.dev.events import Entry, LogTail, is_told, of_a_program, of_an_order
+from signalq.ops.dev.programs import Console as ConsoleProgram
 from signalq.ops.dev.programs import last_words
 from signalq.ops.dev.view import View, exports, line_to_try
 from signalq.ops.dev.world import CONSOLE_ABOVE, DEFAULT_PORT, GATEWAY_ABOVE, OPS_ABOVE, PORT_MAX, SANDBOX_ABOVE, opened
+from signalq.ops.terminal import one_time_link
 from signalq.ops.terminal.errors import CommandFailed
 
 ABOVE = (0, OPS_ABOVE, GATEWAY_ABOVE, CONSOLE_ABOVE, SANDBOX_ABOVE)
@@ -58,7 +60,8 @@ def test_the_documented_ports_are_those_of_a_world() -> None:
 def test_a_world_is_made_once_for_its_user_alone_and_is_the_same_again(tmp_path: Path, port: int) -> None:
     folder = tmp_path / "a world"
     with opened(folder, port) as world:
-        assert list(world.ports.values()) == [port, port + 8, port + 9, port + 18]
+        assert list(world.ports.values()) == [port, port + 8, port + 9, port + 10, port + 18]
+        assert (world.settings.console.port, world.settings.ops.console) == (port + 10, False)
         assert world.settings.environments() == {"sandbox": []}
         assert world.settings.ledger.url.get_secret_value() == f"sqlite+aiosqlite:///{folder}/ledger.db"
         assert kept_port(world.rabbitmq) == port
@@ -81,7 +84,7 @@ def test_a_second_one_in_the_same_folder_is_refused_with_the_process_of_the_firs
         pass
 
 
-@pytest.mark.parametrize("above", [0, OPS_ABOVE, GATEWAY_ABOVE, SANDBOX_ABOVE])
+@pytest.mark.parametrize("above", [0, OPS_ABOVE, GATEWAY_ABOVE, CONSOLE_ABOVE, SANDBOX_ABOVE])
 def test_a_port_that_is_taken_is_refused_by_name(above: int, tmp_path: Path, port: int) -> None:
     refused = pytest.raises(CommandFailed, match=f"port {port + above}, for .*, is taken")
     with socket.create_server(("127.0.0.1", port + above)), refused, opened(tmp_path, port):
@@ -122,6 +125,55 @@ def test_the_lines_to_paste_name_the_world_whatever_its_folder_is_called(tmp_pat
             f"export SIGNALQ_CONFIG={quoted}",
             f"export SIGNALQ_BROKER__URL=amqp://guest:guest@127.0.0.1:{port}/",
         ]
+
+
+def test_a_world_that_is_older_than_the_console_has_it_where_a_new_one_has_it(tmp_path: Path, port: int) -> None:
+    with opened(tmp_path, port) as world:
+        text = world.file.read_text("utf-8")
+    older = text.replace(f"[console]\nport = {port + CONSOLE_ABOVE}\n", "")
+    assert older != text
+    world.file.write_text(older, "utf-8")
+    with opened(tmp_path, None) as again:
+        assert again.console_port == again.ports["the console"] == port + CONSOLE_ABOVE
+
+
+def test_the_console_gets_the_link_that_is_shown_unless_the_world_has_a_token(tmp_path: Path, port: int) -> None:
+    with opened(tmp_path, port) as world:
+        first, second = ConsoleProgram(world), ConsoleProgram(world)
+        assert first.link is not None
+        assert first.link != second.link
+        address, _, secret = first.link.partition("/link/")
+        assert (f"{address}/", len(secret) >= 32) == (world.console_address, True)
+        handed = first._own_environment()
+        assert handed == {"SIGNALQ_CONSOLE__PORT": str(port + CONSOLE_ABOVE), one_time_link.VARIABLE: secret}
+    text = world.file.read_text("utf-8").replace("[ops]\n", '[ops]\ntoken = "a-token-of-this-world"\n')
+    world.file.write_text(text, "utf-8")
+    with opened(tmp_path, None) as world:
+        assert ConsoleProgram(world).link is None
+
+
+def test_the_greeting_has_the_consoles_address_and_its_link(
+    tmp_path: Path, port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with opened(tmp_path, port) as world:
+        link = f"{world.console_address}link/abc"
+        View(as_json=False, out=Console(width=80, force_terminal=False, soft_wrap=True)).greet(world, link)
+        said = capsys.readouterr().out.splitlines()
+        assert f"  console   {world.console_address}" in said
+        assert f"  {link}" in said
+        View(as_json=False, out=Console(width=80, force_terminal=False, soft_wrap=True)).greet(world, None)
+        assert "/link/" not in capsys.readouterr().out
+        View(as_json=True).greet(world, link)
+        row = json.loads(capsys.readouterr().out)
+        assert (row["console"], row["console_link"]) == (world.console_address, link)
+
+
+def test_a_secret_that_was_handed_over_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(one_time_link.VARIABLE, "handed-over")
+    assert one_time_link.take_secret() == "handed-over"
+    assert one_time_link.VARIABLE not in os.environ
+    made = {one_time_link.take_secret() for _ in range(2)}
+    assert (len(made), min(map(len, made)) >= 32) == (2, True)
 
 
 def test_the_default_folder_is_in_the_state_folder(monkeypatch: pytest.MonkeyPatch) -> None:

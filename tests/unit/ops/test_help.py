@@ -101,7 +101,7 @@ def test_help_of_nothing_that_there_is_is_wrong_usage(words: list[str], says: st
 @pytest.mark.parametrize(
     ("arguments", "status", "kind"),
     [
-        (["dead", "list"], 1, "connection-refused"),
+        (["dead", "list", "--queue"], 1, "connection-refused"),
         (["--config", "/nowhere.toml", "schema"], 2, "settings-file"),
         (["ledger", "upgrade"], 1, "no-ledger"),
         (["orders", "show", "x"], 1, "no-ledger"),
@@ -166,7 +166,10 @@ def test_quiet_leaves_the_remark_on_the_settings_file_out_wherever_it_stands(
     assert (quiet.status, quiet.out, quiet.err) == (0, said.out, "")
 
 
-@pytest.mark.parametrize("arguments", [["-q", "dead", "list"], ["dead", "-q", "list"], ["dead", "list", "-q"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["-q", "dead", "list", "--queue"], ["dead", "-q", "list", "--queue"], ["dead", "list", "--queue", "-q"]],
+)
 def test_quiet_silences_no_error(arguments: list[str], signalq: Signalq) -> None:
     ran = signalq(*arguments)
     assert (ran.status, ran.out) == (1, "")

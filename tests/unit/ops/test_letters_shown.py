@@ -6,10 +6,13 @@ import json
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
+from signalq.ops.dead_letters.census import record_of_letter
 from signalq.ops.dead_letters.letter import Letter, read_letter
+from signalq.settings.sections import Settings
 
 TOKEN = "kQ7vX2mN9pL4"
 
@@ -118,3 +121,21 @@ def test_the_order_of_a_letter_is_that_of_other_listings_whatever_its_producer_w
     }
     assert order_of('{"delaySeconds":1e999}') == {"delaySeconds": None}
     assert order_of(f'{{"fixed":"{"9" * 1_000}","log":"{"x" * 60_000}"}}') == {"fixed": "9" * 200, "log": "x" * 200}
+
+
+@pytest.mark.parametrize(
+    ("said", "dead_ms"),
+    [
+        ("2026-01-31T12:00:00.000Z", 1_769_860_800_000),
+        ("2026-01-31T20:00:00+08:00", 1_769_860_800_000),
+        ("yesterday", None),
+        ("0001-01-01T00:00:00+23:59", None),
+        ("9999-12-31T23:59:59-23:59", None),
+        (None, None),
+    ],
+)
+def test_the_ledger_is_told_of_no_time_of_a_foreign_letter_that_can_not_be_written_in_utc(
+    said: str | None, dead_ms: int | None
+) -> None:
+    headers = {"signalq-intent-id": "x", "signalq-dead-at": said}
+    assert record_of_letter(letter(b"{}", headers), Settings()).dead_ms == dead_ms

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import click
 import pytest
 from yarl import URL
 
 from signalq.ops.__main__ import main
-from signalq.ops.probe import DEFAULTS, ask, base_url
+from signalq.ops.probe import DEFAULTS, _cut, ask, base_url
 from signalq.settings.sources import load_settings
 
 ROOT = Path(__file__).parents[3]
@@ -80,6 +83,22 @@ async def test_a_port_where_nobody_listens_or_talks_http_is_not_well() -> None:
     assert await probe(url) == (False, f"{url} gives no answer (connection refused: nothing listens there)")
     async with serving(b"AMQP\0\0\x09\x01") as (url, _):
         assert await probe(url) == (False, f"{url} gives no answer (it speaks no HTTP)")
+
+
+def test_a_connection_that_is_closed_while_it_is_cut_off_is_no_error() -> None:
+    theirs, ours = socket.socketpair()
+    sockets = [ours, None]
+
+    class ClosedMeanwhile:
+        """A connection that the thread which reads closes behind the first look at its socket."""
+
+        @property
+        def sock(self) -> socket.socket | None:
+            return sockets.pop(0)
+
+    with theirs, ours:
+        _cut(cast("http.client.HTTPConnection", ClosedMeanwhile()), threading.Event())
+        assert theirs.recv(1) == b"", "it is cut off"
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,19 @@ DEFAULTS: dict[str, Any] = {
     "ops.host": "127.0.0.1",
     "ops.port": 8080,
     "ops.token": None,
+    "ops.view_token": None,
+    "ops.console": True,
+    "console.host": "127.0.0.1",
+    "console.port": 8082,
+    "console.url": None,
+    "console.name": None,
+    "console.hosts": (),
+    "console.proxies": (),
+    "console.user_header": None,
+    "console.operators": (),
+    "console.read_only": False,
+    "console.broker_url": None,
+    "console.trace_url": None,
     "gateway.host": "127.0.0.1",
     "gateway.port": 8081,
     "gateway.path_secret": None,
@@ -201,10 +214,12 @@ SECRET_URLS = {
     "broker": "amqps://user:{}@host/",
     "ledger": "postgresql+asyncpg://user:{}@127.0.0.1/db",
     "webhook": "http://user:{}@proxy:3128",
+    "console": "amqps://operator:{}@host/",
 }
+SECRETS = ["broker.url", "ledger.url", "webhook.proxy", "ops.token", "console.broker_url", "connectors.main.token"]
 
 
-@pytest.mark.parametrize("key", ["broker.url", "ledger.url", "webhook.proxy", "ops.token", "connectors.main.token"])
+@pytest.mark.parametrize("key", SECRETS)
 def test_a_secret_may_lie_in_a_file_or_in_another_variable(key: str, load: Load, tmp_path: Path) -> None:
     section, _, name = key.rpartition(".")
     value = SECRET_URLS[section].format("in-a-file") if section in SECRET_URLS else "in-a-file"
@@ -221,7 +236,7 @@ def test_a_secret_may_lie_in_a_file_or_in_another_variable(key: str, load: Load,
 
 @pytest.mark.parametrize("in_environment", ["", "_file", "_env"], ids=["value", "file", "variable"])
 @pytest.mark.parametrize("in_file", ["", "_file", "_env"], ids=["value", "file", "variable"])
-@pytest.mark.parametrize("key", ["broker.url", "ledger.url", "webhook.proxy", "ops.token", "connectors.main.token"])
+@pytest.mark.parametrize("key", SECRETS)
 def test_a_secret_in_the_environment_wins_over_the_files_in_whichever_forms_they_are(
     key: str, in_file: str, in_environment: str, load: Load, tmp_path: Path
 ) -> None:
@@ -285,15 +300,17 @@ def test_an_empty_secret_file_is_refused(load: Load, tmp_path: Path) -> None:
 
 def test_no_secret_is_in_what_the_settings_show_of_themselves(load: Load) -> None:
     settings = load(
-        '[broker]\nurl = "amqps://user:pa%2Fss@host/"\n[ops]\ntoken = "ops-token"\n[connectors.main]\ntoken = "tok"\n'
+        '[broker]\nurl = "amqps://user:pa%2Fss@host/"\n[connectors.main]\ntoken = "tok"\n'
+        '[ops]\ntoken = "ops-token"\nview_token = "view-token"\n'
         '[ledger]\nurl = "postgresql+asyncpg://user:pg%2Fpass@localhost/db"\n'
         '[webhook]\nurl = "https://host/path?key=in-the-query&v=1"\nproxy = "http://desk:pr%40xy@proxy:3128"\n'
+        '[console]\nbroker_url = "amqps://operator:c0ns0le@host/"\n'
     )
     shown = repr(settings) + str(settings) + str(settings.model_dump()) + settings.model_dump_json()
-    for secret in ("pa%2Fss", "pg%2Fpass", "pr%40xy", "ops-token", "'tok'", '"tok"'):
+    for secret in ("pa%2Fss", "pg%2Fpass", "pr%40xy", "ops-token", "view-token", "c0ns0le", "'tok'", '"tok"'):
         assert secret not in shown
     known = {"pa%2Fss", "pa/ss", "pg%2Fpass", "pg/pass", "ops-token", "tok", "in-the-query", "pr%40xy", "pr@xy"}
-    assert set(settings.secret_values()) == known
+    assert set(settings.secret_values()) == known | {"view-token", "c0ns0le"}
 
 
 def test_the_well_known_guest_is_no_secret() -> None:
@@ -313,6 +330,8 @@ def test_no_error_quotes_a_secret(load: Load) -> None:
         '[webhook]\nproxy = "https://user:s3cret@host/"\n',
         '[webhook]\nproxy = "http://user:s3cret@host:s3cret/"\n',
         '[webhook]\nproxy = "http://user:s3cret@host/s3cret"\n',
+        '[console]\nbroker_url = "amqp://user:s3cret@host/"\n',
+        '[console]\nbroker_url = "amqps://user:s3cret@host:s3cret/"\n',
         '[connectors.main]\ntoken = ["s3cret"]\n',
         '[connectors.main]\ntokn = "s3cret"\n',
     ):
@@ -567,6 +586,26 @@ def test_every_key_that_is_known_is_a_setting_of_the_contract_or_one_of_a_name()
             ],
         ),
         ("ops.port", ["-1", "65536"]),
+        ("ops.console", ['"maybe"', "5"]),
+        ("ops.view_token", ['"without-a-token-beside-it"']),
+        ("console.port", ["-1", "65536"]),
+        ("console.host", ['"0.0.0.0"']),
+        ("console.name", ['""', f'"{"x" * 65}"']),
+        (
+            "console.url",
+            [
+                *('""', '"desk.example"', '"ftp://desk.example/"', '"https://"', '"https://u:p@desk.example/"'),
+                *('"https://desk.example/?a=b"', '"https://desk.example/#a"', '"https://desk.example:99999/"'),
+                *('"https://desk.example//evil.example"', '"https://desk.example/a b"', '"https://desk.example/<a>"'),
+            ],
+        ),
+        ("console.hosts", ['"desk.example"', '["desk example"]', '["http://desk.example"]', '["a:b"]', '[""]', "[1]"]),
+        ("console.proxies", ['["desk.example"]', '["10.0.0.1/8"]']),
+        ("console.user_header", ['""', '"X_Forwarded_User"', '"X User"', '"X-Forwarded-Email"', f'"{"x" * 65}"']),
+        ("console.operators", ['["alice@desk.example"]', '"alice"', '[""]']),
+        ("console.read_only", ['"maybe"']),
+        ("console.broker_url", ['""', '"host"', '"amqp://rabbitmq/"', '"amqps://h/?no_verify_ssl=1"']),
+        ("console.trace_url", ['"https://traces.example/"', '"javascript:{trace_id}"', '"/{trace_id}"']),
         ("gateway.port", ["-1", "65536"]),
         ("gateway.path_secret", ['"only-15-letters"', '"with/a/slash/in/it"', '"with a space in it"']),
         ("gateway.sources", ['["tradingview.com"]', '["10.0.0.1/8"]', '"10.0.0.1"']),
@@ -617,6 +656,54 @@ def test_a_field_that_the_gateway_takes_out_is_not_let_through(load: Load) -> No
     assert load(text.format("times")).gateway.time_field == "time"
     with pytest.raises(SettingsError, match=r"gateway\.time_field is in connectors\.main\.extra_fields, too"):
         load(text.format("time"))
+
+
+def test_a_console_that_others_reach_has_a_token(load: Load) -> None:
+    token = '[ops]\ntoken = "a-token"\n'
+    assert load(f'{token}[console]\nhost = "0.0.0.0"\n').console.port == 8082
+    with pytest.raises(SettingsError, match=r"ops\.token is needed for console\.host to be anything but loopback"):
+        load('[console]\nhost = "0.0.0.0"\n')
+    behind = '[console]\nproxies = ["10.0.0.0/8"]\nuser_header = "X-Forwarded-Email"\noperators = ["alice@desk"]\n'
+    assert load(token + behind).console.operators == ("alice@desk",)
+    with pytest.raises(SettingsError, match=r"ops\.token is needed beside console\.user_header"):
+        load(behind)
+
+
+def test_a_token_to_view_is_another_than_the_one_to_act(load: Load) -> None:
+    assert load('[ops]\ntoken = "a"\nview_token = "b"\n').ops.view_token is not None
+    with pytest.raises(SettingsError, match="another one"):
+        load('[ops]\ntoken = "a"\nview_token = "a"\n')
+
+
+def test_the_names_of_a_console_are_as_browsers_send_them(load: Load) -> None:
+    hosts = load('[ops]\ntoken = "a"\n[console]\nhosts = ["Desk.Example:8443", "[::1]:80", "10.0.0.1"]\n').console.hosts
+    assert hosts == ("desk.example:8443", "[::1]:80", "10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("https://desk.example", ""),
+        ("https://desk.example/", ""),
+        ("http://desk.example:8443/signalq/", "/signalq"),
+        ("https://[::1]/a/b", "/a/b"),
+    ],
+)
+def test_the_path_of_the_consoles_url_stands_before_its_links(url: str, base: str, load: Load) -> None:
+    assert load(f'[console]\nurl = "{url}"\n').console.base == base
+
+
+def test_a_trace_may_have_any_address_on_the_web(load: Load) -> None:
+    url = "https://traces.example/x?y=1#/trace/{trace_id}"
+    assert load(f'[console]\ntrace_url = "{url}"\n').console.trace_url == url
+
+
+def test_the_console_may_speak_to_a_broker_elsewhere_in_plain_text_where_all_may(load: Load) -> None:
+    text = '[console]\nbroker_url = "amqp://operator:s3cr3t@rabbitmq/"\n'
+    assert load(f"[broker]\nallow_plain = true\n{text}").console.broker_url is not None
+    with pytest.raises(SettingsError, match=r"console\.broker_url is plain amqp:// to another machine") as told:
+        load(text)
+    assert "s3cr3t" not in str(told.value)
 
 
 def test_the_drain_outlasts_the_slowest_post(load: Load) -> None:

@@ -1,4 +1,4 @@
-"""The letters, the acts of people, the facts of lanes, and indexes for people."""
+"""The letters, the acts and notes of people, the facts of lanes, and indexes for people."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,6 +13,7 @@ DEAD = sa.text("status = 'dead'")
 NAMED = sa.text("client_order_id IS NOT NULL")
 OPEN_LETTER = sa.text("settled_ms IS NULL")
 SETTLED_LETTER = sa.text("settled_ms IS NOT NULL")
+STANDING_NOTE = sa.text("struck_ms IS NULL")
 
 
 def upgrade() -> None:
@@ -38,6 +39,7 @@ def upgrade() -> None:
         sa.Column("client_order_id", FOREIGN),
         sa.Column("reason", sa.String(64)),
         sa.Column("detail", sa.Text),
+        sa.Column("cause", sa.Text),
         sa.Column("attempts", sa.Integer),
         sa.Column("http_status", sa.Integer),
         sa.Column("dead_ms", sa.BigInteger),
@@ -79,14 +81,32 @@ def upgrade() -> None:
         sa.Column("why", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("number", name="pk_audit"),
     )
+    op.create_index("ix_audit_at_ms", "audit", ["at_ms", "number"])
     op.create_table(
         "group_notes",
         sa.Column("mark", sa.LargeBinary(16), nullable=False),
         sa.Column("reason", sa.String(64)),
         sa.Column("connector", FOREIGN),
-        sa.Column("detail", sa.Text),
+        sa.Column("cause", sa.Text),
         sa.Column("note", sa.Text, nullable=False),
         sa.Column("who", sa.Text, nullable=False),
         sa.Column("at_ms", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("mark", name="pk_group_notes"),
+    )
+    op.create_table(
+        "shift_notes",
+        sa.Column("number", ROW_NUMBER, nullable=False, autoincrement=True),
+        sa.Column("at_ms", sa.BigInteger, nullable=False),
+        sa.Column("who", sa.Text, nullable=False),
+        sa.Column("note", sa.Text, nullable=False),
+        sa.Column("struck_ms", sa.BigInteger),
+        sa.Column("struck_by", sa.Text),
+        sa.PrimaryKeyConstraint("number", name="pk_shift_notes"),
+    )
+    op.create_index(
+        "ix_shift_notes_standing",
+        "shift_notes",
+        ["number"],
+        sqlite_where=STANDING_NOTE,
+        postgresql_where=STANDING_NOTE,
     )

@@ -126,3 +126,22 @@ affinity:
 {{- define "signalq.gatewayBrokerSecret" -}}
 {{- with .Values.gateway.brokerSecret }}{{ if .name }}{{ toJson . }}{{ else }}{{ toJson $.Values.broker.secret }}{{ end }}{{ end -}}
 {{- end -}}
+
+{{/* The Secret of the broker's URL that the console uses in a pod of its own. */}}
+{{- define "signalq.consoleBrokerSecret" -}}
+{{- with .Values.console.brokerSecret }}{{ if .name }}{{ toJson . }}{{ else }}{{ toJson $.Values.broker.secret }}{{ end }}{{ end -}}
+{{- end -}}
+
+{{/* Whether the consumer serves the console: it does where people can sign in, and no pod of its own does. */}}
+{{- define "signalq.consumerServesConsole" -}}
+{{- if and .Values.ops.tokenSecret.name (not .Values.console.enabled) }}true{{ else }}false{{ end -}}
+{{- end -}}
+
+{{/* What people open, without a slash at its end; empty where nobody said it. */}}
+{{- define "signalq.consoleUrl" -}}
+{{- if .Values.settings.console.url -}}
+{{ .Values.settings.console.url | trimSuffix "/" }}
+{{- else if and .Values.console.enabled .Values.console.ingress.enabled -}}
+https://{{ .Values.console.ingress.host }}
+{{- end -}}
+{{- end -}}

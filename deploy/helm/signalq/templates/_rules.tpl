@@ -9,6 +9,7 @@
 {{- end -}}
 {{- if .Values.consumer.enabled -}}{{- include "signalq.checkConsumer" . -}}{{- end -}}
 {{- if .Values.gateway.enabled -}}{{- include "signalq.checkGateway" . -}}{{- end -}}
+{{- include "signalq.checkConsole" . -}}
 {{- if .Values.notify.enabled -}}{{- include "signalq.checkNotify" . -}}{{- end -}}
 {{- if .Values.keda.enabled -}}{{- include "signalq.checkKeda" . -}}{{- end -}}
 {{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.broker.to) -}}
@@ -77,6 +78,45 @@
 {{- with .Values.gateway.autoscaling -}}
 {{- if and .enabled (gt (int .minReplicas) (int .maxReplicas)) -}}
 {{- fail "gateway.autoscaling.minReplicas is above maxReplicas" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "signalq.checkConsole" -}}
+{{- if and .Values.ops.viewTokenSecret.name (not .Values.ops.tokenSecret.name) -}}
+{{- fail "ops.viewTokenSecret needs ops.tokenSecret beside it: without ops.token there is no console" -}}
+{{- end -}}
+{{- with .Values.settings.console -}}
+{{- if and .user_header (not .proxies) -}}
+{{- fail "settings.console.user_header needs settings.console.proxies: anybody could send that header" -}}
+{{- end -}}
+{{- if and .operators (not .user_header) -}}
+{{- fail "settings.console.operators are names that settings.console.user_header brings: set it" -}}
+{{- end -}}
+{{- if and .trace_url (not (contains "{trace_id}" .trace_url)) -}}
+{{- fail "settings.console.trace_url needs {trace_id} in the place of the id" -}}
+{{- end -}}
+{{- end -}}
+{{- if .Values.console.enabled -}}{{- include "signalq.checkConsolePod" . -}}{{- end -}}
+{{- end -}}
+
+{{- define "signalq.checkConsolePod" -}}
+{{- if not .Values.consumer.enabled -}}
+{{- fail "console.enabled needs consumer.enabled: it reads the ledger of the release's consumer" -}}
+{{- end -}}
+{{- if eq .Values.ledger.kind "sqlite" -}}
+{{- fail "console.enabled makes a pod of its own, and a ledger in a SQLite file is in the consumer's, which serves the console itself: set console.enabled to false (docs/kubernetes.md#the-console says how to open it), or ledger.kind to postgresql" -}}
+{{- end -}}
+{{- if not .Values.ops.tokenSecret.name -}}
+{{- fail "ops.tokenSecret.name is empty: make a Secret that holds ops.token, by which people sign in to the console, and name it" -}}
+{{- end -}}
+{{- with .Values.console.ingress -}}
+{{- if and .enabled (or (not .host) (not .tlsSecret)) -}}
+{{- fail "console.ingress needs a host and a tlsSecret: people send the token" -}}
+{{- end -}}
+{{- $url := include "signalq.consoleUrl" $ -}}
+{{- if and .enabled (ne $url (printf "https://%s" .host)) (not (hasPrefix (printf "https://%s/" .host) $url)) -}}
+{{- fail (printf "settings.console.url is %s, and console.ingress serves https://%s: let both say what people open" $url .host) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

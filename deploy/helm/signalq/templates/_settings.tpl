@@ -1,5 +1,6 @@
 {{/*
-signalq.toml. A scalar or a list as JSON is the same in TOML; helm's toToml would write whole numbers as fractions.
+signalq.toml. A scalar or a list as JSON is the same in TOML; helm's toToml would write whole numbers as fractions. The
+console's settings are in the environment of the pod that serves it: they go with a token that the other pods don't have.
 */}}
 {{- define "signalq.toml" -}}
 {{- range $section := list "broker" "webhook" "delivery" "ledger" "gateway" "notify" "traces" "log" }}
@@ -43,8 +44,8 @@ token_file = {{ printf "%s/%s" (include "signalq.tokenFolder" .) .key | toJson }
 {{- end -}}
 
 {{/*
-What takes a restart when it changes: all sections but connectors and strategies, and of a connector with a lane of its
-own its name, lane, ordering and concurrency. The rest is read again while it runs.
+What takes a restart when it changes: all sections of the file but connectors and strategies, and of a connector with a
+lane of its own its name, lane, ordering and concurrency. The rest is read again while it runs.
 */}}
 {{- define "signalq.needsRestart" -}}
 {{- $lanes := dict }}
@@ -53,7 +54,7 @@ own its name, lane, ordering and concurrency. The rest is read again while it ru
 {{- $_ := set $lanes $name (pick $connector "ordering" "concurrency") }}
 {{- end }}
 {{- end }}
-{{- dict "settings" (omit .Values.settings "connectors" "strategies") "lanes" $lanes | toJson | sha256sum -}}
+{{- dict "settings" (omit .Values.settings "connectors" "strategies" "console") "lanes" $lanes | toJson | sha256sum -}}
 {{- end -}}
 
 {{/* The seconds that the webhook and the drain may take, from the settings or signalq's defaults. */}}
@@ -68,6 +69,50 @@ own its name, lane, ordering and concurrency. The rest is read again while it ru
 
 {{/* Environment and volumes by which a container finds what the chart has for it. */}}
 {{- define "signalq.consumerEnv" -}}
+{{ include "signalq.commonEnv" . }}
+- name: SIGNALQ_OPS__HOST
+  value: {{ .Values.listenHost | quote }}
+- name: SIGNALQ_OPS__PORT
+  value: "8080"
+- name: SIGNALQ_OPS__CONSOLE
+  value: {{ include "signalq.consumerServesConsole" . | quote }}
+{{- if not .Values.ops.tokenSecret.name }}
+# To listen beyond loopback takes a token, and without a console nothing asks for it: one that nobody has to make.
+- name: SIGNALQ_OPS__TOKEN
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.uid
+{{- end }}
+{{- if include "signalq.consumerHasConsoleBroker" . }}
+- name: SIGNALQ_CONSOLE__BROKER_URL_FILE
+  value: /run/secrets/signalq/console-broker/url
+{{- end }}
+{{- if eq (include "signalq.consumerServesConsole" .) "true" }}
+{{- include "signalq.consoleSettings" . }}
+{{- end }}
+{{- end -}}
+
+{{- define "signalq.consoleEnv" -}}
+{{ include "signalq.commonEnv" . }}
+- name: SIGNALQ_CONSOLE__HOST
+  value: {{ .Values.listenHost | quote }}
+- name: SIGNALQ_CONSOLE__PORT
+  value: "8082"
+{{- include "signalq.consoleSettings" . }}
+{{- end -}}
+
+{{/* All of settings.console but the URL, which every pod beside the console knows, too. Lists are JSON there. */}}
+{{- define "signalq.consoleSettings" -}}
+{{- range $key, $value := omit .Values.settings.console "url" }}
+{{- if not (kindIs "invalid" $value) }}
+- name: SIGNALQ_CONSOLE__{{ upper $key }}
+  value: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Of the consumer and the console, which look at the same things. */}}
+{{- define "signalq.commonEnv" -}}
 - name: SIGNALQ_CONFIG
   value: /etc/signalq/signalq.toml
 - name: SIGNALQ_BROKER__URL_FILE
@@ -77,20 +122,23 @@ own its name, lane, ordering and concurrency. The rest is read again while it ru
 - name: SIGNALQ_WEBHOOK__PROXY_FILE
   value: /run/secrets/signalq/webhook-proxy/url
 {{- end }}
-- name: SIGNALQ_OPS__HOST
-  value: {{ .Values.listenHost | quote }}
-- name: SIGNALQ_OPS__PORT
-  value: "8080"
 {{- if .Values.ops.tokenSecret.name }}
 - name: SIGNALQ_OPS__TOKEN_FILE
   value: /run/secrets/signalq/ops/token
-{{- else }}
-# To listen beyond loopback takes a token, and nothing that is served today asks for it: one that nobody has to make.
-- name: SIGNALQ_OPS__TOKEN
-  valueFrom:
-    fieldRef:
-      fieldPath: metadata.uid
 {{- end }}
+{{- if .Values.ops.viewTokenSecret.name }}
+- name: SIGNALQ_OPS__VIEW_TOKEN_FILE
+  value: /run/secrets/signalq/ops-view/token
+{{- end }}
+{{- with include "signalq.consoleUrl" . }}
+- name: SIGNALQ_CONSOLE__URL
+  value: {{ . | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* Whether the consumer has the console's own RabbitMQ user, beside its own; empty where not. */}}
+{{- define "signalq.consumerHasConsoleBroker" -}}
+{{- if and (eq (include "signalq.consumerServesConsole" .) "true") .Values.console.brokerSecret.name }}true{{ end -}}
 {{- end -}}
 
 {{/* What switches traces on, in the standard's own variables. */}}
@@ -121,6 +169,22 @@ own its name, lane, ordering and concurrency. The rest is read again while it ru
 {{- end -}}
 
 {{- define "signalq.consumerMounts" -}}
+{{ include "signalq.commonMounts" . }}
+{{- if include "signalq.consumerHasConsoleBroker" . }}
+- name: console-broker
+  mountPath: /run/secrets/signalq/console-broker
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{- define "signalq.consumerVolumes" -}}
+{{ include "signalq.commonVolumes" (list . .Values.broker.secret) }}
+{{- if include "signalq.consumerHasConsoleBroker" . }}
+{{ include "signalq.secretVolume" (list "console-broker" .Values.console.brokerSecret "url") }}
+{{- end }}
+{{- end -}}
+
+{{- define "signalq.commonMounts" -}}
 {{ include "signalq.settingsMounts" . }}
 {{ include "signalq.ledgerMounts" . }}
 {{- if .Values.webhook.proxySecret.name }}
@@ -133,33 +197,38 @@ own its name, lane, ordering and concurrency. The rest is read again while it ru
   mountPath: /run/secrets/signalq/ops
   readOnly: true
 {{- end }}
+{{- if .Values.ops.viewTokenSecret.name }}
+- name: ops-view-token
+  mountPath: /run/secrets/signalq/ops-view
+  readOnly: true
+{{- end }}
 {{- end -}}
 
-{{- define "signalq.consumerVolumes" -}}
-{{ include "signalq.settingsVolumes" (list . .Values.broker.secret) }}
-{{ include "signalq.ledgerVolumes" . }}
-{{- with .Values.webhook.proxySecret }}
-{{- if .name }}
-- name: webhook-proxy
+{{/* Call it with (list $ brokerSecret). */}}
+{{- define "signalq.commonVolumes" -}}
+{{- $root := index . 0 -}}
+{{ include "signalq.settingsVolumes" . }}
+{{ include "signalq.ledgerVolumes" $root }}
+{{- if $root.Values.webhook.proxySecret.name }}
+{{ include "signalq.secretVolume" (list "webhook-proxy" $root.Values.webhook.proxySecret "url") }}
+{{- end }}
+{{- if $root.Values.ops.tokenSecret.name }}
+{{ include "signalq.secretVolume" (list "ops-token" $root.Values.ops.tokenSecret "token") }}
+{{- end }}
+{{- if $root.Values.ops.viewTokenSecret.name }}
+{{ include "signalq.secretVolume" (list "ops-view-token" $root.Values.ops.viewTokenSecret "token") }}
+{{- end }}
+{{- end -}}
+
+{{/* One key of a Secret as a file; call it with (list volume secret file). */}}
+{{- define "signalq.secretVolume" -}}
+- name: {{ index . 0 }}
   secret:
-    secretName: {{ .name }}
+    secretName: {{ (index . 1).name }}
     defaultMode: 0440
     items:
-      - key: {{ .key }}
-        path: url
-{{- end }}
-{{- end }}
-{{- with .Values.ops.tokenSecret }}
-{{- if .name }}
-- name: ops-token
-  secret:
-    secretName: {{ .name }}
-    defaultMode: 0440
-    items:
-      - key: {{ .key }}
-        path: token
-{{- end }}
-{{- end }}
+      - key: {{ (index . 1).key }}
+        path: {{ index . 2 }}
 {{- end -}}
 
 {{/* Shared by consumer and gateway. Nothing is a subPath: those are never updated. */}}

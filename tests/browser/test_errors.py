@@ -1,0 +1,294 @@
+"""What a page says while something is broken: the broker, the ledger, the consumers, the console itself."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+from sqlite3 import connect
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import expect
+from sqlalchemy.engine import make_url
+from yarl import URL
+
+from signalq.local import PrivatePostgres
+from tests.support import prefixes
+from tests.support.axe import violations
+from tests.support.broker import Broker, through
+from tests.support.console import Console
+from tests.support.desk import SETTINGS, Desk, desk, main_order
+from tests.support.person import People, Person
+from tests.support.postgres import fresh_database
+from tests.support.proxy import Proxy
+from tests.support.stores import ledger_at
+from tests.support.waiting import elapsed, wait_until
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+# What a browser says of a server that is not there, or that answers with an error.
+NETWORK = "Failed to load resource|net::ERR_"
+HOST = socket.gethostname()
+
+
+@dataclass(frozen=True, slots=True)
+class Far:
+    """A world of its own on PostgreSQL; the console has a way to the broker and one to the ledger, that can be cut."""
+
+    world: Desk
+    console: Console
+    broker: Proxy
+    ledger: Proxy
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def far(broker: Broker, postgres: PrivatePostgres) -> AsyncIterator[Far]:
+    """Made once: each test heals what it has cut."""
+    prefix = await prefixes.lend(broker.url)
+    async with (
+        fresh_database(postgres) as url,
+        Proxy(URL(broker.url).port or 5672) as to_broker,
+        Proxy(make_url(url).port or 5432) as to_ledger,
+        desk(broker.url, prefix, settings={**SETTINGS, "ledger.url": url}) as world,
+    ):
+        way = make_url(url).set(host="127.0.0.1", port=to_ledger.port).render_as_string(hide_password=False)
+        console = world.new_console(ledger__url=way, console__broker_url=through(to_broker, broker.url))
+        async with console:
+            await console.started()
+            await world.publish(*(main_order() for _ in range(3)))
+            await world.hook.received(3)
+            yield Far(world, console, to_broker, to_ledger)
+    await prefixes.give_back(broker.url, prefix, [])
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def alice(people: People, far: Far) -> Person:
+    """A person at the console whose ways can be cut."""
+    alice = await people("alice", url=far.console.url)
+    await alice.open("/")
+    await expect(alice.page.locator("#lanes")).to_contain_text("main")
+    return alice
+
+
+@asynccontextmanager
+async def cut(proxy: Proxy) -> AsyncIterator[None]:
+    """The way is not there while the block runs."""
+    await proxy.cut(refuse=True)
+    try:
+        yield
+    finally:
+        proxy.heal()
+
+
+async def pause_all(person: Person) -> None:
+    """With the button of every page, and Enter."""
+    await person.page.get_by_role("link", name="Pause all…").click()
+    await expect(person.dialog.get_by_role("button", name="Pause all")).to_be_focused()
+    await person.page.keyboard.press("Enter")
+
+
+async def test_the_broker_is_away(alice: Person, far: Far) -> None:
+    """It is told with its cause and since when; the switch, orders and schedule work; letters can't be acted on."""
+    head = alice.page.locator("#head")
+    row = alice.page.get_by_role("row").filter(has=alice.page.get_by_role("rowheader", name="main", exact=True))
+    async with cut(far.broker):
+        await expect(head).to_contain_text(re.compile("broker.*away.*since", re.DOTALL))
+        await expect(row.get_by_role("cell").nth(1)).to_have_text("—")
+        await alice.must_be_in_order("the broker is away")
+        await pause_all(alice)
+        await expect(alice.dialog).to_contain_text("acts by it")
+        await alice.page.keyboard.press("Escape")
+        for path in ("/orders", "/schedule", "/activity"):
+            assert (await alice.open(path)).status == 200
+        await alice.open("/dead")
+        await expect(alice.page.get_by_role("main")).to_contain_text("the broker is away")
+        await alice.must_be_in_order("letters, and the broker is away")
+    await far.world.switch("", "open")
+    await alice.open("/")
+    await expect(head).not_to_contain_text("away")
+    await expect(row.get_by_role("cell").nth(1)).to_have_text("0")
+
+
+async def test_the_ledger_is_away(alice: Person, far: Far) -> None:
+    """A band says since when, of which moment the figures are, and what stops everything all the same."""
+    alice.expects(NETWORK)
+    head = alice.page.locator("#head")
+    async with cut(far.ledger):
+        await expect(head).to_contain_text("The ledger can't be read")
+        await expect(head).to_contain_text("stop the consumers, that stops everything")
+        await expect(head).to_contain_text(f"kill {far.world.consumer.pid}")
+        await alice.must_be_in_order("the ledger is away")
+        await pause_all(alice)
+        await expect(alice.dialog).to_contain_text("The switch could not be changed")
+        await expect(alice.dialog).to_contain_text("Stop the consumers: that stops everything")
+        assert not await violations(alice.page)
+        await alice.page.keyboard.press("Escape")
+        for path in ("/dead", "/orders", "/schedule"):
+            answer = await alice.open(path)
+            assert answer.status in {200, 503}
+            await expect(alice.page.locator("body")).to_contain_text(re.compile("ledger", re.IGNORECASE))
+            await alice.must_be_in_order(f"{path}, and the ledger is away")
+    await alice.open("/")
+    await expect(head).not_to_contain_text("can't be read")
+
+
+async def test_no_consumer_lives(alice: Person, far: Far) -> None:
+    """It stands still, as a machine does that was suspended; then it goes on."""
+    consumer = far.world.consumer
+    consumer.freeze()
+    try:
+        await expect(alice.page.locator("#head")).to_contain_text("no consumer")
+        await expect(alice.page.locator("#attention")).to_contain_text("no consumer runs")
+        await expect(alice.page.locator("#consumers")).to_contain_text(f"{HOST}:{consumer.pid}")
+        await alice.must_be_in_order("no consumer lives")
+    finally:
+        consumer.thaw()
+    await expect(alice.page.locator("#head")).to_contain_text("1 consumer")
+
+
+async def test_one_that_acts_by_an_older_change_is_named(bob: Person, world: Desk) -> None:
+    """It stands still, and lives by the ledger for a moment more; then it is silent."""
+    second = world.new_consumer()
+    second.start()
+    try:
+        await second.started()
+        await bob.open("/")
+        await expect(bob.page.locator("#consumers")).to_contain_text(f"{HOST}:{second.pid}")
+        await world.freeze(second)
+        await expect(
+            bob.page.locator("#consumers").get_by_role("row").filter(has_text=str(second.pid))
+        ).to_contain_text("silent")
+        await expect(bob.page.locator("#attention")).to_contain_text(str(second.pid))
+        await bob.must_be_in_order("a consumer is silent")
+        second.thaw()
+        await expect(bob.page.locator("#attention")).not_to_contain_text(str(second.pid))
+        await second.end()
+    finally:
+        second.close()
+
+
+async def test_the_console_ends_and_comes_back(people: People, world: Desk) -> None:
+    """The page says since when it is not live, dims its figures, strikes them after a minute, and catches up."""
+    port = _free_port()
+    console = world.new_console(console__port=port)
+    console.start()
+    await console.started()
+    eve = await people("eve", url=console.url)
+    eve.expects(NETWORK)
+    await eve.page.clock.install()
+    await eve.open("/")
+    await expect(eve.page.locator("#live")).to_have_text("● live")
+    console.kill()
+    console.close()
+    await eve.page.clock.run_for(6_000)
+    await expect(eve.page.locator("#live")).to_contain_text("not live since")
+    await eve.must_be_in_order("not live")
+    await eve.page.clock.run_for(60_000)
+    await expect(eve.page.locator("#live")).to_contain_text("old")
+    await eve.must_be_in_order("old")
+    await eve.page.get_by_role("link", name="Pause all…").click(no_wait_after=True)
+    again = world.new_console(console__port=port)
+    async with again:
+        await again.started()
+        eve.page.set_default_navigation_timeout(10_000)
+        await eve.open("/")
+        await eve.page.clock.run_for(6_000)
+        await expect(eve.page.locator("#live")).to_have_text("● live")
+
+
+def _free_port() -> int:
+    with closing(socket.socket()) as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+async def test_a_consumer_that_is_busy_with_orders_says_so_and_still_lets_everything_be_paused(
+    people: People, world: Desk
+) -> None:
+    """Its event loop is late, twice in a second: as if it had stood still for a moment."""
+    eve = await people("eve", url=world.mounted_url)
+    eve.expects("the server responded with a status of 503")
+    await eve.open("/keys")
+
+    async def is_busy() -> bool:
+        for _ in range(2):
+            world.consumer.freeze()
+            await elapsed(0.2)
+            world.consumer.thaw()
+            await elapsed(0.1)
+        return (await eve.open("/orders")).status == 503
+
+    await wait_until(is_busy, what="a consumer that is busy")
+    await expect(eve.page.locator("body")).to_contain_text("busy with orders")
+    assert not await violations(eve.page)
+    assert (await eve.open("/switch?to=paused")).status == 200, "the switch is there all the same"
+
+
+async def test_a_ledger_of_another_version_is_told_and_nothing_else_is_shown(
+    people: People, world: Desk, tmp_path: Path
+) -> None:
+    url = await _ledger(tmp_path)
+    with closing(connect(make_url(url).database or "")) as ledger:
+        ledger.execute("ALTER TABLE replicas DROP COLUMN lanes")
+    async with _console(world, url) as console:
+        eve = await people("eve", url=console.url)
+        eve.expects(NETWORK)
+        await eve.open("/")
+        await expect(eve.page.get_by_role("main")).to_contain_text("signalq ledger upgrade")
+        await eve.must_be_in_order("a ledger of another version")
+
+
+async def test_a_ledger_that_the_lanes_do_not_belong_to_is_for_looking_alone(
+    people: People, world: Desk, tmp_path: Path
+) -> None:
+    async with _console(world, await _ledger(tmp_path)) as console:
+        eve = await people("eve", url=console.url)
+        eve.expects(NETWORK)
+        await eve.open("/")
+        await expect(eve.page.locator("#head")).to_contain_text("The broker's lanes belong to another ledger")
+        await eve.open("/dead")
+        await expect(eve.page.get_by_role("main")).to_contain_text("belong to another ledger")
+        await eve.must_be_in_order("another ledger")
+
+
+async def _ledger(folder: Path) -> str:
+    """A new ledger."""
+    url = f"sqlite+aiosqlite:///{folder}/other.db"
+    async with ledger_at(url):
+        pass
+    return url
+
+
+@asynccontextmanager
+async def _console(world: Desk, ledger_url: str) -> AsyncIterator[Console]:
+    async with world.new_console(ledger__url=ledger_url) as console:
+        await console.started()
+        yield console
+
+
+MANY = 1_900
+
+
+async def test_nineteen_hundred_lanes_are_a_page_of_a_hundred(people: People, world: Desk) -> None:
+    """Those that have something to do come first; the quiet ones are folded away, and shown when they are asked for."""
+    config = world.config + "".join(f"[connectors.lane-{number}]\n" for number in range(MANY - 4))
+    console = Console(world.broker_url, world.names.prefix, world.hook.url, world.settings, config=config)
+    async with console:
+        await console.started()
+        eve = await people("eve", url=console.url)
+        eve.expects(NETWORK)
+        await eve.open("/")
+        rows = eve.page.locator("#lane-rows tbody tr:not(.sub)")
+        assert 1 <= await rows.count() <= 100
+        await eve.page.get_by_role("link", name=re.compile(r"quiet: show")).click()
+        await expect(eve.page.locator("#lanes")).to_contain_text("100 of")
+        await expect(rows).to_have_count(100)
+        await eve.must_be_in_order("1,900 lanes")
+        await eve.page.get_by_label("Find").fill("lane-1234")
+        await eve.page.get_by_role("button", name="Show").first.click()
+        await expect(rows).to_have_count(1)

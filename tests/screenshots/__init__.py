@@ -1,0 +1,1 @@
+"""The pictures of the console that the docs show."""

@@ -1,0 +1,32 @@
+"""axe-core looks at a page: what keeps people from using it (WCAG 2.0 to 2.2, A and AA, and good practice).
+
+Its source is evaluated by the browser's debugger: a script element of it is what the page's policy refuses.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from axe_playwright_python.base import AXE_SCRIPT
+from playwright.async_api import Page
+
+# A rule of WCAG 2.2 that axe leaves out unless it is asked for.
+OPTIONS = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
+# With forced colours the browser draws in the system's, of which the styles that axe reads tell only a part.
+_RUN = """([inside, options]) => {
+    const contrast = { enabled: !matchMedia("(forced-colors: active)").matches };
+    const rules = { ...options.rules, "color-contrast": contrast };
+    return axe.run(inside === null ? document : inside, { ...options, rules });
+}"""
+
+
+async def violations(page: Page, inside: str | None = None) -> list[str]:
+    """A line for each element that breaks a rule: the rule, the element, and what to do. `inside` is a selector."""
+    if not await page.evaluate("'axe' in window"):
+        await page.evaluate(AXE_SCRIPT)
+    found: dict[str, Any] = await page.evaluate(_RUN, [inside, OPTIONS])
+    return [
+        f"{rule['id']}: {node['html'][:200]} ({node['failureSummary']})"
+        for rule in found["violations"]
+        for node in rule["nodes"]
+    ]
