@@ -96,8 +96,9 @@ class Attempts:
             return claimed
         self._telemetry.claimed(claimed)
         self._outcomes.publish_in_background(claimed.canceled)
+        delivery.steps.claimed(claimed.order, claimed.state)
         attempt = await self._post(delivery, claimed, before, turn)
-        delivery.steps.tried(claimed.order, claimed.state, attempt)
+        delivery.steps.tried(attempt)
         return await self._conclude(claimed, before, attempt, turn)
 
     async def _post(self, delivery: Delivery, claimed: LedgerEntry, before: IntentState, turn: Turn) -> Attempt:

@@ -7,10 +7,10 @@ nothing is noted either.
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from signalq.consumer.orders.order import Order, Unreadable
-from signalq.consumer.orders.state import Attempt, IntentState
+from signalq.consumer.orders.state import NEVER_CONCLUDED, Attempt, IntentState
 
 _NOT_NOTED = nullcontext()
 
@@ -46,8 +46,11 @@ class Steps:
     def claims(self) -> None:
         """Its claim is asked for."""
 
-    def tried(self, order: Order, state: IntentState, attempt: Attempt) -> None:
-        """The attempt of a claim, which made this state, has ended."""
+    def claimed(self, order: Order, state: IntentState) -> None:
+        """Its claim is saved, as this state, and its POST begins."""
+
+    def tried(self, attempt: Attempt) -> None:
+        """The attempt of the claim has ended."""
 
     def publishes_letter(self) -> None:
         """Its dead letter goes out."""
@@ -76,6 +79,8 @@ class NotedSteps(Steps):
         self.status: str | None = None
         self.settled_ns = 0
         self._asked_ns = 0
+        # The attempt that is on the wire: its number, where it goes, and since when.
+        self._posting: tuple[int, str, int] | None = None
 
     def has_turn(self) -> None:
         """See Steps."""
@@ -94,11 +99,25 @@ class NotedSteps(Steps):
         """See Steps."""
         self._asked_ns = time.time_ns()
 
-    def tried(self, order: Order, state: IntentState, attempt: Attempt) -> None:
+    def claimed(self, order: Order, state: IntentState) -> None:
         """See Steps."""
-        self.settled_ns = time.time_ns()
-        self.tries.append(Tried(state.attempts, order.policy.url, attempt, self._asked_ns, self.settled_ns))
         self.order, self.state = order, state
+        self._posting = state.attempts, order.policy.url, time.time_ns()
+
+    def tried(self, attempt: Attempt) -> None:
+        """See Steps."""
+        if self._posting is not None:
+            number, url, _ = self._posting
+            self.settled_ns = time.time_ns()
+            self.tries.append(Tried(number, url, attempt, self._asked_ns, self.settled_ns))
+            self._posting = None
+
+    def ended(self) -> None:
+        """Nothing follows: a POST that is on the wire was cut off."""
+        if self._posting is not None:
+            *_, began_ns = self._posting
+            self.status = "sending"
+            self.tried(replace(NEVER_CONCLUDED, failure="cut_off", duration_s=(time.time_ns() - began_ns) / 1e9))
 
     def publishes_letter(self) -> None:
         """See Steps."""

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from signalq.errors import SettingsError
 from signalq.logs import Masker, configure_logging
 from signalq.ops.terminal.stopping import stop_event
+from signalq.ops.terminal.traces import traced_service
 from signalq.producers.gateway.alerts import Reading, Rules, token_digest
 from signalq.producers.gateway.callers import Callers
 from signalq.producers.gateway.outlet import Outlet
@@ -20,8 +21,6 @@ from signalq.settings.config_file import settings_file
 from signalq.settings.reload import CurrentSettings, Reloader, log_found_file
 from signalq.settings.sections import Settings
 from signalq.settings.sources import load_settings
-from signalq.traces.losses import Losses
-from signalq.traces.process import exported
 from signalq.version import __version__
 
 CLOSE_S = 2.0
@@ -97,10 +96,7 @@ async def _serve(settings: Settings, config: Path | None, masker: Masker) -> Non
     broker = settings.broker
     outlet = Outlet(broker.url.get_secret_value(), prefix=broker.prefix, heartbeat_s=broker.heartbeat_s)
     gateway = GatewayServer(options_of(current), outlet)
-    losses = Losses(count=gateway.spans_dropped.inc, tell=_log_lost)
-    with exported("signalq-gateway", namespace=broker.prefix, losses=losses) as export:
-        if export is not None:
-            log.info("traces.started", endpoint=export.shown_endpoint)
+    with traced_service("signalq-gateway", settings, gateway.spans_dropped.inc):
         port = await gateway.start()
         _warn_of_open_doors(settings)
         # Objects made at the start live to the end: looking through them for garbage again and again holds alerts up.
@@ -112,10 +108,6 @@ async def _serve(settings: Settings, config: Path | None, masker: Masker) -> Non
             log.info("gateway.stopping")
             await gateway.stop()
     log.info("gateway.stopped")
-
-
-def _log_lost(why: str, spans: int) -> None:
-    log.warning("traces.export_failed", why=why, spans=spans)
 
 
 @asynccontextmanager

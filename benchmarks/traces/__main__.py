@@ -106,7 +106,8 @@ def idle_us() -> float:
         handled = NO_TRACES.begin(delivery)
         handled.steps.has_turn()
         handled.steps.claims()
-        handled.steps.tried(nothing, nothing, nothing)
+        handled.steps.claimed(nothing, nothing)
+        handled.steps.tried(nothing)
         handled.steps.settled(nothing, "delivered", nothing)
         NO_TRACES.end(handled)
     return (time.process_time() - began_s) / CALLS * 1e6

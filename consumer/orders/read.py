@@ -11,16 +11,15 @@ from signalq.consumer.orders.delays import KnownSkew
 from signalq.consumer.orders.lanes import FORWARDS_MAX, queue_of
 from signalq.consumer.orders.message import Message
 from signalq.consumer.orders.order import (
-    NO_SKEW,
     Identity,
     Order,
     Policy,
     Provenance,
     Route,
-    Timing,
     Unreadable,
 )
 from signalq.consumer.orders.rights import NOBODY, Rights
+from signalq.consumer.orders.timing import NO_SKEW, Timing
 from signalq.errors import InvalidIntent, Problem
 from signalq.message.creation import Creation, broker_stamp_ms, creation
 from signalq.message.envelope import strategy

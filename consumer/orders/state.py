@@ -8,8 +8,8 @@ from typing import Any, Literal, Self, get_args
 Status = Literal["received", "scheduled", "sending", "retrying", "dying", "delivered", "dead", "canceled"]
 Certainty = Literal["accepted", "not taken", "refused", "unknown"]
 # Why there is no whole answer: the last look said no, the proxy did, nothing came in time, there was no connection, or
-# it broke after the request began to go out.
-Failure = Literal["too_late", "proxy", "timeout", "connect", "disconnected"]
+# it broke after the request began to go out, or the consumer had to end.
+Failure = Literal["too_late", "proxy", "timeout", "connect", "disconnected", "cut_off"]
 Reason = Literal[
     "invalid",
     "unauthorized",

@@ -70,6 +70,7 @@ class OrderTraces(Traces):
         steps = delivery.steps
         if not isinstance(steps, NotedSteps) or steps.order is None:
             return
+        steps.ended()
         producer, links = self._producer_of(steps, steps.order)
         keeps = self._keeps_failures and not _went_smoothly(steps)
         place = self._maker.place(self._process_name, SpanKind.CONSUMER, producer, links, always=keeps)

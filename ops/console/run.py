@@ -9,6 +9,7 @@ from signalq.logs import Masker, configure_logging
 from signalq.ops.console.address import address, say_address
 from signalq.ops.console.server import ConsoleServer
 from signalq.ops.terminal.stopping import stop_event
+from signalq.ops.terminal.traces import traced_service
 from signalq.settings.config_file import settings_file
 from signalq.settings.reload import CurrentSettings, Reloader, log_found_file
 from signalq.settings.sections import Settings
@@ -38,13 +39,14 @@ async def _serve(settings: Settings, config: Path | None, masker: Masker) -> Non
     reloader = Reloader(current, file=file, load=lambda: load_settings(file, look=False), on_change=on_change)
     asked_to_stop = stop_event()
     server = ConsoleServer(lambda: current.settings, config=config)
-    port = await server.start()
-    host = settings.console.host
-    say_address(settings, host, port, server.desk.access.one_time_link())
-    log.info("console.started", address=address(settings, host, port), port=port, version=__version__)
-    try:
-        async with reloader.running():
-            await asked_to_stop.wait()
-    finally:
-        await server.stop()
+    with traced_service("signalq", settings):
+        port = await server.start()
+        host = settings.console.host
+        say_address(settings, host, port, server.desk.access.one_time_link())
+        log.info("console.started", address=address(settings, host, port), port=port, version=__version__)
+        try:
+            async with reloader.running():
+                await asked_to_stop.wait()
+        finally:
+            await server.stop()
     log.info("console.stopped")

@@ -91,11 +91,29 @@ def test_an_order_that_is_let_go_after_an_attempt_shows_that() -> None:
     assert isinstance(order, Order)
     failed = Attempt("not taken", sent=True, why="HTTP 429", status=429, duration_s=0.01)
     delivery.steps.claims()
-    delivery.steps.tried(order, state_of(order), failed)
+    delivery.steps.claimed(order, state_of(order))
+    delivery.steps.tried(failed)
     post, process = made().of(delivery)
     assert (post.attributes or {})["error.type"] == "429"
     assert (process.attributes or {})["signalq.status"] == "retrying"
     assert process.status.status_code is StatusCode.UNSET
+
+
+def test_a_post_that_was_cut_off_is_in_doubt_and_its_order_is_still_being_sent() -> None:
+    delivery, order = delivered(body())
+    assert isinstance(order, Order)
+    delivery.steps.claims()
+    delivery.steps.claimed(order, state_of(order))
+    post, process = made().of(delivery)
+    attributes = dict(post.attributes or {})
+    assert (attributes["error.type"], attributes["signalq.certainty"], attributes["signalq.sent"]) == (
+        "cut_off",
+        "unknown",
+        True,
+    )
+    assert post.status.description == "the consumer ended while it was sending"
+    assert (process.attributes or {})["signalq.status"] == "sending"
+    assert (process.start_time or 0) <= (post.start_time or 0) <= (post.end_time or 0) == process.end_time
 
 
 @pytest.mark.parametrize(
@@ -118,7 +136,8 @@ def test_each_kind_of_attempt_is_an_error_or_none_and_says_how_certain_it_is(
 ) -> None:
     delivery, order = delivered(body())
     assert isinstance(order, Order)
-    delivery.steps.tried(order, state_of(order, attempts=3), attempt)
+    delivery.steps.claimed(order, state_of(order, attempts=3))
+    delivery.steps.tried(attempt)
     post, _ = made().of(delivery)
     attributes = dict(post.attributes or {})
     assert attributes.get("error.type") == problem
@@ -131,7 +150,8 @@ def test_each_kind_of_attempt_is_an_error_or_none_and_says_how_certain_it_is(
 def test_a_claim_that_took_too_long_has_no_post() -> None:
     delivery, order = delivered(body())
     assert isinstance(order, Order)
-    delivery.steps.tried(order, state_of(order), Attempt("not taken", sent=False, why="its claim took too long"))
+    delivery.steps.claimed(order, state_of(order))
+    delivery.steps.tried(Attempt("not taken", sent=False, why="its claim took too long"))
     (process,) = made().of(delivery)
     assert process.name == "process signalq.orders"
 
@@ -144,7 +164,8 @@ def test_of_the_webhooks_url_neither_query_nor_anything_else_secret_is_shown() -
     order = read(message, settings, NOW_MS)
     assert isinstance(order, Order)
     delivery = Delivery(message, 1, cast("Session", None), steps=NotedSteps())
-    delivery.steps.tried(order, state_of(order), ACCEPTED)
+    delivery.steps.claimed(order, state_of(order))
+    delivery.steps.tried(ACCEPTED)
     post, _ = made(settings).of(delivery)
     attributes = dict(post.attributes or {})
     assert attributes["url.full"] == "https://hook.example/orders/in?REDACTED"
