@@ -91,7 +91,10 @@ async def sinking() -> AsyncIterator[Sink]:
 
 @asynccontextmanager
 async def consumer(name: str, site: Site) -> AsyncIterator[Turn]:
-    """One of the three, and its turn: orders, and what they cost. Raises Failed where an order was lost, or no span came."""
+    """One of the three, and its turn: orders, and what they cost.
+
+    Raises Failed where an order was lost, or no span came.
+    """
     async with sinking() as sink:
         to_the_sink = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": sink.endpoint,

@@ -264,6 +264,10 @@ class Delivery:
     def body_bytes(self) -> int:
         return self.message.body_bytes
 
+    def noted_by(self, steps: Steps) -> Delivery:
+        """The same delivery, whose steps are noted; `replace` would take three times as long."""
+        return Delivery(self.message, self.tag, self.session, self.held_bytes, steps)
+
     @property
     def epoch(self) -> Epoch:
         """The epoch of the lane that it came by."""

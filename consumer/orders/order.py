@@ -16,6 +16,7 @@ from signalq.message.trace_context import TraceParent
 from signalq.secrets.blanking import Blanker
 from signalq.settings.named import Limits
 
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The settings that hold for one intent: those of its connector over the general ones."""

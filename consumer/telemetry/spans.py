@@ -6,7 +6,6 @@ Only traces.py imports this module, where traces are on: it loads OpenTelemetry.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -63,7 +62,7 @@ class OrderTraces(Traces):
 
     def begin(self, delivery: Delivery) -> Delivery:
         """See Traces."""
-        return replace(delivery, steps=NotedSteps())
+        return delivery.noted_by(NotedSteps())
 
     def end(self, delivery: Delivery) -> None:
         """See Traces. A copy that was dropped has none, nor a hop of the ladder, nor what was let go untried."""

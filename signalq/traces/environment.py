@@ -38,15 +38,20 @@ def wanted_by(environment: Mapping[str, str]) -> Wanted | None:
     if _said(environment, DISABLED).lower() == "true":
         return None
     exporter = _said(environment, EXPORTER).lower()
-    endpoint = _first(environment, ENDPOINTS)
+    endpoint = first_of(environment, ENDPOINTS)
     if exporter == "none" or not (exporter or endpoint):
         return None
     if exporter and exporter not in EXPORTERS:
         raise SettingsError(f"{EXPORTER} must be otlp or none: signalq exports by OTLP alone")
-    if (protocol := _first(environment, PROTOCOLS)) and _said(environment, protocol) != PROTOCOL:
+    if (protocol := first_of(environment, PROTOCOLS)) and _said(environment, protocol) != PROTOCOL:
         raise SettingsError(f"{protocol} must be {PROTOCOL} (a collector takes that at port 4318), or {OFF}")
     _check_sampler(environment)
     return Wanted(endpoint or EXPORTER, _shown(endpoint, _said(environment, endpoint) or DEFAULT_ENDPOINT))
+
+
+def first_of(environment: Mapping[str, str], variables: tuple[str, ...]) -> str:
+    """The first of these variables that says anything; empty where none does."""
+    return next((name for name in variables if _said(environment, name)), "")
 
 
 def _check_sampler(environment: Mapping[str, str]) -> None:
@@ -74,11 +79,6 @@ def _shown(variable: str, endpoint: str) -> str:
     if not is_http:
         raise SettingsError(f"{variable} must be an http:// or https:// URL with a host, or {OFF}")
     return shown
-
-
-def _first(environment: Mapping[str, str], variables: tuple[str, ...]) -> str:
-    """The first of the variables that says anything; empty where none does."""
-    return next((name for name in variables if _said(environment, name)), "")
 
 
 def _said(environment: Mapping[str, str], variable: str) -> str:

@@ -11,18 +11,16 @@ import socket
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
 
-import requests
 from opentelemetry import trace
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from signalq.causes import plain_words
 from signalq.errors import SettingsError
 from signalq.traces.afterwards import SpanMaker
+from signalq.traces.collector import Collector
+from signalq.traces.encoding import encoded
 from signalq.traces.environment import OFF
 from signalq.traces.losses import Losses
 from signalq.version import __version__
@@ -50,10 +48,11 @@ class Export:
         self._flushing: threading.Thread | None = None
         self._flushed_by_s = 0.0
         resource = _resource(service, namespace)
+        exporter = _TellingExporter(self._queue)
         try:
-            self._processor = _BoundedProcessor(_TellingExporter(self._queue), self._queue)
+            self._processor = _BoundedProcessor(exporter, self._queue)
             provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-        except Exception as error:  # the SDK and the exporter read variables by themselves, and raise anything
+        except Exception as error:  # the SDK reads variables by itself, and raises anything
             why = f"OpenTelemetry takes an OTEL_ variable of the environment for wrong ({type(error).__name__})"
             raise SettingsError(f"{why}: check them, or {OFF}") from error
         provider.add_span_processor(self._processor)
@@ -146,51 +145,27 @@ class _BoundedProcessor(BatchSpanProcessor):
 
 
 class _TellingExporter(SpanExporter):
-    """Exports by OTLP over HTTP, and tells the queue what became of each batch."""
+    """Hands batches to the collector, and tells the queue what became of each."""
 
     def __init__(self, queue: _Queue) -> None:
         self._queue = queue
-        self._session = _Session()
-        self._exporter = OTLPSpanExporter(session=self._session)
+        self._collector = Collector()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """See SpanExporter."""
         try:
-            result = self._exporter.export(spans)
-        except Exception:  # noqa: BLE001 - some versions raise what others log
-            result = SpanExportResult.FAILURE
-        if result is SpanExportResult.SUCCESS:
+            why = self._collector.take(encoded(spans))
+        except Exception as error:  # noqa: BLE001 - a thread that ends exports nothing more
+            why = f"it can't be sent ({type(error).__name__})"
+        if why is None:
             self._queue.exported(len(spans))
-        else:
-            self._queue.failed(len(spans), self._session.why)
-        return result
+            return SpanExportResult.SUCCESS
+        self._queue.failed(len(spans), why)
+        return SpanExportResult.FAILURE
 
     def shutdown(self) -> None:
         """See SpanExporter."""
-        self._exporter.shutdown()  # type: ignore[no-untyped-call]
-
-
-class _Session(requests.Session):
-    """Remembers what became of the last request: the exporter tells its log alone, with addresses and answers."""
-
-    why = "the collector did not take them"
-
-    def request(self, *args: Any, **options: Any) -> requests.Response:
-        """See requests.Session."""
-        try:
-            answer = super().request(*args, **options)
-        except Exception as error:
-            self.why = plain_words(_innermost(error))
-            raise
-        self.why = f"HTTP {answer.status_code}"
-        return answer
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """The error below those that wrap it."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return error
+        self._collector.close()
 
 
 def _resource(service: str, namespace: str) -> Resource:

@@ -8,6 +8,7 @@ async with Collector() as collector:
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -59,7 +60,10 @@ class Collector:
     def __init__(self) -> None:
         self.spans: list[Span] = []
         self.requests = 0
+        self.headers: list[Mapping[str, str]] = []
         self.status = 200
+        # The statuses of the next requests, before `status`.
+        self.next_statuses: list[int] = []
         # Not answered before it is set.
         self.gate = asyncio.Event()
         self.gate.set()
@@ -103,11 +107,13 @@ class Collector:
 
     async def _take(self, request: web.Request) -> web.Response:
         self.requests += 1
+        self.headers.append(request.headers)
         body = await request.read()
         await self.gate.wait()
-        if self.status == 200:
+        status = self.next_statuses.pop(0) if self.next_statuses else self.status
+        if status == 200:
             self.spans += _decoded(ExportTraceServiceRequest.FromString(body))
-        return web.Response(status=self.status, content_type="application/x-protobuf")
+        return web.Response(status=status, content_type="application/x-protobuf")
 
 
 def _decoded(request: ExportTraceServiceRequest) -> list[Span]:
