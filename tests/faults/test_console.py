@@ -22,7 +22,7 @@ from signalq.names import Names
 from tests.support import prefixes
 from tests.support.amqp import depth, drain, publish_all
 from tests.support.broker import Broker, written_down
-from tests.support.console import Caller, Console, signed_in
+from tests.support.console import Caller, Console, begin_replay, groups, is_over, signed_in
 from tests.support.consumer import Consumer
 from tests.support.freezing import freeze
 from tests.support.graveyard import Dead, dead, record
@@ -35,7 +35,6 @@ TOKEN = "the-desk's-token"
 FEW, MANY = 300, 2_000
 CONNECTORS = 10
 SLOW_S = 180.0
-_GROUP = re.compile(r'name="group" value="([0-9a-f]+)"')
 
 
 @dataclass
@@ -66,11 +65,7 @@ class Stage:
     async def begin_replay(self) -> str:
         """Have all refused letters judged, and replay those that may go; the path of the job."""
         async with self.caller() as caller:
-            page = await caller.html("/dead?by=reason&reason=rejected")
-            (group,) = _GROUP.findall(page)
-            verdict = await caller.post("/dead/verdict", by="reason", reason="rejected", action="replay", group=group)
-            await wait_until(partial(is_over, caller, verdict), SLOW_S, what="the verdict")
-            return await caller.post(f"{verdict}/replay")
+            return await begin_replay(caller, SLOW_S)
 
     async def replay_what_is_left(self) -> None:
         """Replay again, until none of the refused letters is in the queue."""
@@ -81,7 +76,7 @@ class Stage:
 
     async def _is_left(self) -> bool:
         async with self.caller() as caller:
-            return bool(_GROUP.findall(await caller.html("/dead?by=reason&reason=rejected")))
+            return bool(await groups(caller))
 
     @asynccontextmanager
     async def caller(self) -> AsyncIterator[Caller]:
@@ -107,14 +102,6 @@ class Stage:
         pending = "status NOT IN ('delivered', 'dead', 'canceled', 'duplicate')"
         ((left,),) = await self.store.rows(f"SELECT count(*) FROM intents WHERE {pending}")  # noqa: S608
         return left == 0 and not await depth(self.play.url, self.play.names.orders)
-
-
-async def is_over(caller: Caller, job: str) -> bool:
-    """Whether a job has ended: until then its page has the form that stops it."""
-    try:
-        return f"{job}/cancel" not in await caller.html(job)
-    except AssertionError:
-        return False  # the ledger or the broker is away just now
 
 
 def console_of(play: Scene) -> Console:

@@ -6,12 +6,16 @@ import html
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 import aiohttp
 
 from tests.support.consumer import Consumer
+from tests.support.waiting import PATIENCE_S, wait_until
 
 ANSWER_TIMEOUT_S = 60.0
+REJECTED = "/dead?by=reason&reason=rejected"
+_GROUP = re.compile(r'name="group" value="([0-9a-f]+)"')
 _TAG = re.compile(r"<[^>]*>")
 
 
@@ -86,3 +90,24 @@ async def signed_in(url: str, token: str, name: str = "alice") -> AsyncIterator[
         caller = Caller(session, url)
         await caller.post("/sign-in", name=name, token=token)
         yield caller
+
+
+async def groups(caller: Caller) -> list[str]:
+    """The group of the rejected letters, if there are any."""
+    return _GROUP.findall(await caller.html(REJECTED))
+
+
+async def begin_replay(caller: Caller, timeout_s: float = PATIENCE_S) -> str:
+    """Have all rejected letters judged, and replay those that may go; the path of the job."""
+    (group,) = await groups(caller)
+    verdict = await caller.post("/dead/verdict", by="reason", reason="rejected", action="replay", group=group)
+    await wait_until(partial(is_over, caller, verdict), timeout_s, what="the verdict")
+    return await caller.post(f"{verdict}/replay")
+
+
+async def is_over(caller: Caller, job: str) -> bool:
+    """Whether a job has ended: until then its page has the form that stops it."""
+    try:
+        return f"{job}/cancel" not in await caller.html(job)
+    except AssertionError:
+        return False  # the ledger or the broker is away just now

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -24,12 +25,13 @@ from tests.support.amqp import drain, publish_all
 from tests.support.broker import ExternalBroker
 from tests.support.collector import Collector, Span
 from tests.support.commands import ROOT, Signalq
+from tests.support.console import Console, begin_replay, signed_in
 from tests.support.consumer import Consumer
 from tests.support.gateways import TOKEN, gateway
 from tests.support.graveyard import in_ledger
 from tests.support.orders import body
 from tests.support.waiting import wait_until
-from tests.support.webhook import Answer, Webhook
+from tests.support.webhook import Answer, Hang, Webhook
 
 Broker = PrivateRabbitMQ | ExternalBroker
 
@@ -42,6 +44,7 @@ SETTINGS = {
     "delivery.backoff_max_s": 0.1,
 }
 DRAIN_TIMEOUT_S = 6.0
+OPS_TOKEN = "the-ops-token-of-traces-kQ7v"
 # All that a POST has for headers; see consumer/webhook/target.py.
 POST_HEADERS = {"host", "user-agent", "accept-encoding", "accept", "content-length", "content-type"}
 TIMES = {"signalq.wait_s", "signalq.claim_s", "signalq.age_s"}
@@ -131,9 +134,15 @@ async def collector(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Collector]
 
 @asynccontextmanager
 async def desk(
-    broker: Broker, names: Names, hook: Webhook, collector: Collector, settings: Mapping[str, object] | None = None
+    broker: Broker,
+    names: Names,
+    hook: Webhook,
+    collector: Collector,
+    settings: Mapping[str, object] | None = None,
+    command: tuple[str, ...] = ("-m", "signalq.consumer"),
 ) -> AsyncIterator[Desk]:
-    async with Consumer(broker.url, names.prefix, hook.url, SETTINGS | dict(settings or {})) as consumer:
+    chosen = SETTINGS | dict(settings or {})
+    async with Consumer(broker.url, names.prefix, hook.url, chosen, command=command) as consumer:
         await consumer.started()
         yield Desk(broker, names, hook, collector, consumer)
 
@@ -326,20 +335,51 @@ async def test_a_delayed_or_a_canceled_order_is_a_trace_of_its_own_with_a_link_o
         assert (cancel.attributes["signalq.status"], len(at.below(cancel))) == ("delivered", 1)
 
 
-async def test_a_replay_is_a_span_of_its_command_and_what_follows_has_a_link_to_the_producer(
-    broker: Broker, names: Names, webhook: Webhook, collector: Collector, signalq: Signalq
+async def replay_by_the_command(_at: Desk, _broker: Broker, signalq: Signalq) -> str:
+    ran = await signalq("dead", "replay", "--id", "id-1")
+    assert (ran.status, ran.err.count("\n")) == (0, 1)
+    return "signalq"
+
+
+async def replay_in_the_console(at: Desk, broker: Broker, _signalq: Signalq) -> str:
+    settings = {"ops.token": OPS_TOKEN}
+    async with Console(broker.url, at.names.prefix, at.hook.url, settings) as console:
+        await console.started()
+        assert console.events("traces.started")
+        async with signed_in(console.url, OPS_TOKEN) as caller:
+            await begin_replay(caller)
+            await at.ended(2)
+    return "signalq"
+
+
+async def replay_in_the_console_of_the_consumer(at: Desk, _broker: Broker, _signalq: Signalq) -> str:
+    async with signed_in(f"http://127.0.0.1:{at.consumer.ops_port}", OPS_TOKEN) as caller:
+        await begin_replay(caller)
+    return "signalq-consumer"
+
+
+@pytest.mark.parametrize(
+    "replay_by", [replay_by_the_command, replay_in_the_console, replay_in_the_console_of_the_consumer]
+)
+async def test_a_replay_is_a_span_of_its_process_and_what_follows_has_a_link_to_the_producer(
+    broker: Broker,
+    names: Names,
+    webhook: Webhook,
+    collector: Collector,
+    signalq: Signalq,
+    replay_by: Callable[[Desk, Broker, Signalq], Awaitable[str]],
 ) -> None:
     webhook.script(Answer(status=400))
-    async with desk(broker, names, webhook, collector) as at:
+    settings = {"ops.token": OPS_TOKEN}
+    async with desk(broker, names, webhook, collector, settings, ("-m", "signalq", "consume")) as at:
         await at.publish(message("id-1", traceparent(1)))
         await at.ended(1)
-        ran = await signalq("dead", "replay", "--id", "id-1")
-        assert (ran.status, ran.err.count("\n")) == (0, 1)
+        service = await replay_by(at, broker, signalq)
         await at.ended(2)
         await at.spans(3 + 1 + 2)
         replay, process = at.linked(1)
         assert (replay.name, replay.kind, replay.parent) == (f"replay {names.orders}", "PRODUCER", "")
-        assert replay.resource["service.name"] == "signalq"
+        assert replay.resource["service.name"] == service
         assert replay.attributes["messaging.operation.name"] == "replay"
         assert replay.attributes["messaging.message.id"] == "id-1"
         assert replay.attributes["messaging.client.id"] == "signalq dead replay"
@@ -513,6 +553,37 @@ async def test_a_collector_that_hangs_does_not_hold_the_drain_up_and_what_it_los
         (lost,) = at.consumer.events("traces.export_failed")
         assert (lost["level"], lost["spans"]) == ("warning", 2)
         assert "within 2 s" in lost["why"]
+
+
+async def test_a_post_that_is_cut_off_is_told_and_the_next_consumer_tells_what_became_of_its_order(
+    broker: Broker, names: Names, webhook: Webhook, collector: Collector
+) -> None:
+    webhook.behave(Hang())
+    patient = {"webhook.timeout_s": 60, "delivery.drain_timeout_s": 90}
+    consumer = Consumer(broker.url, names.prefix, webhook.url, SETTINGS | patient)
+    try:
+        consumer.start()
+        await consumer.started()
+        await publish_all(broker.url, names.orders, "main", [message("id-1", traceparent(1))])
+        await webhook.received(1)
+        consumer.signal(signal.SIGTERM)
+        await wait_until(lambda: consumer.events("service.draining"), what="the drain")
+        consumer.signal(signal.SIGTERM)
+        assert await consumer.exited() == 0
+        assert len(collector.spans) == 2
+    finally:
+        consumer.close()
+    async with desk(broker, names, webhook, collector) as at:
+        await at.spans(2 + 2)
+        sent, buried = at.process(trace(1))
+        assert shape(sent) == ("process signalq.orders", "CONSUMER", "sending", None, False)
+        (post,) = at.below(sent)
+        assert shape(post) == ("POST", "CLIENT", "unknown", "cut_off", True)
+        assert post.says == "the consumer ended while it was sending"
+        assert post.ended_ns == sent.ended_ns
+        assert shape(buried) == ("process signalq.orders", "CONSUMER", "dead", "outcome-unknown", True)
+        assert [span.name for span in at.below(buried)] == [f"publish {names.dead}"]
+    assert len(webhook.orders) == 1
 
 
 async def test_a_collector_that_refuses_is_told_once_and_counted(
