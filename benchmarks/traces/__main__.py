@@ -134,7 +134,7 @@ def idle_us() -> float:
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What traces cost of an order's CPU: the median over the rounds, and the range that holds the true one, 19 times of
+    """What traces cost of an order's CPU: the median over the rounds, and the range that holds the true one 19 times of
     20. It goes by the ranks of the values alone, so it asks nothing of how they are spread.
     """
 
