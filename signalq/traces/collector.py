@@ -20,12 +20,12 @@ from opentelemetry.util.re import parse_env_headers
 
 from signalq.causes import plain_words
 from signalq.errors import SettingsError
-from signalq.traces.environment import DEFAULT_ENDPOINT, ENDPOINTS, OFF, first_of
+from signalq.traces.environment import DEFAULT_ENDPOINT, ENDPOINTS, first_of
 from signalq.version import __version__
 
 PATH = "v1/traces"
-# As the SDK's exporter has it; in seconds, as there.
-TIMEOUT_S = 10.0
+# In seconds, as OpenTelemetry has it in Python. Other languages take ms: who gives those is told.
+TIMEOUT_S, TIMEOUT_MAX_S = 10.0, 600.0
 # What the protocol has sent again: https://opentelemetry.io/docs/specs/otlp/#failures-1.
 RETRIED = frozenset({429, 502, 503, 504})
 # Before each try but the first. A connection that was kept may have been closed meanwhile: that is tried at once.
@@ -48,7 +48,7 @@ class Collector:
         self._session.verify = _said(environment, "CERTIFICATE") or True
         certificate, key = _said(environment, "CLIENT_CERTIFICATE"), _said(environment, "CLIENT_KEY")
         self._session.cert = (certificate, key) if certificate and key else certificate or None
-        self._closed = threading.Event()
+        self._hurries = threading.Event()
 
     def take(self, request: bytes) -> str | None:
         """Send a request, again where that may help and there is time; return why it was not taken."""
@@ -57,14 +57,17 @@ class Collector:
         why, helps = self._try(body, self._timeout_s)
         for pause_s in PAUSES_S:
             left_s = until_s - time.monotonic() - pause_s
-            if not helps or left_s <= 0 or self._closed.wait(pause_s):
+            if not helps or left_s <= 0 or (pause_s and self._hurries.wait(pause_s)):
                 break
             why, helps = self._try(body, left_s)
         return why
 
+    def hurry(self) -> None:
+        """Wait no more before something is sent again; any thread may say so."""
+        self._hurries.set()
+
     def close(self) -> None:
-        """Send nothing again."""
-        self._closed.set()
+        """Close the connection."""
         self._session.close()
 
     def _try(self, body: bytes, timeout_s: float) -> tuple[str | None, bool]:
@@ -92,8 +95,9 @@ def _timeout_s(environment: Mapping[str, str]) -> float:
         timeout_s = float(given or TIMEOUT_S)
     except ValueError:
         timeout_s = 0.0
-    if not 0 < timeout_s < float("inf"):
-        raise SettingsError(f"{_variable(environment, 'TIMEOUT')} must be a number of seconds above 0, or {OFF}")
+    if not 0 < timeout_s <= TIMEOUT_MAX_S:
+        variable = _variable(environment, "TIMEOUT")
+        raise SettingsError(f"{variable} must be a number of seconds above 0, and at most {TIMEOUT_MAX_S:g}")
     return timeout_s
 
 

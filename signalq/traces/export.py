@@ -48,9 +48,9 @@ class Export:
         self._flushing: threading.Thread | None = None
         self._flushed_by_s = 0.0
         resource = _resource(service, namespace)
-        exporter = _TellingExporter(self._queue)
+        self._collector = Collector()
         try:
-            self._processor = _BoundedProcessor(exporter, self._queue)
+            self._processor = _BoundedProcessor(_TellingExporter(self._collector, self._queue), self._queue)
             provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         except Exception as error:  # the SDK reads variables by itself, and raises anything
             why = f"OpenTelemetry takes an OTEL_ variable of the environment for wrong ({type(error).__name__})"
@@ -64,6 +64,7 @@ class Export:
         """Export what waits, and nothing more, beside whatever else ends; `close` waits for it."""
         if self._flushing is None:
             self._flushed_by_s = time.monotonic() + FLUSH_S
+            self._collector.hurry()
             # A daemon: nothing waits for a collector that hangs, the interpreter's end included.
             self._flushing = threading.Thread(target=self._processor.shutdown, name="flush traces", daemon=True)
             self._flushing.start()
@@ -147,9 +148,9 @@ class _BoundedProcessor(BatchSpanProcessor):
 class _TellingExporter(SpanExporter):
     """Hands batches to the collector, and tells the queue what became of each."""
 
-    def __init__(self, queue: _Queue) -> None:
+    def __init__(self, collector: Collector, queue: _Queue) -> None:
+        self._collector = collector
         self._queue = queue
-        self._collector = Collector()
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """See SpanExporter."""

@@ -85,7 +85,7 @@ async def test_one_that_hangs_is_left_after_its_time() -> None:
     [
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
         ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "0"),
-        ("OTEL_EXPORTER_OTLP_TIMEOUT", "inf"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "10000"),
         ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "zip-secret"),
     ],
 )
@@ -94,3 +94,17 @@ def test_a_value_that_means_nothing_is_refused_by_its_name(variable: str, value:
         Collector({BASE: "http://127.0.0.1:1", variable: value})
     assert str(refused.value).startswith(f"{variable} must be ")
     assert "secret" not in str(refused.value)
+
+
+async def test_in_a_hurry_it_waits_for_nothing_but_tries_again_what_may_have_been_an_old_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "PAUSES_S", (0.0, 3600.0))
+    async with support.Collector() as there:
+        collector = Collector(there.environment | {"OTEL_EXPORTER_OTLP_TIMEOUT": "600"})
+        there.status = 503
+        taking = asyncio.create_task(asyncio.to_thread(collector.take, ONE))
+        collector.hurry()
+        assert await asyncio.wait_for(taking, 30) == "HTTP 503"
+        collector.close()
+    assert there.requests == 2

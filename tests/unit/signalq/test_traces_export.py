@@ -83,10 +83,11 @@ async def test_spans_that_the_collector_refuses_are_lost_and_told_by_its_status(
     assert (told.counted, told.said) == (1, [("HTTP 400", 1)])
 
 
-async def test_a_collector_that_is_not_there_is_told_in_plain_words(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_collector_that_is_not_there_is_told_in_plain_words_and_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     told = Told()
     async with Collector() as collector:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.2")
         exporting = export(told, collector, monkeypatch)
     make_one(exporting)
     await _closed(exporting)
