@@ -102,3 +102,21 @@ def test_a_setting_that_is_read_again_while_it_runs_restarts_no_pod(changed: str
 )
 def test_a_setting_that_takes_a_restart_restarts_the_pods(changed: str) -> None:
     assert pods_of("--set", changed) != pods_of()
+
+
+@pytest.mark.parametrize("component", ["consumer", "gateway", "console"])
+def test_each_pod_that_makes_spans_knows_the_collector_and_has_a_way_to_it(component: str) -> None:
+    manifests = rendered("4", "everything")
+    (container,) = the(manifests, "Deployment", component)["spec"]["template"]["spec"]["containers"]
+    given = {one["name"]: one.get("value") for one in container["env"]}
+    assert given["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://otel-collector.monitoring:4318"
+    assert given["OTEL_TRACES_SAMPLER"] == "parentbased_traceidratio"
+    assert given["OTEL_TRACES_SAMPLER_ARG"] == "0.1"
+    ways = the(manifests, "NetworkPolicy", component)["spec"]["egress"]
+    assert 4318 in {port["port"] for way in ways for port in way["ports"]}
+
+
+def test_without_a_collector_no_pod_has_traces() -> None:
+    deployments = [one for one in rendered("4", "postgresql") if one["kind"] == "Deployment"]
+    containers = [one for each in deployments for one in each["spec"]["template"]["spec"]["containers"]]
+    assert not [one["name"] for each in containers for one in each["env"] if one["name"].startswith("OTEL_")]
