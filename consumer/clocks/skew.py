@@ -7,6 +7,7 @@ older than that is, so none dies of it; opens are judged by what the clock says.
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -103,6 +104,7 @@ def since_start_ms() -> int:
     return time.clock_gettime_ns(_SINCE_START) // 1_000_000
 
 
+@cache
 def machine() -> str:
     """The id of the machine since its start; where it has none, an id of this process."""
     try:

@@ -27,6 +27,7 @@ from typing import Any, Self
 import aiohttp
 
 from tests.support.lanes import note_lanes
+from tests.support.ledger_template import lay_out
 from tests.support.profiling import spent
 from tests.support.waiting import PATIENCE_S, wait_until
 from tests.support.warm import WarmProcess
@@ -89,6 +90,7 @@ class Consumer:
         if webhook_url is not None:
             chosen["webhook.url"] = webhook_url
         self._settings = chosen | dict(settings or {})
+        self._usual_ledger = ledger_url(prefix)
         self._config = config
         note_lanes(prefix, config)
         self._command = command
@@ -103,6 +105,8 @@ class Consumer:
 
     def start(self) -> None:
         """Start the process; returns at once."""
+        if self._settings["ledger.url"] == self._usual_ledger:
+            lay_out(self._usual_ledger)
         self._folder = tempfile.TemporaryDirectory(prefix="signalq-consumer-")
         environment = {name: value for name, value in os.environ.items() if not name.upper().startswith("SIGNALQ_")}
         for key, value in self._settings.items():

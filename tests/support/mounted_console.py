@@ -34,9 +34,12 @@ def settings(**sections: Mapping[str, Any]) -> Settings:
 
 
 @asynccontextmanager
-async def mounted(of: Settings) -> AsyncIterator[tuple[Mounted, OpsServer, str]]:
-    """The pages, the server that they are in, and its address; the end is that of a consumer which has drained."""
-    pages = Mounted(lambda: of)
+async def mounted(of: Settings, *, has_orders: bool = False) -> AsyncIterator[tuple[Mounted, OpsServer, str]]:
+    """The pages, the server that they are in, and its address; the end is that of a consumer which has drained.
+
+    Only where it `has_orders` may the consumer be too busy for pages, which it is on a busy machine.
+    """
+    pages = Mounted(lambda: of, lambda: has_orders)
     server = OpsServer(of.ops, why_not_ready=lambda: None, registry=CollectorRegistry(), pages=pages)
     port = await server.start()
     try:

@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 
 from signalq.consumer.ledger.database import database_at
 from signalq.consumer.ledger.ledger import Ledger
+from tests.support.ledger_template import lay_out
 from tests.support.orders import new_id
 from tests.support.postgres import connected, fresh_database
 
@@ -23,6 +24,7 @@ def ledger_at(
     url: str, retention_days: float = 7, observe_commit_s: Callable[[float], None] = lambda _seconds: None
 ) -> Ledger:
     """A consumer's ledger, to be entered; its database is created."""
+    lay_out(url)
     database = database_at(url, create=True)
     return Ledger(database, retention_days=retention_days, observe_commit_s=observe_commit_s)
 

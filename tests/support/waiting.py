@@ -10,7 +10,10 @@ from typing import Any
 
 from tests.support.profiling import spent
 
-POLL_S, POLL_MAX_S = 0.005, 0.05
+POLL_S, POLL_MAX_S = 0.005, 0.3
+# A look may take this share of the time: one that asks the broker, or reads a long log, takes CPU that what it waits
+# for needs.
+LOOK_SHARE = 0.25
 # How long a test waits for what must come. No promise: on a machine that is as busy as can be, everything takes longer.
 PATIENCE_S = 60.0
 
@@ -31,8 +34,7 @@ async def wait_until(predicate: Callable[[], Any], timeout_s: float = PATIENCE_S
         now_s = time.monotonic()
         if now_s > deadline:
             raise AssertionError(f"waited {timeout_s:g} s in vain for {what or inspect.getsource(predicate).strip()}")
-        # One that asks the broker or reads a long log takes longer than that, of CPU that what it waits for needs.
-        await asyncio.sleep(min(max(POLL_S, now_s - looked_s), POLL_MAX_S))
+        await asyncio.sleep(min(max(POLL_S, (now_s - looked_s) * (1 / LOOK_SHARE - 1)), POLL_MAX_S))
 
 
 async def elapsed(seconds: float) -> None:

@@ -66,7 +66,10 @@ _alive = select(lanes.c.alive_ms).where(lanes.c.lane == bindparam("by_lane"))
 
 def known_lanes(connection: Connection) -> list[str]:
     """Every lane that has a row."""
-    return list(connection.execute(select(lanes.c.lane).order_by(lanes.c.lane)).scalars())
+    return list(connection.scalars(_names))
+
+
+_names = select(lanes.c.lane).order_by(lanes.c.lane)
 
 
 def silence_ms(connection: Connection, now_ms: int) -> dict[str, int]:

@@ -101,8 +101,15 @@ def owners(connection: Connection) -> dict[str, str]:
 
 def clock_of(connection: Connection, machine: str) -> list[Segment]:
     """How the clock of a machine was set since the machine's start, oldest first."""
-    query = select(clock_steps).where(clock_steps.c.machine == machine).order_by(clock_steps.c.number.desc())
-    return [Segment(row.offset_ms, row.since_ms) for row in connection.execute(query.limit(STEPS_MAX))][::-1]
+    return [Segment(row.offset_ms, row.since_ms) for row in connection.execute(_steps, {"of": machine})][::-1]
+
+
+_steps = (
+    select(clock_steps)
+    .where(clock_steps.c.machine == bindparam("of"))
+    .order_by(clock_steps.c.number.desc())
+    .limit(STEPS_MAX)
+)
 
 
 def note_clock(connection: Connection, machine: str, segments: Sequence[Segment]) -> None:

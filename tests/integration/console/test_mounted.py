@@ -198,9 +198,9 @@ async def streaming(client: Client, url: str) -> aiohttp.ClientResponse:
 
 
 @pytest.mark.usefixtures("pages")
-async def test_while_the_loop_is_late_all_but_the_switch_is_refused() -> None:
-    async with mounted(settings()) as (pages, _, url), Client() as client:
-        assert await status(client, url) == 200
+async def test_while_orders_make_the_loop_late_all_but_the_switch_is_refused() -> None:
+    async with mounted(settings(), has_orders=True) as (pages, _, url), Client() as client:
+        await status(client, url)
         for _ in range(2):
             pages._shed.was_late(LATE_S * 2)
         async with client.get(url, headers=HTML) as got:
@@ -210,6 +210,16 @@ async def test_while_the_loop_is_late_all_but_the_switch_is_refused() -> None:
         assert await status(client, f"{url}/a-switch") == 200
         assert await status(client, f"{url}/sign-in") == 200
         assert await status(client, f"{url}/healthz") == 200
+
+
+@pytest.mark.usefixtures("pages")
+async def test_while_the_loop_is_late_without_orders_everything_is_answered() -> None:
+    async with mounted(settings()) as (pages, _, url), Client() as client:
+        assert await status(client, url) == 200
+        for _ in range(2):
+            pages._shed.was_late(LATE_S * 2)
+        assert await status(client, url) == 200
+        assert await status(client, f"{url}/a-switch") == 200
 
 
 @pytest.mark.usefixtures("pages")
