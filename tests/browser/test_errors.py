@@ -41,6 +41,7 @@ AN_HOUR_AHEAD = re.compile(r"3[56]\d\d\.\d s ahead of the ledger's")
 class Far:
     """A world of its own on PostgreSQL; the console has a way to the broker and one to the ledger, that can be cut."""
 
+    postgres: PrivatePostgres
     world: Desk
     console: Console
     broker: Proxy
@@ -63,7 +64,7 @@ async def far(broker: Broker, postgres: PrivatePostgres) -> AsyncIterator[Far]:
             await console.started()
             await world.publish(*(main_order() for _ in range(3)))
             await world.hook.received(3)
-            yield Far(world, console, to_broker, to_ledger)
+            yield Far(postgres, world, console, to_broker, to_ledger)
     await prefixes.give_back(broker.url, prefix, [])
 
 
@@ -169,15 +170,14 @@ async def test_the_ledger_can_be_read_and_not_written(alice: Person, far: Far) -
 @asynccontextmanager
 async def read_only(far: Far) -> AsyncIterator[None]:
     """The ledger takes nothing from those who connect to it while the block runs: the console, after a cut."""
-    url = far.world.ledger_url
-    database = make_url(url).database
-    await execute(url, f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+    database = make_url(far.world.ledger_url).database
+    await execute(far.postgres.url, f"ALTER DATABASE {database} SET default_transaction_read_only = on")
     async with cut(far.ledger):
         pass
     try:
         yield
     finally:
-        await execute(url, f"SET default_transaction_read_only = off; ALTER DATABASE {database} RESET ALL")
+        await execute(far.postgres.url, f"ALTER DATABASE {database} RESET ALL")
         async with cut(far.ledger):
             pass
 

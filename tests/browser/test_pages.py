@@ -25,7 +25,7 @@ _ASKED = """() => [...document.querySelectorAll('[data-region], [data-plots]')]
 _AGE = re.compile(r"\([^)]* ago\)")
 _VALUE = re.compile(r' value="[^"]*"')
 # What a sheet of paper has no use for: to go elsewhere, to search, to act.
-_OFF_PAPER = "#head nav, .search, .person, .emergency, .actions, form.filters, footer, #live, dialog"
+_OFF_PAPER = "#head nav, .search, .person, .btn, form.filters, footer, #live, dialog"
 _INK = "getComputedStyle(document.body).color"
 _DARK = re.compile(r"rgb\((\d{1,2}), (\d{1,2}), (\d{1,2})\)")
 # The pages that people have open: in each run of the tests they are looked at closely, and narrow as well.
