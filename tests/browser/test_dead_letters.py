@@ -46,6 +46,12 @@ async def judged(person: Person, action: str, connector: str = "gamma") -> None:
     await expect(person.page.get_by_role("main")).to_contain_text("would be")
 
 
+async def press(person: Person, name: str | re.Pattern[str]) -> None:
+    """Press a button that leads to another page."""
+    async with person.page.expect_navigation():
+        await person.page.get_by_role("main").get_by_role("button", name=name).first.click()
+
+
 async def test_letters_are_judged_then_replayed_and_delivered(bob: Person, world: Desk) -> None:
     plans = await buried(world, 3)
     await judged(bob, "Check a replay…")
@@ -68,7 +74,7 @@ async def test_letters_are_judged_then_discarded(people: People, world: Desk) ->
     bob = await people(java_script_enabled=False, width=NARROW)
     await bob.open("/dead?connector=gamma")
     await bob.page.get_by_role("checkbox", name="Choose all letters of this group").check()
-    await bob.page.get_by_role("button", name="Discard…").click()
+    await press(bob, "Discard…")
     main = bob.page.get_by_role("main")
 
     async def is_there(words: str) -> bool:
@@ -78,7 +84,7 @@ async def test_letters_are_judged_then_discarded(people: People, world: Desk) ->
     # The verdict on each is there before the job has ended; what may be done, only then.
     await wait_until(lambda: is_there("be undone"), what="the verdict")
     await expect(main).to_contain_text("2 would be discarded")
-    await main.get_by_role("button", name="Discard 2").click()
+    await press(bob, "Discard 2")
     await wait_until(lambda: is_there("2 discarded"), what="the result")
     assert letters(world, plans) == 0
     await bob.open("/dead?connector=gamma")
@@ -144,12 +150,6 @@ async def test_a_job_is_asked_again(bob: Person, world: Desk) -> None:
     await bob.page.get_by_role("button", name="Replay 1").click()
     await expect(bob.page.get_by_role("main")).to_contain_text("1 replayed")
     await world.settled(*plans)
-
-
-async def press(person: Person, name: str | re.Pattern[str]) -> None:
-    """Press a button that leads to another page."""
-    async with person.page.expect_navigation():
-        await person.page.get_by_role("main").get_by_role("button", name=name).first.click()
 
 
 async def over(person: Person) -> None:

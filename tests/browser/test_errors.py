@@ -17,13 +17,13 @@ from sqlalchemy.engine import make_url
 from yarl import URL
 
 from signalq.local import PrivatePostgres
-from tests.support import prefixes
+from tests.support import prefixes, set_clock
 from tests.support.axe import violations
 from tests.support.broker import Broker, through
 from tests.support.console import Console
-from tests.support.desk import SETTINGS, Desk, desk, main_order
+from tests.support.desk import SETTINGS, Desk, Plan, desk, main_order
 from tests.support.person import People, Person
-from tests.support.postgres import fresh_database
+from tests.support.postgres import execute, fresh_database
 from tests.support.proxy import Proxy
 from tests.support.stores import ledger_at
 from tests.support.waiting import elapsed, wait_until
@@ -33,12 +33,15 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 # What a browser says of a server that is not there, or that answers with an error.
 NETWORK = "Failed to load resource|net::ERR_"
 HOST = socket.gethostname()
+REFUSED = "/dead?by=reason&reason=rejected"
+AN_HOUR_AHEAD = re.compile(r"3[56]\d\d\.\d s ahead of the ledger's")
 
 
 @dataclass(frozen=True, slots=True)
 class Far:
     """A world of its own on PostgreSQL; the console has a way to the broker and one to the ledger, that can be cut."""
 
+    postgres: PrivatePostgres
     world: Desk
     console: Console
     broker: Proxy
@@ -61,7 +64,7 @@ async def far(broker: Broker, postgres: PrivatePostgres) -> AsyncIterator[Far]:
             await console.started()
             await world.publish(*(main_order() for _ in range(3)))
             await world.hook.received(3)
-            yield Far(world, console, to_broker, to_ledger)
+            yield Far(postgres, world, console, to_broker, to_ledger)
     await prefixes.give_back(broker.url, prefix, [])
 
 
@@ -136,6 +139,78 @@ async def test_the_ledger_is_away(alice: Person, far: Far) -> None:
     await expect(head).not_to_contain_text("can't be read")
 
 
+async def test_the_ledger_can_be_read_and_not_written(alice: Person, far: Far) -> None:
+    """Everything is shown, and a dry run works; what would change something says that it was not done."""
+    alice.expects("the server responded with a status of 503")
+    await far.world.publish(main_order("refused"))
+    await alice.open(REFUSED)
+    choose = alice.page.get_by_role("checkbox", name="Choose all letters of this group")
+    await expect(choose).to_be_visible()
+    async with read_only(far):
+        await alice.open("/")
+        await expect(alice.page.locator("#lanes")).to_contain_text("main")
+        await pause_all(alice)
+        await expect(alice.dialog).to_contain_text("The switch could not be changed")
+        await expect(alice.dialog).to_contain_text("read-only")
+        await expect(alice.dialog).to_contain_text("Stop the consumers: that stops everything")
+        assert not await violations(alice.page)
+        await alice.page.keyboard.press("Escape")
+        await alice.open(REFUSED)
+        await choose.check()
+        await alice.page.get_by_role("button", name="Check a replay…").click()
+        main = alice.page.get_by_role("main")
+        await expect(main).to_contain_text("1 would be replayed")
+        await main.get_by_role("button", name="Replay 1").click()
+        await expect(main).to_contain_text("read-only")
+        await alice.must_be_in_order("a replay, and the ledger is read-only")
+    posts = [order for order in far.world.hook.orders if order.json["log"] == "refused"]
+    assert len(posts) == 1, "it was replayed, and the ledger can't know"
+
+
+@asynccontextmanager
+async def read_only(far: Far) -> AsyncIterator[None]:
+    """The ledger takes nothing from those who connect to it while the block runs: the console, after a cut."""
+    database = make_url(far.world.ledger_url).database
+    await execute(far.postgres.url, f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+    async with cut(far.ledger):
+        pass
+    try:
+        yield
+    finally:
+        await execute(far.postgres.url, f"ALTER DATABASE {database} RESET ALL")
+        async with cut(far.ledger):
+            pass
+
+
+async def test_clocks_disagree(people: People, far: Far, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The console's machine is an hour ahead of the ledger's: that is told, and all times are the ledger's."""
+    ahead = tmp_path / "ahead_s"
+    ahead.write_text("3600", "ascii")
+    monkeypatch.setenv(set_clock.FILE, str(ahead))
+    world = far.world
+    later = main_order(delay_s=7_200, client_order_id="co-clocks")
+    await world.publish(later)
+    console = Console(
+        world.broker_url,
+        world.names.prefix,
+        world.hook.url,
+        world.settings,
+        config=world.config,
+        command=("-m", "tests.support.set_clock", "console"),
+    )
+    async with console:
+        await console.started()
+        eve = await people("eve", url=console.url)
+        eve.expects("/events")  # which the end of the console cuts
+        await eve.open("/")
+        await expect(eve.page.locator("#head")).to_contain_text(AN_HOUR_AHEAD)
+        await expect(eve.page.locator("#attention")).to_contain_text(AN_HOUR_AHEAD)
+        await eve.must_be_in_order("clocks disagree")
+        await eve.open("/schedule")
+        row = eve.page.get_by_role("main").get_by_role("row").filter(has_text="co-clocks")
+        await expect(row.locator("time[data-show=in]")).to_have_text(re.compile(r"1 h 5\d min|2 h 0 min"))
+
+
 async def test_no_consumer_lives(alice: Person, far: Far) -> None:
     """It stands still, as a machine does that was suspended; then it goes on."""
     consumer = far.world.consumer
@@ -151,24 +226,31 @@ async def test_no_consumer_lives(alice: Person, far: Far) -> None:
 
 
 async def test_one_that_acts_by_an_older_change_is_named(bob: Person, world: Desk) -> None:
-    """It stands still, and lives by the ledger for a moment more; then it is silent."""
+    """It stands still, and lives by the ledger for a moment more, in which the switch is changed; then it is silent."""
     second = world.new_consumer()
     second.start()
     try:
         await second.started()
         await bob.open("/")
-        await expect(bob.page.locator("#consumers")).to_contain_text(f"{HOST}:{second.pid}")
+        rows = bob.page.locator("#consumers").get_by_role("row")
+        row, other = (rows.filter(has_text=f"{HOST}:{one.pid}") for one in (second, world.consumer))
+        await expect(row).to_contain_text("✓")
         await world.freeze(second)
-        await expect(
-            bob.page.locator("#consumers").get_by_role("row").filter(has_text=str(second.pid))
-        ).to_contain_text("silent")
+        await world.switch("kappa", "paused", who="carol", why="odd fills")
+        await expect(row).to_contain_text("acts by an older change")
+        await expect(row).to_contain_text(f"kill {second.pid}")
+        await expect(row).to_contain_text("silent")
+        await expect(row).to_contain_text("it can begin nothing")
+        await expect(other).to_contain_text("✓")
         await expect(bob.page.locator("#attention")).to_contain_text(str(second.pid))
         await bob.must_be_in_order("a consumer is silent")
         second.thaw()
+        await expect(row).to_contain_text("✓")
         await expect(bob.page.locator("#attention")).not_to_contain_text(str(second.pid))
         await second.end()
     finally:
         second.close()
+        await world.switch("kappa", "open", who="carol")
 
 
 async def test_the_console_ends_and_comes_back(people: People, world: Desk) -> None:
@@ -210,23 +292,39 @@ def _free_port() -> int:
 async def test_a_consumer_that_is_busy_with_orders_says_so_and_still_lets_everything_be_paused(
     people: People, world: Desk
 ) -> None:
-    """Its event loop is late, twice in a second: as if it had stood still for a moment."""
+    """It has orders, and its event loop is late, twice in a second: as if it had stood still for a moment."""
     eve = await people("eve", url=world.mounted_url)
     eve.expects("the server responded with a status of 503")
     await eve.open("/keys")
+    plans: list[Plan] = []
 
     async def is_busy() -> bool:
+        plans.append(Plan("kappa", "slow"))
+        await world.publish(plans[-1])
+        await wait_until(lambda: world.hook.in_flight, what="an order on the wire")
         for _ in range(2):
             world.consumer.freeze()
-            await elapsed(0.2)
+            await elapsed(0.1)
             world.consumer.thaw()
             await elapsed(0.1)
         return (await eve.open("/orders")).status == 503
 
     await wait_until(is_busy, what="a consumer that is busy")
-    await expect(eve.page.locator("body")).to_contain_text("busy with orders")
+    await expect(eve.page.locator("body")).to_contain_text("The consumer is busy with orders")
     assert not await violations(eve.page)
-    assert (await eve.open("/switch?to=paused")).status == 200, "the switch is there all the same"
+    plans += [Plan("kappa", "slow") for _ in range(5)]
+    await world.publish(*plans[-5:])
+    await eve.open("/switch?to=paused")
+    await eve.page.get_by_role("button", name="Pause all").click()
+    await expect(eve.page.get_by_role("main")).to_contain_text("All connectors are paused")
+    await world.switch("", "open")
+    await world.switch("delta", "close-only", who="bob", why="only exits until the fix")
+    await world.settled(*plans)
+    await wait_until(lambda: _answers(eve, "/orders"), what="the pages, once the orders have gone")
+
+
+async def _answers(person: Person, path: str) -> bool:
+    return (await person.open(path)).status == 200
 
 
 async def test_a_ledger_of_another_version_is_told_and_nothing_else_is_shown(

@@ -24,7 +24,11 @@ _ASKED = """() => [...document.querySelectorAll('[data-region], [data-plots]')]
     .map(one => one.dataset.region ?? one.dataset.plots)"""
 _AGE = re.compile(r"\([^)]* ago\)")
 _VALUE = re.compile(r' value="[^"]*"')
-# The pages that people have open: in each run of the tests they are looked at the most closely, and narrow as well.
+# What a sheet of paper has no use for: to go elsewhere, to search, to act.
+_OFF_PAPER = "#head nav, .search, .person, .btn, form.filters, footer, #live, dialog"
+_INK = "getComputedStyle(document.body).color"
+_DARK = re.compile(r"rgb\((\d{1,2}), (\d{1,2}), (\d{1,2})\)")
+# The pages that people have open: in each run of the tests they are looked at closely, and narrow as well.
 MAIN = frozenset(
     {
         "/",
@@ -39,7 +43,6 @@ MAIN = frozenset(
         "/activity",
     }
 )
-NARROW_MAIN = frozenset({"/", "/switch back", "/dead with a group", "/orders/{id} retried"})
 # The name of a person, as an attacker would choose it.
 NAME = planted.IMAGE
 
@@ -95,17 +98,19 @@ async def test_each_page_can_be_used_by_everybody_and_shows_no_secret(people: Pe
     met = {find_route(ROUTES, "GET", path.partition("?")[0])[0].path for path in asked}
     assert met == parts, "each region is one of a page, and each page asks for regions that there are"
     narrow = await people(NAME, width=NARROW, color_scheme="dark")
-    await walk(narrow, places, only=MAIN, closely=NARROW_MAIN)
+    await walk(narrow, places, only=MAIN, closely=())
 
 
 async def test_a_page_that_is_not_there_is_a_page_of_ours(people: People, world: Desk) -> None:
     bob = await people()
     bob.expects("Failed to load resource: the server responded with a status of 40")
+    met: set[int] = set()
     for path, status in ABSENT.items():
         response = await bob.open(path)
         assert response.status == status, path
         harmless(path, await response.text())
-        await bob.must_be_in_order(path)
+        await bob.must_be_in_order(path, closely=status not in met)
+        met.add(status)
         assert await bob.page.get_by_role("link", name="Overview").count() > 0
 
 
@@ -169,3 +174,25 @@ async def test_the_proof_itself_finds_what_is_wrong(people: People) -> None:
     assert await bob.page.evaluate("window.planted === undefined")
     assert any("Content Security Policy" in complaint for complaint in bob.complaints), bob.complaints
     bob.complaints.clear()
+
+
+@pytest.mark.browser
+async def test_a_page_is_printed_with_all_that_it_says_and_nothing_to_press(people: People, places: Places) -> None:
+    """In dark ink, also of one who has chosen the dark theme; the charts are those that were drawn."""
+    bob = await people(color_scheme="dark")
+    await bob.open("/")
+    await bob.page.evaluate("localStorage.setItem('signalq.theme', 'dark')")
+    for path in ("/", "/lanes/main", "/dead", f"/orders/{places.retried}", "/schedule", "/activity"):
+        await bob.open(path)
+        words = await bob.page.get_by_role("main").locator("h1, h2, th, bdi, figcaption").all_inner_texts()
+        await bob.page.emulate_media(media="print")
+        for one in await bob.page.locator(_OFF_PAPER).all():
+            assert not await one.is_visible(), f"{path}: {await one.evaluate('one => one.outerHTML.slice(0, 120)')}"
+        printed = await bob.page.get_by_role("main").inner_text()
+        missing = [one for one in words if one.strip() and one.split()[0] not in printed]
+        assert not missing, f"{path} is printed without {missing}"
+        ink = await bob.page.evaluate(_INK)
+        assert _DARK.fullmatch(ink), f"{path} is printed in {ink}"
+        for chart in await bob.page.locator("svg.chart").all():
+            assert await chart.is_visible(), f"{path} is printed without a chart"
+        await bob.page.emulate_media(media="screen")

@@ -93,11 +93,13 @@ async def test_without_script_a_person_pauses_all_and_resumes_all(people: People
     assert re.search(r"/switch/\d+$", page.url), "the result has an address"
     assert state(world) == "paused"
 
+    result = page.url.removeprefix(bob.url)
+
     async def is_taken_up() -> bool:
-        await page.reload()
-        return "acts by it" in await page.get_by_role("main").inner_text()
+        return "acts by it" in await bob.read(result)
 
     await wait_until(is_taken_up, what="the consumer's name on the page")
+    await bob.open(result)
     await expect(page.locator("#head")).to_contain_text("odd fills")
     await page.get_by_role("link", name="Resume all…").first.click()
     await page.get_by_role("textbox", name="Type resume").fill("resume")

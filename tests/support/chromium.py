@@ -1,4 +1,7 @@
-"""A real browser: Chromium as the system has it, driven by Playwright, whose own download of one is not needed."""
+"""A real browser: Chromium as the system has it, driven by Playwright, whose own download of one is not needed.
+
+The headless shell is the same browser without the windows around its pages, which cost as much as they do.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from contextlib import asynccontextmanager
 from playwright.async_api import Browser, async_playwright
 
 # As ./run looks for them.
-NAMES = ("chromium", "chromium-headless-shell", "google-chrome")
+NAMES = ("chromium-headless-shell", "chromium", "google-chrome")
 FLAGS = (
     "--disable-gpu",
     "--disable-quic",

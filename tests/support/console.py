@@ -32,9 +32,10 @@ class Console(Consumer):
         settings: Mapping[str, object] | None = None,
         *,
         config: str = "",
+        command: tuple[str, ...] = ("-m", "signalq", "console"),
     ) -> None:
         chosen = {"console.port": 0} | dict(settings or {})
-        super().__init__(broker_url, prefix, webhook_url, chosen, config=config, command=("-m", "signalq", "console"))
+        super().__init__(broker_url, prefix, webhook_url, chosen, config=config, command=command)
 
     @property
     def url(self) -> str:

@@ -65,12 +65,14 @@ SETTINGS: Mapping[str, object] = {
 MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
 STRATEGY, OTHER_STRATEGY = "momentum", "carry"
 RETRIES = 2
+# Within the time-out of SETTINGS.
+SLOW_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """An order of the world. The webhook behaves by its `log`: `refused`, `broken` (until it is mended), `doubt`,
-    `again`, or anything else for ok.
+    `again`, `slow`, or anything else for ok.
     """
 
     connector: str
@@ -203,7 +205,7 @@ class Desk:
         if log == "again" and self._tries[order.body.decode()] < RETRIES:
             self._tries[order.body.decode()] += 1
             return Answer(429)
-        return Answer(delay_s=0.005)
+        return Answer(delay_s=SLOW_S if log == "slow" else 0.005)
 
     async def publish(self, *plans: Plan) -> None:
         """Publish these orders, each confirmed before the next."""

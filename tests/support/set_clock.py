@@ -1,4 +1,5 @@
-"""`python -m tests.support.set_clock`: the consumer, on a machine whose clock somebody sets.
+"""`python -m tests.support.set_clock [COMMAND]`: the consumer, or this command of signalq, on a machine whose clock
+somebody sets.
 
 The file that SET_CLOCK names holds the seconds that its wall clock is ahead of the real one; it may be written at any
 time. The clock that nobody sets goes on as it is.
@@ -33,6 +34,9 @@ def _now_ns() -> int:
 if __name__ == "__main__":
     time.time_ns = _now_ns
     time.time = lambda: _now_ns() / 1e9
-    from signalq.consumer.__main__ import main
+    if sys.argv[1:]:
+        from signalq.ops.__main__ import main
+    else:
+        from signalq.consumer.__main__ import main
 
     sys.exit(main())
