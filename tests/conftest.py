@@ -7,7 +7,7 @@ import gc
 import inspect
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 
 import hypothesis
 import pytest
@@ -35,6 +35,7 @@ from tests.support.broker import (
 from tests.support.postgres import fresh_database, private_postgres
 from tests.support.proxy import Proxy
 from tests.support.skipping import skip_outside_ci
+from tests.support.spreading import spread
 from tests.support.webhook import Webhook
 
 LEFTOVER_GRACE_S = 2.0
@@ -75,14 +76,28 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--rabbitmq and {URL_VARIABLE} name two brokers: choose one")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect without looking for garbage, which takes as long again, and never look at what was collected."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """What compares two versions of RabbitMQ is part of ./run test-rabbitmq alone, so that no run skips it."""
-    if config.getoption("rabbitmq"):
-        return
-    apart = [item for item in items if item.get_closest_marker("versions")]
+    """What compares two versions of RabbitMQ is part of ./run test-rabbitmq alone, so that no run skips it. Several
+    workers get like shares.
+    """
+    apart = [] if config.getoption("rabbitmq") else [item for item in items if item.get_closest_marker("versions")]
     if apart:
         config.hook.pytest_deselected(items=apart)
         items[:] = [item for item in items if item not in apart]
+    if hasattr(config, "workerinput"):
+        items[:] = spread(items, config.workerinput["workercount"])
 
 
 @pytest.fixture(scope="session")

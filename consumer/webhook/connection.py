@@ -6,6 +6,7 @@ for TLS alone, and reads the proxy's answer by a response of its own, which Conn
 """
 
 import asyncio
+import select
 from functools import partial
 from typing import Any, cast
 
@@ -62,9 +63,19 @@ class Connection(ResponseHandler):
         """Whether it can't be used again: it has carried a request, and not exactly the whole answer to it."""
         return self._reader is not None and not self._reader.is_clean
 
+    def is_connected(self) -> bool:
+        """Whether a request may go over it: a kept one has not ended, and nothing has come on it since.
+
+        The socket is asked, as the event loop may not have come to read that yet. What a server said before it got a
+        request (408, say) would else be taken for the answer to it.
+        """
+        if self.transport is None or self.transport.is_closing():
+            return False
+        return self._reader is None or not _has_news(self.transport)
+
     def begin(self) -> tuple[asyncio.WriteTransport, AnswerReader]:
         """Where to write a request, and the reader of its answer. Raises ServerDisconnectedError where it has ended."""
-        if self.transport is None or self.transport.is_closing():
+        if self.transport is None or not self.is_connected():
             raise aiohttp.ServerDisconnectedError
         self._reader = reader = AnswerReader(self, self._loop)
         return self.transport, reader
@@ -107,3 +118,10 @@ class Connection(ResponseHandler):
         if self.transport is not None and self.should_close:
             self.transport.abort()
         super().close()
+
+
+def _has_news(transport: asyncio.BaseTransport) -> bool:
+    """Whether bytes, or the end, have come that nobody has read yet."""
+    asking = select.poll()
+    asking.register(transport.get_extra_info("socket"), select.POLLIN)
+    return bool(asking.poll(0))

@@ -8,6 +8,7 @@ import asyncio
 import json
 import math
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -54,13 +55,19 @@ log = structlog.get_logger()
 class Refusals:
     """Makes the refusals. None holds a value of a body, nor does the log; `is_secret` recognises a token."""
 
-    def __init__(self, metrics: GatewayMetrics, callers: Callers, is_secret: Callable[[str], bool]) -> None:
+    def __init__(
+        self,
+        metrics: GatewayMetrics,
+        callers: Callers,
+        is_secret: Callable[[str], bool],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._metrics = metrics
         self._callers = callers
         self._is_secret = is_secret
-        self._guesses = Rates(GUESSES_PER_S, burst=GUESSES_MAX)
-        self._alike = Rates(ALIKE_LINES_PER_S, burst=ALIKE_LINES_MAX)
-        self._lines = Rates(LINES_PER_S, burst=LINES_MAX)
+        self._guesses = Rates(GUESSES_PER_S, clock, burst=GUESSES_MAX)
+        self._alike = Rates(ALIKE_LINES_PER_S, clock, burst=ALIKE_LINES_MAX)
+        self._lines = Rates(LINES_PER_S, clock, burst=LINES_MAX)
         self._unlogged: Counter[int] = Counter()
         self._unlogged_timer: asyncio.TimerHandle | None = None
 

@@ -106,6 +106,8 @@ async def test_a_letter_that_needs_a_person_is_ticked_and_the_number_typed(bob: 
     await main.get_by_role("textbox").last.fill("99")
     await main.get_by_role("button", name="ticked").click()
     await expect(main).to_contain_text("Nothing was done: type")
+    await refreshed(bob)
+    await expect(main).to_contain_text("Nothing was done: type")
     assert not await violations(bob.page)
     assert world.rows("SELECT count(*) FROM steps WHERE what = 'replayed'") == before
 
@@ -150,6 +152,14 @@ async def test_a_job_is_asked_again(bob: Person, world: Desk) -> None:
     await bob.page.get_by_role("button", name="Replay 1").click()
     await expect(bob.page.get_by_role("main")).to_contain_text("1 replayed")
     await world.settled(*plans)
+
+
+async def refreshed(person: Person) -> None:
+    """Let a page be held, and go on: then each region is fetched again."""
+    await person.is_live()
+    async with person.page.expect_response(re.compile("/parts/jobs/")):
+        for _ in range(2):
+            await person.page.locator("#live").click()
 
 
 async def over(person: Person) -> None:

@@ -144,11 +144,13 @@ async def kill_the_consumer(on: Stage) -> None:
 
 
 async def replay_through(on: Stage, kill: Kill) -> str:
-    """Begin a replay, strike in its middle, and replay what is left; the path of the first job."""
+    """Begin a replay, strike in its middle, and wait until it goes on no more; its path."""
     job = await on.begin_replay()
     await wait_until(partial(has_come_to, on, len(on.letters) // 4), SLOW_S, what="the middle of the replay")
     assert await on.replayed() < len(on.letters), "it is over already: nothing is struck in its middle"
     await kill(on)
+    async with on.caller() as caller:
+        await wait_until(partial(is_over, caller, job), SLOW_S, what="the end of the replay")
     return job
 
 

@@ -97,18 +97,22 @@ async def drain(url: str, queue: str, count: int | None = None, *, timeout_s: fl
 async def _take(channel: AbstractChannel, queue: str, wanted: int, timeout_s: float) -> list[Message]:
     received: list[Message] = []
     acknowledged: list[int] = []
+    window = min(wanted, PREFETCH)
 
     async def take(message: DeliveredMessage) -> None:
         received.append(_message(message))
-        if len(received) <= wanted:
-            await channel.basic_ack(message.delivery_tag or 0)
-            acknowledged.append(len(received))
+        count = len(received)
+        # Many at once: a channel of the broker keeps back what it can't tell the queue at once, beyond some thirty
+        # acks, and forgets it when it is closed; then the queue gives back what they were for.
+        if count == wanted or (count < wanted and count % window == 0):
+            await channel.basic_ack(message.delivery_tag or 0, multiple=True)
+            acknowledged.append(count)
 
-    await channel.basic_qos(prefetch_count=min(wanted, PREFETCH))
+    await channel.basic_qos(prefetch_count=window)
     await channel.basic_consume(queue, take, timeout=ANSWER_TIMEOUT_S)
     # Until the last ack is written, not only received: the connection is closed next.
-    await wait_until(lambda: len(acknowledged) == wanted, timeout_s, what=f"{wanted} messages in {queue}")
-    # The broker answers this behind the acks: else it may give back what they were for.
+    await wait_until(lambda: wanted in acknowledged, timeout_s, what=f"{wanted} messages in {queue}")
+    # The broker answers this behind the acks.
     await channel.basic_qos(prefetch_count=1)
     return received[:wanted]
 

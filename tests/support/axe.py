@@ -1,6 +1,7 @@
 """axe-core looks at a page: what keeps people from using it (WCAG 2.0 to 2.2, A and AA, and good practice).
 
-Its source is evaluated by the browser's debugger: a script element of it is what the page's policy refuses.
+Its source is evaluated by the browser's debugger: a script element of it is what the page's policy refuses. A page that
+lives may move while axe measures it: what it has found, it must find again.
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ async def violations(page: Page, inside: str | None = None) -> list[str]:
     """A line for each element that breaks a rule: the rule, the element, and what to do. `inside` is a selector."""
     if not await page.evaluate("'axe' in window"):
         await page.evaluate(AXE_SCRIPT)
+    found = await _found(page, inside)
+    return found and await _found(page, inside)
+
+
+async def _found(page: Page, inside: str | None) -> list[str]:
     found: dict[str, Any] = await page.evaluate(_RUN, [inside, OPTIONS])
     return [
         f"{rule['id']}: {node['html'][:200]} ({node['failureSummary']})"

@@ -47,6 +47,7 @@ def private_broker(version: str | None = None) -> Iterator[PrivateRabbitMQ]:
     """A private node, started (5 s). Where there is no RabbitMQ, tests are skipped; in CI they fail."""
     with PrivateRabbitMQ(chosen_installation(version)) as broker:
         yield broker
+        broker.kill()  # its data goes as well, so it need not end in order
 
 
 def chosen_installation(version: str | None = None) -> Installation:

@@ -92,9 +92,10 @@ class Profile:
         ):
             terminalreporter.write_line(f"{heading}:")
             rows = [row for row in self._total.most_common() if (row[0][0] if row[0][0] in "=+" else "") == mark]
+            shown = rows[:ROWS_MAX]
             if mark == "=":
-                rows.append(("= starting, collecting, waiting for the last worker", wall_s - sum(s for _, s in rows)))
-            for what, seconds in rows[:ROWS_MAX]:
+                shown.append(("= starting, collecting, waiting for the last worker", wall_s - sum(s for _, s in rows)))
+            for what, seconds in shown:
                 times = f"{self._count[what]:6d} x" if self._count[what] else " " * 8
                 terminalreporter.write_line(f"  {seconds:8.1f} s {times} {what.lstrip('=+ ')}")
 

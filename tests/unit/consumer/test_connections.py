@@ -145,21 +145,28 @@ async def test_a_text_that_is_no_url_has_no_target(url: str) -> None:
         target_of(url)
 
 
-async def test_bytes_that_nobody_asked_for_end_a_kept_connection_and_answer_nothing() -> None:
-    """Such as a 408 that says that we were idle for too long."""
+@pytest.mark.parametrize("is_read", [True, False], ids=["read", "not read yet"])
+@pytest.mark.parametrize("ends", [False, True], ids=["a 408, say", "its end"])
+async def test_a_kept_connection_on_which_something_has_come_carries_no_request(ends: bool, is_read: bool) -> None:
+    """Bytes that nobody has asked for are no answer to what is sent next, also before the event loop has seen them."""
+    writers: list[asyncio.StreamWriter] = []
 
-    async def speak_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         await server.request(reader)
         writer.write(ANSWERS["accepted"])
-        await asyncio.sleep(0.05)
-        writer.write(ANSWERS["refused"])
         await server.request(reader)
 
-    async with Server(speak_up) as server:
+    async with Server(answer_once) as server:
         order = order_for(server.url())
         async with Webhook(connect_s=1, total_s=1) as webhook:
             assert (await webhook.post(order)).certainty == "accepted"
-            await asyncio.sleep(0.2)
+            if ends:
+                writers[0].get_extra_info("socket").shutdown(socket.SHUT_WR)
+            else:
+                writers[0].write(ANSWERS["refused"])
+            if is_read:
+                await asyncio.sleep(0.05)
             assert (await webhook.post(order)).certainty == "accepted"
         assert server.connections == 2
 

@@ -119,8 +119,9 @@ def test_every_door_that_stands_open_is_warned_of_also_on_loopback(sections: Any
 
 @pytest.fixture
 async def door() -> Refusals:
+    """One for which no time goes by, so that no bucket fills meanwhile."""
     proxies = Callers(proxies=options(gateway={"proxies": ["10.0.0.0/8"]}).callers.proxies)
-    return Refusals(GatewayMetrics(bool), proxies, lambda text: text == TOKEN)
+    return Refusals(GatewayMetrics(bool), proxies, lambda text: text == TOKEN, lambda: 0.0)
 
 
 def request(address: str = "192.0.2.1") -> web.Request:
@@ -222,7 +223,7 @@ async def test_a_flood_has_a_few_lines_and_then_a_number(door: Refusals, monkeyp
         door.refused(request(), Refusal(400, (Problem("percent", "is wrong"),), "main"))
         assert logs[-1]["connector"] == "main", "who knows the token is heard through the noise of strangers"
         door.close()
-    assert 2 * ALIKE_LINES_MAX <= strangers <= LINES_MAX + 60, "and one a second, on a slow machine"
+    assert 2 * ALIKE_LINES_MAX <= strangers <= LINES_MAX
     last = logs[-1]
     assert last["event"] == "alert.refused_unlogged"
     assert last["count"] == 1200 - strangers
