@@ -11,8 +11,8 @@ from pydantic import SecretStr
 
 from signalq.errors import SettingsError
 from signalq.logs import Masker, configure_logging
+from signalq.ops.terminal.service_traces import traced_service
 from signalq.ops.terminal.stopping import stop_event
-from signalq.ops.terminal.traces import traced_service
 from signalq.producers.gateway.alerts import Reading, Rules, token_digest
 from signalq.producers.gateway.callers import Callers
 from signalq.producers.gateway.outlet import Outlet

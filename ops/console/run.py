@@ -8,8 +8,8 @@ import structlog
 from signalq.logs import Masker, configure_logging
 from signalq.ops.console.address import address, say_address
 from signalq.ops.console.server import ConsoleServer
+from signalq.ops.terminal.service_traces import traced_service
 from signalq.ops.terminal.stopping import stop_event
-from signalq.ops.terminal.traces import traced_service
 from signalq.settings.config_file import settings_file
 from signalq.settings.reload import CurrentSettings, Reloader, log_found_file
 from signalq.settings.sections import Settings

@@ -26,7 +26,7 @@ from signalq.version import __version__
 PATH = "v1/traces"
 # In seconds, as OpenTelemetry has it in Python. Other languages take ms: who gives those is told.
 TIMEOUT_S, TIMEOUT_MAX_S = 10.0, 600.0
-# What the protocol has sent again: https://opentelemetry.io/docs/specs/otlp/#failures-1.
+# The statuses after which the protocol lets a request be sent again: https://opentelemetry.io/docs/specs/otlp/#failures-1.
 RETRIED = frozenset({429, 502, 503, 504})
 # Before each try but the first. A connection that was kept may have been closed meanwhile: that is tried at once.
 PAUSES_S = (0.0, 1.0, 2.0, 4.0)

@@ -226,9 +226,8 @@ PAGE = (ROOT / "docs" / "gateway.md").read_text(encoding="utf-8")
 
 
 def test_every_event_and_metric_of_the_gateway_is_documented_and_no_other() -> None:
-    code = "".join(
-        path.read_text() for path in [*(ROOT / "producers" / "gateway").glob("*.py"), ROOT / "ops" / "gateway.py"]
-    )
+    files = [ROOT / "ops" / "gateway.py", ROOT / "ops" / "terminal" / "service_traces.py"]
+    code = "".join(path.read_text() for path in [*(ROOT / "producers" / "gateway").glob("*.py"), *files])
     events = set(re.findall(r'log\.\w+\(\s*"([a-z.]+_?[a-z_]*)"', code))
     assert set(re.findall(r"`((?:alert|gateway|request|traces)\.[a-z_]+)`", PAGE.split("Its log goes")[1])) == events
     names = {sample.name for metric in GatewayMetrics(bool).registry.collect() for sample in metric.samples}

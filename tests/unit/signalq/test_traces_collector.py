@@ -54,7 +54,7 @@ async def test_the_variable_for_traces_is_the_whole_url_and_wins() -> None:
     assert len(there.spans) == 2
 
 
-async def test_what_may_pass_is_sent_again_and_nothing_else_is() -> None:
+async def test_a_failure_that_may_pass_is_sent_again_and_no_other_is() -> None:
     async with support.Collector() as there:
         there.next_statuses = [503, 429, 200]
         assert await take(there.environment) is None

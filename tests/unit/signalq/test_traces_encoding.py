@@ -53,7 +53,7 @@ def span(name: str = "POST", scope: InstrumentationScope | None = OURS, **more: 
         [span(scope=OTHER), span("a"), span("b", None), span("c", OTHER), span("d")],
     ],
 )
-def test_it_is_what_the_sdk_makes_of_them(spans: list[ReadableSpan]) -> None:
+def test_a_request_is_the_same_as_the_one_that_the_sdk_makes(spans: list[ReadableSpan]) -> None:
     request = ExportTraceServiceRequest.FromString(encoded(spans))
     assert request == encode_spans(spans)
     assert sum(len(scoped.spans) for scoped in request.resource_spans[0].scope_spans) == len(spans)
