@@ -65,7 +65,7 @@ def _inside(folder: Path, kept: Path, parts: Sequence[str]) -> int:
     logging.basicConfig(filename=folder / "python.log")
     try:
         build(kept)
-        worlds.leave_the_network()
+        worlds.leave_the_network(folder)
         asyncio.run(asyncio.wait_for(play(folder, kept, parts), WHOLE_TIMEOUT_S))
     except subprocess.CalledProcessError as error:
         print(f"containers: {error.cmd[0]} ended with {error.returncode}", file=sys.stderr)

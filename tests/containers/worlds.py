@@ -40,14 +40,20 @@ def enter(*command: str) -> int:
         process.wait()
 
 
-def leave_the_network() -> None:
-    """From now on, this process and its children have a network of their own, of a loopback alone."""
+def leave_the_network(folder: Path) -> None:
+    """From now on, this process and its children have a network of their own, of a loopback alone.
+
+    `folder` keeps the file that says so to whatever looks for a name server.
+    """
     if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
         raise OSError(ctypes.get_errno(), "no network namespace of one's own")
     do("ip", "link", "set", "lo", "up")
-    # The machine's own podman has its sockets, its networks and its locks there.
-    for folder in ("/run", "/dev/shm"):  # noqa: S108 - an empty one of our own
-        do("mount", "-t", "tmpfs", "tmpfs", folder)
+    # podman's name server hands on what one of its networks doesn't know: it is refused at once, and need not wait.
+    (folder / "resolv.conf").write_text("nameserver 127.0.0.1\n", encoding="utf-8")
+    do("mount", "--bind", str(folder / "resolv.conf"), str(Path("/etc/resolv.conf").resolve()))
+    # podman has its sockets, its networks and its locks there, the machine's own one as well.
+    for place in ("/run", "/dev/shm"):  # noqa: S108 - an empty one of our own
+        do("mount", "-t", "tmpfs", "tmpfs", place)
 
 
 def missing() -> str | None:
