@@ -1,7 +1,8 @@
 """axe-core looks at a page: what keeps people from using it (WCAG 2.0 to 2.2, A and AA, and good practice).
 
-Its source is evaluated by the browser's debugger: a script element of it is what the page's policy refuses. What it finds
-it must find from the other end of the page as well: a bar that stays in the window covers what is scrolled from under it.
+Its source is evaluated by the browser's debugger: a script element of it is what the page's policy refuses. What it
+finds it must find from the other end of the page as well: a bar that stays in the window covers what is scrolled from
+under it.
 """
 
 from __future__ import annotations
