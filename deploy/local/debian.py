@@ -1,6 +1,7 @@
 """Get RabbitMQ and PostgreSQL from Debian's or Ubuntu's own packages: installed by apt, or unpacked without root."""
 
 import os
+import platform
 import re
 import shutil
 import tempfile
@@ -22,6 +23,7 @@ LOCK_TIMEOUT_S = 120
 PACKAGE = "rabbitmq-server"
 """Of RabbitMQ."""
 
+_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _STATUS = Path("/var/lib/dpkg/status")
 _OURS = re.compile(r"^Package: (erlang-|rabbitmq-server$)", re.MULTILINE)
 _POSTGRES = "postgresql"
@@ -95,6 +97,25 @@ def unpack_postgres(cache: Path, say: Say) -> None:
 def libraries(root: Path) -> tuple[Path, ...]:
     """The folders of shared libraries in an unpacked server, for LD_LIBRARY_PATH."""
     return tuple(sorted([*root.glob("usr/lib/*-linux-*"), *root.glob("lib/*-linux-*")]))
+
+
+def source(what: str, release: str) -> str:
+    """The line of a sources.list for a release of Debian, by the mirror that apt has for this system's own release.
+
+    `what` comes from there: it begins the sentence of the FetchFailed that says that apt is not set to Debian here.
+    """
+    if apt.is_here():
+        system = platform.freedesktop_os_release()
+        targets = ["apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(SITE)", "Created-By: Packages"]
+        for line in run(targets).stdout.splitlines():
+            own_release, component, site = line.split(" ", 2)
+            if (system["ID"], component) == ("debian", "main") and own_release == system.get("VERSION_CODENAME"):
+                signed = f"[signed-by={_KEYRING}] " if _KEYRING.exists() else ""
+                return f"deb {signed}{site} {release} main\n"
+    raise FetchFailed(
+        f"{what} comes from Debian's archive, and apt is not set to that here: "
+        "run this command on a Debian (a container will do)"
+    )
 
 
 def refuse_spaces(cache: Path) -> None:

@@ -27,10 +27,7 @@ def give_own_loader(root: Path, programs: Path) -> None:
 
     Raises FetchFailed where `root` has no dynamic loader.
     """
-    loader = next((path for place in ("usr/lib*", "lib*") for path in root.glob(f"{place}/ld-linux*.so.*")), None)
-    libraries = next(root.glob("usr/lib/*-linux-*"), None)
-    if loader is None or libraries is None:
-        raise FetchFailed("the unpacked system has no dynamic loader where it was expected")
+    loader, libraries = find_loader(root)
     found = [path for path in programs.rglob("*") if _is_program(path)]
     # Where each really lies has to be known before the first one moves.
     for path, program in [(path, path.resolve()) for path in found]:
@@ -47,6 +44,15 @@ def give_own_loader(root: Path, programs: Path) -> None:
         )
         path.write_text(script, "utf-8")
         path.chmod(0o755)
+
+
+def find_loader(root: Path) -> tuple[Path, Path]:
+    """The dynamic loader of the unpacked system `root`, and the folder of its libraries. Raises FetchFailed."""
+    loader = next((path for place in ("usr/lib*", "lib*") for path in root.glob(f"{place}/ld-linux*.so.*")), None)
+    libraries = next(root.glob("usr/lib/*-linux-*"), None)
+    if loader is None or libraries is None:
+        raise FetchFailed("the unpacked system has no dynamic loader where it was expected")
+    return loader, libraries
 
 
 def _is_program(path: Path) -> bool:

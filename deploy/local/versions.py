@@ -6,13 +6,11 @@ the system's own RabbitMQ as it is. Rejected: a whole system by mmdebstrap, run 
 may be left behind, and three times the space.
 """
 
-import platform
 import re
 import tempfile
 from pathlib import Path
 
 from signalq.local import apt, debian
-from signalq.local.apt import run
 from signalq.local.debian import Say
 from signalq.local.errors import FetchFailed
 from signalq.local.install import Installation, cache_folder, complete
@@ -21,7 +19,6 @@ from signalq.local.own_loader import give_own_loader
 RELEASES = {"4.0": "trixie", "4.3": "forky"}
 """Each version that can be had, and the release of Debian that it is from."""
 
-_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # The server and its libraries: not the many programs that its packages call for installing and for service managers.
 _NEEDED = re.compile(rf"{re.escape(debian.PACKAGE)}|erlang-.*|zlib1g|lib(?!python|systemd|pam).*")
 _SERVER = "usr/lib/rabbitmq/lib/rabbitmq_server-"
@@ -55,36 +52,21 @@ def ensure_version(version: str, say: Say, *, cache: Path | None = None) -> Inst
 
 def _fetch(version: str, cache: Path, say: Say) -> None:
     """Fetch and unpack it. All of it appears at once, by a rename, after its Erlang has run."""
-    release, mirror = RELEASES[version], _mirror(version)
+    release = RELEASES[version]
+    source = debian.source(f"RabbitMQ {version}", release)
     debian.refuse_spaces(cache)
     say(f"unpacking RabbitMQ {version}, of Debian {release}, into {cache / version} (about a minute at most)")
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="unpacking-", dir=cache) as staging:
         root = Path(staging) / version
-        signed = f"[signed-by={_KEYRING}] " if _KEYRING.exists() else ""
         # To this apt nothing is installed, so it names all that the server needs.
-        own = apt.own_apt(Path(staging), installed="", sources=f"deb {signed}{mirror} {release} main\n")
+        own = apt.own_apt(Path(staging), installed="", sources=source)
         apt.unpack(own, debian.PACKAGE, root, Path(staging), _NEEDED)
         _check(version, root)
         debian.make_movable(root)
         give_own_loader(root, root / "usr/lib/erlang")
         debian.try_erlang(root)
         debian.move_into_place(root, cache / version)
-
-
-def _mirror(version: str) -> str:
-    """The mirror that apt has for this very release of Debian."""
-    if apt.is_here():
-        system = platform.freedesktop_os_release()
-        targets = ["apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(SITE)", "Created-By: Packages"]
-        for line in run(targets).stdout.splitlines():
-            release, component, site = line.split(" ", 2)
-            if (system["ID"], component) == ("debian", "main") and release == system.get("VERSION_CODENAME"):
-                return site
-    raise FetchFailed(
-        f"RabbitMQ {version} comes from Debian's archive, and apt is not set to that here: "
-        "run this command on a Debian (a container will do)"
-    )
 
 
 def _check(version: str, root: Path) -> None:

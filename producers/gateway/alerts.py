@@ -11,7 +11,7 @@ from signalq.errors import InvalidIntent, Problem
 from signalq.message.identity import digest_of
 from signalq.message.intent import intent_from_fields
 from signalq.message.strict_json import parse_object, render, values_below
-from signalq.producers.gateway.arrays import array_of
+from signalq.producers.gateway.arrays import ARRAY_VALUES_MAX, array_of
 from signalq.producers.gateway.times import time_ms
 
 # A key of this process alone: outside it a digest reveals nothing.
@@ -91,9 +91,6 @@ class Refusal:
     order: int | None = None
 
 
-# In all orders of an array, nested ones included: 25 an order, more than there are fields. It bounds what a body may
-# cost to 2 ms, as VALUES_MAX does for one order.
-ARRAY_VALUES_MAX = 512
 _TOO_MANY_VALUES = (Problem(None, f"the array has more than {ARRAY_VALUES_MAX} values up to here"),)
 _WRONG_TOKEN = (Problem("connectorToken", "is not the connector's"),)
 _NOT_NAMED = 'connectorName is none that the settings name, and gateway.connectors is "named"'

@@ -7,10 +7,13 @@ import json
 import re
 
 from signalq.errors import InvalidIntent, Problem
-from signalq.message.strict_json import check_size
+from signalq.message.strict_json import check_size, is_beyond
 
 # TradingView sends one message an alert; so many fit into it by far.
 ORDERS_MAX = 20
+# In all orders of an array, nested ones included: 25 an order, more than there are fields. It bounds what a body may
+# cost to 2 ms, as VALUES_MAX does for one order.
+ARRAY_VALUES_MAX = 512
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _SIZE = f"an array must have 1 to {ORDERS_MAX} orders"
@@ -26,6 +29,8 @@ def array_of(body: bytes) -> list[bytes] | None:
     if not body.lstrip(b" \t\n\r").startswith(b"["):
         return None
     check_size(len(body))
+    if is_beyond(body, ARRAY_VALUES_MAX + ORDERS_MAX):
+        raise _refused(f"the array has more than {ARRAY_VALUES_MAX} values (nested ones are counted)")
     try:
         return [text.encode() for text in _texts(body.decode("utf-8"))]
     except UnicodeDecodeError as error:

@@ -20,13 +20,8 @@ VALUES_MAX = 64
 DIGITS_MAX = 64
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-# Each value below the top object follows a comma, or is the first in its object or array. So more commas and opening
-# brackets than this, outside of texts, mean more than VALUES_MAX values. A body of 64 KiB may hold 20,000 values: it is
-# refused without being decoded.
-_SIGNS_MAX = 2 * VALUES_MAX + 1
-_TOO_MANY_SIGNS = re.compile(
-    rb'(?:[^",\[{]*+(?:"(?:[^"\\]++|\\.)*+"[^",\[{]*+)*+[,\[{]){%d}+' % (_SIGNS_MAX + 1), re.DOTALL
-)
+# Up to the next comma or opening bracket outside of texts.
+_TO_THE_NEXT_SIGN = rb'(?:[^",\[{]*+(?:"(?:[^"\\]++|\\.)*+"[^",\[{]*+)*+[,\[{])'
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +68,7 @@ def parse_object(body: bytes) -> dict[str, object]:
     check_size(len(body))
     if body.startswith(_BYTE_ORDER_MARK):
         raise _refused("the body begins with a byte-order mark")
-    signs = body.count(b",") + body.count(b"[") + body.count(b"{")
-    if signs > _SIGNS_MAX and _TOO_MANY_SIGNS.match(body):
+    if is_beyond(body, VALUES_MAX):
         raise _too_many_values()
     try:
         text = body.decode("utf-8")
@@ -116,6 +110,18 @@ def check_size(body_bytes: int) -> None:
     """Raise InvalidIntent for more than BODY_BYTES_MAX bytes."""
     if body_bytes > BODY_BYTES_MAX:
         raise _refused(f"the body has {body_bytes} bytes, at most {BODY_BYTES_MAX} are allowed")
+
+
+def is_beyond(body: bytes, values_max: int) -> bool:
+    """Whether a glance shows more values than this: a body of 64 KiB may hold 20,000, or be as deep as it is long.
+
+    Each value below the top one follows a comma, or is the first in its object or array. So more commas and opening
+    brackets, outside of texts, than two for each value and one for the top mean more values.
+    """
+    signs = 2 * values_max + 2
+    if body.count(b",") + body.count(b"[") + body.count(b"{") < signs:
+        return False
+    return re.compile(_TO_THE_NEXT_SIGN + b"{%d}+" % signs, re.DOTALL).match(body) is not None
 
 
 def _too_many_values() -> InvalidIntent:

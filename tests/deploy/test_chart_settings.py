@@ -133,6 +133,17 @@ def test_one_pod_of_a_release_serves_the_console_and_each_knows_where_it_is(
         assert settings.ops.token.get_secret_value() == "a-secret-of-ours"
 
 
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_job_before_an_upgrade_takes_the_database_without_tls_that_the_consumers_take(allowed: bool) -> None:
+    """It has no settings file: that is still the one of the release before."""
+    manifests = rendered("4", "postgresql", "--set", f"settings.ledger.allow_plain={str(allowed).lower()}")
+    assert settings_of(manifests).get("ledger", {}).get("allow_plain", False) is allowed
+    pod = pod_spec(the(manifests, "Job"))
+    assert pod is not None
+    variables = {one["name"]: one["value"] for one in pod["containers"][0]["env"]}
+    assert variables.get("SIGNALQ_LEDGER__ALLOW_PLAIN") == ("true" if allowed else None)
+
+
 def test_settings_that_signalq_would_refuse_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifests = rendered("4", "sqlite")
     the(manifests, "ConfigMap")["data"]["signalq.toml"] += "[delivery]\natempts_max = 1\n"

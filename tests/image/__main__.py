@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from signalq import OrderIntent, OrderPublisher
-from signalq.local import PrivateRabbitMQ, find_installation
+from signalq.local import FetchFailed, PrivateRabbitMQ, find_installation
 from signalq.ops.sandbox.server import Sandbox
 from signalq.version import __version__
 from tests.image.build import ROOT, Built, Workshop
@@ -61,6 +61,9 @@ def main() -> int:
     except subprocess.CalledProcessError as error:
         print(f"image: {error.cmd[0]} ended with {error.returncode}; the end of what it said:", file=sys.stderr)
         print((folder / "build.log").read_text("utf-8", errors="replace")[-3000:], file=sys.stderr)
+        return 1
+    except FetchFailed as error:
+        print(f"image: {error}", file=sys.stderr)
         return 1
     finally:
         workshop.sweep()

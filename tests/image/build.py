@@ -6,9 +6,12 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from signalq.local import debian
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy" / "container" / "Dockerfile"
@@ -35,25 +38,20 @@ class Built:
 
 
 class Workshop:
-    """A folder with a storage of its own: nothing of it is left when it is swept. Needs root."""
+    """A folder with a storage of its own: nothing of it is left when it is swept. Needs root.
 
-    def __init__(self, folder: Path) -> None:
+    `driver` is how layers are kept: "vfs" works everywhere, and with "overlay" a container copies nothing.
+    """
+
+    def __init__(self, folder: Path, driver: str = "vfs") -> None:
         self._folder = folder
+        self._driver = driver
         self._pip = folder / "pip.conf"
         self._wheels = folder / "wheels"
 
     def build(self) -> Built:
-        """Base, wheels, image; a minute or two. Raises CalledProcessError."""
-        self._make_base()
-        self.fetch_wheels(platform.machine(), self._wheels)
-        self._pip.write_text(f"[global]\nno-index = true\nfind-links = {self._wheels}\n", encoding="utf-8")
-        volumes = [f"{self._wheels}:{self._wheels}:ro", f"{self._pip}:/etc/pip.conf:ro"]
-        self.buildah(
-            *("bud", "--isolation", "chroot", "--format", "docker", "--build-arg", f"BASE={BASE}"),
-            *("--build-arg", "VERSION=1.2.3", "--build-arg", "REVISION=abc"),
-            *(word for volume in volumes for word in ("--volume", volume)),
-            *("--tag", IMAGE, "--file", str(DOCKERFILE), str(ROOT)),
-        )
+        """The image, built and mounted. Raises CalledProcessError, and FetchFailed without a mirror of Debian."""
+        self.build_image()
         container = self.buildah("from", IMAGE)
         inspected = json.loads(self.buildah("inspect", "--type", "image", IMAGE))
         base = self.buildah("from", BASE)
@@ -63,6 +61,38 @@ class Workshop:
             inspected["Docker"]["config"],
             container,
         )
+
+    def build_image(self) -> None:
+        """Base, wheels, image; a minute or two. Raises what `build` raises."""
+        self.bootstrap(BASE, RELEASE, ("python3", "python3-venv", "ca-certificates"), AS_IN_THE_OFFICIAL_IMAGE)
+        self.fetch_wheels(platform.machine(), self._wheels)
+        self._pip.write_text(f"[global]\nno-index = true\nfind-links = {self._wheels}\n", encoding="utf-8")
+        volumes = [f"{self._wheels}:{self._wheels}:ro", f"{self._pip}:/etc/pip.conf:ro"]
+        self.buildah(
+            *("bud", "--isolation", "chroot", "--format", "docker", "--build-arg", f"BASE={BASE}"),
+            *("--build-arg", "VERSION=1.2.3", "--build-arg", "REVISION=abc"),
+            *(word for volume in volumes for word in ("--volume", volume)),
+            *("--tag", IMAGE, "--file", str(DOCKERFILE), str(ROOT)),
+        )
+
+    def bootstrap(self, image: str, release: str, packages: Sequence[str], hook: str) -> None:
+        """Make an image of a release of Debian with these packages; `hook` is a script, with the root folder as $1.
+
+        Raises what `build` raises.
+        """
+        tar = self._folder / "root.tar"
+        self._do(
+            *("mmdebstrap", "--variant=minbase", f"--include={','.join(packages)}"),
+            *(f"--dpkgopt=path-exclude=/usr/share/{what}/*" for what in ("doc", "info", "locale", "man")),
+            # Another release's mirror may be a snapshot of some time ago; its signature is still checked.
+            '--aptopt=Acquire::Check-Valid-Until "false"',
+            *(f"--customize-hook={hook}", release, str(tar)),
+            debian.source(f"the base of {image}", release).strip(),
+        )
+        container = self.buildah("from", "scratch")
+        self.buildah("add", container, str(tar), "/")
+        self.buildah("commit", "--rm", container, image)
+        tar.unlink()
 
     def fetch_wheels(self, machine: str, into: Path) -> None:
         """The lock's, by this machine's pip and its settings: a build then needs no network."""
@@ -85,20 +115,7 @@ class Workshop:
     def buildah(self, *arguments: str) -> str:
         """Its standard output; what it says besides goes to build.log."""
         storage = [f"--{name}={self._folder / name}" for name in ("root", "runroot")]
-        return self._do("buildah", *storage, "--storage-driver", "vfs", *arguments)
-
-    def _make_base(self) -> None:
-        tar = self._folder / "base.tar"
-        self._do(
-            *("mmdebstrap", "--variant=minbase", "--include=python3,python3-venv,ca-certificates"),
-            *(f"--dpkgopt=path-exclude=/usr/share/{what}/*" for what in ("doc", "info", "locale", "man")),
-            *(f"--customize-hook={AS_IN_THE_OFFICIAL_IMAGE}", RELEASE, str(tar)),
-            f"deb {_mirror()} {RELEASE} main",
-        )
-        container = self.buildah("from", "scratch")
-        self.buildah("add", container, str(tar), "/")
-        self.buildah("commit", "--rm", container, BASE)
-        tar.unlink()
+        return self._do("buildah", *storage, "--storage-driver", self._driver, *arguments)
 
     def _do(self, *command: str) -> str:
         with (self._folder / "build.log").open("a", encoding="utf-8") as log:
@@ -107,14 +124,3 @@ class Workshop:
             )
             log.write(ran.stdout)
         return ran.stdout.strip()
-
-
-def _mirror() -> str:
-    """The one that apt is set to for this release."""
-    targets = ["apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(REPO_URI)", "Created-By: Packages"]
-    said = subprocess.run(targets, capture_output=True, text=True, check=True, timeout=STEP_TIMEOUT_S)  # noqa: S603 - apt
-    for line in said.stdout.splitlines():
-        release, component, uri = line.split(" ", 2)
-        if (release, component) == (RELEASE, "main"):
-            return uri
-    raise SystemExit(f"apt has no mirror of Debian {RELEASE} here: run this on such a machine")

@@ -1,7 +1,8 @@
 """axe-core looks at a page: what keeps people from using it (WCAG 2.0 to 2.2, A and AA, and good practice).
 
-Its source is evaluated by the browser's debugger: a script element of it is what the page's policy refuses. A page that
-lives may move while axe measures it: what it has found, it must find again.
+Its source is evaluated by the browser's debugger: a script element of it is what the page's policy refuses. What it
+finds it must find from the other end of the page as well: a bar that stays in the window covers what is scrolled from
+under it.
 """
 
 from __future__ import annotations
@@ -21,18 +22,26 @@ _RUN = """([inside, options]) => {
 }"""
 
 
+_SCROLL = "end => scrollTo({top: end ? document.documentElement.scrollHeight : 0, behavior: 'instant'})"
+
+
 async def violations(page: Page, inside: str | None = None) -> list[str]:
     """A line for each element that breaks a rule: the rule, the element, and what to do. `inside` is a selector."""
     if not await page.evaluate("'axe' in window"):
         await page.evaluate(AXE_SCRIPT)
-    found = await _found(page, inside)
-    return found and await _found(page, inside)
+    if not (found := await _found(page, inside)):
+        return []
+    await page.evaluate(_SCROLL, True)
+    again = await _found(page, inside)
+    await page.evaluate(_SCROLL, False)
+    return [line for where, line in found.items() if where in again]
 
 
-async def _found(page: Page, inside: str | None) -> list[str]:
+async def _found(page: Page, inside: str | None) -> dict[tuple[str, str], str]:
+    """By rule and element."""
     found: dict[str, Any] = await page.evaluate(_RUN, [inside, OPTIONS])
-    return [
-        f"{rule['id']}: {node['html'][:200]} ({node['failureSummary']})"
+    return {
+        (rule["id"], str(node["target"])): f"{rule['id']}: {node['html'][:200]} ({node['failureSummary']})"
         for rule in found["violations"]
         for node in rule["nodes"]
-    ]
+    }

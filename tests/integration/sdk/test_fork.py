@@ -45,6 +45,9 @@ async def run(broker: Broker, topology: Topology, program: str) -> Ran:
         sys.executable,
         "-X",
         "dev",
+        # Since Python 3.12, of every fork of a process with threads.
+        "-W",
+        "ignore:This process:DeprecationWarning",
         "-c",
         HEAD + textwrap.dedent(program),
         broker.url,

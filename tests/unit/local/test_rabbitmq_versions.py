@@ -39,7 +39,7 @@ def test_a_release_that_has_moved_on_is_named_and_nothing_of_it_is_kept(
         (root / "usr/lib/rabbitmq/lib/rabbitmq_server-4.9.1").mkdir(parents=True)
 
     said: list[str] = []
-    monkeypatch.setattr("signalq.local.versions._mirror", lambda _version: "file:/nowhere")
+    monkeypatch.setattr("signalq.local.debian.source", lambda _what, _release: "deb file:/nowhere any main")
     monkeypatch.setattr("signalq.local.apt.unpack", unpack)
     with pytest.raises(FetchFailed, match=r"Debian forky has RabbitMQ 4\.9\.1, not 4\.3"):
         ensure_version("4.3", said.append, cache=tmp_path)

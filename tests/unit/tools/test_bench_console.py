@@ -28,7 +28,9 @@ HEADER = b"AMQP\x00\x00\x09\x01"
 
 def test_a_past_is_so_many_orders_of_which_so_many_are_dead_each_with_its_letter(tmp_path: Path) -> None:
     file = tmp_path / "past.db"
-    metadata.create_all(create_engine(f"sqlite:///{file}"))
+    engine = create_engine(f"sqlite:///{file}")
+    metadata.create_all(engine)
+    engine.dispose()
     asyncio.run(write(f"sqlite+aiosqlite:///{file}", Past(5_000, 100, ["a", "b"], NOW_MS)))
     with closing(sqlite3.connect(file)) as ledger:
 
