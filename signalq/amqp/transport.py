@@ -61,7 +61,7 @@ class PlainConnection(aio_pika.Connection):
         finally:
             if not closing.done():
                 self.socket.hang_up()
-                # It ends by itself now. Were it canceled before that, as at the end of a loop, it would wait for ever.
+                # The rest ends by itself now; canceled before that, as at the end of a loop, it would wait for ever.
                 await asyncio.wait({closing}, timeout=HANG_UP_TIMEOUT_S)
         await closing
 
