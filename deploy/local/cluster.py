@@ -18,7 +18,8 @@ from typing import Any, Self
 from signalq.local.errors import BrokerFailed, BrokerUnavailable
 from signalq.local.guard import Guard, ServerPlan
 from signalq.local.install import Installation, find_installation
-from signalq.local.node import Member, epmd_command, free_ports
+from signalq.local.node import Member, epmd_command
+from signalq.local.ports import free_ports
 from signalq.local.rabbitmq import PrivateRabbitMQ
 
 SIZE = 3

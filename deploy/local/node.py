@@ -4,21 +4,14 @@ Every name and port is the node's own, and every listener is on 127.0.0.1, so it
 https://www.rabbitmq.com/docs/configure#supported-environment-variables lists the variables.
 """
 
-import random
 import secrets
 import shutil
-import socket
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from signalq.local.install import Installation
-
-LOOPBACK = "127.0.0.1"
-
-# Below the range from which Linux takes the ports of outgoing connections (32768 and up): while a killed node is
-# down, a client that keeps trying to connect could otherwise be given the node's own port, and talk to itself.
-PORT_MIN, PORT_MAX = 20_000, 32_767
+from signalq.local.ports import LOOPBACK, free_ports
 
 # A test's node should cost little memory, and no CPU while idle: two schedulers that never spin, and not bound to
 # the first two cores, where all nodes of the machine would meet. Most of a start is the loading of all modules.
@@ -146,16 +139,6 @@ def epmd_command(installation: Installation, port: int) -> list[str]:
     return [str(installation.erlang / "epmd"), "-address", LOOPBACK, "-port", str(port)]
 
 
-def free_ports(count: int) -> list[int]:
-    """Free ports. Another program may take one before the server does; the server's start would report that."""
-    chosen: list[int] = []
-    candidates = random.sample(range(PORT_MIN, PORT_MAX + 1), k=200)
-    for port in candidates:
-        if len(chosen) < count and is_free(port):
-            chosen.append(port)
-    return chosen
-
-
 def prepare(
     folder: Path,
     ports: Ports,
@@ -243,18 +226,6 @@ def _link_applications(applications: Path, installation: Installation) -> None:
         for path in server.iterdir():
             if not path.name.startswith("rabbitmq_") or path.name.startswith("rabbitmq_prelaunch-"):
                 (applications / path.name).symlink_to(path)
-
-
-def is_free(port: int) -> bool:
-    """Whether a server could listen on this port of loopback now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do: connections of one that has just ended may linger.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-    return True
 
 
 def _kept(path: Path, value: str) -> str:

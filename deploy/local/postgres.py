@@ -16,7 +16,7 @@ from pathlib import Path
 
 from signalq.local.errors import PostgresFailed, PostgresUnavailable
 from signalq.local.guard import STOP_TIMEOUT_S, Guard, ServerPlan
-from signalq.local.node import LOOPBACK, free_ports
+from signalq.local.ports import LOOPBACK, free_ports
 from signalq.local.postgres_install import PostgresInstallation, find_postgres
 from signalq.local.server import PrivateServer
 
@@ -67,6 +67,7 @@ class PrivatePostgres(PrivateServer):
             )
         self._installation = found
         self._port = free_ports(1)[0]
+        self._hold(self._port)
         self._password = secrets.token_hex(16)
         self._folder: Path | None = None
 

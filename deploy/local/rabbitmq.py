@@ -9,24 +9,24 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from signalq.local.errors import BrokerFailed, BrokerUnavailable
 from signalq.local.guard import STOP_TIMEOUT_S, Guard, ServerPlan
 from signalq.local.install import Installation, find_installation
 from signalq.local.node import (
-    LOOPBACK,
     MANAGEMENT,
     Member,
     NodeFiles,
     choose_ports,
     environment,
     epmd_command,
-    is_free,
     keep_port,
     kept_port,
     prepare,
 )
+from signalq.local.ports import LOOPBACK, is_free
 from signalq.local.server import PrivateServer
 
 START_TIMEOUT_S = 90.0
@@ -81,6 +81,7 @@ class PrivateRabbitMQ(PrivateServer):
         self._ports = choose_ports(
             member.epmd_port if member else None, kept_port(self._given_folder) if self._given_folder else None
         )
+        self._hold(*asdict(self._ports).values())
         self._files: NodeFiles | None = None
 
     @property

@@ -1,7 +1,9 @@
 """`PrivateServer`: the life of one private server, in processes that its guard owns; see guard.py."""
 
 import contextlib
+import sys
 import time
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import ClassVar, Self
 
 from signalq.local.errors import PrivateBrokerError
 from signalq.local.guard import Guard
+from signalq.local.ports import hold
 
 _POLL_INTERVAL_S = 0.05
 _LAST_WORDS_LINES = 20
@@ -59,6 +62,12 @@ class PrivateServer(ABC):
         with contextlib.suppress(ConnectionError):
             return self._guard is not None and self._guard.is_running()
         return False
+
+    def _hold(self, *ports: int) -> None:
+        """Let no other node or server of ours choose these ports while this object lives, also while it is down."""
+        if sys.platform == "linux":
+            for held in filter(None, map(hold, ports)):
+                weakref.finalize(self, held.close)
 
     def start(self) -> None:
         """Start it and wait until it takes connections; after `kill()` or `stop(keep_data=True)`, with its data.

@@ -16,7 +16,8 @@ from yarl import URL
 
 from signalq.errors import SettingsError
 from signalq.kinds import Kind
-from signalq.local.node import LOOPBACK, is_free, keep_port
+from signalq.local.node import keep_port
+from signalq.local.ports import LOOPBACK, is_free
 from signalq.ops.terminal.errors import CommandFailed
 from signalq.settings.environment import SANDBOX_PATH
 from signalq.settings.ledger_url import SQLITE_SCHEME

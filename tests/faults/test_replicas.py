@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import pytest
 from yarl import URL
 
+from signalq.consumer.ledger import ALIVE_PERIOD_S
 from signalq.local import PrivatePostgres
 from signalq.names import Names
 from tests.support.broker import Broker
 from tests.support.consumer import Consumer
 from tests.support.freezing import begun_before_the_freeze, freeze
 from tests.support.intents import Intent, make_intents
-from tests.support.postgres import fresh_database
+from tests.support.postgres import connected, fresh_database
 from tests.support.proxy import Proxy
 from tests.support.scene import SETTINGS, Scene, scene
 from tests.support.waiting import PATIENCE_S, elapsed, wait_until
@@ -160,6 +161,7 @@ async def test_cut_off_from_its_ledger_it_gives_its_lanes_up_and_comes_back_when
         play.answers_after_s = ANSWERS_AFTER_S
         play.command = haste.command("lifeline")
         wires = {await play.consumer({"ledger.url": _through(wire, postgres_url)}): wire for wire in (one, two)}
+        await _know_each_other(postgres_url)
         intents = _load(play, 600)
         await _posting(play, intents, 3)
         cut_off = await _active(play)
@@ -245,6 +247,22 @@ def _without_id(intents: Collection[Intent]) -> int:
 
 def _through(wire: Proxy, ledger_url: str) -> str:
     return str(URL(ledger_url).with_port(wire.port))
+
+
+async def _know_each_other(ledger_url: str) -> None:
+    """Wait until each replica has given a sign of life, and another one, since the last of them came: it has read then
+    who else lives. One that is alone would keep its lanes.
+    """
+
+    async def they_do() -> bool:
+        connection = await connected(ledger_url)
+        try:
+            row = await connection.fetchrow("SELECT min(alive_ms) - max(started_ms) AS since_ms FROM replicas")
+        finally:
+            await connection.close()
+        return bool(row["since_ms"] > ALIVE_PERIOD_S * 1000)
+
+    await wait_until(they_do, what="replicas that know each other")
 
 
 async def _posting(play: Scene, load: Collection[Intent], each: int) -> None:

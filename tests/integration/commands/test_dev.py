@@ -18,7 +18,7 @@ import pytest
 
 from signalq import OrderIntent, OrderPublisher
 from signalq.local import Installation
-from signalq.local.node import is_free
+from signalq.local.ports import is_free
 from signalq.ops.dev.world import CONSOLE_ABOVE, GATEWAY_ABOVE, OPS_ABOVE, SANDBOX_ABOVE
 from tests.support.commands import run
 from tests.support.waiting import wait_until

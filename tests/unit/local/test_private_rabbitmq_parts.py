@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
@@ -12,8 +14,26 @@ import pytest
 from signalq.local import Installation
 from signalq.local import __main__ as command
 from signalq.local.node import MANAGEMENT, PROMETHEUS, choose_ports, environment, prepare
+from signalq.local.ports import LOOPBACK, free_ports, hold
 
 CONFIGURATION = ("management.tcp.port = 1",)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no port can be held")
+def test_a_port_that_is_held_is_chosen_by_nobody_and_its_server_can_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several nodes that start at once choose their ports seconds before they listen."""
+    ours, other = free_ports(2)
+    monkeypatch.setattr("random.sample", lambda _range, **_: [ours, other])
+    held = hold(ours)
+    assert held is not None
+    try:
+        assert hold(ours) is None
+        assert free_ports(2) == [other]
+        with socket.create_server((LOOPBACK, ours)), socket.create_connection((LOOPBACK, ours)):
+            assert free_ports(2) == [other]
+    finally:
+        held.close()
+    assert free_ports(2) == [ours, other]
 
 
 def test_without_plugins_none_is_enabled_and_none_configured(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 from rich.console import Console
 
 from signalq.errors import SettingsError
-from signalq.local.node import is_free, kept_port
+from signalq.local.node import kept_port
+from signalq.local.ports import is_free
 from signalq.ops.commands import dev as dev_command
 from signalq.ops.dev import world as worlds
 from signalq.ops.dev.events import Entry, LogTail, is_told, of_a_program, of_an_order
