@@ -16,6 +16,8 @@ from signalq.amqp.incoming import Incoming
 from signalq.amqp.outbox import Outbox
 
 GOODBYE_TIMEOUT_S = 4.0
+# Of aiormq, whose connection has no socket any more.
+HANG_UP_TIMEOUT_S = 1.0
 # Of the server's answer, so much is kept to tell why it is not RabbitMQ's.
 RECEIVED_BYTES_MAX = 1_024
 ENDED = "the connection was closed, or gave no sign of life for too long"
@@ -59,6 +61,8 @@ class PlainConnection(aio_pika.Connection):
         finally:
             if not closing.done():
                 self.socket.hang_up()
+                # The rest ends by itself now; canceled before that, as at the end of a loop, it would wait for ever.
+                await asyncio.wait({closing}, timeout=HANG_UP_TIMEOUT_S)
         await closing
 
 

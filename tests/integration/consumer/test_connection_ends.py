@@ -66,6 +66,20 @@ async def test_acknowledgements_that_wait_to_be_written_end_with_their_connectio
     assert not waiting
 
 
+async def test_a_goodbye_that_is_canceled_leaves_nothing_behind_that_waits(
+    linked: AbstractConnection, link: Proxy
+) -> None:
+    """The end of a loop cancels what is left: aiormq, canceled while it says goodbye, would wait for ever."""
+    before = asyncio.all_tasks()
+    link.stall()
+    closing = asyncio.create_task(linked.close())
+    await elapsed(0.1)
+    closing.cancel()
+    await asyncio.wait({closing})
+    assert closing.cancelled()
+    assert asyncio.all_tasks() <= before
+
+
 async def test_an_acknowledgement_behind_its_channels_close_is_refused_and_the_connection_lives(
     broker: Broker, names: Names, linked: AbstractConnection
 ) -> None:
