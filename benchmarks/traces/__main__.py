@@ -6,11 +6,11 @@
 Three consumers run beside each other all the time, on one broker, each with lanes and a ledger of its own: one without
 traces, one that exports a tenth of them, one that exports all, to collectors that take them and do nothing. In a round
 each of them in turn, another one first each time, gets its orders as fast as the SDK publishes them, and the two others
-have nothing to do. So what disturbs the machine for some seconds disturbs all three, and what disturbs it for a moment
-spoils one round. A share is of the consumer without traces in the same round; figures and shares are medians over the
-rounds. The range beside a share is where another run on this machine finds it, 19 times of 20: where it is too wide to
-tell on which side of its bound a share is, take more rounds or a quieter machine. The calls that an order makes where
-traces are off are timed by themselves, as no run could tell so little from its own noise.
+have nothing to do but to export what is left. So what disturbs the machine for some seconds disturbs all three, and
+what disturbs it for a moment spoils one round. A share is of the consumer without traces in the same round; figures and
+shares are medians over the rounds. The range beside a share is where another run on this machine finds it, 19 times of
+20: where it is too wide to tell on which side of its bound a share is, take more rounds or a quieter machine. The calls
+that an order makes where traces are off are timed by themselves, as no run could tell so little from its own noise.
 
 Ends with status 1 where traces cost more than is promised: 0.5 % off, 5 % for a tenth, 35 % for all. Absolute figures
 are this machine's, the shares are what to quote.
@@ -28,19 +28,20 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 from aiohttp import web
 
-from benchmarks.contender import Failed
+from benchmarks.contender import Failed, cpu_seconds
 from benchmarks.contenders import SIGNALQ, Contender
 from benchmarks.figures import Figures, medians
 from benchmarks.load import Load
 from benchmarks.phases import WARM_UP_ORDERS
 from benchmarks.progress import progress
 from benchmarks.site import Site, new_site
-from benchmarks.track import track
+from benchmarks.track import Track, track
 from signalq.consumer.broker.session import Delivery, Session
 from signalq.consumer.orders.message import Message
 from signalq.consumer.telemetry.traces import NO_TRACES
@@ -57,8 +58,7 @@ SHARES_MAX = {OFF: 0.005, TENTH: 0.05, ALL: 0.35}
 CALLS = 200_000
 # Half the width, in ranks, of an interval of 95 % for the median of n values: this times the root of n.
 RANKS_OFF = 0.98
-# What is less than a batch is exported so often, and not after 5 s: so it is before a turn ends, and counted with it.
-EXPORT_EVERY_MS = 200
+# The SDK exports every 5 s what is less than a batch.
 FIRST_EXPORT_S = 60.0
 
 Turn = Callable[[Load], Awaitable[Figures]]
@@ -100,20 +100,23 @@ async def consumer(name: str, site: Site) -> AsyncIterator[Turn]:
     Raises Failed where an order was lost, or no span came.
     """
     async with sinking() as sink:
-        to_the_sink = {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": sink.endpoint,
-            "OTEL_BSP_SCHEDULE_DELAY": str(EXPORT_EVERY_MS),
-        }
-        variables = to_the_sink | SAMPLERS[name] if name != OFF else {}
+        variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": sink.endpoint, **SAMPLERS[name]} if name != OFF else {}
         contender = Contender(name, SIGNALQ.command, f"traces-{list(SAMPLERS).index(name)}", variables)
         async with track(contender, site) as on, on.running() as pid:
             await on.warm_up(WARM_UP_ORDERS)
             if name != OFF:
                 # The first export loads and connects, once in a life that lasts for weeks.
                 await asyncio.wait_for(sink.has_taken.wait(), FIRST_EXPORT_S)
-            yield lambda load: on.burst(pid, load)
+            yield partial(whole_turn, on, pid, [cpu_seconds(pid)])
     if sink.has_taken.is_set() != (name != OFF):
         raise Failed(f"traces are {name}, and spans came, or came not.")
+
+
+async def whole_turn(on: Track, pid: int, counted_s: list[float], load: Load) -> Figures:
+    """The figures of a turn; its CPU is that since the turn before, for spans are exported after their orders."""
+    figures = await on.burst(pid, load)
+    counted_s.append(cpu_seconds(pid))
+    return replace(figures, cpu_us=(counted_s[-1] - counted_s[-2]) / load.orders * 1e6)
 
 
 def idle_us() -> float:
