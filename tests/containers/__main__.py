@@ -64,6 +64,7 @@ def _inside(folder: Path, kept: Path, parts: Sequence[str]) -> int:
     # What libraries say of connections that are cut on purpose.
     logging.basicConfig(filename=folder / "python.log")
     try:
+        worlds.hide_the_machines_own()
         build(kept)
         worlds.leave_the_network(folder)
         asyncio.run(asyncio.wait_for(play(folder, kept, parts), WHOLE_TIMEOUT_S))

@@ -20,6 +20,8 @@ CLONE_NEWNET = 0x40000000
 ENTER = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
 CGROUPS = Path("/sys/fs/cgroup")
 PROGRAMS = ("podman", "runc", "buildah", "mmdebstrap", "iptables", "unshare", "ip")
+# What buildah and podman write to whatever storage they are given.
+HIDDEN = (Path("/etc/containers/networks"), Path("/run/containers"), Path("/var/lib/containers"))
 # podman's own, below each hierarchy of control groups.
 PARENT = "libpod_parent"
 # How long the kernel may take to end what was killed.
@@ -28,6 +30,7 @@ EMPTY_S, POLL_S = 5.0, 0.1
 
 def enter(*command: str) -> int:
     """Run a command in a world of its own; its exit status. Whatever ends this ends the world; Ctrl-C goes to both."""
+    ours = [place for place in HIDDEN if not place.exists()]
     process = subprocess.Popen((*ENTER, *command))  # noqa: S603 - our own command
     try:
         try:
@@ -38,6 +41,16 @@ def enter(*command: str) -> int:
     finally:
         process.kill()
         process.wait()
+        for place in ours:
+            with suppress(OSError):
+                place.rmdir()
+
+
+def hide_the_machines_own() -> None:
+    """From now on, this process and its children see nothing of the machine's containers, and leave nothing there."""
+    for place in HIDDEN:
+        place.mkdir(parents=True, exist_ok=True)
+        do("mount", "-t", "tmpfs", "tmpfs", str(place))
 
 
 def leave_the_network(folder: Path) -> None:
