@@ -12,7 +12,7 @@ from tests.containers.desk import Desk, owner_of, rights_of
 from tests.containers.orders import CONNECTOR, SLOW, TOKEN, Flow, intent
 from tests.containers.podman import Podman
 from tests.containers.pods import NOT_SHOWN, Manifest, secret
-from tests.containers.release import TOLD_S, Release
+from tests.containers.release import TOLD_S, Release, Surroundings
 from tests.image.build import IMAGE
 from tests.support.waiting import elapsed, wait_until
 
@@ -47,8 +47,8 @@ async def play(podman: Podman, desk: Desk, folder: Path, say: Say) -> None:
         say(f"  {sentence}")
 
 
-def _secrets(desk: Desk) -> list[Manifest]:
-    """The Secrets that the examples name, of what make-secrets has made."""
+async def _around(desk: Desk) -> Surroundings:
+    """Broker, database and webhook, and the Secrets that the examples name, of what make-secrets has made."""
     named = {
         "signalq-broker": {"url": desk.secret("consumer-broker-url")},
         "signalq-rabbitmq-ca": {"ca.crt": "not asked for without TLS\n"},
@@ -58,7 +58,8 @@ def _secrets(desk: Desk) -> list[Manifest]:
         "signalq-ops": {"token": desk.secret("ops-token")},
         "signalq-tokens": {"main": desk.secret("main-token")},
     }
-    return [secret(name, values) for name, values in named.items()]
+    hosts = {name: await desk.address(name) for name in ("rabbitmq", "postgres", "sandbox")}
+    return Surroundings([secret(name, values) for name, values in named.items()], hosts)
 
 
 async def with_postgresql(podman: Podman, desk: Desk, folder: Path, say: Say) -> None:
@@ -68,7 +69,7 @@ async def with_postgresql(podman: Podman, desk: Desk, folder: Path, say: Say) ->
         console={"enabled": True, "brokerSecret": {"name": "signalq-operator"}},
     )
     values["settings"]["ledger"] = {"allow_plain": True}  # type: ignore[index]
-    release = Release(podman, folder, "postgresql", values, _secrets(desk))
+    release = Release(podman, folder, "postgresql", values, await _around(desk))
     consumer = release.the("Deployment", "-consumer")
     names = [f"consumer-{number}" for number in range(consumer["spec"]["replicas"])]
     for name in names:
@@ -119,7 +120,7 @@ async def with_sqlite(podman: Podman, desk: Desk, folder: Path, say: Say) -> Non
     """One consumer with its volume, and another on the same volume, which knows what the first one has sent."""
     values = own_values()
     values["settings"]["broker"]["prefix"] = SQLITE_PREFIX  # type: ignore[index]
-    release = Release(podman, folder, "sqlite", values, _secrets(desk))
+    release = Release(podman, folder, "sqlite", values, await _around(desk))
     consumer, claim = release.the("Deployment", "-consumer"), release.the("PersistentVolumeClaim")
     assert consumer["spec"]["strategy"] == {"type": "Recreate"}
     await release.start(consumer, "sqlite-old", claim)

@@ -69,6 +69,12 @@ class Desk:
         said = await self._podman.run("exec", consumer["Id"], "signalq", "dead", "list", "--json")
         return [json.loads(line) for line in said.splitlines()]
 
+    async def address(self, service: str) -> str:
+        """The address of a service's one container, on its first network."""
+        (container,) = await self.containers(service)
+        networks = container["NetworkSettings"]["Networks"]
+        return str(next(network["IPAddress"] for network in networks.values()))
+
     def secret(self, name: str) -> str:
         """What make-secrets wrote."""
         return (self._folder / "secrets" / name).read_text(encoding="utf-8").strip()

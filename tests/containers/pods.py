@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
+from types import MappingProxyType
 from typing import Any
 
 Manifest = dict[str, Any]
@@ -22,8 +23,11 @@ NOT_SHOWN = (
 """What the run can't show of the chart, each as a sentence."""
 
 
-def pod(manifest: Manifest, name: str) -> Manifest:
-    """A pod of this name, of the template of a Deployment or a Job, or of a Pod itself."""
+def pod(manifest: Manifest, name: str, hosts: Mapping[str, str] = MappingProxyType({})) -> Manifest:
+    """A pod of this name, of the template of a Deployment or a Job, or of a Pod itself.
+
+    `hosts` are the addresses that it knows by name: podman's name server is silent for seconds as pods come and go.
+    """
     template = manifest if manifest["kind"] == "Pod" else manifest["spec"]["template"]
     spec = deepcopy(template["spec"])
     for container in spec["containers"]:
@@ -32,6 +36,7 @@ def pod(manifest: Manifest, name: str) -> Manifest:
     spec["volumes"] = [_volume(volume, name) for volume in spec["volumes"]]
     for mount in (mount for container in spec["containers"] for mount in container["volumeMounts"]):
         mount["name"] = _names(template["spec"], name)[mount["name"]]
+    spec["hostAliases"] = [{"ip": address, "hostnames": [host]} for host, address in hosts.items()]
     labels = template["metadata"]["labels"]
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec}
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -23,13 +24,21 @@ TOLD_S = 120.0
 NETWORKS = ("signalq_desk", "signalq_memory")
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a release finds in its cluster: the Secrets, and the addresses of the hosts that it speaks to."""
+
+    secrets: Sequence[Manifest]
+    hosts: Mapping[str, str]
+
+
 class Release:
     """The manifests of one example of the chart, and its pods."""
 
     def __init__(
-        self, podman: Podman, folder: Path, example: str, values: dict[str, object], secrets: Sequence[Manifest]
+        self, podman: Podman, folder: Path, example: str, values: dict[str, object], around: Surroundings
     ) -> None:
-        self._secrets = secrets
+        self._around = around
         self._podman = podman
         self._folder = folder
         own = folder / f"{example}-own.yaml"
@@ -45,7 +54,7 @@ class Release:
     async def start(self, manifest: Manifest, name: str, *beside: Manifest) -> None:
         """Play a pod of it, with the settings, and with what else it needs that is not there yet."""
         file = self._folder / f"{name}.yaml"
-        parts = [self.the("ConfigMap"), *self._secrets, *beside, pod(manifest, name)]
+        parts = [self.the("ConfigMap"), *self._around.secrets, *beside, pod(manifest, name, self._around.hosts)]
         file.write_text("---\n".join(yaml.safe_dump(part) for part in parts), encoding="utf-8")
         networks = [word for network in NETWORKS for word in ("--network", network)]
         await self._podman.run("kube", "play", *networks, str(file))

@@ -53,9 +53,10 @@ def test_a_service_that_nothing_stands_in_for_is_an_error() -> None:
 
 def test_a_pod_has_all_that_the_deployment_says_but_what_podman_cant_play(tmp_path: Path) -> None:
     deployment = the(rendered(tmp_path, "postgresql"), "Deployment", "-consumer")
-    played = pod(deployment, "one")
+    played = pod(deployment, "one", {"rabbitmq": "10.0.0.1"})
     spec, before = played["spec"], deployment["spec"]["template"]["spec"]
     assert (played["kind"], played["metadata"]["name"]) == ("Pod", "one")
+    assert spec["hostAliases"] == [{"ip": "10.0.0.1", "hostnames": ["rabbitmq"]}]
     assert {key for key in before if spec[key] != before[key]} == {"containers", "volumes"}
     (container,), (said,) = spec["containers"], before["containers"]
     assert set(said) - set(container) == {*PROBES, "ports"}
