@@ -12,12 +12,26 @@ from typing import Any
 
 from playwright.async_api import CDPSession
 
-# The kinds of nodes that are no script's: compiled code, and the shapes by which the engine finds fields.
-ENGINES_KINDS = frozenset({"code", "hidden", "object shape", "synthetic"})
-# What the browser has for itself; an object that it gives to scripts has a name as they know it, such as Response.
-BROWSERS_NAMES = ("blink::", "cppgc::", "system / ")
-# A string's text, where the browser and the scripts share it, as that of an answer.
-TEXT = "system / ExternalStringData"
+# The kinds of what a script makes.
+KINDS = frozenset(
+    {
+        "array",
+        "bigint",
+        "closure",
+        "concatenated string",
+        "number",
+        "object",
+        "regexp",
+        "sliced string",
+        "string",
+        "symbol",
+    }
+)
+# What the browser makes for it: the text of an answer, and objects by their names. Nodes of the document and listeners
+# have counters of their own, and each grows a little when a script first looks at it.
+NAMES = frozenset(
+    {"system / ExternalStringData", "AbortController", "AbortSignal", "Headers", "MessageEvent", "Request", "Response"}
+)
 _CHUNK = "HeapProfiler.addHeapSnapshotChunk"
 
 
@@ -45,9 +59,4 @@ def _held(snapshot: Mapping[str, Any]) -> int:
         return numbers
 
     nodes = zip(column("type"), column("name"), column("self_size"), strict=True)
-    return sum(size for kind, name, size in nodes if _is_held(kinds[kind], strings[name]))
-
-
-def _is_held(kind: str, name: str) -> bool:
-    is_browsers = kind == "native" and name.startswith(BROWSERS_NAMES)
-    return name == TEXT or not (is_browsers or kind in ENGINES_KINDS)
+    return sum(size for kind, name, size in nodes if kinds[kind] in KINDS or strings[name] in NAMES)
