@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+import structlog
 from opentelemetry import trace
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from yarl import URL
@@ -34,6 +35,8 @@ ON_ITS_WAY = frozenset({"scheduled", "forwarded"})
 LET_GO = "retrying"
 
 Attributes = dict[str, Any]
+
+log = structlog.get_logger()
 
 
 class OrderTraces(Traces):
@@ -65,7 +68,14 @@ class OrderTraces(Traces):
         return delivery.noted_by(NotedSteps())
 
     def end(self, delivery: Delivery) -> None:
-        """See Traces. A copy that was dropped has none, nor a hop of the ladder, nor what was let go untried."""
+        """See Traces. Whatever fails at it is logged, and holds no order up."""
+        try:
+            self._make(delivery)
+        except Exception:
+            log.exception("traces.failed")
+
+    def _make(self, delivery: Delivery) -> None:
+        """A copy that was dropped has no spans, nor a hop of the ladder, nor what was let go untried."""
         steps = delivery.steps
         if not isinstance(steps, NotedSteps) or steps.order is None:
             return

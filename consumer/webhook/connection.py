@@ -64,14 +64,15 @@ class Connection(ResponseHandler):
         return self._reader is not None and not self._reader.is_clean
 
     def is_connected(self) -> bool:
-        """Whether a request may go over it: a kept one has not ended, and nothing has come on it since.
+        """Whether a request may go over it: it has not ended, and nothing has come on it that belongs to no request.
 
         The socket is asked, as the event loop may not have come to read that yet. What a server said before it got a
-        request (408, say) would else be taken for the answer to it.
+        request (408, say) would else be taken for the answer to it. A new connection over TLS may bring keys.
         """
         if self.transport is None or self.transport.is_closing():
             return False
-        return self._reader is None or not _has_news(self.transport)
+        is_new_tls = self._reader is None and self.transport.get_extra_info("sslcontext") is not None
+        return is_new_tls or not _has_news(self.transport)
 
     def begin(self) -> tuple[asyncio.WriteTransport, AnswerReader]:
         """Where to write a request, and the reader of its answer. Raises ServerDisconnectedError where it has ended."""

@@ -171,6 +171,27 @@ async def test_a_kept_connection_on_which_something_has_come_carries_no_request(
         assert server.connections == 2
 
 
+async def test_a_new_connection_on_which_something_has_come_carries_no_request() -> None:
+    """Such as a 503 of one that has too many, which does not wait for a request."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        taken: list[socket.socket] = []
+
+        def may_begin() -> bool:
+            accepted, _ = listener.accept()
+            accepted.sendall(ANSWERS["refused"])
+            taken.append(accepted)
+            return True
+
+        order = order_for(f"http://127.0.0.1:{listener.getsockname()[1]}/hook")
+        async with Webhook(connect_s=1, total_s=1) as webhook:
+            attempt = await webhook.post(order, may_begin)
+        assert (attempt.certainty, attempt.sent) == ("not taken", False)
+        with taken[0] as accepted:
+            accepted.settimeout(1)
+            with suppress(ConnectionResetError):
+                assert accepted.recv(1) == b""
+
+
 async def test_a_second_answer_is_none_to_the_next_request() -> None:
     async def answer_twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await server.request(reader)

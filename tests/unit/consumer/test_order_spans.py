@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, DEFAULT_ON, Sampler
 from opentelemetry.trace import StatusCode
 from pamqp.commands import Basic
+from structlog.testing import capture_logs
 
 from signalq.consumer.broker.session import Delivery, Session
 from signalq.consumer.orders.message import Message
@@ -84,6 +85,18 @@ def test_a_message_that_was_neither_settled_nor_tried_has_no_span() -> None:
     assert make.of(delivery) == []
     assert make.of(replace(delivery, steps=NO_STEPS)) == []
     assert isinstance(make.traces.begin(replace(delivery, steps=NO_STEPS)).steps, NotedSteps)
+
+
+def test_spans_that_cannot_be_made_are_logged_and_raise_nothing() -> None:
+    def fails(_span: ReadableSpan) -> None:
+        raise RuntimeError("in OpenTelemetry")
+
+    traces = OrderTraces(SETTINGS, SpanMaker(DEFAULT_ON, Resource({}), fails), lambda: None)
+    delivery, order = delivered(body())
+    steps_of(delivery).settled(order, "delivered", state_of(order))
+    with capture_logs() as logs:
+        traces.end(delivery)
+    assert [line["event"] for line in logs] == ["traces.failed"]
 
 
 def test_an_order_that_is_let_go_after_an_attempt_shows_that() -> None:
