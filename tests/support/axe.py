@@ -1,8 +1,6 @@
 """axe-core looks at a page: what keeps people from using it (WCAG 2.0 to 2.2, A and AA, and good practice).
 
-Its source is evaluated by the browser's debugger: a script element of it is what the page's policy refuses. What it
-finds it must find from the other end of the page as well: a bar that stays in the window covers what is scrolled from
-under it.
+Its source is evaluated by the browser's debugger: a script element of it is what the page's policy refuses.
 """
 
 from __future__ import annotations
@@ -13,7 +11,8 @@ from axe_playwright_python.base import AXE_SCRIPT
 from playwright.async_api import Page
 
 # A rule of WCAG 2.2 that axe leaves out unless it is asked for.
-OPTIONS = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
+SIZE = "target-size"
+OPTIONS = {"resultTypes": ["violations"], "rules": {SIZE: {"enabled": True}}}
 # With forced colours the browser draws in the system's, of which the styles that axe reads tell only a part.
 _RUN = """([inside, options]) => {
     const contrast = { enabled: !matchMedia("(forced-colors: active)").matches };
@@ -29,12 +28,14 @@ async def violations(page: Page, inside: str | None = None) -> list[str]:
     """A line for each element that breaks a rule: the rule, the element, and what to do. `inside` is a selector."""
     if not await page.evaluate("'axe' in window"):
         await page.evaluate(AXE_SCRIPT)
-    if not (found := await _found(page, inside)):
-        return []
-    await page.evaluate(_SCROLL, True)
-    again = await _found(page, inside)
-    await page.evaluate(_SCROLL, False)
-    return [line for where, line in found.items() if where in again]
+    found = await _found(page, inside)
+    if any(rule == SIZE for rule, _ in found):
+        # A bar that stays in the window covers what is scrolled from under it: it must be too small there as well.
+        await page.evaluate(_SCROLL, True)
+        again = await _found(page, inside)
+        await page.evaluate(_SCROLL, False)
+        found = {(rule, where): line for (rule, where), line in found.items() if rule != SIZE or (rule, where) in again}
+    return list(found.values())
 
 
 async def _found(page: Page, inside: str | None) -> dict[tuple[str, str], str]:

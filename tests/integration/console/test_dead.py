@@ -11,11 +11,12 @@ import pytest
 from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.queries import letters as rows
 from signalq.consumer.ledger.queries.letters import SettledHow
-from signalq.consumer.orders.letters import LetterRecord, mark_of
+from signalq.consumer.orders.letters import LetterRecord
 from tests.support.console_site import Browser, OpenConsole
 from tests.support.graveyard import dead, record
 from tests.support.letter_pages import groups, judged, letters, until, words
 from tests.support.letter_pages import mark_of as mark_in
+from tests.support.letter_records import letter_record
 
 NOW_MS = 1_769_860_800_000
 LONG_AGO_MS = 1_000_000_000_000
@@ -24,23 +25,8 @@ HOSTILE = "\u202e<img src=x onerror=alert(1)>\"'&{{7*7}}"
 
 def letter(number: int, **given: Any) -> LetterRecord:
     """A letter that only the letters' table knows, such as one that could not be read."""
-    usual: dict[str, Any] = {
-        "mark": mark_of("momentum", f"id-{number}", 1, b"{}"),
-        "strategy": "momentum",
-        "intent_id": f"id-{number}",
-        "generation": 1,
-        "connector": "main",
-        "action": "openLong",
-        "client_order_id": None,
-        "reason": "rejected",
-        "detail": "HTTP 401",
-        "attempts": 1,
-        "http_status": 401,
-        "dead_ms": NOW_MS + number,
-        "body_bytes": 2,
-        "order_fields": json.dumps({"percent": "50"}),
-    }
-    return LetterRecord(**usual | given)
+    own: dict[str, Any] = {"dead_ms": NOW_MS + number, "order_fields": json.dumps({"percent": "50"})}
+    return letter_record(number, **own | given)
 
 
 async def note(console: OpenConsole, *records: LetterRecord) -> None:

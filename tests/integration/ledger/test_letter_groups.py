@@ -14,8 +14,9 @@ from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.ledger.queries import audit, group_notes, letter_groups, letters, replays
 from signalq.consumer.ledger.queries.audit import Act
 from signalq.consumer.ledger.queries.letter_groups import BUCKET_MS, BUCKETS, Group, Scope
-from signalq.consumer.orders.letters import LetterRecord, mark_of
+from signalq.consumer.orders.letters import LetterRecord
 from tests.support.graveyard import dead, record
+from tests.support.letter_records import letter_record
 from tests.support.stores import Store
 
 NOW_MS = 1_769_860_900_000
@@ -26,23 +27,7 @@ T = TypeVar("T")
 
 def letter(number: int, **given: Any) -> LetterRecord:
     """A letter that died `number` ms ago."""
-    usual: dict[str, Any] = {
-        "mark": mark_of("momentum", f"id-{number}", 1, b"{}"),
-        "strategy": "momentum",
-        "intent_id": f"id-{number}",
-        "generation": 1,
-        "connector": "main",
-        "action": "openLong",
-        "client_order_id": None,
-        "reason": "rejected",
-        "detail": "HTTP 401",
-        "attempts": 1,
-        "http_status": 401,
-        "dead_ms": NOW_MS - number,
-        "body_bytes": 2,
-        "order_fields": "{}",
-    }
-    return LetterRecord(**usual | given)
+    return letter_record(number, **{"dead_ms": NOW_MS - number} | given)
 
 
 class Visit:

@@ -21,6 +21,7 @@ from signalq.consumer.orders.letters import LetterRecord, mark_of, record_of
 from signalq.consumer.orders.message import Message
 from signalq.consumer.orders.order import Identity, Unreadable
 from tests.support.graveyard import dead, record
+from tests.support.letter_records import letter_record
 from tests.support.orders import order, unknown
 from tests.support.stores import Store
 
@@ -32,23 +33,12 @@ T = TypeVar("T")
 
 def letter(number: int, **given: Any) -> LetterRecord:
     """A letter like those that a consumer leaves."""
-    usual: dict[str, Any] = {
-        "mark": mark_of("momentum", f"id-{number}", 1, b"{}"),
-        "strategy": "momentum",
-        "intent_id": f"id-{number}",
-        "generation": 1,
-        "connector": "main",
-        "action": "openLong",
-        "client_order_id": None,
-        "reason": "rejected",
+    own: dict[str, Any] = {
         "detail": "the webhook refused it: HTTP 400",
-        "attempts": 1,
         "http_status": 400,
         "dead_ms": DEAD_MS + number,
-        "body_bytes": 2,
-        "order_fields": "{}",
     }
-    return LetterRecord(**usual | given)
+    return letter_record(number, **own | given)
 
 
 class Desk:
