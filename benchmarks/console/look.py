@@ -28,7 +28,7 @@ from signalq.consumer.ledger.ledger import Ledger
 from signalq.consumer.ledger.tables import lanes, replicas
 from signalq.local import PrivatePostgres
 from signalq.names import Names
-from signalq.ops.console.watch import Watch
+from signalq.ops.console.moment.watch import Watch
 from signalq.settings.sections import OWN_LANES_MAX, Settings
 
 NOBODY = "amqp://guest:guest@127.0.0.1:1/"

@@ -7,12 +7,12 @@ from pathlib import Path
 from yarl import URL
 
 from signalq.names import Names
-from signalq.ops.console.access import Access
 from signalq.ops.console.checks import Checks
-from signalq.ops.console.jobs import Jobs
+from signalq.ops.console.gate.access import Access
+from signalq.ops.console.letters.jobs import Jobs
 from signalq.ops.console.metrics import ConsoleMetrics
-from signalq.ops.console.sources import BrokerSource, LedgerSource
-from signalq.ops.console.watch import Watch
+from signalq.ops.console.moment.sources import BrokerSource, LedgerSource
+from signalq.ops.console.moment.watch import Watch
 from signalq.ops.terminal.escaping import escaped
 from signalq.settings.sections import Settings
 

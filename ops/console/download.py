@@ -14,7 +14,7 @@ from aiohttp import web
 
 from signalq.consumer.ledger.queries import search
 from signalq.consumer.ledger.queries.orders import Filter, Recorded
-from signalq.ops.console.guard import add_headers
+from signalq.ops.console.gate.guard import add_headers
 from signalq.ops.console.view import View
 from signalq.ops.orders.records import row_of
 from signalq.ops.terminal.escaping import escaped

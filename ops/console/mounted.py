@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from signalq.ops.console.address import address, say_address
-from signalq.ops.console.guard import adding_headers
+from signalq.ops.console.gate.guard import adding_headers
 from signalq.ops.console.shed import STREAMS_MAX, Shed
 from signalq.ops.terminal import one_time_link
 from signalq.settings.sections import Settings

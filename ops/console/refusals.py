@@ -8,11 +8,11 @@ import structlog
 from aiohttp import web
 
 from signalq.errors import SignalQError
-from signalq.ops.console import sender
-from signalq.ops.console.access import Viewer
 from signalq.ops.console.desk import Desk
-from signalq.ops.console.errors import Refused
-from signalq.ops.console.snapshot import Snapshot
+from signalq.ops.console.gate import sender
+from signalq.ops.console.gate.access import Viewer
+from signalq.ops.console.gate.errors import Refused
+from signalq.ops.console.moment.snapshot import Snapshot
 from signalq.ops.console.view import View
 from signalq.ops.terminal.escaping import escaped
 from signalq.producers.gateway.rates import Rates

@@ -13,7 +13,7 @@ from signalq.errors import SettingsError
 from signalq.health import add_health
 from signalq.kinds import Kind
 from signalq.ops.console.desk import Desk, Host
-from signalq.ops.console.guard import HEADERS, SERVER, adding_headers
+from signalq.ops.console.gate.guard import HEADERS, SERVER, adding_headers
 from signalq.ops.console.site import Site
 from signalq.ops.console.view import FORM_BYTES_MAX
 from signalq.producers.gateway.listener import Listener

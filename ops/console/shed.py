@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from signalq.ops.console.errors import Busy
+from signalq.ops.console.gate.errors import Busy
 
 RENDERS_MAX, RENDERS_S = 4, 1.0
 WAIT_S = 2.0

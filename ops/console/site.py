@@ -7,19 +7,19 @@ from typing import cast
 from aiohttp import web
 
 from signalq.amqp.connection import is_connection_error
-from signalq.ops.console.access import NOBODY, WHO_ARE_YOU, Viewer
 from signalq.ops.console.desk import Desk
-from signalq.ops.console.errors import Busy, NotAllowed, Refused
-from signalq.ops.console.guard import READS, add_headers, check_request, check_site
+from signalq.ops.console.gate.access import NOBODY, WHO_ARE_YOU, Viewer
+from signalq.ops.console.gate.errors import Busy, NotAllowed, Refused
+from signalq.ops.console.gate.guard import READS, add_headers, check_request, check_site
+from signalq.ops.console.gate.routes import HEAD_PART, PARTS, Route, find_route, path_below
+from signalq.ops.console.gate.sessions import Role
+from signalq.ops.console.moment.snapshot import Snapshot
 from signalq.ops.console.pages.all import ROUTES
 from signalq.ops.console.pages.static import files
 from signalq.ops.console.refusals import Refusals, wants_page
-from signalq.ops.console.render import environment, url
-from signalq.ops.console.routes import HEAD_PART, PARTS, Route, find_route, path_below
-from signalq.ops.console.sessions import Role
-from signalq.ops.console.shared_parts import SharedParts
+from signalq.ops.console.rendering.render import environment, url
+from signalq.ops.console.rendering.shared_parts import SharedParts
 from signalq.ops.console.shed import Shed
-from signalq.ops.console.snapshot import Snapshot
 from signalq.ops.console.view import View
 from signalq.ops.terminal import escaping
 from signalq.settings.sections import Settings

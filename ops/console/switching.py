@@ -14,7 +14,7 @@ from signalq.consumer.ledger.queries import recent, replicas, switches
 from signalq.consumer.ledger.queries.recent import Wire
 from signalq.consumer.ledger.queries.replicas import Replica
 from signalq.consumer.orders.switch import ALL, Change, State, Switch, milder_for
-from signalq.ops.console.snapshot import Snapshot
+from signalq.ops.console.moment.snapshot import Snapshot
 from signalq.ops.lanes import SWITCH_WAIT_S
 from signalq.settings.sections import Settings
 

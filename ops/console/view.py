@@ -11,13 +11,13 @@ from aiohttp.http import HttpProcessingError
 from multidict import MultiDict, MultiMapping
 
 from signalq.consumer.ledger.actor import Actor
-from signalq.ops.console.access import Viewer
 from signalq.ops.console.desk import Desk
-from signalq.ops.console.errors import NotAllowed, Refused
-from signalq.ops.console.query import FIELDS_MAX, Reader, read_fields
-from signalq.ops.console.render import render
-from signalq.ops.console.routes import path_below
-from signalq.ops.console.snapshot import Snapshot
+from signalq.ops.console.gate.access import Viewer
+from signalq.ops.console.gate.errors import NotAllowed, Refused
+from signalq.ops.console.gate.query import FIELDS_MAX, Reader, read_fields
+from signalq.ops.console.gate.routes import path_below
+from signalq.ops.console.moment.snapshot import Snapshot
+from signalq.ops.console.rendering.render import render
 from signalq.settings.sections import Settings
 
 FORM_BYTES_MAX = 256 * 1024

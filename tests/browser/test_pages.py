@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from signalq.ops.console.gate.routes import find_route
 from signalq.ops.console.pages.all import ROUTES
-from signalq.ops.console.routes import find_route
 from tests.browser.tour import ABSENT, PART, Places, stops
 from tests.support import planted
 from tests.support.axe import violations

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 
+from signalq.ops.console.gate.routes import find_route
 from signalq.ops.console.pages.all import ROUTES
-from signalq.ops.console.routes import find_route
 from tests.browser.tour import ELSEWHERE, PART, Places, stops
 
 

@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from signalq.consumer.telemetry.metrics import Metrics
-from signalq.ops.console.errors import NotFound
+from signalq.ops.console.gate.errors import NotFound
+from signalq.ops.console.gate.routes import find_route
 from signalq.ops.console.pages.all import ROUTES
-from signalq.ops.console.routes import find_route
 from signalq.producers.gateway.health import GatewayMetrics
 from tests.support.manifests import problems
 from tests.support.tools import tool

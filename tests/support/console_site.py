@@ -22,8 +22,8 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from signalq.ops.console.gate.sessions import COOKIE, Role
 from signalq.ops.console.server import ConsoleServer
-from signalq.ops.console.sessions import COOKIE, Role
 from signalq.settings.sections import Settings
 from tests.support.stores import Store, ledger_at
 

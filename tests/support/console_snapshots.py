@@ -14,11 +14,10 @@ from yarl import URL
 from signalq.consumer.ledger.queries.replicas import Replica
 from signalq.consumer.orders.switch import ALL, Change, State, Switch
 from signalq.kinds import Kind
-from signalq.ops.console.access import Viewer
 from signalq.ops.console.desk import Desk, Host
-from signalq.ops.console.pages.all import ROUTES
-from signalq.ops.console.routes import find_route
-from signalq.ops.console.snapshot import (
+from signalq.ops.console.gate.access import Viewer
+from signalq.ops.console.gate.routes import find_route
+from signalq.ops.console.moment.snapshot import (
     LONG_BUCKETS,
     REGIONS,
     SHORT_BUCKETS,
@@ -32,6 +31,7 @@ from signalq.ops.console.snapshot import (
     Source,
     Spread,
 )
+from signalq.ops.console.pages.all import ROUTES
 from signalq.ops.console.view import View
 from tests.support.console_site import settings_of
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from html import unescape
 
-from signalq.ops.console.job import Job
+from signalq.ops.console.letters.job import Job
 from tests.support.console_site import Answer, Browser, OpenConsole
 
 GROUP = re.compile(r'<tr id="group-([0-9a-f]{32})" data-row>(.*?)</tr>', re.DOTALL)

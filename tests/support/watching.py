@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from signalq.ops.console.snapshot import Region, Snapshot
-from signalq.ops.console.watch import Listener, Watch
+from signalq.ops.console.moment.snapshot import Region, Snapshot
+from signalq.ops.console.moment.watch import Listener, Watch
 from signalq.settings.sections import Settings
 from tests.support.waiting import PATIENCE_S, wait_until
 
@@ -35,7 +35,7 @@ NOBODY = "amqp://guest:guest@127.0.0.1:1/"
 def be_brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the watch look, ask again and give up sooner."""
     for name, value in BRISK.items():
-        monkeypatch.setattr(f"signalq.ops.console.{name}", value)
+        monkeypatch.setattr(f"signalq.ops.console.moment.{name}", value)
 
 
 def settings_for(

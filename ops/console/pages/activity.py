@@ -8,9 +8,9 @@ from aiohttp import web
 
 from signalq.consumer.ledger.queries.activity import Place, Wanted, page
 from signalq.consumer.ledger.row import storable
-from signalq.ops.console.query import name, one_of
-from signalq.ops.console.render import url
-from signalq.ops.console.routes import Route
+from signalq.ops.console.gate.query import name, one_of
+from signalq.ops.console.gate.routes import Route
+from signalq.ops.console.rendering.render import url
 from signalq.ops.console.view import View
 from signalq.times import iso_ms
 

@@ -1,5 +1,6 @@
 """All routes."""
 
+from signalq.ops.console.gate.routes import Route
 from signalq.ops.console.pages import (
     activity,
     cancel,
@@ -19,7 +20,6 @@ from signalq.ops.console.pages import (
     static,
     switch,
 )
-from signalq.ops.console.routes import Route
 
 ROUTES: tuple[Route, ...] = (
     *head.ROUTES,

@@ -16,12 +16,12 @@ from signalq.consumer.ledger.queries import schedule
 from signalq.consumer.ledger.queries.orders import Filter
 from signalq.consumer.orders.pending import Pending
 from signalq.errors import BrokerError
-from signalq.ops.console import query
 from signalq.ops.console.desk import Desk
-from signalq.ops.console.errors import NotAllowed, NotFound, Refused
-from signalq.ops.console.order_facts import is_pending, order_words
+from signalq.ops.console.gate import query
+from signalq.ops.console.gate.errors import NotAllowed, NotFound, Refused
+from signalq.ops.console.gate.routes import Route
+from signalq.ops.console.orders.order_facts import is_pending, order_words
 from signalq.ops.console.pages.schedule import ROWS, fitting
-from signalq.ops.console.routes import Route
 from signalq.ops.console.view import View
 from signalq.ops.outcomes import publish_canceled
 from signalq.ops.scheduled import cancel_pending, canceled_by

@@ -2,8 +2,8 @@
 
 from aiohttp import web
 
-from signalq.ops.console.query import text
-from signalq.ops.console.routes import Route
+from signalq.ops.console.gate.query import text
+from signalq.ops.console.gate.routes import Route
 from signalq.ops.console.view import View
 
 SETTINGS_ROWS_MAX = 200

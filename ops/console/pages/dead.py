@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 
 from signalq.consumer.ledger.queries.letter_groups import Facets
 from signalq.consumer.orders.switch import ALL, Switch
-from signalq.ops.console.dead_view import (
+from signalq.ops.console.gate.routes import Route
+from signalq.ops.console.letters.dead_view import (
     NOT_OURS,
     READERS,
     SINCE_MS,
@@ -22,10 +23,9 @@ from signalq.ops.console.dead_view import (
     look_at_letters,
     names_of,
 )
-from signalq.ops.console.jobs import Jobs
-from signalq.ops.console.letter_notices import DIFFERS
-from signalq.ops.console.routes import Route
-from signalq.ops.console.snapshot import Snapshot
+from signalq.ops.console.letters.jobs import Jobs
+from signalq.ops.console.moment.letter_notices import DIFFERS
+from signalq.ops.console.moment.snapshot import Snapshot
 from signalq.ops.console.view import View
 
 

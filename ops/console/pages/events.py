@@ -13,11 +13,11 @@ from contextlib import suppress
 from aiohttp import web
 from aiohttp_sse import EventSourceResponse
 
-from signalq.ops.console.guard import add_headers
-from signalq.ops.console.routes import Route
-from signalq.ops.console.snapshot import REGIONS, Region, Snapshot
+from signalq.ops.console.gate.guard import add_headers
+from signalq.ops.console.gate.routes import Route
+from signalq.ops.console.moment.snapshot import REGIONS, Region, Snapshot
+from signalq.ops.console.moment.watch import Listener
 from signalq.ops.console.view import View
-from signalq.ops.console.watch import Listener
 
 # A browser that lost its stream comes back after so long.
 RETRY_MS = 3_000

@@ -2,9 +2,9 @@
 
 from aiohttp import web
 
-from signalq.ops.console.frame import NOWHERE, PLACES
-from signalq.ops.console.query import flag, one_of
-from signalq.ops.console.routes import Route
+from signalq.ops.console.gate.query import flag, one_of
+from signalq.ops.console.gate.routes import Route
+from signalq.ops.console.rendering.frame import NOWHERE, PLACES
 from signalq.ops.console.view import View
 
 # In the order of the page: the keys, and their use.

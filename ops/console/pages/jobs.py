@@ -13,13 +13,13 @@ from signalq.consumer.ledger.queries import audit, replays
 from signalq.consumer.ledger.queries.audit import Audited
 from signalq.consumer.ledger.queries.replays import Standing
 from signalq.errors import SignalQError
-from signalq.ops.console.errors import NotFound, Refused
-from signalq.ops.console.job import MARK, Asked, Chosen, Job, JobKind
+from signalq.ops.console.gate.errors import NotFound, Refused
+from signalq.ops.console.gate.query import many, number, text
+from signalq.ops.console.gate.routes import Route
+from signalq.ops.console.letters.job import MARK, Asked, Chosen, Job, JobKind
+from signalq.ops.console.letters.tally import Line
 from signalq.ops.console.pages.dead import warnings, why_not
 from signalq.ops.console.pages.letter_acts import go_to_job
-from signalq.ops.console.query import many, number, text
-from signalq.ops.console.routes import Route
-from signalq.ops.console.tally import Line
 from signalq.ops.console.view import View
 from signalq.ops.dead_letters.rules import without_option
 from signalq.ops.terminal.order_columns import order_text

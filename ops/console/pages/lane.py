@@ -12,10 +12,10 @@ from signalq.consumer.ledger.queries import recent, schedule, switches
 from signalq.consumer.ledger.queries.orders import Filter, Recorded
 from signalq.consumer.orders.pending import Pending
 from signalq.consumer.orders.switch import ALL, Change
-from signalq.ops.console.errors import Refused
+from signalq.ops.console.gate.errors import Refused
+from signalq.ops.console.gate.routes import Route
+from signalq.ops.console.moment.snapshot import LONG_BUCKET_MS, SHORT_BUCKET_MS, SHORT_BUCKETS, Buckets, Lane
 from signalq.ops.console.pages.switch import connector
-from signalq.ops.console.routes import Route
-from signalq.ops.console.snapshot import LONG_BUCKET_MS, SHORT_BUCKET_MS, SHORT_BUCKETS, Buckets, Lane
 from signalq.ops.console.view import View
 from signalq.ops.orders.records import row_of
 from signalq.ops.terminal.order_columns import order_text

@@ -14,15 +14,15 @@ from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.queries import group_notes, letter_groups
 from signalq.consumer.ledger.queries.group_notes import GroupNote
 from signalq.consumer.ledger.queries.letter_groups import Group
-from signalq.ops.console.chosen import Choice, checked, choose
-from signalq.ops.console.dead_view import FILTERS, NUMBER_MAX, Asked
-from signalq.ops.console.errors import NotFound, Refused
-from signalq.ops.console.job import Action, Job
-from signalq.ops.console.job import Asked as AskedJob
+from signalq.ops.console.gate.errors import NotFound, Refused
+from signalq.ops.console.gate.query import digest, many, name, number, one_of, text
+from signalq.ops.console.gate.routes import Route
+from signalq.ops.console.letters.chosen import Choice, checked, choose
+from signalq.ops.console.letters.dead_view import FILTERS, NUMBER_MAX, Asked
+from signalq.ops.console.letters.job import Action, Job
+from signalq.ops.console.letters.job import Asked as AskedJob
 from signalq.ops.console.pages.dead import queue_of, why_not
-from signalq.ops.console.query import digest, many, name, number, one_of, text
-from signalq.ops.console.render import url
-from signalq.ops.console.routes import Route
+from signalq.ops.console.rendering.render import url
 from signalq.ops.console.view import View
 
 NOTE_CHARACTERS_MAX = 500

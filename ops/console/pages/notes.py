@@ -10,9 +10,9 @@ from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.queries import audit, shift_notes
 from signalq.consumer.ledger.queries.audit import Act
 from signalq.consumer.ledger.queries.shift_notes import NOTE_CHARACTERS_MAX, STANDING_MAX, ShiftNote
-from signalq.ops.console.errors import NotFound, Refused
-from signalq.ops.console.query import number
-from signalq.ops.console.routes import Route
+from signalq.ops.console.gate.errors import NotFound, Refused
+from signalq.ops.console.gate.query import number
+from signalq.ops.console.gate.routes import Route
 from signalq.ops.console.view import View
 
 NUMBER_MAX = 2**53

@@ -14,12 +14,12 @@ from signalq.consumer.ledger.queries.orders import Filter, Recorded
 from signalq.consumer.ledger.queries.search import LOOKED_AT_MAX, Looked, look
 from signalq.consumer.ledger.row import storable
 from signalq.consumer.orders.state import ENDINGS
-from signalq.ops.console import search
-from signalq.ops.console.errors import NotFound
-from signalq.ops.console.order_facts import is_exit, is_pending, kept_fields, order_words
-from signalq.ops.console.render import url
-from signalq.ops.console.routes import Route
-from signalq.ops.console.timeline import PLOT_WIDTH, WIDTH, WORDS_WIDTH, Section, sections
+from signalq.ops.console.gate.errors import NotFound
+from signalq.ops.console.gate.routes import Route
+from signalq.ops.console.orders import search
+from signalq.ops.console.orders.order_facts import is_exit, is_pending, kept_fields, order_words
+from signalq.ops.console.orders.timeline import PLOT_WIDTH, WIDTH, WORDS_WIDTH, Section, sections
+from signalq.ops.console.rendering.render import url
 from signalq.ops.console.view import View
 from signalq.ops.ledger import ends_of
 from signalq.ops.orders.records import Story, stories

@@ -12,13 +12,13 @@ from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.queries.orders import Filter
 from signalq.consumer.ledger.queries.search import LOOKED_AT_MAX, Looked, look
 from signalq.message.near_names import NearNames
-from signalq.ops.console import query
 from signalq.ops.console.download import FORMS, ROWS_MAX, download
-from signalq.ops.console.errors import Refused
-from signalq.ops.console.order_facts import order_words
-from signalq.ops.console.render import url
-from signalq.ops.console.routes import Route
-from signalq.ops.console.search import BadSearch, Search, completions, parse
+from signalq.ops.console.gate import query
+from signalq.ops.console.gate.errors import Refused
+from signalq.ops.console.gate.routes import Route
+from signalq.ops.console.orders.order_facts import order_words
+from signalq.ops.console.orders.search import BadSearch, Search, completions, parse
+from signalq.ops.console.rendering.render import url
 from signalq.ops.console.view import View
 from signalq.ops.ledger import since_ms
 

@@ -4,10 +4,10 @@ from typing import Any
 
 from aiohttp import web
 
-from signalq.ops.console.lane_list import SORTS, Choice, chosen
+from signalq.ops.console.gate.query import Reader, flag, number, one_of, text
+from signalq.ops.console.gate.routes import Route
 from signalq.ops.console.pages.switch import STATES
-from signalq.ops.console.query import Reader, flag, number, one_of, text
-from signalq.ops.console.routes import Route
+from signalq.ops.console.rendering.lane_list import SORTS, Choice, chosen
 from signalq.ops.console.view import View
 
 PAGES_MAX = 1_000

@@ -14,11 +14,11 @@ from signalq.consumer.ledger.queries import schedule as queries
 from signalq.consumer.ledger.queries.orders import Filter
 from signalq.consumer.ledger.row import storable
 from signalq.consumer.orders.pending import Pending
-from signalq.ops.console import query
-from signalq.ops.console.order_facts import is_exit, order_words
-from signalq.ops.console.routes import Route
-from signalq.ops.console.search import COMPLETED_CONNECTORS_MAX
-from signalq.ops.console.snapshot import Lane
+from signalq.ops.console.gate import query
+from signalq.ops.console.gate.routes import Route
+from signalq.ops.console.moment.snapshot import Lane
+from signalq.ops.console.orders.order_facts import is_exit, order_words
+from signalq.ops.console.orders.search import COMPLETED_CONNECTORS_MAX
 from signalq.ops.console.view import View
 
 ROWS = 50

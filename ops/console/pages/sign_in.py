@@ -4,9 +4,9 @@ import re
 
 from aiohttp import web
 
-from signalq.ops.console.errors import NotFound, Refused
-from signalq.ops.console.render import url
-from signalq.ops.console.routes import Route
+from signalq.ops.console.gate.errors import NotFound, Refused
+from signalq.ops.console.gate.routes import Route
+from signalq.ops.console.rendering.render import url
 from signalq.ops.console.view import View
 
 NO_TOKEN = "this console has no token: its start printed a link, which signs in once; or set ops.token"  # noqa: S105

@@ -6,9 +6,9 @@ from functools import cache
 
 from aiohttp import web
 
-from signalq.ops.console.errors import NotFound
-from signalq.ops.console.render import STATIC, static_path
-from signalq.ops.console.routes import Route
+from signalq.ops.console.gate.errors import NotFound
+from signalq.ops.console.gate.routes import Route
+from signalq.ops.console.rendering.render import STATIC, static_path
 from signalq.ops.console.view import View
 
 # Files of other kinds are served to nobody.

@@ -12,9 +12,9 @@ from aiohttp import web
 from signalq.consumer.orders.switch import ALL, State
 from signalq.errors import SignalQError
 from signalq.message.field_rules import connector_name
-from signalq.ops.console.errors import NotFound, Refused
-from signalq.ops.console.query import number, one_of, text
-from signalq.ops.console.routes import Route
+from signalq.ops.console.gate.errors import NotFound, Refused
+from signalq.ops.console.gate.query import number, one_of, text
+from signalq.ops.console.gate.routes import Route
 from signalq.ops.console.switching import Result, figures_of, question_of, read_result, read_switch, word_for
 from signalq.ops.console.view import View
 from signalq.ops.lanes import SWITCH_WAIT_S, WHY_CHARACTERS_MAX, Moved, commit_switch

@@ -14,10 +14,10 @@ from multidict import CIMultiDict
 from structlog.testing import capture_logs
 
 from signalq.ops.console import site as site_module
-from signalq.ops.console.guard import HEADERS
+from signalq.ops.console.gate.guard import HEADERS
+from signalq.ops.console.gate.query import FIELDS_MAX, VALUE_CHARACTERS_MAX
+from signalq.ops.console.gate.routes import Route
 from signalq.ops.console.pages.all import ROUTES
-from signalq.ops.console.query import FIELDS_MAX, VALUE_CHARACTERS_MAX
-from signalq.ops.console.routes import Route
 from signalq.ops.console.view import FORM_BYTES_MAX, View
 from tests.support.console_site import HTML, NOBODY, TOKEN, Answer, Browser, OpenConsole, open_console
 

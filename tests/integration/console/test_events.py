@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import aiohttp
 import pytest
 
-from signalq.ops.console.guard import HEADERS
+from signalq.ops.console.gate.guard import HEADERS
+from signalq.ops.console.moment.snapshot import REGIONS
 from signalq.ops.console.pages import events
-from signalq.ops.console.snapshot import REGIONS
 from tests.support.console_site import Browser, OpenConsole
 from tests.support.graveyard import dead, record
 from tests.support.waiting import PATIENCE_S, wait_until

@@ -16,8 +16,8 @@ from signalq.amqp.ledger_mark import LedgerMark, claim_mark
 from signalq.amqp.topology import Topology
 from signalq.consumer.ledger.actor import Actor
 from signalq.names import Names
-from signalq.ops.console import jobs
-from signalq.ops.console.job import Job
+from signalq.ops.console.letters import jobs
+from signalq.ops.console.letters.job import Job
 from signalq.ops.dead_letters.reader import open_letters
 from tests.support.amqp import depth, drain, publish_all
 from tests.support.broker import Broker

@@ -15,10 +15,10 @@ from structlog.testing import capture_logs
 
 from signalq.consumer.telemetry.health import OpsServer
 from signalq.ops.console import site as site_module
-from signalq.ops.console.guard import HEADERS
+from signalq.ops.console.gate.guard import HEADERS
+from signalq.ops.console.gate.routes import Route
 from signalq.ops.console.mounted import Mounted
 from signalq.ops.console.pages.all import ROUTES
-from signalq.ops.console.routes import Route
 from signalq.ops.console.shed import LATE_S, STREAMS_MAX
 from signalq.ops.console.view import View
 from tests.support.broker import Broker

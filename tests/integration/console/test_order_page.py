@@ -11,7 +11,7 @@ import pytest
 
 from signalq.consumer.ledger.queries import replays, schedule
 from signalq.consumer.ledger.queries.orders import Filter
-from signalq.ops.console.snapshot import Source
+from signalq.ops.console.moment.snapshot import Source
 from tests.support.console_site import Browser, OpenConsole, open_console
 from tests.support.lives import TRACE_ID, Lives, lives_in, now_ms
 from tests.support.regions import check_region, main_of, shows

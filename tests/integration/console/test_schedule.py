@@ -11,7 +11,7 @@ import pytest
 
 from signalq.consumer.orders.switch import Switch
 from signalq.names import Names
-from signalq.ops.console.snapshot import Lane
+from signalq.ops.console.moment.snapshot import Lane
 from tests.support.broker import Broker
 from tests.support.console_site import Browser, OpenConsole, open_console
 from tests.support.lives import Lives, lives_in

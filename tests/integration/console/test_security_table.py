@@ -11,10 +11,10 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from signalq.ops.console.guard import HEADERS
+from signalq.ops.console.gate.guard import HEADERS
+from signalq.ops.console.gate.sessions import SESSION_S, Role, Session
 from signalq.ops.console.pages.all import ROUTES
-from signalq.ops.console.render import static_path
-from signalq.ops.console.sessions import SESSION_S, Role, Session
+from signalq.ops.console.rendering.render import static_path
 from signalq.ops.console.site import RANK
 from tests.support.console_site import TOKEN, VIEW_TOKEN, OpenConsole, open_console
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from yarl import URL
 
-from signalq.ops.console.access import FAILURES_PER_MINUTE, WARNED_S
+from signalq.ops.console.gate.access import FAILURES_PER_MINUTE, WARNED_S
+from signalq.ops.console.gate.sessions import LONGEST_S, SESSION_S, Session
 from signalq.ops.console.pages.sign_in import PATH
-from signalq.ops.console.render import static_path
-from signalq.ops.console.sessions import LONGEST_S, SESSION_S, Session
+from signalq.ops.console.rendering.render import static_path
 from tests.support.console_site import TOKEN, VIEW_TOKEN, Browser, OpenConsole, open_console
 
 NO_TOKEN = {"token": None, "view_token": None}

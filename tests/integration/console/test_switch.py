@@ -16,7 +16,7 @@ from signalq.consumer.ledger.client import LedgerClient
 from signalq.consumer.ledger.database import clock_ms
 from signalq.consumer.ledger.queries import replicas
 from signalq.consumer.orders.switch import ALL, Change, State
-from signalq.ops.console import sources
+from signalq.ops.console.moment import sources
 from tests.support.console_site import Answer, Browser, OpenConsole
 from tests.support.stores import file_of
 from tests.support.waiting import wait_until

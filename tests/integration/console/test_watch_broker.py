@@ -19,9 +19,9 @@ from signalq import OrderIntent, OrderPublisher
 from signalq.amqp.ledger_mark import LedgerMark, replace_mark
 from signalq.kinds import Kind
 from signalq.names import Names
-from signalq.ops.console import depths
-from signalq.ops.console import watch as watch_module
-from signalq.ops.console.snapshot import Snapshot
+from signalq.ops.console.moment import depths
+from signalq.ops.console.moment import watch as watch_module
+from signalq.ops.console.moment.snapshot import Snapshot
 from tests.support.amqp import drain, plain_channel, publish_all
 from tests.support.broker import Broker, through
 from tests.support.consumer import Consumer

@@ -17,8 +17,8 @@ from signalq.consumer.ledger.queries import audit, switches
 from signalq.consumer.orders.switch import ALL
 from signalq.kinds import Kind
 from signalq.local import PrivatePostgres
-from signalq.ops.console import watch as watch_module
-from signalq.ops.console.snapshot import REGIONS, Ending
+from signalq.ops.console.moment import watch as watch_module
+from signalq.ops.console.moment.snapshot import REGIONS, Ending
 from signalq.ops.ledger import this_user
 from tests.support.graveyard import dead, record
 from tests.support.ledger_rows import event_row, intent_row, letter_row, plant

@@ -14,7 +14,7 @@ from signalq.errors import SettingsError
 from signalq.kinds import Kind
 from signalq.ops.check.finding import Finding
 from signalq.ops.check.ledger import check_by_ledger, check_ledger
-from signalq.ops.console.schema import check_schema
+from signalq.ops.console.moment.schema import check_schema
 from signalq.settings.connections import LedgerSettings
 from signalq.settings.sections import Settings
 from tests.support.stores import Store

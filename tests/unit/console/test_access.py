@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from signalq.ops.console import access
-from signalq.ops.console.access import FAILURES_PER_MINUTE, OPEN_THE_LINK, PROGRAM, READ_ONLY, Access, Viewer
-from signalq.ops.console.errors import NotAllowed, Refused
-from signalq.ops.console.sessions import COOKIE, Role
+from signalq.ops.console.gate import access
+from signalq.ops.console.gate.access import FAILURES_PER_MINUTE, OPEN_THE_LINK, PROGRAM, READ_ONLY, Access, Viewer
+from signalq.ops.console.gate.errors import NotAllowed, Refused
+from signalq.ops.console.gate.sessions import COOKIE, Role
 from signalq.ops.terminal import escaping
 from signalq.settings.sections import Settings
 from tests.support.console_requests import TOKEN, VIEW_TOKEN, asked, settings

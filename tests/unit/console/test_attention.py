@@ -15,11 +15,11 @@ from signalq.consumer.ledger.queries.replicas import Replica
 from signalq.consumer.orders.state import REASONS
 from signalq.consumer.orders.switch import ALL, Change, Switch
 from signalq.kinds import Kind
-from signalq.ops.console import lane_notices, letter_notices, notices
-from signalq.ops.console.attention import LATE_COUNT_MIN, SILENT_TOLD_MS, TAKEN_UP_MS, Facts, attend
-from signalq.ops.console.lane_notices import BACKLOG_MIN, BACKS_OFF_MIN, LASTS_MS
-from signalq.ops.console.letter_notices import ADVICE, DIFFERS_MS, WAIT_MS
-from signalq.ops.console.snapshot import Lane, Letters, Notice, Snapshot, Source, Spread
+from signalq.ops.console.moment import lane_notices, letter_notices, notices
+from signalq.ops.console.moment.attention import LATE_COUNT_MIN, SILENT_TOLD_MS, TAKEN_UP_MS, Facts, attend
+from signalq.ops.console.moment.lane_notices import BACKLOG_MIN, BACKS_OFF_MIN, LASTS_MS
+from signalq.ops.console.moment.letter_notices import ADVICE, DIFFERS_MS, WAIT_MS
+from signalq.ops.console.moment.snapshot import Lane, Letters, Notice, Snapshot, Source, Spread
 from signalq.settings.sections import Settings
 from tests.unit.docs.test_docs import ROOT
 

@@ -7,8 +7,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from signalq.ops.console import charts
-from signalq.ops.console.snapshot import LONG_BUCKET_MS
+from signalq.ops.console.moment.snapshot import LONG_BUCKET_MS
+from signalq.ops.console.rendering import charts
 from tests.support.console_snapshots import LONG, NASTY, NOW_MS
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from signalq.consumer.orders.switch import ALL, State, Switch
 from signalq.kinds import Kind
-from signalq.ops.console import frame
-from signalq.ops.console.snapshot import Letters, Snapshot
+from signalq.ops.console.moment.snapshot import Letters, Snapshot
+from signalq.ops.console.rendering import frame
 from tests.support.console_snapshots import calm, change, desk_of, ledger_away, shown, snapshot_of, with_all
 
 

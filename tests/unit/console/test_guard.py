@@ -10,9 +10,9 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalq.ops.console.errors import Refused
-from signalq.ops.console.guard import HEADERS, add_headers, check_request, check_site
-from signalq.ops.console.sender import address_of, is_forwarded, is_https, name_by_proxy
+from signalq.ops.console.gate.errors import Refused
+from signalq.ops.console.gate.guard import HEADERS, add_headers, check_request, check_site
+from signalq.ops.console.gate.sender import address_of, is_forwarded, is_https, name_by_proxy
 from signalq.settings.sections import Settings
 from tests.support.console_requests import asked, settings
 

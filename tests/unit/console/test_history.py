@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from signalq.consumer.ledger.queries.endings import Endings
 from signalq.consumer.orders.switch import ALL
-from signalq.ops.console import history as history_module
-from signalq.ops.console.history import RECENT_MS, SECOND_MS, History, Ring
-from signalq.ops.console.looking import OVERLAP_MS, WIDE_S
-from signalq.ops.console.snapshot import LONG_BUCKET_MS, LONG_BUCKETS, SHORT_BUCKET_MS, SHORT_BUCKETS, Ending
+from signalq.ops.console.moment import history as history_module
+from signalq.ops.console.moment.history import RECENT_MS, SECOND_MS, History, Ring
+from signalq.ops.console.moment.looking import OVERLAP_MS, WIDE_S
+from signalq.ops.console.moment.snapshot import LONG_BUCKET_MS, LONG_BUCKETS, SHORT_BUCKET_MS, SHORT_BUCKETS, Ending
 
 # The beginning of a long period, and so of a short one.
 T_MS = 1_769_860_800_000

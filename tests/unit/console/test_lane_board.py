@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from signalq.consumer.ledger import LaneFacts
-from signalq.ops.console.lane_board import SAME_ATTEMPT_MS, _opens_due, _steady, _together, place_of
-from signalq.ops.console.snapshot import Lane
+from signalq.ops.console.moment.lane_board import SAME_ATTEMPT_MS, _opens_due, _steady, _together, place_of
+from signalq.ops.console.moment.snapshot import Lane
 from signalq.settings.sections import Settings
 
 NOW_MS = 1_769_860_800_000

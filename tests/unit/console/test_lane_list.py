@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalq.ops.console.lane_list import ROWS_MAX, SORTS, Choice, Need, chosen, need_of, rate_per_s
-from signalq.ops.console.snapshot import SHORT_BUCKETS, Buckets, Lane
+from signalq.ops.console.moment.snapshot import SHORT_BUCKETS, Buckets, Lane
+from signalq.ops.console.rendering.lane_list import ROWS_MAX, SORTS, Choice, Need, chosen, need_of, rate_per_s
 from tests.support.console_snapshots import NOW_MS, lanes_of
 
 QUIET = Lane("quiet", "q", ready=0)

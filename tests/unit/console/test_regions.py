@@ -12,10 +12,10 @@ from signalq.consumer.ledger.queries.replicas import Replica
 from signalq.consumer.orders.switch import Change, Switch
 from signalq.errors import BrokerUnreachable
 from signalq.kinds import Kind
-from signalq.ops.console import contact as contact_module
-from signalq.ops.console.contact import Contact
-from signalq.ops.console.regions import changed
-from signalq.ops.console.snapshot import REGIONS, Buckets, Lane, Letters, Notice, Snapshot, Source, Spread
+from signalq.ops.console.moment import contact as contact_module
+from signalq.ops.console.moment.contact import Contact
+from signalq.ops.console.moment.regions import changed
+from signalq.ops.console.moment.snapshot import REGIONS, Buckets, Lane, Letters, Notice, Snapshot, Source, Spread
 
 NOW_MS = 1_769_860_800_000
 REPLICA = Replica("owner", "host-a:411", 0, 100, 3, {"signalq.orders": 2})

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalq.ops.console.errors import NotFound, Refused
+from signalq.ops.console.gate.errors import NotFound, Refused
+from signalq.ops.console.gate.routes import Handler, Route, find_route, path_below
 from signalq.ops.console.pages.all import ROUTES
 from signalq.ops.console.pages.static import KINDS, files
-from signalq.ops.console.render import STATIC, static_path
-from signalq.ops.console.routes import Handler, Route, find_route, path_below
+from signalq.ops.console.rendering.render import STATIC, static_path
 
 nothing = cast("Handler", None)
 SOME = (

@@ -7,7 +7,7 @@ import re
 import subprocess
 from typing import Any
 
-from signalq.ops.console.render import STATIC, briefly
+from signalq.ops.console.rendering.render import STATIC, briefly
 from tests.support.node import node
 
 SOURCE = (STATIC / "console.js").read_text("utf-8")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signalq.consumer.ledger.queries.orders import STATUSES, Filter
-from signalq.ops.console.search import (
+from signalq.ops.console.orders.search import (
     COMPLETED_CONNECTORS_MAX,
     READERS,
     BadSearch,

@@ -11,7 +11,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalq.ops.console.sessions import (
+from signalq.ops.console.gate.sessions import (
     COOKIE,
     LONGEST_S,
     RENEWED_AFTER_S,

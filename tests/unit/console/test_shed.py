@@ -11,8 +11,8 @@ import pytest_asyncio
 from aiohttp import web
 
 from signalq.ops.console import shed as shed_module
-from signalq.ops.console.errors import Busy, Refused
-from signalq.ops.console.shared_parts import KEPT_S, PARTS_MAX, SharedParts
+from signalq.ops.console.gate.errors import Busy, Refused
+from signalq.ops.console.rendering.shared_parts import KEPT_S, PARTS_MAX, SharedParts
 from signalq.ops.console.shed import (
     CALM_S,
     LATE_S,

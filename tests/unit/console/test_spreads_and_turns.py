@@ -7,9 +7,9 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signalq.ops.console.depths import QUESTIONS_PER_S, URGENT_PER_S, Turns
-from signalq.ops.console.snapshot import Spread
-from signalq.ops.console.spreads import DURATIONS_MAX, WINDOW_MS, Durations
+from signalq.ops.console.moment.depths import QUESTIONS_PER_S, URGENT_PER_S, Turns
+from signalq.ops.console.moment.snapshot import Spread
+from signalq.ops.console.moment.spreads import DURATIONS_MAX, WINDOW_MS, Durations
 
 NOW_MS = 1_769_860_800_000
 ANSWER_S = 0.002

@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from signalq.ops.console.render import STATIC, environment
+from signalq.ops.console.rendering.render import STATIC, environment
 from tests.support.console_snapshots import own_files
 
 CSS = (STATIC / "console.css").read_text("utf-8")

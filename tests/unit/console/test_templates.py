@@ -10,9 +10,9 @@ from html.parser import HTMLParser
 import pytest
 
 from signalq.consumer.orders.switch import State
-from signalq.ops.console import render
-from signalq.ops.console.access import Viewer
-from signalq.ops.console.snapshot import REGIONS, Snapshot
+from signalq.ops.console.gate.access import Viewer
+from signalq.ops.console.moment.snapshot import REGIONS, Snapshot
+from signalq.ops.console.rendering import render
 from tests.support.console_snapshots import (
     ALICE,
     NASTY,

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from signalq.consumer.ledger.queries.orders import Happened, Recorded
-from signalq.ops.console.axis import MARKS_MAX, ticks
-from signalq.ops.console.timeline import (
+from signalq.ops.console.orders.axis import MARKS_MAX, ticks
+from signalq.ops.console.orders.timeline import (
     FIRST_ROWS,
     FIRST_STEPS,
     LAST_ROWS,

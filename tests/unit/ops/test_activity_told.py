@@ -10,11 +10,11 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from signalq.consumer.ledger.queries.activity import Entry, Place
-from signalq.ops.console.access import Viewer
 from signalq.ops.console.desk import Desk, Host
+from signalq.ops.console.gate.access import Viewer
+from signalq.ops.console.moment.snapshot import Snapshot
 from signalq.ops.console.pages.activity import ROWS_MAX, moment, place
-from signalq.ops.console.render import render
-from signalq.ops.console.snapshot import Snapshot
+from signalq.ops.console.rendering.render import render
 from signalq.ops.console.view import View
 from signalq.settings.sections import Settings
 

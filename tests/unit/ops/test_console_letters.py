@@ -16,18 +16,18 @@ from signalq.consumer.ledger.queries.replays import Standing
 from signalq.consumer.orders.state import REASONS
 from signalq.consumer.orders.switch import ALL, Switch
 from signalq.message.creation import Creation
-from signalq.ops.console.dead_view import FILTERS, READERS, TO_DO, Asked
-from signalq.ops.console.errors import Refused
-from signalq.ops.console.job import Asked as AskedJob
-from signalq.ops.console.job import Chosen, Job
-from signalq.ops.console.job_work import as_the_console
-from signalq.ops.console.jobs import Jobs
-from signalq.ops.console.letter_notices import DIFFERS
+from signalq.ops.console.gate.errors import Refused
+from signalq.ops.console.gate.query import digest, many, number, read_fields
+from signalq.ops.console.letters.dead_view import FILTERS, READERS, TO_DO, Asked
+from signalq.ops.console.letters.job import Asked as AskedJob
+from signalq.ops.console.letters.job import Chosen, Job
+from signalq.ops.console.letters.job_work import as_the_console
+from signalq.ops.console.letters.jobs import Jobs
+from signalq.ops.console.letters.tally import LINES_MAX, OTHERS, Tally
+from signalq.ops.console.moment.letter_notices import DIFFERS
+from signalq.ops.console.moment.snapshot import Letters, Notice, Snapshot, Source
 from signalq.ops.console.pages.dead import Queue, queue_of, warnings, why_not
 from signalq.ops.console.pages.jobs import became, digits_of, lost, number_to_type
-from signalq.ops.console.query import digest, many, number, read_fields
-from signalq.ops.console.snapshot import Letters, Notice, Snapshot, Source
-from signalq.ops.console.tally import LINES_MAX, OTHERS, Tally
 from signalq.ops.dead_letters.actions import LetterResult
 from signalq.settings.connections import Broker
 from signalq.settings.processes import Console

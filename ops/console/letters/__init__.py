@@ -1,0 +1,1 @@
+"""Dead letters: which ones a person has chosen, and the jobs that act on them."""

@@ -1,0 +1,1 @@
+"""Orders: the search for them, their facts, and the timeline of one."""

@@ -1,0 +1,1 @@
+"""From values to HTML: templates, the frame of each page, charts."""
