@@ -26,6 +26,7 @@ from tests.support.amqp import drain, plain_channel
 from tests.support.broker import Broker
 from tests.support.consumer import Consumer
 from tests.support.flood import DELAY_S, flood
+from tests.support.pace import slowness
 from tests.support.waiting import wait_until
 from tests.support.webhook import Webhook
 
@@ -33,6 +34,7 @@ CONFIG = "[connectors.calm]\n[connectors.loud]\n"
 EVERY_S = 0.04
 QUIET_S = 2.0
 RATIO_MAX = 3.0
+# On a machine of the usual pace.
 P99_S_MAX = 1.0
 HEALTHZ_S_MAX = 1.0
 
@@ -183,8 +185,8 @@ def check_lanes(consumer: Consumer) -> None:
 
 def check(quiet: Watch, loud: Watch) -> None:
     assert loud.p50_s <= RATIO_MAX * quiet.p50_s, f"p50 {quiet.p50_s * 1000:.1f} ms, then {loud.p50_s * 1000:.1f}"
-    assert loud.p99_s < P99_S_MAX
-    assert max(loud.healthz_s) < HEALTHZ_S_MAX
+    assert loud.p99_s < P99_S_MAX * slowness()
+    assert max(loud.healthz_s) < HEALTHZ_S_MAX * slowness()
 
 
 QUEUES = ["orders", "orders.loud", "due"]
@@ -196,8 +198,8 @@ async def test_bursts_of_the_worst_bodies_leave_an_own_lane_its_latency(
 ) -> None:
     """The short form: other tests run beside it, so its bounds are those of the worst case, or of the machine."""
     calm, loud = await flooded_beside_a_calm_one(broker, names, webhook, 60, "escapes and signs", *QUEUES)
-    assert loud.p50_s < max(P99_S_MAX, RATIO_MAX * calm.p50_s)
-    assert max(loud.healthz_s) < max(HEALTHZ_S_MAX, RATIO_MAX * max(calm.healthz_s))
+    assert loud.p50_s < max(P99_S_MAX * slowness(), RATIO_MAX * calm.p50_s)
+    assert max(loud.healthz_s) < max(HEALTHZ_S_MAX * slowness(), RATIO_MAX * max(calm.healthz_s))
 
 
 async def test_a_burst_of_orders_in_the_shared_lane_leaves_an_own_lane_its_latency(
@@ -205,7 +207,7 @@ async def test_a_burst_of_orders_in_the_shared_lane_leaves_an_own_lane_its_laten
 ) -> None:
     """The short form; they are orders, and are POSTed, as many at a time as the shared lane may."""
     calm, loud = await flooded_beside_a_calm_one(broker, names, webhook, 500, MANY_ORDERS, "orders", ending="delivered")
-    assert loud.p50_s < max(P99_S_MAX, RATIO_MAX * calm.p50_s)
+    assert loud.p50_s < max(P99_S_MAX * slowness(), RATIO_MAX * calm.p50_s)
 
 
 @pytest.mark.long
@@ -253,7 +255,7 @@ async def test_a_webhook_that_floods_interim_answers_leaves_other_lanes_alone(
     finally:
         server.kill()
         await server.wait()
-    assert loud.p50_s < P99_S_MAX
+    assert loud.p50_s < P99_S_MAX * slowness()
 
 
 @pytest.mark.long
