@@ -25,11 +25,15 @@ def cpu_s(work: Callable[[], object]) -> float:
 
 def paced_cpu_s(work: Callable[[], object]) -> float:
     """The same on a core of the usual pace, where this one is slower: the median of TRIES, for its pace changes."""
-    return median(_spent_s(work) / slowness() for _ in range(TRIES))
+    return median(_spent_s(work) / _slowness_now() for _ in range(TRIES))
 
 
 def slowness() -> float:
-    """How many times as long as usual this core takes at this moment; 1 where it is no slower."""
+    """How many times as long as usual this core takes at the moment; 1 where it is no slower."""
+    return median(_slowness_now() for _ in range(TRIES))
+
+
+def _slowness_now() -> float:
     return max(1.0, _spent_s(_known_work) / _USUAL_S)
 
 
