@@ -141,14 +141,14 @@ async def _pages(site: Site, contender: Contender, chosen: argparse.Namespace) -
     """The pages over a past of its own, beside a consumer that has nothing to do."""
     url = site.ledger_urls.get(POSTGRESQL) if contender.ledger == POSTGRESQL else None
     variables = environment(site.broker_url, contender.prefix, site.folder, url)
-    async with track(contender, site) as on:
-        async with on.running():
-            pass  # it has made the ledger
-        progress(f"{contender.ledger}: writing {chosen.orders:,} orders")
-        made = past.Past(chosen.orders, chosen.letters, CONNECTORS, past.now_ms())
-        await past.write(variables["SIGNALQ_LEDGER__URL"], made)
-        async with on.running(), console(variables, site.folder) as address:
-            return await pages.measure(address, CONNECTORS[0], chosen.requests)
+    async with track(contender, site) as on, on.running():
+        pass  # it has made the ledger
+    # No connection waits meanwhile: to write so much stops this process for longer than the broker does without a sign.
+    progress(f"{contender.ledger}: writing {chosen.orders:,} orders")
+    made = past.Past(chosen.orders, chosen.letters, CONNECTORS, past.now_ms())
+    await past.write(variables["SIGNALQ_LEDGER__URL"], made)
+    async with track(contender, site) as on, on.running(), console(variables, site.folder) as address:
+        return await pages.measure(address, CONNECTORS[0], chosen.requests)
 
 
 def _told(found: Found) -> dict[str, object]:
