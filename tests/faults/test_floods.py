@@ -34,7 +34,6 @@ CONFIG = "[connectors.calm]\n[connectors.loud]\n"
 EVERY_S = 0.04
 QUIET_S = 2.0
 RATIO_MAX = 3.0
-# On a machine of the usual pace.
 P99_S_MAX = 1.0
 HEALTHZ_S_MAX = 1.0
 
@@ -185,8 +184,8 @@ def check_lanes(consumer: Consumer) -> None:
 
 def check(quiet: Watch, loud: Watch) -> None:
     assert loud.p50_s <= RATIO_MAX * quiet.p50_s, f"p50 {quiet.p50_s * 1000:.1f} ms, then {loud.p50_s * 1000:.1f}"
-    assert loud.p99_s < P99_S_MAX * slowness()
-    assert max(loud.healthz_s) < HEALTHZ_S_MAX * slowness()
+    assert loud.p99_s < P99_S_MAX
+    assert max(loud.healthz_s) < HEALTHZ_S_MAX
 
 
 QUEUES = ["orders", "orders.loud", "due"]
@@ -196,7 +195,7 @@ MANY_ORDERS = "orders of many connectors"
 async def test_bursts_of_the_worst_bodies_leave_an_own_lane_its_latency(
     broker: Broker, names: Names, webhook: Webhook
 ) -> None:
-    """The short form: other tests run beside it, so its bounds are those of the worst case, or of the machine."""
+    """The short form: other tests run beside it, so its bounds are those of the worst case, at the machine's pace."""
     calm, loud = await flooded_beside_a_calm_one(broker, names, webhook, 60, "escapes and signs", *QUEUES)
     assert loud.p50_s < max(P99_S_MAX * slowness(), RATIO_MAX * calm.p50_s)
     assert max(loud.healthz_s) < max(HEALTHZ_S_MAX * slowness(), RATIO_MAX * max(calm.healthz_s))
@@ -255,7 +254,7 @@ async def test_a_webhook_that_floods_interim_answers_leaves_other_lanes_alone(
     finally:
         server.kill()
         await server.wait()
-    assert loud.p50_s < P99_S_MAX * slowness()
+    assert loud.p50_s < P99_S_MAX
 
 
 @pytest.mark.long
