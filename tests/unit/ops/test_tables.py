@@ -27,6 +27,7 @@ from signalq.ops.terminal.render import CELL_CHARACTERS_MAX, Column, cut_name, p
 from signalq.ops.terminal.spool import Spool
 
 NOW = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
+PRESENT = datetime.now(UTC)  # a table of today's orders shows times, one of another day's their dates
 ORDER = {"connectorName": "futures-main", "action": "openLong", "percent": "50", "limit": "65000.5", "loss": "60000"}
 FULL = {
     "intent_id": "3b61a24e3b6743658da38126d25cb526",
@@ -40,10 +41,10 @@ FULL = {
     "attempts": 8,
     "http_status": 503,
     "order": ORDER,
-    "created_at": "2026-11-30T11:59:00.000Z",
-    "due_at": "2026-11-30T12:30:00.000Z",
-    "updated_at": "2026-11-30T11:59:30.000Z",
-    "dead_at": "2026-11-30T11:59:30.000Z",
+    "created_at": (PRESENT + timedelta(minutes=-1)).isoformat(),
+    "due_at": (PRESENT + timedelta(minutes=30)).isoformat(),
+    "updated_at": (PRESENT + timedelta(seconds=-30)).isoformat(),
+    "dead_at": (PRESENT + timedelta(seconds=-30)).isoformat(),
     "remaining_s": 1800.5,
     "detail": "an attempt went out and its outcome is not known: look on the platform",
     "result": "refused",
