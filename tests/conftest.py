@@ -64,7 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
     tests in the background has them ignore Ctrl-C, and with them what they start: take that back. Each TLS context
     would read the system's file of certificates (0.02 s), and no test speaks TLS with a stranger.
     """
-    os.environ.setdefault("SSL_CERT_FILE", os.devnull)
+    os.environ["SSL_CERT_FILE"] = os.devnull
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     handle_foreign_properties()

@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from dataclasses import fields, replace
+from functools import cache
 from typing import Any
 
 from pamqp.commands import Basic
@@ -18,6 +19,11 @@ from signalq.consumer.orders.state import IntentState
 from signalq.settings.sections import Settings
 
 STRATEGY = "momentum"
+
+
+@cache
+def _settings() -> Settings:
+    return Settings()
 
 
 def body(**given: object) -> bytes:
@@ -45,7 +51,7 @@ def order(
         redelivered,
     )
     now_ms = received_ms if received_ms is not None else time.time_ns() // 1_000_000
-    found = read(message, Settings(), now_ms)
+    found = read(message, _settings(), now_ms)
     assert isinstance(found, Order), found
     return found
 
