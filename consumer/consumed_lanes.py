@@ -78,7 +78,7 @@ class ConsumedLanes:
                 except Exception as error:  # noqa: BLE001 - a library's own, too: the others are still to be read empty
                     await backoff.wait_for(waiting[0], error)
                     continue
-                waiting.pop(0)
+                backoff.reset(waiting.pop(0))
                 if lane is not None:
                     name = f"retired lane {lane.queue}"
                     consuming.create_task(kept_going(lane.run, name), name=name)

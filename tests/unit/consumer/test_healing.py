@@ -154,8 +154,10 @@ async def test_a_retired_lane_that_fails_in_any_way_leaves_the_others_to_be_read
 
     on_this = context(Connection())
     monkeypatch.setattr(on_this.ledger, "known_lanes", known_lanes)
-    with capture_logs():
+    with capture_logs() as logs:
         await ConsumedLanes(Settings(), on_this).consume_retired()
+    recovered = [(line["queue"], line["failures"]) for line in logs if line["event"] == "broker.lane_recovered"]
+    assert recovered == [("signalq.orders.one", len(FOREIGN))], "its failures are not counted for the next one"
     assert asked == ["signalq.orders.one"] * (len(FOREIGN) + 1) + ["signalq.orders.two"]
 
 
