@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from sqlite3 import connect
 
@@ -298,15 +300,20 @@ async def test_a_consumer_that_is_busy_with_orders_says_so_and_still_lets_everyt
     await eve.open("/keys")
     plans: list[Plan] = []
 
+    async def is_late(times: Iterable[int]) -> None:
+        for _ in times:
+            world.consumer.freeze()
+            try:
+                await elapsed(0.1)
+            finally:
+                world.consumer.thaw()
+            await elapsed(0.1)
+
     async def is_busy() -> bool:
         plans.append(Plan("kappa", "slow"))
         await world.publish(plans[-1])
         await wait_until(lambda: world.hook.in_flight, what="an order on the wire")
-        for _ in range(2):
-            world.consumer.freeze()
-            await elapsed(0.1)
-            world.consumer.thaw()
-            await elapsed(0.1)
+        await is_late(range(2))
         return (await eve.open("/orders")).status == 503
 
     await wait_until(is_busy, what="a consumer that is busy")
@@ -314,9 +321,13 @@ async def test_a_consumer_that_is_busy_with_orders_says_so_and_still_lets_everyt
     assert not await violations(eve.page)
     plans += [Plan("kappa", "slow") for _ in range(5)]
     await world.publish(*plans[-5:])
-    await eve.open("/switch?to=paused")
-    await eve.page.get_by_role("button", name="Pause all").click()
-    await expect(eve.page.get_by_role("main")).to_contain_text("All connectors are paused")
+    async with asyncio.TaskGroup() as meanwhile:
+        late = meanwhile.create_task(is_late(count()))
+        await eve.open("/switch?to=paused")
+        await eve.page.get_by_role("button", name="Pause all").click()
+        await expect(eve.page.get_by_role("main")).to_contain_text("All connectors are paused")
+        assert (await eve.open("/orders")).status == 503, "it was busy all the while"
+        late.cancel()
     await world.switch("", "open")
     await world.switch("delta", "close-only", who="bob", why="only exits until the fix")
     await world.settled(*plans)
